@@ -1,0 +1,128 @@
+"""The two networks of the study: the given one, and the modified one with a second dense layer."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from counterstain.errors import InputError, suggest
+
+__all__ = ["NETWORKS", "Layout", "TileNetwork", "build_network", "count_parameters", "final_px", "smallest_tile_px"]
+
+FILTERS = 48
+STRIDES = (2, 1, 1, 1, 3)
+DENSE = 1000
+DROPOUT = 0.5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What tells one network from another: how many dense layers stand between the convolutions and the output."""
+
+    name: str
+    dense_layers: int
+
+
+NETWORKS = {layout.name: layout for layout in (Layout("given", 1), Layout("modified", 2))}
+
+
+def same_padding(size: int, stride: int, kernel: int = 3) -> tuple[int, int]:
+    """Pixels to pad before and after one axis so that the output has ceil(size / stride) of them.
+
+    TensorFlow's rule for "same": where the total is odd, the extra pixel goes after. At stride 1 it is (1, 1); at
+    strides 2 and 3 it depends on the size, and PyTorch's own padding argument cannot say it.
+    """
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def final_px(tile_px: int) -> int:
+    """Side in px of the map after the last pooling; 0 where the tile is too small."""
+    side = tile_px
+    for stride in STRIDES:
+        side = math.ceil(side / stride) // 2
+    return side
+
+
+def smallest_tile_px() -> int:
+    """The smallest tile side in px for which the last pooling has something left: 127."""
+    return next(side for side in range(1, 1024) if final_px(side) > 0)
+
+
+class TileNetwork(nn.Module):
+    """Five 3×3 convolutions with 2×2 max-pooling, one or two dense layers with dropout, and one output a class.
+
+    Takes (B, 3, tile_px, tile_px) floats in [0, 1]; gives (B, classes) logits, whose softmax are the probabilities.
+    """
+
+    def __init__(self, layout: Layout, *, classes: int, tile_px: int) -> None:
+        super().__init__()
+        side = final_px(tile_px)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(3 if index == 0 else FILTERS, FILTERS, 3, stride=stride) for index, stride in enumerate(STRIDES)
+        )
+        widths = [FILTERS * side * side] + [DENSE] * layout.dense_layers
+        self.dense = nn.ModuleList(nn.Linear(before, after) for before, after in zip(widths, widths[1:], strict=False))
+        self.dropout = nn.Dropout(DROPOUT)
+        self.output = nn.Linear(DENSE, classes)
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """(B, 3, H, W) floats in [0, 1] to (B, classes) logits."""
+        maps = tiles
+        for convolution, stride in zip(self.convolutions, STRIDES, strict=True):
+            top, bottom = same_padding(maps.shape[2], stride)
+            left, right = same_padding(maps.shape[3], stride)
+            if top == bottom == left == right:
+                maps = functional.conv2d(maps, convolution.weight, convolution.bias, stride=stride, padding=top)
+            else:
+                maps = convolution(functional.pad(maps, (left, right, top, bottom)))
+            # Pooling before ReLU is the same function (both only ever keep the larger value) on a quarter of the map.
+            maps = functional.relu(functional.max_pool2d(maps, 2))
+        # Keras flattens (H, W, C); the same order lets weights be carried over at any tile size.
+        features = maps.permute(0, 2, 3, 1).flatten(1)
+        for dense in self.dense:
+            features = self.dropout(functional.relu(dense(features)))
+        logits: Tensor = self.output(features)
+        return logits
+
+
+def build_network(name: str, *, classes: int, tile_px: int, seed: int) -> TileNetwork:
+    """A network with fresh weights: Glorot-uniform kernels and zero biases, the same for the same seed.
+
+    Args:
+        name: "given" or "modified".
+        classes: how many classes, 2 or more.
+        tile_px: side of the square tiles in px, 127 or more.
+        seed: of the weights.
+
+    Raises:
+        InputError: If the name is unknown, or the tiles are too small for five poolings.
+
+    Source:
+        Glorot & Bengio 2010, AISTATS: uniform in ±sqrt(6 / (fan in + fan out)).
+    """
+    if name not in NETWORKS:
+        raise InputError(f"no network is called '{name}'{suggest(name, NETWORKS)}")
+    if classes < 2:
+        raise InputError(f"a network needs 2 classes or more, got {classes}")
+    if final_px(tile_px) < 1:
+        raise InputError(
+            f"tile_px is {tile_px}: after five poolings nothing is left of such a tile. "
+            f"The {name} network needs {smallest_tile_px()} px or more; set tiles.tile_px, and tiles are resized to it"
+        )
+    # The seed is the network's alone: torch's own generator is neither read nor moved.
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        network = TileNetwork(NETWORKS[name], classes=classes, tile_px=tile_px)
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
+    return network
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers training can change."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
