@@ -1,0 +1,124 @@
+"""A trained model as a folder: weights, what they expect of a tile, what they answer, and hashes of it all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from counterstain import __version__
+from counterstain.errors import InputError
+from counterstain.files import hash_file, read_json, write_bytes, write_json
+from counterstain.learning.networks import build_network
+
+__all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "write_bundle"]
+
+SCHEMA = "counterstain.bundle/1"
+WEIGHTS = "model.safetensors"
+RECORD = "bundle.json"
+CARD = "README.md"
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What must be known to use a model as it was trained.
+
+    network: its name; classes: in the order of its outputs, the positive one last where there are two.
+    tile_px, fit: side of its tiles in px, and how an image becomes one; mpp: µm/px of them, where known.
+    provenance: settings, seed, machine, and hashes of what it was trained on.
+    stamp: "" or what limits every claim made with it ("image-level", "LEAK: …").
+    """
+
+    network: str
+    classes: tuple[str, ...]
+    tile_px: int
+    fit: str
+    mpp: float | None = None
+    stamp: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """The bundle's JSON record."""
+        return {
+            "schema": SCHEMA,
+            "counterstain": __version__,
+            "network": self.network,
+            "classes": list(self.classes),
+            "positive": self.classes[-1] if len(self.classes) == 2 else None,
+            "preprocessing": {"tile_px": self.tile_px, "fit": self.fit, "mpp": self.mpp, "scale": "1/255"},
+            "stamp": self.stamp,
+            "provenance": dict(self.provenance),
+        }
+
+
+def write_bundle(folder: Path, bundle: Bundle, network: nn.Module) -> None:
+    """Write the bundle's files; SHA256SUMS comes last, so that its presence means the bundle is whole."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(folder / WEIGHTS, save(tensors))
+    write_json(folder / RECORD, bundle.record())
+    write_bytes(folder / CARD, _card(bundle))
+    sums = [f"{hash_file(folder / name)}  {name}" for name in (RECORD, WEIGHTS, CARD)]
+    write_bytes(folder / SUMS, "\n".join(sums) + "\n")
+
+
+def _card(bundle: Bundle) -> str:
+    scale = f"{bundle.mpp:g} µm/px" if bundle.mpp else "not recorded"
+    lines = [
+        f"# A classifier of histology tiles: {' or '.join(bundle.classes)}",
+        "",
+        *([f"**{bundle.stamp}**", ""] if bundle.stamp else []),
+        f"- network: {bundle.network}",
+        f"- tiles: RGB, {bundle.tile_px} × {bundle.tile_px} px, scale {scale}, made to fit by: {bundle.fit}",
+        f"- answers: a probability for each of {', '.join(bundle.classes)}",
+        f"- made with: Counterstain {__version__}; the settings, seed and data hashes are in {RECORD}",
+        "",
+        "For research use only; not a medical device. How well it does is in the report of the run that made it.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """The bundle in a folder, after its hashes were checked.
+
+    Raises:
+        InputError: If a file is missing, differs from SHA256SUMS, or is of another schema.
+    """
+    sums = folder / SUMS
+    if not sums.is_file():
+        raise InputError(f"{folder} is not a bundle, or was not finished: it has no {SUMS}")
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        expected, _, name = line.partition("  ")
+        path = folder / Path(name).name
+        if not path.is_file():
+            raise InputError(f"{folder} lacks {name}; copy the whole folder again")
+        if hash_file(path) != expected:
+            raise InputError(f"{path} is not the file that was written (its SHA-256 differs); copy it again or retrain")
+    record = read_json(folder / RECORD)
+    if record.get("schema") != SCHEMA:
+        raise InputError(f"{folder / RECORD} is of schema {record.get('schema')}; this version reads {SCHEMA}")
+    tiles = record["preprocessing"]
+    return Bundle(
+        network=record["network"],
+        classes=tuple(record["classes"]),
+        tile_px=tiles["tile_px"],
+        fit=tiles["fit"],
+        mpp=tiles["mpp"],
+        stamp=record["stamp"],
+        provenance=record["provenance"],
+    )
+
+
+def load_network(folder: Path) -> tuple[Bundle, nn.Module]:
+    """The bundle and its network with its weights, ready to predict."""
+    bundle = read_bundle(folder)
+    network = build_network(bundle.network, classes=len(bundle.classes), tile_px=bundle.tile_px, seed=0)
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{folder / WEIGHTS} does not hold the weights of {bundle.network}: {error}") from None
+    network.eval()
+    return bundle, network

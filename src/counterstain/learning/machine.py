@@ -1,0 +1,105 @@
+"""What this machine trains on: device, precision, threads, and an allocator that keeps its pages."""
+
+import ctypes
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from counterstain.errors import InputError
+
+__all__ = ["DEVICES", "PRECISIONS", "Machine", "prepare_machine"]
+
+PRECISIONS = ("auto", "fp32", "bf16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run was made on. The same seed gives the same bytes where all of this is the same."""
+
+    device: str
+    precision: str
+    threads: int
+    allocator: bool
+    processor: str
+    torch: str
+
+
+def prepare_machine(*, device: str = "auto", precision: str = "auto", threads: int | None = None) -> Machine:
+    """Settle device, precision and threads for this process, and say what was settled.
+
+    "auto" takes a CUDA device where there is one, and bfloat16 where the processor or device computes in it natively.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+        precision: of training steps, "auto", "fp32" or "bf16"; weights, validation and prediction are always fp32.
+        threads: of the processor; None for as many as the process may use.
+
+    Raises:
+        InputError: If an asked-for device is not there: nothing is moved to another one silently.
+    """
+    if device not in DEVICES:
+        raise InputError(f"device is '{device}'; it can be {', '.join(DEVICES)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is '{precision}'; it can be {', '.join(PRECISIONS)}")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is {threads}; it must be 1 or more, or left out for all cores")
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise InputError("device is 'cuda', but this PyTorch sees no CUDA device; set training.device to cpu or auto")
+    chosen = "cuda" if has_cuda and device != "cpu" else "cpu"
+    if precision == "auto":
+        native = torch.cuda.is_bf16_supported() if chosen == "cuda" else _processor_has_bf16()
+        precision = "bf16" if native else "fp32"
+    torch.set_num_threads(threads or _usable_cores())
+    return Machine(
+        device=chosen,
+        precision=precision,
+        threads=torch.get_num_threads(),
+        allocator=_keep_pages() if chosen == "cpu" else False,
+        processor=_processor_name(),
+        torch=str(torch.__version__),
+    )
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_info(field: str) -> str:
+    """One field of the first processor that Linux lists, or "" elsewhere."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
+
+
+def _processor_has_bf16() -> bool:
+    # Without these instructions bfloat16 is emulated, which is slower than fp32.
+    return bool({"avx512_bf16", "amx_bf16"} & set(_cpu_info("flags").split()))
+
+
+def _processor_name() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _keep_pages() -> bool:
+    """Tell glibc to keep freed memory, so that a training step does not fault its pages in anew; True if it was told.
+
+    Activations of tens of MB are freed and asked for again at every step. By default glibc maps and unmaps each of
+    them, and the zeroing of fresh pages costs more than a third of the step. Process-wide; other C libraries are left.
+    """
+    if sys.platform != "linux" or os.environ.get("COUNTERSTAIN_ALLOCATOR") == "default":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
+    settings = {m_mmap_threshold: 1 << 30, m_trim_threshold: (1 << 31) - 1, m_top_pad: 64 << 20}
+    return all(mallopt(option, value) == 1 for option, value in settings.items())

@@ -1,0 +1,340 @@
+"""The training loop: early stopping on the validation loss, best weights restored, one checkpoint an epoch."""
+
+import math
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from counterstain.errors import InputError
+from counterstain.files import hash_bytes, hash_json, write_bytes, write_csv
+from counterstain.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from counterstain.learning.machine import Machine, prepare_machine
+from counterstain.learning.networks import build_network
+from counterstain.learning.prediction import predict_logits
+from counterstain.pixels.augment import Augmentation, augment_batch, expand_batch, expanded_count
+from counterstain.pixels.store import Store, read_batch
+from counterstain.pixels.tensor import to_tensor
+
+__all__ = ["HISTORY", "Examples", "Progress", "Trained", "Training", "train", "write_history"]
+
+HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How one network is trained. The defaults are those of the given network's study.
+
+    batch: images a step.
+    learning_rate, epsilon: of Adam.
+    epochs: at most; patience: how many epochs the validation loss may fail to improve before training stops.
+    micro_batch: a larger batch is worked through in pieces of at most this many images, whose gradients are summed
+        before the one step: the same step in less memory.
+    """
+
+    network: str = "given"
+    batch: int = 32
+    learning_rate: float = 1e-4
+    epsilon: float = 1e-7
+    epochs: int = 100
+    patience: int = 10
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    micro_batch: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "epochs", "patience", "micro_batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"training.{name} is {getattr(self, name)}; it must be 1 or more")
+        for name in ("learning_rate", "epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"training.{name} is {getattr(self, name)}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images of one part of a split.
+
+    row: (N,) int64, rows of the tile store.
+    label: (N,) int64, index into the classes.
+    key: (N,) uint64, of each image's name: what its random draws depend on beside seed and epoch.
+    """
+
+    row: NDArray[np.int64]
+    label: NDArray[np.int64]
+    key: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def digest(self) -> str:
+        """SHA-256 of which images these are, and with which labels."""
+        return hash_bytes(self.key.tobytes() + self.label.tobytes())
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands: after each step, and after each epoch (then with the validation's numbers)."""
+
+    epoch: int
+    epochs: int
+    seen: int
+    images: int
+    loss: float
+    accuracy: float
+    images_per_s: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with its best weights, and what happened on the way. Epochs count from 1."""
+
+    network: nn.Module
+    history: dict[str, list[float]]
+    best_epoch: int
+    machine: Machine
+    epoch_seconds: tuple[float, ...]
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch that was trained."""
+        return len(self.history["loss"])
+
+
+@dataclass
+class _State:
+    """What changes from epoch to epoch. Everything here goes into the checkpoint; nothing else is needed to go on."""
+
+    network: nn.Module
+    optimiser: torch.optim.Adam
+    best: dict[str, Tensor]
+    history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in HISTORY})
+    best_epoch: int = 0
+
+
+def train(
+    store: Store,
+    training: Examples,
+    validation: Examples,
+    *,
+    classes: int,
+    settings: Training,
+    augmentation: Augmentation,
+    seed: int,
+    folder: Path,
+    progress: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Train one network, or go on with one that was stopped; the same bytes come out either way.
+
+    Weights, the order of images, augmentation and dropout are pure functions of the seed and the epoch. A checkpoint
+    in `folder` after every epoch lets the same call go on from the last whole one.
+
+    Args:
+        store: tiles of the whole cohort.
+        training: images to fit.
+        validation: images that say when to stop, of other patients than the training ones.
+        classes: how many.
+        settings: network, batch, rate, patience and the rest.
+        augmentation: of the training images only.
+        seed: of everything random here.
+        folder: where the checkpoints are kept until training ends.
+        progress: called after each step and each epoch.
+
+    Raises:
+        InputError: If a part is empty, the loss is no longer finite, or the checkpoint is of another training.
+    """
+    if not len(training) or not len(validation):
+        raise InputError(f"nothing to train with: {len(training)} training and {len(validation)} validation images")
+    machine = prepare_machine(device=settings.device, precision=settings.precision, threads=settings.threads)
+    tile_px = int(store.tiles.shape[1])
+    inputs = {
+        "settings": asdict(settings) | {"device": machine.device, "precision": machine.precision},
+        "machine": {"threads": machine.threads, "torch": machine.torch},
+        "augmentation": asdict(augmentation),
+        "data": {"tiles": store.key, "training": training.digest(), "validation": validation.digest()},
+        "seed": seed,
+        "classes": classes,
+    }
+    state = _start(settings, machine, classes=classes, tile_px=tile_px, seed=seed)
+    checkpoint = load_checkpoint(folder)
+    if checkpoint is not None:
+        _restore(state, checkpoint, inputs, folder)
+    seconds: list[float] = []
+    while len(state.history["loss"]) < settings.epochs and not _patience_is_over(state, settings):
+        epoch = len(state.history["loss"]) + 1
+        began = time.perf_counter()
+        loss, accuracy, rate = _fit_epoch(
+            state, store, training, settings, augmentation, machine, seed=seed, epoch=epoch, progress=progress
+        )
+        val_loss, val_accuracy = _validate(state.network, store, validation, machine)
+        for name, value in zip(HISTORY, (loss, accuracy, val_loss, val_accuracy), strict=True):
+            state.history[name].append(value)
+        if val_loss == min(state.history["val_loss"]) and state.history["val_loss"].count(val_loss) == 1:
+            state.best_epoch = epoch
+            state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
+        save_checkpoint(folder, _snapshot(state, inputs))
+        seconds.append(time.perf_counter() - began)
+        if progress is not None:
+            seen = len(training) * (expanded_count(augmentation) if augmentation.mode == "expand" else 1)
+            progress(Progress(epoch, settings.epochs, seen, seen, loss, accuracy, rate, val_loss, val_accuracy))
+    state.network.load_state_dict(state.best)
+    state.network.eval()
+    return Trained(state.network, state.history, state.best_epoch, machine, tuple(seconds))
+
+
+def _patience_is_over(state: _State, settings: Training) -> bool:
+    """As in Keras: stop once `patience` epochs in a row have not improved on the best validation loss."""
+    return len(state.history["loss"]) - state.best_epoch >= settings.patience and bool(state.history["loss"])
+
+
+def _start(settings: Training, machine: Machine, *, classes: int, tile_px: int, seed: int) -> _State:
+    network = build_network(settings.network, classes=classes, tile_px=tile_px, seed=seed)
+    network = network.to(machine.device, memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, eps=settings.epsilon, fused=True)
+    return _State(network, optimiser, best={})
+
+
+def _snapshot(state: _State, inputs: dict[str, Any]) -> Checkpoint:
+    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    for index, moments in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": tensor for name, tensor in moments.items()}
+    return Checkpoint(tensors, {"inputs": inputs, "history": state.history, "best_epoch": state.best_epoch})
+
+
+def _restore(state: _State, checkpoint: Checkpoint, inputs: dict[str, Any], folder: Path) -> None:
+    before = checkpoint.record["inputs"]
+    differing = [name for name in inputs if hash_json({"": inputs[name]}) != hash_json({"": before.get(name)})]
+    if differing:
+        raise InputError(
+            f"{folder} holds a checkpoint of another training (its {', '.join(differing)} differ); "
+            "name another folder, or remove this one"
+        )
+    groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in checkpoint.tensors.items():
+        group, _, rest = name.partition(".")
+        if group == "adam":
+            index, _, moment = rest.partition(".")
+            moments.setdefault(int(index), {})[moment] = tensor
+        else:
+            groups[group][rest] = tensor
+    state.network.load_state_dict(groups["network"])
+    state.best = groups["best"]
+    optimiser = state.optimiser.state_dict()
+    state.optimiser.load_state_dict({"state": moments, "param_groups": optimiser["param_groups"]})
+    state.history = checkpoint.record["history"]
+    state.best_epoch = checkpoint.record["best_epoch"]
+
+
+def _batches(
+    store: Store, examples: Examples, settings: Training, augmentation: Augmentation, *, seed: int, epoch: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Augmented batches of one epoch, each made in a thread while the step before it runs."""
+    copies = expanded_count(augmentation) if augmentation.mode == "expand" else 1
+    order = np.random.default_rng((seed, epoch)).permutation(len(examples) * copies)
+
+    def make(start: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        which, chosen = np.divmod(order[start : start + settings.batch], len(examples))
+        tiles = read_batch(store, examples.row[chosen])
+        if augmentation.mode == "expand":
+            tiles = expand_batch(tiles, examples.key[chosen], which, settings=augmentation, seed=seed)
+        elif augmentation.mode == "on_the_fly":
+            tiles = augment_batch(tiles, examples.key[chosen], settings=augmentation, seed=seed, epoch=epoch)
+        return tiles, examples.label[chosen]
+
+    with ThreadPoolExecutor(1, "augment") as thread:
+        ahead = thread.submit(make, 0)
+        for start in range(settings.batch, len(order), settings.batch):
+            ready, ahead = ahead, thread.submit(make, start)
+            yield ready.result()
+        yield ahead.result()
+
+
+def _fit_epoch(
+    state: _State,
+    store: Store,
+    examples: Examples,
+    settings: Training,
+    augmentation: Augmentation,
+    machine: Machine,
+    *,
+    seed: int,
+    epoch: int,
+    progress: Callable[[Progress], None] | None,
+) -> tuple[float, float, float]:
+    """One pass over the training images: mean loss, share predicted right (dropout on, as in Keras), images/s."""
+    # Dropout draws from torch's own generator: set anew each epoch, so that a resumed run draws what it would have.
+    torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
+    state.network.train()
+    images = len(examples) * (expanded_count(augmentation) if augmentation.mode == "expand" else 1)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=machine.device)
+    right = torch.zeros((), dtype=torch.int64, device=machine.device)
+    seen = 0
+    began = time.perf_counter()
+    for tiles, label in _batches(store, examples, settings, augmentation, seed=seed, epoch=epoch):
+        batch_loss, batch_right = _step(state, tiles, label, settings, machine)
+        loss_sum += batch_loss
+        right += batch_right
+        seen += len(label)
+        # Reading a number from a GPU waits for it, so there the loss is looked at less often.
+        if machine.device == "cpu" or seen == images or (seen // settings.batch) % 50 == 0:
+            loss = float(loss_sum) / seen
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the loss is {loss} in epoch {epoch} after {seen} images; the last whole epoch is kept. "
+                    f"Try a learning rate below {settings.learning_rate:g}, or precision fp32"
+                )
+            if progress is not None:
+                rate = seen / (time.perf_counter() - began)
+                progress(Progress(epoch, settings.epochs, seen, images, loss, float(right) / seen, rate))
+    return float(loss_sum) / seen, float(right) / seen, seen / (time.perf_counter() - began)
+
+
+def _step(
+    state: _State, tiles: NDArray[np.uint8], label: NDArray[np.int64], settings: Training, machine: Machine
+) -> tuple[Tensor, Tensor]:
+    """One step of Adam on the mean loss of one batch: the summed loss, and how many were predicted right."""
+    state.optimiser.zero_grad(set_to_none=True)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=machine.device)
+    right = torch.zeros((), dtype=torch.int64, device=machine.device)
+    for start in range(0, len(label), settings.micro_batch):
+        piece = slice(start, start + settings.micro_batch)
+        inputs = to_tensor(tiles[piece], machine.device)
+        target = torch.from_numpy(label[piece]).to(machine.device)
+        with torch.autocast(machine.device, dtype=torch.bfloat16, enabled=machine.precision == "bf16"):
+            logits = state.network(inputs)
+        # Binary cross-entropy on two softmax units, averaged over the two, is the cross-entropy of the softmax.
+        loss = functional.cross_entropy(logits.float(), target, reduction="sum")
+        (loss / len(label)).backward()
+        loss_sum += loss.detach()
+        right += (logits.detach().argmax(1) == target).sum()
+    state.optimiser.step()
+    return loss_sum, right
+
+
+def _validate(network: nn.Module, store: Store, examples: Examples, machine: Machine) -> tuple[float, float]:
+    logits = torch.from_numpy(predict_logits(network, store, examples.row, device=machine.device))
+    target = torch.from_numpy(examples.label)
+    loss = functional.cross_entropy(logits.double(), target)
+    return float(loss), float((logits.argmax(1) == target).double().mean())
+
+
+def write_history(folder: Path, history: dict[str, list[float]]) -> None:
+    """Write history.csv, and history.pickle with Keras's keys for scripts that expect it; nothing here reads pickles."""
+    epochs = range(1, len(history["loss"]) + 1)
+    write_csv(folder / "history.csv", ("epoch", *HISTORY), zip(epochs, *(history[n] for n in HISTORY), strict=True))
+    plain = {name: [float(value) for value in history[name]] for name in HISTORY}
+    write_bytes(folder / "history.pickle", pickle.dumps(plain, protocol=4))
