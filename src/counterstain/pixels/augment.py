@@ -1,0 +1,350 @@
+"""Augmentation of training tiles: flip, equalisation, rotation, translation and shear; nothing random but by image."""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError, suggest
+from counterstain.pixels.draws import image_keys, uniforms
+
+__all__ = [
+    "TRANSFORMATIONS",
+    "Augmentation",
+    "augment_batch",
+    "equalise",
+    "expand_batch",
+    "expanded_count",
+    "image_keys",
+]
+
+Tiles = NDArray[np.uint8]
+
+TRANSFORMATIONS = ("flip", "equalise", "rotation", "translation", "shear", "quarter_turn")
+
+# Draw numbers: each transformation has its own, so that switching one off leaves the draws of the others as they were.
+_FLIP_X, _FLIP_Y, _EQUALISE, _ROTATE, _ANGLE, _TRANSLATE, _SHIFT_X, _SHIFT_Y, _SHEAR, _SHEAR_ANGLE, _TURN, _FLIP_WAY = (
+    range(12)
+)
+_DRAWS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What may happen to a training tile. A range of 0, "none" or a probability of 0 switches a transformation off.
+
+    mode:                    "on_the_fly": every epoch draws anew, all transformations at once;
+                             "expand": the originals plus one image a transformation, drawn once; "none"
+    flip:                    "none", "horizontal" (left-right), "vertical" (up-down) or "both"
+    flip_probability:        of each direction by itself
+    quarter_turns:           turn by 0, 90, 180 or 270°, each as likely; exact, for square tiles
+    equalise:                histogram equalisation of "luminance", of the three "channels" (changes the colours), or "none"
+    equalise_probability:    low by default: it turns the noise of empty glass into texture
+    rotation_deg:            largest angle, degrees in [0, 180]; drawn evenly from both directions
+    translation:             largest shift as a share of the side, in [0, 0.5]; drawn for x and y, in whole pixels
+    shear_deg:               largest angle of the upright edges, degrees in [0, 45]
+    …_probability:           share of the tiles on which it is used (on the fly)
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    mode: str = "on_the_fly"
+    flip: str = "both"
+    flip_probability: float = 0.5
+    quarter_turns: bool = False
+    equalise: str = "luminance"
+    equalise_probability: float = 0.1
+    rotation_deg: float = 20.0
+    rotation_probability: float = 1.0
+    translation: float = 0.1
+    translation_probability: float = 1.0
+    shear_deg: float = 10.0
+    shear_probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_word("mode", self.mode, ("on_the_fly", "expand", "none"))
+        _check_word("flip", self.flip, ("none", "horizontal", "vertical", "both"))
+        _check_word("equalise", self.equalise, ("none", "luminance", "channels"))
+        _check_range("rotation_deg", self.rotation_deg, 180)
+        _check_range("translation", self.translation, 0.5)
+        _check_range("shear_deg", self.shear_deg, 45)
+        for name in ("flip", "equalise", "rotation", "translation", "shear"):
+            _check_range(f"{name}_probability", getattr(self, f"{name}_probability"), 1)
+        if not isinstance(self.quarter_turns, bool):
+            raise InputError(f"augmentation quarter_turns is {self.quarter_turns!r}; it must be true or false")
+        if self.mode == "expand" and not self.transformations():
+            raise InputError(
+                "augmentation mode 'expand' has no transformation switched on; switch one on, or use mode 'none'"
+            )
+
+    def transformations(self) -> tuple[str, ...]:
+        """The names of the transformations that are switched on, in the order of `expand_batch`; () for mode "none"."""
+        if self.mode == "none":
+            return ()
+        on = {
+            "flip": self.flip != "none" and self.flip_probability > 0,
+            "equalise": self.equalise != "none" and self.equalise_probability > 0,
+            "rotation": self.rotation_deg > 0 and self.rotation_probability > 0,
+            "translation": self.translation > 0 and self.translation_probability > 0,
+            "shear": self.shear_deg > 0 and self.shear_probability > 0,
+            "quarter_turn": self.quarter_turns,
+        }
+        return tuple(name for name in TRANSFORMATIONS if on[name])
+
+
+def _check_word(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"augmentation {name} is {value!r}{suggest(str(value), known)}")
+
+
+def _check_range(name: str, value: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= high:
+        raise InputError(f"augmentation {name} is {value!r}; it must be a number from 0 to {high:g}")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What happens to each tile of a batch, in this order: equalise, flip, quarter turns, then shear, rotation, shift."""
+
+    equalise: NDArray[np.bool_]
+    flip_x: NDArray[np.bool_]
+    flip_y: NDArray[np.bool_]
+    turns: NDArray[np.int64]  # counter-clockwise quarter turns
+    angle_rad: NDArray[np.float64]  # counter-clockwise as seen
+    shear: NDArray[np.float64]  # tangent of the shear angle
+    shift_px: NDArray[np.float64]  # (B, 2) x, y; whole numbers
+
+
+def augment_batch(
+    tiles: Tiles,
+    keys: NDArray[np.uint64],
+    *,
+    settings: Augmentation,
+    seed: int,
+    epoch: int,
+    threads: int = 1,
+    out: Tiles | None = None,
+) -> Tiles:
+    """Every tile with this epoch's draw of all transformations at once: (B, H, W, 3) uint8, a new array or `out`.
+
+    What becomes of a tile depends on (seed, epoch, its key) alone, not on the batch, its order or the thread count.
+    One interpolation a tile, whatever is composed; reflected borders; flips and quarter turns alone are exact.
+
+    Args:
+        tiles: (B, H, W, 3) uint8 RGB; not changed.
+        keys: (B,) uint64, see image_keys.
+        settings: what may happen; mode "none" copies, mode "expand" is read as if "on_the_fly".
+        seed, epoch: any integers.
+        threads: the batch is shared among as many.
+        out: (B, H, W, 3) uint8, C-contiguous, not `tiles` itself.
+
+    Raises:
+        InputError: If quarter turns are asked for and the tiles are not square.
+        ValueError: If an array has another shape or type.
+    """
+    _check_arrays(tiles, keys)
+    if settings.mode == "none":
+        return _copy(tiles, out)
+    return _carry_out(tiles, _plan_all(tiles, keys, settings, seed, epoch), settings, threads, out)
+
+
+def expanded_count(settings: Augmentation) -> int:
+    """How many images the "expand" way makes of one: the original and one for each transformation switched on."""
+    return 1 + len(settings.transformations())
+
+
+def expand_batch(
+    tiles: Tiles,
+    keys: NDArray[np.uint64],
+    which: NDArray[np.int64],
+    *,
+    settings: Augmentation,
+    seed: int,
+    threads: int = 1,
+    out: Tiles | None = None,
+) -> Tiles:
+    """Tile i as its expansion which[i]: 0 the original, k the k-th of settings.transformations() alone, drawn once.
+
+    Args:
+        tiles: (B, H, W, 3) uint8 RGB; not changed.
+        keys: (B,) uint64, see image_keys.
+        which: (B,) int in [0, expanded_count(settings)).
+        settings: ranges; probabilities above 0 play no part, each transformation is always carried out.
+        seed: any integer; the draws are those of epoch 0, in every epoch.
+        threads, out: as in augment_batch.
+
+    Raises:
+        InputError: If quarter turns are asked for and the tiles are not square.
+        ValueError: If `which` is out of range or an array has another shape or type.
+    """
+    _check_arrays(tiles, keys)
+    which = np.asarray(which, dtype=np.int64)
+    if which.shape != (len(tiles),) or (which.size and not 0 <= which.min() <= which.max() < expanded_count(settings)):
+        raise ValueError(f"which must be ({len(tiles)},) in [0, {expanded_count(settings)})")
+    names = np.array(("original", *settings.transformations()))[which]
+    return _carry_out(tiles, _plan_single(tiles, keys, settings, seed, names), settings, threads, out)
+
+
+def equalise(tile: Tiles, *, luminance: bool = True) -> Tiles:
+    """The tile with its histogram equalised, a new (H, W, 3) uint8 array.
+
+    Luminance: Y of YCrCb (ITU-R BT.601) is equalised and the colour differences kept. Otherwise each channel by
+    itself, as many notebooks do; that turns the stain vectors by 7 to 15° and is kept for comparison only. A tile of
+    one value stays as it is.
+
+    Source:
+        Gonzalez and Woods, Digital Image Processing, 3.3.1; the table of cv2.equalizeHist.
+    """
+    if not luminance:
+        return cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(tile)])
+    planes = list(cv2.split(cv2.cvtColor(tile, cv2.COLOR_RGB2YCrCb)))
+    planes[0] = cv2.equalizeHist(planes[0])
+    return cv2.cvtColor(cv2.merge(planes), cv2.COLOR_YCrCb2RGB)
+
+
+def _check_arrays(tiles: Tiles, keys: NDArray[np.uint64]) -> None:
+    if tiles.ndim != 4 or tiles.shape[3] != 3 or tiles.dtype != np.uint8:
+        raise ValueError(f"tiles must be (B, H, W, 3) uint8, not {tiles.shape} {tiles.dtype}")
+    if keys.shape != (len(tiles),) or keys.dtype != np.uint64:
+        raise ValueError(f"keys must be ({len(tiles)},) uint64, not {keys.shape} {keys.dtype}")
+
+
+def _copy(tiles: Tiles, out: Tiles | None) -> Tiles:
+    if out is None:
+        return tiles.copy()
+    out[...] = tiles
+    return out
+
+
+def _plan_all(tiles: Tiles, keys: NDArray[np.uint64], settings: Augmentation, seed: int, epoch: int) -> _Plan:
+    draws = uniforms(keys, _DRAWS, seed=seed, epoch=epoch).T
+    flips = (
+        (draws[_FLIP_X] < settings.flip_probability) & (settings.flip in ("horizontal", "both")),
+        (draws[_FLIP_Y] < settings.flip_probability) & (settings.flip in ("vertical", "both")),
+    )
+    used = {
+        "equalise": (draws[_EQUALISE] < settings.equalise_probability) & (settings.equalise != "none"),
+        "rotation": draws[_ROTATE] < settings.rotation_probability,
+        "translation": draws[_TRANSLATE] < settings.translation_probability,
+        "shear": draws[_SHEAR] < settings.shear_probability,
+    }
+    turns = np.floor(draws[_TURN] * 4).astype(np.int64) * settings.quarter_turns
+    return _plan(tiles, draws, settings, flips, turns, used)
+
+
+def _plan_single(
+    tiles: Tiles, keys: NDArray[np.uint64], settings: Augmentation, seed: int, names: NDArray[np.str_]
+) -> _Plan:
+    draws = uniforms(keys, _DRAWS, seed=seed, epoch=0).T
+    # The flip alone must do something: with both directions allowed, one of left-right, up-down, both together.
+    way = np.floor(draws[_FLIP_WAY] * 3)
+    across = {"horizontal": np.full(len(keys), True), "vertical": np.full(len(keys), False)}.get(
+        settings.flip, way != 1
+    )
+    down = {"horizontal": np.full(len(keys), False), "vertical": np.full(len(keys), True)}.get(settings.flip, way != 0)
+    flips = (across & (names == "flip"), down & (names == "flip"))
+    turns = (1 + np.floor(draws[_TURN] * 3).astype(np.int64)) * (names == "quarter_turn")
+    return _plan(tiles, draws, settings, flips, turns, {name: names == name for name in TRANSFORMATIONS})
+
+
+def _plan(
+    tiles: Tiles,
+    draws: NDArray[np.float64],
+    settings: Augmentation,
+    flips: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    turns: NDArray[np.int64],
+    used: dict[str, NDArray[np.bool_]],
+) -> _Plan:
+    height, width = tiles.shape[1:3]
+    if height != width and bool((turns % 2).any()):
+        raise InputError(f"tiles are {width}×{height} px; quarter turns need square ones: set quarter_turns to false")
+    spread = 2 * draws - 1  # each parameter is even in [-1, 1) times its range
+    shift_px = np.rint(
+        np.stack([spread[_SHIFT_X] * width, spread[_SHIFT_Y] * height], axis=1)
+        * settings.translation
+        * used["translation"][:, None]
+    )
+    return _Plan(
+        equalise=used["equalise"],
+        flip_x=flips[0],
+        flip_y=flips[1],
+        turns=turns,
+        angle_rad=np.deg2rad(spread[_ANGLE] * settings.rotation_deg) * used["rotation"],
+        shear=np.tan(np.deg2rad(spread[_SHEAR_ANGLE] * settings.shear_deg)) * used["shear"],
+        shift_px=shift_px,
+    )
+
+
+def _matrices(plan: _Plan, height: int, width: int) -> NDArray[np.float64]:
+    """(B, 2, 3): for each pixel (x, y) of the result, where in the tile it comes from; about the tile's centre."""
+    cos, sin = np.cos(plan.angle_rad), np.sin(plan.angle_rad)
+    # Forward, with y down: result = rotation · shear · turns · flips · tile. Each factor is inverted here in turn.
+    back_rotation = np.array([[cos, -sin], [sin, cos]])
+    one, zero = np.ones_like(cos), np.zeros_like(cos)
+    back_shear = np.array([[one, -plan.shear], [zero, one]])
+    quarter_cos = np.array([1.0, 0.0, -1.0, 0.0])[plan.turns]
+    quarter_sin = np.array([0.0, 1.0, 0.0, -1.0])[plan.turns]
+    back_turns = np.array([[quarter_cos, -quarter_sin], [quarter_sin, quarter_cos]])
+    back_flips = np.array([[np.where(plan.flip_x, -1.0, 1.0), zero], [zero, np.where(plan.flip_y, -1.0, 1.0)]])
+    linear = np.einsum("ijb,jkb,klb,lmb->bim", back_flips, back_turns, back_shear, back_rotation)
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = centre - np.einsum("bij,bj->bi", linear, centre + plan.shift_px)
+    return np.concatenate([linear, offset[:, :, None]], axis=2)
+
+
+def _carry_out(tiles: Tiles, plan: _Plan, settings: Augmentation, threads: int, out: Tiles | None) -> Tiles:
+    if out is None:
+        out = np.empty(tiles.shape, dtype=np.uint8)
+    if out.shape != tiles.shape or out.dtype != np.uint8 or not out.flags.c_contiguous or np.shares_memory(out, tiles):
+        raise ValueError(f"out must be another C-contiguous uint8 array of shape {tiles.shape}")
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)  # the batch is what is shared among threads; cv2's own would only get in the way
+    matrices = _matrices(plan, *tiles.shape[1:3])
+    work = _worker(tiles, plan, matrices, settings.equalise != "channels", out)
+    threads = max(1, min(threads, len(tiles)))
+    if threads == 1:
+        work(0, len(tiles))
+        return out
+    edges = [len(tiles) * i // threads for i in range(threads + 1)]
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = [pool.submit(work, start, stop) for start, stop in zip(edges[1:-1], edges[2:], strict=True)]
+        work(edges[0], edges[1])
+        for other in others:
+            other.result()
+    return out
+
+
+def _worker(
+    tiles: Tiles, plan: _Plan, matrices: NDArray[np.float64], luminance: bool, out: Tiles
+) -> Callable[[int, int], None]:
+    size = (tiles.shape[2], tiles.shape[1])
+    bends = (plan.angle_rad != 0) | (plan.shear != 0) | (plan.shift_px != 0).any(axis=1)
+
+    def work(start: int, stop: int) -> None:
+        for i in range(start, stop):
+            tile = equalise(tiles[i], luminance=luminance) if plan.equalise[i] else tiles[i]
+            if bends[i]:
+                cv2.warpAffine(
+                    tile,
+                    matrices[i],
+                    size,
+                    dst=out[i],
+                    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                    borderMode=cv2.BORDER_REFLECT_101,
+                )
+            else:
+                out[i] = _turned(tile, bool(plan.flip_x[i]), bool(plan.flip_y[i]), int(plan.turns[i]))
+
+    return work
+
+
+def _turned(tile: Tiles, flip_x: bool, flip_y: bool, turns: int) -> Tiles:
+    """Flips and quarter turns by indexing, so exact."""
+    tile = tile[:, ::-1] if flip_x else tile
+    tile = tile[::-1] if flip_y else tile
+    return np.rot90(tile, turns) if turns else tile
