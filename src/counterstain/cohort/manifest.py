@@ -1,0 +1,366 @@
+"""The cohort: what is studied, one row an image; read from and written to CSV or Parquet."""
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from counterstain.cohort.columns import COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS, choose_columns, rename_splits, split_word
+from counterstain.cohort.description import describe
+from counterstain.cohort.tables import MISSING, MISSING_SITE, clean_ids, clean_labels, clean_numbers, read_table
+from counterstain.errors import InputError, suggest
+from counterstain.files import write_csv, write_with
+
+__all__ = [
+    "COLUMNS",
+    "Cohort",
+    "assemble",
+    "check_files",
+    "container",
+    "describe",
+    "order_classes",
+    "read_manifest",
+    "write_cohort",
+]
+
+CONTAINER_SUFFIXES = (".h5", ".hdf5", ".npz")
+
+_NEGATIVE_WORDS = frozenset(
+    {
+        *("0", "false", "no", "negative", "neg", "benign", "normal", "healthy", "control", "wildtype", "wild_type"),
+        *("wt", "mss", "nontumor", "nontumour", "noncancer", "non_tumor", "non_tumour", "non_cancer", "non_idc"),
+        *("non_malignant", "no_tumor", "no_tumour", "no_cancer"),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """The images of a study and what is known about them.
+
+    table:    one row an image, columns exactly COLUMNS; text is str with "" for missing, mpp (µm/px), x and y
+              (level-0 px) are float64 with NaN for missing; the row order is the cohort's order
+    classes:  in order; for two classes the positive one is last
+    root:     the folder that image_path is relative to (POSIX slashes); "file.h5#x/12" names row 12 of data set "x"
+    positive: for two classes the class whose probability is `prob`; None for more
+    skipped:  (path, reason) of files that were found and left out
+    notes:    what a reader should know: how the cohort was read, names that look like twins
+
+    Raises:
+        InputError: If anything of this does not hold, an image occurs twice, or there are fewer than two classes.
+    """
+
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+    root: Path
+    positive: str | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [str(name) for name in self.table.columns if name not in COLUMNS]
+        absent = [name for name in COLUMNS if name not in self.table.columns]
+        if unknown or absent:
+            name = unknown[0] if unknown else absent[0]
+            raise InputError(f"a cohort's table {'has unknown' if unknown else 'lacks'} column '{name}'"
+                             f"{suggest(name, COLUMNS)}")  # fmt: skip
+        object.__setattr__(self, "table", self.table[list(COLUMNS)].reset_index(drop=True))
+        _check_classes(self.classes, self.positive)
+        _check_table(self.table, self.classes)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def image(self) -> tuple[str, ...]:
+        """(N,) the unique image names, in the cohort's order."""
+        return tuple(self.table["image_path"])
+
+    @property
+    def label_index(self) -> NDArray[np.int64]:
+        """(N,) the index of each image's label in `classes`."""
+        index = {name: number for number, name in enumerate(self.classes)}
+        return np.array([index[label] for label in self.table["label"]], dtype=np.int64)
+
+    @property
+    def has_patients(self) -> bool:
+        """Whether every image has a patient id."""
+        return bool((self.table["patient_id"] != "").all())
+
+    @property
+    def patient(self) -> tuple[str, ...]:
+        """(N,) the unit that must not be divided: the patient id, or the image's own name where there is none."""
+        pairs = zip(self.table["patient_id"], self.table["image_path"], strict=True)
+        return tuple(patient or image for patient, image in pairs)
+
+    def subset(self, rows: Sequence[int] | NDArray[np.int64] | NDArray[np.bool_]) -> "Cohort":
+        """The cohort of these rows (numbers or a mask), in this order, with the same classes."""
+        index = np.asarray(rows)
+        index = np.flatnonzero(index) if index.dtype == np.bool_ else index
+        return replace(self, table=self.table.iloc[index])
+
+    def with_split(self, split: Sequence[str]) -> "Cohort":
+        """The cohort with this (N,) split column: train, val, test, test_<name> or ""."""
+        return replace(self, table=self.table.assign(split=pd.Series(list(split), dtype=object)))
+
+
+def _check_classes(classes: tuple[str, ...], positive: str | None) -> None:
+    if len(set(classes)) != len(classes):
+        raise InputError(f"a class is named twice in {classes}")
+    if len(classes) < 2:
+        found = f"only one class, '{classes[0]}'" if classes else "no class"
+        raise InputError(f"the cohort has {found}; a classifier needs two or more: add images of another class")
+    if (len(classes) == 2) != (positive is not None) or positive not in (None, classes[-1]):
+        raise InputError(f"positive is {positive!r}; of two classes it is the last of {classes}, of more there is none")
+
+
+def _check_table(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    if not len(table):
+        raise InputError("the cohort has 0 images; two or more classes of images are needed")
+    for name in TEXT_COLUMNS:
+        wrong = [row for row, value in enumerate(table[name]) if not isinstance(value, str)]
+        if wrong:
+            raise InputError(f"{name} of row {wrong[0] + 1} is {table[name].iloc[wrong[0]]!r}, not text")
+    for name in NUMBER_COLUMNS:
+        values = table[name].to_numpy()
+        if values.dtype != np.float64 or np.isinf(values).any():
+            raise InputError(f"{name} must be finite float64 numbers with NaN for missing; it is {values.dtype}")
+    if (table["mpp"] <= 0).any():
+        raise InputError(f"mpp is {table['mpp'].min()}; needed: µm per pixel, above 0")
+    _check_paths(list(table["image_path"]))
+    known = set(classes)
+    for row, label in enumerate(table["label"]):
+        if label not in known:
+            path = table["image_path"].iloc[row]
+            raise InputError(f"{path} has label '{label}', which is not among the classes {', '.join(classes)}")
+    for value in set(table["split"]):
+        if split_word(value) != value:
+            raise InputError(f"split '{value}' is unknown; needed: train, val, test or test_<name>, or empty")
+
+
+def _check_paths(paths: list[str]) -> None:
+    first_row: dict[str, int] = {}
+    for row, path in enumerate(paths):
+        if not path:
+            raise InputError(f"image {row + 1} has no path; every row names an image")
+        if path in first_row:
+            twice = len(paths) - len(set(paths))
+            raise InputError(
+                f"{path} is listed twice (images {first_row[path] + 1} and {row + 1}; {twice} such rows in all); "
+                "list each image once"
+            )
+        first_row[path] = row
+        if path.startswith("/") or re.match(r"[A-Za-z]:[\\/]", path) or (".." in path and ".." in path.split("/")):
+            raise InputError(f"{path} is not a path inside the root folder; give a path relative to root")
+
+
+def order_classes(labels: Iterable[str], positive: str | None = None) -> tuple[tuple[str, ...], str | None]:
+    """The distinct labels in order (numbers by value), and the positive one of two, which comes last.
+
+    Where `positive` is not given, the class that is no plain word for "negative" (benign, normal, 0, …) is taken, or
+    else the last in the alphabet.
+
+    Raises:
+        InputError: If `positive` is no class, or is given for more than two classes.
+    """
+    classes = sorted(set(labels), key=_natural)
+    if positive is not None and positive not in classes:
+        raise InputError(f"positive class '{positive}' is not among the labels{suggest(positive, classes)}")
+    if len(classes) != 2:
+        if positive is not None and len(classes) > 2:
+            raise InputError(
+                f"positive is '{positive}', but there are {len(classes)} classes; it is for two classes only"
+            )
+        return tuple(classes), None
+    if positive is None:
+        affirmed = [name for name in classes if re.sub(r"[\s\-]+", "_", name.lower()) not in _NEGATIVE_WORDS]
+        positive = affirmed[0] if len(affirmed) == 1 else classes[-1]
+    return tuple(sorted(classes, key=lambda name: name == positive)), positive
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    pieces = [piece for piece in re.split(r"([0-9]+)", text) if piece]
+    return [(0, int(piece), piece) if piece.isascii() and piece.isdigit() else (1, 0, piece) for piece in pieces]
+
+
+def assemble(
+    columns: Mapping[str, Sequence[Any] | NDArray[np.float64]],
+    *,
+    root: Path,
+    positive: str | None = None,
+    skipped: Iterable[tuple[str, str]] = (),
+    notes: Iterable[str] = (),
+) -> Cohort:
+    """A Cohort of whatever columns are there ((N,) each; `image_path` and `label` at least); the rest is missing.
+
+    Raises:
+        InputError: If the rows do not make a cohort.
+    """
+    images = list(columns["image_path"])
+    table = pd.DataFrame(index=range(len(images)))
+    for name in TEXT_COLUMNS:
+        table[name] = pd.Series(list(columns.get(name, [""] * len(images))), dtype=object)
+    for name in NUMBER_COLUMNS:
+        table[name] = np.array(columns.get(name, np.full(len(images), np.nan)), dtype=np.float64)
+    if not images:
+        raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
+    classes, positive = order_classes(table["label"], positive)
+    return Cohort(table, classes, root, positive, tuple(skipped), (*notes, *_twin_notes(images)))
+
+
+def _twin_notes(paths: Sequence[str]) -> list[str]:
+    """Names that differ in letter case or in Unicode form alone: on another machine they are one file."""
+    seen: dict[str, str] = {}
+    twins = []
+    for path in paths:
+        plain = path.casefold() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
+        if plain in seen:
+            twins.append(f"{seen[plain]!r} and {path!r}")
+        seen[plain] = path
+    more = f" and {len(twins) - 3} more pairs" if len(twins) > 3 else ""
+    return [f"names that differ only in letter case or Unicode form: {'; '.join(twins[:3])}{more}"] if twins else []
+
+
+def read_manifest(
+    path: Path | str,
+    *,
+    root: Path | str | None = None,
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
+) -> Cohort:
+    """The cohort of a CSV or Parquet manifest, one row an image.
+
+    Args:
+        path: CSV (separated by comma, semicolon or tab; UTF-8) or .parquet, with a header.
+        root: The folder that image paths are relative to; the manifest's own folder by default.
+        positive: The class of two whose probability is reported.
+        columns: {cohort column: manifest column}, where the names are not known ones; "" leaves a column out.
+        splits: {manifest's split: ours}, e.g. {"valid": "test"}; applied before the known words.
+
+    Raises:
+        InputError: If the file cannot be read, columns are missing or ambiguous, a label is empty, an image is listed
+            twice, missing or outside the root, or there are fewer than two classes.
+    """
+    path = Path(path)
+    base = path.parent if root is None else Path(root)
+    raw = read_table(path)
+    chosen = choose_columns(list(raw), columns, where=path.name)
+    text = {noun: raw[name] for noun, name in chosen.items()}
+    if not text["image_path"]:
+        raise InputError(f"{path.name} has a header and no rows; it needs one row an image")
+    read: dict[str, Sequence[Any]] = {"image_path": _relative(text["image_path"], base, path.name)}
+    read["label"] = clean_labels(text["label"], path.name)
+    for noun in ("patient_id", "slide_id"):
+        read[noun] = clean_ids(text.get(noun), len(read["label"]), MISSING)
+    read["site"] = clean_ids(text.get("site"), len(read["label"]), MISSING_SITE)
+    numbers = {}
+    for noun in NUMBER_COLUMNS:
+        numbers[noun] = clean_numbers(text.get(noun), len(read["label"]), noun, path.name)
+    if "split" in text:
+        values = ["" if value.strip().lower() in MISSING else value.strip() for value in text["split"]]
+        read["split"] = rename_splits(values, splits, where=path.name)
+    elif splits:
+        raise InputError(f"splits: {path.name} has no column for the split")
+    unused = [name for name in raw if name not in chosen.values()]
+    notes = [f"columns of {path.name} that were not used: {', '.join(unused)}"] if unused else []
+    cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
+    check_files(cohort)
+    return cohort
+
+
+def _relative(paths: Sequence[str], root: Path, where: str) -> list[str]:
+    """Image paths relative to root, with POSIX slashes and without "." parts."""
+    home = os.path.abspath(root)  # noqa: PTH100 (Path.resolve would follow links, and the manifest names them unresolved)
+    result = []
+    for row, path in enumerate(paths):
+        name = path
+        if "\\" in name and not (root / name).exists():
+            name = name.replace("\\", "/")  # written on Windows
+        if name.startswith("/") and name.startswith(home.rstrip("/") + "/"):
+            name = name[len(home.rstrip("/")) + 1 :]
+        if name.startswith(("./", "/")) or "//" in name or "/./" in name:
+            name = str(PurePosixPath(name))
+        if name.startswith("/") or re.match(r"[A-Za-z]:/", name) or (".." in name and ".." in name.split("/")):
+            raise InputError(
+                f"{where} row {row + 1} names {path}, which is outside the root folder {root}; "
+                "give paths relative to it, or say root: the folder above all images"
+            )
+        result.append(name)
+    return result
+
+
+def container(image_path: str) -> tuple[str, str]:
+    """The file of an image and its address inside it: ("a.h5", "x/12") for "a.h5#x/12", and "" for a plain image."""
+    file, mark, address = image_path.rpartition("#")
+    if mark and file.lower().endswith(CONTAINER_SUFFIXES):
+        return file, address
+    return image_path, ""
+
+
+def check_files(cohort: Cohort) -> None:
+    """Refuse a cohort whose files are missing, are no files, or are links that leave the root folder.
+
+    Raises:
+        InputError: With the first three and their count.
+    """
+    files = dict.fromkeys(container(path)[0] for path in cohort.table["image_path"])
+    root = Path(os.path.realpath(cohort.root))
+    safe_parents: dict[str, bool] = {}
+    missing, outside = [], []
+    for file in files:
+        full = os.path.join(root, file)  # noqa: PTH118 (Path objects would double the time for 20,000 rows)
+        try:
+            mode = os.lstat(full).st_mode
+            if stat.S_ISLNK(mode):
+                inside = Path(os.path.realpath(full)).is_relative_to(root)
+                mode = os.stat(full).st_mode if inside else mode  # noqa: PTH116
+            else:
+                inside = True
+        except (OSError, ValueError):
+            missing.append(file)
+            continue
+        parent = file.rpartition("/")[0]
+        if parent not in safe_parents:
+            safe_parents[parent] = Path(os.path.realpath(root / parent)).is_relative_to(root)
+        if not (inside and safe_parents[parent]):
+            outside.append(file)
+        elif not stat.S_ISREG(mode):
+            missing.append(file)
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(files)} image files do not exist under {cohort.root} ({_first(missing)}); "
+            "correct their paths, or say root: the folder that they are relative to"
+        )
+    if outside:
+        raise InputError(
+            f"{len(outside)} of {len(files)} image files are links that lead out of {cohort.root} ({_first(outside)}); "
+            "copy the files, or say root: the folder above all images"
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def write_cohort(cohort: Cohort, path: Path) -> None:
+    """Write the cohort's table as CSV, or as Parquet where `path` ends so; missing numbers are empty cells."""
+    if path.suffix.lower() in (".parquet", ".pq"):
+        write_with(path, lambda temporary: cohort.table.to_parquet(temporary, index=False))
+        return
+    cells = [_cells(cohort.table[name]) for name in COLUMNS]
+    write_csv(path, COLUMNS, zip(*cells, strict=True))
+
+
+def _cells(column: "pd.Series[Any]") -> list[object]:
+    if column.name not in NUMBER_COLUMNS:
+        return list(column)
+    return [None if value != value else int(value) if value.is_integer() else value for value in column.tolist()]
