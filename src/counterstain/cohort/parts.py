@@ -1,0 +1,206 @@
+"""Which image is used for what: the parts of a split, what makes them valid, their counts and their file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.cohort.description import count
+from counterstain.cohort.manifest import Cohort
+from counterstain.errors import InputError
+from counterstain.files import write_csv
+
+__all__ = [
+    "UNITS",
+    "Part",
+    "Split",
+    "check",
+    "check_leak",
+    "count_by_unit",
+    "count_parts",
+    "label_columns",
+    "listed",
+    "write_split",
+]
+
+UNITS = ("patient", "image")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One division of all images: the only one of a hold-out (repeat 0, fold 0), or one fold of one repeat.
+
+    assignment: (N,) "train", "val", "test", "test_<name>", or "" for an image that is in none.
+    """
+
+    repeat: int
+    fold: int
+    assignment: tuple[str, ...]
+
+    def rows(self, name: str) -> NDArray[np.int64]:
+        """The row numbers of the images in the part of this name, ascending."""
+        return np.flatnonzero(np.array(self.assignment, dtype=object) == name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its parts that have images: train, val, test, then test_<name> by the alphabet."""
+        order = {"train": 0, "val": 1, "test": 2}
+        return tuple(sorted(set(self.assignment) - {""}, key=lambda name: (order.get(name, 3), name)))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which image is used for what.
+
+    image: (N,) names in the cohort's order
+    parts: one of a hold-out; repeats × k of folds
+    unit:  what was kept together: "patient", or "image" (then results are stamped "image-level")
+    """
+
+    image: tuple[str, ...]
+    parts: tuple[Part, ...]
+    unit: str
+
+
+def check(split: Split, cohort: Cohort) -> None:
+    """Refuse a split that does not fit the cohort, divides a patient, or lacks a class in a part.
+
+    Raises:
+        InputError: Naming the image, the patient or the class.
+    """
+    if split.unit not in UNITS:
+        raise InputError(f"unit is '{split.unit}'; needed: patient, or image")
+    if split.image != cohort.image:
+        unknown = sorted(set(split.image) - set(cohort.image)) or sorted(set(cohort.image) - set(split.image))
+        name = unknown[0] if unknown else split.image[0]
+        raise InputError(
+            f"the split and the cohort are not of the same images in the same order ({name}); split it anew"
+        )
+    if not split.parts:
+        raise InputError("the split has no parts; needed: train, val and test")
+    check_leak(split, cohort)
+    labels = np.array(cohort.table["label"], dtype=object)
+    for part in split.parts:
+        for needed in ("train", "val"):
+            if needed not in part.names:
+                raise InputError(f"{_where(part, split)}has no {needed} part; needed: train, val and test")
+        if not any(name.startswith("test") for name in part.names):
+            raise InputError(f"{_where(part, split)}has no test part; needed: train, val and test")
+        for name in part.names:
+            absent = [label for label in cohort.classes if label not in set(labels[part.rows(name)])]
+            if absent:
+                raise InputError(
+                    f"{_where(part, split)}has no image of class '{absent[0]}' in {name}; "
+                    f"{_having(cohort, absent[0])}; every part needs every class"
+                )
+    if len(split.parts) > 1:
+        _check_folds(split)
+
+
+def _where(part: Part, split: Split) -> str:
+    return f"repeat {part.repeat} fold {part.fold} of the split " if len(split.parts) > 1 else "the split "
+
+
+def _having(cohort: Cohort, label: str) -> str:
+    rows = cohort.table["label"] == label
+    if not cohort.has_patients:
+        return f"it has {int(rows.sum())} images in all"
+    return f"it has {listed(sorted(set(cohort.table['patient_id'][rows])), 'patient')}"
+
+
+def check_leak(split: Split, cohort: Cohort) -> None:
+    """Refuse a patient on two sides of any part (where the unit is the patient).
+
+    Raises:
+        InputError: Naming the first such patient and the parts that it is in.
+    """
+    if split.unit == "image":
+        return
+    _, unit_row, _ = count_by_unit(cohort, split.unit)
+    patient = np.array(cohort.patient, dtype=object)
+    for part in split.parts:
+        words, code = np.unique(np.array(part.assignment, dtype=object), return_inverse=True)
+        used = words[code] != ""
+        pairs = np.unique(np.stack([unit_row[used], code[used]]), axis=1)
+        repeated, sides = np.unique(pairs[0], return_counts=True)
+        leaking = repeated[sides > 1]
+        if len(leaking):
+            between = " and ".join(sorted(words[pairs[1][pairs[0] == leaking[0]]]))
+            name = patient[np.flatnonzero(unit_row == leaking[0])[0]]
+            raise InputError(
+                f"{_where(part, split)}divides {len(leaking)} patients (first: {name}, in {between}); "
+                "put each patient on one side, or write unit: image and have the results stamped 'image-level'"
+            )
+
+
+def _check_folds(split: Split) -> None:
+    """Refuse folds in which an image is tested more or less often than once a repeat."""
+    for repeat in sorted({part.repeat for part in split.parts}):
+        same = [part for part in split.parts if part.repeat == repeat]
+        if len({part.fold for part in same}) != len(same):
+            raise InputError(f"the split has a fold of repeat {repeat} twice")
+        tested = np.sum([np.array(part.assignment, dtype=object) == "test" for part in same], axis=0)
+        wrong = np.flatnonzero(tested != 1)
+        if len(wrong):
+            raise InputError(f"{split.image[wrong[0]]} is tested {tested[wrong[0]]} times in repeat {repeat} "
+                             f"({len(wrong)} such images); needed: once")  # fmt: skip
+
+
+def listed(names: Sequence[str], unit: str) -> str:
+    """The number and the first names, as "7 patients (P1, P2, P3, P4, P5, …)"."""
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return f"{len(names)} {unit}{'' if len(names) == 1 else 's'}" + (f" ({shown})" if names else "")
+
+
+def label_columns(cohort: Cohort) -> NDArray[np.int64]:
+    """(N,) class numbers by the alphabet, so that naming another class positive changes no split."""
+    column = {name: number for number, name in enumerate(sorted(cohort.classes))}
+    return np.array([column[label] for label in cohort.table["label"]], dtype=np.int64)
+
+
+def count_by_unit(cohort: Cohort, unit: str) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """The units' names by the alphabet, (N,) each image's unit, and (U, K) the units' images in each class."""
+    if unit not in UNITS:
+        raise InputError(f"unit is '{unit}'; needed: patient, or image")
+    if unit == "patient" and not cohort.has_patients:
+        without = cohort.table["image_path"][cohort.table["patient_id"] == ""]
+        raise InputError(
+            f"{len(without)} of {len(cohort)} images have no patient id (first: {without.iloc[0]}), so patients "
+            "cannot be kept apart; give patient_id in a manifest or by a pattern, or write unit: image (results are "
+            "then stamped 'image-level')"
+        )
+    owner = cohort.patient if unit == "patient" else cohort.image
+    names, unit_row = np.unique(np.array(owner, dtype=object), return_inverse=True)
+    counts = np.zeros((len(names), len(cohort.classes)), dtype=np.int64)
+    np.add.at(counts, (unit_row, label_columns(cohort)), 1)
+    return list(names), unit_row.astype(np.int64), counts
+
+
+def count_parts(split: Split, cohort: Cohort) -> dict[str, Any]:
+    """Images and patients of every part, in all and per class: the record of split.json."""
+    return {
+        "schema": "counterstain.split/1",
+        "unit": split.unit,
+        "images": len(split.image),
+        "parts": [
+            {"repeat": part.repeat, "fold": part.fold, "unused": part.assignment.count(""),
+             "counts": {name: count(cohort, part.rows(name)) for name in part.names}}
+            for part in split.parts
+        ],
+    }  # fmt: skip
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write splits.csv: image_path,split (hold-out), or a row an image and fold with image_path,repeat,fold,split."""
+    if len(split.parts) == 1:
+        write_csv(path, ("image_path", "split"), zip(split.image, split.parts[0].assignment, strict=True))
+        return
+    rows = (
+        (image, part.repeat, part.fold, word)
+        for part in split.parts
+        for image, word in zip(split.image, part.assignment, strict=True)
+    )
+    write_csv(path, ("image_path", "repeat", "fold", "split"), rows)

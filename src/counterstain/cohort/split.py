@@ -1,0 +1,248 @@
+"""Train, validation and test parts by patient: hold-out, folds, or the official ones; read back from splits.csv."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.cohort.columns import rename_splits
+from counterstain.cohort.dealing import deal
+from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.parts import (
+    Part,
+    Split,
+    check,
+    check_leak,
+    count_by_unit,
+    count_parts,
+    label_columns,
+    listed,
+    write_split,
+)
+from counterstain.cohort.tables import read_table
+from counterstain.errors import InputError
+
+__all__ = ["Part", "Split", "check", "count_parts", "folds", "holdout", "official", "read_split", "write_split"]
+
+
+def holdout(cohort: Cohort, *, test: float = 0.2, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Split:
+    """One train/val/test division; `test` is a share of all images, `val` a share of the rest.
+
+    The same seed gives the same division, whatever the order of the rows. Every class is in every part.
+
+    Raises:
+        InputError: If patients are unknown (unit "patient"), or a class has too few of them.
+    """
+    _check_share(test, "test")
+    _check_share(val, "val")
+    names, unit_row, counts = count_by_unit(cohort, unit)
+    shares = {"train": (1 - test) * (1 - val), "val": (1 - test) * val, "test": test}
+    _require(cohort, names, counts, unit, 3, "train, val and test each need one")
+    part = _deal(cohort, names, counts, unit, list(shares.values()), _rng(seed, "holdout"))
+    words = np.array(list(shares), dtype=object)[part]
+    split = Split(cohort.image, (Part(0, 0, tuple(words[unit_row])),), unit)
+    check(split, cohort)
+    return split
+
+
+def folds(
+    cohort: Cohort, *, k: int = 5, repeats: int = 1, val: float = 0.2, unit: str = "patient", seed: int = 0
+) -> Split:
+    """Grouped k-fold cross-validation: each image is tested once a repeat; `val` is a share of each training side.
+
+    Every class is in every fold's train, val and test. The same seed gives the same folds, whatever the row order.
+
+    Raises:
+        InputError: If patients are unknown (unit "patient"), or a class has too few of them.
+    """
+    _check_share(val, "val")
+    if k < 2 or repeats < 1:
+        raise InputError(f"folds: k is {k} and repeats {repeats}; needed: k of 2 or more and repeats of 1 or more")
+    names, unit_row, counts = count_by_unit(cohort, unit)
+    # A class needs a unit in each fold, and two outside any fold: one for train and one for val.
+    needed = max(k, math.ceil(2 * k / (k - 1)))
+    why = f"{k} folds with train, val and test need {needed}; take fewer folds,"
+    _require(cohort, names, counts, unit, needed, why)
+    most = (counts > 0).sum(axis=0) - 2
+    parts = []
+    dealt: list[NDArray[np.int64]] = []
+    for repeat in range(repeats):
+        rng = _rng(seed, "folds", repeat)
+        fold_of = _deal(cohort, names, counts, unit, [1 / k] * k, rng, most_units=most, known=dealt, vary=repeat > 0)
+        dealt.append(fold_of)
+        for fold in range(k):
+            words = np.full(len(names), "test", dtype=object)
+            side = np.flatnonzero(fold_of != fold)
+            chosen = _deal(cohort, names, counts, unit, [1 - val, val], _rng(seed, "val", repeat, fold), among=side)
+            words[side] = np.array(["train", "val"], dtype=object)[chosen]
+            parts.append(Part(repeat, fold, tuple(words[unit_row])))
+    split = Split(cohort.image, tuple(parts), unit)
+    check(split, cohort)
+    return split
+
+
+def official(cohort: Cohort, *, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Split:
+    """The split of the cohort's own `split` column; where it has no val, that share of train is taken for it.
+
+    Raises:
+        InputError: If the column has no train or no test part, divides a patient, or lacks a class in a part.
+    """
+    words = list(cohort.table["split"])
+    found = sorted(set(words) - {""})
+    if "train" not in found or not any(word.startswith("test") for word in found):
+        raise InputError(
+            f"the cohort's split column names {', '.join(found) or 'nothing'}; needed: train and test. "
+            "Rename one with splits (say {val: test}), or let a hold-out or folds be drawn"
+        )
+    names, unit_row, counts = count_by_unit(cohort, unit)
+    given = Split(cohort.image, (Part(0, 0, tuple(words)),), unit)
+    check_leak(given, cohort)
+    if "val" not in found:
+        _check_share(val, "val")
+        train = np.array(words, dtype=object) == "train"
+        side = np.unique(unit_row[train])
+        inside = np.zeros_like(counts)
+        np.add.at(inside, (unit_row[train], label_columns(cohort)[train]), 1)
+        _require(cohort, names, inside, unit, 2, "train and val (a part of the official train) each need one")
+        chosen = _deal(cohort, names, inside, unit, [1 - val, val], _rng(seed, "official"), among=side)
+        is_val = np.zeros(len(names), dtype=bool)
+        is_val[side] = chosen == 1
+        words = ["val" if word == "train" and is_val[row] else word for word, row in zip(words, unit_row, strict=True)]
+    split = Split(cohort.image, (Part(0, 0, tuple(words)),), unit)
+    check(split, cohort)
+    return split
+
+
+def _check_share(share: float, name: str) -> None:
+    if not 0 < share < 1:
+        raise InputError(f"{name} is {share}; needed: a share between 0 and 1, such as 0.2")
+
+
+def _rng(seed: int, purpose: str, *more: int) -> np.random.Generator:
+    """A stream of its own for each seed and purpose."""
+    if seed < 0:
+        raise InputError(f"seed is {seed}; needed: 0 or more")
+    return np.random.default_rng([seed, *purpose.encode(), *more])
+
+
+def _require(cohort: Cohort, names: Sequence[str], counts: NDArray[np.int64], unit: str, needed: int, why: str) -> None:
+    """Refuse a class with fewer than `needed` units."""
+    for column, name in enumerate(sorted(cohort.classes)):
+        having = [names[row] for row in np.flatnonzero(counts[:, column])]
+        if len(having) < needed:
+            raise InputError(
+                f"class '{name}' has {listed(having, unit)}; {why.rstrip(',')}"
+                f"{',' if why.endswith(',') else ':'} add {unit}s, merge it with another class, or leave it out"
+            )
+
+
+def _deal(
+    cohort: Cohort,
+    names: Sequence[str],
+    counts: NDArray[np.int64],
+    unit: str,
+    shares: Sequence[float],
+    rng: np.random.Generator,
+    *,
+    among: NDArray[np.int64] | None = None,
+    most_units: NDArray[np.int64] | None = None,
+    known: Sequence[NDArray[np.int64]] = (),
+    vary: bool = False,
+) -> NDArray[np.int64]:
+    """`deal`, or the refusal that names the scarcest class. The units `among` (all by default) are dealt."""
+    inside = counts if among is None else counts[among]
+    part = deal(inside, shares, rng, most_units=most_units, known=known, vary=vary)
+    if part is None:
+        scarcest = int(np.argmin((inside > 0).sum(axis=0)))
+        rows = np.flatnonzero(inside[:, scarcest]) if among is None else among[np.flatnonzero(inside[:, scarcest])]
+        raise InputError(
+            f"no division into {len(shares)} parts was found that has every class in every part; the scarcest is "
+            f"class '{sorted(cohort.classes)[scarcest]}' with {listed([names[int(row)] for row in rows], unit)}: "
+            f"add {unit}s, merge it with another class, leave it out, or ask for fewer parts"
+        )
+    return part
+
+
+def read_split(path: Path, cohort: Cohort, *, unit: str = "patient", val: float = 0.2, seed: int = 0) -> Split:
+    """The split of a CSV as `write_split` makes it, or of one without val, which is then taken from train.
+
+    Columns: image_path,split; image_path,repeat,fold,split; or image_path,fold (the fold that tests the image).
+    Images of the cohort that a hold-out file does not list are in no part.
+
+    Raises:
+        InputError: If the file is no split of this cohort, or `check` refuses it.
+    """
+    table = read_table(Path(path))
+    where = Path(path).name
+    known = {name: row for row, name in enumerate(cohort.image)}
+    for column in ("image_path", "split" if "fold" not in table else "fold"):
+        if column not in table:
+            raise InputError(
+                f"{where} has no column '{column}'; needed: image_path,split or image_path,repeat,fold,split"
+            )
+    stranger = next((name for name in table["image_path"] if name not in known), None)
+    if stranger is not None:
+        raise InputError(f"{where} names {stranger}, which is not in the cohort; the split is of other images")
+    rows = [known[name] for name in table["image_path"]]
+    if "fold" not in table:
+        words = _place(rows, rename_splits(table["split"], None, where=where), len(cohort), where)
+        return official(cohort.with_split(words), val=val, unit=unit, seed=seed)
+    repeat = _whole(table["repeat"], where) if "repeat" in table else [0] * len(rows)
+    fold = _whole(table["fold"], where)
+    if "split" in table:
+        words = rename_splits(table["split"], None, where=where)
+        by_part: dict[tuple[int, int], tuple[list[int], list[str]]] = {}
+        for key, row, word in zip(zip(repeat, fold, strict=True), rows, words, strict=True):
+            listed = by_part.setdefault(key, ([], []))
+            listed[0].append(row)
+            listed[1].append(word)
+        placed = {key: _place(*listed, len(cohort), where) for key, listed in by_part.items()}
+    else:
+        placed = _fold_numbers(cohort, rows, repeat, fold, where)
+    parts = []
+    for (number, index), words in sorted(placed.items()):
+        if "val" not in words:
+            words = _val_of_fold(cohort, words, val, unit, seed, (number, index))
+        parts.append(Part(number, index, tuple(words)))
+    split = Split(cohort.image, tuple(parts), unit)
+    check(split, cohort)
+    return split
+
+
+def _whole(values: Sequence[str], where: str) -> list[int]:
+    wrong = next((value for value in values if not (value.isascii() and value.isdigit())), None)
+    if wrong is not None:
+        raise InputError(f"{where} has repeat or fold '{wrong}'; needed: whole numbers from 0")
+    return [int(value) for value in values]
+
+
+def _place(rows: Sequence[int], words: Sequence[str], count: int, where: str) -> list[str]:
+    if len(set(rows)) != len(rows):
+        raise InputError(f"{where} lists an image twice in one part ({len(rows) - len(set(rows))} such rows)")
+    placed = [""] * count
+    for row, word in zip(rows, words, strict=True):
+        placed[row] = word
+    return placed
+
+
+def _fold_numbers(
+    cohort: Cohort, rows: Sequence[int], repeat: Sequence[int], fold: Sequence[int], where: str
+) -> dict[tuple[int, int], list[str]]:
+    """Each fold's train and test, from the number of the fold that tests each image."""
+    placed: dict[tuple[int, int], list[str]] = {}
+    for number in sorted(set(repeat)):
+        chosen = [(row, f) for row, r, f in zip(rows, repeat, fold, strict=True) if r == number]
+        tested = _place([row for row, _ in chosen], [str(f) for _, f in chosen], len(cohort), where)
+        for index in sorted({f for _, f in chosen}):
+            placed[number, index] = ["test" if f == str(index) else "train" if f else "" for f in tested]
+    return placed
+
+
+def _val_of_fold(
+    cohort: Cohort, words: Sequence[str], val: float, unit: str, seed: int, key: tuple[int, int]
+) -> list[str]:
+    """A fold's words with the share `val` of its train taken for val, differently in each fold."""
+    number = seed + 1_000_003 * key[0] + 1009 * key[1]
+    return list(official(cohort.with_split(words), val=val, unit=unit, seed=number).parts[0].assignment)
