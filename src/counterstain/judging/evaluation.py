@@ -1,0 +1,160 @@
+"""Scores of the arms of a study with their intervals: the record scores.json, and its flat table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.judging.intervals import FEW_PATIENTS, Estimate, estimates, sample, units_of
+from counterstain.judging.predictions import Predictions, align, pool_patients
+from counterstain.judging.resampling import Key
+from counterstain.judging.scores import confusion, predicted_class
+
+__all__ = ["SCORES_SCHEMA", "aligned_arms", "levels_of", "score_arms", "score_rows"]
+
+SCORES_SCHEMA = "counterstain.scores/1"
+SCORE_COLUMNS = ("arm", "level", "metric", "class", "value", "low", "high", "images", "patients", "seeds", "unit")
+
+
+def aligned_arms(arms: Mapping[str, Sequence[Predictions]]) -> dict[str, list[Predictions]]:
+    """Every table of every arm with its rows in the order of the first: the same images, labels and patients.
+
+    Raises:
+        InputError: If an arm has no table, or two tables cannot be joined; the arm and seed are named.
+    """
+    if not arms:
+        raise InputError("no arms were given; at least one arm with one prediction table is needed")
+    first: Predictions | None = None
+    out: dict[str, list[Predictions]] = {}
+    for arm, tables in arms.items():
+        if not tables:
+            raise InputError(f"arm '{arm}' has no prediction tables; one for each seed is needed")
+        out[arm] = []
+        for number, table in enumerate(tables):
+            if first is None:
+                first = table
+            try:
+                first, joined = align(first, table)
+            except InputError as error:
+                raise InputError(f"table {number + 1} of arm '{arm}': {error}") from None
+            out[arm].append(joined)
+    return {arm: [align(first, table)[1] for table in tables] for arm, tables in out.items() if first is not None}
+
+
+def levels_of(tables: Sequence[Predictions]) -> tuple[str, ...]:
+    """The levels that can be scored: "image", and "patient" where patients are known and have one label each."""
+    if tables[0].unit == "image":
+        return ("image",)
+    try:
+        pool_patients(tables[0])
+    except InputError:
+        return ("image",)
+    return ("image", "patient")
+
+
+def score_arms(
+    arms: Mapping[str, Sequence[Predictions]],
+    *,
+    seeds: Mapping[str, Sequence[int]] | None = None,
+    confidence: float = 0.95,
+    stamp: str = "",
+) -> dict[str, Any]:
+    """The record scores.json: every score of every arm with its interval, unit and n.
+
+    Args:
+        arms: arm -> its prediction tables, one a seed, all on the same images.
+        seeds: arm -> the seeds' numbers; default 0, 1, 2, ...
+        confidence: of the intervals.
+        stamp: "" or the warning that every output of this study carries ("image-level", "LEAK: ...").
+
+    Raises:
+        InputError: If the tables are not of the same images, labels, patients and classes.
+    """
+    tables = aligned_arms(arms)
+    first = next(iter(tables.values()))[0]
+    names = units_of([first])
+    record: dict[str, Any] = {
+        "schema": SCORES_SCHEMA,
+        "stamp": stamp,
+        "unit": first.unit,
+        "classes": list(first.classes),
+        "positive": first.positive,
+        "confidence": confidence,
+        "arms": {},
+    }
+    for arm, own in tables.items():
+        numbers = list(seeds[arm]) if seeds is not None else list(range(len(own)))
+        scores = []
+        for level in levels_of(own):
+            found = estimates(sample(own, names, level=level), confidence=confidence)
+            scores += [_score(key, value, level, first.classes) for key, value in found.items()]
+        record["arms"][arm] = {
+            "seeds": numbers,
+            "images": len(first),
+            "patients": len(names) if first.unit == "patient" else None,
+            "method": _method(first.unit, len(own), confidence),
+            "warnings": list(_warnings(own, len(names))),
+            "scores": scores,
+            "confusion": {
+                str(number): confusion(table.label, predicted_class(table.prob), len(table.classes)).tolist()
+                for number, table in zip(numbers, own, strict=True)
+            },
+        }
+    return record
+
+
+def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> dict[str, Any]:
+    metric, index = key
+    return {
+        "metric": metric,
+        "level": level,
+        "class": None if index is None else classes[index],
+        "value": value.value,
+        "low": value.low,
+        "high": value.high,
+        "per_seed": list(value.per_seed),
+    }
+
+
+def _method(unit: str, seeds: int, confidence: float) -> str:
+    drawn = "patients" if unit == "patient" else "images (no patients are known)"
+    text = f"{confidence:.0%} interval from leaving out {drawn} one by one (jackknife, t-quantile, logit scale)"
+    if seeds > 1:
+        return f"{text}, widened by the spread over the {seeds} training seeds; the value is the mean over seeds"
+    return f"{text}; one training run, so the spread over training seeds is not in it"
+
+
+def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
+    unit = tables[0].unit
+    out = [note for table in tables for note in table.notes]
+    if unit == "patient":
+        out += pool_notes(tables[0])
+        if units < FEW_PATIENTS:
+            out.append(f"only {units} patients (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
+    else:
+        out.append("patients are unknown: intervals take every image as independent and are too narrow if they are not")
+    if len(tables) == 1:
+        out.append("a single training run: how much another seed would change is unknown")
+    return tuple(dict.fromkeys(out))
+
+
+def pool_notes(table: Predictions) -> tuple[str, ...]:
+    """What pooling a table by patient leaves out, in words."""
+    try:
+        return pool_patients(table).notes
+    except InputError as error:
+        return (str(error),)
+
+
+def score_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Header and rows of scores.csv from the record scores.json; None is an empty cell."""
+    rows = []
+    for arm, own in record["arms"].items():
+        for score in own["scores"]:
+            shown = (_blank(score["value"]), _blank(score["low"]), _blank(score["high"]))
+            named = (arm, score["level"], score["metric"], score["class"])
+            rows.append((*named, *shown, own["images"], own["patients"], len(own["seeds"]), record["unit"]))
+    return SCORE_COLUMNS, rows
+
+
+def _blank(value: float | None) -> float | None:
+    return None if value is None or value != value else value

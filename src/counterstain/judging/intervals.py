@@ -1,0 +1,223 @@
+"""Intervals that hold for other patients and other training seeds: both are drawn anew."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.judging.predictions import Predictions, pool_patients
+from counterstain.judging.resampling import Key, jackknife_weights, tally, unit_codes, weighted_scores
+
+__all__ = ["Estimate", "Sample", "clopper_pearson", "estimate", "estimates", "sample", "wilson"]
+
+Floats = NDArray[np.float64]
+
+FEW_PATIENTS = 20
+
+
+# ------------------------------------------------------------------------------------------ counts, one row a patient
+
+
+def wilson(hits: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a share of n independent rows; NaN for n = 0.
+
+    Source: Wilson 1927, JASA 22:209, doi:10.1080/01621459.1927.10502953.
+    """
+    from scipy.special import ndtri
+
+    if n <= 0:
+        return float("nan"), float("nan")
+    z = float(ndtri(0.5 + confidence / 2))
+    p = hits / n
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return (0.0 if hits == 0 else float(middle - half)), (1.0 if hits == n else float(middle + half))
+
+
+def clopper_pearson(hits: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval for a share of n independent rows, never narrower than stated; n need not be whole.
+
+    Source: Clopper & Pearson 1934, Biometrika 26:404, doi:10.1093/biomet/26.4.404.
+    """
+    from scipy.special import betaincinv
+
+    if n <= 0:
+        return float("nan"), float("nan")
+    tail = (1 - confidence) / 2
+    low = 0.0 if hits <= 0 else float(betaincinv(hits, n - hits + 1, tail))
+    high = 1.0 if hits >= n else float(betaincinv(hits + 1, n - hits, 1 - tail))
+    return low, high
+
+
+# ------------------------------------------------------------------------------- patients and seeds drawn anew
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """All scores of one arm's seeds at one level, on all patients and with each patient (or group) left out.
+
+    values: (metric, class) -> (S,) score of each seed
+    left_out: (metric, class) -> (S, G) the same without patient (or group of patients) g
+    units: number of independent units
+    rows: number of images (or patients, at patient level)
+    """
+
+    values: Mapping[Key, Floats]
+    left_out: Mapping[Key, Floats]
+    units: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One score of one arm: mean over its seeds, interval, and what the interval is made of.
+
+    se_patient, se_seed: standard errors from the patients and from the seeds, on the score's own scale
+    df: degrees of freedom of the interval's t-quantile
+    """
+
+    value: float
+    low: float
+    high: float
+    per_seed: tuple[float, ...]
+    se_patient: float
+    se_seed: float
+    df: float
+
+
+def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -> Sample:
+    """Score the tables of one arm (one a seed) on all units in `names` and without each of them.
+
+    Args:
+        tables: S tables, one a seed.
+        names: the units of all arms, in the order in which they are left out.
+        level: "image", or "patient": the mean probability over a patient's images, one row a patient.
+    """
+    pooled = [pool_patients(table) for table in tables] if level == "patient" else list(tables)
+    place = {name: k for k, name in enumerate(names)}
+    weights = np.concatenate([np.ones((1, len(names))), jackknife_weights(len(names))])
+    values: dict[Key, list[Floats]] = {}
+    for table, whole in zip(pooled, tables, strict=True):
+        code = np.array([place[name] for name in table.patient], dtype=np.int64)
+        scores = weighted_scores(tally(table, code, len(names)), weights)
+        if level == "patient":
+            scores["patient_recognition", None] = _recognition(whole, place, weights)
+        for key, value in scores.items():
+            values.setdefault(key, []).append(value)
+    stacked = {key: np.stack(value) for key, value in values.items()}
+    return Sample(
+        values={key: value[:, 0] for key, value in stacked.items()},
+        left_out={key: value[:, 1:] for key, value in stacked.items()},
+        units=len(names),
+        rows=len(pooled[0]),
+    )
+
+
+def _recognition(table: Predictions, place: Mapping[str, int], weights: Floats) -> Floats:
+    """(R,) mean over patients of the share of the patient's images predicted right (BreakHis's own measure).
+
+    Source: Spanhol et al. 2016, IEEE TBME 63:1455, doi:10.1109/TBME.2015.2496264.
+    """
+    code = np.array([place[name] for name in table.patient], dtype=np.int64)
+    images = np.bincount(code, minlength=len(place))
+    right = np.bincount(code, weights=table.prob.argmax(axis=1) == table.label, minlength=len(place))
+    rate = np.divide(right, images, out=np.zeros(len(place)), where=images > 0)
+    mean: Floats = (weights @ rate) / (weights @ (images > 0).astype(np.float64))
+    return mean
+
+
+def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float, float]:
+    """Variance of the mean over seeds from patients and from seeds, and the patients' effective degrees of freedom.
+
+    Args:
+        values: (S,) score of each seed.
+        left_out: (S, G) the same with one unit (or group) left out.
+
+    Returns:
+        Jackknife variance over units; variance over seeds less what the units' sampling noise puts into it (>= 0);
+        degrees of freedom: units that move the score, less one.
+
+    Source: Efron & Stein 1981, Ann. Stat. 9:586 (jackknife); Owen 2007, Ann. Appl. Stat. 1:386 (two-way variance).
+    """
+    seeds, groups = left_out.shape
+    scale = (groups - 1) / groups
+    mean = left_out.mean(axis=0)
+    moved = mean - mean.mean()
+    patient = float(scale * (moved**2).sum())
+    seed = 0.0
+    if seeds > 1:
+        own = left_out - mean
+        noise = float(scale * ((own - own.mean(axis=1, keepdims=True)) ** 2).sum() / seeds / (seeds - 1))
+        seed = max(float(values.var(ddof=1)) / seeds - noise, 0.0)
+    active = np.abs(moved) > 1e-9 * max(float(np.abs(moved).max()), 1e-300)
+    return patient, seed, max(float(active.sum()) - 1.0, 1.0)
+
+
+def combined_df(patient: float, seed: float, df_patient: float, df_seed: float) -> float:
+    """Welch-Satterthwaite degrees of freedom of the sum of two variances.
+
+    Source: Satterthwaite 1946, Biometrics Bulletin 2:110, doi:10.2307/3002019.
+    """
+    if seed <= 0 or df_seed <= 0:
+        return df_patient
+    below = patient**2 / df_patient + seed**2 / df_seed
+    return (patient + seed) ** 2 / below
+
+
+def estimate(values: Floats, left_out: Floats, *, metric: str, confidence: float = 0.95) -> Estimate:
+    """Mean over seeds and its interval for one score; NaN limits where the score hangs on too few patients.
+
+    The interval is a t-interval on the scale on which the score has no walls (logit for shares, Fisher's z for the
+    MCC, log for the loss), so that it never leaves the score's range. At the wall itself (all right, none right) the
+    exact binomial limit for as many units as move the score is used.
+    """
+    from scipy.special import stdtrit
+
+    value = float(values.mean())
+    each = tuple(float(v) for v in values)
+    nan = float("nan")
+    if not (np.isfinite(values).all() and np.isfinite(left_out).all()):
+        return Estimate(value, nan, nan, each, nan, nan, nan)
+    patient, seed, df_patient = variance_parts(values, left_out)
+    df = combined_df(patient, seed, df_patient, len(values) - 1)
+    half = float(stdtrit(df, 0.5 + confidence / 2)) * np.sqrt(patient + seed)
+    low, high = _limits(value, half, metric)
+    if patient + seed == 0:
+        low, high = _at_the_wall(value, left_out.shape[1], metric, confidence)
+    return Estimate(value, low, high, each, float(np.sqrt(patient)), float(np.sqrt(seed)), df)
+
+
+def _limits(value: float, half: float, metric: str) -> tuple[float, float]:
+    """value +- half, made on the score's open scale by the delta method."""
+    if metric == "loss":
+        return (value * np.exp(-half / value), value * np.exp(half / value)) if value > 0 else (value, value)
+    if metric == "mcc":
+        if abs(value) >= 1:
+            return value, value
+        z, step = np.arctanh(value), half / (1 - value**2)
+        return float(np.tanh(z - step)), float(np.tanh(z + step))
+    if not 0 < value < 1:
+        return value, value
+    z, step = np.log(value / (1 - value)), half / (value * (1 - value))
+    return float(1 / (1 + np.exp(step - z))), float(1 / (1 + np.exp(-step - z)))
+
+
+def _at_the_wall(value: float, units: int, metric: str, confidence: float) -> tuple[float, float]:
+    """Limits where leaving out any unit changes nothing: exact for 0 or all of `units`, else unknown."""
+    if metric in ("loss", "mcc") or value not in (0.0, 1.0):
+        return float("nan"), float("nan")
+    return clopper_pearson(units * value, units, confidence=confidence)
+
+
+def estimates(drawn: Sample, *, confidence: float = 0.95) -> dict[Key, Estimate]:
+    """The interval of every score of one arm at one level."""
+    return {
+        key: estimate(value, drawn.left_out[key], metric=key[0], confidence=confidence)
+        for key, value in drawn.values.items()
+    }
+
+
+def units_of(tables: Sequence[Predictions]) -> tuple[str, ...]:
+    """The independent units of all tables, sorted."""
+    return unit_codes(tables)[0]

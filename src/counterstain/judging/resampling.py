@@ -1,0 +1,220 @@
+"""Every score of a table under many weightings of its patients at once; what jackknife and bootstrap are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.scores import (
+    from_confusion,
+    image_loss,
+    mean_present,
+    predicted_class,
+)
+
+__all__ = ["Key", "Tally", "bootstrap_weights", "jackknife_weights", "tally", "unit_codes", "weighted_scores"]
+
+Floats = NDArray[np.float64]
+Key = tuple[str, int | None]  # (metric, class index; None for the positive class of two or the macro mean of more)
+
+PAIRS_UP_TO = 600  # units: above this a (K, K) table of pair counts costs more than a scan over the images
+CHUNK_CELLS = 2_000_000  # cells of one scan held at once: stays in a processor's cache
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Images from high to low score for one class against the rest, ready to be scanned under weights.
+
+    code:   (N,) unit of each image in that order
+    at:     (P,) places of the positives
+    last:   (P,) last place with the same score as each positive
+    before: (P,) number of places with a higher score
+    own_last, own_before: the same counted among positives only
+    pairs:  (K, K) how many (positive of unit i, negative of unit j) are ranked right, ties half; None where K is large
+    """
+
+    code: NDArray[np.int64]
+    at: NDArray[np.int64]
+    last: NDArray[np.int64]
+    before: NDArray[np.int64]
+    own_last: NDArray[np.int64]
+    own_before: NDArray[np.int64]
+    pairs: Floats | None
+    positives: Floats  # (K,) a unit
+    negatives: Floats  # (K,) a unit
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """A prediction table summed up by unit (patient, or image where patients are unknown), for K units.
+
+    counts:  (K, C, C) true class by predicted class
+    loss:    (K,) summed negative log-likelihood, nats
+    images:  (K,) rows
+    ranking: one for each class against the rest; of two classes only for the positive one
+    """
+
+    counts: Floats
+    loss: Floats
+    images: Floats
+    ranking: tuple[Ranking, ...]
+
+
+def unit_codes(tables: Sequence[Predictions]) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
+    """The units of all tables in sorted order, and for each table the (N,) index of each image's unit."""
+    names = tuple(sorted({name for table in tables for name in table.patient}))
+    place = {name: k for k, name in enumerate(names)}
+    return names, [np.array([place[name] for name in table.patient], dtype=np.int64) for table in tables]
+
+
+def tally(table: Predictions, code: NDArray[np.int64], units: int) -> Tally:
+    """Sum a table up by unit; `code` (N,) holds each row's unit, an index below `units`."""
+    n_classes = len(table.classes)
+    cell = confusion_cell(table, n_classes)
+    counts = np.bincount(code * n_classes**2 + cell, minlength=units * n_classes**2)
+    columns = [1] if n_classes == 2 else list(range(n_classes))
+    return Tally(
+        counts=counts.reshape(units, n_classes, n_classes).astype(np.float64),
+        loss=np.bincount(code, weights=image_loss(table.label, table.prob), minlength=units).astype(np.float64),
+        images=np.bincount(code, minlength=units).astype(np.float64),
+        ranking=tuple(_ranking(table.label == c, table.prob[:, c], code, units) for c in columns),
+    )
+
+
+def confusion_cell(table: Predictions, n_classes: int) -> NDArray[np.int64]:
+    """(N,) place of each image in the flattened confusion matrix."""
+    return table.label * n_classes + predicted_class(table.prob)
+
+
+def _ranking(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64], units: int) -> Ranking:
+    """Sort once; find for each positive where its group of equal scores begins and ends."""
+    order = np.argsort(-score, kind="stable")
+    ranked, hit = score[order], positive[order]
+    at = np.flatnonzero(hit)
+    last = np.searchsorted(-ranked, -ranked[at], side="right") - 1
+    before = np.searchsorted(-ranked, -ranked[at], side="left")
+    seen = np.concatenate([[0], np.cumsum(hit)])
+    return Ranking(
+        code=code[order],
+        at=at,
+        last=last,
+        before=before,
+        own_last=seen[last + 1] - 1,
+        own_before=seen[before],
+        pairs=_pairs(positive, score, code, units) if units <= PAIRS_UP_TO else None,
+        positives=np.bincount(code[positive], minlength=units).astype(np.float64),
+        negatives=np.bincount(code[~positive], minlength=units).astype(np.float64),
+    )
+
+
+def _pairs(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64], units: int) -> Floats:
+    """(K, K) count of right-ranked pairs, positives of the row's unit against negatives of the column's."""
+    out = np.zeros((units, units))
+    high, high_code = score[positive], code[positive]
+    negative_code = code[~positive]
+    order = np.argsort(negative_code, kind="stable")
+    low = score[~positive][order]
+    ends = np.cumsum(np.bincount(negative_code, minlength=units))
+    for unit in np.unique(negative_code):
+        mine = np.sort(low[ends[unit - 1] if unit else 0 : ends[unit]])
+        right = 0.5 * (np.searchsorted(mine, high, "left") + np.searchsorted(mine, high, "right"))
+        out[:, unit] = np.bincount(high_code, weights=right, minlength=units)
+    return out
+
+
+# --------------------------------------------------------------------------------------------------------- weights
+
+
+def jackknife_weights(units: int, *, groups: int = 500, seed: int = 0) -> Floats:
+    """(G, K) weights that leave one unit out each; above `groups` units, one of `groups` random groups of units."""
+    if units <= groups:
+        return 1.0 - np.eye(units)
+    group = np.random.default_rng(seed).permutation(units) % groups
+    return np.asarray(group[None, :] != np.arange(groups)[:, None], dtype=np.float64)
+
+
+def bootstrap_weights(units: int, resamples: int, *, seed: int = 0) -> Floats:
+    """(R, K) how often each unit is drawn when K are drawn with replacement; rows sum to K."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((resamples, units))
+    step = max(1, CHUNK_CELLS // units)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(units, size=(rows, units)) + units * np.arange(rows)[:, None]
+        out[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units)
+    return out
+
+
+# ------------------------------------------------------------------------------------------------- weighted scores
+
+
+def weighted_scores(table: Tally, weights: Floats) -> dict[Key, Floats]:
+    """Every score under each weighting of the units.
+
+    Args:
+        table: K units.
+        weights: (R, K) not negative; a unit of weight 2 counts as if its images were there twice.
+
+    Returns:
+        (metric, class) -> (R,); NaN where a weighting leaves the score undefined.
+    """
+    n_classes = table.counts.shape[-1]
+    counts = (weights @ table.counts.reshape(len(table.counts), -1)).reshape(-1, n_classes, n_classes)
+    total = weights @ table.images
+    out: dict[Key, Floats] = {("loss", None): _divide(weights @ table.loss, total)}
+    out |= from_confusion(counts)
+    ranked = [_weighted_ranking(ranking, weights) for ranking in table.ranking]
+    if n_classes == 2:
+        out["auroc", None], out["auprc", None] = ranked[0]
+        return out
+    present = counts.sum(axis=-1) > 0
+    for name, values in zip(("auroc", "auprc"), zip(*ranked, strict=True), strict=True):
+        each = np.stack(values, axis=-1)
+        out[name, None] = mean_present(each, present)
+        out |= {(name, c): each[:, c] for c in range(n_classes)}
+    return out
+
+
+def _divide(above: Floats, below: Floats) -> Floats:
+    out = np.full(above.shape, np.nan)
+    np.divide(above, below, out=out, where=below > 0)
+    return out
+
+
+def _weighted_ranking(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
+    """AUROC and average precision under each weighting, (R,) each."""
+    positives, negatives = weights @ ranking.positives, weights @ ranking.negatives
+    precision = np.empty(len(weights))
+    right = np.empty(len(weights))
+    if len(ranking.at) == 0:
+        return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
+    step = max(1, CHUNK_CELLS // len(ranking.code))
+    for start in range(0, len(weights), step):
+        rows = slice(start, start + step)
+        precision[rows], scanned = _scan(ranking, weights[rows], wanted=ranking.pairs is None)
+        if scanned is not None:
+            right[rows] = scanned
+    if ranking.pairs is not None:
+        right = ((weights @ ranking.pairs) * weights).sum(axis=1)
+    return _divide(right, positives * negatives), _divide(precision, positives)
+
+
+def _scan(ranking: Ranking, weights: Floats, *, wanted: bool) -> tuple[Floats, Floats | None]:
+    """Sums over the positives of weight x precision, and (where wanted) of weight x negatives ranked below."""
+    image = weights.T.astype(np.float32)[ranking.code]  # (N, r): whole weights stay exact to 16.7 million images
+    above = np.empty((len(image) + 1, image.shape[1]), dtype=np.float32)
+    above[0] = 0
+    np.cumsum(image, axis=0, out=above[1:])
+    own = image[ranking.at]
+    own_above = np.zeros((len(own) + 1, image.shape[1]), dtype=np.float32)
+    np.cumsum(own, axis=0, out=own_above[1:])
+    upto, own_upto = above[ranking.last + 1], own_above[ranking.own_last + 1]
+    precision = own * own_upto / np.maximum(upto, np.float32(1e-30))
+    if not wanted:
+        return precision.sum(axis=0, dtype=np.float64), None
+    higher = above[ranking.before] - own_above[ranking.own_before]
+    false = 0.5 * (higher + upto - own_upto)
+    below = (above[-1] - own_above[-1]) - false
+    return precision.sum(axis=0, dtype=np.float64), (own * below).sum(axis=0, dtype=np.float64)
