@@ -1,9 +1,9 @@
 """Augmentation of training tiles: flip, equalisation, rotation, translation and shear; nothing random but by image."""
 
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -42,7 +42,7 @@ class Augmentation:
     flip:                    "none", "horizontal" (left-right), "vertical" (up-down) or "both"
     flip_probability:        of each direction by itself
     quarter_turns:           turn by 0, 90, 180 or 270°, each as likely; exact, for square tiles
-    equalise:                histogram equalisation of "luminance", of the three "channels" (changes the colours), or "none"
+    equalise:                histogram equalisation: "luminance", "channels" (each alone; changes the colours) or "none"
     equalise_probability:    low by default: it turns the noise of empty glass into texture
     rotation_deg:            largest angle, degrees in [0, 180]; drawn evenly from both directions
     translation:             largest shift as a share of the side, in [0, 0.5]; drawn for x and y, in whole pixels
@@ -109,7 +109,7 @@ def _check_range(name: str, value: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What happens to each tile of a batch, in this order: equalise, flip, quarter turns, then shear, rotation, shift."""
+    """What happens to each tile of a batch, in this order: equalise, flip, quarter turns, shear, rotation, shift."""
 
     equalise: NDArray[np.bool_]
     flip_x: NDArray[np.bool_]
@@ -201,10 +201,10 @@ def equalise(tile: Tiles, *, luminance: bool = True) -> Tiles:
         Gonzalez and Woods, Digital Image Processing, 3.3.1; the table of cv2.equalizeHist.
     """
     if not luminance:
-        return cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(tile)])
+        return np.asarray(cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(tile)]), dtype=np.uint8)
     planes = list(cv2.split(cv2.cvtColor(tile, cv2.COLOR_RGB2YCrCb)))
     planes[0] = cv2.equalizeHist(planes[0])
-    return cv2.cvtColor(cv2.merge(planes), cv2.COLOR_YCrCb2RGB)
+    return np.asarray(cv2.cvtColor(cv2.merge(planes), cv2.COLOR_YCrCb2RGB), dtype=np.uint8)
 
 
 def _check_arrays(tiles: Tiles, keys: NDArray[np.uint64]) -> None:
@@ -312,7 +312,7 @@ def _carry_out(tiles: Tiles, plan: _Plan, settings: Augmentation, threads: int, 
         return out
     edges = [len(tiles) * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads - 1) as pool:
-        others = [pool.submit(work, start, stop) for start, stop in zip(edges[1:-1], edges[2:], strict=True)]
+        others = [pool.submit(work, start, stop) for start, stop in pairwise(edges[1:])]
         work(edges[0], edges[1])
         for other in others:
             other.result()

@@ -25,7 +25,7 @@ def image_keys(names: Sequence[str]) -> NDArray[np.uint64]:
 
 
 def uniforms(keys: NDArray[np.uint64], count: int, *, seed: int, epoch: int) -> NDArray[np.float64]:
-    """(B, count) numbers in [0, 1), row i a function of (seed, epoch, keys[i]) alone, column j of the draw number j too.
+    """(B, count) numbers in [0, 1); number j of image i is a function of (seed, epoch, keys[i], j) alone.
 
     Args:
         keys: (B,) uint64, see image_keys.
