@@ -72,7 +72,7 @@ def _same(first: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
 def _orders(
     present: NDArray[np.float64], size: NDArray[np.int64], draws: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """(draws, U) orders of dealing: the rarest class's units first, then by chance; in half of them large ones first."""
+    """(draws, U) orders: units of the rarest class first, then by chance; in half of the draws large ones first."""
     rarity = np.where(present > 0, present.sum(axis=0), np.inf).min(axis=1)
     chance = rng.random((draws, len(size)))
     large_first = np.arange(draws)[:, None] % 2 == 0

@@ -1,6 +1,8 @@
 """What a cohort consists of, in counts: images, patients, slides and sites, by class."""
 
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
 
-__all__ = ["colour_by_header", "count", "describe"]
+__all__ = ["count", "describe", "describe_lines", "measure_colour"]
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -93,25 +95,79 @@ def _mpp(column: "pd.Series[Any]") -> dict[str, Any] | None:
             "images_without": len(column) - len(known)}  # fmt: skip
 
 
-def colour_by_header(cohort: "Cohort") -> NDArray[np.bool_]:
-    """(N,) whether each image is a colour image by its header (about 20,000 files a second; nothing is decoded).
+def describe_lines(record: dict[str, Any]) -> list[str]:
+    """The record of `describe` as lines of text: counts, then a table each of classes, sites and splits."""
+    patients = record["patients"]
+    colour = "" if record["colour_images"] is None else f" ({record['colour_images']:,} in colour)"
+    lines = [f"images    {record['images']:,}{colour}"]
+    if patients is None:
+        lines.append("patients  unknown")
+    else:
+        each = patients["images_each"]
+        without = f"; {patients['images_without']} images without" if patients["images_without"] else ""
+        lines.append(f"patients  {patients['count']:,} (images each: {each['min']} to {each['max']}, "
+                     f"median {each['median']:g}){without}")  # fmt: skip
+        several = patients["with_several_classes"]
+        if several["count"]:
+            lines.append(f"          {several['count']} with images of several classes: {', '.join(several['first'])}")
+    if record["slides"]:
+        lines.append(f"slides    {record['slides']:,}")
+    if record["mpp"]:
+        lines.append(f"µm/px     {record['mpp']['min']:g} to {record['mpp']['max']:g}")
+    lines += ["", *table_lines("class", record["per_class"], mark=record["positive"])]
+    for title, name in (("site", "sites"), ("split", "splits")):
+        if record[name]:
+            lines += ["", *table_lines(title, record[name])]
+    if record["skipped"]:
+        lines += ["", f"skipped   {len(record['skipped'])} files:"]
+        lines += [f"  {item['path']!r}: {item['reason']}" for item in record["skipped"][:5]]
+        lines += ["  …"] if len(record["skipped"]) > 5 else []
+    return lines + [f"note      {note}" for note in record["notes"]]
 
-    A palette image counts as a colour image; one that cannot be opened counts as none, as do images of more than 2
-    dimensions in a container without three channels.
+
+def table_lines(title: str, counts: dict[str, Any], *, mark: str | None = None) -> list[str]:
+    """One line a name with its images and patients, below a header; the name `mark` is marked as the positive class."""
+    names = [f"{name or '(none)'}{' (positive)' if name == mark else ''}" for name in counts]
+    width = max(len(title), *map(len, names))
+    header = f"{title:<{width}}  {'images':>9}  {'patients':>9}"
+    rows = [
+        f"{name:<{width}}  {part['images']:>9,}  {'unknown' if part['patients'] is None else part['patients']:>9}"
+        for name, part in zip(names, counts.values(), strict=True)
+    ]
+    return [header, *rows]
+
+
+def measure_colour(cohort: "Cohort") -> NDArray[np.bool_]:
+    """(N,) whether each image is stored in colour, by its header; nothing is decoded.
+
+    A palette image counts as a colour image; one that cannot be opened does not. Rows of a container are in colour
+    where their array has three or four channels.
     """
-    from PIL import Image, UnidentifiedImageError
-
+    from counterstain.cohort.containers import array_shape
     from counterstain.cohort.manifest import container
 
+    arrays: dict[tuple[str, str], bool] = {}
     result = np.zeros(len(cohort), dtype=bool)
     for row, path in enumerate(cohort.table["image_path"]):
         file, address = container(path)
-        if address:
-            result[row] = True
+        if not address:
+            result[row] = _is_colour(cohort.root / file)
             continue
-        try:
-            with Image.open(cohort.root / file, formats=_FORMATS) as image:
-                result[row] = image.mode not in _GREY_MODES
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue
+        array = (file, address.rpartition("/")[0])
+        if array not in arrays:
+            shape = array_shape(cohort.root, *array)
+            arrays[array] = len(shape) == 4 and shape[3] in (3, 4)
+        result[row] = arrays[array]
     return result
+
+
+def _is_colour(path: Path) -> bool:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes and metadata: the decoder judges those
+            with Image.open(path, formats=_FORMATS) as image:
+                return image.mode not in _GREY_MODES
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False

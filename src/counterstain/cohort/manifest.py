@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.columns import COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS, choose_columns, rename_splits, split_word
 from counterstain.cohort.description import describe
+from counterstain.cohort.discovery import CONTAINER_SUFFIXES
 from counterstain.cohort.tables import MISSING, MISSING_SITE, clean_ids, clean_labels, clean_numbers, read_table
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv, write_with
@@ -30,8 +31,6 @@ __all__ = [
     "read_manifest",
     "write_cohort",
 ]
-
-CONTAINER_SUFFIXES = (".h5", ".hdf5", ".npz")
 
 _NEGATIVE_WORDS = frozenset(
     {
@@ -212,8 +211,9 @@ def assemble(
         table[name] = np.array(columns.get(name, np.full(len(images), np.nan)), dtype=np.float64)
     if not images:
         raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
-    classes, positive = order_classes(table["label"], positive)
-    return Cohort(table, classes, root, positive, tuple(skipped), (*notes, *_twin_notes(images)))
+    classes, chosen = order_classes(table["label"], positive)
+    assumed = [f"positive class: '{chosen}' (assumed; say positive for the other)"] if chosen != positive else []
+    return Cohort(table, classes, root, chosen, tuple(skipped), (*notes, *assumed, *_twin_notes(images)))
 
 
 def _twin_notes(paths: Sequence[str]) -> list[str]:

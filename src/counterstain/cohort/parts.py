@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.description import count
+from counterstain.cohort.description import count, table_lines
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import InputError
 from counterstain.files import write_csv
@@ -23,6 +23,7 @@ __all__ = [
     "count_parts",
     "label_columns",
     "listed",
+    "split_lines",
     "write_split",
 ]
 
@@ -191,6 +192,21 @@ def count_parts(split: Split, cohort: Cohort) -> dict[str, Any]:
             for part in split.parts
         ],
     }  # fmt: skip
+
+
+def split_lines(record: dict[str, Any]) -> list[str]:
+    """The record of `count_parts` as lines of text: for each part, images and patients in all and per class."""
+    lines = [f"split by {record['unit']}: {record['images']:,} images"]
+    for part in record["parts"]:
+        if len(record["parts"]) > 1:
+            lines += ["", f"repeat {part['repeat']} fold {part['fold']}"]
+        counts = {}
+        for name, total in part["counts"].items():
+            counts[name] = total
+            counts.update({f"  {name} {label}": of_class for label, of_class in total["per_class"].items()})
+        lines += table_lines("part", counts)
+        lines += [f"{part['unused']} images are in no part"] if part["unused"] else []
+    return lines
 
 
 def write_split(split: Split, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Train, validation and test parts by patient: hold-out, folds, or the official ones; read back from splits.csv."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,24 @@ from counterstain.cohort.parts import (
     count_parts,
     label_columns,
     listed,
+    split_lines,
     write_split,
 )
 from counterstain.cohort.tables import read_table
 from counterstain.errors import InputError
 
-__all__ = ["Part", "Split", "check", "count_parts", "folds", "holdout", "official", "read_split", "write_split"]
+__all__ = [
+    "Part",
+    "Split",
+    "check",
+    "count_parts",
+    "folds",
+    "holdout",
+    "official",
+    "read_split",
+    "split_lines",
+    "write_split",
+]
 
 
 def holdout(cohort: Cohort, *, test: float = 0.2, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Split:
@@ -130,7 +142,7 @@ def _rng(seed: int, purpose: str, *more: int) -> np.random.Generator:
 def _require(cohort: Cohort, names: Sequence[str], counts: NDArray[np.int64], unit: str, needed: int, why: str) -> None:
     """Refuse a class with fewer than `needed` units."""
     for column, name in enumerate(sorted(cohort.classes)):
-        having = [names[row] for row in np.flatnonzero(counts[:, column])]
+        having = [names[int(row)] for row in np.flatnonzero(counts[:, column])]
         if len(having) < needed:
             raise InputError(
                 f"class '{name}' has {listed(having, unit)}; {why.rstrip(',')}"
@@ -165,11 +177,20 @@ def _deal(
     return part
 
 
-def read_split(path: Path, cohort: Cohort, *, unit: str = "patient", val: float = 0.2, seed: int = 0) -> Split:
+def read_split(
+    path: Path,
+    cohort: Cohort,
+    *,
+    unit: str = "patient",
+    val: float = 0.2,
+    seed: int = 0,
+    aside: Collection[str] = (),
+) -> Split:
     """The split of a CSV as `write_split` makes it, or of one without val, which is then taken from train.
 
     Columns: image_path,split; image_path,repeat,fold,split; or image_path,fold (the fold that tests the image).
-    Images of the cohort that a hold-out file does not list are in no part.
+    Images of the cohort that the file does not list are in no part; the names `aside` (set aside as unreadable) may be
+    in the file though they are not in the cohort.
 
     Raises:
         InputError: If the file is no split of this cohort, or `check` refuses it.
@@ -182,6 +203,9 @@ def read_split(path: Path, cohort: Cohort, *, unit: str = "patient", val: float 
             raise InputError(
                 f"{where} has no column '{column}'; needed: image_path,split or image_path,repeat,fold,split"
             )
+    gone = set(aside) - set(known)
+    kept = [row for row, name in enumerate(table["image_path"]) if name not in gone]
+    table = {name: [values[row] for row in kept] for name, values in table.items()}
     stranger = next((name for name in table["image_path"] if name not in known), None)
     if stranger is not None:
         raise InputError(f"{where} names {stranger}, which is not in the cohort; the split is of other images")

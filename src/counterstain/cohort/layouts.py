@@ -1,0 +1,292 @@
+"""Folders of images as cohorts: a class a folder, and the naming of public data sets, each a row of a table."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from counterstain.cohort.columns import NUMBER_COLUMNS, rename_splits, split_word
+from counterstain.cohort.containers import read_hdf5, read_npz
+from counterstain.cohort.discovery import CONTAINER_SUFFIXES, Found, find_images
+from counterstain.cohort.manifest import Cohort, assemble
+from counterstain.cohort.patterns import match_pattern
+from counterstain.cohort.tables import clean_labels, clean_numbers
+from counterstain.errors import InputError, suggest
+
+__all__ = ["LAYOUTS", "Layout", "read_folder"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the files of a data set are named.
+
+    pattern: searched for in each path below the root; its groups are columns of the cohort, and "magnification"
+    tasks:   {task: which label}, the first one the default; {} where the label is the pattern's or the folder's
+    words:   {task: {what the name says: label}}
+    slide_is_patient: no patients are published, so each slide is taken for one
+    """
+
+    name: str
+    title: str
+    pattern: str
+    tasks: tuple[str, ...] = ()
+    words: Mapping[str, Mapping[str, str]] | None = None
+    slide_is_patient: bool = False
+
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "breakhis",
+            "BreakHis: SOB_M_DC-14-2523-40-001.png",
+            # Block letters (AB, CD, G) belong to one case: they are part of the slide's id, not of the patient's.
+            r"SOB_(?P<binary>[BM])_(?P<subtype>[A-Z]{1,2})-(?P<slide_id>(?P<patient_id>\d\d-\d+)[A-Z]*)"
+            r"-(?P<magnification>\d+)-\d+\.[A-Za-z]+$",
+            tasks=("binary", "subtype"),
+            words={"binary": {"B": "benign", "M": "malignant"}},
+        ),
+        Layout(
+            "idc",
+            "IDC: 10253_idx5_x1001_y1001_class0.png",
+            r"(?:^|/)(?P<slide_id>(?P<patient_id>\d+)_idx\d+)_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[01])\.[A-Za-z]+$",
+        ),
+        Layout(
+            "kather",
+            "Kather: 10009_CRC-Prim-HE-03_009.tif_Row_301_Col_151.tif, ADI-TCGA-AAICEQFN.tif",
+            r"(?:^|/)(?:[0-9A-F]+_(?P<slide_id>CRC-Prim-HE-\d+)(?:_\w+)?\.tif_Row_(?P<y>\d+)_Col_(?P<x>\d+)"
+            r"|(?:ADI|BACK|DEB|LYM|MUC|MUS|NORM|STR|TUM)-[A-Z]{4}-[A-Z]{8})\.tiff?$",
+            slide_is_patient=True,
+        ),
+        Layout(
+            "tcga",
+            "TCGA: TCGA-A2-A0CM-01Z-00-DX1….png",
+            r"(?P<slide_id>(?P<patient_id>TCGA-(?P<site>[0-9A-Z]{2})-[0-9A-Z]{4})(?:-[0-9A-Z]{2,4})*)(?![0-9A-Za-z])",
+        ),
+        Layout("folder", "a folder for each class", r""),
+        Layout("pcam", "PCam: HDF5 pairs …_x.h5 and …_y.h5", r"", slide_is_patient=True),
+        Layout("medmnist", "MedMNIST: .npz", r""),
+    )
+}
+_NAMED = ("breakhis", "idc", "kather", "tcga")
+_CONTAINERS: dict[str, tuple[tuple[str, ...], Callable[[Path, Sequence[str]], dict[str, list[Any]]]]] = {
+    "pcam": ((".h5", ".hdf5"), read_hdf5),
+    "medmnist": ((".npz",), read_npz),
+}
+
+
+def read_folder(
+    folder: Path | str,
+    *,
+    layout: str = "auto",
+    positive: str | None = None,
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
+    splits: Mapping[str, str] | None = None,
+) -> Cohort:
+    """The cohort of a folder of images, or of one .h5 or .npz file.
+
+    Args:
+        folder: Of images, at any depth; hidden files and links that leave it are skipped and listed in the cohort.
+        layout: A name of LAYOUTS, or "auto": the one that every file name follows, else a class a folder.
+        positive: The class of two whose probability is reported.
+        pattern: A regular expression, searched for in each path below the folder; its named groups (patient_id,
+            slide_id, site, label, mpp, x, y) are the ids.
+        task: "binary" (the default) or "subtype", for BreakHis.
+        magnification: "40", "100", "200", "400" or "all" (the default), for BreakHis.
+        splits: {name of a folder train, valid, … : our word}, e.g. {"valid": "test"}.
+
+    Raises:
+        InputError: If there are no images, only one class, or names that do not follow the layout or pattern.
+    """
+    path = Path(folder)
+    if layout != "auto" and layout not in LAYOUTS:
+        raise InputError(f"layout is '{layout}'{suggest(layout, ('auto', *LAYOUTS))}")
+    if path.is_file() and path.name.lower().endswith(CONTAINER_SUFFIXES):
+        found, path = Found((), _with_labels(path), ()), path.parent
+    else:
+        found = find_images(path)
+    chosen = _choose(found, layout, pattern, path)
+    if (task or magnification) and chosen.name != "breakhis":
+        raise InputError(f"task and magnification are for BreakHis; these images are read as {chosen.title}")
+    if chosen.name in _CONTAINERS:
+        return _read_containers(chosen, path, found, positive, splits)
+    if not found.images:
+        raise InputError(
+            f"0 usable images in {path} ({_kinds(found)}); needed: PNG, JPEG, TIFF or BMP in a folder a class"
+        )
+    if chosen.name in _NAMED:
+        columns = _read_names(chosen, found.images, task, magnification, path)
+    else:
+        columns = {"image_path": list(found.images)}
+    if pattern is not None:
+        columns.update(match_pattern(pattern, columns["image_path"]))
+    return _finish(chosen, path, found, columns, positive, splits, pattern)
+
+
+def _with_labels(path: Path) -> tuple[str, ...]:
+    """A container's name and, of a PCam pair, its other half's."""
+    other = re.sub(r"_([xy])(\.[^.]+)$", lambda end: f"_{'y' if end[1] == 'x' else 'x'}{end[2]}", path.name)
+    return tuple(sorted({path.name, *([other] if (path.parent / other).is_file() else [])}))
+
+
+def _kinds(found: Found) -> str:
+    if not found.skipped:
+        return "it is empty"
+    name, reason = found.skipped[0]
+    return f"{len(found.skipped)} other files were skipped, the first {name}: {reason}"
+
+
+def _choose(found: Found, layout: str, pattern: str | None, folder: Path) -> Layout:
+    """The named layout; or the one that all file names follow."""
+    if layout != "auto":
+        return LAYOUTS[layout]
+    if pattern is not None:
+        return LAYOUTS["folder"]
+    if not found.images and found.containers:
+        npz = [name.lower().endswith(".npz") for name in found.containers]
+        if any(npz) and not all(npz):
+            raise InputError(f"{folder} holds .npz and .h5 files; say layout: medmnist or layout: pcam")
+        return LAYOUTS["medmnist" if npz[0] else "pcam"]
+    for name in _NAMED:
+        find = re.compile(LAYOUTS[name].pattern).search
+        other = [path for path in found.images if not find(path)]
+        if found.images and not other:
+            return LAYOUTS[name]
+        if len(other) < len(found.images) / 2:
+            raise InputError(
+                f"{len(found.images) - len(other)} of {len(found.images)} files are named as in {LAYOUTS[name].title}, "
+                f"{len(other)} are not ({_first(other)}); move these elsewhere, or say layout: folder"
+            )
+    return LAYOUTS["folder"]
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _read_names(
+    layout: Layout, images: Sequence[str], task: str | None, magnification: str | None, folder: Path
+) -> dict[str, list[Any]]:
+    """What the names of a known data set say, as columns."""
+    find = re.compile(layout.pattern).search
+    matches = {path: find(path) for path in images}
+    other = [path for path, match in matches.items() if match is None]
+    if other:
+        raise InputError(f"{len(other)} of {len(images)} files are not named as in {layout.title} ({_first(other)}); "
+                         "move these elsewhere, or say layout: folder")  # fmt: skip
+    said = {path: {key: value or "" for key, value in match.groupdict().items()}
+            for path, match in matches.items() if match is not None}  # fmt: skip
+    if magnification is not None and magnification != "all":
+        wanted = magnification.upper().removesuffix("X")
+        known = sorted({groups["magnification"] for groups in said.values()}, key=int)
+        if wanted not in known:
+            raise InputError(f"magnification is '{magnification}'; {folder} has {', '.join(known)}, or say all")
+        said = {path: groups for path, groups in said.items() if groups["magnification"] == wanted}
+    if layout.tasks:
+        chosen = task or layout.tasks[0]
+        if chosen not in layout.tasks:
+            raise InputError(f"task is '{chosen}'{suggest(chosen, layout.tasks)}")
+        words = (layout.words or {}).get(chosen, {})
+        for groups in said.values():
+            groups["label"] = words.get(groups[chosen], groups[chosen])
+    names = {name for groups in said.values() for name in groups} & {
+        "label",
+        "patient_id",
+        "slide_id",
+        "site",
+        "x",
+        "y",
+    }
+    columns: dict[str, list[Any]] = {name: [groups[name] for groups in said.values()] for name in sorted(names)}
+    if layout.name == "tcga":
+        # A name that holds the patient's barcode alone says nothing of the slide.
+        pairs = zip(columns["slide_id"], columns["patient_id"], strict=True)
+        columns["slide_id"] = ["" if slide == patient else slide for slide, patient in pairs]
+    if layout.slide_is_patient:
+        columns["patient_id"] = list(columns["slide_id"])
+    return {"image_path": list(said), **columns}
+
+
+def _finish(
+    layout: Layout,
+    folder: Path,
+    found: Found,
+    columns: dict[str, list[Any]],
+    positive: str | None,
+    splits: Mapping[str, str] | None,
+    pattern: str | None,
+) -> Cohort:
+    """The cohort of the columns that the names gave, with what the folders say added: split and class."""
+    notes = [f"layout: {layout.title}"]
+    skipped = list(found.skipped)
+    if "split" not in columns and _split_folders(columns["image_path"]):
+        words = [path.split("/")[0] for path in columns["image_path"]]
+        columns["split"] = rename_splits(words, splits, where=folder.name)
+        notes.append(f"split: from the folders {', '.join(sorted(set(words)))}")
+    elif splits:
+        raise InputError(f"splits: {folder} has no folders train, val or test above its classes")
+    if "label" not in columns:
+        columns, stray = _label_by_folder(columns, 1 if "split" in columns else 0, folder)
+        skipped += [(path, "in no class's folder") for path in stray]
+    elif pattern is not None:
+        columns["label"] = clean_labels(columns["label"], "what the pattern found")
+    for name in NUMBER_COLUMNS:
+        if name in columns:
+            columns[name] = clean_numbers(columns[name], len(columns["image_path"]), name, "file names").tolist()
+    if layout.slide_is_patient and any(columns.get("slide_id", [])):
+        notes.append("patients are not published; each slide is taken for a patient")
+    tables = [name for name, _ in found.skipped if name.lower().endswith((".csv", ".parquet"))]
+    if tables:
+        notes.append(f"tables that were not used: {_first(tables)}; name one instead of the folder to use its ids")
+    return assemble(columns, root=folder, positive=positive, skipped=sorted(skipped), notes=notes)
+
+
+def _split_folders(images: Sequence[str]) -> bool:
+    """Whether the first folders are train, val, test and the like, with folders for the classes below them."""
+    firsts = {path.split("/")[0] for path in images if path.count("/") >= 1}
+    deep = all(path.count("/") >= 2 for path in images)
+    return deep and "train" in {split_word(name) for name in firsts} and all(split_word(name) for name in firsts)
+
+
+def _label_by_folder(
+    columns: Mapping[str, list[Any]], depth: int, folder: Path
+) -> tuple[dict[str, list[Any]], list[str]]:
+    """The columns with the label that the folder at this depth gives, and the images that lie in no such folder."""
+    places = [path.split("/") for path in columns["image_path"]]
+    kept = [row for row, place in enumerate(places) if len(place) > depth + 1]
+    if not kept:
+        raise InputError(
+            f"all {len(places)} images lie in {folder} itself ({places[0][-1]}); put each class into a folder of its "
+            "own, or give the labels in a manifest or by a pattern with (?P<label>…)"
+        )
+    result = {name: [values[row] for row in kept] for name, values in columns.items()}
+    result["label"] = clean_labels([places[row][depth] for row in kept], folder.name)
+    if len(set(result["label"])) == 1:
+        only = places[kept[0]][depth]
+        below = sorted({places[row][depth + 1] for row in kept if len(places[row]) > depth + 2})
+        hint = (
+            f"; it holds the folders {_first(below)}: if these are the classes, name {folder / only}" if below else ""
+        )
+        raise InputError(f"{folder} has images of only one class, '{only}'{hint or '; add a folder of another class'}")
+    stray = [path for path, place in zip(columns["image_path"], places, strict=True) if len(place) <= depth + 1]
+    return result, stray
+
+
+def _read_containers(
+    layout: Layout, folder: Path, found: Found, positive: str | None, splits: Mapping[str, str] | None
+) -> Cohort:
+    suffixes, read = _CONTAINERS[layout.name]
+    files = [name for name in found.containers if name.lower().endswith(suffixes)]
+    if not files:
+        raise InputError(f"0 {' or '.join(suffixes)} files in {folder}; needed for {layout.title}")
+    columns = read(folder, files)
+    columns["split"] = rename_splits(columns["split"], splits, where=folder.name)
+    notes = [f"layout: {layout.title}"]
+    if layout.slide_is_patient and any(columns.get("slide_id", [])):
+        columns["patient_id"] = list(columns["slide_id"])
+        notes.append("patients are not published; each slide is taken for a patient")
+    ignored = [(name, "not a part of this layout") for name in (*found.images, *found.containers) if name not in files]
+    return assemble(columns, root=folder, positive=positive, skipped=sorted([*found.skipped, *ignored]), notes=notes)
