@@ -76,6 +76,8 @@ def _reason(entry: "os.DirEntry[str]", root: Path) -> str:
         return "hidden or system file"
     if _printable(entry.name) != entry.name:
         return "its name is not valid Unicode; rename it"
+    if "\r" in entry.name:
+        return "its name holds a carriage return; rename it"
     try:
         if entry.is_symlink():
             target = Path(os.path.realpath(entry.path))

@@ -150,6 +150,8 @@ def _check_paths(paths: list[str]) -> None:
     for row, path in enumerate(paths):
         if not path:
             raise InputError(f"image {row + 1} has no path; every row names an image")
+        if "\r" in path or "\0" in path:  # which CSV files cannot be trusted to carry
+            raise InputError(f"{path!r} has a carriage return or a null in its name; rename it")
         if path in first_row:
             twice = len(paths) - len(set(paths))
             raise InputError(
