@@ -81,15 +81,18 @@ def _array(source: Source, key: str) -> _Rows:
 def _open_hdf5(source: Source, key: str) -> _Rows:
     # A larger chunk cache than 1 MiB, so that the rows of one chunk are decompressed once when read in order.
     file = h5py.File(source.path, "r", rdcc_nbytes=64 << 20, locking="best-effort")
-    if key not in file:
-        raise BadImage(
-            source.name, f"there is no '{key}' in the file; there is: {', '.join(sorted(file)) or 'nothing'}"
-        )
-    link = file.get(key, getlink=True)
-    array = None if isinstance(link, h5py.ExternalLink) else file[key]
-    if not isinstance(array, h5py.Dataset) or array.is_virtual or array.external:
+    # Step by step along hard links: a soft or external link, met half-way, could lead into any other file.
+    found: Any = file
+    for step in key.encode().split(b"/"):
+        if not isinstance(found, h5py.Group) or not found.id.links.exists(step):
+            known = ", ".join(sorted(file)) or "nothing"
+            raise BadImage(source.name, f"there is no '{key}' in the file; there is: {known}")
+        if found.id.links.get_info(step).type != h5py.h5l.TYPE_HARD:
+            raise BadImage(source.name, f"'{key}' is a link; name an array held in this file itself")
+        found = found[step]
+    if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
         raise BadImage(source.name, f"'{key}' is not an array held in this file itself")
-    return cast(_Rows, array)
+    return cast(_Rows, found)
 
 
 def _open_npz(source: Source, key: str) -> _Rows:

@@ -3,6 +3,7 @@
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,7 +50,7 @@ def locate(source: str | Path, root: Path | None) -> Source:
     path = file if root is None else os.path.join(root, file)  # noqa: PTH118 (20,000 Path objects cost a second)
     try:
         real = os.path.realpath(path, strict=True)
-        inside = root is None or real.startswith(os.path.join(os.path.realpath(root), ""))  # noqa: PTH118
+        inside = root is None or real.startswith(_real_folder(os.fspath(root)))
     except FileNotFoundError:
         raise BadImage(name, "does not exist; correct its path or leave it out of the cohort") from None
     except (OSError, ValueError) as error:  # links in a circle, a name too long, a NUL in the name
@@ -57,6 +58,12 @@ def locate(source: str | Path, root: Path | None) -> Source:
     if not inside:
         raise BadImage(name, f"leads out of the cohort's folder, to {real}; copy the file into it")
     return Source(name, real, address)
+
+
+@lru_cache(maxsize=8)
+def _real_folder(root: str) -> str:
+    """The root with links followed and a closing slash; should it be re-linked meanwhile, its files are refused."""
+    return os.path.join(os.path.realpath(root), "")  # noqa: PTH118
 
 
 def open_source(source: Source) -> BinaryIO:
