@@ -125,13 +125,14 @@ def _check_table(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
     if not len(table):
         raise InputError("the cohort has 0 images; two or more classes of images are needed")
     for name in TEXT_COLUMNS:
-        wrong = [row for row, value in enumerate(table[name]) if not isinstance(value, str)]
-        if wrong:
-            raise InputError(f"{name} of row {wrong[0] + 1} is {table[name].iloc[wrong[0]]!r}, not text")
+        values = table[name].tolist()
+        if not all(isinstance(value, str) for value in values):
+            row, value = next((row, value) for row, value in enumerate(values) if not isinstance(value, str))
+            raise InputError(f"{name} of row {row + 1} is {value!r}, not text")
     for name in NUMBER_COLUMNS:
-        values = table[name].to_numpy()
-        if values.dtype != np.float64 or np.isinf(values).any():
-            raise InputError(f"{name} must be finite float64 numbers with NaN for missing; it is {values.dtype}")
+        numbers = table[name].to_numpy()
+        if numbers.dtype != np.float64 or np.isinf(numbers).any():
+            raise InputError(f"{name} must be finite float64 numbers with NaN for missing; it is {numbers.dtype}")
     if (table["mpp"] <= 0).any():
         raise InputError(f"mpp is {table['mpp'].min()}; needed: µm per pixel, above 0")
     _check_paths(list(table["image_path"]))
@@ -206,11 +207,14 @@ def assemble(
         InputError: If the rows do not make a cohort.
     """
     images = list(columns["image_path"])
-    table = pd.DataFrame(index=range(len(images)))
-    for name in TEXT_COLUMNS:
-        table[name] = pd.Series(list(columns.get(name, [""] * len(images))), dtype=object)
-    for name in NUMBER_COLUMNS:
-        table[name] = np.array(columns.get(name, np.full(len(images), np.nan)), dtype=np.float64)
+    data: dict[str, NDArray[Any]] = {}
+    for name in COLUMNS:
+        if name in NUMBER_COLUMNS:
+            data[name] = np.array(columns.get(name, np.full(len(images), np.nan)), dtype=np.float64)
+        else:
+            data[name] = np.array(columns.get(name, [""] * len(images)), dtype=object)
+    # Text as plain objects: pandas would take it for its own string type, which its next version may change.
+    table = pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in data.items()})
     if not images:
         raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
     classes, chosen = order_classes(table["label"], positive)

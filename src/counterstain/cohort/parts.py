@@ -77,9 +77,7 @@ def check(split: Split, cohort: Cohort) -> None:
     if split.image != cohort.image:
         unknown = sorted(set(split.image) - set(cohort.image)) or sorted(set(cohort.image) - set(split.image))
         name = unknown[0] if unknown else split.image[0]
-        raise InputError(
-            f"the split and the cohort are not of the same images in the same order ({name}); split it anew"
-        )
+        raise InputError(f"the split and the cohort differ in their images or their order ({name}); split it anew")
     if not split.parts:
         raise InputError("the split has no parts; needed: train, val and test")
     check_leak(split, cohort)
@@ -130,9 +128,10 @@ def check_leak(split: Split, cohort: Cohort) -> None:
         leaking = repeated[sides > 1]
         if len(leaking):
             between = " and ".join(sorted(words[pairs[1][pairs[0] == leaking[0]]]))
+            many = f"{len(leaking)} patient{'' if len(leaking) == 1 else 's'}"
             name = patient[np.flatnonzero(unit_row == leaking[0])[0]]
             raise InputError(
-                f"{_where(part, split)}divides {len(leaking)} patients (first: {name}, in {between}); "
+                f"{_where(part, split)}divides {many} (first: {name}, in {between}); "
                 "put each patient on one side, or write unit: image and have the results stamped 'image-level'"
             )
 
