@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
 from counterstain.judging.evaluation import aligned_arms, levels_of, score_arms, score_rows
-from counterstain.judging.intervals import FEW_PATIENTS, Sample, combined_df, sample, units_of, variance_parts
+from counterstain.judging.freedom import combined_df
+from counterstain.judging.intervals import FEW_PATIENTS, Sample, sample, units_of, variance_parts
 from counterstain.judging.multiplicity import holm
 from counterstain.judging.predictions import Predictions
 
@@ -94,7 +95,8 @@ def _difference_variance(a: Sample, b: Sample, key: tuple[str, int | None]) -> t
     if not (np.isfinite(out_a).all() and np.isfinite(out_b).all()):
         return float("nan"), float("nan"), float("nan")
     paired = (out_a.mean(axis=0) - out_b.mean(axis=0))[None, :]
-    patient, _, df_patient = variance_parts(paired[:, 0], paired)
+    patient, _ = variance_parts(paired[:, 0], paired)
+    df_patient = min(a.df[key], b.df[key])
     parts = [(variance_parts(s.values[key], s.left_out[key])[1], len(s.values[key]) - 1) for s in (a, b)]
     seed = sum(variance for variance, _ in parts)
     below = sum(variance**2 / df for variance, df in parts if df > 0)
@@ -313,13 +315,12 @@ def _exploratory(
 ) -> list[dict[str, Any]]:
     """Differences in all other scores: described, not judged."""
     kept = ("value_a", "value_b", "difference", "low", "high", "p")
-    return [
-        {"a": a, "b": b, "metric": metric, "level": level}
-        | {name: asdict(difference(samples[a], samples[b], (metric, None), alpha=alpha))[name] for name in kept}
-        for a, b in pairs
-        for metric in known
-        if metric != primary
-    ]
+    rows = []
+    for a, b in pairs:
+        for metric in (name for name in known if name != primary):
+            found = asdict(difference(samples[a], samples[b], (metric, None), alpha=alpha))
+            rows.append({"a": a, "b": b, "metric": metric, "level": level} | {name: found[name] for name in kept})
+    return rows
 
 
 def _warnings(table: Predictions, units: int, samples: Mapping[str, Sample]) -> list[str]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.judging.freedom import Key, combined_df
 from counterstain.judging.predictions import Predictions, pool_patients
-from counterstain.judging.resampling import Key, jackknife_weights, tally, unit_codes, weighted_scores
+from counterstain.judging.resampling import jackknife_weights, tally, unit_codes, weighted_scores
 
 __all__ = ["Estimate", "Sample", "clopper_pearson", "estimate", "estimates", "sample", "wilson"]
 
@@ -59,12 +60,14 @@ class Sample:
 
     values: (metric, class) -> (S,) score of each seed
     left_out: (metric, class) -> (S, G) the same without patient (or group of patients) g
+    df: (metric, class) -> degrees of freedom of the variance over units
     units: number of independent units
     rows: number of images (or patients, at patient level)
     """
 
     values: Mapping[Key, Floats]
     left_out: Mapping[Key, Floats]
+    df: Mapping[Key, float]
     units: int
     rows: int
 
@@ -98,17 +101,23 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
     place = {name: k for k, name in enumerate(names)}
     weights = np.concatenate([np.ones((1, len(names))), jackknife_weights(len(names))])
     values: dict[Key, list[Floats]] = {}
+    df: dict[Key, list[float]] = {}
     for table, whole in zip(pooled, tables, strict=True):
         code = np.array([place[name] for name in table.patient], dtype=np.int64)
-        scores = weighted_scores(tally(table, code, len(names)), weights)
+        summed = tally(table, code, len(names))
+        scores = weighted_scores(summed, weights)
+        freedom = dict(summed.df)
         if level == "patient":
             scores["patient_recognition", None] = _recognition(whole, place, weights)
+            freedom["patient_recognition", None] = max(len(set(whole.patient)) - 1.0, 1.0)
         for key, value in scores.items():
             values.setdefault(key, []).append(value)
+            df.setdefault(key, []).append(freedom[key])
     stacked = {key: np.stack(value) for key, value in values.items()}
     return Sample(
         values={key: value[:, 0] for key, value in stacked.items()},
         left_out={key: value[:, 1:] for key, value in stacked.items()},
+        df={key: float(np.mean(value)) for key, value in df.items()},
         units=len(names),
         rows=len(pooled[0]),
     )
@@ -127,16 +136,15 @@ def _recognition(table: Predictions, place: Mapping[str, int], weights: Floats) 
     return mean
 
 
-def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float, float]:
-    """Variance of the mean over seeds from patients and from seeds, and the patients' effective degrees of freedom.
+def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float]:
+    """Variance of the mean over seeds from patients and from seeds.
 
     Args:
         values: (S,) score of each seed.
         left_out: (S, G) the same with one unit (or group) left out.
 
     Returns:
-        Jackknife variance over units; variance over seeds less what the units' sampling noise puts into it (>= 0);
-        degrees of freedom: units that move the score, less one.
+        Jackknife variance over units; variance over seeds less what the units' sampling noise puts into it (>= 0).
 
     Source: Efron & Stein 1981, Ann. Stat. 9:586 (jackknife); Owen 2007, Ann. Appl. Stat. 1:386 (two-way variance).
     """
@@ -150,22 +158,10 @@ def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float, floa
         own = left_out - mean
         noise = float(scale * ((own - own.mean(axis=1, keepdims=True)) ** 2).sum() / seeds / (seeds - 1))
         seed = max(float(values.var(ddof=1)) / seeds - noise, 0.0)
-    active = np.abs(moved) > 1e-9 * max(float(np.abs(moved).max()), 1e-300)
-    return patient, seed, max(float(active.sum()) - 1.0, 1.0)
+    return patient, seed
 
 
-def combined_df(patient: float, seed: float, df_patient: float, df_seed: float) -> float:
-    """Welch-Satterthwaite degrees of freedom of the sum of two variances.
-
-    Source: Satterthwaite 1946, Biometrics Bulletin 2:110, doi:10.2307/3002019.
-    """
-    if seed <= 0 or df_seed <= 0:
-        return df_patient
-    below = patient**2 / df_patient + seed**2 / df_seed
-    return (patient + seed) ** 2 / below
-
-
-def estimate(values: Floats, left_out: Floats, *, metric: str, confidence: float = 0.95) -> Estimate:
+def estimate(values: Floats, left_out: Floats, df: float, *, metric: str, confidence: float = 0.95) -> Estimate:
     """Mean over seeds and its interval for one score; NaN limits where the score hangs on too few patients.
 
     The interval is a t-interval on the scale on which the score has no walls (logit for shares, Fisher's z for the
@@ -179,8 +175,8 @@ def estimate(values: Floats, left_out: Floats, *, metric: str, confidence: float
     nan = float("nan")
     if not (np.isfinite(values).all() and np.isfinite(left_out).all()):
         return Estimate(value, nan, nan, each, nan, nan, nan)
-    patient, seed, df_patient = variance_parts(values, left_out)
-    df = combined_df(patient, seed, df_patient, len(values) - 1)
+    patient, seed = variance_parts(values, left_out)
+    df = combined_df(patient, seed, df, len(values) - 1)
     half = float(stdtrit(df, 0.5 + confidence / 2)) * np.sqrt(patient + seed)
     low, high = _limits(value, half, metric)
     if patient + seed == 0:
@@ -213,7 +209,7 @@ def _at_the_wall(value: float, units: int, metric: str, confidence: float) -> tu
 def estimates(drawn: Sample, *, confidence: float = 0.95) -> dict[Key, Estimate]:
     """The interval of every score of one arm at one level."""
     return {
-        key: estimate(value, drawn.left_out[key], metric=key[0], confidence=confidence)
+        key: estimate(value, drawn.left_out[key], drawn.df[key], metric=key[0], confidence=confidence)
         for key, value in drawn.values.items()
     }
 

@@ -1,11 +1,12 @@
 """Every score of a table under many weightings of its patients at once; what jackknife and bootstrap are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.judging.freedom import Key, score_df
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import (
     from_confusion,
@@ -17,7 +18,6 @@ from counterstain.judging.scores import (
 __all__ = ["Key", "Tally", "bootstrap_weights", "jackknife_weights", "tally", "unit_codes", "weighted_scores"]
 
 Floats = NDArray[np.float64]
-Key = tuple[str, int | None]  # (metric, class index; None for the positive class of two or the macro mean of more)
 
 PAIRS_UP_TO = 600  # units: above this a (K, K) table of pair counts costs more than a scan over the images
 CHUNK_CELLS = 2_000_000  # cells of one scan held at once: stays in a processor's cache
@@ -54,12 +54,14 @@ class Tally:
     loss:    (K,) summed negative log-likelihood, nats
     images:  (K,) rows
     ranking: one for each class against the rest; of two classes only for the positive one
+    df: (metric, class) -> degrees of freedom of that score's variance over units
     """
 
     counts: Floats
     loss: Floats
     images: Floats
     ranking: tuple[Ranking, ...]
+    df: Mapping[Key, float]
 
 
 def unit_codes(tables: Sequence[Predictions]) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
@@ -73,13 +75,16 @@ def tally(table: Predictions, code: NDArray[np.int64], units: int) -> Tally:
     """Sum a table up by unit; `code` (N,) holds each row's unit, an index below `units`."""
     n_classes = len(table.classes)
     cell = confusion_cell(table, n_classes)
-    counts = np.bincount(code * n_classes**2 + cell, minlength=units * n_classes**2)
+    cells = np.bincount(code * n_classes**2 + cell, minlength=units * n_classes**2)
+    counts = cells.reshape(units, n_classes, n_classes).astype(np.float64)
     columns = [1] if n_classes == 2 else list(range(n_classes))
+    ranking = tuple(_ranking(table.label == c, table.prob[:, c], code, units) for c in columns)
     return Tally(
-        counts=counts.reshape(units, n_classes, n_classes).astype(np.float64),
+        counts=counts,
         loss=np.bincount(code, weights=image_loss(table.label, table.prob), minlength=units).astype(np.float64),
         images=np.bincount(code, minlength=units).astype(np.float64),
-        ranking=tuple(_ranking(table.label == c, table.prob[:, c], code, units) for c in columns),
+        ranking=ranking,
+        df=score_df(counts, [one.pairs for one in ranking]),
     )
 
 

@@ -1,0 +1,101 @@
+"""Degrees of freedom: how many patients a score really rests on, so that few of them give a wide enough interval."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.judging.scores import PER_CLASS, class_scores
+
+__all__ = ["Key", "combined_df", "effective_units", "score_df"]
+
+Floats = NDArray[np.float64]
+Key = tuple[str, int | None]  # (metric, class index; None: positive class of two, macro mean of more)
+
+
+def effective_units(exposure: Floats) -> float:
+    """(sum n)^2 / sum n^2: equals the number of units where all weigh the same, less where a few carry most images.
+
+    Source: Kish 1965, Survey Sampling, section 11.7.
+    """
+    square = float((exposure**2).sum())
+    return float(exposure.sum()) ** 2 / square if square > 0 else 0.0
+
+
+def combined_df(first: float, second: float, df_first: float, df_second: float) -> float:
+    """Welch-Satterthwaite degrees of freedom of the sum of two variances; a part of 0 does not count.
+
+    Source: Satterthwaite 1946, Biometrics Bulletin 2:110, doi:10.2307/3002019.
+    """
+    parts = [(v, df) for v, df in ((first, df_first), (second, df_second)) if v > 0 and df > 0]
+    if not parts:
+        return df_first
+    return sum(v for v, _ in parts) ** 2 / sum(v**2 / df for v, df in parts)
+
+
+def score_df(counts: Floats, pairs: list[Floats | None]) -> dict[Key, float]:
+    """Degrees of freedom of each score's variance over units, at least 1.
+
+    A share has the effective number of units that carry its denominator, less one; a score made of several classes
+    (AUROC, balanced accuracy, MCC) has the Satterthwaite sum of theirs; none has more than all images would give.
+
+    Args:
+        counts: (K, C, C) true by predicted class, for each unit.
+        pairs: for each ranked class, (K, K) right-ranked pairs of positives of one unit and negatives of another, or
+            None where there are too many units for that (and the degrees of freedom no longer matter).
+    """
+    n_classes = counts.shape[-1]
+    true, called, images = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
+    most = effective_units(images) - 1
+
+    def capped(df: float) -> float:
+        return max(min(df, most), 1.0)
+
+    out: dict[Key, float] = {("loss", None): capped(most), ("accuracy", None): capped(most)}
+    columns = [1] if n_classes == 2 else list(range(n_classes))
+    for c in columns:
+        index = None if n_classes == 2 else c
+        exposure = {
+            "precision": called[:, c],
+            "recall": true[:, c],
+            "specificity": images - true[:, c],
+            "f1": true[:, c] + called[:, c],
+        }
+        for name in PER_CLASS:
+            out[name, index] = capped(effective_units(exposure[name]) - 1)
+    over_classes = capped(_recall_df(counts))
+    out["balanced_accuracy", None] = out["mcc", None] = over_classes
+    ranked = [capped(_pair_df(pair, true[:, c], images - true[:, c])) for c, pair in zip(columns, pairs, strict=True)]
+    for name in ("auroc", "auprc"):
+        out[name, None] = ranked[0] if n_classes == 2 else over_classes
+        if n_classes > 2:
+            out |= {(name, c): ranked[c] for c in columns}
+    if n_classes > 2:
+        out |= {(name, None): over_classes for name in PER_CLASS}
+    return out
+
+
+def _recall_df(counts: Floats) -> float:
+    """Satterthwaite sum over the classes' recalls."""
+    recall = class_scores(counts.sum(axis=0))["recall"]
+    above = below = 0.0
+    for c in np.flatnonzero(np.isfinite(recall)):
+        exposure = counts[:, c].sum(axis=1)
+        own = counts[:, c, c] - recall[c] * exposure
+        variance = float((own**2).sum()) / float(exposure.sum()) ** 2
+        above += variance
+        below += variance**2 / max(effective_units(exposure) - 1, 0.5)
+    return above**2 / below if below > 0 else np.inf
+
+
+def _pair_df(pairs: Floats | None, positives: Floats, negatives: Floats) -> float:
+    """Satterthwaite sum of the positives' and the negatives' share in an AUROC's variance."""
+    if pairs is None or positives.sum() == 0 or negatives.sum() == 0:
+        return np.inf
+    area = pairs.sum() / positives.sum() / negatives.sum()
+    own = pairs.sum(axis=1) / negatives.sum() - area * positives
+    other = pairs.sum(axis=0) / positives.sum() - area * negatives
+    return combined_df(
+        float((own**2).sum()) / float(positives.sum()) ** 2,
+        float((other**2).sum()) / float(negatives.sum()) ** 2,
+        max(effective_units(positives) - 1, 0.5),
+        max(effective_units(negatives) - 1, 0.5),
+    )
