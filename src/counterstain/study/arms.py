@@ -1,0 +1,150 @@
+"""One training of one arm: fit on the training part, stop on the validation part, predict the rest once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.cohort.manifest import Cohort
+from counterstain.files import write_json
+from counterstain.judging.predictions import Predictions, write_predictions
+from counterstain.learning.bundle import Bundle, write_bundle
+from counterstain.learning.networks import count_parameters
+from counterstain.learning.prediction import predict_probabilities
+from counterstain.learning.training import Examples, Progress, Trained, Training, train, write_history
+from counterstain.pixels.augment import Augmentation, image_keys
+from counterstain.pixels.store import Store
+
+__all__ = ["Material", "examples", "predict_rows", "train_arm"]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every arm of a study shares: the cohort, its tiles, and how they are made and varied."""
+
+    cohort: Cohort
+    store: Store
+    augmentation: Augmentation
+    tile_px: int
+    fit: str
+    stamp: str
+    unit: str = "patient"
+
+    @property
+    def mpp(self) -> float | None:
+        """µm/px of the images where the whole cohort has one and tiles are taken as they are, else None."""
+        known = set(self.cohort.table["mpp"].dropna())
+        whole = len(known) == 1 and not self.cohort.table["mpp"].isna().any()
+        return float(known.pop()) if whole and self.fit == "exact" else None
+
+
+def examples(material: Material, chosen: NDArray[np.int64]) -> Examples:
+    """The cohort's images with these row numbers, as training takes them."""
+    names = [material.cohort.image[row] for row in chosen]
+    return Examples(material.store.rows(names), material.cohort.label_index[chosen], image_keys(names))
+
+
+def predict_rows(material: Material, chosen: NDArray[np.int64], network: Any, *, device: str = "cpu") -> Predictions:
+    """Predictions for the cohort's images with these row numbers."""
+    cohort = material.cohort
+    table = cohort.table.iloc[chosen]
+    names = tuple(table["image_path"])
+    return Predictions(
+        image=names,
+        # Where the study's unit is the image, so is that of its statistics: the stamp says what that is worth.
+        patient=tuple(np.array(cohort.patient, dtype=object)[chosen]) if material.unit == "patient" else names,
+        slide=tuple(table["slide_id"]),
+        site=tuple(table["site"]),
+        label=cohort.label_index[chosen],
+        prob=predict_probabilities(network, material.store, material.store.rows(names), device=device),
+        classes=cohort.classes,
+    )
+
+
+def train_arm(
+    material: Material,
+    assignment: Sequence[str],
+    settings: Training,
+    *,
+    seed: int,
+    folder: Path,
+    progress: Callable[[Progress], None] | None = None,
+) -> list[Path]:
+    """Train one arm with one seed on one division of the cohort; write everything it leaves behind.
+
+    Args:
+        material: cohort, tiles and augmentation.
+        assignment: (N,) part of each of the cohort's images: train, val, test, test_<name> or "".
+        settings: of the training.
+        seed: of weights, order, augmentation and dropout.
+        folder: gets history, training.json, the bundle and predictions_<part>.csv (test: predictions.csv).
+        progress: see training.train.
+
+    Returns:
+        The files written, all the same bytes for the same inputs on one machine.
+    """
+    parts = np.asarray(assignment, dtype=object)
+    training = examples(material, np.flatnonzero(parts == "train"))
+    validation = examples(material, np.flatnonzero(parts == "val"))
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = train(
+        material.store,
+        training,
+        validation,
+        classes=len(material.cohort.classes),
+        settings=settings,
+        augmentation=material.augmentation,
+        seed=seed,
+        folder=folder,
+        progress=progress,
+    )
+    write_history(folder, trained.history)
+    write_json(folder / "training.json", _record(trained, settings, material, training, validation, seed))
+    write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
+    for part in sorted({part for part in assignment if part.startswith(("val", "test"))}):
+        name = "predictions.csv" if part == "test" else f"predictions_{part}.csv"
+        table = predict_rows(material, np.flatnonzero(parts == part), trained.network, device=trained.machine.device)
+        write_predictions(table, folder / name)
+    # The checkpoint stays until the caller has recorded that this training is done, and forgets it.
+    left = (path for path in folder.iterdir() if path.is_file())
+    return sorted(path for path in left if not path.name.startswith((".", "checkpoint")))
+
+
+def _record(
+    trained: Trained, settings: Training, material: Material, training: Examples, validation: Examples, seed: int
+) -> dict[str, Any]:
+    return {
+        "schema": "counterstain.training/1",
+        "settings": asdict(settings),
+        "seed": seed,
+        "machine": asdict(trained.machine),
+        "parameters": count_parameters(trained.network),
+        "training_images": len(training),
+        "validation_images": len(validation),
+        "best_epoch": trained.best_epoch,
+        "last_epoch": trained.last_epoch,
+        "stopped_early": trained.last_epoch < settings.epochs,
+        "stamp": material.stamp,
+    }
+
+
+def _bundle(trained: Trained, settings: Training, material: Material, training: Examples, seed: int) -> Bundle:
+    provenance = {
+        "settings": asdict(settings),
+        "augmentation": asdict(material.augmentation),
+        "seed": seed,
+        "machine": asdict(trained.machine),
+        "data": {"cohort": material.store.data_hash, "training": training.digest()},
+    }
+    return Bundle(
+        network=settings.network,
+        classes=material.cohort.classes,
+        tile_px=material.tile_px,
+        fit=material.fit,
+        mpp=material.mpp,
+        stamp=material.stamp,
+        provenance=provenance,
+    )

@@ -1,0 +1,58 @@
+"""The whole main job on made-up histology: a cohort whose truth is known, two arms, a finished report."""
+
+from pathlib import Path
+
+from counterstain.cohort.phantom import Phantom, write_phantom
+from counterstain.errors import InputError
+from counterstain.files import write_bytes
+from counterstain.study.inputs import Talk
+from counterstain.study.run import run_study
+from counterstain.study.starter import study_text
+
+__all__ = ["run_demo"]
+
+DEMO_ARMS = """\
+arms:
+  given-32:     {network: given,    batch: 32}    # the given network as it was
+  modified-200: {network: modified, batch: 200}   # a second dense layer, and a larger batch
+"""
+
+
+def run_demo(folder: Path, *, seeds: int = 3, patients: int = 36, talk: Talk | None = None) -> Path:
+    """Make up a cohort, write its study, run it; what is there already is used again.
+
+    Args:
+        folder: gets phantom/, study.yaml, store/ and runs/demo/.
+        seeds: how often each arm is trained.
+        patients: how many are made up.
+        talk: where progress is told.
+
+    Returns:
+        The run's folder.
+    """
+    talk = talk or Talk()
+    if seeds < 1 or patients < 8:
+        raise InputError(f"the demo needs 1 seed and 8 patients or more, got {seeds} and {patients}")
+    made = Phantom(patients=patients, tiles_per_patient=14, sites=2, tile_px=257, seed=0)
+    images = folder / "phantom"
+    # The table is written last, so it says that the images are all there.
+    if not (images / "cohort.csv").is_file():
+        talk.say(f"phantom: making up {patients} patients")
+        write_phantom(made, images, progress=talk.stored)
+    study = folder / "study.yaml"
+    text = study_text(
+        name="demo",
+        cohort="phantom/cohort.csv",
+        arms=DEMO_ARMS,
+        seeds=str(list(range(seeds))),
+        epochs=DEMO_EPOCHS,
+        patience=8,
+        learning_rate=DEMO_LEARNING_RATE,
+    )
+    if not study.is_file() or study.read_text(encoding="utf-8") != text:
+        write_bytes(study, text)
+    return run_study(study, talk=talk)
+
+
+DEMO_EPOCHS = 24
+DEMO_LEARNING_RATE = "1.0e-4"

@@ -1,0 +1,135 @@
+"""What a study works on: its cohort, its split, and its tiles, read and checked before anything is trained."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from counterstain.cohort.layouts import read_folder
+from counterstain.cohort.manifest import Cohort, read_manifest
+from counterstain.cohort.split import Split, check, folds, holdout, official, read_split
+from counterstain.errors import InputError
+from counterstain.files import hash_json
+from counterstain.learning.training import Progress
+from counterstain.pixels.augment import Augmentation
+from counterstain.pixels.store import Store, build_store
+from counterstain.study.arms import Material
+from counterstain.study.legacy import expand_cohort
+from counterstain.study.protocol import Study
+
+__all__ = ["Prepared", "Talk", "prepare", "read_cohort", "read_images", "split_cohort"]
+
+TABLES = (".csv", ".tsv", ".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Where a run tells what it does: lines, and how far the store and each training have come."""
+
+    say: Callable[[str], None] = lambda line: None
+    stored: Callable[[int, int], None] | None = None
+    trained: Callable[[str, Progress], None] | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study with its cohort, tiles and split in hand, before anything is trained."""
+
+    study: Study
+    material: Material
+    split: Split
+    full: Cohort
+
+    def key(self) -> dict[str, Any]:
+        """All that the results depend on."""
+        parts = [(part.repeat, part.fold, hash_json({"": list(part.assignment)})) for part in self.split.parts]
+        return {"study": self.study.resolved(), "data": self.material.store.data_hash, "split": parts}
+
+
+def read_images(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
+    positive: str | None = None,
+    **options: Any,
+) -> Cohort:
+    """The cohort in a folder of images, a container, or a CSV or Parquet manifest.
+
+    Args:
+        path: of it.
+        columns, splits: of a manifest; see read_manifest.
+        positive: of two classes, the one whose probability is reported.
+        **options: layout, pattern, task and magnification of a folder; see read_folder.
+
+    Raises:
+        InputError: If there is nothing at the path, or it is not a cohort.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")
+    if path.suffix.lower() in TABLES:
+        return read_manifest(path, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}))
+    return read_folder(path, positive=positive, **options)
+
+
+def read_cohort(study: Study, base: Path) -> Cohort:
+    """The study's cohort; a relative path counts from `base`, the folder of the study's file."""
+    options = study.cohort.model_dump(exclude={"path"})
+    return read_images(base / study.cohort.path, **options)
+
+
+def split_cohort(study: Study, cohort: Cohort, base: Path) -> Split:
+    """The study's split of its cohort, checked: no patient on two sides, every class in every part."""
+    section = study.split
+    if section.file is not None:
+        split = read_split(base / section.file, cohort, unit=section.unit)
+    elif section.method == "folds":
+        split = folds(
+            cohort,
+            k=section.folds,
+            repeats=section.repeats,
+            val=section.val,
+            unit=section.unit,
+            seed=section.seed,
+        )
+    elif section.method == "official":
+        split = official(cohort, val=section.val, unit=section.unit, seed=section.seed)
+    else:
+        split = holdout(cohort, test=section.test, val=section.val, unit=section.unit, seed=section.seed)
+    check(split, cohort)
+    return split
+
+
+def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
+    """Read the cohort, decode its images once, split what is left; refuses here what cannot be studied."""
+    cohort = read_cohort(study, base)
+    talk.say(f"cohort: {len(cohort)} images, classes {', '.join(cohort.classes)}")
+    if study.split.method == "legacy_augment_first":
+        cohort = expand_cohort(cohort, study, store, talk.stored)
+        talk.say(f"legacy protocol: expanded to {len(cohort)} images BEFORE the split")
+    # A split that cannot be made is told before an hour of decoding; the one used is made of the readable images.
+    split_cohort(study, cohort, base)
+    tiles = _build_store(study, cohort, store, talk)
+    kept = set(tiles.image)
+    readable = cohort.subset(np.array([name in kept for name in cohort.image]))
+    split = split_cohort(study, readable, base)
+    augmentation: Augmentation = study.augmentation
+    if study.split.method == "legacy_augment_first":
+        augmentation = Augmentation(mode="none")
+    section = study.tiles
+    material = Material(readable, tiles, augmentation, section.tile_px, section.fit, study.stamp, study.split.unit)
+    return Prepared(study, material, split, cohort)
+
+
+def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Talk) -> Store:
+    began = time.perf_counter()
+    section = study.tiles
+    store = build_store(
+        cohort, folder, tile_px=section.tile_px, fit=section.fit, max_bad=section.max_bad, progress=talk.stored
+    )
+    aside = f", {len(store.set_aside)} set aside" if store.set_aside else ""
+    talk.say(f"tiles: {len(store.image)} of {section.tile_px} px in {time.perf_counter() - began:.1f} s{aside}")
+    return store

@@ -1,0 +1,234 @@
+"""The protocol of a study: one YAML file, validated whole before anything runs; an unknown key is an error."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass as strict_dataclass
+
+from counterstain import __version__
+from counterstain.errors import InputError, suggest
+from counterstain.learning.networks import NETWORKS
+from counterstain.learning.training import Training
+from counterstain.pixels.augment import Augmentation
+
+__all__ = ["LEGACY_STAMP", "Study", "parse_study", "read_study"]
+
+LEGACY_STAMP = "LEAK: images were augmented before an image-level split"
+IMAGE_STAMP = "image-level: patients are unknown or ignored, so every figure here is optimistic"
+LARGEST_FILE = 1_000_000
+Share = Annotated[float, Field(gt=0, lt=1)]
+METRICS = Literal["accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc"]
+
+# The stages own their settings; here they only become strict: a key they do not know is refused.
+StrictAugmentation = strict_dataclass(Augmentation, frozen=True, config=ConfigDict(extra="forbid"))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CohortSection(_Section):
+    """Where the images are, and how their names are read."""
+
+    path: str
+    layout: str = "auto"
+    positive: str | None = None
+    pattern: str | None = None
+    task: str | None = None
+    magnification: str | None = None
+    columns: dict[str, str] = {}
+    splits: dict[str, str] = {}
+
+
+class SplitSection(_Section):
+    """Which images train, which choose, and which are reported on."""
+
+    method: Literal["holdout", "folds", "official", "legacy_augment_first"] = "holdout"
+    unit: Literal["patient", "image"] = "patient"
+    file: str | None = None
+    test: Share = 0.2
+    val: Share = 0.2
+    folds: Annotated[int, Field(ge=2)] = 5
+    repeats: Annotated[int, Field(ge=1)] = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _legacy_is_by_image(self) -> "SplitSection":
+        if self.method == "legacy_augment_first" and self.unit != "image":
+            raise ValueError("legacy_augment_first splits by image; write `unit: image` beside it to say that you know")
+        return self
+
+
+class TilesSection(_Section):
+    """What every image becomes before a network sees it."""
+
+    tile_px: Annotated[int, Field(ge=16, le=4096)] = 257
+    fit: Literal["stretch", "crop", "exact"] = "stretch"
+    max_bad: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+
+class ComparisonSection(_Section):
+    """What the verdict is about, stated before the results are seen."""
+
+    primary: METRICS = "auroc"
+    level: Literal["image", "patient"] = "image"
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    pairs: list[tuple[str, str]] | None = None
+
+
+def _seeds(value: Any) -> Any:
+    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
+
+
+class Study(_Section):
+    """One study: the whole protocol, every default visible."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    cohort: CohortSection
+    split: SplitSection = SplitSection()
+    tiles: TilesSection = TilesSection()
+    augmentation: StrictAugmentation = StrictAugmentation()  # type: ignore[valid-type]
+    training: dict[str, Any] = {}
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")], dict[str, Any]]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], BeforeValidator(_seeds), Field(min_length=1)]
+    comparison: ComparisonSection = ComparisonSection()
+
+    @model_validator(mode="after")
+    def _arms_can_be_trained(self) -> "Study":
+        if not self.arms:
+            raise ValueError("arms is empty; name at least one, such as `given: {network: given, batch: 32}`")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds are {self.seeds}; each may stand once")
+        for arm in self.arms:
+            self.arm(arm)
+        for arm in (arm for pair in self.comparison.pairs or () for arm in pair):
+            if arm not in self.arms:
+                raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
+        if self.split.method == "legacy_augment_first" and self.augmentation.mode != "expand":
+            raise ValueError("legacy_augment_first writes one image per transformation: set augmentation.mode: expand")
+        return self
+
+    def arm(self, name: str) -> Training:
+        """The training settings of one arm: the study's own, with what the arm says instead."""
+        known = [field.name for field in fields(Training)]
+        for section, given in (("training", self.training), (f"arms.{name}", self.arms[name])):
+            unknown = next((key for key in given if key not in known), None)
+            if unknown is not None:
+                raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
+        strict = strict_dataclass(Training, frozen=True, config=ConfigDict(extra="forbid"))
+        settings = Training(**asdict(strict(**{**self.training, **self.arms[name]})))
+        if settings.network not in NETWORKS:
+            raise InputError(f"arms.{name}.network is '{settings.network}'{suggest(settings.network, NETWORKS)}")
+        return settings
+
+    @property
+    def stamp(self) -> str:
+        """What limits every claim of this study, or ""."""
+        if self.split.method == "legacy_augment_first":
+            return LEGACY_STAMP
+        return IMAGE_STAMP if self.split.unit == "image" else ""
+
+    def resolved(self) -> dict[str, Any]:
+        """The study with every default and every arm written out, as it goes into the run folder."""
+        record: dict[str, Any] = self.model_dump(mode="json")
+        record["arms"] = {name: asdict(self.arm(name)) for name in self.arms}
+        record.pop("training")
+        return record | {"schema": "counterstain.study/1", "counterstain": __version__, "stamp": self.stamp}
+
+
+def read_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
+    """The study in a YAML file.
+
+    Args:
+        path: of the file.
+        overrides: dotted keys with YAML values that replace those of the file: {"training.epochs": "5"}.
+
+    Raises:
+        InputError: In one line, naming the key, for whatever is unreadable, unknown, missing or out of range.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; `counterstain init FOLDER` writes a study for a folder of images")
+    if path.stat().st_size > LARGEST_FILE:
+        raise InputError(f"{path} has {path.stat().st_size} bytes; a study is a short YAML file")
+    record = _load_yaml(path.read_text(encoding="utf-8"), str(path))
+    for dotted, value in (overrides or {}).items():
+        *parents, last = dotted.split(".")
+        section = record
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise InputError(f"--set {dotted}: {parent} is not a section")
+        section[last] = yaml.safe_load(value)
+    return parse_study(record, str(path))
+
+
+def parse_study(record: Mapping[str, Any], source: str = "study") -> Study:
+    """The study that a plain record describes; see read_study."""
+    try:
+        return Study.model_validate(dict(record))
+    except ValidationError as error:
+        raise InputError(f"{source}: {_one_line(error, record)}") from None
+
+
+def _load_yaml(text: str, source: str) -> dict[str, Any]:
+    """A YAML mapping without aliases (which can blow up) and without a key that stands twice."""
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise InputError(f"{source} uses YAML aliases (*name); write the values out")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_repeated_keys(node, source)
+        record = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(f"{source} is nested too deep for a study") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{source} holds no settings; `counterstain init FOLDER` writes a study to start from")
+    return record
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise InputError(f"{source} line {key.start_mark.line + 1}: key '{key.value}' stands twice")
+            seen.add(key.value)
+            _refuse_repeated_keys(value, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, source)
+
+
+def _one_line(error: ValidationError, record: Mapping[str, Any]) -> str:
+    """The first fault in words, with the nearest right name for an unknown key."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        *parents, last = (str(part) for part in fault["loc"])
+        return f"{'.'.join(parents) or 'study'} has unknown key '{last}'{suggest(last, _known_keys(parents))}"
+    if fault["type"] in ("missing", "missing_argument"):
+        return f"{where} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if not where:
+        return message
+    return (
+        f"{where} is {fault['input']!r}: {message}" if not isinstance(fault["input"], dict) else f"{where}: {message}"
+    )
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    sections: dict[str, Any] = {
+        "cohort": CohortSection.model_fields,
+        "split": SplitSection.model_fields,
+        "tiles": TilesSection.model_fields,
+        "augmentation": [field.name for field in fields(Augmentation)],
+        "comparison": ComparisonSection.model_fields,
+    }
+    return list(sections.get(parents[0], ())) if parents else list(Study.model_fields)

@@ -1,0 +1,302 @@
+"""The run of a study: strings the stages together, skips what is done, goes on where it was stopped."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import numpy as np
+
+from counterstain import __version__
+from counterstain.cohort.description import describe
+from counterstain.cohort.manifest import write_cohort
+from counterstain.cohort.split import Part, count_parts, write_split
+from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
+from counterstain.judging.comparison import compare_arms
+from counterstain.judging.evaluation import score_arms, score_rows
+from counterstain.judging.predictions import Predictions, concatenate, read_predictions, write_predictions
+from counterstain.learning.checkpoint import forget
+from counterstain.learning.training import Progress
+from counterstain.pixels.augment import Augmentation, expanded_count
+from counterstain.reporting.report import write_report
+from counterstain.study.arms import train_arm
+from counterstain.study.inputs import Prepared, Talk, prepare
+from counterstain.study.protocol import read_study
+from counterstain.study.sheet import sheet_of
+from counterstain.study.stages import file_hashes, is_done, lock, mark_done
+
+__all__ = ["environment", "plan_study", "run_study"]
+
+MANIFEST = "run.json"
+# What may differ between two runs that are otherwise the same: when and how fast.
+UNTRACKED = ("run.log",)
+
+
+def run_study(
+    path: Path, *, overrides: dict[str, str] | None = None, folder: Path | None = None, talk: Talk | None = None
+) -> Path:
+    """Do everything that a study asks for and is not done yet.
+
+    A run that was stopped goes on from its last finished epoch and ends in the same bytes. A finished run is never
+    changed: where its study has changed, the new run gets the next free name and takes over what still holds.
+
+    Args:
+        path: of the study's YAML file; `runs/` and `store/` are made beside it.
+        overrides: see read_study.
+        folder: where `runs/` and `store/` are made instead.
+        talk: where progress is told.
+
+    Returns:
+        The run's folder, with report.html in it.
+
+    Raises:
+        InputError: For whatever the user must mend.
+    """
+    study = read_study(path, overrides)
+    home = folder or path.parent
+    talk = talk or Talk()
+    prepared = prepare(study, path.parent, store=home / "store", talk=talk)
+    run = _choose_folder(home / "runs", study.name, prepared, talk)
+    with lock(run):
+        if (run / MANIFEST).is_file():
+            talk.say(f"{run} is finished; nothing is left to do")
+            return run
+        talk = replace(talk, say=_logged(run / "run.log", talk.say))
+        _write_protocol(run, path, prepared)
+        _train_all(run, prepared, talk)
+        _judge(run, prepared, talk)
+        _report(run, prepared, talk)
+        _write_manifest(run, prepared)
+    return run
+
+
+def plan_study(
+    path: Path, *, overrides: dict[str, str] | None = None, folder: Path | None = None, talk: Talk | None = None
+) -> dict[str, Any]:
+    """What run_study would do: everything is read and checked, nothing is trained."""
+    study = read_study(path, overrides)
+    prepared = prepare(study, path.parent, store=(folder or path.parent) / "store", talk=talk or Talk())
+    return {
+        "name": study.name,
+        "stamp": study.stamp,
+        "split": count_parts(prepared.split, prepared.material.cohort),
+        "set_aside": [list(pair) for pair in prepared.material.store.set_aside],
+        "trainings": [f"{arm} seed {seed} fold {part.repeat}-{part.fold}" for arm, seed, part in trainings(prepared)],
+    }
+
+
+def _logged(log: Path, say: Callable[[str], None]) -> Callable[[str], None]:
+    def speak(line: str) -> None:
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n")
+        say(line)
+
+    return speak
+
+
+def _choose_folder(runs: Path, name: str, prepared: Prepared, talk: Talk) -> Path:
+    """The folder of this run: a finished one only if it is of this very study and data."""
+    key = hash_json(prepared.key())
+    previous: Path | None = None
+    for number in range(1, 10_000):
+        run = runs / (name if number == 1 else f"{name}-{number}")
+        if not (run / MANIFEST).is_file():
+            break
+        if read_json(run / MANIFEST)["key"] == key:
+            return run
+        previous = run
+    if previous is not None and not run.exists():
+        talk.say(f"{previous} is finished, and the study or its data has changed since: this run goes to {run}")
+        shutil.copytree(previous, run, ignore=shutil.ignore_patterns(MANIFEST, "run.log", ".lock", "report.html"))
+    return run
+
+
+def _write_protocol(run: Path, source: Path, prepared: Prepared) -> None:
+    """Everything that is known before training: protocol, cohort, set-aside images, split, augmentation, machine."""
+    study, cohort, store = prepared.study, prepared.material.cohort, prepared.material.store
+    write_bytes(run / "study.yaml", source.read_bytes())
+    write_json(run / "resolved.json", study.resolved())
+    write_cohort(cohort, run / "cohort.csv")
+    colour = store.colour[store.rows(cohort.image)]
+    write_json(run / "cohort.json", describe(cohort, colour))
+    write_csv(run / "set_aside.csv", ("image_path", "reason"), (*prepared.full.skipped, *store.set_aside))
+    write_split(prepared.split, run / "splits.csv")
+    write_json(run / "split.json", count_parts(prepared.split, cohort) | {"stamp": study.stamp})
+    write_json(run / "augmentation.json", _augmentation_record(prepared))
+    write_json(run / "environment.json", environment())
+    first = np.array(prepared.split.parts[0].assignment, dtype=object)
+    sheet_of(
+        prepared.material,
+        np.flatnonzero(first == "train"),
+        run / "figures" / "augmentation.png",
+        settings=study.augmentation,
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Versions of Python, of this package and of the libraries that results depend on."""
+    names = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "opencv-python-headless", "safetensors")
+    return {
+        "schema": "counterstain.environment/1",
+        "counterstain": __version__,
+        "python": python_version(),
+        "libraries": {name: metadata.version(name) for name in names},
+    }
+
+
+def _augmentation_record(prepared: Prepared) -> dict[str, Any]:
+    settings: Augmentation = prepared.study.augmentation
+    training = [sum(word == "train" for word in part.assignment) for part in prepared.split.parts]
+    copies = expanded_count(settings) if prepared.material.augmentation.mode == "expand" else 1
+    return {
+        "schema": "counterstain.augmentation/1",
+        "settings": prepared.study.resolved()["augmentation"],
+        "transformations": list(settings.transformations()),
+        "training_images": training,
+        "images_an_epoch": [count * copies for count in training],
+        "stamp": prepared.study.stamp,
+    }
+
+
+def trainings(prepared: Prepared) -> Iterable[tuple[str, int, Part]]:
+    """Every training of the study: arm, seed and division of the cohort, the arms of one seed after another."""
+    return (
+        (arm, seed, part)
+        for seed in prepared.study.seeds
+        for part in prepared.split.parts
+        for arm in prepared.study.arms
+    )
+
+
+def _train_all(run: Path, prepared: Prepared, talk: Talk) -> None:
+    study, material = prepared.study, prepared.material
+    todo = list(trainings(prepared))
+    for number, (arm, seed, part) in enumerate(todo, start=1):
+        name = f"{arm}/seed-{seed}/fold-{part.repeat}-{part.fold}"
+        resolved = study.resolved()
+        inputs = {
+            "arm": resolved["arms"][arm],
+            "seed": seed,
+            "augmentation": resolved["augmentation"],
+            "tiles": resolved["tiles"],
+            "stamp": study.stamp,
+            "data": material.store.data_hash,
+            "assignment": hash_json({"": dict(zip(material.cohort.image, part.assignment, strict=True))}),
+            "cohort": hash_json({"": material.cohort.table.drop(columns="split").to_csv()}),
+        }
+        folder = run / "arms" / name
+        if is_done(run, f"arms/{name}", inputs):
+            talk.say(f"training {number} of {len(todo)}, {name}: done before")
+            continue
+        _clear_stale(folder, inputs)
+        began = time.perf_counter()
+        shown = talk.trained
+        progress = None if shown is None else _labelled(shown, f"{number}/{len(todo)} {arm} seed {seed}", part)
+        written = train_arm(material, part.assignment, study.arm(arm), seed=seed, folder=folder, progress=progress)
+        mark_done(run, f"arms/{name}", inputs, written)
+        forget(folder)
+        (folder / "inputs.json").unlink()
+        record = read_json(folder / "training.json")
+        talk.say(
+            f"training {number} of {len(todo)}, {name}: best epoch {record['best_epoch']} of {record['last_epoch']}, "
+            f"{time.perf_counter() - began:.0f} s"
+        )
+
+
+def _labelled(shown: Callable[[str, Progress], None], label: str, part: Part) -> Callable[[Progress], None]:
+    if part.repeat or part.fold:
+        label += f" fold {part.repeat}-{part.fold}"
+    return lambda progress: shown(label, progress)
+
+
+def _clear_stale(folder: Path, inputs: dict[str, Any]) -> None:
+    """Keep a stopped training only if it was of these very inputs; what another study left is of no use."""
+    note = folder / "inputs.json"
+    wanted = hash_json(inputs)
+    if folder.exists() and not (note.is_file() and json.loads(note.read_text()) == {"inputs": wanted}):
+        shutil.rmtree(folder)
+    write_json(note, {"inputs": wanted})
+
+
+def _replicates(run: Path, prepared: Prepared, arm: str) -> dict[str, Predictions]:
+    """The test predictions of one arm by seed (and repeat): the folds of a repeat together make one table."""
+    repeats = sorted({part.repeat for part in prepared.split.parts})
+    tables = {}
+    for seed in prepared.study.seeds:
+        for repeat in repeats:
+            folders = [
+                run / "arms" / arm / f"seed-{seed}" / f"fold-{part.repeat}-{part.fold}"
+                for part in prepared.split.parts
+                if part.repeat == repeat
+            ]
+            parts = [read_predictions(folder / "predictions.csv") for folder in folders]
+            name = f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}"
+            tables[name] = concatenate(parts) if len(parts) > 1 else parts[0]
+    return tables
+
+
+def _judge(run: Path, prepared: Prepared, talk: Talk) -> None:
+    study = prepared.study
+    arms = {arm: _replicates(run, prepared, arm) for arm in study.arms}
+    for arm, tables in arms.items():
+        for name, table in tables.items():
+            write_predictions(table, run / "predictions" / arm / f"{name}.csv")
+    inputs = {
+        "predictions": file_hashes(run, (run / "predictions").rglob("*.csv")),
+        "comparison": study.resolved()["comparison"],
+        "unit": study.split.unit,
+        "stamp": study.stamp,
+        "arms": list(study.arms),
+    }
+    if is_done(run, "judging", inputs):
+        return
+    talk.say("judging: intervals and comparison, clustered by " + study.split.unit)
+    replicates = {arm: list(tables.values()) for arm, tables in arms.items()}
+    # A repeat of a cross-validation is a replicate like a seed is; both are numbered as they come.
+    numbers = study.seeds if len(replicates[next(iter(study.arms))]) == len(study.seeds) else None
+    seeds = None if numbers is None else dict.fromkeys(study.arms, numbers)
+    scores = score_arms(replicates, seeds=seeds, stamp=study.stamp)
+    write_json(run / "scores.json", scores)
+    write_csv(run / "scores.csv", *score_rows(scores))
+    written = [run / "scores.json", run / "scores.csv"]
+    if len(study.arms) > 1:
+        section = study.comparison
+        comparison = compare_arms(
+            replicates,
+            primary=section.primary,
+            level=section.level,
+            alpha=section.alpha,
+            margin=section.margin,
+            pairs=section.pairs,
+            stamp=study.stamp,
+        )
+        write_json(run / "comparison.json", comparison)
+        written.append(run / "comparison.json")
+    mark_done(run, "judging", inputs, written)
+
+
+def _report(run: Path, prepared: Prepared, talk: Talk) -> None:
+    talk.say("report: figures and report.html")
+    write_report(run)
+
+
+def _write_manifest(run: Path, prepared: Prepared) -> None:
+    """The list of everything the run made, written last: where it stands, the run is finished."""
+    files = [path for path in run.rglob("*") if path.is_file() and path.name not in UNTRACKED]
+    files = [path for path in files if not path.name.startswith(".") and path.name != MANIFEST]
+    record = {
+        "schema": "counterstain.run/1",
+        "counterstain": __version__,
+        "command": "counterstain run study.yaml",
+        "name": prepared.study.name,
+        "stamp": prepared.study.stamp,
+        "key": hash_json(prepared.key()),
+        "data": prepared.material.store.data_hash,
+        "files": file_hashes(run, files),
+    }
+    write_json(run / MANIFEST, record)

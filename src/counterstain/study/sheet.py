@@ -1,0 +1,44 @@
+"""The contact sheet of a study: what each transformation does to its own images."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from counterstain.cohort.manifest import Cohort
+from counterstain.files import write_with
+from counterstain.pixels.augment import Augmentation, contact_sheet, image_keys
+from counterstain.pixels.decode import decode
+from counterstain.pixels.fit import fit_tile
+from counterstain.study.arms import Material
+
+__all__ = ["sheet_of", "write_sheet"]
+
+ROWS = 6
+
+
+def _choose(cohort: Cohort, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Up to `count` of these rows, the classes in turn: the same ones whenever it is asked."""
+    label = cohort.label_index[rows]
+    each = -(-count // len(cohort.classes))
+    turns = [rows[label == index][:each] for index in range(len(cohort.classes))]
+    return np.concatenate(turns)[:count].astype(np.int64)
+
+
+def sheet_of(material: Material, rows: NDArray[np.int64], path: Path, *, settings: Augmentation) -> None:
+    """Draw the contact sheet of a study's training images from its store."""
+    names = [material.cohort.image[row] for row in _choose(material.cohort, rows, ROWS)]
+    tiles = np.asarray(material.store.tiles[material.store.rows(names)])
+    _save(path, contact_sheet(tiles, image_keys(names), settings=settings, seed=0))
+
+
+def write_sheet(cohort: Cohort, path: Path, *, tile_px: int, count: int = ROWS, seed: int = 0) -> None:
+    """Draw the contact sheet of a cohort's images with the default augmentation, decoding only those shown."""
+    names = [cohort.image[row] for row in _choose(cohort, np.arange(len(cohort)), count)]
+    tiles = np.stack([fit_tile(decode(name, root=cohort.root).pixels, name, tile_px=tile_px, fit="stretch") for name in names])
+    _save(path, contact_sheet(tiles, image_keys(names), settings=Augmentation(), seed=seed))
+
+
+def _save(path: Path, sheet: NDArray[np.uint8]) -> None:
+    write_with(path, lambda temporary: Image.fromarray(sheet).save(temporary, format="PNG"))

@@ -1,0 +1,100 @@
+"""One training or one prediction outside a study, over the files between the stages."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from counterstain.cohort.split import check, read_split
+from counterstain.errors import InputError
+from counterstain.judging.predictions import write_predictions
+from counterstain.learning.bundle import SUMS, load_network
+from counterstain.learning.checkpoint import forget
+from counterstain.learning.training import Training
+from counterstain.pixels.augment import Augmentation
+from counterstain.pixels.store import build_store
+from counterstain.study.arms import Material, predict_rows, train_arm
+from counterstain.study.inputs import Talk, read_images
+from counterstain.study.protocol import IMAGE_STAMP
+
+__all__ = ["predict_once", "train_once"]
+
+
+def train_once(
+    images: Path,
+    splits: Path,
+    out: Path,
+    *,
+    settings: Training,
+    augmentation: Augmentation | None = None,
+    tile_px: int = 257,
+    fit: str = "stretch",
+    seed: int = 0,
+    fold: str = "0-0",
+    unit: str = "patient",
+    positive: str | None = None,
+    talk: Talk | None = None,
+) -> None:
+    """Train one network on one division of a cohort; `out` becomes its bundle, with history and predictions.
+
+    A training that was stopped goes on from its last finished epoch when the same call is made again.
+
+    Raises:
+        InputError: If `out` holds a finished model, the split does not fit the cohort, or the fold is not in it.
+    """
+    talk = talk or Talk()
+    if (out / SUMS).exists():
+        raise InputError(f"{out} holds a finished model; name another folder with --out")
+    cohort = read_images(images, positive=positive)
+    split = read_split(splits, cohort, unit=unit)
+    check(split, cohort)
+    store = build_store(cohort, out.parent / "store", tile_px=tile_px, fit=fit, progress=talk.stored)
+    names = set(store.image)
+    kept = np.array([name in names for name in cohort.image])
+    part = next((part for part in split.parts if f"{part.repeat}-{part.fold}" == fold), None)
+    if part is None:
+        known = ", ".join(f"{part.repeat}-{part.fold}" for part in split.parts)
+        raise InputError(f"{splits} has no fold {fold}; it has {known}")
+    stamp = IMAGE_STAMP if split.unit == "image" else ""
+    material = Material(cohort.subset(kept), store, augmentation or Augmentation(), tile_px, fit, stamp, split.unit)
+    assignment = [word for word, keep in zip(part.assignment, kept, strict=True) if keep]
+    shown = talk.trained
+    progress = None if shown is None else (lambda step: shown(f"{settings.network} seed {seed}", step))
+    train_arm(material, assignment, settings, seed=seed, folder=out, progress=progress)
+    forget(out)
+
+
+def predict_once(
+    bundle: Path,
+    images: Path,
+    out: Path,
+    *,
+    splits: Path | None = None,
+    part: str = "test",
+    talk: Talk | None = None,
+) -> None:
+    """Predict the images of a cohort, or one part of its split, with a trained bundle; write predictions.csv.
+
+    Raises:
+        InputError: If the bundle is damaged, the cohort's classes are not the bundle's, or the part is empty.
+    """
+    talk = talk or Talk()
+    known, network = load_network(bundle)
+    cohort = read_images(images, positive=known.classes[-1] if len(known.classes) == 2 else None)
+    if set(cohort.classes) != set(known.classes):
+        raise InputError(
+            f"{images} has classes {', '.join(cohort.classes)}, but {bundle} was trained on {', '.join(known.classes)}"
+        )
+    cohort = replace(cohort, classes=known.classes)
+    if splits is not None:
+        assignment = np.array(read_split(splits, cohort, unit="image").parts[0].assignment, dtype=object)
+        if not (assignment == part).any():
+            raise InputError(f"{splits} has no image in part '{part}'")
+        cohort = cohort.subset(assignment == part)
+    store = build_store(cohort, out.parent / "store", tile_px=known.tile_px, fit=known.fit, progress=talk.stored)
+    names = set(store.image)
+    chosen = np.flatnonzero([name in names for name in cohort.image]).astype(np.int64)
+    material = Material(cohort, store, Augmentation(mode="none"), known.tile_px, known.fit, known.stamp)
+    write_predictions(predict_rows(material, chosen, network), out)
+    for image, reason in store.set_aside:
+        talk.say(f"set aside: {image}: {reason}")

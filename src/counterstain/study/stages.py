@@ -1,0 +1,70 @@
+"""What was done already: a stage's record says what went in and what came out, and is trusted only while both hold."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.files import hash_file, hash_json, read_json, write_json
+
+__all__ = ["file_hashes", "is_done", "lock", "mark_done"]
+
+FOLDER = "stages"
+
+
+def file_hashes(run: Path, files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each file, by its path within the run."""
+    return {path.relative_to(run).as_posix(): hash_file(path) for path in sorted(files)}
+
+
+def is_done(run: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
+    """Whether this stage ended with these inputs, and its outputs are still the files it wrote."""
+    path = run / FOLDER / f"{stage}.json"
+    if not path.is_file():
+        return False
+    record = read_json(path)
+    outputs: dict[str, str] = record["outputs"]
+    return record["inputs"] == hash_json(inputs) and all(
+        (run / name).is_file() and hash_file(run / name) == digest for name, digest in outputs.items()
+    )
+
+
+def mark_done(run: Path, stage: str, inputs: Mapping[str, Any], outputs: Iterable[Path]) -> None:
+    """Record that a stage ended; written last, so that a stage stopped half-way is done again."""
+    record = {"schema": "counterstain.stage/1", "inputs": hash_json(inputs), "outputs": file_hashes(run, outputs)}
+    write_json(run / FOLDER / f"{stage}.json", record)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _take(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Hold the run folder for this process; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        InputError: If another process holds it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _take(handle)
+    except OSError:
+        os.close(handle)
+        raise InputError(f"{run} is being written by another process; wait for it, or give this run a name") from None
+    try:
+        yield
+    finally:
+        os.close(handle)

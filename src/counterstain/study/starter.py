@@ -1,0 +1,128 @@
+"""The study that a newcomer starts from: look at a folder, write a commented study.yaml for it."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from counterstain.cohort.manifest import Cohort
+from counterstain.errors import InputError
+from counterstain.files import write_bytes
+from counterstain.study.inputs import read_images
+
+__all__ = ["ARMS", "start_study", "study_text", "write_study"]
+
+# The 2×2 that tells the effect of the second dense layer from that of the batch size.
+ARMS = """\
+arms:
+  given-32:     {network: given,    batch: 32}    # the given network as it was
+  modified-200: {network: modified, batch: 200}   # a second dense layer, and a larger batch
+  given-200:    {network: given,    batch: 200}   # these two tell which of the two changes
+  modified-32:  {network: modified, batch: 32}    # made the difference
+"""
+
+
+def study_text(
+    *,
+    name: str,
+    cohort: str,
+    cohort_extra: str = "",
+    method: str = "holdout",
+    unit: str = "patient",
+    unit_comment: str = "no patient is ever on two sides",
+    tile_px: int = 257,
+    tile_comment: str = "every image becomes a square tile of this side; 127 or more",
+    fit: str = "stretch",
+    epochs: int = 100,
+    patience: int = 10,
+    learning_rate: str = "1.0e-4",
+    arms: str = ARMS,
+    seeds: str = "[0, 1, 2]",
+) -> str:
+    """The text of a study.yaml, with a comment at every choice."""
+    return f"""\
+# A study: what is compared, on what, and how. `counterstain run study.yaml` does it all.
+# Every key that can be left out is shown with its default. An unknown key is refused, not ignored.
+name: {name}
+
+cohort:
+  path: {cohort}{cohort_extra}
+
+split:
+  method: {method}        # holdout, folds (cross-validation), or official (the split named in the manifest)
+  unit: {unit}          # {unit_comment}
+  test: 0.2             # share of the images that is only reported on, once
+  val: 0.2              # share of the rest that says when to stop training
+  folds: 5              # for method folds: every patient is tested once in each repeat
+  repeats: 1
+  seed: 0
+
+tiles:
+  tile_px: {tile_px}          # {tile_comment}
+  fit: {fit}          # stretch to the square, crop its centre, or exact (refuse images of any other size)
+  max_bad: 0.05         # share of unreadable images that may be set aside, and listed
+
+augmentation:           # of training images only, after the split
+  mode: on_the_fly      # or expand: originals plus one image per transformation, as a notebook would; or none
+
+training:
+  epochs: {epochs}           # at most
+  patience: {patience}          # stop when the validation loss has not improved for so many epochs
+  learning_rate: {learning_rate}
+  precision: auto       # bf16 where the processor has it, else fp32
+
+{arms}
+seeds: {seeds}        # a single run is never a result: with fewer than 3 no winner is named
+
+comparison:
+  primary: auroc        # the one measure that the verdict is about, chosen before the results are seen
+  level: image          # or patient
+  margin: null          # a difference too small to matter, such as 0.02: only with it can "as good as" be shown
+"""
+
+
+def write_study(path: Path, cohort: Cohort, cohort_path: str, *, name: str, unit: str | None, extra: str = "") -> None:
+    """Write the commented study of a cohort; never over an existing file."""
+    if path.exists():
+        raise InputError(f"{path} exists; remove it, or name another with --out")
+    official = "test" in set(cohort.table["split"])
+    if unit is None:
+        unit = "patient"
+    comment = "no patient is ever on two sides"
+    if not cohort.has_patients:
+        comment = (
+            "no patient ids were found. Give them (a column patient_id, or cohort.pattern); "
+            "or write `image` here, and every result is stamped image-level"
+        )
+    text = study_text(
+        name=name,
+        cohort=cohort_path,
+        cohort_extra=extra,
+        method="official" if official else "holdout",
+        unit=unit,
+        unit_comment=comment,
+    )
+    write_bytes(path, text)
+
+
+def start_study(
+    images: Path, out: Path, *, name: str | None = None, unit: str | None = None, **options: str | None
+) -> Cohort:
+    """Read a cohort and write the commented study for it to `out`; returns the cohort.
+
+    Args:
+        images: a folder of images or a manifest.
+        out: the study.yaml to write.
+        name: of the study; by default made from the folder's name.
+        unit: "patient" or "image"; by default patient, with a comment where there are no patient ids.
+        **options: layout, positive, pattern, task, magnification; see read_images.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    cohort = read_images(images, **given)
+    extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items() if key != "layout")
+    if given.get("layout", "auto") != "auto":
+        extra += f"\n  layout: {given['layout']}"
+    relative = os.path.relpath(images, out.parent)
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or images.resolve().name).strip("-.")[:64] or "study"
+    write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra)
+    return cohort

@@ -1,0 +1,80 @@
+"""The import rule: the list is the architecture."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "counterstain"
+
+# Each room may import itself and the rooms named here; nothing else of the package.
+GROUND = {"errors", "files", "counterstain"}
+MAY_IMPORT = {
+    "errors": set(),
+    "files": {"errors"},
+    "cohort": GROUND,
+    "pixels": GROUND | {"cohort"},
+    "learning": GROUND | {"cohort", "pixels"},
+    "judging": GROUND,
+    "reporting": GROUND | {"judging"},
+    "study": GROUND | {"cohort", "pixels", "learning", "judging", "reporting"},
+    "terminal": GROUND | {"study", "learning"},
+    "cli": GROUND | {"cohort", "pixels", "learning", "judging", "reporting", "study", "terminal"},
+}
+WITHOUT_TORCH = ("cohort", "judging", "reporting", "errors", "files")
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file it does so."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            if node.module == "counterstain":
+                names |= {f"counterstain.{alias.name}" for alias in node.names if alias.name != "__version__"}
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_imports_go_one_way(path: Path) -> None:
+    own = room(path)
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("counterstain.")}
+    assert ours <= MAY_IMPORT[own] | {own}, f"{own} may not import {sorted(ours - MAY_IMPORT[own] - {own})}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_judging_and_cohort_do_without_torch(path: Path) -> None:
+    if room(path) in WITHOUT_TORCH:
+        assert not {name.split(".")[0] for name in imported(path)} & {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("counterstain", ("torch", "pandas", "numpy")),
+        ("counterstain.cli", ("torch", "pandas", "numpy", "matplotlib", "pydantic")),
+        ("counterstain.judging.predictions", ("torch", "pandas", "sklearn", "matplotlib")),
+        ("counterstain.judging.comparison", ("torch", "pandas", "sklearn", "matplotlib")),
+    ],
+)
+def test_start_up_is_light(module: str, absent: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print([name for name in {absent} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_files_stay_small() -> None:
+    long = {str(path): n for path in modules() if (n := len(path.read_text(encoding="utf-8").splitlines())) > 500}
+    assert not long
