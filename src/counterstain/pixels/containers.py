@@ -84,7 +84,8 @@ def _open_hdf5(source: Source, key: str) -> _Rows:
     # Step by step along hard links: a soft or external link, met half-way, could lead into any other file.
     found: Any = file
     for step in key.encode().split(b"/"):
-        if not isinstance(found, h5py.Group) or not found.id.links.exists(step):
+        named = step not in (b"", b".") and isinstance(found, h5py.Group) and found.id.links.exists(step)
+        if not named:
             known = ", ".join(sorted(file)) or "nothing"
             raise BadImage(source.name, f"there is no '{key}' in the file; there is: {known}")
         if found.id.links.get_info(step).type != h5py.h5l.TYPE_HARD:

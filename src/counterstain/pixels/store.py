@@ -189,8 +189,8 @@ def _check_share(record: StoreRecord, images: int, max_bad: float) -> None:
     if len(bad) > max_bad * images or len(bad) == images:
         first = f"first {bad[0].image_path}: {bad[0].reason}" if bad else "the cohort is empty"
         raise InputError(
-            f"{len(bad)} of {images} images cannot be read ({len(bad) / max(images, 1):.0%}; "
-            f"at most {max_bad:.0%} may be set aside): {first}"
+            f"{len(bad)} of {images} images cannot be read ({100 * len(bad) / max(images, 1):.3g} %; "
+            f"at most {100 * max_bad:.3g} % may be set aside): {first}"
         )
 
 

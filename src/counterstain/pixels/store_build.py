@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.cohort.manifest import container
 from counterstain.files import write_with
 from counterstain.pixels.decode import decode_content, hash_content, read_content
 from counterstain.pixels.fit import fit_tile
@@ -26,7 +27,7 @@ from counterstain.pixels.store_files import (
     data_hash_of,
     key_of,
     read_record,
-    stat_image,
+    stat_file,
     steady,
     sweep,
     write_record,
@@ -152,7 +153,9 @@ def _make_chunk(recipe: Recipe, images: tuple[str, ...]) -> Chunk:
 
 
 def _make_tile(recipe: Recipe, image: str) -> tuple[ImageRow, NDArray[np.uint8] | None]:
-    size, mtime_ns = stat_image(recipe, image)  # before reading, so that a change while reading shows later
+    size, mtime_ns = stat_file(
+        recipe.root, container(image)[0]
+    )  # before reading, so that a change while reading shows later
     row = ImageRow(image, "", size, steady(mtime_ns))
     try:
         content = read_content(image, root=recipe.root)

@@ -1,0 +1,85 @@
+"""A contact sheet: what each transformation does to real tiles, for the eye."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from counterstain.pixels.augment import Augmentation, augment_batch, expand_batch
+from counterstain.pixels.draws import image_keys
+
+__all__ = ["contact_sheet"]
+
+_GAP_PX = 6
+_INK = (40, 40, 40)
+_WORDS = {
+    "original": "original",
+    "flip": "flip",
+    "equalise": "equalise",
+    "rotation": "rotation",
+    "translation": "translation",
+    "shear": "shear",
+    "quarter_turn": "quarter turn",
+}
+
+
+def contact_sheet(
+    tiles: NDArray[np.uint8],
+    settings: Augmentation,
+    *,
+    seed: int = 0,
+    tile_px: int = 160,
+    draws: int = 2,
+) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) uint8 RGB: a row a tile; columns the original, each transformation alone, and all together.
+
+    Each transformation is shown as the "expand" way draws it, whatever `settings.mode`; the last columns are the first
+    epochs of the "on the fly" way.
+
+    Args:
+        tiles: (B, H, W, 3) uint8 RGB, B >= 1; they are transformed at their own size and then shown smaller or larger.
+        settings: what is switched on, and how far it goes.
+        seed: of the draws; a tile's number stands for its name.
+        tile_px: width of a shown tile, pixels.
+        draws: columns of all transformations together.
+    """
+    keys = image_keys([str(number) for number in range(len(tiles))])
+    names = ("original", *settings.transformations())
+    columns = [
+        (_WORDS[name], expand_batch(tiles, keys, np.full(len(tiles), which), settings=settings, seed=seed))
+        for which, name in enumerate(names)
+    ]
+    if len(names) > 1:
+        columns += [
+            (f"all, epoch {epoch + 1}", augment_batch(tiles, keys, settings=settings, seed=seed, epoch=epoch))
+            for epoch in range(draws)
+        ]
+    height_px = max(1, round(tile_px * tiles.shape[1] / tiles.shape[2]))
+    font = ImageFont.load_default(size=max(11, tile_px // 10))
+    caption_px = max(11, tile_px // 10) + 2 * _GAP_PX
+    sheet = np.full(
+        (
+            caption_px + len(tiles) * (height_px + _GAP_PX),
+            _GAP_PX + len(columns) * (tile_px + _GAP_PX),
+            3,
+        ),
+        255,
+        np.uint8,
+    )
+    for column, (_, shown) in enumerate(columns):
+        left = _GAP_PX + column * (tile_px + _GAP_PX)
+        for row, tile in enumerate(shown):
+            top = caption_px + row * (height_px + _GAP_PX)
+            sheet[top : top + height_px, left : left + tile_px] = _sized(tile, tile_px, height_px)
+    image = Image.fromarray(sheet)
+    pen = ImageDraw.Draw(image)
+    for column, (words, _) in enumerate(columns):
+        middle = _GAP_PX + column * (tile_px + _GAP_PX) + tile_px / 2
+        pen.text((middle, caption_px / 2), words, fill=_INK, font=font, anchor="mm")
+    return np.array(image)
+
+
+def _sized(tile: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    smaller = width <= tile.shape[1] and height <= tile.shape[0]
+    sized = cv2.resize(tile, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_NEAREST)
+    return np.asarray(sized, dtype=np.uint8)
