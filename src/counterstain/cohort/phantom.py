@@ -1,12 +1,13 @@
 """The phantom: H&E-like tiles of benign and malignant tissue with known truth, drawn by rule and by seed.
 
-The class shows in the size, crowding and disorder of nuclei and in the shape of glands. It does not show in the colour, unless
-`shortcut` asks for it. Every patient has stains and texture of their own, every site a scanner of its own.
+The class shows in the size, crowding and disorder of nuclei and in the shape of glands. It does not show in the colour,
+unless `shortcut` asks for it. Every patient has stains and texture of their own, every site a scanner of its own.
 """
 
 import functools
+import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.phantom_optics import Scanner, Staining, draw_scanner, draw_staining, scan, transmit
+from counterstain.cohort.phantom_objects import Nuclei, Plane, Tissue
+from counterstain.cohort.phantom_optics import (
+    Scanner,
+    Staining,
+    draw_budget,
+    draw_scanner,
+    draw_staining,
+    focus,
+    scan,
+    transmit,
+    wanted_moments,
+)
 from counterstain.cohort.phantom_stains import Stained, stain
-from counterstain.cohort.phantom_tissue import Nuclei, Plane, Tissue, grow
+from counterstain.cohort.phantom_tissue import grow
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
 
@@ -159,11 +171,11 @@ def draw_patient(phantom: Phantom, patient: int) -> Patient:
         slides=int(rng.integers(1, 3)),
         staining=_lean(draw_staining(rng), label, phantom.shortcut),
         scanner=draw_scanner(np.random.default_rng([_SITE, phantom.seed, site])),
-        spacing_um=float(rng.uniform(52, 76)),
+        spacing_um=float(rng.uniform(46, 66)),
         gland_share=float(rng.uniform(0.62, 0.92)),
         fat_share=float(rng.uniform(0, 0.5)),
         lymphocytes=float(rng.gamma(2.0, 2.0)),
-        fibroblasts=float(rng.uniform(5, 11)),
+        fibroblasts=float(rng.uniform(6, 14)),
         secretion=float(rng.beta(1.2, 2.0)),
         wave_um=float(rng.uniform(18, 45)),
     )
@@ -194,18 +206,17 @@ def draw_tile(phantom: Phantom, patient: int, tile: int) -> Tile:
         raise InputError(f"tile number is {tile}; tiles are counted from 0")
     rng = np.random.default_rng([_TILE, phantom.seed, patient, tile])
     grade = float(np.clip(who.grade + rng.normal(0, 0.03 + 0.1 * phantom.difficulty), -0.25, 1.3))
-    tissue, stained = _draw_tissue(phantom, who, (_PLANE, phantom.seed, patient, tile), grade, rng)
-    strength = np.exp(rng.normal(0, 0.07, 2))
-    light = transmit(
-        stained, who.staining,
-        haematoxylin=who.staining.haematoxylin * float(strength[0]), eosin=who.staining.eosin * float(strength[1]),
-    )  # fmt: skip
-    pixels = scan(light, who.scanner, rng, mpp=phantom.mpp, defocus_um=float(rng.gamma(1.5, 0.12)))
+    budget = draw_budget(rng, who.staining)
+    tissue, stained = _draw_tissue(phantom, who, (_PLANE, phantom.seed, patient, tile), grade, budget.white, rng)
+    light = transmit(stained, who.staining, budget)
+    wanted = wanted_moments(who.staining, budget)
+    light = focus(light, who.scanner, wanted, mpp=phantom.mpp, defocus_um=float(rng.gamma(1.5, 0.12)))
+    pixels = scan(light, who.scanner, rng)
     return Tile(pixels, stained.nuclei, stained.glands, who.label, grade, tissue.nuclei)
 
 
 def _draw_tissue(
-    phantom: Phantom, who: Patient, key: tuple[int, ...], grade: float, rng: np.random.Generator
+    phantom: Phantom, who: Patient, key: tuple[int, ...], grade: float, white: float, rng: np.random.Generator
 ) -> tuple[Tissue, Stained]:
     plane = Plane(
         key=key, grade=grade, spacing_um=who.spacing_um * float(rng.uniform(0.92, 1.08)), gland_share=who.gland_share,
@@ -214,7 +225,7 @@ def _draw_tissue(
     )  # fmt: skip
     side_um = phantom.tile_px * phantom.mpp
     tissue = grow(plane, 0.0, 0.0, side_um, side_um)
-    return tissue, stain(tissue, 0.0, 0.0, (phantom.tile_px, phantom.tile_px), phantom.mpp)
+    return tissue, stain(tissue, 0.0, 0.0, (phantom.tile_px, phantom.tile_px), phantom.mpp, white=white)
 
 
 def write_phantom(
@@ -227,8 +238,9 @@ def write_phantom(
     Args:
         phantom: What to draw.
         folder: Where to; files of the same names are replaced.
-        workers: Threads; 2 if not given, 1 at least.
-        progress: Called with (tiles done, tiles in all) after each tile.
+        workers: Processes; 1 if not given. With more, a script must call this under `if __name__ == "__main__":`, as
+            with all of Python's process pools.
+        progress: Called with (tiles done, tiles in all) now and then.
 
     Raises:
         InputError: If `workers` is less than 1.
@@ -243,27 +255,50 @@ def write_phantom(
     for name in CLASSES:
         (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def draw(job: tuple[int, int, str]) -> None:
-        write_bytes(folder / job[2], encode_png(draw_tile(phantom, job[0], job[1]).pixels))
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        with ThreadPoolExecutor(workers or 2) as pool:
-            for done, _ in enumerate(pool.map(draw, jobs), start=1):
-                if progress is not None:
-                    progress(done, len(jobs))
-    finally:
-        cv2.setNumThreads(before)
+    shares = [(phantom, folder, tuple(jobs[start : start + 8])) for start in range(0, len(jobs), 8)]
+    done = 0
+    for count in _spread(shares, workers or 1):
+        done += count
+        if progress is not None:
+            progress(done, len(jobs))
     rows = [_row(phantom, patient, tile, path) for patient, tile, path in jobs]
     cohort = Cohort(pd.DataFrame(rows, columns=list(COLUMNS)), CLASSES, folder, CLASSES[-1])
     write_cohort(cohort, folder / "cohort.csv")
     return cohort
 
 
+_Share = tuple[Phantom, Path, tuple[tuple[int, int, str], ...]]
+
+
+def _spread(shares: list[_Share], workers: int) -> Iterator[int]:
+    if workers == 1:
+        yield from map(_draw_share, shares)
+        return
+    # Threads would wait for each other: half of the time is spent in short numpy calls. Fresh processes, not forks: a
+    # fork of a process that runs threads, as one with torch does, can hang.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_draw_share, shares)
+
+
+def _draw_share(share: _Share) -> int:
+    """Draw and write some tiles; how many."""
+    phantom, folder, jobs = share
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        for patient, tile, path in jobs:
+            write_bytes(folder / path, encode_png(draw_tile(phantom, patient, tile).pixels))
+    finally:
+        cv2.setNumThreads(before)
+    return len(jobs)
+
+
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+
+
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """PNG bytes of (H, W, 3) uint8 RGB, lightly compressed, without text or time."""
-    _, code = cv2.imencode(".png", pixels[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    _, code = cv2.imencode(".png", pixels[:, :, ::-1], _PNG)
     return code.tobytes()
 
 

@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from counterstain.cohort.phantom_tissue import MITOSIS, Outline, Tissue
+from counterstain.cohort.phantom_objects import MITOSIS, Outline, Tissue
 
 __all__ = ["Stained", "stain"]
 
 Image = NDArray[np.float32]
 
-_BANK_PX, _BANK_PX_PER_UM = 1024, 2.0  # textures repeat after 512 µm
+_BANK_PX, _BANK_PX_PER_UM = 768, 2.0  # textures repeat after 384 µm
+_BANK_PAD_PX = 576  # repeated at the right and bottom, so that few windows cross the seam: that is slow to look up
+_PERIOD_UM = _BANK_PX / _BANK_PX_PER_UM
 _FIELD_UM = 1.0  # µm per pixel of the coarse fields of distance
 _MARGIN_UM = 24.0  # seen around a window, so that neighbouring windows agree at their border
+_COMMON_CLEFT = 1.15  # level beyond which clefts are open, where no share of white is asked for
 _SHIFT = 4  # cv2 draws at 1/16 of a pixel
 
 
@@ -49,33 +52,45 @@ def _bank() -> dict[str, Image]:
         gain = gain.copy()
         gain[0, 0] = 0
         image = fft.irfft2(noise * gain, s=(_BANK_PX, _BANK_PX))
-        return np.ascontiguousarray((image - image.mean()) / image.std(), dtype=np.float32)
+        tile = ((image - image.mean()) / image.std()).astype(np.float32)
+        return np.ascontiguousarray(np.pad(tile, ((0, _BANK_PAD_PX), (0, _BANK_PAD_PX)), mode="wrap"))
 
     def band(wavelength_um: float, width: float) -> NDArray[np.float64]:
-        frequency = np.hypot(fx, fy) + 1e-9
-        return np.exp(-0.5 * (np.log(frequency * wavelength_um) / width) ** 2)
+        gain: NDArray[np.float64] = np.exp(-0.5 * (np.log((np.hypot(fx, fy) + 1e-9) * wavelength_um) / width) ** 2)
+        return gain
 
     def strands(length_um: float, thickness_um: float) -> NDArray[np.float64]:
-        return np.exp(-2 * (np.pi * fx * length_um) ** 2) * np.exp(
-            -0.5 * (np.log((np.abs(fy) + 1e-9) * thickness_um) / 0.5) ** 2
-        )
+        across = -0.5 * (np.log((np.abs(fy) + 1e-9) * thickness_um) / 0.5) ** 2
+        gain: NDArray[np.float64] = np.exp(across - 2 * (np.pi * fx * length_um) ** 2)
+        return gain
 
     return {
         "grain": coloured(band(1.8, 0.35)),
         "clump": coloured(band(3.2, 0.35)),
         "patch": coloured(band(14.0, 0.5)),
         "cloud": coloured(band(70.0, 0.5)),
-        "thin": coloured(strands(6.0, 3.0)),
-        "thick": coloured(strands(14.0, 9.0)),
+        "hair": coloured(strands(5.0, 1.5)),
+        "thin": coloured(strands(9.0, 3.2)),
+        "thick": coloured(strands(18.0, 10.0)),
     }
 
 
 def _look_up(name: str, x_um: Image, y_um: Image, shift: int = 0) -> Image:
     """A texture at points of the plane; `shift` picks another stretch of it."""
-    across = (x_um + np.float32(37.7 * shift)) * np.float32(_BANK_PX_PER_UM)
-    down = (y_um + np.float32(91.3 * shift)) * np.float32(_BANK_PX_PER_UM)
-    found: Image = cv2.remap(_bank()[name], across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return found
+    across, down = (
+        _into_bank((um + np.float32(start * shift)) * np.float32(_BANK_PX_PER_UM))
+        for um, start in ((x_um, 37.7), (y_um, 91.3))
+    )
+    return np.asarray(cv2.remap(_bank()[name], across, down, cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def _into_bank(place_px: Image) -> Image:
+    """The same places of the endless texture, moved by whole periods into the stored one."""
+    low, high, _, _ = cv2.minMaxLoc(place_px)
+    whole = math.floor(low / _BANK_PX) * _BANK_PX
+    if high - whole < _BANK_PX + _BANK_PAD_PX - 2:
+        return place_px - np.float32(whole)
+    return np.mod(place_px, np.float32(_BANK_PX))
 
 
 def _smooth_step(value: Image, low: float, high: float) -> Image:
@@ -93,9 +108,10 @@ class _Window:
     shape: tuple[int, int]
     mpp: float
 
-    def grid(self) -> tuple[Image, Image]:
-        across = self.x_um % 512.0 + (np.arange(self.shape[1], dtype=np.float32) + 0.5) * self.mpp
-        down = self.y_um % 512.0 + (np.arange(self.shape[0], dtype=np.float32) + 0.5) * self.mpp
+    def grid(self, start_um: tuple[float, float]) -> tuple[Image, Image]:
+        """Places for textures that begin at start_um: x and y of each pixel, (H, W) each."""
+        across = (self.x_um + start_um[0]) % _PERIOD_UM + (np.arange(self.shape[1], dtype=np.float32) + 0.5) * self.mpp
+        down = (self.y_um + start_um[1]) % _PERIOD_UM + (np.arange(self.shape[0], dtype=np.float32) + 0.5) * self.mpp
         x, y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
         return x, y
 
@@ -118,15 +134,15 @@ def _distance_um(outlines: list[Outline], window: _Window) -> Image:
     within = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
     without = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
     field = np.clip((within - without) * _FIELD_UM, -_MARGIN_UM, _MARGIN_UM)
-    field = cv2.GaussianBlur(field.astype(np.float32), (0, 0), 0.9)
+    field = cv2.GaussianBlur(field.astype(np.float32), (0, 0), 1.2)
     scale = window.mpp / _FIELD_UM
     start = _MARGIN_UM / _FIELD_UM + 0.5 * scale - 0.5
     matrix = np.array([[scale, 0, start], [0, scale, start]], dtype=np.float64)
-    fine: Image = cv2.warpAffine(
+    fine = cv2.warpAffine(
         field, matrix, (window.shape[1], window.shape[0]), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
-    return fine
+    return np.asarray(fine, dtype=np.float32)
 
 
 _RIM_POINTS = 20
@@ -136,15 +152,20 @@ _RIM = np.linspace(0, 2 * np.pi, _RIM_POINTS, endpoint=False)
 def _draw_nuclei(tissue: Tissue, window: _Window) -> NDArray[np.uint16]:
     """(H, W) uint16 map of the nuclei: 0 or 1 + row."""
     cells = tissue.nuclei
-    order = np.arange(2, 6)
-    bend = 1 + (cells.shape[:, :, None] * np.cos(order[:, None] * _RIM + cells.phase[:, :, None])).sum(axis=1)
+    order = np.arange(2, 6)[:, None]
+    bend = (
+        1
+        + (cells.shape * np.cos(cells.phase)) @ np.cos(order * _RIM)
+        - (cells.shape * np.sin(cells.phase)) @ np.sin(order * _RIM)
+    )
     u, v = cells.long_um[:, None] * np.cos(_RIM) * bend, cells.short_um[:, None] * np.sin(_RIM) * bend
     cos, sin = np.cos(cells.angle_rad)[:, None], np.sin(cells.angle_rad)[:, None]
     points = np.stack([cells.x_um[:, None] + u * cos - v * sin, cells.y_um[:, None] + u * sin + v * cos], axis=2)
     fixed = window.vertices(points)
     canvas = np.zeros(window.shape, dtype=np.uint16)
     limit = np.array(window.shape[::-1]) << _SHIFT
-    seen = ((fixed.max(axis=1) > 0) & (fixed.min(axis=1) < limit)).all(axis=1)
+    one = 1 << _SHIFT  # cv2 also fills the pixels that an outline only touches
+    seen = ((fixed.max(axis=1) > -one) & (fixed.min(axis=1) < limit + one)).all(axis=1)
     for row in np.flatnonzero(seen):
         cv2.fillPoly(canvas, [fixed[row]], int(row) + 1, shift=_SHIFT)
     return canvas
@@ -164,7 +185,7 @@ def _chromatin(tissue: Tissue, window: _Window, nuclei: NDArray[np.uint16], grai
 
     cos, sin = of(np.cos(cells.angle_rad)), of(np.sin(cells.angle_rad))
     u, v = (dx * cos + dy * sin) / of(cells.long_um), (dy * cos - dx * sin) / of(cells.short_um)
-    square = u * u + v * v
+    square: Image = (u * u + v * v).astype(np.float32)
     middle = np.clip(1 - square, 0, 1)
     membrane = _smooth_step(square, 0.45, 0.85)
     clumps = np.float32(0.75) * clump.ravel()[flat] + np.float32(0.5) * grain.ravel()[flat]
@@ -180,44 +201,50 @@ def _chromatin(tissue: Tissue, window: _Window, nuclei: NDArray[np.uint16], grai
     return out
 
 
-def stain(tissue: Tissue, x_um: float, y_um: float, shape: tuple[int, int], mpp: float) -> Stained:
-    """The stain of a window of `shape` (H, W) px with its top-left corner at (x_um, y_um)."""
+def stain(
+    tissue: Tissue, x_um: float, y_um: float, shape: tuple[int, int], mpp: float, *, white: float | None = None
+) -> Stained:
+    """The stain of a window of `shape` (H, W) px with its top-left corner at (x_um, y_um).
+
+    `white` is the share of the window to leave empty, lumina and fat included: clefts between fibres and cells are
+    opened for the rest. By default clefts open alike everywhere, as windows of one plane need to fit together.
+    """
     window = _Window(x_um, y_um, shape, mpp)
-    x, y = window.grid()
+    x, y = window.grid(tissue.plane.texture_start_um(_PERIOD_UM))
     cloud, grain, clump = _look_up("cloud", x, y), _look_up("grain", x, y, 1), _look_up("clump", x, y, 2)
     patch = _look_up("patch", x, y, 3)
-    soft = np.float32(0.6 * max(mpp, 0.5))
+    soft = 0.6 * max(mpp, 0.5)
     gland = _distance_um([item.outer for item in tissue.glands], window)
     lumen = _distance_um([line for item in tissue.glands for line in item.lumina], window)
     hole = _distance_um([*tissue.vessels, *tissue.fat], window)
     nuclei = _draw_nuclei(tissue, window)
-
-    eosin = _stroma(tissue, x, y, gland, hole, cloud, patch, grain)
-    haematoxylin = 0.05 + 0.03 * np.clip(cloud, -1, 2) + 0.02 * grain * eosin
-
-    # Epithelium: cytoplasm with grains, thicker towards the membrane, a clear line where it meets the stroma.
-    inside = _smooth_step(gland, -float(soft), float(soft))
-    border, gap = _cell_borders(nuclei, mpp)
-    cytoplasm = 0.50 + 0.07 * grain + 0.06 * clump + 0.10 * cloud + 0.07 * patch
-    cytoplasm += border * (0.16 - 0.30 * (patch > 0.9))
-    eosin = eosin * (1 - inside) + inside * cytoplasm
-    haematoxylin = haematoxylin * (1 - inside) + inside * (0.20 + 0.05 * clump + 0.06 * patch + 0.05 * np.exp(-gap / 2))
-    membrane = np.exp(-0.5 * ((gland + 0.6) / 0.9) ** 2)
-    eosin += 0.28 * membrane * (1 + 0.4 * patch)
-
-    # Lumina: white, with an apical line and now and then pale secretion.
-    open_lumen = _smooth_step(lumen, -float(soft), float(soft))
-    secretion = float(np.mean([item.secretion for item in tissue.glands])) if tissue.glands else 0.0
-    fluid = secretion * np.clip(0.25 + 0.22 * patch + 0.1 * cloud, 0, 0.5)
-    eosin = eosin * (1 - open_lumen) + open_lumen * fluid + 0.16 * np.exp(-0.5 * ((lumen + 0.7) / 0.8) ** 2)
-    haematoxylin = haematoxylin * (1 - open_lumen)
-
-    open_hole = _smooth_step(hole, -float(soft), float(soft))
-    eosin = eosin * (1 - open_hole) + 0.35 * np.exp(-0.5 * ((hole + 0.7) / 0.7) ** 2) * (1 - inside)
-    haematoxylin = haematoxylin * (1 - open_hole)
-    blood = _blood(tissue, window, grain)
-
     mask = (nuclei > 0).astype(np.float32)
+    border, gap = _cell_borders(nuclei, mpp)
+    inside = _smooth_step(gland, -soft, soft)
+    empty = _smooth_step(np.maximum(lumen, hole), -soft, soft)
+
+    eosin, cleft = _stroma(tissue, x, y, gland, hole, cloud, patch, grain)
+    haematoxylin = 0.07 + 0.03 * np.clip(cloud, -1, 2) + 0.03 * grain * eosin
+
+    # Epithelium: grainy cytoplasm, bluer around nuclei, a clear line where it meets the stroma.
+    cytoplasm = 0.46 + 0.06 * grain + 0.07 * clump + 0.09 * cloud + 0.09 * patch + 0.12 * border
+    eosin += inside * (cytoplasm - eosin)
+    haematoxylin += inside * (0.17 + 0.05 * clump + 0.07 * patch + 0.08 * cv2.exp(gap * -0.5) - haematoxylin)
+    cleft += inside * (0.8 * patch + 1.3 * border + 0.25 * clump - 0.9 - cleft)
+    eosin += 0.22 * cv2.exp(-0.5 * ((gland + 0.6) / 0.9) ** 2) * (1 + 0.6 * patch)
+
+    opened = _open(cleft, np.maximum(mask, empty), empty, white)
+    opened *= 1 - mask
+    eosin *= 1 - opened
+    haematoxylin *= 1 - opened
+
+    # Lumina and fat: white within a thin line, with secretion now and then in the lumina.
+    secretion = float(np.mean([item.secretion for item in tissue.glands])) if tissue.glands else 0.0
+    fluid = (lumen > hole) * (secretion * np.clip(0.2 + 0.04 * patch + 0.12 * cloud, 0, 0.5))
+    eosin += empty * (fluid - eosin) + 0.16 * cv2.exp(-0.5 * ((np.maximum(lumen, hole) + 0.7) / 0.8) ** 2)
+    haematoxylin *= 1 - empty
+
+    blood = _blood(tissue, window, grain)
     haematoxylin = haematoxylin * (1 - 0.8 * mask) + _chromatin(tissue, window, nuclei, grain, clump)
     eosin = eosin * (1 - 0.45 * mask) + 0.12 * mask
     return Stained(
@@ -229,24 +256,40 @@ def stain(tissue: Tissue, x_um: float, y_um: float, shape: tuple[int, int], mpp:
     )
 
 
+def _open(cleft: Image, taken: Image, empty: Image, white: float | None) -> Image:
+    """How open the clefts are, 0..1: beyond one level everywhere, or beyond the level that leaves `white` empty."""
+    level = _COMMON_CLEFT
+    if white is not None:
+        few = np.sort(np.where(taken[1::3, 1::3] > 0.5, -9.0, cleft[1::3, 1::3]).ravel())
+        missing = int((white - float(empty[1::3, 1::3].mean())) * len(few))
+        level = float(np.clip(few[len(few) - 1 - max(missing, 0)], 0.3, 2.4))
+    return _smooth_step(cleft, level - 0.35, level + 0.45)
+
+
 def _stroma(
     tissue: Tissue, x: Image, y: Image, gland: Image, hole: Image, cloud: Image, patch: Image, grain: Image
-) -> Image:
-    """Eosin of collagen: waves that run along the main direction and bend around glands, with clefts between them."""
+) -> tuple[Image, Image]:
+    """Eosin of collagen, in waves that run one way and bend around glands, and where its bundles part (1: likely)."""
     plane = tissue.plane
     cos, sin = math.cos(plane.flow_rad), math.sin(plane.flow_rad)
     along, across = x * cos + y * sin, y * cos - x * sin
     around = np.maximum(gland, hole)
     # Far from a gland the distance is cut off flat; near it, it leads the fibres along the border.
-    bend = 16.0 * np.exp(np.minimum(around, 0) / 8.0)
-    wave = 2.2 * np.sin(along * (2 * math.pi / plane.wave_um) + 1.5 * cloud) + 9.0 * cloud + 2.0 * patch
+    bend = 13.0 * cv2.exp(np.minimum(around, 0) * (1 / 9.0))
+    wave = 0.07 * plane.wave_um * np.sin(along * (2 * math.pi / plane.wave_um) + cloud) + 4.5 * cloud + 0.5 * patch
     across = across + bend + wave
     thin, thick = _look_up("thin", along, across, 4), _look_up("thick", along, across, 5)
-    fibre = 0.55 + 0.16 * thin + 0.20 * thick + 0.10 * cloud + 0.05 * grain
-    cleft = _smooth_step(0.55 * thick + 0.75 * thin + 0.5 * cloud, 0.75, 1.35)
-    halo = _smooth_step(gland, -3.2, -0.8) * _smooth_step(patch + cloud, 0.3, 1.2)
-    out: Image = np.maximum(fibre, 0.05) * (1 - 0.95 * np.maximum(cleft, halo))
-    return out
+    hair = _look_up("hair", along, across, 6)
+    fibre = 0.54 + 0.08 * hair + 0.09 * thin + 0.12 * thick + 0.10 * cloud + 0.04 * grain
+    cleft = (
+        0.6 * thick
+        + 0.5 * thin
+        + 0.3 * hair
+        + 0.4 * cloud
+        + 0.45 * patch
+        + 0.9 * _smooth_step(gland, -4.0, -0.8) * np.clip(patch, -0.5, 1.5)
+    )
+    return np.maximum(fibre, 0.05), cleft
 
 
 def _cell_borders(nuclei: NDArray[np.uint16], mpp: float) -> tuple[Image, Image]:
@@ -258,7 +301,8 @@ def _cell_borders(nuclei: NDArray[np.uint16], mpp: float) -> tuple[Image, Image]
     edge = np.zeros(nuclei.shape, dtype=np.float32)
     edge[:, 1:] = label[:, 1:] != label[:, :-1]
     edge[1:] = np.maximum(edge[1:], label[1:] != label[:-1])
-    return cv2.GaussianBlur(edge, (0, 0), max(0.35 / mpp, 0.5)), distance * np.float32(mpp)
+    soft = cv2.GaussianBlur(edge, (0, 0), max(0.35 / mpp, 0.5))
+    return np.asarray(soft, dtype=np.float32), np.asarray(distance * np.float32(mpp), dtype=np.float32)
 
 
 def _blood(tissue: Tissue, window: _Window, grain: Image) -> Image:
