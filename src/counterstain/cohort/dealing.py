@@ -42,7 +42,7 @@ def deal(
     # (U, 2K + 1): what a unit adds to each class in images and in units, and to all images together.
     weight = np.concatenate([image_share, unit_share, counts.sum(axis=1, keepdims=True) / counts.sum()], axis=1)
     order = _orders(present, counts.sum(axis=1), draws, rng)
-    part, held = _greedy(weight, present, share, order[:, :_CAREFUL_UNITS], rng)
+    part, held = _greedy(weight, present, share, order[:, :_CAREFUL_UNITS], rng, most_units)
     if units > _CAREFUL_UNITS:
         _bulk(part, order[:, _CAREFUL_UNITS:], np.argmax(unit_share, axis=1), share, rng)
         held = np.stack([(part == group) @ weight for group in range(len(share))], axis=1)
@@ -86,6 +86,7 @@ def _greedy(
     share: NDArray[np.float64],
     order: NDArray[np.int64],
     rng: np.random.Generator,
+    most_units: NDArray[np.int64] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """(draws, U) parts and (draws, G, 2K + 1) what each holds: each unit goes where the squared error grows least."""
     draws, steps = order.shape
@@ -94,7 +95,8 @@ def _greedy(
     part = np.full((draws, units), -1, dtype=np.int64)
     held = np.zeros((draws, groups, weight.shape[1]))
     lacking = np.ones((draws, groups, classes))
-    left = np.repeat(present.sum(axis=0)[None], draws, axis=0)
+    total = present.sum(axis=0)
+    left = np.repeat(total[None], draws, axis=0)
     row = np.arange(draws)
     noise = rng.random((draws, groups)) * 1e-9
     for step in range(steps):
@@ -105,6 +107,9 @@ def _greedy(
         has = present[unit]
         last = has * (left <= lacking.sum(axis=1))
         cost -= 1e6 * np.einsum("dgk,dk->dg", lacking, last)
+        if most_units is not None:
+            full = held[:, :, classes : 2 * classes] * total >= most_units - 1e-9
+            cost += 1e6 * np.einsum("dgk,dk->dg", full, has)
         choice = np.argmin(cost, axis=1)
         part[row, unit] = choice
         held[row, choice] += weight[unit]
