@@ -12,21 +12,13 @@ __all__ = ["contact_sheet"]
 
 _GAP_PX = 6
 _INK = (40, 40, 40)
-_WORDS = {
-    "original": "original",
-    "flip": "flip",
-    "equalise": "equalise",
-    "rotation": "rotation",
-    "translation": "translation",
-    "shear": "shear",
-    "quarter_turn": "quarter turn",
-}
 
 
 def contact_sheet(
     tiles: NDArray[np.uint8],
     settings: Augmentation,
     *,
+    keys: NDArray[np.uint64] | None = None,
     seed: int = 0,
     tile_px: int = 160,
     draws: int = 2,
@@ -39,14 +31,16 @@ def contact_sheet(
     Args:
         tiles: (B, H, W, 3) uint8 RGB, B >= 1; they are transformed at their own size and then shown smaller or larger.
         settings: what is switched on, and how far it goes.
-        seed: of the draws; a tile's number stands for its name.
+        keys: (B,) uint64 of the tiles' images, to see what training makes of them; None numbers the tiles instead.
+        seed: of the draws.
         tile_px: width of a shown tile, pixels.
         draws: columns of all transformations together.
     """
-    keys = image_keys([str(number) for number in range(len(tiles))])
+    if keys is None:
+        keys = image_keys([str(number) for number in range(len(tiles))])
     names = ("original", *settings.transformations())
     columns = [
-        (_WORDS[name], expand_batch(tiles, keys, np.full(len(tiles), which), settings=settings, seed=seed))
+        (_caption(name, settings), expand_batch(tiles, keys, np.full(len(tiles), which), settings=settings, seed=seed))
         for which, name in enumerate(names)
     ]
     if len(names) > 1:
@@ -54,25 +48,33 @@ def contact_sheet(
             (f"all, epoch {epoch + 1}", augment_batch(tiles, keys, settings=settings, seed=seed, epoch=epoch))
             for epoch in range(draws)
         ]
-    height_px = max(1, round(tile_px * tiles.shape[1] / tiles.shape[2]))
-    font = ImageFont.load_default(size=max(11, tile_px // 10))
-    caption_px = max(11, tile_px // 10) + 2 * _GAP_PX
-    sheet = np.full(
-        (
-            caption_px + len(tiles) * (height_px + _GAP_PX),
-            _GAP_PX + len(columns) * (tile_px + _GAP_PX),
-            3,
-        ),
-        255,
-        np.uint8,
-    )
+    return _laid_out(columns, tile_px)
+
+
+def _caption(name: str, settings: Augmentation) -> str:
+    ranges = {
+        "rotation": f" ±{settings.rotation_deg:g}°",
+        "translation": f" ±{100 * settings.translation:g} %",
+        "shear": f" ±{settings.shear_deg:g}°",
+    }
+    return name.replace("_", " ") + ranges.get(name, "")
+
+
+def _laid_out(columns: list[tuple[str, NDArray[np.uint8]]], tile_px: int) -> NDArray[np.uint8]:
+    """Columns of tiles under their captions, on white."""
+    count, height, width = columns[0][1].shape[:3]
+    height_px = max(1, round(tile_px * height / width))
+    font_px = max(11, tile_px // 10)
+    caption_px = font_px + 2 * _GAP_PX
+    size = (caption_px + count * (height_px + _GAP_PX), _GAP_PX + len(columns) * (tile_px + _GAP_PX), 3)
+    sheet = np.full(size, 255, np.uint8)
     for column, (_, shown) in enumerate(columns):
         left = _GAP_PX + column * (tile_px + _GAP_PX)
         for row, tile in enumerate(shown):
             top = caption_px + row * (height_px + _GAP_PX)
             sheet[top : top + height_px, left : left + tile_px] = _sized(tile, tile_px, height_px)
     image = Image.fromarray(sheet)
-    pen = ImageDraw.Draw(image)
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(size=font_px)
     for column, (words, _) in enumerate(columns):
         middle = _GAP_PX + column * (tile_px + _GAP_PX) + tile_px / 2
         pen.text((middle, caption_px / 2), words, fill=_INK, font=font, anchor="mm")
