@@ -1,14 +1,14 @@
 """Intervals that hold for other patients and other training seeds: both are drawn anew."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.judging.freedom import Key, combined_df
 from counterstain.judging.predictions import Predictions, pool_patients
-from counterstain.judging.proportions import clopper_pearson
+from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.resampling import jackknife_weights, tally, unit_codes, weighted_scores
 
 __all__ = ["Estimate", "Sample", "estimate", "estimates", "sample"]
@@ -30,6 +30,7 @@ class Sample:
     df: (metric, class) -> degrees of freedom of the variance over units
     units: number of independent units
     rows: number of images (or patients, at patient level)
+    shares: the scores that are one count over another
     """
 
     values: Mapping[Key, Floats]
@@ -37,6 +38,7 @@ class Sample:
     df: Mapping[Key, float]
     units: int
     rows: int
+    shares: frozenset[Key]
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,15 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         df={key: float(np.mean(value)) for key, value in df.items()},
         units=len(names),
         rows=len(pooled[0]),
+        shares=_shares(len(tables[0].classes)),
+    )
+
+
+def _shares(n_classes: int) -> frozenset[Key]:
+    """Scores that count hits among independent rows; macro means of several classes do not."""
+    single: tuple[int | None, ...] = (None,) if n_classes == 2 else tuple(range(n_classes))
+    return frozenset(
+        {("accuracy", None)} | {(name, c) for name in ("precision", "recall", "specificity") for c in single}
     )
 
 
@@ -104,28 +115,25 @@ def _recognition(table: Predictions, place: Mapping[str, int], weights: Floats) 
 
 
 def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float]:
-    """Variance of the mean over seeds from patients and from seeds.
+    """Variance of the mean over seeds from patients, and from seeds.
+
+    Both parts hold the noise of how one training suits one patient, so their sum errs on the side of caution; taking
+    the double part off again let the false-claim rate rise to 7 % with 3 seeds (docs/measures/comparison.md).
 
     Args:
         values: (S,) score of each seed.
         left_out: (S, G) the same with one unit (or group) left out.
 
     Returns:
-        Jackknife variance over units; variance over seeds less what the units' sampling noise puts into it (>= 0).
+        Jackknife variance over units of the mean over seeds; variance over seeds / S, 0 for one seed.
 
-    Source: Efron & Stein 1981, Ann. Stat. 9:586 (jackknife); Owen 2007, Ann. Appl. Stat. 1:386 (two-way variance).
+    Source: Efron & Stein 1981, Ann. Stat. 9:586, doi:10.1214/aos/1176345462 (jackknife); Owen 2007, Ann. Appl. Stat.
+        1:386, doi:10.1214/07-AOAS122 (the sum of both is never too small).
     """
     seeds, groups = left_out.shape
-    scale = (groups - 1) / groups
     mean = left_out.mean(axis=0)
-    moved = mean - mean.mean()
-    patient = float(scale * (moved**2).sum())
-    seed = 0.0
-    if seeds > 1:
-        own = left_out - mean
-        noise = float(scale * ((own - own.mean(axis=1, keepdims=True)) ** 2).sum() / seeds / (seeds - 1))
-        seed = max(float(values.var(ddof=1)) / seeds - noise, 0.0)
-    return patient, seed
+    patient = float((groups - 1) / groups * ((mean - mean.mean()) ** 2).sum())
+    return patient, float(values.var(ddof=1)) / seeds if seeds > 1 else 0.0
 
 
 def estimate(values: Floats, left_out: Floats, df: float, *, metric: str, confidence: float = 0.95) -> Estimate:
@@ -147,7 +155,7 @@ def estimate(values: Floats, left_out: Floats, df: float, *, metric: str, confid
     half = float(stdtrit(df, 0.5 + confidence / 2)) * np.sqrt(patient + seed)
     low, high = _limits(value, half, metric)
     if patient + seed == 0:
-        low, high = _at_the_wall(value, left_out.shape[1], metric, confidence)
+        low, high = _at_the_wall(value, df + 1, metric, confidence)
     return Estimate(value, low, high, each, float(np.sqrt(patient)), float(np.sqrt(seed)), df)
 
 
@@ -166,7 +174,7 @@ def _limits(value: float, half: float, metric: str) -> tuple[float, float]:
     return float(1 / (1 + np.exp(step - z))), float(1 / (1 + np.exp(-step - z)))
 
 
-def _at_the_wall(value: float, units: int, metric: str, confidence: float) -> tuple[float, float]:
+def _at_the_wall(value: float, units: float, metric: str, confidence: float) -> tuple[float, float]:
     """Limits where leaving out any unit changes nothing: exact for 0 or all of `units`, else unknown."""
     if metric in ("loss", "mcc") or value not in (0.0, 1.0):
         return float("nan"), float("nan")
@@ -174,11 +182,19 @@ def _at_the_wall(value: float, units: int, metric: str, confidence: float) -> tu
 
 
 def estimates(drawn: Sample, *, confidence: float = 0.95) -> dict[Key, Estimate]:
-    """The interval of every score of one arm at one level."""
-    return {
-        key: estimate(value, drawn.left_out[key], drawn.df[key], metric=key[0], confidence=confidence)
-        for key, value in drawn.values.items()
-    }
+    """The interval of every score of one arm at one level.
+
+    Shares of a single table with one row a unit have Wilson's interval; everything else that of `estimate`.
+    """
+    out = {}
+    for key, value in drawn.values.items():
+        found = estimate(value, drawn.left_out[key], drawn.df[key], metric=key[0], confidence=confidence)
+        if drawn.rows == drawn.units and len(value) == 1 and key in drawn.shares and np.isfinite(found.low):
+            n = drawn.df[key] + 1  # units that carry the share's denominator
+            low, high = wilson(found.value * n, n, confidence=confidence)
+            found = replace(found, low=low, high=high)
+        out[key] = found
+    return out
 
 
 def units_of(tables: Sequence[Predictions]) -> tuple[str, ...]:

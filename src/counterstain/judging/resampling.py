@@ -18,9 +18,26 @@ from counterstain.judging.scores import (
 __all__ = ["Key", "Tally", "bootstrap_weights", "jackknife_weights", "tally", "unit_codes", "weighted_scores"]
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
-PAIRS_UP_TO = 600  # units: above this a (K, K) table of pair counts costs more than a scan over the images
-CHUNK_CELLS = 2_000_000  # cells of one scan held at once: stays in a processor's cache
+TABLE_CELLS = 16_000_000  # images x units: up to here counts are kept by unit, and weighting them is a matrix product
+CHUNK_CELLS = 2_000_000  # cells held at once while many weightings are worked through
+
+
+@dataclass(frozen=True, eq=False)
+class UnitCounts:
+    """What stands above each positive in the ranking, by unit: weightings of the units become matrix products.
+
+    own:   (P,) unit of each positive, from high to low score
+    true:  (P, K) positives of each unit with at least that score
+    false: (P, K) negatives of each unit with at least that score
+    pairs: (K, K) how many (positive of unit i, negative of unit j) are ranked right, ties half
+    """
+
+    own: Integers
+    true: NDArray[np.float32]
+    false: NDArray[np.float32]
+    pairs: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +49,19 @@ class Ranking:
     last:   (P,) last place with the same score as each positive
     before: (P,) number of places with a higher score
     own_last, own_before: the same counted among positives only
-    pairs:  (K, K) how many (positive of unit i, negative of unit j) are ranked right, ties half; None where K is large
+    by_unit: the same in counts by unit; None where there are too many of them, and the images are scanned
+    positives, negatives: (K,) of each unit
     """
 
-    code: NDArray[np.int64]
-    at: NDArray[np.int64]
-    last: NDArray[np.int64]
-    before: NDArray[np.int64]
-    own_last: NDArray[np.int64]
-    own_before: NDArray[np.int64]
-    pairs: Floats | None
-    positives: Floats  # (K,) a unit
-    negatives: Floats  # (K,) a unit
+    code: Integers
+    at: Integers
+    last: Integers
+    before: Integers
+    own_last: Integers
+    own_before: Integers
+    by_unit: UnitCounts | None
+    positives: Floats
+    negatives: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +102,7 @@ def tally(table: Predictions, code: NDArray[np.int64], units: int) -> Tally:
         loss=np.bincount(code, weights=image_loss(table.label, table.prob), minlength=units).astype(np.float64),
         images=np.bincount(code, minlength=units).astype(np.float64),
         ranking=ranking,
-        df=score_df(counts, [one.pairs for one in ranking]),
+        df=score_df(counts, [None if one.by_unit is None else one.by_unit.pairs for one in ranking]),
     )
 
 
@@ -108,25 +126,30 @@ def _ranking(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64]
         before=before,
         own_last=seen[last + 1] - 1,
         own_before=seen[before],
-        pairs=_pairs(positive, score, code, units) if units <= PAIRS_UP_TO else None,
+        by_unit=_unit_counts(code[order], hit, before, last, units) if len(code) * units <= TABLE_CELLS else None,
         positives=np.bincount(code[positive], minlength=units).astype(np.float64),
         negatives=np.bincount(code[~positive], minlength=units).astype(np.float64),
     )
 
 
-def _pairs(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64], units: int) -> Floats:
-    """(K, K) count of right-ranked pairs, positives of the row's unit against negatives of the column's."""
-    out = np.zeros((units, units))
-    high, high_code = score[positive], code[positive]
-    negative_code = code[~positive]
-    order = np.argsort(negative_code, kind="stable")
-    low = score[~positive][order]
-    ends = np.cumsum(np.bincount(negative_code, minlength=units))
-    for unit in np.unique(negative_code):
-        mine = np.sort(low[ends[unit - 1] if unit else 0 : ends[unit]])
-        right = 0.5 * (np.searchsorted(mine, high, "left") + np.searchsorted(mine, high, "right"))
-        out[:, unit] = np.bincount(high_code, weights=right, minlength=units)
-    return out
+def _unit_counts(code: Integers, hit: NDArray[np.bool_], before: Integers, last: Integers, units: int) -> UnitCounts:
+    """Count by unit down the ranking; `before` and `last` say where each positive's group of equal scores stands."""
+    cell = np.zeros((len(code) + 1, units), dtype=np.float32)
+    at, miss = np.flatnonzero(hit), np.flatnonzero(~hit)
+    cell[at + 1, code[at]] = 1
+    true = np.cumsum(cell, axis=0)[last + 1]
+    cell[at + 1, code[at]] = 0
+    cell[miss + 1, code[miss]] = 1
+    above = np.cumsum(cell, axis=0)
+    false = above[last + 1]
+    right = above[-1] - 0.5 * (above[before] + false)
+    own = code[at]
+    pairs = np.zeros((units, units))
+    order = np.argsort(own, kind="stable")
+    present, starts = np.unique(own[order], return_index=True)
+    if len(own):
+        pairs[present] = np.add.reduceat(right[order].astype(np.float64), starts, axis=0)
+    return UnitCounts(own=own, true=true, false=false, pairs=pairs)
 
 
 # --------------------------------------------------------------------------------------------------------- weights
@@ -191,35 +214,46 @@ def _divide(above: Floats, below: Floats) -> Floats:
 def _weighted_ranking(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
     """AUROC and average precision under each weighting, (R,) each."""
     positives, negatives = weights @ ranking.positives, weights @ ranking.negatives
-    precision = np.empty(len(weights))
-    right = np.empty(len(weights))
     if len(ranking.at) == 0:
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
-    step = max(1, CHUNK_CELLS // len(ranking.code))
+    counted = ranking.by_unit
+    wide = len(ranking.code) if counted is None else len(ranking.at)
+    precision, right = np.empty(len(weights)), np.empty(len(weights))
+    step = max(16, CHUNK_CELLS // wide)
     for start in range(0, len(weights), step):
         rows = slice(start, start + step)
-        precision[rows], scanned = _scan(ranking, weights[rows], wanted=ranking.pairs is None)
-        if scanned is not None:
-            right[rows] = scanned
-    if ranking.pairs is not None:
-        right = ((weights @ ranking.pairs) * weights).sum(axis=1)
+        chunk = weights[rows]
+        if counted is None:
+            precision[rows], right[rows] = _scan(ranking, chunk)
+        else:
+            precision[rows] = _counted_precision(counted, chunk)
+            right[rows] = ((chunk @ counted.pairs) * chunk).sum(axis=1)
     return _divide(right, positives * negatives), _divide(precision, positives)
 
 
-def _scan(ranking: Ranking, weights: Floats, *, wanted: bool) -> tuple[Floats, Floats | None]:
-    """Sums over the positives of weight x precision, and (where wanted) of weight x negatives ranked below."""
-    image = weights.T.astype(np.float32)[ranking.code]  # (N, r): whole weights stay exact to 16.7 million images
-    above = np.empty((len(image) + 1, image.shape[1]), dtype=np.float32)
-    above[0] = 0
+def _counted_precision(counted: UnitCounts, weights: Floats) -> Floats:
+    """Sum over the positives of weight x precision at their score, (R,)."""
+    turned = np.ascontiguousarray(weights.T, dtype=np.float32)  # whole weights stay exact to 16.7 million images
+    true = counted.true @ turned
+    total = counted.false @ turned
+    total += true
+    np.maximum(total, np.float32(1e-30), out=total)
+    true /= total
+    true *= turned[counted.own]
+    summed: Floats = true.sum(axis=0, dtype=np.float64)
+    return summed
+
+
+def _scan(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
+    """Sums over the positives of weight x precision, and of weight x negatives ranked below; (R,) each."""
+    image = weights.T.astype(np.float32)[ranking.code]  # (N, r)
+    above = np.zeros((len(image) + 1, image.shape[1]), dtype=np.float32)
     np.cumsum(image, axis=0, out=above[1:])
     own = image[ranking.at]
     own_above = np.zeros((len(own) + 1, image.shape[1]), dtype=np.float32)
     np.cumsum(own, axis=0, out=own_above[1:])
     upto, own_upto = above[ranking.last + 1], own_above[ranking.own_last + 1]
     precision = own * own_upto / np.maximum(upto, np.float32(1e-30))
-    if not wanted:
-        return precision.sum(axis=0, dtype=np.float64), None
     higher = above[ranking.before] - own_above[ranking.own_before]
-    false = 0.5 * (higher + upto - own_upto)
-    below = (above[-1] - own_above[-1]) - false
+    below = (above[-1] - own_above[-1]) - 0.5 * (higher + upto - own_upto)
     return precision.sum(axis=0, dtype=np.float64), (own * below).sum(axis=0, dtype=np.float64)
