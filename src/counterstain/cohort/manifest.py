@@ -81,13 +81,13 @@ class Cohort:
     @property
     def image(self) -> tuple[str, ...]:
         """(N,) the unique image names, in the cohort's order."""
-        return tuple(self.table["image_path"])
+        return tuple(self.table["image_path"].tolist())
 
     @property
     def label_index(self) -> NDArray[np.int64]:
         """(N,) the index of each image's label in `classes`."""
         index = {name: number for number, name in enumerate(self.classes)}
-        return np.array([index[label] for label in self.table["label"]], dtype=np.int64)
+        return np.array([index[label] for label in self.table["label"].tolist()], dtype=np.int64)
 
     @property
     def has_patients(self) -> bool:
@@ -97,7 +97,7 @@ class Cohort:
     @property
     def patient(self) -> tuple[str, ...]:
         """(N,) the unit that must not be divided: the patient id, or the image's own name where there is none."""
-        pairs = zip(self.table["patient_id"], self.table["image_path"], strict=True)
+        pairs = zip(self.table["patient_id"].tolist(), self.table["image_path"].tolist(), strict=True)
         return tuple(patient or image for patient, image in pairs)
 
     def subset(self, rows: Sequence[int] | NDArray[np.int64] | NDArray[np.bool_]) -> "Cohort":
@@ -135,9 +135,9 @@ def _check_table(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
             raise InputError(f"{name} must be finite float64 numbers with NaN for missing; it is {numbers.dtype}")
     if (table["mpp"] <= 0).any():
         raise InputError(f"mpp is {table['mpp'].min()}; needed: µm per pixel, above 0")
-    _check_paths(list(table["image_path"]))
+    _check_paths(table["image_path"].tolist())
     known = set(classes)
-    for row, label in enumerate(table["label"]):
+    for row, label in enumerate(table["label"].tolist()):
         if label not in known:
             path = table["image_path"].iloc[row]
             raise InputError(f"{path} has label '{label}', which is not among the classes {', '.join(classes)}")

@@ -23,6 +23,7 @@ __all__ = [
     "count_parts",
     "label_columns",
     "listed",
+    "require_patients",
     "split_lines",
     "write_split",
 ]
@@ -118,18 +119,17 @@ def check_leak(split: Split, cohort: Cohort) -> None:
     """
     if split.unit == "image":
         return
-    _, unit_row, _ = count_by_unit(cohort, split.unit)
-    patient = np.array(cohort.patient, dtype=object)
+    owner = cohort.patient
+    require_patients(cohort)
     for part in split.parts:
-        words, code = np.unique(np.array(part.assignment, dtype=object), return_inverse=True)
-        used = words[code] != ""
-        pairs = np.unique(np.stack([unit_row[used], code[used]]), axis=1)
-        repeated, sides = np.unique(pairs[0], return_counts=True)
-        leaking = repeated[sides > 1]
-        if len(leaking):
-            between = " and ".join(sorted(words[pairs[1][pairs[0] == leaking[0]]]))
+        pairs = sorted({pair for pair in zip(owner, part.assignment, strict=True) if pair[1]})
+        words: dict[str, list[str]] = {}
+        for name, word in pairs:
+            words.setdefault(name, []).append(word)
+        leaking = [name for name, found in words.items() if len(found) > 1]
+        if leaking:
+            name, between = leaking[0], " and ".join(words[leaking[0]])
             many = f"{len(leaking)} patient{'' if len(leaking) == 1 else 's'}"
-            name = patient[np.flatnonzero(unit_row == leaking[0])[0]]
             raise InputError(
                 f"{_where(part, split)}divides {many} (first: {name}, in {between}); "
                 "put each patient on one side, or write unit: image and have the results stamped 'image-level'"
@@ -158,25 +158,37 @@ def listed(names: Sequence[str], unit: str) -> str:
 def label_columns(cohort: Cohort) -> NDArray[np.int64]:
     """(N,) class numbers by the alphabet, so that naming another class positive changes no split."""
     column = {name: number for number, name in enumerate(sorted(cohort.classes))}
-    return np.array([column[label] for label in cohort.table["label"]], dtype=np.int64)
+    return np.array([column[label] for label in cohort.table["label"].tolist()], dtype=np.int64)
 
 
-def count_by_unit(cohort: Cohort, unit: str) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
-    """The units' names by the alphabet, (N,) each image's unit, and (U, K) the units' images in each class."""
-    if unit not in UNITS:
-        raise InputError(f"unit is '{unit}'; needed: patient, or image")
-    if unit == "patient" and not cohort.has_patients:
+def require_patients(cohort: Cohort) -> None:
+    """Refuse a cohort with images whose patient is unknown.
+
+    Raises:
+        InputError: With their number, and the two ways out.
+    """
+    if not cohort.has_patients:
         without = cohort.table["image_path"][cohort.table["patient_id"] == ""]
         raise InputError(
             f"{len(without)} of {len(cohort)} images have no patient id (first: {without.iloc[0]}), so patients "
             "cannot be kept apart; give patient_id in a manifest or by a pattern, or write unit: image (results are "
             "then stamped 'image-level')"
         )
+
+
+def count_by_unit(cohort: Cohort, unit: str) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """The units' names by the alphabet, (N,) each image's unit, and (U, K) the units' images in each class."""
+    if unit not in UNITS:
+        raise InputError(f"unit is '{unit}'; needed: patient, or image")
+    if unit == "patient":
+        require_patients(cohort)
     owner = cohort.patient if unit == "patient" else cohort.image
-    names, unit_row = np.unique(np.array(owner, dtype=object), return_inverse=True)
+    names = sorted(set(owner))
+    number = {name: row for row, name in enumerate(names)}
+    unit_row = np.array([number[name] for name in owner], dtype=np.int64)
     counts = np.zeros((len(names), len(cohort.classes)), dtype=np.int64)
     np.add.at(counts, (unit_row, label_columns(cohort)), 1)
-    return list(names), unit_row.astype(np.int64), counts
+    return names, unit_row, counts
 
 
 def count_parts(split: Split, cohort: Cohort) -> dict[str, Any]:
