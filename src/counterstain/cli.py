@@ -294,21 +294,20 @@ def evaluate(
     predictions: Annotated[list[Path], typer.Argument(help="predictions.csv of one model; several: its seeds.")],
     out: Annotated[Path | None, typer.Option("--out", help="Write scores.json and scores.csv here.")] = None,
     positive: Positive = None,
-    unit: Annotated[str | None, typer.Option(help="patient or image; by default what the table allows.")] = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy, precision, recall, specificity, AUROC … of anyone's prediction table, with intervals.
 
     Example: counterstain evaluate predictions.csv --positive malignant
     """
-    from counterstain.judging.comparison import score_arms
+    from counterstain.files import write_csv, write_json
+    from counterstain.judging.evaluation import score_arms, score_rows
     from counterstain.judging.predictions import read_predictions
-    from counterstain.judging.tables import write_scores
 
-    tables = [read_predictions(path, positive=positive) for path in predictions]
-    record = score_arms({"model": tables}, unit=unit)
+    record = score_arms({"model": [read_predictions(path, positive=positive) for path in predictions]})
     if out is not None:
-        write_scores(out, record)
+        write_json(out / "scores.json", record)
+        write_csv(out / "scores.csv", *score_rows(record))
     _print_scores(record, as_json=as_json)
 
 
@@ -323,7 +322,6 @@ def compare(
     margin: Annotated[float | None, typer.Option(help="A difference too small to matter.")] = None,
     alpha: Annotated[float, typer.Option(help="How often a false winner may be named.")] = 0.05,
     positive: Positive = None,
-    unit: Annotated[str | None, typer.Option(help="patient or image; by default what the tables allow.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -339,7 +337,7 @@ def compare(
     for text in predictions:
         name, _, path = text.rpartition("=")
         arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive))
-    record = compare_arms(arms, primary=primary, level=level, margin=margin, alpha=alpha, unit=unit)
+    record = compare_arms(arms, primary=primary, level=level, margin=margin, alpha=alpha)
     if out is not None:
         write_json(out, record)
     _print_comparison(record, as_json=as_json)
@@ -400,7 +398,7 @@ def _print_cohort(table: Any, *, as_json: bool) -> None:
 
 
 def _print_split(record: dict[str, Any], *, as_json: bool) -> None:
-    from counterstain.cohort.split import split_lines
+    from counterstain.cohort.parts import split_lines
 
     print(json.dumps(record, indent=2) if as_json else "\n".join(split_lines(record)))
 
@@ -430,12 +428,15 @@ def _print_result(run: Path, *, as_json: bool) -> None:
     """The tables and the verdict of a finished run, and where its report is."""
     from counterstain.files import read_json
 
-    scores, comparison = read_json(run / "scores.json"), read_json(run / "comparison.json")
+    scores = read_json(run / "scores.json")
+    # A study of one arm has nothing to compare.
+    comparison = read_json(run / "comparison.json") if (run / "comparison.json").is_file() else None
     if as_json:
         print(json.dumps({"run": str(run), "scores": scores, "comparison": comparison}, indent=2))
         return
     _print_scores(scores, as_json=False)
-    _print_comparison(comparison, as_json=False)
+    if comparison is not None:
+        _print_comparison(comparison, as_json=False)
     print(f"Report:  {run / 'report.html'}")
 
 

@@ -83,7 +83,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a tile's colour comes to, whatever its class: shares of nuclei and empty glass, stain strengths."""
+    """What a tile's colour comes to, whatever its class: shares of nuclei and glass, stain strengths."""
 
     nuclei: float
     white: float
@@ -167,7 +167,7 @@ def transmit(stained: Stained, staining: Staining, budget: Budget) -> NDArray[np
 def focus(
     light: NDArray[np.float32], scanner: Scanner, wanted: NDArray[np.float32], *, mpp: float, defocus_um: float
 ) -> NDArray[np.float32]:
-    """The light as the lens passes it on, each channel's mean and spread brought the last few per cent to `wanted`."""
+    """The light as the lens passes it on, each channel's mean and spread brought the last bit to `wanted`."""
     light = _blur(light, float(np.hypot(scanner.blur_um, defocus_um)) / mpp)
     light = light + np.float32(scanner.sharpen) * (light - _blur(light, 1.0))
     mean, spread = (part.ravel().astype(np.float32) for part in cv2.meanStdDev(light))

@@ -161,14 +161,15 @@ def _draw_nuclei(tissue: Tissue, window: _Window) -> NDArray[np.uint16]:
     u, v = cells.long_um[:, None] * np.cos(_RIM) * bend, cells.short_um[:, None] * np.sin(_RIM) * bend
     cos, sin = np.cos(cells.angle_rad)[:, None], np.sin(cells.angle_rad)[:, None]
     points = np.stack([cells.x_um[:, None] + u * cos - v * sin, cells.y_um[:, None] + u * sin + v * cos], axis=2)
-    fixed = window.vertices(points)
-    canvas = np.zeros(window.shape, dtype=np.uint16)
-    limit = np.array(window.shape[::-1]) << _SHIFT
-    one = 1 << _SHIFT  # cv2 also fills the pixels that an outline only touches
-    seen = ((fixed.max(axis=1) > -one) & (fixed.min(axis=1) < limit + one)).all(axis=1)
+    # A frame around the window: cv2 rounds differently where it has to cut an outline off.
+    frame = 3
+    fixed = window.vertices(points) + (frame << _SHIFT)
+    canvas = np.zeros((window.shape[0] + 2 * frame, window.shape[1] + 2 * frame), dtype=np.uint16)
+    limit = np.array(canvas.shape[::-1]) << _SHIFT
+    seen = ((fixed.max(axis=1) > 0) & (fixed.min(axis=1) < limit)).all(axis=1)
     for row in np.flatnonzero(seen):
         cv2.fillPoly(canvas, [fixed[row]], int(row) + 1, shift=_SHIFT)
-    return canvas
+    return np.ascontiguousarray(canvas[frame:-frame, frame:-frame])
 
 
 def _chromatin(tissue: Tissue, window: _Window, nuclei: NDArray[np.uint16], grain: Image, clump: Image) -> Image:

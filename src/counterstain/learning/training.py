@@ -233,8 +233,12 @@ def _restore(state: _State, checkpoint: Checkpoint, inputs: dict[str, Any], fold
             groups[group][rest] = tensor
     state.network.load_state_dict(groups["network"])
     state.best = groups["best"]
-    optimiser = state.optimiser.state_dict()
-    state.optimiser.load_state_dict({"state": moments, "param_groups": optimiser["param_groups"]})
+    # The fused optimiser reads memory as it lies: moments must lie as their weights do (channels last), not as saved.
+    for index, parameter in enumerate(state.network.parameters()):
+        for name in moments[index].keys() - {"step"}:
+            moments[index][name] = torch.empty_like(parameter).copy_(moments[index][name])
+    groups_of_optimiser = state.optimiser.state_dict()["param_groups"]
+    state.optimiser.load_state_dict({"state": moments, "param_groups": groups_of_optimiser})
     state.history = checkpoint.record["history"]
     state.best_epoch = checkpoint.record["best_epoch"]
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from counterstain.cohort.manifest import Cohort
 from counterstain.files import write_with
-from counterstain.pixels.augment import Augmentation, contact_sheet, image_keys
+from counterstain.pixels.augment import Augmentation, image_keys
+from counterstain.pixels.contact_sheet import contact_sheet
 from counterstain.pixels.decode import decode
 from counterstain.pixels.fit import fit_tile
 from counterstain.study.arms import Material
@@ -30,14 +31,16 @@ def sheet_of(material: Material, rows: NDArray[np.int64], path: Path, *, setting
     """Draw the contact sheet of a study's training images from its store."""
     names = [material.cohort.image[row] for row in _choose(material.cohort, rows, ROWS)]
     tiles = np.asarray(material.store.tiles[material.store.rows(names)])
-    _save(path, contact_sheet(tiles, image_keys(names), settings=settings, seed=0))
+    _save(path, contact_sheet(tiles, settings, keys=image_keys(names)))
 
 
 def write_sheet(cohort: Cohort, path: Path, *, tile_px: int, count: int = ROWS, seed: int = 0) -> None:
     """Draw the contact sheet of a cohort's images with the default augmentation, decoding only those shown."""
     names = [cohort.image[row] for row in _choose(cohort, np.arange(len(cohort)), count)]
-    tiles = np.stack([fit_tile(decode(name, root=cohort.root).pixels, name, tile_px=tile_px, fit="stretch") for name in names])
-    _save(path, contact_sheet(tiles, image_keys(names), settings=Augmentation(), seed=seed))
+    tiles = np.stack(
+        [fit_tile(decode(name, root=cohort.root).pixels, name, tile_px=tile_px, fit="stretch") for name in names]
+    )
+    _save(path, contact_sheet(tiles, Augmentation(), keys=image_keys(names), seed=seed))
 
 
 def _save(path: Path, sheet: NDArray[np.uint8]) -> None:

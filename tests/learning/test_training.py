@@ -1,0 +1,205 @@
+"""Training: what comes out depends on the seed and the images, on nothing else, and survives being stopped."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from counterstain.cohort.manifest import Cohort
+from counterstain.errors import InputError
+from counterstain.learning.machine import prepare_machine
+from counterstain.learning.training import (
+    HISTORY,
+    Examples,
+    Progress,
+    Trained,
+    Training,
+    _start,
+    _step,
+    train,
+    write_history,
+)
+from counterstain.pixels.augment import Augmentation, image_keys
+from counterstain.pixels.store import Store, build_store
+
+TILE_PX = 127
+SETTINGS = Training(batch=8, epochs=3, learning_rate=1e-3, precision="fp32", threads=1)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """24 tiles of two classes: dark and bright noise."""
+    folder = tmp_path_factory.mktemp("tiles")
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        pixels = random.integers(0, 120, (32, 32, 3)) + 120 * (number % 2)
+        Image.fromarray(pixels.astype(np.uint8)).resize((TILE_PX, TILE_PX)).save(folder / f"{number}.png")
+        rows.append({"image_path": f"{number}.png", "label": "ab"[number % 2]})
+    table = pd.DataFrame(rows, dtype=object)
+    for name in ("patient_id", "slide_id", "site", "split"):
+        table[name] = pd.Series([""] * 24, dtype=object)
+    for name in ("mpp", "x", "y"):
+        table[name] = np.nan
+    cohort = Cohort(table, ("a", "b"), folder, positive="b")
+    return build_store(cohort, folder / "store", tile_px=TILE_PX, fit="exact")
+
+
+def part(store: Store, start: int, stop: int) -> Examples:
+    names = store.image[start:stop]
+    return Examples(np.arange(start, stop), np.arange(start, stop) % 2, image_keys(names))
+
+
+def run(store: Store, folder: Path, settings: Training = SETTINGS, *, seed: int = 0, **more: object) -> Trained:
+    return train(
+        store,
+        part(store, 0, 16),
+        part(store, 16, 24),
+        classes=2,
+        settings=settings,
+        augmentation=more.pop("augmentation", Augmentation()),  # type: ignore[arg-type]
+        seed=seed,
+        folder=folder,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def weights(trained: Trained) -> bytes:
+    return b"".join(tensor.numpy().tobytes() for tensor in trained.network.state_dict().values())
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(store: Store, tmp_path: Path) -> None:
+    first, again, other = run(store, tmp_path / "a"), run(store, tmp_path / "b"), run(store, tmp_path / "c", seed=1)
+    assert weights(first) == weights(again)
+    assert first.history == again.history
+    assert weights(first) != weights(other)
+
+
+@pytest.mark.parametrize("stop_at", [(1, 1), (2, 1), (2, 2), (3, 1)])
+def test_a_stopped_training_ends_in_the_same_bytes(store: Store, tmp_path: Path, stop_at: tuple[int, int]) -> None:
+    """Stopped in the middle of an epoch (after its first step), or at its end."""
+    whole = run(store, tmp_path / "whole")
+    calls: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        calls.append(progress.epoch)
+        if progress.epoch == stop_at[0] and calls.count(progress.epoch) == stop_at[1]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tmp_path / "stopped", progress=stop)
+    resumed = run(store, tmp_path / "stopped")
+    assert weights(resumed) == weights(whole)
+    assert resumed.history == whole.history
+    assert resumed.best_epoch == whole.best_epoch
+
+
+def test_pieces_of_a_batch_make_the_same_step(store: Store) -> None:
+    """Gradients of pieces, summed, are the gradient of the batch (dropout is off here: it draws piece by piece)."""
+    gradients = []
+    machine = prepare_machine(device="cpu", precision="fp32", threads=1)
+    for micro_batch in (16, 5):
+        settings = replace(SETTINGS, batch=16, micro_batch=micro_batch)
+        state = _start(settings, machine, classes=2, tile_px=TILE_PX, seed=0)
+        state.network.eval()
+        loss, right = _step(state, np.array(store.tiles[:16]), np.arange(16) % 2, settings, machine)
+        gradients.append([parameter.grad for parameter in state.network.parameters()])
+        assert float(loss) == pytest.approx(16 * 0.69, rel=0.1)
+        assert 0 <= int(right) <= 16
+    for whole, pieces in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, pieces, rtol=1e-4, atol=1e-7)
+
+
+def test_early_stopping_restores_the_best_weights(store: Store, tmp_path: Path) -> None:
+    """Training on flipped labels makes validation worse and worse, so the first epochs are the best."""
+    wrong = part(store, 0, 16)
+    wrong = replace(wrong, label=1 - wrong.label)
+    settings = replace(SETTINGS, epochs=30, patience=2, learning_rate=3e-3)
+    trained = train(
+        store,
+        wrong,
+        part(store, 16, 24),
+        classes=2,
+        settings=settings,
+        augmentation=Augmentation(mode="none"),
+        seed=0,
+        folder=tmp_path,
+    )
+    losses = trained.history["val_loss"]
+    assert trained.last_epoch < 30
+    assert trained.best_epoch == int(np.argmin(losses)) + 1
+    assert trained.last_epoch - trained.best_epoch == 2
+    inputs = torch.from_numpy(np.array(store.tiles[16:24])).permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        logits = trained.network(inputs)
+    loss = torch.nn.functional.cross_entropy(logits.double(), torch.arange(16, 24) % 2)
+    assert float(loss) == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_it_learns_what_is_easy(store: Store, tmp_path: Path) -> None:
+    trained = run(store, tmp_path, replace(SETTINGS, epochs=12))
+    assert trained.history["val_accuracy"][-1] == 1.0
+    assert trained.history["loss"][-1] < trained.history["loss"][0]
+
+
+def test_expanding_sees_every_image_once_per_transformation(store: Store, tmp_path: Path) -> None:
+    seen: list[int] = []
+    augmentation = Augmentation(mode="expand")
+    run(
+        store,
+        tmp_path,
+        replace(SETTINGS, epochs=1),
+        augmentation=augmentation,
+        progress=lambda progress: seen.append(progress.images),
+    )
+    assert set(seen) == {16 * (1 + len(augmentation.transformations()))}
+
+
+def test_a_checkpoint_of_another_training_is_refused(store: Store, tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tmp_path, progress=stop)
+    with pytest.raises(InputError, match="another training \\(its settings differ\\)"):
+        run(store, tmp_path, replace(SETTINGS, learning_rate=1e-4))
+
+
+def test_a_loss_that_is_no_number_stops(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the loss is nan"):
+        run(store, tmp_path, replace(SETTINGS, learning_rate=1e30, epochs=5))
+
+
+def test_an_empty_part_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="0 validation images"):
+        train(
+            store,
+            part(store, 0, 16),
+            part(store, 0, 0),
+            classes=2,
+            settings=SETTINGS,
+            augmentation=Augmentation(),
+            seed=0,
+            folder=tmp_path,
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"batch": 0}, {"epochs": 0}, {"learning_rate": 0.0}, {"epsilon": float("inf")}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Training(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_history_has_keras_keys(tmp_path: Path) -> None:
+    history = {name: [0.5, 0.25] for name in HISTORY}
+    write_history(tmp_path, history)
+    assert pickle.loads((tmp_path / "history.pickle").read_bytes()) == history
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert lines[0] == "epoch,loss,accuracy,val_loss,val_accuracy"
+    assert lines[2] == "2,0.25,0.25,0.25,0.25"
