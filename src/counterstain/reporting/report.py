@@ -1,0 +1,302 @@
+"""The report of a run: one self-contained page with its figures inside, made from the run folder's files alone."""
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from counterstain.files import write_bytes
+from counterstain.reporting.illustrations import find_score, illustrate, png_uri, primary
+from counterstain.reporting.record import RunRecord, read_run
+from counterstain.reporting.tables import (
+    arm_table,
+    class_table,
+    cohort_table,
+    factorial,
+    metric_tables,
+    pair_table,
+    primary_table,
+    ranges_table,
+    shared_settings,
+    site_table,
+    split_table,
+)
+from counterstain.reporting.wording import clean, interval, listed, metric_name, number, plural
+
+__all__ = ["write_report"]
+
+MOST_SET_ASIDE = 200
+FITS = {"stretch": "stretched to", "crop": "cropped at their centre to", "exact": "taken as they are, at"}
+
+
+def write_report(run: Path) -> Path:
+    """Write a run's figures (figures/*.png and *.svg) and its report.html; the same run gives the same bytes.
+
+    Only the files of the run folder are read. The page needs no other file, no script and no network.
+
+    Args:
+        run: the run folder, with resolved.json and scores.json at least.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        InputError: If a record is missing, or is not what it should be.
+    """
+    record = read_run(run)
+    figures = illustrate(record)
+    page = _environment().get_template("report.html").render(
+        name=clean(record.resolved.get("name") or "study"),
+        stamp=clean(record.stamp),
+        leak=record.stamp.startswith("LEAK"),
+        version=clean(record.environment.get("counterstain") or record.resolved.get("counterstain") or ""),
+        style=Markup(_template("report.css")),
+        figures=figures,
+        headline=headline(record),
+        verdicts=_verdicts(record),
+        facts=_facts(record),
+        warnings=_warnings(record),
+        rule=clean(record.comparison.get("rule") or ""),
+        methods=list(dict.fromkeys(clean(own["method"]) for own in record.scores["arms"].values())),
+        primary=primary_table(record),
+        levels=[table for level in ("image", "patient") for table in metric_tables(record, level)],
+        classes=class_table(record),
+        pairs=pair_table(record),
+        factorial=factorial(record),
+        arms=arm_table(record),
+        shared=_shared(record),
+        cohort=cohort_table(record),
+        cohort_words=_cohort_words(record),
+        sites=site_table(record),
+        set_aside=[(clean(image), clean(reason)) for image, reason in record.set_aside[:MOST_SET_ASIDE]],
+        set_aside_count=len(record.set_aside),
+        split=split_table(record),
+        split_words=_split_words(record),
+        augmentation_words=_augmentation_words(record),
+        ranges=ranges_table(record),
+        contact_sheet=png_uri(record.contact_sheet) if record.contact_sheet else "",
+        several_runs=len(record.trainings) > len(record.arms),
+        machine=_machine(record),
+        hashes=record.hashes,
+    )  # fmt: skip
+    path = run / "report.html"
+    write_bytes(path, page)
+    return path
+
+
+def _template(name: str) -> str:
+    return resources.files("counterstain.reporting").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FunctionLoader(_template),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- the verdict
+
+
+def headline(run: RunRecord) -> str:
+    """The verdict in one or two sentences; the pairs' own sentences stand below it."""
+    metric, level = primary(run)
+    pairs = [pair for pair in run.comparison.get("pairs", ()) if pair["primary"]]
+    if not pairs:
+        return _lone_headline(run, metric, level)
+    kinds = {pair["verdict"] for pair in pairs}
+    winners = [(p["a"], p["b"]) if p["verdict"] == "a_better" else (p["b"], p["a"])
+               for p in pairs if p["verdict"] in ("a_better", "b_better")]  # fmt: skip
+    alike = [f"{clean(p['a'])} and {clean(p['b'])}" for p in pairs if p["verdict"] == "equivalent"]
+    named = metric_name(metric)
+    if kinds == {"not_enough_runs"}:
+        return f"Not enough runs to claim a difference in {named}."
+    if not winners and not alike:
+        arms = list(dict.fromkeys(arm for pair in pairs for arm in (pair["a"], pair["b"])))
+        between = listed(map(clean, arms)) if len(arms) <= 4 else f"the {len(arms)} arms"
+        return f"No evidence of a difference in {named} between {between}."
+    said = []
+    for winner in dict.fromkeys(winner for winner, _ in winners):
+        losers = listed(clean(loser) for first, loser in winners if first == winner)
+        said.append(f"{clean(winner)} is better than {losers} in {named}.")
+    if alike:
+        said.append(f"{listed(alike)} are equivalent in {named} within the margin stated beforehand.")
+    if kinds & {"no_evidence", "not_enough_runs"}:
+        rest = sum(pair["verdict"] in ("no_evidence", "not_enough_runs") for pair in pairs)
+        said.append(f"For the other {'pair' if rest == 1 else f'{rest} pairs'} there is no evidence of a difference.")
+    return " ".join(said)
+
+
+def _lone_headline(run: RunRecord, metric: str, level: str) -> str:
+    arm = run.arms[0]
+    score = find_score(run.scores, arm, metric, level)
+    value = (
+        f"{metric_name(metric)} is {number(score['value'])} {interval(score['low'], score['high'])}" if score else ""
+    )
+    return f"{clean(arm)}: {value.strip()}. It was compared with nothing." if value else f"{clean(arm)} was evaluated."
+
+
+def _verdicts(run: RunRecord) -> list[str]:
+    """The sentences of the pairs, the primary ones first."""
+    pairs = sorted(run.comparison.get("pairs", ()), key=lambda pair: not pair["primary"])
+    return [_signs(clean(pair["words"])) for pair in pairs]
+
+
+def _signs(text: str) -> str:
+    """True minus signs in the numbers of a sentence that another room wrote."""
+    return text.replace(" -", " −").replace("[-", "[−")
+
+
+def _warnings(run: RunRecord) -> list[str]:
+    found: list[str] = [*run.comparison.get("warnings", ())]
+    for arm in run.arms:
+        found += run.scores["arms"][arm].get("warnings", ())
+    return list(dict.fromkeys(_signs(clean(text)) for text in found))
+
+
+# ------------------------------------------------------------------------------------------------------- what was done
+
+
+def _facts(run: RunRecord) -> list[tuple[str, str]]:
+    """The study at a glance."""
+    own = run.scores["arms"][run.arms[0]]
+    seeds = plural(len(own["seeds"]), "seed")
+    known = own["patients"] is not None
+    tested = plural(own["images"], "image") + (f" of {plural(own['patients'], 'patient')}" if known else "")
+    metric, level = primary(run)
+    return [
+        ("Compared", f"{plural(len(run.arms), 'arm')}, {seeds} each"),
+        ("Tested on", tested),
+        ("Primary measure", f"{metric_name(metric)}, {level} level"),
+        ("Unit of the statistics", run.scores["unit"]),
+    ]
+
+
+def _shared(run: RunRecord) -> str:
+    """One sentence on what all arms have in common."""
+    arms = (run.resolved.get("arms") or {}).values()
+    shared = shared_settings(arms, ("learning_rate", "epsilon", "epochs", "patience"))
+    words = []
+    if "learning_rate" in shared:
+        words.append(f"Adam with a learning rate of {shared['learning_rate']:g}")
+    if "epochs" in shared:
+        words.append(f"at most {plural(shared['epochs'], 'epoch')}")
+    if "patience" in shared:
+        words.append(
+            f"early stopping once the validation loss has not improved for {plural(shared['patience'], 'epoch')}, "
+            "with the best weights restored"
+        )
+    tiles = run.resolved.get("tiles") or {}
+    if "tile_px" in tiles:
+        size = f"{tiles['tile_px']} × {tiles['tile_px']} px"
+        words.append(f"images {FITS.get(str(tiles.get('fit')), 'as tiles of')} {size}")
+    return f"The same for all arms: {'; '.join(words)}." if words else ""
+
+
+def _cohort_words(run: RunRecord) -> str:
+    cohort = run.cohort
+    if not cohort:
+        return ""
+    words = [plural(cohort.get("images"), "image")]
+    if cohort.get("colour_images") is not None:
+        words.append(f"{cohort['colour_images']:,} of them in colour")
+    text = ", ".join(words)
+    patients, slides = cohort.get("patients") or {}, cohort.get("slides")
+    if patients:
+        text += f", of {plural(patients['count'], 'patient')}"
+        text += f" on {plural(slides, 'slide')}" if slides else ""
+        each = patients.get("images_each") or {}
+        if each:
+            text += f"; {each['min']:,} to {each['max']:,} images a patient (median {each['median']:g})"
+    else:
+        text += "; which patients they are of is not known"
+    mpp = cohort.get("mpp")
+    if mpp:
+        same = mpp["min"] == mpp["max"]
+        text += f"; {mpp['min']:g} µm/px" if same else f"; {mpp['min']:g} to {mpp['max']:g} µm/px"
+    text += "."
+    several = (patients.get("with_several_classes") or {}).get("count")
+    if several:
+        text += f" {plural(several, 'patient')} with images of more than one class."
+    return " ".join([text, *(f"{clean(note)}." for note in cohort.get("notes") or ())])
+
+
+def _split_words(run: RunRecord) -> str:
+    section = run.resolved.get("split") or {}
+    method, unit = section.get("method"), section.get("unit") or run.split.get("unit") or "patient"
+    if method == "legacy_augment_first":
+        return (
+            "Images were augmented first, and the copies then dealt out at random, so that copies of one image stand "
+            "in training and in test. This is the old protocol, kept to measure what it is worth."
+        )
+    whole = {
+        "patient": "No patient is in more than one part.",
+        "image": "Images of one patient may be in several parts: the patients were not known, or not used.",
+    }.get(unit, "")
+    made = {
+        "holdout": f"One division into training, validation and test by {unit}.",
+        "folds": f"Cross-validation by {unit}: {plural(section.get('folds'), 'fold')}, "
+        f"{plural(section.get('repeats'), 'repeat')}; every image is tested once in each repeat.",
+        "official": "The division that came with the images.",
+    }.get(str(method), "")
+    use = "Training images fit the weights, validation images say when to stop, test images are only reported on."
+    return " ".join(filter(None, (made, whole, use, f"Seed of the split: {section.get('seed', 0)}.")))
+
+
+def _augmentation_words(run: RunRecord) -> str:
+    record = run.augmentation
+    mode = (record.get("settings") or run.resolved.get("augmentation") or {}).get("mode")
+    if mode == "none" or not mode:
+        return "Training images were used as they are."
+    training, grown = record.get("training_images") or [], record.get("images_an_epoch") or []
+    text = "Training images only, after the split. "
+    if run.stamp.startswith("LEAK"):
+        text = "All images, before the split: this is what the stamp is about. "
+    if mode == "expand":
+        text += "The training set grew to the originals plus one image for each transformation."
+    else:
+        text += (
+            "Every epoch draws anew from what is listed here, as a function of the seed, the epoch and the image alone."
+        )
+    if training and grown and not run.stamp.startswith("LEAK"):
+        pairs = list(dict.fromkeys(zip(training, grown, strict=False)))
+        shown = pairs[0] if len(pairs) == 1 else max(pairs)
+        largest = "" if len(pairs) == 1 else " in the largest fold"
+        text += f" {plural(shown[0], 'training image')}{largest}, {shown[1]:,} an epoch."
+    return text
+
+
+def _machine(run: RunRecord) -> list[tuple[str, str]]:
+    """What is needed to get the same bytes again; what differs between trainings is listed."""
+    machines = [training.record.get("machine") or {} for training in run.trainings]
+
+    def every(name: str) -> str:
+        return listed(dict.fromkeys(clean(own[name]) for own in machines if name in own))
+
+    data = _data_hashes(run)
+    libraries: Mapping[str, Any] = run.environment.get("libraries") or {}
+    seeds: Iterable[Any] = run.resolved.get("seeds") or run.scores["arms"][run.arms[0]]["seeds"]
+    rows = [
+        ("Run it again", "counterstain run study.yaml"),
+        ("Training seeds", ", ".join(map(str, seeds))),
+        ("Counterstain", clean(run.environment.get("counterstain") or run.resolved.get("counterstain") or "")),
+        ("Python", clean(run.environment.get("python") or "")),
+        ("Libraries", ", ".join(f"{clean(name)} {clean(libraries[name])}" for name in sorted(libraries))),
+        ("Device", every("device")),
+        ("Processor", every("processor")),
+        ("Threads", every("threads")),
+        ("Precision of training", every("precision")),
+        ("Data (SHA-256)", data),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _data_hashes(run: RunRecord) -> str:
+    return listed(dict.fromkeys(training.data_hash for training in run.trainings if training.data_hash))
