@@ -189,8 +189,8 @@ def read_split(
     """The split of a CSV as `write_split` makes it, or of one without val, which is then taken from train.
 
     Columns: image_path,split; image_path,repeat,fold,split; or image_path,fold (the fold that tests the image).
-    Images of the cohort that a hold-out file does not list are in no part; the names `aside` (set aside as unreadable) may be
-    in the file though they are not in the cohort.
+    Images of the cohort that a hold-out file does not list are in no part; the names `aside` (set aside as unreadable)
+    may be in the file though they are not in the cohort.
 
     Raises:
         InputError: If the file is no split of this cohort, or `check` refuses it.
