@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -20,10 +20,19 @@ from counterstain.errors import InputError
 
 
 def grouped_auroc(features, label, patient):
-    """AUROC of a logistic regression that never saw the patient it judges."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    prob = cross_val_predict(model, features, label, groups=patient, cv=GroupKFold(10), method="predict_proba")
-    return roc_auc_score(label, prob[:, 1])
+    """Mean AUROC of logistic regressions that learn from half of the patients and judge the other half, 12 times.
+
+    Pooled cross-validation is not used: its folds' uneven classes push the AUROC of a useless model well below 0.5.
+    """
+    people, first = np.unique(patient, return_index=True)
+    halves = StratifiedShuffleSplit(12, test_size=0.5, random_state=0).split(people, label[first])
+    scores = []
+    for learn, judge in halves:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+        seen, unseen = np.isin(patient, people[learn]), np.isin(patient, people[judge])
+        model.fit(features[seen], label[seen])
+        scores.append(roc_auc_score(label[unseen], model.decision_function(features[unseen])))
+    return float(np.mean(scores))
 
 
 def measure(phantom, tiles):
@@ -66,9 +75,25 @@ def test_a_tile_has_the_promised_shapes_and_its_masks_point_at_dark_nuclei():
 
 
 def test_the_classes_differ_in_morphology_and_not_in_colour():
-    colour, shape, label, patient = measure(Phantom(patients=40, tile_px=129, seed=3), tiles=2)
-    assert 0.3 < grouped_auroc(colour, label, patient) < 0.65
+    colour, shape, label, patient = measure(Phantom(patients=40, tile_px=129, seed=2), tiles=2)
+    assert 0.36 < grouped_auroc(colour, label, patient) < 0.64
     assert grouped_auroc(shape, label, patient) > 0.9
+
+
+def test_a_patient_made_malignant_keeps_the_colour():
+    # The same stains, scanner and budget; only the label, and with it the tissue, turns.
+    few, many = (
+        Phantom(patients=24, tile_px=129, malignant_share=0.1),
+        Phantom(patients=24, tile_px=129, malignant_share=0.9),
+    )
+    turned = [k for k in range(24) if draw_patient(few, k).label == 0 and draw_patient(many, k).label == 1]
+    assert len(turned) > 12
+    change = []
+    for patient in turned:
+        benign, malignant = draw_tile(few, patient, 0).pixels, draw_tile(many, patient, 0).pixels
+        change.append([*(malignant.mean((0, 1)) - benign.mean((0, 1))), *(malignant.std((0, 1)) - benign.std((0, 1)))])
+    # Patients differ by some 15 grey values; the class by less than 2.
+    assert np.abs(np.mean(change, axis=0)).max() < 2.0
 
 
 def test_the_shortcut_puts_the_class_into_the_colour():
@@ -80,7 +105,7 @@ def test_the_shortcut_puts_the_class_into_the_colour():
 def test_colour_is_at_chance_and_difficulty_counts_over_many_patients():
     easy = measure(Phantom(patients=120, seed=1), tiles=4)
     hard = measure(Phantom(patients=120, seed=1, difficulty=1.0), tiles=4)
-    assert 0.38 < grouped_auroc(easy[0], *easy[2:]) < 0.6
+    assert 0.4 < grouped_auroc(easy[0], *easy[2:]) < 0.6
     assert grouped_auroc(easy[1], *easy[2:]) > 0.95
     assert 0.55 < grouped_auroc(hard[1], *hard[2:]) < 0.9
 

@@ -76,8 +76,8 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     matrix = mix + np.diag(1 - mix.sum(axis=1))
     white = np.clip(rng.normal((0.945, 0.94, 0.95), 0.015), 0.88, 0.985)
     return Scanner(
-        matrix, white, float(np.exp(rng.normal(0, 0.10))), float(rng.uniform(0.36, 0.55)), float(rng.uniform(0.0, 0.45)),
-        float(rng.uniform(0.8, 2.6)), int(rng.integers(74, 93)),
+        matrix, white, float(np.exp(rng.normal(0, 0.10))), float(rng.uniform(0.36, 0.55)),
+        float(rng.uniform(0.0, 0.45)), float(rng.uniform(0.8, 2.6)), int(rng.integers(74, 93)),
     )  # fmt: skip
 
 
@@ -132,8 +132,8 @@ def transmit(stained: Stained, staining: Staining, budget: Budget) -> NDArray[np
     """(H, W, 3) light that passes, 0..1, by Beer and Lambert.
 
     Each stain is given a strength and a contrast (h -> a h**g) such that the mean and spread of the tile's R, G and B
-    come as near as they can to those of a reference tissue with the tile's budget, under the patient's stains. The budget
-    knows nothing of the class: more or larger nuclei do not make a darker tile.
+    come as near as they can to those of a reference tissue with the tile's budget, under the patient's stains. The
+    budget knows nothing of the class: more or larger nuclei do not make a darker tile.
     """
     vectors = staining.vectors.astype(np.float32)
     strength = np.log(np.array([budget.haematoxylin, budget.eosin], dtype=np.float32))
