@@ -243,6 +243,14 @@ def test_official_split_is_kept_and_val_comes_from_train() -> None:
     assert official(with_val).parts[0].assignment == tuple(with_val.table["split"])
 
 
+def test_unused_images_of_training_patients_stay_unused() -> None:
+    cohort = given_split(plain(), {"a0": "test", "b0": "test"})
+    words = ["" if path.endswith("/0.png") and word == "train" else word
+             for path, word in zip(cohort.image, cohort.table["split"], strict=True)]  # fmt: skip
+    split = official(cohort.with_split(words))
+    assert [word == "" for word in split.parts[0].assignment] == [word == "" for word in words]
+
+
 def test_official_splits_that_cannot_be_used() -> None:
     cohort = plain()
     with pytest.raises(InputError, match="names nothing"):
