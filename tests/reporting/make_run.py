@@ -48,7 +48,7 @@ def make_run(
     patient = [f"P{index:03d}" for index in range(patients) for _ in range(images_each)]
     label = np.array([(index * 7) % len(classes) for index in range(patients) for _ in range(images_each)])
     names = tuple(f"{classes[label[row]][:20]}/{patient[row]}_{row:04d}.png" for row in range(len(patient)))
-    site = tuple(sites[int(name[1:]) % len(sites)] for name in patient)
+    site = tuple(sites[int(name[1:]) // 2 % len(sites)] for name in patient)
     split = _assign(patients, len(classes))
     part = np.array([split[int(name[1:])] for name in patient])
     test = np.flatnonzero(part == "test")

@@ -78,7 +78,8 @@ def test_page_needs_nothing_from_outside(two: tuple[Path, str]) -> None:
     parsed = Page(page)
     assert {tag for tag, _ in parsed.tags}.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
     for _, attributes in parsed.tags:
-        assert not any(name.startswith("on") or name == "href" for name in attributes)
+        assert not any(name.startswith("on") for name in attributes)
+        assert (attributes.get("href") or "#").startswith("#")
         assert (attributes.get("src") or "data:").startswith("data:")
     policy = next(a["content"] for t, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None and policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
@@ -143,7 +144,7 @@ def test_undefined_numbers_are_dashes(tmp_path: Path) -> None:
             score.update(value=None, low=None, high=None, per_seed=[None])
     write_json(run / "scores.json", scores)
     page = write_report(run).read_text(encoding="utf-8")
-    row = re.search(r'<th scope="row" class="words">precision</th>(.*?)</tr>', page)
+    row = re.search(r'<th scope="row" class="words short">precision</th>(.*?)</tr>', page)
     assert row is not None and ">–<" in row[1]
 
 

@@ -82,7 +82,7 @@ def history_figure(
     best_epochs: Sequence[int],
     *,
     title: str,
-    limits: tuple[int, float] | None = None,
+    limits: tuple[int, float, float] | None = None,
     stamp: str = "",
 ) -> Figure:
     """Loss and accuracy over the epochs, on training and validation images, for every run of one arm.
@@ -94,7 +94,7 @@ def history_figure(
         histories: one a run, with Keras's keys loss, accuracy, val_loss and val_accuracy.
         best_epochs: one a run, counted from 1.
         title: what is seen.
-        limits: last epoch and highest loss of the axes, so that figures of several arms can be compared.
+        limits: last epoch, highest loss and lowest accuracy of the axes, so that figures of arms can be compared.
         stamp: drawn above everything.
     """
     figure = canvas(FULL_WIDTH, 2.55, title, stamp)
@@ -118,7 +118,7 @@ def history_figure(
         if limits is not None:
             axis.set_xlim(0.5, max(limits[0], 1) + 0.5)
     axes[0].set_ylim(0, None if limits is None else limits[1] * 1.05)
-    axes[1].set_ylim(None, 1.005)
+    axes[1].set_ylim(None if limits is None else max(limits[2] - 0.03, 0), 1.005)
     keys = [
         Line2D([], [], color=TRAIN, linewidth=1.9, label="training"),
         Line2D([], [], color=VAL, linewidth=1.9, linestyle=(0, (4, 1.4)), label="validation"),
@@ -195,9 +195,9 @@ def _write_cells(axis: Axes, matrix: Floats, rate: Floats, *, small: bool) -> No
 
 
 @drawn
-def roc_figure(curves: Sequence[Curve], *, title: str, stamp: str = "", width: float = FULL_WIDTH) -> Figure:
-    """ROC curves of all arms, the mean over their runs, with the range of the runs as a pale band."""
-    figure, axis = _curve_axes(title, stamp, width)
+def roc_figure(curves: Sequence[Curve], *, title: str, stamp: str = "", width: float = HALF_WIDTH) -> Figure:
+    """ROC curves of all arms, each the mean over its runs; of one or two arms the runs' range as a pale band."""
+    figure, axis = _curve_axes(title, stamp, width, len(curves))
     axis.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     axis.set_xlabel("1 − specificity (false-positive rate)")
     axis.set_ylabel("sensitivity")
@@ -207,10 +207,10 @@ def roc_figure(curves: Sequence[Curve], *, title: str, stamp: str = "", width: f
 
 @drawn
 def pr_figure(
-    curves: Sequence[Curve], *, prevalence: float, title: str, stamp: str = "", width: float = FULL_WIDTH
+    curves: Sequence[Curve], *, prevalence: float, title: str, stamp: str = "", width: float = HALF_WIDTH
 ) -> Figure:
     """Precision–recall curves of all arms as `roc_figure` draws them, with the prevalence that guessing reaches."""
-    figure, axis = _curve_axes(title, stamp, width)
+    figure, axis = _curve_axes(title, stamp, width, len(curves))
     axis.axhline(prevalence, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     axis.set_xlabel("recall (sensitivity)")
     axis.set_ylabel("precision")
@@ -219,8 +219,8 @@ def pr_figure(
     return figure
 
 
-def _curve_axes(title: str, stamp: str, width: float) -> tuple[Figure, Axes]:
-    figure = canvas(width, 3.4, title, stamp)
+def _curve_axes(title: str, stamp: str, width: float, curves: int) -> tuple[Figure, Axes]:
+    figure = canvas(width, width - 0.2 + 0.3 + 0.36 * curves, title, stamp)
     axis = figure.subplots()
     axis.set_xlim(-0.01, 1.01)
     axis.set_ylim(-0.01, 1.02)
@@ -234,12 +234,13 @@ def _add_curves(figure: Figure, axis: Axes, curves: Sequence[Curve], reference: 
     handles = []
     for index, curve in enumerate(curves):
         colour, style, _ = STYLES[index % len(STYLES)]
-        axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.10, linewidth=0)
+        if len(curves) <= 2:
+            axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.12, linewidth=0)
         axis.plot(curve.x, curve.y, color=colour, linestyle=style, linewidth=1.7)
         label = f"{shorten(curve.name, 28)}\n{curve.note}"
         handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=1.7, label=label))
-    # Beside the axes, so that no curve lies under it.
-    figure.legend(handles=[*handles, reference], loc="outside right center", labelspacing=0.9)
+    # Below the axes, so that no curve lies under it.
+    figure.legend(handles=[*handles, reference], loc="outside lower left", labelspacing=0.45)
 
 
 # -------------------------------------------------------------------------------------------------------- forest, split

@@ -92,7 +92,7 @@ def _keep(figure: Figure, path: Path, *, alt: str, caption: str, narrow: bool = 
 
 
 def _percent(run: RunRecord) -> str:
-    return f"{100 * float(run.scores.get('confidence', 0.95)):g} %"
+    return f"{100 * float(run.scores.get('confidence', 0.95)):g}\u00a0%"
 
 
 def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
@@ -147,7 +147,8 @@ def _histories(run: RunRecord, folder: Path) -> list[Illustration]:
     if not run.trainings:
         return []
     every = [value for own in run.trainings for key in ("loss", "val_loss") for value in own.history[key]]
-    limits = (max(own.epochs for own in run.trainings), float(np.nanmax(every)))
+    lowest = min(value for own in run.trainings for key in ("accuracy", "val_accuracy") for value in own.history[key])
+    limits = (max(own.epochs for own in run.trainings), float(np.nanmax(every)), lowest)
     made = []
     for arm in run.arms:
         own = [training for training in run.trainings if training.arm == arm]
@@ -174,7 +175,7 @@ def _confusions(run: RunRecord, folder: Path) -> list[Illustration]:
             continue
         total = np.sum([np.asarray(matrix) for matrix in matrices.values()], axis=0)
         summed = f", sum of {len(matrices)} seeds" if len(matrices) > 1 else ""
-        title = f"{arm}: test images{summed}"
+        title = f"{arm}{summed}"
         figure = confusion_figure(total, classes, title=title, stamp=run.stamp)
         rows = "; ".join(
             f"true {clean(name)}: {share(total[index, index], total[index].sum(), 0)} predicted right"
@@ -197,14 +198,14 @@ def _curves(run: RunRecord, folder: Path) -> list[Illustration]:
     made = []
     for name, metric, long in (("roc", "auroc", "ROC curves"), ("pr", "auprc", "Precision–recall curves")):
         curves = [_arm_curve(run, arm, metric) for arm in arms]
-        title = f"{long} of the test images, {what}"
+        title = f"{long} {what}"
         if name == "roc":
             figure = roc_figure(curves, title=title, stamp=run.stamp)
         else:
             prevalence = _prevalence(run.predictions[arms[0]][0])
             figure = pr_figure(curves, prevalence=prevalence, title=title, stamp=run.stamp)
         alt = f"{title}. {listed(f'{curve.name}: {curve.note}' for curve in curves)}."
-        made.append(_keep(figure, folder / name, alt=alt, caption=""))
+        made.append(_keep(figure, folder / name, alt=alt, caption="", narrow=True))
     return made
 
 
@@ -271,10 +272,8 @@ def _differences(run: RunRecord, folder: Path) -> list[Illustration]:
         margin=margin,
         stamp=run.stamp,
     )
-    caption = (
-        f"Each bar is the {100 * (1 - float(run.comparison.get('alpha', 0.05))):g} % interval of a difference between "
-        f"two arms on the same {run.comparison.get('unit', 'patient')}s, before correction for the number of pairs."
-    )
+    percent = 100 * (1 - float(run.comparison.get("alpha", 0.05)))
+    caption = f"Each bar is the {percent:g}\u00a0% interval of a difference between two arms on the same {run.comparison.get('unit', 'patient')}s, before correction for the number of pairs."
     if margin is not None:
         caption += f" The grey band is the margin of ±{margin:g} within which a difference would not matter."
     if any(not pair["primary"] for pair in pairs):

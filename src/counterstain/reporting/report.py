@@ -1,6 +1,7 @@
 """The report of a run: one self-contained page with its figures inside, made from the run folder's files alone."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from counterstain.reporting.tables import (
     site_table,
     split_table,
 )
-from counterstain.reporting.wording import clean, interval, listed, metric_name, number, plural
+from counterstain.reporting.wording import METRIC_NAMES, clean, interval, listed, metric_name, number, plural
 
 __all__ = ["write_report"]
 
@@ -55,12 +56,12 @@ def write_report(run: Path) -> Path:
         version=clean(record.environment.get("counterstain") or record.resolved.get("counterstain") or ""),
         style=Markup(_template("report.css")),
         figures=figures,
-        headline=headline(record),
+        headline=_typeset(headline(record), record.arms),
         verdicts=_verdicts(record),
         facts=_facts(record),
         warnings=_warnings(record),
-        rule=clean(record.comparison.get("rule") or ""),
-        methods=list(dict.fromkeys(clean(own["method"]) for own in record.scores["arms"].values())),
+        rule=_typeset(record.comparison.get("rule") or "", record.arms),
+        methods=list(dict.fromkeys(_typeset(own["method"], ()) for own in record.scores["arms"].values())),
         primary=primary_table(record),
         levels=[table for level in ("image", "patient") for table in metric_tables(record, level)],
         classes=class_table(record),
@@ -143,22 +144,33 @@ def _lone_headline(run: RunRecord, metric: str, level: str) -> str:
     return f"{clean(arm)}: {value.strip()}. It was compared with nothing." if value else f"{clean(arm)} was evaluated."
 
 
-def _verdicts(run: RunRecord) -> list[str]:
+def _verdicts(run: RunRecord) -> list[Markup]:
     """The sentences of the pairs, the primary ones first."""
     pairs = sorted(run.comparison.get("pairs", ()), key=lambda pair: not pair["primary"])
-    return [_signs(clean(pair["words"])) for pair in pairs]
+    return [_typeset(pair["words"], run.arms) for pair in pairs]
 
 
-def _signs(text: str) -> str:
-    """True minus signs in the numbers of a sentence that another room wrote."""
-    return text.replace(" -", " −").replace("[-", "[−")
+def _typeset(text: str, arms: Sequence[str]) -> Markup:
+    """A sentence that another room wrote, its names and intervals kept whole, with true minus signs."""
+    names = "|".join(re.escape(clean(arm)) for arm in sorted(arms, key=len, reverse=True)) or r"(?!)"
+    pieces = re.split(rf"(\[[^\[\]]{{1,30}}\]|\b(?:{names})\b)", clean(text))
+    out = Markup("")
+    for index, piece in enumerate(pieces):
+        if index % 2:
+            signs = piece.replace("-", "−") if piece.startswith("[") else piece
+            out += Markup('<span class="whole">{}</span>').format(signs) if len(piece) <= 30 else signs
+        else:
+            words = re.sub(r"(?<![\w-])-(?=\d)", "−", piece)
+            words = re.sub(r"(?<=\d)\s?%", "\u00a0%", words)
+            out += re.sub(r"\b(auroc|auprc|mcc|f1|balanced_accuracy)\b", lambda found: METRIC_NAMES[found[0]], words)
+    return out
 
 
-def _warnings(run: RunRecord) -> list[str]:
+def _warnings(run: RunRecord) -> list[Markup]:
     found: list[str] = [*run.comparison.get("warnings", ())]
     for arm in run.arms:
         found += run.scores["arms"][arm].get("warnings", ())
-    return list(dict.fromkeys(_signs(clean(text)) for text in found))
+    return list(dict.fromkeys(_typeset(text, run.arms) for text in found))
 
 
 # ------------------------------------------------------------------------------------------------------- what was done
@@ -214,7 +226,12 @@ def _cohort_words(run: RunRecord) -> str:
         text += f" on {plural(slides, 'slide')}" if slides else ""
         each = patients.get("images_each") or {}
         if each:
-            text += f"; {each['min']:,} to {each['max']:,} images a patient (median {each['median']:g})"
+            low, high, median = each["min"], each["max"], each["median"]
+            text += (
+                f"; {low:,} images a patient"
+                if low == high
+                else f"; {low:,} to {high:,} images a patient (median {median:g})"
+            )
     else:
         text += "; which patients they are of is not known"
     mpp = cohort.get("mpp")

@@ -82,7 +82,7 @@ def _score_cell(score: Mapping[str, Any] | None) -> Cell:
 
 
 def _percent(run: RunRecord) -> str:
-    return f"{100 * float(run.scores.get('confidence', 0.95)):g} %"
+    return f"{100 * float(run.scores.get('confidence', 0.95)):g}\u00a0%"
 
 
 def _unit_words(run: RunRecord) -> str:
@@ -101,11 +101,13 @@ def primary_table(run: RunRecord) -> Table:
         score = find_score(run.scores, arm, metric, level)
         seeds = [number(value) for value in (score or {}).get("per_seed", ())]
         counts = (_count(len(own["seeds"])), _count(own["images"]), _count(own["patients"]))
-        rows.append(_cells(arm, _score_cell(score), "  ".join(seeds) or UNDEFINED, *counts))
+        found = score or {"value": None, "low": None, "high": None}
+        shown = (Cell(number(found["value"]), strong=True), interval(found["low"], found["high"]) or UNDEFINED)
+        rows.append(_cells(arm, *shown, ", ".join(seeds) or UNDEFINED, *counts))
     caption = (
         f"{metric_name(metric)[:1].upper()}{metric_name(metric)[1:]}, {level} level, test part; {_unit_words(run)}"
     )
-    head = ("arm", metric_name(metric), "each seed", "seeds", "images", "patients")
+    head = ("arm", metric_name(metric), f"{_percent(run)} interval", "each seed", "seeds", "images", "patients")
     return Table(caption, head, tuple(rows))
 
 
@@ -173,8 +175,6 @@ def pair_table(run: RunRecord) -> Table | None:
     for pair in pairs:
         verdict = VERDICTS.get(pair["verdict"], pair["verdict"].replace("_", " "))
         kind = "exploratory" if not pair["primary"] else "primary" if exploratory else ""
-        needed = pair.get("patients_needed")
-        settle = f"≈ {needed:,} {run.comparison.get('unit', 'patient')}s would settle it" if needed else ""
         rows.append(
             _cells(
                 Cell(f"{clean(pair['a'])} − {clean(pair['b'])}", kind),
@@ -184,7 +184,6 @@ def pair_table(run: RunRecord) -> Table | None:
                 p_value(pair.get("probability_false")),
                 Cell(
                     verdict.replace("{a}", clean(pair["a"])).replace("{b}", clean(pair["b"])),
-                    settle if pair["verdict"] == "no_evidence" else "",
                     strong=pair["verdict"] in ("a_better", "b_better", "equivalent"),
                 ),
             )
@@ -224,9 +223,9 @@ def factorial(run: RunRecord) -> Table | None:
         (Cell(clean(name)), value(name, low), value(name, high), effect((name, high), (name, low))) for name in networks
     ]
     edge = (effect((second, low), (first, low)), effect((second, high), (first, high)), Cell(""))
-    rows.append((Cell(f"effect of the network: {clean(second)} − {clean(first)}"), *edge))
+    rows.append((Cell("effect of the network", f"{clean(second)} − {clean(first)}"), *edge))
     caption = f"{metric_name(metric)}, {level} level, by network and batch size; p is corrected for the number of pairs"
-    head = ("network", f"batch {low}", f"batch {high}", f"effect of the batch size: {high} − {low}")
+    head = ("network", f"batch {low}", f"batch {high}", f"effect of the batch, {high} − {low}")
     return Table(caption, head, tuple(rows))
 
 
@@ -237,7 +236,7 @@ def _difference_cell(run: RunRecord, later: str, earlier: str) -> Cell:
             continue
         ends = [None if pair[name] is None else turned * pair[name] for name in ("low", "high")]
         low, high = ends if turned > 0 else reversed(ends)
-        below = f"{interval(low, high, sign=True)} p = {p_value(pair['p_adjusted'])}"
+        below = f"{interval(low, high, sign=True)}, p = {p_value(pair['p_adjusted'])}"
         return Cell(signed_value(turned * pair["difference"]), below.replace("= <", "<").replace("= >", ">"))
     return Cell(UNDEFINED)
 
@@ -266,7 +265,7 @@ def arm_table(run: RunRecord) -> Table:
                 f"{min(map(int, trained))}–{max(map(int, trained))}" if many else ", ".join(trained) or UNDEFINED,
             )
         )
-    head = ("arm", "network", "parameters", "batch", "learning rate", "best epoch of each run", "trained epochs")
+    head = ("arm", "network", "parameters", "batch", "learning rate", "best epochs", "last epochs")
     return Table("The arms and their trainings", head, tuple(rows), frozenset({0, 1}))
 
 

@@ -84,8 +84,8 @@ def p_value(value: float | None) -> str:
 
 
 def share(part: float, whole: float, digits: int = 1) -> str:
-    """A percentage as "41.3 %"; an en dash of nothing."""
-    return f"{100 * part / whole:.{digits}f} %" if whole else UNDEFINED
+    """A percentage as "41.3 %", with a space that does not break; an en dash of nothing."""
+    return f"{100 * part / whole:.{digits}f}\u00a0%" if whole else UNDEFINED
 
 
 def plural(count: float | None, noun: str, nouns: str | None = None) -> str:
