@@ -250,6 +250,12 @@ def test_expansions_are_the_original_and_each_transformation_alone(tiles: Tiles,
     assert not np.array_equal(expand_batch(tiles, keys, np.full(12, 3), settings=settings, seed=1), made[3])
 
 
+def test_expansion_has_the_draws_of_the_first_epoch(tiles: Tiles, keys: NDArray[np.uint64]) -> None:
+    only = Augmentation(**{**OFF, "rotation_deg": 20.0})
+    first = augment_batch(tiles, keys, settings=only, seed=3, epoch=0)
+    assert np.array_equal(expand_batch(tiles, keys, np.ones(12, int), settings=only, seed=3), first)
+
+
 def test_expansion_counts_what_is_switched_on() -> None:
     assert expanded_count(Augmentation(mode="none")) == 1
     assert expanded_count(Augmentation(mode="expand", equalise="none", shear_deg=0)) == 4

@@ -312,6 +312,10 @@ def test_float_from_0_to_1_is_scaled(tiff: Tiff) -> None:
     assert decoded.pixels.max() > 250 and "floats" in decoded.notes[0]
 
 
+def test_float_with_white_as_zero_is_turned_round(tiff: Tiff) -> None:
+    check_ramp(decode_content(tiff((1 - RAMP / 65_535).astype(np.float32), photometric=0), "x.tif").pixels)
+
+
 @pytest.mark.parametrize("high", [255.0, 1.5, np.nan, np.inf])
 def test_float_of_another_range_is_refused(tiff: Tiff, high: float) -> None:
     values = (RAMP / 65_535).astype(np.float32)
