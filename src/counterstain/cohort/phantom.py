@@ -7,7 +7,7 @@ unless `shortcut` asks for it. Every patient has stains and texture of their own
 import functools
 import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -175,7 +175,7 @@ def draw_patient(phantom: Phantom, patient: int) -> Patient:
         gland_share=float(rng.uniform(0.62, 0.92)),
         fat_share=float(rng.uniform(0, 0.5)),
         lymphocytes=float(rng.gamma(2.0, 2.0)),
-        fibroblasts=float(rng.uniform(6, 14)),
+        fibroblasts=float(rng.uniform(8, 18)),
         secretion=float(rng.beta(1.2, 2.0)),
         wave_um=float(rng.uniform(18, 45)),
     )
@@ -286,11 +286,21 @@ def _draw_share(share: _Share) -> int:
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        for patient, tile, path in jobs:
-            write_bytes(folder / path, encode_png(draw_tile(phantom, patient, tile).pixels))
+        # A thread codes and writes one tile, and waits for the disk, while the next one is drawn.
+        with ThreadPoolExecutor(1) as pool:
+            written = [
+                pool.submit(_write, folder / path, draw_tile(phantom, patient, tile).pixels)
+                for patient, tile, path in jobs
+            ]
+        for item in written:
+            item.result()  # raises what the thread raised
     finally:
         cv2.setNumThreads(before)
     return len(jobs)
+
+
+def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
+    write_bytes(path, encode_png(pixels))
 
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]

@@ -41,9 +41,9 @@ def place_epithelium(plane: Plane, rng: np.random.Generator, gland: Gland) -> Fl
     size_um = (6.6 + 3.3 * grade) * float(np.exp(rng.normal(0, 0.03 + 0.04 * max(grade, 0))))
     if gland.pattern == "regular":
         x, y, angle = _rim(rng, gland, size_um, grade)
-        aspect = np.clip(rng.normal(1.35, 0.12, len(x)), 1, 2)
+        aspect = np.clip(rng.normal(1.5, 0.18, len(x)), 1, 2.2)
     else:
-        x, y = _crowd(rng, gland, size_um * 1.22)
+        x, y = _crowd(rng, gland, size_um * 1.16)
         angle = rng.uniform(0, np.pi, len(x))
         aspect = np.clip(rng.normal(1.3, 0.1 + 0.12 * max(grade, 0), len(x)), 1, 2.4)
     spread = 0.07 + 0.17 * max(grade, 0.0)
@@ -56,7 +56,7 @@ def _rim(rng: np.random.Generator, gland: Gland, size_um: float, grade: float) -
     line = gland.outer.points(inset_um=0.78 * size_um)
     closed = np.vstack([line, line[:1]])
     length = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
-    count = max(3, int(length[-1] / (size_um * (1.02 + 0.06 * rng.random()))))
+    count = max(3, int(length[-1] / (size_um * (0.88 + 0.1 * rng.random()))))
     place = (np.arange(count) + rng.uniform(0, 1) + rng.normal(0, 0.16, count)) / count % 1 * length[-1]
     x, y = np.interp(place, length, closed[:, 0]), np.interp(place, length, closed[:, 1])
     outwards = np.arctan2(y - gland.outer.y_um, x - gland.outer.x_um)
@@ -70,7 +70,7 @@ def _crowd(rng: np.random.Generator, gland: Gland, step_um: float) -> tuple[Floa
     reach = float(gland.outer.radius_um.max())
     half = math.ceil(reach / step_um) + 1
     j, i = (grid.ravel().astype(np.float64) for grid in np.mgrid[-half : half + 1, -half : half + 1])
-    shake = rng.uniform(-0.3, 0.3, (2, len(i))) * step_um
+    shake = rng.uniform(-0.26, 0.26, (2, len(i))) * step_um
     u = (i + 0.5 * (j % 2)) * step_um + shake[0]
     v = j * step_um * math.sqrt(3) / 2 + shake[1]
     turn = rng.uniform(0, np.pi)
@@ -133,7 +133,7 @@ def clear(places: Floats, glands: tuple[Gland, ...], holes: tuple[Outline, ...])
     pairs = cKDTree(at).query_pairs(10.0, output_type="ndarray")
     gap = np.hypot(*(at[pairs[:, 0]] - at[pairs[:, 1]]).T)
     late = np.zeros(len(rows), dtype=np.bool_)
-    late[pairs[gap < 0.72 * (size[pairs[:, 0]] + size[pairs[:, 1]])].max(axis=1)] = True
+    late[pairs[gap < 0.64 * (size[pairs[:, 0]] + size[pairs[:, 1]])].max(axis=1)] = True
     places = places.copy()
     places[:, 4] = angle
     stay: Floats = places[rows[~late]]
@@ -156,13 +156,13 @@ def _looks(grade: float) -> tuple[_Look, ...]:
     """The looks by kind; only those of the epithelium know the grade."""
     high = max(grade, 0.0)
     epithelial = _Look(
-        0.02 + 0.055 * high, 1.0, 0.08 + 0.14 * high, 0.16 + 0.2 * high, 0.25 + 0.3 * grade, 0.15 + 0.5 * grade
+        0.02 + 0.055 * high, 1.0, 0.08 + 0.14 * high, 0.15 + 0.15 * high, 0.25 + 0.3 * grade, 0.15 + 0.5 * grade
     )
     return (
         epithelial,
         _Look(uneven=0.06, density=0.85, density_sd=0.22, chromatin=0.15, vesicle=0.2, nucleolus=0.0),  # fibroblast
         _Look(uneven=0.02, density=1.4, density_sd=0.12, chromatin=0.3, vesicle=0.0, nucleolus=0.0),  # lymphocyte
-        _Look(uneven=0.10, density=1.75, density_sd=0.10, chromatin=0.0, vesicle=0.0, nucleolus=0.0),  # mitosis
+        _Look(uneven=0.14, density=1.6, density_sd=0.10, chromatin=0.0, vesicle=0.0, nucleolus=0.0),  # mitosis
         _Look(uneven=0.03, density=1.05, density_sd=0.15, chromatin=0.15, vesicle=0.1, nucleolus=0.0),  # endothelial
     )
 
@@ -172,10 +172,11 @@ def look(plane: Plane, places: Floats) -> Nuclei:
     x, y, diameter, aspect, angle, number = places.T
     bits = [np.ascontiguousarray(column).view(np.int64) for column in (x, y)]
     share = hash_share(plane.key, bits[0], bits[1], np.arange(14)[:, None])
-    rate = 0.003 + 0.03 * max(plane.grade, 0.0) ** 2
+    rate = 0.002 + 0.018 * max(plane.grade, 0.0) ** 2
     kind = number.astype(np.int64)
     kind[(kind == EPITHELIAL) & (share[0] < rate)] = MITOSIS
-    aspect = np.where(kind == MITOSIS, 2.6, aspect)
+    aspect = np.where(kind == MITOSIS, 1.4 + 1.2 * share[9], aspect)
+    diameter = np.where(kind == MITOSIS, 0.75 * diameter, diameter)
     table = _looks(float(np.clip(plane.grade, -0.2, 1.25)))
     of = {name: np.array([getattr(row, name) for row in table])[kind] for name in _Look.__annotations__}
     normal = ndtri(np.clip(share[1:6], 1e-9, 1 - 1e-9))

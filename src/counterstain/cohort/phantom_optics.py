@@ -63,7 +63,7 @@ def _unit(vector: Floats) -> Floats:
 
 def draw_staining(rng: np.random.Generator) -> Staining:
     """A patient's stain: the vectors turn by a few degrees, the strengths vary by a quarter."""
-    haematoxylin = _unit(_HAEMATOXYLIN * np.exp(rng.normal(0, 0.09, 3)))
+    haematoxylin = _unit(_HAEMATOXYLIN * np.exp(rng.normal((-0.06, 0.02, 0.02), 0.09)))
     eosin = _unit(_EOSIN * np.exp(rng.normal(0, (0.22, 0.05, 0.10), 3)))
     vectors = np.stack([haematoxylin, eosin, _unit(_BLOOD * np.exp(rng.normal(0, 0.08, 3)))])
     return Staining(vectors, 1.45 * float(np.exp(rng.normal(0, 0.16))), 0.85 * float(np.exp(rng.normal(0, 0.18))))

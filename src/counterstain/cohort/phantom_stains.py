@@ -231,7 +231,7 @@ def stain(
     cytoplasm = 0.46 + 0.06 * grain + 0.07 * clump + 0.09 * cloud + 0.09 * patch + 0.12 * border
     eosin += inside * (cytoplasm - eosin)
     haematoxylin += inside * (0.17 + 0.05 * clump + 0.07 * patch + 0.08 * cv2.exp(gap * -0.5) - haematoxylin)
-    cleft += inside * (0.8 * patch + 1.3 * border + 0.25 * clump - 0.9 - cleft)
+    cleft += inside * (0.8 * patch + 1.2 * border + 0.4 * cloud - 0.9 - cleft)
     eosin += 0.22 * cv2.exp(-0.5 * ((gland + 0.6) / 0.9) ** 2) * (1 + 0.6 * patch)
 
     opened = _open(cleft, np.maximum(mask, empty), empty, white)
@@ -241,13 +241,14 @@ def stain(
 
     # Lumina and fat: white within a thin line, with secretion now and then in the lumina.
     secretion = float(np.mean([item.secretion for item in tissue.glands])) if tissue.glands else 0.0
-    fluid = (lumen > hole) * (secretion * np.clip(0.2 + 0.04 * patch + 0.12 * cloud, 0, 0.5))
+    debris = 0.7 * _smooth_step(clump + 1.6 * patch, 2.2, 3.4)
+    fluid = (lumen > hole) * (secretion * (np.clip(0.16 + 0.04 * patch + 0.12 * cloud, 0, 0.5) + debris))
     eosin += empty * (fluid - eosin) + 0.16 * cv2.exp(-0.5 * ((np.maximum(lumen, hole) + 0.7) / 0.8) ** 2)
-    haematoxylin *= 1 - empty
+    haematoxylin *= 1 - empty * (1 - 0.3 * debris)
 
     blood = _blood(tissue, window, grain)
     haematoxylin = haematoxylin * (1 - 0.8 * mask) + _chromatin(tissue, window, nuclei, grain, clump)
-    eosin = eosin * (1 - 0.45 * mask) + 0.12 * mask
+    eosin = eosin * (1 - 0.25 * mask) + 0.12 * mask
     return Stained(
         haematoxylin=np.maximum(haematoxylin, 0),
         eosin=np.maximum(eosin, 0) * (1 - np.minimum(blood, 1)),
@@ -281,7 +282,7 @@ def _stroma(
     across = across + bend + wave
     thin, thick = _look_up("thin", along, across, 4), _look_up("thick", along, across, 5)
     hair = _look_up("hair", along, across, 6)
-    fibre = 0.54 + 0.08 * hair + 0.09 * thin + 0.12 * thick + 0.10 * cloud + 0.04 * grain
+    fibre = 0.54 + 0.11 * hair + 0.09 * thin + 0.12 * thick + 0.10 * cloud + 0.04 * grain
     cleft = (
         0.6 * thick
         + 0.5 * thin

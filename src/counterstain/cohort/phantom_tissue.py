@@ -125,7 +125,7 @@ def _gland(plane: Plane, rng: np.random.Generator, site: Floats, neighbour_um: f
         height = min(rng.uniform(12.0, 16.0), 0.66 * radius)
         lumen = Outline(site[0], site[1], np.maximum(outer.radius_um - height, 2.0) * (1 + 0.05 * rng.normal()))
         return Gland(outer, (lumen,), "regular", plane.secretion * rng.random())
-    radius = room * rng.uniform(0.85, 1.3)
+    radius = room * rng.uniform(0.95, 1.4)
     outer = _outline(rng, site[0], site[1], radius, 0.10 + 0.16 * min(grade, 1.2), rng.uniform(1.1, 1.9))
     pattern = str(rng.choice(["layered", "cribriform", "solid"], p=[0.3, 0.35, 0.35]))
     count = {"layered": 1, "cribriform": int(rng.integers(2, 6)), "solid": 0}[pattern]
