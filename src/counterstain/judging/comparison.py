@@ -14,6 +14,7 @@ from counterstain.judging.freedom import combined_df
 from counterstain.judging.intervals import FEW_PATIENTS, Sample, sample, units_of, variance_parts
 from counterstain.judging.multiplicity import holm
 from counterstain.judging.predictions import Predictions
+from counterstain.judging.supporting import supporting_tests
 
 __all__ = ["COMPARISON_SCHEMA", "Difference", "compare_arms", "difference", "score_arms", "score_rows"]
 
@@ -231,6 +232,8 @@ def compare_arms(
     every = wanted + [p for p in itertools.combinations(arms, 2) if p not in wanted and p[::-1] not in wanted]
     found = {pair: difference(samples[pair[0]], samples[pair[1]], (primary, None), alpha=alpha) for pair in every}
     rows = _judged(found, wanted or every, samples, primary, level, first.unit, len(names), alpha, margin)
+    for row in rows:
+        row["tests"] = supporting_tests(tables[row["a"]], tables[row["b"]])
     return {
         "schema": COMPARISON_SCHEMA,
         "stamp": stamp,
