@@ -404,24 +404,15 @@ def _print_split(record: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _print_scores(record: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(record, indent=2))
-        return
-    from counterstain.judging.tables import score_table
-    from counterstain.terminal import print_table
+    from counterstain.terminal import print_scores
 
-    print_table(*score_table(record))
+    print(json.dumps(record, indent=2)) if as_json else print_scores(record)
 
 
 def _print_comparison(record: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(record, indent=2))
-        return
-    from counterstain.judging.tables import comparison_table
-    from counterstain.terminal import print_table
+    from counterstain.terminal import print_comparison
 
-    print_table(*comparison_table(record))
-    print(f"Verdict: {record['words']}")
+    print(json.dumps(record, indent=2)) if as_json else print_comparison(record)
 
 
 def _print_result(run: Path, *, as_json: bool) -> None:

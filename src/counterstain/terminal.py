@@ -1,10 +1,10 @@
 """How work is shown in a terminal: lines and progress bars on stderr, tables on stdout."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from counterstain.learning.training import Progress
     from counterstain.study.inputs import Talk
 
-__all__ = ["print_table", "say", "talking"]
+__all__ = ["print_comparison", "print_scores", "print_table", "say", "talking"]
+
+SHOWN = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc", "loss")
 
 
 def say(line: str) -> None:
@@ -33,6 +35,66 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         # Names come from the user's files: brackets in them are not markup.
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
     console.print(table)
+
+
+def print_scores(record: Mapping[str, Any]) -> None:
+    """The scores of every arm with their intervals: a row a measure, a column an arm; one table a level."""
+    arms: Mapping[str, Any] = record["arms"]
+    first = next(iter(arms.values()))
+    counts = f"{first['images']} images"
+    if record["unit"] == "patient":
+        counts += f" of {first['patients']} patients"
+    for level in ("image", "patient"):
+        found = {
+            arm: {score["metric"]: score for score in own["scores"] if score["level"] == level and not score["class"]}
+            for arm, own in arms.items()
+        }
+        metrics = [metric for metric in SHOWN if any(metric in scores for scores in found.values())]
+        if not metrics:
+            continue
+        rows = [[_word(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics]
+        heads = [f"{arm} ({len(own['seeds'])} seeds)" for arm, own in arms.items()]
+        title = f"{level.capitalize()} level: value and 95 % interval, unit {record['unit']}, test part, {counts}"
+        print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
+    _print_notes(record, [note for own in arms.values() for note in own["warnings"]])
+
+
+def print_comparison(record: Mapping[str, Any]) -> None:
+    """Each pair's difference with its interval and p, then the verdict in words."""
+    rows = [
+        [
+            f"{pair['a']} − {pair['b']}" + ("" if pair["primary"] else "  (exploratory)"),
+            _interval({"value": pair["difference"], "low": pair["low"], "high": pair["high"]}, sign="+"),
+            "–" if pair["p_adjusted"] is None else f"{pair['p_adjusted']:.2g}",
+            str(pair["patients"] if record["unit"] == "patient" else pair["images"]),
+            str(pair["seeds"]),
+        ]
+        for pair in record["pairs"]
+    ]
+    title = f"Difference in {_word(record['primary'])} at {record['level']} level"
+    units = "patients" if record["unit"] == "patient" else "images"
+    print_table(title, ["", "difference, 95 % interval", "p (Holm)", units, "seeds"], rows)
+    _print_notes(record, record["warnings"])
+    print(f"Verdict: {record['words']}")
+
+
+def _print_notes(record: Mapping[str, Any], notes: Iterable[str]) -> None:
+    for note in dict.fromkeys([*([record["stamp"]] if record["stamp"] else []), *notes]):
+        print(f"Note: {note}")
+
+
+def _word(metric: str) -> str:
+    named = {"recall": "recall (sensitivity)", "auroc": "AUROC", "auprc": "AUPRC", "mcc": "MCC", "f1": "F1"}
+    return named.get(metric, metric.replace("_", " "))
+
+
+def _interval(score: Mapping[str, Any] | None, sign: str = "") -> str:
+    """A value with its interval, or that it is undefined; a number without its interval is not printed bare."""
+    if score is None or score["value"] is None:
+        return "undefined"
+    if score["low"] is None or score["high"] is None:
+        return f"{score['value']:{sign}.3f} [no interval]"
+    return f"{score['value']:{sign}.3f} [{score['low']:{sign}.3f}, {score['high']:{sign}.3f}]"
 
 
 @dataclass

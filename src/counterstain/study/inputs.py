@@ -1,7 +1,7 @@
 """What a study works on: its cohort, its split, and its tiles, read and checked before anything is trained."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,13 @@ def read_images(
     if not path.exists():
         raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")
     if path.suffix.lower() in TABLES:
+        unused = [name for name, value in options.items() if value not in (None, "auto")]
+        if unused:
+            raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table, whose columns say it all")
         return read_manifest(path, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}))
-    return read_folder(path, positive=positive, **options)
+    if columns:
+        raise InputError(f"columns are of a CSV or Parquet manifest; {path} is a folder of images")
+    return read_folder(path, positive=positive, splits=dict(splits or {}), **options)
 
 
 def read_cohort(study: Study, base: Path) -> Cohort:
@@ -81,11 +86,20 @@ def read_cohort(study: Study, base: Path) -> Cohort:
     return read_images(base / study.cohort.path, **options)
 
 
-def split_cohort(study: Study, cohort: Cohort, base: Path) -> Split:
-    """The study's split of its cohort, checked: no patient on two sides, every class in every part."""
+def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[str] = ()) -> Split:
+    """The study's split of its cohort, checked: no patient on two sides, every class in every part.
+
+    Args:
+        study: its split section.
+        cohort: of the readable images.
+        base: the folder that split.file counts from.
+        aside: images that a split file may list though they were set aside.
+    """
     section = study.split
     if section.file is not None:
-        split = read_split(base / section.file, cohort, unit=section.unit)
+        split = read_split(
+            base / section.file, cohort, unit=section.unit, val=section.val, seed=section.seed, aside=aside
+        )
     elif section.method == "folds":
         split = folds(
             cohort,
@@ -115,7 +129,7 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
     tiles = _build_store(study, cohort, store, talk)
     kept = set(tiles.image)
     readable = cohort.subset(np.array([name in kept for name in cohort.image]))
-    split = split_cohort(study, readable, base)
+    split = split_cohort(study, readable, base, aside=[name for name, _ in tiles.set_aside])
     augmentation: Augmentation = study.augmentation
     if study.split.method == "legacy_augment_first":
         augmentation = Augmentation(mode="none")

@@ -200,7 +200,7 @@ def _train_all(run: Path, prepared: Prepared, talk: Talk) -> None:
         written = train_arm(material, part.assignment, study.arm(arm), seed=seed, folder=folder, progress=progress)
         mark_done(run, f"arms/{name}", inputs, written)
         forget(folder)
-        (folder / "inputs.json").unlink()
+        (folder / ".inputs.json").unlink()
         record = read_json(folder / "training.json")
         talk.say(
             f"training {number} of {len(todo)}, {name}: best epoch {record['best_epoch']} of {record['last_epoch']}, "
@@ -216,7 +216,7 @@ def _labelled(shown: Callable[[str, Progress], None], label: str, part: Part) ->
 
 def _clear_stale(folder: Path, inputs: dict[str, Any]) -> None:
     """Keep a stopped training only if it was of these very inputs; what another study left is of no use."""
-    note = folder / "inputs.json"
+    note = folder / ".inputs.json"
     wanted = hash_json(inputs)
     if folder.exists() and not (note.is_file() and json.loads(note.read_text()) == {"inputs": wanted}):
         shutil.rmtree(folder)

@@ -1,0 +1,157 @@
+"""A study from a folder of images to its report; what is done is not done again; a stopped run ends in the same bytes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from counterstain.errors import InputError
+from counterstain.files import hash_file, read_json
+from counterstain.learning.training import Progress
+from counterstain.study.inputs import Talk
+from counterstain.study.run import UNTRACKED, plan_study, run_study
+
+ONE_SEED = {"seeds": "[0]"}
+
+
+def contents(run: Path) -> dict[str, str]:
+    """SHA-256 of every file of a run that must be reproducible, by its path."""
+    files = (path for path in run.rglob("*") if path.is_file() and path.name not in (*UNTRACKED, ".lock"))
+    return {path.relative_to(run).as_posix(): hash_file(path) for path in files}
+
+
+class Listener:
+    """Counts trainings and keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.epochs: list[str] = []
+
+    def talk(self) -> Talk:
+        return Talk(say=self.lines.append, trained=self._trained)
+
+    def _trained(self, label: str, progress: Progress) -> None:
+        if progress.val_loss is not None:
+            self.epochs.append(label)
+
+
+def test_a_study_ends_in_a_report_and_is_not_done_twice(study: Path) -> None:
+    first, second = Listener(), Listener()
+    run = run_study(study, talk=first.talk())
+    made = contents(run)
+    assert len(first.epochs) == 2 * 2 * 2
+    expected = {
+        "study.yaml", "resolved.json", "cohort.csv", "cohort.json", "set_aside.csv", "splits.csv", "split.json",
+        "augmentation.json", "environment.json", "scores.json", "scores.csv", "comparison.json", "report.html", "run.json",
+        "figures/augmentation.png", "predictions/given-8/seed-0.csv", "predictions/modified-16/seed-1.csv",
+        "arms/given-8/seed-0/fold-0-0/history.csv", "arms/given-8/seed-0/fold-0-0/history.pickle",
+        "arms/given-8/seed-0/fold-0-0/model.safetensors", "arms/given-8/seed-0/fold-0-0/SHA256SUMS",
+    }  # fmt: skip
+    assert expected <= set(made)
+    assert not [name for name in made if "checkpoint" in name or name.endswith(".inputs.json")]
+    assert read_json(run / "run.json")["files"] == {name: made[name] for name in made if name != "run.json"}
+    assert run_study(study, talk=second.talk()) == run
+    assert second.epochs == []
+    assert contents(run) == made
+
+
+def test_a_changed_study_leaves_the_finished_run_alone_and_takes_over_what_holds(study: Path) -> None:
+    run = run_study(study, overrides=ONE_SEED)
+    made = contents(run)
+    listener = Listener()
+    other = run_study(study, overrides={"seeds": "[0, 1]"}, talk=listener.talk())
+    assert other.name == "small-2"
+    assert contents(run) == made
+    # Only the second seed was trained, and the first one's weights are the same file.
+    assert len(listener.epochs) == 2 * 2
+    weights = "arms/given-8/seed-0/fold-0-0/model.safetensors"
+    assert hash_file(other / weights) == made[weights]
+    assert read_json(other / "scores.json")["arms"]["given-8"]["seeds"] == [0, 1]
+
+
+def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(study: Path, tmp_path: Path) -> None:
+    whole = contents(run_study(study, folder=tmp_path / "whole", overrides=ONE_SEED))
+    for moment in (1, 3, 6):
+        steps = [0]
+
+        def stop(label: str, progress: Progress, steps: list[int] = steps, moment: int = moment) -> None:
+            steps[0] += 1
+            if steps[0] == moment:
+                raise KeyboardInterrupt
+
+        home = tmp_path / f"stopped-{moment}"
+        with pytest.raises(KeyboardInterrupt):
+            run_study(study, folder=home, overrides=ONE_SEED, talk=Talk(trained=stop))
+        assert contents(run_study(study, folder=home, overrides=ONE_SEED)) == whole
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(study: Path, tmp_path: Path) -> None:
+    """kill -9 at six moments, among them starting up, decoding, training, saving and reporting."""
+    command = [sys.executable, "-m", "counterstain.cli", "run", str(study), "--set", "seeds=[0]", "--folder"]
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    began = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True, env=environment)
+    length = time.monotonic() - began
+    whole = contents(tmp_path / "whole" / "runs" / "small")
+    draw = random.Random(0)
+    home = tmp_path / "killed"
+    killed = 0
+    for part in range(6):
+        process = subprocess.Popen(
+            [*command, str(home)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        )
+        time.sleep(length * (part + draw.random()) / 6)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed >= 2
+    subprocess.run([*command, str(home)], check=True, capture_output=True, env=environment)
+    assert contents(home / "runs" / "small") == whole
+
+
+def test_folds_test_every_patient_once(study: Path) -> None:
+    run = run_study(study, overrides={**ONE_SEED, "split.method": "folds", "split.folds": "2", "training.epochs": "1"})
+    lines = (run / "predictions" / "given-8" / "seed-0.csv").read_text().splitlines()
+    assert len(lines) == 1 + 48
+    assert len({line.split(",")[0] for line in lines[1:]}) == 48
+    assert read_json(run / "scores.json")["arms"]["given-8"]["patients"] == 12
+
+
+def test_bad_images_are_set_aside_and_listed(study: Path) -> None:
+    bad = study.parent / "images" / "a" / "P00-0.png"
+    bad.write_bytes(b"")
+    run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1"})
+    assert "a/P00-0.png" in (run / "set_aside.csv").read_text()
+    assert "a/P00-0.png" not in (run / "cohort.csv").read_text()
+    assert "P00-0.png" in (run / "report.html").read_text()
+
+
+def test_without_patients_the_unit_must_be_said(study: Path) -> None:
+    table = study.parent / "images" / "cohort.csv"
+    table.write_text("\n".join(",".join(line.split(",")[:2]) for line in table.read_text().splitlines()) + "\n")
+    with pytest.raises(InputError, match="unit: image"):
+        run_study(study)
+    run = run_study(study, overrides={**ONE_SEED, "split.unit": "image", "training.epochs": "1"})
+    assert read_json(run / "scores.json")["stamp"].startswith("image-level")
+    assert "image-level" in (run / "report.html").read_text()
+
+
+def test_planning_trains_nothing(study: Path) -> None:
+    plan = plan_study(study)
+    assert len(plan["trainings"]) == 4
+    assert not (study.parent / "runs").exists()
+
+
+def test_one_arm_is_scored_and_nothing_is_compared(study: Path) -> None:
+    text = study.read_text().replace("  modified-16: {network: modified, batch: 16}\n", "")
+    study.write_text(text)
+    run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1"})
+    assert list(read_json(run / "scores.json")["arms"]) == ["given-8"]
+    assert not (run / "comparison.json").exists()
