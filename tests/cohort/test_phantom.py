@@ -103,9 +103,9 @@ def test_the_shortcut_puts_the_class_into_the_colour():
 
 @pytest.mark.slow
 def test_colour_is_at_chance_and_difficulty_counts_over_many_patients():
-    easy = measure(Phantom(patients=120, seed=1), tiles=4)
-    hard = measure(Phantom(patients=120, seed=1, difficulty=1.0), tiles=4)
-    assert 0.4 < grouped_auroc(easy[0], *easy[2:]) < 0.6
+    easy = measure(Phantom(patients=80, seed=1), tiles=3)
+    hard = measure(Phantom(patients=80, seed=1, difficulty=1.0), tiles=3)
+    assert 0.38 < grouped_auroc(easy[0], *easy[2:]) < 0.6
     assert grouped_auroc(easy[1], *easy[2:]) > 0.95
     assert 0.55 < grouped_auroc(hard[1], *hard[2:]) < 0.9
 
