@@ -50,7 +50,7 @@ class Prepared:
 
 
 def read_images(
-    path: Path,
+    path: Path | str,
     *,
     columns: Mapping[str, str] | None = None,
     splits: Mapping[str, str] | None = None,
@@ -68,6 +68,7 @@ def read_images(
     Raises:
         InputError: If there is nothing at the path, or it is not a cohort.
     """
+    path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")
     if path.suffix.lower() in TABLES:

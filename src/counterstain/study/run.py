@@ -38,7 +38,7 @@ UNTRACKED = ("run.log",)
 
 
 def run_study(
-    path: Path, *, overrides: dict[str, str] | None = None, folder: Path | None = None, talk: Talk | None = None
+    path: Path | str, *, overrides: dict[str, str] | None = None, folder: Path | None = None, talk: Talk | None = None
 ) -> Path:
     """Do everything that a study asks for and is not done yet.
 
@@ -57,6 +57,7 @@ def run_study(
     Raises:
         InputError: For whatever the user must mend.
     """
+    path = Path(path)
     study = read_study(path, overrides)
     home = folder or path.parent
     talk = talk or Talk()
