@@ -398,6 +398,7 @@ def test_lab_is_refused(picture: Picture) -> None:
 def test_colour_needs_a_spread_that_jpeg_does_not_make(picture: Picture) -> None:
     grey = np.repeat(picture[:, :, :1], 3, axis=2)
     assert not decode_content(saved(grey, "JPEG", quality=60), "x.jpg").colour
+    assert not decode_content(saved(grey + np.array([0, 8, 0], np.uint8) * (grey < 240), "PNG"), "x.png").colour
     one = grey.copy()
     one[17, 33] = (200, 100, 100)  # a single pixel
     assert decode_content(saved(one, "PNG"), "x.png").colour

@@ -49,7 +49,11 @@ def locate(source: str | Path, root: Path | None) -> Source:
     file, address = container(name)
     path = file if root is None else os.path.join(root, file)  # noqa: PTH118 (20,000 Path objects cost a second)
     try:
-        real = os.path.realpath(path, strict=True)
+        folder, last = os.path.split(path)
+        if last in ("", ".", "..") or stat.S_ISLNK(os.lstat(path).st_mode):
+            real = os.path.realpath(path, strict=True)
+        else:
+            real = _real_folder(folder) + last
         inside = root is None or real.startswith(_real_folder(os.fspath(root)))
     except FileNotFoundError:
         raise BadImage(name, "does not exist; correct its path or leave it out of the cohort") from None
@@ -60,10 +64,13 @@ def locate(source: str | Path, root: Path | None) -> Source:
     return Source(name, real, address)
 
 
-@lru_cache(maxsize=8)
-def _real_folder(root: str) -> str:
-    """The root with links followed and a closing slash; should it be re-linked meanwhile, its files are refused."""
-    return os.path.join(os.path.realpath(root), "")  # noqa: PTH118
+@lru_cache(maxsize=1024)
+def _real_folder(folder: str) -> str:
+    """The folder with links followed and a closing slash; following them for every image costs a tenth of decoding it.
+
+    Should a folder be linked anew while the program runs, the old place is read: never one that was not looked at.
+    """
+    return os.path.join(os.path.realpath(folder, strict=True), "")  # noqa: PTH118
 
 
 def open_source(source: Source) -> BinaryIO:
