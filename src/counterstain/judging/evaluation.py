@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from counterstain.errors import InputError
+from counterstain.judging.freedom import Key
 from counterstain.judging.intervals import FEW_PATIENTS, Estimate, estimates, sample, units_of
 from counterstain.judging.predictions import Predictions, align, pool_patients
-from counterstain.judging.resampling import Key
+from counterstain.judging.resampling import GROUPS
 from counterstain.judging.scores import confusion, predicted_class
 
 __all__ = ["SCORES_SCHEMA", "aligned_arms", "levels_of", "score_arms", "score_rows"]
@@ -91,7 +92,7 @@ def score_arms(
             "seeds": numbers,
             "images": len(first),
             "patients": len(names) if first.unit == "patient" else None,
-            "method": _method(first.unit, len(own), confidence),
+            "method": _method(first.unit, len(names), len(own), confidence),
             "warnings": list(_warnings(own, len(names))),
             "scores": scores,
             "confusion": {
@@ -115,9 +116,10 @@ def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> dic
     }
 
 
-def _method(unit: str, seeds: int, confidence: float) -> str:
+def _method(unit: str, units: int, seeds: int, confidence: float) -> str:
     drawn = "patients" if unit == "patient" else "images (no patients are known)"
-    text = f"{confidence:.0%} interval from leaving out {drawn} one by one (jackknife, t-quantile, logit scale)"
+    how = "one by one" if units <= GROUPS else f"in {GROUPS} random groups"
+    text = f"{confidence:.0%} interval from leaving out {drawn} {how} (jackknife, t-quantile, logit scale)"
     if seeds > 1:
         return f"{text}, widened by the spread over the {seeds} training seeds; the value is the mean over seeds"
     return f"{text}; one training run, so the spread over training seeds is not in it"

@@ -20,8 +20,11 @@ __all__ = ["Key", "Tally", "bootstrap_weights", "jackknife_weights", "tally", "u
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-TABLE_CELLS = 16_000_000  # images x units: up to here counts are kept by unit, and weighting them is a matrix product
-CHUNK_CELLS = 2_000_000  # cells held at once while many weightings are worked through
+GROUPS = 500  # above so many units the jackknife leaves out random groups of them: same error, less work
+TABLE_CELLS = (
+    16_000_000  # images x units: up to here, and up to GROUPS units, weighting is a product with counts by unit
+)
+CHUNK_CELLS = 500_000  # cells held at once while many weightings are worked through
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +122,7 @@ def _ranking(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64]
     last = np.searchsorted(-ranked, -ranked[at], side="right") - 1
     before = np.searchsorted(-ranked, -ranked[at], side="left")
     seen = np.concatenate([[0], np.cumsum(hit)])
+    small = units <= GROUPS and len(code) * units <= TABLE_CELLS
     return Ranking(
         code=code[order],
         at=at,
@@ -126,7 +130,7 @@ def _ranking(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64]
         before=before,
         own_last=seen[last + 1] - 1,
         own_before=seen[before],
-        by_unit=_unit_counts(code[order], hit, before, last, units) if len(code) * units <= TABLE_CELLS else None,
+        by_unit=_unit_counts(code[order], hit, before, last, units) if small else None,
         positives=np.bincount(code[positive], minlength=units).astype(np.float64),
         negatives=np.bincount(code[~positive], minlength=units).astype(np.float64),
     )
@@ -155,7 +159,7 @@ def _unit_counts(code: Integers, hit: NDArray[np.bool_], before: Integers, last:
 # --------------------------------------------------------------------------------------------------------- weights
 
 
-def jackknife_weights(units: int, *, groups: int = 500, seed: int = 0) -> Floats:
+def jackknife_weights(units: int, *, groups: int = GROUPS, seed: int = 0) -> Floats:
     """(G, K) weights that leave one unit out each; above `groups` units, one of `groups` random groups of units."""
     if units <= groups:
         return 1.0 - np.eye(units)
