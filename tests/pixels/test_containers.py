@@ -126,6 +126,8 @@ def test_nothing_is_unpickled(root: Path) -> None:
         with pytest.raises(BadImage):
             decode(name, root=root)
     assert not canary.exists()
+    with pytest.raises(BadImage, match="holds Python objects"):
+        decode("evil.npz#x/0", root=root)
 
 
 def test_header_that_promises_more_than_it_holds_is_refused(root: Path) -> None:
