@@ -31,6 +31,8 @@ from counterstain.reporting.wording import interval, number, shorten, signed
 __all__ = [
     "FULL_WIDTH",
     "HALF_WIDTH",
+    "MOST_COUNTED",
+    "MOST_WRITTEN",
     "Curve",
     "Row",
     "confusion_figure",
@@ -43,6 +45,9 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+# Classes up to which a confusion matrix has counts and shares, and up to which it has shares, written in its cells.
+MOST_COUNTED, MOST_WRITTEN = 10, 16
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,8 @@ def confusion_figure(
 ) -> Figure:
     """A confusion matrix as a heat map: true classes as rows, predicted ones as columns.
 
-    Each cell gives its count and its share of the row; the shade is that share. With more than 8 classes only the
-    share is written, with more than 16 only the shade and a scale speak.
+    Each cell gives its count and its share of the row; the shade is that share. With more than 10 classes only the
+    share is written, in per cent; with more than 16 only the shade and a scale speak.
 
     Args:
         counts: (C, C) of images, rows true, columns predicted; summed over seeds where there are several.
@@ -168,7 +173,7 @@ def confusion_figure(
     axis.set_yticks(np.arange(many - 1) + 0.5, minor=True)
     axis.grid(which="minor", color="white", linewidth=1.5)
     axis.tick_params(which="minor", length=0)
-    if many <= 16:
+    if many <= MOST_WRITTEN:
         _write_cells(axis, matrix, rate, small=many > 3)
     else:
         figure.colorbar(image, ax=axis, label="share of the true class", shrink=0.6)
@@ -181,12 +186,12 @@ def _write_cells(axis: Axes, matrix: Floats, rate: Floats, *, small: bool) -> No
         dark = rate[row, column] > 0.55
         colour = "white" if dark else INK
         percent = "" if np.isnan(rate[row, column]) else f"{100 * rate[row, column]:.0f} %"
-        if many > 8:
+        if many > MOST_COUNTED:
             if percent:
                 axis.text(column, row, percent[:-2], color=colour, ha="center", va="center", size=9)
             continue
         count = f"{matrix[row, column]:,.0f}"
-        size = 9.5 if small else 13
+        size = 9 if small else 13
         axis.text(column, row, count, color=colour, ha="center", va="bottom", size=size, weight="bold")
         axis.text(column, row + 0.06, percent, color=colour, ha="center", va="top", size=9)
 
@@ -220,11 +225,15 @@ def pr_figure(
 
 
 def _curve_axes(title: str, stamp: str, width: float, curves: int) -> tuple[Figure, Axes]:
-    figure = canvas(width, width - 0.2 + 0.3 + 0.36 * curves, title, stamp)
-    axis = figure.subplots()
+    """A square that is as wide as the figure lets it be, above room for a legend of so many curves."""
+    side, legend = width - 0.68, 0.36 * curves + 0.28
+    figure = canvas(width, side + legend + 0.62, title, stamp)
+    # Placed in inches: a layout engine would shrink the square, and put the legend on the axis label.
+    figure.set_layout_engine("none")
+    height = figure.get_figheight()
+    axis = figure.add_axes((0.56 / width, (legend + 0.52) / height, side / width, side / height))
     axis.set_xlim(-0.01, 1.01)
     axis.set_ylim(-0.01, 1.02)
-    axis.set_aspect("equal")
     axis.grid()
     axis.set_axisbelow(True)
     return figure, axis
@@ -240,7 +249,8 @@ def _add_curves(figure: Figure, axis: Axes, curves: Sequence[Curve], reference: 
         label = f"{shorten(curve.name, 28)}\n{curve.note}"
         handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=1.7, label=label))
     # Below the axes, so that no curve lies under it.
-    figure.legend(handles=[*handles, reference], loc="outside lower left", labelspacing=0.45)
+    room = (0.36 * len(curves) + 0.3) / figure.get_figheight()
+    figure.legend(handles=[*handles, reference], loc="upper left", bbox_to_anchor=(0.0, room), labelspacing=0.45)
 
 
 # -------------------------------------------------------------------------------------------------------- forest, split

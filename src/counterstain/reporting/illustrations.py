@@ -24,7 +24,7 @@ from counterstain.reporting.figures import (
     split_figure,
 )
 from counterstain.reporting.record import RunRecord
-from counterstain.reporting.wording import clean, interval, listed, metric_name, number, plural, share
+from counterstain.reporting.wording import clean, interval, listed, metric_name, number, plural, share, shorten
 from counterstain.reporting.wording import natural as in_order
 
 __all__ = ["Illustration", "find_score", "illustrate", "mean_curve", "part_order", "png_uri"]
@@ -194,11 +194,11 @@ def _curves(run: RunRecord, folder: Path) -> list[Illustration]:
     if not arms:
         return []
     positive = run.scores.get("positive")
-    what = f"for {clean(positive)}" if positive else "macro mean over the classes, each against the rest"
+    what = shorten(positive, 16) if positive else "macro mean"
     made = []
-    for name, metric, long in (("roc", "auroc", "ROC curves"), ("pr", "auprc", "Precision–recall curves")):
+    for name, metric, long in (("roc", "auroc", "ROC curves"), ("pr", "auprc", "Precision–recall")):
         curves = [_arm_curve(run, arm, metric) for arm in arms]
-        title = f"{long} {what}"
+        title = f"{long}, {what}"
         if name == "roc":
             figure = roc_figure(curves, title=title, stamp=run.stamp)
         else:
@@ -273,7 +273,11 @@ def _differences(run: RunRecord, folder: Path) -> list[Illustration]:
         stamp=run.stamp,
     )
     percent = 100 * (1 - float(run.comparison.get("alpha", 0.05)))
-    caption = f"Each bar is the {percent:g}\u00a0% interval of a difference between two arms on the same {run.comparison.get('unit', 'patient')}s, before correction for the number of pairs."
+    unit = run.comparison.get("unit", "patient")
+    caption = (
+        f"Each bar is the {percent:g}\u00a0% interval of a difference between two arms on the same {unit}s, before "
+        "correction for the number of pairs."
+    )
     if margin is not None:
         caption += f" The grey band is the margin of ±{margin:g} within which a difference would not matter."
     if any(not pair["primary"] for pair in pairs):

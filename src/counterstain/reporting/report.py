@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from counterstain.files import write_bytes
+from counterstain.reporting.figures import MOST_COUNTED, MOST_WRITTEN
 from counterstain.reporting.illustrations import find_score, illustrate, png_uri, primary
 from counterstain.reporting.record import RunRecord, read_run
 from counterstain.reporting.tables import (
@@ -79,6 +80,7 @@ def write_report(run: Path) -> Path:
         augmentation_words=_augmentation_words(record),
         ranges=ranges_table(record),
         contact_sheet=png_uri(record.contact_sheet) if record.contact_sheet else "",
+        cells_words=_cells_words(len(record.scores["classes"])),
         several_runs=len(record.trainings) > len(record.arms),
         machine=_machine(record),
         hashes=record.hashes,
@@ -93,7 +95,7 @@ def _template(name: str) -> str:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
@@ -101,6 +103,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"soft": _soft, "css_string": _css_string}
+    return environment
+
+
+def _soft(text: str) -> Markup:
+    """A name that may be broken after its _ . / - (and nowhere else, where there is room)."""
+    return Markup("<wbr>").join(escape(piece) for piece in re.split(r"(?<=[_./-])(?=\w)", text))
+
+
+def _css_string(text: str) -> Markup:
+    """A text as a CSS string, for the head of printed pages: what is no letter, digit or space stands as its number."""
+    return Markup('"{}"').format(Markup(re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\{ord(found[0]):06x} ", text)))
 
 
 # -------------------------------------------------------------------------------------------------------- the verdict
@@ -288,6 +302,14 @@ def _augmentation_words(run: RunRecord) -> str:
         largest = "" if len(pairs) == 1 else " in the largest fold"
         text += f" {plural(shown[0], 'training image')}{largest}, {shown[1]:,} an epoch."
     return text
+
+
+def _cells_words(classes: int) -> str:
+    if classes <= MOST_COUNTED:
+        return "Each cell has its count of test images and its share of the row."
+    if classes <= MOST_WRITTEN:
+        return "Each cell has its share of the row in per cent; the counts are in scores.json."
+    return "The shade of a cell is its share of the row; the counts are in scores.json."
 
 
 def _machine(run: RunRecord) -> list[tuple[str, str]]:

@@ -38,6 +38,7 @@ METRICS = (
     "auroc", "auprc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc", "loss",
 )  # fmt: skip
 ARMS_ABREAST = 4
+ROOMY = 2
 MOST_ROWS = 40
 VERDICTS = {
     "a_better": "{a} is better",
@@ -59,12 +60,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: head has one text a column; the first cell of each row names it; `words` columns hold no numbers."""
+    """A table: head has one text a column; the first cell of each row names it.
+
+    words: the columns that hold no numbers; inline: what is below a cell stands beside it, as there is room.
+    """
 
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     words: frozenset[int] = frozenset({0})
+    inline: bool = False
 
 
 def _cells(*texts: object) -> tuple[Cell, ...]:
@@ -129,8 +134,8 @@ def metric_tables(run: RunRecord, level: str) -> list[Table]:
         if not rows:
             return []
         of = f"of the class {clean(run.scores['positive'])}" if classes == 2 else "macro means over the classes"
-        caption = f"All measures at {level} level, {of}; {_unit_words(run)}"
-        tables.append(Table(caption, ("measure", *map(clean, arms)), tuple(rows)))
+        caption = f"{level.capitalize()} level, {of}; {_unit_words(run)}"
+        tables.append(Table(caption, ("measure", *map(clean, arms)), tuple(rows), inline=len(run.arms) <= ROOMY))
     return tables
 
 
@@ -140,7 +145,7 @@ def class_table(run: RunRecord) -> list[Table]:
     if len(classes) <= 2:
         return []
     tables = []
-    metrics = [name for name in ("recall", "precision", "specificity", "f1", "auroc", "auprc") if _has(run, name)]
+    metrics = [name for name in ("recall", "precision", "specificity", "f1", "auroc") if _has(run, name)]
     for arm in run.arms:
         rows = [
             (
@@ -192,7 +197,7 @@ def pair_table(run: RunRecord) -> Table | None:
     first = pairs[0]
     counts = [f"{first[name]:,} {name}" for name in ("images", "patients", "seeds") if first.get(name)]
     caption = f"Paired differences in {metric_name(metric)}, {level} level: {listed(counts)}"
-    head = ("arms", "difference", "p", "p, Holm", "chance of a false ranking", "verdict")
+    head = ("arms", "difference", "p", "p,\u00a0Holm", "chance of a false ranking", "verdict")
     return Table(caption, head, tuple(rows), frozenset({0, 5}))
 
 
@@ -331,9 +336,8 @@ def split_table(run: RunRecord) -> Table | None:
             )
     more = f"; the first {MOST_ROWS} lines of {len(rows)}" if len(rows) > MOST_ROWS else ""
     head = ("part", "images", "patients", *map(clean, classes))
-    return Table(
-        f"Parts of the split: images, and below them patients, of each class{more}", head, tuple(rows[:MOST_ROWS])
-    )
+    below = ": images, and below them patients, of each class" if classes else ""
+    return Table(f"Parts of the split{below}{more}", head, tuple(rows[:MOST_ROWS]))
 
 
 def _patients(count: int | None) -> str:

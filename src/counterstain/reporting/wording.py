@@ -36,7 +36,7 @@ METRIC_NAMES = {
     "mcc": "MCC",
     "auroc": "AUROC",
     "auprc": "AUPRC",
-    "recognition_rate": "patient recognition rate",
+    "patient_recognition": "patient recognition rate",
 }
 
 
