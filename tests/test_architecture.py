@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "judging": GROUND,
     "reporting": GROUND | {"judging"},
     "study": GROUND | {"cohort", "pixels", "learning", "judging", "reporting"},
-    "terminal": GROUND | {"study", "learning"},
+    "terminal": GROUND | {"judging", "study", "learning"},
     "cli": GROUND | {"cohort", "pixels", "learning", "judging", "reporting", "study", "terminal"},
 }
 WITHOUT_TORCH = ("cohort", "judging", "reporting", "errors", "files")

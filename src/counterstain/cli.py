@@ -75,7 +75,7 @@ def counterstain(
 def demo(
     out: Out = Path("demo"),
     seeds: Annotated[int, typer.Option(help="How many times each arm is trained.")] = 3,
-    patients: Annotated[int, typer.Option(help="How many patients are made up.")] = 36,
+    patients: Annotated[int, typer.Option(help="How many patients are made up.")] = 48,
 ) -> None:
     """The whole main job on made-up histology: two arms, a report.
 
@@ -365,6 +365,7 @@ def phantom(
     difficulty: Annotated[float, typer.Option(help="0 easy to 1 hard.")] = 0.3,
     shortcut: Annotated[float, typer.Option(help="0 no colour shortcut to 1 colour tells all.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
 ) -> None:
     """Make up a cohort of H&E-like tiles whose truth is known.
 
@@ -380,7 +381,7 @@ def phantom(
         shortcut=shortcut,
         seed=seed,
     )
-    _print_cohort(write_phantom(made, out), as_json=False)
+    _print_cohort(write_phantom(made, out, workers=workers), as_json=False)
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from counterstain.judging.tables import comparison_table, shown_interval
+
 if TYPE_CHECKING:
     from counterstain.learning.training import Progress
     from counterstain.study.inputs import Talk
@@ -61,19 +63,7 @@ def print_scores(record: Mapping[str, Any]) -> None:
 
 def print_comparison(record: Mapping[str, Any]) -> None:
     """Each pair's difference with its interval and p, then the verdict in words."""
-    rows = [
-        [
-            f"{pair['a']} − {pair['b']}" + ("" if pair["primary"] else "  (exploratory)"),
-            _interval({"value": pair["difference"], "low": pair["low"], "high": pair["high"]}, sign="+"),
-            "–" if pair["p_adjusted"] is None else f"{pair['p_adjusted']:.2g}",
-            str(pair["patients"] if record["unit"] == "patient" else pair["images"]),
-            str(pair["seeds"]),
-        ]
-        for pair in record["pairs"]
-    ]
-    title = f"Difference in {_word(record['primary'])} at {record['level']} level"
-    units = "patients" if record["unit"] == "patient" else "images"
-    print_table(title, ["", "difference, 95 % interval", "p (Holm)", units, "seeds"], rows)
+    print_table(f"Difference in {_word(record['primary'])}, unit {record['unit']}", *comparison_table(record))
     _print_notes(record, record["warnings"])
     print(f"Verdict: {record['words']}")
 
@@ -88,13 +78,8 @@ def _word(metric: str) -> str:
     return named.get(metric, metric.replace("_", " "))
 
 
-def _interval(score: Mapping[str, Any] | None, sign: str = "") -> str:
-    """A value with its interval, or that it is undefined; a number without its interval is not printed bare."""
-    if score is None or score["value"] is None:
-        return "undefined"
-    if score["low"] is None or score["high"] is None:
-        return f"{score['value']:{sign}.3f} [no interval]"
-    return f"{score['value']:{sign}.3f} [{score['low']:{sign}.3f}, {score['high']:{sign}.3f}]"
+def _interval(score: Mapping[str, Any] | None) -> str:
+    return "–" if score is None else shown_interval(score["value"], score["low"], score["high"])
 
 
 @dataclass

@@ -237,3 +237,14 @@ def test_equal_procedures_are_seldom_told_apart_and_unequal_ones_often() -> None
     assert equal["mcnemar over images"] > 0.25
     better = claims.rates(patients=30, seeds=3, scene="calm seeds", studies=40, effect=1.2)
     assert better["auroc"] > 0.5
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    coverage = benchmark("coverage")
+    few = coverage.cover(patients=15, prevalence=0.5, mixed=True, icc=0.1, studies=200)
+    many = coverage.cover(patients=60, prevalence=0.3, mixed=True, icc=0.1, studies=200)
+    for metric in coverage.METRICS:
+        assert few[metric]["covered"] >= 0.88, metric  # 91 % less the noise of 200 studies
+        assert many[metric]["covered"] >= 0.90, metric  # 93 % less the same
+    assert few["accuracy, Wilson over images"]["covered"] < 0.85

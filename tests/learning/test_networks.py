@@ -251,7 +251,7 @@ def test_dropout_is_half_after_each_dense_layer_in_training_only() -> None:
 def test_tiles_become_floats_in_0_1_with_their_channels_and_memory_in_order() -> None:
     stored = np.zeros((2, 4, 5, 3), np.uint8)
     stored[1, 2, 3] = (255, 51, 0)
-    batch = to_tensor(stored)
+    batch = to_tensor(stored, scale="0..1")
     assert batch.shape == (2, 3, 4, 5)
     assert batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)

@@ -67,7 +67,7 @@ def in_keras_layout(values: Iterable[Tensor]) -> list[Array]:
 
 
 def spread_outputs(network: TileNetwork, tiles: NDArray[np.uint8]) -> None:
-    logits = network(to_tensor(tiles))
+    logits = network(to_tensor(tiles, scale="0..1"))
     margin = logits[:, 1] - logits[:, 0]
     network.output.weight.div_(margin.std())
     network.output.bias.div_(margin.std())
@@ -117,7 +117,7 @@ def test_probabilities_are_equal(keras: Any, name: str, tile_px: int) -> None:
     network, twin = pair(keras, name, tile_px, spread=True)
     tiles = stored_tiles(tile_px)
     assert twin.count_params() == count_parameters(network)
-    prob = functional.softmax(network(to_tensor(tiles)), 1).detach().numpy()
+    prob = functional.softmax(network(to_tensor(tiles, scale="0..1")), 1).detach().numpy()
     theirs = twin(for_keras(tiles)).detach().numpy()
     np.testing.assert_allclose(prob, theirs, atol=1e-5, rtol=0)
     assert prob[:, 1].std() > 0.1  # were all tiles alike to the network, equal outputs would say little
@@ -128,7 +128,7 @@ def test_probabilities_are_equal(keras: Any, name: str, tile_px: int) -> None:
 def test_gradients_of_the_binary_cross_entropy_are_equal(keras: Any, name: str, tile_px: int) -> None:
     network, twin = pair(keras, name, tile_px)
     tiles = stored_tiles(tile_px)
-    loss = functional.cross_entropy(network(to_tensor(tiles)), torch.from_numpy(LABEL))
+    loss = functional.cross_entropy(network(to_tensor(tiles, scale="0..1")), torch.from_numpy(LABEL))
     ours = in_keras_layout(torch.autograd.grad(loss, list(network.parameters())))
     their_loss = keras.losses.BinaryCrossentropy()(ONE_HOT, twin(for_keras(tiles)))
     their_weights = [weight.value for weight in twin.trainable_variables]

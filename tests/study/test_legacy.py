@@ -10,7 +10,7 @@ from PIL import Image
 from counterstain.cohort.manifest import read_manifest
 from counterstain.files import read_json, write_csv
 from counterstain.judging.predictions import read_predictions
-from counterstain.study.inputs import prepare, Talk
+from counterstain.study.inputs import Talk, prepare
 from counterstain.study.protocol import LEGACY_STAMP, read_study
 from counterstain.study.run import run_study
 
@@ -28,7 +28,7 @@ LEGACY = {"split.method": "legacy_augment_first", "split.unit": "image"}
 
 
 def make_random_labels(folder: Path, *, patients: int, each: int, seed: int) -> Path:
-    """Smooth colour blots, each image its own; labels drawn at random, half of each patient's images of either class."""
+    """Smooth colour blots, each image its own; labels at random, half of each patient's images of either class."""
     random = np.random.default_rng(seed)
     rows = []
     for patient in range(patients):
@@ -68,7 +68,7 @@ def test_the_legacy_cohort_is_originals_and_copies_split_by_image(study: Path) -
         name
         for name in {image.split("@")[0] for image in parts}
         if len({part for image, part in parts.items() if image.startswith(f"{name}@")}) > 1
-    ]  # noqa: E501
+    ]
     # With 6 copies of each image, nearly every original has copies on both sides of a random split.
     assert len(split_originals) > 40
     flipped = np.asarray(Image.open(cohort.root / "P00-0.png@flip.png"))

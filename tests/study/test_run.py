@@ -1,4 +1,4 @@
-"""A study from a folder of images to its report; what is done is not done again; a stopped run ends in the same bytes."""
+"""A study from images to its report; what is done is not done again; a stopped run ends in the same bytes."""
 
 import os
 import random
@@ -47,7 +47,8 @@ def test_a_study_ends_in_a_report_and_is_not_done_twice(study: Path) -> None:
     assert len(first.epochs) == 2 * 2 * 2
     expected = {
         "study.yaml", "resolved.json", "cohort.csv", "cohort.json", "set_aside.csv", "splits.csv", "split.json",
-        "augmentation.json", "environment.json", "scores.json", "scores.csv", "comparison.json", "report.html", "run.json",
+        "augmentation.json", "environment.json", "scores.json", "scores.csv", "comparison.json", "report.html",
+        "run.json",
         "figures/augmentation.png", "predictions/given-8/seed-0.csv", "predictions/modified-16/seed-1.csv",
         "arms/given-8/seed-0/fold-0-0/history.csv", "arms/given-8/seed-0/fold-0-0/history.pickle",
         "arms/given-8/seed-0/fold-0-0/model.safetensors", "arms/given-8/seed-0/fold-0-0/SHA256SUMS",

@@ -24,7 +24,8 @@ def test_a_stage_is_done_until_something_changes(tmp_path: Path) -> None:
 
 
 def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from counterstain.study.stages import lock\nwith lock(Path({str(tmp_path)!r})): pass"
+    imports = "from pathlib import Path; from counterstain.study.stages import lock"
+    code = f"{imports}\nwith lock(Path({str(tmp_path)!r})): pass"
     with lock(tmp_path):
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "another process" in found.stderr

@@ -29,6 +29,7 @@ class Bundle:
 
     network: its name; classes: in the order of its outputs, the positive one last where there are two.
     tile_px, fit: side of its tiles in px, and how an image becomes one; mpp: µm/px of them, where known.
+    scale: what pixels of 0…255 become, a name of pixels.tensor.SCALES.
     provenance: settings, seed, machine, and hashes of what it was trained on.
     stamp: "" or what limits every claim made with it ("image-level", "LEAK: …").
     """
@@ -37,6 +38,7 @@ class Bundle:
     classes: tuple[str, ...]
     tile_px: int
     fit: str
+    scale: str
     mpp: float | None = None
     stamp: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +51,7 @@ class Bundle:
             "network": self.network,
             "classes": list(self.classes),
             "positive": self.classes[-1] if len(self.classes) == 2 else None,
-            "preprocessing": {"tile_px": self.tile_px, "fit": self.fit, "mpp": self.mpp, "scale": "1/255"},
+            "preprocessing": {"tile_px": self.tile_px, "fit": self.fit, "mpp": self.mpp, "scale": self.scale},
             "stamp": self.stamp,
             "provenance": dict(self.provenance),
         }
@@ -73,6 +75,7 @@ def _card(bundle: Bundle) -> str:
         *([f"**{bundle.stamp}**", ""] if bundle.stamp else []),
         f"- network: {bundle.network}",
         f"- tiles: RGB, {bundle.tile_px} × {bundle.tile_px} px, scale {scale}, made to fit by: {bundle.fit}",
+        f"- values of 0 to 255 become {bundle.scale}",
         f"- answers: a probability for each of {', '.join(bundle.classes)}",
         f"- made with: Counterstain {__version__}; the settings, seed and data hashes are in {RECORD}",
         "",
@@ -106,6 +109,7 @@ def read_bundle(folder: Path) -> Bundle:
         classes=tuple(record["classes"]),
         tile_px=tiles["tile_px"],
         fit=tiles["fit"],
+        scale=tiles["scale"],
         mpp=tiles["mpp"],
         stamp=record["stamp"],
         provenance=record["provenance"],

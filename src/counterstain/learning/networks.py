@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class TileNetwork(nn.Module):
             nn.Conv2d(3 if index == 0 else FILTERS, FILTERS, 3, stride=stride) for index, stride in enumerate(STRIDES)
         )
         widths = [FILTERS * side * side] + [DENSE] * layout.dense_layers
-        self.dense = nn.ModuleList(nn.Linear(before, after) for before, after in zip(widths, widths[1:], strict=False))
+        self.dense = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
         self.dropout = nn.Dropout(DROPOUT)
         self.output = nn.Linear(DENSE, classes)
 

@@ -14,23 +14,23 @@ BATCH = 64
 
 
 def predict_logits(
-    network: nn.Module, store: Store, rows: NDArray[np.int64], *, device: str = "cpu"
+    network: nn.Module, store: Store, rows: NDArray[np.int64], *, scale: str, device: str = "cpu"
 ) -> NDArray[np.float32]:
     """(N, C) float32 logits of the store's rows, in their order, with dropout off."""
     network.eval()
     parts = []
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
-            inputs = to_tensor(read_batch(store, rows[start : start + BATCH]), device)
+            inputs = to_tensor(read_batch(store, rows[start : start + BATCH]), scale=scale, device=device)
             parts.append(network(inputs).float().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
 def predict_probabilities(
-    network: nn.Module, store: Store, rows: NDArray[np.int64], *, device: str = "cpu"
+    network: nn.Module, store: Store, rows: NDArray[np.int64], *, scale: str, device: str = "cpu"
 ) -> NDArray[np.float64]:
     """(N, C) float64 probabilities of the store's rows: the softmax of the logits, each row summing to 1."""
-    logits = predict_logits(network, store, rows, device=device).astype(np.float64)
+    logits = predict_logits(network, store, rows, scale=scale, device=device).astype(np.float64)
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
     return probabilities

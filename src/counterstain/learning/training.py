@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, suggest
 from counterstain.files import hash_bytes, hash_json, write_bytes, write_csv
 from counterstain.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from counterstain.learning.machine import Machine, prepare_machine
@@ -23,7 +23,7 @@ from counterstain.learning.networks import build_network
 from counterstain.learning.prediction import predict_logits
 from counterstain.pixels.augment import Augmentation, augment_batch, expand_batch, expanded_count
 from counterstain.pixels.store import Store, read_batch
-from counterstain.pixels.tensor import to_tensor
+from counterstain.pixels.tensor import SCALES, to_tensor
 
 __all__ = ["HISTORY", "Examples", "Progress", "Trained", "Training", "train", "write_history"]
 
@@ -39,6 +39,7 @@ class Training:
     epochs: at most; patience: how many epochs the validation loss may fail to improve before training stops.
     micro_batch: a larger batch is worked through in pieces of at most this many images, whose gradients are summed
         before the one step: the same step in less memory.
+    scale: what pixels of 0…255 become, a name of pixels.tensor.SCALES.
     """
 
     network: str = "given"
@@ -51,8 +52,11 @@ class Training:
     device: str = "auto"
     threads: int | None = None
     micro_batch: int = 64
+    scale: str = "-1..1"
 
     def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise InputError(f"training.scale is '{self.scale}'{suggest(self.scale, SCALES)}")
         for name in ("batch", "epochs", "patience", "micro_batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be 1 or more")
@@ -178,7 +182,7 @@ def train(
         loss, accuracy, rate = _fit_epoch(
             state, store, training, settings, augmentation, machine, seed=seed, epoch=epoch, progress=progress
         )
-        val_loss, val_accuracy = _validate(state.network, store, validation, machine)
+        val_loss, val_accuracy = _validate(state.network, store, validation, settings, machine)
         for name, value in zip(HISTORY, (loss, accuracy, val_loss, val_accuracy), strict=True):
             state.history[name].append(value)
         if val_loss == min(state.history["val_loss"]) and state.history["val_loss"].count(val_loss) == 1:
@@ -316,7 +320,7 @@ def _step(
     right = torch.zeros((), dtype=torch.int64, device=machine.device)
     for start in range(0, len(label), settings.micro_batch):
         piece = slice(start, start + settings.micro_batch)
-        inputs = to_tensor(tiles[piece], machine.device)
+        inputs = to_tensor(tiles[piece], scale=settings.scale, device=machine.device)
         target = torch.from_numpy(label[piece]).to(machine.device)
         with torch.autocast(machine.device, dtype=torch.bfloat16, enabled=machine.precision == "bf16"):
             logits = state.network(inputs)
@@ -329,15 +333,18 @@ def _step(
     return loss_sum, right
 
 
-def _validate(network: nn.Module, store: Store, examples: Examples, machine: Machine) -> tuple[float, float]:
-    logits = torch.from_numpy(predict_logits(network, store, examples.row, device=machine.device))
+def _validate(
+    network: nn.Module, store: Store, examples: Examples, settings: Training, machine: Machine
+) -> tuple[float, float]:
+    """Mean loss and share predicted right, in fp32 and without dropout."""
+    logits = torch.from_numpy(predict_logits(network, store, examples.row, scale=settings.scale, device=machine.device))
     target = torch.from_numpy(examples.label)
     loss = functional.cross_entropy(logits.double(), target)
     return float(loss), float((logits.argmax(1) == target).double().mean())
 
 
 def write_history(folder: Path, history: dict[str, list[float]]) -> None:
-    """Write history.csv, and history.pickle with Keras's keys for scripts that expect it; nothing here reads pickles."""
+    """Write history.csv, and history.pickle with Keras's keys for old scripts; nothing here reads pickles."""
     epochs = range(1, len(history["loss"]) + 1)
     write_csv(folder / "history.csv", ("epoch", *HISTORY), zip(epochs, *(history[n] for n in HISTORY), strict=True))
     plain = {name: [float(value) for value in history[name]] for name in HISTORY}

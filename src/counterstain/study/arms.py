@@ -47,7 +47,9 @@ def examples(material: Material, chosen: NDArray[np.int64]) -> Examples:
     return Examples(material.store.rows(names), material.cohort.label_index[chosen], image_keys(names))
 
 
-def predict_rows(material: Material, chosen: NDArray[np.int64], network: Any, *, device: str = "cpu") -> Predictions:
+def predict_rows(
+    material: Material, chosen: NDArray[np.int64], network: Any, *, scale: str, device: str = "cpu"
+) -> Predictions:
     """Predictions for the cohort's images with these row numbers."""
     cohort = material.cohort
     table = cohort.table.iloc[chosen]
@@ -59,7 +61,7 @@ def predict_rows(material: Material, chosen: NDArray[np.int64], network: Any, *,
         slide=tuple(table["slide_id"]),
         site=tuple(table["site"]),
         label=cohort.label_index[chosen],
-        prob=predict_probabilities(network, material.store, material.store.rows(names), device=device),
+        prob=predict_probabilities(network, material.store, material.store.rows(names), scale=scale, device=device),
         classes=cohort.classes,
     )
 
@@ -106,7 +108,8 @@ def train_arm(
     write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
     for part in sorted({part for part in assignment if part.startswith(("val", "test"))}):
         name = "predictions.csv" if part == "test" else f"predictions_{part}.csv"
-        table = predict_rows(material, np.flatnonzero(parts == part), trained.network, device=trained.machine.device)
+        rows = np.flatnonzero(parts == part)
+        table = predict_rows(material, rows, trained.network, scale=settings.scale, device=trained.machine.device)
         write_predictions(table, folder / name)
     # The checkpoint stays until the caller has recorded that this training is done, and forgets it.
     left = (path for path in folder.iterdir() if path.is_file())
@@ -144,6 +147,7 @@ def _bundle(trained: Trained, settings: Training, material: Material, training: 
         classes=material.cohort.classes,
         tile_px=material.tile_px,
         fit=material.fit,
+        scale=settings.scale,
         mpp=material.mpp,
         stamp=material.stamp,
         provenance=provenance,

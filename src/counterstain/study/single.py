@@ -95,6 +95,6 @@ def predict_once(
     names = set(store.image)
     chosen = np.flatnonzero([name in names for name in cohort.image]).astype(np.int64)
     material = Material(cohort, store, Augmentation(mode="none"), known.tile_px, known.fit, known.stamp)
-    write_predictions(predict_rows(material, chosen, network), out)
+    write_predictions(predict_rows(material, chosen, network, scale=known.scale), out)
     for image, reason in store.set_aside:
         talk.say(f"set aside: {image}: {reason}")

@@ -36,6 +36,7 @@ def study_text(
     epochs: int = 100,
     patience: int = 10,
     learning_rate: str = "1.0e-4",
+    scale: str = "-1..1",
     arms: str = ARMS,
     seeds: str = "[0, 1, 2]",
 ) -> str:
@@ -69,6 +70,7 @@ training:
   epochs: {epochs}           # at most
   patience: {patience}          # stop when the validation loss has not improved for so many epochs
   learning_rate: {learning_rate}
+  scale: "{scale}"        # what pixels of 0 to 255 become; 0..1 is what most notebooks do, and is learned from slower
   precision: auto       # bf16 where the processor has it, else fp32
 
 {arms}
