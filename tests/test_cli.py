@@ -1,0 +1,181 @@
+"""The command line: bad input ends in one line that names the thing and the way out, with exit code 2."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from counterstain.cli import app
+
+RUNNER = CliRunner()
+
+
+def call(*arguments: str | Path) -> Result:
+    return RUNNER.invoke(app, [str(argument) for argument in arguments])
+
+
+def image(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Two classes, six patients each, two images a patient, whose ids stand in the names."""
+    folder = tmp_path / "images"
+    for label in ("benign", "malignant"):
+        for patient in range(6):
+            for number in range(2):
+                name = f"{label[0]}{patient}_{number}.png"
+                image(folder / label / name, seed=1000 * len(label) + 10 * patient + number)
+    return folder
+
+
+def study(folder: Path, extra: str = "", **changes: str) -> Path:
+    settings = {
+        "name": "s",
+        "cohort": "{path: images, pattern: '(?P<patient_id>[bm]\\d)_'}",
+        "tiles": "{tile_px: 127}",
+        "training": "{epochs: 1, threads: 1}",
+        "arms": "{given: {batch: 8}}",
+        "seeds": "[0]",
+        **changes,
+    }
+    path = folder / "study.yaml"
+    path.write_text("".join(f"{key}: {value}\n" for key, value in settings.items()) + extra)
+    return path
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("counterstain: ")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in lines[0]
+
+
+def test_help_shows_an_example_for_every_verb() -> None:
+    verbs = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
+    assert {"demo", "init", "run", "cohort", "split", "augment", "train", "predict", "evaluate", "compare"} <= set(verbs)
+    for verb in verbs:
+        result = call(verb, "--help")
+        assert result.exit_code == 0
+        assert "Example: counterstain" in result.output
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    refused(call("cohort", tmp_path / "images"), "0 usable images", str(tmp_path / "images"))
+    refused(call("run", study(tmp_path)), "0 usable images")
+
+
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
+    refused(call("cohort", tmp_path / "nowhere"), "nowhere does not exist")
+    refused(call("run", tmp_path / "study.yaml"), "study.yaml does not exist", "counterstain init")
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    image(tmp_path / "images" / "benign" / "b1_0.png")
+    refused(call("cohort", tmp_path / "images"), "one class", "benign")
+
+
+def test_an_unknown_key_is_refused_with_the_nearest(tmp_path: Path, images: Path) -> None:
+    refused(call("run", study(tmp_path, extra="epochs: 3\n")), "unknown key 'epochs'")
+    refused(call("run", study(tmp_path), "--set", "training.epoch=3"), "did you mean 'epochs'")
+    refused(call("run", study(tmp_path), "--set", "training.epochs"), "key=value")
+
+
+def test_a_class_with_one_patient_is_refused_by_name(tmp_path: Path, images: Path) -> None:
+    for path in (images / "benign").glob("*.png"):
+        if not path.name.startswith("b0"):
+            path.unlink()
+    refused(call("run", study(tmp_path)), "class 'benign' has 1 patient", "b0")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"<html>", None])
+def test_too_many_unreadable_images_are_refused_by_name(tmp_path: Path, images: Path, content: bytes | None) -> None:
+    """Two of 24 are more than the 5 % that may be set aside; None stands for a picture cut in half."""
+    for name in ("b0_0.png", "b1_0.png"):
+        path = images / "benign" / name
+        path.write_bytes(path.read_bytes()[:900] if content is None else content)
+    refused(call("run", study(tmp_path)), "2 of 24 images", "benign/b0_0.png")
+
+
+def test_a_missing_file_of_a_manifest_is_refused_by_name(tmp_path: Path, images: Path) -> None:
+    assert call("cohort", images, "--out", tmp_path / "images" / "cohort.csv").exit_code == 0
+    (images / "benign" / "b3_1.png").unlink()
+    refused(call("cohort", images / "cohort.csv"), "benign/b3_1.png")
+
+
+@pytest.mark.parametrize(("label", "word"), [("nan", "label"), ("", "label")])
+def test_a_missing_label_is_refused(tmp_path: Path, images: Path, label: str, word: str) -> None:
+    table = images / "cohort.csv"
+    table.write_text(f"image_path,label\nbenign/b0_0.png,benign\nmalignant/m0_0.png,{label}\n")
+    refused(call("cohort", table), word)
+
+
+def test_duplicate_rows_are_refused(images: Path) -> None:
+    table = images / "cohort.csv"
+    row = "benign/b0_0.png,benign\n"
+    table.write_text("image_path,label\n" + row + row + "malignant/m0_0.png,malignant\n")
+    refused(call("cohort", table), "benign/b0_0.png")
+
+
+def test_init_writes_a_study_that_plans(tmp_path: Path, images: Path) -> None:
+    path = tmp_path / "study.yaml"
+    pattern = r"(?P<patient_id>[bm]\d)_"
+    result = call("init", images, "--out", path, "--positive", "malignant", "--pattern", pattern)
+    assert result.exit_code == 0, result.output
+    refused(call("init", images, "--out", path), "study.yaml exists")
+    result = call("run", path, "--dry-run", "--set", "tiles.tile_px=127")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["trainings"]) == 4 * 3
+
+
+def test_init_without_patients_asks_for_the_unit(tmp_path: Path, images: Path) -> None:
+    path = tmp_path / "study.yaml"
+    assert call("init", images, "--out", path).exit_code == 0
+    assert "no patient ids were found" in path.read_text()
+    refused(call("run", path, "--dry-run"), "unit: image")
+    assert call("run", path, "--dry-run", "--set", "split.unit=image").exit_code == 0
+
+
+def test_the_verbs_do_a_study_one_by_one(tmp_path: Path, images: Path) -> None:
+    """cohort, split, train, predict, evaluate, compare over the files between them."""
+    cohort, splits = images / "cohort.csv", tmp_path / "splits.csv"
+    pattern = r"(?P<patient_id>[bm]\d)_"
+    assert call("cohort", images, "--pattern", pattern, "--out", cohort).exit_code == 0
+    assert call("split", cohort, "--out", splits).exit_code == 0
+    for seed in ("0", "1"):
+        out = tmp_path / f"model-{seed}"
+        result = call("train", cohort, splits, "--out", out, "--tile-px", "127", "--epochs", "1", "--seed", seed)
+        assert result.exit_code == 0, result.output
+        assert (out / "model.safetensors").is_file()
+    refused(call("train", cohort, splits, "--out", tmp_path / "model-0"), "holds a finished model")
+    again = tmp_path / "again.csv"
+    result = call("predict", tmp_path / "model-0", cohort, "--splits", splits, "--out", again)
+    assert result.exit_code == 0, result.output
+    assert again.read_bytes() == (tmp_path / "model-0" / "predictions.csv").read_bytes()
+    result = call("evaluate", again, "--json", "--out", tmp_path / "scores")
+    assert json.loads(result.stdout)["unit"] == "patient"
+    assert (tmp_path / "scores" / "scores.csv").is_file()
+    one, two = (tmp_path / f"model-{seed}" / "predictions.csv" for seed in (0, 1))
+    result = call("compare", f"a={one}", f"b={two}")
+    assert result.exit_code == 0, result.output
+    assert "Verdict: Not enough runs to claim" in result.output
+    weights = tmp_path / "model-0" / "model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    refused(call("predict", tmp_path / "model-0", cohort), "SHA-256 differs")
+
+
+def test_the_contact_sheet_is_drawn(tmp_path: Path, images: Path) -> None:
+    assert call("augment", images, "--out", tmp_path / "sheet.png", "--tile-px", "127").exit_code == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 500
