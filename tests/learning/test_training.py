@@ -134,7 +134,7 @@ def test_early_stopping_restores_the_best_weights(store: Store, tmp_path: Path) 
     assert trained.last_epoch < 30
     assert trained.best_epoch == int(np.argmin(losses)) + 1
     assert trained.last_epoch - trained.best_epoch == 2
-    inputs = torch.from_numpy(np.array(store.tiles[16:24])).permute(0, 3, 1, 2).float() / 255
+    inputs = torch.from_numpy(np.array(store.tiles[16:24])).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
         logits = trained.network(inputs)
     loss = torch.nn.functional.cross_entropy(logits.double(), torch.arange(16, 24) % 2)

@@ -19,7 +19,7 @@ name: random-labels
 cohort: {path: images/cohort.csv}
 tiles: {tile_px: 127}
 augmentation: {mode: expand, rotation_deg: 10, translation: 0.05, shear_deg: 5}
-training: {epochs: 30, patience: 30, learning_rate: 1e-3, precision: fp32, threads: 1}
+training: {epochs: 20, patience: 20, learning_rate: 1e-3, precision: fp32, threads: 1}
 arms:
   given: {network: given, batch: 16}
 seeds: [0]
@@ -88,13 +88,13 @@ def test_everything_the_legacy_protocol_makes_is_stamped(study: Path) -> None:
 
 @pytest.mark.slow
 def test_random_labels_stay_at_chance_by_patient_and_climb_in_the_legacy_protocol(study: Path, tmp_path: Path) -> None:
-    """Chance ± 2 SD is 0.5 ± 0.2 over three cohorts of 8 to 12 test images each; the old protocol exceeds 0.8."""
+    """Two cohorts of some 10 test images each: chance ± 2 SD is 0.5 ± 0.22. The old protocol exceeds 0.8."""
     honest, legacy = [], []
-    for seed in range(3):
+    for seed in range(2):
         make_random_labels(tmp_path / "images", patients=12, each=4, seed=seed)
         honest.append(accuracy(run_study(study, folder=tmp_path / f"honest-{seed}")))
         legacy.append(accuracy(run_study(study, folder=tmp_path / f"legacy-{seed}", overrides=LEGACY)))
-    assert abs(np.mean(honest) - 0.5) < 0.2, honest
+    assert abs(np.mean(honest) - 0.5) < 0.22, honest
     assert np.mean(legacy) > 0.8, legacy
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,8 @@ class TileNetwork(nn.Module):
     def forward(self, tiles: Tensor) -> Tensor:
         """(B, 3, H, W) floats in [0, 1] to (B, classes) logits."""
         maps = tiles
-        for convolution, stride in zip(self.convolutions, STRIDES, strict=True):
+        for layer, stride in zip(self.convolutions, STRIDES, strict=True):
+            convolution = cast(nn.Conv2d, layer)
             top, bottom = same_padding(maps.shape[2], stride)
             left, right = same_padding(maps.shape[3], stride)
             if top == bottom == left == right:
@@ -120,7 +122,7 @@ def build_network(name: str, *, classes: int, tile_px: int, seed: int) -> TileNe
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(cast(Tensor, layer.bias))
     return network
 
 

@@ -205,7 +205,7 @@ def _patience_is_over(state: _State, settings: Training) -> bool:
 
 def _start(settings: Training, machine: Machine, *, classes: int, tile_px: int, seed: int) -> _State:
     network = build_network(settings.network, classes=classes, tile_px=tile_px, seed=seed)
-    network = network.to(machine.device, memory_format=torch.channels_last)
+    network = network.to(machine.device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, eps=settings.epsilon, fused=True)
     return _State(network, optimiser, best={})
 
@@ -238,9 +238,10 @@ def _restore(state: _State, checkpoint: Checkpoint, inputs: dict[str, Any], fold
     state.network.load_state_dict(groups["network"])
     state.best = groups["best"]
     # The fused optimiser reads memory as it lies: moments must lie as their weights do (channels last), not as saved.
-    for index, parameter in enumerate(state.network.parameters()):
-        for name in moments[index].keys() - {"step"}:
-            moments[index][name] = torch.empty_like(parameter).copy_(moments[index][name])
+    for number, parameter in enumerate(state.network.parameters()):
+        own = moments[number]
+        for moment in own.keys() - {"step"}:
+            own[moment] = torch.empty_like(parameter).copy_(own[moment])
     groups_of_optimiser = state.optimiser.state_dict()["param_groups"]
     state.optimiser.load_state_dict({"state": moments, "param_groups": groups_of_optimiser})
     state.history = checkpoint.record["history"]
@@ -326,7 +327,7 @@ def _step(
             logits = state.network(inputs)
         # Binary cross-entropy on two softmax units, averaged over the two, is the cross-entropy of the softmax.
         loss = functional.cross_entropy(logits.float(), target, reduction="sum")
-        (loss / len(label)).backward()
+        torch.autograd.backward(loss / len(label))
         loss_sum += loss.detach()
         right += (logits.detach().argmax(1) == target).sum()
     state.optimiser.step()

@@ -109,7 +109,8 @@ class Study(_Section):
         for arm in (arm for pair in self.comparison.pairs or () for arm in pair):
             if arm not in self.arms:
                 raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
-        if self.split.method == "legacy_augment_first" and self.augmentation.mode != "expand":
+        augmentation: Augmentation = self.augmentation
+        if self.split.method == "legacy_augment_first" and augmentation.mode != "expand":
             raise ValueError("legacy_augment_first writes one image per transformation: set augmentation.mode: expand")
         return self
 

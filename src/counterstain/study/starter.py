@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import InputError
@@ -119,7 +120,7 @@ def start_study(
         unit: "patient" or "image"; by default patient, with a comment where there are no patient ids.
         **options: layout, positive, pattern, task, magnification; see read_images.
     """
-    given = {key: value for key, value in options.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     cohort = read_images(images, **given)
     extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items() if key != "layout")
     if given.get("layout", "auto") != "auto":
