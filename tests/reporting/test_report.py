@@ -13,6 +13,7 @@ from counterstain.errors import InputError
 from counterstain.files import read_json, write_json
 from counterstain.reporting import report
 from counterstain.reporting.report import write_report
+from counterstain.reporting.wording import number
 
 TWO_ARMS = ("given-32", "modified-200")
 NO_FIGURES: dict[str, list[Any]] = {
@@ -44,19 +45,23 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, runs: Any) -> tuple[Path, str]:
-    run = runs.make_run(tmp_path_factory.mktemp("two") / "run", **runs.KINDS["two"], epochs=8, patients=12)
+    run = runs.make_run(
+        tmp_path_factory.mktemp("two") / "run", **runs.KINDS["two"], arms=TWO_ARMS, epochs=8, images_each=6
+    )
     return run, write_report(run).read_text(encoding="utf-8")
 
 
-def test_page_has_every_number_with_its_interval(two: tuple[Path, str]) -> None:
-    run, page = two
-    parsed = Page(page)
+@pytest.mark.usefixtures("no_figures")
+def test_page_has_every_number_with_its_interval(tmp_path: Path, runs: Any) -> None:
+    run = runs.make_run(tmp_path / "run", **runs.KINDS["two"], epochs=3, images_each=6)
+    parsed = Page(write_report(run).read_text(encoding="utf-8"))
     for wanted in ("breast-100x", "For research use only", "135,482", "counterstain run study.yaml", "22549AB"):
         assert wanted in parsed.text, wanted
     for arm in read_json(run / "scores.json")["arms"].values():
         for score in arm["scores"]:
-            shown = [f"{score[name]:.3f}".replace("-", "−") for name in ("value", "low", "high")]
-            assert f"{shown[0]}[{shown[1]}, {shown[2]}]" in parsed.text, score
+            shown = [number(score[name]) for name in ("value", "low", "high")]
+            found = f"{shown[0]}[{shown[1]}, {shown[2]}]"
+            assert found.replace("[–, –]", "no interval") in parsed.text, score
     pairs = read_json(run / "comparison.json")["pairs"]
     assert len(pairs) == 6
     for pair in pairs:
@@ -68,8 +73,8 @@ def test_every_figure_is_in_the_page_and_in_the_folder(two: tuple[Path, str]) ->
     run, page = two
     images = [attributes for tag, attributes in Page(page).tags if tag == "img"]
     drawn = {path.stem for path in (run / "figures").glob("*.svg")}
-    assert len(drawn) == 13 and drawn | {"augmentation"} == {path.stem for path in (run / "figures").glob("*.png")}
-    assert len(images) == 14 and all(attributes["alt"] for attributes in images)
+    assert len(drawn) == 9 and drawn | {"augmentation"} == {path.stem for path in (run / "figures").glob("*.png")}
+    assert len(images) == 10 and all(attributes["alt"] for attributes in images)
 
 
 def test_page_needs_nothing_from_outside(two: tuple[Path, str]) -> None:
@@ -79,7 +84,7 @@ def test_page_needs_nothing_from_outside(two: tuple[Path, str]) -> None:
     for _, attributes in parsed.tags:
         assert not any(name.startswith("on") for name in attributes)
         assert (attributes.get("href") or "#").startswith("#")
-        assert (attributes.get("src") or "data:").startswith("data:image/")
+        assert (attributes.get("src") or "data:image/").startswith("data:image/")
     policy = next(a["content"] for t, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None and policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
     assert "url(" not in page and "@import" not in page
@@ -121,7 +126,7 @@ def test_hostile_names_are_text_everywhere(tmp_path: Path, runs: Any) -> None:
 
 def test_stamp_is_on_page_tables_title_footer_and_figures(tmp_path: Path, runs: Any) -> None:
     stamp = "LEAK: images were augmented before an image-level split"
-    settings = runs.KINDS["stamped"] | {"arms": TWO_ARMS, "epochs": 4, "patients": 9}
+    settings = runs.KINDS["stamped"] | {"arms": ("given-32",), "epochs": 4, "patients": 9}
     run = runs.make_run(tmp_path / "run", **settings)
     page = write_report(run).read_text(encoding="utf-8")
     parsed = Page(page)
@@ -129,7 +134,7 @@ def test_stamp_is_on_page_tables_title_footer_and_figures(tmp_path: Path, runs: 
     assert parsed.text.count(stamp) == tables + 3
     assert "@top-center" in page and "What this protocol would have claimed" in page
     figures = list((run / "figures").glob("*.svg"))
-    assert len(figures) == 9
+    assert len(figures) == 6
     for figure in figures:
         # Letters are drawn as paths; matplotlib writes the words beside them as a comment.
         assert "<!-- LEAK: images were augmented" in figure.read_text(encoding="utf-8"), figure.name
@@ -171,8 +176,9 @@ def test_headline_follows_from_the_verdicts(tmp_path: Path, runs: Any) -> None:
     for verdict in ("a_better", "b_better", "equivalent", "no_evidence", "not_enough_runs"):
         comparison["pairs"][0]["verdict"] = verdict
         write_json(run / "comparison.json", comparison)
-        text = Page(write_report(run).read_text(encoding="utf-8")).text
-        found[verdict] = text.split("Counterstain study report")[1].split("Compared")[0].split("breast-100x")[1].strip()
+        shown = re.search(r'<p class="verdict">(.*?)</p>', write_report(run).read_text(encoding="utf-8"))
+        assert shown is not None
+        found[verdict] = Page(shown[1]).text
     assert found == {
         "a_better": "given-32 is better than modified-200 in AUROC.",
         "b_better": "modified-200 is better than given-32 in AUROC.",
@@ -184,7 +190,7 @@ def test_headline_follows_from_the_verdicts(tmp_path: Path, runs: Any) -> None:
 
 @pytest.mark.usefixtures("no_figures")
 def test_effects_turn_with_the_order_of_the_pair(tmp_path: Path, runs: Any) -> None:
-    run = runs.make_run(tmp_path / "run", epochs=3, patients=9)
+    run = runs.make_run(tmp_path / "run", epochs=3, images_each=6)
     pairs = {(pair["a"], pair["b"]): pair for pair in read_json(run / "comparison.json")["pairs"]}
     pair = pairs["given-32", "modified-32"]  # the table shows modified − given: the other way round
     text = Page(write_report(run).read_text(encoding="utf-8")).text

@@ -14,10 +14,13 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 from counterstain.files import write_bytes
 from counterstain.reporting.wording import clean
@@ -126,13 +129,18 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
         # A name in a script that the font lacks is drawn as boxes; the report gives it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        # Laid out once: the second file is of the very same figure, and half the time is saved.
-        figure.draw_without_rendering()
+        # Drawn once for each file: savefig would lay the figure out twice more for each.
+        figure.set_dpi(PNG_DPI)
+        sheet: Any = FigureCanvasAgg(figure)
+        sheet.draw()
         figure.set_layout_engine("none")
-        for file, metadata in ((png, {"Software": None}), (svg, {"Date": None, "Creator": None})):
-            content = io.BytesIO()
-            figure.savefig(content, format=file.suffix[1:], dpi=PNG_DPI, metadata=metadata)
-            write_bytes(file, content.getvalue())
+        pixels = io.BytesIO()
+        Image.fromarray(np.asarray(sheet.buffer_rgba())).convert("RGB").save(pixels, "PNG", dpi=(PNG_DPI, PNG_DPI))
+        strokes = io.StringIO()
+        vector: Any = FigureCanvasSVG(figure)
+        vector.print_svg(strokes, metadata={"Date": None, "Creator": None})
+    write_bytes(png, pixels.getvalue())
+    write_bytes(svg, strokes.getvalue())
     return png, svg
 
 
