@@ -71,6 +71,7 @@ def random_patients(seed: int) -> dict[str, dict[str, int]]:
 cohorts = st.integers(0, 2**32).map(random_patients)
 
 
+@pytest.mark.slow
 @settings(max_examples=1000, deadline=None)
 @given(cohorts, st.integers(0, 2**32), st.sampled_from([0.1, 0.2, 0.5]))
 def test_no_patient_on_two_sides_in_1000_random_cohorts(

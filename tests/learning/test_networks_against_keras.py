@@ -148,7 +148,13 @@ def one_step(
     network, twin = pair(keras, name, tile_px)
     machine = prepare_machine(precision="fp32", device="cpu")
     settings = Training(
-        network=name, learning_rate=RATE, epsilon=EPSILON, precision="fp32", device="cpu", micro_batch=4
+        network=name,
+        learning_rate=RATE,
+        epsilon=EPSILON,
+        precision="fp32",
+        device="cpu",
+        micro_batch=4,
+        scale="0..1",
     )
     state = training._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.load_state_dict(network.state_dict())

@@ -76,6 +76,7 @@ def test_the_legacy_cohort_is_originals_and_copies_split_by_image(study: Path) -
     assert any(np.array_equal(flipped, np.flip(original, axis)) for axis in (0, 1, (0, 1)))
 
 
+@pytest.mark.slow
 def test_everything_the_legacy_protocol_makes_is_stamped(study: Path) -> None:
     run = run_study(study, overrides={**LEGACY, "training.epochs": "1"})
     for name in ("scores.json", "resolved.json", "split.json", "augmentation.json", "run.json"):

@@ -61,6 +61,7 @@ def test_a_study_ends_in_a_report_and_is_not_done_twice(study: Path) -> None:
     assert contents(run) == made
 
 
+@pytest.mark.slow
 def test_a_changed_study_leaves_the_finished_run_alone_and_takes_over_what_holds(study: Path) -> None:
     run = run_study(study, overrides=ONE_SEED)
     made = contents(run)
@@ -75,6 +76,19 @@ def test_a_changed_study_leaves_the_finished_run_alone_and_takes_over_what_holds
     assert read_json(other / "scores.json")["arms"]["given-8"]["seeds"] == [0, 1]
 
 
+def test_an_arm_that_is_dropped_leaves_nothing_behind(study: Path) -> None:
+    both = run_study(study, overrides={**ONE_SEED, "training.epochs": "1"})
+    study.write_text(study.read_text().replace("  modified-16: {network: modified, batch: 16}\n", ""))
+    listener = Listener()
+    run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1"}, talk=listener.talk())
+    assert listener.epochs == []
+    assert [name for name in contents(run) if "modified-16" in name] == []
+    assert [name for name in contents(both) if "modified-16" in name]
+    assert list(read_json(run / "scores.json")["arms"]) == ["given-8"]
+    assert not (run / "comparison.json").exists()
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(study: Path, tmp_path: Path) -> None:
     whole = contents(run_study(study, folder=tmp_path / "whole", overrides=ONE_SEED))
     for moment in (1, 3, 6):
@@ -131,7 +145,8 @@ def test_bad_images_are_set_aside_and_listed(study: Path) -> None:
     run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1"})
     assert "a/P00-0.png" in (run / "set_aside.csv").read_text()
     assert "a/P00-0.png" not in (run / "cohort.csv").read_text()
-    assert "P00-0.png" in (run / "report.html").read_text()
+    # The page lets long names break after a slash, with a tag that is not part of the name.
+    assert "a/P00-0.png" in (run / "report.html").read_text().replace("<wbr>", "")
 
 
 def test_without_patients_the_unit_must_be_said(study: Path) -> None:

@@ -20,6 +20,7 @@ __all__ = ["LEGACY_STAMP", "Study", "parse_study", "read_study"]
 LEGACY_STAMP = "LEAK: images were augmented before an image-level split"
 IMAGE_STAMP = "image-level: patients are unknown or ignored, so every figure here is optimistic"
 LARGEST_FILE = 1_000_000
+DEEPEST = 20
 Share = Annotated[float, Field(gt=0, lt=1)]
 METRICS = Literal["accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc"]
 
@@ -179,18 +180,29 @@ def parse_study(record: Mapping[str, Any], source: str = "study") -> Study:
 def _load_yaml(text: str, source: str) -> dict[str, Any]:
     """A YAML mapping without aliases (which can blow up) and without a key that stands twice."""
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise InputError(f"{source} uses YAML aliases (*name); write the values out")
+        _refuse_aliases_and_depth(text, source)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_repeated_keys(node, source)
         record = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise InputError(f"{source} is nested too deep for a study") from None
     if not isinstance(record, dict):
         raise InputError(f"{source} holds no settings; `counterstain init FOLDER` writes a study to start from")
     return record
+
+
+def _refuse_aliases_and_depth(text: str, source: str) -> None:
+    """Both can make a small file take for ever; seen event by event, neither costs anything."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(f"{source} uses YAML aliases (*name); write the values out")
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+        if depth > DEEPEST:
+            raise InputError(f"{source} is nested deeper than {DEEPEST} levels; a study has 4")
 
 
 def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:

@@ -28,13 +28,14 @@ from counterstain.study.arms import train_arm
 from counterstain.study.inputs import Prepared, Talk, prepare
 from counterstain.study.protocol import read_study
 from counterstain.study.sheet import sheet_of
-from counterstain.study.stages import file_hashes, is_done, lock, mark_done
+from counterstain.study.stages import STAGES, file_hashes, is_done, lock, mark_done
 
 __all__ = ["environment", "plan_study", "run_study"]
 
 MANIFEST = "run.json"
 # What may differ between two runs that are otherwise the same: when and how fast.
 UNTRACKED = ("run.log",)
+SHEET = "augmentation.png"
 
 
 def run_study(
@@ -134,7 +135,7 @@ def _write_protocol(run: Path, source: Path, prepared: Prepared) -> None:
     sheet_of(
         prepared.material,
         np.flatnonzero(first == "train"),
-        run / "figures" / "augmentation.png",
+        run / "figures" / SHEET,
         settings=study.augmentation,
     )
 
@@ -174,11 +175,30 @@ def trainings(prepared: Prepared) -> Iterable[tuple[str, int, Part]]:
     )
 
 
+def _place(arm: str, seed: int, part: Part) -> str:
+    """The folder of one training, within arms/."""
+    return f"{arm}/seed-{seed}/fold-{part.repeat}-{part.fold}"
+
+
+def _drop_others(run: Path, names: set[str]) -> None:
+    """Remove trainings that are no longer of the study, and what is drawn anew from all of them."""
+    for folder in (run / "arms").glob("*/*/*"):
+        name = folder.relative_to(run / "arms").as_posix()
+        if name not in names:
+            shutil.rmtree(folder)
+            (run / STAGES / "arms" / f"{name}.json").unlink(missing_ok=True)
+    for folder in sorted((run / "arms").glob("*/*")) + sorted((run / "arms").glob("*")):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    shutil.rmtree(run / "predictions", ignore_errors=True)
+
+
 def _train_all(run: Path, prepared: Prepared, talk: Talk) -> None:
     study, material = prepared.study, prepared.material
     todo = list(trainings(prepared))
+    _drop_others(run, {_place(*one) for one in todo})
     for number, (arm, seed, part) in enumerate(todo, start=1):
-        name = f"{arm}/seed-{seed}/fold-{part.repeat}-{part.fold}"
+        name = _place(arm, seed, part)
         resolved = study.resolved()
         inputs = {
             "arm": resolved["arms"][arm],
@@ -230,11 +250,7 @@ def _replicates(run: Path, prepared: Prepared, arm: str) -> dict[str, Prediction
     tables = {}
     for seed in prepared.study.seeds:
         for repeat in repeats:
-            folders = [
-                run / "arms" / arm / f"seed-{seed}" / f"fold-{part.repeat}-{part.fold}"
-                for part in prepared.split.parts
-                if part.repeat == repeat
-            ]
+            folders = [run / "arms" / _place(arm, seed, part) for part in prepared.split.parts if part.repeat == repeat]
             parts = [read_predictions(folder / "predictions.csv") for folder in folders]
             name = f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}"
             tables[name] = concatenate(parts) if len(parts) > 1 else parts[0]
@@ -278,11 +294,16 @@ def _judge(run: Path, prepared: Prepared, talk: Talk) -> None:
         )
         write_json(run / "comparison.json", comparison)
         written.append(run / "comparison.json")
+    else:
+        (run / "comparison.json").unlink(missing_ok=True)
     mark_done(run, "judging", inputs, written)
 
 
 def _report(run: Path, prepared: Prepared, talk: Talk) -> None:
     talk.say("report: figures and report.html")
+    for path in (run / "figures").glob("*"):
+        if path.name != SHEET:
+            path.unlink()
     write_report(run)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from counterstain.errors import InputError
 from counterstain.files import hash_file, hash_json, read_json, write_json
 
-__all__ = ["file_hashes", "is_done", "lock", "mark_done"]
+__all__ = ["STAGES", "file_hashes", "is_done", "lock", "mark_done"]
 
-FOLDER = "stages"
+STAGES = "stages"
 
 
 def file_hashes(run: Path, files: Iterable[Path]) -> dict[str, str]:
@@ -22,7 +22,7 @@ def file_hashes(run: Path, files: Iterable[Path]) -> dict[str, str]:
 
 def is_done(run: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
     """Whether this stage ended with these inputs, and its outputs are still the files it wrote."""
-    path = run / FOLDER / f"{stage}.json"
+    path = run / STAGES / f"{stage}.json"
     if not path.is_file():
         return False
     record = read_json(path)
@@ -35,7 +35,7 @@ def is_done(run: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
 def mark_done(run: Path, stage: str, inputs: Mapping[str, Any], outputs: Iterable[Path]) -> None:
     """Record that a stage ended; written last, so that a stage stopped half-way is done again."""
     record = {"schema": "counterstain.stage/1", "inputs": hash_json(inputs), "outputs": file_hashes(run, outputs)}
-    write_json(run / FOLDER / f"{stage}.json", record)
+    write_json(run / STAGES / f"{stage}.json", record)
 
 
 if sys.platform == "win32":
