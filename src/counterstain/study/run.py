@@ -69,7 +69,7 @@ def run_study(
             talk.say(f"{run} is finished; nothing is left to do")
             return run
         talk = replace(talk, say=_logged(run / "run.log", talk.say))
-        _write_protocol(run, path, prepared)
+        _write_protocol(run, path, prepared, talk)
         _train_all(run, prepared, talk)
         _judge(run, prepared, talk)
         _report(run, prepared, talk)
@@ -118,7 +118,7 @@ def _choose_folder(runs: Path, name: str, prepared: Prepared, talk: Talk) -> Pat
     return run
 
 
-def _write_protocol(run: Path, source: Path, prepared: Prepared) -> None:
+def _write_protocol(run: Path, source: Path, prepared: Prepared, talk: Talk) -> None:
     """Everything that is known before training: protocol, cohort, set-aside images, split, augmentation, machine."""
     study, cohort, store = prepared.study, prepared.material.cohort, prepared.material.store
     write_bytes(run / "study.yaml", source.read_bytes())
@@ -128,8 +128,12 @@ def _write_protocol(run: Path, source: Path, prepared: Prepared) -> None:
     write_json(run / "cohort.json", describe(cohort, colour))
     write_csv(run / "set_aside.csv", ("image_path", "reason"), (*prepared.full.skipped, *store.set_aside))
     write_split(prepared.split, run / "splits.csv")
-    write_json(run / "split.json", count_parts(prepared.split, cohort) | {"stamp": study.stamp})
-    write_json(run / "augmentation.json", _augmentation_record(prepared))
+    counts = count_parts(prepared.split, cohort)
+    write_json(run / "split.json", counts | {"stamp": study.stamp})
+    augmentation = _augmentation_record(prepared)
+    write_json(run / "augmentation.json", augmentation)
+    for line in _protocol_lines(counts, augmentation):
+        talk.say(line)
     write_json(run / "environment.json", environment())
     first = np.array(prepared.split.parts[0].assignment, dtype=object)
     sheet_of(
@@ -138,6 +142,18 @@ def _write_protocol(run: Path, source: Path, prepared: Prepared) -> None:
         run / "figures" / SHEET,
         settings=study.augmentation,
     )
+
+
+def _protocol_lines(counts: dict[str, Any], augmentation: dict[str, Any]) -> list[str]:
+    """The split and the augmentation of the first fold, as the terminal shows them."""
+    parts = counts["parts"][0]["counts"]
+    patients = "" if counts["unit"] == "image" else " of {} patients"
+    shown = [f"{name} {part['images']} images{patients.format(part['patients'])}" for name, part in parts.items()]
+    more = f" (fold 1 of {len(counts['parts'])})" if len(counts["parts"]) > 1 else ""
+    before, after = augmentation["training_images"][0], augmentation["images_an_epoch"][0]
+    names = ", ".join(augmentation["transformations"]) or "none"
+    grown = f"; the training part grows from {before} to {after} images" if after > before else ""
+    return [f"split by {counts['unit']}{more}: {', '.join(shown)}", f"augmentation: {names}{grown}"]
 
 
 def environment() -> dict[str, Any]:
