@@ -248,3 +248,26 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         assert few[metric]["covered"] >= 0.88, metric  # 91 % less the noise of 200 studies
         assert many[metric]["covered"] >= 0.90, metric  # 93 % less the same
     assert few["accuracy, Wilson over images"]["covered"] < 0.85
+
+
+def test_a_class_of_one_patient_bears_no_claim_and_says_so() -> None:
+    """Without the one negative patient there is no AUROC, so there is no jackknife and no interval."""
+    random = np.random.default_rng(0)
+    patient = tuple(f"P{row // 4}" for row in range(16))
+    label = np.array([0] * 4 + [1] * 12)
+
+    def table() -> Predictions:
+        prob = random.uniform(0.2, 0.8, 16)
+        return Predictions(
+            image=tuple(f"{row}.png" for row in range(16)),
+            patient=patient,
+            slide=("",) * 16,
+            site=("",) * 16,
+            label=label,
+            prob=np.stack([1 - prob, prob], 1),
+            classes=("a", "b"),
+        )
+
+    record = compare_arms({"x": [table() for _ in range(3)], "y": [table() for _ in range(3)]})
+    assert record["pairs"][0]["verdict"] == "no_evidence"
+    assert "a class has too few patients for an interval, so nothing can be claimed" in record["words"]

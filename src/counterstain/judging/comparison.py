@@ -182,9 +182,11 @@ def verdict_words(
 
 
 def _needed_words(found: Difference, unit: str) -> str:
+    if not np.isfinite(found.low):
+        return f"a class has too few {unit}s for an interval, so nothing can be claimed; test on more of its {unit}s"
     if found.patients_needed is not None:
         return f"about {found.patients_needed:,} {unit}s would be needed to settle a difference of this size"
-    if found.difference == 0 or not np.isfinite(found.difference):
+    if found.difference == 0:
         return "there is no difference to settle"
     return "the spread over seeds alone hides a difference of this size, so more seeds would be needed"
 
