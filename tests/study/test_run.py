@@ -76,6 +76,7 @@ def test_a_changed_study_leaves_the_finished_run_alone_and_takes_over_what_holds
     assert read_json(other / "scores.json")["arms"]["given-8"]["seeds"] == [0, 1]
 
 
+@pytest.mark.slow
 def test_an_arm_that_is_dropped_leaves_nothing_behind(study: Path) -> None:
     both = run_study(study, overrides={**ONE_SEED, "training.epochs": "1"})
     study.write_text(study.read_text().replace("  modified-16: {network: modified, batch: 16}\n", ""))
