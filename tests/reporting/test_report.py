@@ -1,5 +1,7 @@
 """The page: complete, escaped, self-contained, and the same bytes twice."""
 
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -7,11 +9,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from counterstain.errors import InputError
 from counterstain.files import read_json, write_json
 from counterstain.reporting import report
+from counterstain.reporting.illustrations import photograph_uri
 from counterstain.reporting.report import write_report
 from counterstain.reporting.wording import number
 
@@ -131,7 +136,7 @@ def test_stamp_is_on_page_tables_title_footer_and_figures(tmp_path: Path, runs: 
     page = write_report(run).read_text(encoding="utf-8")
     parsed = Page(page)
     tables = sum(tag == "table" for tag, _ in parsed.tags)
-    assert parsed.text.count(stamp) == tables + 3
+    assert parsed.text.count(stamp) == tables + 4  # title, head, contact sheet, foot
     assert "@top-center" in page and "What this protocol would have claimed" in page
     figures = list((run / "figures").glob("*.svg"))
     assert len(figures) == 6
@@ -166,6 +171,26 @@ def test_undefined_numbers_are_dashes(tmp_path: Path, runs: Any) -> None:
     page = write_report(run).read_text(encoding="utf-8")
     rows = re.findall(r'<th scope="row" class="words short">precision</th>(.*?)</tr>', page)
     assert rows == ["<td>–</td>"] * 2  # image and patient level
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_number_without_an_interval_says_so(tmp_path: Path, runs: Any) -> None:
+    run = runs.make_run(
+        tmp_path / "run", arms=TWO_ARMS, epochs=3, patients=9
+    )  # one patient of a class in the test part
+    assert read_json(run / "comparison.json")["pairs"][0]["low"] is None
+    text = Page(write_report(run).read_text(encoding="utf-8")).text
+    assert "no interval can be given for AUROC: the test part has too few patients" in text
+    assert text.count("no interval") > 4 and "[–" not in text
+
+
+def test_a_large_contact_sheet_is_shown_smaller() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (900, 2000, 3), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    uri = photograph_uri(content.getvalue())
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as shown:
+        assert uri.startswith("data:image/jpeg;base64,") and shown.size == (1400, 630)
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -1,6 +1,7 @@
 """Which figures a run's report has: drawn from its records, written to its figures folder, ready to stand in a page."""
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import pr_curve_points, roc_curve_points
@@ -27,12 +29,23 @@ from counterstain.reporting.record import RunRecord
 from counterstain.reporting.wording import clean, interval, listed, metric_name, number, plural, share, shorten
 from counterstain.reporting.wording import natural as in_order
 
-__all__ = ["Illustration", "find_score", "illustrate", "mean_curve", "part_order", "png_uri"]
+__all__ = [
+    "Illustration",
+    "capital",
+    "find_score",
+    "illustrate",
+    "mean_curve",
+    "part_order",
+    "photograph_uri",
+    "png_uri",
+    "primary",
+]
 
 Floats = NDArray[np.float64]
 
 # Where a figure has so many strokes that its SVG is this large, the page takes the PNG: the SVG stays beside it.
 LARGEST_SVG = 400_000
+LARGEST_PHOTOGRAPH = 600_000
 GRID = np.linspace(0.0, 1.0, 401)
 FEW_PARTS = 6
 
@@ -66,6 +79,18 @@ def part_order(names: Sequence[str]) -> list[str]:
 def png_uri(content: bytes) -> str:
     """A PNG as a data: URI."""
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def photograph_uri(content: bytes) -> str:
+    """A PNG of tiles as a data: URI: as it is where small, else as a JPEG of at most 1400 px width."""
+    if len(content) <= LARGEST_PHOTOGRAPH:
+        return png_uri(content)
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        shown = image.convert("RGB")
+    shown.thumbnail((1400, 1400 * shown.height // shown.width + 1), Image.Resampling.LANCZOS)
+    smaller = io.BytesIO()
+    shown.save(smaller, "JPEG", quality=88, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(smaller.getvalue()).decode()}"
 
 
 def illustrate(run: RunRecord) -> dict[str, list[Illustration]]:

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from counterstain.files import write_bytes
 from counterstain.reporting.figures import MOST_COUNTED, MOST_WRITTEN
-from counterstain.reporting.illustrations import find_score, illustrate, png_uri, primary
+from counterstain.reporting.illustrations import capital, find_score, illustrate, photograph_uri, primary
 from counterstain.reporting.record import RunRecord, read_run
 from counterstain.reporting.tables import (
     arm_table,
@@ -79,7 +79,7 @@ def write_report(run: Path) -> Path:
         split_words=_split_words(record),
         augmentation_words=_augmentation_words(record),
         ranges=ranges_table(record),
-        contact_sheet=png_uri(record.contact_sheet) if record.contact_sheet else "",
+        contact_sheet=photograph_uri(record.contact_sheet) if record.contact_sheet else "",
         cells_words=_cells_words(len(record.scores["classes"])),
         several_runs=len(record.trainings) > len(record.arms),
         machine=_machine(record),
@@ -184,6 +184,13 @@ def _warnings(run: RunRecord) -> list[Markup]:
     found: list[str] = [*run.comparison.get("warnings", ())]
     for arm in run.arms:
         found += run.scores["arms"][arm].get("warnings", ())
+    metric, level = primary(run)
+    scores = [find_score(run.scores, arm, metric, level) for arm in run.arms]
+    if any(score is not None and score["value"] is not None and score["low"] is None for score in scores):
+        found.append(
+            f"no interval can be given for {metric_name(metric)}: the test part has too few {run.scores['unit']}s of a "
+            "class, so its values are no evidence; see the split, and divide by folds to test every patient"
+        )
     return list(dict.fromkeys(_typeset(text, run.arms) for text in found))
 
 
@@ -256,7 +263,7 @@ def _cohort_words(run: RunRecord) -> str:
     several = (patients.get("with_several_classes") or {}).get("count")
     if several:
         text += f" {plural(several, 'patient')} with images of more than one class."
-    return " ".join([text, *(f"{clean(note)}." for note in cohort.get("notes") or ())])
+    return " ".join([text, *(f"{capital(clean(note))}." for note in cohort.get("notes") or ())])
 
 
 def _split_words(run: RunRecord) -> str:

@@ -40,6 +40,7 @@ METRICS = (
 ARMS_ABREAST = 4
 ROOMY = 2
 MOST_ROWS = 40
+NO_INTERVAL = "no interval"
 VERDICTS = {
     "a_better": "{a} is better",
     "b_better": "{b} is better",
@@ -83,7 +84,7 @@ def _count(value: float | None) -> str:
 def _score_cell(score: Mapping[str, Any] | None) -> Cell:
     if score is None or score["value"] is None:
         return Cell(UNDEFINED)
-    return Cell(number(score["value"]), interval(score["low"], score["high"]) or "no interval")
+    return Cell(number(score["value"]), interval(score["low"], score["high"]) or NO_INTERVAL)
 
 
 def _percent(run: RunRecord) -> str:
@@ -107,7 +108,7 @@ def primary_table(run: RunRecord) -> Table:
         seeds = [number(value) for value in (score or {}).get("per_seed", ())]
         counts = (_count(len(own["seeds"])), _count(own["images"]), _count(own["patients"]))
         found = score or {"value": None, "low": None, "high": None}
-        shown = (Cell(number(found["value"]), strong=True), interval(found["low"], found["high"]) or UNDEFINED)
+        shown = (Cell(number(found["value"]), strong=True), interval(found["low"], found["high"]) or NO_INTERVAL)
         rows.append(_cells(arm, *shown, ", ".join(seeds) or UNDEFINED, *counts))
     caption = (
         f"{metric_name(metric)[:1].upper()}{metric_name(metric)[1:]}, {level} level, test part; {_unit_words(run)}"
@@ -183,13 +184,13 @@ def pair_table(run: RunRecord) -> Table | None:
         rows.append(
             _cells(
                 Cell(f"{clean(pair['a'])} − {clean(pair['b'])}", kind),
-                Cell(signed_value(pair["difference"]), interval(pair["low"], pair["high"], sign=True)),
+                Cell(signed_value(pair["difference"]), interval(pair["low"], pair["high"], sign=True) or NO_INTERVAL),
                 p_value(pair["p"]),
                 p_value(pair["p_adjusted"]),
                 p_value(pair.get("probability_false")),
                 Cell(
                     verdict.replace("{a}", clean(pair["a"])).replace("{b}", clean(pair["b"])),
-                    strong=pair["verdict"] in ("a_better", "b_better", "equivalent"),
+                    strong=bool(pair["primary"]) and pair["verdict"] in ("a_better", "b_better", "equivalent"),
                 ),
             )
         )
@@ -241,7 +242,8 @@ def _difference_cell(run: RunRecord, later: str, earlier: str) -> Cell:
             continue
         ends = [None if pair[name] is None else turned * pair[name] for name in ("low", "high")]
         low, high = ends if turned > 0 else reversed(ends)
-        below = f"{interval(low, high, sign=True)}, p = {p_value(pair['p_adjusted'])}"
+        shown = interval(low, high, sign=True)
+        below = f"{shown}, p = {p_value(pair['p_adjusted'])}" if shown else NO_INTERVAL
         return Cell(signed_value(turned * pair["difference"]), below.replace("= <", "<").replace("= >", ">"))
     return Cell(UNDEFINED)
 
