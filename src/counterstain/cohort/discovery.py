@@ -7,12 +7,14 @@ from pathlib import Path
 
 from counterstain.errors import InputError
 
-__all__ = ["CONTAINER_SUFFIXES", "IMAGE_SUFFIXES", "Found", "find_images"]
+__all__ = ["CONTAINER_SUFFIXES", "IMAGE_SUFFIXES", "NOT_AN_IMAGE", "Found", "find_images"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 CONTAINER_SUFFIXES = (".h5", ".hdf5", ".npz")
 
 _JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"})
+
+NOT_AN_IMAGE = "not an image by its name"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def find_images(folder: Path) -> Found:
             elif entry.name.lower().endswith(CONTAINER_SUFFIXES):
                 containers.append(path)
             else:
-                skipped.append((path, "not an image by its name"))
+                skipped.append((path, NOT_AN_IMAGE))
     return Found(tuple(sorted(images)), tuple(sorted(containers)), tuple(sorted(skipped)))
 
 

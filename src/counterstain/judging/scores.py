@@ -180,7 +180,7 @@ def roc_curve_points(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats
 
 
 def pr_curve_points(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats, Floats, Floats]:
-    """Recall, precision and threshold from (0, 1, inf) down to the lowest score; to be drawn as steps (where="post").
+    """Recall, precision and threshold from (0, 1, inf) down to the lowest score; to be drawn as steps (where="pre").
 
     Recall is NaN without positives.
     """

@@ -14,6 +14,7 @@ import numpy as np
 
 from counterstain import __version__
 from counterstain.cohort.description import describe
+from counterstain.cohort.discovery import NOT_AN_IMAGE
 from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.split import Part, count_parts, write_split
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
@@ -126,7 +127,9 @@ def _write_protocol(run: Path, source: Path, prepared: Prepared, talk: Talk) -> 
     write_cohort(cohort, run / "cohort.csv")
     colour = store.colour[store.rows(cohort.image)]
     write_json(run / "cohort.json", describe(cohort, colour))
-    write_csv(run / "set_aside.csv", ("image_path", "reason"), (*prepared.full.skipped, *store.set_aside))
+    # A table or a text beside the images was never one of them; cohort.json lists it among what was skipped.
+    left_out = [(path, reason) for path, reason in prepared.full.skipped if reason != NOT_AN_IMAGE]
+    write_csv(run / "set_aside.csv", ("image_path", "reason"), (*left_out, *store.set_aside))
     write_split(prepared.split, run / "splits.csv")
     counts = count_parts(prepared.split, cohort)
     write_json(run / "split.json", counts | {"stamp": study.stamp})
