@@ -60,8 +60,11 @@ def refused(result: Result, *words: str) -> None:
 
 
 def test_help_shows_an_example_for_every_verb() -> None:
-    verbs = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
-    assert {"demo", "init", "run", "cohort", "split", "augment", "train", "predict", "evaluate", "compare"} <= set(verbs)
+    commands = app.registered_commands
+    verbs = [command.name or getattr(command.callback, "__name__", "") for command in commands]
+    assert {"demo", "init", "run", "cohort", "split", "augment", "train", "predict", "evaluate", "compare"} <= set(
+        verbs
+    )
     for verb in verbs:
         result = call(verb, "--help")
         assert result.exit_code == 0
