@@ -149,7 +149,13 @@ def train_ours(job_path: Path, precision: str) -> dict[str, Any]:
             return Examples(store.rows(names), np.array([label[name] for name in names]), image_keys(names))
 
         augmentation = Augmentation(mode="expand" if job["copies"] > 1 else "none")
-        settings = Training(epochs=job["epochs"], patience=job["epochs"] + 1, precision=precision, device="cpu")
+        settings = Training(
+            epochs=job["epochs"],
+            patience=job["epochs"] + 1,
+            precision=precision,
+            device="cpu",
+            scale="0..1",  # as in the notebook
+        )
         trained = train(
             store,
             examples(job["train"]),

@@ -259,3 +259,10 @@ def test_tiles_become_floats_in_0_1_with_their_channels_and_memory_in_order() ->
     assert batch.sum().item() == pytest.approx(1.2)
     assert batch.max().item() <= 1.0
     assert stored[1, 2, 3].tolist() == [255, 51, 0]  # the store is not written to
+
+
+def test_centred_scale_by_hand_and_an_unknown_one_refused() -> None:
+    stored = np.array([0, 51, 255], np.uint8).reshape(1, 1, 1, 3)
+    assert to_tensor(stored, scale="-1..1").flatten().tolist() == pytest.approx([-1.0, -0.6, 1.0])
+    with pytest.raises(InputError, match=r"scale is '0\.\.255'"):
+        to_tensor(stored, scale="0..255")
