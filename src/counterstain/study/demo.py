@@ -16,7 +16,7 @@ __all__ = ["run_demo"]
 # Small enough for four minutes on two cores, long enough that the networks learn what tells the classes apart.
 PHANTOM = Phantom(patients=48, tiles_per_patient=10, sites=2, tile_px=257, difficulty=0.15, seed=0)
 DEMO_TILE_PX = 128
-DEMO_EPOCHS = 24
+DEMO_EPOCHS = 28
 DEMO_LEARNING_RATE = "5.0e-4"
 DEMO_ARMS = """\
 arms:
@@ -55,7 +55,7 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
         tile_px=DEMO_TILE_PX,
         tile_comment="half the size that the networks were made for, to end in minutes",
         epochs=DEMO_EPOCHS,
-        patience=12,
+        patience=20,
         learning_rate=DEMO_LEARNING_RATE,
     )
     if not study.is_file() or study.read_text(encoding="utf-8") != text:
