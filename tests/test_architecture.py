@@ -18,12 +18,13 @@ MAY_IMPORT = {
     "pixels": GROUND | {"cohort"},
     "learning": GROUND | {"cohort", "pixels"},
     "judging": GROUND,
+    "audit": GROUND | {"cohort", "pixels", "judging"},
     "reporting": GROUND | {"judging"},
-    "study": GROUND | {"cohort", "pixels", "learning", "judging", "reporting"},
+    "study": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting"},
     "terminal": GROUND | {"judging", "study", "learning"},
-    "cli": GROUND | {"cohort", "pixels", "learning", "judging", "reporting", "study", "terminal"},
+    "cli": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "study", "terminal"},
 }
-WITHOUT_TORCH = ("cohort", "judging", "reporting", "errors", "files")
+WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files")
 
 
 def modules() -> list[Path]:
