@@ -1,0 +1,119 @@
+"""What a model was trained on, as salted hashes in its bundle, so that a "new" image that is none can be told."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError
+from counterstain.files import read_json
+
+__all__ = ["MEMBERS", "Overlap", "member_record", "overlap", "read_members"]
+
+MEMBERS = "trained_on.json"
+SCHEMA = "counterstain.members/1"
+DIGITS = 24  # of SHA-256 in hex: 96 bits, so that no two of a million images meet by chance
+KINDS = ("patient", "image", "file", "pixels")
+SHOWN = 5
+
+
+def member_record(
+    *, salt: str, patient: Sequence[str], image: Sequence[str], file: Sequence[str], tiles: Iterable[NDArray[np.uint8]]
+) -> dict[str, Any]:
+    """The record of the images that a model has seen, in training or to choose its epoch.
+
+    The salt hides ids from a glance and keeps two bundles from being joined; it does not hide an id from somebody who
+    can guess it. The record holds neither names nor pixels.
+
+    Args:
+        salt: any text; the same salt and images make the same record.
+        patient: ids, "" where unknown; image: names; file: SHA-256 of each image's file.
+        tiles: each (H, H, 3) uint8, as the model saw it before augmentation.
+    """
+    found = {
+        "patient": _hashes(salt, "patient", patient),
+        "image": _hashes(salt, "image", image),
+        "file": _hashes(salt, "file", file),
+        "pixels": _hashes(salt, "pixels", (hashlib.sha256(np.ascontiguousarray(one)).hexdigest() for one in tiles)),
+    }
+    return {"schema": SCHEMA, "salt": salt, "images": len(image), **found}
+
+
+def _hash(salt: str, kind: str, value: str) -> str:
+    return hashlib.sha256(f"{salt}\0{kind}\0{value}".encode()).hexdigest()[:DIGITS]
+
+
+def _hashes(salt: str, kind: str, values: Iterable[str]) -> list[str]:
+    """Sorted, so that their order tells nothing; without those of unknown ids."""
+    return sorted({_hash(salt, kind, value) for value in values if value})
+
+
+def read_members(bundle: Path) -> dict[str, Any]:
+    """The record of a bundle's folder.
+
+    Raises:
+        InputError: If the bundle has none, or one of another schema.
+    """
+    path = bundle / MEMBERS
+    if not path.is_file():
+        raise InputError(f"{bundle} has no {MEMBERS}; it is no bundle, or was made before bundles had one")
+    record = read_json(path)
+    if record.get("schema") != SCHEMA:
+        raise InputError(f"{path} is of schema {record.get('schema')}; this version reads {SCHEMA}")
+    return record
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many of some images, and of their patients, a model has seen; `examples` names the first of them."""
+
+    images: int
+    seen: Mapping[str, int]
+    examples: Mapping[str, tuple[str, ...]]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """One line for each way in which a "new" image was seen; empty where none was."""
+        said = {
+            "patient": "{} of the patients here have the id of a patient that the model was trained on ({})",
+            "image": "{} images have the name of an image that the model was trained on ({}); names may meet by chance",
+            "file": "{} images are, byte for byte, images that the model was trained on ({})",
+            "pixels": "{} images have the very pixels of an image that the model was trained on ({})",
+        }
+        return tuple(
+            said[kind].format(
+                self.seen[kind], ", ".join(self.examples[kind]) + ("…" if self.seen[kind] > SHOWN else "")
+            )
+            for kind in KINDS
+            if self.seen.get(kind)
+        )
+
+
+def overlap(
+    record: Mapping[str, Any],
+    *,
+    patient: Sequence[str] = (),
+    image: Sequence[str] = (),
+    file: Sequence[str] = (),
+    tiles: Iterable[NDArray[np.uint8]] = (),
+) -> Overlap:
+    """Which of these images the model of the record has seen; what is not given is not looked at.
+
+    Args:
+        record: of `read_members`.
+        patient, image, file, tiles: see `member_record`; one entry an image, in one order.
+    """
+    pixels = [hashlib.sha256(np.ascontiguousarray(one)).hexdigest() for one in tiles]
+    given = {"patient": patient, "image": image, "file": file, "pixels": pixels}
+    seen, examples = {}, {}
+    for kind, values in given.items():
+        known = set(record[kind])
+        hit = [row for row, value in enumerate(values) if value and _hash(record["salt"], kind, value) in known]
+        names = patient if kind == "patient" else image or [f"image {row + 1}" for row in range(len(values))]
+        found = list(dict.fromkeys(names[row] for row in hit))
+        seen[kind], examples[kind] = len(found), tuple(found[:SHOWN])
+    return Overlap(len(image), seen, examples)
