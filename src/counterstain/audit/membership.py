@@ -84,13 +84,10 @@ class Overlap:
             "file": "{} images are, byte for byte, images that the model was trained on ({})",
             "pixels": "{} images have the very pixels of an image that the model was trained on ({})",
         }
-        return tuple(
-            said[kind].format(
-                self.seen[kind], ", ".join(self.examples[kind]) + ("…" if self.seen[kind] > SHOWN else "")
-            )
-            for kind in KINDS
-            if self.seen.get(kind)
-        )
+        return tuple(said[kind].format(self.seen[kind], self._named(kind)) for kind in KINDS if self.seen.get(kind))
+
+    def _named(self, kind: str) -> str:
+        return ", ".join(self.examples[kind]) + (", …" if self.seen[kind] > SHOWN else "")
 
 
 def overlap(

@@ -14,13 +14,15 @@ from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_bytes, write_json
 from counterstain.learning.networks import build_network
 
-__all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "write_bundle"]
+__all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "seal", "write_bundle"]
 
 SCHEMA = "counterstain.bundle/1"
 WEIGHTS = "model.safetensors"
 RECORD = "bundle.json"
 CARD = "README.md"
 SUMS = "SHA256SUMS"
+# Written beside the model by the rooms that own them, and as much a part of it.
+COMPANIONS = ("calibration.json", "trained_on.json")
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,18 @@ class Bundle:
 
 
 def write_bundle(folder: Path, bundle: Bundle, network: nn.Module) -> None:
-    """Write the bundle's files; SHA256SUMS comes last, so that its presence means the bundle is whole."""
+    """Write the bundle's files and seal them."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(tensors))
     write_json(folder / RECORD, bundle.record())
     write_bytes(folder / CARD, _card(bundle))
-    sums = [f"{hash_file(folder / name)}  {name}" for name in (RECORD, WEIGHTS, CARD)]
+    seal(folder)
+
+
+def seal(folder: Path) -> None:
+    """Write SHA256SUMS of a bundle's files; it comes last, so that its presence means the bundle is whole."""
+    names = (RECORD, WEIGHTS, CARD, *(name for name in COMPANIONS if (folder / name).is_file()))
+    sums = [f"{hash_file(folder / name)}  {name}" for name in names]
     write_bytes(folder / SUMS, "\n".join(sums) + "\n")
 
 

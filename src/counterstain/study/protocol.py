@@ -82,6 +82,22 @@ class ComparisonSection(_Section):
     pairs: list[tuple[str, str]] | None = None
 
 
+class AuditSection(_Section):
+    """What is looked for before anything is trained, and what happens when it is found."""
+
+    gate: Literal["stop", "warn", "off"] = "stop"
+    rotated: bool = True
+    baselines: bool = True
+
+
+class CalibrationSection(_Section):
+    """What is fitted on the validation part and frozen: probabilities, the threshold, the prediction sets."""
+
+    method: Literal["temperature", "platt", "isotonic", "none"] = "temperature"
+    threshold: str = "youden"
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+
+
 def _seeds(value: Any) -> Any:
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
 
@@ -98,6 +114,9 @@ class Study(_Section):
     arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")], dict[str, Any]]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], BeforeValidator(_seeds), Field(min_length=1)]
     comparison: ComparisonSection = ComparisonSection()
+    audit: AuditSection = AuditSection()
+    calibration: CalibrationSection = CalibrationSection()
+    ledger: str | None = None
 
     @model_validator(mode="after")
     def _arms_can_be_trained(self) -> "Study":
@@ -243,5 +262,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "tiles": TilesSection.model_fields,
         "augmentation": [field.name for field in fields(Augmentation)],
         "comparison": ComparisonSection.model_fields,
+        "audit": AuditSection.model_fields,
+        "calibration": CalibrationSection.model_fields,
     }
     return list(sections.get(parents[0], ())) if parents else list(Study.model_fields)
