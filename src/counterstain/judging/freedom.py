@@ -8,6 +8,7 @@ from counterstain.judging.scores import PER_CLASS, class_scores
 __all__ = ["Key", "combined_df", "effective_units", "score_df"]
 
 Floats = NDArray[np.float64]
+SCARCE = 4.0  # of an AUROC, over what the scarcer class alone has; docs/measures/intervals.md has what it mends
 Key = tuple[str, int | None]  # (metric, class index; None: positive class of two, macro mean of more)
 
 
@@ -93,9 +94,11 @@ def _pair_df(pairs: Floats | None, positives: Floats, negatives: Floats) -> floa
     area = pairs.sum() / positives.sum() / negatives.sum()
     own = pairs.sum(axis=1) / negatives.sum() - area * positives
     other = pairs.sum(axis=0) / positives.sum() - area * negatives
-    return combined_df(
+    freedom = [max(effective_units(exposure) - 1, 0.5) for exposure in (positives, negatives)]
+    found = combined_df(
         float((own**2).sum()) / float(positives.sum()) ** 2,
         float((other**2).sum()) / float(negatives.sum()) ** 2,
-        max(effective_units(positives) - 1, 0.5),
-        max(effective_units(negatives) - 1, 0.5),
+        *freedom,
     )
+    # The variance that two patients show is often far too small by chance, and then the sum above trusts the others.
+    return min(found, SCARCE * min(freedom))
