@@ -1,0 +1,242 @@
+"""Calibration: probabilities, a threshold and prediction sets fitted on validation patients, then frozen."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError, suggest
+from counterstain.judging.conformal import conformal_quantile
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.scores import PROB_CLIP, image_loss
+from counterstain.judging.thresholds import choose_threshold
+
+__all__ = ["METHODS", "Calibration", "apply_calibration", "fit_calibration"]
+
+Floats = NDArray[np.float64]
+
+SCHEMA = "counterstain.calibration/1"
+METHODS = ("temperature", "platt", "isotonic", "none")
+FEW_PATIENTS = 10  # below, what is fitted here hangs on single patients
+LARGEST_LOG_T = 4.6  # temperatures from 1/100 to 100
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted on validation patients and is applied, unchanged, wherever the model predicts.
+
+    method: temperature, platt, isotonic or none
+    parameters: {"temperature": T}; {"slope": a, "intercept": b}; {"x": [...], "y": [...]}; {}
+    threshold: probability of the positive class from which on an image is called positive; None for more than two
+        classes
+    threshold_rule: how it was chosen
+    alpha, qhat: share of images of new patients whose set may miss the true class, and the largest 1 - probability of a
+        class that stays in the set; infinite where the patients are too few, and then every class stays
+    patients, images, unit: what it was fitted on
+    notes: what a reader should be told, one line each
+    """
+
+    method: str
+    parameters: Mapping[str, Any]
+    threshold: float | None
+    threshold_rule: str
+    alpha: float
+    qhat: float
+    classes: tuple[str, ...]
+    patients: int
+    images: int
+    unit: str
+    notes: tuple[str, ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON; an infinite qhat is null."""
+        record = asdict(self) | {"schema": SCHEMA, "classes": list(self.classes), "notes": list(self.notes)}
+        return record | {"qhat": self.qhat if np.isfinite(self.qhat) else None}
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> "Calibration":
+        """The calibration of a record.
+
+        Raises:
+            InputError: If it is of another schema or lacks something.
+        """
+        if record.get("schema") != SCHEMA:
+            raise InputError(f"the calibration is of schema {record.get('schema')}; this version reads {SCHEMA}")
+        try:
+            kept = {name: record[name] for name in Calibration.__dataclass_fields__}
+        except KeyError as error:
+            raise InputError(f"the calibration lacks {error}; it was changed after it was written") from None
+        qhat = float("inf") if kept["qhat"] is None else float(kept["qhat"])
+        lists = {"classes": tuple(kept["classes"]), "notes": tuple(kept["notes"])}
+        return Calibration(**(kept | lists | {"qhat": qhat}))
+
+
+def fit_calibration(
+    validation: Predictions, *, method: str = "temperature", threshold: str = "youden", alpha: float = 0.1
+) -> Calibration:
+    """Fit probabilities, then the threshold and the sets on what they have become; nothing else is ever looked at.
+
+    Args:
+        validation: predictions of the validation part, as the network gives them.
+        method: "temperature" (never changes which class is the most probable), "platt" or "isotonic" (two classes), or
+            "none".
+        threshold: see `choose_threshold`.
+        alpha: see `conformal_quantile`.
+
+    Returns:
+        Where the validation part bears no fit (one class, a loss that would rise), the probabilities stay as they are,
+        with a note.
+
+    Raises:
+        InputError: For an unknown method or threshold, or a method of two classes for more.
+    """
+    if method not in METHODS:
+        raise InputError(f"calibration method is '{method}'{suggest(method, METHODS)}")
+    if method in ("platt", "isotonic") and len(validation.classes) != 2:
+        raise InputError(f"{method} is for two classes; {len(validation.classes)} are here: take temperature")
+    patients = len(set(validation.patient))
+    notes = []
+    if patients < FEW_PATIENTS:
+        notes.append(f"fitted on {patients} validation {validation.unit}s only; another few would give another result")
+    parameters, note = _fit(method, validation)
+    notes += [note] if note else []
+    fitted = Calibration(
+        method=method, parameters=parameters, threshold=None, threshold_rule=threshold, alpha=alpha, qhat=float("inf"),
+        classes=validation.classes, patients=patients, images=len(validation), unit=validation.unit,
+    )  # fmt: skip
+    calibrated = apply_calibration(fitted, validation)
+    value: float | None = None
+    if len(validation.classes) == 2:
+        value, note = choose_threshold(validation.label == 1, calibrated.prob[:, 1], rule=threshold)
+        notes += [note] if note else []
+    qhat = conformal_quantile(calibrated, alpha=alpha)
+    if not np.isfinite(qhat):
+        notes.append(
+            f"{patients} validation {validation.unit}s are too few for sets that miss {alpha:.0%}; every class stays in"
+        )
+    return replace(fitted, threshold=value, qhat=qhat, notes=tuple(notes))
+
+
+def apply_calibration(calibration: Calibration, table: Predictions) -> Predictions:
+    """The table with calibrated probabilities.
+
+    Raises:
+        InputError: If its classes are not those of the calibration, in their order.
+    """
+    if table.classes != calibration.classes:
+        raise InputError(
+            f"the calibration is of the classes {', '.join(calibration.classes)}, the table's are "
+            f"{', '.join(table.classes)}; calibrate the model that made this table"
+        )
+    return replace(table, prob=_applied(calibration.method, calibration.parameters, table.prob))
+
+
+# -------------------------------------------------------------------------------------------------------- the methods
+
+
+def _fit(method: str, table: Predictions) -> tuple[dict[str, Any], str]:
+    """Parameters of a method and "", or those that change nothing and why."""
+    same: dict[str, dict[str, Any]] = {
+        "temperature": {"temperature": 1.0},
+        "platt": {"slope": 1.0, "intercept": 0.0},
+        "isotonic": {"x": [0.0, 1.0], "y": [0.0, 1.0]},
+        "none": {},
+    }
+    if method == "none":
+        return {}, ""
+    if len(set(table.label.tolist())) < 2:
+        return same[method], "the validation part has one class only; probabilities are as the network gives them"
+    fit = {"temperature": _fit_temperature, "platt": _fit_platt, "isotonic": _fit_isotonic}[method]
+    found = fit(table)
+    before = float(image_loss(table.label, table.prob).mean())
+    after = float(image_loss(table.label, _applied(method, found, table.prob)).mean())
+    if not after <= before:
+        return same[method], "the fit did not lower the validation loss; probabilities are as the network gives them"
+    return found, ""
+
+
+def _logs(prob: Floats) -> Floats:
+    return np.log(np.clip(prob, PROB_CLIP, 1.0))
+
+
+def _fit_temperature(table: Predictions) -> dict[str, Any]:
+    """The temperature with the lowest loss, every image weighing the same.
+
+    Source: Guo et al. 2017, ICML, arXiv:1706.04599.
+    """
+    from scipy.optimize import minimize_scalar
+
+    logs = _logs(table.prob)
+    row = np.arange(len(table))
+
+    def loss(log_t: float) -> float:
+        scaled = logs / np.exp(log_t)
+        top = scaled.max(axis=1)
+        total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+        return float((total - scaled[row, table.label]).mean())
+
+    found = minimize_scalar(loss, bounds=(-LARGEST_LOG_T, LARGEST_LOG_T), method="bounded", options={"xatol": 1e-6})
+    return {"temperature": float(np.exp(found.x))}
+
+
+def _fit_platt(table: Predictions) -> dict[str, Any]:
+    """Slope and intercept of a logistic regression on the log odds, with Platt's targets that keep both finite.
+
+    Source: Platt 1999, Advances in Large Margin Classifiers, p. 61; Lin et al. 2007, doi:10.1007/s10994-007-5018-6.
+    """
+    from scipy.optimize import minimize
+
+    positive = table.label == 1
+    odds = _log_odds(table.prob[:, 1])
+    n, m = int(positive.sum()), int((~positive).sum())
+    target = np.where(positive, (n + 1) / (n + 2), 1 / (m + 2))
+
+    def loss(at: Floats) -> tuple[float, Floats]:
+        z = at[0] * odds + at[1]
+        p = 1 / (1 + np.exp(-z))
+        value = float((np.logaddexp(0, z) - target * z).mean())
+        return value, np.array([((p - target) * odds).mean(), (p - target).mean()])
+
+    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
+    return {"slope": float(found.x[0]), "intercept": float(found.x[1])}
+
+
+def _fit_isotonic(table: Predictions) -> dict[str, Any]:
+    """The rising step function with the lowest Brier score, its ends kept off 0 and 1 by half an image.
+
+    Source: Zadrozny & Elkan 2002, KDD, doi:10.1145/775047.775151.
+    """
+    from scipy.optimize import isotonic_regression
+
+    x, place = np.unique(table.prob[:, 1], return_inverse=True)
+    weight = np.bincount(place).astype(np.float64)
+    share = np.bincount(place, weights=table.label == 1) / weight
+    y = isotonic_regression(share, weights=weight).x
+    edge = 0.5 / len(table)
+    return {"x": x.tolist(), "y": np.clip(y, edge, 1 - edge).tolist()}
+
+
+def _log_odds(p: Floats) -> Floats:
+    p = np.clip(p, PROB_CLIP, 1 - PROB_CLIP)
+    odds: Floats = np.log(p / (1 - p))
+    return odds
+
+
+def _applied(method: str, parameters: Mapping[str, Any], prob: Floats) -> Floats:
+    """(N, C) calibrated probabilities; each row sums to 1."""
+    if method == "none":
+        return prob
+    if method == "temperature":
+        if parameters["temperature"] == 1.0:
+            return prob
+        scaled = _logs(prob) / parameters["temperature"]
+        above = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        softened: Floats = above / above.sum(axis=1, keepdims=True)
+        return softened
+    if method == "platt":
+        p = 1 / (1 + np.exp(-(parameters["slope"] * _log_odds(prob[:, 1]) + parameters["intercept"])))
+    else:
+        p = np.interp(prob[:, 1], parameters["x"], parameters["y"])
+    return np.column_stack([1 - p, p])
