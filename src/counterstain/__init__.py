@@ -27,7 +27,7 @@ _HOME = {
     "predict_once": "study.single",
     "read_bundle": "learning.bundle",
     "read_images": "study.inputs",
-    "read_predictions": "judging.predictions",
+    "read_predictions": "judging.reading",
     "read_split": "cohort.split",
     "read_study": "study.protocol",
     "run_study": "study.run",
@@ -35,7 +35,7 @@ _HOME = {
     "train_once": "study.single",
     "write_cohort": "cohort.manifest",
     "write_phantom": "cohort.phantom",
-    "write_predictions": "judging.predictions",
+    "write_predictions": "judging.reading",
     "write_report": "reporting.report",
     "write_split": "cohort.split",
 }

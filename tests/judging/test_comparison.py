@@ -18,7 +18,8 @@ from counterstain.errors import InputError
 from counterstain.files import write_csv, write_json
 from counterstain.judging.comparison import compare_arms, difference, score_arms, score_rows, verdict
 from counterstain.judging.intervals import sample, units_of
-from counterstain.judging.predictions import Predictions, write_predictions
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.reading import write_predictions
 
 Make = Callable[..., Predictions]
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -162,12 +163,23 @@ def test_records_are_the_same_twice_and_whole(tmp_path: Path, make_table: Make) 
     assert record["arms"]["a"]["patients"] == 40
     levels = {(row["metric"], row["level"]) for row in record["arms"]["a"]["scores"]}
     threshold_free = ["loss", "auroc", "auprc"]
-    names = ["accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", *threshold_free]
+    names = [
+        "accuracy",
+        "precision",
+        "recall",
+        "specificity",
+        "f1",
+        "balanced_accuracy",
+        "mcc",
+        "brier",
+        *threshold_free,
+    ]
     assert levels >= {(name, level) for name in names for level in ("image", "patient")}
     assert ("patient_recognition", "patient") in levels
+    assert ("sensitivity_at_95_specificity", "image") in levels
     columns, rows = score_rows(record)
     write_csv(tmp_path / "scores.csv", columns, rows)
-    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + 2 * 21
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + 2 * 24
 
 
 def test_several_classes_have_their_own_rows(random_table: Make) -> None:
@@ -206,7 +218,7 @@ def test_judging_starts_without_torch_pandas_and_sklearn(tmp_path: Path, make_ta
     write_predictions(arm(make_table, 1.0, 1)[0], tmp_path / "a.csv")
     code = (
         "import sys; from counterstain.judging.comparison import score_arms, compare_arms;"
-        "from counterstain.judging.predictions import read_predictions;"
+        "from counterstain.judging.reading import read_predictions;"
         f"t = read_predictions({str(tmp_path / 'a.csv')!r}); score_arms({{'a': [t]}});"
         "compare_arms({'a': [t], 'b': [t]});"
         "print([m for m in ('torch', 'pandas', 'sklearn', 'matplotlib') if m in sys.modules])"

@@ -9,14 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.errors import InputError
-from counterstain.judging.predictions import (
-    Predictions,
-    align,
-    concatenate,
-    pool_patients,
-    read_predictions,
-    write_predictions,
-)
+from counterstain.judging.predictions import Predictions, align, concatenate, pool_patients
+from counterstain.judging.reading import read_predictions, write_predictions
 
 Make = Callable[..., Predictions]
 HEADER = "image_path,patient_id,slide_id,site,label,prob_benign,prob_malignant\n"

@@ -15,7 +15,8 @@ import numpy as np
 from counterstain.files import write_bytes, write_csv, write_json
 from counterstain.judging.comparison import compare_arms, score_arms
 from counterstain.judging.evaluation import score_rows
-from counterstain.judging.predictions import Predictions, write_predictions
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.reading import write_predictions
 
 ARMS: dict[str, dict[str, Any]] = {
     "given-32": {"network": "given", "batch": 32, "strength": 1.25},

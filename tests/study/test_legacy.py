@@ -9,7 +9,7 @@ from PIL import Image
 
 from counterstain.cohort.manifest import read_manifest
 from counterstain.files import read_json, write_csv
-from counterstain.judging.predictions import read_predictions
+from counterstain.judging.reading import read_predictions
 from counterstain.study.inputs import Talk, prepare
 from counterstain.study.protocol import LEGACY_STAMP, read_study
 from counterstain.study.run import run_study

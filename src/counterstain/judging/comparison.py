@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 COMPARISON_SCHEMA = "counterstain.comparison/1"
 MIN_SEEDS = 3
 POWER = 0.8
-LOWER_IS_BETTER = ("loss",)
+LOWER_IS_BETTER = ("loss", "brier")
 
 
 @dataclass(frozen=True)

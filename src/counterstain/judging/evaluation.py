@@ -1,18 +1,20 @@
 """Scores of the arms of a study with their intervals: the record scores.json, and its flat table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, suggest
+from counterstain.judging.bootstrap import OPERATING_POINT, bootstrap_estimates, operating_point
 from counterstain.judging.freedom import Key
 from counterstain.judging.intervals import FEW_PATIENTS, Estimate, estimates, sample, units_of
-from counterstain.judging.predictions import Predictions, align, pool_patients
+from counterstain.judging.predictions import Predictions, align, pool_patients, pool_slides
 from counterstain.judging.resampling import GROUPS
 from counterstain.judging.scores import confusion, predicted_class
 
 __all__ = ["SCORES_SCHEMA", "aligned_arms", "levels_of", "score_arms", "score_rows"]
 
 SCORES_SCHEMA = "counterstain.scores/1"
+INTERVALS = ("jackknife", "bootstrap")
 SCORE_COLUMNS = ("arm", "level", "metric", "class", "value", "low", "high", "images", "patients", "seeds", "unit")
 
 
@@ -42,14 +44,26 @@ def aligned_arms(arms: Mapping[str, Sequence[Predictions]]) -> dict[str, list[Pr
 
 
 def levels_of(tables: Sequence[Predictions]) -> tuple[str, ...]:
-    """The levels that can be scored: "image", and "patient" where patients are known and have one label each."""
-    if tables[0].unit == "image":
+    """The levels that can be scored: "image"; "slide" and "patient" where known, with one label each.
+
+    Slides are a level of their own only where they are neither the images nor the patients again.
+    """
+    first = tables[0]
+    if first.unit == "image":
         return ("image",)
+    out = ["image"]
+    slides = len(set(zip(first.slide, first.patient, strict=True)))
+    if "" not in first.slide and len(set(first.patient)) < slides < len(first) and _pools(first, pool_slides):
+        out.append("slide")
+    return (*out, "patient") if _pools(first, pool_patients) else tuple(out)
+
+
+def _pools(table: Predictions, pool: Callable[[Predictions], Predictions]) -> bool:
     try:
-        pool_patients(tables[0])
+        pool(table)
     except InputError:
-        return ("image",)
-    return ("image", "patient")
+        return False
+    return True
 
 
 def score_arms(
@@ -57,6 +71,7 @@ def score_arms(
     *,
     seeds: Mapping[str, Sequence[int]] | None = None,
     confidence: float = 0.95,
+    interval: str = "jackknife",
     stamp: str = "",
 ) -> dict[str, Any]:
     """The record scores.json: every score of every arm with its interval, unit and n.
@@ -65,11 +80,14 @@ def score_arms(
         arms: arm -> its prediction tables, one a seed, all on the same images.
         seeds: arm -> the seeds' numbers; default 0, 1, 2, ...
         confidence: of the intervals.
+        interval: "jackknife" (the default: it covers better), or "bootstrap" for those at image level.
         stamp: "" or the warning that every output of this study carries ("image-level", "LEAK: ...").
 
     Raises:
         InputError: If the tables are not of the same images, labels, patients and classes.
     """
+    if interval not in INTERVALS:
+        raise InputError(f"interval is '{interval}'{suggest(interval, INTERVALS)}")
     tables = aligned_arms(arms)
     first = next(iter(tables.values()))[0]
     names = units_of([first])
@@ -86,13 +104,18 @@ def score_arms(
         numbers = list(seeds[arm]) if seeds is not None else list(range(len(own)))
         scores = []
         for level in levels_of(own):
-            found = estimates(sample(own, names, level=level), confidence=confidence)
+            if interval == "bootstrap" and level == "image":
+                found = bootstrap_estimates(own, names, confidence=confidence)
+            else:
+                found = estimates(sample(own, names, level=level), confidence=confidence)
+            if level == "image" and len(first.classes) == 2:
+                found[OPERATING_POINT, None] = operating_point(own, confidence=confidence)
             scores += [_score(key, value, level, first.classes) for key, value in found.items()]
         record["arms"][arm] = {
             "seeds": numbers,
             "images": len(first),
             "patients": len(names) if first.unit == "patient" else None,
-            "method": _method(first.unit, len(names), len(own), confidence),
+            "method": _method(first.unit, len(names), len(own), confidence, interval),
             "warnings": list(_warnings(own, len(names))),
             "scores": scores,
             "confusion": {
@@ -116,8 +139,10 @@ def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> dic
     }
 
 
-def _method(unit: str, units: int, seeds: int, confidence: float) -> str:
+def _method(unit: str, units: int, seeds: int, confidence: float, interval: str) -> str:
     drawn = "patients" if unit == "patient" else "images (no patients are known)"
+    if interval == "bootstrap":
+        return f"{confidence:.0%} BCa interval at image level from drawing {drawn} and seeds anew 10,000 times"
     how = "one by one" if units <= GROUPS else f"in {GROUPS} random groups"
     text = f"{confidence:.0%} interval from leaving out {drawn} {how} (jackknife, t-quantile, logit scale)"
     if seeds > 1:

@@ -50,7 +50,7 @@ def score_df(counts: Floats, pairs: list[Floats | None]) -> dict[Key, float]:
     def capped(df: float) -> float:
         return max(min(df, most), 1.0)
 
-    out: dict[Key, float] = {("loss", None): capped(most), ("accuracy", None): capped(most)}
+    out: dict[Key, float] = {(name, None): capped(most) for name in ("loss", "brier", "accuracy")}
     columns = [1] if n_classes == 2 else list(range(n_classes))
     for c in columns:
         index = None if n_classes == 2 else c

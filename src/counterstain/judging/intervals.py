@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.judging.freedom import Key, combined_df
-from counterstain.judging.predictions import Predictions, pool_patients
+from counterstain.judging.predictions import Predictions, pool_patients, pool_slides
 from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.resampling import jackknife_weights, tally, unit_codes, weighted_scores
 
-__all__ = ["Estimate", "Sample", "estimate", "estimates", "sample"]
+__all__ = ["Estimate", "Sample", "estimate", "estimates", "limits", "sample", "units_of"]
 
 Floats = NDArray[np.float64]
 
@@ -64,9 +64,10 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
     Args:
         tables: S tables, one a seed.
         names: the units of all arms, in the order in which they are left out.
-        level: "image", or "patient": the mean probability over a patient's images, one row a patient.
+        level: "image", or "slide" or "patient": the mean probability over its images, one row a slide or patient.
     """
-    pooled = [pool_patients(table) for table in tables] if level == "patient" else list(tables)
+    pool = {"patient": pool_patients, "slide": pool_slides}.get(level)
+    pooled = [table if pool is None else pool(table) for table in tables]
     place = {name: k for k, name in enumerate(names)}
     weights = np.concatenate([np.ones((1, len(names))), jackknife_weights(len(names))])
     values: dict[Key, list[Floats]] = {}
@@ -153,15 +154,15 @@ def estimate(values: Floats, left_out: Floats, df: float, *, metric: str, confid
     patient, seed = variance_parts(values, left_out)
     df = combined_df(patient, seed, df, len(values) - 1)
     half = float(stdtrit(df, 0.5 + confidence / 2)) * np.sqrt(patient + seed)
-    low, high = _limits(value, half, metric)
+    low, high = limits(value, half, metric)
     if patient + seed == 0:
         low, high = _at_the_wall(value, df + 1, metric, confidence)
     return Estimate(value, low, high, each, float(np.sqrt(patient)), float(np.sqrt(seed)), df)
 
 
-def _limits(value: float, half: float, metric: str) -> tuple[float, float]:
+def limits(value: float, half: float, metric: str) -> tuple[float, float]:
     """value +- half, made on the score's open scale by the delta method."""
-    if metric == "loss":
+    if metric == "loss" or (metric == "brier" and value >= 1):  # more than two classes reach up to 2
         return (value * np.exp(-half / value), value * np.exp(half / value)) if value > 0 else (value, value)
     if metric == "mcc":
         if abs(value) >= 1:
@@ -176,7 +177,7 @@ def _limits(value: float, half: float, metric: str) -> tuple[float, float]:
 
 def _at_the_wall(value: float, units: float, metric: str, confidence: float) -> tuple[float, float]:
     """Limits where leaving out any unit changes nothing: exact for 0 or all of `units`, else unknown."""
-    if metric in ("loss", "mcc") or value not in (0.0, 1.0):
+    if metric in ("loss", "brier", "mcc") or value not in (0.0, 1.0):
         return float("nan"), float("nan")
     return clopper_pearson(units * value, units, confidence=confidence)
 

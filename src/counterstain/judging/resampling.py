@@ -10,6 +10,7 @@ from counterstain.judging.freedom import Key, score_df
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import (
     from_confusion,
+    image_brier,
     image_loss,
     mean_present,
     predicted_class,
@@ -73,6 +74,7 @@ class Tally:
 
     counts:  (K, C, C) true class by predicted class
     loss:    (K,) summed negative log-likelihood, nats
+    brier:   (K,) summed squared error of the probabilities
     images:  (K,) rows
     ranking: one for each class against the rest; of two classes only for the positive one
     df: (metric, class) -> degrees of freedom of that score's variance over units
@@ -80,6 +82,7 @@ class Tally:
 
     counts: Floats
     loss: Floats
+    brier: Floats
     images: Floats
     ranking: tuple[Ranking, ...]
     df: Mapping[Key, float]
@@ -103,6 +106,7 @@ def tally(table: Predictions, code: NDArray[np.int64], units: int) -> Tally:
     return Tally(
         counts=counts,
         loss=np.bincount(code, weights=image_loss(table.label, table.prob), minlength=units).astype(np.float64),
+        brier=np.bincount(code, weights=image_brier(table.label, table.prob), minlength=units).astype(np.float64),
         images=np.bincount(code, minlength=units).astype(np.float64),
         ranking=ranking,
         df=score_df(counts, [None if one.by_unit is None else one.by_unit.pairs for one in ranking]),
@@ -195,7 +199,10 @@ def weighted_scores(table: Tally, weights: Floats) -> dict[Key, Floats]:
     n_classes = table.counts.shape[-1]
     counts = (weights @ table.counts.reshape(len(table.counts), -1)).reshape(-1, n_classes, n_classes)
     total = weights @ table.images
-    out: dict[Key, Floats] = {("loss", None): _divide(weights @ table.loss, total)}
+    out: dict[Key, Floats] = {
+        ("loss", None): _divide(weights @ table.loss, total),
+        ("brier", None): _divide(weights @ table.brier, total),
+    }
     out |= from_confusion(counts)
     ranked = [_weighted_ranking(ranking, weights) for ranking in table.ranking]
     if n_classes == 2:

@@ -13,6 +13,7 @@ __all__ = [
     "balanced_accuracy",
     "confusion",
     "from_confusion",
+    "image_brier",
     "image_loss",
     "mcc",
     "mean_present",
@@ -43,6 +44,19 @@ def image_loss(label: NDArray[np.int64], prob: Floats) -> Floats:
     """
     own = np.clip(prob[np.arange(len(label)), label], PROB_CLIP, 1 - PROB_CLIP)
     return -np.log(own)
+
+
+def image_brier(label: NDArray[np.int64], prob: Floats) -> Floats:
+    """(N,) squared error of each image's probabilities; its mean is the Brier score.
+
+    Two classes: (p - y)^2 of the positive one, in [0, 1]. More: summed over the classes, in [0, 2].
+
+    Source: Brier 1950, Mon. Weather Rev. 78:1.
+    """
+    if prob.shape[1] == 2:
+        return np.asarray((prob[:, 1] - label) ** 2, dtype=np.float64)
+    squared: Floats = ((prob - np.eye(prob.shape[1])[label]) ** 2).sum(axis=1)
+    return squared
 
 
 def confusion(label: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
@@ -215,8 +229,8 @@ def score_table(label: NDArray[np.int64], prob: Floats) -> Mapping[tuple[str, in
         prob: (N, C) probabilities; of two classes the last is the positive one.
 
     Returns:
-        loss, the scores of `from_confusion`, auroc and auprc; class None is the positive class of two or the macro
-        mean of more. Undefined is NaN.
+        loss, brier, the scores of `from_confusion`, auroc and auprc; class None is the positive class of two or the
+        macro mean of more. Undefined is NaN.
 
     Raises:
         ValueError: If the arrays are empty or differ in length.
@@ -226,6 +240,9 @@ def score_table(label: NDArray[np.int64], prob: Floats) -> Mapping[tuple[str, in
             f"{len(label)} labels for {len(prob)} rows of probabilities; as many, and at least one, needed"
         )
     counts = confusion(label, predicted_class(prob), prob.shape[1])
-    out: dict[tuple[str, int | None], float] = {("loss", None): float(image_loss(label, prob).mean())}
+    out: dict[tuple[str, int | None], float] = {
+        ("loss", None): float(image_loss(label, prob).mean()),
+        ("brier", None): float(image_brier(label, prob).mean()),
+    }
     out |= {key: float(value) for key, value in from_confusion(counts).items()}
     return out | ranking_scores(label, prob)

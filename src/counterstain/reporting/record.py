@@ -8,7 +8,8 @@ from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
-from counterstain.judging.predictions import Predictions, read_predictions
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.reading import read_predictions
 from counterstain.reporting.wording import natural
 
 __all__ = ["RunRecord", "TrainingRun", "read_run"]

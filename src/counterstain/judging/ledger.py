@@ -1,0 +1,119 @@
+"""The ledger: each look at a test part, one line a look, in the cohort's folder; a test part wears out."""
+
+import csv
+import io
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+
+__all__ = ["LEDGER", "Look", "looks_words", "note_look", "read_looks"]
+
+LEDGER = "counterstain_looks.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One look at the predictions of one model on one test part.
+
+    data_hash: of the images looked at; key: of what was seen, so that the same result seen again is the same look.
+    """
+
+    study: str
+    run: str
+    model: str
+    part: str
+    data_hash: str
+    images: int
+    purpose: str
+    key: str
+    time_utc: str = ""
+
+    def to_record(self) -> dict[str, Any]:
+        """All but the time, which is in the ledger only: a run made again is the same bytes."""
+        return {name: value for name, value in asdict(self).items() if name != "time_utc"}
+
+
+COLUMNS = tuple(field.name for field in fields(Look))
+
+
+def note_look(folder: Path, look: Look) -> int:
+    """Add a look to the ledger of a folder unless it is there; returns how many looks at these images are known.
+
+    The line is added by one write at the end of the file and synced, so that two processes do not mix theirs and what
+    was killed has written a line or none.
+
+    Raises:
+        OSError: If the folder cannot be written to.
+        InputError: If the ledger there is not one.
+    """
+    path = folder / LEDGER
+    known = read_looks(folder)
+    if look.key not in {own.key for own in known}:
+        stamped = look.time_utc or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        row = asdict(look) | {"time_utc": stamped}
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if os.fstat(handle).st_size == 0:
+                writer.writerow(COLUMNS)
+            writer.writerow([_cell(row[name]) for name in COLUMNS])
+            os.write(handle, text.getvalue().encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        known = read_looks(folder)
+    return sum(own.data_hash == look.data_hash for own in known)
+
+
+def _cell(value: object) -> str:
+    """Text that a spreadsheet does not take for a formula."""
+    text = str(value)
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+
+
+def read_looks(folder: Path) -> tuple[Look, ...]:
+    """The looks noted in a folder, oldest first; none where there is no ledger. A line that was cut off is left out.
+
+    Raises:
+        InputError: If the file is not a ledger.
+    """
+    path = folder / LEDGER
+    if not path.is_file():
+        return ()
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise InputError(f"{path} is not a ledger of looks; move it away, or name another folder with `ledger`")
+    whole = (row for row in rows[1:] if len(row) == len(COLUMNS))
+    return tuple(_look(dict(zip(COLUMNS, row, strict=True))) for row in whole)
+
+
+def _look(row: dict[str, str]) -> Look:
+    images = int(row["images"]) if row["images"].isdigit() else 0
+    return Look(**{**row, "images": images})  # type: ignore[arg-type]
+
+
+def looks_words(looks: Iterable[Look], data_hash: str) -> tuple[str, ...]:
+    """What the ledger says of the images with this hash."""
+    own: Sequence[Look] = [look for look in looks if look.data_hash == data_hash]
+    if not own:
+        return ("no look at this test part is on record",)
+    studies = len({look.study for look in own})
+    models = len({(look.study, look.model) for look in own})
+    said = (
+        f"this test part has been looked at {_times(len(own))}: {models} model{'s' * (models > 1)} of "
+        f"{studies} stud{'ies' if studies > 1 else 'y'}"
+    )
+    if studies < 2:
+        return (said,)
+    return (said, "what was tried after the first look was chosen knowing it: its p-values are too small")
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

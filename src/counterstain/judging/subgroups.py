@@ -1,0 +1,96 @@
+"""Scores within sites, and their spread over slides and patients: who is served worst."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError, suggest
+from counterstain.judging.intervals import estimates, sample, units_of
+from counterstain.judging.predictions import Predictions
+
+__all__ = ["FEWEST", "GROUPINGS", "subgroup_scores"]
+
+FEWEST = 10  # patients; a smaller group is named and not scored
+GROUPINGS = ("site", "slide", "patient")
+METRICS = ("accuracy", "recall", "specificity", "auroc")
+WORST_BY = "accuracy"
+
+
+def subgroup_scores(arms: Mapping[str, Sequence[Predictions]], *, by: str) -> dict[str, Any]:
+    """Scores of each arm within groups of the test images.
+
+    Args:
+        arms: arm -> its tables, one a seed, all on the same images.
+        by: "site": a row a site, with intervals over patients; sites of fewer than 10 patients are suppressed. "slide"
+            or "patient": each is one case, so the spread of their accuracy is described and none is named.
+
+    Returns:
+        JSON-ready: by, arms: {arm: {"groups": [...], "worst": ...} or {"spread": {...}}}, note.
+
+    Raises:
+        InputError: If `by` is none of these.
+    """
+    if by not in GROUPINGS:
+        raise InputError(f"subgroups by '{by}'{suggest(by, GROUPINGS)}")
+    found = {arm: _by_site(tables) if by == "site" else _spread(tables, by) for arm, tables in arms.items()}
+    return {"by": by, "arms": found}
+
+
+def _rows(table: Predictions, rows: NDArray[np.int64]) -> Predictions:
+    """The table of these rows."""
+    cut = {name: tuple(getattr(table, name)[row] for row in rows) for name in ("image", "patient", "slide", "site")}
+    return replace(table, label=table.label[rows], prob=table.prob[rows], notes=(), **cut)
+
+
+def _by_site(tables: Sequence[Predictions]) -> dict[str, Any]:
+    groups = []
+    for site in sorted(set(tables[0].site) - {""}):
+        own = [_rows(table, np.flatnonzero(np.array(table.site) == site)) for table in tables]
+        patients = len(set(own[0].patient)) if own[0].unit == "patient" else None
+        row: dict[str, Any] = {"group": site, "images": len(own[0]), "patients": patients, "scores": None}
+        if patients is None or patients >= FEWEST:
+            got = estimates(sample(own, units_of(own[:1]), level="image"))
+            row["scores"] = {
+                name: {"value": got[name, None].value, "low": got[name, None].low, "high": got[name, None].high}
+                for name in METRICS
+            }
+        groups.append(row)
+    scored = [row for row in groups if row["scores"] is not None and row["scores"][WORST_BY]["value"] is not None]
+    worst = min(scored, key=lambda row: float(row["scores"][WORST_BY]["value"])) if len(scored) > 1 else None
+    return {
+        "groups": groups,
+        "suppressed": sum(row["scores"] is None for row in groups),
+        "worst": None if worst is None else _worst(worst, len(scored)),
+    }
+
+
+def _worst(row: Mapping[str, Any], count: int) -> dict[str, Any]:
+    own = row["scores"][WORST_BY]
+    return {
+        "group": row["group"], "metric": WORST_BY, **own, "of": count,
+        "note": f"the lowest of {count} groups is low by chance, too, and its interval does not allow for that",
+    }  # fmt: skip
+
+
+def _spread(tables: Sequence[Predictions], by: str) -> dict[str, Any]:
+    """How the accuracy of single slides or patients is spread, mean over seeds: quantiles and a histogram, no names."""
+    first = tables[0]
+    keys = tuple(zip(first.slide, first.patient, strict=True)) if by == "slide" else first.patient
+    place = {name: k for k, name in enumerate(dict.fromkeys(keys))}
+    own = dict(zip(first.image, (place[key] for key in keys), strict=True))
+    right = np.zeros(len(place))
+    for table in tables:
+        code = np.array([own[image] for image in table.image])
+        right += np.bincount(code, weights=table.prob.argmax(axis=1) == table.label, minlength=len(place))
+    share = right / np.bincount(np.array(list(own.values())), minlength=len(place)) / len(tables)
+    quantiles = np.quantile(share, [0, 0.1, 0.25, 0.5, 0.75, 1])
+    counts, _ = np.histogram(share, bins=10, range=(0, 1))
+    return {
+        "count": len(place),
+        "quantiles": dict(zip(("lowest", "p10", "p25", "median", "p75", "highest"), quantiles.tolist(), strict=True)),
+        "histogram": counts.tolist(),
+        "below_half": int((share < 0.5).sum()),
+    }
