@@ -11,7 +11,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from counterstain import __version__
-from counterstain.errors import InputError
+from counterstain.errors import GateError, InputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def verb(function: Callable[P, None]) -> Callable[P, None]:
-    """A command whose input errors end in one line and exit code 2, and whose interruption ends in 130."""
+    """A command whose input errors end in one line and exit code 2, a shut gate in 3, an interruption in 130."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -50,6 +50,9 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
         except InputError as error:
             print(f"counterstain: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
+        except GateError as error:
+            print(f"counterstain: {error}", file=sys.stderr)
+            raise typer.Exit(3) from None
         except KeyboardInterrupt:
             print("counterstain: stopped; the same command goes on from where it was", file=sys.stderr)
             raise typer.Exit(130) from None
@@ -205,6 +208,39 @@ def split(
 
 @app.command()
 @verb
+def audit(
+    images: Images,
+    splits: Annotated[Path | None, typer.Argument(help="The splits.csv to audit; without: the cohort alone.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for audit.json, baselines and splits.csv.")] = Path(
+        "audit"
+    ),
+    unit: Unit = "patient",
+    tile_px: Annotated[int, typer.Option(help="Side in px at which images are looked at.")] = 128,
+    rotated: Annotated[bool, typer.Option(help="Look for rotated and cropped copies, too.")] = True,
+    layout: Layout = "auto",
+    positive: Positive = None,
+    pattern: Pattern = None,
+    as_json: Json = False,
+) -> None:
+    """Copies, leaks between parts, label conflicts, blank tiles and shortcuts; ends with 3 where there are leaks.
+
+    Example: counterstain audit cohort.csv splits.csv --out audit
+    """
+    from counterstain.study.auditing import audit_images
+    from counterstain.terminal import talking
+
+    options = {"layout": layout, "positive": positive, "pattern": pattern}
+    with talking() as talk:
+        record, lines = audit_images(
+            images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, talk=talk, **options
+        )
+    print(json.dumps(record, indent=2) if as_json else "\n".join(lines))
+    if record["verdict"] == "leaks":
+        raise typer.Exit(3)
+
+
+@app.command()
+@verb
 def augment(
     images: Images,
     out: Out = Path("augmentation.png"),
@@ -293,6 +329,9 @@ def predict(
 def evaluate(
     predictions: Annotated[list[Path], typer.Argument(help="predictions.csv of one model; several: its seeds.")],
     out: Annotated[Path | None, typer.Option("--out", help="Write scores.json and scores.csv here.")] = None,
+    interval: Annotated[str, typer.Option(help="jackknife or bootstrap, both over patients.")] = "jackknife",
+    model: Annotated[Path | None, typer.Option(help="Its bundle: says which images it was trained on.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Folder in which this look is written down.")] = None,
     positive: Positive = None,
     as_json: Json = False,
 ) -> None:
@@ -302,7 +341,7 @@ def evaluate(
     """
     from counterstain.files import write_csv, write_json
     from counterstain.judging.evaluation import score_arms, score_rows
-    from counterstain.judging.predictions import read_predictions
+    from counterstain.judging.reading import read_predictions
 
     record = score_arms({"model": [read_predictions(path, positive=positive) for path in predictions]})
     if out is not None:
@@ -331,7 +370,7 @@ def compare(
     """
     from counterstain.files import write_json
     from counterstain.judging.comparison import compare_arms
-    from counterstain.judging.predictions import read_predictions
+    from counterstain.judging.reading import read_predictions
 
     arms: dict[str, list[Any]] = {}
     for text in predictions:

@@ -3,11 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "suggest"]
+__all__ = ["GateError", "InputError", "suggest"]
 
 
 class InputError(ValueError):
     """The user's to mend: the command line prints its one line and exits with 2; anything else is our bug."""
+
+
+class GateError(Exception):
+    """A gate that said no, with what it found: the command line prints its one line and exits with 3."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

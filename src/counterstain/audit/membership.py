@@ -38,7 +38,9 @@ def member_record(
         "patient": _hashes(salt, "patient", patient),
         "image": _hashes(salt, "image", image),
         "file": _hashes(salt, "file", file),
-        "pixels": _hashes(salt, "pixels", (hashlib.sha256(np.ascontiguousarray(one)).hexdigest() for one in tiles)),
+        "pixels": _hashes(
+            salt, "pixels", (hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in tiles)
+        ),
     }
     return {"schema": SCHEMA, "salt": salt, "images": len(image), **found}
 
@@ -104,7 +106,7 @@ def overlap(
         record: of `read_members`.
         patient, image, file, tiles: see `member_record`; one entry an image, in one order.
     """
-    pixels = [hashlib.sha256(np.ascontiguousarray(one)).hexdigest() for one in tiles]
+    pixels = [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in tiles]
     given = {"patient": patient, "image": image, "file": file, "pixels": pixels}
     seen, examples = {}, {}
     for kind, values in given.items():

@@ -29,7 +29,8 @@ def combined_df(first: float, second: float, df_first: float, df_second: float) 
     parts = [(v, df) for v, df in ((first, df_first), (second, df_second)) if v > 0 and df > 0]
     if not parts:
         return df_first
-    return sum(v for v, _ in parts) ** 2 / sum(v**2 / df for v, df in parts)
+    whole = sum(v for v, _ in parts)
+    return 1 / sum((v / whole) ** 2 / df for v, df in parts)  # shares, since squares of tiny variances vanish
 
 
 def score_df(counts: Floats, pairs: list[Floats | None]) -> dict[Key, float]:

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.audit.membership import MEMBERS, member_record
 from counterstain.cohort.manifest import Cohort
-from counterstain.files import write_json
-from counterstain.judging.predictions import Predictions, write_predictions
-from counterstain.learning.bundle import Bundle, write_bundle
+from counterstain.files import hash_json, write_json
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.reading import write_predictions
+from counterstain.learning.bundle import SUMS, Bundle, write_bundle
 from counterstain.learning.networks import count_parameters
 from counterstain.learning.prediction import predict_probabilities
 from counterstain.learning.training import Examples, Progress, Trained, Training, train, write_history
 from counterstain.pixels.augment import Augmentation, image_keys
-from counterstain.pixels.store import Store
+from counterstain.pixels.store import Store, read_batch
 
 __all__ = ["Material", "examples", "predict_rows", "train_arm"]
 
@@ -82,7 +84,7 @@ def train_arm(
         assignment: (N,) part of each of the cohort's images: train, val, test, test_<name> or "".
         settings: of the training.
         seed: of weights, order, augmentation and dropout.
-        folder: gets history, training.json, the bundle and predictions_<part>.csv (test: predictions.csv).
+        folder: gets history, training.json, the bundle and raw_<part>.csv: probabilities before any calibration.
         progress: see training.train.
 
     Returns:
@@ -105,15 +107,31 @@ def train_arm(
     )
     write_history(folder, trained.history)
     write_json(folder / "training.json", _record(trained, settings, material, training, validation, seed))
+    # The images that chose the epoch were seen, too.
+    write_json(folder / MEMBERS, _members(material, np.flatnonzero((parts == "train") | (parts == "val"))))
     write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
     for part in sorted({part for part in assignment if part.startswith(("val", "test"))}):
-        name = "predictions.csv" if part == "test" else f"predictions_{part}.csv"
         rows = np.flatnonzero(parts == part)
         table = predict_rows(material, rows, trained.network, scale=settings.scale, device=trained.machine.device)
-        write_predictions(table, folder / name)
+        write_predictions(table, folder / f"raw_{part}.csv")
     # The checkpoint stays until the caller has recorded that this training is done, and forgets it.
     left = (path for path in folder.iterdir() if path.is_file())
-    return sorted(path for path in left if not path.name.startswith((".", "checkpoint")))
+    # The hashes of the bundle are written anew once it is calibrated.
+    return sorted(path for path in left if path.name != SUMS and not path.name.startswith((".", "checkpoint")))
+
+
+def _members(material: Material, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """The salted hashes of these images; the salt follows from the data, so that a run can be made again."""
+    table = material.cohort.table.iloc[rows]
+    names = tuple(table["image_path"])
+    stored = material.store.rows(names)
+    return member_record(
+        salt=hash_json({"data": material.store.data_hash, "images": list(names)})[:16],
+        patient=tuple(table["patient_id"]),
+        image=names,
+        file=[material.store.content[row] for row in stored],
+        tiles=(read_batch(material.store, stored[row : row + 1])[0] for row in range(len(stored))),
+    )
 
 
 def _record(

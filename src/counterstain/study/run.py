@@ -1,9 +1,8 @@
 """The run of a study: strings the stages together, skips what is done, goes on where it was stopped."""
 
-import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -16,20 +15,18 @@ from counterstain import __version__
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import NOT_AN_IMAGE
 from counterstain.cohort.manifest import write_cohort
-from counterstain.cohort.split import Part, count_parts, write_split
+from counterstain.cohort.split import count_parts, write_split
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
-from counterstain.judging.comparison import compare_arms
-from counterstain.judging.evaluation import score_arms, score_rows
-from counterstain.judging.predictions import Predictions, concatenate, read_predictions, write_predictions
-from counterstain.learning.checkpoint import forget
-from counterstain.learning.training import Progress
 from counterstain.pixels.augment import Augmentation, expanded_count
 from counterstain.reporting.report import write_report
-from counterstain.study.arms import train_arm
+from counterstain.study.auditing import audit_stage
+from counterstain.study.claims import judge
 from counterstain.study.inputs import Prepared, Talk, prepare
+from counterstain.study.looks import ledger_folder, write_looks
 from counterstain.study.protocol import read_study
 from counterstain.study.sheet import sheet_of
-from counterstain.study.stages import STAGES, file_hashes, is_done, lock, mark_done
+from counterstain.study.stages import file_hashes, lock
+from counterstain.study.trainings import train_all, trainings
 
 __all__ = ["environment", "plan_study", "run_study"]
 
@@ -71,8 +68,10 @@ def run_study(
             return run
         talk = replace(talk, say=_logged(run / "run.log", talk.say))
         _write_protocol(run, path, prepared, talk)
-        _train_all(run, prepared, talk)
-        _judge(run, prepared, talk)
+        audit_stage(run, prepared, talk)
+        train_all(run, prepared, talk)
+        judge(run, prepared, talk)
+        write_looks(run, prepared, ledger_folder(study, path.parent), talk)
         _report(run, prepared, talk)
         _write_manifest(run, prepared)
     return run
@@ -182,140 +181,6 @@ def _augmentation_record(prepared: Prepared) -> dict[str, Any]:
         "images_an_epoch": [count * copies for count in training],
         "stamp": prepared.study.stamp,
     }
-
-
-def trainings(prepared: Prepared) -> Iterable[tuple[str, int, Part]]:
-    """Every training of the study: arm, seed and division of the cohort, the arms of one seed after another."""
-    return (
-        (arm, seed, part)
-        for seed in prepared.study.seeds
-        for part in prepared.split.parts
-        for arm in prepared.study.arms
-    )
-
-
-def _place(arm: str, seed: int, part: Part) -> str:
-    """The folder of one training, within arms/."""
-    return f"{arm}/seed-{seed}/fold-{part.repeat}-{part.fold}"
-
-
-def _drop_others(run: Path, names: set[str]) -> None:
-    """Remove trainings that are no longer of the study, and what is drawn anew from all of them."""
-    for folder in (run / "arms").glob("*/*/*"):
-        name = folder.relative_to(run / "arms").as_posix()
-        if name not in names:
-            shutil.rmtree(folder)
-            (run / STAGES / "arms" / f"{name}.json").unlink(missing_ok=True)
-    for folder in sorted((run / "arms").glob("*/*")) + sorted((run / "arms").glob("*")):
-        if not any(folder.iterdir()):
-            folder.rmdir()
-    shutil.rmtree(run / "predictions", ignore_errors=True)
-
-
-def _train_all(run: Path, prepared: Prepared, talk: Talk) -> None:
-    study, material = prepared.study, prepared.material
-    todo = list(trainings(prepared))
-    _drop_others(run, {_place(*one) for one in todo})
-    for number, (arm, seed, part) in enumerate(todo, start=1):
-        name = _place(arm, seed, part)
-        resolved = study.resolved()
-        inputs = {
-            "arm": resolved["arms"][arm],
-            "seed": seed,
-            "augmentation": resolved["augmentation"],
-            "tiles": resolved["tiles"],
-            "stamp": study.stamp,
-            "data": material.store.data_hash,
-            "assignment": hash_json({"": dict(zip(material.cohort.image, part.assignment, strict=True))}),
-            "cohort": hash_json({"": material.cohort.table.drop(columns="split").to_csv()}),
-        }
-        folder = run / "arms" / name
-        if is_done(run, f"arms/{name}", inputs):
-            talk.say(f"training {number} of {len(todo)}, {name}: done before")
-            continue
-        _clear_stale(folder, inputs)
-        began = time.perf_counter()
-        shown = talk.trained
-        progress = None if shown is None else _labelled(shown, f"{number}/{len(todo)} {arm} seed {seed}", part)
-        written = train_arm(material, part.assignment, study.arm(arm), seed=seed, folder=folder, progress=progress)
-        mark_done(run, f"arms/{name}", inputs, written)
-        forget(folder)
-        (folder / ".inputs.json").unlink()
-        record = read_json(folder / "training.json")
-        talk.say(
-            f"training {number} of {len(todo)}, {name}: best epoch {record['best_epoch']} of {record['last_epoch']}, "
-            f"{time.perf_counter() - began:.0f} s"
-        )
-
-
-def _labelled(shown: Callable[[str, Progress], None], label: str, part: Part) -> Callable[[Progress], None]:
-    if part.repeat or part.fold:
-        label += f" fold {part.repeat}-{part.fold}"
-    return lambda progress: shown(label, progress)
-
-
-def _clear_stale(folder: Path, inputs: dict[str, Any]) -> None:
-    """Keep a stopped training only if it was of these very inputs; what another study left is of no use."""
-    note = folder / ".inputs.json"
-    wanted = hash_json(inputs)
-    if folder.exists() and not (note.is_file() and json.loads(note.read_text()) == {"inputs": wanted}):
-        shutil.rmtree(folder)
-    write_json(note, {"inputs": wanted})
-
-
-def _replicates(run: Path, prepared: Prepared, arm: str) -> dict[str, Predictions]:
-    """The test predictions of one arm by seed (and repeat): the folds of a repeat together make one table."""
-    repeats = sorted({part.repeat for part in prepared.split.parts})
-    tables = {}
-    for seed in prepared.study.seeds:
-        for repeat in repeats:
-            folders = [run / "arms" / _place(arm, seed, part) for part in prepared.split.parts if part.repeat == repeat]
-            parts = [read_predictions(folder / "predictions.csv") for folder in folders]
-            name = f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}"
-            tables[name] = concatenate(parts) if len(parts) > 1 else parts[0]
-    return tables
-
-
-def _judge(run: Path, prepared: Prepared, talk: Talk) -> None:
-    study = prepared.study
-    arms = {arm: _replicates(run, prepared, arm) for arm in study.arms}
-    for arm, tables in arms.items():
-        for name, table in tables.items():
-            write_predictions(table, run / "predictions" / arm / f"{name}.csv")
-    inputs = {
-        "predictions": file_hashes(run, (run / "predictions").rglob("*.csv")),
-        "comparison": study.resolved()["comparison"],
-        "unit": study.split.unit,
-        "stamp": study.stamp,
-        "arms": list(study.arms),
-    }
-    if is_done(run, "judging", inputs):
-        return
-    talk.say("judging: intervals and comparison, clustered by " + study.split.unit)
-    replicates = {arm: list(tables.values()) for arm, tables in arms.items()}
-    # A repeat of a cross-validation is a replicate like a seed is; both are numbered as they come.
-    numbers = study.seeds if len(replicates[next(iter(study.arms))]) == len(study.seeds) else None
-    seeds = None if numbers is None else dict.fromkeys(study.arms, numbers)
-    scores = score_arms(replicates, seeds=seeds, stamp=study.stamp)
-    write_json(run / "scores.json", scores)
-    write_csv(run / "scores.csv", *score_rows(scores))
-    written = [run / "scores.json", run / "scores.csv"]
-    if len(study.arms) > 1:
-        section = study.comparison
-        comparison = compare_arms(
-            replicates,
-            primary=section.primary,
-            level=section.level,
-            alpha=section.alpha,
-            margin=section.margin,
-            pairs=section.pairs,
-            stamp=study.stamp,
-        )
-        write_json(run / "comparison.json", comparison)
-        written.append(run / "comparison.json")
-    else:
-        (run / "comparison.json").unlink(missing_ok=True)
-    mark_done(run, "judging", inputs, written)
 
 
 def _report(run: Path, prepared: Prepared, talk: Talk) -> None:

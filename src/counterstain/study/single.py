@@ -5,17 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
+from counterstain.audit.membership import MEMBERS, overlap, read_members
 from counterstain.cohort.split import check, read_split
 from counterstain.errors import InputError
-from counterstain.judging.predictions import write_predictions
 from counterstain.learning.bundle import SUMS, load_network
 from counterstain.learning.checkpoint import forget
 from counterstain.learning.training import Training
 from counterstain.pixels.augment import Augmentation
-from counterstain.pixels.store import build_store
+from counterstain.pixels.store import build_store, read_batch
 from counterstain.study.arms import Material, predict_rows, train_arm
+from counterstain.study.calibrating import finish_training, read_calibration, write_calibrated
 from counterstain.study.inputs import Talk, read_images
-from counterstain.study.protocol import IMAGE_STAMP
+from counterstain.study.protocol import IMAGE_STAMP, CalibrationSection
 
 __all__ = ["predict_once", "train_once"]
 
@@ -61,6 +62,7 @@ def train_once(
     shown = talk.trained
     progress = None if shown is None else (lambda step: shown(f"{settings.network} seed {seed}", step))
     train_arm(material, assignment, settings, seed=seed, folder=out, progress=progress)
+    finish_training(out, CalibrationSection())
     forget(out)
 
 
@@ -74,6 +76,9 @@ def predict_once(
     talk: Talk | None = None,
 ) -> None:
     """Predict the images of a cohort, or one part of its split, with a trained bundle; write predictions.csv.
+
+    Probabilities are calibrated as the bundle says, and its threshold and prediction sets are applied. Where the model
+    has seen an image or a patient before, it is said.
 
     Raises:
         InputError: If the bundle is damaged, the cohort's classes are not the bundle's, or the part is empty.
@@ -95,6 +100,26 @@ def predict_once(
     names = set(store.image)
     chosen = np.flatnonzero([name in names for name in cohort.image]).astype(np.int64)
     material = Material(cohort, store, Augmentation(mode="none"), known.tile_px, known.fit, known.stamp)
-    write_predictions(predict_rows(material, chosen, network, scale=known.scale), out)
+    for line in _seen_before(bundle, material, chosen):
+        talk.say(f"seen before: {line}")
+    table = predict_rows(material, chosen, network, scale=known.scale)
+    write_calibrated(table, read_calibration(bundle), out)
     for image, reason in store.set_aside:
         talk.say(f"set aside: {image}: {reason}")
+
+
+def _seen_before(bundle: Path, material: Material, chosen: np.ndarray) -> tuple[str, ...]:
+    """What of these images the bundle's model was trained on, in words; nothing where the bundle does not know."""
+    if not (bundle / MEMBERS).is_file():
+        return ()
+    table, store = material.cohort.table.iloc[chosen], material.store
+    names = tuple(table["image_path"])
+    rows = store.rows(names)
+    found = overlap(
+        read_members(bundle),
+        patient=tuple(table["patient_id"]),
+        image=names,
+        file=[store.content[row] for row in rows],
+        tiles=(read_batch(store, rows[row : row + 1])[0] for row in range(len(rows))),
+    )
+    return found.words

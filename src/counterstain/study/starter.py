@@ -81,6 +81,18 @@ comparison:
   primary: auroc        # the one measure that the verdict is about, chosen before the results are seen
   level: image          # or patient
   margin: null          # a difference too small to matter, such as 0.02: only with it can "as good as" be shown
+
+audit:                  # before anything is trained: copies across the parts, label conflicts, shortcuts
+  gate: stop            # at a leak; warn goes on and says so on every page; off does not look
+  rotated: true         # rotated and cropped copies too, which takes the longest
+  baselines: true       # what the majority, mean colour, a colour histogram and the files alone would score
+
+calibration:            # fitted on the validation part of each training, then frozen with the model
+  method: temperature   # platt, isotonic (two classes), or none
+  threshold: youden     # or "sensitivity>=0.95", "specificity>=0.95", "cost 5:1" (a miss costs 5 false alarms)
+  alpha: 0.1            # prediction sets hold the true class of a new patient's image with the chance 1 - alpha
+
+ledger: null            # folder in which each look at the test part is written down; by default the cohort's own
 """
 
 

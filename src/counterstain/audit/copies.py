@@ -1,0 +1,236 @@
+"""Copies among tiles, in tiers: the same bytes, pixels, a flip or quarter-turn, a near-duplicate, a turned crop."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.audit.fingerprints import (
+    ANGLES,
+    FREQUENCIES,
+    ZOOMS,
+    Fingerprints,
+    fingerprint,
+    ring_spectrum,
+    symmetries,
+    turned_hash,
+)
+from counterstain.pixels.store import Store
+
+__all__ = ["TIERS", "Copy", "copies_among", "find_copies", "find_copies_between"]
+
+Floats = NDArray[np.float32]
+
+TIERS = ("bytes", "pixels", "turned", "near", "rotated")
+HAMMING = 12  # of 64 bits, between hashes of a candidate
+SAME = 0.9  # correlation of fine structure from which on two tiles are one
+SAME_ROTATED = 0.68  # correlation of rings; unrelated tiles reach 0.62 (docs/measures/copies.md)
+NEAREST = 6  # candidates a tile and zoom that are looked at for turned crops
+ROWS = 512  # tiles compared with all others at once
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Two tiles that show the same: rows a < b of one store (of `new` and `known`, where there are two).
+
+    tier: of TIERS; similarity: correlation of their fine structure, 1 where the pixels are the same
+    turn: what turns a into b, in words
+    """
+
+    a: int
+    b: int
+    tier: str
+    similarity: float
+    turn: str
+
+
+TURNS = (
+    "as it is", "turned by 90°", "turned by 180°", "turned by 270°",
+    "flipped", "flipped and turned by 90°", "flipped and turned by 180°", "flipped and turned by 270°",
+)  # fmt: skip
+
+
+def find_copies(
+    store: Store,
+    *,
+    fit: str = "stretch",
+    rotated: bool = True,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Copy, ...]:
+    """All pairs of tiles of a store that show the same, each in its first tier of TIERS.
+
+    Tiles without structure are only compared by bytes and pixels: one blank tile is like another.
+
+    Args:
+        store: the tiles; its time is that of one reading, and of comparing all pairs of short descriptions.
+        fit: how its tiles were made of the images.
+        rotated: also look for turns by any angle with crops (LC25000-style), which takes the longest.
+        threads: that work; None takes one a core.
+        progress: called with (tiles read, tiles in all).
+    """
+    prints = fingerprint(store, fit=fit, rotated=rotated, threads=threads, progress=progress)
+    return copies_among(prints, prints, store.content, store.content, same=True)
+
+
+def find_copies_between(new: Store, known: Store, *, rotated: bool = True) -> tuple[Copy, ...]:
+    """All pairs of a tile of `new` (a) and one of `known` (b) that show the same."""
+    prints = [fingerprint(store, rotated=rotated) for store in (new, known)]
+    return copies_among(prints[0], prints[1], new.content, known.content, same=False)
+
+
+def copies_among(
+    first: Fingerprints, second: Fingerprints, content_a: Iterable[str], content_b: Iterable[str], *, same: bool
+) -> tuple[Copy, ...]:
+    """The copies between two sets of fingerprints, or within one (`same`)."""
+    found: dict[tuple[int, int], Copy] = {}
+
+    def keep(copy: Copy) -> None:
+        key = (min(copy.a, copy.b), max(copy.a, copy.b)) if same else (copy.a, copy.b)
+        if same and copy.a == copy.b:
+            return
+        if key not in found:
+            found[key] = Copy(*key, copy.tier, copy.similarity, copy.turn)
+
+    for tier, left, right in (("bytes", content_a, content_b), ("pixels", first.digest, second.digest)):
+        for a, b in _equal(list(left), list(right)):
+            keep(Copy(a, b, tier, 1.0, TURNS[0]))
+    for copy in _near(first, second, same=same):
+        keep(copy)
+    if len(first.waves) and len(second.waves):
+        for copy in _rotated(first, second, same=same):
+            keep(copy)
+    return tuple(found[key] for key in sorted(found))
+
+
+def _equal(left: list[str], right: list[str]) -> Iterable[tuple[int, int]]:
+    """Pairs with the same text; of a group of many each is paired with the first, by which the group is known."""
+    place: dict[str, int] = {}
+    for row, text in enumerate(right):
+        place.setdefault(text, row)
+    return [(row, place[text]) for row, text in enumerate(left) if text in place]
+
+
+# ---------------------------------------------------------------------------------------- flips, turns, small changes
+
+
+def _near(first: Fingerprints, second: Fingerprints, *, same: bool) -> Iterable[Copy]:
+    """Pairs whose perceptual hashes are close under a symmetry, and whose fine structure then agrees."""
+    turned = turned_hash(first.hash)
+    columns = np.flatnonzero(~second.blank)
+    known = second.hash[columns]
+    for start in range(0, len(first.hash), ROWS):
+        rows = np.arange(start, min(start + ROWS, len(first.hash)))
+        rows = rows[~first.blank[rows]]
+        best: dict[tuple[int, int], tuple[float, int]] = {}
+        for index in range(8):
+            apart = np.bitwise_count(turned[index, rows][:, None] ^ known[None, :])
+            for at, column in zip(*np.nonzero(apart <= HAMMING), strict=True):
+                a, b = int(rows[at]), int(columns[column])
+                if same and a >= b:
+                    continue
+                value = _agreement(first.small[a], second.small[b], index)
+                if value >= SAME and value > best.get((a, b), (0.0, 0))[0]:
+                    best[a, b] = value, index
+        for (a, b), (value, index) in best.items():
+            exact = _alike(first.small[a], second.small[b], index)
+            yield Copy(a, b, "turned" if exact and index else "near", value, TURNS[index])
+
+
+def _fine_unit(grey: NDArray[np.uint8]) -> Floats:
+    values = grey.astype(np.float32)
+    fine = values - cv2.GaussianBlur(values, (0, 0), 6)
+    fine -= fine.mean()
+    size = float(np.linalg.norm(fine))
+    unit: Floats = fine / size if size > 0 else fine
+    return unit
+
+
+def _agreement(a: NDArray[np.uint8], b: NDArray[np.uint8], index: int) -> float:
+    """Correlation of the fine structure of a, turned, with that of b."""
+    return float((_fine_unit(np.ascontiguousarray(symmetries(a)[index])) * _fine_unit(b)).sum())
+
+
+def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8], index: int) -> bool:
+    """Whether the small pictures are the same but for the rounding of their making."""
+    return bool(np.abs(symmetries(a)[index].astype(np.int16) - b).mean() < 1.0)
+
+
+# ----------------------------------------------------------------------------------------------------- any angle
+
+
+def _rotated(first: Fingerprints, second: Fingerprints, *, same: bool) -> Iterable[Copy]:
+    """Pairs whose rings carry waves of the same sizes, and agree when turned back.
+
+    Either tile may be the enlarged one: all tiles at each zoom are compared with all others at zoom 1, both ways.
+    """
+    for zoom in ZOOMS:
+        yield from _enlarged(first, second, zoom, same=same)
+        if not same and zoom > 1:
+            for copy in _enlarged(second, first, zoom, same=False):
+                yield Copy(copy.b, copy.a, copy.tier, copy.similarity, copy.turn)
+
+
+def _sizes(waves: NDArray[np.complex64], mean: Floats) -> Floats:
+    """(N, RINGS x FREQUENCIES) unit vectors of the waves' sizes, less what all tiles have in common."""
+    size = np.sqrt(np.abs(waves)).reshape(len(waves), -1) - mean
+    unit: Floats = (size / np.maximum(np.linalg.norm(size, axis=1, keepdims=True), 1e-6)).astype(np.float32)
+    return unit
+
+
+def _enlarged(left: Fingerprints, right: Fingerprints, zoom: float, *, same: bool) -> Iterable[Copy]:
+    """Pairs of a tile of `left`, enlarged, and one of `right`."""
+    columns = np.flatnonzero(~right.blank)
+    take = min(NEAREST + same, len(columns))
+    if take == 0:
+        return
+    mean = np.sqrt(np.abs(right.waves[columns])).reshape(len(columns), -1).mean(axis=0)
+    known = np.ascontiguousarray(_sizes(right.waves[columns], mean).T)
+    starts = range(0, len(left.waves), ROWS)
+
+    def work(start: int) -> list[Copy]:
+        rows = np.arange(start, min(start + ROWS, len(left.waves)))
+        rows = rows[~left.blank[rows]]
+        if not len(rows):
+            return []
+        waves = left.waves[rows] if zoom == 1 else np.stack([ring_spectrum(left.middle[row], zoom) for row in rows])
+        top = np.argpartition(-(_sizes(waves, mean) @ known), take - 1, axis=1)[:, :take]
+        a, b = np.repeat(np.arange(len(rows)), take), columns[top.ravel()]
+        other = np.flatnonzero(rows[a] != b) if same else np.arange(len(a))
+        a, b = a[other], b[other]
+        value, shift, mirrored = _turn_back(waves[a], right.waves[b])
+        return [
+            Copy(int(rows[a[k]]), int(b[k]), "rotated", float(value[k]), _angle_words(shift[k], mirrored[k], zoom))
+            for k in np.flatnonzero(value >= SAME_ROTATED)
+        ]
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for found in pool.map(work, starts):
+            yield from found
+
+
+def _turn_back(
+    a: NDArray[np.complex64], b: NDArray[np.complex64]
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.bool_]]:
+    """For each pair the best correlation of their rings over all angles, the angle's number, and whether mirrored."""
+    best = np.full(len(a), -1.0, np.float32)
+    shift = np.zeros(len(a), np.int64)
+    mirrored = np.zeros(len(a), np.bool_)
+    for mirror in (False, True):
+        summed = np.zeros((len(a), ANGLES // 2 + 1), np.complex64)
+        summed[:, 1 : 1 + FREQUENCIES] = ((a if mirror else np.conj(a)) * b).sum(axis=1)
+        fit = np.fft.irfft(summed, ANGLES, axis=1) * (ANGLES / 2)
+        place = fit.argmax(axis=1)
+        value = fit[np.arange(len(a)), place]
+        better = value > best
+        best[better], shift[better], mirrored[better] = value[better], place[better], mirror
+    return best, shift, mirrored
+
+
+def _angle_words(shift: np.int64, mirrored: np.bool_, zoom: float) -> str:
+    degrees = (int(shift) * 360 / ANGLES + 180) % 360 - 180
+    return f"{'flipped, ' if mirrored else ''}turned by about {degrees:.0f}°, enlarged {zoom:g} times"

@@ -1,0 +1,45 @@
+"""What an audit finds: one finding a fault, with how bad it is, how many images it concerns, and examples."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["MOST_EXAMPLES", "SEVERITIES", "Finding", "worst_first"]
+
+SEVERITIES = ("leak", "warning", "note")
+MOST_EXAMPLES = 50
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault.
+
+    tier: what kind: bytes, pixels, turned, near, rotated, patient, slide, near-id, place, conflict, mixed-patient,
+        lone-patient, lone-site, blank, blurred
+    severity: "leak" makes the result untrue, "warning" may, "note" is to be known
+    parts: the parts of the split that it concerns, in order; () where it is about the cohort
+    count: pairs, patients or images, as the words say
+    examples: up to MOST_EXAMPLES, each a tuple of names
+    words: one sentence
+    """
+
+    tier: str
+    severity: str
+    parts: tuple[str, ...]
+    count: int
+    examples: tuple[tuple[str, ...], ...]
+    words: str
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Leaks, then warnings, then notes; the most numerous first."""
+    return sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), -one.count, one.tier, one.parts))
+
+
+def first_examples(pairs: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """The first of them."""
+    return tuple(pairs[:MOST_EXAMPLES])

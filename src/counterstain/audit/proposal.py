@@ -1,0 +1,81 @@
+"""A split in which every cluster of copies, slides and patients stands on one side."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from counterstain.audit.copies import Copy
+from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.split import Part, Split, folds, holdout
+from counterstain.errors import InputError
+
+__all__ = ["clusters", "propose_split"]
+
+GIANT = 0.5  # share of the images in one cluster above which no split is worth proposing
+
+
+def clusters(cohort: Cohort, images: Sequence[str], copies: Sequence[Copy], *, by_patient: bool) -> NDArray[np.int64]:
+    """(N,) the cluster of each of the cohort's images: joined by copies, slides and (where wanted) patients."""
+    parent = list(range(len(cohort)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    place = {name: row for row, name in enumerate(cohort.image)}
+    for copy in copies:
+        if images[copy.a] in place and images[copy.b] in place:
+            parent[root(place[images[copy.a]])] = root(place[images[copy.b]])
+    for column in ("slide_id", *(["patient_id"] if by_patient else [])):
+        first: dict[str, int] = {}
+        for row, name in enumerate(cohort.table[column].tolist()):
+            if name:
+                parent[root(row)] = root(first.setdefault(name, row))
+    return np.array([root(row) for row in range(len(cohort))], dtype=np.int64)
+
+
+def propose_split(
+    cohort: Cohort,
+    images: Sequence[str],
+    copies: Sequence[Copy],
+    split: Split,
+    *,
+    test: float = 0.2,
+    val: float = 0.2,
+    seed: int = 0,
+) -> Split:
+    """A split like the given one (hold-out, or as many folds and repeats), with every cluster on one side.
+
+    Patients and slides that are known are kept whole whatever the unit of the given split was.
+
+    Args:
+        cohort: its images.
+        images: names of the rows that the copies count in.
+        copies: that were found among them.
+        split: the one to be replaced.
+        test, val, seed: of a hold-out; see `holdout`.
+
+    Raises:
+        InputError: If half of the images are one cluster, or a class has too few clusters.
+    """
+    own = clusters(cohort, images, copies, by_patient=True)
+    largest = int(np.bincount(own).max())
+    if largest > GIANT * len(cohort):
+        raise InputError(
+            f"{largest} of {len(cohort)} images hang together by copies, slides or patients; no part of them is "
+            "independent of the rest, so gather images of other patients"
+        )
+    names = pd.Series([f"cluster {number}" for number in own], dtype=object)
+    grouped = replace(cohort, table=cohort.table.assign(patient_id=names))
+    if len(split.parts) == 1:
+        made = holdout(grouped, test=test, val=val, unit="patient", seed=seed)
+    else:
+        k = len({part.fold for part in split.parts})
+        made = folds(grouped, k=k, repeats=len(split.parts) // k, val=val, unit="patient", seed=seed)
+    parts = tuple(Part(part.repeat, part.fold, part.assignment) for part in made.parts)
+    return Split(cohort.image, parts, split.unit)

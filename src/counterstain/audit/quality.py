@@ -1,0 +1,113 @@
+"""Labels that contradict each other, classes that hang on one patient or site, and tiles that show nothing."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.audit.copies import Copy
+from counterstain.audit.findings import Finding, first_examples
+from counterstain.cohort.manifest import Cohort
+from counterstain.pixels.store import Store, read_batch
+
+__all__ = ["Looks", "conflicts", "look_at", "poor_tiles", "thin_classes"]
+
+ONE_IMAGE = ("bytes", "pixels", "turned", "near")  # tiers that are surely one image; a turned crop is one field
+EMPTY = 0.05  # share of tissue below which a tile is blank
+COLOURED, DARK = 12, 200  # a pixel is tissue if its colours differ by more, or it is darker
+BLURRED = 0.25  # of the cohort's median sharpness
+BLOCK = 256
+
+
+def conflicts(cohort: Cohort, images: Sequence[str], copies: Sequence[Copy]) -> list[Finding]:
+    """Copies whose labels differ, and patients with images of more than one class."""
+    label = dict(zip(cohort.image, cohort.table["label"].tolist(), strict=True))
+    found = [
+        (images[copy.a], images[copy.b])
+        for copy in copies
+        if copy.tier in ONE_IMAGE and label[images[copy.a]] != label[images[copy.b]]
+    ]
+    out = []
+    if found:
+        words = f"{len(found)} pairs of images show the same and have different labels; one of each is wrong"
+        out.append(Finding("conflict", "leak", (), len(found), first_examples(found), words))
+    classes: dict[str, set[str]] = defaultdict(set)
+    for patient, own in zip(cohort.table["patient_id"], cohort.table["label"], strict=True):
+        if patient:
+            classes[patient].add(own)
+    mixed = sorted(patient for patient, own in classes.items() if len(own) > 1)
+    if mixed:
+        words = f"{len(mixed)} patients have images of more than one class, and no label of their own"
+        severity = "note" if len(mixed) > len(classes) / 2 else "warning"
+        out.append(Finding("mixed-patient", severity, (), len(mixed), first_examples([(one,) for one in mixed]), words))
+    return out
+
+
+def thin_classes(cohort: Cohort) -> list[Finding]:
+    """Classes that one patient or one site holds, and sites that hold one class: what a shortcut needs."""
+    out = []
+    for tier, column, what in (("lone-patient", "patient_id", "patient"), ("lone-site", "site", "site")):
+        names = cohort.table[column]
+        if (names == "").any() or names.nunique() < 2:
+            continue
+        for own in cohort.classes:
+            holders = sorted(set(names[cohort.table["label"] == own]))
+            if len(holders) == 1:
+                words = f"class '{own}' is held by one {what}: what is learned of it may be that {what}"
+                out.append(Finding(tier, "warning", (), 1, ((own, holders[0]),), words))
+    sites = cohort.table[cohort.table["site"] != ""].groupby("site")["label"].nunique()
+    single = sorted(sites.index[sites == 1]) if len(sites) > 1 else []
+    if single:
+        words = f"{len(single)} of {len(sites)} sites hold one class only: the scanner could stand for the class"
+        out.append(Finding("lone-site", "warning", (), len(single), first_examples([(one,) for one in single]), words))
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """How each stored tile looks: share of tissue in [0, 1], and sharpness (SD of the Laplacian on tissue)."""
+
+    tissue: NDArray[np.float32]
+    sharpness: NDArray[np.float32]
+
+
+def look_at(store: Store) -> Looks:
+    """Tissue and sharpness of every tile of a store, read in blocks."""
+    tissue, sharpness = np.zeros(len(store.image), np.float32), np.zeros(len(store.image), np.float32)
+    for start in range(0, len(store.image), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(store.image)))
+        for row, tile in zip(rows, read_batch(store, rows), strict=True):
+            high, low = tile.max(axis=2), tile.min(axis=2)
+            mask = ((high - low) > COLOURED) | (high < DARK)
+            mask &= high > 15  # black is no tissue, either
+            tissue[row] = mask.mean()
+            fine = cv2.Laplacian(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
+            sharpness[row] = fine[mask].std() if mask.any() else 0.0
+    return Looks(tissue, sharpness)
+
+
+def poor_tiles(cohort: Cohort, images: Sequence[str], looks: Looks) -> list[Finding]:
+    """Blank tiles, and tiles far less sharp than the cohort's are; a class that is mostly such is worse."""
+    label = dict(zip(cohort.image, cohort.table["label"].tolist(), strict=True))
+    total = Counter(label[image] for image in images)
+    blank = looks.tissue < EMPTY
+    usual = float(np.median(looks.sharpness[~blank])) if (~blank).any() else 0.0
+    blurred = ~blank & (looks.sharpness < BLURRED * usual)
+    out = []
+    for tier, mask, what in (
+        ("blank", blank, f"tiles have less than {EMPTY:.0%} tissue"),
+        ("blurred", blurred, f"tiles have less than {BLURRED:.0%} of the usual sharpness"),
+    ):
+        names = [image for image, poor in zip(images, mask, strict=True) if poor]
+        if not names:
+            continue
+        share = {own: count / total[own] for own, count in Counter(label[name] for name in names).items()}
+        worst = max(share, key=lambda own: share[own])
+        telling = share[worst] > 0.2 and share[worst] > 3 * min(share.get(own, 0.0) for own in total)
+        words = f"{len(names)} {what}" + (f"; {share[worst]:.0%} of class '{worst}' are such" if telling else "")
+        severity = "warning" if telling or len(names) > 0.05 * len(images) else "note"
+        out.append(Finding(tier, severity, (), len(names), first_examples([(name,) for name in names]), words))
+    return out

@@ -1,0 +1,215 @@
+"""The audit of a study before anything is trained: its record, what no network would score, and the gate."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from counterstain.audit.copies import Copy, find_copies
+from counterstain.audit.proposal import propose_split
+from counterstain.audit.record import audit_lines, audit_record
+from counterstain.audit.shortcuts import baselines, colour_features, file_features
+from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.split import Part, Split, read_split, write_split
+from counterstain.errors import GateError, InputError
+from counterstain.files import hash_json, read_json, write_json
+from counterstain.judging.evaluation import score_arms
+from counterstain.judging.predictions import Predictions, concatenate
+from counterstain.judging.reading import write_predictions
+from counterstain.judging.tables import shown_interval
+from counterstain.pixels.store import Store, build_store
+from counterstain.study.inputs import Prepared, Talk, read_images
+from counterstain.study.protocol import IMAGE_STAMP
+from counterstain.study.stages import is_done, mark_done
+
+__all__ = ["audit_images", "audit_stage", "audit_tiles", "baseline_lines", "score_baselines"]
+
+RECORD = "audit.json"
+BASELINES = "baselines.json"
+PROPOSAL = "audit/splits.csv"
+
+
+def audit_tiles(
+    cohort: Cohort,
+    split: Split | None,
+    store: Store,
+    *,
+    fit: str = "stretch",
+    rotated: bool = True,
+) -> tuple[dict[str, Any], tuple[Copy, ...]]:
+    """The audit's record of a cohort and its split, and the copies found among its tiles."""
+    copies = find_copies(store, fit=fit, rotated=rotated)
+    return audit_record(cohort, split, store, copies), copies
+
+
+def audit_images(
+    images: Path,
+    splits: Path | None,
+    out: Path,
+    *,
+    unit: str = "patient",
+    tile_px: int = 128,
+    rotated: bool = True,
+    talk: Talk | None = None,
+    **options: Any,
+) -> tuple[dict[str, Any], list[str]]:
+    """Audit a cohort, and its split where one is given; write audit.json and what follows from it to `out`.
+
+    Args:
+        images: a folder or a manifest.
+        splits: the splits.csv; without it the manifest's own split column, and without that only the cohort is audited.
+        out: gets audit.json; with a split also baselines.json and, where there are leaks, a splits.csv without.
+        unit: that the split kept together.
+        tile_px: side in px at which images are looked at; the store is made beside `out`.
+        **options: see read_images.
+
+    Returns:
+        The record, and its lines of text.
+    """
+    talk = talk or Talk()
+    given = {key: value for key, value in options.items() if value is not None}
+    whole = read_images(images, **given)
+    store = build_store(whole, out.parent / "store", tile_px=tile_px, max_bad=1.0, progress=talk.stored)
+    kept = set(store.image)
+    cohort = whole.subset(np.array([name in kept for name in whole.image]))
+    split = _split_to_audit(splits, cohort, unit, [name for name, _ in store.set_aside])
+    record, copies = audit_tiles(cohort, split, store, rotated=rotated)
+    lines = audit_lines(record)
+    if split is not None:
+        tables = _baseline_tables(cohort, store, split)
+        scored = score_baselines(tables, IMAGE_STAMP if unit == "image" else "")
+        write_json(out / "baselines.json", scored)
+        lines += ["", "what no network would score on the test part", *baseline_lines(scored)]
+    if split is not None and record["verdict"] == "leaks":
+        try:
+            write_split(propose_split(cohort, store.image, copies, split), out / "splits.csv")
+            lines += ["", f"a split that keeps copies together: {out / 'splits.csv'}"]
+        except InputError as error:
+            lines += ["", f"no split without leaks can be proposed: {error}"]
+    write_json(out / "audit.json", record)
+    return record, lines
+
+
+def _split_to_audit(splits: Path | None, cohort: Cohort, unit: str, aside: list[str]) -> Split | None:
+    """The split as it is, leaks and all: what `check` would refuse is here to be found."""
+    if splits is not None:
+        return read_split(splits, cohort, unit="image", aside=aside)
+    words = tuple(cohort.table["split"])
+    if "train" not in words or not any(word.startswith("test") for word in words):
+        return None
+    return Split(cohort.image, (Part(0, 0, words),), unit)
+
+
+def baseline_lines(record: dict[str, Any]) -> list[str]:
+    """Accuracy and AUROC of each baseline, with intervals, as lines of text."""
+    lines = []
+    for name, own in record["arms"].items():
+        found = {score["metric"]: score for score in own["scores"] if score["level"] == "image" and not score["class"]}
+        shown = ", ".join(
+            f"{metric} {shown_interval(found[metric]['value'], found[metric]['low'], found[metric]['high'])}"
+            for metric in ("accuracy", "auroc")
+            if metric in found
+        )
+        lines.append(f"  {name:18} {shown}")
+    return lines
+
+
+def audit_stage(run: Path, prepared: Prepared, talk: Talk) -> None:
+    """Audit a study's cohort and split, score its baselines, and stop it where the gate is shut.
+
+    Writes audit.json, baselines.json, baselines/<name>.csv and, where there are leaks, audit/splits.csv.
+
+    Raises:
+        GateError: If there are leaks and the study's gate stops at them; what was found is written before.
+    """
+    study, material = prepared.study, prepared.material
+    if study.audit.gate == "off":
+        for name in (RECORD, BASELINES):
+            (run / name).unlink(missing_ok=True)
+        return
+    inputs = {
+        "audit": study.resolved()["audit"],
+        "data": material.store.data_hash,
+        "tiles": study.resolved()["tiles"],
+        "cohort": hash_json({"": material.cohort.table.drop(columns="split").to_csv()}),
+        "split": [hash_json({"": list(part.assignment)}) for part in prepared.split.parts],
+        "unit": prepared.split.unit,
+    }
+    if not is_done(run, "audit", inputs):
+        talk.say("audit: copies, leaks, labels and shortcuts")
+        record, copies = audit_tiles(
+            material.cohort,
+            prepared.split,
+            material.store,
+            fit=material.fit,
+            rotated=study.audit.rotated,
+        )
+        written = [run / RECORD]
+        if record["verdict"] == "leaks":
+            written += _propose(run, prepared, copies, talk)
+        if study.audit.baselines:
+            written += _write_baselines(run, prepared)
+        write_json(run / RECORD, record)
+        mark_done(run, "audit", inputs, written)
+        for line in audit_lines(record):
+            talk.say(line)
+    _gate(run, prepared)
+
+
+def _propose(run: Path, prepared: Prepared, copies: tuple[Copy, ...], talk: Talk) -> list[Path]:
+    """The split that keeps copies together, as a file that the study can name; [] where none is possible."""
+    section = prepared.study.split
+    try:
+        proposed = propose_split(
+            prepared.material.cohort,
+            prepared.material.store.image,
+            copies,
+            prepared.split,
+            test=section.test,
+            val=section.val,
+            seed=section.seed,
+        )
+    except InputError as error:
+        talk.say(f"audit: no split without leaks can be proposed: {error}")
+        return []
+    write_split(proposed, run / PROPOSAL)
+    return [run / PROPOSAL]
+
+
+def _gate(run: Path, prepared: Prepared) -> None:
+    record = read_json(run / RECORD)
+    # The old protocol leaks on purpose, and says so on every page.
+    if record["verdict"] != "leaks" or prepared.study.audit.gate != "stop" or prepared.study.stamp.startswith("LEAK"):
+        return
+    proposal = run / PROPOSAL
+    way = f"take the split proposed in {proposal} (split.file), " if proposal.is_file() else ""
+    raise GateError(
+        f"{record['words']} Nothing was trained. Mend the data, {way}or write audit.gate: warn; all that was found is "
+        f"in {run / RECORD}"
+    )
+
+
+def _write_baselines(run: Path, prepared: Prepared) -> list[Path]:
+    """What the majority, mean colour, a colour histogram and the files themselves would score on the test images."""
+    tables = _baseline_tables(prepared.material.cohort, prepared.material.store, prepared.split)
+    written = []
+    for name, table in tables.items():
+        path = run / "baselines" / f"{name}.csv"
+        write_predictions(table, path)
+        written.append(path)
+    write_json(run / BASELINES, score_baselines(tables, prepared.study.stamp))
+    return [*written, run / BASELINES]
+
+
+def _baseline_tables(cohort: Cohort, store: Store, split: Split) -> dict[str, Predictions]:
+    """The test predictions of every baseline; the folds of the first repeat together make one table."""
+    folds = [part for part in split.parts if part.repeat == split.parts[0].repeat]
+    colours, files = colour_features(cohort, store), file_features(cohort)
+    found = [baselines(cohort, store, part.assignment, unit=split.unit, colours=colours, files=files) for part in folds]
+    names = [name for name in found[0] if all(name in own for own in found)]
+    return {name: concatenate([own[name] for own in found]) for name in names}
+
+
+def score_baselines(tables: dict[str, Predictions], stamp: str = "") -> dict[str, Any]:
+    """The record of what the baselines score, of the same shape as scores.json."""
+    return score_arms({name: [table] for name, table in tables.items()}, stamp=stamp)

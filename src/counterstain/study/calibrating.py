@@ -1,0 +1,77 @@
+"""What is fitted on the validation part of one training and frozen, and what it makes of every other part."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.files import read_json, write_json
+from counterstain.judging.calibration import Calibration, apply_calibration, fit_calibration
+from counterstain.judging.conformal import prediction_sets
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.reading import read_predictions, write_predictions
+from counterstain.judging.scores import predicted_class
+from counterstain.judging.thresholds import decide
+from counterstain.learning.bundle import seal
+from counterstain.study.protocol import CalibrationSection
+
+__all__ = ["CALIBRATION", "called", "finish_training", "read_calibration", "sets_of", "write_calibrated"]
+
+CALIBRATION = "calibration.json"
+
+
+def finish_training(folder: Path, settings: CalibrationSection) -> None:
+    """Calibrate one training on its own validation part; the same inputs give the same bytes, so it may be redone.
+
+    Args:
+        folder: of the training, with raw_val.csv and the bundle; gets calibration.json and predictions_<part>.csv (the
+            test part's is predictions.csv), and its SHA256SUMS anew.
+        settings: of the study.
+    """
+    validation = read_predictions(folder / "raw_val.csv")
+    fitted = fit_calibration(validation, method=settings.method, threshold=settings.threshold, alpha=settings.alpha)
+    write_json(folder / CALIBRATION, fitted.to_record())
+    for path in sorted(folder.glob("raw_*.csv")):
+        part = path.stem.removeprefix("raw_")
+        name = "predictions.csv" if part == "test" else f"predictions_{part}.csv"
+        write_calibrated(read_predictions(path, classes=fitted.classes), fitted, folder / name)
+    seal(folder)
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """The calibration of a bundle's folder, or None where it has none."""
+    path = folder / CALIBRATION
+    return Calibration.from_record(read_json(path)) if path.is_file() else None
+
+
+def write_calibrated(table: Predictions, fitted: Calibration | None, path: Path) -> Predictions:
+    """Write calibrated probabilities with what follows from them for each image; returns the calibrated table.
+
+    Columns beside those of every prediction table: predicted (the most probable class), decision (at the frozen
+    threshold, of two classes), prediction_set (the classes that cannot be ruled out, joined by |; of one image of a
+    new patient the true class is among them with the chance 1 - alpha).
+    """
+    if fitted is None:
+        write_predictions(table, path)
+        return table
+    calibrated = apply_calibration(fitted, table)
+    names = np.array(table.classes, dtype=object)
+    extra: dict[str, list[str]] = {"predicted": names[predicted_class(calibrated.prob)].tolist()}
+    decisions = called(fitted, calibrated)
+    if decisions is not None:
+        extra["decision"] = names[decisions].tolist()
+    extra["prediction_set"] = ["|".join(names[row]) for row in sets_of(fitted, calibrated)]
+    write_predictions(calibrated, path, extra=extra)
+    return calibrated
+
+
+def called(fitted: Calibration, calibrated: Predictions) -> NDArray[np.int64] | None:
+    """(N,) class index at the frozen threshold; None where there are more than two classes."""
+    if len(calibrated.classes) != 2 or fitted.threshold is None:
+        return None
+    return decide(calibrated.prob[:, 1], fitted.threshold).astype(np.int64)
+
+
+def sets_of(fitted: Calibration, calibrated: Predictions) -> NDArray[np.bool_]:
+    """(N, C) which classes are in each image's prediction set."""
+    return prediction_sets(calibrated.prob, fitted.qhat)

@@ -1,0 +1,166 @@
+"""From the trainings' predictions to the run's claims: scores, comparison, what is frozen, subgroups, net benefit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from counterstain.cohort.split import Part
+from counterstain.files import write_csv, write_json
+from counterstain.judging.comparison import compare_arms
+from counterstain.judging.conformal import coverage_record
+from counterstain.judging.decision_curve import decision_curve
+from counterstain.judging.evaluation import score_arms, score_rows
+from counterstain.judging.intervals import estimates, sample, units_of
+from counterstain.judging.predictions import Predictions, concatenate
+from counterstain.judging.reading import read_predictions, write_predictions
+from counterstain.judging.reliability import reliability_record
+from counterstain.judging.subgroups import subgroup_scores
+from counterstain.study.calibrating import called, read_calibration, sets_of
+from counterstain.study.inputs import Prepared, Talk
+from counterstain.study.stages import file_hashes, is_done, mark_done
+from counterstain.study.trainings import training_place
+
+__all__ = ["judge"]
+
+FROZEN = ("parameters", "threshold", "qhat", "patients", "images", "notes")
+DECIDED = ("accuracy", "recall", "specificity", "precision")
+
+
+def judge(run: Path, prepared: Prepared, talk: Talk) -> None:
+    """Write everything that follows from the trainings' predictions: predictions/, scores, comparison, and the rest."""
+    study = prepared.study
+    arms = {arm: _replicates(run, prepared, arm, "predictions.csv") for arm in study.arms}
+    for arm, tables in arms.items():
+        for name, table in tables.items():
+            write_predictions(table, run / "predictions" / arm / f"{name}.csv")
+    inputs = {
+        "predictions": file_hashes(run, (run / "predictions").rglob("*.csv")),
+        "comparison": study.resolved()["comparison"],
+        "calibration": study.resolved()["calibration"],
+        "unit": study.split.unit,
+        "stamp": study.stamp,
+        "arms": list(study.arms),
+    }
+    if is_done(run, "judging", inputs):
+        return
+    talk.say("judging: intervals and comparison, clustered by " + study.split.unit)
+    replicates = {arm: list(tables.values()) for arm, tables in arms.items()}
+    written = [*_write_scores(run, prepared, replicates), *_write_comparison(run, prepared, replicates)]
+    write_json(run / "in_use.json", _in_use(run, prepared, replicates))
+    write_json(run / "subgroups.json", _subgroups(replicates))
+    written += [run / "in_use.json", run / "subgroups.json"]
+    if len(prepared.material.cohort.classes) == 2:
+        curves = {"arms": {arm: decision_curve(tables) for arm, tables in replicates.items()}}
+        write_json(run / "decision_curve.json", curves)
+        written.append(run / "decision_curve.json")
+    mark_done(run, "judging", inputs, written)
+
+
+def _replicates(run: Path, prepared: Prepared, arm: str, name: str) -> dict[str, Predictions]:
+    """One arm's tables of this file name by seed (and repeat): the folds of a repeat together make one table."""
+    repeats = sorted({part.repeat for part in prepared.split.parts})
+    tables = {}
+    for seed in prepared.study.seeds:
+        for repeat in repeats:
+            parts = [read_predictions(folder / name) for folder, _ in _folders(run, prepared, arm, seed, repeat)]
+            label = f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}"
+            tables[label] = concatenate(parts) if len(parts) > 1 else parts[0]
+    return tables
+
+
+def _folders(run: Path, prepared: Prepared, arm: str, seed: int, repeat: int) -> list[tuple[Path, Part]]:
+    return [
+        (run / "arms" / training_place(arm, seed, part), part) for part in prepared.split.parts if part.repeat == repeat
+    ]
+
+
+def _write_scores(run: Path, prepared: Prepared, replicates: Mapping[str, Sequence[Predictions]]) -> list[Path]:
+    study = prepared.study
+    # A repeat of a cross-validation is a replicate like a seed is; both are numbered as they come.
+    numbers = study.seeds if len(next(iter(replicates.values()))) == len(study.seeds) else None
+    seeds = None if numbers is None else dict.fromkeys(study.arms, numbers)
+    scores = score_arms(replicates, seeds=seeds, stamp=study.stamp)
+    write_json(run / "scores.json", scores)
+    write_csv(run / "scores.csv", *score_rows(scores))
+    return [run / "scores.json", run / "scores.csv"]
+
+
+def _write_comparison(run: Path, prepared: Prepared, replicates: Mapping[str, Sequence[Predictions]]) -> list[Path]:
+    if len(replicates) < 2:
+        (run / "comparison.json").unlink(missing_ok=True)
+        return []
+    section = prepared.study.comparison
+    comparison = compare_arms(
+        replicates,
+        primary=section.primary,
+        level=section.level,
+        alpha=section.alpha,
+        margin=section.margin,
+        pairs=section.pairs,
+        stamp=prepared.study.stamp,
+    )
+    write_json(run / "comparison.json", comparison)
+    return [run / "comparison.json"]
+
+
+# ------------------------------------------------------------------------------- what was frozen on validation patients
+
+
+def _in_use(run: Path, prepared: Prepared, replicates: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
+    """What calibration, threshold and prediction sets do on the test part; none of them was chosen there."""
+    section = prepared.study.calibration
+    return {
+        "schema": "counterstain.in_use/1",
+        "method": section.method,
+        "threshold_rule": section.threshold,
+        "alpha": section.alpha,
+        "stamp": prepared.study.stamp,
+        "arms": {arm: _arm_in_use(run, prepared, arm, list(tables)) for arm, tables in replicates.items()},
+    }
+
+
+def _arm_in_use(run: Path, prepared: Prepared, arm: str, calibrated: list[Predictions]) -> dict[str, Any]:
+    raw = list(_replicates(run, prepared, arm, "raw_test.csv").values())
+    trainings, decided, sets = [], [], []
+    for seed in prepared.study.seeds:
+        for repeat in sorted({part.repeat for part in prepared.split.parts}):
+            hard, within = [], []
+            for folder, part in _folders(run, prepared, arm, seed, repeat):
+                fitted = read_calibration(folder)
+                assert fitted is not None  # finish_training wrote it
+                record = fitted.to_record()
+                kept = {key: record.get(key) for key in FROZEN}
+                trainings.append({"seed": seed, "fold": f"{part.repeat}-{part.fold}", **kept})
+                table = read_predictions(folder / "predictions.csv", classes=fitted.classes)
+                within.append(sets_of(fitted, table))
+                decisions = called(fitted, table)
+                if decisions is not None:
+                    hard.append(replace(table, prob=np.eye(2)[decisions]))
+            sets.append(np.concatenate(within))
+            decided += [concatenate(hard) if len(hard) > 1 else hard[0]] if hard else []
+    return {
+        "trainings": trainings,
+        "before": reliability_record(raw),
+        "after": reliability_record(calibrated),
+        "decision": {"scores": _decision_scores(decided)} if decided else None,
+        "conformal": coverage_record(calibrated, sets, alpha=prepared.study.calibration.alpha),
+    }
+
+
+def _decision_scores(decided: Sequence[Predictions]) -> list[dict[str, Any]]:
+    """Accuracy, recall, specificity and precision at the frozen thresholds, with intervals by patient."""
+    found = estimates(sample(decided, units_of(decided[:1]), level="image"))
+    return [
+        {"metric": name, "value": found[name, None].value, "low": found[name, None].low, "high": found[name, None].high}
+        for name in DECIDED
+    ]
+
+
+def _subgroups(replicates: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
+    """Scores by site, slide and patient, each where it is known."""
+    first = next(iter(replicates.values()))[0]
+    known = {"site": any(first.site), "slide": any(first.slide), "patient": first.unit == "patient"}
+    return {by: subgroup_scores(replicates, by=by) if has else None for by, has in known.items()}
