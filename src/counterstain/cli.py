@@ -343,7 +343,15 @@ def evaluate(
     from counterstain.judging.evaluation import score_arms, score_rows
     from counterstain.judging.reading import read_predictions
 
-    record = score_arms({"model": [read_predictions(path, positive=positive) for path in predictions]})
+    tables = [read_predictions(path, positive=positive) for path in predictions]
+    record = score_arms({"model": tables}, interval=interval)
+    if model is not None:
+        from counterstain.audit.membership import overlap, read_members
+
+        found = overlap(read_members(model), patient=tables[0].patient, image=tables[0].image)
+        record["seen"] = {"counts": dict(found.seen), "words": list(found.words)}
+    if ledger is not None:
+        record["looks"] = _note_look(ledger, predictions, tables[0])
     if out is not None:
         write_json(out / "scores.json", record)
         write_csv(out / "scores.csv", *score_rows(record))
@@ -421,6 +429,25 @@ def phantom(
         seed=seed,
     )
     _print_cohort(write_phantom(made, out, workers=workers), as_json=False)
+
+
+def _note_look(folder: Path, paths: list[Path], table: Any) -> list[str]:
+    """Write one look of `evaluate` down; what the ledger then says."""
+    from counterstain.files import hash_file, hash_json
+    from counterstain.judging.ledger import Look, looks_words, note_look, read_looks
+
+    # Images are known by their names alone here: the table holds no more of them.
+    data = hash_json({"images": sorted(table.image)})
+    key = hash_json({"tables": [hash_file(path) for path in paths]})
+    look = Look(
+        study="evaluate", run="", model=paths[0].name, part="test", data_hash=data, images=len(table),
+        purpose="evaluate", key=key,
+    )  # fmt: skip
+    try:
+        note_look(folder, look)
+    except OSError as error:
+        raise InputError(f"the ledger in {folder} cannot be written ({error.strerror}); name another folder") from None
+    return list(looks_words(read_looks(folder), data))
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["print_comparison", "print_scores", "print_table", "say", "talking"]
 
-SHOWN = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc", "loss")
+SHOWN = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc")
+SHOWN += ("sensitivity_at_95_specificity", "loss", "brier")
 
 
 def say(line: str) -> None:
@@ -46,7 +47,7 @@ def print_scores(record: Mapping[str, Any]) -> None:
     counts = f"{first['images']} images"
     if record["unit"] == "patient":
         counts += f" of {first['patients']} patients"
-    for level in ("image", "patient"):
+    for level in ("image", "slide", "patient"):
         found = {
             arm: {score["metric"]: score for score in own["scores"] if score["level"] == level and not score["class"]}
             for arm, own in arms.items()
@@ -58,7 +59,9 @@ def print_scores(record: Mapping[str, Any]) -> None:
         heads = [f"{arm} ({len(own['seeds'])} seeds)" for arm, own in arms.items()]
         title = f"{level.capitalize()} level: value and 95 % interval, unit {record['unit']}, test part, {counts}"
         print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
-    _print_notes(record, [note for own in arms.values() for note in own["warnings"]])
+    notes = [note for own in arms.values() for note in own["warnings"]]
+    seen = [f"seen before: {line}" for line in record.get("seen", {}).get("words", ())]
+    _print_notes(record, [*notes, *seen, *record.get("looks", ())])
 
 
 def print_comparison(record: Mapping[str, Any]) -> None:
@@ -74,7 +77,15 @@ def _print_notes(record: Mapping[str, Any], notes: Iterable[str]) -> None:
 
 
 def _word(metric: str) -> str:
-    named = {"recall": "recall (sensitivity)", "auroc": "AUROC", "auprc": "AUPRC", "mcc": "MCC", "f1": "F1"}
+    named = {
+        "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+        "brier": "Brier score",
+        "recall": "recall (sensitivity)",
+        "auroc": "AUROC",
+        "auprc": "AUPRC",
+        "mcc": "MCC",
+        "f1": "F1",
+    }
     return named.get(metric, metric.replace("_", " "))
 
 

@@ -99,6 +99,8 @@ def copies_among(
     for tier, left, right in (("bytes", content_a, content_b), ("pixels", first.digest, second.digest)):
         for a, b in _equal(list(left), list(right)):
             keep(Copy(a, b, tier, 1.0, TURNS[0]))
+    for a, b in _equal(list(first.canonical), list(second.canonical)):
+        keep(Copy(a, b, "turned", 1.0, "flipped or turned"))
     for copy in _near(first, second, same=same):
         keep(copy)
     if len(first.waves) and len(second.waves):
@@ -111,7 +113,8 @@ def _equal(left: list[str], right: list[str]) -> Iterable[tuple[int, int]]:
     """Pairs with the same text; of a group of many each is paired with the first, by which the group is known."""
     place: dict[str, int] = {}
     for row, text in enumerate(right):
-        place.setdefault(text, row)
+        if text:
+            place.setdefault(text, row)
     return [(row, place[text]) for row, text in enumerate(left) if text in place]
 
 

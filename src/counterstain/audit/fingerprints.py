@@ -41,6 +41,7 @@ class Fingerprints:
     """What is kept of N tiles.
 
     digest: N SHA-256 of the tile's pixels
+    canonical: N the smallest SHA-256 over its 8 symmetries, for blank tiles only, else ""
     hash:   (N,) uint64 perceptual hash of the tile as it lies (64 signs of its cosine transform)
     small:  (N, SIDE, SIDE) uint8 grey
     detail: (N,) float32 fine structure: SD of the small picture less its own blur, grey levels
@@ -49,6 +50,7 @@ class Fingerprints:
     """
 
     digest: tuple[str, ...]
+    canonical: tuple[str, ...]
     hash: NDArray[np.uint64]
     small: NDArray[np.uint8]
     detail: Floats
@@ -80,7 +82,7 @@ def fingerprint(
         progress: called with (tiles done, tiles in all).
     """
     count = len(store.image)
-    digest: list[str] = [""] * count
+    digest, canonical = [""] * count, [""] * count
     hashes = np.zeros(count, np.uint64)
     small = np.zeros((count, SIDE, SIDE), np.uint8)
     detail = np.zeros(count, np.float32)
@@ -94,6 +96,10 @@ def fingerprint(
             digest[row] = hashlib.sha256(tile).hexdigest()
             grey = cv2.resize(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             small[row], hashes[row], detail[row] = grey, _hash(grey), _fine(grey).std()
+            if detail[row] < BLANK:  # structure tells these from no other, but their exact pixels do
+                canonical[row] = min(
+                    hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in symmetries(tile)
+                )
             if rotated:
                 height, width = store.size_px[row].tolist()
                 middle[row] = _middle(tile, (height, width), fit)
@@ -104,7 +110,7 @@ def fingerprint(
 
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
         list(pool.map(work, range(0, count, BLOCK)))
-    return Fingerprints(tuple(digest), hashes, small, detail, middle, waves)
+    return Fingerprints(tuple(digest), tuple(canonical), hashes, small, detail, middle, waves)
 
 
 def _fine(grey: NDArray[np.uint8]) -> Floats:
