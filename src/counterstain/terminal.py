@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["print_comparison", "print_scores", "print_table", "say", "talking"]
 
-SHOWN = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc")
-SHOWN += ("sensitivity_at_95_specificity", "loss", "brier")
+SHOWN = (
+    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
+    "sensitivity_at_95_specificity", "loss", "brier",
+)  # fmt: skip
 
 
 def say(line: str) -> None:

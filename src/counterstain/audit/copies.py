@@ -99,8 +99,6 @@ def copies_among(
     for tier, left, right in (("bytes", content_a, content_b), ("pixels", first.digest, second.digest)):
         for a, b in _equal(list(left), list(right)):
             keep(Copy(a, b, tier, 1.0, TURNS[0]))
-    for a, b in _equal(list(first.canonical), list(second.canonical)):
-        keep(Copy(a, b, "turned", 1.0, "flipped or turned"))
     for copy in _near(first, second, same=same):
         keep(copy)
     if len(first.waves) and len(second.waves):
@@ -113,8 +111,7 @@ def _equal(left: list[str], right: list[str]) -> Iterable[tuple[int, int]]:
     """Pairs with the same text; of a group of many each is paired with the first, by which the group is known."""
     place: dict[str, int] = {}
     for row, text in enumerate(right):
-        if text:
-            place.setdefault(text, row)
+        place.setdefault(text, row)
     return [(row, place[text]) for row, text in enumerate(left) if text in place]
 
 
@@ -187,7 +184,7 @@ def _sizes(waves: NDArray[np.complex64], mean: Floats) -> Floats:
 
 def _enlarged(left: Fingerprints, right: Fingerprints, zoom: float, *, same: bool) -> Iterable[Copy]:
     """Pairs of a tile of `left`, enlarged, and one of `right`."""
-    columns = np.flatnonzero(~right.blank)
+    columns = np.flatnonzero(~right.faint)
     take = min(NEAREST + same, len(columns))
     if take == 0:
         return
@@ -197,7 +194,7 @@ def _enlarged(left: Fingerprints, right: Fingerprints, zoom: float, *, same: boo
 
     def work(start: int) -> list[Copy]:
         rows = np.arange(start, min(start + ROWS, len(left.waves)))
-        rows = rows[~left.blank[rows]]
+        rows = rows[~left.faint[rows]]
         if not len(rows):
             return []
         waves = left.waves[rows] if zoom == 1 else np.stack([ring_spectrum(left.middle[row], zoom) for row in rows])

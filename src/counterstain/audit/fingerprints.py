@@ -32,7 +32,8 @@ RINGS = 16
 FREQUENCIES = 20
 # Turned by 25° and cut to the largest upright picture within, a square is enlarged by 1.33, one of 3:2 by 1.54.
 ZOOMS = (1.0, 1.1, 1.21, 1.33, 1.46, 1.6)
-BLANK = 4.0  # grey levels: a tile with less fine structure than this shows nothing that could be known again
+BLANK = 1.0  # grey levels: a tile with less fine structure than this shows nothing that could be known again
+FAINT = 4.0  # the same once it was turned and enlarged
 BLOCK = 256
 
 
@@ -41,7 +42,6 @@ class Fingerprints:
     """What is kept of N tiles.
 
     digest: N SHA-256 of the tile's pixels
-    canonical: N the smallest SHA-256 over its 8 symmetries, for blank tiles only, else ""
     hash:   (N,) uint64 perceptual hash of the tile as it lies (64 signs of its cosine transform)
     small:  (N, SIDE, SIDE) uint8 grey
     detail: (N,) float32 fine structure: SD of the small picture less its own blur, grey levels
@@ -50,7 +50,6 @@ class Fingerprints:
     """
 
     digest: tuple[str, ...]
-    canonical: tuple[str, ...]
     hash: NDArray[np.uint64]
     small: NDArray[np.uint8]
     detail: Floats
@@ -60,8 +59,12 @@ class Fingerprints:
     @property
     def blank(self) -> NDArray[np.bool_]:
         """(N,) tiles without structure, of which copies cannot be told from other blank ones."""
-        out: NDArray[np.bool_] = self.detail < BLANK
-        return out
+        return np.asarray(self.detail < BLANK)
+
+    @property
+    def faint(self) -> NDArray[np.bool_]:
+        """(N,) tiles with too little structure to be known after a turn by any angle."""
+        return np.asarray(self.detail < FAINT)
 
 
 def fingerprint(
@@ -82,7 +85,7 @@ def fingerprint(
         progress: called with (tiles done, tiles in all).
     """
     count = len(store.image)
-    digest, canonical = [""] * count, [""] * count
+    digest: list[str] = [""] * count
     hashes = np.zeros(count, np.uint64)
     small = np.zeros((count, SIDE, SIDE), np.uint8)
     detail = np.zeros(count, np.float32)
@@ -96,8 +99,6 @@ def fingerprint(
             digest[row] = hashlib.sha256(tile).hexdigest()
             grey = cv2.resize(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             small[row], hashes[row], detail[row] = grey, _hash(grey), _fine(grey).std()
-            if detail[row] < BLANK:  # structure tells these from no other, but their exact pixels do
-                canonical[row] = min(
                     hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in symmetries(tile)
                 )
             if rotated:
@@ -110,7 +111,7 @@ def fingerprint(
 
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
         list(pool.map(work, range(0, count, BLOCK)))
-    return Fingerprints(tuple(digest), tuple(canonical), hashes, small, detail, middle, waves)
+    return Fingerprints(tuple(digest), hashes, small, detail, middle, waves)
 
 
 def _fine(grey: NDArray[np.uint8]) -> Floats:

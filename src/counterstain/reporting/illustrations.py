@@ -25,6 +25,7 @@ from counterstain.reporting.figures import (
     save_figure,
     split_figure,
 )
+from counterstain.reporting.probability_figures import net_benefit_figure, reliability_figure
 from counterstain.reporting.record import RunRecord
 from counterstain.reporting.wording import clean, interval, listed, metric_name, number, plural, share, shorten
 from counterstain.reporting.wording import natural as in_order
@@ -48,6 +49,7 @@ LARGEST_SVG = 400_000
 LARGEST_PHOTOGRAPH = 600_000
 GRID = np.linspace(0.0, 1.0, 401)
 FEW_PARTS = 6
+MOST_RELIABILITY = 4
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,31 @@ def illustrate(run: RunRecord) -> dict[str, list[Illustration]]:
         "confusions": _confusions(run, folder),
         "curves": _curves(run, folder),
         "differences": _differences(run, folder),
+        "reliability": _reliability(run, folder),
+        "benefit": _benefit(run, folder),
     }
+
+
+def _reliability(run: RunRecord, folder: Path) -> list[Illustration]:
+    """Reliability of the first arms, before and after calibration."""
+    arms = run.in_use.get("arms") or {}
+    found = []
+    for number_, arm in enumerate(arm for arm in run.arms[:MOST_RELIABILITY] if arm in arms):
+        own = arms[arm]
+        figure = reliability_figure(own["before"], own["after"], title=clean(arm), stamp=run.stamp)
+        after = own["after"]["ece"]
+        alt = f"Reliability of {clean(arm)}: {clean(after['name'])} {number(after['value'])} after calibration"
+        found.append(_keep(figure, folder / f"reliability-{number_ + 1}", alt=alt, caption="", narrow=True))
+    return found
+
+
+def _benefit(run: RunRecord, folder: Path) -> list[Illustration]:
+    curves = run.decision_curve.get("arms") or {}
+    chosen = [(clean(arm), curves[arm]) for arm in run.arms if arm in curves]
+    if not chosen:
+        return []
+    alt = f"Net benefit over the thresholds for {listed(arm for arm, _ in chosen)}, treating all, and treating nobody"
+    return [_keep(net_benefit_figure(chosen, stamp=run.stamp), folder / "net_benefit", alt=alt, caption="")]
 
 
 def _keep(figure: Figure, path: Path, *, alt: str, caption: str, narrow: bool = False) -> Illustration:

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from counterstain.reporting.wording import natural
 __all__ = ["RunRecord", "TrainingRun", "read_run"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
+LATER = ("audit", "baselines", "in_use", "subgroups", "decision_curve", "looks")
 HASHED = ("study.yaml", "resolved.json", "cohort.csv", "splits.csv", "scores.json", "comparison.json")
 
 
@@ -55,6 +56,7 @@ class RunRecord:
     predictions: arm -> the test predictions, one table a seed, with the seed's file name.
     hashes: file -> SHA-256.
     contact_sheet: PNG bytes of the augmentation's contact sheet, or None.
+    audit, baselines, in_use, subgroups, decision_curve, looks: the JSON files of these names.
     """
 
     folder: Path
@@ -71,6 +73,12 @@ class RunRecord:
     arms: tuple[str, ...]
     hashes: Mapping[str, str]
     contact_sheet: bytes | None
+    audit: Mapping[str, Any] = field(default_factory=dict)
+    baselines: Mapping[str, Any] = field(default_factory=dict)
+    in_use: Mapping[str, Any] = field(default_factory=dict)
+    subgroups: Mapping[str, Any] = field(default_factory=dict)
+    decision_curve: Mapping[str, Any] = field(default_factory=dict)
+    looks: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stamp(self) -> str:
@@ -106,6 +114,7 @@ def read_run(run: Path) -> RunRecord:
         arms=arms,
         hashes={name: hash_file(run / name) for name in HASHED if (run / name).is_file()},
         contact_sheet=sheet.read_bytes() if sheet.is_file() else None,
+        **{name: _optional(run / f"{name}.json") for name in LATER},
     )
 
 

@@ -10,8 +10,21 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from counterstain.files import write_bytes
+from counterstain.reporting.claims import (
+    audit_table,
+    baseline_table,
+    calibration_notes,
+    calibration_table,
+    ledger_words,
+    set_table,
+    spread_table,
+    subgroup_tables,
+    worst_words,
+)
 from counterstain.reporting.figures import MOST_COUNTED, MOST_WRITTEN
+from counterstain.reporting.guidelines import guideline_table
 from counterstain.reporting.illustrations import capital, find_score, illustrate, photograph_uri, primary
+from counterstain.reporting.methods import methods_paragraph
 from counterstain.reporting.record import RunRecord, read_run
 from counterstain.reporting.tables import (
     arm_table,
@@ -64,7 +77,19 @@ def write_report(run: Path) -> Path:
         rule=_typeset(record.comparison.get("rule") or "", record.arms),
         methods=list(dict.fromkeys(_typeset(own["method"], ()) for own in record.scores["arms"].values())),
         primary=primary_table(record),
-        levels=[table for level in ("image", "patient") for table in metric_tables(record, level)],
+        baselines=baseline_table(record),
+        audit=audit_table(record),
+        audit_words=_typeset(record.audit.get("words") or "", ()),
+        calibration=calibration_table(record),
+        calibration_notes=calibration_notes(record),
+        sets=set_table(record),
+        subgroups=subgroup_tables(record),
+        worst=worst_words(record),
+        spread=spread_table(record),
+        ledger=ledger_words(record),
+        paragraph=methods_paragraph(record),
+        guidelines=guideline_table(record),
+        levels=[table for level in ("image", "slide", "patient") for table in metric_tables(record, level)],
         classes=class_table(record),
         pairs=pair_table(record),
         factorial=factorial(record),

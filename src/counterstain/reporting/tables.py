@@ -35,7 +35,8 @@ __all__ = [
 ]
 
 METRICS = (
-    "auroc", "auprc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc", "loss",
+    "auroc", "auprc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc",
+    "sensitivity_at_95_specificity", "loss", "brier",
 )  # fmt: skip
 ARMS_ABREAST = 4
 ROOMY = 2

@@ -36,6 +36,8 @@ METRIC_NAMES = {
     "mcc": "MCC",
     "auroc": "AUROC",
     "auprc": "AUPRC",
+    "brier": "Brier score",
+    "sensitivity_at_95_specificity": "sensitivity at 95\u00a0% specificity",
     "patient_recognition": "patient recognition rate",
 }
 
