@@ -99,8 +99,6 @@ def fingerprint(
             digest[row] = hashlib.sha256(tile).hexdigest()
             grey = cv2.resize(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             small[row], hashes[row], detail[row] = grey, _hash(grey), _fine(grey).std()
-                    hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in symmetries(tile)
-                )
             if rotated:
                 height, width = store.size_px[row].tolist()
                 middle[row] = _middle(tile, (height, width), fit)
