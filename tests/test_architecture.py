@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "audit": GROUND | {"cohort", "pixels", "judging"},
     "reporting": GROUND | {"judging"},
     "study": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting"},
-    "terminal": GROUND | {"judging", "study", "learning"},
+    "terminal": GROUND | {"cohort", "judging", "study", "learning"},
     "cli": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "study", "terminal"},
 }
 WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files")

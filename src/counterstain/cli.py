@@ -85,11 +85,11 @@ def demo(
     Example: counterstain demo --out demo
     """
     from counterstain.study.demo import run_demo
-    from counterstain.terminal import talking
+    from counterstain.terminal import print_result, talking
 
     with talking() as talk:
         run = run_demo(out, seeds=seeds, patients=patients, talk=talk)
-    _print_result(run, as_json=False)
+    print_result(run, as_json=False)
 
 
 @app.command()
@@ -110,7 +110,7 @@ def init(
     Example: counterstain init images/ --positive malignant
     """
     from counterstain.study.starter import start_study
-    from counterstain.terminal import say
+    from counterstain.terminal import print_cohort, say
 
     options = {
         "layout": layout,
@@ -120,7 +120,7 @@ def init(
         "magnification": magnification,
     }
     cohort = start_study(images, out, name=name, unit=unit, **options)
-    _print_cohort(cohort, as_json=False)
+    print_cohort(cohort, as_json=False)
     say(f"wrote {out}; look at it, then: counterstain run {out}")
 
 
@@ -138,7 +138,7 @@ def run(
     Example: counterstain run study.yaml --set training.epochs=50
     """
     from counterstain.study.run import plan_study, run_study
-    from counterstain.terminal import talking
+    from counterstain.terminal import print_result, talking
 
     overrides = dict(_assignment(text) for text in set_ or [])
     with talking() as talk:
@@ -146,7 +146,7 @@ def run(
             print(json.dumps(plan_study(study, overrides=overrides, folder=folder, talk=talk), indent=2))
             return
         path = run_study(study, overrides=overrides, folder=folder, talk=talk)
-    _print_result(path, as_json=as_json)
+    print_result(path, as_json=as_json)
 
 
 @app.command()
@@ -167,13 +167,14 @@ def cohort(
     """
     from counterstain.cohort.manifest import write_cohort
     from counterstain.study.inputs import read_images
+    from counterstain.terminal import print_cohort
 
     table = read_images(
         images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification
     )
     if out is not None:
         write_cohort(table, out)
-    _print_cohort(table, as_json=as_json)
+    print_cohort(table, as_json=as_json)
 
 
 @app.command()
@@ -196,6 +197,7 @@ def split(
     """
     from counterstain.cohort import split as splits
     from counterstain.study.inputs import read_images
+    from counterstain.terminal import print_split
 
     table = read_images(images, positive=positive)
     if folds > 1:
@@ -203,7 +205,7 @@ def split(
     else:
         made = splits.holdout(table, test=test, val=val, unit=unit, seed=seed)
     splits.write_split(made, out)
-    _print_split(splits.count_parts(made, table), as_json=as_json)
+    print_split(splits.count_parts(made, table), as_json=as_json)
 
 
 @app.command()
@@ -342,6 +344,7 @@ def evaluate(
     from counterstain.files import write_csv, write_json
     from counterstain.judging.evaluation import score_arms, score_rows
     from counterstain.judging.reading import read_predictions
+    from counterstain.terminal import print_scores
 
     tables = [read_predictions(path, positive=positive) for path in predictions]
     record = score_arms({"model": tables}, interval=interval)
@@ -351,11 +354,13 @@ def evaluate(
         found = overlap(read_members(model), patient=tables[0].patient, image=tables[0].image)
         record["seen"] = {"counts": dict(found.seen), "words": list(found.words)}
     if ledger is not None:
-        record["looks"] = _note_look(ledger, predictions, tables[0])
+        from counterstain.judging.ledger import note_tables
+
+        record["looks"] = note_tables(ledger, predictions, tables[0])
     if out is not None:
         write_json(out / "scores.json", record)
         write_csv(out / "scores.csv", *score_rows(record))
-    _print_scores(record, as_json=as_json)
+    print_scores(record, as_json=as_json)
 
 
 @app.command()
@@ -379,6 +384,7 @@ def compare(
     from counterstain.files import write_json
     from counterstain.judging.comparison import compare_arms
     from counterstain.judging.reading import read_predictions
+    from counterstain.terminal import print_comparison
 
     arms: dict[str, list[Any]] = {}
     for text in predictions:
@@ -387,7 +393,7 @@ def compare(
     record = compare_arms(arms, primary=primary, level=level, margin=margin, alpha=alpha)
     if out is not None:
         write_json(out, record)
-    _print_comparison(record, as_json=as_json)
+    print_comparison(record, as_json=as_json)
 
 
 @app.command()
@@ -419,6 +425,7 @@ def phantom(
     Example: counterstain phantom --out phantom --patients 40 --difficulty 0.5
     """
     from counterstain.cohort.phantom import Phantom, write_phantom
+    from counterstain.terminal import print_cohort
 
     made = Phantom(
         patients=patients,
@@ -428,26 +435,7 @@ def phantom(
         shortcut=shortcut,
         seed=seed,
     )
-    _print_cohort(write_phantom(made, out, workers=workers), as_json=False)
-
-
-def _note_look(folder: Path, paths: list[Path], table: Any) -> list[str]:
-    """Write one look of `evaluate` down; what the ledger then says."""
-    from counterstain.files import hash_file, hash_json
-    from counterstain.judging.ledger import Look, looks_words, note_look, read_looks
-
-    # Images are known by their names alone here: the table holds no more of them.
-    data = hash_json({"images": sorted(table.image)})
-    key = hash_json({"tables": [hash_file(path) for path in paths]})
-    look = Look(
-        study="evaluate", run="", model=paths[0].name, part="test", data_hash=data, images=len(table),
-        purpose="evaluate", key=key,
-    )  # fmt: skip
-    try:
-        note_look(folder, look)
-    except OSError as error:
-        raise InputError(f"the ledger in {folder} cannot be written ({error.strerror}); name another folder") from None
-    return list(looks_words(read_looks(folder), data))
+    print_cohort(write_phantom(made, out, workers=workers), as_json=False)
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -455,47 +443,6 @@ def _assignment(text: str) -> tuple[str, str]:
     if not equals:
         raise InputError(f"--set {text}: write key=value, such as training.epochs=5")
     return key, value
-
-
-def _print_cohort(table: Any, *, as_json: bool) -> None:
-    from counterstain.cohort.description import describe, describe_lines, measure_colour
-
-    record = describe(table, measure_colour(table))
-    print(json.dumps(record, indent=2) if as_json else "\n".join(describe_lines(record)))
-
-
-def _print_split(record: dict[str, Any], *, as_json: bool) -> None:
-    from counterstain.cohort.parts import split_lines
-
-    print(json.dumps(record, indent=2) if as_json else "\n".join(split_lines(record)))
-
-
-def _print_scores(record: dict[str, Any], *, as_json: bool) -> None:
-    from counterstain.terminal import print_scores
-
-    print(json.dumps(record, indent=2)) if as_json else print_scores(record)
-
-
-def _print_comparison(record: dict[str, Any], *, as_json: bool) -> None:
-    from counterstain.terminal import print_comparison
-
-    print(json.dumps(record, indent=2)) if as_json else print_comparison(record)
-
-
-def _print_result(run: Path, *, as_json: bool) -> None:
-    """The tables and the verdict of a finished run, and where its report is."""
-    from counterstain.files import read_json
-
-    scores = read_json(run / "scores.json")
-    # A study of one arm has nothing to compare.
-    comparison = read_json(run / "comparison.json") if (run / "comparison.json").is_file() else None
-    if as_json:
-        print(json.dumps({"run": str(run), "scores": scores, "comparison": comparison}, indent=2))
-        return
-    _print_scores(scores, as_json=False)
-    if comparison is not None:
-        _print_comparison(comparison, as_json=False)
-    print(f"Report:  {run / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """How work is shown in a terminal: lines and progress bars on stderr, tables on stdout."""
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,10 +16,20 @@ from rich.table import Table
 from counterstain.judging.tables import comparison_table, shown_interval
 
 if TYPE_CHECKING:
+    from counterstain.cohort.manifest import Cohort
     from counterstain.learning.training import Progress
     from counterstain.study.inputs import Talk
 
-__all__ = ["print_comparison", "print_scores", "print_table", "say", "talking"]
+__all__ = [
+    "print_cohort",
+    "print_comparison",
+    "print_result",
+    "print_scores",
+    "print_split",
+    "print_table",
+    "say",
+    "talking",
+]
 
 SHOWN = (
     "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
@@ -42,8 +54,46 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console.print(table)
 
 
-def print_scores(record: Mapping[str, Any]) -> None:
+def print_cohort(table: "Cohort", *, as_json: bool = False) -> None:
+    """Counts of images, classes, patients and sites, and of images in colour."""
+    from counterstain.cohort.description import describe, describe_lines, measure_colour
+
+    record = describe(table, measure_colour(table))
+    print(_json(record) if as_json else "\n".join(describe_lines(record)))
+
+
+def print_split(record: Mapping[str, Any], *, as_json: bool = False) -> None:
+    """Counts of images and patients in each part."""
+    from counterstain.cohort.parts import split_lines
+
+    print(_json(record) if as_json else "\n".join(split_lines(dict(record))))
+
+
+def print_result(run: Path, *, as_json: bool = False) -> None:
+    """The tables and the verdict of a finished run, and where its report is."""
+    from counterstain.files import read_json
+
+    scores = read_json(run / "scores.json")
+    # A study of one arm has nothing to compare.
+    comparison = read_json(run / "comparison.json") if (run / "comparison.json").is_file() else None
+    if as_json:
+        print(_json({"run": str(run), "scores": scores, "comparison": comparison}))
+        return
+    print_scores(scores)
+    if comparison is not None:
+        print_comparison(comparison)
+    print(f"Report:  {run / 'report.html'}")
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=2)
+
+
+def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
     """The scores of every arm with their intervals: a row a measure, a column an arm; one table a level."""
+    if as_json:
+        print(_json(record))
+        return
     arms: Mapping[str, Any] = record["arms"]
     first = next(iter(arms.values()))
     counts = f"{first['images']} images"
@@ -66,8 +116,11 @@ def print_scores(record: Mapping[str, Any]) -> None:
     _print_notes(record, [*notes, *seen, *record.get("looks", ())])
 
 
-def print_comparison(record: Mapping[str, Any]) -> None:
+def print_comparison(record: Mapping[str, Any], *, as_json: bool = False) -> None:
     """Each pair's difference with its interval and p, then the verdict in words."""
+    if as_json:
+        print(_json(record))
+        return
     print_table(f"Difference in {_word(record['primary'])}, unit {record['unit']}", *comparison_table(record))
     _print_notes(record, record["warnings"])
     print(f"Verdict: {record['words']}")

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from counterstain.errors import InputError
+from counterstain.files import hash_file, hash_json
+from counterstain.judging.predictions import Predictions
 
-__all__ = ["LEDGER", "Look", "looks_words", "note_look", "read_looks"]
+__all__ = ["LEDGER", "Look", "looks_words", "note_look", "note_tables", "read_looks"]
 
 LEDGER = "counterstain_looks.csv"
 
@@ -69,6 +71,30 @@ def note_look(folder: Path, look: Look) -> int:
             os.close(handle)
         known = read_looks(folder)
     return sum(own.data_hash == look.data_hash for own in known)
+
+
+def note_tables(folder: Path, paths: Sequence[Path], table: Predictions) -> list[str]:
+    """Note a look at prediction tables, which may be anyone's; returns what the ledger then says of their images.
+
+    Args:
+        folder: of the ledger.
+        paths: of the tables, one a seed.
+        table: the first of them; its images are known by their names alone.
+
+    Raises:
+        InputError: If the ledger cannot be written.
+    """
+    data = hash_json({"images": sorted(table.image)})
+    key = hash_json({"tables": [hash_file(path) for path in paths]})
+    look = Look(
+        study="evaluate", run="", model=paths[0].name, part="test", data_hash=data, images=len(table),
+        purpose="evaluate", key=key,
+    )  # fmt: skip
+    try:
+        note_look(folder, look)
+    except OSError as error:
+        raise InputError(f"the ledger in {folder} cannot be written ({error.strerror}); name another folder") from None
+    return list(looks_words(read_looks(folder), data))
 
 
 def _cell(value: object) -> str:

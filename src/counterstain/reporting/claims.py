@@ -188,7 +188,8 @@ def worst_words(run: RunRecord) -> list[str]:
     arms = ((run.subgroups.get("site") or {}).get("arms")) or {}
     return [
         f"{clean(arm)}: the worst site is {clean(own['worst']['group'])}, {metric_name(own['worst']['metric'])} "
-        f"{number(own['worst']['value'])} {interval(own['worst']['low'], own['worst']['high'])}; {own['worst']['note']}."
+        f"{number(own['worst']['value'])} {interval(own['worst']['low'], own['worst']['high'])}; "
+        f"{own['worst']['note']}."
         for arm, own in arms.items()
         if own.get("worst")
     ]
