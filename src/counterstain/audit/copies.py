@@ -28,6 +28,7 @@ Floats = NDArray[np.float32]
 TIERS = ("bytes", "pixels", "turned", "near", "rotated")
 HAMMING = 12  # of 64 bits, between hashes of a candidate
 SAME = 0.9  # correlation of fine structure from which on two tiles are one
+SAME_PLAIN = 0.99  # the same where a tile has too little variety for that
 SAME_ROTATED = 0.68  # correlation of rings; unrelated tiles reach 0.62 (docs/measures/copies.md)
 NEAREST = 6  # candidates a tile and zoom that are looked at for turned crops
 ROWS = 512  # tiles compared with all others at once
@@ -121,6 +122,7 @@ def _equal(left: list[str], right: list[str]) -> Iterable[tuple[int, int]]:
 def _near(first: Fingerprints, second: Fingerprints, *, same: bool) -> Iterable[Copy]:
     """Pairs whose perceptual hashes are close under a symmetry, and whose fine structure then agrees."""
     turned = turned_hash(first.hash)
+    plain_a, plain_b = first.plain, second.plain
     columns = np.flatnonzero(~second.blank)
     known = second.hash[columns]
     for start in range(0, len(first.hash), ROWS):
@@ -134,7 +136,8 @@ def _near(first: Fingerprints, second: Fingerprints, *, same: bool) -> Iterable[
                 if same and a >= b:
                     continue
                 value = _agreement(first.small[a], second.small[b], index)
-                if value >= SAME and value > best.get((a, b), (0.0, 0))[0]:
+                enough = SAME_PLAIN if plain_a[a] or plain_b[b] else SAME
+                if value >= enough and value > best.get((a, b), (0.0, 0))[0]:
                     best[a, b] = value, index
         for (a, b), (value, index) in best.items():
             exact = _alike(first.small[a], second.small[b], index)

@@ -34,6 +34,7 @@ FREQUENCIES = 20
 ZOOMS = (1.0, 1.1, 1.21, 1.33, 1.46, 1.6)
 BLANK = 1.0  # grey levels: a tile with less fine structure than this shows nothing that could be known again
 FAINT = 4.0  # the same once it was turned and enlarged
+PLAIN = 40.0  # waves: a tile that fewer make up, such as a smooth blot, is like others by chance
 BLOCK = 256
 
 
@@ -46,6 +47,7 @@ class Fingerprints:
     small:  (N, SIDE, SIDE) uint8 grey
     detail: (N,) float32 fine structure: SD of the small picture less its own blur, grey levels
     middle: (N, SIDE, SIDE) uint8 grey, the middle square of the image before it was stretched
+    carried: (N,) float32 how many waves the tile's structure is spread over: (Σ|w|²)² / Σ|w|⁴
     waves:  (N, RINGS, FREQUENCIES) complex64, `ring_spectrum` of the middle; empty where turns were not asked for
     """
 
@@ -54,6 +56,7 @@ class Fingerprints:
     small: NDArray[np.uint8]
     detail: Floats
     middle: NDArray[np.uint8]
+    carried: Floats
     waves: NDArray[np.complex64]
 
     @property
@@ -62,9 +65,14 @@ class Fingerprints:
         return np.asarray(self.detail < BLANK)
 
     @property
+    def plain(self) -> NDArray[np.bool_]:
+        """(N,) tiles of so little variety that two of them may agree by chance."""
+        return np.asarray(self.carried < PLAIN)
+
+    @property
     def faint(self) -> NDArray[np.bool_]:
         """(N,) tiles with too little structure to be known after a turn by any angle."""
-        return np.asarray(self.detail < FAINT)
+        return np.asarray((self.detail < FAINT) | self.plain)
 
 
 def fingerprint(
@@ -90,6 +98,7 @@ def fingerprint(
     small = np.zeros((count, SIDE, SIDE), np.uint8)
     detail = np.zeros(count, np.float32)
     middle = np.zeros((count, SIDE, SIDE), np.uint8)
+    carried = np.zeros(count, np.float32)
     waves = np.zeros((count if rotated else 0, RINGS, FREQUENCIES), np.complex64)
     done = [0]
 
@@ -99,17 +108,20 @@ def fingerprint(
             digest[row] = hashlib.sha256(tile).hexdigest()
             grey = cv2.resize(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             small[row], hashes[row], detail[row] = grey, _hash(grey), _fine(grey).std()
+            height, width = store.size_px[row].tolist()
+            middle[row] = _middle(tile, (height, width), fit)
+            spectrum = ring_spectrum(middle[row], 1.0)
+            power = np.abs(spectrum) ** 2
+            carried[row] = float(power.sum()) ** 2 / max(float((power**2).sum()), 1e-12)
             if rotated:
-                height, width = store.size_px[row].tolist()
-                middle[row] = _middle(tile, (height, width), fit)
-                waves[row] = ring_spectrum(middle[row], 1.0)
+                waves[row] = spectrum
         done[0] += len(rows)
         if progress is not None:
             progress(done[0], count)
 
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
         list(pool.map(work, range(0, count, BLOCK)))
-    return Fingerprints(tuple(digest), hashes, small, detail, middle, waves)
+    return Fingerprints(tuple(digest), hashes, small, detail, middle, carried, waves)
 
 
 def _fine(grey: NDArray[np.uint8]) -> Floats:
