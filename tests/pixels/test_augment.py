@@ -17,6 +17,7 @@ from counterstain.pixels.augment import (
     Augmentation,
     _matrices,
     _Plan,
+    _plan_all,
     augment_batch,
     equalise,
     expand_batch,
@@ -134,6 +135,21 @@ def test_fused_warp_of_whole_steps_is_the_indexed_tile(flip_x: bool, flip_y: boo
     assert np.array_equal(warped, padded[10 : 10 + size, 2 : 2 + size])
 
 
+@pytest.mark.parametrize("size", [(33, 33), (20, 41)])
+def test_four_channels_change_no_bit_of_three(size: tuple[int, int]) -> None:
+    """Tiles are warped as RGBA for speed; OpenCV's own three-channel warp gives the same bytes."""
+    height, width = size
+    tiles = np.random.default_rng(height).integers(0, 256, (8, height, width, 3), dtype=np.uint8)
+    keys = image_keys(list("abcdefgh"))
+    settings = Augmentation(equalise="none", rotation_deg=180, translation=0.5, shear_deg=45)
+    matrices = _matrices(_plan_all(tiles, keys, settings, 5, 6), height, width)
+    result = augment_batch(tiles, keys, settings=settings, seed=5, epoch=6)
+    for tile, matrix, made in zip(tiles, matrices, result, strict=True):
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        three = cv2.warpAffine(tile, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        assert np.array_equal(made, three)
+
+
 @pytest.mark.parametrize("angle_deg", [90, -90, 180, 17.0])
 def test_angle_is_counter_clockwise_about_the_centre(tiles: Tiles, angle_deg: float) -> None:
     zero = np.zeros(1)
@@ -185,8 +201,6 @@ def test_no_value_appears_that_was_not_between_the_tile_s_own(
 
 
 def test_drawn_parameters_fill_their_ranges_evenly() -> None:
-    from counterstain.pixels.augment import _plan_all
-
     keys = image_keys([str(number) for number in range(4000)])
     tiles = np.zeros((1, 100, 100, 3), np.uint8)
     settings = Augmentation(rotation_probability=0.5, shear_probability=0.25, equalise_probability=0.3)
@@ -230,6 +244,49 @@ def test_a_tile_of_one_value_stays_as_it_is(luminance: bool) -> None:
     assert np.array_equal(equalise(tile, luminance=luminance), tile)
 
 
+# ---- colour
+
+
+def test_colour_is_off_by_default_and_leaves_the_other_draws(tiles: Tiles, keys: NDArray[np.uint64]) -> None:
+    plain = augment_batch(tiles, keys, settings=ALL, seed=0, epoch=3)
+    never = dataclasses.replace(ALL, brightness=0.5, contrast=0.5, saturation=0.5, colour_probability=0.0)
+    assert np.array_equal(augment_batch(tiles, keys, settings=never, seed=0, epoch=3), plain)
+    often = dataclasses.replace(never, colour_probability=1.0)
+    assert not np.array_equal(augment_batch(tiles, keys, settings=often, seed=0, epoch=3), plain)
+
+
+def test_colour_is_an_equal_part_of_every_pixel_as_drawn(tiles: Tiles, keys: NDArray[np.uint64]) -> None:
+    """Against the three formulas one after the other in floats, with the plan's own factors."""
+    settings = Augmentation(**OFF, brightness=0.3, contrast=0.4, saturation=0.5)
+    plan = _plan_all(tiles, keys, settings, 0, 0)
+    assert plan.colour is not None and (np.abs(plan.colour - 1) <= [0.3, 0.4, 0.5]).all()
+    result = augment_batch(tiles, keys, settings=settings, seed=0, epoch=0)
+    for tile, made, (brightness, contrast, saturation) in zip(tiles, result, plan.colour, strict=True):
+        luma = np.array([0.299, 0.587, 0.114])
+        pixels = tile * brightness
+        pixels = contrast * pixels + (1 - contrast) * (pixels @ luma).mean()
+        pixels = saturation * pixels + (1 - saturation) * (pixels @ luma)[..., None]
+        assert np.abs(made - np.clip(pixels, 0, 255)).max() < 0.9  # rounding, and OpenCV counts in 1/1024
+
+
+def test_drawn_colour_factors_fill_their_ranges_evenly() -> None:
+    keys = image_keys([str(number) for number in range(4000)])
+    settings = Augmentation(brightness=0.1, contrast=0.2, saturation=0.3, colour_probability=0.5)
+    plan = _plan_all(np.zeros((1, 8, 8, 3), np.uint8), keys, settings, 0, 0)
+    assert plan.colour is not None
+    changed = plan.colour[(plan.colour != 1).any(axis=1)] - 1
+    assert abs(len(changed) / 4000 - 0.5) < 0.035
+    ranges = np.array([0.1, 0.2, 0.3])
+    assert (np.abs(changed).max(axis=0) <= ranges).all() and (np.abs(changed).max(axis=0) > 0.98 * ranges).all()
+    assert (np.abs(changed.mean(axis=0)) < 0.06 * ranges).all()
+    assert (np.abs(np.corrcoef(changed.T) - np.eye(3)) < 0.1).all()
+
+
+def test_a_range_of_zero_leaves_that_factor_at_one(tiles: Tiles, keys: NDArray[np.uint64]) -> None:
+    plan = _plan_all(tiles, keys, Augmentation(saturation=0.5), 0, 0)
+    assert plan.colour is not None and (plan.colour[:, :2] == 1).all() and (plan.colour[:, 2] != 1).all()
+
+
 # ---- the "expand" way
 
 
@@ -259,8 +316,8 @@ def test_expansion_has_the_draws_of_the_first_epoch(tiles: Tiles, keys: NDArray[
 def test_expansion_counts_what_is_switched_on() -> None:
     assert expanded_count(Augmentation(mode="none")) == 1
     assert expanded_count(Augmentation(mode="expand", equalise="none", shear_deg=0)) == 4
-    full = Augmentation(mode="expand", quarter_turns=True)
-    assert full.transformations() == TRANSFORMATIONS and expanded_count(full) == 7
+    full = Augmentation(mode="expand", quarter_turns=True, contrast=0.2)
+    assert full.transformations() == TRANSFORMATIONS and expanded_count(full) == 8
     assert expanded_count(Augmentation(mode="expand", rotation_probability=0)) == 5
 
 
@@ -287,6 +344,8 @@ def test_low_probability_still_expands(tiles: Tiles, keys: NDArray[np.uint64]) -
         ({"shear_deg": float("nan")}, "shear_deg is nan"),
         ({"flip_probability": 1.1}, "flip_probability"),
         ({"shear_probability": "often"}, "shear_probability"),
+        ({"contrast": 1.5}, "contrast is 1.5; it must be a number from 0 to 1"),
+        ({"colour_probability": -0.1}, "colour_probability"),
         ({"quarter_turns": 1}, "quarter_turns is 1; it must be true or false"),
         ({**OFF, "mode": "expand"}, "no transformation switched on"),
     ],

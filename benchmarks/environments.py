@@ -1,0 +1,59 @@
+"""Environments of their own for the programs that are measured against; each is made at first use, beside the project.
+
+The standard library only: a benchmark's parent process must hold next to nothing, because a child's peak memory starts
+at what its parent held.
+"""
+
+import platform
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+__all__ = ["keras_python", "loops_python"]
+
+PROJECT = Path(__file__).resolve().parent.parent
+# Lightning 2.6.2 and 2.6.3 were compromised releases. fastai pins an older torch than ours, so it comes without its
+# requirements, and those that its vision part needs are named here.
+LIGHTNING = ("lightning>=2.5,!=2.6.2,!=2.6.3",)
+FASTAI_ALONE = ("fastai>=2.7",)
+FASTAI_NEEDS = ("fastcore>=1.8", "fastdownload", "fastprogress>=1.0", "fasttransform", "plum-dispatch", "cloudpickle")
+
+
+def keras_python() -> Path:
+    """The Python of an environment with Keras on TensorFlow and OpenCV, 1.7 GB."""
+    slim = sys.platform == "linux" and platform.machine() == "x86_64"
+    packages = ["keras", "tensorflow-cpu" if slim else "tensorflow", "opencv-python-headless"]
+    return _make(PROJECT / ".benchenv-keras", [packages])
+
+
+def loops_python() -> Path:
+    """The Python of an environment with Lightning and fastai on the project's own torch, which is not installed twice.
+
+    What this environment installs comes first on its path; what it lacks is found among the project's packages.
+    """
+    steps = [[*LIGHTNING, *FASTAI_NEEDS], ["--no-deps", *FASTAI_ALONE]]
+    return _make(PROJECT / ".benchenv-loops", steps, borrow=True)
+
+
+def _make(folder: Path, steps: list[list[str]], *, borrow: bool = False) -> Path:
+    python = folder / "bin" / "python"
+    if (folder / ".ready").is_file():
+        return python
+    print(f"making {folder.name} (once)", file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    if borrow:
+        own = subprocess.run(
+            [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+            stdout=subprocess.PIPE, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+        (Path(own) / "project.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    for packages in steps:
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
+    (folder / ".ready").touch()
+    return python
+
+
+if __name__ == "__main__":
+    print(keras_python())
+    print(loops_python())
