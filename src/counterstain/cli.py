@@ -130,12 +130,14 @@ def run(
     study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
     set_: Set = None,
     folder: Annotated[Path | None, typer.Option(help="Where runs/ and store/ are made.")] = None,
+    jobs: Annotated[int, typer.Option(help="Trainings at once; each gets its share of the cores.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Send trainings to a dask cluster: tcp://host:8786")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be trained.")] = False,
     as_json: Json = False,
 ) -> None:
     """Do everything that a study asks for and is not done yet; stopped runs go on where they were.
 
-    Example: counterstain run study.yaml --set training.epochs=50
+    Example: counterstain run study.yaml --set training.epochs=50 --jobs 2
     """
     from counterstain.study.run import plan_study, run_study
     from counterstain.terminal import print_result, talking
@@ -145,7 +147,7 @@ def run(
         if dry_run:
             print(json.dumps(plan_study(study, overrides=overrides, folder=folder, talk=talk), indent=2))
             return
-        path = run_study(study, overrides=overrides, folder=folder, talk=talk)
+        path = run_study(study, overrides=overrides, folder=folder, talk=talk, jobs=jobs, scheduler=scheduler)
     print_result(path, as_json=as_json)
 
 

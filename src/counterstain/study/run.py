@@ -4,9 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
 import numpy as np
@@ -21,14 +19,16 @@ from counterstain.pixels.augment import Augmentation, expanded_count
 from counterstain.reporting.report import write_report
 from counterstain.study.auditing import audit_stage
 from counterstain.study.claims import judge
+from counterstain.study.environment import environment
 from counterstain.study.inputs import Prepared, Talk, prepare
 from counterstain.study.looks import ledger_folder, write_looks
 from counterstain.study.protocol import read_study
+from counterstain.study.scheduling import check_engine, sender, settle_threads
 from counterstain.study.sheet import sheet_of
 from counterstain.study.stages import file_hashes, lock
 from counterstain.study.trainings import train_all, trainings
 
-__all__ = ["environment", "plan_study", "run_study"]
+__all__ = ["plan_study", "run_study"]
 
 MANIFEST = "run.json"
 # What may differ between two runs that are otherwise the same: when and how fast.
@@ -37,7 +37,13 @@ SHEET = "augmentation.png"
 
 
 def run_study(
-    path: Path | str, *, overrides: dict[str, str] | None = None, folder: Path | None = None, talk: Talk | None = None
+    path: Path | str,
+    *,
+    overrides: dict[str, str] | None = None,
+    folder: Path | None = None,
+    talk: Talk | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
 ) -> Path:
     """Do everything that a study asks for and is not done yet.
 
@@ -49,6 +55,9 @@ def run_study(
         overrides: see read_study.
         folder: where `runs/` and `store/` are made instead.
         talk: where progress is told.
+        jobs: how many trainings run at once, each in a process of its own with a fixed number of threads.
+        scheduler: address of a dask scheduler whose workers do the trainings, such as tcp://host:8786; they see the
+            study, the images, `runs/` and `store/` under the same paths as this machine.
 
     Returns:
         The run's folder, with report.html in it.
@@ -57,9 +66,12 @@ def run_study(
         InputError: For whatever the user must mend.
     """
     path = Path(path)
+    talk = talk or Talk()
+    check_engine(jobs=jobs, scheduler=scheduler)
+    if jobs > 1 or scheduler is not None:
+        overrides = settle_threads(path, overrides, jobs=jobs, scheduler=scheduler)
     study = read_study(path, overrides)
     home = folder or path.parent
-    talk = talk or Talk()
     prepared = prepare(study, path.parent, store=home / "store", talk=talk)
     run = _choose_folder(home / "runs", study.name, prepared, talk)
     with lock(run):
@@ -69,7 +81,8 @@ def run_study(
         talk = replace(talk, say=_logged(run / "run.log", talk.say))
         _write_protocol(run, path, prepared, talk)
         audit_stage(run, prepared, talk)
-        train_all(run, prepared, talk)
+        send = sender(jobs=jobs, scheduler=scheduler, base=path.parent, store=home / "store", overrides=overrides)
+        train_all(run, prepared, talk, send)
         judge(run, prepared, talk)
         write_looks(run, prepared, ledger_folder(study, path.parent), talk)
         _report(run, prepared, talk)
@@ -156,17 +169,6 @@ def _protocol_lines(counts: dict[str, Any], augmentation: dict[str, Any]) -> lis
     names = ", ".join(augmentation["transformations"]) or "none"
     grown = f"; the training part grows from {before} to {after} images" if after > before else ""
     return [f"split by {counts['unit']}{more}: {', '.join(shown)}", f"augmentation: {names}{grown}"]
-
-
-def environment() -> dict[str, Any]:
-    """Versions of Python, of this package and of the libraries that results depend on."""
-    names = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "opencv-python-headless", "safetensors")
-    return {
-        "schema": "counterstain.environment/1",
-        "counterstain": __version__,
-        "python": python_version(),
-        "libraries": {name: metadata.version(name) for name in names},
-    }
 
 
 def _augmentation_record(prepared: Prepared) -> dict[str, Any]:

@@ -1,22 +1,53 @@
 """Every training of a study: which there are, where they lie, and doing those that are not done yet."""
 
 import json
+import os
 import shutil
+import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from counterstain.cohort.split import Part
+from counterstain.errors import InputError
 from counterstain.files import hash_json, read_json, write_json
-from counterstain.learning.checkpoint import forget
+from counterstain.learning.checkpoint import forget, load_checkpoint
 from counterstain.learning.training import Progress
 from counterstain.study.arms import train_arm
 from counterstain.study.calibrating import finish_training
 from counterstain.study.inputs import Prepared, Talk
-from counterstain.study.stages import STAGES, is_done, mark_done
+from counterstain.study.protocol import CalibrationSection
+from counterstain.study.stages import STAGES, is_done, lock, mark_done
 
-__all__ = ["train_all", "training_place", "trainings"]
+__all__ = ["HELD", "Outcome", "Send", "train_all", "train_one", "training_place", "trainings"]
+
+# In the run's folder, while there is training: one lock for each training, since more than one machine may be at it.
+HELD = ".trainings"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one training ended, as it is told to the process that asked for it.
+
+    name:    its folder within arms/
+    seconds: that it took, from the checkpoint on if there was one
+    where:   host and process, "" for the process that asked
+    resumed: whether it went on from a checkpoint
+    refusal: the line of an InputError that stopped it, "" if none did
+    """
+
+    name: str
+    seconds: float
+    where: str = ""
+    resumed: bool = False
+    refusal: str = ""
+
+
+# Does the named trainings of a run, wherever and in whatever order, and gives each one's outcome once it has ended.
+Send = Callable[[Path, Prepared, Sequence[str], Talk], Generator[Outcome, None, None]]
 
 
 def trainings(prepared: Prepared) -> Iterable[tuple[str, int, Part]]:
@@ -34,56 +65,153 @@ def training_place(arm: str, seed: int, part: Part) -> str:
     return f"{arm}/seed-{seed}/fold-{part.repeat}-{part.fold}"
 
 
-def _drop_others(run: Path, names: set[str]) -> None:
+def train_all(run: Path, prepared: Prepared, talk: Talk, send: Send | None = None) -> None:
+    """Train what is not trained yet, and calibrate every training on its own validation part.
+
+    Args:
+        run: the run's folder.
+        prepared: the study.
+        talk: where progress is told.
+        send: does the trainings; None for one after the other in this process.
+
+    Raises:
+        InputError: For whatever the user must mend, wherever it was found.
+    """
+    named = {training_place(*one): one for one in trainings(prepared)}
+    numbers = {name: f"training {number} of {len(named)}, {name}" for number, name in enumerate(named, start=1)}
+    _drop_others(run, named)
+    todo = []
+    for name, one in named.items():
+        if is_done(run, f"arms/{name}", _inputs(prepared, *one)):
+            _finish(run / "arms" / name, prepared.study.calibration)  # its settings may have changed since
+            talk.say(f"{numbers[name]}: done before")
+        else:
+            todo.append(name)
+    began = time.perf_counter()
+    with closing((send or _one_after_the_other)(run, prepared, todo, talk)) as outcomes:
+        for done, outcome in enumerate(outcomes, start=1):
+            if outcome.refusal:
+                raise InputError(outcome.refusal)
+            record = read_json(run / "arms" / outcome.name / "training.json")
+            left = (time.perf_counter() - began) / done * (len(todo) - done)
+            talk.say(
+                f"{numbers[outcome.name]}: best epoch {record['best_epoch']} of {record['last_epoch']}, "
+                f"{outcome.seconds:.0f} s{_how(outcome)}{_left(left)}"
+            )
+    shutil.rmtree(run / HELD, ignore_errors=True)
+
+
+def train_one(
+    run: Path,
+    prepared: Prepared,
+    name: str,
+    *,
+    say: Callable[[str], None],
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Do one training of a run from where it was stopped, alone; what another process has done is not done again.
+
+    Args:
+        run: the run's folder.
+        prepared: the study.
+        name: of the training, see training_place.
+        say: told when another process holds this training and is waited for.
+        progress: see training.train.
+    """
+    arm, seed, part = next(one for one in trainings(prepared) if training_place(*one) == name)
+    folder, inputs = run / "arms" / name, _inputs(prepared, arm, seed, part)
+    began = time.perf_counter()
+    with _alone(run, name, say):
+        resumed = False
+        if not is_done(run, f"arms/{name}", inputs):
+            _clear_stale(folder, inputs)
+            resumed = load_checkpoint(folder) is not None
+            settings = prepared.study.arm(arm)
+            written = train_arm(
+                prepared.material, part.assignment, settings, seed=seed, folder=folder, progress=progress
+            )
+            mark_done(run, f"arms/{name}", inputs, written)
+        _finish(folder, prepared.study.calibration)
+    where = f"{socket.gethostname()} process {os.getpid()}"
+    return Outcome(name, time.perf_counter() - began, where=where, resumed=resumed)
+
+
+def _one_after_the_other(
+    run: Path, prepared: Prepared, names: Sequence[str], talk: Talk
+) -> Generator[Outcome, None, None]:
+    """Do the trainings here, showing each one's steps."""
+    every = {training_place(*one): (number, one) for number, one in enumerate(trainings(prepared), start=1)}
+    for name in names:
+        number, (arm, seed, part) = every[name]
+        label = f"{number}/{len(every)} {arm} seed {seed}"
+        progress = None if talk.trained is None else _labelled(talk.trained, label, part)
+        outcome = train_one(run, prepared, name, say=talk.say, progress=progress)
+        yield Outcome(name, outcome.seconds, resumed=outcome.resumed)
+
+
+def _inputs(prepared: Prepared, arm: str, seed: int, part: Part) -> dict[str, Any]:
+    """All that one training depends on, but the machine."""
+    study, material = prepared.study, prepared.material
+    resolved = study.resolved()
+    return {
+        "arm": resolved["arms"][arm],
+        "seed": seed,
+        "augmentation": resolved["augmentation"],
+        "tiles": resolved["tiles"],
+        "stamp": study.stamp,
+        "data": material.store.data_hash,
+        "assignment": hash_json({"": dict(zip(material.cohort.image, part.assignment, strict=True))}),
+        "cohort": hash_json({"": material.cohort.table.drop(columns="split").to_csv()}),
+    }
+
+
+@contextmanager
+def _alone(run: Path, name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold one training: a process that was given up for lost, but lives and still writes, is waited for."""
+    with ExitStack() as stack:
+        told = False
+        while True:
+            try:
+                stack.enter_context(lock(run / HELD / name))
+                break
+            except InputError:
+                if not told:
+                    say(f"{name}: another process is still at it; waiting for its end")
+                told = True
+                time.sleep(0.5)
+        yield
+
+
+def _drop_others(run: Path, names: Mapping[str, Any]) -> None:
     """Remove trainings that are no longer of the study, and what is drawn anew from all of them."""
     for folder in (run / "arms").glob("*/*/*"):
         name = folder.relative_to(run / "arms").as_posix()
         if name not in names:
-            shutil.rmtree(folder)
-            (run / STAGES / "arms" / f"{name}.json").unlink(missing_ok=True)
+            with lock(run / HELD / name):
+                shutil.rmtree(folder)
+                (run / STAGES / "arms" / f"{name}.json").unlink(missing_ok=True)
     for folder in sorted((run / "arms").glob("*/*")) + sorted((run / "arms").glob("*")):
         if not any(folder.iterdir()):
             folder.rmdir()
     shutil.rmtree(run / "predictions", ignore_errors=True)
 
 
-def train_all(run: Path, prepared: Prepared, talk: Talk) -> None:
-    """Train what is not trained yet, and calibrate every training on its own validation part."""
-    study, material = prepared.study, prepared.material
-    todo = list(trainings(prepared))
-    _drop_others(run, {training_place(*one) for one in todo})
-    for number, (arm, seed, part) in enumerate(todo, start=1):
-        name = training_place(arm, seed, part)
-        resolved = study.resolved()
-        inputs = {
-            "arm": resolved["arms"][arm],
-            "seed": seed,
-            "augmentation": resolved["augmentation"],
-            "tiles": resolved["tiles"],
-            "stamp": study.stamp,
-            "data": material.store.data_hash,
-            "assignment": hash_json({"": dict(zip(material.cohort.image, part.assignment, strict=True))}),
-            "cohort": hash_json({"": material.cohort.table.drop(columns="split").to_csv()}),
-        }
-        folder = run / "arms" / name
-        if is_done(run, f"arms/{name}", inputs):
-            finish_training(folder, study.calibration)  # its settings may have changed since
-            talk.say(f"training {number} of {len(todo)}, {name}: done before")
-            continue
-        _clear_stale(folder, inputs)
-        began = time.perf_counter()
-        shown = talk.trained
-        progress = None if shown is None else _labelled(shown, f"{number}/{len(todo)} {arm} seed {seed}", part)
-        written = train_arm(material, part.assignment, study.arm(arm), seed=seed, folder=folder, progress=progress)
-        mark_done(run, f"arms/{name}", inputs, written)
-        finish_training(folder, study.calibration)
-        forget(folder)
-        (folder / ".inputs.json").unlink()
-        record = read_json(folder / "training.json")
-        talk.say(
-            f"training {number} of {len(todo)}, {name}: best epoch {record['best_epoch']} of {record['last_epoch']}, "
-            f"{time.perf_counter() - began:.0f} s"
-        )
+def _finish(folder: Path, calibration: CalibrationSection) -> None:
+    """Calibrate a training that has ended, and drop what was only needed to go on with it."""
+    finish_training(folder, calibration)
+    forget(folder)
+    (folder / ".inputs.json").unlink(missing_ok=True)
+
+
+def _how(outcome: Outcome) -> str:
+    return (f" on {outcome.where}" if outcome.where else "") + (" from its checkpoint on" if outcome.resumed else "")
+
+
+def _left(seconds: float) -> str:
+    if not seconds:
+        return ""
+    shown = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return f"; about {shown} left"
 
 
 def _labelled(shown: Callable[[str, Progress], None], label: str, part: Part) -> Callable[[Progress], None]:

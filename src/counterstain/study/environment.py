@@ -1,0 +1,38 @@
+"""What a run was made with: versions, and what "auto" means on this machine."""
+
+from collections.abc import Mapping
+from importlib import metadata
+from platform import python_version
+from typing import Any
+
+from counterstain import __version__
+from counterstain.learning.machine import prepare_machine
+from counterstain.learning.training import Training
+
+__all__ = ["environment", "settled"]
+
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "opencv-python-headless", "safetensors")
+
+
+def environment() -> dict[str, Any]:
+    """Versions of Python, of this package and of the libraries that results depend on."""
+    return {
+        "schema": "counterstain.environment/1",
+        "counterstain": __version__,
+        "python": python_version(),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def settled(arms: Mapping[str, Training]) -> dict[str, str]:
+    """What must be the same wherever trainings of one study are done: versions, and each arm's device and precision.
+
+    Raises:
+        InputError: If an arm asks for a device that is not here.
+    """
+    found = environment()
+    record = {"counterstain": found["counterstain"], **found["libraries"]}
+    for name, arm in arms.items():
+        machine = prepare_machine(device=arm.device, precision=arm.precision, threads=arm.threads)
+        record[f"arm {name}"] = f"{machine.device} {machine.precision}"
+    return record
