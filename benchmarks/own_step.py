@@ -1,0 +1,38 @@
+"""This project's training step by itself, as its loop takes it: the one place here that reaches into the loop."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from counterstain.learning import training as loop
+from counterstain.learning.machine import Machine, prepare_machine
+
+__all__ = ["make_step", "rate_of"]
+
+
+def make_step(precision: str, *, tile_px: int, batch: int) -> tuple[Callable[[int], None], Machine]:
+    """A function that takes the n-th step of the given network on batches held in memory, and the machine it is on."""
+    machine = prepare_machine(device="cpu", precision=precision)
+    settings = loop.Training(batch=batch, precision=precision, device="cpu")
+    state = loop._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
+    state.network.train()
+    rng = np.random.default_rng(0)
+    batches: list[Any] = [
+        (rng.integers(0, 256, (batch, tile_px, tile_px, 3), dtype=np.uint8), rng.integers(0, 2, batch))
+        for _ in range(4)
+    ]
+
+    def step(number: int) -> None:
+        float(loop._step(state, *batches[number % 4], settings, machine)[0])
+
+    return step, machine
+
+
+def rate_of(step: Callable[[int], None], *, steps: int, batch: int) -> float:
+    """Images a second over so many steps."""
+    began = time.perf_counter()
+    for number in range(steps):
+        step(number)
+    return steps * batch / (time.perf_counter() - began)
