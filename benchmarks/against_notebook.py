@@ -1,6 +1,6 @@
 """Time the notebook-style Keras script and this project on the same images, network, epochs and machine.
 
-    .venv/bin/python benchmarks/against_notebook.py [--images 2000] [--epochs 2] [--repeats 1]
+    .venv/bin/python benchmarks/against_notebook.py [--images 2000] [--epochs 2] [--rounds 1]
 
 Each side is a process of its own, and the sides run in turn: the notebook (Keras on TensorFlow, fp32), this project in
 fp32, and, where the processor computes in bf16, this project in bf16, which it then chooses by itself. A table goes to
@@ -9,10 +9,7 @@ stderr, one JSON line to stdout.
 
 import argparse
 import json
-import os
-import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,8 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from environments import keras_python
+from turns import finish, peak_bytes, run_once, say, show
+
 HERE = Path(__file__).resolve().parent
-ENVIRONMENT = HERE.parent / ".benchenv-keras"
 IMAGES = HERE.parent / ".benchenv-images"
 WIDTH_PX, HEIGHT_PX, TILE_PX = 700, 460, 257
 COPIES = 6  # the original and one image for each of flip, equalisation, rotation, translation, shear
@@ -34,23 +33,6 @@ SIDES = {"fp32": "this project, fp32", "bf16": "this project, bf16"}
 NOTEBOOK_BYTES, NOTEBOOK_BYTES_AN_IMAGE = 1.3e9, 2.15e6
 
 # This process imports the standard library only: a child's peak memory starts at what its parent held.
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def make_environment() -> Path:
-    """The Python of the notebook's own environment, made at first use."""
-    python = ENVIRONMENT / "bin" / "python"
-    if not (ENVIRONMENT / ".ready").is_file():
-        say(f"making {ENVIRONMENT.name} (once)")
-        slim = sys.platform == "linux" and platform.machine() == "x86_64"
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        packages = ["keras", "tensorflow-cpu" if slim else "tensorflow", "opencv-python-headless"]
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
-        (ENVIRONMENT / ".ready").touch()
-    return python
 
 
 def draw_images(folder: Path, count: int) -> None:
@@ -111,19 +93,15 @@ def write_job(folder: Path, path: Path, *, images: int, epochs: int, copies: int
     return job
 
 
+def computes_in_bf16() -> bool:
+    """Whether this project would choose bf16 here by itself; asked in a process of its own, to stay small."""
+    code = "from counterstain.learning.machine import prepare_machine as p; print(p(device='cpu').precision)"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip() == "bf16"
+
+
 def _number(name: str) -> int:
     return int(Path(name).stem)
-
-
-def run_side(command: list[str]) -> dict[str, Any]:
-    """One side in a process of its own: what it reports, and the seconds from its start to its end."""
-    began = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    seconds = time.perf_counter() - began
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}; a negative number is a signal, -9 often memory")
-    record: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return record | {"total_s": seconds}
 
 
 def train_ours(job_path: Path, precision: str) -> dict[str, Any]:
@@ -131,7 +109,6 @@ def train_ours(job_path: Path, precision: str) -> dict[str, Any]:
     import numpy as np
 
     from counterstain.cohort.layouts import read_folder
-    from counterstain.learning.machine import prepare_machine
     from counterstain.learning.networks import count_parameters
     from counterstain.learning.training import Examples, Training, train
     from counterstain.pixels.augment import Augmentation, expanded_count, image_keys
@@ -171,11 +148,10 @@ def train_ours(job_path: Path, precision: str) -> dict[str, Any]:
         "training_images": len(job["train"]) * expanded_count(augmentation),
         "prepare_s": prepared - began,
         "epoch_s": list(trained.epoch_seconds),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_bytes(),
         "loss": trained.history["loss"][-1],
         "val_loss": min(trained.history["val_loss"]),
         "precision": trained.machine.precision,
-        "native_precision": prepare_machine(device="cpu").precision,
         "threads": trained.machine.threads,
         "allocator": trained.machine.allocator,
         "processor": trained.machine.processor,
@@ -222,52 +198,40 @@ def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {"medians": medians, "ratios": ratios}
 
 
-def show(runs: dict[str, list[dict[str, Any]]], summary: dict[str, Any]) -> None:
-    say(f"\n{'':38}{'preparing':>11}{'an epoch':>11}{'images/s':>11}{'in all':>9}{'peak':>10}{'val loss':>10}")
+def show_runs(runs: dict[str, list[dict[str, Any]]], summary: dict[str, Any], epochs: int) -> None:
+    """The table, and for each of this project's sides the row of the whole way."""
+    rows = [("", "preparing", "an epoch", "images/s", "in all", "peak", "val loss")]
     for side, values in summary["medians"].items():
+        times = [f"{values[name]:.1f} s" for name in ("prepare_s", "epoch_s")]
         val_loss = statistics.median(run["val_loss"] for run in runs[side])
-        say(
-            f"{side:38}"
-            f"{values['prepare_s']:9.1f} s{values['epoch_s']:9.1f} s{values['images_per_s']:11.1f}"
-            f"{values['total_s']:7.1f} s{values['peak_gb']:7.2f} GB{val_loss:10.4f}"
-        )
+        rate, total, peak = values["images_per_s"], values["total_s"], values["peak_gb"]
+        rows.append((side, *times, f"{rate:.1f}", f"{total:.1f} s", f"{peak:.2f} GB", f"{val_loss:.4f}"))
+    show(rows)
     for side, ratio in summary["ratios"].items():
         say(
-            f"{side}: {ratio['images_per_s']:.2f} × the images a second, "
-            f"{ratio['total_s']:.2f} × as soon done, 1/{ratio['peak_gb']:.1f} of the memory"
+            f"{side}: from a folder to {epochs} trained epochs, everything included, {ratio['total_s']:.2f} × as soon, "
+            f"in 1/{ratio['peak_gb']:.1f} of the peak memory; {ratio['images_per_s']:.2f} × the images a second"
         )
     say("The notebook augments while preparing, this project in the epochs; seconds in all start with the process.")
     if SIDES["bf16"] in runs:
         say("bf16 is set against the notebook's default, which is fp32.")
     else:
-        say("This processor does not compute in bf16, so there is no row for it.")
+        say("There is no row in bf16: it was not asked for, or this processor does not compute in it.")
 
 
 def record(
     options: argparse.Namespace, job: dict[str, Any], copies: int, runs: dict[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
-    """The JSON line: what was run, on what, and what came out."""
-    ours = runs[SIDES["fp32"]][0]
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True, check=False
-    )
+    """What was run, on what, and what came out."""
+    ours = next(records[0] for side, records in runs.items() if side != NOTEBOOK)
     return summarise(runs) | {
-        "schema": "counterstain.benchmark.against_notebook/1",
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": commit.stdout.strip(),
         "images": len(job["train"]) + len(job["test"]),
         "images_an_epoch": len(job["train"]) * copies,
         "image_px": [WIDTH_PX, HEIGHT_PX],
         "tile_px": TILE_PX,
         "epochs": options.epochs,
-        "repeats": options.repeats,
-        "machine": {
-            "processor": ours["processor"],
-            "threads": ours["threads"],
-            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-            "system": platform.system(),
-        },
-        "versions": {"python": platform.python_version()} | runs[NOTEBOOK][0]["versions"] | ours["versions"],
+        "rounds": options.rounds,
+        "versions": runs[NOTEBOOK][0]["versions"] | ours["versions"],
         "runs": runs,
     }
 
@@ -276,9 +240,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000, help="files, 80 %% of them for training (2000)")
     parser.add_argument("--epochs", type=int, default=2, help="of every side (2)")
-    parser.add_argument(
-        "--repeats", type=int, default=1, help="rounds, each of all sides in turn; medians are shown (1)"
-    )
+    parser.add_argument("--rounds", type=int, default=1, help="each of all sides in turn; medians are shown (1)")
+    parser.add_argument("--ours", choices=SIDES, nargs="+", default=list(SIDES), help="which of our sides (both)")
     parser.add_argument("--originals", action="store_true", help="no augmentation, so a sixth of the images an epoch")
     parser.add_argument("--folder", type=Path, default=IMAGES, help="where the images are kept (.benchenv-images)")
     parser.add_argument("--draw", action="store_true", help=argparse.SUPPRESS)
@@ -297,24 +260,24 @@ def main() -> None:
         return
     copies = 1 if options.originals else COPIES
     check_memory((options.images - options.images // 5) * copies)
-    keras_python = str(make_environment())
+    keras = str(keras_python())
     me = [sys.executable, str(Path(__file__).resolve())]
     subprocess.run([*me, "--draw", "--images", str(options.images), "--folder", str(options.folder)], check=True)
     job_path = options.folder / "job.json"
     job = write_job(options.folder, job_path, images=options.images, epochs=options.epochs, copies=copies)
-    commands = {NOTEBOOK: [keras_python, str(HERE / "notebook_style.py"), str(job_path)]}
-    commands |= {name: [*me, "--job", str(job_path), "--precision", precision] for precision, name in SIDES.items()}
+    commands = {NOTEBOOK: [keras, str(HERE / "notebook_style.py"), str(job_path)]}
+    commands |= {SIDES[name]: [*me, "--job", str(job_path), "--precision", name] for name in options.ours}
     runs: dict[str, list[dict[str, Any]]] = {}
-    for repeat in range(options.repeats):
+    for number in range(options.rounds):
         for side, command in commands.items():
-            if side == SIDES["bf16"] and runs[SIDES["fp32"]][0]["native_precision"] != "bf16":
+            if side == SIDES["bf16"] and not computes_in_bf16():
                 continue
-            say(f"round {repeat + 1} of {options.repeats}: {side}")
-            runs.setdefault(side, []).append(run_side(command))
+            say(f"round {number + 1} of {options.rounds}: {side}")
+            runs.setdefault(side, []).append(run_once(command))
     if len({(run["parameters"], run["training_images"]) for records in runs.values() for run in records}) != 1:
         sys.exit("the sides did not train the same network on as many images; the comparison is worth nothing")
-    show(runs, summarise(runs))
-    print(json.dumps(record(options, job, copies, runs), sort_keys=True))
+    show_runs(runs, summarise(runs), options.epochs)
+    finish("against_notebook", record(options, job, copies, runs))
 
 
 if __name__ == "__main__":
