@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.audit.alignment import aligned_agreement
 from counterstain.audit.fingerprints import (
     ANGLES,
     FREQUENCIES,
@@ -29,7 +30,8 @@ TIERS = ("bytes", "pixels", "turned", "near", "rotated")
 HAMMING = 12  # of 64 bits, between hashes of a candidate
 SAME = 0.9  # correlation of fine structure from which on two tiles are one
 SAME_PLAIN = 0.99  # the same where a tile has too little variety for that
-SAME_ROTATED = 0.68  # correlation of rings; unrelated tiles reach 0.62 (docs/measures/copies.md)
+LIKELY_ROTATED = 0.68  # correlation of rings from which on two tiles are looked at more closely
+SAME_ROTATED = 0.8  # of their fine structure once aligned (docs/measures/copies.md)
 NEAREST = 6  # candidates a tile and zoom that are looked at for turned crops
 ROWS = 512  # tiles compared with all others at once
 
@@ -206,10 +208,16 @@ def _enlarged(left: Fingerprints, right: Fingerprints, zoom: float, *, same: boo
         other = np.flatnonzero(rows[a] != b) if same else np.arange(len(a))
         a, b = a[other], b[other]
         value, shift, mirrored = _turn_back(waves[a], right.waves[b])
-        return [
-            Copy(int(rows[a[k]]), int(b[k]), "rotated", float(value[k]), _angle_words(shift[k], mirrored[k], zoom))
-            for k in np.flatnonzero(value >= SAME_ROTATED)
-        ]
+        found = []
+        for k in np.flatnonzero(value >= LIKELY_ROTATED):
+            row, column, degrees = int(rows[a[k]]), int(b[k]), _degrees(shift[k])
+            agreement = aligned_agreement(
+                left.closer(row), right.closer(column), degrees=-degrees, zoom=zoom, mirrored=bool(mirrored[k])
+            )
+            if agreement >= SAME_ROTATED:
+                words = f"{'flipped, ' if mirrored[k] else ''}turned by about {degrees:.0f}°, enlarged {zoom:g} times"
+                found.append(Copy(row, column, "rotated", agreement, words))
+        return found
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for found in pool.map(work, starts):
@@ -234,6 +242,6 @@ def _turn_back(
     return best, shift, mirrored
 
 
-def _angle_words(shift: np.int64, mirrored: np.bool_, zoom: float) -> str:
-    degrees = (int(shift) * 360 / ANGLES + 180) % 360 - 180
-    return f"{'flipped, ' if mirrored else ''}turned by about {degrees:.0f}°, enlarged {zoom:g} times"
+def _degrees(shift: np.int64) -> float:
+    """Clockwise as seen, in [-180, 180)."""
+    return (int(shift) * 360 / ANGLES + 180) % 360 - 180

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.audit.alignment import CLOSER
 from counterstain.pixels.store import Store, read_batch
 
 __all__ = [
@@ -42,6 +43,7 @@ BLOCK = 256
 class Fingerprints:
     """What is kept of N tiles.
 
+    store, fit: where the tiles are, and how they were made of the images
     digest: N SHA-256 of the tile's pixels
     hash:   (N,) uint64 perceptual hash of the tile as it lies (64 signs of its cosine transform)
     small:  (N, SIDE, SIDE) uint8 grey
@@ -51,6 +53,8 @@ class Fingerprints:
     waves:  (N, RINGS, FREQUENCIES) complex64, `ring_spectrum` of the middle; empty where turns were not asked for
     """
 
+    store: Store
+    fit: str
     digest: tuple[str, ...]
     hash: NDArray[np.uint64]
     small: NDArray[np.uint8]
@@ -58,6 +62,12 @@ class Fingerprints:
     middle: NDArray[np.uint8]
     carried: Floats
     waves: NDArray[np.complex64]
+
+    def closer(self, row: int) -> NDArray[np.uint8]:
+        """(CLOSER, CLOSER) grey, the middle square of one tile's image, read anew."""
+        tile = read_batch(self.store, np.array([row]))[0]
+        height, width = self.store.size_px[row].tolist()
+        return _middle(tile, (height, width), self.fit, CLOSER)
 
     @property
     def blank(self) -> NDArray[np.bool_]:
@@ -109,7 +119,7 @@ def fingerprint(
             grey = cv2.resize(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             small[row], hashes[row], detail[row] = grey, _hash(grey), _fine(grey).std()
             height, width = store.size_px[row].tolist()
-            middle[row] = _middle(tile, (height, width), fit)
+            middle[row] = _middle(tile, (height, width), fit, SIDE)
             spectrum = ring_spectrum(middle[row], 1.0)
             power = np.abs(spectrum) ** 2
             carried[row] = float(power.sum()) ** 2 / max(float((power**2).sum()), 1e-12)
@@ -121,7 +131,7 @@ def fingerprint(
 
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
         list(pool.map(work, range(0, count, BLOCK)))
-    return Fingerprints(tuple(digest), hashes, small, detail, middle, carried, waves)
+    return Fingerprints(store, fit, tuple(digest), hashes, small, detail, middle, carried, waves)
 
 
 def _fine(grey: NDArray[np.uint8]) -> Floats:
@@ -174,7 +184,7 @@ def turned_hash(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
 # ----------------------------------------------------------------------------------------------------- any angle
 
 
-def _middle(tile: NDArray[np.uint8], size_px: tuple[int, int], fit: str) -> NDArray[np.uint8]:
+def _middle(tile: NDArray[np.uint8], size_px: tuple[int, int], fit: str, px: int) -> NDArray[np.uint8]:
     """The grey middle square of the image as it was before it was stretched: in it, a turn is a turn."""
     side = len(tile)
     cut = tile
@@ -184,7 +194,7 @@ def _middle(tile: NDArray[np.uint8], size_px: tuple[int, int], fit: str) -> NDAr
         start = (side - length) // 2
         cut = tile[:, start : start + length] if width > height else tile[start : start + length]
     grey = cv2.cvtColor(np.ascontiguousarray(cut), cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(grey, (px, px), interpolation=cv2.INTER_AREA))
 
 
 def _grid(zoom: float) -> tuple[Floats, Floats]:
