@@ -6,6 +6,7 @@ A study has `patients` patients with uneven numbers of images, two arms with `se
 image is the sum of the class, how hard its patient is for everyone, how that patient suits the arm, how the patient
 suits this one training, how good this training became, and noise shared and not shared between models. Both arms draw
 from the same distributions, so every winner is a false claim. With --effect the first arm is better: that is power.
+With --fixed the two models are fixed and equally good, one table each, and only the patients are drawn at random.
 Beside the verdict stands McNemar's test over images between the first seeds, as it is commonly done.
 """
 
@@ -19,6 +20,7 @@ from counterstain.judging.comparison import difference, verdict
 from counterstain.judging.intervals import sample, units_of
 from counterstain.judging.paired import mcnemar
 from counterstain.judging.predictions import Predictions
+from counterstain.judging.verdict import Question
 
 SCENES = {  # standard deviations on the probit scale: patient x arm, patient x training, training
     "calm seeds": (0.30, 0.15, 0.03),
@@ -30,10 +32,18 @@ METRICS = ("auroc", "accuracy")
 
 
 def simulate_study(
-    rng: np.random.Generator, *, patients: int, seeds: int, scene: str, effect: float = 0.0, prevalence: float = 0.5
+    rng: np.random.Generator,
+    *,
+    patients: int,
+    seeds: int,
+    scene: str,
+    effect: float = 0.0,
+    prevalence: float = 0.5,
+    fixed: bool = False,
 ) -> tuple[list[Predictions], list[Predictions]]:
     """Prediction tables of two arms on the same patients; the first arm's classes lie `effect` further apart."""
     by_arm, by_training, training = SCENES[scene]
+    training = 0.0 if fixed else training  # two fitted models that are equally good, on patients drawn at random
     size = np.clip(np.round(np.exp(rng.normal(np.log(12), 0.7, patients))), 2, 60).astype(int)
     code = np.repeat(np.arange(patients), size)
     malignant = rng.random(patients) < prevalence
@@ -60,14 +70,15 @@ def simulate_study(
     return arms
 
 
-def judge_study(arms: tuple[list[Predictions], list[Predictions]]) -> dict[str, bool]:
+def judge_study(arms: tuple[list[Predictions], list[Predictions]], *, fixed: bool = False) -> dict[str, bool]:
     """Was a winner named: by the project's rule on each metric, and by McNemar over the images of the first seeds."""
     names = units_of(arms[0][:1])
     a, b = (sample(own, names, level="image") for own in arms)
     out = {}
     for metric in METRICS:
         found = difference(a, b, (metric, None))
-        kind = verdict(found, metric=metric, seeds=len(arms[0]), p_adjusted=found.p, alpha=0.05, margin=None)
+        asked = Question(metric=metric, claim="models" if fixed else "procedures")
+        kind = verdict(found, asked, seeds=len(arms[0]), p_adjusted=found.p)
         out[metric] = kind in ("a_better", "b_better")
     right = [own[0].prob.argmax(axis=1) == own[0].label for own in arms]
     out["mcnemar over images"] = mcnemar(int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum())).p < 0.05
@@ -75,12 +86,14 @@ def judge_study(arms: tuple[list[Predictions], list[Predictions]]) -> dict[str, 
 
 
 def rates(
-    *, patients: int, seeds: int, scene: str, studies: int, effect: float = 0.0, seed: int = 0
+    *, patients: int, seeds: int, scene: str, studies: int, effect: float = 0.0, seed: int = 0, fixed: bool = False
 ) -> dict[str, float]:
     """Share of simulated studies in which a winner was named, for each way of judging."""
     rng = np.random.default_rng([seed, patients, seeds, sorted(SCENES).index(scene)])
     named = [
-        judge_study(simulate_study(rng, patients=patients, seeds=seeds, scene=scene, effect=effect))
+        judge_study(
+            simulate_study(rng, patients=patients, seeds=seeds, scene=scene, effect=effect, fixed=fixed), fixed=fixed
+        )
         for _ in range(studies)
     ]
     return {key: float(np.mean([one[key] for one in named])) for key in named[0]}
@@ -94,13 +107,17 @@ def main() -> None:
     parser.add_argument("--patients", type=int, nargs="+", default=[15, 30, 100])
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5])
     parser.add_argument("--scenes", nargs="+", default=list(SCENES))
+    parser.add_argument("--fixed", action="store_true", help="two fixed models, one table each, no training drawn anew")
     given = parser.parse_args()
     rows = []
     start = time.perf_counter()
     for scene in given.scenes:
         for patients in given.patients:
-            for seeds in given.seeds:
-                found = rates(patients=patients, seeds=seeds, scene=scene, studies=given.studies, effect=given.effect)
+            for seeds in [1] if given.fixed else given.seeds:
+                found = rates(
+                    patients=patients, seeds=seeds, scene=scene, studies=given.studies, effect=given.effect,
+                    fixed=given.fixed,
+                )  # fmt: skip
                 rows.append({"scene": scene, "patients": patients, "seeds": seeds, **found})
                 shown = "  ".join(f"{key} {value:.1%}" for key, value in found.items())
                 print(f"{scene:13} {patients:4} patients {seeds} seeds   {shown}", flush=True)

@@ -374,12 +374,20 @@ def compare(
     primary: Annotated[str, typer.Option(help="The measure that the verdict is about.")] = "auroc",
     level: Annotated[str, typer.Option(help="image or patient.")] = "image",
     margin: Annotated[float | None, typer.Option(help="A difference too small to matter.")] = None,
+    noninferiority: Annotated[
+        bool, typer.Option("--noninferiority", help="Ask only whether the first is not worse by the margin.")
+    ] = False,
+    fixed_models: Annotated[
+        bool, typer.Option("--fixed-models", help="Judge these fitted models alone, one table each.")
+    ] = False,
     alpha: Annotated[float, typer.Option(help="How often a false winner may be named.")] = 0.05,
     positive: Positive = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare models on the same cases, with the patient as the unit, and say what may be claimed.
+
+    Several tables a name judge the way of training. With one table each, --fixed-models judges these two models.
 
     Example: counterstain compare a=a_seed0.csv a=a_seed1.csv a=a_seed2.csv b=b_seed0.csv b=b_seed1.csv b=b_seed2.csv
     """
@@ -392,7 +400,15 @@ def compare(
     for text in predictions:
         name, _, path = text.rpartition("=")
         arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive))
-    record = compare_arms(arms, primary=primary, level=level, margin=margin, alpha=alpha)
+    record = compare_arms(
+        arms,
+        primary=primary,
+        level=level,
+        margin=margin,
+        alpha=alpha,
+        hypothesis="noninferiority" if noninferiority else "difference",
+        claim="models" if fixed_models else "procedures",
+    )
     if out is not None:
         write_json(out, record)
     print_comparison(record, as_json=as_json)

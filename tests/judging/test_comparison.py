@@ -20,6 +20,7 @@ from counterstain.judging.comparison import compare_arms, difference, score_arms
 from counterstain.judging.intervals import sample, units_of
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import write_predictions
+from counterstain.judging.verdict import Question
 
 Make = Callable[..., Predictions]
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -233,11 +234,12 @@ def test_a_verdict_needs_both_p_and_interval() -> None:
     from counterstain.judging.comparison import Difference
 
     found = Difference(0.8, 0.7, 0.1, 0.02, 0.18, 0.01, 0.03, 0.17, 0.04, 0.0, 20.0, 0.005, None)
-    assert verdict(found, metric="auroc", seeds=3, p_adjusted=0.01, alpha=0.05, margin=None) == "a_better"
-    assert verdict(found, metric="auroc", seeds=3, p_adjusted=0.06, alpha=0.05, margin=None) == "no_evidence"
+    asked = Question(metric="auroc")
+    assert verdict(found, asked, seeds=3, p_adjusted=0.01) == "a_better"
+    assert verdict(found, asked, seeds=3, p_adjusted=0.06) == "no_evidence"
     wide = replace(found, low=-0.01)
-    assert verdict(wide, metric="auroc", seeds=3, p_adjusted=0.01, alpha=0.05, margin=None) == "no_evidence"
-    assert verdict(found, metric="auroc", seeds=3, p_adjusted=0.01, alpha=0.05, margin=0.2) == "equivalent"
+    assert verdict(wide, asked, seeds=3, p_adjusted=0.01) == "no_evidence"
+    assert verdict(found, replace(asked, margin=0.2), seeds=3, p_adjusted=0.01) == "equivalent"
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,41 +15,24 @@ from counterstain.judging.intervals import FEW_PATIENTS, Sample, sample, units_o
 from counterstain.judging.multiplicity import holm
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.supporting import supporting_tests
+from counterstain.judging.verdict import (
+    CLAIMS,
+    HYPOTHESES,
+    MIN_SEEDS,
+    Difference,
+    Question,
+    margin_p,
+    rule_in_words,
+    verdict,
+    verdict_words,
+)
 
-__all__ = ["COMPARISON_SCHEMA", "Difference", "compare_arms", "difference", "score_arms", "score_rows"]
+__all__ = ["COMPARISON_SCHEMA", "Difference", "compare_arms", "difference", "score_arms", "score_rows", "verdict"]
 
 Floats = NDArray[np.float64]
 
 COMPARISON_SCHEMA = "counterstain.comparison/1"
-MIN_SEEDS = 3
 POWER = 0.8
-LOWER_IS_BETTER = ("loss", "brier")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The paired difference a - b of one score, each the mean over its arm's seeds.
-
-    low, high: interval of the difference; p: two-sided, against no difference
-    low_margin, high_margin: the interval of twice the error, which TOST holds against the margin
-    se_patient, se_seed: standard errors from patients and from seeds; df: of the t-quantile
-    probability_false: chance that the better-looking arm is not the better one, as the data stand (half of p)
-    patients_needed: patients for 80 % power at this difference and these seeds; None where seeds alone forbid it
-    """
-
-    value_a: float
-    value_b: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    low_margin: float
-    high_margin: float
-    se_patient: float
-    se_seed: float
-    df: float
-    probability_false: float
-    patients_needed: int | None
 
 
 def difference(a: Sample, b: Sample, key: tuple[str, int | None], *, alpha: float = 0.05) -> Difference:
@@ -115,82 +98,6 @@ def _patients_needed(delta: float, patient: float, seed: float, units: int, alph
     return int(np.ceil(units * patient / (reach - seed)))
 
 
-# ------------------------------------------------------------------------------------------------------ the verdict
-
-
-def rule_in_words(metric: str, level: str, unit: str, alpha: float, margin: float | None) -> str:
-    """The one rule that every verdict of a comparison follows from."""
-    text = (
-        f"An arm is called better only if each arm has at least {MIN_SEEDS} training seeds, the two-sided test of the "
-        f"paired difference in {level}-level {metric} with the {unit} as the unit and the spread over seeds in its "
-        f"error gives p < {alpha:g} after Holm's correction over the pairs, and the {1 - alpha:.0%} interval of the "
-        "difference excludes 0. "
-    )
-    if margin is None:
-        return text + "No margin was stated beforehand, so no two arms are called equivalent."
-    return text + (
-        f"Two arms are called equivalent only if the {1 - 2 * alpha:.0%} interval of the difference lies within "
-        f"±{margin:g}, the margin stated beforehand (two one-sided tests)."
-    )
-
-
-def verdict(
-    found: Difference, *, metric: str, seeds: int, p_adjusted: float, alpha: float, margin: float | None
-) -> str:
-    """One of "not_enough_runs", "a_better", "b_better", "equivalent", "no_evidence", by the rule."""
-    if seeds < MIN_SEEDS:
-        return "not_enough_runs"
-    excludes_zero = found.low > 0 or found.high < 0
-    inside = margin is not None and -margin < found.low_margin and found.high_margin < margin
-    if inside:  # a difference too small to matter is not a win, whatever its p
-        return "equivalent"
-    if p_adjusted < alpha and excludes_zero:
-        better = found.difference > 0
-        if metric in LOWER_IS_BETTER:
-            better = not better
-        return "a_better" if better else "b_better"
-    return "no_evidence"
-
-
-def verdict_words(
-    kind: str,
-    found: Difference,
-    *,
-    a: str,
-    b: str,
-    metric: str,
-    seeds: int,
-    units: int,
-    unit: str,
-    margin: float | None,
-) -> str:
-    """The verdict as one sentence with what it rests on."""
-    shown = f"difference {found.difference:+.3f}"
-    if np.isfinite(found.low):
-        shown += f" [{found.low:+.3f}, {found.high:+.3f}]"
-    rests = f"{shown} in {metric}, {units} {unit}s, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-    if kind == "not_enough_runs":
-        return f"Not enough runs to claim anything of {a} and {b}: {rests}; train each with at least {MIN_SEEDS} seeds."
-    if kind in ("a_better", "b_better"):
-        winner, loser = (a, b) if kind == "a_better" else (b, a)
-        false = max(found.probability_false, 0.001)
-        sign = "<" if found.probability_false < 0.001 else "≈"
-        return f"{winner} is better than {loser}: {rests}; chance that this ranking is false {sign} {false:.3f}."
-    if kind == "equivalent":
-        return f"{a} and {b} are equivalent within the margin of ±{margin:g} stated beforehand: {rests}."
-    return f"No evidence of a difference between {a} and {b}: {rests}; {_needed_words(found, unit)}."
-
-
-def _needed_words(found: Difference, unit: str) -> str:
-    if not np.isfinite(found.low):
-        return f"a class has too few {unit}s for an interval, so nothing can be claimed; test on more of its {unit}s"
-    if found.patients_needed is not None:
-        return f"about {found.patients_needed:,} {unit}s would be needed to settle a difference of this size"
-    if found.difference == 0:
-        return "there is no difference to settle"
-    return "the spread over seeds alone hides a difference of this size, so more seeds would be needed"
-
-
 # --------------------------------------------------------------------------------------------------------- the record
 
 
@@ -202,6 +109,8 @@ def compare_arms(
     margin: float | None = None,
     alpha: float = 0.05,
     pairs: Sequence[tuple[str, str]] | None = None,
+    hypothesis: str = "difference",
+    claim: str = "procedures",
     stamp: str = "",
 ) -> dict[str, Any]:
     """The record comparison.json: every pair of arms, compared on the primary endpoint, with one verdict each.
@@ -211,6 +120,8 @@ def compare_arms(
         primary: the one endpoint, a metric's name.
         level: "image" or "patient": what is scored. The unit that is resampled is the patient at either level.
         margin: the difference that would not matter, stated beforehand; needed for a claim of equivalence.
+        hypothesis: "difference"; "equivalence"; "noninferiority" of a pair's first arm to its second.
+        claim: "procedures" (ways of training, several seeds); "models" (these fitted ones alone, one table an arm).
         alpha: two-sided error.
         pairs: the primary pairs; the rest is exploratory and marked so. Default: all pairs are primary.
         stamp: carried through to the record.
@@ -221,6 +132,7 @@ def compare_arms(
     if len(arms) < 2:
         raise InputError(f"{len(arms)} arm was given; a comparison needs two. Give another prediction table.")
     _check_settings(margin, alpha, pairs, arms)
+    _check_question(arms, margin, hypothesis, claim)
     tables = aligned_arms(arms)
     first = next(iter(tables.values()))[0]
     if level not in levels_of([first]):
@@ -232,8 +144,11 @@ def compare_arms(
         raise InputError(f"primary endpoint is '{primary}'{suggest(primary, known)}")
     wanted = list(pairs) if pairs is not None else []
     every = wanted + [p for p in itertools.combinations(arms, 2) if p not in wanted and p[::-1] not in wanted]
+    asked = Question(
+        metric=primary, level=level, unit=first.unit, alpha=alpha, margin=margin, hypothesis=hypothesis, claim=claim
+    )
     found = {pair: difference(samples[pair[0]], samples[pair[1]], (primary, None), alpha=alpha) for pair in every}
-    rows = _judged(found, wanted or every, samples, primary, level, first.unit, len(names), alpha, margin)
+    rows = _judged(found, wanted or every, samples, asked, len(names))
     for row in rows:
         row["tests"] = supporting_tests(tables[row["a"]], tables[row["b"]])
     return {
@@ -244,11 +159,13 @@ def compare_arms(
         "unit": first.unit,
         "alpha": alpha,
         "margin": margin,
-        "rule": rule_in_words(primary, level, first.unit, alpha, margin),
+        "hypothesis": hypothesis,
+        "claim": claim,
+        "rule": rule_in_words(asked),
         "pairs": rows,
         "exploratory": _exploratory(every, samples, known, primary, level, alpha),
         "words": " ".join(row["words"] for row in rows if row["primary"]),
-        "warnings": _warnings(first, len(names), samples),
+        "warnings": _warnings(first, len(names), samples, claim),
     }
 
 
@@ -267,47 +184,71 @@ def _check_settings(
             raise InputError(f"a pair names arm '{pair[0]}' twice; two different arms are needed")
 
 
+def _check_question(
+    arms: Mapping[str, Sequence[Predictions]], margin: float | None, hypothesis: str, claim: str
+) -> None:
+    if hypothesis not in HYPOTHESES:
+        raise InputError(f"hypothesis is '{hypothesis}'{suggest(hypothesis, HYPOTHESES)}")
+    if claim not in CLAIMS:
+        raise InputError(f"claim is '{claim}'{suggest(claim, CLAIMS)}")
+    if hypothesis != "difference" and margin is None:
+        raise InputError(f"{hypothesis} was asked without a margin; state the difference that would not matter, margin")
+    several = next((arm for arm, own in arms.items() if claim == "models" and len(own) != 1), None)
+    if several is not None:
+        raise InputError(
+            f"arm '{several}' has {len(arms[several])} tables; a claim about fitted models needs one an arm. "
+            "Give one, or ask about the way of training instead"
+        )
+
+
 def _judged(
     found: Mapping[tuple[str, str], Difference],
     primary_pairs: Sequence[tuple[str, str]],
     samples: Mapping[str, Sample],
-    metric: str,
-    level: str,
-    unit: str,
+    asked: Question,
     units: int,
-    alpha: float,
-    margin: float | None,
 ) -> list[dict[str, Any]]:
     """One row a pair, with Holm's correction over the primary pairs, and over all pairs for the others."""
-    everyone = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
-    main = dict(zip(primary_pairs, holm([found[pair].p for pair in primary_pairs]), strict=True))
+    adjusted = _adjusted({pair: own.p for pair, own in found.items()}, primary_pairs)
+    margins = {pair: margin_p(own, asked) for pair, own in found.items()}
+    margins_adjusted = _adjusted(margins, primary_pairs)
     rows = []
     for (a, b), own in found.items():
-        seeds = min(len(samples[arm].values[metric, None]) for arm in (a, b))
-        is_primary = (a, b) in main
-        p = main.get((a, b), everyone[a, b])
-        kind = verdict(own, metric=metric, seeds=seeds, p_adjusted=p, alpha=alpha, margin=margin)
-        words = verdict_words(
-            kind, own, a=a, b=b, metric=metric, seeds=seeds, units=units, unit=unit, margin=margin
-        )  # fmt: skip
+        seeds = min(len(samples[arm].values[asked.metric, None]) for arm in (a, b))
+        is_primary = (a, b) in primary_pairs
+        p, p_margin = adjusted[a, b], margins_adjusted[a, b]
+        kind = verdict(own, asked, seeds=seeds, p_adjusted=p, p_margin_adjusted=p_margin)
+        images = samples[a].rows
+        words = verdict_words(kind, own, asked, a=a, b=b, seeds=seeds, units=units, images=images, p=p)
+        spread = "" if asked.claim == "models" else " and spread over seeds"
         rows.append(
             {
                 "a": a,
                 "b": b,
                 "primary": is_primary,
-                "metric": metric,
-                "level": level,
+                "metric": asked.metric,
+                "level": asked.level,
                 **asdict(own),
                 "p_adjusted": p,
-                "test": f"paired difference, jackknife over {unit}s and spread over seeds, t with {own.df:.1f} df",
+                "p_margin": margins[a, b],
+                "p_margin_adjusted": p_margin,
+                "test": f"paired difference, jackknife over {asked.unit}s{spread}, t with {own.df:.1f} df",
                 "seeds": seeds,
-                "patients": units if unit == "patient" else None,
-                "images": samples[a].rows,
+                "patients": units if asked.unit == "patient" else None,
+                "images": images,
                 "verdict": kind,
                 "words": words if is_primary else f"Exploratory: {words}",
             }
         )
     return rows
+
+
+def _adjusted(
+    p: Mapping[tuple[str, str], float], primary_pairs: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], float]:
+    """Holm over the primary pairs among themselves, and over all pairs for the others."""
+    everyone = dict(zip(p, holm(list(p.values())), strict=True))
+    return everyone | dict(zip(primary_pairs, holm([p[pair] for pair in primary_pairs]), strict=True))
 
 
 def _exploratory(
@@ -328,7 +269,7 @@ def _exploratory(
     return rows
 
 
-def _warnings(table: Predictions, units: int, samples: Mapping[str, Sample]) -> list[str]:
+def _warnings(table: Predictions, units: int, samples: Mapping[str, Sample], claim: str) -> list[str]:
     out = list(table.notes)
     if table.unit == "image":
         out.append(
@@ -337,6 +278,8 @@ def _warnings(table: Predictions, units: int, samples: Mapping[str, Sample]) -> 
     elif units < FEW_PATIENTS:
         out.append(f"only {units} patients (fewer than {FEW_PATIENTS}): only a large difference can be found")
     few = [arm for arm, own in samples.items() if len(next(iter(own.values.values()))) < MIN_SEEDS]
-    if few:
+    if claim == "models":
+        out.append("the verdict is about these fitted models only; another training of either may rank otherwise")
+    elif few:
         out.append(f"fewer than {MIN_SEEDS} seeds: {', '.join(few)}; a single run is not a result")
     return out

@@ -77,6 +77,9 @@ def _verdict(pair: Mapping[str, Any]) -> str:
         "a_better": f"{pair['a']} is better",
         "b_better": f"{pair['b']} is better",
         "equivalent": "equivalent within the margin",
+        "noninferior": f"{pair['a']} is not inferior by the margin",
+        "noninferiority_not_shown": "non-inferiority not shown",
+        "equivalence_not_shown": "equivalence not shown",
         "no_evidence": "no evidence of a difference" + (f" (about {needed:,} needed)" if needed else ""),
         "not_enough_runs": "not enough runs to claim",
     }

@@ -1,6 +1,6 @@
 """Where a score's uncertainty comes from: the patients it was tested on, the split, or the training seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,14 @@ def two_way_components(values: Floats) -> tuple[float, float, float]:
 
 
 def variance_record(
-    tables: Mapping[tuple[int, int], Sequence[Predictions]] | Mapping[tuple[int, int], Predictions], *, metric: str
+    tables: Mapping[tuple[int, int], Predictions], *, metric: str, level: str = "image"
 ) -> dict[str, Any]:
     """The variance of one arm's score, as a single training shows it, split into patients, split and seed.
 
     Args:
         tables: (seed, repeat) -> table, every seed with every repeat, all of the same images.
         metric: of two classes, or the macro mean.
+        level: "image", "slide" or "patient".
 
     Returns:
         JSON-ready: value; sd of each source: patient (jackknife), seed, split, rest; null where one seed or one split
@@ -55,8 +56,7 @@ def variance_record(
     """
     keys = sorted(tables)
     own = [tables[key] for key in keys]
-    flat = [one for one in own if isinstance(one, Predictions)]
-    drawn = sample(flat, units_of(flat[:1]), level="image")
+    drawn = sample(own, units_of(own[:1]), level=level)
     scored, left_out = drawn.values[metric, None], drawn.left_out[metric, None]
     seeds, repeats = sorted({seed for seed, _ in keys}), sorted({repeat for _, repeat in keys})
     grid = np.full((len(seeds), len(repeats)), np.nan)

@@ -15,7 +15,7 @@ from counterstain.reporting.wording import natural
 __all__ = ["RunRecord", "TrainingRun", "read_run"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
-LATER = ("audit", "baselines", "in_use", "subgroups", "decision_curve", "looks")
+LATER = ("audit", "baselines", "in_use", "subgroups", "decision_curve", "looks", "procedures")
 HASHED = ("study.yaml", "resolved.json", "cohort.csv", "splits.csv", "scores.json", "comparison.json")
 
 
@@ -56,7 +56,7 @@ class RunRecord:
     predictions: arm -> the test predictions, one table a seed, with the seed's file name.
     hashes: file -> SHA-256.
     contact_sheet: PNG bytes of the augmentation's contact sheet, or None.
-    audit, baselines, in_use, subgroups, decision_curve, looks: the JSON files of these names.
+    audit, baselines, in_use, subgroups, decision_curve, looks, procedures: the JSON files of these names.
     """
 
     folder: Path
@@ -79,6 +79,7 @@ class RunRecord:
     subgroups: Mapping[str, Any] = field(default_factory=dict)
     decision_curve: Mapping[str, Any] = field(default_factory=dict)
     looks: Mapping[str, Any] = field(default_factory=dict)
+    procedures: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stamp(self) -> str:

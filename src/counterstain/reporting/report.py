@@ -25,6 +25,7 @@ from counterstain.reporting.figures import MOST_COUNTED, MOST_WRITTEN
 from counterstain.reporting.guidelines import guideline_table
 from counterstain.reporting.illustrations import capital, find_score, illustrate, photograph_uri, primary
 from counterstain.reporting.methods import methods_paragraph
+from counterstain.reporting.procedures import procedures_table, procedures_words, variance_table
 from counterstain.reporting.record import RunRecord, read_run
 from counterstain.reporting.tables import (
     arm_table,
@@ -44,6 +45,7 @@ from counterstain.reporting.wording import METRIC_NAMES, clean, interval, listed
 __all__ = ["write_report"]
 
 MOST_SET_ASIDE = 200
+UNSETTLED = ("no_evidence", "not_enough_runs", "noninferiority_not_shown", "equivalence_not_shown")
 FITS = {"stretch": "stretched to", "crop": "cropped at their centre to", "exact": "taken as they are, at"}
 
 
@@ -93,6 +95,9 @@ def write_report(run: Path) -> Path:
         classes=class_table(record),
         pairs=pair_table(record),
         factorial=factorial(record),
+        procedures=procedures_table(record),
+        procedures_words=[_typeset(line, record.arms) for line in procedures_words(record)],
+        variance=variance_table(record),
         arms=arm_table(record),
         shared=_shared(record),
         cohort=cohort_table(record),
@@ -156,9 +161,13 @@ def headline(run: RunRecord) -> str:
                for p in pairs if p["verdict"] in ("a_better", "b_better")]  # fmt: skip
     alike = [f"{clean(p['a'])} and {clean(p['b'])}" for p in pairs if p["verdict"] == "equivalent"]
     named = metric_name(metric)
+    spared = [f"{clean(p['a'])} is not inferior to {clean(p['b'])}" for p in pairs if p["verdict"] == "noninferior"]
     if kinds == {"not_enough_runs"}:
         return f"Not enough runs to claim a difference in {named}."
-    if not winners and not alike:
+    if kinds <= {"noninferiority_not_shown", "equivalence_not_shown"}:
+        asked = "Non-inferiority" if "noninferiority_not_shown" in kinds else "Equivalence"
+        return f"{asked} in {named} is not shown; that does not show a difference either."
+    if not winners and not alike and not spared:
         arms = list(dict.fromkeys(arm for pair in pairs for arm in (pair["a"], pair["b"])))
         between = listed(map(clean, arms)) if len(arms) <= 4 else f"the {len(arms)} arms"
         return f"No evidence of a difference in {named} between {between}."
@@ -168,9 +177,11 @@ def headline(run: RunRecord) -> str:
         said.append(f"{clean(winner)} is better than {losers} in {named}.")
     if alike:
         said.append(f"{listed(alike)} are equivalent in {named} within the margin stated beforehand.")
-    if kinds & {"no_evidence", "not_enough_runs"}:
-        rest = sum(pair["verdict"] in ("no_evidence", "not_enough_runs") for pair in pairs)
-        said.append(f"For the other {'pair' if rest == 1 else f'{rest} pairs'} there is no evidence of a difference.")
+    if spared:
+        said.append(f"{listed(spared)} in {named} by the margin stated beforehand.")
+    rest = sum(pair["verdict"] in UNSETTLED for pair in pairs)
+    if rest:
+        said.append(f"For the other {'pair' if rest == 1 else f'{rest} pairs'} nothing is shown either way.")
     return " ".join(said)
 
 

@@ -46,9 +46,13 @@ VERDICTS = {
     "a_better": "{a} is better",
     "b_better": "{b} is better",
     "equivalent": "equivalent within the margin",
+    "noninferior": "{a} is not inferior by the margin",
+    "noninferiority_not_shown": "non-inferiority not shown",
+    "equivalence_not_shown": "equivalence not shown",
     "no_evidence": "no evidence of a difference",
     "not_enough_runs": "not enough runs to claim",
 }
+STATED = ("a_better", "b_better", "equivalent", "noninferior")
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,7 @@ def pair_table(run: RunRecord) -> Table | None:
                 p_value(pair.get("probability_false")),
                 Cell(
                     verdict.replace("{a}", clean(pair["a"])).replace("{b}", clean(pair["b"])),
-                    strong=bool(pair["primary"]) and pair["verdict"] in ("a_better", "b_better", "equivalent"),
+                    strong=bool(pair["primary"]) and pair["verdict"] in STATED,
                 ),
             )
         )

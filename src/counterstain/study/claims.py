@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from counterstain.cohort.parts import count_by_unit
 from counterstain.cohort.split import Part
 from counterstain.files import write_csv, write_json
 from counterstain.judging.comparison import compare_arms
@@ -14,6 +15,7 @@ from counterstain.judging.conformal import coverage_record
 from counterstain.judging.decision_curve import decision_curve
 from counterstain.judging.evaluation import score_arms, score_rows
 from counterstain.judging.intervals import estimates, sample, units_of
+from counterstain.judging.over_folds import procedures_record
 from counterstain.judging.predictions import Predictions, concatenate
 from counterstain.judging.reading import read_predictions, write_predictions
 from counterstain.judging.reliability import reliability_record
@@ -51,7 +53,8 @@ def judge(run: Path, prepared: Prepared, talk: Talk) -> None:
     written = [*_write_scores(run, prepared, replicates), *_write_comparison(run, prepared, replicates)]
     write_json(run / "in_use.json", _in_use(run, prepared, replicates))
     write_json(run / "subgroups.json", _subgroups(replicates))
-    written += [run / "in_use.json", run / "subgroups.json"]
+    write_json(run / "procedures.json", _procedures(run, prepared))
+    written += [run / name for name in ("in_use.json", "subgroups.json", "procedures.json")]
     if len(prepared.material.cohort.classes) == 2:
         curves = {"arms": {arm: decision_curve(tables) for arm, tables in replicates.items()}}
         write_json(run / "decision_curve.json", curves)
@@ -100,10 +103,46 @@ def _write_comparison(run: Path, prepared: Prepared, replicates: Mapping[str, Se
         alpha=section.alpha,
         margin=section.margin,
         pairs=section.pairs,
+        hypothesis=section.hypothesis,
         stamp=prepared.study.stamp,
     )
     write_json(run / "comparison.json", comparison)
     return [run / "comparison.json"]
+
+
+def _procedures(run: Path, prepared: Prepared) -> dict[str, Any]:
+    """The arms as ways of training: every fold's difference, and where each arm's variance comes from."""
+    study, parts = prepared.study, prepared.split.parts
+    tables = {
+        arm: {
+            (seed, part.repeat, part.fold): read_predictions(
+                run / "arms" / training_place(arm, seed, part) / "predictions.csv"
+            )
+            for seed in study.seeds
+            for part in parts
+        }
+        for arm in study.arms
+    }
+    _, unit_row, _ = count_by_unit(prepared.material.cohort, study.split.unit)
+    sizes = {
+        (part.repeat, part.fold): (
+            len(set(unit_row[part.rows("train")].tolist())),
+            len(
+                {unit for name in part.names if name.startswith("test") for unit in unit_row[part.rows(name)].tolist()}
+            ),
+        )
+        for part in parts
+    }
+    section = study.comparison
+    return procedures_record(
+        tables,
+        sizes,
+        metric=section.primary,
+        level=section.level,
+        margin=section.margin,
+        pairs=section.pairs,
+        alpha=section.alpha,
+    )
 
 
 # ------------------------------------------------------------------------------- what was frozen on validation patients

@@ -79,7 +79,14 @@ class ComparisonSection(_Section):
     level: Literal["image", "patient"] = "image"
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    hypothesis: Literal["difference", "equivalence", "noninferiority"] = "difference"
     pairs: list[tuple[str, str]] | None = None
+
+    @model_validator(mode="after")
+    def _margin_is_stated(self) -> "ComparisonSection":
+        if self.hypothesis != "difference" and self.margin is None:
+            raise ValueError(f"{self.hypothesis} needs comparison.margin, the difference that would not matter")
+        return self
 
 
 class AuditSection(_Section):
