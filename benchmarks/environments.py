@@ -17,7 +17,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 # requirements, and those that its vision part needs are named here.
 LIGHTNING = ("lightning>=2.5,!=2.6.2,!=2.6.3",)
 FASTAI_ALONE = ("fastai>=2.7",)
-FASTAI_NEEDS = ("fastcore>=1.8", "fastdownload", "fastprogress>=1.0", "fasttransform", "plum-dispatch", "cloudpickle")
+FASTAI_NEEDS = (
+    "fastcore>=1.8",
+    "fastdownload",
+    "fastprogress>=1.0",
+    "fasttransform",
+    "plum-dispatch",
+    "cloudpickle",
+    "requests",
+)
 
 
 def keras_python() -> Path:
