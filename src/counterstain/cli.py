@@ -221,6 +221,7 @@ def audit(
     unit: Unit = "patient",
     tile_px: Annotated[int, typer.Option(help="Side in px at which images are looked at.")] = 128,
     rotated: Annotated[bool, typer.Option(help="Look for rotated and cropped copies, too.")] = True,
+    distinct_ids: Annotated[bool, typer.Option(help="18842 and 18842D are two patients.")] = False,
     layout: Layout = "auto",
     positive: Positive = None,
     pattern: Pattern = None,
@@ -236,8 +237,9 @@ def audit(
     options = {"layout": layout, "positive": positive, "pattern": pattern}
     with talking() as talk:
         record, lines = audit_images(
-            images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, talk=talk, **options
-        )
+            images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
+            **options,
+        )  # fmt: skip
     print(json.dumps(record, indent=2) if as_json else "\n".join(lines))
     if record["verdict"] == "leaks":
         raise typer.Exit(3)

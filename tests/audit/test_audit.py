@@ -59,6 +59,15 @@ def test_near_ids(names: list[str], alike: list[tuple[str, ...]]) -> None:
     assert [set(group) for one in found for group in one.examples] == [set(group) for group in alike]
 
 
+def test_near_ids_on_two_sides_of_a_test_part_are_a_leak() -> None:
+    cohort = table(patient_id=["18842", "18842D", "5", "6"])
+    severity = {
+        parts: [one.severity for one in near_ids(cohort, [parts])]
+        for parts in (("train", "test", "train", "val"), ("train", "val", "train", "test"), ("test",) * 4)
+    }
+    assert list(severity.values()) == [["leak"], ["warning"], ["warning"]]
+
+
 def test_tiles_that_overlap_on_their_slide() -> None:
     """Squares of 100 px: 0 and 1 share half; 2 touches 1 at its seam; 3 is at the place of 0 on another slide."""
     cohort = table(slide_id=["s", "s", "s", "t"], x=[0.0, 50.0, 150.0, 0.0], y=[0.0, 0.0, 0.0, 0.0])
@@ -148,7 +157,7 @@ def test_the_record_and_its_lines(images: Cohort, tmp_path: Path) -> None:
 def test_the_proposal_keeps_clusters_whole() -> None:
     cohort = table(patient_id=[f"p{k // 2}" for k in range(40)], label=["ab"[(k // 2) % 2] for k in range(40)])
     copies = [Copy(0, 5, "near", 1.0, ""), Copy(5, 39, "rotated", 0.9, ""), Copy(10, 21, "bytes", 1.0, "")]
-    own = clusters(cohort, cohort.image, copies, by_patient=True)
+    own = clusters(cohort, cohort.image, copies)
     assert own[0] == own[1] == own[4] == own[5] == own[38] == own[39] != own[2]
     for given in (holdout(cohort, unit="image"), folds(cohort, k=4, unit="image")):
         made = propose_split(cohort, cohort.image, copies, given)
@@ -156,6 +165,12 @@ def test_the_proposal_keeps_clusters_whole() -> None:
         for part in made.parts:
             for cluster in set(own.tolist()):
                 assert len({part.assignment[row] for row in np.flatnonzero(own == cluster)}) == 1
+
+
+def test_near_ids_are_one_cluster_unless_said_to_be_distinct() -> None:
+    cohort = table(patient_id=["18842", "18842D", "5", "6"])
+    assert len(set(clusters(cohort, cohort.image, []).tolist())) == 3
+    assert len(set(clusters(cohort, cohort.image, [], distinct_ids=True).tolist())) == 4
 
 
 def test_one_giant_cluster_is_told() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from counterstain.audit.findings import Finding, first_examples
 from counterstain.cohort.manifest import Cohort
 
-__all__ = ["crossings", "divided", "near_ids", "overlapping"]
+__all__ = ["crossings", "divided", "near_ids", "overlapping", "plain_id"]
 
 LEAST_OVERLAP = 0.05  # of a tile's area; less is the seam of a grid
 MOST_PAIRS = 100_000
@@ -52,19 +52,49 @@ def divided(cohort: Cohort, assignments: Sequence[Sequence[str]]) -> list[Findin
     return out
 
 
-def near_ids(cohort: Cohort) -> list[Finding]:
-    """Patient ids that may mean one patient: the same but for case, separators, leading zeros, letters at the end."""
+def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[Finding]:
+    """Patient ids that may mean one patient: the same but for case, separators, leading zeros, letters at the end.
+
+    A leak where such ids stand on two sides of a test part, else a warning.
+    """
+    ids = cohort.table["patient_id"].to_numpy(dtype=object)
     groups: dict[str, set[str]] = defaultdict(set)
-    for name in sorted(set(cohort.table["patient_id"]) - {""}):
-        groups[_plain(name)].add(name)
-    alike = [tuple(sorted(found)) for _, found in sorted(groups.items()) if len(found) > 1]
-    if not alike:
-        return []
-    words = f"{len(alike)} groups of patient ids differ only in case, separators, leading zeros or letters at the end"
-    return [Finding("near-id", "warning", (), len(alike), first_examples(alike), f"{words}; are they one patient?")]
+    for name in sorted(set(ids) - {""}):
+        groups[plain_id(name)].add(name)
+    alike = {name: tuple(sorted(found)) for name, found in sorted(groups.items()) if len(found) > 1}
+    plain = np.array([plain_id(name) if name else "" for name in ids], dtype=object)
+    across: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for words in crossings(assignments):
+        for name in alike:
+            parts = sorted({word for word in words[plain == name] if word})
+            if len(parts) > 1:
+                across[tuple(parts)].add(name)
+    differ = "differ only in case, separators, leading zeros or letters at the end"
+    way = "are they one patient? If not, say so: distinct ids"
+    out = [
+        Finding(
+            "near-id", "leak" if any(word.startswith("test") for word in between) else "warning", between, len(names),
+            first_examples([alike[name] for name in sorted(names)]),
+            f"{len(names)} groups of patient ids with images in {' and in '.join(between)} {differ}; {way}",
+        )
+        for between, names in across.items()
+    ]  # fmt: skip
+    rest = [found for name, found in alike.items() if not any(name in names for names in across.values())]
+    if rest:
+        out.append(
+            Finding(
+                "near-id",
+                "warning",
+                (),
+                len(rest),
+                first_examples(rest),
+                f"{len(rest)} groups of patient ids {differ}; {way}",
+            )
+        )
+    return out
 
 
-def _plain(name: str) -> str:
+def plain_id(name: str) -> str:
     """18842D and 18842 are 18842; P-01, p_1 and P01 are p1; P1, P2 and P10 stay apart."""
     text = re.sub(r"[\s_\-./]+", "-", name.strip().lower())
     text = re.sub(r"(?<=\d\d)[a-z]{1,3}$", "", text)  # letters that tell blocks of one case

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from counterstain.audit.copies import Copy
+from counterstain.audit.identity import plain_id
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import Part, Split, folds, holdout
 from counterstain.errors import InputError
@@ -17,8 +18,13 @@ __all__ = ["clusters", "propose_split"]
 GIANT = 0.5  # share of the images in one cluster above which no split is worth proposing
 
 
-def clusters(cohort: Cohort, images: Sequence[str], copies: Sequence[Copy], *, by_patient: bool) -> NDArray[np.int64]:
-    """(N,) the cluster of each of the cohort's images: joined by copies, slides and (where wanted) patients."""
+def clusters(
+    cohort: Cohort, images: Sequence[str], copies: Sequence[Copy], *, distinct_ids: bool = False
+) -> NDArray[np.int64]:
+    """(N,) the cluster of each of the cohort's images: joined by copies, slides and patients.
+
+    Patient ids that nearly agree are taken for one patient unless they are known to be distinct.
+    """
     parent = list(range(len(cohort)))
 
     def root(row: int) -> int:
@@ -31,10 +37,11 @@ def clusters(cohort: Cohort, images: Sequence[str], copies: Sequence[Copy], *, b
     for copy in copies:
         if images[copy.a] in place and images[copy.b] in place:
             parent[root(place[images[copy.a]])] = root(place[images[copy.b]])
-    for column in ("slide_id", *(["patient_id"] if by_patient else [])):
+    for column in ("slide_id", "patient_id"):
         first: dict[str, int] = {}
-        for row, name in enumerate(cohort.table[column].tolist()):
-            if name:
+        for row, given in enumerate(cohort.table[column].tolist()):
+            name = plain_id(given) if column == "patient_id" and not distinct_ids else given
+            if given:
                 parent[root(row)] = root(first.setdefault(name, row))
     return np.array([root(row) for row in range(len(cohort))], dtype=np.int64)
 
@@ -48,6 +55,7 @@ def propose_split(
     test: float = 0.2,
     val: float = 0.2,
     seed: int = 0,
+    distinct_ids: bool = False,
 ) -> Split:
     """A split like the given one (hold-out, or as many folds and repeats), with every cluster on one side.
 
@@ -59,11 +67,12 @@ def propose_split(
         copies: that were found among them.
         split: the one to be replaced.
         test, val, seed: of a hold-out; see `holdout`.
+        distinct_ids: patient ids that nearly agree are of different patients.
 
     Raises:
         InputError: If half of the images are one cluster, or a class has too few clusters.
     """
-    own = clusters(cohort, images, copies, by_patient=True)
+    own = clusters(cohort, images, copies, distinct_ids=distinct_ids)
     largest = int(np.bincount(own).max())
     if largest > GIANT * len(cohort):
         raise InputError(

@@ -26,13 +26,16 @@ SHOWS = {
 }
 
 
-def audit_record(cohort: Cohort, split: Split | None, store: Store, copies: Sequence[Copy]) -> dict[str, Any]:
+def audit_record(
+    cohort: Cohort, split: Split | None, store: Store, copies: Sequence[Copy], *, distinct_ids: bool = False
+) -> dict[str, Any]:
     """The record audit.json.
 
     Args:
         cohort: the images that are in the store.
         split: the divisions to be audited; None: only the cohort is.
         store: the tiles.
+        distinct_ids: patient ids that nearly agree are of different patients.
         copies: of `find_copies` on that store.
 
     Returns:
@@ -43,7 +46,7 @@ def audit_record(cohort: Cohort, split: Split | None, store: Store, copies: Sequ
     findings = [
         *_copies(cohort, store.image, copies, assignments),
         *divided(cohort, assignments),
-        *near_ids(cohort),
+        *([] if distinct_ids else near_ids(cohort, assignments)),
         *overlapping(cohort, side, assignments),
         *conflicts(cohort, store.image, copies),
         *thin_classes(cohort),

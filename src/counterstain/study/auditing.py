@@ -36,10 +36,11 @@ def audit_tiles(
     *,
     fit: str = "stretch",
     rotated: bool = True,
+    distinct_ids: bool = False,
 ) -> tuple[dict[str, Any], tuple[Copy, ...]]:
     """The audit's record of a cohort and its split, and the copies found among its tiles."""
     copies = find_copies(store, fit=fit, rotated=rotated)
-    return audit_record(cohort, split, store, copies), copies
+    return audit_record(cohort, split, store, copies, distinct_ids=distinct_ids), copies
 
 
 def audit_images(
@@ -50,6 +51,7 @@ def audit_images(
     unit: str = "patient",
     tile_px: int = 128,
     rotated: bool = True,
+    distinct_ids: bool = False,
     talk: Talk | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], list[str]]:
@@ -61,6 +63,8 @@ def audit_images(
         out: gets audit.json; with a split also baselines.json and, where there are leaks, a splits.csv without.
         unit: that the split kept together.
         tile_px: side in px at which images are looked at; the store is made beside `out`.
+        rotated: also look for turned crops.
+        distinct_ids: patient ids that nearly agree are of different patients.
         **options: see read_images.
 
     Returns:
@@ -73,7 +77,7 @@ def audit_images(
     kept = set(store.image)
     cohort = whole.subset(np.array([name in kept for name in whole.image]))
     split = _split_to_audit(splits, cohort, unit, [name for name, _ in store.set_aside])
-    record, copies = audit_tiles(cohort, split, store, rotated=rotated)
+    record, copies = audit_tiles(cohort, split, store, rotated=rotated, distinct_ids=distinct_ids)
     lines = audit_lines(record)
     if split is not None:
         tables = _baseline_tables(cohort, store, split)
@@ -82,7 +86,8 @@ def audit_images(
         lines += ["", "what no network would score on the test part", *baseline_lines(scored)]
     if split is not None and record["verdict"] == "leaks":
         try:
-            write_split(propose_split(cohort, store.image, copies, split), out / "splits.csv")
+            proposed = propose_split(cohort, store.image, copies, split, distinct_ids=distinct_ids)
+            write_split(proposed, out / "splits.csv")
             lines += ["", f"a split that keeps copies together: {out / 'splits.csv'}"]
         except InputError as error:
             lines += ["", f"no split without leaks can be proposed: {error}"]
@@ -143,6 +148,7 @@ def audit_stage(run: Path, prepared: Prepared, talk: Talk) -> None:
             material.store,
             fit=material.fit,
             rotated=study.audit.rotated,
+            distinct_ids=study.audit.distinct_ids,
         )
         written = [run / RECORD]
         if record["verdict"] == "leaks":
@@ -168,6 +174,7 @@ def _propose(run: Path, prepared: Prepared, copies: tuple[Copy, ...], talk: Talk
             test=section.test,
             val=section.val,
             seed=section.seed,
+            distinct_ids=prepared.study.audit.distinct_ids,
         )
     except InputError as error:
         talk.say(f"audit: no split without leaks can be proposed: {error}")

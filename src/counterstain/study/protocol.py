@@ -94,6 +94,7 @@ class AuditSection(_Section):
 
     gate: Literal["stop", "warn", "off"] = "stop"
     rotated: bool = True
+    distinct_ids: bool = False
     baselines: bool = True
 
 
