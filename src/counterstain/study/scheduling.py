@@ -5,6 +5,7 @@ that they are the ones that it was meant to find, and leaves its files in the ru
 """
 
 import functools
+import logging
 import os
 import secrets
 import signal
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -214,40 +216,42 @@ def _by_cluster(
 ) -> Generator[Outcome, None, None]:
     """Do the trainings on the workers of a dask cluster; the one of a lost worker is taken up by another."""
     distributed = _distributed()
-    with distributed.Client(address, timeout=f"{REACH_S}s", set_as_default=False) as client:
-        if not client.scheduler_info()["workers"]:
-            talk.say(f"{address} has no worker yet; waiting for the first")
-        client.wait_for_workers(1)
-        common = _common(client.run(settled, _arms(prepared)))
-        own = environment()
-        _agree({"counterstain": own["counterstain"], **own["libraries"]}, common, "this machine")
-        talk.say(f"{len(orders)} trainings sent to {address}")
-        token = secrets.token_hex(4)  # a key that was used before would give the old result
-        futures = [
-            client.submit(
-                train_order,
-                replace(order, settled=tuple(common.items())),
-                key=("counterstain-training", order.name, token),
-                pure=False,
-                retries=RETRIES,
-            )
-            for order in orders
-        ]
-        ended = False
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a scheduler's end is told in one line below
+    gone = f"{address} has gone, or has dropped the trainings; what is trained is kept"
+    with ExitStack() as stack:
         try:
-            for future in distributed.as_completed(futures, loop=client.loop):
-                yield future.result()
-            ended = True
+            client = stack.enter_context(distributed.Client(address, timeout=f"{REACH_S}s", set_as_default=False))
+            common = _common(client, address, prepared, talk)
+        except OSError:  # whatever of the network; from here on it may also be of a worker's disk
+            raise InputError(gone) from None
+        talk.say(f"{len(orders)} trainings sent to {address}")
+        try:
+            yield from _submitted(client, [replace(order, settled=tuple(common.items())) for order in orders])
         except distributed.KilledWorker as error:
             raise InputError(
                 f"training {error.task[1]} has lost every worker that tried it ({error.allowed_failures + 1} of them, "
                 f"perhaps for want of memory); see the workers' logs. What is trained is kept"
             ) from None
-        except CancelledError:
-            raise InputError(f"{address} has gone, or has dropped the trainings; what is trained is kept") from None
-        finally:
-            if not ended:
-                write_bytes(orders[0].stop, "")
+        except (CancelledError, distributed.comm.CommClosedError):
+            raise InputError(gone) from None
+
+
+def _submitted(client: Any, orders: Sequence[Order]) -> Generator[Outcome, None, None]:
+    """Each training's outcome once it has ended; the rest are told to stop where this is left before its end."""
+    token = secrets.token_hex(4)  # a key that was used before would give the old result
+    futures = [
+        client.submit(train_order, order, key=("counterstain-training", order.name, token), pure=False, retries=RETRIES)
+        for order in orders
+    ]
+    ended = False
+    try:
+        for future in _distributed().as_completed(futures, loop=client.loop):
+            yield future.result()
+        ended = True
+    finally:
+        if not ended:
+            write_bytes(orders[0].stop, "")
+            if client.status == "running":
                 client.cancel(futures)
 
 
@@ -255,11 +259,23 @@ def _arms(prepared: Prepared) -> dict[str, Training]:
     return {name: prepared.study.arm(name) for name in prepared.study.arms}
 
 
-def _common(found: Mapping[str, dict[str, str]]) -> dict[str, str]:
-    """What all workers say of themselves, if they agree."""
-    (first, common), *rest = found.items()
+def _common(client: Any, address: str, prepared: Prepared, talk: Talk) -> dict[str, str]:
+    """What all workers that are there say of themselves, if they agree among each other and with this machine."""
+    if not client.scheduler_info()["workers"]:
+        talk.say(f"{address} has no worker yet; waiting for the first")
+    client.wait_for_workers(1)
+    found: dict[str, Any] = client.run(settled, _arms(prepared), on_error="return")
+    for answer in found.values():
+        if isinstance(answer, InputError):
+            raise answer
+    answers = {worker: answer for worker, answer in found.items() if isinstance(answer, dict)}
+    if not answers:
+        raise InputError(f"no worker could say what it has installed: {next(iter(found.values()), 'all are lost')!r}")
+    (first, common), *rest = answers.items()
     for worker, own in rest:
         _agree(common, own, first, who=worker)
+    here = environment()
+    _agree({"counterstain": here["counterstain"], **here["libraries"]}, common, "this machine")
     return common
 
 
