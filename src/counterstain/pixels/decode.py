@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, features
 
 from counterstain.pixels.containers import read_row
+from counterstain.pixels.png import plain_pixels
 from counterstain.pixels.resolution import mpp_of
 from counterstain.pixels.rgb import is_colour, rgb_of_array, rgb_of_image
 from counterstain.pixels.source import BadImage, locate, open_source
@@ -181,6 +182,11 @@ def decode_content(content: Content, name: str, *, max_pixels: int = MAX_PIXELS)
         bits, inverted = _depth(image, kind)
         mpp = mpp_of(image)
         turned = _orientation(image) if kind.name == "TIFF" else 1  # this reader turns the image itself, while loading
+        if kind.name == "PNG" and not any(key in image.info for key in _METADATA):
+            plain = plain_pixels(image, content)
+            if plain is not None:
+                pixels, more = rgb_of_array(plain, name)
+                return Decoded(pixels, tuple(notes + more), is_colour(pixels), mpp)
         image.load()
         upright: Image.Image = image
         if kind.name != "TIFF" and (turned := _orientation(image)) in _UPRIGHT:

@@ -35,7 +35,7 @@ from counterstain.pixels.store_files import (
 
 __all__ = ["Recipe", "build"]
 
-_CHUNK_BYTES = 4 << 20  # of tiles that one thread makes at a time
+_CHUNK_BYTES = 1 << 20  # of tiles that one thread makes at a time: few, so that all threads end at about the same time
 _CHUNK_IMAGES = 32
 
 Chunk = tuple[list[ImageRow], NDArray[np.uint8]]
