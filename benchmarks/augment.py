@@ -1,126 +1,193 @@
-"""How many tiles a second are augmented: ours against torchvision v2 and single OpenCV calls. One JSON line.
+"""How many tiles a second are augmented? Ours against torchvision v2, Keras's layers and plain OpenCV calls.
 
-    python benchmarks/augment.py [--tile-px 257] [--tiles 64] [--seconds 2] [--folder IMAGES]
+    .venv/bin/python benchmarks/augment.py [--rounds 5] [--tiles 64] [--tile-px 257]
 
-The same five transformations everywhere, all switched on, equalisation for every tile. "cv2_steps" is the notebook's
-way: one call of OpenCV for each transformation, one after the other.
+Four rows: histogram equalisation of every tile; one random affine warp (rotation, shift, shear); colour jitter of 20 %
+(brightness, contrast, saturation); and the five of the study together (equalise, flip, rotation, shift, shear). All on
+uint8 tiles in memory but Keras, whose layers compute in float32. Ours is timed on one core and on two, OpenCV and
+torchvision on one, Keras on all that TensorFlow takes. A table goes to stderr, one JSON line to stdout.
 """
 
 import argparse
-import json
-import os
+import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torchvision.transforms import v2
+from environments import keras_python
+from turns import answer, finish, say, show, take_turns
 
-from counterstain.pixels.augment import Augmentation, augment_batch
-from counterstain.pixels.decode import decode
-from counterstain.pixels.draws import image_keys
-from counterstain.pixels.fit import fit_tile
-
-Tiles = NDArray[np.uint8]
-
-
-def tiles_of(folder: Path | None, count: int, tile_px: int) -> Tiles:
-    if folder is None:
-        rng = np.random.default_rng(0)
-        noise = rng.integers(0, 256, (count, tile_px, tile_px, 3), dtype=np.uint8)
-        return np.stack([cv2.GaussianBlur(tile, (0, 0), 3) for tile in noise])
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".tif"))
-    chosen = [paths[number % len(paths)] for number in range(count)]
-    return np.stack([fit_tile(decode(p).pixels, str(p), tile_px=tile_px, fit="stretch") for p in chosen])
+HERE = Path(__file__).resolve().parent
+OPERATIONS = ("equalise", "warp", "colour", "five")
+SETTINGS = {
+    "ours": "one call a batch; all geometry is one warp, colour one matrix, a draw of its own for every tile",
+    "OpenCV": "one call a step and tile: equalizeHist on Y, three warpAffine, float arithmetic for colour",
+    "torchvision": "v2 on uint8 tensors, one tile at a time: RandomEqualize, RandomAffine, ColorJitter (no hue)",
+    "Keras": "Equalization, RandomFlip/Rotation/Translation/Shear, RandomColorJitter; tf.function, float32 batch",
+}
 
 
-def rate(work: Callable[[int], object], count: int, seconds: float) -> dict[str, float]:
-    """Tiles a second of wall time and of processor time, the medians of the rounds that fit into the time (3 or more).
+def ours_of(tiles: Any) -> dict[str, Callable[[int, int], Any]]:
+    """Each operation of ours as a function of (epoch, threads)."""
+    import numpy as np
 
-    Processor time says what a core can do where other programs share the machine.
-    """
-    work(0)
-    wall: list[float] = []
-    processor: list[float] = []
-    started = time.perf_counter()
-    while len(wall) < 3 or time.perf_counter() - started < seconds:
-        begin, begin_processor = time.perf_counter(), time.process_time()
-        work(len(wall))
-        wall.append(count / (time.perf_counter() - begin))
-        processor.append(count / (time.process_time() - begin_processor))
-    return {"wall": round(float(np.median(wall)), 1), "cpu": round(float(np.median(processor)), 1)}
+    from counterstain.pixels.augment import Augmentation, augment_batch, image_keys
 
-
-def cv2_steps(tiles: Tiles, rng: np.random.Generator) -> Tiles:
-    side = tiles.shape[1]
+    keys = image_keys([str(number) for number in range(len(tiles))])
     out = np.empty_like(tiles)
-    for number, original in enumerate(tiles):
-        tile = cv2.flip(original, int(rng.integers(-1, 2)))
-        luminance = cv2.cvtColor(tile, cv2.COLOR_RGB2YCrCb)
-        luminance[..., 0] = cv2.equalizeHist(np.ascontiguousarray(luminance[..., 0]))
-        tile = cv2.cvtColor(luminance, cv2.COLOR_YCrCb2RGB)
+    off: dict[str, Any] = {
+        "flip": "none", "equalise": "none", "rotation_deg": 0.0, "translation": 0.0, "shear_deg": 0.0,
+    }  # fmt: skip
+    settings = {
+        "equalise": Augmentation(**off | {"equalise": "luminance"}, equalise_probability=1.0),
+        "warp": Augmentation(flip="none", equalise="none"),
+        "colour": Augmentation(**off, brightness=0.2, contrast=0.2, saturation=0.2),
+        "five": Augmentation(equalise_probability=1.0),
+    }
+
+    def way(one: Augmentation) -> Callable[[int, int], Any]:
+        return lambda epoch, threads: augment_batch(
+            tiles, keys, settings=one, seed=0, epoch=epoch, threads=threads, out=out
+        )
+
+    return {operation: way(one) for operation, one in settings.items()}
+
+
+def opencv_of(tiles: Any) -> dict[str, Callable[[], Any]]:
+    """The notebook's way: one OpenCV call for each step, one after the other, tile by tile."""
+    import cv2
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    side = tiles.shape[1]
+    luma = np.array([0.299, 0.587, 0.114], np.float32)
+
+    def equalise(tile: Any) -> Any:
+        planes = cv2.cvtColor(tile, cv2.COLOR_RGB2YCrCb)
+        planes[..., 0] = cv2.equalizeHist(np.ascontiguousarray(planes[..., 0]))
+        return cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB)
+
+    def warp(tile: Any) -> Any:
         turn = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), rng.uniform(-20, 20), 1)
-        shift = np.float64([[1, 0, rng.uniform(-0.1, 0.1) * side], [0, 1, rng.uniform(-0.1, 0.1) * side]])
-        shear = np.float64([[1, np.tan(np.deg2rad(rng.uniform(-10, 10))), 0], [0, 1, 0]])
+        shift = np.array([[1, 0, rng.uniform(-0.1, 0.1) * side], [0, 1, rng.uniform(-0.1, 0.1) * side]])
+        shear = np.array([[1, np.tan(np.deg2rad(rng.uniform(-10, 10))), 0], [0, 1, 0]])
         for matrix in (turn, shift, shear):
             tile = cv2.warpAffine(tile, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
-        out[number] = tile
-    return out
+        return tile
+
+    def colour(tile: Any) -> Any:
+        brightness, contrast, saturation = rng.uniform(0.8, 1.2, 3)
+        pixels = tile.astype(np.float32) * np.float32(brightness)
+        pixels = np.float32(contrast) * pixels + np.float32((1 - contrast) * (pixels @ luma).mean())
+        grey = (pixels @ luma)[..., None]
+        return np.clip(np.float32(saturation) * (pixels - grey) + grey, 0, 255).astype(np.uint8)
+
+    def five(tile: Any) -> Any:
+        return warp(cv2.flip(equalise(tile), int(rng.integers(-1, 2))))
+
+    def each(step: Callable[[Any], Any]) -> Callable[[], Any]:
+        return lambda: [step(tile) for tile in tiles]
+
+    return {name: each(step) for name, step in zip(OPERATIONS, (equalise, warp, colour, five), strict=True)}
+
+
+def torchvision_of(tiles: Any) -> dict[str, Callable[[], Any]]:
+    """torchvision's transforms, one tile at a time, as in a data set."""
+    import numpy as np
+    import torch
+    from torchvision.transforms import v2
+
+    planes = [torch.from_numpy(np.ascontiguousarray(tile.transpose(2, 0, 1))) for tile in tiles]
+    equalise = v2.RandomEqualize(p=1.0)
+    warp = v2.RandomAffine(20, translate=(0.1, 0.1), shear=10, interpolation=v2.InterpolationMode.BILINEAR)
+    colour = v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)
+    five = v2.Compose([equalise, v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), warp])
+
+    def each(transform: Any) -> Callable[[], Any]:
+        return lambda: [transform(plane) for plane in planes]
+
+    return {name: each(step) for name, step in zip(OPERATIONS, (equalise, warp, colour, five), strict=True)}
+
+
+def here(options: argparse.Namespace) -> None:
+    """The side of everything that runs in the project's own Python."""
+    import cv2
+    import torch
+    from made_up import make_tiles
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    tiles = make_tiles(options.tiles, options.tile_px)
+    own, opencv, vision = ours_of(tiles), opencv_of(tiles), torchvision_of(tiles)
+    count = 0
+
+    def rate(work: Callable[[], Any]) -> float:
+        began = time.perf_counter()
+        work()
+        return len(tiles) / (time.perf_counter() - began)
+
+    def measure() -> dict[str, Any]:
+        nonlocal count
+        count += 1
+        found: dict[str, dict[str, float]] = {}
+        for name in OPERATIONS:
+            found[name] = {
+                "ours, 1 core": rate(lambda name=name: own[name](count, 1)),  # type: ignore[misc]
+                "ours, 2 cores": rate(lambda name=name: own[name](count, 2)),  # type: ignore[misc]
+                "OpenCV, 1 core": rate(opencv[name]),
+                "torchvision, 1 core": rate(vision[name]),
+            }
+        return found
+
+    measure()
+    answer(measure)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tile-px", type=int, default=257)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tiles", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--tile-px", type=int, default=257)
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    tiles = tiles_of(options.folder, options.tiles, options.tile_px)
-    keys = image_keys([str(number) for number in range(len(tiles))])
-    five = Augmentation(equalise_probability=1.0)
-    usual = Augmentation()
-    out = np.empty_like(tiles)
-    vision = v2.Compose(
-        [
-            v2.RandomHorizontalFlip(),
-            v2.RandomVerticalFlip(),
-            v2.RandomEqualize(p=1.0),
-            v2.RandomAffine(20, translate=(0.1, 0.1), shear=10, interpolation=v2.InterpolationMode.BILINEAR),
-        ]
-    )
-    planes = [torch.from_numpy(np.ascontiguousarray(tile.transpose(2, 0, 1))) for tile in tiles]
-    rng = np.random.default_rng(0)
-
-    def ours(settings: Augmentation, threads: int) -> Callable[[int], object]:
-        return lambda epoch: augment_batch(
-            tiles, keys, settings=settings, seed=0, epoch=epoch, threads=threads, out=out
-        )
-
-    ways: dict[str, Callable[[int], object]] = {
-        "ours_five_1_thread": ours(five, 1),
-        "ours_five_2_threads": ours(five, 2),
-        "ours_default_1_thread": ours(usual, 1),
-        "cv2_steps": lambda _: cv2_steps(tiles, rng),
-        "torchvision_v2_per_image": lambda _: [vision(plane) for plane in planes],
+    if options.here:
+        return here(options)
+    sizes = [str(options.tile_px), str(options.tiles)]
+    me = [sys.executable, str(Path(__file__).resolve()), "--here", "--tile-px", sizes[0], "--tiles", sizes[1]]
+    keras = [str(keras_python()), str(HERE / "keras_augment.py"), *sizes]
+    runs = take_turns({"here": me, "Keras": keras}, options.rounds)
+    ways = (*runs["here"][0]["five"], "Keras, 2 cores")
+    rates = {
+        name: {
+            way: [record[name][way] for record in runs["here"]] if way in runs["here"][0][name]
+            else [record[name] for record in runs["Keras"]]
+            for way in ways
+        }
+        for name in OPERATIONS
+    }  # fmt: skip
+    rows = [("images/s", *ways)]
+    for name, found in rates.items():
+        rows.append((name, *(f"{statistics.median(found[way]):,.0f}" for way in ways)))
+    show(rows)
+    ratios = {
+        name: {
+            f"ours / {peer}": statistics.median(a / b for a, b in zip(found[own], found[peer], strict=True))
+            for own, peer in (
+                ("ours, 1 core", "OpenCV, 1 core"),
+                ("ours, 1 core", "torchvision, 1 core"),
+                ("ours, 2 cores", "Keras, 2 cores"),
+            )
+        }
+        for name, found in rates.items()
     }
-    rates = {name: rate(work, len(tiles), options.seconds) for name, work in ways.items()}
-    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-    print(
-        json.dumps(
-            {
-                "benchmark": "augment",
-                "tile_px": options.tile_px,
-                "images_per_second": rates,
-                "load_average": load,
-                "opencv": cv2.__version__,
-            }
-        )
-    )
+    for name, value in ratios.items():
+        say(f"{name}: " + ", ".join(f"{peer} {one:.1f}" for peer, one in value.items()))
+    for way, words in SETTINGS.items():
+        say(f"{way}: {words}")
+    sizes_record = {"tile_px": options.tile_px, "tiles": options.tiles, "settings": SETTINGS}
+    return finish("augment", sizes_record | {"images_per_s": rates, "ratios": ratios})
 
 
 if __name__ == "__main__":
