@@ -317,6 +317,8 @@ def predict(
     out: Out = Path("predictions.csv"),
     splits: Annotated[Path | None, typer.Option(help="Predict only a part of this splits.csv …")] = None,
     part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    runtime: Annotated[str, typer.Option(help="torch, openvino, onnxruntime; auto: the fastest that agrees.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
 ) -> None:
     """Probabilities for every image of a cohort, as predictions.csv.
 
@@ -326,7 +328,7 @@ def predict(
     from counterstain.terminal import talking
 
     with talking() as talk:
-        predict_once(bundle, images, out, splits=splits, part=part, talk=talk)
+        predict_once(bundle, images, out, splits=splits, part=part, runtime=runtime, precision=precision, talk=talk)
     print(out)
 
 

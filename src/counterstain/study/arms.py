@@ -16,6 +16,7 @@ from counterstain.judging.reading import write_predictions
 from counterstain.learning.bundle import SUMS, Bundle, write_bundle
 from counterstain.learning.networks import count_parameters
 from counterstain.learning.prediction import predict_probabilities
+from counterstain.learning.runtimes import Infer
 from counterstain.learning.training import Examples, Progress, Trained, Training, train, write_history
 from counterstain.pixels.augment import Augmentation, image_keys
 from counterstain.pixels.store import Store, read_batch
@@ -50,9 +51,15 @@ def examples(material: Material, chosen: NDArray[np.int64]) -> Examples:
 
 
 def predict_rows(
-    material: Material, chosen: NDArray[np.int64], network: Any, *, scale: str, device: str = "cpu"
+    material: Material,
+    chosen: NDArray[np.int64],
+    network: Any,
+    *,
+    scale: str,
+    device: str = "cpu",
+    infer: Infer | None = None,
 ) -> Predictions:
-    """Predictions for the cohort's images with these row numbers."""
+    """Predictions for the cohort's images with these row numbers; by torch in fp32 where no `infer` is given."""
     cohort = material.cohort
     table = cohort.table.iloc[chosen]
     names = tuple(table["image_path"])
@@ -63,7 +70,9 @@ def predict_rows(
         slide=tuple(table["slide_id"]),
         site=tuple(table["site"]),
         label=cohort.label_index[chosen],
-        prob=predict_probabilities(network, material.store, material.store.rows(names), scale=scale, device=device),
+        prob=predict_probabilities(
+            network, material.store, material.store.rows(names), scale=scale, device=device, infer=infer
+        ),
         classes=cohort.classes,
     )
 

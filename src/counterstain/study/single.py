@@ -10,6 +10,8 @@ from counterstain.cohort.split import check, read_split
 from counterstain.errors import InputError
 from counterstain.learning.bundle import SUMS, load_network
 from counterstain.learning.checkpoint import forget
+from counterstain.learning.machine import prepare_machine
+from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime
 from counterstain.learning.training import Training
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import build_store, read_batch
@@ -73,17 +75,23 @@ def predict_once(
     *,
     splits: Path | None = None,
     part: str = "test",
+    runtime: str = "auto",
+    precision: str = "fp32",
     talk: Talk | None = None,
 ) -> None:
     """Predict the images of a cohort, or one part of its split, with a trained bundle; write predictions.csv.
 
     Probabilities are calibrated as the bundle says, and its threshold and prediction sets are applied. Where the model
-    has seen an image or a patient before, it is said.
+    has seen an image or a patient before, it is said. So is what ran the network: "auto" takes the fastest runtime
+    that is installed and agrees with torch, see runtimes.choose_runtime.
 
     Raises:
-        InputError: If the bundle is damaged, the cohort's classes are not the bundle's, or the part is empty.
+        InputError: If the bundle is damaged, the cohort's classes are not the bundle's, the part is empty, or the
+            runtime asked for is not there.
     """
     talk = talk or Talk()
+    check_runtime(runtime, precision)
+    prepare_machine(device="cpu", precision="fp32")
     known, network = load_network(bundle)
     cohort = read_images(images, positive=known.classes[-1] if len(known.classes) == 2 else None)
     if set(cohort.classes) != set(known.classes):
@@ -102,7 +110,11 @@ def predict_once(
     material = Material(cohort, store, Augmentation(mode="none"), known.tile_px, known.fit, known.stamp)
     for line in _seen_before(bundle, material, chosen):
         talk.say(f"seen before: {line}")
-    table = predict_rows(material, chosen, network, scale=known.scale)
+    sample = read_batch(store, store.rows([cohort.image[row] for row in chosen[:TRIAL_TILES]]))
+    taken = choose_runtime(network, sample, scale=known.scale, images=len(chosen), asked=runtime, precision=precision)
+    for line in taken.lines:
+        talk.say(line)
+    table = predict_rows(material, chosen, network, scale=known.scale, infer=taken.infer)
     write_calibrated(table, read_calibration(bundle), out)
     for image, reason in store.set_aside:
         talk.say(f"set aside: {image}: {reason}")

@@ -1,0 +1,281 @@
+"""What runs a network where only its answers are wanted: a table with a row each, and a timed choice among them."""
+
+import importlib.util
+import io
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from counterstain.errors import InputError, suggest
+from counterstain.pixels.tensor import SCALES, to_tensor
+
+__all__ = [
+    "PRECISIONS",
+    "RUNTIMES",
+    "TRIAL_TILES",
+    "Chosen",
+    "Infer",
+    "Runtime",
+    "check_runtime",
+    "choose_runtime",
+    "softmax",
+    "torch_runtime",
+]
+
+# Tiles (B, tile_px, tile_px, 3) uint8 to logits (B, classes) float32.
+Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+PRECISIONS = ("fp32", "bf16")
+TOLERANCE = 1e-4  # of a probability, between a runtime's fp32 and torch's
+WARM_TILES, TRIAL_TILES = 8, 32
+_WORTH = 1.05  # how many times as fast as torch another runtime must be
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One row of the table.
+
+    packages:     what must be installed.
+    precisions:   what it computes in.
+    least_images: from how many images on its preparation is repaid, so that it is tried without being asked for.
+    make:         (network, tile_px, scale, precision) to what runs it on the processor.
+    """
+
+    packages: tuple[str, ...]
+    precisions: tuple[str, ...]
+    least_images: int
+    make: Callable[[nn.Module, int, str, str], Infer]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What runs the network, and why it does: one line for each runtime that was looked at, the one taken last."""
+
+    name: str
+    infer: Infer
+    lines: tuple[str, ...]
+
+
+def choose_runtime(
+    network: nn.Module,
+    tiles: NDArray[np.uint8],
+    *,
+    scale: str,
+    images: int,
+    asked: str = "auto",
+    precision: str = "fp32",
+) -> Chosen:
+    """The runtime that was asked for, or the fastest of those installed, after its answers were compared with torch's.
+
+    "auto" is torch for few images. For more, every installed runtime that takes the precision predicts a few of the
+    actual tiles against the clock, and another than torch is taken where it is at least 5 % faster.
+
+    Args:
+        network: on the processor.
+        tiles: (N, tile_px, tile_px, 3) uint8, some of those to be predicted; the first 32 are used.
+        scale: a name of SCALES.
+        images: how many are to be predicted.
+        asked: "auto" or a name of RUNTIMES.
+        precision: "fp32" or "bf16". With bf16 the largest difference from fp32 is said, and not judged.
+
+    Raises:
+        InputError: If the runtime is unknown, not installed, does not compute in that precision, cannot take the
+            network, or gives a probability that differs from torch's by more than 1e-4 in fp32.
+    """
+    check_runtime(asked, precision)
+    network.eval()
+    if asked == "torch" or len(tiles) == 0:
+        names = ["torch"]
+    elif asked != "auto":
+        names = [asked]
+    else:
+        names = [name for name, row in RUNTIMES.items() if _suits(row, precision, images)]
+    if names == ["torch"] and precision == "fp32":
+        return Chosen("torch", torch_runtime(network, scale=scale), (f"runtime: torch {torch.__version__}, fp32",))
+    tile_px = tiles.shape[1]
+    reference = softmax(torch_runtime(network, scale=scale)(tiles[:TRIAL_TILES]))
+    rates: dict[str, float] = {}
+    made: dict[str, Infer] = {}
+    lines, differences = [], {}
+    for name in names:
+        try:
+            infer = RUNTIMES[name].make(network, tile_px, scale, precision)
+            infer(tiles[:WARM_TILES])
+            began = time.perf_counter()
+            probabilities = softmax(infer(tiles[:TRIAL_TILES]))
+            rates[name] = len(probabilities) / (time.perf_counter() - began)
+            differences[name] = float(np.abs(probabilities - reference).max())
+            _check_agreement(name, differences[name], precision)
+            made[name] = infer
+        except InputError as error:
+            if asked != "auto":
+                raise
+            lines.append(f"runtime {name} is not taken: {error}")
+    best = max(made, key=lambda name: rates[name] / (1 if name == "torch" else _WORTH))
+    speeds = ", ".join(f"{name} {rates[name]:.0f}" for name in made)
+    lines.append(
+        f"runtime: {best} {_version(best)}, {precision} (images/s on {len(reference)} of them: {speeds}; "
+        f"probabilities differ from torch in fp32 by {differences[best]:.2g} at most)"
+    )
+    return Chosen(best, made[best], tuple(lines))
+
+
+def torch_runtime(network: nn.Module, *, scale: str, device: str = "cpu", precision: str = "fp32") -> Infer:
+    """PyTorch itself. The network's weights are put in the order of the tiles (channels last), which is faster."""
+    network = network.eval().to(memory_format=torch.channels_last)
+
+    def infer(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        kind = device.partition(":")[0]
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
+            logits: NDArray[np.float32] = network(to_tensor(tiles, scale=scale, device=device)).float().cpu().numpy()
+        return logits
+
+    return infer
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N, C) float64 probabilities of (N, C) logits, each row summing to 1."""
+    wide = logits.astype(np.float64)
+    exponents = np.exp(wide - wide.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+class _FromTiles(nn.Module):
+    """A network that takes tiles as they are stored, so that a runtime does the scaling inside its graph."""
+
+    def __init__(self, network: nn.Module, scale: str) -> None:
+        super().__init__()
+        self.network = network
+        self.factor, self.offset = SCALES[scale]
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 to (B, classes) logits."""
+        logits: Tensor = self.network(tiles.permute(0, 3, 1, 2).float() * self.factor + self.offset)
+        return logits
+
+
+def _make_torch(network: nn.Module, tile_px: int, scale: str, precision: str) -> Infer:
+    return torch_runtime(network, scale=scale, precision=precision)
+
+
+def _make_openvino(network: nn.Module, tile_px: int, scale: str, precision: str) -> Infer:
+    """One tile a request, one request a core: the fastest way through, measured against batches of 16 and 64."""
+    # This library's optional companion reports every import over the network. Here nothing leaves the machine.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+    from openvino.frontend import GeneralFailure, OpConversionFailure
+
+    example = torch.zeros((1, tile_px, tile_px, 3), dtype=torch.uint8)
+    settings = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    try:
+        with warnings.catch_warnings():  # of its tracing of the network's Python, whose sizes are fixed here
+            warnings.simplefilter("ignore")
+            model = openvino.convert_model(_FromTiles(network, scale).eval(), example_input=example)
+        model.reshape([1, tile_px, tile_px, 3])
+        compiled = openvino.Core().compile_model(model, "CPU", settings)
+    except (RuntimeError, GeneralFailure, OpConversionFailure) as error:
+        raise InputError(f"openvino cannot take this network ({_first_line(error)}); take torch") from None
+    queue = openvino.AsyncInferQueue(compiled, 0)  # as many requests as it finds best
+    classes = int(compiled.output(0).partial_shape[1].get_length())
+    queue.set_callback(lambda request, place: np.copyto(place, request.get_output_tensor().data[0]))
+
+    def infer(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = np.empty((len(tiles), classes), dtype=np.float32)
+        for row in range(len(tiles)):
+            queue.start_async({0: tiles[row : row + 1]}, logits[row], share_inputs=True)
+        queue.wait_all()
+        return logits
+
+    return infer
+
+
+def _make_onnxruntime(network: nn.Module, tile_px: int, scale: str, precision: str) -> Infer:
+    import onnxruntime
+
+    example = torch.zeros((2, tile_px, tile_px, 3), dtype=torch.uint8)
+    stream = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            batch = {0: torch.export.Dim("batch")}
+            program: Any = torch.onnx.export(
+                _FromTiles(network, scale).eval(), (example,), dynamo=True, dynamic_shapes=(batch,), verbose=False
+            )
+        program.save(stream)
+    except RuntimeError as error:
+        raise InputError(f"onnxruntime cannot take this network ({_first_line(error)}); take torch") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(stream.getvalue(), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def infer(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = session.run(None, {name: tiles})[0]
+        return logits
+
+    return infer
+
+
+RUNTIMES = {
+    "torch": Runtime((), PRECISIONS, 0, _make_torch),
+    "openvino": Runtime(("openvino",), PRECISIONS, 2_000, _make_openvino),
+    # Its export takes seconds, so that it is repaid later.
+    "onnxruntime": Runtime(("onnxruntime", "onnx", "onnxscript"), ("fp32",), 20_000, _make_onnxruntime),
+}
+
+
+def check_runtime(asked: str, precision: str) -> None:
+    """Refuse a runtime or precision that is unknown or not to be had, before any long work.
+
+    Raises:
+        InputError: With what there is, or what to install.
+    """
+    if asked not in ("auto", *RUNTIMES):
+        raise InputError(f"no runtime is called '{asked}'{suggest(asked, ('auto', *RUNTIMES))}")
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is '{precision}'{suggest(precision, PRECISIONS)}")
+    if asked == "auto":
+        return
+    missing = [package for package in RUNTIMES[asked].packages if not _installed(package)]
+    if missing:
+        raise InputError(
+            f"runtime {asked} needs {', '.join(missing)}, not installed here; pip install 'counterstain[runtimes]'"
+        )
+    if precision not in RUNTIMES[asked].precisions:
+        raise InputError(f"runtime {asked} does not compute in {precision} on a processor; take torch or openvino")
+
+
+def _suits(row: Runtime, precision: str, images: int) -> bool:
+    return images >= row.least_images and precision in row.precisions and all(map(_installed, row.packages))
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _check_agreement(name: str, difference: float, precision: str) -> None:
+    if precision == "fp32" and not difference <= TOLERANCE:
+        raise InputError(
+            f"a probability of {name} differs from torch's by {difference:.2g}, more than {TOLERANCE:g}; take torch"
+        )
+
+
+def _version(name: str) -> str:
+    return str(sys.modules[name].__version__)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
