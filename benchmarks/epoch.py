@@ -116,6 +116,9 @@ def main() -> None:
     parser.add_argument("--tile-px", type=int, default=257)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--mode", default="on_the_fly", help="of the augmentation: on_the_fly, expand or none")
+    parser.add_argument(
+        "--wait", choices=("default", "passive"), default="default", help="OMP_WAIT_POLICY of the sides"
+    )
     parser.add_argument("--profile", choices=PRECISIONS, help="only show the processor time of each stage")
     parser.add_argument("--side", choices=PRECISIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -125,7 +128,12 @@ def main() -> None:
         return side(options)
     sizes = ["--images", options.images, "--tile-px", options.tile_px, "--batch", options.batch, "--mode", options.mode]
     me = [sys.executable, str(Path(__file__).resolve()), *map(str, sizes)]
-    runs = take_turns({name: [*me, "--side", name] for name in PRECISIONS}, options.rounds)
+    variables = {"OMP_WAIT_POLICY": "PASSIVE"} if options.wait == "passive" else {}
+    runs = take_turns(
+        {name: [*me, "--side", name] for name in PRECISIONS},
+        options.rounds,
+        environment=dict.fromkeys(PRECISIONS, variables),
+    )
     rows = [("", "bare step, images/s", "epoch, images/s", "share of the bare step")]
     ratios = {}
     for name, records in runs.items():
@@ -135,7 +143,7 @@ def main() -> None:
         rows.append((name, f"{middle['bare']:.0f}", f"{middle['epoch']:.0f}", f"{ratios[name]['median']:.3f}"))
     show(rows)
     say(f"{options.images} images of {options.tile_px} px an epoch, batch {options.batch}, augmentation {options.mode}")
-    sizes_record = {"images": options.images, "tile_px": options.tile_px, "batch": options.batch, "mode": options.mode}
+    sizes_record = {name: getattr(options, name) for name in ("images", "tile_px", "batch", "mode", "wait")}
     return finish("epoch", sizes_record | {"ratios": ratios, "runs": runs})
 
 
