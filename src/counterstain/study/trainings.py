@@ -87,16 +87,19 @@ def train_all(run: Path, prepared: Prepared, talk: Talk, send: Send | None = Non
             talk.say(f"{numbers[name]}: done before")
         else:
             todo.append(name)
-    began = time.perf_counter()
+    began, places = time.perf_counter(), set[str]()
     with closing((send or _one_after_the_other)(run, prepared, todo, talk)) as outcomes:
         for done, outcome in enumerate(outcomes, start=1):
             if outcome.refusal:
                 raise InputError(outcome.refusal)
             record = read_json(run / "arms" / outcome.name / "training.json")
+            places |= {outcome.where} - {""}
             left = (time.perf_counter() - began) / done * (len(todo) - done)
             talk.say(
                 f"{numbers[outcome.name]}: best epoch {record['best_epoch']} of {record['last_epoch']}, "
-                f"{outcome.seconds:.0f} s{_how(outcome)}{_left(left)}"
+                f"{outcome.seconds:.0f} s{_how(outcome)}"
+                # Of trainings side by side, the first to end say nothing yet of how many end in a minute.
+                f"{_left(left) if done > len(places) else ''}"
             )
     shutil.rmtree(run / HELD, ignore_errors=True)
 
