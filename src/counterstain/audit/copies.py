@@ -1,25 +1,14 @@
 """Copies among tiles, in tiers: the same bytes, pixels, a flip or quarter-turn, a near-duplicate, a turned crop."""
 
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.audit.alignment import aligned_agreement
-from counterstain.audit.fingerprints import (
-    ANGLES,
-    FREQUENCIES,
-    ZOOMS,
-    Fingerprints,
-    fingerprint,
-    ring_spectrum,
-    symmetries,
-    turned_hash,
-)
+from counterstain.audit.fingerprints import Fingerprints, fingerprint, symmetries, turned_hash
+from counterstain.audit.turned_crops import turned_crops
 from counterstain.pixels.store import Store
 
 __all__ = ["TIERS", "Copy", "copies_among", "find_copies", "find_copies_between"]
@@ -30,9 +19,6 @@ TIERS = ("bytes", "pixels", "turned", "near", "rotated")
 HAMMING = 12  # of 64 bits, between hashes of a candidate
 SAME = 0.9  # correlation of fine structure from which on two tiles are one
 SAME_PLAIN = 0.99  # the same where a tile has too little variety for that
-LIKELY_ROTATED = 0.68  # correlation of rings from which on two tiles are looked at more closely
-SAME_ROTATED = 0.8  # of their fine structure once aligned (docs/measures/copies.md)
-NEAREST = 6  # candidates a tile and zoom that are looked at for turned crops
 ROWS = 512  # tiles compared with all others at once
 
 
@@ -105,8 +91,8 @@ def copies_among(
     for copy in _near(first, second, same=same):
         keep(copy)
     if len(first.waves) and len(second.waves):
-        for copy in _rotated(first, second, same=same):
-            keep(copy)
+        for crop in turned_crops(first, second, found.keys(), same=same):
+            keep(Copy(crop.a, crop.b, "rotated", crop.similarity, crop.turn))
     return tuple(found[key] for key in sorted(found))
 
 
@@ -163,85 +149,3 @@ def _agreement(a: NDArray[np.uint8], b: NDArray[np.uint8], index: int) -> float:
 def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8], index: int) -> bool:
     """Whether the small pictures are the same but for the rounding of their making."""
     return bool(np.abs(symmetries(a)[index].astype(np.int16) - b).mean() < 1.0)
-
-
-# ----------------------------------------------------------------------------------------------------- any angle
-
-
-def _rotated(first: Fingerprints, second: Fingerprints, *, same: bool) -> Iterable[Copy]:
-    """Pairs whose rings carry waves of the same sizes, and agree when turned back.
-
-    Either tile may be the enlarged one: all tiles at each zoom are compared with all others at zoom 1, both ways.
-    """
-    for zoom in ZOOMS:
-        yield from _enlarged(first, second, zoom, same=same)
-        if not same and zoom > 1:
-            for copy in _enlarged(second, first, zoom, same=False):
-                yield Copy(copy.b, copy.a, copy.tier, copy.similarity, copy.turn)
-
-
-def _sizes(waves: NDArray[np.complex64], mean: Floats) -> Floats:
-    """(N, RINGS x FREQUENCIES) unit vectors of the waves' sizes, less what all tiles have in common."""
-    size = np.sqrt(np.abs(waves)).reshape(len(waves), -1) - mean
-    unit: Floats = (size / np.maximum(np.linalg.norm(size, axis=1, keepdims=True), 1e-6)).astype(np.float32)
-    return unit
-
-
-def _enlarged(left: Fingerprints, right: Fingerprints, zoom: float, *, same: bool) -> Iterable[Copy]:
-    """Pairs of a tile of `left`, enlarged, and one of `right`."""
-    columns = np.flatnonzero(~right.faint)
-    take = min(NEAREST + same, len(columns))
-    if take == 0:
-        return
-    mean = np.sqrt(np.abs(right.waves[columns])).reshape(len(columns), -1).mean(axis=0)
-    known = np.ascontiguousarray(_sizes(right.waves[columns], mean).T)
-    starts = range(0, len(left.waves), ROWS)
-
-    def work(start: int) -> list[Copy]:
-        rows = np.arange(start, min(start + ROWS, len(left.waves)))
-        rows = rows[~left.faint[rows]]
-        if not len(rows):
-            return []
-        waves = left.waves[rows] if zoom == 1 else np.stack([ring_spectrum(left.middle[row], zoom) for row in rows])
-        top = np.argpartition(-(_sizes(waves, mean) @ known), take - 1, axis=1)[:, :take]
-        a, b = np.repeat(np.arange(len(rows)), take), columns[top.ravel()]
-        other = np.flatnonzero(rows[a] != b) if same else np.arange(len(a))
-        a, b = a[other], b[other]
-        value, shift, mirrored = _turn_back(waves[a], right.waves[b])
-        found = []
-        for k in np.flatnonzero(value >= LIKELY_ROTATED):
-            row, column, degrees = int(rows[a[k]]), int(b[k]), _degrees(shift[k])
-            agreement = aligned_agreement(
-                left.closer(row), right.closer(column), degrees=-degrees, zoom=zoom, mirrored=bool(mirrored[k])
-            )
-            if agreement >= SAME_ROTATED:
-                words = f"{'flipped, ' if mirrored[k] else ''}turned by about {degrees:.0f}°, enlarged {zoom:g} times"
-                found.append(Copy(row, column, "rotated", agreement, words))
-        return found
-
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for found in pool.map(work, starts):
-            yield from found
-
-
-def _turn_back(
-    a: NDArray[np.complex64], b: NDArray[np.complex64]
-) -> tuple[Floats, NDArray[np.int64], NDArray[np.bool_]]:
-    """For each pair the best correlation of their rings over all angles, the angle's number, and whether mirrored."""
-    best = np.full(len(a), -1.0, np.float32)
-    shift = np.zeros(len(a), np.int64)
-    mirrored = np.zeros(len(a), np.bool_)
-    for mirror in (False, True):
-        summed = np.zeros((len(a), ANGLES // 2 + 1), np.complex64)
-        summed[:, 1 : 1 + FREQUENCIES] = ((a if mirror else np.conj(a)) * b).sum(axis=1)
-        fit = np.fft.irfft(summed, ANGLES, axis=1) * (ANGLES / 2)
-        place = fit.argmax(axis=1)
-        value = fit[np.arange(len(a)), place]
-        better = value > best
-        best[better], shift[better], mirrored[better] = value[better], place[better], mirror
-    return best, shift, mirrored
-
-
-def _degrees(shift: np.int64) -> float:
-    """Clockwise as seen, in [-180, 180)."""
-    return (int(shift) * 360 / ANGLES + 180) % 360 - 180

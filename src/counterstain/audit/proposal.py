@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from counterstain.audit.copies import Copy
 from counterstain.audit.identity import plain_id
+from counterstain.audit.links import link
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import Part, Split, folds, holdout
 from counterstain.errors import InputError
@@ -25,25 +26,19 @@ def clusters(
 
     Patient ids that nearly agree are taken for one patient unless they are known to be distinct.
     """
-    parent = list(range(len(cohort)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
     place = {name: row for row, name in enumerate(cohort.image)}
-    for copy in copies:
-        if images[copy.a] in place and images[copy.b] in place:
-            parent[root(place[images[copy.a]])] = root(place[images[copy.b]])
+    pairs = [
+        (place[images[copy.a]], place[images[copy.b]])
+        for copy in copies
+        if images[copy.a] in place and images[copy.b] in place
+    ]
     for column in ("slide_id", "patient_id"):
         first: dict[str, int] = {}
         for row, given in enumerate(cohort.table[column].tolist()):
-            name = plain_id(given) if column == "patient_id" and not distinct_ids else given
             if given:
-                parent[root(row)] = root(first.setdefault(name, row))
-    return np.array([root(row) for row in range(len(cohort))], dtype=np.int64)
+                name = plain_id(given) if column == "patient_id" and not distinct_ids else given
+                pairs.append((row, first.setdefault(name, row)))
+    return link(len(cohort), pairs)
 
 
 def propose_split(
