@@ -11,7 +11,6 @@ __all__ = ["link"]
 def link(rows: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
     """(rows,) number of each row's cluster; a chain of pairs leads from each of its rows to each other one.
 
-
     Args:
         rows: how many.
         pairs: of rows, each in [0, rows).
