@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -79,6 +80,31 @@ def test_plain_files_come_out_as_by_pillow(
     assert is_fast(content) == (1 << wbits >= min(len(rows), 1 << 15))
     found = judged(content)
     assert found == by_pillow(content) and len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "colour"),
+    [(64, 255, 6), (64, 256, 6), (64, 510, 6), (300, 200, 2), (2000, 1500, 2), (16, 16, 0)],
+)
+def test_rows_of_several_blocks_come_out_as_by_pillow(width: int, height: int, colour: int) -> None:
+    """A stored block holds 65,535 bytes: exactly one, one and a bit, exactly two, and more than is kept in memory."""
+    content = png(rows_of(np.random.default_rng(0), width, height, colour), width, height, colour=colour, level=1)
+    found = judged(content)
+    assert is_fast(content) and found == by_pillow(content) and len(found) == 5
+
+
+def test_threads_do_not_share_their_memory() -> None:
+    contents = [png(rows_of(np.random.default_rng(seed), 120, 90, 2), 120, 90) for seed in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(judged, contents)) == [by_pillow(content) for content in contents]
+
+
+def test_pixels_stay_when_the_next_image_is_read() -> None:
+    first, second = (png(rows_of(np.random.default_rng(seed), 40, 30, 2), 40, 30) for seed in range(2))
+    pixels = decode_content(first, "x.png").pixels
+    before = pixels.copy()
+    decode_content(second, "x.png")
+    assert np.array_equal(pixels, before)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
