@@ -59,6 +59,7 @@ def measure(home: Path, words: Sequence[str], name: str, at_once: int, trainings
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=home
     )
     started = last = began
+    worker_start = 0.0
     each: list[float] = []
     talk: list[str] = []
     for line in process.stderr or ():
@@ -66,6 +67,8 @@ def measure(home: Path, words: Sequence[str], name: str, at_once: int, trainings
         talk.append(line)
         ended = ENDED.search(line)
         if ended:
+            if not each:  # what is not training until the first one ends: a worker's imports and its look at the study
+                worker_start = max(0.0, now - started - float(ended[1]))
             each.append(float(ended[1]))
             last = now
         elif not each and not line.startswith(" "):  # the last such line is written as training starts
@@ -80,7 +83,8 @@ def measure(home: Path, words: Sequence[str], name: str, at_once: int, trainings
         "start_s": started,
         "trainings_s": last - started,
         "training_s": training,
-        "overhead_s": (last - started) / turns - training,
+        "worker_start_s": worker_start,
+        "overhead_s": (last - started - worker_start) / turns - training,
         "end_s": total - last,
         "per_training_s": (last - started) / trainings,
     }
@@ -149,7 +153,8 @@ def side_words(side: str, home: Path, stack: ExitStack) -> list[str]:
 def expect(parts: dict[str, float], store_s: float, trainings: int, workers: int) -> float:
     """Seconds of a study of equal trainings: what is done once, and as many turns as the workers need."""
     turns = math.ceil(trainings / workers)
-    return parts["start_s"] + store_s + turns * (parts["training_s"] + parts["overhead_s"]) + parts["end_s"]
+    once = parts["start_s"] + store_s + parts["worker_start_s"] + parts["end_s"]
+    return once + turns * (parts["training_s"] + max(0.0, parts["overhead_s"]))
 
 
 def main() -> None:
@@ -176,10 +181,10 @@ def main() -> None:
     medians = {
         side: {name: statistics.median(run[name] for run in found) for name in found[0]} for side, found in runs.items()
     }
-    rows = [["side", "in all", "start", "a training", "overhead", "end", "s a training done", "speed-up"]]
+    rows = [["side", "in all", "start", "worker", "a training", "overhead", "end", "s a training done", "speed-up"]]
     speed_up = {side: ratio(runs, WHOLE, side, "total_s") for side in AT_ONCE}
     per_training = {side: ratio(runs, WHOLE, side, "per_training_s") for side in AT_ONCE}
-    names = ("total_s", "start_s", "training_s", "overhead_s", "end_s", "per_training_s")
+    names = ("total_s", "start_s", "worker_start_s", "training_s", "overhead_s", "end_s", "per_training_s")
     for side, found in medians.items():
         rows.append([side, *(f"{found[name]:.1f}" for name in names), f"{speed_up[side]['median']:.2f}"])
     show(rows)
