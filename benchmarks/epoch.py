@@ -19,6 +19,12 @@ from typing import Any
 from turns import answer, finish, ratio, say, show, take_turns
 
 PRECISIONS = ("bf16", "fp32")
+# What a step's threads do until the last of them is done: spin for milliseconds, sleep at once, or spin some 20 µs.
+WAITS: dict[str, dict[str, str]] = {
+    "default": {},
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "short": {"GOMP_SPINCOUNT": "20000"},
+}
 
 
 def epoch_of(options: argparse.Namespace, folder: Path, precision: str) -> Callable[[int], float]:
@@ -128,11 +134,10 @@ def main() -> None:
         return side(options)
     sizes = ["--images", options.images, "--tile-px", options.tile_px, "--batch", options.batch, "--mode", options.mode]
     me = [sys.executable, str(Path(__file__).resolve()), *map(str, sizes)]
-    variables = {"OMP_WAIT_POLICY": "PASSIVE"} if options.wait == "passive" else {}
     runs = take_turns(
         {name: [*me, "--side", name] for name in PRECISIONS},
         options.rounds,
-        environment=dict.fromkeys(PRECISIONS, variables),
+        environment=dict.fromkeys(PRECISIONS, WAITS[options.wait]),
     )
     rows = [("", "bare step, images/s", "epoch, images/s", "share of the bare step")]
     ratios = {}
