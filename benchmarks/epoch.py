@@ -122,9 +122,7 @@ def main() -> None:
     parser.add_argument("--tile-px", type=int, default=257)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--mode", default="on_the_fly", help="of the augmentation: on_the_fly, expand or none")
-    parser.add_argument(
-        "--wait", choices=("default", "passive"), default="default", help="OMP_WAIT_POLICY of the sides"
-    )
+    parser.add_argument("--wait", choices=WAITS, default="default", help="how threads wait for each other (default)")
     parser.add_argument("--profile", choices=PRECISIONS, help="only show the processor time of each stage")
     parser.add_argument("--side", choices=PRECISIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
