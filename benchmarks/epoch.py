@@ -19,7 +19,7 @@ from typing import Any
 from turns import answer, finish, ratio, say, show, take_turns
 
 PRECISIONS = ("bf16", "fp32")
-# What a step's threads do until the last of them is done: spin for milliseconds, sleep at once, or spin some 20 µs.
+# What a step's threads do until the last of them is done: spin for long, sleep at once, or spin 20,000 times.
 WAITS: dict[str, dict[str, str]] = {
     "default": {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
