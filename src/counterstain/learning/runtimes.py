@@ -274,7 +274,7 @@ def _check_agreement(name: str, difference: float, precision: str) -> None:
 
 
 def _version(name: str) -> str:
-    return str(sys.modules[name].__version__)
+    return str(sys.modules[name].__version__).partition("-")[0]  # without the build that follows
 
 
 def _first_line(error: BaseException) -> str:
