@@ -10,10 +10,11 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "counterstain"
 
 # Each room may import itself and the rooms named here; nothing else of the package.
-GROUND = {"errors", "files", "counterstain"}
+GROUND = {"errors", "files", "memory", "counterstain"}
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
+    "memory": set(),
     "cohort": GROUND,
     "pixels": GROUND | {"cohort"},
     "learning": GROUND | {"cohort", "pixels"},
@@ -24,7 +25,7 @@ MAY_IMPORT = {
     "terminal": GROUND | {"cohort", "judging", "study", "learning"},
     "cli": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "study", "terminal"},
 }
-WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files")
+WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "memory")
 
 
 def modules() -> list[Path]:

@@ -1,15 +1,14 @@
 """What this machine trains on: device, precision, threads, and an allocator that keeps its pages."""
 
-import ctypes
 import os
 import platform
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from counterstain.errors import InputError
+from counterstain.memory import keep_pages
 
 __all__ = ["DEVICES", "PRECISIONS", "Machine", "prepare_machine"]
 
@@ -60,7 +59,7 @@ def prepare_machine(*, device: str = "auto", precision: str = "auto", threads: i
         device=chosen,
         precision=precision,
         threads=torch.get_num_threads(),
-        allocator=_keep_pages() if chosen == "cpu" else False,
+        allocator=keep_pages() if chosen == "cpu" else False,
         processor=_processor_name(),
         torch=str(torch.__version__),
     )
@@ -86,20 +85,3 @@ def _processor_has_bf16() -> bool:
 
 def _processor_name() -> str:
     return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def _keep_pages() -> bool:
-    """Tell glibc to keep freed memory, so that a training step does not fault its pages in anew; True if it was told.
-
-    Activations of tens of MB are freed and asked for again at every step. By default glibc maps and unmaps each of
-    them, and the zeroing of fresh pages costs more than a third of the step. Process-wide; other C libraries are left.
-    """
-    if sys.platform != "linux" or os.environ.get("COUNTERSTAIN_ALLOCATOR") == "default":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
-    settings = {m_mmap_threshold: 1 << 30, m_trim_threshold: (1 << 31) - 1, m_top_pad: 64 << 20}
-    return all(mallopt(option, value) == 1 for option, value in settings.items())

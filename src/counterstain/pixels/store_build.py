@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.manifest import container
 from counterstain.files import write_with
+from counterstain.memory import keep_pages
 from counterstain.pixels.decode import decode_content, hash_content, read_content
 from counterstain.pixels.fit import fit_tile
 from counterstain.pixels.source import BadImage
@@ -60,6 +61,7 @@ def build(
     """
     if alone:
         sweep(folder)
+    keep_pages()
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)  # images are what is shared among threads
     building = folder / f"{BUILDING}{secrets.token_hex(8)}"
