@@ -184,7 +184,7 @@ def eliasziw_donner(
 ) -> tuple[float, float]:
     """Chi-square (1 df) and p of McNemar's test divided by what clustering inflates it by.
 
-    The correlation within clusters is estimated from all four outcomes of an image, so the concordant counts are needed.
+    The correlation within clusters is estimated from all four outcomes of an image: concordant counts are needed.
 
     Args:
         both, b, c, neither: for each cluster the images that both models have right, only the first, only the second,

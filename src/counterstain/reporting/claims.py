@@ -12,6 +12,7 @@ __all__ = [
     "baseline_table",
     "calibration_notes",
     "calibration_table",
+    "decision_table",
     "ledger_words",
     "set_table",
     "spread_table",
@@ -87,7 +88,6 @@ def calibration_table(run: RunRecord) -> Table | None:
     for arm in (arm for arm in run.arms if arm in arms):
         own = arms[arm]
         before, after = own["before"], own["after"]
-        decided = {score["metric"]: score for score in (own["decision"] or {}).get("scores", ())}
         rows.append(
             (
                 Cell(clean(arm)),
@@ -96,19 +96,26 @@ def calibration_table(run: RunRecord) -> Table | None:
                 Cell(f"{number(before['ece']['value'])} → {number(after['ece']['value'])}",
                      interval(after["ece"]["low"], after["ece"]["high"])),
                 _valued(after["brier"]),
-                Cell(_over(own["trainings"], "threshold")),
-                _valued(decided.get("recall")),
-                _valued(decided.get("specificity")),
             )
         )  # fmt: skip
-    head = (
-        "arm", "temperature", "log loss", clean(after["ece"]["name"]).replace("_", " "), "Brier score", "threshold",
-        "sensitivity there", "specificity there",
-    )  # fmt: skip
+    _, about, bins = clean(after["ece"]["name"]).split("_")
+    head = ("arm", "temperature", "log loss", f"ECE ({about}, {bins} bins)", "Brier score")
+    return Table("Before → after calibration, test part; intervals are of the state after", head, tuple(rows))
+
+
+def decision_table(run: RunRecord) -> Table | None:
+    """What the frozen threshold of each arm gives on the test part; None with more than two classes."""
+    arms = run.in_use.get("arms") or {}
+    rows = []
+    for arm in (arm for arm in run.arms if arm in arms and arms[arm]["decision"]):
+        decided = {score["metric"]: score for score in arms[arm]["decision"]["scores"]}
+        shown = (_valued(decided.get(name)) for name in ("recall", "specificity", "precision", "accuracy"))
+        rows.append((Cell(clean(arm)), Cell(_over(arms[arm]["trainings"], "threshold")), *shown))
+    if not rows:
+        return None
     rule = clean(run.in_use.get("threshold_rule") or "")
-    return Table(
-        f"Before → after calibration, and at the frozen threshold (rule: {rule}); test part", head, tuple(rows)
-    )
+    head = ("arm", "threshold", *(metric_name(name) for name in ("recall", "specificity", "precision", "accuracy")))
+    return Table(f"At the threshold frozen on validation patients (rule: {rule}), test part", head, tuple(rows))
 
 
 def _over(trainings: list[Mapping[str, Any]], name: str) -> str:

@@ -3,7 +3,7 @@
 from counterstain.reporting.record import RunRecord
 from counterstain.reporting.wording import clean, listed, metric_name, plural
 
-__all__ = ["methods_paragraph"]
+__all__ = ["methods_paragraph", "ran_words"]
 
 FITS = {"stretch": "stretched to", "crop": "cropped at their centre to", "exact": "used at"}
 CALIBRATIONS = {
@@ -17,6 +17,15 @@ def methods_paragraph(run: RunRecord) -> str:
     """What was done, in past tense and plain sentences; nothing that the run folder does not say."""
     parts = (_images(run), _division(run), _audit(run), _training(run), _use(run), _statistics(run), _software(run))
     return " ".join(filter(None, parts))
+
+
+def ran_words(run: RunRecord) -> str:
+    """How often each arm was trained on each split: "3 seeds", or "3 seeds × 2 repeats"."""
+    tables = len(run.scores["arms"][run.arms[0]]["seeds"])
+    seeds = len(run.resolved.get("seeds") or ()) or tables
+    if tables == seeds or tables % seeds:
+        return plural(tables, "seed")
+    return f"{plural(seeds, 'seed')} × {plural(tables // seeds, 'repeat')}"
 
 
 def _images(run: RunRecord) -> str:
@@ -80,7 +89,7 @@ def _training(run: RunRecord) -> str:
         return ""
     named = listed(f"{clean(arm)} ({clean(arms[arm]['network'])} network, batch {arms[arm]['batch']})" for arm in arms)
     first = own[0]
-    seeds = plural(len(run.scores["arms"][run.arms[0]]["seeds"]), "seed")
+    seeds = ran_words(run)
     mode = (run.resolved.get("augmentation") or {}).get("mode")
     names = listed(run.augmentation.get("transformations") or ())
     varied = f" Training images alone were augmented ({names})." if mode not in (None, "none") and names else ""
@@ -117,6 +126,11 @@ def _statistics(run: RunRecord) -> str:
     if run.comparison.get("pairs"):
         metric, level = run.comparison.get("primary", "auroc"), run.comparison.get("level", "image")
         rule = clean(run.comparison.get("rule") or "")
+        if any(pair["test"] for pair in run.procedures.get("pairs", ())):
+            text += (
+                " Over the folds the arms were also compared by the corrected resampled t-test (Nadeau and Bengio) and "
+                f"the Bayesian correlated t-test, with ±{run.procedures['rope']:g} as practically alike."
+            )
         text += f" The primary endpoint was {metric_name(metric)} at {level} level. {rule}"
     return text
 

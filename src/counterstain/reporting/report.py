@@ -15,6 +15,7 @@ from counterstain.reporting.claims import (
     baseline_table,
     calibration_notes,
     calibration_table,
+    decision_table,
     ledger_words,
     set_table,
     spread_table,
@@ -24,7 +25,7 @@ from counterstain.reporting.claims import (
 from counterstain.reporting.figures import MOST_COUNTED, MOST_WRITTEN
 from counterstain.reporting.guidelines import guideline_table
 from counterstain.reporting.illustrations import capital, find_score, illustrate, photograph_uri, primary
-from counterstain.reporting.methods import methods_paragraph
+from counterstain.reporting.methods import methods_paragraph, ran_words
 from counterstain.reporting.procedures import procedures_table, procedures_words, variance_table
 from counterstain.reporting.record import RunRecord, read_run
 from counterstain.reporting.tables import (
@@ -83,6 +84,7 @@ def write_report(run: Path) -> Path:
         audit=audit_table(record),
         audit_words=_typeset(record.audit.get("words") or "", ()),
         calibration=calibration_table(record),
+        decisions=decision_table(record),
         calibration_notes=calibration_notes(record),
         sets=set_table(record),
         subgroups=subgroup_tables(record),
@@ -236,7 +238,7 @@ def _warnings(run: RunRecord) -> list[Markup]:
 def _facts(run: RunRecord) -> list[tuple[str, str]]:
     """The study at a glance."""
     own = run.scores["arms"][run.arms[0]]
-    seeds = plural(len(own["seeds"]), "seed")
+    seeds = ran_words(run)
     known = own["patients"] is not None
     tested = plural(own["images"], "image") + (f" of {plural(own['patients'], 'patient')}" if known else "")
     metric, level = primary(run)

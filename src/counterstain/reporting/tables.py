@@ -41,6 +41,7 @@ METRICS = (
 ARMS_ABREAST = 4
 ROOMY = 2
 MOST_ROWS = 40
+MOST_SEEDS = 5
 NO_INTERVAL = "no interval"
 VERDICTS = {
     "a_better": "{a} is better",
@@ -114,7 +115,11 @@ def primary_table(run: RunRecord) -> Table:
         counts = (_count(len(own["seeds"])), _count(own["images"]), _count(own["patients"]))
         found = score or {"value": None, "low": None, "high": None}
         shown = (Cell(number(found["value"]), strong=True), interval(found["low"], found["high"]) or NO_INTERVAL)
-        rows.append(_cells(arm, *shown, ", ".join(seeds) or UNDEFINED, *counts))
+        each = ", ".join(seeds) or UNDEFINED
+        if len(seeds) > MOST_SEEDS:
+            values = score["per_seed"] if score else ()
+            each = f"{number(min(values))} to {number(max(values))}"
+        rows.append(_cells(arm, *shown, each, *counts))
     caption = (
         f"{metric_name(metric)[:1].upper()}{metric_name(metric)[1:]}, {level} level, test part; {_unit_words(run)}"
     )
@@ -383,6 +388,9 @@ def _range(name: str, settings: Mapping[str, Any]) -> str:
             return f"up to ±{100 * settings['translation']:g} % of the side"
         case "quarter_turn":
             return "0, 90, 180 or 270°"
+        case "colour":
+            parts = [part for part in ("brightness", "contrast", "saturation") if settings.get(part)]
+            return ", ".join(f"{part} ±{100 * settings[part]:g}\u00a0%" for part in parts)
         case _:
             return ""
 

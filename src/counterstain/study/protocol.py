@@ -92,7 +92,8 @@ class ComparisonSection(_Section):
 class AuditSection(_Section):
     """What is looked for before anything is trained, and what happens when it is found."""
 
-    gate: Literal["stop", "warn", "off"] = "stop"
+    # YAML reads a bare `off` as false.
+    gate: Annotated[Literal["stop", "warn", "off"], BeforeValidator(lambda v: "off" if v is False else v)] = "stop"
     rotated: bool = True
     distinct_ids: bool = False
     baselines: bool = True
