@@ -121,3 +121,10 @@ def test_the_written_study_is_read_and_shows_the_defaults(tmp_path: Path) -> Non
     shown, default = study.resolved(), plain.resolved()
     assert {key for key in shown if shown[key] != default[key]} == {"cohort"} - {"cohort"}
     assert list(study.arms) == ["given-32", "modified-200", "given-200", "modified-32"]
+
+
+def test_a_gate_that_is_off_needs_no_quotes() -> None:
+    """YAML 1.1 reads a bare `off` as false."""
+    assert parse_study(changed(audit={"gate": False})).audit.gate == "off"
+    with pytest.raises(InputError, match=r"audit\.gate"):
+        parse_study(changed(audit={"gate": True}))
