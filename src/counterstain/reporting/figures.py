@@ -302,6 +302,7 @@ def forest_figure(
     axis.set_axisbelow(True)
     axis.set_xlabel(axis_label)
     axis.margins(x=0.06)
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6))  # signed numbers of three decimals are wide
     return figure
 
 
