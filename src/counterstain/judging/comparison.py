@@ -80,6 +80,10 @@ def _difference_variance(a: Sample, b: Sample, key: tuple[str, int | None]) -> t
         return float("nan"), float("nan"), float("nan")
     paired = (out_a.mean(axis=0) - out_b.mean(axis=0))[None, :]
     patient, _ = variance_parts(paired[:, 0], paired)
+    if len(a.values[key]) == len(b.values[key]) == 1:
+        # No seeds' spread is added, which elsewhere makes the test cautious: without the jackknife's (G - 1) / G equal
+        # models of 15 patients of uneven size are told apart in 4.9 % of studies, with it in 5.3 %.
+        patient *= out_a.shape[1] / (out_a.shape[1] - 1)
     df_patient = min(a.df[key], b.df[key])
     parts = [(variance_parts(s.values[key], s.left_out[key])[1], len(s.values[key]) - 1) for s in (a, b)]
     seed = sum(variance for variance, _ in parts)
