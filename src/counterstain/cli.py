@@ -278,6 +278,9 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-4,
     tile_px: Annotated[int, typer.Option(help="Side of the tiles in px.")] = 257,
     fit: Annotated[str, typer.Option(help="stretch, crop or exact.")] = "stretch",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Of the processor; by default all cores.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     fold: Annotated[str, typer.Option(help="Of a cross-validation: repeat-fold.")] = "0-0",
     unit: Unit = "patient",
@@ -285,13 +288,18 @@ def train(
 ) -> None:
     """Train one network once; writes a bundle, its history and its test predictions.
 
+    On several devices: torchrun --nproc-per-node 2 -m counterstain train cohort.csv splits.csv --out model/
+
     Example: counterstain train cohort.csv splits.csv --network modified --batch 200 --out model/
     """
     from counterstain.learning.training import Training
     from counterstain.study.single import train_once
     from counterstain.terminal import talking
 
-    settings = Training(network=network, batch=batch, epochs=epochs, patience=patience, learning_rate=learning_rate)
+    settings = Training(
+        network=network, batch=batch, epochs=epochs, patience=patience, learning_rate=learning_rate,
+        precision=precision, device=device, threads=threads,
+    )  # fmt: skip
     with talking() as talk:
         train_once(
             images,

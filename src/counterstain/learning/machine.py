@@ -10,7 +10,7 @@ import torch
 from counterstain.errors import InputError
 from counterstain.memory import keep_pages
 
-__all__ = ["DEVICES", "PRECISIONS", "Machine", "prepare_machine"]
+__all__ = ["DEVICES", "PRECISIONS", "Machine", "prepare_machine", "usable_cores"]
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -54,7 +54,7 @@ def prepare_machine(*, device: str = "auto", precision: str = "auto", threads: i
     if precision == "auto":
         native = torch.cuda.is_bf16_supported() if chosen == "cuda" else _processor_has_bf16()
         precision = "bf16" if native else "fp32"
-    torch.set_num_threads(threads or _usable_cores())
+    torch.set_num_threads(threads or usable_cores())
     return Machine(
         device=chosen,
         precision=precision,
@@ -65,7 +65,8 @@ def prepare_machine(*, device: str = "auto", precision: str = "auto", threads: i
     )
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -11,7 +11,16 @@ from torch.nn import functional
 
 from counterstain.errors import InputError, suggest
 
-__all__ = ["NETWORKS", "Layout", "TileNetwork", "build_network", "count_parameters", "final_px", "smallest_tile_px"]
+__all__ = [
+    "NETWORKS",
+    "Layout",
+    "TileNetwork",
+    "build_network",
+    "count_parameters",
+    "dropout_masks",
+    "final_px",
+    "smallest_tile_px",
+]
 
 FILTERS = 48
 STRIDES = (2, 1, 1, 1, 3)
@@ -70,8 +79,13 @@ class TileNetwork(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
         self.output = nn.Linear(DENSE, classes)
 
-    def forward(self, tiles: Tensor) -> Tensor:
-        """(B, 3, H, W) floats in [0, 1] to (B, classes) logits."""
+    def forward(self, tiles: Tensor, masks: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) floats in [0, 1] to (B, classes) logits.
+
+        Args:
+            tiles: the batch.
+            masks: (dense layers, B, DENSE) to multiply with instead of dropout's own draws; see `dropout_masks`.
+        """
         maps = tiles
         for layer, stride in zip(self.convolutions, STRIDES, strict=True):
             convolution = cast(nn.Conv2d, layer)
@@ -85,8 +99,9 @@ class TileNetwork(nn.Module):
             maps = functional.relu(functional.max_pool2d(maps, 2))
         # Keras flattens (H, W, C); the same order lets weights be carried over at any tile size.
         features = maps.permute(0, 2, 3, 1).flatten(1)
-        for dense in self.dense:
-            features = self.dropout(functional.relu(dense(features)))
+        for number, dense in enumerate(self.dense):
+            features = functional.relu(dense(features))
+            features = self.dropout(features) if masks is None else features * masks[number].to(features.dtype)
         logits: Tensor = self.output(features)
         return logits
 
@@ -124,6 +139,20 @@ def build_network(name: str, *, classes: int, tile_px: int, seed: int) -> TileNe
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(cast(Tensor, layer.bias))
     return network
+
+
+def dropout_masks(network: nn.Module, size: int, piece: int, device: str) -> Tensor:
+    """(dense layers, size, DENSE): what dropout multiplies a batch with, drawn as one process would draw it.
+
+    One process draws for every piece of at most `piece` rows, layer after layer. Each of several processes draws them
+    all and takes its rows, so that together they train with the masks of one.
+    """
+    layers = len(cast(TileNetwork, network).dense)
+    rows = [min(piece, size - start) for start in range(0, size, piece)]
+    drawn = [
+        [functional.dropout(torch.ones(count, DENSE, device=device), DROPOUT) for _ in range(layers)] for count in rows
+    ]
+    return torch.stack([torch.cat([one[layer] for one in drawn]) for layer in range(layers)])
 
 
 def count_parameters(network: nn.Module) -> int:

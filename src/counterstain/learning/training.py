@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from torch.nn import functional
 from counterstain.errors import InputError, suggest
 from counterstain.files import hash_bytes, hash_json, write_bytes, write_csv
 from counterstain.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from counterstain.learning.machine import Machine, prepare_machine
-from counterstain.learning.networks import build_network
+from counterstain.learning.distributed import ALONE, World, share, sum_over
+from counterstain.learning.machine import Machine, prepare_machine, usable_cores
+from counterstain.learning.networks import TileNetwork, build_network, dropout_masks
 from counterstain.learning.prediction import predict_logits
 from counterstain.pixels.augment import Augmentation, augment_batch, expand_batch, expanded_count
 from counterstain.pixels.store import Store, read_batch
@@ -139,6 +140,7 @@ def train(
     seed: int,
     folder: Path,
     progress: Callable[[Progress], None] | None = None,
+    world: World = ALONE,
 ) -> Trained:
     """Train one network, or go on with one that was stopped; the same bytes come out either way.
 
@@ -155,16 +157,23 @@ def train(
         seed: of everything random here.
         folder: where the checkpoints are kept until training ends.
         progress: called after each step and each epoch.
+        world: the processes that train this network together: the same batches as one process has, each takes its
+            rows of every batch. Only the leading one writes checkpoints; all end with the same network.
 
     Raises:
-        InputError: If a part is empty, the loss is no longer finite, or the checkpoint is of another training.
+        InputError: If a part is empty, the loss is no longer finite, the checkpoint is of another training, or another
+            process is gone.
     """
     if not len(training) or not len(validation):
         raise InputError(f"nothing to train with: {len(training)} training and {len(validation)} validation images")
-    machine = prepare_machine(device=settings.device, precision=settings.precision, threads=settings.threads)
+    threads = settings.threads
+    if threads is None and world.size > 1:
+        threads = max(1, usable_cores() // world.local_size)
+    machine = prepare_machine(device=settings.device, precision=settings.precision, threads=threads)
     tile_px = int(store.tiles.shape[1])
     inputs = {
         "settings": asdict(settings) | {"device": machine.device, "precision": machine.precision},
+        # Not the number of processes: what several began, one may end, equal within rounding though not in its bytes.
         "machine": {"threads": machine.threads, "torch": machine.torch},
         "augmentation": asdict(augmentation),
         "data": {"tiles": store.key, "training": training.digest(), "validation": validation.digest()},
@@ -175,20 +184,22 @@ def train(
     checkpoint = load_checkpoint(folder)
     if checkpoint is not None:
         _restore(state, checkpoint, inputs, folder)
+    _check_same_epoch(state, folder, machine, world)
     seconds: list[float] = []
     while len(state.history["loss"]) < settings.epochs and not _patience_is_over(state, settings):
         epoch = len(state.history["loss"]) + 1
         began = time.perf_counter()
         loss, accuracy, rate = _fit_epoch(
-            state, store, training, settings, augmentation, machine, seed=seed, epoch=epoch, progress=progress
+            state, store, training, settings, augmentation, machine, world, seed=seed, epoch=epoch, progress=progress
         )
-        val_loss, val_accuracy = _validate(state.network, store, validation, settings, machine)
+        val_loss, val_accuracy = _validate(state.network, store, validation, settings, machine, world)
         for name, value in zip(HISTORY, (loss, accuracy, val_loss, val_accuracy), strict=True):
             state.history[name].append(value)
         if val_loss == min(state.history["val_loss"]) and state.history["val_loss"].count(val_loss) == 1:
             state.best_epoch = epoch
             state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
-        save_checkpoint(folder, _snapshot(state, inputs))
+        if world.leads:
+            save_checkpoint(folder, _snapshot(state, inputs))
         seconds.append(time.perf_counter() - began)
         if progress is not None:
             seen = len(training) * (expanded_count(augmentation) if augmentation.mode == "expand" else 1)
@@ -248,21 +259,42 @@ def _restore(state: _State, checkpoint: Checkpoint, inputs: dict[str, Any], fold
     state.best_epoch = checkpoint.record["best_epoch"]
 
 
+def _check_same_epoch(state: _State, folder: Path, machine: Machine, world: World) -> None:
+    """Processes that see different folders go on from different epochs, and would sum gradients of other weights."""
+    epochs = len(state.history["loss"])
+    if int(sum_over(torch.tensor([epochs], device=machine.device), world)) != epochs * world.size:
+        raise InputError(
+            f"process {world.rank + 1} of {world.size} finds {epochs} trained epochs in {folder}, another one finds a "
+            "different number; put the folder where all processes see it"
+        )
+
+
 def _batches(
-    store: Store, examples: Examples, settings: Training, augmentation: Augmentation, *, seed: int, epoch: int
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """Augmented batches of one epoch, each made in a thread while the step before it runs."""
+    store: Store,
+    examples: Examples,
+    settings: Training,
+    augmentation: Augmentation,
+    world: World,
+    *,
+    seed: int,
+    epoch: int,
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64], int]]:
+    """This process's rows of each augmented batch of one epoch, made in a thread while the step before it runs.
+
+    Yields tiles, labels, and the size of the whole batch.
+    """
     copies = expanded_count(augmentation) if augmentation.mode == "expand" else 1
     order = np.random.default_rng((seed, epoch)).permutation(len(examples) * copies)
 
-    def make(start: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        which, chosen = np.divmod(order[start : start + settings.batch], len(examples))
+    def make(start: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+        batch = order[start : start + settings.batch]
+        which, chosen = np.divmod(batch[share(len(batch), world)], len(examples))
         tiles = read_batch(store, examples.row[chosen])
         if augmentation.mode == "expand":
             tiles = expand_batch(tiles, examples.key[chosen], which, settings=augmentation, seed=seed)
         elif augmentation.mode == "on_the_fly":
             tiles = augment_batch(tiles, examples.key[chosen], settings=augmentation, seed=seed, epoch=epoch)
-        return tiles, examples.label[chosen]
+        return tiles, examples.label[chosen], len(batch)
 
     with ThreadPoolExecutor(1, "augment") as thread:
         ahead = thread.submit(make, 0)
@@ -279,6 +311,7 @@ def _fit_epoch(
     settings: Training,
     augmentation: Augmentation,
     machine: Machine,
+    world: World,
     *,
     seed: int,
     epoch: int,
@@ -293,11 +326,11 @@ def _fit_epoch(
     right = torch.zeros((), dtype=torch.int64, device=machine.device)
     seen = 0
     began = time.perf_counter()
-    for tiles, label in _batches(store, examples, settings, augmentation, seed=seed, epoch=epoch):
-        batch_loss, batch_right = _step(state, tiles, label, settings, machine)
+    for tiles, label, size in _batches(store, examples, settings, augmentation, world, seed=seed, epoch=epoch):
+        batch_loss, batch_right = _step(state, tiles, label, settings, machine, world, size)
         loss_sum += batch_loss
         right += batch_right
-        seen += len(label)
+        seen += size
         # Reading a number from a GPU waits for it, so there the loss is looked at less often.
         if machine.device == "cpu" or seen == images or (seen // settings.batch) % 50 == 0:
             loss = float(loss_sum) / seen
@@ -313,32 +346,68 @@ def _fit_epoch(
 
 
 def _step(
-    state: _State, tiles: NDArray[np.uint8], label: NDArray[np.int64], settings: Training, machine: Machine
+    state: _State,
+    tiles: NDArray[np.uint8],
+    label: NDArray[np.int64],
+    settings: Training,
+    machine: Machine,
+    world: World = ALONE,
+    size: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One step of Adam on the mean loss of one batch: the summed loss, and how many were predicted right."""
+    """One step of Adam on the mean loss of one batch: the summed loss, and how many were predicted right.
+
+    Args:
+        tiles, label: this process's rows of the batch, maybe none.
+        size: of the whole batch; None where this process has all of it.
+    """
+    size = len(label) if size is None else size
     state.optimiser.zero_grad(set_to_none=True)
     loss_sum = torch.zeros((), dtype=torch.float64, device=machine.device)
     right = torch.zeros((), dtype=torch.int64, device=machine.device)
+    masks = None if world.size == 1 else dropout_masks(state.network, size, settings.micro_batch, machine.device)
+    first = share(size, world).start
     for start in range(0, len(label), settings.micro_batch):
         piece = slice(start, start + settings.micro_batch)
         inputs = to_tensor(tiles[piece], scale=settings.scale, device=machine.device)
         target = torch.from_numpy(label[piece]).to(machine.device)
+        own = None if masks is None else masks[:, first + start : first + start + len(target)]
         with torch.autocast(machine.device, dtype=torch.bfloat16, enabled=machine.precision == "bf16"):
-            logits = state.network(inputs)
+            logits = state.network(inputs, own)
         # Binary cross-entropy on two softmax units, averaged over the two, is the cross-entropy of the softmax.
         loss = functional.cross_entropy(logits.float(), target, reduction="sum")
-        torch.autograd.backward(loss / len(label))
+        torch.autograd.backward(loss / size)
         loss_sum += loss.detach()
         right += (logits.detach().argmax(1) == target).sum()
+    if world.size > 1:
+        _sum_gradients(state.network, world)
+        sums = sum_over(torch.stack([loss_sum, right.double()]), world)
+        loss_sum, right = sums[0], sums[1].long()
     state.optimiser.step()
     return loss_sum, right
 
 
+def _sum_gradients(network: nn.Module, world: World) -> None:
+    """Every gradient becomes its sum over all processes: one message, for these networks are small."""
+    parameters = list(network.parameters())
+    flat = torch.cat([torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in parameters])
+    sum_over(flat, world)
+    for parameter, summed in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
+        parameter.grad = torch.empty_like(parameter).copy_(summed.view(parameter.shape))
+
+
 def _validate(
-    network: nn.Module, store: Store, examples: Examples, settings: Training, machine: Machine
+    network: nn.Module, store: Store, examples: Examples, settings: Training, machine: Machine, world: World
 ) -> tuple[float, float]:
-    """Mean loss and share predicted right, in fp32 and without dropout."""
-    logits = torch.from_numpy(predict_logits(network, store, examples.row, scale=settings.scale, device=machine.device))
+    """Mean loss and share predicted right, in fp32 and without dropout; each image is predicted by one process."""
+    own = share(len(examples), world)
+    logits = torch.from_numpy(
+        predict_logits(network, store, examples.row[own], scale=settings.scale, device=machine.device)
+    )
+    if world.size > 1:  # rows of the others are 0 here, so that a sum puts all together, in order
+        whole = torch.zeros(len(examples), cast(TileNetwork, network).output.out_features, device=machine.device)
+        if len(logits):
+            whole[own] = logits.to(machine.device)
+        logits = sum_over(whole, world).cpu()
     target = torch.from_numpy(examples.label)
     loss = functional.cross_entropy(logits.double(), target)
     return float(loss), float((logits.argmax(1) == target).double().mean())

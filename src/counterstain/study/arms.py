@@ -14,6 +14,7 @@ from counterstain.files import hash_json, write_json
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import write_predictions
 from counterstain.learning.bundle import SUMS, Bundle, write_bundle
+from counterstain.learning.distributed import ALONE, World
 from counterstain.learning.networks import count_parameters
 from counterstain.learning.prediction import predict_probabilities
 from counterstain.learning.runtimes import Infer
@@ -85,6 +86,7 @@ def train_arm(
     seed: int,
     folder: Path,
     progress: Callable[[Progress], None] | None = None,
+    world: World = ALONE,
 ) -> list[Path]:
     """Train one arm with one seed on one division of the cohort; write everything it leaves behind.
 
@@ -94,10 +96,10 @@ def train_arm(
         settings: of the training.
         seed: of weights, order, augmentation and dropout.
         folder: gets history, training.json, the bundle and raw_<part>.csv: probabilities before any calibration.
-        progress: see training.train.
+        progress, world: see training.train.
 
     Returns:
-        The files written, all the same bytes for the same inputs on one machine.
+        The files written, all the same bytes for the same inputs on one machine; [] in a process that does not lead.
     """
     parts = np.asarray(assignment, dtype=object)
     training = examples(material, np.flatnonzero(parts == "train"))
@@ -113,7 +115,10 @@ def train_arm(
         seed=seed,
         folder=folder,
         progress=progress,
+        world=world,
     )
+    if not world.leads:
+        return []
     write_history(folder, trained.history)
     write_json(folder / "training.json", _record(trained, settings, material, training, validation, seed))
     # The images that chose the epoch were seen, too.

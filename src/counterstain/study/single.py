@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from counterstain.audit.membership import MEMBERS, overlap, read_members
-from counterstain.cohort.split import check, read_split
+from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.split import Split, check, read_split
 from counterstain.errors import InputError
 from counterstain.learning.bundle import SUMS, load_network
 from counterstain.learning.checkpoint import forget
+from counterstain.learning.distributed import barrier, joined
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime
 from counterstain.learning.training import Training
 from counterstain.pixels.augment import Augmentation
-from counterstain.pixels.store import build_store, read_batch
+from counterstain.pixels.store import Store, build_store, read_batch
 from counterstain.study.arms import Material, predict_rows, train_arm
 from counterstain.study.calibrating import finish_training, read_calibration, write_calibrated
 from counterstain.study.inputs import Talk, read_images
@@ -40,18 +42,45 @@ def train_once(
 ) -> None:
     """Train one network on one division of a cohort; `out` becomes its bundle, with history and predictions.
 
-    A training that was stopped goes on from its last finished epoch when the same call is made again.
+    A training that was stopped goes on from its last finished epoch when the same call is made again. Where a launcher
+    (torchrun, accelerate, srun) has started several processes, they train the one network together.
 
     Raises:
         InputError: If `out` holds a finished model, the split does not fit the cohort, or the fold is not in it.
     """
-    talk = talk or Talk()
     if (out / SUMS).exists():
         raise InputError(f"{out} holds a finished model; name another folder with --out")
     cohort = read_images(images, positive=positive)
     split = read_split(splits, cohort, unit=unit)
     check(split, cohort)
-    store = build_store(cohort, out.parent / "store", tile_px=tile_px, fit=fit, progress=talk.stored)
+    with joined(device=settings.device) as world:
+        talk = (talk if world.leads else None) or Talk()
+        # The leading process builds the store, the others find it built.
+        if not world.leads:
+            barrier(world)
+        store = build_store(cohort, out.parent / "store", tile_px=tile_px, fit=fit, progress=talk.stored)
+        if world.leads:
+            barrier(world)
+        material, assignment = _one_fold(cohort, split, store, splits, fold, augmentation, tile_px, fit)
+        shown = talk.trained
+        progress = None if shown is None else (lambda step: shown(f"{settings.network} seed {seed}", step))
+        train_arm(material, assignment, settings, seed=seed, folder=out, progress=progress, world=world)
+        if world.leads:
+            finish_training(out, CalibrationSection())
+            forget(out)
+
+
+def _one_fold(
+    cohort: Cohort,
+    split: Split,
+    store: Store,
+    splits: Path,
+    fold: str,
+    augmentation: Augmentation | None,
+    tile_px: int,
+    fit: str,
+) -> tuple[Material, list[str]]:
+    """The material of one division of the cohort, and the part of each of its images."""
     names = set(store.image)
     kept = np.array([name in names for name in cohort.image])
     part = next((part for part in split.parts if f"{part.repeat}-{part.fold}" == fold), None)
@@ -60,12 +89,7 @@ def train_once(
         raise InputError(f"{splits} has no fold {fold}; it has {known}")
     stamp = IMAGE_STAMP if split.unit == "image" else ""
     material = Material(cohort.subset(kept), store, augmentation or Augmentation(), tile_px, fit, stamp, split.unit)
-    assignment = [word for word, keep in zip(part.assignment, kept, strict=True) if keep]
-    shown = talk.trained
-    progress = None if shown is None else (lambda step: shown(f"{settings.network} seed {seed}", step))
-    train_arm(material, assignment, settings, seed=seed, folder=out, progress=progress)
-    finish_training(out, CalibrationSection())
-    forget(out)
+    return material, [word for word, keep in zip(part.assignment, kept, strict=True) if keep]
 
 
 def predict_once(
