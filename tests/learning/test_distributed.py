@@ -1,5 +1,6 @@
 """Several processes train one model as one would: the same batches, masks, numbers and epochs, and no image twice."""
 
+import json
 import os
 import signal
 import subprocess
@@ -116,6 +117,7 @@ def test_two_processes_end_where_one_does(cohort: Path, tmp_path: Path, network:
     first, second = ((tmp_path / name / "predictions.csv").read_text().splitlines() for name in ("one", "two"))
     assert len(first) == len(second)
     assert talk.count("epoch 1:") == 1  # one of them talks
+    assert json.loads((tmp_path / "two" / "training.json").read_text())["machine"]["processes"] == 2
 
 
 @pytest.mark.slow

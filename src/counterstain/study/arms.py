@@ -120,7 +120,7 @@ def train_arm(
     if not world.leads:
         return []
     write_history(folder, trained.history)
-    write_json(folder / "training.json", _record(trained, settings, material, training, validation, seed))
+    write_json(folder / "training.json", _record(trained, settings, material, training, validation, seed, world))
     # The images that chose the epoch were seen, too.
     write_json(folder / MEMBERS, _members(material, np.flatnonzero((parts == "train") | (parts == "val"))))
     write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
@@ -149,13 +149,19 @@ def _members(material: Material, rows: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _record(
-    trained: Trained, settings: Training, material: Material, training: Examples, validation: Examples, seed: int
+    trained: Trained,
+    settings: Training,
+    material: Material,
+    training: Examples,
+    validation: Examples,
+    seed: int,
+    world: World,
 ) -> dict[str, Any]:
     return {
         "schema": "counterstain.training/1",
         "settings": asdict(settings),
         "seed": seed,
-        "machine": asdict(trained.machine),
+        "machine": asdict(trained.machine) | {"processes": world.size},
         "parameters": count_parameters(trained.network),
         "training_images": len(training),
         "validation_images": len(validation),
