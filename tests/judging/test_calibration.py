@@ -275,3 +275,18 @@ def test_bands_widen_when_images_belong_to_few_patients() -> None:
     assert sum(row["n"] for row in record["bins"]) == 1200
     assert record["ece"]["low"] <= record["ece"]["value"] * 1.2
     assert reliability_record([overconfident(rng, 90, classes=3)])["kind"] == "confidence"
+
+
+def test_few_patients_who_are_all_right_do_not_make_the_model_sure_of_itself() -> None:
+    """Three patients of whom every image is right: the loss alone would ask for a temperature of 0."""
+    prob = np.tile([[0.2, 0.8], [0.7, 0.3]], (6, 1))
+    own = Predictions(
+        image=tuple(map(str, range(12))), patient=tuple("aaaabbbbcccc"), slide=("",) * 12, site=("",) * 12,
+        label=np.tile([1, 0], 6), prob=prob, classes=("benign", "malignant"),
+    )  # fmt: skip
+    temperature = fit_calibration(own).parameters["temperature"]
+    assert 0.4 < temperature < 1
+    before, after = (
+        image_loss(own.label, table.prob).mean() for table in (own, apply_calibration(fit_calibration(own), own))
+    )
+    assert after < before
