@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "reporting": GROUND | {"judging"},
     "study": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting"},
     "terminal": GROUND | {"cohort", "judging", "study", "learning"},
+    "__main__": GROUND | {"cli"},
     "cli": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "study", "terminal"},
 }
 WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "memory")

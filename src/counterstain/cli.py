@@ -301,7 +301,7 @@ def train(
         precision=precision, device=device, threads=threads,
     )  # fmt: skip
     with talking() as talk:
-        train_once(
+        leads = train_once(
             images,
             splits,
             out,
@@ -314,7 +314,8 @@ def train(
             positive=positive,
             talk=talk,
         )
-    print(out)
+    if leads:
+        print(out)
 
 
 @app.command()

@@ -121,6 +121,17 @@ def test_two_processes_end_where_one_does(cohort: Path, tmp_path: Path, network:
 
 
 @pytest.mark.slow
+def test_what_is_wrong_with_the_input_is_said_once(cohort: Path, tmp_path: Path) -> None:
+    """By the leading process, while the others wait for it."""
+    process = launch(command(cohort, tmp_path / "model", "--fold", "3-3"), 2)
+    out, talk = process.communicate(timeout=120)
+    assert process.returncode != 0 and out == ""
+    assert [line for line in talk.splitlines() if line.startswith("counterstain:")] == [
+        f"counterstain: {cohort / 'splits.csv'} has no fold 3-3; it has 0-0"
+    ]
+
+
+@pytest.mark.slow
 def test_both_processes_stop_at_the_same_epoch(cohort: Path, tmp_path: Path) -> None:
     """With so high a rate the validation loss soon fails to improve; a process that went on alone would hang."""
     own = ("--epochs", "12", "--patience", "1", "--precision", "fp32", "--learning-rate", "5e-3")

@@ -1,10 +1,13 @@
 """Several processes that train one model: who is one of how many, who takes which rows, and sums over all of them."""
 
 import os
+import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,9 +15,10 @@ from torch import distributed as dist
 
 from counterstain.errors import InputError
 
-__all__ = ["ALONE", "World", "barrier", "find_world", "joined", "share", "sum_over"]
+__all__ = ["ALONE", "World", "find_world", "joined", "leader_first", "share", "sum_over"]
 
 PATIENCE_S = 600  # how long a process waits for the others before it gives up
+STORE_PATIENCE_S = 7 * 24 * 3600  # the same while the leading one decodes a cohort
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,16 @@ def joined(*, device: str = "auto") -> Iterator[World]:
         return
     on_gpus = device != "cpu" and torch.cuda.is_available()
     if on_gpus:
+        if world.local >= torch.cuda.device_count():
+            raise InputError(
+                f"{world.local_size} processes were started here for {torch.cuda.device_count()} GPUs; start one a GPU"
+            )
         torch.cuda.set_device(world.local)
     if "MASTER_ADDR" not in os.environ:
-        os.environ["MASTER_ADDR"] = _first_host(os.environ.get("SLURM_JOB_NODELIST", "127.0.0.1"))
-    os.environ.setdefault("MASTER_PORT", "29500")
+        nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", "127.0.0.1")
+        os.environ["MASTER_ADDR"] = _first_host(nodes)
+    # Two jobs on one machine must not meet at one port.
+    os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", "9500")) % 20000))
     try:
         dist.init_process_group(
             "nccl" if on_gpus else "gloo",
@@ -115,17 +125,34 @@ def sum_over(values: Tensor, world: World) -> Tensor:
     return values
 
 
-def barrier(world: World) -> None:
-    """Wait until every process is here.
+@contextmanager
+def leader_first(world: World) -> Iterator[None]:
+    """The leading process does what is inside while the others wait, however long; then they do it.
+
+    Where the leading one fails, it alone says why, and the others end without a word.
 
     Raises:
-        InputError: If another process is gone.
+        InputError: If the leading process is gone.
     """
-    if world.size > 1:
-        try:
-            dist.barrier()
-        except RuntimeError as error:
-            raise _left_alone(world, error) from None
+    if world.size == 1:
+        yield
+        return
+    group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=timedelta(seconds=STORE_PATIENCE_S)))
+    done = torch.zeros(1)
+    try:
+        if not world.leads:
+            try:
+                dist.all_reduce(done, group=group)
+            except RuntimeError as error:
+                raise _left_alone(world, error) from None
+            if not done:
+                time.sleep(2)  # a launcher ends all when one has ended: the leading one speaks first
+                raise SystemExit(2)
+        yield
+        done += 1
+    finally:
+        if world.leads:
+            dist.all_reduce(done, group=group)
 
 
 def _left_alone(world: World, error: RuntimeError) -> InputError:
@@ -136,4 +163,5 @@ def _left_alone(world: World, error: RuntimeError) -> InputError:
 
 
 def _brief(error: RuntimeError) -> str:
-    return str(error).splitlines()[0][:160]
+    """The first line, without the place in torch's own source that it begins with."""
+    return re.sub(r"^\[[^\]]*\]\s*", "", str(error)).splitlines()[0][:160]

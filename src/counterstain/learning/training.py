@@ -19,10 +19,12 @@ from counterstain.errors import InputError, suggest
 from counterstain.files import hash_bytes, hash_json, write_bytes, write_csv
 from counterstain.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from counterstain.learning.distributed import ALONE, World, share, sum_over
+from counterstain.learning.feeding import keep_on_device, make_inputs, room_on
 from counterstain.learning.machine import Machine, prepare_machine, usable_cores
 from counterstain.learning.networks import TileNetwork, build_network, dropout_masks
 from counterstain.learning.prediction import predict_logits
 from counterstain.pixels.augment import Augmentation, augment_batch, expand_batch, expanded_count
+from counterstain.pixels.augment_device import send
 from counterstain.pixels.store import Store, read_batch
 from counterstain.pixels.tensor import SCALES, to_tensor
 
@@ -185,13 +187,15 @@ def train(
     if checkpoint is not None:
         _restore(state, checkpoint, inputs, folder)
     _check_same_epoch(state, folder, machine, world)
+    kept = _kept_on_gpu(store, training, machine)
     seconds: list[float] = []
     while len(state.history["loss"]) < settings.epochs and not _patience_is_over(state, settings):
         epoch = len(state.history["loss"]) + 1
         began = time.perf_counter()
         loss, accuracy, rate = _fit_epoch(
-            state, store, training, settings, augmentation, machine, world, seed=seed, epoch=epoch, progress=progress
-        )
+            state, store, training, settings, augmentation, machine, world, kept,
+            seed=seed, epoch=epoch, progress=progress,
+        )  # fmt: skip
         val_loss, val_accuracy = _validate(state.network, store, validation, settings, machine, world)
         for name, value in zip(HISTORY, (loss, accuracy, val_loss, val_accuracy), strict=True):
             state.history[name].append(value)
@@ -274,21 +278,31 @@ def _batches(
     examples: Examples,
     settings: Training,
     augmentation: Augmentation,
+    machine: Machine,
     world: World,
+    kept: Tensor | None = None,
     *,
     seed: int,
     epoch: int,
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64], int]]:
+) -> Iterator[tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64], int]]:
     """This process's rows of each augmented batch of one epoch, made in a thread while the step before it runs.
 
-    Yields tiles, labels, and the size of the whole batch.
+    Yields tiles (for a GPU the inputs themselves, which lie there already), labels, and the size of the whole batch.
     """
+    device = _place(machine)  # asked here, because a thread of its own would begin with the first GPU
     copies = expanded_count(augmentation) if augmentation.mode == "expand" else 1
     order = np.random.default_rng((seed, epoch)).permutation(len(examples) * copies)
 
-    def make(start: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+    def make(start: int) -> tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64], int]:
         batch = order[start : start + settings.batch]
         which, chosen = np.divmod(batch[share(len(batch), world)], len(examples))
+        if device.type != "cpu":
+            inputs = make_inputs(
+                store, examples.row, examples.key, chosen=chosen,
+                which=which if augmentation.mode == "expand" else None, kept=kept, device=device,
+                augmentation=augmentation, seed=seed, epoch=epoch, scale=settings.scale,
+            )  # fmt: skip
+            return inputs, examples.label[chosen], len(batch)
         tiles = read_batch(store, examples.row[chosen])
         if augmentation.mode == "expand":
             tiles = expand_batch(tiles, examples.key[chosen], which, settings=augmentation, seed=seed)
@@ -304,6 +318,16 @@ def _batches(
         yield ahead.result()
 
 
+def _place(machine: Machine) -> torch.device:
+    """The device with its number, which a launcher's process has chosen."""
+    return torch.device("cpu") if machine.device == "cpu" else torch.device("cuda", torch.cuda.current_device())
+
+
+def _kept_on_gpu(store: Store, examples: Examples, machine: Machine) -> Tensor | None:
+    device = _place(machine)
+    return None if device.type == "cpu" else keep_on_device(store, examples.row, device, room=room_on(device))
+
+
 def _fit_epoch(
     state: _State,
     store: Store,
@@ -312,6 +336,7 @@ def _fit_epoch(
     augmentation: Augmentation,
     machine: Machine,
     world: World,
+    kept: Tensor | None,
     *,
     seed: int,
     epoch: int,
@@ -326,7 +351,8 @@ def _fit_epoch(
     right = torch.zeros((), dtype=torch.int64, device=machine.device)
     seen = 0
     began = time.perf_counter()
-    for tiles, label, size in _batches(store, examples, settings, augmentation, world, seed=seed, epoch=epoch):
+    batches = _batches(store, examples, settings, augmentation, machine, world, kept, seed=seed, epoch=epoch)
+    for tiles, label, size in batches:
         batch_loss, batch_right = _step(state, tiles, label, settings, machine, world, size)
         loss_sum += batch_loss
         right += batch_right
@@ -347,7 +373,7 @@ def _fit_epoch(
 
 def _step(
     state: _State,
-    tiles: NDArray[np.uint8],
+    tiles: NDArray[np.uint8] | Tensor,
     label: NDArray[np.int64],
     settings: Training,
     machine: Machine,
@@ -357,7 +383,7 @@ def _step(
     """One step of Adam on the mean loss of one batch: the summed loss, and how many were predicted right.
 
     Args:
-        tiles, label: this process's rows of the batch, maybe none.
+        tiles, label: this process's rows of the batch, maybe none; a tensor of tiles is inputs made already.
         size: of the whole batch; None where this process has all of it.
     """
     size = len(label) if size is None else size
@@ -368,8 +394,12 @@ def _step(
     first = share(size, world).start
     for start in range(0, len(label), settings.micro_batch):
         piece = slice(start, start + settings.micro_batch)
-        inputs = to_tensor(tiles[piece], scale=settings.scale, device=machine.device)
-        target = torch.from_numpy(label[piece]).to(machine.device)
+        own_tiles = tiles[piece]
+        if isinstance(own_tiles, Tensor):
+            inputs = own_tiles
+        else:
+            inputs = to_tensor(own_tiles, scale=settings.scale, device=machine.device)
+        target = send(label[piece], inputs.device)
         own = None if masks is None else masks[:, first + start : first + start + len(target)]
         with torch.autocast(machine.device, dtype=torch.bfloat16, enabled=machine.precision == "bf16"):
             logits = state.network(inputs, own)

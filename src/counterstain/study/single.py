@@ -11,7 +11,7 @@ from counterstain.cohort.split import Split, check, read_split
 from counterstain.errors import InputError
 from counterstain.learning.bundle import SUMS, load_network
 from counterstain.learning.checkpoint import forget
-from counterstain.learning.distributed import barrier, joined
+from counterstain.learning.distributed import joined, leader_first
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime
 from counterstain.learning.training import Training
@@ -39,35 +39,36 @@ def train_once(
     unit: str = "patient",
     positive: str | None = None,
     talk: Talk | None = None,
-) -> None:
+) -> bool:
     """Train one network on one division of a cohort; `out` becomes its bundle, with history and predictions.
 
     A training that was stopped goes on from its last finished epoch when the same call is made again. Where a launcher
     (torchrun, accelerate, srun) has started several processes, they train the one network together.
 
+    Returns:
+        Whether this is the process that wrote; of several, one does.
+
     Raises:
         InputError: If `out` holds a finished model, the split does not fit the cohort, or the fold is not in it.
     """
-    if (out / SUMS).exists():
-        raise InputError(f"{out} holds a finished model; name another folder with --out")
-    cohort = read_images(images, positive=positive)
-    split = read_split(splits, cohort, unit=unit)
-    check(split, cohort)
     with joined(device=settings.device) as world:
         talk = (talk if world.leads else None) or Talk()
-        # The leading process builds the store, the others find it built.
-        if not world.leads:
-            barrier(world)
-        store = build_store(cohort, out.parent / "store", tile_px=tile_px, fit=fit, progress=talk.stored)
-        if world.leads:
-            barrier(world)
-        material, assignment = _one_fold(cohort, split, store, splits, fold, augmentation, tile_px, fit)
+        # What is wrong with the input is said once, and the store is built once; the others find it built.
+        with leader_first(world):
+            if (out / SUMS).exists():
+                raise InputError(f"{out} holds a finished model; name another folder with --out")
+            cohort = read_images(images, positive=positive)
+            split = read_split(splits, cohort, unit=unit)
+            check(split, cohort)
+            store = build_store(cohort, out.parent / "store", tile_px=tile_px, fit=fit, progress=talk.stored)
+            material, assignment = _one_fold(cohort, split, store, splits, fold, augmentation, tile_px, fit)
         shown = talk.trained
         progress = None if shown is None else (lambda step: shown(f"{settings.network} seed {seed}", step))
         train_arm(material, assignment, settings, seed=seed, folder=out, progress=progress, world=world)
         if world.leads:
             finish_training(out, CalibrationSection())
             forget(out)
+    return world.leads
 
 
 def _one_fold(
