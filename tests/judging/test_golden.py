@@ -88,8 +88,8 @@ def test_clustered_mcnemar(golden: Golden) -> None:
 def test_eliasziw_and_donner(golden: Golden) -> None:
     """golden.json gives b, c and n, but not which concordant glands both tests had right, which this test needs. Of
     the first six patients the split is known (one gland that neither had right, in the first). That of the others was
-    found by search: it shows that golden's 3.66 can come out of such data (with none in them it would be 3.29), not that
-    the formula is right, for which the sum by hand below stands."""
+    found by search: it shows that golden's 3.66 can come out of such data (with none in them it would be 3.29); that
+    the formula is right, the sum by hand below shows."""
     own = golden["clustered_mcnemar"]["thyroids"]
     concordant = [n - b - c for b, c, n in zip(own["b"], own["c"], own["n"], strict=True)]
     neither = [int(k in (0, 12, 15, 16)) for k in range(21)]

@@ -81,6 +81,7 @@ comparison:
   primary: auroc        # the one measure that the verdict is about, chosen before the results are seen
   level: image          # or patient
   margin: null          # a difference too small to matter, such as 0.02: only with it can "as good as" be shown
+  hypothesis: difference # or equivalence, noninferiority (first arm of a pair against the second): both need a margin
 
 audit:                  # before anything is trained: copies across the parts, label conflicts, shortcuts
   gate: stop            # at a leak; warn goes on and says so on every page; off does not look
