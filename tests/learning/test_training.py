@@ -3,6 +3,8 @@
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,8 @@ from PIL import Image
 
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import InputError
+from counterstain.learning import training
+from counterstain.learning.feeding import keep_on_device
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.training import (
     HISTORY,
@@ -203,3 +207,26 @@ def test_the_history_has_keras_keys(tmp_path: Path) -> None:
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert lines[0] == "epoch,loss,accuracy,val_loss,val_accuracy"
     assert lines[2] == "2,0.25,0.25,0.25,0.25"
+
+
+@pytest.mark.parametrize("mode", ["on_the_fly", "expand"])
+@pytest.mark.parametrize("room", [0, 1 << 30])
+def test_the_gpu_s_way_trains_the_same_network(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, room: int
+) -> None:
+    """The GPU's branch of the loop, carried out here: the same bytes where augmentation is exact, kept or not."""
+    exact = Augmentation(mode=mode, quarter_turns=True, rotation_deg=0, translation=0, shear_deg=0)
+    wanted = run(store, tmp_path / "cpu", replace(SETTINGS, epochs=1), augmentation=exact)
+    kept: list[bool] = []
+
+    def keep_here(store: Store, rows: Any, device: object, *, room: int) -> Any:
+        made = keep_on_device(store, rows, torch.device("cpu"), room=room)
+        kept.append(made is not None)
+        return made
+
+    monkeypatch.setattr(training, "_place", lambda machine: SimpleNamespace(type="elsewhere"))
+    monkeypatch.setattr(training, "room_on", lambda device: room)
+    monkeypatch.setattr(training, "keep_on_device", keep_here)
+    made = run(store, tmp_path / "gpu", replace(SETTINGS, epochs=1), augmentation=exact)
+    assert kept == [room > 0]
+    assert weights(made) == weights(wanted) and made.history == wanted.history

@@ -86,7 +86,7 @@ def _warped(pixels: Tensor, plan: _Plan) -> Tensor:
 def _recoloured(pixels: Tensor, factors: NDArray[np.float64]) -> Tensor:
     """pixels.colour for a batch: one matrix and one offset a tile, rounded and clipped."""
     matrix, grey_share = colour_matrices(*factors.T)
-    luma = torch.tensor(LUMA, device=pixels.device)
+    luma = send(np.array(LUMA, np.float32), pixels.device)
     grey = torch.einsum("bc,c->b", pixels.mean((2, 3)), luma) * send(grey_share.astype(np.float32), pixels.device)
     turned = torch.einsum("bij,bjhw->bihw", send(matrix.astype(np.float32), pixels.device), pixels)
     return (turned + grey[:, None, None, None]).round_().clamp_(0, 255)
