@@ -1,5 +1,6 @@
 """The audit of a study before anything is trained: its record, what no network would score, and the gate."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ def audit_images(
 def _split_to_audit(splits: Path | None, cohort: Cohort, unit: str, aside: list[str]) -> Split | None:
     """The split as it is, leaks and all: what `check` would refuse is here to be found."""
     if splits is not None:
-        return read_split(splits, cohort, unit="image", aside=aside)
+        # Read as if by image, which refuses no divided patient; judged by the unit that was asked for.
+        return replace(read_split(splits, cohort, unit="image", aside=aside), unit=unit)
     words = tuple(cohort.table["split"])
     if "train" not in words or not any(word.startswith("test") for word in words):
         return None
