@@ -10,10 +10,11 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "counterstain"
 
 # Each room may import itself and the rooms named here; nothing else of the package.
-GROUND = {"errors", "files", "memory", "counterstain"}
+GROUND = {"cores", "errors", "files", "memory", "counterstain"}
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
+    "cores": set(),
     "memory": set(),
     "cohort": GROUND,
     "pixels": GROUND | {"cohort"},
@@ -26,7 +27,7 @@ MAY_IMPORT = {
     "__main__": GROUND | {"cli"},
     "cli": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "study", "terminal"},
 }
-WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "memory")
+WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "memory", "cores")
 
 
 def modules() -> list[Path]:

@@ -1,7 +1,6 @@
 """What is kept of each tile to find its copies: hashes, small pictures, and waves around rings that only turn."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.audit.alignment import CLOSER
+from counterstain.cores import usable_cores
 from counterstain.pixels.store import Store, read_batch
 
 __all__ = [
@@ -129,7 +129,7 @@ def fingerprint(
         if progress is not None:
             progress(done[0], count)
 
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
         list(pool.map(work, range(0, count, BLOCK)))
     return Fingerprints(store, fit, tuple(digest), hashes, small, detail, middle, carried, waves)
 

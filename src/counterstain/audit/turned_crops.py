@@ -1,6 +1,5 @@
 """Tiles turned by any angle and cropped: candidates by waves around rings, the doubtful ones aligned and compared."""
 
-import os
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from counterstain.audit.alignment import aligned_agreement
 from counterstain.audit.fingerprints import ANGLES, FREQUENCIES, ZOOMS, Fingerprints, ring_spectrum
 from counterstain.audit.links import link
+from counterstain.cores import usable_cores
 
 __all__ = ["TurnedCrop", "turned_crops"]
 
@@ -80,7 +80,7 @@ def turned_crops(
     linked = [one for one in doubtful if cluster[one.a] == cluster[one.b + offset]]
     apart = [one for one in doubtful if cluster[one.a] != cluster[one.b + offset]]
     out = [TurnedCrop(one.a, one.b, one.value, one.words) for one in (*sure, *linked)]
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         found = pool.map(lambda one: _agreement(first, second, one), apart)
         out += [
             TurnedCrop(one.a, one.b, agreement, one.words)
@@ -143,7 +143,7 @@ def _enlarged(
             )
         return found
 
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for found in pool.map(work, starts):
             yield from found
 
@@ -169,7 +169,3 @@ def _turn_back(
 def _degrees(shift: np.int64) -> float:
     """Clockwise as seen, in [-180, 180)."""
     return (int(shift) * 360 / ANGLES + 180) % 360 - 180
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,16 +1,16 @@
 """What this machine trains on: device, precision, threads, and an allocator that keeps its pages."""
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from counterstain.cores import usable_cores
 from counterstain.errors import InputError
 from counterstain.memory import keep_pages
 
-__all__ = ["DEVICES", "PRECISIONS", "Machine", "prepare_machine", "usable_cores"]
+__all__ = ["DEVICES", "PRECISIONS", "Machine", "prepare_machine"]
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -63,11 +63,6 @@ def prepare_machine(*, device: str = "auto", precision: str = "auto", threads: i
         processor=_processor_name(),
         torch=str(torch.__version__),
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_info(field: str) -> str:

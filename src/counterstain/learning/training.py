@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from counterstain.cores import usable_cores
 from counterstain.errors import InputError, suggest
 from counterstain.files import hash_bytes, hash_json, write_bytes, write_csv
 from counterstain.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from counterstain.learning.distributed import ALONE, World, share, sum_over
 from counterstain.learning.feeding import keep_on_device, make_inputs, room_on
-from counterstain.learning.machine import Machine, prepare_machine, usable_cores
+from counterstain.learning.machine import Machine, prepare_machine
 from counterstain.learning.networks import TileNetwork, build_network, dropout_masks
 from counterstain.learning.prediction import predict_logits
 from counterstain.pixels.augment import Augmentation, augment_batch, expand_batch, expanded_count

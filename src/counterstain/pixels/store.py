@@ -1,6 +1,5 @@
 """The tile store: every image of a cohort decoded once into one memory-mapped uint8 array, keyed by what went in."""
 
-import contextlib
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.manifest import Cohort
+from counterstain.cores import usable_cores
 from counterstain.errors import InputError, suggest
 from counterstain.pixels.fit import FITS
 from counterstain.pixels.store_build import build
@@ -117,7 +117,7 @@ def build_store(
         with locked(folder) as alone:
             record = find_store(folder, recipe)  # another process may have built it while this one waited
             if record is None:
-                record = build(folder, recipe, threads=threads or _cores(), progress=progress, alone=alone)
+                record = build(folder, recipe, threads=threads or usable_cores(), progress=progress, alone=alone)
     _check_share(record, len(images), max_bad)
     return _open(record)
 
@@ -192,9 +192,3 @@ def _check_share(record: StoreRecord, images: int, max_bad: float) -> None:
             f"{len(bad)} of {images} images cannot be read ({100 * len(bad) / max(images, 1):.3g} %; "
             f"at most {100 * max_bad:.3g} % may be set aside): {first}"
         )
-
-
-def _cores() -> int:
-    with contextlib.suppress(AttributeError):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
