@@ -232,9 +232,10 @@ def main() -> None:
     from counterstain.learning.machine import prepare_machine
 
     machine = prepare_machine(device="cpu", precision="fp32", threads=options.threads)
-    summaries = {name: summarise(measure(name, options, machine.threads)) for name in options.networks}
-    for name, summary in summaries.items():
-        show(name, summary)
+    summaries = {}
+    for name in options.networks:
+        summaries[name] = summarise(measure(name, options, machine.threads))
+        show(name, summaries[name])
     commit = subprocess.run(
         ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True, check=False
     )
