@@ -27,7 +27,7 @@ format: $(VENV)/.dev
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Counterstain needs Python 3.11 or newer: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e .
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[slides]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core

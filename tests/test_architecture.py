@@ -22,11 +22,16 @@ MAY_IMPORT = {
     "judging": GROUND,
     "audit": GROUND | {"cohort", "pixels", "judging"},
     "reporting": GROUND | {"judging"},
-    "study": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting"},
+    "slides": GROUND | {"cohort", "pixels", "learning", "judging"},
+    "robustness": GROUND | {"cohort", "pixels", "learning", "judging", "reporting"},
+    "explanation": GROUND | {"cohort", "pixels", "learning", "judging", "reporting"},
+    "study": GROUND
+    | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation"},
     "terminal": GROUND | {"cohort", "judging", "study", "learning"},
     "__main__": GROUND | {"cli"},
-    "cli": GROUND | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "study", "terminal"},
 }
+MAY_IMPORT["cli"] = set(MAY_IMPORT)
+
 WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "memory", "cores")
 
 

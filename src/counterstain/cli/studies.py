@@ -1,76 +1,13 @@
-"""The command line: each verb parses, calls one public function, and prints. stdout is data, stderr is talk."""
+"""Verbs from images to predictions: the whole study, or one stage of it."""
 
-import functools
 import json
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated
 
 import typer
 
-from counterstain import __version__
-from counterstain.errors import GateError, InputError
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="From a folder of histology images to a claim that survives another hospital. Start with: counterstain demo",
-)
-
-P = ParamSpec("P")
-
-Images = Annotated[Path, typer.Argument(help="A folder of images, or a CSV or Parquet manifest.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-Unit = Annotated[str, typer.Option(help="patient, or image where patients are unknown.")]
-Positive = Annotated[str | None, typer.Option(help="The positive one of two classes.")]
-Layout = Annotated[str, typer.Option(help="How names carry labels and ids: auto, folder, breakhis, idc, tcga, …")]
-Pattern = Annotated[str | None, typer.Option(help="Regular expression with groups such as (?P<patient_id>…).")]
-Task = Annotated[str | None, typer.Option(help="For layouts with several: binary or subtype (BreakHis).")]
-Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
-
-
-def main() -> None:
-    """Run one verb."""
-    # A scheduler's SIGTERM ends a run like Ctrl-C does: nothing is half written, and the exit code says which.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    app()
-
-
-def verb(function: Callable[P, None]) -> Callable[P, None]:
-    """A command whose input errors end in one line and exit code 2, a shut gate in 3, an interruption in 130."""
-
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-        except InputError as error:
-            print(f"counterstain: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
-        except GateError as error:
-            print(f"counterstain: {error}", file=sys.stderr)
-            raise typer.Exit(3) from None
-        except KeyboardInterrupt:
-            print("counterstain: stopped; the same command goes on from where it was", file=sys.stderr)
-            raise typer.Exit(130) from None
-
-    return wrapped
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def counterstain(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
-) -> None:
-    """From a folder of histology images to a claim that survives another hospital."""
+from counterstain.cli.common import Images, Json, Layout, Out, Pattern, Positive, Set, Task, Unit, app, verb
+from counterstain.errors import InputError
 
 
 @app.command()
@@ -343,104 +280,6 @@ def predict(
 
 @app.command()
 @verb
-def evaluate(
-    predictions: Annotated[list[Path], typer.Argument(help="predictions.csv of one model; several: its seeds.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write scores.json and scores.csv here.")] = None,
-    interval: Annotated[str, typer.Option(help="jackknife or bootstrap, both over patients.")] = "jackknife",
-    model: Annotated[Path | None, typer.Option(help="Its bundle: says which images it was trained on.")] = None,
-    ledger: Annotated[Path | None, typer.Option(help="Folder in which this look is written down.")] = None,
-    positive: Positive = None,
-    as_json: Json = False,
-) -> None:
-    """Accuracy, precision, recall, specificity, AUROC … of anyone's prediction table, with intervals.
-
-    Example: counterstain evaluate predictions.csv --positive malignant
-    """
-    from counterstain.files import write_csv, write_json
-    from counterstain.judging.evaluation import score_arms, score_rows
-    from counterstain.judging.reading import read_predictions
-    from counterstain.terminal import print_scores
-
-    tables = [read_predictions(path, positive=positive) for path in predictions]
-    record = score_arms({"model": tables}, interval=interval)
-    if model is not None:
-        from counterstain.audit.membership import overlap, read_members
-
-        found = overlap(read_members(model), patient=tables[0].patient, image=tables[0].image)
-        record["seen"] = {"counts": dict(found.seen), "words": list(found.words)}
-    if ledger is not None:
-        from counterstain.judging.ledger import note_tables
-
-        record["looks"] = note_tables(ledger, predictions, tables[0])
-    if out is not None:
-        write_json(out / "scores.json", record)
-        write_csv(out / "scores.csv", *score_rows(record))
-    print_scores(record, as_json=as_json)
-
-
-@app.command()
-@verb
-def compare(
-    predictions: Annotated[
-        list[str], typer.Argument(help="NAME=predictions.csv, or just the file; a name twice: seeds.")
-    ],
-    primary: Annotated[str, typer.Option(help="The measure that the verdict is about.")] = "auroc",
-    level: Annotated[str, typer.Option(help="image or patient.")] = "image",
-    margin: Annotated[float | None, typer.Option(help="A difference too small to matter.")] = None,
-    noninferiority: Annotated[
-        bool, typer.Option("--noninferiority", help="Ask only whether the first is not worse by the margin.")
-    ] = False,
-    fixed_models: Annotated[
-        bool, typer.Option("--fixed-models", help="Judge these fitted models alone, one table each.")
-    ] = False,
-    alpha: Annotated[float, typer.Option(help="How often a false winner may be named.")] = 0.05,
-    positive: Positive = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare models on the same cases, with the patient as the unit, and say what may be claimed.
-
-    Several tables a name judge the way of training. With one table each, --fixed-models judges these two models.
-
-    Example: counterstain compare a=a_seed0.csv a=a_seed1.csv a=a_seed2.csv b=b_seed0.csv b=b_seed1.csv b=b_seed2.csv
-    """
-    from counterstain.files import write_json
-    from counterstain.judging.comparison import compare_arms
-    from counterstain.judging.reading import read_predictions
-    from counterstain.terminal import print_comparison
-
-    arms: dict[str, list[Any]] = {}
-    for text in predictions:
-        name, _, path = text.rpartition("=")
-        arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive))
-    record = compare_arms(
-        arms,
-        primary=primary,
-        level=level,
-        margin=margin,
-        alpha=alpha,
-        hypothesis="noninferiority" if noninferiority else "difference",
-        claim="models" if fixed_models else "procedures",
-    )
-    if out is not None:
-        write_json(out, record)
-    print_comparison(record, as_json=as_json)
-
-
-@app.command()
-@verb
-def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Draw the figures and write report.html of a run anew.
-
-    Example: counterstain report runs/demo
-    """
-    from counterstain.reporting.report import write_report
-
-    print(write_report(folder))
-
-
-@app.command()
-@verb
 def phantom(
     out: Out = Path("phantom"),
     patients: Annotated[int, typer.Option(help="How many.")] = 40,
@@ -474,7 +313,3 @@ def _assignment(text: str) -> tuple[str, str]:
     if not equals:
         raise InputError(f"--set {text}: write key=value, such as training.epochs=5")
     return key, value
-
-
-if __name__ == "__main__":
-    main()

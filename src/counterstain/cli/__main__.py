@@ -1,0 +1,6 @@
+"""`python -m counterstain.cli`."""
+
+from counterstain.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What every verb shares: the app, the options that several take, and how errors become exit codes."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+
+from counterstain import __version__
+from counterstain.errors import GateError, InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From a folder of histology images to a claim that survives another hospital. Start with: counterstain demo",
+)
+
+P = ParamSpec("P")
+
+Images = Annotated[Path, typer.Argument(help="A folder of images, or a CSV or Parquet manifest.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Unit = Annotated[str, typer.Option(help="patient, or image where patients are unknown.")]
+Positive = Annotated[str | None, typer.Option(help="The positive one of two classes.")]
+Layout = Annotated[str, typer.Option(help="How names carry labels and ids: auto, folder, breakhis, idc, tcga, …")]
+Pattern = Annotated[str | None, typer.Option(help="Regular expression with groups such as (?P<patient_id>…).")]
+Task = Annotated[str | None, typer.Option(help="For layouts with several: binary or subtype (BreakHis).")]
+Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
+
+
+def verb(function: Callable[P, None]) -> Callable[P, None]:
+    """A command whose input errors end in one line and exit code 2, a shut gate in 3, an interruption in 130."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except InputError as error:
+            print(f"counterstain: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except GateError as error:
+            print(f"counterstain: {error}", file=sys.stderr)
+            raise typer.Exit(3) from None
+        except KeyboardInterrupt:
+            print("counterstain: stopped; the same command goes on from where it was", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def counterstain(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """From a folder of histology images to a claim that survives another hospital."""

@@ -1,0 +1,106 @@
+"""Verbs of judging alone: anyone's prediction tables, and the report of a run."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from counterstain.cli.common import Json, Positive, app, verb
+
+
+@app.command()
+@verb
+def evaluate(
+    predictions: Annotated[list[Path], typer.Argument(help="predictions.csv of one model; several: its seeds.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write scores.json and scores.csv here.")] = None,
+    interval: Annotated[str, typer.Option(help="jackknife or bootstrap, both over patients.")] = "jackknife",
+    model: Annotated[Path | None, typer.Option(help="Its bundle: says which images it was trained on.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Folder in which this look is written down.")] = None,
+    positive: Positive = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy, precision, recall, specificity, AUROC … of anyone's prediction table, with intervals.
+
+    Example: counterstain evaluate predictions.csv --positive malignant
+    """
+    from counterstain.files import write_csv, write_json
+    from counterstain.judging.evaluation import score_arms, score_rows
+    from counterstain.judging.reading import read_predictions
+    from counterstain.terminal import print_scores
+
+    tables = [read_predictions(path, positive=positive) for path in predictions]
+    record = score_arms({"model": tables}, interval=interval)
+    if model is not None:
+        from counterstain.audit.membership import overlap, read_members
+
+        found = overlap(read_members(model), patient=tables[0].patient, image=tables[0].image)
+        record["seen"] = {"counts": dict(found.seen), "words": list(found.words)}
+    if ledger is not None:
+        from counterstain.judging.ledger import note_tables
+
+        record["looks"] = note_tables(ledger, predictions, tables[0])
+    if out is not None:
+        write_json(out / "scores.json", record)
+        write_csv(out / "scores.csv", *score_rows(record))
+    print_scores(record, as_json=as_json)
+
+
+@app.command()
+@verb
+def compare(
+    predictions: Annotated[
+        list[str], typer.Argument(help="NAME=predictions.csv, or just the file; a name twice: seeds.")
+    ],
+    primary: Annotated[str, typer.Option(help="The measure that the verdict is about.")] = "auroc",
+    level: Annotated[str, typer.Option(help="image or patient.")] = "image",
+    margin: Annotated[float | None, typer.Option(help="A difference too small to matter.")] = None,
+    noninferiority: Annotated[
+        bool, typer.Option("--noninferiority", help="Ask only whether the first is not worse by the margin.")
+    ] = False,
+    fixed_models: Annotated[
+        bool, typer.Option("--fixed-models", help="Judge these fitted models alone, one table each.")
+    ] = False,
+    alpha: Annotated[float, typer.Option(help="How often a false winner may be named.")] = 0.05,
+    positive: Positive = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare models on the same cases, with the patient as the unit, and say what may be claimed.
+
+    Several tables a name judge the way of training. With one table each, --fixed-models judges these two models.
+
+    Example: counterstain compare a=a_seed0.csv a=a_seed1.csv a=a_seed2.csv b=b_seed0.csv b=b_seed1.csv b=b_seed2.csv
+    """
+    from counterstain.files import write_json
+    from counterstain.judging.comparison import compare_arms
+    from counterstain.judging.reading import read_predictions
+    from counterstain.terminal import print_comparison
+
+    arms: dict[str, list[Any]] = {}
+    for text in predictions:
+        name, _, path = text.rpartition("=")
+        arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive))
+    record = compare_arms(
+        arms,
+        primary=primary,
+        level=level,
+        margin=margin,
+        alpha=alpha,
+        hypothesis="noninferiority" if noninferiority else "difference",
+        claim="models" if fixed_models else "procedures",
+    )
+    if out is not None:
+        write_json(out, record)
+    print_comparison(record, as_json=as_json)
+
+
+@app.command()
+@verb
+def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Draw the figures and write report.html of a run anew.
+
+    Example: counterstain report runs/demo
+    """
+    from counterstain.reporting.report import write_report
+
+    print(write_report(folder))

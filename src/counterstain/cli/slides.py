@@ -1,0 +1,1 @@
+"""Verbs of whole slides: look at them, cut them into tiles, read a cohort of them."""
