@@ -1,0 +1,196 @@
+"""Colour spaces of stain: a tile's optical density or L*a*b* changed by a matrix or a scale.
+
+Each change has two forms, for tiles on the processor and for tensors. On the processor a tile goes through tables of
+65,536 entries and one or three small matrices in 16-bit whole numbers: within one grey level of the formula in double
+precision, and without its logarithms and powers.
+"""
+
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = [
+    "WHITE",
+    "change_density",
+    "change_density_tensor",
+    "change_lab",
+    "change_lab_tensor",
+    "optical_density",
+    "to_lab",
+]
+
+Tiles = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+Codes = NDArray[np.uint16]
+
+WHITE = 240.0  # the grey value of empty glass, as Macenko's code has it; brighter pixels have a negative density
+
+# Optical density is -ln((I + 1) / 240): 1 is added to the grey value so that black has a finite one. Codes count from
+# the density of I = 255, the lowest there is, to that of I = 0.
+_LOWEST = float(-np.log(256 / WHITE))
+_DENSITY_STEP = float(np.log(256.0)) / 65535
+
+# Linear light of ITU-R BT.709 primaries to X, Y, Z over those of the white D65, as in torchstain and scikit-image.
+_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+_XYZ_OF_WHITE = np.array([0.95047, 1.0, 1.08883])
+_TO_XYZ = _XYZ / _XYZ_OF_WHITE[:, None]
+_FROM_XYZ = np.linalg.inv(_TO_XYZ)
+# L*, a*, b* of the cube roots (f) of X, Y, Z: a matrix and an offset.
+_TO_LAB = np.array([[0.0, 116.0, 0.0], [500.0, -500.0, 0.0], [0.0, 200.0, -200.0]])
+_FROM_LAB = np.linalg.inv(_TO_LAB)
+_LAB_OFFSET = np.array([-16.0, 0.0, 0.0])
+_CUBE_FROM, _ROOT_FROM, _SLOPE, _ROOT_OF_0 = 0.2068966, 0.008856, 7.787, 16 / 116
+# Codes: linear light and X, Y, Z from 0 to 1; f from -0.4 to 1.4 and its cubes from -0.07 to 2.75, for new colours may
+# lie outside of what a screen can show before they are clipped to it.
+_ROOT_STEP, _ROOT_LOWEST = 1.8 / 65535, -0.4
+_CUBE_STEP, _CUBE_LOWEST = 2.82 / 65535, -0.07
+
+
+def optical_density(pixels: Tensor) -> Tensor:
+    """float32 of the same shape: -ln((I + 1) / 240) of uint8 grey values; from -0.06 (white) to 5.48 (black).
+
+    Source:
+        Macenko et al. 2009, ISBI, doi:10.1109/ISBI.2009.5193250, in natural logarithms.
+    """
+    table = -torch.log((torch.arange(256, device=pixels.device, dtype=torch.float32) + 1) / WHITE)
+    return table[pixels.to(torch.int32)]
+
+
+def to_lab(pixels: Tensor) -> Tensor:
+    """float32 of the same shape (…, 3): CIE L*a*b* (D65) of uint8 sRGB; L* from 0 to 100.
+
+    Source:
+        IEC 61966-2-1 for sRGB, CIE 15 for L*a*b*; the rounded constants of torchstain and scikit-image.
+    """
+    return _roots(pixels) @ _tensor(_TO_LAB.T, pixels) + _tensor(_LAB_OFFSET, pixels)
+
+
+def change_density(tile: Tiles, matrix: Floats, offset: Floats, out: Tiles) -> Tiles:
+    """The (H, W, 3) tile with its optical density d as matrix · d + offset, rounded and clipped, in `out`."""
+    shift = (offset - _LOWEST + matrix.sum(axis=1) * _LOWEST) / _DENSITY_STEP
+    return _look_up(_grey_of_density(), _transform(cv2.LUT(tile, _density_codes()), matrix, shift), out)
+
+
+def change_density_tensor(tiles: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8: change_density of a batch by torch; matrix (B, 3, 3) and offset (B, 3) float32."""
+    batch, height, width, _ = tiles.shape
+    density = optical_density(tiles).reshape(batch, height * width, 3)
+    changed = torch.baddbmm(offset[:, None, :], density, matrix.transpose(1, 2))
+    return _grey((torch.exp(-changed) * WHITE - 1).reshape(tiles.shape))
+
+
+def change_lab(tile: Tiles, scale: Floats, shift: Floats, out: Tiles) -> Tiles:
+    """The (H, W, 3) tile with its L*a*b* times scale plus shift, (3,) each; rounded and clipped in sRGB, in `out`."""
+    matrix, offset = _roots_change(scale, shift)
+    shifted = (offset - _ROOT_LOWEST + matrix.sum(axis=1) * _ROOT_LOWEST) / _ROOT_STEP
+    back, lowest = _FROM_XYZ * (_CUBE_STEP * 65535), _FROM_XYZ.sum(axis=1) * (_CUBE_LOWEST * 65535)
+    roots = _look_up_wide(_root_codes(), _transform(cv2.LUT(tile, _light_codes()), _TO_XYZ, np.zeros(3)))
+    cubes = _look_up_wide(_cube_codes(), _transform(roots, matrix, shifted))
+    return _look_up(_grey_of_light(), _transform(cubes, back, lowest), out)
+
+
+def change_lab_tensor(tiles: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8: change_lab of a batch by torch; scale and shift (B, 3) float32."""
+    lab = to_lab(tiles) * scale[:, None, None, :] + shift[:, None, None, :]
+    roots = (lab - _tensor(_LAB_OFFSET, tiles)) @ _tensor(_FROM_LAB.T, tiles)
+    cubes = torch.where(roots > _CUBE_FROM, roots**3, (roots - _ROOT_OF_0) / _SLOPE)
+    light = (cubes @ _tensor(_FROM_XYZ.T, tiles)).clamp_(0, 1)
+    return _grey(torch.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light) * 255)
+
+
+def _roots(pixels: Tensor) -> Tensor:
+    table = _tensor(_light_of_grey(), pixels)
+    xyz = table[pixels.to(torch.int32)] @ _tensor(_TO_XYZ.T, pixels)
+    return torch.where(xyz > _ROOT_FROM, xyz.clamp(min=0) ** (1 / 3), _SLOPE * xyz + _ROOT_OF_0)
+
+
+def _roots_change(scale: Floats, shift: Floats) -> tuple[Floats, Floats]:
+    """L*a*b* times scale plus shift as a matrix and an offset of the cube roots of X, Y, Z."""
+    matrix: Floats = _FROM_LAB @ (scale[:, None] * _TO_LAB)
+    offset: Floats = _FROM_LAB @ (scale * _LAB_OFFSET + shift - _LAB_OFFSET)
+    return matrix, offset
+
+
+def _grey(values: Tensor) -> Tensor:
+    return values.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _tensor(array: Floats, beside: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(beside.device)
+
+
+def _transform(codes: Any, matrix: Floats, offset: Floats) -> Codes:
+    """Every pixel's codes as matrix · codes + offset, rounded; what lies outside 16 bits becomes their end."""
+    return np.asarray(cv2.transform(codes, np.column_stack([matrix, offset]), dst=codes), dtype=np.uint16)
+
+
+def _look_up(table: Tiles, codes: Codes, out: Tiles) -> Tiles:
+    """table[codes]; OpenCV reads 16-bit tables from version 5 on."""
+    if _WIDE_TABLES:
+        return np.asarray(cv2.LUT(codes, table, dst=out), dtype=np.uint8)
+    return np.take(table, codes, out=out, mode="clip")
+
+
+def _look_up_wide(table: Codes, codes: Codes) -> Codes:
+    return np.asarray(cv2.LUT(codes, table) if _WIDE_TABLES else table[codes], dtype=np.uint16)
+
+
+_WIDE_TABLES = int(cv2.__version__.split(".")[0]) >= 5
+
+
+def _light_of_grey() -> Floats:
+    grey = np.arange(256) / 255
+    light: Floats = np.where(grey > 0.04045, ((grey + 0.055) / 1.055) ** 2.4, grey / 12.92)
+    return light
+
+
+@cache
+def _density_codes() -> Codes:
+    density = -np.log((np.arange(256) + 1) / WHITE)
+    return _wide((density - _LOWEST) / _DENSITY_STEP)
+
+
+@cache
+def _grey_of_density() -> Tiles:
+    return _narrow(256 * np.exp(-np.arange(65536) * _DENSITY_STEP) - 1)
+
+
+@cache
+def _light_codes() -> Codes:
+    return _wide(_light_of_grey() * 65535)
+
+
+@cache
+def _root_codes() -> Codes:
+    xyz = np.arange(65536) / 65535
+    roots = np.where(xyz > _ROOT_FROM, np.cbrt(xyz), _SLOPE * xyz + _ROOT_OF_0)
+    return _wide((roots - _ROOT_LOWEST) / _ROOT_STEP)
+
+
+@cache
+def _cube_codes() -> Codes:
+    roots = np.arange(65536) * _ROOT_STEP + _ROOT_LOWEST
+    cubes = np.where(roots > _CUBE_FROM, roots**3, (roots - _ROOT_OF_0) / _SLOPE)
+    return _wide((cubes - _CUBE_LOWEST) / _CUBE_STEP)
+
+
+@cache
+def _grey_of_light() -> Tiles:
+    light = np.arange(65536) / 65535
+    grey = np.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light)
+    return _narrow(grey * 255)
+
+
+def _wide(values: Floats) -> Codes:
+    codes: Codes = np.clip(np.rint(values), 0, 65535).astype(np.uint16)
+    return codes
+
+
+def _narrow(values: Floats) -> Tiles:
+    grey: Tiles = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return grey
