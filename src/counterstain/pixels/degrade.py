@@ -151,8 +151,9 @@ def _tall(tiles: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(tiles).reshape(-1, *tiles.shape[2:])
 
 
-def _rounded(values: NDArray[np.floating], shape: tuple[int, ...]) -> Tiles:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(shape)
+def _rounded(values: Any, shape: tuple[int, ...]) -> Tiles:
+    levels: Tiles = np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(shape)
+    return levels
 
 
 # ----------------------------------------------------------------------------------------------------- focus and files
@@ -194,7 +195,7 @@ def compress(tiles: Tiles, strength: float) -> Tiles:
 
     def through_file(tile: Tiles) -> Tiles:
         _, coded = cv2.imencode(".jpg", tile[..., ::-1], settings)
-        return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1], dtype=np.uint8)
+        return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)[..., ::-1]
 
     return _each(tiles, through_file)
 
