@@ -1,0 +1,184 @@
+"""GeoJSON that QuPath reads: a slide's tiles with their probabilities, and regions of one class merged."""
+
+import gzip
+import io
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError
+from counterstain.files import write_with
+from counterstain.slides.tile_map import TileMap, colours, predicted
+
+__all__ = ["ORIGINS", "origin_of", "read_tile_geojson", "regions", "write_geojson"]
+
+ORIGINS = ("bounds", "slide")
+_CHUNK = 4096  # tiles turned into text, or boxes merged, at a time: memory does not grow with the slide
+_IDS = uuid.UUID("6f1d9d1e-3c5b-5d0e-9b6a-0c1f0a2b7d43")  # ids are names within this space: the same tile, the same id
+
+
+def origin_of(table: TileMap, origin: str) -> tuple[int, int]:
+    """The level-0 point (x, y) that is (0, 0) of the coordinates written: QuPath shows a slide from its bounds on."""
+    if origin not in ORIGINS:
+        raise InputError(f"origin is '{origin}'; take bounds (where QuPath's picture begins) or slide (level 0)")
+    return table.extent[:2] if origin == "bounds" else (0, 0)
+
+
+def write_geojson(table: TileMap, path: Path, *, origin: str = "bounds", merged: bool = False) -> None:
+    """Write a FeatureCollection, whole or not at all; the same table makes the same bytes.
+
+    Args:
+        table: tiles and probabilities.
+        path: ending in .geojson, or .geojson.gz to compress it.
+        origin: "bounds" or "slide", see `origin_of`.
+        merged: whether to add each class's tiles merged into regions, as annotations, before the tiles.
+
+    Raises:
+        InputError: If `origin` is neither.
+    """
+    shift = origin_of(table, origin)
+    write_with(path, lambda temporary: _fill(temporary, _features(table, shift, merged=merged), path.name))
+
+
+def _fill(path: Path, features: Iterator[str], name: str) -> None:
+    with path.open("wb") as raw:
+        if not name.endswith(".gz"):
+            _write(raw, features)
+            return
+        # Without name and time in its header, equal content makes equal bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
+            _write(packed, features)
+
+
+def _write(stream: IO[bytes] | gzip.GzipFile, features: Iterator[str]) -> None:
+    stream.write(b'{"type":"FeatureCollection","features":[\n')
+    for count, feature in enumerate(features):
+        stream.write((",\n" if count else "").encode() + feature.encode())
+    stream.write(b"\n]}\n")
+
+
+def _features(table: TileMap, shift: tuple[int, int], *, merged: bool) -> Iterator[str]:
+    """The text of each feature: regions, then tiles, a chunk of them at a time."""
+    shown = [
+        {"name": name, "color": list(rgb)} for name, rgb in zip(table.classes, colours(table.classes), strict=True)
+    ]
+    if merged:
+        for index, geometry in regions(table, shift=shift):
+            yield _text(_id(table.slide, "region", index), geometry, "annotation", shown[index], None)
+    called = predicted(table)
+    width, height = table.size
+    for start in range(0, len(table), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        corners = (table.corner[rows] - np.array(shift)).tolist()
+        for (x, y), prob, index in zip(corners, table.prob[rows].tolist(), called[rows].tolist(), strict=True):
+            ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+            measured = {f"prob_{name}": p for name, p in zip(table.classes, prob, strict=True)}
+            key = _id(table.slide, "tile", x + shift[0], y + shift[1], width, height)
+            yield _text(key, {"type": "Polygon", "coordinates": [ring]}, "tile", shown[index], measured)
+
+
+def _text(
+    key: str, geometry: dict[str, Any], kind: str, shown: dict[str, Any], measured: dict[str, float] | None
+) -> str:
+    properties: dict[str, Any] = {"objectType": kind, "classification": shown, "isLocked": True}
+    if measured is not None:
+        properties["measurements"] = measured
+    feature = {"type": "Feature", "id": key, "geometry": geometry, "properties": properties}
+    return json.dumps(feature, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _id(slide: str, *rest: object) -> str:
+    return str(uuid.uuid5(_IDS, "\n".join([slide, *map(str, rest)])))
+
+
+# ------------------------------------------------------------------------------------------------------------- regions
+
+
+def regions(table: TileMap, *, shift: tuple[int, int] = (0, 0)) -> list[tuple[int, dict[str, Any]]]:
+    """For each class that a tile is called: its index and the union of its tiles, a GeoJSON Polygon or MultiPolygon.
+
+    Where tiles meet but for one pixel (a tile's size in level-0 px was rounded), they are taken to touch.
+
+    Args:
+        table: tiles and probabilities.
+        shift: the level-0 point that becomes (0, 0).
+    """
+    import shapely
+
+    called = predicted(table)
+    x0, y0 = (table.corner - np.array(shift)).T
+    x1, y1 = _meeting(x0, table.size[0]), _meeting(y0, table.size[1])
+    found = []
+    for index in np.unique(called).tolist():
+        own = np.flatnonzero(called == index)
+        own = own[np.lexsort((x0[own], y0[own]))]  # neighbours together: each part's union is small
+        parts = [own[start : start + _CHUNK] for start in range(0, len(own), _CHUNK)]
+        merged = [shapely.union_all(shapely.box(x0[part], y0[part], x1[part], y1[part])) for part in parts]
+        found.append((index, _geometry(shapely.union_all(merged))))
+    return found
+
+
+def _meeting(start: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Where each tile ends along one axis: at the next tile's start, where that is not more than one pixel off."""
+    starts, end = np.unique(start), start + length
+    for off in (1, -1):
+        place = np.searchsorted(starts, end + off)
+        meets = (place < len(starts)) & (starts[np.minimum(place, len(starts) - 1)] == end + off)
+        end = np.where(meets & ~np.isin(end, starts), end + off, end)
+    return end
+
+
+def _geometry(shape: Any) -> dict[str, Any]:
+    """As GeoJSON: outer rings counter-clockwise (RFC 7946), one part a Polygon, several a MultiPolygon."""
+    import shapely
+
+    whole = shape.normalize()
+    polygons = [whole] if whole.geom_type == "Polygon" else list(whole.geoms)
+    polygons = [shapely.geometry.polygon.orient(part, 1.0) for part in polygons]
+    parts = [[_ring(ring) for ring in (part.exterior, *part.interiors)] for part in polygons]
+    if len(parts) == 1:
+        return {"type": "Polygon", "coordinates": parts[0]}
+    return {"type": "MultiPolygon", "coordinates": parts}
+
+
+def _ring(ring: Any) -> list[list[int]]:
+    """The corners of a closed ring; points within a straight side, left over from merging, are dropped."""
+    points = np.asarray(ring.coords)[:-1].astype(np.int64)
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    corner = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+    kept = points[corner].tolist()
+    return [*kept, kept[0]]
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def read_tile_geojson(
+    path: Path, *, shift: tuple[int, int] = (0, 0)
+) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+    """The tiles of such a file: (N, 2) corners, (N, 2) sizes in level-0 px, and each measurement's (N,) values.
+
+    Args:
+        path: .geojson or .geojson.gz, with or without regions.
+        shift: the level-0 point that is (0, 0) in the file; see `origin_of`.
+
+    Raises:
+        InputError: If it is no such file, or a tile is no rectangle.
+    """
+    try:
+        content = path.read_bytes()
+        packed = gzip.decompress(content) if path.name.endswith(".gz") else content
+        record = json.load(io.BytesIO(packed))
+        tiles = [item for item in record["features"] if item["properties"].get("objectType") == "tile"]
+        rings = np.array([item["geometry"]["coordinates"][0] for item in tiles], np.int64).reshape(-1, 5, 2)
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a GeoJSON of tiles ({error}); name one that slides run wrote") from None
+    low, high = rings.min(axis=1), rings.max(axis=1)
+    names = tiles[0]["properties"]["measurements"] if tiles else {}
+    values = {name: np.array([item["properties"]["measurements"][name] for item in tiles]) for name in names}
+    return low + np.array(shift), high - low, values
