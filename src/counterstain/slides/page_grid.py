@@ -1,0 +1,188 @@
+"""One page of a TIFF as a grid of separately packed blocks: only the blocks under a region are read and unpacked."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError
+from counterstain.slides.info import reading
+
+__all__ = ["GREATEST_BLOCK_PX", "PageGrid", "open_grid"]
+
+GREATEST_BLOCK_PX = 64_000_000  # a block is unpacked whole: 200 MB of RGB
+_KEPT_BYTES = 48 << 20  # unpacked blocks kept for the neighbouring tile, for each page in use
+
+_JPEG = 7
+_MIN_IS_WHITE, _RGB, _YCBCR, _PALETTE = 0, 2, 6, 3
+_SEPARATE = 2
+
+
+class PageGrid:
+    """A page's blocks (tiles, or strips as wide as the page), read as RGB.
+
+    width_px, height_px: of the page; block_px: (width, height) of a block; jpeg: whether the blocks are JPEG.
+
+    Threads may share it: the file is read at offsets, and the blocks kept are guarded.
+    """
+
+    def __init__(self, path: Path, pages: list[Any]) -> None:
+        page = pages[0]
+        self.path = path
+        self.width_px, self.height_px = int(page.imagewidth), int(page.imagelength)
+        tiled = bool(page.is_tiled)
+        self.block_px = (
+            (int(page.tilewidth), int(page.tilelength))
+            if tiled
+            else (self.width_px, min(int(page.rowsperstrip), self.height_px))
+        )
+        self.columns = -(-self.width_px // self.block_px[0])
+        self.rows = -(-self.height_px // self.block_px[1])
+        self.jpeg = tiled and page.compression == _JPEG and len(pages) == 1 and page.planarconfig != _SEPARATE
+        self._decode = _jpeg_decoder(page) if self.jpeg and _plain_jpeg(page) else _page_decoder(path, pages)
+        # A colour plane of its own is either a page of its own or the second and third part of one list of blocks.
+        self._planes = [
+            (np.array(one.dataoffsets, np.int64), np.array(one.databytecounts, np.int64)) for one in pages
+        ]  # fmt: skip
+        if page.planarconfig == _SEPARATE and page.samplesperpixel > 1:
+            offsets, counts = self._planes[0]
+            each = self.columns * self.rows
+            self._planes = [
+                (offsets[n * each : (n + 1) * each], counts[n * each : (n + 1) * each])
+                for n in range(page.samplesperpixel)
+            ]
+        self.complete = all(bool((counts > 0).all()) for _, counts in self._planes)
+        self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._room = max(4, _KEPT_BYTES // (3 * self.block_px[0] * self.block_px[1]))
+        self._lock = threading.Lock()
+
+    def read(self, handle: int, x: int, y: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
+        """A region (height_px, width_px, 3) uint8 RGB at (x, y) of this page, white outside of it.
+
+        Args:
+            handle: file descriptor to read from.
+
+        Raises:
+            InputError: If a block under it is damaged.
+        """
+        wide, high = self.block_px
+        left, top = max(x, 0), max(y, 0)
+        right, bottom = min(x + width_px, self.width_px), min(y + height_px, self.height_px)
+        inside = (x, y, x + width_px, y + height_px) == (left, top, right, bottom)
+        if inside and (width_px, height_px) == (wide, high) and x % wide == y % high == 0:
+            return self._block(handle, x // wide, y // high, keep=False)  # one whole block: nothing to lay together
+        region = np.full((height_px, width_px, 3), 255, np.uint8)
+        aligned = x % wide == y % high == (x + width_px) % wide == (y + height_px) % high == 0
+        for row in range(top // high, -(-bottom // high)):
+            for column in range(left // wide, -(-right // wide)):
+                block = self._block(handle, column, row, keep=not aligned)
+                x_from, x_to = max(left, column * wide), min(right, (column + 1) * wide)
+                y_from, y_to = max(top, row * high), min(bottom, (row + 1) * high)
+                region[y_from - y : y_to - y, x_from - x : x_to - x] = block[
+                    y_from - row * high : y_to - row * high, x_from - column * wide : x_to - column * wide
+                ]
+        return region
+
+    def _block(self, handle: int, column: int, row: int, *, keep: bool) -> NDArray[np.uint8]:
+        index = row * self.columns + column
+        if keep:
+            with self._lock:
+                if index in self._kept:
+                    self._kept.move_to_end(index)
+                    return self._kept[index]
+        block = self._unpack(handle, index)
+        if keep:
+            with self._lock:
+                self._kept[index] = block
+                while len(self._kept) > self._room:
+                    self._kept.popitem(last=False)
+        return block
+
+    def _unpack(self, handle: int, index: int) -> NDArray[np.uint8]:
+        packed = []
+        for offsets, counts in self._planes:
+            if counts[index] == 0:  # a block that was never written
+                return np.full((self.block_px[1], self.block_px[0], 3), 255, np.uint8)
+            packed.append(read_at(handle, int(counts[index]), int(offsets[index])))
+            if len(packed[-1]) != counts[index]:
+                raise InputError(f"{self.path} ends before its block {index}; it was cut off: copy it again")
+        with reading(self.path, RuntimeError, ValueError, TypeError):  # what imagecodecs and tifffile raise
+            return self._decode(packed, index)
+
+
+_seek_lock = threading.Lock()
+
+
+def read_at(handle: int, count: int, offset: int) -> bytes:
+    """Bytes of an open file at an offset, whatever other threads read meanwhile."""
+    if hasattr(os, "pread"):
+        return os.pread(handle, count, offset)
+    with _seek_lock:  # Windows
+        os.lseek(handle, offset, os.SEEK_SET)
+        return os.read(handle, count)
+
+
+def open_grid(path: Path, pages: list[Any]) -> PageGrid:
+    """The grid of a page, or of the pages that are one colour each.
+
+    Raises:
+        InputError: If its pixels are no colours, or are packed in blocks too large to unpack.
+    """
+    page = pages[0]
+    samples = int(page.samplesperpixel) * len(pages)
+    if samples not in (1, 3, 4) or page.photometric == _PALETTE:
+        kind = "palette colours" if page.photometric == _PALETTE else f"{samples} channels"
+        raise InputError(f"{path} has {kind}; a slide for this toolkit is RGB or grey: save it as RGB")
+    grid = PageGrid(path, pages)
+    if grid.block_px[0] * grid.block_px[1] > GREATEST_BLOCK_PX:
+        raise InputError(
+            f"{path} is packed in blocks of {grid.block_px[0]:,} × {grid.block_px[1]:,} px, each of which would have "
+            "to be unpacked whole; save it as a tiled TIFF"
+        )
+    return grid
+
+
+def _plain_jpeg(page: Any) -> bool:
+    return bool(page.photometric in (_RGB, _YCBCR) and page.samplesperpixel == 3 and page.bitspersample == 8)
+
+
+def _jpeg_decoder(page: Any) -> Callable[[list[bytes], int], NDArray[np.uint8]]:
+    """JPEG blocks by libjpeg-turbo with the page's tables, as OpenSlide decodes them."""
+    from imagecodecs import jpeg8_decode
+
+    tables = page.jpegtables
+    colours = "RGB" if page.photometric == _RGB else "YCBCR"
+
+    def decode(packed: list[bytes], _: int) -> NDArray[np.uint8]:
+        block: NDArray[np.uint8] = jpeg8_decode(packed[0], tables=tables, colorspace=colours, outcolorspace="RGB")
+        return block
+
+    return decode
+
+
+def _page_decoder(path: Path, pages: list[Any]) -> Callable[[list[bytes], int], NDArray[np.uint8]]:
+    """Whatever tifffile unpacks, laid on white and brought to 8 bits."""
+    from counterstain.pixels.rgb import rgb_of_array
+
+    page = pages[0]
+    decode_page = page.decode
+    tables = page.jpegtables
+    inverted = page.photometric == _MIN_IS_WHITE
+
+    def decode(packed: list[bytes], index: int) -> NDArray[np.uint8]:
+        parts = []
+        for data in packed:
+            part, _, _ = decode_page(data, index, jpegtables=tables)
+            if part is None:
+                raise ValueError(f"block {index} is empty")
+            parts.append(part[0] if part.ndim == 4 else part)
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        rgb, _ = rgb_of_array(whole, path.name)
+        return np.ascontiguousarray(255 - rgb if inverted else rgb)
+
+    return decode

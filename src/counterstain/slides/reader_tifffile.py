@@ -1,0 +1,100 @@
+"""The reader of OME-TIFF and plain TIFF: tifffile finds the pages, only the blocks under a region are unpacked."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.slides.info import SlideInfo, level_of, level_px
+from counterstain.slides.page_grid import PageGrid, open_grid
+from counterstain.slides.scale import choose_scale
+from counterstain.slides.tiff_pages import TiffPages, open_pages
+
+__all__ = ["TiffSlide"]
+
+Table = Mapping[str, tuple[float, float]]
+
+
+class TiffSlide:
+    """A slide read through tifffile; see `Slide`. It is pickled as its path, and opened anew where it arrives.
+
+    Raises:
+        InputError: If the file is no TIFF, or none of a slide.
+    """
+
+    _handle: int
+    _process: int
+    _grids: tuple[PageGrid, ...]
+
+    def __init__(self, path: Path, *, assume_mpp: float | None = None, mpp_table: Table | None = None) -> None:
+        self._asked = (path, assume_mpp, mpp_table)
+        found = self._open()
+        scale = choose_scale(
+            path, file=found.file_mpp, tiff=found.tiff_mpp, objective=found.objective,
+            assume_mpp=assume_mpp, mpp_table=mpp_table,
+        )  # fmt: skip
+        width, height = self._grids[0].width_px, self._grids[0].height_px
+        self._info = SlideInfo(
+            path=path,
+            reader=_version(),
+            levels=tuple(level_of(width, height, grid.width_px, grid.height_px) for grid in self._grids),
+            mpp_x=scale.mpp_x,
+            mpp_y=scale.mpp_y,
+            mpp_source=scale.source,
+            objective=found.objective,
+            bounds=None,
+            vendor=found.kind,
+            tile_grid=tuple(grid.block_px for grid in self._grids),
+            notes=scale.notes,
+        )
+
+    @property
+    def info(self) -> SlideInfo:
+        return self._info
+
+    def read_region(self, x0: int, y0: int, *, level: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
+        if os.getpid() != self._process:  # forked: threads of the parent may have held the locks of its grids
+            self._open()
+        frame, grid = self._info.levels[level], self._grids[level]
+        x, y = level_px(x0, frame.downsample_x), level_px(y0, frame.downsample_y)
+        return grid.read(self._handle, x, y, width_px, height_px)
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _open(self) -> TiffPages:
+        path = self._asked[0]
+        found = open_pages(path)
+        self._grids = tuple(open_grid(path, list(pages)) for pages in found.levels)
+        self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._process = os.getpid()
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", -1) >= 0 and os.getpid() == self._process:
+            self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, self._asked
+
+
+def _reopen(path: Path, assume_mpp: float | None, mpp_table: Table | None) -> TiffSlide:
+    return TiffSlide(path, assume_mpp=assume_mpp, mpp_table=mpp_table)
+
+
+def _version() -> str:
+    import imagecodecs
+    import tifffile
+
+    return f"tifffile {tifffile.__version__}, imagecodecs {imagecodecs.__version__}"

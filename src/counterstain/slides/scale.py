@@ -1,0 +1,177 @@
+"""µm per pixel of a slide: where it comes from, what is believed, and whether it suits a model."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from counterstain.errors import InputError
+from counterstain.pixels.resolution import CREDIBLE_MPP
+
+__all__ = ["Scale", "check_scale", "choose_scale", "read_mpp_table", "require_mpp"]
+
+Pair = tuple[float, float]
+
+# A 10x objective images 1 µm on a px of most scanners (0.5 at 20x, 0.25 at 40x); cameras differ by a fifth and more.
+_UM_TIMES_OBJECTIVE = 10.0
+_ABOUT = 1.5  # two statements that differ by more than this factor cannot both be right
+
+
+@dataclass(frozen=True)
+class Scale:
+    """µm per level-0 px along x and y (None: unknown), who says so, and what to know about it."""
+
+    mpp_x: float | None
+    mpp_y: float | None
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+def choose_scale(
+    path: Path,
+    *,
+    file: Pair | None = None,
+    tiff: Pair | None = None,
+    objective: float | None = None,
+    assume_mpp: float | None = None,
+    mpp_table: Mapping[str, Pair] | None = None,
+) -> Scale:
+    """The first credible one of: the user's table, the format's own words, TIFF resolution, the objective, assume_mpp.
+
+    A table names the slide, so it overrules the file. `assume_mpp` speaks of all slides, so it only fills a gap; where
+    it and the objective agree roughly, it is the better of the two.
+
+    Args:
+        path: the slide's file.
+        file: (x, y) µm/px by the format's own metadata.
+        tiff: (x, y) µm/px by TIFF's XResolution and YResolution.
+        objective: nominal magnification.
+        assume_mpp: µm/px of slides that do not say.
+        mpp_table: (x, y) µm/px by file name or stem.
+
+    Raises:
+        InputError: If what the user states is not credible, or contradicts the objective.
+    """
+    low, high = CREDIBLE_MPP
+    for words, stated in (
+        ("--assume-mpp", assume_mpp and (assume_mpp, assume_mpp)),
+        ("the table", _row(mpp_table, path)),
+    ):
+        if stated and not _credible(stated):
+            raise InputError(f"{words} says {stated[0]:g} µm/px for {path.name}; needed: {low:g} to {high:g}")
+    row = _row(mpp_table, path)
+    if row is not None:
+        contradicted = file is not None and _credible(file) and not _near(row[0], file[0])
+        return Scale(
+            *row, "table", (f"the file says {file[0]:g} µm/px, the table {row[0]:g}",) if file and contradicted else ()
+        )
+    notes = []
+    for source, found in (("file", file), ("tiff resolution", tiff)):
+        if found is None:
+            continue
+        if _credible(found):
+            notes += _against_objective(found[0], objective)
+            return Scale(*found, source, tuple(notes))
+        notes.append(f"{source} says {found[0]:.4g} × {found[1]:.4g} µm/px, which no microscope has: taken as missing")
+    if objective:
+        return _by_objective(path, objective, assume_mpp, notes)
+    if assume_mpp:
+        return Scale(assume_mpp, assume_mpp, "--assume-mpp", tuple(notes))
+    return Scale(None, None, "", tuple(notes))
+
+
+def _by_objective(path: Path, objective: float, assume_mpp: float | None, notes: list[str]) -> Scale:
+    nominal = _UM_TIMES_OBJECTIVE / objective
+    if assume_mpp and not _near(assume_mpp, nominal):
+        raise InputError(
+            f"{path.name} was scanned at {objective:g}x, about {nominal:g} µm/px, and --assume-mpp says "
+            f"{assume_mpp:g}; give this slide its own row in --mpp-table"
+        )
+    if assume_mpp:
+        return Scale(assume_mpp, assume_mpp, "--assume-mpp", tuple(notes))
+    if not _credible((nominal, nominal)):
+        return Scale(None, None, "", (*notes, f"objective {objective:g}x: taken as missing"))
+    words = f"µm/px is not in the file: {nominal:g} is what {objective:g}x usually means, which depends on the scanner"
+    return Scale(nominal, nominal, "objective", (*notes, words))
+
+
+def _against_objective(mpp: float, objective: float | None) -> list[str]:
+    if not objective or _near(mpp, _UM_TIMES_OBJECTIVE / objective):
+        return []
+    return [
+        f"{mpp:g} µm/px at {objective:g}x is unusual (about {_UM_TIMES_OBJECTIVE / objective:g}): check one of them"
+    ]
+
+
+def _near(one: float, other: float) -> bool:
+    return max(one, other) <= _ABOUT * min(one, other)
+
+
+def _credible(mpp: Pair) -> bool:
+    return all(math.isfinite(value) and CREDIBLE_MPP[0] <= value <= CREDIBLE_MPP[1] for value in mpp)
+
+
+def _row(table: Mapping[str, Pair] | None, path: Path) -> Pair | None:
+    if not table:
+        return None
+    return table.get(path.name, table.get(path.stem))
+
+
+def read_mpp_table(path: Path) -> dict[str, Pair]:
+    """(x, y) µm/px by slide from a CSV of slide,mpp or slide,mpp_x,mpp_y; a slide is its file name or stem.
+
+    Raises:
+        InputError: If a column is missing, a number is none, or a slide stands in it twice.
+    """
+    from counterstain.cohort.tables import read_table
+
+    columns = read_table(path)
+    key = next((name for name in ("slide", "slide_id", "wsi", "filename", "image_path") if name in columns), None)
+    pair = ("mpp_x", "mpp_y") if "mpp_x" in columns and "mpp_y" in columns else ("mpp", "mpp")
+    if key is None or pair[0] not in columns:
+        raise InputError(f"{path} has columns {', '.join(columns)}; needed: slide and mpp, or slide, mpp_x and mpp_y")
+    found: dict[str, Pair] = {}
+    for number, (slide, x, y) in enumerate(zip(columns[key], columns[pair[0]], columns[pair[1]], strict=True), start=1):
+        name = Path(slide.replace("\\", "/")).name
+        if name in found:
+            raise InputError(f"{path} names slide '{name}' twice; one row a slide")
+        try:
+            found[name] = (float(x), float(y))
+        except ValueError:
+            raise InputError(f"{path} row {number} says '{x}' µm/px for '{name}'; a number is needed") from None
+    return found
+
+
+def require_mpp(path: Path, mpp_x: float | None, mpp_y: float | None) -> Pair:
+    """The (x, y) µm/px of a slide.
+
+    Raises:
+        InputError: If they are unknown, with what to do.
+    """
+    if mpp_x is None or mpp_y is None:
+        raise InputError(
+            f"{path.name} does not say its µm/px (no metadata, TIFF resolution or objective that can be believed); "
+            "say --assume-mpp 0.25, or give a CSV of slide,mpp with --mpp-table"
+        )
+    return mpp_x, mpp_y
+
+
+def check_scale(model_mpp: float | None, tile_mpp: float, *, tolerance: float = 0.1) -> str:
+    """Whether tiles at `tile_mpp` suit a model trained at `model_mpp`: a note to show, "" where all is well.
+
+    Args:
+        model_mpp: µm/px of the training tiles; None where its bundle does not say.
+        tile_mpp: µm/px of the tiles to be read.
+        tolerance: greatest relative difference.
+
+    Raises:
+        InputError: If they differ by more than `tolerance`.
+    """
+    if model_mpp is None:
+        return f"the model does not say at what µm/px it was trained: {tile_mpp:g} is taken on trust"
+    if abs(tile_mpp - model_mpp) > tolerance * model_mpp:
+        raise InputError(
+            f"the model was trained at {model_mpp:g} µm/px and the tiles are to be read at {tile_mpp:g}; "
+            f"say --mpp {model_mpp:g}, and they are resampled"
+        )
+    return ""
