@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.phantom_objects import Nuclei, Plane, Tissue
+from counterstain.cohort.phantom_objects import Nuclei, Plane
 from counterstain.cohort.phantom_optics import (
     Scanner,
     Staining,
@@ -28,7 +28,7 @@ from counterstain.cohort.phantom_optics import (
     transmit,
     wanted_moments,
 )
-from counterstain.cohort.phantom_stains import Stained, stain
+from counterstain.cohort.phantom_stains import stain
 from counterstain.cohort.phantom_tissue import grow
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
@@ -36,7 +36,10 @@ from counterstain.files import write_bytes
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
 
-__all__ = ["CLASSES", "Patient", "Phantom", "Tile", "draw_patient", "draw_tile", "tile_counts", "write_phantom"]
+__all__ = [
+    "CLASSES", "Patient", "Phantom", "Tile", "draw_grade", "draw_patient", "draw_plane", "draw_tile", "tile_counts",
+    "vary_grade", "write_phantom",
+]  # fmt: skip
 
 CLASSES = ("benign", "malignant")
 
@@ -160,9 +163,7 @@ def draw_patient(phantom: Phantom, patient: int) -> Patient:
     labels, sites = _cached_layout(phantom)
     label, site = int(labels[patient]), int(sites[patient])
     rng = np.random.default_rng([_PATIENT, phantom.seed, patient])
-    # The classes' grades come together, and the patients spread, as it gets harder.
-    half_gap = 0.5 - 0.36 * phantom.difficulty
-    grade = 0.5 + half_gap * (2 * label - 1) + float(rng.normal(0, 0.05 + 0.2 * phantom.difficulty))
+    grade = draw_grade(phantom, label, rng)
     return Patient(
         patient_id=f"P{patient:0{max(3, len(str(phantom.patients - 1)))}d}",
         site=f"site-{site + 1}",
@@ -179,6 +180,18 @@ def draw_patient(phantom: Phantom, patient: int) -> Patient:
         secretion=float(rng.beta(1.2, 2.0)),
         wave_um=float(rng.uniform(18, 45)),
     )
+
+
+def draw_grade(phantom: Phantom, label: int, rng: np.random.Generator) -> float:
+    """The grade of a patient's tissue of class `label`."""
+    # The classes' grades come together, and the patients spread, as it gets harder.
+    half_gap = 0.5 - 0.36 * phantom.difficulty
+    return 0.5 + half_gap * (2 * label - 1) + float(rng.normal(0, 0.05 + 0.2 * phantom.difficulty))
+
+
+def vary_grade(phantom: Phantom, grade: float, rng: np.random.Generator) -> float:
+    """The grade of one place in tissue of grade `grade`."""
+    return float(np.clip(grade + rng.normal(0, 0.03 + 0.1 * phantom.difficulty), -0.25, 1.3))
 
 
 def _lean(staining: Staining, label: int, shortcut: float) -> Staining:
@@ -205,9 +218,12 @@ def draw_tile(phantom: Phantom, patient: int, tile: int) -> Tile:
     if tile < 0:
         raise InputError(f"tile number is {tile}; tiles are counted from 0")
     rng = np.random.default_rng([_TILE, phantom.seed, patient, tile])
-    grade = float(np.clip(who.grade + rng.normal(0, 0.03 + 0.1 * phantom.difficulty), -0.25, 1.3))
+    grade = vary_grade(phantom, who.grade, rng)
     budget = draw_budget(rng, who.staining)
-    tissue, stained = _draw_tissue(phantom, who, (_PLANE, phantom.seed, patient, tile), grade, budget.white, rng)
+    plane = draw_plane(who, (_PLANE, phantom.seed, patient, tile), grade, rng)
+    side_um = phantom.tile_px * phantom.mpp
+    tissue = grow(plane, 0.0, 0.0, side_um, side_um)
+    stained = stain(tissue, 0.0, 0.0, (phantom.tile_px, phantom.tile_px), phantom.mpp, white=budget.white)
     light = transmit(stained, who.staining, budget)
     wanted = wanted_moments(who.staining, budget)
     light = focus(light, who.scanner, wanted, mpp=phantom.mpp, defocus_um=float(rng.gamma(1.5, 0.12)))
@@ -215,17 +231,13 @@ def draw_tile(phantom: Phantom, patient: int, tile: int) -> Tile:
     return Tile(pixels, stained.nuclei, stained.glands, who.label, grade, tissue.nuclei)
 
 
-def _draw_tissue(
-    phantom: Phantom, who: Patient, key: tuple[int, ...], grade: float, white: float, rng: np.random.Generator
-) -> tuple[Tissue, Stained]:
-    plane = Plane(
+def draw_plane(who: Patient, key: tuple[int, ...], grade: float, rng: np.random.Generator) -> Plane:
+    """An endless section of a patient's tissue, of a given grade; `rng` varies its spacing, inflammation and flow."""
+    return Plane(
         key=key, grade=grade, spacing_um=who.spacing_um * float(rng.uniform(0.92, 1.08)), gland_share=who.gland_share,
         fat_share=who.fat_share, lymphocytes=who.lymphocytes * float(rng.gamma(2.0, 0.5)), fibroblasts=who.fibroblasts,
         secretion=who.secretion, flow_rad=float(rng.uniform(0, np.pi)), wave_um=who.wave_um,
     )  # fmt: skip
-    side_um = phantom.tile_px * phantom.mpp
-    tissue = grow(plane, 0.0, 0.0, side_um, side_um)
-    return tissue, stain(tissue, 0.0, 0.0, (phantom.tile_px, phantom.tile_px), phantom.mpp, white=white)
 
 
 def write_phantom(
