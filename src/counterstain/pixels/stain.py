@@ -2,12 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,22 +12,20 @@ from torch import Tensor
 
 from counterstain.errors import InputError, suggest
 from counterstain.pixels.stain_separation import (
-    enough_tissue,
     find_stains,
     inverse,
     sample_pixels,
-    tissue_pixels,
 )
 from counterstain.pixels.stain_space import (
     change_density,
     change_density_tensor,
     change_lab,
     change_lab_tensor,
-    optical_density,
-    to_lab,
+    share_out,
 )
+from counterstain.pixels.stain_statistics import colour_moments
 
-__all__ = ["METHODS", "StainRecipe", "apply_recipe", "apply_recipe_tensor", "fit_recipe", "lab_moments"]
+__all__ = ["METHODS", "StainRecipe", "apply_recipe", "apply_recipe_tensor", "fit_recipe"]
 
 Tiles = NDArray[np.uint8]
 Change = Callable[[Tiles, NDArray[np.float64], NDArray[np.float64], Tiles], Tiles]
@@ -40,7 +35,6 @@ METHODS = ("reinhard", "macenko", "vahadane")
 
 _SCHEMA = "counterstain.stain-recipe/1"
 _CHUNK = 64  # tiles looked at together
-_LEAST_SPREAD = 0.05  # of L*, a* and b*: a tile of one colour, or a grey one, has nothing to scale
 _FIELDS = {"reinhard": ("mean", "spread"), "macenko": ("vectors", "strength"), "vahadane": ("vectors", "strength")}
 
 
@@ -130,7 +124,7 @@ def fit_recipe(tiles: Tiles, *, method: str) -> StainRecipe:
     _check_tiles(tiles)
     found, blank = [], []
     for start in range(0, len(tiles), _CHUNK):
-        first, second, empty = _numbers(_as_tensor(tiles[start : start + _CHUNK]), method)
+        first, second, empty = _numbers(sample_pixels(tiles[start : start + _CHUNK]), method)
         found.append(torch.cat([first.flatten(1), second], dim=1)[~empty])
         blank.append(empty)
     left_out = int(torch.cat(blank).sum()) if blank else 0
@@ -165,30 +159,23 @@ def apply_recipe(tiles: Tiles, recipe: StainRecipe, *, threads: int = 1) -> tupl
     """
     _check_tiles(tiles)
     out = np.empty(tiles.shape, dtype=np.uint8)
-    cv2.setNumThreads(1)  # the batch is what is shared among threads
+    change: Change = change_lab if recipe.method == "reinhard" else change_density
 
     def work(start: int, stop: int) -> NDArray[np.bool_]:
-        passed = []
+        passed = np.zeros(stop - start, dtype=np.bool_)
         for low in range(start, stop, _CHUNK):
             part = tiles[low : min(low + _CHUNK, stop)]
-            first, second, blank = _change(_as_tensor(part), recipe)
-            change: Change = change_lab if recipe.method == "reinhard" else change_density
+            first, second, blank = _change(sample_pixels(part), recipe)
             matrices, offsets = first.double().numpy(), second.double().numpy()
             for i, through in enumerate(blank.tolist()):
                 if through:
                     out[low + i] = part[i]
                 else:
                     change(part[i], matrices[i], offsets[i], out[low + i])
-            passed.append(blank.numpy())
-        return np.concatenate(passed) if passed else np.zeros(0, dtype=np.bool_)
+            passed[low - start : low - start + len(part)] = blank.numpy()
+        return passed
 
-    threads = max(1, min(threads, len(tiles)))
-    if threads == 1:
-        return out, work(0, len(tiles))
-    edges = [len(tiles) * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(lambda edge: work(*edge), pairwise(edges)))
-    return out, np.concatenate(parts)
+    return out, np.concatenate(share_out(work, len(tiles), threads))
 
 
 def apply_recipe_tensor(tiles: Tensor, recipe: StainRecipe) -> tuple[Tensor, Tensor]:
@@ -201,50 +188,36 @@ def apply_recipe_tensor(tiles: Tensor, recipe: StainRecipe) -> tuple[Tensor, Ten
     Returns:
         (B, H, W, 3) uint8 and (B,) bool on the same device.
     """
-    first, second, blank = _change(tiles, recipe)
+    first, second, blank = _change(sample_pixels(tiles), recipe)
     change = change_lab_tensor if recipe.method == "reinhard" else change_density_tensor
     return torch.where(blank[:, None, None, None], tiles, change(tiles, first, second)), blank
 
 
-def lab_moments(tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and standard deviation of L*, a* and b*, (B, 3) each, over a grid of all pixels; (B,) bool: no tissue."""
-    pixels = sample_pixels(tiles)
-    lab = to_lab(pixels)
-    spread, mean = torch.std_mean(lab, dim=1, correction=0)
-    blank = ~enough_tissue(tissue_pixels(optical_density(pixels))) | (spread.amin(1) < _LEAST_SPREAD)
-    return mean, spread, blank
-
-
-def _numbers(tiles: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:
+def _numbers(pixels: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:
     if method == "reinhard":
-        return lab_moments(tiles)
-    stains = find_stains(tiles, method)
+        return colour_moments(pixels, "lab")
+    stains = find_stains(pixels, method)
     return stains.vectors, stains.strength, stains.blank
 
 
-def _change(tiles: Tensor, recipe: StainRecipe) -> tuple[Tensor, Tensor, Tensor]:
+def _change(pixels: Tensor, recipe: StainRecipe) -> tuple[Tensor, Tensor, Tensor]:
     """Each tile's change: scale and shift of L*a*b*, or matrix and offset of density; and which tiles are blank."""
 
     def wanted(values: object) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=tiles.device)
+        return torch.tensor(values, dtype=torch.float32, device=pixels.device)
 
-    first, second, blank = _numbers(tiles, recipe.method)
+    first, second, blank = _numbers(pixels, recipe.method)
     if recipe.method == "reinhard":
         scale = wanted(recipe.spread) / torch.where(blank[:, None], 1.0, second)
         return scale, wanted(recipe.mean) - first * scale, blank
     gain = wanted(recipe.strength) / second
     matrix = torch.einsum("kc,bk,bdk->bcd", wanted(recipe.vectors), gain, inverse(first))
-    return matrix, torch.zeros(len(tiles), 3, device=tiles.device), blank
+    return matrix, torch.zeros(len(pixels), 3, device=pixels.device), blank
 
 
 def _check_tiles(tiles: Tiles) -> None:
     if tiles.ndim != 4 or tiles.shape[3] != 3 or tiles.dtype != np.uint8:
         raise ValueError(f"tiles must be (B, H, W, 3) uint8, not {tiles.shape} {tiles.dtype}")
-
-
-def _as_tensor(tiles: Tiles) -> Tensor:
-    # A store's tiles are a read-only map of its file, which torch warns of.
-    return torch.from_numpy(tiles if tiles.flags.writeable else np.array(tiles))
 
 
 def _floats(values: NDArray[np.float64]) -> tuple[float, ...]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from counterstain.errors import InputError, suggest
-from counterstain.pixels.stain_space import WHITE, optical_density
+from counterstain.pixels.stain_space import RUIFROK, WHITE, optical_density
 
 __all__ = [
-    "RUIFROK",
     "SEPARATIONS",
     "Stains",
     "combine",
@@ -23,15 +23,12 @@ __all__ = [
     "inverse",
     "sample_pixels",
     "separate",
+    "tissue_pixels",
 ]
 
 SEPARATIONS = ("ruifrok", "macenko", "vahadane")
 
-_RUIFROK = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-RUIFROK = _RUIFROK / np.linalg.norm(_RUIFROK, axis=1, keepdims=True)
-"""(3, 3) unit rows: haematoxylin, eosin, DAB. Ruifrok and Johnston 2001, Anal. Quant. Cytol. Histol. 23:291-299."""
-
-_TISSUE_DENSITY = 0.15  # a pixel is tissue if every channel is at least as dense: Macenko's β
+_BRIGHTEST_TISSUE = 205  # the greatest grey value whose optical density is at least 0.15, Macenko's β
 _TISSUE_SHARE = 0.05  # with less tissue the 99th percentile of a tile's stain is that of its glass
 _TISSUE_PIXELS = 16
 _EXTREME = 0.01  # share of the pixels beyond the extreme angles, and beyond a tile's stain strength
@@ -55,16 +52,19 @@ class Stains:
     blank: Tensor
 
 
-def sample_pixels(tiles: Tensor) -> Tensor:
-    """(B, n, 3): an even grid of about 6,000 pixels of each (B, H, W, 3) tile, all of a small one."""
-    batch, height, width, channels = tiles.shape
+def sample_pixels(tiles: Tensor | NDArray[np.uint8]) -> Tensor:
+    """(B, n, 3) uint8: an even grid of about 6,000 pixels of each (B, H, W, 3) tile, all of a small one."""
+    batch, height, width, _ = tiles.shape
     step = max(1, round((height * width / _SAMPLE) ** 0.5))
-    return tiles[:, ::step, ::step].reshape(batch, -1, channels)
+    grid = tiles[:, ::step, ::step]
+    # Copied, for a store's tiles are a read-only map of its file, which torch warns of.
+    pixels = torch.from_numpy(np.array(grid)) if isinstance(grid, np.ndarray) else grid
+    return pixels.reshape(batch, -1, 3)
 
 
-def tissue_pixels(density: Tensor) -> Tensor:
-    """(B, n) bool of (B, n, 3) optical density: every channel at least 0.15, so neither glass nor faint haze."""
-    return density.amin(2) >= _TISSUE_DENSITY
+def tissue_pixels(pixels: Tensor) -> Tensor:
+    """(B, n) bool of (B, n, 3) uint8: every channel has a density of 0.15 or more, so neither glass nor faint haze."""
+    return pixels.amax(2) <= _BRIGHTEST_TISSUE
 
 
 def enough_tissue(tissue: Tensor) -> Tensor:
@@ -72,11 +72,11 @@ def enough_tissue(tissue: Tensor) -> Tensor:
     return tissue.sum(1) >= max(_TISSUE_PIXELS, _TISSUE_SHARE * tissue.shape[1])
 
 
-def find_stains(tiles: Tensor, method: str) -> Stains:
-    """The stain vectors of each tile and how strongly it is stained; from a grid of its pixels.
+def find_stains(pixels: Tensor, method: str) -> Stains:
+    """The stain vectors of each tile and how strongly it is stained.
 
     Args:
-        tiles: (B, H, W, 3) uint8 RGB.
+        pixels: (B, n, 3) uint8 RGB, see sample_pixels.
         method: "ruifrok" (the same two vectors for all), "macenko" or "vahadane".
 
     Raises:
@@ -88,10 +88,9 @@ def find_stains(tiles: Tensor, method: str) -> Stains:
     """
     if method not in SEPARATIONS:
         raise InputError(f"stain separation is {method!r}{suggest(str(method), SEPARATIONS)}")
-    density = optical_density(sample_pixels(tiles))
-    tissue = tissue_pixels(density)
-    fixed = torch.from_numpy(RUIFROK[:2].astype(np.float32)).to(tiles.device).expand(len(tiles), 2, 3)
-    if method == "ruifrok" or not len(tiles):
+    density, tissue = optical_density(pixels), tissue_pixels(pixels)
+    fixed = torch.from_numpy(RUIFROK[:2].astype(np.float32)).to(pixels.device).expand(len(pixels), 2, 3)
+    if method == "ruifrok" or not len(pixels):
         vectors = fixed
     else:
         vectors = _macenko(density, tissue)
@@ -101,7 +100,7 @@ def find_stains(tiles: Tensor, method: str) -> Stains:
     vectors = torch.where(blank[:, None, None], fixed, vectors)
     stain = density @ inverse(vectors)
     rank = round((1 - _EXTREME) * (density.shape[1] - 1))
-    strength = stain.kthvalue(1 + rank, dim=1).values if len(tiles) else stain[:, 0]
+    strength = stain.kthvalue(1 + rank, dim=1).values if len(pixels) else stain[:, 0]
     blank = blank | (strength.amin(1) < _LEAST_STRENGTH)
     return Stains(torch.where(blank[:, None, None], fixed, vectors), torch.where(blank[:, None], 1.0, strength), blank)
 
@@ -114,7 +113,7 @@ def separate(tiles: Tensor, method: str) -> tuple[Stains, Tensor]:
     Raises:
         InputError: If the method is unknown.
     """
-    stains = find_stains(tiles, method)
+    stains = find_stains(sample_pixels(tiles), method)
     batch, height, width, _ = tiles.shape
     density = optical_density(tiles).reshape(batch, height * width, 3)
     concentrations = (density @ inverse(stains.vectors)).transpose(1, 2)
