@@ -5,14 +5,15 @@ come back exactly as they were. They are for judging a model that is already tra
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.pixels.colour import apply_colour, colour_matrices
+from counterstain.pixels.stain_space import RUIFROK, WHITE, change_density, change_lab, to_lab
 
 __all__ = [
     "SYMMETRIES",
@@ -34,15 +35,13 @@ SYMMETRIES = (
     "as it is", "90°", "180°", "270°", "mirrored", "mirrored, 90°", "mirrored, 180°", "mirrored, 270°",
 )  # fmt: skip
 
-# Optical density of haematoxylin and eosin in red, green and blue.
-_HAEMATOXYLIN = (0.65, 0.70, 0.29)
-_EOSIN = (0.07, 0.99, 0.11)
+_DENSITY_OF_WHITE = float(np.log(WHITE / 256))  # of a grey value of 255, as change_density counts
 _LEAST_SPREAD = 1e-3  # of a CIELAB channel, below which a site has no spread to be matched
 
 
 def _each(tiles: Tiles, change: Callable[[Tiles], Tiles]) -> Tiles:
-    out = np.empty_like(tiles)
-    for index, tile in enumerate(tiles):
+    out = np.empty(tiles.shape, np.uint8)
+    for index, tile in enumerate(np.ascontiguousarray(tiles)):
         out[index] = change(tile)
     return out
 
@@ -55,7 +54,7 @@ def shift_stain(tiles: Tiles, strength: float) -> Tiles:
 
     Optical density is separated into haematoxylin, eosin and a rest at right angles to both. For a strength s above 0
     the haematoxylin is multiplied by 1 + s and the eosin divided by it; below 0 it is the eosin that grows by 1 + |s|.
-    What is white stays white. A channel at 0 counts as 1: its density would be infinite.
+    What is white (255) stays white.
 
     Args:
         tiles: (B, H, W, 3) uint8 RGB, stained with haematoxylin and eosin.
@@ -67,13 +66,11 @@ def shift_stain(tiles: Tiles, strength: float) -> Tiles:
         return tiles
     growth = 1 + abs(strength)
     haematoxylin, eosin = (growth, 1 / growth) if strength > 0 else (1 / growth, growth)
-    vectors = np.array([_HAEMATOXYLIN, _EOSIN, np.cross(_HAEMATOXYLIN, _EOSIN)])
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    mix = np.linalg.inv(vectors) @ np.diag([haematoxylin, eosin, 1.0]) @ vectors
-    # ln of what is let through, so that a product of intensities is a sum; 3x3 on every pixel at once.
-    logs = np.log(np.maximum(np.arange(256), 1) / 255).astype(np.float32)
-    through = cv2.transform(cv2.LUT(_tall(tiles), logs), mix.T)
-    return _rounded(255 * np.asarray(cv2.exp(through)), tiles.shape)
+    rest = np.cross(RUIFROK[0], RUIFROK[1])
+    vectors = np.stack([RUIFROK[0], RUIFROK[1], rest / np.linalg.norm(rest)])
+    mix = (np.linalg.inv(vectors) @ np.diag([haematoxylin, eosin, 1.0]) @ vectors).T
+    offset = (1 - mix.sum(axis=1)) * _DENSITY_OF_WHITE  # density counts from 255 here, so that white stays white
+    return _each(tiles, lambda tile: change_density(tile, mix, offset, np.empty_like(tile)))
 
 
 def brighten(tiles: Tiles, strength: float) -> Tiles:
@@ -101,7 +98,7 @@ def lab_sums(tiles: Tiles) -> NDArray[np.float64]:
 
     Sums of several tiles add up; `mean_and_spread` makes a mean and a standard deviation of them.
     """
-    lab = _to_lab(tiles).reshape(len(tiles), -1, 3).astype(np.float64)
+    lab = to_lab(torch.from_numpy(np.ascontiguousarray(tiles))).numpy().reshape(len(tiles), -1, 3).astype(np.float64)
     count = np.full((len(tiles), 3), lab.shape[1], dtype=np.float64)
     return np.stack([count, lab.sum(axis=1), (lab**2).sum(axis=1)], axis=1)
 
@@ -132,28 +129,13 @@ def transfer_colour(
         return tiles
     if not 0 < strength <= 1:
         raise InputError(f"colour transfer of strength {strength}; from 0 to 1 is needed")
-    lab = _to_lab(tiles)
     flat = (source[:, 1] < _LEAST_SPREAD) | (target[:, 1] < _LEAST_SPREAD)
-    ratio = np.where(flat, 1.0, target[:, 1] / np.where(flat, 1.0, source[:, 1])) ** strength
-    centre = source[:, 0] + strength * (target[:, 0] - source[:, 0])
-    gain, offset = (v[:, None, None, :].astype(np.float32) for v in (ratio, centre - ratio * source[:, 0]))
-    moved = np.ascontiguousarray(lab.reshape(tiles.shape) * gain + offset)
-    return _rounded(255 * cv2.cvtColor(_tall(moved), cv2.COLOR_LAB2RGB), tiles.shape)
-
-
-def _to_lab(tiles: Tiles) -> NDArray[np.float32]:
-    """(B * H, W, 3) CIELAB of sRGB under D65."""
-    return np.asarray(cv2.cvtColor(_tall(tiles).astype(np.float32) / 255, cv2.COLOR_RGB2LAB), dtype=np.float32)
-
-
-def _tall(tiles: NDArray[Any]) -> NDArray[Any]:
-    """The tiles one below the other, (B * H, W, 3), as OpenCV takes them in one call."""
-    return np.ascontiguousarray(tiles).reshape(-1, *tiles.shape[2:])
-
-
-def _rounded(values: Any, shape: tuple[int, ...]) -> Tiles:
-    levels: Tiles = np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(shape)
-    return levels
+    gain = np.where(flat, 1.0, target[:, 1] / np.where(flat, 1.0, source[:, 1])) ** strength
+    shift = source[:, 0] + strength * (target[:, 0] - source[:, 0]) - gain * source[:, 0]
+    out = np.empty(tiles.shape, np.uint8)
+    for index, tile in enumerate(tiles):
+        change_lab(tile, gain[index], shift[index], out[index])
+    return out
 
 
 # ----------------------------------------------------------------------------------------------------- focus and files
@@ -172,7 +154,7 @@ def blur(tiles: Tiles, sigma: float, *, mpp: NDArray[np.float64] | float | None 
     if not sigma > 0:
         raise InputError(f"blur of sigma {sigma}; 0 or more is needed")
     px = np.broadcast_to(sigma / np.asarray(1.0 if mpp is None else mpp, dtype=np.float64), (len(tiles), 2))
-    out = np.empty_like(tiles)
+    out = np.empty(tiles.shape, np.uint8)
     for index, (tile, (down, across)) in enumerate(zip(tiles, px.tolist(), strict=True)):
         cv2.GaussianBlur(tile, (0, 0), sigmaX=across, sigmaY=down, dst=out[index])
     return out
