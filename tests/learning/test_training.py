@@ -14,7 +14,7 @@ from PIL import Image
 
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import InputError
-from counterstain.learning import training
+from counterstain.learning import feeding
 from counterstain.learning.feeding import keep_on_device
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.training import (
@@ -224,9 +224,9 @@ def test_the_gpu_s_way_trains_the_same_network(
         kept.append(made is not None)
         return made
 
-    monkeypatch.setattr(training, "_place", lambda machine: SimpleNamespace(type="elsewhere"))
-    monkeypatch.setattr(training, "room_on", lambda device: room)
-    monkeypatch.setattr(training, "keep_on_device", keep_here)
+    monkeypatch.setattr(feeding, "_place", lambda machine: SimpleNamespace(type="elsewhere"))
+    monkeypatch.setattr(feeding, "room_on", lambda device: room)
+    monkeypatch.setattr(feeding, "keep_on_device", keep_here)
     made = run(store, tmp_path / "gpu", replace(SETTINGS, epochs=1), augmentation=exact)
     assert kept == [room > 0]
     assert weights(made) == weights(wanted) and made.history == wanted.history

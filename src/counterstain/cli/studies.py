@@ -229,7 +229,7 @@ def train(
 
     Example: counterstain train cohort.csv splits.csv --network modified --batch 200 --out model/
     """
-    from counterstain.learning.training import Training
+    from counterstain.learning.settings import Training
     from counterstain.study.single import train_once
     from counterstain.terminal import talking
 

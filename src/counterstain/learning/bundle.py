@@ -12,11 +12,12 @@ from torch import nn
 from counterstain import __version__
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_bytes, write_json
-from counterstain.learning.networks import build_network
+from counterstain.learning.models import build_model
+from counterstain.learning.staining import UNSTAINED, Staining
 
 __all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "seal", "write_bundle"]
 
-SCHEMA = "counterstain.bundle/1"
+SCHEMA = "counterstain.bundle/2"
 WEIGHTS = "model.safetensors"
 RECORD = "bundle.json"
 CARD = "README.md"
@@ -31,7 +32,9 @@ class Bundle:
 
     network: its name; classes: in the order of its outputs, the positive one last where there are two.
     tile_px, fit: side of its tiles in px, and how an image becomes one; mpp: µm/px of them, where known.
-    scale: what pixels of 0…255 become, a name of pixels.tensor.SCALES.
+    scale: what pixels of 0…255 become, see pixels.tensor.scale_of.
+    layout: what a backbone needs beside its name to be built, see models.layout_of.
+    staining: what every tile gets beforehand.
     provenance: settings, seed, machine, and hashes of what it was trained on.
     stamp: "" or what limits every claim made with it ("image-level", "LEAK: …").
     """
@@ -43,6 +46,8 @@ class Bundle:
     scale: str
     mpp: float | None = None
     stamp: str = ""
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    staining: Staining = UNSTAINED
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
@@ -54,6 +59,8 @@ class Bundle:
             "classes": list(self.classes),
             "positive": self.classes[-1] if len(self.classes) == 2 else None,
             "preprocessing": {"tile_px": self.tile_px, "fit": self.fit, "mpp": self.mpp, "scale": self.scale},
+            "layout": dict(self.layout),
+            "stain": self.staining.record(),
             "stamp": self.stamp,
             "provenance": dict(self.provenance),
         }
@@ -120,6 +127,8 @@ def read_bundle(folder: Path) -> Bundle:
         scale=tiles["scale"],
         mpp=tiles["mpp"],
         stamp=record["stamp"],
+        layout=record["layout"],
+        staining=Staining.from_record(record["stain"]),
         provenance=record["provenance"],
     )
 
@@ -127,7 +136,7 @@ def read_bundle(folder: Path) -> Bundle:
 def load_network(folder: Path) -> tuple[Bundle, nn.Module]:
     """The bundle and its network with its weights, ready to predict."""
     bundle = read_bundle(folder)
-    network = build_network(bundle.network, classes=len(bundle.classes), tile_px=bundle.tile_px, seed=0)
+    network = build_model(bundle.network, classes=len(bundle.classes), tile_px=bundle.tile_px, layout=bundle.layout)
     try:
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:

@@ -1,17 +1,138 @@
-"""Batches for a GPU: tiles that are moved there once where they fit, and augmented there."""
+"""Batches of augmented training tiles, made in a thread beside the step; for a GPU augmented where they lie."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from counterstain.pixels.augment import Augmentation
+from counterstain.files import hash_bytes
+from counterstain.learning.distributed import World, share
+from counterstain.learning.machine import Machine
+from counterstain.learning.settings import Training
+from counterstain.learning.staining import UNSTAINED, Staining
+from counterstain.pixels.augment import Augmentation, augment_batch, expand_batch, expanded_count
 from counterstain.pixels.augment_device import augment_on_device, send
 from counterstain.pixels.store import Store, read_batch
 
-__all__ = ["keep_on_device", "make_inputs", "room_on"]
+__all__ = ["Examples", "Feed", "batches", "feed", "keep_on_device", "make_inputs", "room_on"]
 
 _CHUNK = 256  # tiles that are on their way at a time
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images of one part of a split.
+
+    row: (N,) int64, rows of the tile store.
+    label: (N,) int64, index into the classes.
+    key: (N,) uint64, of each image's name: what its random draws depend on beside seed and epoch.
+    """
+
+    row: NDArray[np.int64]
+    label: NDArray[np.int64]
+    key: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def digest(self) -> str:
+        """SHA-256 of which images these are, and with which labels."""
+        return hash_bytes(self.key.tobytes() + self.label.tobytes())
+
+
+@dataclass(frozen=True)
+class Feed:
+    """All that the batches of a training are made from, but the epoch.
+
+    device: where inputs are wanted; kept: the tiles on it where they fitted, see keep_on_device.
+    """
+
+    store: Store
+    examples: Examples
+    settings: Training
+    augmentation: Augmentation
+    staining: Staining
+    world: World
+    device: torch.device
+    kept: Tensor | None
+    seed: int
+
+    @property
+    def images(self) -> int:
+        """How many images an epoch has."""
+        return len(self.examples) * (expanded_count(self.augmentation) if self.augmentation.mode == "expand" else 1)
+
+
+def feed(
+    store: Store,
+    examples: Examples,
+    settings: Training,
+    augmentation: Augmentation,
+    machine: Machine,
+    world: World,
+    *,
+    staining: Staining = UNSTAINED,
+    seed: int,
+) -> Feed:
+    """The feed of one training; on a GPU the tiles are moved there now, if they fit."""
+    device = _place(machine)  # asked here, because a thread of its own would begin with the first GPU
+    kept = None
+    if device.type != "cpu" and not staining.changes_training:
+        kept = keep_on_device(store, examples.row, device, room=room_on(device))
+    return Feed(store, examples, settings, augmentation, staining, world, device, kept, seed)
+
+
+def _place(machine: Machine) -> torch.device:
+    """The device with its number, which a launcher's process has chosen."""
+    return torch.device("cpu") if machine.device == "cpu" else torch.device("cuda", torch.cuda.current_device())
+
+
+def batches(source: Feed, *, epoch: int) -> Iterator[tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64], int]]:
+    """This process's rows of each augmented batch of one epoch, made in a thread while the step before it runs.
+
+    Yields tiles (for a GPU the inputs themselves, which lie there already), labels, and the size of the whole batch.
+    """
+    order = np.random.default_rng((source.seed, epoch)).permutation(source.images)
+    size = source.settings.batch
+
+    def make(start: int) -> tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64], int]:
+        batch = order[start : start + size]
+        which, chosen = np.divmod(batch[share(len(batch), source.world)], len(source.examples))
+        made = _vary(source, chosen, which, epoch)
+        return made, source.examples.label[chosen], len(batch)
+
+    with ThreadPoolExecutor(1, "augment") as thread:
+        ahead = thread.submit(make, 0)
+        for start in range(size, len(order), size):
+            ready, ahead = ahead, thread.submit(make, start)
+            yield ready.result()
+        yield ahead.result()
+
+
+def _vary(source: Feed, chosen: NDArray[np.int64], which: NDArray[np.int64], epoch: int) -> NDArray[np.uint8] | Tensor:
+    """The chosen tiles with their draws of this epoch."""
+    examples, augmentation, seed = source.examples, source.augmentation, source.seed
+    expand = which if augmentation.mode == "expand" else None
+    keys = examples.key[chosen]
+    stained = None
+    if source.staining.changes_training:
+        stained = source.staining.for_training(read_batch(source.store, examples.row[chosen]), keys, seed, epoch)
+    if source.device.type != "cpu":
+        return make_inputs(
+            source.store, examples.row, examples.key, chosen=chosen, which=expand, kept=source.kept,
+            device=source.device, augmentation=augmentation, seed=seed, epoch=epoch, scale=source.settings.scale,
+            stained=stained,
+        )  # fmt: skip
+    tiles = read_batch(source.store, examples.row[chosen]) if stained is None else stained
+    if expand is not None:
+        return expand_batch(tiles, keys, expand, settings=augmentation, seed=seed)
+    if augmentation.mode == "on_the_fly":
+        return augment_batch(tiles, keys, settings=augmentation, seed=seed, epoch=epoch)
+    return tiles
 
 
 def room_on(device: torch.device) -> int:
@@ -43,6 +164,7 @@ def make_inputs(
     seed: int,
     epoch: int,
     scale: str,
+    stained: NDArray[np.uint8] | None = None,
 ) -> Tensor:
     """(B, 3, H, W) augmented and scaled inputs on the device, without waiting for it.
 
@@ -53,8 +175,11 @@ def make_inputs(
         which: (B,) of expand_batch, for mode "expand".
         kept: what keep_on_device gave for `rows`; None where they did not fit, then they are read from the store.
         device, augmentation, seed, epoch, scale: as in augment_on_device.
+        stained: the chosen tiles where their stain was changed already, else None.
     """
-    if kept is None:
+    if stained is not None:
+        tiles = send(stained, device)
+    elif kept is None:
         tiles = send(read_batch(store, rows[chosen]), device)
     else:
         tiles = kept.index_select(0, send(chosen, device))

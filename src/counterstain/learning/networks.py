@@ -141,13 +141,17 @@ def build_network(name: str, *, classes: int, tile_px: int, seed: int) -> TileNe
     return network
 
 
-def dropout_masks(network: nn.Module, size: int, piece: int, device: str) -> Tensor:
+def dropout_masks(network: nn.Module, size: int, piece: int, device: str) -> Tensor | None:
     """(dense layers, size, DENSE): what dropout multiplies a batch with, drawn as one process would draw it.
+
+    None for a backbone: what is random inside one is drawn by each process for itself.
 
     One process draws for every piece of at most `piece` rows, layer after layer. Each of several processes draws them
     all and takes its rows, so that together they train with the masks of one.
     """
-    layers = len(cast(TileNetwork, network).dense)
+    if not isinstance(network, TileNetwork):
+        return None
+    layers = len(network.dense)
     rows = [min(piece, size - start) for start in range(0, size, piece)]
     drawn = [
         [functional.dropout(torch.ones(count, DENSE, device=device), DROPOUT) for _ in range(layers)] for count in rows

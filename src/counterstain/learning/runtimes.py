@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from counterstain.errors import InputError, suggest
-from counterstain.pixels.tensor import SCALES, to_tensor
+from counterstain.pixels.tensor import scale_of, to_tensor
 
 __all__ = [
     "PRECISIONS",
@@ -81,7 +81,7 @@ def choose_runtime(
     Args:
         network: on the processor.
         tiles: (N, tile_px, tile_px, 3) uint8, some of those to be predicted; the first 32 are used.
-        scale: a name of SCALES.
+        scale: see pixels.tensor.scale_of.
         images: how many are to be predicted.
         asked: "auto" or a name of RUNTIMES.
         precision: "fp32" or "bf16". With bf16 the largest difference from fp32 is said, and not judged.
@@ -155,11 +155,13 @@ class _FromTiles(nn.Module):
     def __init__(self, network: nn.Module, scale: str) -> None:
         super().__init__()
         self.network = network
-        self.factor, self.offset = SCALES[scale]
+        factor, offset = (torch.tensor(values).view(1, 3, 1, 1) for values in scale_of(scale))
+        self.register_buffer("factor", factor, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
 
     def forward(self, tiles: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 to (B, classes) logits."""
-        logits: Tensor = self.network(tiles.permute(0, 3, 1, 2).float() * self.factor + self.offset)
+        logits: Tensor = self.network(tiles.permute(0, 3, 1, 2).float() * self.factor + self.offset)  # type: ignore[operator]
         return logits
 
 

@@ -3,8 +3,7 @@
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,78 +15,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from counterstain.cores import usable_cores
-from counterstain.errors import InputError, suggest
-from counterstain.files import hash_bytes, hash_json, write_bytes, write_csv
+from counterstain.errors import InputError
+from counterstain.files import hash_json, write_bytes, write_csv
 from counterstain.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from counterstain.learning.distributed import ALONE, World, share, sum_over
-from counterstain.learning.feeding import keep_on_device, make_inputs, room_on
+from counterstain.learning.feeding import Examples, Feed, batches, feed
 from counterstain.learning.machine import Machine, prepare_machine
-from counterstain.learning.networks import TileNetwork, build_network, dropout_masks
+from counterstain.learning.models import start_network
+from counterstain.learning.networks import TileNetwork, dropout_masks
+from counterstain.learning.optimiser import build_optimiser, set_phase, set_rates
 from counterstain.learning.prediction import predict_logits
-from counterstain.pixels.augment import Augmentation, augment_batch, expand_batch, expanded_count
+from counterstain.learning.settings import Training
+from counterstain.learning.staining import UNSTAINED, Staining
+from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.augment_device import send
-from counterstain.pixels.store import Store, read_batch
-from counterstain.pixels.tensor import SCALES, to_tensor
+from counterstain.pixels.store import Store
+from counterstain.pixels.tensor import to_tensor
 
 __all__ = ["HISTORY", "Examples", "Progress", "Trained", "Training", "train", "write_history"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How one network is trained. The defaults are those of the given network's study.
-
-    batch: images a step.
-    learning_rate, epsilon: of Adam.
-    epochs: at most; patience: how many epochs the validation loss may fail to improve before training stops.
-    micro_batch: a larger batch is worked through in pieces of at most this many images, whose gradients are summed
-        before the one step: the same step in less memory.
-    scale: what pixels of 0…255 become, a name of pixels.tensor.SCALES.
-    """
-
-    network: str = "given"
-    batch: int = 32
-    learning_rate: float = 1e-4
-    epsilon: float = 1e-7
-    epochs: int = 100
-    patience: int = 10
-    precision: str = "auto"
-    device: str = "auto"
-    threads: int | None = None
-    micro_batch: int = 64
-    scale: str = "-1..1"
-
-    def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise InputError(f"training.scale is '{self.scale}'{suggest(self.scale, SCALES)}")
-        for name in ("batch", "epochs", "patience", "micro_batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name} is {getattr(self, name)}; it must be 1 or more")
-        for name in ("learning_rate", "epsilon"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"training.{name} is {getattr(self, name)}; it must be above 0")
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Images of one part of a split.
-
-    row: (N,) int64, rows of the tile store.
-    label: (N,) int64, index into the classes.
-    key: (N,) uint64, of each image's name: what its random draws depend on beside seed and epoch.
-    """
-
-    row: NDArray[np.int64]
-    label: NDArray[np.int64]
-    key: NDArray[np.uint64]
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def digest(self) -> str:
-        """SHA-256 of which images these are, and with which labels."""
-        return hash_bytes(self.key.tobytes() + self.label.tobytes())
 
 
 @dataclass(frozen=True)
@@ -114,6 +61,9 @@ class Trained:
     best_epoch: int
     machine: Machine
     epoch_seconds: tuple[float, ...]
+    weights: dict[str, str] = field(default_factory=dict)
+    staining: Staining = UNSTAINED
+    head: dict[str, Any] = field(default_factory=lambda: {"kind": "linear"})
 
     @property
     def last_epoch(self) -> int:
@@ -130,6 +80,7 @@ class _State:
     best: dict[str, Tensor]
     history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in HISTORY})
     best_epoch: int = 0
+    weights: dict[str, str] = field(default_factory=dict)
 
 
 def train(
@@ -144,6 +95,7 @@ def train(
     folder: Path,
     progress: Callable[[Progress], None] | None = None,
     world: World = ALONE,
+    staining: Staining = UNSTAINED,
 ) -> Trained:
     """Train one network, or go on with one that was stopped; the same bytes come out either way.
 
@@ -162,6 +114,7 @@ def train(
         progress: called after each step and each epoch.
         world: the processes that train this network together: the same batches as one process has, each takes its
             rows of every batch. Only the leading one writes checkpoints; all end with the same network.
+        staining: what is done to the stain of tiles, see learning.staining.
 
     Raises:
         InputError: If a part is empty, the loss is no longer finite, the checkpoint is of another training, or another
@@ -180,24 +133,24 @@ def train(
         "machine": {"threads": machine.threads, "torch": machine.torch},
         "augmentation": asdict(augmentation),
         "data": {"tiles": store.key, "training": training.digest(), "validation": validation.digest()},
+        "staining": staining.record(),
         "seed": seed,
         "classes": classes,
     }
     state = _start(settings, machine, classes=classes, tile_px=tile_px, seed=seed)
+    inputs["weights"] = state.weights
     checkpoint = load_checkpoint(folder)
     if checkpoint is not None:
         _restore(state, checkpoint, inputs, folder)
     _check_same_epoch(state, folder, machine, world)
-    kept = _kept_on_gpu(store, training, machine)
+    source = feed(store, training, settings, augmentation, machine, world, staining=staining, seed=seed)
     seconds: list[float] = []
     while len(state.history["loss"]) < settings.epochs and not _patience_is_over(state, settings):
         epoch = len(state.history["loss"]) + 1
         began = time.perf_counter()
-        loss, accuracy, rate = _fit_epoch(
-            state, store, training, settings, augmentation, machine, world, kept,
-            seed=seed, epoch=epoch, progress=progress,
-        )  # fmt: skip
-        val_loss, val_accuracy = _validate(state.network, store, validation, settings, machine, world)
+        loss, accuracy, rate = _fit_epoch(state, source, machine, epoch=epoch, progress=progress)
+        _share_buffers(state.network, world)
+        val_loss, val_accuracy = _validate(state.network, store, validation, settings, machine, world, staining)
         for name, value in zip(HISTORY, (loss, accuracy, val_loss, val_accuracy), strict=True):
             state.history[name].append(value)
         if val_loss == min(state.history["val_loss"]) and state.history["val_loss"].count(val_loss) == 1:
@@ -207,11 +160,14 @@ def train(
             save_checkpoint(folder, _snapshot(state, inputs))
         seconds.append(time.perf_counter() - began)
         if progress is not None:
-            seen = len(training) * (expanded_count(augmentation) if augmentation.mode == "expand" else 1)
-            progress(Progress(epoch, settings.epochs, seen, seen, loss, accuracy, rate, val_loss, val_accuracy))
+            progress(
+                Progress(
+                    epoch, settings.epochs, source.images, source.images, loss, accuracy, rate, val_loss, val_accuracy
+                )
+            )
     state.network.load_state_dict(state.best)
     state.network.eval()
-    return Trained(state.network, state.history, state.best_epoch, machine, tuple(seconds))
+    return Trained(state.network, state.history, state.best_epoch, machine, tuple(seconds), state.weights, staining)
 
 
 def _patience_is_over(state: _State, settings: Training) -> bool:
@@ -220,10 +176,9 @@ def _patience_is_over(state: _State, settings: Training) -> bool:
 
 
 def _start(settings: Training, machine: Machine, *, classes: int, tile_px: int, seed: int) -> _State:
-    network = build_network(settings.network, classes=classes, tile_px=tile_px, seed=seed)
+    network, weights = start_network(settings, classes=classes, tile_px=tile_px, seed=seed)
     network = network.to(machine.device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, eps=settings.epsilon, fused=True)
-    return _State(network, optimiser, best={})
+    return _State(network, build_optimiser(network, settings), best={}, weights=weights)
 
 
 def _snapshot(state: _State, inputs: dict[str, Any]) -> Checkpoint:
@@ -255,7 +210,7 @@ def _restore(state: _State, checkpoint: Checkpoint, inputs: dict[str, Any], fold
     state.best = groups["best"]
     # The fused optimiser reads memory as it lies: moments must lie as their weights do (channels last), not as saved.
     for number, parameter in enumerate(state.network.parameters()):
-        own = moments[number]
+        own = moments.get(number, {})  # none of what has not learned yet
         for moment in own.keys() - {"step"}:
             own[moment] = torch.empty_like(parameter).copy_(own[moment])
     groups_of_optimiser = state.optimiser.state_dict()["param_groups"]
@@ -274,87 +229,23 @@ def _check_same_epoch(state: _State, folder: Path, machine: Machine, world: Worl
         )
 
 
-def _batches(
-    store: Store,
-    examples: Examples,
-    settings: Training,
-    augmentation: Augmentation,
-    machine: Machine,
-    world: World,
-    kept: Tensor | None = None,
-    *,
-    seed: int,
-    epoch: int,
-) -> Iterator[tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64], int]]:
-    """This process's rows of each augmented batch of one epoch, made in a thread while the step before it runs.
-
-    Yields tiles (for a GPU the inputs themselves, which lie there already), labels, and the size of the whole batch.
-    """
-    device = _place(machine)  # asked here, because a thread of its own would begin with the first GPU
-    copies = expanded_count(augmentation) if augmentation.mode == "expand" else 1
-    order = np.random.default_rng((seed, epoch)).permutation(len(examples) * copies)
-
-    def make(start: int) -> tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64], int]:
-        batch = order[start : start + settings.batch]
-        which, chosen = np.divmod(batch[share(len(batch), world)], len(examples))
-        if device.type != "cpu":
-            inputs = make_inputs(
-                store, examples.row, examples.key, chosen=chosen,
-                which=which if augmentation.mode == "expand" else None, kept=kept, device=device,
-                augmentation=augmentation, seed=seed, epoch=epoch, scale=settings.scale,
-            )  # fmt: skip
-            return inputs, examples.label[chosen], len(batch)
-        tiles = read_batch(store, examples.row[chosen])
-        if augmentation.mode == "expand":
-            tiles = expand_batch(tiles, examples.key[chosen], which, settings=augmentation, seed=seed)
-        elif augmentation.mode == "on_the_fly":
-            tiles = augment_batch(tiles, examples.key[chosen], settings=augmentation, seed=seed, epoch=epoch)
-        return tiles, examples.label[chosen], len(batch)
-
-    with ThreadPoolExecutor(1, "augment") as thread:
-        ahead = thread.submit(make, 0)
-        for start in range(settings.batch, len(order), settings.batch):
-            ready, ahead = ahead, thread.submit(make, start)
-            yield ready.result()
-        yield ahead.result()
-
-
-def _place(machine: Machine) -> torch.device:
-    """The device with its number, which a launcher's process has chosen."""
-    return torch.device("cpu") if machine.device == "cpu" else torch.device("cuda", torch.cuda.current_device())
-
-
-def _kept_on_gpu(store: Store, examples: Examples, machine: Machine) -> Tensor | None:
-    device = _place(machine)
-    return None if device.type == "cpu" else keep_on_device(store, examples.row, device, room=room_on(device))
-
-
 def _fit_epoch(
-    state: _State,
-    store: Store,
-    examples: Examples,
-    settings: Training,
-    augmentation: Augmentation,
-    machine: Machine,
-    world: World,
-    kept: Tensor | None,
-    *,
-    seed: int,
-    epoch: int,
-    progress: Callable[[Progress], None] | None,
+    state: _State, source: Feed, machine: Machine, *, epoch: int, progress: Callable[[Progress], None] | None
 ) -> tuple[float, float, float]:
     """One pass over the training images: mean loss, share predicted right (dropout on, as in Keras), images/s."""
+    settings = source.settings
     # Dropout draws from torch's own generator: set anew each epoch, so that a resumed run draws what it would have.
-    torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
+    torch.manual_seed(int(np.random.SeedSequence((source.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
+    set_phase(state.network, settings, epoch)
     state.network.train()
-    images = len(examples) * (expanded_count(augmentation) if augmentation.mode == "expand" else 1)
+    images = source.images
     loss_sum = torch.zeros((), dtype=torch.float64, device=machine.device)
     right = torch.zeros((), dtype=torch.int64, device=machine.device)
     seen = 0
     began = time.perf_counter()
-    batches = _batches(store, examples, settings, augmentation, machine, world, kept, seed=seed, epoch=epoch)
-    for tiles, label, size in batches:
-        batch_loss, batch_right = _step(state, tiles, label, settings, machine, world, size)
+    for tiles, label, size in batches(source, epoch=epoch):
+        set_rates(state.optimiser, settings, epoch=epoch, share=seen / images)
+        batch_loss, batch_right = _step(state, tiles, label, settings, machine, source.world, size)
         loss_sum += batch_loss
         right += batch_right
         seen += size
@@ -418,21 +309,36 @@ def _step(
 
 
 def _sum_gradients(network: nn.Module, world: World) -> None:
-    """Every gradient becomes its sum over all processes: one message, for these networks are small."""
-    parameters = list(network.parameters())
+    """Every gradient becomes its sum over all processes, in one message."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     flat = torch.cat([torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in parameters])
     sum_over(flat, world)
     for parameter, summed in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
         parameter.grad = torch.empty_like(parameter).copy_(summed.view(parameter.shape))
 
 
+def _share_buffers(network: nn.Module, world: World) -> None:
+    """Batch statistics are each process's own while it learns; all go on with their mean."""
+    for buffer in network.buffers() if world.size > 1 else ():
+        if buffer.is_floating_point():
+            buffer.copy_(sum_over(buffer.clone(), world) / world.size)
+
+
 def _validate(
-    network: nn.Module, store: Store, examples: Examples, settings: Training, machine: Machine, world: World
+    network: nn.Module,
+    store: Store,
+    examples: Examples,
+    settings: Training,
+    machine: Machine,
+    world: World,
+    staining: Staining,
 ) -> tuple[float, float]:
     """Mean loss and share predicted right, in fp32 and without dropout; each image is predicted by one process."""
     own = share(len(examples), world)
     logits = torch.from_numpy(
-        predict_logits(network, store, examples.row[own], scale=settings.scale, device=machine.device)
+        predict_logits(
+            network, store, examples.row[own], scale=settings.scale, device=machine.device, staining=staining
+        )
     )
     if world.size > 1:  # rows of the others are 0 here, so that a sum puts all together, in order
         whole = torch.zeros(len(examples), cast(TileNetwork, network).output.out_features, device=machine.device)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from counterstain.pixels.augment import Augmentation, _matrices, _Plan, _plan_all, _plan_single
 from counterstain.pixels.colour import LUMA, colour_matrices
-from counterstain.pixels.tensor import SCALES
+from counterstain.pixels.tensor import apply_scale
 
 __all__ = ["augment_on_device", "send"]
 
@@ -38,14 +38,12 @@ def augment_on_device(
         tiles: (B, H, W, 3) uint8 RGB on the device; not changed.
         keys: (B,) uint64, see image_keys.
         settings, seed, epoch: as in augment_batch.
-        scale: a name of SCALES.
+        scale: see pixels.tensor.scale_of.
         which: (B,) of expand_batch, for mode "expand".
     """
     height, width = tiles.shape[1:3]
-    factor, offset = SCALES[scale]
     if settings.mode == "none" or not len(keys):
-        plain = tiles.permute(0, 3, 1, 2).to(torch.float32)
-        return plain.mul_(factor).add_(offset)
+        return apply_scale(tiles.permute(0, 3, 1, 2).to(torch.float32), scale)
     shape = np.empty((len(keys), height, width, 0), np.uint8)  # a plan asks for the shape alone
     if which is None:
         plan = _plan_all(shape, keys, settings, seed, epoch)
@@ -60,7 +58,7 @@ def augment_on_device(
     pixels = tiles.permute(0, 3, 1, 2).to(torch.float32)
     if plan.colour is not None:
         pixels = _recoloured(pixels, plan.colour)
-    return _warped(pixels, plan).mul_(factor).add_(offset)
+    return apply_scale(_warped(pixels, plan), scale)
 
 
 def send(array: NDArray[np.generic], device: torch.device) -> Tensor:

@@ -10,17 +10,22 @@ from numpy.typing import NDArray
 
 from counterstain.audit.membership import MEMBERS, member_record
 from counterstain.cohort.manifest import Cohort
-from counterstain.files import hash_json, write_json
+from counterstain.files import hash_json, write_csv, write_json
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import write_predictions
 from counterstain.learning.bundle import SUMS, Bundle, write_bundle
 from counterstain.learning.distributed import ALONE, World
+from counterstain.learning.feeding import Examples
+from counterstain.learning.models import layout_of
 from counterstain.learning.networks import count_parameters
 from counterstain.learning.prediction import predict_probabilities
 from counterstain.learning.runtimes import Infer
-from counterstain.learning.training import Examples, Progress, Trained, Training, train, write_history
+from counterstain.learning.settings import Training
+from counterstain.learning.staining import UNSTAINED, Staining, fit_staining
+from counterstain.learning.training import Progress, Trained, train, write_history
 from counterstain.pixels.augment import Augmentation, image_keys
 from counterstain.pixels.store import Store, read_batch
+from counterstain.study.probing import train_probe
 
 __all__ = ["Material", "examples", "predict_rows", "train_arm"]
 
@@ -59,8 +64,18 @@ def predict_rows(
     scale: str,
     device: str = "cpu",
     infer: Infer | None = None,
+    staining: Staining = UNSTAINED,
 ) -> Predictions:
     """Predictions for the cohort's images with these row numbers; by torch in fp32 where no `infer` is given."""
+    rows = material.store.rows([material.cohort.image[row] for row in chosen])
+    prob = predict_probabilities(
+        network, material.store, rows, scale=scale, device=device, infer=infer, staining=staining
+    )
+    return _table(material, chosen, prob)
+
+
+def _table(material: Material, chosen: NDArray[np.int64], prob: NDArray[np.float64]) -> Predictions:
+    """The cohort's images with these row numbers, and their probabilities."""
     cohort = material.cohort
     table = cohort.table.iloc[chosen]
     names = tuple(table["image_path"])
@@ -71,9 +86,7 @@ def predict_rows(
         slide=tuple(table["slide_id"]),
         site=tuple(table["site"]),
         label=cohort.label_index[chosen],
-        prob=predict_probabilities(
-            network, material.store, material.store.rows(names), scale=scale, device=device, infer=infer
-        ),
+        prob=prob,
         classes=cohort.classes,
     )
 
@@ -105,17 +118,9 @@ def train_arm(
     training = examples(material, np.flatnonzero(parts == "train"))
     validation = examples(material, np.flatnonzero(parts == "val"))
     folder.mkdir(parents=True, exist_ok=True)
-    trained = train(
-        material.store,
-        training,
-        validation,
-        classes=len(material.cohort.classes),
-        settings=settings,
-        augmentation=material.augmentation,
-        seed=seed,
-        folder=folder,
-        progress=progress,
-        world=world,
+    staining = fit_staining(material.store, training.row, settings)
+    trained, predict = _fit(
+        material, training, validation, settings, staining, seed=seed, folder=folder, progress=progress, world=world
     )
     if not world.leads:
         return []
@@ -125,13 +130,52 @@ def train_arm(
     write_json(folder / MEMBERS, _members(material, np.flatnonzero((parts == "train") | (parts == "val"))))
     write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
     for part in sorted({part for part in assignment if part.startswith(("val", "test"))}):
-        rows = np.flatnonzero(parts == part)
-        table = predict_rows(material, rows, trained.network, scale=settings.scale, device=trained.machine.device)
-        write_predictions(table, folder / f"raw_{part}.csv")
+        write_predictions(predict(np.flatnonzero(parts == part)), folder / f"raw_{part}.csv")
     # The checkpoint stays until the caller has recorded that this training is done, and forgets it.
     left = (path for path in folder.iterdir() if path.is_file())
     # The hashes of the bundle are written anew once it is calibrated.
     return sorted(path for path in left if path.name != SUMS and not path.name.startswith((".", "checkpoint")))
+
+
+def _fit(
+    material: Material,
+    training: Examples,
+    validation: Examples,
+    settings: Training,
+    staining: Staining,
+    *,
+    seed: int,
+    folder: Path,
+    progress: Callable[[Progress], None] | None,
+    world: World,
+) -> tuple[Trained, Callable[[NDArray[np.int64]], Predictions]]:
+    """The trained model, and what predicts images of the cohort with it."""
+    classes = len(material.cohort.classes)
+    if settings.tune == "frozen":
+        probed, answers, tried = train_probe(
+            material.store, training, validation, classes=classes, settings=settings, staining=staining,
+            fit=material.fit, seed=seed, progress=progress,
+        )  # fmt: skip
+        if world.leads:
+            write_csv(folder / "probe.csv", ("setting", "val_loss"), tried)
+
+        def look_up(chosen: NDArray[np.int64]) -> Predictions:
+            rows = material.store.rows([material.cohort.image[row] for row in chosen])
+            return _table(material, chosen, answers.probabilities(rows))
+
+        return probed, look_up
+    trained = train(
+        material.store, training, validation, classes=classes, settings=settings,
+        augmentation=material.augmentation, seed=seed, folder=folder, progress=progress, world=world,
+        staining=staining,
+    )  # fmt: skip
+
+    def predict(chosen: NDArray[np.int64]) -> Predictions:
+        return predict_rows(
+            material, chosen, trained.network, scale=settings.scale, device=trained.machine.device, staining=staining
+        )
+
+    return trained, predict
 
 
 def _members(material: Material, rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -163,6 +207,7 @@ def _record(
         "seed": seed,
         "machine": asdict(trained.machine) | {"processes": world.size},
         "parameters": count_parameters(trained.network),
+        "weights": trained.weights,
         "training_images": len(training),
         "validation_images": len(validation),
         "best_epoch": trained.best_epoch,
@@ -178,6 +223,7 @@ def _bundle(trained: Trained, settings: Training, material: Material, training: 
         "augmentation": asdict(material.augmentation),
         "seed": seed,
         "machine": asdict(trained.machine),
+        "weights": trained.weights,
         "data": {"cohort": material.store.data_hash, "training": training.digest()},
     }
     return Bundle(
@@ -188,5 +234,7 @@ def _bundle(trained: Trained, settings: Training, material: Material, training: 
         scale=settings.scale,
         mpp=material.mpp,
         stamp=material.stamp,
+        layout=layout_of(trained.network, trained.head),
+        staining=trained.staining,
         provenance=provenance,
     )

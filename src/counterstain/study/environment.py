@@ -7,7 +7,7 @@ from typing import Any
 
 from counterstain import __version__
 from counterstain.learning.machine import prepare_machine
-from counterstain.learning.training import Training
+from counterstain.learning.settings import Training
 
 __all__ = ["environment", "settled"]
 

@@ -11,8 +11,7 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain import __version__
 from counterstain.errors import InputError, suggest
-from counterstain.learning.networks import NETWORKS
-from counterstain.learning.training import Training
+from counterstain.learning.settings import Training, check_network
 from counterstain.pixels.augment import Augmentation
 
 __all__ = ["LEGACY_STAMP", "Study", "parse_study", "read_study"]
@@ -151,10 +150,9 @@ class Study(_Section):
             if unknown is not None:
                 raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
         strict = strict_dataclass(Training, frozen=True, config=ConfigDict(extra="forbid"))
-        settings = Training(**asdict(strict(**{**self.training, **self.arms[name]})))
-        if settings.network not in NETWORKS:
-            raise InputError(f"arms.{name}.network is '{settings.network}'{suggest(settings.network, NETWORKS)}")
-        return settings
+        wanted = {**self.training, **self.arms[name]}
+        check_network(str(wanted.get("network", Training.network)), f"arms.{name}.network")
+        return Training(**asdict(strict(**wanted)))
 
     @property
     def stamp(self) -> str:

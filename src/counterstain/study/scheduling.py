@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 from counterstain.errors import InputError
 from counterstain.files import hash_json, write_bytes
 from counterstain.learning.machine import prepare_machine
-from counterstain.learning.training import Progress, Training
+from counterstain.learning.settings import Training
+from counterstain.learning.training import Progress
 from counterstain.study.environment import environment, settled
 from counterstain.study.inputs import Prepared, Talk, prepare
 from counterstain.study.protocol import read_study

@@ -14,7 +14,7 @@ from counterstain.learning.checkpoint import forget
 from counterstain.learning.distributed import joined, leader_first
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime
-from counterstain.learning.training import Training
+from counterstain.learning.settings import Training
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store, read_batch
 from counterstain.study.arms import Material, predict_rows, train_arm
@@ -135,11 +135,11 @@ def predict_once(
     material = Material(cohort, store, Augmentation(mode="none"), known.tile_px, known.fit, known.stamp)
     for line in _seen_before(bundle, material, chosen):
         talk.say(f"seen before: {line}")
-    sample = read_batch(store, store.rows([cohort.image[row] for row in chosen[:TRIAL_TILES]]))
+    sample = known.staining.for_all(read_batch(store, store.rows([cohort.image[row] for row in chosen[:TRIAL_TILES]])))
     taken = choose_runtime(network, sample, scale=known.scale, images=len(chosen), asked=runtime, precision=precision)
     for line in taken.lines:
         talk.say(line)
-    table = predict_rows(material, chosen, network, scale=known.scale, infer=taken.infer)
+    table = predict_rows(material, chosen, network, scale=known.scale, infer=taken.infer, staining=known.staining)
     write_calibrated(table, read_calibration(bundle), out)
     for image, reason in store.set_aside:
         talk.say(f"set aside: {image}: {reason}")

@@ -1,0 +1,165 @@
+"""Features of tiles under a frozen backbone: worked out once, kept in an .h5 of the layout that other tools read.
+
+`features` (N, D) float32 and `coords` (N, 2) int64 with attributes, as TRIDENT and CLAM write them for the tiles of a
+slide. Ours hold the tiles of a cohort, and beside these `content`, the SHA-256 of each image: what is looked up by.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError
+from counterstain.files import hash_json, write_with
+from counterstain.learning.backbones import Backbone
+from counterstain.learning.staining import Staining
+from counterstain.pixels.store import Store, read_batch
+from counterstain.pixels.tensor import to_tensor
+
+__all__ = ["Features", "cached_features", "compute_features", "read_features", "write_features"]
+
+BATCH = 64
+SAVE_EVERY = 100  # batches, so that a run that is stopped has lost less than a minute
+
+
+@dataclass(frozen=True)
+class Features:
+    """Rows of features, and where their tiles lie: coords (N, 2) level-0 px (−1 where a tile is of no slide).
+
+    attributes: of the coordinates as the file has them: patch_size, µm/px, …
+    """
+
+    features: NDArray[np.float32]
+    coords: NDArray[np.int64]
+    attributes: Mapping[str, Any]
+
+
+def read_features(path: Path) -> Features:
+    """Features from an .h5 of ours, TRIDENT's or CLAM's.
+
+    Raises:
+        InputError: If the file is not one, or its parts do not fit each other.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if "features" not in file:
+                raise InputError(f"{path} has no dataset 'features' (it has {', '.join(file) or 'none'})")
+            found = np.asarray(file["features"], dtype=np.float32)
+            found = found[0] if found.ndim == 3 and len(found) == 1 else found  # some writers add a batch of one
+            if found.ndim != 2:
+                raise InputError(f"{path}: features are {found.shape}; they need to be (tiles, features)")
+            coords = np.full((len(found), 2), -1, np.int64)
+            attributes: dict[str, Any] = dict(file.attrs)
+            if "coords" in file:
+                coords = np.asarray(file["coords"], dtype=np.int64).reshape(-1, 2)
+                attributes |= dict(file["coords"].attrs)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as HDF5: {str(error).splitlines()[0][:120]}") from None
+    if len(coords) != len(found):
+        raise InputError(f"{path} has {len(found)} rows of features for {len(coords)} coordinates")
+    if not np.isfinite(found).all():
+        raise InputError(f"{path} holds features that are not finite; make them again")
+    return Features(found, coords, attributes)
+
+
+def write_features(path: Path, features: Features, content: Sequence[str] = ()) -> None:
+    """Write features whole or not at all; `content` are the SHA-256 of their images."""
+
+    def write(temporary: Path) -> None:
+        with h5py.File(temporary, "w") as file:
+            file.create_dataset("features", data=features.features)
+            coords = file.create_dataset("coords", data=features.coords)
+            for name, value in features.attributes.items():
+                coords.attrs[name] = value
+            if content:
+                file.create_dataset("content", data=np.array(content, dtype="S64"))
+
+    write_with(path, write)
+
+
+def compute_features(
+    network: Backbone, tiles: NDArray[np.uint8], *, scale: str, device: str = "cpu", precision: str = "fp32"
+) -> NDArray[np.float32]:
+    """(B, D) float32 features of (B, H, W, 3) uint8 tiles; the network is left ready to predict, channels last."""
+    kind = device.partition(":")[0]
+    with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
+        found: NDArray[np.float32] = (
+            network.features(to_tensor(tiles, scale=scale, device=device)).float().cpu().numpy()
+        )
+    return found
+
+
+def cached_features(
+    network: Backbone,
+    store: Store,
+    rows: NDArray[np.int64],
+    folder: Path,
+    *,
+    model: Mapping[str, Any],
+    fit: str,
+    staining: Staining,
+    scale: str,
+    device: str = "cpu",
+    precision: str = "fp32",
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """(N, D) features of the store's rows, those that are kept read, the others worked out and kept.
+
+    Args:
+        network: the backbone with its trained weights.
+        store: of the tiles.
+        rows: (N,) rows of it.
+        folder: of all features; the file's name is a hash of the model and the preprocessing.
+        model: what tells this backbone from all others: its name and the hash of its weights.
+        fit: how images became tiles, see pixels.fit.
+        staining: what every tile gets.
+        scale, device, precision: of the computation.
+        progress: called with (tiles done, tiles to do).
+    """
+    recipe = {
+        "model": dict(model), "tile_px": int(store.tiles.shape[1]), "input_px": network.input_px, "scale": scale,
+        "fit": fit, "stain": staining.record(), "precision": precision,
+    }  # fmt: skip
+    path = folder / f"{hash_json(recipe)[:32]}.h5"
+    known = _known(path)
+    content = [store.content[row] for row in rows]
+    todo = [place for place, name in enumerate(content) if name not in known]
+    network.eval().to(memory_format=torch.channels_last)
+    unsaved = 0
+    for start in range(0, len(todo), BATCH):
+        places = todo[start : start + BATCH]
+        tiles = staining.for_all(read_batch(store, rows[places]))
+        found = compute_features(network, tiles, scale=scale, device=device, precision=precision)
+        known.update(zip((content[place] for place in places), found, strict=True))
+        unsaved += 1
+        if progress is not None:
+            progress(start + len(places), len(todo))
+        if unsaved == SAVE_EVERY or start + BATCH >= len(todo):
+            _keep(path, known, recipe)
+            unsaved = 0
+    return np.stack([known[name] for name in content]) if content else np.empty((0, 0), np.float32)
+
+
+def _known(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Features by the hash of their image; a file that cannot be read is as none."""
+    if not path.is_file():
+        return {}
+    try:
+        with h5py.File(path, "r") as file:
+            names = [name.decode("ascii") for name in file["content"][:]]
+            found = np.asarray(file["features"], dtype=np.float32)
+    except (OSError, KeyError):
+        return {}
+    return dict(zip(names, found, strict=True)) if len(names) == len(found) else {}
+
+
+def _keep(path: Path, known: Mapping[str, NDArray[np.float32]], recipe: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    attributes = {"patch_size": recipe["tile_px"], "encoder": str(recipe["model"].get("network", ""))}
+    nowhere = np.full((len(known), 2), -1, np.int64)
+    write_features(path, Features(np.stack(list(known.values())), nowhere, attributes), list(known))

@@ -1,0 +1,39 @@
+"""The one place that knows every kind of network: own or backbone, fresh or trained, from settings or from a bundle."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from counterstain.learning.backbone_weights import load_pretrained
+from counterstain.learning.backbones import Backbone, build_backbone, is_backbone
+from counterstain.learning.networks import build_network
+from counterstain.learning.settings import Training
+
+__all__ = ["build_model", "layout_of", "start_network"]
+
+
+def start_network(settings: Training, *, classes: int, tile_px: int, seed: int) -> tuple[nn.Module, dict[str, str]]:
+    """A network as training begins with it, and where its weights came from ({} for fresh ones)."""
+    if not is_backbone(settings.network):
+        return build_network(settings.network, classes=classes, tile_px=tile_px, seed=seed), {}
+    network = build_backbone(settings.network, classes=classes, tile_px=tile_px, seed=seed, input_px=settings.input_px)
+    if settings.weights == "random":
+        return network, {}
+    return network, load_pretrained(network, settings.network, settings.weights)
+
+
+def layout_of(network: nn.Module, head: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a bundle must say beside the network's name to build it again: {} for the own networks."""
+    if not isinstance(network, Backbone):
+        return {}
+    return {"input_px": network.input_px, "head": dict(head or {"kind": "linear"})}
+
+
+def build_model(name: str, *, classes: int, tile_px: int, layout: Mapping[str, Any]) -> nn.Module:
+    """A network without its weights, as a bundle describes it."""
+    if not is_backbone(name):
+        return build_network(name, classes=classes, tile_px=tile_px, seed=0)
+    return build_backbone(
+        name, classes=classes, tile_px=tile_px, seed=0, input_px=layout["input_px"], head=dict(layout["head"])
+    )

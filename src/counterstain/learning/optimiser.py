@@ -1,0 +1,42 @@
+"""What learns at which rate: the body and the head, and how the rate falls. Pure functions of the epoch."""
+
+import math
+
+import torch
+from torch import nn
+
+from counterstain.learning.backbones import Backbone
+from counterstain.learning.settings import Training
+
+__all__ = ["build_optimiser", "set_phase", "set_rates"]
+
+
+def build_optimiser(network: nn.Module, settings: Training) -> torch.optim.Adam:
+    """Adam (AdamW where there is weight decay), its groups in the order of the network's parameters."""
+    groups = [{"params": list(network.parameters()), "lr": settings.learning_rate}]
+    if isinstance(network, Backbone):
+        groups = [
+            {"params": list(network.body.parameters()), "lr": settings.learning_rate * settings.backbone_rate},
+            {"params": list(network.output.parameters()), "lr": settings.learning_rate},
+        ]
+    if settings.weight_decay:
+        return torch.optim.AdamW(groups, eps=settings.epsilon, weight_decay=settings.weight_decay, fused=True)
+    return torch.optim.Adam(groups, eps=settings.epsilon, fused=True)
+
+
+def set_phase(network: nn.Module, settings: Training, epoch: int) -> None:
+    """Let the body learn or keep it, as this epoch (from 1) wants it."""
+    if isinstance(network, Backbone):
+        network.freeze(settings.tune == "head_first" and epoch <= settings.head_epochs)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, settings: Training, *, epoch: int, share: float) -> None:
+    """The learning rates of a step, `share` of the epoch (0 to 1) having been seen."""
+    if settings.schedule == "constant":
+        return
+    fall = (1 + math.cos(math.pi * (epoch - 1 + share) / settings.epochs)) / 2
+    rates = [settings.learning_rate]
+    if len(optimiser.param_groups) == 2:
+        rates = [settings.learning_rate * settings.backbone_rate, settings.learning_rate]
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate * fall

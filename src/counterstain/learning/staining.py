@@ -1,0 +1,69 @@
+"""What a training does to the stain of tiles: a normalisation that every tile gets, and variation of training tiles."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.learning.settings import Training
+from counterstain.pixels.stain import StainRecipe, apply_recipe, fit_recipe
+from counterstain.pixels.store import Store, read_batch
+
+__all__ = ["UNSTAINED", "Staining", "fit_staining"]
+
+Tiles = NDArray[np.uint8]
+FITTED_ON = 2000  # training tiles at most, evenly taken, that a recipe is fitted on
+
+
+@dataclass(frozen=True)
+class Staining:
+    """What is done to the stain, before anything else is done to a tile.
+
+    recipe: of the normalisation that every tile gets wherever the model predicts; None for none.
+    """
+
+    recipe: StainRecipe | None = None
+
+    @property
+    def changes_training(self) -> bool:
+        """Whether training tiles are not those of the store."""
+        return self.recipe is not None
+
+    def record(self) -> dict[str, Any]:
+        """What a bundle keeps: the recipe, since variation is of training alone; {} for nothing."""
+        return {} if self.recipe is None else self.recipe.record()
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Staining":
+        """What a bundle kept."""
+        return cls(StainRecipe.from_record(record)) if record else UNSTAINED
+
+    def for_all(self, tiles: Tiles) -> Tiles:
+        """(B, H, W, 3) uint8 tiles as the network was trained to see them; blank ones pass through."""
+        return tiles if self.recipe is None or not len(tiles) else apply_recipe(tiles, self.recipe)[0]
+
+    def for_training(self, tiles: Tiles, keys: NDArray[np.uint64], seed: int, epoch: int) -> Tiles:
+        """Normalised tiles with this epoch's variation of their stain."""
+        return self.for_all(tiles)
+
+
+UNSTAINED = Staining()
+
+
+def fit_staining(store: Store, rows: NDArray[np.int64], settings: Training) -> Staining:
+    """The staining of a training, fitted on its own training tiles and on no others.
+
+    Args:
+        store: of the tiles.
+        rows: (N,) of the training tiles.
+        settings: its normalisation and stain_augmentation.
+
+    Raises:
+        InputError: If no tile has enough tissue to fit a recipe on.
+    """
+    if settings.normalisation == "none":
+        return UNSTAINED
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), FITTED_ON)).astype(np.int64))]
+    return Staining(fit_recipe(read_batch(store, chosen), method=settings.normalisation))
