@@ -211,7 +211,7 @@ def _change(pixels: Tensor, recipe: StainRecipe) -> tuple[Tensor, Tensor, Tensor
         scale = wanted(recipe.spread) / torch.where(blank[:, None], 1.0, second)
         return scale, wanted(recipe.mean) - first * scale, blank
     gain = wanted(recipe.strength) / second
-    matrix = torch.einsum("kc,bk,bdk->bcd", wanted(recipe.vectors), gain, inverse(first))
+    matrix = (wanted(recipe.vectors) * gain[:, :, None]).transpose(1, 2) @ inverse(first)
     return matrix, torch.zeros(len(pixels), 3, device=pixels.device), blank
 
 

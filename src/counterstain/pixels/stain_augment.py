@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from counterstain.errors import InputError, suggest
 from counterstain.pixels.draws import uniforms
@@ -192,7 +193,7 @@ def _plan(
     epoch: int,
     statistics: StainStatistics | None,
 ) -> list[_Change]:
-    """What happens to the tiles that the draw picks, of (B, n, 3) of their pixels."""
+    """What happens to the tiles that the draw picks, of (B, 3, n) of their pixels."""
     if settings.method == "none" or not len(keys):
         return []
     if settings.needs_statistics() and statistics is None:
@@ -239,10 +240,10 @@ def _mixed(
     other = bank[np.floor(draws[:, _OTHER] * len(bank)).astype(np.int64)]
     share = _send(draws[:, _SHARE] * settings.mixing, pixels)
     vectors = torch.lerp(own.vectors, _send(other[:, :6].reshape(-1, 2, 3), pixels), share[:, None, None])
-    vectors = torch.nn.functional.normalize(vectors, dim=2)
+    vectors = normalize(vectors, dim=2)
     gain = (_send(other[:, 6:], pixels) / own.strength) ** share[:, None]
-    change = torch.einsum("bkc,bk->bkc", vectors, gain) - own.vectors
-    matrices = torch.eye(3, device=pixels.device) + torch.einsum("bkc,bdk->bcd", change, inverse(own.vectors))
+    change = vectors * gain[:, :, None] - own.vectors
+    matrices = torch.eye(3, device=pixels.device) + change.transpose(1, 2) @ inverse(own.vectors)
     return _Change("density", rows, matrices, torch.zeros(len(rows), 3, device=pixels.device), own.blank)
 
 

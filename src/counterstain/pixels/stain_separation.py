@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from counterstain.errors import InputError, suggest
 from counterstain.pixels.stain_space import RUIFROK, WHITE, optical_density
@@ -53,18 +54,18 @@ class Stains:
 
 
 def sample_pixels(tiles: Tensor | NDArray[np.uint8]) -> Tensor:
-    """(B, n, 3) uint8: an even grid of about 6,000 pixels of each (B, H, W, 3) tile, all of a small one."""
+    """(B, 3, n) uint8: an even grid of about 6,000 pixels of each (B, H, W, 3) tile, all of a small one."""
     batch, height, width, _ = tiles.shape
     step = max(1, round((height * width / _SAMPLE) ** 0.5))
     grid = tiles[:, ::step, ::step]
-    # Copied, for a store's tiles are a read-only map of its file, which torch warns of.
-    pixels = torch.from_numpy(np.array(grid)) if isinstance(grid, np.ndarray) else grid
-    return pixels.reshape(batch, -1, 3)
+    if isinstance(grid, np.ndarray):  # copied: a store's tiles are a read-only map of its file, which torch warns of
+        return torch.from_numpy(grid.transpose(0, 3, 1, 2).copy()).reshape(batch, 3, -1)
+    return grid.permute(0, 3, 1, 2).reshape(batch, 3, -1)
 
 
 def tissue_pixels(pixels: Tensor) -> Tensor:
-    """(B, n) bool of (B, n, 3) uint8: every channel has a density of 0.15 or more, so neither glass nor faint haze."""
-    return pixels.amax(2) <= _BRIGHTEST_TISSUE
+    """(B, n) bool of (B, 3, n) uint8: every channel has a density of 0.15 or more, so neither glass nor faint haze."""
+    return pixels.amax(1) <= _BRIGHTEST_TISSUE
 
 
 def enough_tissue(tissue: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ def find_stains(pixels: Tensor, method: str) -> Stains:
     """The stain vectors of each tile and how strongly it is stained.
 
     Args:
-        pixels: (B, n, 3) uint8 RGB, see sample_pixels.
+        pixels: (B, 3, n) uint8 RGB, see sample_pixels.
         method: "ruifrok" (the same two vectors for all), "macenko" or "vahadane".
 
     Raises:
@@ -98,9 +99,8 @@ def find_stains(pixels: Tensor, method: str) -> Stains:
             vectors = _vahadane(density, tissue, vectors)
     blank = ~(enough_tissue(tissue) & (_sine_squared(vectors) > _LEAST_SINE**2))
     vectors = torch.where(blank[:, None, None], fixed, vectors)
-    stain = density @ inverse(vectors)
-    rank = round((1 - _EXTREME) * (density.shape[1] - 1))
-    strength = stain.kthvalue(1 + rank, dim=1).values if len(pixels) else stain[:, 0]
+    amount = inverse(vectors) @ density
+    strength = -_lowest(-amount, torch.ones_like(tissue[:, None]), _EXTREME)
     blank = blank | (strength.amin(1) < _LEAST_STRENGTH)
     return Stains(torch.where(blank[:, None, None], fixed, vectors), torch.where(blank[:, None], 1.0, strength), blank)
 
@@ -115,9 +115,8 @@ def separate(tiles: Tensor, method: str) -> tuple[Stains, Tensor]:
     """
     stains = find_stains(sample_pixels(tiles), method)
     batch, height, width, _ = tiles.shape
-    density = optical_density(tiles).reshape(batch, height * width, 3)
-    concentrations = (density @ inverse(stains.vectors)).transpose(1, 2)
-    return stains, concentrations.reshape(batch, 2, height, width)
+    density = optical_density(tiles.permute(0, 3, 1, 2).reshape(batch, 3, -1))
+    return stains, (inverse(stains.vectors) @ density).reshape(batch, 2, height, width)
 
 
 def combine(concentrations: Tensor, vectors: Tensor) -> Tensor:
@@ -127,12 +126,12 @@ def combine(concentrations: Tensor, vectors: Tensor) -> Tensor:
 
 
 def inverse(vectors: Tensor) -> Tensor:
-    """(B, 3, 2): density (…, 3) @ this is the least-squares concentration (…, 2) of (B, 2, 3) unit vectors."""
+    """(B, 2, 3): this @ density (B, 3, n) is the least-squares concentration of each of (B, 2, 3) unit vectors."""
     cosine = (vectors[:, 0] * vectors[:, 1]).sum(1)
     determinant = _sine_squared(vectors).clamp(min=_LEAST_SINE**2)[:, None]
     first = (vectors[:, 0] - cosine[:, None] * vectors[:, 1]) / determinant
     second = (vectors[:, 1] - cosine[:, None] * vectors[:, 0]) / determinant
-    return torch.stack([first, second], dim=2)
+    return torch.stack([first, second], dim=1)
 
 
 def _sine_squared(vectors: Tensor) -> Tensor:
@@ -147,29 +146,27 @@ def _macenko(density: Tensor, tissue: Tensor) -> Tensor:
     Angles are measured from the mean density, so that they never wrap around; where there is nothing to find the two
     directions are the same.
     """
-    weight = tissue.to(density.dtype)[:, :, None]
-    count = weight.sum(1, keepdim=True)
-    mean = (density * weight).sum(1, keepdim=True) / count.clamp(min=1)
+    weight = tissue.to(density.dtype)[:, None, :]
+    count = weight.sum(2, keepdim=True)
+    mean = (density * weight).sum(2, keepdim=True) / count.clamp(min=1)
     centred = (density - mean) * weight
-    covariance = centred.transpose(1, 2) @ centred / (count - 1).clamp(min=1)
-    plane = torch.linalg.eigh(covariance)[1][:, :, 1:]  # (B, 3, 2), the axes of the two greatest variances
-    middle = torch.nn.functional.normalize(mean @ plane, dim=2)
-    across = torch.stack([-middle[..., 1], middle[..., 0]], dim=2)
-    frame = plane @ torch.cat([middle, across], dim=1).transpose(1, 2)  # (B, 3, 2), of unit columns
-    flat = density @ frame
-    angle = torch.atan2(flat[..., 1], flat[..., 0])
-    found = []
-    for extreme in (_lowest(angle, tissue, _EXTREME), -_lowest(-angle, tissue, _EXTREME)):
-        found.append(frame[:, :, 0] * extreme.cos()[:, None] + frame[:, :, 1] * extreme.sin()[:, None])
-    return _haematoxylin_first(torch.stack(found, dim=1))
+    covariance = centred @ centred.transpose(1, 2) / (count - 1).clamp(min=1)
+    plane = torch.linalg.eigh(covariance)[1][:, :, 1:].transpose(1, 2)  # (B, 2, 3), axes of the two greatest variances
+    middle = normalize((plane @ mean)[:, :, 0], dim=1)
+    across = torch.stack([-middle[:, 1], middle[:, 0]], dim=1)
+    frame = torch.stack([middle, across], dim=1) @ plane  # (B, 2, 3), unit rows: towards the mean, and across it
+    flat = frame @ density
+    angle = torch.atan2(flat[:, 1], flat[:, 0])
+    extremes = torch.stack([_lowest(angle, tissue, _EXTREME), -_lowest(-angle, tissue, _EXTREME)], dim=1)
+    return _haematoxylin_first(torch.stack([extremes.cos(), extremes.sin()], dim=2) @ frame)
 
 
 def _lowest(values: Tensor, chosen: Tensor, share: float) -> Tensor:
-    """(B,) the value below which a share of the chosen lies, of (B, n); 0 where none is chosen."""
-    most = 1 + round(share * (values.shape[1] - 1))
-    ranked = torch.where(chosen, values, torch.inf).topk(most, dim=1, largest=False).values
-    rank = (share * (chosen.sum(1) - 1).clamp(min=0)).round().to(torch.int64).clamp(max=most - 1)
-    found = ranked.gather(1, rank[:, None])[:, 0]
+    """(…) of (…, n): the value below which a share of the chosen lies, the nearest one; 0 where none is chosen."""
+    most = 1 + round(share * (values.shape[-1] - 1))
+    ranked = torch.where(chosen, values, torch.inf).topk(most, dim=-1, largest=False).values
+    rank = (share * (chosen.sum(-1, keepdim=True) - 1).clamp(min=0)).round().to(torch.int64).clamp(max=most - 1)
+    found = ranked.gather(-1, rank.expand(*values.shape[:-1], 1))[..., 0]
     return torch.where(found.isinf(), 0.0, found)
 
 
@@ -186,14 +183,15 @@ def _vahadane(density: Tensor, tissue: Tensor, start: Tensor) -> Tensor:
     moved to its best place with the other one held. From Macenko's vectors, on pixels spread evenly over the tissue.
     """
     count = tissue.sum(1, keepdim=True)
-    places = torch.arange(_LEARNED, device=density.device)[None, :] * count.clamp(min=1) // _LEARNED
-    order = tissue.to(torch.int8).argsort(dim=1, descending=True, stable=True)
-    pixels = density.gather(1, order.gather(1, places)[:, :, None].expand(-1, -1, 3))  # (B, m, 3)
-    vectors = torch.nn.functional.normalize(start.clamp(min=1e-3), dim=2)
+    places = torch.arange(_LEARNED, device=density.device)[None, :] * count // _LEARNED  # which of the tissue's pixels
+    rank = tissue.cumsum(1)
+    order = torch.searchsorted(rank, places + 1).clamp(max=tissue.shape[1] - 1)
+    pixels = density.gather(2, order[:, None, :].expand(-1, 3, -1))  # (B, 3, m)
+    vectors = normalize(start.clamp(min=1e-3), dim=2)
     for _ in range(_ROUNDS):
         amounts = _sparse_amounts(pixels, vectors)
-        products = amounts.transpose(1, 2) @ amounts  # (B, 2, 2)
-        targets = amounts.transpose(1, 2) @ pixels  # (B, 2, 3)
+        products = amounts @ amounts.transpose(1, 2)  # (B, 2, 2)
+        targets = amounts @ pixels.transpose(1, 2)  # (B, 2, 3)
         rows = [vectors[:, 0], vectors[:, 1]]
         for k in (0, 1):
             own = products[:, k, k, None]
@@ -206,9 +204,12 @@ def _vahadane(density: Tensor, tissue: Tensor, start: Tensor) -> Tensor:
 
 
 def _sparse_amounts(pixels: Tensor, vectors: Tensor) -> Tensor:
-    """(B, m, 2) the h ≥ 0 of least ½|v − h · vectors|² + λ Σh for each pixel v; exact for two unit vectors."""
-    pull = pixels @ vectors.transpose(1, 2) - _SPARSITY
-    cosine = (vectors[:, 0] * vectors[:, 1]).sum(1)[:, None, None]
-    both = (pull - cosine * pull.flip(2)) / (1 - cosine * cosine).clamp(min=1e-6)
-    alone = torch.where(pull >= pull.flip(2), pull.clamp(min=0), 0.0)
-    return torch.where((both >= 0).all(2, keepdim=True), both, alone)
+    """(B, 2, m) the h ≥ 0 of least ½|v − h · vectors|² + λ Σh for each pixel v; exact for two unit vectors."""
+    first, second = (vectors @ pixels - _SPARSITY).unbind(1)
+    cosine = (vectors[:, 0] * vectors[:, 1]).sum(1)[:, None]
+    # Both stains where that needs no negative amount; else only the one that explains more, or none.
+    both = (first >= cosine * second) & (second >= cosine * first)
+    sine_squared = (1 - cosine * cosine).clamp(min=1e-6)
+    of_first = torch.where(both, (first - cosine * second) / sine_squared, torch.where(first >= second, first, 0.0))
+    of_second = torch.where(both, (second - cosine * first) / sine_squared, torch.where(first < second, second, 0.0))
+    return torch.stack([of_first, of_second], dim=1).clamp_(min=0)

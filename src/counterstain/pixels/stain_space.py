@@ -2,7 +2,8 @@
 
 Each change has two forms, for tiles on the processor and for tensors. On the processor a tile goes through tables of
 65,536 entries and one or three small matrices in 16-bit whole numbers: within one grey level of the formula in double
-precision, and without its logarithms and powers.
+precision, and without its logarithms and powers. Tensors are planes, (B, 3, n): torch is many times slower on channels
+that lie side by side.
 """
 
 from collections.abc import Callable
@@ -67,44 +68,46 @@ _ROOT_STEP, _ROOT_LOWEST = 1.8 / 65535, -0.4
 _CUBE_STEP, _CUBE_LOWEST = 2.82 / 65535, -0.07
 
 
-def optical_density(pixels: Tensor) -> Tensor:
-    """float32 of the same shape: -ln((I + 1) / 240) of uint8 grey values; from -0.06 (white) to 5.48 (black).
+def optical_density(planes: Tensor) -> Tensor:
+    """(B, 3, n) float32: -ln((I + 1) / 240) of uint8 grey values; from -0.06 (white) to 5.48 (black).
 
     Source:
         Macenko et al. 2009, ISBI, doi:10.1109/ISBI.2009.5193250, in natural logarithms.
     """
-    return _of_grey(pixels, -np.log((np.arange(256) + 1) / WHITE))
+    return _of_grey(planes, -np.log((np.arange(256) + 1) / WHITE))
 
 
-def to_lab(pixels: Tensor) -> Tensor:
-    """float32 of the same shape (…, 3): CIE L*a*b* (D65) of uint8 sRGB; L* from 0 to 100.
+def to_lab(planes: Tensor) -> Tensor:
+    """(B, 3, n) float32: CIE L*a*b* (D65) of uint8 sRGB; L* from 0 to 100.
 
     Source:
         IEC 61966-2-1 for sRGB, CIE 15 for L*a*b*; the rounded constants of torchstain and scikit-image.
     """
-    return _roots(pixels) @ _tensor(_TO_LAB.T, pixels) + _tensor(_LAB_OFFSET, pixels)
+    xyz = _tensor(_TO_XYZ, planes) @ _of_grey(planes, _light_of_grey())
+    roots = torch.where(xyz > _ROOT_FROM, xyz.clamp(min=_ROOT_FROM) ** (1 / 3), _SLOPE * xyz + _ROOT_OF_0)
+    return _tensor(_TO_LAB, planes) @ roots + _tensor(_LAB_OFFSET[:, None], planes)
 
 
-def to_hed(pixels: Tensor) -> Tensor:
-    """float32 of the same shape (…, 3): concentrations of haematoxylin, eosin and DAB by Ruifrok's fixed vectors."""
-    return optical_density(pixels) @ _tensor(np.linalg.inv(RUIFROK), pixels)
+def to_hed(planes: Tensor) -> Tensor:
+    """(B, 3, n) float32: concentrations of haematoxylin, eosin and DAB by Ruifrok's fixed vectors."""
+    return _tensor(np.linalg.inv(RUIFROK.T), planes) @ optical_density(planes)
 
 
-def to_hsv(pixels: Tensor) -> Tensor:
-    """float32 of the same shape (…, 3): hue, saturation and value of uint8 RGB, each from 0 to 1.
+def to_hsv(planes: Tensor) -> Tensor:
+    """(B, 3, n) float32: hue, saturation and value of uint8 RGB, each from 0 to 1.
 
     Hue is counted from green, which H&E has none of, so that the pinks on both sides of red lie together; 0.67, red,
     where a pixel is grey.
     """
-    levels = pixels.to(torch.float32) / 255
-    value, lowest = levels.amax(-1), levels.amin(-1)
+    levels = planes.to(torch.float32) / 255
+    value, lowest = levels.amax(1), levels.amin(1)
     chroma = value - lowest
-    red, green, blue = levels.unbind(-1)
+    red, green, blue = levels.unbind(1)
     safe = torch.where(chroma > 0, chroma, 1.0)
     hue = torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4)
     hue = torch.where(value == red, (green - blue) / safe, hue)
     saturation = torch.where(value > 0, chroma / value.clamp(min=1e-6), 0.0)
-    return torch.stack([(hue / 6 - _HUE_OF_GREEN) % 1, saturation, value], dim=-1)
+    return torch.stack([(hue / 6 - _HUE_OF_GREEN) % 1, saturation, value], dim=1)
 
 
 def change_density(tile: Tiles, matrix: Floats, offset: Floats, out: Tiles) -> Tiles:
@@ -115,10 +118,8 @@ def change_density(tile: Tiles, matrix: Floats, offset: Floats, out: Tiles) -> T
 
 def change_density_tensor(tiles: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """(B, H, W, 3) uint8: change_density of a batch by torch; matrix (B, 3, 3) and offset (B, 3) float32."""
-    batch, height, width, _ = tiles.shape
-    density = optical_density(tiles).reshape(batch, height * width, 3)
-    changed = torch.baddbmm(offset[:, None, :], density, matrix.transpose(1, 2))
-    return _grey((torch.exp(-changed) * WHITE - 1).reshape(tiles.shape))
+    changed = torch.baddbmm(offset[:, :, None], matrix, optical_density(_planes(tiles)))
+    return _tiles(torch.exp(-changed) * WHITE - 1, tiles)
 
 
 def change_lab(tile: Tiles, scale: Floats, shift: Floats, out: Tiles) -> Tiles:
@@ -133,11 +134,11 @@ def change_lab(tile: Tiles, scale: Floats, shift: Floats, out: Tiles) -> Tiles:
 
 def change_lab_tensor(tiles: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """(B, H, W, 3) uint8: change_lab of a batch by torch; scale and shift (B, 3) float32."""
-    lab = to_lab(tiles) * scale[:, None, None, :] + shift[:, None, None, :]
-    roots = (lab - _tensor(_LAB_OFFSET, tiles)) @ _tensor(_FROM_LAB.T, tiles)
+    lab = to_lab(_planes(tiles)) * scale[:, :, None] + shift[:, :, None]
+    roots = _tensor(_FROM_LAB, tiles) @ (lab - _tensor(_LAB_OFFSET[:, None], tiles))
     cubes = torch.where(roots > _CUBE_FROM, roots**3, (roots - _ROOT_OF_0) / _SLOPE)
-    light = (cubes @ _tensor(_FROM_XYZ.T, tiles)).clamp_(0, 1)
-    return _grey(torch.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light) * 255)
+    light = (_tensor(_FROM_XYZ, tiles) @ cubes).clamp_(0, 1)
+    return _tiles(torch.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light) * 255, tiles)
 
 
 def change_hsv(tile: Tiles, scale: Floats, shift: Floats, out: Tiles) -> Tiles:
@@ -151,14 +152,14 @@ def change_hsv(tile: Tiles, scale: Floats, shift: Floats, out: Tiles) -> Tiles:
 
 def change_hsv_tensor(tiles: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """(B, H, W, 3) uint8: change_hsv of a batch by torch; scale and shift (B, 3) float32."""
-    hsv = (to_hsv(tiles) * scale[:, None, None, :] + shift[:, None, None, :]).clamp_(0, 1)
-    hue, saturation, value = hsv.unbind(-1)
+    hsv = (to_hsv(_planes(tiles)) * scale[:, :, None] + shift[:, :, None]).clamp_(0, 1)
+    hue, saturation, value = hsv.unbind(1)
     turn = (hue * _LAST_HUE + _HUE_OF_GREEN) * 6
     # Each channel is full for a third of the circle, none for a third, and a ramp between; red's is centred on 0.
     channels = [
         value * (1 - saturation * (1 - (((turn + start) % 6 - 3).abs() - 1).clamp(0, 1))) for start in (0.0, 4.0, 2.0)
     ]
-    return _grey(torch.stack(channels, dim=-1) * 255)
+    return _tiles(torch.stack(channels, dim=1) * 255, tiles)
 
 
 def share_out(work: Callable[[int, int], T], count: int, threads: int) -> list[T]:
@@ -173,11 +174,6 @@ def share_out(work: Callable[[int, int], T], count: int, threads: int) -> list[T
         return list(pool.map(work, edges[:-1], edges[1:]))
 
 
-def _roots(pixels: Tensor) -> Tensor:
-    xyz = _of_grey(pixels, _light_of_grey()) @ _tensor(_TO_XYZ.T, pixels)
-    return torch.where(xyz > _ROOT_FROM, xyz.clamp(min=0) ** (1 / 3), _SLOPE * xyz + _ROOT_OF_0)
-
-
 def _roots_change(scale: Floats, shift: Floats) -> tuple[Floats, Floats]:
     """L*a*b* times scale plus shift as a matrix and an offset of the cube roots of X, Y, Z."""
     matrix: Floats = _FROM_LAB @ (scale[:, None] * _TO_LAB)
@@ -185,18 +181,25 @@ def _roots_change(scale: Floats, shift: Floats) -> tuple[Floats, Floats]:
     return matrix, offset
 
 
-def _of_grey(pixels: Tensor, table: Floats) -> Tensor:
-    """float32 table[pixels] of uint8 pixels (…, 3); by OpenCV on the processor, ten times as fast as by torch."""
-    if pixels.device.type != "cpu":
-        return _tensor(table, pixels)[pixels.to(torch.int32)]
-    if not pixels.numel():
-        return pixels.to(torch.float32)
-    looked_up = cv2.LUT(pixels.reshape(-1, 3).numpy(), table.astype(np.float32))
-    return torch.from_numpy(looked_up.reshape(pixels.shape))
+def _of_grey(planes: Tensor, table: Floats) -> Tensor:
+    """float32 table[planes] of uint8 planes; by OpenCV on the processor, ten times as fast as by torch."""
+    if planes.device.type != "cpu":
+        return _tensor(table, planes)[planes.to(torch.int32)]
+    if not planes.numel():
+        return planes.to(torch.float32)
+    looked_up = cv2.LUT(planes.reshape(-1, planes.shape[-1]).numpy(), table.astype(np.float32))
+    return torch.from_numpy(looked_up.reshape(planes.shape))
 
 
-def _grey(values: Tensor) -> Tensor:
-    return values.round_().clamp_(0, 255).to(torch.uint8)
+def _planes(tiles: Tensor) -> Tensor:
+    return tiles.permute(0, 3, 1, 2).reshape(len(tiles), 3, -1)
+
+
+def _tiles(planes: Tensor, like: Tensor) -> Tensor:
+    """Planes of grey values as uint8 tiles of the shape of `like`, rounded and clipped."""
+    batch, height, width, _ = like.shape
+    grey = planes.round().clamp_(0, 255).to(torch.uint8).reshape(batch, 3, height, width)
+    return grey.permute(0, 2, 3, 1).contiguous()
 
 
 def _tensor(array: Floats, beside: Tensor) -> Tensor:
@@ -216,7 +219,8 @@ def _look_up(table: Tiles, codes: Codes, out: Tiles) -> Tiles:
 
 
 def _look_up_wide(table: Codes, codes: Codes) -> Codes:
-    return np.asarray(cv2.LUT(codes, table) if _WIDE_TABLES else table[codes], dtype=np.uint16)
+    """table[codes], in place where it can be: a fresh array costs more than what is written to it."""
+    return np.asarray(cv2.LUT(codes, table, dst=codes) if _WIDE_TABLES else table[codes], dtype=np.uint16)
 
 
 _WIDE_TABLES = int(cv2.__version__.split(".")[0]) >= 5

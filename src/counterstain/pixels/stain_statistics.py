@@ -123,12 +123,14 @@ def fit_statistics(tiles: Tiles) -> StainStatistics:
 
 
 def colour_moments(pixels: Tensor, space: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and standard deviation of the channels of a colour space, (B, 3) each, over (B, n, 3) uint8 pixels.
+    """Mean and standard deviation of the channels of a colour space, (B, 3) each, over (B, 3, n) uint8 pixels.
 
     Also (B,) bool: blank, for lack of tissue or because a channel does not vary, so that there is nothing to scale.
     """
     to_space, least = SPACES[space]
-    spread, mean = torch.std_mean(to_space(pixels), dim=1, correction=0)
+    values = to_space(pixels)
+    mean = values.mean(2)
+    spread = (values - mean[:, :, None]).square().mean(2).sqrt()
     return mean, spread, ~enough_tissue(tissue_pixels(pixels)) | (spread.amin(1) < least)
 
 
