@@ -156,9 +156,11 @@ def _jpeg_decoder(page: Any) -> Callable[[list[bytes], int], NDArray[np.uint8]]:
     from imagecodecs import jpeg8_decode
 
     tables = page.jpegtables
-    colours = "RGB" if page.photometric == _RGB else "YCBCR"
+    says_rgb = page.photometric == _RGB
 
     def decode(packed: list[bytes], _: int) -> NDArray[np.uint8]:
+        # Aperio packs RGB as it is; where a block calls itself JFIF it holds YCbCr, whatever the page says.
+        colours = "RGB" if says_rgb and packed[0][6:10] != b"JFIF" else "YCBCR"
         block: NDArray[np.uint8] = jpeg8_decode(packed[0], tables=tables, colorspace=colours, outcolorspace="RGB")
         return block
 

@@ -58,7 +58,10 @@ def open_pages(path: Path) -> TiffPages:
         raise InputError("slides need more packages: pip install 'counterstain[slides]'") from None
     try:
         with tifffile.TiffFile(path) as tiff:
-            return _look_through(tiff, path)
+            found = _look_through(tiff, path)
+            for pages in found.levels:
+                pages[0].decode  # noqa: B018 (made at first use, from the open file)
+            return found
     except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise

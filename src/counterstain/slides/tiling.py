@@ -87,7 +87,7 @@ def plan_tiles(
 ) -> Tiling:
     """Lay a grid over the scanned area (the slide's bounds, or all of it) and keep the tiles with enough tissue.
 
-    The coarsest level that is not coarser than `mpp` is read and resampled by area. A scale within 2 % of a whole number
+    The coarsest level not coarser than `mpp` is read and resampled by area. A scale within 2 % of a whole number
     of the level's px is taken as that number, so a level at nearly the scale asked for is read as it is.
 
     Args:

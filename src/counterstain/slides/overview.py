@@ -1,0 +1,81 @@
+"""A small picture of a whole slide, read without holding more than a few megapixels."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.slides.info import Level, Slide
+from counterstain.slides.resampling import area_resample
+
+__all__ = ["LARGEST_PX", "Overview", "read_overview"]
+
+LARGEST_PX = 4_000_000  # read at once; a pyramid has a level of at most this, a flat slide is read band by band
+
+
+@dataclass(frozen=True, eq=False)
+class Overview:
+    """The scanned area, small.
+
+    pixels:         (H, W, 3) uint8 RGB
+    downsample:     (x, y) level-0 px for a px of it
+    origin_level0_px: (x, y) of its top left corner
+    level:          what was read
+    """
+
+    pixels: NDArray[np.uint8]
+    downsample: tuple[float, float]
+    origin_level0_px: tuple[int, int]
+    level: int
+
+
+def read_overview(slide: Slide, *, finest_downsample: float = 1.0, largest_px: int = LARGEST_PX) -> Overview:
+    """A picture of at most `largest_px` px, no finer than `finest_downsample` level-0 px for a px of it.
+
+    The finest level that meets both is read; a coarser px is the mean over a whole number of the level's px. A slide
+    whose smallest level is still too large is read from end to end, a band at a time.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    info = slide.info
+    x0, y0, wide, high = info.area
+    sizes = [(wide / one.downsample_x) * (high / one.downsample_y) for one in info.levels]
+    small = [number for number, size in enumerate(sizes) if size <= largest_px]
+    coarse = [number for number in small if info.levels[number].downsample_x >= 0.999 * finest_downsample]
+    # Of the levels that are small enough, the next finer than asked where there is one: averaging is free of noise.
+    finer = [number for number in small if number not in coarse]
+    level = (finer or coarse or [len(sizes) - 1])[-1] if finer or not coarse else coarse[0]
+    frame = info.levels[level]
+    shrink = max(1, round(finest_downsample / frame.downsample_x), math.ceil(math.sqrt(sizes[level] / largest_px)))
+    width_px = max(1, math.ceil(wide / frame.downsample_x / shrink))
+    height_px = max(1, math.ceil(high / frame.downsample_y / shrink))
+    pixels = _bands(slide, frame, level, (x0, y0), width_px, height_px, shrink, largest_px)
+    return Overview(pixels, (shrink * frame.downsample_x, shrink * frame.downsample_y), (x0, y0), level)
+
+
+def _bands(
+    slide: Slide,
+    frame: Level,
+    level: int,
+    origin: tuple[int, int],
+    width_px: int,
+    height_px: int,
+    shrink: int,
+    largest_px: int,
+) -> NDArray[np.uint8]:
+    pixels = np.empty((height_px, width_px, 3), np.uint8)
+    # Blocks as wide and high as a few of the file's own tiles: each of those is then unpacked about once.
+    side = max(1, min(max(width_px, height_px), math.isqrt(largest_px) // shrink))
+    for top in range(0, height_px, side):
+        for left in range(0, width_px, side):
+            wide, high = min(side, width_px - left), min(side, height_px - top)
+            region = slide.read_region(
+                origin[0] + round(left * shrink * frame.downsample_x),
+                origin[1] + round(top * shrink * frame.downsample_y),
+                level=level, width_px=wide * shrink, height_px=high * shrink,
+            )  # fmt: skip
+            box = (0.0, 0.0, wide * shrink, high * shrink)
+            pixels[top : top + high, left : left + wide] = area_resample(region, box, width_px=wide, height_px=high)
+    return pixels
