@@ -1,0 +1,182 @@
+"""Where a class activation map is read: one layer for each network, found by itself in a dry run on an empty tile."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from counterstain.errors import InputError
+from counterstain.learning.networks import TileNetwork
+
+__all__ = ["FEWEST_CELLS", "Layer", "as_map", "find_layer", "penultimate", "run_to"]
+
+# A map of fewer cells a side points at nothing: after its last convolution the given network has 1 × 1 of them.
+FEWEST_CELLS = 4
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer whose output is a map of the tile.
+
+    name:   of the module; for the two own networks, of the convolution whose pooled map it is
+    side:   cells a side of its map
+    kind:   "channels first" (B, C, side, side), "channels last" (B, side, side, C) or "tokens" (B, prefix + side², C)
+    prefix: tokens before those of the tile's patches, such as the class token and registers
+    number: for the two own networks, which of their maps it is, from 0
+    """
+
+    name: str
+    side: int
+    kind: str = "channels first"
+    prefix: int = 0
+    number: int | None = None
+
+
+def find_layer(network: nn.Module, tile_px: int) -> Layer:
+    """The last layer that still knows places: what stands between it and the answer no longer does.
+
+    Of a vision transformer it is the first norm of the last block: behind that block's attention only the class token
+    may count, and patch tokens would have no gradient. Of everything else it is the last map of at least FEWEST_CELLS
+    cells a side, after its activation and before the pooling.
+
+    Args:
+        network: an own network, a Backbone, or any module that takes (B, 3, tile_px, tile_px).
+        tile_px: side of its tiles in px.
+
+    Raises:
+        InputError: If the network has no such layer.
+    """
+    body = getattr(network, "body", network)
+    if isinstance(network, TileNetwork):
+        maps: list[Tensor] = []
+        with torch.no_grad(), _Relus(maps.append):
+            network(_empty(network, tile_px))
+        found = [
+            Layer(f"convolutions.{number}", one.shape[-1], number=number)
+            for number, one in enumerate(maps)
+            if one.shape[-1] >= FEWEST_CELLS
+        ]
+    elif isinstance(body, nn.Module) and hasattr(body, "num_prefix_tokens") and hasattr(body, "blocks"):
+        found = _token_layers(network, body, tile_px)
+    else:
+        outputs = _outputs(network, tile_px)
+        found = [layer for name, shape in outputs if (layer := _map_layer(name, shape)) is not None]
+    if not found:
+        raise InputError(
+            f"no layer of this {type(body).__name__} keeps a map of {FEWEST_CELLS} × {FEWEST_CELLS} cells for tiles of "
+            f"{tile_px} px; use the method integrated-gradients, which needs no layer"
+        )
+    return found[-1]
+
+
+def _token_layers(network: nn.Module, body: nn.Module, tile_px: int) -> list[Layer]:
+    """The first norm of the last block of a vision transformer, where its tokens are those of a square grid."""
+    norm = getattr(list(body.blocks)[-1], "norm1", None)  # type: ignore[arg-type]
+    prefix = int(body.num_prefix_tokens)  # type: ignore[arg-type]
+    name = next((name for name, module in network.named_modules() if module is norm), "")
+    shape = dict(_outputs(network, tile_px)).get(name, ())
+    side = round(max(shape[1] - prefix, 0) ** 0.5) if len(shape) == 3 else 0
+    square = len(shape) == 3 and side**2 + prefix == shape[1] and side >= FEWEST_CELLS
+    return [Layer(name, side, "tokens", prefix)] if square else []
+
+
+def _map_layer(name: str, shape: tuple[int, ...]) -> Layer | None:
+    """The layer of an output's shape, or None where that is no map. Tiles are square, and so are their maps."""
+    if len(shape) != 4:
+        return None
+    if shape[2] == shape[3] >= FEWEST_CELLS:
+        return Layer(name, shape[3])
+    if shape[1] == shape[2] >= FEWEST_CELLS:
+        return Layer(name, shape[1], "channels last")
+    return None
+
+
+def _empty(network: nn.Module, tile_px: int) -> Tensor:
+    like = next(network.parameters(), torch.zeros(1))
+    return torch.zeros(1, 3, tile_px, tile_px, device=like.device, dtype=like.dtype)
+
+
+def _outputs(network: nn.Module, tile_px: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and output shape of every module that gives a tensor, in the order in which they end."""
+    seen: list[tuple[str, tuple[int, ...]]] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                seen.append((name, tuple(output.shape)))
+
+        return hook
+
+    handles = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name]
+    try:
+        with torch.no_grad():
+            network(_empty(network, tile_px))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+class _Relus(TorchFunctionMode):
+    """Hands every map that passes through functional.relu to `found`.
+
+    The own networks mostly call their convolutions as functions, where no hook on a module sees them.
+    """
+
+    def __init__(self, found: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func is functional.relu and output.ndim == 4:
+            self.found(output)
+        return output
+
+
+def run_to(network: nn.Module, tiles: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
+    """(B, classes) logits, and the layer's output as the network made it, joined by autograd's graph."""
+    seen: list[Tensor] = []
+    if layer.number is not None:
+        with _Relus(seen.append):
+            logits: Tensor = network(tiles)
+        return logits, seen[layer.number]
+    module = network.get_submodule(layer.name)
+    handle = module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    try:
+        logits = network(tiles)
+    finally:
+        handle.remove()
+    return logits, seen[-1]
+
+
+def as_map(output: Tensor, layer: Layer) -> Tensor:
+    """The layer's output (or a gradient of its shape) as (B, C, side, side), row by row from the tile's top left."""
+    if layer.kind == "tokens":
+        patches = output[:, layer.prefix :]
+        return patches.transpose(1, 2).reshape(len(output), -1, layer.side, layer.side)
+    return output.permute(0, 3, 1, 2) if layer.kind == "channels last" else output
+
+
+def penultimate(network: nn.Module, tiles: Tensor) -> Tensor:
+    """(B, D) what the last layer is given: `network.output`'s input, or else that of the last linear layer.
+
+    Raises:
+        InputError: If there is no such layer.
+    """
+    last = getattr(network, "output", None)
+    if not isinstance(last, nn.Module):
+        last = next((module for module in reversed(list(network.modules())) if isinstance(module, nn.Linear)), None)
+    if last is None:
+        raise InputError(f"this {type(network).__name__} has no last layer whose input could be shown")
+    seen: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        network(tiles)
+    finally:
+        handle.remove()
+    return seen[-1].flatten(1)
