@@ -1,7 +1,7 @@
 """Stain normalisation: a recipe is fitted on training tiles, kept with the model, and applied wherever it predicts."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,25 +16,19 @@ from counterstain.pixels.stain_separation import (
     inverse,
     sample_pixels,
 )
-from counterstain.pixels.stain_space import (
-    change_density,
-    change_density_tensor,
-    change_lab,
-    change_lab_tensor,
-    share_out,
-)
+from counterstain.pixels.stain_space import change_tensor, change_tiles, share_out
 from counterstain.pixels.stain_statistics import colour_moments
 
 __all__ = ["METHODS", "StainRecipe", "apply_recipe", "apply_recipe_tensor", "fit_recipe"]
 
 Tiles = NDArray[np.uint8]
-Change = Callable[[Tiles, NDArray[np.float64], NDArray[np.float64], Tiles], Tiles]
 Three = tuple[float, float, float]
 
 METHODS = ("reinhard", "macenko", "vahadane")
 
 _SCHEMA = "counterstain.stain-recipe/1"
 _CHUNK = 64  # tiles looked at together
+_SPACE = {"reinhard": "lab", "macenko": "density", "vahadane": "density"}
 _FIELDS = {"reinhard": ("mean", "spread"), "macenko": ("vectors", "strength"), "vahadane": ("vectors", "strength")}
 
 
@@ -159,21 +153,16 @@ def apply_recipe(tiles: Tiles, recipe: StainRecipe, *, threads: int = 1) -> tupl
     """
     _check_tiles(tiles)
     out = np.empty(tiles.shape, dtype=np.uint8)
-    change: Change = change_lab if recipe.method == "reinhard" else change_density
 
     def work(start: int, stop: int) -> NDArray[np.bool_]:
-        passed = np.zeros(stop - start, dtype=np.bool_)
+        passed = []
         for low in range(start, stop, _CHUNK):
-            part = tiles[low : min(low + _CHUNK, stop)]
-            first, second, blank = _change(sample_pixels(part), recipe)
-            matrices, offsets = first.double().numpy(), second.double().numpy()
-            for i, through in enumerate(blank.tolist()):
-                if through:
-                    out[low + i] = part[i]
-                else:
-                    change(part[i], matrices[i], offsets[i], out[low + i])
-            passed[low - start : low - start + len(part)] = blank.numpy()
-        return passed
+            part = slice(low, min(low + _CHUNK, stop))
+            first, second, blank = (one.numpy() for one in _change(sample_pixels(tiles[part]), recipe))
+            rows = np.arange(len(blank))
+            change_tiles(tiles[part], _SPACE[recipe.method], first, second, rows=rows, skip=blank, out=out[part])
+            passed.append(blank)
+        return np.concatenate(passed) if passed else np.zeros(0, dtype=np.bool_)
 
     return out, np.concatenate(share_out(work, len(tiles), threads))
 
@@ -189,8 +178,8 @@ def apply_recipe_tensor(tiles: Tensor, recipe: StainRecipe) -> tuple[Tensor, Ten
         (B, H, W, 3) uint8 and (B,) bool on the same device.
     """
     first, second, blank = _change(sample_pixels(tiles), recipe)
-    change = change_lab_tensor if recipe.method == "reinhard" else change_density_tensor
-    return torch.where(blank[:, None, None, None], tiles, change(tiles, first, second)), blank
+    changed = change_tensor(tiles, _SPACE[recipe.method], first, second)
+    return torch.where(blank[:, None, None, None], tiles, changed), blank
 
 
 def _numbers(pixels: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,16 +12,7 @@ from torch.nn.functional import normalize
 from counterstain.errors import InputError, suggest
 from counterstain.pixels.draws import uniforms
 from counterstain.pixels.stain_separation import enough_tissue, find_stains, inverse, sample_pixels, tissue_pixels
-from counterstain.pixels.stain_space import (
-    RUIFROK,
-    change_density,
-    change_density_tensor,
-    change_hsv,
-    change_hsv_tensor,
-    change_lab,
-    change_lab_tensor,
-    share_out,
-)
+from counterstain.pixels.stain_space import RUIFROK, change_tensor, change_tiles, share_out
 from counterstain.pixels.stain_statistics import SPACES, StainStatistics, colour_moments
 
 __all__ = ["STAIN_AUGMENTATIONS", "StainAugmentation", "augment_stain", "augment_stain_tensor"]
@@ -140,15 +131,14 @@ def augment_stain(
     out = np.empty(tiles.shape, dtype=np.uint8)
 
     def work(start: int, stop: int) -> None:
-        part = tiles[start:stop]
-        out[start:stop] = part
+        part, made = tiles[start:stop], out[start:stop]
         changes = _plan(sample_pixels(part), keys[start:stop], settings, seed, epoch, statistics)
+        same = np.ones(len(part), dtype=np.bool_)
         for change in changes:
-            act = {"density": change_density, "lab": change_lab, "hsv": change_hsv}[change.space]
-            first, second = change.first.double().numpy(), change.second.double().numpy()
-            for number, (row, blank) in enumerate(zip(change.rows.tolist(), change.blank.tolist(), strict=True)):
-                if not blank:
-                    act(part[row], first[number], second[number], out[start + row])
+            first, second, blank = change.first.numpy(), change.second.numpy(), change.blank.numpy()
+            change_tiles(part, change.space, first, second, rows=change.rows, skip=blank, out=made)
+            same[change.rows] = False
+        made[same] = part[same]
 
     share_out(work, len(tiles), threads)
     return out
@@ -172,10 +162,9 @@ def augment_stain_tensor(
     _check_keys(keys, len(tiles))
     out = tiles.clone()
     for change in _plan(sample_pixels(tiles), keys, settings, seed, epoch, statistics):
-        act = {"density": change_density_tensor, "lab": change_lab_tensor, "hsv": change_hsv_tensor}[change.space]
         rows = torch.from_numpy(change.rows).to(tiles.device)
         chosen = tiles.index_select(0, rows)
-        changed = act(chosen, change.first, change.second)
+        changed = change_tensor(chosen, change.space, change.first, change.second)
         out.index_copy_(0, rows, torch.where(change.blank[:, None, None, None], chosen, changed))
     return out
 

@@ -100,7 +100,8 @@ def find_stains(pixels: Tensor, method: str) -> Stains:
     blank = ~(enough_tissue(tissue) & (_sine_squared(vectors) > _LEAST_SINE**2))
     vectors = torch.where(blank[:, None, None], fixed, vectors)
     amount = inverse(vectors) @ density
-    strength = -_lowest(-amount, torch.ones_like(tissue[:, None]), _EXTREME)
+    everywhere = torch.full((len(pixels), 1), density.shape[2], device=pixels.device)
+    strength = -_lowest(-amount, everywhere, _EXTREME)
     blank = blank | (strength.amin(1) < _LEAST_STRENGTH)
     return Stains(torch.where(blank[:, None, None], fixed, vectors), torch.where(blank[:, None], 1.0, strength), blank)
 
@@ -146,27 +147,28 @@ def _macenko(density: Tensor, tissue: Tensor) -> Tensor:
     Angles are measured from the mean density, so that they never wrap around; where there is nothing to find the two
     directions are the same.
     """
-    weight = tissue.to(density.dtype)[:, None, :]
-    count = weight.sum(2, keepdim=True)
-    mean = (density * weight).sum(2, keepdim=True) / count.clamp(min=1)
-    centred = (density - mean) * weight
-    covariance = centred @ centred.transpose(1, 2) / (count - 1).clamp(min=1)
+    count = tissue.sum(1)
+    of_tissue = density * tissue[:, None, :]
+    mean = of_tissue.sum(2, keepdim=True) / count.clamp(min=1)[:, None, None]
+    spread = of_tissue @ of_tissue.transpose(1, 2) / count.clamp(min=1)[:, None, None]
+    covariance = spread - mean @ mean.transpose(1, 2)
     plane = torch.linalg.eigh(covariance)[1][:, :, 1:].transpose(1, 2)  # (B, 2, 3), axes of the two greatest variances
     middle = normalize((plane @ mean)[:, :, 0], dim=1)
     across = torch.stack([-middle[:, 1], middle[:, 0]], dim=1)
     frame = torch.stack([middle, across], dim=1) @ plane  # (B, 2, 3), unit rows: towards the mean, and across it
     flat = frame @ density
     angle = torch.atan2(flat[:, 1], flat[:, 0])
-    extremes = torch.stack([_lowest(angle, tissue, _EXTREME), -_lowest(-angle, tissue, _EXTREME)], dim=1)
+    lowest, highest = (_lowest(torch.where(tissue, way, torch.inf), count, _EXTREME) for way in (angle, -angle))
+    extremes = torch.stack([lowest, -highest], dim=1)
     return _haematoxylin_first(torch.stack([extremes.cos(), extremes.sin()], dim=2) @ frame)
 
 
-def _lowest(values: Tensor, chosen: Tensor, share: float) -> Tensor:
-    """(…) of (…, n): the value below which a share of the chosen lies, the nearest one; 0 where none is chosen."""
+def _lowest(values: Tensor, count: Tensor, share: float) -> Tensor:
+    """(…) of (…, n): the value below which a share of the `count` finite ones lies, the nearest; 0 where none is."""
     most = 1 + round(share * (values.shape[-1] - 1))
-    ranked = torch.where(chosen, values, torch.inf).topk(most, dim=-1, largest=False).values
-    rank = (share * (chosen.sum(-1, keepdim=True) - 1).clamp(min=0)).round().to(torch.int64).clamp(max=most - 1)
-    found = ranked.gather(-1, rank.expand(*values.shape[:-1], 1))[..., 0]
+    rank = (share * (count - 1).clamp(min=0)).round().to(torch.int64).clamp(max=most - 1)
+    ranked = values.topk(most, dim=-1, largest=False).values
+    found = ranked.gather(-1, rank[..., None].expand(*values.shape[:-1], 1))[..., 0]
     return torch.where(found.isinf(), 0.0, found)
 
 

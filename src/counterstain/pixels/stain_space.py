@@ -20,12 +20,8 @@ from torch import Tensor
 __all__ = [
     "RUIFROK",
     "WHITE",
-    "change_density",
-    "change_density_tensor",
-    "change_hsv",
-    "change_hsv_tensor",
-    "change_lab",
-    "change_lab_tensor",
+    "change_tensor",
+    "change_tiles",
     "optical_density",
     "share_out",
     "to_hed",
@@ -66,6 +62,8 @@ _CUBE_FROM, _ROOT_FROM, _SLOPE, _ROOT_OF_0 = 0.2068966, 0.008856, 7.787, 16 / 11
 # lie outside of what a screen can show before they are clipped to it.
 _ROOT_STEP, _ROOT_LOWEST = 1.8 / 65535, -0.4
 _CUBE_STEP, _CUBE_LOWEST = 2.82 / 65535, -0.07
+_LIGHT_TO_XYZ = np.column_stack([_TO_XYZ, np.zeros(3)])
+_CUBES_TO_LIGHT = np.column_stack([_FROM_XYZ * _CUBE_STEP, _FROM_XYZ.sum(axis=1) * _CUBE_LOWEST]) * 65535
 
 
 def optical_density(planes: Tensor) -> Tensor:
@@ -84,7 +82,7 @@ def to_lab(planes: Tensor) -> Tensor:
         IEC 61966-2-1 for sRGB, CIE 15 for L*a*b*; the rounded constants of torchstain and scikit-image.
     """
     xyz = _tensor(_TO_XYZ, planes) @ _of_grey(planes, _light_of_grey())
-    roots = torch.where(xyz > _ROOT_FROM, xyz.clamp(min=_ROOT_FROM) ** (1 / 3), _SLOPE * xyz + _ROOT_OF_0)
+    roots = torch.where(xyz > _ROOT_FROM, xyz.clamp(min=_ROOT_FROM).log_().div_(3).exp_(), _SLOPE * xyz + _ROOT_OF_0)
     return _tensor(_TO_LAB, planes) @ roots + _tensor(_LAB_OFFSET[:, None], planes)
 
 
@@ -110,56 +108,50 @@ def to_hsv(planes: Tensor) -> Tensor:
     return torch.stack([(hue / 6 - _HUE_OF_GREEN) % 1, saturation, value], dim=1)
 
 
-def change_density(tile: Tiles, matrix: Floats, offset: Floats, out: Tiles) -> Tiles:
-    """The (H, W, 3) tile with its optical density d as matrix · d + offset, rounded and clipped, in `out`."""
-    shift = (offset - _LOWEST + matrix.sum(axis=1) * _LOWEST) / _DENSITY_STEP
-    return _look_up(_grey_of_density(), _transform(cv2.LUT(tile, _density_codes()), matrix, shift), out)
+def change_tiles(
+    tiles: Tiles,
+    space: str,
+    first: Floats,
+    second: Floats,
+    *,
+    rows: NDArray[np.int64],
+    skip: NDArray[np.bool_],
+    out: Tiles,
+) -> None:
+    """Write some of a batch's tiles to `out`, changed in a colour space; rounded and clipped to 0…255.
+
+    Args:
+        tiles: (B, H, W, 3) uint8 RGB.
+        space: "density": every pixel's optical density d becomes first · d + second; "lab" or "hsv" (hue from green,
+            see to_hsv): each channel is multiplied by first, and second is added.
+        first: (R, 3, 3) for "density", else (R, 3).
+        second: (R, 3).
+        rows: (R,) which tiles.
+        skip: (R,) bool, those that are copied as they are.
+        out: (B, H, W, 3) uint8, another array.
+    """
+    matrices, change = _SPACES[space]
+    codes = np.empty(tiles.shape[1:], dtype=np.uint16)  # scratch: a fresh array at every step would cost more
+    settings = matrices(first, second)
+    for number, (row, skipped) in enumerate(zip(rows.tolist(), skip.tolist(), strict=True)):
+        if skipped:
+            out[row] = tiles[row]
+        else:
+            change(tiles[row], settings[number], codes, out[row])
 
 
-def change_density_tensor(tiles: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8: change_density of a batch by torch; matrix (B, 3, 3) and offset (B, 3) float32."""
-    changed = torch.baddbmm(offset[:, :, None], matrix, optical_density(_planes(tiles)))
-    return _tiles(torch.exp(-changed) * WHITE - 1, tiles)
-
-
-def change_lab(tile: Tiles, scale: Floats, shift: Floats, out: Tiles) -> Tiles:
-    """The (H, W, 3) tile with its L*a*b* times scale plus shift, (3,) each; rounded and clipped in sRGB, in `out`."""
-    matrix, offset = _roots_change(scale, shift)
-    shifted = (offset - _ROOT_LOWEST + matrix.sum(axis=1) * _ROOT_LOWEST) / _ROOT_STEP
-    back, lowest = _FROM_XYZ * (_CUBE_STEP * 65535), _FROM_XYZ.sum(axis=1) * (_CUBE_LOWEST * 65535)
-    roots = _look_up_wide(_root_codes(), _transform(cv2.LUT(tile, _light_codes()), _TO_XYZ, np.zeros(3)))
-    cubes = _look_up_wide(_cube_codes(), _transform(roots, matrix, shifted))
-    return _look_up(_grey_of_light(), _transform(cubes, back, lowest), out)
-
-
-def change_lab_tensor(tiles: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8: change_lab of a batch by torch; scale and shift (B, 3) float32."""
-    lab = to_lab(_planes(tiles)) * scale[:, :, None] + shift[:, :, None]
-    roots = _tensor(_FROM_LAB, tiles) @ (lab - _tensor(_LAB_OFFSET[:, None], tiles))
-    cubes = torch.where(roots > _CUBE_FROM, roots**3, (roots - _ROOT_OF_0) / _SLOPE)
-    light = (_tensor(_FROM_XYZ, tiles) @ cubes).clamp_(0, 1)
-    return _tiles(torch.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light) * 255, tiles)
-
-
-def change_hsv(tile: Tiles, scale: Floats, shift: Floats, out: Tiles) -> Tiles:
-    """The (H, W, 3) tile with its hue (from green), saturation and value times scale plus shift, clipped, in `out`."""
-    hsv = cv2.cvtColor(cv2.LUT(tile, _unit_of_grey()), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = (hsv[..., 0] * np.float32(1 / 360) - np.float32(_HUE_OF_GREEN)) % 1
-    hsv = np.clip(cv2.transform(hsv, np.column_stack([np.diag(scale), shift])), 0, 1)
-    hsv[..., 0] = (hsv[..., 0] * np.float32(_LAST_HUE) + np.float32(_HUE_OF_GREEN)) % 1 * 360
-    return np.asarray(cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), dst=out, alpha=255), dtype=np.uint8)
-
-
-def change_hsv_tensor(tiles: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8: change_hsv of a batch by torch; scale and shift (B, 3) float32."""
-    hsv = (to_hsv(_planes(tiles)) * scale[:, :, None] + shift[:, :, None]).clamp_(0, 1)
-    hue, saturation, value = hsv.unbind(1)
-    turn = (hue * _LAST_HUE + _HUE_OF_GREEN) * 6
-    # Each channel is full for a third of the circle, none for a third, and a ramp between; red's is centred on 0.
-    channels = [
-        value * (1 - saturation * (1 - (((turn + start) % 6 - 3).abs() - 1).clamp(0, 1))) for start in (0.0, 4.0, 2.0)
-    ]
-    return _tiles(torch.stack(channels, dim=1) * 255, tiles)
+def change_tensor(tiles: Tensor, space: str, first: Tensor, second: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8: change_tiles by torch, for all of a batch; within one grey level, on the same device."""
+    planes = tiles.permute(0, 3, 1, 2).reshape(len(tiles), 3, -1)
+    if space == "density":
+        grey = torch.exp(-torch.baddbmm(second[:, :, None], first, optical_density(planes))) * WHITE - 1
+    elif space == "lab":
+        grey = _grey_of_lab(to_lab(planes) * first[:, :, None] + second[:, :, None])
+    else:
+        grey = _grey_of_hsv((to_hsv(planes) * first[:, :, None] + second[:, :, None]).clamp_(0, 1))
+    batch, height, width, _ = tiles.shape
+    grey = grey.round_().clamp_(0, 255).to(torch.uint8)
+    return grey.reshape(batch, 3, height, width).permute(0, 2, 3, 1).contiguous()
 
 
 def share_out(work: Callable[[int, int], T], count: int, threads: int) -> list[T]:
@@ -174,11 +166,63 @@ def share_out(work: Callable[[int, int], T], count: int, threads: int) -> list[T
         return list(pool.map(work, edges[:-1], edges[1:]))
 
 
-def _roots_change(scale: Floats, shift: Floats) -> tuple[Floats, Floats]:
-    """L*a*b* times scale plus shift as a matrix and an offset of the cube roots of X, Y, Z."""
-    matrix: Floats = _FROM_LAB @ (scale[:, None] * _TO_LAB)
-    offset: Floats = _FROM_LAB @ (scale * _LAB_OFFSET + shift - _LAB_OFFSET)
-    return matrix, offset
+def _density_matrices(first: Floats, second: Floats) -> Floats:
+    """(R, 3, 4) the change of density as one of codes."""
+    return np.dstack([first, (second - _LOWEST + first.sum(axis=2) * _LOWEST) / _DENSITY_STEP])
+
+
+def _change_density(tile: Tiles, matrix: Floats, codes: Codes, out: Tiles) -> None:
+    _look_up(_grey_of_density(), _transform(cv2.LUT(tile, _density_codes(), dst=codes), matrix), out)
+
+
+def _lab_matrices(first: Floats, second: Floats) -> Floats:
+    """(R, 3, 4) the change of L*a*b* as one of the codes of the cube roots of X, Y, Z."""
+    matrices = np.einsum("ij,bj,jk->bik", _FROM_LAB, first, _TO_LAB)
+    offsets = (first * _LAB_OFFSET + second - _LAB_OFFSET) @ _FROM_LAB.T
+    return np.dstack([matrices, (offsets - _ROOT_LOWEST + matrices.sum(axis=2) * _ROOT_LOWEST) / _ROOT_STEP])
+
+
+def _change_lab(tile: Tiles, matrix: Floats, codes: Codes, out: Tiles) -> None:
+    roots = _look_up_wide(_root_codes(), _transform(cv2.LUT(tile, _light_codes(), dst=codes), _LIGHT_TO_XYZ))
+    cubes = _look_up_wide(_cube_codes(), _transform(roots, matrix))
+    _look_up(_grey_of_light(), _transform(cubes, _CUBES_TO_LIGHT), out)
+
+
+def _hsv_matrices(first: Floats, second: Floats) -> Floats:
+    return np.dstack([first[:, :, None] * np.eye(3), second])
+
+
+def _change_hsv(tile: Tiles, matrix: Floats, codes: Codes, out: Tiles) -> None:
+    del codes  # in floats: a circle has no place in tables
+    hsv = cv2.cvtColor(cv2.LUT(tile, _unit_of_grey()), cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] * np.float32(1 / 360) - np.float32(_HUE_OF_GREEN)) % 1
+    hsv = np.clip(cv2.transform(hsv, matrix), 0, 1)
+    hsv[..., 0] = (hsv[..., 0] * np.float32(_LAST_HUE) + np.float32(_HUE_OF_GREEN)) % 1 * 360
+    cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), dst=out, alpha=255)
+
+
+_SPACES: dict[str, tuple[Callable[[Floats, Floats], Floats], Callable[[Tiles, Floats, Codes, Tiles], None]]] = {
+    "density": (_density_matrices, _change_density),
+    "lab": (_lab_matrices, _change_lab),
+    "hsv": (_hsv_matrices, _change_hsv),
+}
+
+
+def _grey_of_lab(lab: Tensor) -> Tensor:
+    roots = _tensor(_FROM_LAB, lab) @ (lab - _tensor(_LAB_OFFSET[:, None], lab))
+    cubes = torch.where(roots > _CUBE_FROM, roots**3, (roots - _ROOT_OF_0) / _SLOPE)
+    light = (_tensor(_FROM_XYZ, lab) @ cubes).clamp_(0, 1)
+    return torch.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light) * 255
+
+
+def _grey_of_hsv(hsv: Tensor) -> Tensor:
+    hue, saturation, value = hsv.unbind(1)
+    turn = (hue * _LAST_HUE + _HUE_OF_GREEN) * 6
+    # Each channel is full for a third of the circle, none for a third, and a ramp between; red's is centred on 0.
+    channels = [
+        value * (1 - saturation * (1 - (((turn + start) % 6 - 3).abs() - 1).clamp(0, 1))) for start in (0.0, 4.0, 2.0)
+    ]
+    return torch.stack(channels, dim=1) * 255
 
 
 def _of_grey(planes: Tensor, table: Floats) -> Tensor:
@@ -191,31 +235,21 @@ def _of_grey(planes: Tensor, table: Floats) -> Tensor:
     return torch.from_numpy(looked_up.reshape(planes.shape))
 
 
-def _planes(tiles: Tensor) -> Tensor:
-    return tiles.permute(0, 3, 1, 2).reshape(len(tiles), 3, -1)
-
-
-def _tiles(planes: Tensor, like: Tensor) -> Tensor:
-    """Planes of grey values as uint8 tiles of the shape of `like`, rounded and clipped."""
-    batch, height, width, _ = like.shape
-    grey = planes.round().clamp_(0, 255).to(torch.uint8).reshape(batch, 3, height, width)
-    return grey.permute(0, 2, 3, 1).contiguous()
-
-
 def _tensor(array: Floats, beside: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(beside.device)
 
 
-def _transform(codes: Any, matrix: Floats, offset: Floats) -> Codes:
-    """Every pixel's codes as matrix · codes + offset, rounded; what lies outside 16 bits becomes their end."""
-    return np.asarray(cv2.transform(codes, np.column_stack([matrix, offset]), dst=codes), dtype=np.uint16)
+def _transform(codes: Any, matrix: Floats) -> Codes:
+    """Every pixel's codes by a (3, 4) matrix, in place, rounded; what lies outside 16 bits becomes their end."""
+    return np.asarray(cv2.transform(codes, matrix, dst=codes), dtype=np.uint16)
 
 
-def _look_up(table: Tiles, codes: Codes, out: Tiles) -> Tiles:
+def _look_up(table: Tiles, codes: Codes, out: Tiles) -> None:
     """table[codes]; OpenCV reads 16-bit tables from version 5 on."""
     if _WIDE_TABLES:
-        return np.asarray(cv2.LUT(codes, table, dst=out), dtype=np.uint8)
-    return np.take(table, codes, out=out, mode="clip")
+        cv2.LUT(codes, table, dst=out)
+    else:
+        np.take(table, codes, out=out, mode="clip")
 
 
 def _look_up_wide(table: Codes, codes: Codes) -> Codes:
