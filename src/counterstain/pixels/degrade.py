@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.pixels.colour import apply_colour, colour_matrices
-from counterstain.pixels.stain_space import RUIFROK, WHITE, change_density, change_lab, to_lab
+from counterstain.pixels.stain_space import RUIFROK, WHITE, change_tiles, to_lab
 
 __all__ = [
     "SYMMETRIES",
@@ -35,7 +35,7 @@ SYMMETRIES = (
     "as it is", "90°", "180°", "270°", "mirrored", "mirrored, 90°", "mirrored, 180°", "mirrored, 270°",
 )  # fmt: skip
 
-_DENSITY_OF_WHITE = float(np.log(WHITE / 256))  # of a grey value of 255, as change_density counts
+_DENSITY_OF_WHITE = float(np.log(WHITE / 256))  # of a grey value of 255, as stain_space counts
 _LEAST_SPREAD = 1e-3  # of a CIELAB channel, below which a site has no spread to be matched
 
 
@@ -70,7 +70,8 @@ def shift_stain(tiles: Tiles, strength: float) -> Tiles:
     vectors = np.stack([RUIFROK[0], RUIFROK[1], rest / np.linalg.norm(rest)])
     mix = (np.linalg.inv(vectors) @ np.diag([haematoxylin, eosin, 1.0]) @ vectors).T
     offset = (1 - mix.sum(axis=1)) * _DENSITY_OF_WHITE  # density counts from 255 here, so that white stays white
-    return _each(tiles, lambda tile: change_density(tile, mix, offset, np.empty_like(tile)))
+    many = len(tiles)
+    return _change(tiles, "density", np.broadcast_to(mix, (many, 3, 3)), np.broadcast_to(offset, (many, 3)))
 
 
 def brighten(tiles: Tiles, strength: float) -> Tiles:
@@ -98,9 +99,10 @@ def lab_sums(tiles: Tiles) -> NDArray[np.float64]:
 
     Sums of several tiles add up; `mean_and_spread` makes a mean and a standard deviation of them.
     """
-    lab = to_lab(torch.from_numpy(np.ascontiguousarray(tiles))).numpy().reshape(len(tiles), -1, 3).astype(np.float64)
-    count = np.full((len(tiles), 3), lab.shape[1], dtype=np.float64)
-    return np.stack([count, lab.sum(axis=1), (lab**2).sum(axis=1)], axis=1)
+    planes = np.ascontiguousarray(tiles.reshape(len(tiles), -1, 3).transpose(0, 2, 1))
+    lab = to_lab(torch.from_numpy(planes)).numpy().astype(np.float64)
+    count = np.full((len(tiles), 3), lab.shape[2], dtype=np.float64)
+    return np.stack([count, lab.sum(axis=2), (lab**2).sum(axis=2)], axis=1)
 
 
 def mean_and_spread(sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -132,9 +134,14 @@ def transfer_colour(
     flat = (source[:, 1] < _LEAST_SPREAD) | (target[:, 1] < _LEAST_SPREAD)
     gain = np.where(flat, 1.0, target[:, 1] / np.where(flat, 1.0, source[:, 1])) ** strength
     shift = source[:, 0] + strength * (target[:, 0] - source[:, 0]) - gain * source[:, 0]
+    return _change(tiles, "lab", gain, shift)
+
+
+def _change(tiles: Tiles, space: str, first: NDArray[np.float64], second: NDArray[np.float64]) -> Tiles:
+    """Every tile changed in a colour space, see stain_space.change_tiles."""
     out = np.empty(tiles.shape, np.uint8)
-    for index, tile in enumerate(tiles):
-        change_lab(tile, gain[index], shift[index], out[index])
+    rows, none = np.arange(len(tiles)), np.zeros(len(tiles), dtype=np.bool_)
+    change_tiles(np.ascontiguousarray(tiles), space, first, second, rows=rows, skip=none, out=out)
     return out
 
 
