@@ -196,6 +196,7 @@ def _write(
         quality=quality,
         description=_aperio(truth, quality) if settings.vendor == "aperio" else None,
         resolution_mpp=truth.stated_mpp,
+        as_svs=settings.vendor == "aperio",
     )
 
 

@@ -50,6 +50,7 @@ def write_pyramid(
     quality: int,
     description: str | None,
     resolution_mpp: float | None,
+    as_svs: bool = False,
 ) -> None:
     """Write a tiled, pyramidal TIFF of JPEG tiles that OpenSlide and tifffile read.
 
@@ -61,6 +62,7 @@ def write_pyramid(
         quality: Of the JPEG tiles, 1..100; colour is stored at half the resolution.
         description: The first level's text, by which readers tell one vendor's files from another's.
         resolution_mpp: µm per px at level 0, for TIFF's resolution tags; None for a file without.
+        as_svs: Lay the file out as an .svs: a thumbnail behind the first level, no level marked as a reduced one.
     """
     import tifffile
 
@@ -78,11 +80,26 @@ def write_pyramid(
                 tags = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
             file.write(
                 tiles, shape=(height, width, 3), dtype="uint8", tile=(FILE_TILE_PX, FILE_TILE_PX), compression="jpeg",
-                photometric="ycbcr", subsampling=(2, 2), subfiletype=int(number > 0), metadata=None,
+                photometric="ycbcr", subsampling=(2, 2), subfiletype=int(number > 0 and not as_svs), metadata=None,
                 software="Counterstain phantom", description=description if number == 0 else None, **tags,
             )  # fmt: skip
             if number == 0:
                 _finish(levels, step, quality)
+                if as_svs and levels:
+                    _write_thumbnail(file, levels[-1], sizes[-1], description)
+
+
+def _write_thumbnail(file: Any, level: _Level, size_px: tuple[int, int], description: str | None) -> None:
+    """The smallest level once more, as one strip: readers tell a thumbnail by its not being tiled."""
+    (width, height), across = size_px, -(-size_px[0] // FILE_TILE_PX)
+    tiles = [np.asarray(cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_COLOR)) for code in _stored(level)]
+    rows = [np.concatenate(tiles[first : first + across], axis=1) for first in range(0, len(tiles), across)]
+    picture = np.ascontiguousarray(np.concatenate(rows)[:height, :width])
+    _, code = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    file.write(
+        iter([code.tobytes()]), shape=(height, width, 3), dtype="uint8", rowsperstrip=height, compression="jpeg",
+        photometric="ycbcr", subsampling=(2, 2), metadata=None, software=False, description=description,
+    )  # fmt: skip
 
 
 def _first_level(strips: Iterable[Pixels], levels: list[_Level], step: int, quality: int) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ INKS = np.array([[0.04, 0.42, 0.26], [0.06, 0.14, 0.62], [0.07, 0.07, 0.09], [0.
 
 _RASTER = 256  # cells along the slide's longer side of the coarse map on which places are found
 _SHIFT = 4  # cv2 draws at 1/16 of a pixel
+_LINES = 4
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,7 @@ def _stroke(
     rng: np.random.Generator, number: int, size_px: tuple[int, int], regions: tuple[Ring, ...], mpp: float
 ) -> Ring:
     """A pen stroke as a ribbon: by turns around a region, over the tissue, and as a scrawl on bare glass."""
-    width = float(rng.uniform(0.012, 0.02)) * min(size_px)
-    width = min(width, 500 / mpp)
+    width = min(float(rng.uniform(0.02, 0.03)) * min(size_px), 500 / mpp)
     if number % 2 == 0:
         ring = regions[(number // 2) % len(regions)]
         centre = (ring.min(axis=0) + ring.max(axis=0)) / 2
@@ -194,19 +194,45 @@ def cover(rings: tuple[Ring, ...], window: Window, soft_px: float) -> NDArray[np
     margin = int(np.ceil(3 * soft_px)) + 1
     wide = window.grown(margin)
     corner = np.array([wide.x_px, wide.y_px], dtype=np.float64)
-    size = np.array([wide.width_px, wide.height_px])
-    near = [ring for ring in rings if ((ring.max(axis=0) >= corner) & (ring.min(axis=0) <= corner + size)).all()]
+    shape = (wide.height_px, wide.width_px)
+    near = [
+        ring for ring in rings if (ring.max(axis=0) > corner).all() and (ring.min(axis=0) < corner + shape[::-1]).all()
+    ]
     if not near:
         return None
-    mask = np.zeros((wide.height_px, wide.width_px), dtype=np.uint8)
-    for ring in near:
-        cv2.fillPoly(mask, [_fixed(ring - corner)], 255, cv2.LINE_AA, _SHIFT)
+    mask = np.clip(sum(_coverage(ring - corner, shape) for ring in near), 0, 1).astype(np.float32)
     low, high, _, _ = cv2.minMaxLoc(mask)
-    if high == 0:
+    if high < 1e-6:
         return None
-    soft = mask.astype(np.float32) / np.float32(255)
-    if low < high:
-        # The kernel is cut off where the margin ends, so that windows that overlap agree.
-        side = 2 * margin + 1
-        soft = np.asarray(cv2.GaussianBlur(soft, (side, side), soft_px), dtype=np.float32)
+    if low > 1 - 1e-6:
+        return np.ones((window.height_px, window.width_px), dtype=np.float32)
+    # The kernel ends where the margin ends, so that windows that overlap agree.
+    side = 2 * margin + 1
+    soft = np.asarray(cv2.GaussianBlur(mask, (side, side), soft_px), dtype=np.float32)
     return soft[margin:-margin, margin:-margin]
+
+
+def _coverage(ring: Ring, shape: tuple[int, int]) -> Ring:
+    """(H, W) how much of each pixel a ring covers: exact along x, from _LINES lines a pixel along y.
+
+    cv2's own filling draws every pixel that an edge touches, and draws an edge otherwise where the window cuts it.
+    """
+    height, width = shape
+    x, y = ring[:, 0], ring[:, 1] * _LINES - 0.5  # line k lies at y = k
+    x_to, y_to = np.roll(x, -1), np.roll(y, -1)
+    low, high = np.minimum(y, y_to), np.maximum(y, y_to)
+    first = np.clip(np.ceil(low), 0, height * _LINES).astype(np.int64)
+    count = np.maximum(np.clip(np.ceil(high), 0, height * _LINES).astype(np.int64) - first, 0)
+    edge = np.repeat(np.arange(len(ring)), count)
+    line = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    slope = (x_to[edge] - x[edge]) / (y_to[edge] - y[edge])
+    across = np.clip(x[edge] + (line - y[edge]) * slope, 0, width)
+    # Behind an edge that goes up the ring begins, behind one that goes down it ends, or the other way round.
+    turn = np.sign(y_to - y)[edge]
+    column = np.minimum(across.astype(np.int64), width - 1)
+    part = across - column
+    place = line // _LINES * (width + 1) + column
+    begins = np.bincount(place, turn * (1 - part), height * (width + 1))
+    begins += np.bincount(place + 1, turn * part, height * (width + 1))
+    covered: Ring = np.abs(np.cumsum(begins.reshape(height, width + 1), axis=1)[:, :width]) / _LINES
+    return covered

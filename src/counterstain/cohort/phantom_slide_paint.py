@@ -25,6 +25,7 @@ Light = NDArray[np.float32]
 BLOCK_PX = 512  # from one block to the next
 _MARGIN_PX = 24  # a block is larger by this on each side; the seam runs in here
 _SIDE_PX = BLOCK_PX + 2 * _MARGIN_PX
+_START_PX = -2 * _MARGIN_PX  # where block 0 begins: the seam in front of it lies off the slide
 _BRIGHTEST = 1.1  # the scanner cuts off what is brighter
 _STEPS = np.float32(255 / _BRIGHTEST)  # blocks are kept as bytes
 
@@ -33,7 +34,7 @@ _STEPS = np.float32(255 / _BRIGHTEST)  # blocks are kept as bytes
 _HALF_SOFT_ANEW, _HALF_SOFT_STOCK = 16, 4
 
 # How soft edges are, in µm (standard deviation), and how far out of focus a blurred patch is.
-_RIM_UM, _BORDER_UM, _INK_UM, _PATCH_UM, _DEFOCUS_UM = 2.5, 2.0, 12.0, 15.0, 4.0
+_RIM_UM, _BORDER_UM, _INK_UM, _PATCH_UM, _DEFOCUS_UM = 2.5, 2.0, 5.0, 15.0, 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +158,7 @@ def _fit_blocks(painter: Painter, label: int, window: Window) -> Light:
     down = [_seam(painter, 1, r, x0, y0, window) for r in range(first_row, last_row + 2)]
     for row in range(first_row, last_row + 1):
         for column in range(first_column, last_column + 1):
-            left, top = column * BLOCK_PX - _MARGIN_PX, row * BLOCK_PX - _MARGIN_PX
+            left, top = column * BLOCK_PX + _START_PX, row * BLOCK_PX + _START_PX
             x_from, x_to = max(left, x0), min(left + _SIDE_PX, x0 + window.width_px)
             y_from, y_to = max(top, y0), min(top + _SIDE_PX, y0 + window.height_px)
             here = (slice(y_from - y0, y_to - y0), slice(x_from - x0, x_to - x0))
@@ -171,7 +172,7 @@ def _fit_blocks(painter: Painter, label: int, window: Window) -> Light:
 
 def _span(start: int, length: int) -> tuple[int, int]:
     """The first and last block along one axis that reach into [start, start + length)."""
-    return (start - _MARGIN_PX) // BLOCK_PX, (start + length - 1 + _MARGIN_PX) // BLOCK_PX
+    return (start - _START_PX - _SIDE_PX) // BLOCK_PX + 1, (start + length - 1 - _START_PX) // BLOCK_PX
 
 
 def _seam(painter: Painter, axis: int, number: int, x0: int, y0: int, window: Window) -> Light:
@@ -179,7 +180,7 @@ def _seam(painter: Painter, axis: int, number: int, x0: int, y0: int, window: Wi
     before, along = (x0, y0) if axis == 0 else (y0, x0)
     deep, long = (window.width_px, window.height_px) if axis == 0 else (window.height_px, window.width_px)
     half = _HALF_SOFT_STOCK if painter.stock else _HALF_SOFT_ANEW
-    place = np.arange(deep)[None, :] + (before - number * BLOCK_PX)
+    place = np.arange(deep)[None, :] + (before - number * BLOCK_PX - _START_PX - _MARGIN_PX)
     t = np.arange(long)[:, None] + along
     phase = [2 * np.pi * _share(painter, 10 + wave, number, axis) for wave in range(3)]
     sway = np.sin(t / 5 + phase[0]) + np.sin(t / 11 + phase[1]) + np.sin(t / 23 + phase[2])
@@ -198,7 +199,8 @@ def _block(painter: Painter, label: int, column: int, row: int) -> NDArray[np.ui
     if not painter.stock:
         place = (label, column, row)
         if place not in painter.blocks:
-            painter.blocks[place] = _draw_block(painter, label, 0, column * BLOCK_PX, row * BLOCK_PX)
+            corner = (column * BLOCK_PX + _START_PX, row * BLOCK_PX + _START_PX)
+            painter.blocks[place] = _draw_block(painter, label, 0, *corner)
         return painter.blocks[place]
     choice, turn = (_share(painter, 20 + label + 2 * k, column, row) for k in range(2))
     number = (label, int(choice * painter.stock))
@@ -209,12 +211,12 @@ def _block(painter: Painter, label: int, column: int, row: int) -> NDArray[np.ui
 
 
 def _draw_block(painter: Painter, label: int, number: int, x_px: int, y_px: int) -> NDArray[np.uint8]:
-    """Draw the window of a plane whose core has its corner at x_px, y_px; each `number` is a plane of its own."""
+    """Draw the window of a plane with its corner at x_px, y_px; each `number` is a plane of its own."""
     phantom, who = painter.phantom, painter.who
     key = (*painter.key, 2, label, number)
     rng = np.random.default_rng(key)
     plane = draw_plane(who, key, vary_grade(phantom, painter.grades[label], rng), rng)
-    left_um, top_um = (float(place - _MARGIN_PX) * phantom.mpp for place in (x_px, y_px))
+    left_um, top_um = (place * phantom.mpp for place in (x_px, y_px))
     side_um = _SIDE_PX * phantom.mpp
     tissue = grow(plane, left_um, top_um, side_um, side_um)
     stained = stain(tissue, left_um, top_um, (_SIDE_PX, _SIDE_PX), phantom.mpp, white=painter.budget.white)
