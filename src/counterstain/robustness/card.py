@@ -1,0 +1,356 @@
+"""The robustness card: how far a bundle's answers hold when tiles are not as it knew them; its record and its files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain import __version__
+from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.split import read_split
+from counterstain.errors import GateError, InputError
+from counterstain.files import hash_file, read_json, write_csv, write_json
+from counterstain.judging.calibration import Calibration
+from counterstain.judging.intervals import FEW_PATIENTS
+from counterstain.judging.predictions import Predictions
+from counterstain.learning.bundle import SUMS, Bundle, read_bundle
+from counterstain.learning.machine import prepare_machine
+from counterstain.learning.prediction import Predictor, load_predictor
+from counterstain.pixels.store import Store, build_store
+from counterstain.reporting.robustness import write_card
+from counterstain.robustness.budget import check_budget, judge_budget, read_budget
+from counterstain.robustness.examples import write_examples
+from counterstain.robustness.measuring import choose_images, measure, penultimate, site_setting
+from counterstain.robustness.scoring import (
+    Judge,
+    Judged,
+    judge_of,
+    measures_of,
+    rotation_record,
+    site_record,
+    step_record,
+)
+from counterstain.robustness.site_probe import PROBE_IMAGES, probe_sites
+from counterstain.robustness.trials import ROTATION, Setting, Step, Trial, choose_trials, steps_of, tile_mpp
+
+__all__ = ["SCHEMA", "Sight", "robustness_card"]
+
+SCHEMA = "counterstain.robustness/1"
+RECORD = "robustness.json"
+CALIBRATION = "calibration.json"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Where a card tells what it does: lines, how many images are read, and how many predictions are made."""
+
+    say: Callable[[str], None] = lambda line: None
+    stored: Callable[[int, int], None] | None = None
+    predicted: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """The images that are tried: cohort and rows of the store in the same order, and what their tiles are like."""
+
+    bundle: Bundle
+    cohort: Cohort
+    store: Store
+    rows: NDArray[np.int64]
+    mpp: NDArray[np.float64] | None
+    of: int
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def sites(self) -> int:
+        return len(set(self.cohort.table["site"]) - {""})
+
+
+def robustness_card(
+    folder: Path,
+    cohort: Cohort,
+    out: Path,
+    *,
+    splits: Path | None = None,
+    part: str = "test",
+    budget: Path | None = None,
+    images: int | None = None,
+    only: Sequence[str] = (),
+    runtime: str = "auto",
+    precision: str = "fp32",
+    device: str = "cpu",
+    seen: Callable[[Cohort], Sequence[str]] | None = None,
+    sight: Sight | None = None,
+) -> dict[str, Any]:
+    """Try a bundle on every image of a cohort, degraded in every way; write the card; return its record.
+
+    Written to `out`: robustness.json, robustness.csv (a row a number), examples.png and robustness.html.
+
+    Args:
+        folder: of the bundle.
+        cohort: of the bundle's classes.
+        out: a folder without a card.
+        splits, part: one part of a split of the cohort, where not all of it is meant.
+        budget: a file of limits, see budget.Budget.
+        images: at most so many, evenly over the patients.
+        only: names of trials, where not all are wanted; see trials.TRIALS, and "rotation".
+        runtime, precision: see load_predictor; device: "auto", "cpu" or "cuda".
+        seen: says of the images that are tried what a reader should be told, such as that the model was trained on them.
+        sight: of progress.
+
+    Raises:
+        InputError: If the bundle is damaged, classes differ, the part is empty, `out` has a card, or the budget or
+            `only` asks for what cannot be tried on this cohort.
+        GateError: After everything is written, if a limit of the budget is not met; one line a limit.
+    """
+    sight = sight or Sight()
+    if (out / RECORD).exists():
+        raise InputError(f"{out} holds a robustness card; name another folder with --out")
+    limits = read_budget(budget) if budget is not None else None
+    material = _material(folder, cohort, out, splits, part, images, sight)
+    trials, said = choose_trials(mpp_known=material.mpp is not None, sites=material.sites, only=only)
+    rotation = not only or ROTATION in only
+    measures = measures_of(material.bundle.classes)
+    if limits is not None:
+        check_budget(limits, trials, rotation=rotation, sites=material.sites, measures=measures)
+    calibration, threshold, threshold_words = _threshold(folder, material.bundle)
+    judge = judge_of(_images(material), calibration, threshold)
+    steps = steps_of(list(trials.values()), rotation=rotation)
+    chosen = prepare_machine(device=device, precision="fp32").device
+    many = len(material.rows) * (1 + len(steps))
+    predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=many)
+    each = f"{len(material.rows):,} images, clean and in {len(steps)} other ways"
+    sight.say(f"predicting {each}, by {predictor.runtime} on {chosen}")
+    setting = site_setting(material.store, material.rows, list(material.cohort.table["site"]), material.mpp)
+    prob = measure(predictor.probabilities, material.store, material.rows, steps, setting, progress=sight.predicted)
+    sight.say("scoring")
+    clean = judge.judged(prob[0])
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "counterstain": __version__,
+        "bundle": _bundle_record(folder, material.bundle, predictor),
+        "cohort": _cohort_record(material, part if splits is not None else None),
+        "unit": judge.images.unit,
+        "threshold": {"value": threshold if judge.images.positive else None, "words": threshold_words},
+        "clean": clean.scores(),
+        "curves": [_curve(judge, clean, trial, steps, prob[1:]) for trial in trials.values()],
+        "rotation": _rotation(judge, clean, steps, prob[1:]) if rotation else None,
+        "sites": site_record(clean),
+        "site_probe": None,
+        "budget": None,
+        "notes": [*(seen(material.cohort) if seen is not None else ()), *material.notes, *said, *_notes(judge, clean)],
+    }
+    if not only:
+        record["site_probe"], why = _probe(material, predictor, judge)
+        record["notes"] += [why] if why else []
+    if limits is not None and budget is not None:
+        record["budget"] = {"file": budget.name, **judge_budget(limits, record)}
+    _write(out, record, material, setting, trials, clean)
+    _gate(record)
+    return record
+
+
+def _gate(record: Mapping[str, Any]) -> None:
+    """Refuse what a budget does not allow."""
+    if record["budget"] is not None and not record["budget"]["met"]:
+        failed = [row["words"] for row in record["budget"]["limits"] if not row["met"]]
+        many = f"{len(failed)} of {len(record['budget']['limits'])} limits of {record['budget']['file']} are not met"
+        raise GateError("\n  ".join([many, *failed]))
+
+
+# -------------------------------------------------------------------------------------------------------- what is tried
+
+
+def _material(
+    folder: Path, cohort: Cohort, out: Path, splits: Path | None, part: str, images: int | None, sight: Sight
+) -> _Material:
+    bundle = read_bundle(folder)
+    if set(cohort.classes) != set(bundle.classes):
+        raise InputError(
+            f"the cohort has classes {', '.join(cohort.classes)}, but {folder} was trained on "
+            f"{', '.join(bundle.classes)}"
+        )
+    positive = bundle.classes[-1] if len(bundle.classes) == 2 else None
+    cohort = replace(cohort, classes=bundle.classes, positive=positive)
+    if splits is not None:
+        assignment = np.array(read_split(splits, cohort, unit="image").parts[0].assignment, dtype=object)
+        if not (assignment == part).any():
+            raise InputError(f"{splits} has no image in part '{part}'")
+        cohort = cohort.subset(assignment == part)
+    if images is not None and images < 1:
+        raise InputError(f"--images is {images}; 1 or more is needed, or leave it out for all")
+    of = len(cohort)
+    cohort = cohort.subset(choose_images(cohort, images))
+    store = build_store(cohort, out.parent / "store", tile_px=bundle.tile_px, fit=bundle.fit, progress=sight.stored)
+    kept = set(store.image)
+    cohort = cohort.subset(np.array([name in kept for name in cohort.image]))
+    rows = store.rows(cohort.image)
+    mpp = tile_mpp(cohort, store, rows, fit=bundle.fit)
+    notes = [f"{image} was set aside: {reason}" for image, reason in store.set_aside]
+    if len(cohort) + len(store.set_aside) < of:
+        notes.insert(0, f"a sample of {len(cohort):,} of {of:,} images, taken evenly over the patients")
+    if mpp is not None and bundle.mpp is not None and not np.allclose(mpp, bundle.mpp, rtol=0.05):
+        found = f"{mpp.min():.3g} to {mpp.max():.3g}" if np.ptp(mpp) > 1e-3 else f"{mpp.mean():.3g}"
+        notes.append(
+            f"the bundle was trained at {bundle.mpp:g} µm/px, these tiles have {found}: the clean scores already "
+            "carry an error of scale"
+        )
+    return _Material(bundle, cohort, store, rows, mpp, of, notes)
+
+
+def _images(material: _Material) -> Predictions:
+    """The table of the images; its probabilities are to be exchanged for those predicted."""
+    table, classes = material.cohort.table, material.bundle.classes
+    return Predictions(
+        image=tuple(table["image_path"]),
+        patient=material.cohort.patient,
+        slide=tuple(table["slide_id"]),
+        site=tuple(table["site"]),
+        label=material.cohort.label_index,
+        prob=np.full((len(table), len(classes)), 1 / len(classes)),
+        classes=classes,
+    )
+
+
+def _threshold(folder: Path, bundle: Bundle) -> tuple[Calibration | None, float, str]:
+    """The bundle's calibration, the threshold of its decisions, and where that is from."""
+    path = folder / CALIBRATION
+    calibration = Calibration.from_record(read_json(path)) if path.is_file() else None
+    if len(bundle.classes) != 2:
+        return calibration, 0.5, "the most probable class is called"
+    if calibration is None or calibration.threshold is None:
+        return calibration, 0.5, "0.5: the bundle has no threshold of its own"
+    chosen = f"chosen on validation {calibration.unit}s by '{calibration.threshold_rule}' and frozen in the bundle"
+    return calibration, calibration.threshold, f"{calibration.threshold:.3g}, {chosen}"
+
+
+# ---------------------------------------------------------------------------------------------------------- the record
+
+
+def _bundle_record(folder: Path, bundle: Bundle, predictor: Predictor) -> dict[str, Any]:
+    return {
+        "folder": folder.name,
+        "sha256": hash_file(folder / SUMS),
+        "network": bundle.network,
+        "classes": list(bundle.classes),
+        "positive": bundle.classes[-1] if len(bundle.classes) == 2 else None,
+        "tile_px": bundle.tile_px,
+        "fit": bundle.fit,
+        "mpp": bundle.mpp,
+        "stamp": bundle.stamp,
+        "runtime": predictor.runtime,
+    }
+
+
+def _cohort_record(material: _Material, part: str | None) -> dict[str, Any]:
+    cohort, mpp = material.cohort, material.mpp
+    patients = len(set(cohort.patient)) if cohort.has_patients else None
+    counts = np.bincount(cohort.label_index, minlength=len(cohort.classes))
+    return {
+        "images": len(cohort),
+        "of": material.of,
+        "part": part,
+        "patients": patients,
+        "sites": material.sites,
+        "per_class": dict(zip(cohort.classes, counts.tolist(), strict=True)),
+        "tile_mpp": None if mpp is None else {"min": float(mpp.min()), "max": float(mpp.max())},
+        "data_hash": material.store.data_hash,
+    }
+
+
+def _curve(
+    judge: Judge, clean: Judged, trial: Trial, steps: Sequence[Step], prob: NDArray[np.float64]
+) -> dict[str, Any]:
+    rows = [
+        {"at": step.at, "shown": trial.shown(step.at), **step_record(judge, clean, judge.judged(own))}
+        for step, own in zip(steps, prob, strict=True)
+        if step.trial is trial
+    ]
+    return {
+        "trial": trial.name,
+        "title": trial.title,
+        "axis": trial.axis,
+        "percent": trial.percent,
+        "signed": trial.signed,
+        "clean_at": trial.clean,
+        "steps": rows,
+    }
+
+
+def _rotation(judge: Judge, clean: Judged, steps: Sequence[Step], prob: NDArray[np.float64]) -> dict[str, Any]:
+    turned = [judge.judged(own) for step, own in zip(steps, prob, strict=True) if step.trial is None]
+    return rotation_record(judge, clean, turned)
+
+
+def _probe(material: _Material, predictor: Predictor, judge: Judge) -> tuple[dict[str, Any] | None, str]:
+    if material.sites < 2:
+        return None, ""
+    chosen = choose_images(material.cohort, PROBE_IMAGES)
+    features = penultimate(predictor, material.store, material.rows[chosen])
+    if features is None:
+        return None, "the network has no last linear layer whose input could be probed for the site"
+    images = judge.images
+    cut = {name: tuple(getattr(images, name)[row] for row in chosen) for name in ("image", "patient", "slide", "site")}
+    return probe_sites(features, replace(images, label=images.label[chosen], prob=images.prob[chosen], **cut))
+
+
+def _notes(judge: Judge, clean: Judged) -> list[str]:
+    """What the intervals cannot say."""
+    images, units = judge.images, len(judge.units)
+    notes = []
+    if images.unit == "image":
+        notes.append("patients are unknown: every image is taken as independent, so intervals are too narrow")
+    elif units < FEW_PATIENTS:
+        notes.append(f"only {units} patients (fewer than {FEW_PATIENTS}): intervals are wide")
+    for number, name in enumerate(images.classes):
+        of_class = {patient for patient, label in zip(images.patient, images.label, strict=True) if label == number}
+        if len(of_class) < 2:
+            notes.append(
+                f"class '{name}' has one {images.unit} only: what rests on it has no interval, and no limit is met"
+            )
+    return notes
+
+
+def _write(
+    out: Path,
+    record: dict[str, Any],
+    material: _Material,
+    setting: Setting,
+    trials: Mapping[str, Trial],
+    clean: Judged,
+) -> None:
+    """The record comes last but for the page, which is drawn from it alone."""
+    out.mkdir(parents=True, exist_ok=True)
+    example = write_examples(out / "examples.png", material.store, material.rows, setting, trials, clean)
+    record["example"] = example
+    write_csv(out / "robustness.csv", *card_rows(record))
+    write_json(out / RECORD, record)
+    write_card(out)
+
+
+def card_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """The record as a long table: a row a number, with the interval of its difference or of its value."""
+    columns = ("trial", "at", "measure", "value", "difference", "low", "high", "interval_of")
+
+    def plain(trial: str, at: object, measure: str, found: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (trial, at, measure, found["value"], None, found["low"], found["high"], "value")
+
+    rows = [plain("clean", None, name, found) for name, found in record["clean"].items()]
+    for curve in record["curves"]:
+        for step in curve["steps"]:
+            for name, found in step["scores"].items():
+                shown = (found["value"], found["difference"], found["low"], found["high"], "difference")
+                rows.append((curve["trial"], step["at"], name, *shown))
+            rows += [plain(curve["trial"], step["at"], name, step[name]) for name in ("flipped", "moved")]
+    if record["rotation"] is not None:
+        kept = ("flipped", "any_flipped", "moved", "largest_moved")
+        rows += [plain(ROTATION, None, name, record["rotation"][name]) for name in kept]
+    for site in (record["sites"] or {"sites": ()})["sites"]:
+        rows += [plain("site", site["site"], name, found) for name, found in (site["scores"] or {}).items()]
+    if record["site_probe"] is not None:
+        rows.append(plain("site_probe", None, "balanced_accuracy", record["site_probe"]["balanced_accuracy"]))
+    # A number that does not exist is an empty cell.
+    return columns, [tuple(None if isinstance(cell, float) and cell != cell else cell for cell in row) for row in rows]

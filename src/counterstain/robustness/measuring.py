@@ -1,0 +1,157 @@
+"""Every prediction that a card needs, in one pass over the tiles: each batch is read once, degraded and predicted."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from counterstain.cohort.manifest import Cohort
+from counterstain.learning.prediction import Predictor
+from counterstain.pixels.degrade import lab_sums, mean_and_spread
+from counterstain.pixels.store import Store, read_batch
+from counterstain.robustness.trials import Setting, Step
+
+__all__ = ["choose_images", "measure", "penultimate", "site_setting"]
+
+Tiles = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+BATCH = 64
+SITE_TILES = 200  # of each site, for its mean and spread
+
+
+def penultimate(predictor: Predictor, store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """(N, D) what goes into the last linear layer with an output a class; None where the network has no such layer.
+
+    Args:
+        predictor: whose network is run by torch, whatever runs its predictions.
+        store: of the tiles.
+        rows: (N,) rows of the store.
+    """
+    classes = len(predictor.bundle.classes)
+    layers = predictor.network.modules()
+    heads = [layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == classes]
+    if not heads:
+        return None
+    kept: list[NDArray[np.float32]] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        kept.append(inputs[0].detach().float().cpu().numpy())
+
+    handle = heads[-1].register_forward_pre_hook(keep)
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(rows), BATCH):
+                predictor.network(predictor.to_tensor(read_batch(store, rows[start : start + BATCH])))
+    finally:
+        handle.remove()
+    features = np.concatenate(kept) if kept else np.empty((0, 0), np.float32)
+    return features if features.ndim == 2 and len(features) == len(rows) else None
+
+
+def choose_images(cohort: Cohort, images: int | None) -> NDArray[np.int64]:
+    """Rows of at most so many images, ascending: every patient gives one before any gives two, and so on.
+
+    Which ones follows from their names alone, so that another order of the rows chooses the same.
+    """
+    if images is None or images >= len(cohort):
+        return np.arange(len(cohort))
+
+    def lot(name: str) -> bytes:
+        return hashlib.sha256(name.encode()).digest()
+
+    by_lot = sorted(range(len(cohort)), key=lambda row: lot(cohort.image[row]))
+    turn: dict[str, int] = {}
+    place = []
+    patients = cohort.patient
+    for row in by_lot:
+        patient = patients[row]
+        place.append((turn.setdefault(patient, 0), lot(patient), row))
+        turn[patient] += 1
+    return np.array(sorted(row for _, _, row in sorted(place)[:images]), dtype=np.int64)
+
+
+def site_setting(store: Store, rows: NDArray[np.int64], site: Sequence[str], mpp: Floats | None) -> Setting:
+    """What the trials must know of the tiles: µm/px, and of two sites or more the colours of its own and of another.
+
+    A site's mean and spread are over all pixels of up to 200 of its tiles, evenly spaced. The other sites take turns:
+    the tiles of a site are moved to the next one, the one after it, and so on.
+
+    Args:
+        store: of the tiles.
+        rows: (N,) rows of the store.
+        site: (N,) names; "" where unknown, and then no colours are transferred.
+        mpp: (N, 2) or None.
+    """
+    names = sorted(set(site))
+    if len(names) < 2 or "" in names:
+        return Setting(mpp)
+    code = np.array([names.index(name) for name in site])
+    moments = np.stack([_site_moments(store, rows[code == number]) for number in range(len(names))])
+    target = np.empty_like(code)
+    for number in range(len(names)):
+        own = np.flatnonzero(code == number)
+        target[own] = (number + 1 + np.arange(len(own)) % (len(names) - 1)) % len(names)
+    return Setting(mpp, moments[code], moments[target])
+
+
+def _site_moments(store: Store, rows: NDArray[np.int64]) -> Floats:
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), SITE_TILES)).round().astype(np.int64))]
+    sums = [lab_sums(read_batch(store, chosen[at : at + BATCH])).sum(axis=0) for at in range(0, len(chosen), BATCH)]
+    return mean_and_spread(np.sum(sums, axis=0))
+
+
+def measure(
+    probabilities: Callable[[Tiles], Floats],
+    store: Store,
+    rows: NDArray[np.int64],
+    steps: Sequence[Step],
+    setting: Setting,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Floats:
+    """(1 + S, N, C) probabilities of the clean tiles and of every step.
+
+    One thread reads and degrades the next batch while one is predicted; only a few batches are ever in memory.
+
+    Args:
+        probabilities: (B, tile_px, tile_px, 3) uint8 to (B, C) float64.
+        store: of the tiles.
+        rows: (N,) rows of the store.
+        steps: S of them.
+        setting: of the N tiles.
+        progress: called with (predictions done, predictions in all).
+    """
+    found: list[list[Floats]] = [[] for _ in range(1 + len(steps))]
+    total, done = len(rows) * len(found), 0
+    for number, tiles in _ahead(_batches(store, rows, steps, setting)):
+        found[number].append(probabilities(tiles))
+        done += len(tiles)
+        if progress is not None:
+            progress(done, total)
+    return np.stack([np.concatenate(parts) for parts in found])
+
+
+def _batches(
+    store: Store, rows: NDArray[np.int64], steps: Sequence[Step], setting: Setting
+) -> Iterator[tuple[int, Tiles]]:
+    """(0 for clean or 1 + step, tiles), batch by batch."""
+    for start in range(0, len(rows), BATCH):
+        tiles = read_batch(store, rows[start : start + BATCH])
+        own = setting.rows(slice(start, start + BATCH))
+        yield 0, tiles
+        for number, step in enumerate(steps, 1):
+            yield number, step.apply(tiles, own)
+
+
+def _ahead(batches: Iterator[tuple[int, Tiles]]) -> Iterator[tuple[int, Tiles]]:
+    """The same, each made by another thread while the one before is worked on."""
+    with ThreadPoolExecutor(1, "degrade") as maker:
+        coming = maker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = maker.submit(next, batches, None)
+            yield batch
