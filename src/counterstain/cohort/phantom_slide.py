@@ -73,6 +73,8 @@ class PhantomSlide:
                 raise InputError(f"phantom slide: {name} is {getattr(self, name)!r}; it needs whole numbers")
             if not all(low <= value <= high for value in values):
                 raise InputError(f"phantom slide: {name} is {getattr(self, name)}; it needs to be from {low} to {high}")
+        if max(self.size_px) > 10 * min(self.size_px):
+            raise InputError(f"phantom slide: size_px is {self.size_px}; one side may be 10 times the other at most")
         draw_patient(self.phantom, self.patient)  # refuses a patient that is not there
 
 

@@ -15,7 +15,7 @@ Ring = NDArray[np.float64]
 # What passes through a pen's ink in R, G and B, 0..1.
 INKS = np.array([[0.04, 0.42, 0.26], [0.06, 0.14, 0.62], [0.07, 0.07, 0.09], [0.70, 0.08, 0.10]])
 
-_RASTER = 256  # cells along the slide's longer side of the coarse map on which places are found
+_RASTER, _MOST_RASTER = 160, 1024  # cells along the shorter and the longer side of the map on which places are found
 _SHIFT = 4  # cv2 draws at 1/16 of a pixel
 _LINES = 4
 
@@ -111,11 +111,13 @@ def _tumours(
     rng: np.random.Generator, size_px: tuple[int, int], tissue: tuple[Ring, ...], count: int
 ) -> tuple[Ring, ...]:
     """Smooth blobs within the tissue that do not touch each other."""
-    step = max(size_px) / _RASTER
+    step = max(min(size_px) / _RASTER, max(size_px) / _MOST_RASTER)
     shape = (int(np.ceil(size_px[1] / step)), int(np.ceil(size_px[0] / step)))
     free = np.zeros(shape, dtype=np.uint8)
     for ring in tissue:
         cv2.fillPoly(free, [_fixed(ring / step)], 1, cv2.LINE_8, _SHIFT)
+    for ring in tissue:  # a notch narrower than a cell is an edge, too
+        cv2.polylines(free, [_fixed(ring / step)], isClosed=True, color=0, lineType=cv2.LINE_8, shift=_SHIFT)
     rings: list[Ring] = []
     for _ in range(count):
         # How far each place is from whatever it must not touch, the slide's rim included.
