@@ -108,7 +108,7 @@ def test_the_overlay_lies_on_the_thumbnail() -> None:
     prob = [RED if x < 900 else BLUE for x, _ in corner]
     heat = draw_heatmap(table(corner, prob, extent=(500, 300, 800, 400)))
     thumbnail = np.full((203, 401, 3), 200, np.uint8)
-    shown = overlay(heat, thumbnail).astype(int)
+    shown = overlay(heat, thumbnail, downsample=(800 / 401, 400 / 203)).astype(int)
     assert shown.shape == thumbnail.shape
     assert (shown[:100, :199, 0] > shown[:100, :199, 2]).all()
     assert (shown[:100, 202:, 2] > shown[:100, 202:, 0]).all()
@@ -123,8 +123,10 @@ def test_png_of_a_picture_and_of_a_mask(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")) == 255, picture[..., 0] > 100)
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (5, 2)])
-def test_thumbnails_of_any_size_are_covered(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("shape", [(3, 4), (5, 2), (40, 100)])
+def test_thumbnails_that_pass_the_map_are_bare_there(shape: tuple[int, int]) -> None:
     heat = draw_heatmap(table([(0, 0)], [1.0], extent=(0, 0, 97, 33)))
-    shown = overlay(heat, np.zeros((*shape, 3), np.uint8))
-    assert (shown.sum(axis=2) > 0).all()
+    shown = overlay(heat, np.zeros((*shape, 3), np.uint8), downsample=(97 / 3.5, 33 / 2.5))
+    inside = np.zeros(shape, bool)
+    inside[: int(np.ceil(50 / (33 / 2.5) - 0.5)), : int(np.ceil(100 / (97 / 3.5) - 0.5))] = True
+    assert np.array_equal(shown.sum(axis=2) > 0, inside)

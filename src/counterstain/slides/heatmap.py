@@ -28,7 +28,6 @@ class HeatMap:
         class) for two classes, else one plane a class
     names: K names of the planes
     corner: level-0 point (x, y) of the top left corner of pixel (0, 0)
-    visible: (w, h) of the slide's visible part, level-0 px
     step: (x, y) level-0 px a pixel
     mpp: (x, y) µm a pixel of the map
     """
@@ -36,7 +35,6 @@ class HeatMap:
     value: NDArray[np.uint8]
     names: tuple[str, ...]
     corner: tuple[int, int]
-    visible: tuple[int, int]
     step: tuple[float, float]
     mpp: tuple[float, float]
 
@@ -70,7 +68,6 @@ def draw_heatmap(table: TileMap) -> HeatMap:
         value=value,
         names=tuple(f"prob_{table.classes[k]}" for k in chosen),
         corner=(x, y),
-        visible=(width, height),
         step=(step, step),
         mpp=(table.mpp[0] * step, table.mpp[1] * step),
     )
@@ -137,30 +134,38 @@ def _halved(value: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(mean), np.uint8)
 
 
-def overlay(heat: HeatMap, thumbnail: NDArray[np.uint8], *, plane: int = 0, alpha: float = 0.5) -> NDArray[np.uint8]:
+def overlay(
+    heat: HeatMap,
+    thumbnail: NDArray[np.uint8],
+    *,
+    downsample: tuple[float, float],
+    plane: int = 0,
+    alpha: float = 0.5,
+) -> NDArray[np.uint8]:
     """The map's colours over a thumbnail: (H, W, 3) uint8 RGB, blue for 0 to red for 1, bare where no tile was read.
 
     Args:
         heat: the map.
-        thumbnail: (H, W, 3) uint8 RGB of the same visible part of the slide, of any size.
+        thumbnail: (H, W, 3) uint8 RGB that begins at the same corner.
+        downsample: (x, y) level-0 px a pixel of the thumbnail.
         plane: of the map.
         alpha: how much of the colours is seen, 0 to 1.
     """
-    value = heat.value[plane][np.ix_(_looked_up(heat, thumbnail, 1), _looked_up(heat, thumbnail, 0))]
+    # Each pixel of the thumbnail shows the map's pixel that its middle lies in. Its last row and column may pass the
+    # map: there is one more of nothing.
+    padded = np.pad(heat.value[plane], ((0, 1), (0, 1)))
+    places = [
+        np.minimum((np.arange(length) + 0.5) * downsample[axis] / heat.step[axis], padded.shape[1 - axis] - 1)
+        for axis, length in ((0, thumbnail.shape[1]), (1, thumbnail.shape[0]))
+    ]
+    value = padded[np.ix_(places[1].astype(np.int64), places[0].astype(np.int64))]
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
     shade = np.rint((np.maximum(value, 1).astype(np.float32) - 1) * (255 / 254)).astype(np.uint8)
     mixed = (1 - alpha) * thumbnail.astype(np.float32) + alpha * table[shade]
     return np.where((value > 0)[..., None], np.rint(mixed), thumbnail).astype(np.uint8)
 
 
-def _looked_up(heat: HeatMap, thumbnail: NDArray[np.uint8], axis: int) -> NDArray[np.int64]:
-    """For each column (axis 0) or row (axis 1) of the thumbnail: the map's pixel that its middle lies in."""
-    length = thumbnail.shape[1 - axis]
-    place = (np.arange(length) + 0.5) / length * heat.visible[axis] / heat.step[axis]
-    return np.asarray(place, np.int64)
-
-
-def write_png(picture: NDArray[np.uint8], path: Path) -> None:
+def write_png(picture: NDArray[np.uint8] | NDArray[np.bool_], path: Path) -> None:
     """Write (H, W) or (H, W, 3) uint8 as a PNG, whole or not at all; a mask (H, W) of bool becomes 0 and 255."""
     import imagecodecs
 

@@ -14,9 +14,19 @@ from counterstain.files import write_with
 from counterstain.slides.tile_map import TileMap
 from counterstain.slides.tiling import Tiling
 
-__all__ = ["Paths", "Planned", "paths_of", "read_patches", "read_tile_csv", "write_patches", "write_tile_csv"]
+__all__ = [
+    "UNFINISHED",
+    "Paths",
+    "Planned",
+    "paths_of",
+    "read_patches",
+    "read_tile_csv",
+    "write_patches",
+    "write_tile_csv",
+]
 
 PATCHES = "counterstain.patches/1"
+UNFINISHED = "unfinished"
 _CHUNK = 8192  # rows turned into text at a time
 
 
@@ -48,7 +58,7 @@ def paths_of(out: Path, slide: str, *, compress: bool) -> Paths:
         heatmap=out / "heatmaps" / f"{slide}.ome.tif",
         overlay=out / "heatmaps" / f"{slide}.png",
         record=out / "slide-records" / f"{slide}.json",
-        partial=out / "unfinished" / f"{slide}.logits",
+        partial=out / UNFINISHED / f"{slide}.logits",
     )
 
 

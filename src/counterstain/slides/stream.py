@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cores import usable_cores
-from counterstain.slides.info import Slide
+from counterstain.slides.info import Slide, reading
 from counterstain.slides.tiling import Tiling, read_tiles
 
 __all__ = ["batch_size", "read_ahead", "stream_logits"]
@@ -49,7 +49,8 @@ def read_ahead(
         if not hasattr(own, "slide"):
             own.slide = open_slide()
             opened.append(own.slide)
-        return read_tiles(own.slide, tiling, rows)
+        with reading(tiling.path, OSError):
+            return read_tiles(own.slide, tiling, rows)
 
     pool = ThreadPoolExecutor(count, "decode")
     coming: deque[Future[Tiles]] = deque()

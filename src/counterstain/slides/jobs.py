@@ -1,0 +1,132 @@
+"""Which slides are to be read, what their results depend on, and whether they are there already."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.files import hash_file, hash_json, read_json, write_json
+from counterstain.slides.outputs import Paths, paths_of
+
+__all__ = ["RECORD", "RUN", "Job", "agree", "find_jobs", "finished", "write_record"]
+
+RECORD = "counterstain.slide/1"
+RUN = "counterstain.slides-run/1"
+SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi")
+_STAMP_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """One slide to be read.
+
+    path:  its file
+    name:  what its files are called
+    paths: of its files
+    key:   hash of all that its results depend on
+    """
+
+    path: Path
+    name: str
+    paths: Paths
+    key: str
+
+
+def find_jobs(slides: Sequence[Path | str], out: Path, settings: Mapping[str, Any], *, compress: bool) -> list[Job]:
+    """A job for each slide, in the order given; of a folder, for each slide in it, in order of name.
+
+    Args:
+        slides: files, and folders of them.
+        out: folder of the results.
+        settings: all that results depend on beside the slide.
+        compress: whether GeoJSON is compressed.
+
+    Raises:
+        InputError: If there is no slide at a path, or two slides would write the same files.
+    """
+    jobs: dict[str, Job] = {}
+    for path in [file for place in slides for file in _files(Path(place))]:
+        name = path.name.removesuffix(path.suffix).removesuffix(".ome")
+        if name in jobs:
+            raise InputError(f"{jobs[name].path} and {path} have one name; rename one, or read them into two folders")
+        key = hash_json({"settings": settings, "slide": name, "stamp": _stamp(path)})
+        jobs[name] = Job(path, name, paths_of(out, name, compress=compress), key)
+    if not jobs:
+        raise InputError("no slides were given; name files, or a folder of them")
+    return list(jobs.values())
+
+
+def _files(place: Path) -> list[Path]:
+    if not place.exists():
+        raise InputError(f"{place} does not exist; name a slide's file, or a folder of slides")
+    if not place.is_dir():
+        return [place]
+    found = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise InputError(f"{place} holds no slides ({', '.join(SUFFIXES)}); name files (one of each DICOM slide)")
+    return found
+
+
+def _stamp(path: Path) -> str:
+    """What tells a slide from its next version: its size, and the hash of its first and last MiB."""
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            content = stream.read(_STAMP_BYTES)
+            stream.seek(max(0, size - _STAMP_BYTES))
+            return f"{size} {hashlib.sha256(content + stream.read()).hexdigest()}"
+    except OSError as error:  # told where the slide is opened
+        return f"unreadable: {error.strerror}"
+
+
+def agree(path: Path, settings: Mapping[str, Any]) -> None:
+    """Write down what the results of a folder are made with, or check that it is what was written before.
+
+    Raises:
+        InputError: If the folder has results made with something else, and what differs.
+    """
+    if not path.is_file():
+        write_json(path, {"schema": RUN, "settings": dict(settings)})
+        return
+    record = read_json(path)
+    if record.get("schema") != RUN:
+        raise InputError(f"{path} is of schema {record.get('schema')}; this version reads {RUN}: take another folder")
+    known = record["settings"]
+    different = [name for name in settings if known.get(name) != settings[name]]
+    if different:
+        name = different[0]
+        raise InputError(
+            f"{path.parent} has results with {name} {known.get(name)}, and {settings[name]} is asked for; "
+            "take another --out, or the same settings"
+        )
+
+
+def finished(job: Job) -> dict[str, Any] | None:
+    """The record of a slide whose results are there and whole; None where it is to be read.
+
+    Raises:
+        InputError: If the folder has results of another slide of this name.
+    """
+    if not job.paths.record.is_file():
+        return None
+    record = read_json(job.paths.record)
+    if record.get("schema") != RECORD or record.get("key") != job.key:
+        raise InputError(
+            f"{job.paths.record} is of another slide called {job.name}, or of this one before it was changed; take "
+            "another --out, or remove that record to have the slide read again"
+        )
+    folder = job.paths.record.parent.parent
+    for name, expected in record["files"].items():
+        if not (folder / name).is_file() or hash_file(folder / name) != expected:
+            return None
+    return record
+
+
+def write_record(job: Job, record: Mapping[str, Any]) -> None:
+    """Write a slide's record, last of its files: its presence means that the others are whole."""
+    folder = job.paths.record.parent.parent
+    files = {path.relative_to(folder).as_posix(): hash_file(path) for path in job.paths.results() if path.is_file()}
+    write_json(job.paths.record, {"schema": RECORD, "key": job.key, "slide": job.name, **record, "files": files})
