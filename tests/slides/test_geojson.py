@@ -1,8 +1,10 @@
 """GeoJSON against its schema, against shapely, and read back to the pixel."""
 
+import dataclasses
 import gzip
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 
 from counterstain.errors import InputError
 from counterstain.slides.geojson import origin_of, read_tile_geojson, regions, write_geojson
+from counterstain.slides.info import SlideInfo, level_of
 from counterstain.slides.tile_map import TileMap, predicted
+from counterstain.slides.tiling import Tiling, plan_tiles
 
 POINT = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
 RING = {"type": "array", "items": POINT, "minItems": 4}
@@ -97,33 +101,42 @@ def table(corner: Any, prob: Any, **more: Any) -> TileMap:
 
 
 @st.composite
-def tilings(draw: st.DrawFn) -> TileMap:
-    """Tilings as a model's µm/px makes them: fractional strides and sizes rounded to whole level-0 px."""
-    scale = draw(st.floats(0.2, 4))
-    tile_px, overlap = draw(st.integers(16, 300)), draw(st.sampled_from([0.0, 0.1, 0.25, 0.5]))
-    x, y = draw(st.integers(0, 5000)), draw(st.integers(0, 5000))
-    width, height = draw(st.integers(700, 3001)), draw(st.integers(700, 3001))
-    side = tile_px * scale
-    stride = side * (1 - overlap)
-    columns = np.rint(x + np.arange(0, width, stride)).astype(int)  # the last ones pass the edge
-    rows = np.rint(y + np.arange(0, height, stride)).astype(int)
-    corner = np.array([(c, r) for r in rows for c in columns])[: draw(st.integers(1, 200))]
-    prob = np.random.default_rng(draw(st.integers(0, 9))).random(len(corner))
-    size = (max(1, round(side)), max(1, round(side)))
-    return table(corner, prob, size=size, extent=(x, y, width, height))
+def tilings(draw: st.DrawFn) -> tuple[Tiling, TileMap]:
+    """The tiles that are planned of a slide, whatever its size, bounds and scale: edge tiles stick out."""
+    width, height = draw(st.integers(700, 9001)), draw(st.integers(700, 9001))
+    bounds = None
+    if draw(st.booleans()):
+        x, y = draw(st.integers(0, width // 2)), draw(st.integers(0, height // 2))
+        bounds = (x, y, draw(st.integers(300, width - x)), draw(st.integers(300, height - y)))
+    mpp = draw(st.floats(0.2, 4))
+    info = SlideInfo(
+        path=Path("s.svs"), reader="", levels=(level_of(width, height, width, height),), mpp_x=mpp, mpp_y=mpp,
+        mpp_source="file", objective=None, bounds=bounds, vendor="", tile_grid=(None,),
+    )  # fmt: skip
+    tiling = plan_tiles(
+        SimpleNamespace(info=info),  # type: ignore[arg-type]
+        mpp=mpp * draw(st.floats(0.95, 5)),
+        tile_px=draw(st.integers(60, 300)),
+        overlap=draw(st.sampled_from([0.0, 0.1, 0.25, 0.5])),
+    )
+    kept = np.sort(np.random.default_rng(draw(st.integers(0, 9))).permutation(len(tiling))[: draw(st.integers(1, 150))])
+    tiling = dataclasses.replace(tiling, cells=tiling.cells[kept], coords=tiling.coords[kept])
+    prob = np.random.default_rng(draw(st.integers(0, 9))).random(len(tiling))
+    size = (round(tiling.tile_level0_px[0]), round(tiling.tile_level0_px[1]))
+    return tiling, table(tiling.coords, prob, size=size, extent=info.area)
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    tiles=tilings(), origin=st.sampled_from(["bounds", "slide"]), suffix=st.sampled_from([".geojson", ".geojson.gz"])
-)
+@given(made=tilings(), origin=st.sampled_from(["bounds", "slide"]), suffix=st.sampled_from([".geojson", ".geojson.gz"]))
 def test_tiles_come_back_to_the_pixel(
-    tiles: TileMap, origin: str, suffix: str, tmp_path_factory: pytest.TempPathFactory
+    made: tuple[Tiling, TileMap], origin: str, suffix: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    tiling, tiles = made
     path = tmp_path_factory.mktemp("geojson") / f"s{suffix}"
     write_geojson(tiles, path, origin=origin, merged=True)
     corner, size, measured = read_tile_geojson(path, shift=origin_of(tiles, origin))
-    assert np.array_equal(corner, tiles.corner)
+    assert np.array_equal(corner, tiling.coords)
+    assert np.abs(size - np.array(tiling.tile_level0_px)).max() <= 0.5
     assert (size == np.array(tiles.size)).all()
     assert np.array_equal(measured["prob_tumour"], tiles.prob[:, 1])
     assert np.array_equal(measured["prob_benign"], tiles.prob[:, 0])
@@ -145,8 +158,9 @@ def test_tiles_come_back_to_the_pixel(
 
 
 @settings(max_examples=60, deadline=None)
-@given(tiles=tilings())
-def test_regions_are_the_union_of_their_tiles(tiles: TileMap) -> None:
+@given(made=tilings())
+def test_regions_are_the_union_of_their_tiles(made: tuple[Tiling, TileMap]) -> None:
+    _, tiles = made
     called = predicted(tiles)
     found = dict(regions(tiles))
     assert sorted(found) == sorted(set(called.tolist()))
