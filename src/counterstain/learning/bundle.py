@@ -12,6 +12,7 @@ from torch import nn
 from counterstain import __version__
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_bytes, write_json
+from counterstain.learning.mil import is_bag_network
 from counterstain.learning.models import build_model
 from counterstain.learning.staining import UNSTAINED, Staining
 
@@ -84,13 +85,20 @@ def seal(folder: Path) -> None:
 
 def _card(bundle: Bundle) -> str:
     scale = f"{bundle.mpp:g} µm/px" if bundle.mpp else "not recorded"
+    bags = is_bag_network(bundle.network)
+    takes = [
+        f"- tiles: RGB, {bundle.tile_px} × {bundle.tile_px} px, scale {scale}, made to fit by: {bundle.fit}",
+        f"- values of 0 to 255 become {bundle.scale}",
+    ]
+    if bags:
+        encoder = bundle.layout["encoder"] or "an encoder that the files do not name"
+        takes = [f"- a slide is a bag of tiles: rows of {bundle.layout['width']} features of {encoder}, in an .h5 file"]
     lines = [
-        f"# A classifier of histology tiles: {' or '.join(bundle.classes)}",
+        f"# A classifier of histology {'slides' if bags else 'tiles'}: {' or '.join(bundle.classes)}",
         "",
         *([f"**{bundle.stamp}**", ""] if bundle.stamp else []),
         f"- network: {bundle.network}",
-        f"- tiles: RGB, {bundle.tile_px} × {bundle.tile_px} px, scale {scale}, made to fit by: {bundle.fit}",
-        f"- values of 0 to 255 become {bundle.scale}",
+        *takes,
         f"- answers: a probability for each of {', '.join(bundle.classes)}",
         f"- made with: Counterstain {__version__}; the settings, seed and data hashes are in {RECORD}",
         "",

@@ -7,6 +7,7 @@ from torch import nn
 
 from counterstain.learning.backbone_weights import load_pretrained
 from counterstain.learning.backbones import Backbone, build_backbone, is_backbone
+from counterstain.learning.mil import BagNetwork, build_bag_network, is_bag_network
 from counterstain.learning.networks import build_network
 from counterstain.learning.settings import Training
 
@@ -25,6 +26,8 @@ def start_network(settings: Training, *, classes: int, tile_px: int, seed: int) 
 
 def layout_of(network: nn.Module, head: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What a bundle must say beside the network's name to build it again: {} for the own networks."""
+    if isinstance(network, BagNetwork):
+        return network.layout() | {"encoder": str((head or {}).get("encoder", ""))}
     if not isinstance(network, Backbone):
         return {}
     return {"input_px": network.input_px, "head": dict(head or {"kind": "linear"})}
@@ -32,6 +35,9 @@ def layout_of(network: nn.Module, head: Mapping[str, Any] | None = None) -> dict
 
 def build_model(name: str, *, classes: int, tile_px: int, layout: Mapping[str, Any]) -> nn.Module:
     """A network without its weights, as a bundle describes it."""
+    if is_bag_network(name):
+        sizes = {key: int(layout[key]) for key in ("width", "hidden", "attention")}
+        return build_bag_network(name, classes=classes, seed=0, **sizes)
     if not is_backbone(name):
         return build_network(name, classes=classes, tile_px=tile_px, seed=0)
     return build_backbone(

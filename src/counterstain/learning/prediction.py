@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from counterstain.errors import InputError
 from counterstain.learning.bundle import Bundle, load_network
+from counterstain.learning.mil import is_bag_network
 from counterstain.learning.runtimes import TRIAL_TILES, Infer, choose_runtime, softmax, torch_runtime
 from counterstain.learning.staining import UNSTAINED, Staining
 from counterstain.pixels.store import Store, read_batch
@@ -55,9 +57,14 @@ def load_predictor(
         device: of torch.
 
     Raises:
-        InputError: If the bundle is damaged or the runtime is not there.
+        InputError: If the bundle is damaged, is of a network of bags, or the runtime is not there.
     """
     bundle, network = load_network(folder)
+    if is_bag_network(bundle.network):
+        raise InputError(
+            f"{folder} is a model of whole slides ({bundle.network}): it takes bags of features, not tiles; "
+            "use `counterstain predict` with a manifest of feature files (.h5)"
+        )
     if device != "cpu" or runtime == "torch":
         network = network.to(device)
         infer, name = torch_runtime(network, scale=bundle.scale, device=device, precision=precision), "torch"

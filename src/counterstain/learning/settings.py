@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from counterstain.errors import InputError, suggest
 from counterstain.learning.backbones import is_backbone, natural_scale
+from counterstain.learning.mil import BAG_NETWORKS, is_bag_network
 from counterstain.learning.networks import NETWORKS
 from counterstain.pixels.tensor import check_scale_name
 
@@ -21,7 +22,8 @@ NORMALISATIONS = ("none", "reinhard", "macenko", "vahadane")
 class Training:
     """How one network is trained. The defaults are those of the given network's study.
 
-    network: "given", "modified", "timm/…" or the name of a foundation model, see learning.backbones.
+    network: "given", "modified", "timm/…" or the name of a foundation model, see learning.backbones; "mil/mean" or
+        "mil/abmil" over feature files, see learning.mil.
     batch: images a step.
     learning_rate, epsilon: of Adam; weight_decay: of AdamW, 0 for plain Adam.
     schedule: "constant", or "cosine": the rate falls to 0 over all epochs.
@@ -37,6 +39,7 @@ class Training:
     input_px: side to which a backbone resizes tiles inside itself; None for the tiles' own.
     stain_augmentation: of training tiles, see pixels.stain_augment; "auto" is hed_light for a backbone, else none.
     normalisation: of every tile, to the training tiles' own stain, see pixels.stain.
+    bag_tiles: of a slide that an epoch sees, drawn anew each epoch; None for all. For mil/… only.
     """
 
     network: str = "given"
@@ -60,6 +63,7 @@ class Training:
     input_px: int | None = None
     stain_augmentation: str = "auto"
     normalisation: str = "none"
+    bag_tiles: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "epochs", "patience", "micro_batch", "head_epochs"):
@@ -79,8 +83,21 @@ class Training:
         ):
             if getattr(self, name) not in known:
                 raise InputError(f"training.{name} is '{getattr(self, name)}'{suggest(getattr(self, name), known)}")
+        self._check_bags()
         self._settle()
         check_scale_name(self.scale)
+
+    def _check_bags(self) -> None:
+        """Tiles have no bag to be capped, and features no stain to be changed."""
+        if self.bag_tiles is not None and (self.bag_tiles < 1 or not is_bag_network(self.network)):
+            raise InputError(
+                f"training.bag_tiles is {self.bag_tiles}; it is a count from 1, for networks of bags (mil/…)"
+            )
+        if is_bag_network(self.network) and (
+            self.normalisation != "none" or self.stain_augmentation not in ("auto", "none")
+        ):
+            what = "normalisation" if self.normalisation != "none" else "stain_augmentation"
+            raise InputError(f"training.{what} is of tiles; {self.network} learns from features, which have no stain")
 
     def _settle(self) -> None:
         """What "auto" comes to for this network; and what an own network cannot be asked for."""
@@ -114,5 +131,5 @@ def check_network(name: str, where: str) -> None:
         from counterstain.learning.backbones import check_backbone
 
         check_backbone(name)
-    elif name not in NETWORKS:
-        raise InputError(f"{where} is '{name}'{suggest(name, [*NETWORKS, 'timm/…'])}")
+    elif name not in NETWORKS and name not in BAG_NETWORKS:
+        raise InputError(f"{where} is '{name}'{suggest(name, [*NETWORKS, *BAG_NETWORKS, 'timm/…'])}")

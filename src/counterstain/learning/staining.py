@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from counterstain.learning.settings import Training
 from counterstain.pixels.stain import StainRecipe, apply_recipe, fit_recipe
+from counterstain.pixels.stain_augment import StainAugmentation, augment_stain
+from counterstain.pixels.stain_statistics import StainStatistics, fit_statistics
 from counterstain.pixels.store import Store, read_batch
 
 __all__ = ["UNSTAINED", "Staining", "fit_staining"]
@@ -22,14 +24,17 @@ class Staining:
     """What is done to the stain, before anything else is done to a tile.
 
     recipe: of the normalisation that every tile gets wherever the model predicts; None for none.
+    augmentation: of training tiles alone; None for none. statistics: what it needs of them, see fit_statistics.
     """
 
     recipe: StainRecipe | None = None
+    augmentation: StainAugmentation | None = None
+    statistics: StainStatistics | None = None
 
     @property
     def changes_training(self) -> bool:
         """Whether training tiles are not those of the store."""
-        return self.recipe is not None
+        return self.recipe is not None or self.augmentation is not None
 
     def record(self) -> dict[str, Any]:
         """What a bundle keeps: the recipe, since variation is of training alone; {} for nothing."""
@@ -46,7 +51,12 @@ class Staining:
 
     def for_training(self, tiles: Tiles, keys: NDArray[np.uint64], seed: int, epoch: int) -> Tiles:
         """Normalised tiles with this epoch's variation of their stain."""
-        return self.for_all(tiles)
+        tiles = self.for_all(tiles)
+        if self.augmentation is None or not len(tiles):
+            return tiles
+        return augment_stain(
+            tiles, keys, settings=self.augmentation, seed=seed, epoch=epoch, statistics=self.statistics
+        )
 
 
 UNSTAINED = Staining()
@@ -61,9 +71,15 @@ def fit_staining(store: Store, rows: NDArray[np.int64], settings: Training) -> S
         settings: its normalisation and stain_augmentation.
 
     Raises:
-        InputError: If no tile has enough tissue to fit a recipe on.
+        InputError: If no tile has enough tissue to fit on.
     """
-    if settings.normalisation == "none":
-        return UNSTAINED
+    recipe = augmentation = statistics = None
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), FITTED_ON)).astype(np.int64))]
-    return Staining(fit_recipe(read_batch(store, chosen), method=settings.normalisation))
+    if settings.normalisation != "none":
+        recipe = fit_recipe(read_batch(store, chosen), method=settings.normalisation)
+    if settings.stain_augmentation != "none":
+        augmentation = StainAugmentation(method=settings.stain_augmentation)
+        if augmentation.needs_statistics():
+            tiles = Staining(recipe).for_all(read_batch(store, chosen))
+            statistics = fit_statistics(tiles)
+    return Staining(recipe, augmentation, statistics)
