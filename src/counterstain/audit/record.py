@@ -14,7 +14,7 @@ from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import Split
 from counterstain.pixels.store import Store
 
-__all__ = ["AUDIT_SCHEMA", "audit_lines", "audit_record"]
+__all__ = ["AUDIT_SCHEMA", "audit_lines", "audit_record", "feature_record"]
 
 AUDIT_SCHEMA = "counterstain.audit/1"
 SHOWS = {
@@ -44,14 +44,60 @@ def audit_record(
     assignments = [part.assignment for part in split.parts] if split is not None else []
     side = store.size_px[store.rows(cohort.image)].max(axis=1).astype(np.float64)
     findings = [
-        *_copies(cohort, store.image, copies, assignments),
-        *divided(cohort, assignments),
-        *([] if distinct_ids else near_ids(cohort, assignments)),
+        *_of_ids_and_copies(cohort, store.image, copies, assignments, distinct_ids),
         *overlapping(cohort, side, assignments),
-        *conflicts(cohort, store.image, copies),
-        *thin_classes(cohort),
         *poor_tiles(cohort, store.image, look_at(store)),
     ]
+    return _record(cohort, split, store.data_hash, copies, findings)
+
+
+def feature_record(
+    cohort: Cohort,
+    split: Split | None,
+    *,
+    images: Sequence[str],
+    data: str,
+    copies: Sequence[Copy],
+    distinct_ids: bool = False,
+) -> dict[str, Any]:
+    """The record of a cohort of feature files, in which no tile can be looked at; a note says what was not.
+
+    Args:
+        cohort, split, copies, distinct_ids: as in `audit_record`.
+        images: names of the files that `copies` counts by.
+        data: hash of the files.
+    """
+    assignments = [part.assignment for part in split.parts] if split is not None else []
+    unseen = (
+        "of feature files only ids and identical files were compared: copies, overlaps and faults that show in pixels "
+        "alone were not looked for"
+    )
+    findings = [
+        *_of_ids_and_copies(cohort, images, copies, assignments, distinct_ids),
+        Finding("features", "note", (), len(cohort), (), unseen),
+    ]
+    return _record(cohort, split, data, copies, findings)
+
+
+def _of_ids_and_copies(
+    cohort: Cohort,
+    images: Sequence[str],
+    copies: Sequence[Copy],
+    assignments: Sequence[Sequence[str]],
+    distinct_ids: bool,
+) -> list[Finding]:
+    return [
+        *_copies(cohort, images, copies, assignments),
+        *divided(cohort, assignments),
+        *([] if distinct_ids else near_ids(cohort, assignments)),
+        *conflicts(cohort, images, copies),
+        *thin_classes(cohort),
+    ]
+
+
+def _record(
+    cohort: Cohort, split: Split | None, data: str, copies: Sequence[Copy], findings: Sequence[Finding]
+) -> dict[str, Any]:
     ordered = worst_first(findings)
     leaks = [one for one in ordered if one.severity == "leak"]
     return {
@@ -59,7 +105,7 @@ def audit_record(
         "verdict": "leaks" if leaks else "clean",
         "words": _words(ordered, split),
         "images": len(cohort),
-        "data": store.data_hash,
+        "data": data,
         "copies": {tier: sum(copy.tier == tier for copy in copies) for tier in TIERS},
         "findings": [one.to_record() for one in ordered],
     }

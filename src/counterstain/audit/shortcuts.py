@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from counterstain.cohort.manifest import Cohort
 from counterstain.judging.predictions import Predictions
 from counterstain.pixels.store import Store, read_batch
 
-__all__ = ["BASELINES", "baselines", "colour_features", "file_features"]
+__all__ = ["BASELINES", "bag_baselines", "baselines", "colour_features", "file_features"]
 
 Floats = NDArray[np.float64]
 
@@ -61,17 +62,56 @@ def baselines(
             200, min_samples_leaf=2, random_state=0, n_jobs=1, max_samples=_at_most(len(train))
         )
 
-    models = {
+    models: dict[str, tuple[Any, Floats]] = {
         "mean-rgb": (make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)), mean),
         "colour-histogram": (forest(), histogram),
     }
     if files.shape[1] and (files != files[0]).any():
         models["file"] = (forest(), files)
     for name, (model, features) in models.items():
-        model.fit(features[train], label[train])
-        prob = np.zeros((len(test), len(cohort.classes)))
-        prob[:, model.classes_] = model.predict_proba(features[test])
-        out[name] = _table(cohort, test, prob, unit)
+        out[name] = _table(cohort, test, _fitted(model, features, label, train, test, len(cohort.classes)), unit)
+    return out
+
+
+def _fitted(
+    model: Any,
+    features: Floats,
+    label: NDArray[np.int64],
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    classes: int,
+) -> Floats:
+    """(test rows, classes) probabilities of a model fitted on the training rows; 0 for a class it has not seen."""
+    model.fit(features[train], label[train])
+    prob = np.zeros((len(test), classes))
+    prob[:, model.classes_] = model.predict_proba(features[test])
+    return prob
+
+
+def bag_baselines(
+    cohort: Cohort, count: NDArray[np.int64], assignment: Sequence[str], *, unit: str
+) -> dict[str, Predictions]:
+    """What could be scored without looking at a slide's features: the majority, and how many tiles it has.
+
+    Args:
+        cohort: one row a slide.
+        count: (N,) tiles of each.
+        assignment, unit: as in `baselines`.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    words = np.array(list(assignment), dtype=object)
+    train = np.flatnonzero(words == "train")
+    test = np.flatnonzero([str(word).startswith("test") for word in words])
+    label, classes = cohort.label_index, len(cohort.classes)
+    share = np.bincount(label[train], minlength=classes) / len(train)
+    out = {"majority": _table(cohort, test, np.tile(share, (len(test), 1)), unit)}
+    if (count != count[0]).any():
+        size = np.log(count.astype(np.float64))[:, None]
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+        out["tile-count"] = _table(cohort, test, _fitted(model, size, label, train, test, classes), unit)
     return out
 
 

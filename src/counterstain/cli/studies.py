@@ -265,6 +265,7 @@ def predict(
     part: Annotated[str, typer.Option(help="… this one.")] = "test",
     runtime: Annotated[str, typer.Option(help="torch, openvino, onnxruntime; auto: the fastest that agrees.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
+    attention: Annotated[Path | None, typer.Option(help="Of mil/…: a folder for the weight of every tile.")] = None,
 ) -> None:
     """Probabilities for every image of a cohort, as predictions.csv.
 
@@ -274,7 +275,10 @@ def predict(
     from counterstain.terminal import talking
 
     with talking() as talk:
-        predict_once(bundle, images, out, splits=splits, part=part, runtime=runtime, precision=precision, talk=talk)
+        predict_once(
+            bundle, images, out, splits=splits, part=part, runtime=runtime, precision=precision, attention=attention,
+            talk=talk,
+        )  # fmt: skip
     print(out)
 
 

@@ -1,6 +1,6 @@
 """One training of one arm: fit on the training part, stop on the validation part, predict the rest once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from counterstain.audit.membership import MEMBERS, member_record
 from counterstain.cohort.manifest import Cohort
+from counterstain.errors import InputError
 from counterstain.files import hash_json, write_csv, write_json
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import write_predictions
+from counterstain.learning.bags import BagStore
 from counterstain.learning.bundle import SUMS, Bundle, write_bundle
 from counterstain.learning.distributed import ALONE, World
 from counterstain.learning.feeding import Examples
@@ -25,22 +27,37 @@ from counterstain.learning.staining import UNSTAINED, Staining, fit_staining
 from counterstain.learning.training import Progress, Trained, train, write_history
 from counterstain.pixels.augment import Augmentation, image_keys
 from counterstain.pixels.store import Store, read_batch
+from counterstain.study.bags import train_bags
 from counterstain.study.probing import train_probe
 
-__all__ = ["Material", "examples", "predict_rows", "train_arm"]
+__all__ = ["Material", "examples", "member_tiles", "predict_rows", "table_of", "train_arm"]
 
 
 @dataclass(frozen=True)
 class Material:
-    """What every arm of a study shares: the cohort, its tiles, and how they are made and varied."""
+    """What every arm of a study shares: the cohort, its tiles, and how they are made and varied.
+
+    store: the tiles of its images; or the bags of its slides, which are neither fitted nor varied.
+    """
 
     cohort: Cohort
-    store: Store
+    store: Store | BagStore
     augmentation: Augmentation
     tile_px: int
     fit: str
     stamp: str
     unit: str = "patient"
+
+    @property
+    def tiles(self) -> Store:
+        """The store of tiles.
+
+        Raises:
+            InputError: If the cohort is of feature files.
+        """
+        if isinstance(self.store, BagStore):
+            raise InputError("this cohort is of feature files (.h5), which hold no tiles; name a cohort of images")
+        return self.store
 
     @property
     def mpp(self) -> float | None:
@@ -69,12 +86,12 @@ def predict_rows(
     """Predictions for the cohort's images with these row numbers; by torch in fp32 where no `infer` is given."""
     rows = material.store.rows([material.cohort.image[row] for row in chosen])
     prob = predict_probabilities(
-        network, material.store, rows, scale=scale, device=device, infer=infer, staining=staining
+        network, material.tiles, rows, scale=scale, device=device, infer=infer, staining=staining
     )
-    return _table(material, chosen, prob)
+    return table_of(material, chosen, prob)
 
 
-def _table(material: Material, chosen: NDArray[np.int64], prob: NDArray[np.float64]) -> Predictions:
+def table_of(material: Material, chosen: NDArray[np.int64], prob: NDArray[np.float64]) -> Predictions:
     """The cohort's images with these row numbers, and their probabilities."""
     cohort = material.cohort
     table = cohort.table.iloc[chosen]
@@ -118,7 +135,8 @@ def train_arm(
     training = examples(material, np.flatnonzero(parts == "train"))
     validation = examples(material, np.flatnonzero(parts == "val"))
     folder.mkdir(parents=True, exist_ok=True)
-    staining = fit_staining(material.store, training.row, settings)
+    bags = isinstance(material.store, BagStore)
+    staining = UNSTAINED if bags else fit_staining(material.tiles, training.row, settings)
     trained, predict = _fit(
         material, training, validation, settings, staining, seed=seed, folder=folder, progress=progress, world=world
     )
@@ -151,9 +169,17 @@ def _fit(
 ) -> tuple[Trained, Callable[[NDArray[np.int64]], Predictions]]:
     """The trained model, and what predicts images of the cohort with it."""
     classes = len(material.cohort.classes)
+    if isinstance(material.store, BagStore):
+        store = material.store
+        fitted, of_rows = train_bags(
+            store, training, validation, classes=classes, settings=settings, seed=seed, progress=progress
+        )
+        return fitted, lambda chosen: table_of(
+            material, chosen, of_rows(store.rows([material.cohort.image[row] for row in chosen]))
+        )
     if settings.tune == "frozen":
         probed, answers, tried = train_probe(
-            material.store, training, validation, classes=classes, settings=settings, staining=staining,
+            material.tiles, training, validation, classes=classes, settings=settings, staining=staining,
             fit=material.fit, seed=seed, progress=progress,
         )  # fmt: skip
         if world.leads:
@@ -161,11 +187,11 @@ def _fit(
 
         def look_up(chosen: NDArray[np.int64]) -> Predictions:
             rows = material.store.rows([material.cohort.image[row] for row in chosen])
-            return _table(material, chosen, answers.probabilities(rows))
+            return table_of(material, chosen, answers.probabilities(rows))
 
         return probed, look_up
     trained = train(
-        material.store, training, validation, classes=classes, settings=settings,
+        material.tiles, training, validation, classes=classes, settings=settings,
         augmentation=material.augmentation, seed=seed, folder=folder, progress=progress, world=world,
         staining=staining,
     )  # fmt: skip
@@ -178,6 +204,13 @@ def _fit(
     return trained, predict
 
 
+def member_tiles(material: Material, stored: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """The tiles in these rows of the store, one by one; none of bags."""
+    if isinstance(material.store, Store):
+        for row in stored:
+            yield read_batch(material.store, np.array([row]))[0]
+
+
 def _members(material: Material, rows: NDArray[np.int64]) -> dict[str, Any]:
     """The salted hashes of these images; the salt follows from the data, so that a run can be made again."""
     table = material.cohort.table.iloc[rows]
@@ -188,7 +221,7 @@ def _members(material: Material, rows: NDArray[np.int64]) -> dict[str, Any]:
         patient=tuple(table["patient_id"]),
         image=names,
         file=[material.store.content[row] for row in stored],
-        tiles=(read_batch(material.store, stored[row : row + 1])[0] for row in range(len(stored))),
+        tiles=member_tiles(material, stored),
     )
 
 

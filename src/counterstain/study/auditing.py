@@ -8,8 +8,8 @@ import numpy as np
 
 from counterstain.audit.copies import Copy, find_copies
 from counterstain.audit.proposal import propose_split
-from counterstain.audit.record import audit_lines, audit_record
-from counterstain.audit.shortcuts import baselines, colour_features, file_features
+from counterstain.audit.record import audit_lines, audit_record, feature_record
+from counterstain.audit.shortcuts import bag_baselines, baselines, colour_features, file_features
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import Part, Split, read_split, write_split
 from counterstain.errors import GateError, InputError
@@ -18,12 +18,13 @@ from counterstain.judging.evaluation import score_arms
 from counterstain.judging.predictions import Predictions, concatenate
 from counterstain.judging.reading import write_predictions
 from counterstain.judging.tables import shown_interval
+from counterstain.learning.bags import BagStore
 from counterstain.pixels.store import Store, build_store
 from counterstain.study.inputs import Prepared, Talk, read_images
 from counterstain.study.protocol import IMAGE_STAMP
 from counterstain.study.stages import is_done, mark_done
 
-__all__ = ["audit_images", "audit_stage", "audit_tiles", "baseline_lines", "score_baselines"]
+__all__ = ["audit_bags", "audit_images", "audit_stage", "audit_tiles", "baseline_lines", "score_baselines"]
 
 RECORD = "audit.json"
 BASELINES = "baselines.json"
@@ -144,14 +145,7 @@ def audit_stage(run: Path, prepared: Prepared, talk: Talk) -> None:
     }
     if not is_done(run, "audit", inputs):
         talk.say("audit: copies, leaks, labels and shortcuts")
-        record, copies = audit_tiles(
-            material.cohort,
-            prepared.split,
-            material.store,
-            fit=material.fit,
-            rotated=study.audit.rotated,
-            distinct_ids=study.audit.distinct_ids,
-        )
+        record, copies = _audit(prepared)
         written = [run / RECORD]
         if record["verdict"] == "leaks":
             written += _propose(run, prepared, copies, talk)
@@ -162,6 +156,34 @@ def audit_stage(run: Path, prepared: Prepared, talk: Talk) -> None:
         for line in audit_lines(record):
             talk.say(line)
     _gate(run, prepared)
+
+
+def _audit(prepared: Prepared) -> tuple[dict[str, Any], tuple[Copy, ...]]:
+    material, section = prepared.material, prepared.study.audit
+    if isinstance(material.store, BagStore):
+        return audit_bags(material.cohort, prepared.split, material.store, distinct_ids=section.distinct_ids)
+    return audit_tiles(
+        material.cohort, prepared.split, material.tiles, fit=material.fit, rotated=section.rotated,
+        distinct_ids=section.distinct_ids,
+    )  # fmt: skip
+
+
+def audit_bags(
+    cohort: Cohort, split: Split | None, store: BagStore, *, distinct_ids: bool = False
+) -> tuple[dict[str, Any], tuple[Copy, ...]]:
+    """The audit's record of a cohort of feature files, and the pairs that are the same file.
+
+    Nothing of a slide's look can be seen in its features: the record says so in a note.
+    """
+    first: dict[str, int] = {}
+    copies = tuple(
+        Copy(first[content], row, "bytes", 1.0, "as it is")
+        for row, content in enumerate(store.content)
+        if first.setdefault(content, row) != row
+    )
+    return feature_record(
+        cohort, split, images=store.image, data=store.data_hash, copies=copies, distinct_ids=distinct_ids
+    ), copies
 
 
 def _propose(run: Path, prepared: Prepared, copies: tuple[Copy, ...], talk: Talk) -> list[Path]:
@@ -200,7 +222,11 @@ def _gate(run: Path, prepared: Prepared) -> None:
 
 def _write_baselines(run: Path, prepared: Prepared) -> list[Path]:
     """What the majority, mean colour, a colour histogram and the files themselves would score on the test images."""
-    tables = _baseline_tables(prepared.material.cohort, prepared.material.store, prepared.split)
+    material, split = prepared.material, prepared.split
+    if isinstance(material.store, BagStore):
+        tables = _bag_baseline_tables(material.cohort, material.store, split)
+    else:
+        tables = _baseline_tables(material.cohort, material.tiles, split)
     written = []
     for name, table in tables.items():
         path = run / "baselines" / f"{name}.csv"
@@ -215,6 +241,18 @@ def _baseline_tables(cohort: Cohort, store: Store, split: Split) -> dict[str, Pr
     folds = [part for part in split.parts if part.repeat == split.parts[0].repeat]
     colours, files = colour_features(cohort, store), file_features(cohort)
     found = [baselines(cohort, store, part.assignment, unit=split.unit, colours=colours, files=files) for part in folds]
+    return _join(found)
+
+
+def _bag_baseline_tables(cohort: Cohort, store: BagStore, split: Split) -> dict[str, Predictions]:
+    """The same for bags: the majority, and the number of tiles alone."""
+    folds = [part for part in split.parts if part.repeat == split.parts[0].repeat]
+    count = store.count[store.rows(cohort.image)]
+    return _join([bag_baselines(cohort, count, part.assignment, unit=split.unit) for part in folds])
+
+
+def _join(found: list[dict[str, Predictions]]) -> dict[str, Predictions]:
+    """The tables of several folds as one, of the baselines that all have."""
     names = [name for name in found[0] if all(name in own for own in found)]
     return {name: concatenate([own[name] for own in found]) for name in names}
 

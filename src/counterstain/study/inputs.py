@@ -13,6 +13,7 @@ from counterstain.cohort.manifest import Cohort, read_manifest
 from counterstain.cohort.split import Split, check, folds, holdout, official, read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_json
+from counterstain.learning.bags import BagStore, is_feature_file, open_bags
 from counterstain.learning.training import Progress
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store
@@ -20,7 +21,7 @@ from counterstain.study.arms import Material
 from counterstain.study.legacy import expand_cohort
 from counterstain.study.protocol import Study
 
-__all__ = ["Prepared", "Talk", "prepare", "read_cohort", "read_images", "split_cohort"]
+__all__ = ["Prepared", "Talk", "prepare", "read_cohort", "read_images", "refuse_features", "split_cohort"]
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
@@ -132,16 +133,38 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
     readable = cohort.subset(np.array([name in kept for name in cohort.image]))
     split = split_cohort(study, readable, base, aside=[name for name, _ in tiles.set_aside])
     augmentation: Augmentation = study.augmentation
-    if study.split.method == "legacy_augment_first":
+    if study.split.method == "legacy_augment_first" or study.of_bags:
         augmentation = Augmentation(mode="none")
-    section = study.tiles
-    material = Material(readable, tiles, augmentation, section.tile_px, section.fit, study.stamp, study.split.unit)
+    side, fit = (0, "features") if study.of_bags else (study.tiles.tile_px, study.tiles.fit)
+    material = Material(readable, tiles, augmentation, side, fit, study.stamp, study.split.unit)
     return Prepared(study, material, split, cohort)
 
 
-def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Talk) -> Store:
+def refuse_features(cohort: Cohort) -> None:
+    """Refuse feature files where images are needed.
+
+    Raises:
+        InputError: Naming the first.
+    """
+    found = next((name for name in cohort.image if is_feature_file(name)), None)
+    if found is not None:
+        raise InputError(
+            f"{found} is a feature file, not an image; what learns from those is network: mil/abmil or mil/mean"
+        )
+
+
+def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Talk) -> Store | BagStore:
     began = time.perf_counter()
     section = study.tiles
+    if study.of_bags:
+        bags = open_bags(cohort, folder, max_bad=section.max_bad, progress=talk.stored)
+        aside = f", {len(bags.set_aside)} set aside" if bags.set_aside else ""
+        talk.say(
+            f"bags: {len(bags.image)} of {bags.count.min():,} to {bags.count.max():,} tiles, {bags.width} features "
+            f"each{f' ({bags.encoder})' if bags.encoder else ''}{aside}"
+        )
+        return bags
+    refuse_features(cohort)
     store = build_store(
         cohort, folder, tile_px=section.tile_px, fit=section.fit, max_bad=section.max_bad, progress=talk.stored
     )

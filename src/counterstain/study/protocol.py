@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain import __version__
 from counterstain.errors import InputError, suggest
+from counterstain.learning.mil import is_bag_network
 from counterstain.learning.settings import Training, check_network
 from counterstain.pixels.augment import Augmentation
 
@@ -137,10 +138,31 @@ class Study(_Section):
         for arm in (arm for pair in self.comparison.pairs or () for arm in pair):
             if arm not in self.arms:
                 raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
+        self._check_bags()
         augmentation: Augmentation = self.augmentation
         if self.split.method == "legacy_augment_first" and augmentation.mode != "expand":
             raise ValueError("legacy_augment_first writes one image per transformation: set augmentation.mode: expand")
         return self
+
+    @property
+    def of_bags(self) -> bool:
+        """Whether its arms learn from feature files, one a slide, rather than from images."""
+        return any(is_bag_network(self.arm(arm).network) for arm in self.arms)
+
+    def _check_bags(self) -> None:
+        """One study is of one kind of input; what is said of tiles means nothing for features."""
+        tiles = [arm for arm in self.arms if not is_bag_network(self.arm(arm).network)]
+        if not self.of_bags:
+            return
+        if tiles:
+            raise InputError(
+                f"arms.{tiles[0]} learns from images and others from feature files (mil/…); make two studies of them"
+            )
+        if "augmentation" in self.model_fields_set or self.tiles.model_fields_set - {"max_bad"}:
+            section = "augmentation" if "augmentation" in self.model_fields_set else "tiles"
+            raise InputError(f"{section} is about images, and mil/… arms learn from feature files; leave it out")
+        if self.split.method == "legacy_augment_first":
+            raise InputError("split.method legacy_augment_first is about images, and mil/… arms learn from features")
 
     def arm(self, name: str) -> Training:
         """The training settings of one arm: the study's own, with what the arm says instead."""
@@ -166,6 +188,9 @@ class Study(_Section):
         record: dict[str, Any] = self.model_dump(mode="json")
         record["arms"] = {name: asdict(self.arm(name)) for name in self.arms}
         record.pop("training")
+        if self.of_bags:
+            record["tiles"] = {"max_bad": self.tiles.max_bad}
+            record["augmentation"] = asdict(Augmentation(mode="none"))
         return record | {"schema": "counterstain.study/1", "counterstain": __version__, "stamp": self.stamp}
 
 

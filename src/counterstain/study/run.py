@@ -137,7 +137,7 @@ def _write_protocol(run: Path, source: Path, prepared: Prepared, talk: Talk) -> 
     write_bytes(run / "study.yaml", source.read_bytes())
     write_json(run / "resolved.json", study.resolved())
     write_cohort(cohort, run / "cohort.csv")
-    colour = store.colour[store.rows(cohort.image)]
+    colour = None if study.of_bags else prepared.material.tiles.colour[store.rows(cohort.image)]
     write_json(run / "cohort.json", describe(cohort, colour))
     # A table or a text beside the images was never one of them; cohort.json lists it among what was skipped.
     left_out = [(path, reason) for path, reason in prepared.full.skipped if reason != NOT_AN_IMAGE]
@@ -150,6 +150,8 @@ def _write_protocol(run: Path, source: Path, prepared: Prepared, talk: Talk) -> 
     for line in _protocol_lines(counts, augmentation):
         talk.say(line)
     write_json(run / "environment.json", environment())
+    if study.of_bags:  # features are not augmented
+        return
     first = np.array(prepared.split.parts[0].assignment, dtype=object)
     sheet_of(
         prepared.material,
@@ -172,7 +174,8 @@ def _protocol_lines(counts: dict[str, Any], augmentation: dict[str, Any]) -> lis
 
 
 def _augmentation_record(prepared: Prepared) -> dict[str, Any]:
-    settings: Augmentation = prepared.study.augmentation
+    study = prepared.study
+    settings: Augmentation = prepared.material.augmentation if study.of_bags else study.augmentation
     training = [sum(word == "train" for word in part.assignment) for part in prepared.split.parts]
     copies = expanded_count(settings) if prepared.material.augmentation.mode == "expand" else 1
     return {

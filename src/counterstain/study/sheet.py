@@ -30,7 +30,7 @@ def _choose(cohort: Cohort, rows: NDArray[np.int64], count: int) -> NDArray[np.i
 def sheet_of(material: Material, rows: NDArray[np.int64], path: Path, *, settings: Augmentation) -> None:
     """Draw the contact sheet of a study's training images from its store."""
     names = [material.cohort.image[row] for row in _choose(material.cohort, rows, ROWS)]
-    tiles = np.asarray(material.store.tiles[material.store.rows(names)])
+    tiles = np.asarray(material.tiles.tiles[material.tiles.rows(names)])
     _save(path, contact_sheet(tiles, settings, keys=image_keys(names)))
 
 

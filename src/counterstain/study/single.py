@@ -4,22 +4,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
 from counterstain.audit.membership import MEMBERS, overlap, read_members
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import Split, check, read_split
 from counterstain.errors import InputError
-from counterstain.learning.bundle import SUMS, load_network
+from counterstain.judging.predictions import Predictions
+from counterstain.learning.bags import BagStore, open_bags
+from counterstain.learning.bundle import SUMS, Bundle, load_network
 from counterstain.learning.checkpoint import forget
 from counterstain.learning.distributed import joined, leader_first
 from counterstain.learning.machine import prepare_machine
+from counterstain.learning.mil import is_bag_network
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime
 from counterstain.learning.settings import Training
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store, read_batch
-from counterstain.study.arms import Material, predict_rows, train_arm
+from counterstain.study.arms import Material, member_tiles, predict_rows, table_of, train_arm
+from counterstain.study.bags import predict_bags, write_attention
 from counterstain.study.calibrating import finish_training, read_calibration, write_calibrated
-from counterstain.study.inputs import Talk, read_images
+from counterstain.study.inputs import Talk, read_images, refuse_features
 from counterstain.study.protocol import IMAGE_STAMP, CalibrationSection
 
 __all__ = ["predict_once", "train_once"]
@@ -60,6 +66,11 @@ def train_once(
             cohort = read_images(images, positive=positive)
             split = read_split(splits, cohort, unit=unit)
             check(split, cohort)
+            if is_bag_network(settings.network):
+                raise InputError(
+                    f"{settings.network} learns from feature files in a study: counterstain run study.yaml"
+                )
+            refuse_features(cohort)
             store = build_store(cohort, out.parent / "store", tile_px=tile_px, fit=fit, progress=talk.stored)
             material, assignment = _one_fold(cohort, split, store, splits, fold, augmentation, tile_px, fit)
         shown = talk.trained
@@ -102,6 +113,7 @@ def predict_once(
     part: str = "test",
     runtime: str = "auto",
     precision: str = "fp32",
+    attention: Path | None = None,
     talk: Talk | None = None,
 ) -> None:
     """Predict the images of a cohort, or one part of its split, with a trained bundle; write predictions.csv.
@@ -109,6 +121,9 @@ def predict_once(
     Probabilities are calibrated as the bundle says, and its threshold and prediction sets are applied. Where the model
     has seen an image or a patient before, it is said. So is what ran the network: "auto" takes the fastest runtime
     that is installed and agrees with torch, see runtimes.choose_runtime.
+
+    A bundle of a network of bags takes a manifest of feature files; torch in fp32 runs it. With `attention` it also
+    writes the weight of every tile to that folder, see bags.write_attention.
 
     Raises:
         InputError: If the bundle is damaged, the cohort's classes are not the bundle's, the part is empty, or the
@@ -129,20 +144,52 @@ def predict_once(
         if not (assignment == part).any():
             raise InputError(f"{splits} has no image in part '{part}'")
         cohort = cohort.subset(assignment == part)
-    store = build_store(cohort, out.parent / "store", tile_px=known.tile_px, fit=known.fit, progress=talk.stored)
+    store: Store | BagStore
+    if is_bag_network(known.network):
+        width = int(known.layout["width"])
+        store = open_bags(cohort, out.parent / "store", width=width, progress=talk.stored)
+    else:
+        refuse_features(cohort)
+        if attention is not None:
+            raise InputError(
+                f"{bundle} is a model of tiles ({known.network}); attention is of networks of bags (mil/…)"
+            )
+        store = build_store(cohort, out.parent / "store", tile_px=known.tile_px, fit=known.fit, progress=talk.stored)
     names = set(store.image)
     chosen = np.flatnonzero([name in names for name in cohort.image]).astype(np.int64)
     material = Material(cohort, store, Augmentation(mode="none"), known.tile_px, known.fit, known.stamp)
     for line in _seen_before(bundle, material, chosen):
         talk.say(f"seen before: {line}")
+    if isinstance(store, BagStore):
+        table = table_of(
+            material, chosen, predict_bags(network, store, store.rows([cohort.image[row] for row in chosen]))
+        )
+    else:
+        table = _predict_tiles(material, chosen, known, network, runtime, precision, talk)
+    write_calibrated(table, read_calibration(bundle), out)
+    if attention is not None:
+        files = [cohort.root / cohort.image[row] for row in chosen]
+        write_attention(bundle, files, attention)
+    for image, reason in store.set_aside:
+        talk.say(f"set aside: {image}: {reason}")
+
+
+def _predict_tiles(
+    material: Material,
+    chosen: NDArray[np.int64],
+    known: Bundle,
+    network: nn.Module,
+    runtime: str,
+    precision: str,
+    talk: Talk,
+) -> Predictions:
+    """The predictions by what runs the network fastest, or by what was asked for; it is said which."""
+    store, cohort = material.tiles, material.cohort
     sample = known.staining.for_all(read_batch(store, store.rows([cohort.image[row] for row in chosen[:TRIAL_TILES]])))
     taken = choose_runtime(network, sample, scale=known.scale, images=len(chosen), asked=runtime, precision=precision)
     for line in taken.lines:
         talk.say(line)
-    table = predict_rows(material, chosen, network, scale=known.scale, infer=taken.infer, staining=known.staining)
-    write_calibrated(table, read_calibration(bundle), out)
-    for image, reason in store.set_aside:
-        talk.say(f"set aside: {image}: {reason}")
+    return predict_rows(material, chosen, network, scale=known.scale, infer=taken.infer, staining=known.staining)
 
 
 def _seen_before(bundle: Path, material: Material, chosen: np.ndarray) -> tuple[str, ...]:
@@ -157,6 +204,6 @@ def _seen_before(bundle: Path, material: Material, chosen: np.ndarray) -> tuple[
         patient=tuple(table["patient_id"]),
         image=names,
         file=[store.content[row] for row in rows],
-        tiles=(read_batch(store, rows[row : row + 1])[0] for row in range(len(rows))),
+        tiles=member_tiles(material, rows),
     )
     return found.words
