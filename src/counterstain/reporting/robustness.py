@@ -30,6 +30,7 @@ from counterstain.reporting.wording import (
 __all__ = ["headline", "loss_rows", "write_card"]
 
 SCHEMA = "counterstain.robustness/1"
+MEASURES = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "accuracy")
 
 
 def write_card(folder: Path) -> Path:
@@ -102,15 +103,14 @@ def headline(record: Mapping[str, Any]) -> str:
         score, curve, step = min(known, key=lambda found: float(found[0]["difference"]))
         lost = difference(score["difference"], score["low"], score["high"])
         if score["difference"] < 0:
-            words += f"; it changes most by {lost} under {_lower(curve['title'])} at {step['shown']}"
+            words += f"; it changes most, by {lost}, under {_lower(curve['title'])} at {step['shown']}"
         else:
             words += "; nothing that was tried lowers it"
     if record["budget"] is not None:
         rows = record["budget"]["limits"]
         failed = sum(not row["met"] for row in rows)
-        words += (
-            f". {plural(len(rows) - failed, 'limit')} of {len(rows)} {'is' if len(rows) - failed == 1 else 'are'} met"
-        )
+        broken = "none is" if not failed else "1 is" if failed == 1 else f"{failed} are"
+        words += f". Of {plural(len(rows), 'limit')} in the budget {broken} broken"
     return f"{words}."
 
 
@@ -140,8 +140,13 @@ def _scale(mpp: Mapping[str, float] | None) -> str:
 
 
 def _clean_table(record: Mapping[str, Any]) -> Table:
-    rows = tuple((Cell(metric_name(name)), _valued(found)) for name, found in record["clean"].items())
+    rows = tuple((Cell(metric_name(name)), _valued(found)) for name, found in _ordered(record["clean"]))
     return Table("Unchanged tiles", ("measure", "value"), rows, inline=True)
+
+
+def _ordered(scores: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Measures in the order of a reader; a JSON record has them by the alphabet."""
+    return [(name, scores[name]) for name in MEASURES if name in scores]
 
 
 def _valued(found: Mapping[str, Any], *, percent: bool = False) -> Cell:
@@ -190,7 +195,7 @@ def _loss_table(record: Mapping[str, Any]) -> Table | None:
         cells = [Cell(title)]
         for step in (worse[1], worse[2], worse[4]):
             lost = _lost(step["scores"]["auroc"])
-            cells.append(Cell(lost.text, f"{lost.below} at {step['shown']}", lost.strong))
+            cells.append(Cell(f"{step['shown']}: {lost.text}", lost.below, lost.strong))
         cells.append(Cell(first["shown"] if first is not None else "none found"))
         rows.append(tuple(cells))
     head = ("trial", "mild", "moderate", "severe", "first sure loss")
@@ -201,7 +206,7 @@ def _loss_table(record: Mapping[str, Any]) -> Table | None:
 def _number_table(record: Mapping[str, Any]) -> Table | None:
     if not record["curves"]:
         return None
-    names = list(record["curves"][0]["steps"][0]["scores"])
+    names = [name for name, _ in _ordered(record["curves"][0]["steps"][0]["scores"])]
     rows = [
         (
             Cell(f"{curve['title']}, {step['shown']}"),
@@ -264,7 +269,7 @@ def _site_table(record: Mapping[str, Any]) -> Table | None:
         return None
     sites = record["sites"]["sites"]
     scored = next((row for row in sites if row["scores"] is not None), None)
-    names = list(scored["scores"]) if scored is not None else []
+    names = [name for name, _ in _ordered(scored["scores"])] if scored is not None else []
     rows = []
     for row in sites:
         count = plural(row["images"], "image")
@@ -315,17 +320,24 @@ def _probe_words(record: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------------------------------------------------- figures
 
 
-def _curves(record: Mapping[str, Any], folder: Path) -> Illustration | None:
+def _curves(record: Mapping[str, Any], folder: Path) -> list[Illustration]:
     if not record["curves"]:
-        return None
-    figure = curves_figure(record["curves"], stamp=clean(record["bundle"]["stamp"]))
-    _, svg = save_figure(figure, folder / "curves")
-    alt = "For each trial, the difference of every measure to the unchanged tiles at each strength, with its interval"
+        return []
+    names = [name for name, _ in _ordered(record["clean"])]
+    decided = names[1:3]
+    words = " and ".join(map(metric_name, decided))
     caption = (
         f"Paired differences on the same images; bands are 95 % intervals over {record['unit']}s, each for its point "
         "alone. At 0 (of JPEG: 100) the tile is unchanged. All panels have one scale."
     )
-    return Illustration("curves", _svg_uri(svg), alt, caption)
+    drawn = (("auroc", ["auroc"], caption), ("decisions", decided, f"The same for {words} at the frozen threshold."))
+    found = []
+    for name, measures, below in drawn:
+        title = f"Change of {' and '.join(map(metric_name, measures))} against the unchanged tiles"
+        figure = curves_figure(record["curves"], measures, title=title, stamp=clean(record["bundle"]["stamp"]))
+        _, svg = save_figure(figure, folder / f"curves_{name}")
+        found.append(Illustration(name, _svg_uri(svg), f"{title}, for each trial at each strength", below))
+    return found
 
 
 def _svg_uri(path: Path) -> str:

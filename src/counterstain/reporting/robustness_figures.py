@@ -12,50 +12,51 @@ from numpy.typing import NDArray
 from counterstain.reporting.canvas import FULL_WIDTH, MUTED, STYLES, canvas, drawn
 from counterstain.reporting.wording import metric_name
 
-__all__ = ["DRAWN", "curves_figure"]
+__all__ = ["curves_figure"]
 
-DRAWN = ("auroc", "sensitivity", "specificity")
-DRAWN_OF_MORE = ("auroc", "balanced_accuracy", "accuracy")
-_ROW_INCHES = 1.95
-_LEAST_SPAN = 0.06  # of the vertical axis to either side, so that noise is not blown up to a landslide
+_ROW_INCHES = 1.62
+_LEAST_SPAN = 0.05  # of the vertical axis to either side, so that noise is not blown up to a landslide
 
 
 @drawn
-def curves_figure(curves: Sequence[Mapping[str, Any]], *, stamp: str = "") -> Figure:
-    """Each trial in a panel: the difference of every measure to the unchanged tiles, with its interval, one scale.
+def curves_figure(
+    curves: Sequence[Mapping[str, Any]], measures: Sequence[str], *, title: str, stamp: str = ""
+) -> Figure:
+    """Each trial in a panel: the difference of measures to the unchanged tiles, with intervals, in one scale.
 
     Args:
         curves: of the record robustness.json.
+        measures: up to three, in the order of their colours.
+        title: what is seen.
         stamp: drawn above everything.
     """
     rows = -(-len(curves) // 2)
-    title = "What is lost: difference to the unchanged tiles, with its 95 % interval"
-    figure = canvas(FULL_WIDTH, _ROW_INCHES * rows + 0.35, title, stamp)
+    keyed = len(measures) > 1
+    figure = canvas(FULL_WIDTH, _ROW_INCHES * rows + (0.3 if keyed else 0.0), title, stamp)
     panels = np.atleast_1d(figure.subplots(rows, 2, sharey=True)).ravel()
-    measures = DRAWN if "sensitivity" in curves[0]["steps"][0]["scores"] else DRAWN_OF_MORE
+    styles = STYLES if not keyed else STYLES[1:]
     for axis, curve in zip(panels, curves, strict=False):
-        _panel(axis, curve, measures)
+        _panel(axis, curve, measures, styles)
     for axis in panels[len(curves) :]:
         axis.set_visible(False)
-    low, high = _span(curves, measures)
-    panels[0].set_ylim(low, high)
-    keys = [
-        Line2D([], [], color=STYLES[k][0], linestyle=STYLES[k][1], marker=STYLES[k][2], markersize=4, linewidth=1.6,
-               label=metric_name(name))
-        for k, name in enumerate(measures)
-    ]  # fmt: skip
-    figure.legend(handles=keys, loc="outside lower center", ncols=3)
+    panels[0].set_ylim(*_span(curves, measures))
+    if keyed:
+        keys = [
+            Line2D([], [], color=colour, linestyle=line, marker=marker, markersize=4, linewidth=1.5,
+                   label=metric_name(name))
+            for (colour, line, marker), name in zip(styles, measures, strict=False)
+        ]  # fmt: skip
+        figure.legend(handles=keys, loc="outside lower center", ncols=3)
     return figure
 
 
-def _panel(axis: Axes, curve: Mapping[str, Any], measures: Sequence[str]) -> None:
+def _panel(axis: Axes, curve: Mapping[str, Any], measures: Sequence[str], styles: Sequence[Any]) -> None:
     """One trial: strengths across (the unchanged tile among them), differences up and down."""
     steps = curve["steps"]
     place, ticks, names = _places(curve)
     clean = 0 if not curve["signed"] else int(np.searchsorted([step["at"] for step in steps], 0.0))
     axis.axhline(0, color=MUTED, linewidth=0.8)
-    for number, name in enumerate(measures):
-        colour, line, marker = STYLES[number]
+    for (colour, line, marker), name in zip(styles, measures, strict=False):
         value, low, high = (
             np.insert([_or_nan(step["scores"][name][key]) for step in steps], clean, 0.0)
             for key in ("difference", "low", "high")

@@ -98,7 +98,7 @@ def robustness_card(
         images: at most so many, evenly over the patients.
         only: names of trials, where not all are wanted; see trials.TRIALS, and "rotation".
         runtime, precision: see load_predictor; device: "auto", "cpu" or "cuda".
-        seen: says of the images that are tried what a reader should be told, such as that the model was trained on them.
+        seen: what to tell a reader of the images that are tried, such as that the model was trained on them.
         sight: of progress.
 
     Raises:

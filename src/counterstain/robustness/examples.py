@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.font_manager import FontProperties, findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -17,8 +18,8 @@ __all__ = ["write_examples"]
 
 Tiles = NDArray[np.uint8]
 
-SIDE_PX, GAP_PX, CAPTION_PX = 168, 8, 26
-_INK = (31, 35, 40)
+SIDE_PX, GAP_PX, LINE_PX = 168, 10, 24
+_INK, _MUTED = (31, 35, 40), (92, 99, 107)
 
 
 def write_examples(
@@ -40,14 +41,16 @@ def write_examples(
     chosen = int(own[np.argsort(clean.table.prob[own, -1], kind="stable")[len(own) // 2]])
     tile = read_batch(store, rows[chosen : chosen + 1])
     beside = setting.rows(slice(chosen, chosen + 1))
-    shown = []
-    for trial in trials.values():
-        cells = [
-            (f"{trial.title}: as it is" if at == trial.clean else trial.shown(at),
-             tile[0] if at == trial.clean else trial.apply(tile, at, beside)[0])
-            for at in _five(trial)
-        ]  # fmt: skip
-        shown.append(cells)
+    shown = [
+        (
+            trial.title,
+            [
+                ("as it is", tile[0]) if at == trial.clean else (trial.shown(at), trial.apply(tile, at, beside)[0])
+                for at in _five(trial)
+            ],
+        )
+        for trial in trials.values()
+    ]
     if shown:
         write_with(path, lambda temporary: Image.fromarray(_laid_out(shown)).save(temporary, format="PNG"))
     return clean.table.image[chosen]
@@ -61,21 +64,23 @@ def _five(trial: Trial) -> tuple[float, ...]:
     return (trial.clean, weak, middle, trial.strengths[3], strong)
 
 
-def _laid_out(rows: Sequence[Sequence[tuple[str, Tiles]]]) -> Tiles:
-    """Rows of tiles under their captions, on white."""
-    width = max(len(cells) for cells in rows) * (SIDE_PX + GAP_PX) - GAP_PX
-    step = CAPTION_PX + SIDE_PX + GAP_PX
-    sheet = np.full((len(rows) * step - GAP_PX, width, 3), 255, np.uint8)
-    for place, cells in enumerate(rows):
-        top = place * step + CAPTION_PX
+def _laid_out(rows: Sequence[tuple[str, Sequence[tuple[str, Tiles]]]]) -> Tiles:
+    """Rows of tiles under their captions and the row's title, on white."""
+    step = 2 * LINE_PX + SIDE_PX + GAP_PX
+    sheet = np.full((len(rows) * step - GAP_PX, 5 * (SIDE_PX + GAP_PX) - GAP_PX, 3), 255, np.uint8)
+    for place, (_, cells) in enumerate(rows):
+        top = place * step + 2 * LINE_PX
         for column, (_, tile) in enumerate(cells):
             left = column * (SIDE_PX + GAP_PX)
             how = cv2.INTER_AREA if tile.shape[0] >= SIDE_PX else cv2.INTER_NEAREST
             sheet[top : top + SIDE_PX, left : left + SIDE_PX] = cv2.resize(tile, (SIDE_PX, SIDE_PX), interpolation=how)
     image = Image.fromarray(sheet)
-    pen, font = ImageDraw.Draw(image), ImageFont.load_default(size=14)
-    for place, cells in enumerate(rows):
+    pen = ImageDraw.Draw(image)
+    # The letters of the figures; Pillow's own lack the minus sign and the µ.
+    strong, plain = (ImageFont.truetype(findfont(FontProperties(weight=weight)), 15) for weight in ("bold", "normal"))
+    for place, (title, cells) in enumerate(rows):
+        top = place * step + LINE_PX
+        pen.text((0, top - 5), title, fill=_INK, font=strong, anchor="ls")
         for column, (words, _) in enumerate(cells):
-            at = (column * (SIDE_PX + GAP_PX), place * step + CAPTION_PX - 5)
-            pen.text(at, words, fill=_INK, font=font, anchor="ls")
+            pen.text((column * (SIDE_PX + GAP_PX), top + LINE_PX - 6), words, fill=_MUTED, font=plain, anchor="ls")
     return np.array(image)

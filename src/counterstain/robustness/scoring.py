@@ -11,7 +11,7 @@ from counterstain.errors import InputError
 from counterstain.judging.calibration import Calibration, apply_calibration
 from counterstain.judging.comparison import difference
 from counterstain.judging.freedom import Key, effective_units, score_df
-from counterstain.judging.intervals import Estimate, Sample, estimate, estimates, sample, units_of
+from counterstain.judging.intervals import Estimate, Sample, estimate, estimates, sample, units_of, variance_parts
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.proportions import clopper_pearson
 from counterstain.judging.resampling import jackknife_weights
@@ -32,6 +32,7 @@ MEASURES: dict[str, Key] = {
     "balanced_accuracy": ("balanced_accuracy", None),
     "accuracy": ("accuracy", None),
 }
+UNMOVED = 1e-6  # a change of probability that is rounding
 TWO_CLASSES = ("auroc", "sensitivity", "specificity", "balanced_accuracy")
 MORE_CLASSES = ("auroc", "balanced_accuracy", "accuracy")
 
@@ -71,13 +72,17 @@ class Judge:
         cell = self.code * classes**2 + table.label * classes + called
         counts = np.bincount(cell, minlength=units * classes**2).reshape(units, classes, classes).astype(np.float64)
         scores = from_confusion((self.weights @ counts.reshape(units, -1)).reshape(-1, classes, classes))
+        # Where a patient was the only one of a class, what is made of all classes is unknown without them.
+        whole = ((self.weights @ counts.sum(axis=2)) > 0).all(axis=1)
         freedom = score_df(counts, [None] * (1 if classes == 2 else classes))
         wanted = measures_of(table.classes)
         values = {key: value[None, :] for key, value in scores.items() if key in map(MEASURES.get, wanted)}
-        area = MEASURES["auroc"]
+        area, balanced = MEASURES["auroc"], MEASURES["balanced_accuracy"]
+        values[balanced] = np.where(whole, values[balanced], np.nan)
         return Sample(
             values={key: value[:, 0] for key, value in values.items()} | {area: ranked.values[area]},
-            left_out={key: value[:, 1:] for key, value in values.items()} | {area: ranked.left_out[area]},
+            left_out={key: value[:, 1:] for key, value in values.items()}
+            | {area: np.where(whole[1:], ranked.left_out[area], np.nan)},
             df={key: freedom[key] for key in values} | {area: ranked.df[area]},
             units=units,
             rows=len(table),
@@ -92,6 +97,20 @@ class Judge:
         mean = (self.weights @ summed) / (self.weights @ images)
         df = max(effective_units(images) - 1, 1.0)
         return _shown(estimate(mean[:1], mean[None, 1:], df, metric="share"))
+
+    def effective_images(self, moved: Floats) -> float:
+        """How many independent images these are worth, from how alike they are moved within a unit; (N,) in [0, 1].
+
+        The variance over images over the squared error of the mean, units left out in turn: from the number of units,
+        where all of a unit's images are moved alike, to that of images. Infinite where nothing is moved at all: a model
+        that does not see a change will not see it in the next patient either.
+        """
+        if moved.max() <= UNMOVED:
+            return float("inf")
+        units, images = len(self.units), np.bincount(self.code, minlength=len(self.units)).astype(np.float64)
+        mean = (self.weights @ np.bincount(self.code, weights=moved, minlength=units)) / (self.weights @ images)
+        error, _ = variance_parts(mean[:1], mean[None, 1:])
+        return float(np.clip(moved.var() / error, units, len(moved))) if error > 0 else float(units)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,23 +164,40 @@ def judge_of(images: Predictions, calibration: Calibration | None, threshold: fl
 def step_record(judge: Judge, clean: Judged, other: Judged) -> dict[str, Any]:
     """What one step did: each measure with its paired difference to the clean tiles, and how decisions moved.
 
-    Where leaving out any patient changes nothing at all, the interval is the exact one for 0 of so many patients: that
-    none of ten turned does not say that none of a hundred would.
+    Where leaving out any patient changes nothing, none having turned, the interval is the exact one for none of as many
+    images as these are worth: that none of a hundred turned does not say that none of a thousand would.
     """
+    moved = _moved(clean, other)
+    worth = judge.effective_images(moved)
+    counts = np.bincount(clean.table.label) / len(moved)
+    # The share of the images whose turning each measure would feel the most.
+    felt = {"auroc": counts.min(), "sensitivity": counts[-1], "specificity": counts[0], "accuracy": 1.0,
+            "balanced_accuracy": counts.min() * len(counts)}  # fmt: skip
     scores = {}
     for name in measures_of(clean.table.classes):
         key = MEASURES[name]
         found = difference(other.sample, clean.sample, key)
         low, high = found.low, found.high
         if found.se_patient == 0:
-            _, reach = clopper_pearson(0, min(clean.sample.df[key], other.sample.df[key]) + 1)
-            low, high = found.difference - reach, found.difference + reach
+            half = _none_of(worth * felt[name])
+            low, high = found.difference - half, found.difference + half
         scores[name] = {"value": found.value_a, "difference": found.difference, "low": low, "high": high}
     return {
         "scores": scores,
-        "flipped": judge.share(other.called != clean.called),
-        "moved": judge.share(_moved(clean, other)),
+        "flipped": _flipped(judge, other.called != clean.called, worth),
+        "moved": judge.share(moved),
     }
+
+
+def _none_of(images: float) -> float:
+    """The upper limit of a share of which none was seen in so many independent images."""
+    return clopper_pearson(0, images)[1] if np.isfinite(images) else 0.0
+
+
+def _flipped(judge: Judge, flipped: NDArray[Any], worth: float) -> dict[str, float]:
+    """The share of turned decisions; where none turned, its limit is exact for as many images as these are worth."""
+    found = judge.share(flipped)
+    return found if found["value"] > 0 else found | {"low": 0.0, "high": _none_of(worth)}
 
 
 def _moved(clean: Judged, other: Judged) -> Floats:
@@ -180,9 +216,10 @@ def rotation_record(judge: Judge, clean: Judged, turned: Sequence[Judged]) -> di
     """
     flipped = np.stack([one.called != clean.called for one in turned]).astype(np.float64)
     moved = np.stack([_moved(clean, one) for one in turned])
+    worth = judge.effective_images(moved.max(axis=0))
     return {
-        "flipped": judge.share(flipped.mean(axis=0)),
-        "any_flipped": judge.share(flipped.max(axis=0)),
+        "flipped": _flipped(judge, flipped.mean(axis=0), worth),
+        "any_flipped": _flipped(judge, flipped.max(axis=0), worth),
         "moved": judge.share(moved.mean(axis=0)),
         "largest_moved": judge.share(moved.max(axis=0)),
         "symmetries": [

@@ -13,7 +13,7 @@ __all__ = ["PROBE_IMAGES", "probe_sites"]
 
 PROBE_IMAGES = 2000  # at most; taken evenly over patients
 FOLDS = 5
-PULL = 0.01  # inverse strength of the ridge, for standardised features that are often more than the images
+PULL = 0.1  # inverse strength of the ridge, for standardised features that are often more than the images
 
 
 def probe_sites(features: NDArray[np.float32], images: Predictions) -> tuple[dict[str, Any] | None, str]:
