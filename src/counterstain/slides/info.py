@@ -96,8 +96,13 @@ def level_of(width0_px: int, height0_px: int, width_px: int, height_px: int) -> 
 
 
 def _factor(whole_px: int, level_px: int) -> float:
-    nearest = max(1, round(whole_px / level_px))
-    return float(nearest) if abs(whole_px / nearest - level_px) < 1 else whole_px / level_px
+    """The whole number that explains the size, a power of two before others; where there is none, the quotient."""
+    ratio = whole_px / level_px
+    power = 2 ** round(math.log2(ratio)) if ratio >= 1 else 1
+    for number in (power, max(1, round(ratio))):
+        if abs(whole_px / number - level_px) < 1:
+            return float(number)
+    return ratio
 
 
 def level_px(x0: float, downsample: float) -> int:

@@ -77,6 +77,8 @@ class PageGrid:
         if inside and (width_px, height_px) == (wide, high) and x % wide == y % high == 0:
             return self._block(handle, x // wide, y // high, keep=False)  # one whole block: nothing to lay together
         region = np.full((height_px, width_px, 3), 255, np.uint8)
+        if right <= left or bottom <= top:
+            return region
         aligned = x % wide == y % high == (x + width_px) % wide == (y + height_px) % high == 0
         for row in range(top // high, -(-bottom // high)):
             for column in range(left // wide, -(-right // wide)):

@@ -38,9 +38,14 @@ def suits(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as tiff:
             first: Any = tiff.pages[0]
-            return not (tiff.is_ome or first.pages or first.bitspersample != 8)
+            if tiff.is_ome or first.pages or first.bitspersample != 8 or first.samplesperpixel not in (1, 3, 4):
+                return False
+        openslide.OpenSlide(path).close()
+    except openslide.OpenSlideError:  # a packing that it has no decoder for
+        return False
     except (tifffile.TiffFileError, ValueError, IndexError):
         return True
+    return True
 
 
 class OpenSlideSlide:
