@@ -446,3 +446,21 @@ def test_a_record_says_where_and_at_what_scale(done: Result) -> None:
     assert record["extent"] == [0, 0, 1100, 800] and record["mpp"] == [MPP, MPP]
     for values in record["pooled"].values():
         assert sum(values) == pytest.approx(1)
+
+
+@pytest.mark.realdata
+def test_a_real_slide(bundle: Path, real_data: Path, tmp_path: Path) -> None:
+    """CMU-1-Small-Region: the answers are those to OpenSlide's own pixels at the table's places."""
+    import openslide
+
+    path = real_data / "slides" / "CMU-1-Small-Region.svs"
+    result = run_slides(bundle, [path], tmp_path, dataclasses.replace(READING, merged=True, compress=True))
+    record = result.records["CMU-1-Small-Region"]
+    assert record["mpp"] == [0.499, 0.499] and not record["resampled"]
+    corner, size, prob = read_tile_csv(tmp_path / "model-outputs-csv" / "CMU-1-Small-Region.csv")
+    assert 50 < len(corner) == record["tiles"] < 24 * 18 and (size == TILE_PX).all()
+    with openslide.OpenSlide(path) as slide:
+        regions = [slide.read_region(tuple(place), 0, (TILE_PX, TILE_PX)) for place in corner[::7].tolist()]
+    tiles = np.stack([np.asarray(region.convert("RGB")) for region in regions])
+    expected = load_predictor(bundle).probabilities(tiles)
+    np.testing.assert_allclose(prob["tumour"][::7], expected[:, 1], rtol=0, atol=1e-6)
