@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError, suggest
 from counterstain.pixels.colour import apply_colour, colour_matrices
 from counterstain.pixels.draws import image_keys, uniforms
+from counterstain.pixels.stain_equalisation import equalise_tissue
 
 __all__ = [
     "TRANSFORMATIONS",
@@ -45,7 +47,8 @@ class Augmentation:
     flip:                    "none", "horizontal" (left-right), "vertical" (up-down) or "both"
     flip_probability:        of each direction by itself
     quarter_turns:           turn by 0, 90, 180 or 270°, each as likely; exact, for square tiles
-    equalise:                histogram equalisation: "luminance", "channels" (each alone; changes the colours) or "none"
+    equalise:                histogram equalisation: "luminance", "tissue" (luminance of the tissue alone, glass left as
+                             it is), "channels" (each alone; changes the colours) or "none"
     equalise_probability:    low by default: it turns the noise of empty glass into texture
     rotation_deg:            largest angle, degrees in [0, 180]; drawn evenly from both directions
     translation:             largest shift as a share of the side, in [0, 0.5]; drawn for x and y, in whole pixels
@@ -77,7 +80,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         _check_word("mode", self.mode, ("on_the_fly", "expand", "none"))
         _check_word("flip", self.flip, ("none", "horizontal", "vertical", "both"))
-        _check_word("equalise", self.equalise, ("none", "luminance", "channels"))
+        _check_word("equalise", self.equalise, ("none", "luminance", "tissue", "channels"))
         _check_range("rotation_deg", self.rotation_deg, 180)
         _check_range("translation", self.translation, 0.5)
         _check_range("shear_deg", self.shear_deg, 45)
@@ -219,6 +222,14 @@ def equalise(tile: Tiles, *, luminance: bool = True) -> Tiles:
     return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB, dst=planes), dtype=np.uint8)
 
 
+_EQUALISERS: dict[str, Callable[[Tiles], Tiles]] = {
+    "none": equalise,
+    "luminance": equalise,
+    "tissue": equalise_tissue,
+    "channels": partial(equalise, luminance=False),
+}
+
+
 def _check_arrays(tiles: Tiles, keys: NDArray[np.uint64]) -> None:
     if tiles.ndim != 4 or tiles.shape[3] != 3 or tiles.dtype != np.uint8:
         raise ValueError(f"tiles must be (B, H, W, 3) uint8, not {tiles.shape} {tiles.dtype}")
@@ -329,7 +340,7 @@ def _carry_out(tiles: Tiles, plan: _Plan, settings: Augmentation, threads: int, 
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)  # the batch is what is shared among threads; cv2's own would only get in the way
     matrices = _matrices(plan, *tiles.shape[1:3])
-    work = _worker(tiles, plan, matrices, settings.equalise != "channels", out)
+    work = _worker(tiles, plan, matrices, _EQUALISERS[settings.equalise], out)
     threads = max(1, min(threads, len(tiles)))
     if threads == 1:
         work(0, len(tiles))
@@ -344,7 +355,7 @@ def _carry_out(tiles: Tiles, plan: _Plan, settings: Augmentation, threads: int, 
 
 
 def _worker(
-    tiles: Tiles, plan: _Plan, matrices: NDArray[np.float64], luminance: bool, out: Tiles
+    tiles: Tiles, plan: _Plan, matrices: NDArray[np.float64], equaliser: Callable[[Tiles], Tiles], out: Tiles
 ) -> Callable[[int, int], None]:
     height, width = tiles.shape[1:3]
     bends = (plan.angle_rad != 0) | (plan.shear != 0) | (plan.shift_px != 0).any(axis=1)
@@ -355,7 +366,7 @@ def _worker(
         # every channel comes out the same; both scratch tiles stay in the core's cache.
         before, after = (np.empty((height, width, 4), dtype=np.uint8) for _ in range(2))
         for i in range(start, stop):
-            tile = equalise(tiles[i], luminance=luminance) if plan.equalise[i] else tiles[i]
+            tile = equaliser(tiles[i]) if plan.equalise[i] else tiles[i]
             tile = recolour(i, tile)
             if bends[i]:
                 cv2.warpAffine(

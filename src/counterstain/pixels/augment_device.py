@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from counterstain.pixels.augment import Augmentation, _matrices, _Plan, _plan_all, _plan_single
 from counterstain.pixels.colour import LUMA, colour_matrices
+from counterstain.pixels.stain_equalisation import equalised_tissue_luma, tissue_mask
 from counterstain.pixels.tensor import apply_scale
 
 __all__ = ["augment_on_device", "send"]
@@ -53,8 +54,12 @@ def augment_on_device(
     chosen = np.flatnonzero(plan.equalise)
     if len(chosen):
         rows = send(chosen, tiles.device)
-        equalise = equalise_luminance if settings.equalise != "channels" else equalise_channels
-        tiles = tiles.index_copy(0, rows, equalise(tiles.index_select(0, rows)))
+        some = tiles.index_select(0, rows)
+        if settings.equalise == "channels":
+            even = equalise_channels(some)
+        else:
+            even = equalise_luminance(some, of_tissue=settings.equalise == "tissue")
+        tiles = tiles.index_copy(0, rows, even)
     pixels = tiles.permute(0, 3, 1, 2).to(torch.float32)
     if plan.colour is not None:
         pixels = _recoloured(pixels, plan.colour)
@@ -97,20 +102,26 @@ def equalise_channels(tiles: Tensor) -> Tensor:
     return _equalised(planes).reshape(batch, channels, height, width).permute(0, 2, 3, 1)
 
 
-def equalise_luminance(tiles: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 with Y of YCrCb (ITU-R BT.601) equalised and the colour differences kept."""
+def equalise_luminance(tiles: Tensor, *, of_tissue: bool = False) -> Tensor:
+    """(B, H, W, 3) uint8 with Y of YCrCb (ITU-R BT.601) equalised and the colour differences kept.
+
+    Of the tissue alone it is what equalise_tissue makes, in the same bytes.
+    """
     red, green, blue = tiles.to(torch.int32).unbind(3)
     luma = (red * _TO_Y[0] + green * _TO_Y[1] + blue * _TO_Y[2] + _HALF) >> _SHIFT
     middle = (_MIDDLE << _SHIFT) + _HALF
     of_red = (((red - luma) * _TO_CR + middle) >> _SHIFT).clamp_(0, 255) - _MIDDLE
     of_blue = (((blue - luma) * _TO_CB + middle) >> _SHIFT).clamp_(0, 255) - _MIDDLE
-    even = _equalised(luma.to(torch.uint8)).to(torch.int32)
+    narrow = luma.to(torch.uint8)
+    tissue = tissue_mask(tiles) if of_tissue else None
+    even = (_equalised(narrow) if tissue is None else equalised_tissue_luma(narrow, tissue)).to(torch.int32)
     channels = (
         even + ((of_red * _FROM_CR[0] + _HALF) >> _SHIFT),
         even + ((of_red * _FROM_CR[1] + of_blue * _FROM_CB[0] + _HALF) >> _SHIFT),
         even + ((of_blue * _FROM_CB[1] + _HALF) >> _SHIFT),
     )
-    return torch.stack(channels, dim=3).clamp_(0, 255).to(torch.uint8)
+    changed = torch.stack(channels, dim=3).clamp_(0, 255).to(torch.uint8)
+    return changed if tissue is None else torch.where(tissue[..., None], changed, tiles)
 
 
 def _equalised(planes: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ _EXTREME = 0.01  # share of the pixels beyond the extreme angles, and beyond a t
 _LEAST_SINE = 0.02  # of the angle between two stains, about 1°
 _LEAST_STRENGTH = 0.02
 _SAMPLE = 6000  # a grid of about as many pixels is looked at
-_LEARNED, _ROUNDS, _SPARSITY = 1000, 60, 0.1  # Vahadane: pixels, rounds, λ
+_LEARNED, _ROUNDS, _SPARSITY = 1000, 30, 0.1  # Vahadane: pixels, rounds, λ
 
 
 @dataclass(frozen=True)
