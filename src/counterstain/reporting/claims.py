@@ -25,6 +25,7 @@ MOST_GROUPS = 30
 BASELINE_NAMES = {
     "majority": "the majority class",
     "mean-rgb": "mean colour",
+    "tile-count": "the number of tiles",
     "colour-histogram": "colour histogram",
     "file": "the files alone",
 }

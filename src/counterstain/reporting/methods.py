@@ -28,6 +28,11 @@ def ran_words(run: RunRecord) -> str:
     return f"{plural(seeds, 'seed')} × {plural(tables // seeds, 'repeat')}"
 
 
+def _of_bags(run: RunRecord) -> bool:
+    """Whether the arms learned from bags of tile features, one a slide."""
+    return any(str(arm.get("network")).startswith("mil/") for arm in (run.resolved.get("arms") or {}).values())
+
+
 def _images(run: RunRecord) -> str:
     classes = listed(clean(name) for name in run.scores["classes"])
     images, patients = run.cohort.get("images"), (run.cohort.get("patients") or {}).get("count")
@@ -37,7 +42,8 @@ def _images(run: RunRecord) -> str:
         return ""
     positive = run.scores.get("positive")
     which = f" ({clean(positive)} taken as positive)" if positive else ""
-    return f"We classified {plural(images, 'image')}{of} into {classes}{which}{aside}."
+    noun = "slide" if _of_bags(run) else "image"
+    return f"We classified {plural(images, noun)}{of} into {classes}{which}{aside}."
 
 
 def _division(run: RunRecord) -> str:
@@ -74,11 +80,14 @@ def _audit(run: RunRecord) -> str:
     if not run.audit:
         return ""
     leaks = run.audit.get("verdict") == "leaks"
-    result = "found leaks, which are listed in the report" if leaks else "found none between the parts"
-    return (
-        "Before training, the images were audited for shared patients and slides and for copies (same bytes, same "
-        f"pixels, flips and quarter-turns, near-duplicates, turned crops); the audit {result}."
+    looked = (
+        "the images were audited for shared patients and slides and for copies (same bytes, same pixels, flips and "
+        "quarter-turns, near-duplicates, turned crops)"
     )
+    if _of_bags(run):
+        looked = "the feature files were audited for shared patients and slides and for identical files"
+    result = "found leaks, which are listed in the report" if leaks else "found none between the parts"
+    return f"Before training, {looked}; the audit {result}."
 
 
 def _training(run: RunRecord) -> str:
@@ -97,6 +106,11 @@ def _training(run: RunRecord) -> str:
         varied = ""
     size = tiles.get("tile_px")
     made = f"Images were {FITS.get(str(tiles.get('fit')), 'made')} {size} × {size} px. " if size else ""
+    if _of_bags(run):
+        made = (
+            "Each slide was a bag of tile features, embedded tile by tile and pooled by their mean (mil/mean) or by "
+            "gated attention (mil/abmil; Ilse et al. 2018). "
+        )
     return (
         f"{made}We trained {named}, each with {seeds}, with Adam (learning rate {first.get('learning_rate'):g}) "
         f"for at most {first.get('epochs')} epochs, and stopped when the validation loss had not improved for "

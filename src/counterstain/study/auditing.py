@@ -18,7 +18,7 @@ from counterstain.judging.evaluation import score_arms
 from counterstain.judging.predictions import Predictions, concatenate
 from counterstain.judging.reading import write_predictions
 from counterstain.judging.tables import shown_interval
-from counterstain.learning.bags import BagStore
+from counterstain.learning.bags import BagStore, is_feature_file, open_bags
 from counterstain.pixels.store import Store, build_store
 from counterstain.study.inputs import Prepared, Talk, read_images
 from counterstain.study.protocol import IMAGE_STAMP
@@ -75,6 +75,8 @@ def audit_images(
     talk = talk or Talk()
     given = {key: value for key, value in options.items() if value is not None}
     whole = read_images(images, **given)
+    if all(is_feature_file(name) for name in whole.image):
+        return _audit_feature_files(whole, splits, out, unit=unit, distinct_ids=distinct_ids, talk=talk)
     store = build_store(whole, out.parent / "store", tile_px=tile_px, max_bad=1.0, progress=talk.stored)
     kept = set(store.image)
     cohort = whole.subset(np.array([name in kept for name in whole.image]))
@@ -93,6 +95,24 @@ def audit_images(
             lines += ["", f"a split that keeps copies together: {out / 'splits.csv'}"]
         except InputError as error:
             lines += ["", f"no split without leaks can be proposed: {error}"]
+    write_json(out / "audit.json", record)
+    return record, lines
+
+
+def _audit_feature_files(
+    whole: Cohort, splits: Path | None, out: Path, *, unit: str, distinct_ids: bool, talk: Talk
+) -> tuple[dict[str, Any], list[str]]:
+    """The same for a cohort of feature files: ids and identical files are compared, and what tile counts tell."""
+    bags = open_bags(whole, out.parent / "store", max_bad=1.0, progress=talk.stored)
+    kept = set(bags.image)
+    cohort = whole.subset(np.array([name in kept for name in whole.image]))
+    split = _split_to_audit(splits, cohort, unit, [name for name, _ in bags.set_aside])
+    record, _ = audit_bags(cohort, split, bags, distinct_ids=distinct_ids)
+    lines = audit_lines(record)
+    if split is not None:
+        scored = score_baselines(_bag_baseline_tables(cohort, bags, split), IMAGE_STAMP if unit == "image" else "")
+        write_json(out / "baselines.json", scored)
+        lines += ["", "what no network would score on the test part", *baseline_lines(scored)]
     write_json(out / "audit.json", record)
     return record, lines
 

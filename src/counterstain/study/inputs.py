@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,17 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
     augmentation: Augmentation = study.augmentation
     if study.split.method == "legacy_augment_first" or study.of_bags:
         augmentation = Augmentation(mode="none")
+    if isinstance(tiles, BagStore):
+        readable = replace(readable, notes=(*readable.notes, _bag_words(tiles)))
     side, fit = (0, "features") if study.of_bags else (study.tiles.tile_px, study.tiles.fit)
     material = Material(readable, tiles, augmentation, side, fit, study.stamp, study.split.unit)
     return Prepared(study, material, split, cohort)
+
+
+def _bag_words(bags: BagStore) -> str:
+    low, high = int(bags.count.min()), int(bags.count.max())
+    of = f" of {bags.encoder}" if bags.encoder else ""
+    return f"each image is the feature file of a slide: {low:,} to {high:,} tiles with {bags.width} features{of}"
 
 
 def refuse_features(cohort: Cohort) -> None:
@@ -159,10 +167,7 @@ def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Talk) -> Stor
     if study.of_bags:
         bags = open_bags(cohort, folder, max_bad=section.max_bad, progress=talk.stored)
         aside = f", {len(bags.set_aside)} set aside" if bags.set_aside else ""
-        talk.say(
-            f"bags: {len(bags.image)} of {bags.count.min():,} to {bags.count.max():,} tiles, {bags.width} features "
-            f"each{f' ({bags.encoder})' if bags.encoder else ''}{aside}"
-        )
+        talk.say(f"bags: {len(bags.image)}{aside}; {_bag_words(bags)}")
         return bags
     refuse_features(cohort)
     store = build_store(
