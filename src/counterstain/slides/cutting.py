@@ -1,0 +1,276 @@
+"""From slides to a folder of tiles and the cohort.csv that a study trains on."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from counterstain.cohort.columns import COLUMNS
+from counterstain.cohort.patterns import match_pattern
+from counterstain.cohort.tables import read_table
+from counterstain.cores import usable_cores
+from counterstain.errors import InputError, suggest
+from counterstain.files import write_bytes, write_csv, write_json
+from counterstain.slides.annotations import TileLabels, find_annotations, label_tiles, read_annotations
+from counterstain.slides.info import Slide
+from counterstain.slides.inspection import draw_tiles, write_picture
+from counterstain.slides.reader import open_slide
+from counterstain.slides.tiling import Tiling, plan_tiles, read_tile
+from counterstain.slides.tissue import tissue_mask
+
+__all__ = ["Cut", "Cutting", "cut_slides", "find_slides"]
+
+SCHEMA = "counterstain.cutting/1"
+SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm")
+_KNOWN = ("patient_id", "site", "label", "split")
+_SLIDE_COLUMNS = ("slide_id", "slide", "slide_path", "wsi", "filename", "image_path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """How slides are cut.
+
+    mpp, tile_px, overlap, least_tissue, whole_tiles: as in `plan_tiles`
+    tissue:        whether glass, ink and blur are left out
+    annotations:   folder of QuPath's GeoJSON or ASAP's XML, a file a slide
+    classes:       {annotated name: label}; None takes every name
+    rest:          label of tiles that no annotation touches; None leaves them out
+    least_overlap: share of a tile that its class must cover
+    origin:        where an annotation's (0, 0) lies, as in `read_annotations`
+    slide_table:   CSV of slide and any of patient_id, site, label, split
+    pattern:       regular expression that finds patient_id (or site, label) in the slide's name
+    assume_mpp, mpp_table: as in `open_slide`
+    """
+
+    mpp: float
+    tile_px: int
+    overlap: float = 0.0
+    least_tissue: float = 0.5
+    whole_tiles: bool = True
+    tissue: bool = True
+    annotations: Path | None = None
+    classes: Mapping[str, str] | None = None
+    rest: str | None = None
+    least_overlap: float = 0.5
+    origin: str = "auto"
+    slide_table: Path | None = None
+    pattern: str | None = None
+    assume_mpp: float | None = None
+    mpp_table: Path | None = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was cut: the cohort.csv, tiles by label, slides set aside as (slide, reason), and notes."""
+
+    cohort: Path
+    tiles: Mapping[str, int]
+    failures: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def find_slides(places: Sequence[Path]) -> list[Path]:
+    """Slides by file, and of a folder those in it by their ending, in order of name.
+
+    Raises:
+        InputError: If a place does not exist, a folder holds no slide, or two slides have one name.
+    """
+    found: dict[str, Path] = {}
+    for place in places:
+        files = (
+            sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES) if place.is_dir() else [place]
+        )
+        if not files:
+            raise InputError(f"{place} holds no slide ({', '.join(SUFFIXES)}); name the slides' files")
+        for path in files:
+            if not path.is_file():
+                raise InputError(f"{path} does not exist; name a slide's file or a folder of them")
+            name = _slide_id(path)
+            if name in found:
+                raise InputError(f"{found[name]} and {path} have one name; rename one, or cut them apart")
+            found[name] = path
+    return list(found.values())
+
+
+def _slide_id(path: Path) -> str:
+    return path.name.removesuffix(path.suffix).removesuffix(".ome")
+
+
+def cut_slides(
+    slides: Sequence[Path], out: Path, settings: Cutting, *, say: Callable[[str], None] = lambda line: None
+) -> Cut:
+    """Write tiles/<slide>/<x>_<y>.png, previews/<slide>.png, cohort.csv and cutting.json into a new folder.
+
+    With annotations, tiles that get no label are not written; they are counted. A slide that cannot be read is set
+    aside with its reason, the others go on.
+
+    Args:
+        say: called with a line a slide.
+
+    Raises:
+        InputError: If `out` holds a cohort already, a setting is wrong, or no slide gave a tile.
+    """
+    if (out / "cohort.csv").exists():
+        raise InputError(f"{out} holds a cohort already; name a new folder")
+    known = _known_of(slides, settings)
+    _check_classes(slides, settings)
+    rows: list[list[Any]] = []
+    records, failures, notes = [], [], []
+    for path in slides:
+        name = _slide_id(path)
+        try:
+            found, record = _cut(path, name, out, settings, known[name])
+        except InputError as error:
+            failures.append((name, str(error)))
+            say(f"{name}: set aside: {error}")
+            continue
+        rows += found
+        records.append(record)
+        notes += [f"{name}: {note}" for note in record["notes"]]
+        say(f"{name}: {len(found):,} tiles" + (f", {record['ambiguous']:,} ambiguous" if record["ambiguous"] else ""))
+    if not rows:
+        raise InputError(f"no tile was cut: {failures[0][1] if failures else 'no tile holds enough tissue or a label'}")
+    if not all(row[2] for row in rows):
+        notes.append("patients are unknown: name them with a slide table or a pattern, or no split can keep them apart")
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row[1]] = counts.get(row[1], 0) + 1
+    if len(counts) < 2:
+        notes.append(f"all tiles have one label ({next(iter(counts)) or 'none'}): a study needs two or more")
+    asked = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
+    record = {"schema": SCHEMA, "settings": asked, "slides": records, "failures": dict(failures), "tiles": counts}
+    write_json(out / "cutting.json", record)
+    write_csv(out / "cohort.csv", COLUMNS, rows)  # last: where it is, all of it is
+    return Cut(out / "cohort.csv", counts, tuple(failures), tuple(notes))
+
+
+def _check_classes(slides: Sequence[Path], settings: Cutting) -> None:
+    """Refuse a class that is annotated on no slide, before anything is cut: it is a slip of the pen."""
+    if settings.annotations is None or settings.classes is None:
+        return
+    if not settings.annotations.is_dir():
+        raise InputError(f"{settings.annotations} is no folder; name the folder of the annotations")
+    names: set[str] = set()
+    for path in slides:
+        try:
+            file = find_annotations(settings.annotations, path)
+            names |= {region.name for region in read_annotations(file)} if file is not None else set()
+        except InputError:  # told when the slide's turn comes
+            continue
+    for name in settings.classes:
+        if name not in names:
+            raise InputError(f"no slide has an area annotated as '{name}'{suggest(name, sorted(names))}")
+
+
+def _known_of(slides: Sequence[Path], settings: Cutting) -> dict[str, dict[str, str]]:
+    """What the table and the pattern say of each slide, by its name."""
+    names = [_slide_id(path) for path in slides]
+    known: dict[str, dict[str, str]] = {name: {} for name in names}
+    if settings.slide_table is not None:
+        table = read_table(settings.slide_table)
+        key = next((column for column in _SLIDE_COLUMNS if column in table), None)
+        if key is None or not set(_KNOWN) & set(table):
+            raise InputError(
+                f"{settings.slide_table} has columns {', '.join(table)}; needed: slide_id and any of "
+                f"{', '.join(_KNOWN)}"
+            )
+        said = {_slide_id(Path(slide.replace("\\", "/"))): row for row, slide in enumerate(table[key])}
+        said |= {slide: row for row, slide in enumerate(table[key])}
+        for name in names:
+            if name not in said:
+                raise InputError(
+                    f"{settings.slide_table} has no row for slide '{name}'; add it, or leave the slide out"
+                )
+            known[name] = {column: table[column][said[name]] for column in _KNOWN if column in table}
+    if settings.pattern is not None:
+        for column, values in match_pattern(settings.pattern, names).items():
+            for name, value in zip(names, values, strict=True):
+                known[name].setdefault(column, value)
+    return known
+
+
+def _cut(
+    path: Path, name: str, out: Path, settings: Cutting, known: Mapping[str, str]
+) -> tuple[list[list[Any]], dict[str, Any]]:
+    """One slide's tiles on disk, their rows of the cohort, and a record of the slide."""
+    with open_slide(path, assume_mpp=settings.assume_mpp, mpp_table=settings.mpp_table) as slide:
+        mask = tissue_mask(slide)
+        tiling = plan_tiles(
+            slide,
+            mpp=settings.mpp,
+            tile_px=settings.tile_px,
+            overlap=settings.overlap,
+            tissue=mask if settings.tissue else None,
+            least_tissue=settings.least_tissue,
+            whole_tiles=settings.whole_tiles,
+        )
+        labels = _labels(path, slide, tiling, settings)
+        label = labels.label if labels else (known.get("label", ""),) * len(tiling)
+        kept = [row for row in range(len(tiling)) if label[row] or labels is None]
+        files = _write_tiles(slide, tiling, kept, out, Path("tiles") / re.sub(r"[^\w.\-]", "_", name))
+        write_picture(draw_tiles(mask.overview, tiling, mask), out / "previews" / f"{name}.png")
+        mpp = float(np.sqrt(np.prod(tiling.actual_mpp)))
+        rows = [
+            [file, label[row], known.get("patient_id", ""), name, known.get("site", ""), mpp,
+             int(tiling.coords[row, 0]), int(tiling.coords[row, 1]), known.get("split", "")]
+            for file, row in zip(files, kept, strict=True)
+        ]  # fmt: skip
+        info = slide.info
+        record = {
+            "slide_id": name,
+            "slide": str(path),
+            "reader": info.reader,
+            "mpp": [info.mpp_x, info.mpp_y],
+            "mpp_source": info.mpp_source,
+            "actual_mpp": tiling.actual_mpp,
+            "tile_level0_px": tiling.tile_level0_px,
+            "level": tiling.level,
+            "tiles": len(kept),
+            "unlabelled": len(tiling) - len(kept),
+            "ambiguous": labels.ambiguous if labels else 0,
+            "tissue": {"tissue": mask.share, **mask.rejected},
+            "notes": [*info.notes, *mask.notes, *tiling.notes],
+        }
+        return rows, record
+
+
+def _labels(path: Path, slide: Slide, tiling: Tiling, settings: Cutting) -> TileLabels | None:
+    if settings.annotations is None:
+        return None
+    file = find_annotations(settings.annotations, path)
+    if file is None:
+        raise InputError(
+            f"{settings.annotations} holds no annotations named after {path.name}; add them, or leave it out"
+        )
+    regions = read_annotations(file, bounds=slide.info.bounds, origin=settings.origin)
+    classes = settings.classes
+    if classes is not None:  # a slide need not show every class
+        classes = {name: label for name, label in classes.items() if name in {region.name for region in regions}}
+    return label_tiles(
+        tiling.coords,
+        tiling.tile_level0_px,
+        regions,
+        least_overlap=settings.least_overlap,
+        classes=classes,
+        rest=settings.rest,
+    )
+
+
+def _write_tiles(slide: Slide, tiling: Tiling, kept: Sequence[int], out: Path, folder: Path) -> list[str]:
+    def write(row: int) -> str:
+        x, y = tiling.coords[row].tolist()
+        file = folder / f"{x}_{y}.png"
+        tile = read_tile(slide, tiling, row)
+        good, png = cv2.imencode(".png", cv2.cvtColor(tile, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        if not good:
+            raise RuntimeError(f"{file} could not be packed")
+        write_bytes(out / file, png.tobytes())
+        return file.as_posix()
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return list(pool.map(write, kept))

@@ -1,0 +1,152 @@
+"""What a slide is, where its scale comes from, and what cutting it into tiles would do."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from counterstain.errors import InputError
+from counterstain.files import write_with
+from counterstain.slides.info import Slide
+from counterstain.slides.overview import Overview
+from counterstain.slides.reader import open_slide
+from counterstain.slides.tiling import Tiling, plan_tiles
+from counterstain.slides.tissue import TissueMask, tissue_mask
+
+__all__ = ["draw_tiles", "inspect_slide", "plan_in_words", "write_picture"]
+
+SCHEMA = "counterstain.inspection/1"
+_KEPT, _MASK, _PEN, _BLUR = (0, 130, 0), (0, 150, 220), (230, 110, 0), (120, 60, 200)
+
+
+def inspect_slide(
+    path: Path,
+    *,
+    mpp: float = 0.5,
+    tile_px: int = 256,
+    overlap: float = 0.0,
+    least_tissue: float = 0.5,
+    assume_mpp: float | None = None,
+    mpp_table: Path | Mapping[str, tuple[float, float]] | None = None,
+    thumbnails: Path | None = None,
+) -> dict[str, Any]:
+    """A record of a slide (schema counterstain.inspection/1): frame, scale and its source, tissue, and the plan.
+
+    Where the plan is refused (unknown scale, too coarse), `plan` is None and `refused` says why.
+
+    Args:
+        mpp, tile_px, overlap, least_tissue: tiles to be planned, as in `plan_tiles`.
+        thumbnails: folder for a picture with the kept tiles, and what was rejected, outlined.
+
+    Raises:
+        InputError: If it is not a slide that can be read.
+    """
+    with open_slide(path, assume_mpp=assume_mpp, mpp_table=mpp_table) as slide:
+        info = slide.info
+        mask = tissue_mask(slide)
+        tiling, refused = None, None
+        try:
+            tiling = plan_tiles(
+                slide, mpp=mpp, tile_px=tile_px, overlap=overlap, tissue=mask, least_tissue=least_tissue
+            )
+        except InputError as error:
+            refused = str(error)
+        picture = None
+        if thumbnails is not None:
+            picture = thumbnails / f"{path.name}.png"
+            write_picture(draw_tiles(mask.overview, tiling, mask), picture)
+        return {
+            "schema": SCHEMA,
+            "slide": str(path),
+            "reader": info.reader,
+            "vendor": info.vendor,
+            "width_px": info.size_px[0],
+            "height_px": info.size_px[1],
+            "levels": _levels(slide),
+            "mpp_x": info.mpp_x,
+            "mpp_y": info.mpp_y,
+            "mpp_source": info.mpp_source,
+            "objective": info.objective,
+            "bounds": info.bounds,
+            "tissue": {"tissue": mask.share, **mask.rejected},
+            "plan": None if tiling is None else _plan(slide, tiling),
+            "refused": refused,
+            "thumbnail": None if picture is None else str(picture),
+            "notes": [*info.notes, *mask.notes, *(tiling.notes if tiling else ())],
+        }
+
+
+def _levels(slide: Slide) -> list[dict[str, Any]]:
+    info = slide.info
+    return [
+        {
+            "width_px": one.width_px,
+            "height_px": one.height_px,
+            "downsample": [one.downsample_x, one.downsample_y],
+            "mpp": None if info.mpp_x is None else info.mpp_x * one.downsample_x,
+            "tile_px": tile,
+        }
+        for one, tile in zip(info.levels, info.tile_grid, strict=True)
+    ]
+
+
+def _plan(slide: Slide, tiling: Tiling) -> dict[str, Any]:
+    mpp_x = slide.info.mpp_x or float("nan")
+    return {
+        "mpp": tiling.mpp,
+        "tile_px": tiling.tile_px,
+        "tile_um": tiling.tile_px * tiling.mpp,
+        "overlap": tiling.overlap,
+        "level": tiling.level,
+        "level_mpp": mpp_x * slide.info.levels[tiling.level].downsample_x,
+        "actual_mpp": tiling.actual_mpp,
+        "factor": tiling.factor,
+        "resampled": tiling.resampled,
+        "grid": [tiling.columns, tiling.rows],
+        "tiles": len(tiling),
+    }
+
+
+def plan_in_words(record: Mapping[str, Any]) -> str:
+    """What would be done, in one line, of a record of `inspect_slide`."""
+    plan = record["plan"]
+    if plan is None:
+        return str(record["refused"])
+    how = "as it is"
+    if plan["resampled"]:
+        x, y = plan["factor"]
+        how = f"and averaged over {x:.4g} × {y:.4g} px"
+    columns, rows = plan["grid"]
+    return (
+        f"{plan['tiles']:,} of {columns * rows:,} tiles of {plan['tile_px']} px ({plan['tile_um']:g} µm) hold enough "
+        f"tissue; level {plan['level']} ({plan['level_mpp']:.4g} µm/px) is read {how}"
+    )
+
+
+def draw_tiles(overview: Overview, tiling: Tiling | None, mask: TissueMask | None = None) -> NDArray[np.uint8]:
+    """The overview, kept tiles framed green; with a mask, tissue outlined blue, ink orange and blur violet.
+
+    Returns:
+        (H, W, 3) uint8 RGB, the size of the overview.
+    """
+    picture = np.ascontiguousarray(overview.pixels.copy())
+    if mask is not None:
+        for part, colour in ((mask.mask, _MASK), (mask.pen, _PEN), (mask.blur, _BLUR)):
+            outlines, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(picture, outlines, -1, colour, 1)
+    if tiling is not None:
+        scale, corner = np.array(overview.downsample), np.array(overview.origin_level0_px)
+        low = np.floor((tiling.coords - corner) / scale).astype(int)
+        high = np.floor((tiling.coords + np.array(tiling.tile_level0_px) - corner) / scale).astype(int)
+        for (x, y), (right, bottom) in zip(low.tolist(), high.tolist(), strict=True):
+            cv2.rectangle(picture, (x, y), (right, bottom), _KEPT, 1)
+    return picture
+
+
+def write_picture(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Write (H, W, 3) uint8 RGB as PNG, whole or not at all."""
+    write_with(path, lambda temporary: Image.fromarray(pixels).save(temporary, format="PNG"))
