@@ -184,8 +184,8 @@ def step_record(judge: Judge, clean: Judged, other: Judged) -> dict[str, Any]:
         scores[name] = {"value": found.value_a, "difference": found.difference, "low": low, "high": high}
     return {
         "scores": scores,
-        "flipped": _flipped(judge, other.called != clean.called, worth),
-        "moved": judge.share(moved),
+        "flipped": _share(judge, other.called != clean.called, worth),
+        "moved": _share(judge, moved, worth),
     }
 
 
@@ -194,9 +194,9 @@ def _none_of(images: float) -> float:
     return clopper_pearson(0, images)[1] if np.isfinite(images) else 0.0
 
 
-def _flipped(judge: Judge, flipped: NDArray[Any], worth: float) -> dict[str, float]:
-    """The share of turned decisions; where none turned, its limit is exact for as many images as these are worth."""
-    found = judge.share(flipped)
+def _share(judge: Judge, values: NDArray[Any], worth: float) -> dict[str, float]:
+    """The mean of values in [0, 1]; where all are 0, its limit is exact for as many images as these are worth."""
+    found = judge.share(values)
     return found if found["value"] > 0 else found | {"low": 0.0, "high": _none_of(worth)}
 
 
@@ -218,10 +218,10 @@ def rotation_record(judge: Judge, clean: Judged, turned: Sequence[Judged]) -> di
     moved = np.stack([_moved(clean, one) for one in turned])
     worth = judge.effective_images(moved.max(axis=0))
     return {
-        "flipped": _flipped(judge, flipped.mean(axis=0), worth),
-        "any_flipped": _flipped(judge, flipped.max(axis=0), worth),
-        "moved": judge.share(moved.mean(axis=0)),
-        "largest_moved": judge.share(moved.max(axis=0)),
+        "flipped": _share(judge, flipped.mean(axis=0), worth),
+        "any_flipped": _share(judge, flipped.max(axis=0), worth),
+        "moved": _share(judge, moved.mean(axis=0), worth),
+        "largest_moved": _share(judge, moved.max(axis=0), worth),
         "symmetries": [
             {"name": name, "flipped": float(turns.mean()), "moved": float(change.mean())}
             for name, turns, change in zip(SYMMETRIES[1:], flipped, moved, strict=True)
