@@ -1,0 +1,293 @@
+"""A trained network as graphs that other programs run: what they take, what they give, and how they are written.
+
+ONNX and OpenVINO take stored tiles, (B, H, W, 3) uint8 of any size, and give probabilities: the resizing, scaling and
+calibration are inside. The TorchScript file is what WSInfer and QuPath load: it takes what their own transform makes of
+a tile, (B, 3, tile_px, tile_px) float, and gives logits, for they apply the softmax.
+"""
+
+import importlib.util
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from counterstain.errors import InputError
+from counterstain.learning.bundle import Bundle
+from counterstain.learning.runtimes import softmax
+from counterstain.pixels.tensor import scale_of
+
+__all__ = [
+    "INT8", "ONNX", "OPENVINO", "TORCHSCRIPT", "Calibrated", "Run", "SlideGraph", "TileGraph", "check_packages",
+    "mean_and_std", "open_onnx", "open_openvino", "open_torchscript", "write_int8", "write_onnx", "write_openvino",
+    "write_torchscript",
+]  # fmt: skip
+
+Tiles = NDArray[np.uint8]
+# Tiles (B, H, W, 3) uint8 to probabilities (B, classes).
+Run = Callable[[Tiles], NDArray[np.float64]]
+
+TORCHSCRIPT = "torchscript_model.pt"  # the one name that QuPath's extension looks for
+ONNX = "model.onnx"
+OPENVINO = "openvino_model.xml"
+INT8 = "openvino_int8_model.xml"
+
+PACKAGES = {
+    "wsinfer": (),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino", "onnx", "onnxscript"),
+    "int8": ("nncf", "openvino", "onnx", "onnxscript"),
+}
+_EXTRA = {"int8": "int8,runtimes"}
+
+
+class Calibrated(nn.Module):
+    """Logits to the logarithms of calibrated probabilities, as judging.calibration does it in numpy.
+
+    method, parameters: of a calibration's record; "none" for probabilities as the network gives them.
+    clip: probabilities are clipped to this before their logarithm is taken, as they were when this was fitted.
+    """
+
+    def __init__(self, method: str, parameters: Mapping[str, Any], clip: float) -> None:
+        super().__init__()
+        self.method, self.clip = method, clip
+        # Buffers, and not numbers in the code: they go with the graph to whichever device runs it.
+        self.temperature: Tensor
+        self.slope: Tensor
+        self.intercept: Tensor
+        self.x: Tensor
+        self.y: Tensor
+        for name in ("temperature", "slope", "intercept"):
+            self.register_buffer(name, torch.tensor(float(parameters.get(name, 0))), persistent=False)
+        for name in ("x", "y"):
+            self.register_buffer(name, torch.tensor(parameters.get(name, []), dtype=torch.float32), persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(B, classes) to (B, classes)."""
+        logs = torch.log_softmax(logits, 1)
+        if self.method == "none":
+            return logs
+        if self.method == "temperature":
+            return torch.log_softmax(logs.clamp(min=math.log(self.clip)) / self.temperature, 1)
+        if self.method == "platt":
+            largest = math.log((1 - self.clip) / self.clip)
+            odds = (logits[:, 1] - logits[:, 0]).clamp(-largest, largest) * self.slope + self.intercept
+            return torch.log_softmax(torch.stack([torch.zeros_like(odds), odds], 1), 1)
+        p = self._step(torch.exp(logs[:, 1]))
+        return torch.log(torch.stack([1 - p, p], 1))
+
+    def _step(self, p: Tensor) -> Tensor:
+        """The isotonic steps: linear between the points, level beyond the first and the last."""
+        width = self.x[1:] - self.x[:-1]
+        inside = torch.minimum((p[:, None] - self.x[:-1]).clamp(min=0), width)
+        return self.y[0] + (inside * ((self.y[1:] - self.y[:-1]) / width)).sum(1)
+
+
+class TileGraph(nn.Module):
+    """Stored tiles of any size to probabilities: fitted to tile_px as the bundle says, scaled, predicted, calibrated.
+
+    Where neither side grows each new pixel is the mean of what it covers, else it is interpolated linearly, and the
+    result is rounded to grey levels: pixels.fit's rule, as a matrix for each axis, so that a graph can hold it.
+    """
+
+    def __init__(self, network: nn.Module, bundle: Bundle, calibrated: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calibrated = network, calibrated
+        self.tile_px, self.crops = bundle.tile_px, bundle.fit == "crop"
+        factor, offset = (torch.tensor(values).view(1, 3, 1, 1) for values in scale_of(bundle.scale))
+        self.factor: Tensor
+        self.offset: Tensor
+        self.place: Tensor
+        self.register_buffer("factor", factor, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
+        self.register_buffer("place", torch.arange(bundle.tile_px, dtype=torch.float32)[:, None], persistent=False)
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 to (B, classes) float32, each row summing to 1."""
+        pixels = self.fit(tiles.permute(0, 3, 1, 2).float())
+        logits = self.network(pixels * self.factor + self.offset)
+        return torch.exp(self.calibrated(logits))
+
+    def fit(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) floats of 0…255 to (B, 3, tile_px, tile_px), whole numbers."""
+        height, width = (torch.scalar_tensor(pixels.shape[axis], device=pixels.device) for axis in (2, 3))
+        side = torch.full_like(height, self.tile_px)
+        rows, columns = side, side
+        if self.crops:
+            shorter = torch.minimum(height, width)
+            rows = torch.maximum(side, torch.round(height * side / shorter))
+            columns = torch.maximum(side, torch.round(width * side / shorter))
+        shrinks = (rows <= height) & (columns <= width)
+        down = self._weights(pixels.shape[2], height, rows, shrinks)
+        across = self._weights(pixels.shape[3], width, columns, shrinks)
+        return torch.round((down @ pixels) @ across.T)
+
+    def _weights(self, count: int, length: Tensor, resized: Tensor, shrinks: Tensor) -> Tensor:
+        """(tile_px, count): what each old pixel of an axis adds to each new one, of the middle of the resized axis."""
+        place = self.place + torch.floor((resized - self.tile_px) / 2)
+        old = torch.arange(count, dtype=torch.float32, device=length.device)[None, :]
+        step = length / resized
+        covered = (torch.minimum((place + 1) * step, old + 1) - torch.maximum(place * step, old)).clamp(min=0) / step
+        centre = torch.minimum(((place + 0.5) * step - 0.5).clamp(min=0), length - 1)
+        return torch.where(shrinks, covered, (1 - (centre - old).abs()).clamp(min=0))
+
+
+class SlideGraph(nn.Module):
+    """What WSInfer runs: scaled tiles to logits, whose softmax are the probabilities."""
+
+    def __init__(self, network: nn.Module, calibrated: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calibrated = network, calibrated
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """(B, 3, tile_px, tile_px) float, of mean 0 and spread 1 by the config's transform, to (B, classes)."""
+        logits: Tensor = self.calibrated(self.network(tiles))
+        return logits
+
+
+def mean_and_std(scale: str) -> tuple[list[float], list[float]]:
+    """Mean and spread, of values in 0…1, by which torchvision's Normalize does what the scale does."""
+    factor, offset = scale_of(scale)
+    std = [1 / (255 * one) for one in factor]
+    mean = [0.0 - shift * one for shift, one in zip(offset, std, strict=True)]
+    return [round(value, 9) for value in mean], [round(value, 9) for value in std]
+
+
+def check_packages(formats: tuple[str, ...]) -> None:
+    """Refuse a format whose packages are not installed.
+
+    Raises:
+        InputError: With what to install.
+    """
+    for name in formats:
+        missing = [package for package in PACKAGES[name] if importlib.util.find_spec(package) is None]
+        if missing:
+            extra = _EXTRA.get(name, "runtimes")
+            raise InputError(f"{name} needs {', '.join(missing)}, not installed; pip install 'counterstain[{extra}]'")
+
+
+# ---------------------------------------------------------------------------------------------------- written, opened
+
+
+def write_torchscript(graph: SlideGraph, path: Path, *, tile_px: int) -> None:
+    """Trace the graph (a script of these networks would not compile) at tile_px, for batches of any size.
+
+    Raises:
+        InputError: If torch cannot trace it.
+    """
+    example = torch.zeros((2, 3, tile_px, tile_px))
+    with _quietly():
+        try:
+            traced = torch.jit.trace(graph.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise InputError(f"torch cannot trace this network ({_first_line(error)}); leave wsinfer out") from None
+        torch.jit.save(traced, str(path))
+
+
+def open_torchscript(path: Path, *, scale: str) -> Run:
+    """What runs the file as WSInfer does: its transform (ToTensor, Normalize) before, a softmax after."""
+    with _quietly():
+        model = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in mean_and_std(scale))
+
+    def run(tiles: Tiles) -> NDArray[np.float64]:
+        pixels = torch.from_numpy(tiles.copy()).permute(0, 3, 1, 2).contiguous().float().div(255)
+        with torch.inference_mode(), _quietly():
+            logits: Tensor = model((pixels - mean) / std)
+        return softmax(logits.numpy())
+
+    return run
+
+
+def write_onnx(graph: TileGraph, path: Path) -> None:
+    """The graph with every size but the colours free.
+
+    Raises:
+        InputError: If torch cannot export it.
+    """
+    # The sides are odd and unequal: an exporter takes a size that is 1, or that meets another one, for a fixed one.
+    example = torch.zeros((2, graph.tile_px + 13, graph.tile_px + 22, 3), dtype=torch.uint8)
+    free = dict.fromkeys(range(3), torch.export.Dim.DYNAMIC)
+    with _quietly():
+        try:
+            program: Any = torch.onnx.export(
+                graph.eval(), (example,), dynamo=True, dynamic_shapes=(free,), verbose=False,
+                input_names=["tiles"], output_names=["probabilities"],
+            )  # fmt: skip
+        except RuntimeError as error:
+            raise InputError(f"torch cannot export this network to ONNX ({_first_line(error)})") from None
+        program.save(str(path))
+
+
+def open_onnx(path: Path) -> Run:
+    """What runs the file on the processor."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # its notes on what it tidied up in the graph are nobody's business
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda tiles: np.asarray(session.run(None, {"tiles": tiles})[0], dtype=np.float64)
+
+
+def write_openvino(source: Path, path: Path) -> None:
+    """OpenVINO's two files from the ONNX file; weights stay fp32, which its own tools would halve."""
+    openvino = _openvino()
+    openvino.save_model(openvino.convert_model(str(source)), str(path), compress_to_fp16=False)
+
+
+def write_int8(source: Path, path: Path, tiles: Tiles) -> None:
+    """OpenVINO's model with 8-bit integers inside, their ranges set by these tiles, (N, H, W, 3) uint8."""
+    openvino = _openvino()
+    with _quietly():
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+        model = openvino.Core().read_model(str(source))
+        quantised = nncf.quantize(model, nncf.Dataset([tile[None] for tile in tiles]), subset_size=len(tiles))
+    openvino.save_model(quantised, str(path), compress_to_fp16=False)
+
+
+def open_openvino(path: Path) -> Run:
+    """What runs the file on the processor, in fp32 where the file is."""
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    compiled = _openvino().Core().compile_model(str(path), "CPU", settings)
+    return lambda tiles: np.asarray(compiled(tiles)[0], dtype=np.float64)
+
+
+def _openvino() -> Any:
+    # This library's optional companion reports every import over the network. Here nothing leaves the machine.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporters' warnings: of sizes that are fixed here, and that they are old."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            for category in (FutureWarning, DeprecationWarning, UserWarning):
+                warnings.filterwarnings("ignore", category=category, module=r"(torch|timm|onnx|openvino|nncf|numpy)")
+            warnings.filterwarnings("ignore", message=r".*torch\.jit\.", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=r".*torch\.jit\.", category=DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
