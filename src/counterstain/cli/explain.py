@@ -16,7 +16,7 @@ def explain(
     out: Out = Path("explanation"),
     splits: Annotated[Path | None, typer.Option(help="Explain only a part of this splits.csv …")] = None,
     part: Annotated[str, typer.Option(help="… this one.")] = "test",
-    method: Annotated[str, typer.Option(help="gradcam, gradcam++, hirescam or integrated-gradients.")] = "gradcam",
+    method: Annotated[str, typer.Option(help="hirescam, gradcam, gradcam++ or integrated-gradients.")] = "hirescam",
     each: Annotated[int, typer.Option(help="Tiles a row of the gallery.")] = 8,
     trials: Annotated[int, typer.Option(help="Tiles that the maps are tried on.")] = 32,
     embedding: Annotated[str, typer.Option(help="pca, or umap where umap-learn is installed.")] = "pca",

@@ -1,6 +1,7 @@
 """Tiles as points: what the last layer is given, in two dimensions."""
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.explanation.layers import penultimate
 from counterstain.learning.prediction import Predictor
 
-__all__ = ["PROJECTIONS", "Embedding", "features_of", "pca", "project"]
+__all__ = ["PROJECTIONS", "Embedding", "check_projection", "features_of", "pca", "project"]
 
 Floats = NDArray[np.float64]
 PROJECTIONS = ("pca", "umap")
@@ -50,6 +51,18 @@ def pca(features: NDArray[np.float32]) -> tuple[Floats, tuple[float, float]]:
     return places, (float(size[0] ** 2 / total), float(size[1] ** 2 / total))
 
 
+def check_projection(method: str) -> None:
+    """Refuse a projection that cannot be made, before any work is done.
+
+    Raises:
+        InputError: If the method is unknown, or is "umap" and umap-learn is not installed.
+    """
+    if method not in PROJECTIONS:
+        raise InputError(f"embedding is '{method}'{suggest(method, PROJECTIONS)}")
+    if method == "umap" and importlib.util.find_spec("umap") is None:
+        raise InputError("embedding umap needs umap-learn: pip install umap-learn, or take pca")
+
+
 def project(features: NDArray[np.float32], method: str, *, seed: int) -> Embedding:
     """The features in two dimensions.
 
@@ -60,12 +73,11 @@ def project(features: NDArray[np.float32], method: str, *, seed: int) -> Embeddi
         seed: of UMAP.
 
     Raises:
-        InputError: If the method is unknown or not installed, or there are fewer than 3 tiles.
+        InputError: As check_projection, or if there are fewer than 3 tiles.
 
     Source: McInnes et al. 2018, arXiv:1802.03426 (UMAP).
     """
-    if method not in PROJECTIONS:
-        raise InputError(f"embedding is '{method}'{suggest(method, PROJECTIONS)}")
+    check_projection(method)
     if len(features) < 3 or features.shape[1] < 2:
         raise InputError(
             f"{len(features)} tiles of {features.shape[1]} features make no map; 3 tiles or more are needed"
@@ -73,9 +85,6 @@ def project(features: NDArray[np.float32], method: str, *, seed: int) -> Embeddi
     if method == "pca":
         places, variance = pca(features)
         return Embedding(method, places, features.shape[1], variance)
-    try:
-        umap = importlib.import_module("umap")
-    except ImportError:
-        raise InputError("embedding umap needs umap-learn: pip install umap-learn, or take pca") from None
+    umap = importlib.import_module("umap")
     made = umap.UMAP(n_components=2, random_state=seed, n_jobs=1).fit_transform(features)
     return Embedding(method, np.asarray(made, dtype=np.float64), features.shape[1])

@@ -14,10 +14,10 @@ from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import read_split
 from counterstain.errors import GateError, InputError
 from counterstain.explanation.choosing import judge_ability, pick_gallery, spread
-from counterstain.explanation.embedding import Embedding, features_of, project
+from counterstain.explanation.embedding import Embedding, check_projection, features_of, project
 from counterstain.explanation.maps import BLUR_SHARE, Explainer, make_explainer, sensitivity
 from counterstain.explanation.pointing import plan_composites, play
-from counterstain.explanation.validity import Trial, check_curves, check_random_weights, check_turns
+from counterstain.explanation.validity import Trial, check_curves, check_random_weights, check_reach, check_turns
 from counterstain.files import hash_file, read_json, write_bytes, write_csv, write_json
 from counterstain.judging.calibration import Calibration, apply_calibration
 from counterstain.judging.predictions import Predictions
@@ -45,7 +45,7 @@ class Settings:
     seed: of everything drawn.
     """
 
-    method: str = "gradcam"
+    method: str = "hirescam"
     each: int = 8
     trials: int = 32
     embedding: str = "pca"
@@ -148,6 +148,7 @@ def explain(
     """
     if (out / RECORD).exists():
         raise InputError(f"{out} holds an explanation; name another folder with --out")
+    check_projection(settings.embedding)
     explainer = make_explainer(predictor, settings.method)
     table, features = _predict(predictor, cohort, store, calibration, settings)
     ability = judge_ability(table)
@@ -274,6 +275,7 @@ def _validity(
     record: dict[str, Any] = {
         "tiles": len(chosen),
         "patients": len(set(patient)),
+        "reach": check_reach(explainer, trial),
         "blank_maps": int((np.ptp(maps, axis=(1, 2)) == 0).sum()),
         "random_weights": check_random_weights(explainer, trial, maps, seed=settings.seed),
     }

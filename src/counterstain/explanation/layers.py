@@ -14,8 +14,8 @@ from counterstain.learning.networks import TileNetwork
 
 __all__ = ["FEWEST_CELLS", "Layer", "as_map", "find_layer", "penultimate", "run_to"]
 
-# A map of fewer cells a side points at nothing: after its last convolution the given network has 1 × 1 of them.
-FEWEST_CELLS = 4
+# A map of fewer cells a side has no middle, and points at nothing.
+FEWEST_CELLS = 3
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ def find_layer(network: nn.Module, tile_px: int) -> Layer:
     """The last layer that still knows places: what stands between it and the answer no longer does.
 
     Of a vision transformer it is the first norm of the last block: behind that block's attention only the class token
-    may count, and patch tokens would have no gradient. Of everything else it is the last map of at least FEWEST_CELLS
-    cells a side, after its activation and before the pooling.
+    may count, and patch tokens would have no gradient. Of the two own networks it is the map that the last convolution
+    is given: that one's own stride and pooling leave 1 × 1 cells of a tile of 257 px. Of everything else it is the last
+    map of at least FEWEST_CELLS cells a side, after its activation and before the pooling.
 
     Args:
         network: an own network, a Backbone, or any module that takes (B, 3, tile_px, tile_px).
@@ -55,11 +56,8 @@ def find_layer(network: nn.Module, tile_px: int) -> Layer:
         maps: list[Tensor] = []
         with torch.no_grad(), _Relus(maps.append):
             network(_empty(network, tile_px))
-        found = [
-            Layer(f"convolutions.{number}", one.shape[-1], number=number)
-            for number, one in enumerate(maps)
-            if one.shape[-1] >= FEWEST_CELLS
-        ]
+        number = len(maps) - 2
+        found = [Layer(f"convolutions.{number}", maps[number].shape[-1], number=number)]
     elif isinstance(body, nn.Module) and hasattr(body, "num_prefix_tokens") and hasattr(body, "blocks"):
         found = _token_layers(network, body, tile_px)
     else:

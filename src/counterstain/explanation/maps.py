@@ -6,6 +6,7 @@ all of them are shown, checked and compared in the same way.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from counterstain.explanation.layers import Layer, as_map, find_layer, run_to
 from counterstain.learning.prediction import Predictor
 
 __all__ = [
+    "BATCH",
     "METHODS",
     "Explainer",
     "attributions",
@@ -56,10 +58,12 @@ def make_explainer(predictor: Predictor, method: str) -> Explainer:
     """The explainer of a method, its layer chosen.
 
     Raises:
-        InputError: If the method is unknown, or the network has no layer for it.
+        InputError: If the method is unknown or needs what is not installed, or the network has no layer for it.
     """
     if method not in METHODS:
         raise InputError(f"method is '{method}'{suggest(method, METHODS)}")
+    if method == INTEGRATED and find_spec("captum") is None:
+        raise InputError(f"{INTEGRATED} needs captum; install it with: pip install 'counterstain[explain]'")
     layer = None if method == INTEGRATED else find_layer(predictor.network, predictor.bundle.tile_px)
     return Explainer(predictor, method, layer)
 
@@ -101,10 +105,12 @@ def _hirescam(map_: Tensor, gradient: Tensor) -> Tensor:
     return (gradient * map_).sum(1)
 
 
+# HiResCAM comes first: it is Grad-CAM wherever the map is averaged before a linear layer, and stays right where it is
+# not, as in the two own networks, whose dense layers tell places apart.
 CAMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "hirescam": _hirescam,
     "gradcam": _gradcam,
     "gradcam++": _gradcam_plus,
-    "hirescam": _hirescam,
 }
 METHODS = (*CAMS, INTEGRATED)
 
@@ -164,15 +170,9 @@ def attributions(predictor: Predictor, tiles: Tiles, target: Tensor) -> Tensor:
 
     They sum to the difference of the log odds between the two, but for the error of summing over STEPS steps.
 
-    Raises:
-        InputError: If captum is not installed.
-
     Source: Sundararajan et al. 2017, ICML, arXiv:1703.01365.
     """
-    try:
-        from captum.attr import IntegratedGradients
-    except ImportError:
-        raise InputError(f"{INTEGRATED} needs captum; install it with: pip install 'counterstain[explain]'") from None
+    from captum.attr import IntegratedGradients
 
     inputs, baseline = predictor.to_tensor(tiles), predictor.to_tensor(blur(tiles))
     integrated = IntegratedGradients(lambda batch, wanted: log_odds(predictor.network(batch), wanted))

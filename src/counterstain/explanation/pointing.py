@@ -120,9 +120,12 @@ def play(
         maps = sensitivity(explainer, made, plan.target)
         hit, share = point(maps, inside)
         patients = [table.patient[row] for row in rows]
-        record[name] = clustered_mean(hit, patients).record()
-        record[name.replace("hits", "mass_inside")] = clustered_mean(share, patients).record()
+        record[name] = clustered_mean(hit, patients, share=True).record()
+        record[name.replace("hits", "mass_inside")] = clustered_mean(share, patients, share=True).record()
         prob = explainer.predictor.probabilities(made)[np.arange(len(made)), plan.target]
+        if name == "hits":
+            by_quarter = [hit[plan.quarter == index] for index in range(len(QUARTERS))]
+            record["by_quarter"] = [float(own.mean()) if len(own) else None for own in by_quarter]
         record[name.replace("hits", "probability")] = float(prob.mean())
     return record
 

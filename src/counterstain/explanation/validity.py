@@ -10,11 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from counterstain.explanation.maps import Explainer, blur, cell_edges, sensitivity
-from counterstain.judging.intervals import variance_parts
+from counterstain.explanation.maps import BATCH, Explainer, blur, cell_edges, log_odds, sensitivity
+from counterstain.judging.intervals import limits, variance_parts
 from counterstain.judging.proportions import clopper_pearson
 
-__all__ = ["Mean", "Trial", "check_curves", "check_random_weights", "check_turns", "clustered_mean", "correlation"]
+__all__ = [
+    "Mean",
+    "Trial",
+    "check_curves",
+    "check_random_weights",
+    "check_reach",
+    "check_turns",
+    "clustered_mean",
+    "correlation",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -48,16 +57,21 @@ class Mean:
         return asdict(self)
 
 
-def clustered_mean(values: Floats, patient: Sequence[str], *, confidence: float = 0.95) -> Mean:
+def clustered_mean(values: Floats, patient: Sequence[str], *, share: bool = False, confidence: float = 0.95) -> Mean:
     """The mean of one number a tile, with a t-interval from leaving out each patient in turn.
 
-    Where all numbers are 0, or all are 1, as of hits, the interval is the exact one of as many hits as patients.
+    Args:
+        values: (N,) of the tiles.
+        patient: (N,) whose they are.
+        share: whether the numbers are shares or hits of 0 or 1; their interval is made on the logit scale and stays in
+            [0, 1]. Where all are 0, or all 1, it is the exact one of as many hits as there are patients.
+        confidence: of the interval.
     """
     from scipy.special import stdtrit
 
     names, code = np.unique(np.array(patient), return_inverse=True)
     units, value = len(names), float(values.mean())
-    if units > 1 and values.min() == values.max() and values[0] in (0.0, 1.0):
+    if share and units > 1 and value in (0.0, 1.0):
         low, high = clopper_pearson(units * value, units, confidence=confidence)
         return Mean(value, low, high, len(values), units)
     if units < 2:
@@ -66,7 +80,8 @@ def clustered_mean(values: Floats, patient: Sequence[str], *, confidence: float 
     left_out = (sums.sum() - sums) / (counts.sum() - counts)
     variance, _ = variance_parts(np.array([value]), left_out[None])
     half = float(stdtrit(units - 1, 0.5 + confidence / 2)) * variance**0.5
-    return Mean(value, value - half, value + half, len(values), units)
+    low, high = limits(value, half, "accuracy") if share else (value - half, value + half)
+    return Mean(value, low, high, len(values), units)
 
 
 def correlation(a: Floats, b: Floats, *, ranks: bool = False) -> Floats:
@@ -83,6 +98,35 @@ def correlation(a: Floats, b: Floats, *, ranks: bool = False) -> Floats:
     below = np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
     out: Floats = np.divide((left * right).sum(axis=1), below, out=np.zeros(len(left)), where=below > 1e-30)
     return out
+
+
+# --------------------------------------------------------------------------------------------------------------- reach
+
+
+def check_reach(explainer: Explainer, trial: Trial) -> dict[str, Any]:
+    """The part of the tile that the score depends on at all: what lies outside can never be marked, nor diagnosed.
+
+    Convolutions with strides and poolings that do not divide a tile evenly leave out its right and lower margin.
+
+    Returns:
+        The rectangle in px (left, top, right, bottom; the latter two not included) around all pixels that have moved
+        the score of any trial tile, and its share of the tile.
+    """
+    network, side = explainer.predictor.network, trial.tiles.shape[1]
+    network.eval()
+    touched = np.zeros((side, side), dtype=bool)
+    for start in range(0, len(trial.tiles), BATCH):
+        piece = slice(start, start + BATCH)
+        inputs = explainer.predictor.to_tensor(trial.tiles[piece]).requires_grad_()
+        with torch.enable_grad():
+            score = log_odds(network(inputs), torch.from_numpy(trial.target[piece]).to(inputs.device)).sum()
+            (gradient,) = torch.autograd.grad(score, inputs)
+        touched |= (gradient != 0).any(dim=1).any(dim=0).cpu().numpy()
+    if not touched.any():
+        return {"box_px": [0, 0, 0, 0], "share": 0.0}
+    rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
+    left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return {"box_px": [left, top, right, bottom], "share": (right - left) * (bottom - top) / side**2}
 
 
 # ---------------------------------------------------------------------------------------------------- random weights

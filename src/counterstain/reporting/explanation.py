@@ -58,7 +58,7 @@ def write_page(folder: Path) -> Path:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     shown: dict[str, Any] = {} if reason else _maps(folder, record)
     page = _environment().get_template("explanation.html").render(
-        title=f"Where {clean(record['network'])} is sensitive",
+        title=f"Where the score of {_network(record)} is sensitive",
         stamp=clean(record["stamp"]),
         wording=clean(record["wording"]),
         style=Markup(_template("report.css").replace("study report", "explanation") + _template("explanation.css")),
@@ -89,6 +89,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _network(record: Mapping[str, Any]) -> str:
+    name = clean(record["network"])
+    return name if "/" in name else f"the {name} network"
 
 
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -173,7 +178,7 @@ def _card(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
         "site": clean(card["site"]),
         "label": clean(card["label"]),
         "predicted": clean(card["predicted"]),
-        "probability": number(card["probability"]),
+        "probability": "> 0.999" if card["probability"] > 0.9995 else number(card["probability"]),
         "wrong": card["label"] != card["predicted"],
     }
 

@@ -34,7 +34,7 @@ def checks_of(validity: Mapping[str, Any]) -> list[Check]:
             f"interval below {validity['random_weights']['most']:g}" if last else "", stage["passed"] if last else None,
         ))  # fmt: skip
     for own in validity["curves"]["kinds"]:
-        for name, gain in own["gain"].items():
+        for name, gain in sorted(own["gain"].items(), key=lambda item: item[0] != "random"):
             asked = name == "random"
             order = "random order" if asked else f"the order of {name}"
             found.append(_check(
@@ -64,8 +64,9 @@ def checks_of(validity: Mapping[str, Any]) -> list[Check]:
 def _check(
     name: str, what: str, mean: Mapping[str, Any], bar: str, passed: bool | None, *, sign: bool = False
 ) -> Check:
-    shown = (signed if sign else number)(mean["value"], 2)
-    return Check(name, what, shown, interval(mean["low"], mean["high"], 2, sign=sign), bar, passed)
+    digits = 3 if sign else 2
+    shown = (signed if sign else number)(mean["value"], digits)
+    return Check(name, what, shown, interval(mean["low"], mean["high"], digits, sign=sign), bar, passed)
 
 
 def summary(validity: Mapping[str, Any]) -> str:
@@ -81,5 +82,12 @@ def summary(validity: Mapping[str, Any]) -> str:
     if blank:
         words += (
             f" {blank} of {validity['tiles']} maps are 0 everywhere: nothing in them raises the score of their class."
+        )
+    reach = validity["reach"]
+    if reach["share"] < 1:
+        left, top, right, bottom = reach["box_px"]
+        words += (
+            f" The network looks at {100 * reach['share']:.0f}\u00a0% of its tile only, {left} to {right} px across "
+            f"and {top} to {bottom} px down: nothing beyond can change its answer."
         )
     return words
