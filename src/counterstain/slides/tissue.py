@@ -148,7 +148,9 @@ def _ink(density: Floats) -> Mask:
     red, green, blue = density[:, :, 0], density[:, :, 1], density[:, :, 2]
     high, low = density.max(axis=2), density.min(axis=2)
     cold = (red > 1.25 * green) & (red > 0.2)
+    cold |= (red > 1.0) & (red > 0.85 * green)  # over tissue, whose own stain adds to the green
     crimson = (green > 0.5) & (blue > 0.78 * green) & (blue < 1.15 * green) & (red < 0.32 * green)
+    crimson |= (green > 1.2) & (blue > 0.65 * green) & (blue < 1.15 * green) & (red < 0.45 * green)
     black = (low > 0.75) & (low > 0.55 * high)
     found: Mask = cold | crimson | black
     return found
