@@ -13,7 +13,7 @@ from counterstain.cli.common import Json, app, verb
 if TYPE_CHECKING:
     from counterstain.slides.run import Progress, Result, Talk
 
-slides_app = typer.Typer(no_args_is_help=True, help="Whole slides: read a cohort of them with a model.")
+slides_app = typer.Typer(no_args_is_help=True, help="Whole slides: cut them into tiles, read them with a model.")
 app.add_typer(slides_app, name="slides")
 
 
@@ -91,7 +91,8 @@ def _print(result: "Result", *, as_json: bool) -> None:
         print(json.dumps({"out": str(result.out), "slides": slides, "failures": failures}, indent=2))
         return
     rows = [(name, f"{row['tiles']:,}", f"{row['tile_mpp'][0]:.3g}") for name, row in result.records.items()]
-    print_table(f"Slides read into {result.out}", ("slide", "tiles", "µm/px"), rows)
+    print_table("Slides read", ("slide", "tiles", "µm/px"), rows)
+    print(f"Results: {result.out}")
 
 
 @contextmanager

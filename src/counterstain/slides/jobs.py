@@ -9,13 +9,13 @@ from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, hash_json, read_json, write_json
+from counterstain.slides.cutting import find_slides
 from counterstain.slides.outputs import Paths, paths_of
 
 __all__ = ["RECORD", "RUN", "Job", "agree", "find_jobs", "finished", "write_record"]
 
 RECORD = "counterstain.slide/1"
 RUN = "counterstain.slides-run/1"
-SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi")
 _STAMP_BYTES = 1 << 20
 
 
@@ -47,27 +47,20 @@ def find_jobs(slides: Sequence[Path | str], out: Path, settings: Mapping[str, An
     Raises:
         InputError: If there is no slide at a path, or two slides would write the same files.
     """
-    jobs: dict[str, Job] = {}
-    for path in [file for place in slides for file in _files(Path(place))]:
-        name = path.name.removesuffix(path.suffix).removesuffix(".ome")
-        if name in jobs:
-            raise InputError(f"{jobs[name].path} and {path} have one name; rename one, or read them into two folders")
-        key = hash_json({"settings": settings, "slide": name, "stamp": _stamp(path)})
-        jobs[name] = Job(path, name, paths_of(out, name, compress=compress), key)
-    if not jobs:
-        raise InputError("no slides were given; name files, or a folder of them")
-    return list(jobs.values())
-
-
-def _files(place: Path) -> list[Path]:
-    if not place.exists():
-        raise InputError(f"{place} does not exist; name a slide's file, or a folder of slides")
-    if not place.is_dir():
-        return [place]
-    found = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = find_slides([Path(place) for place in slides])
     if not found:
-        raise InputError(f"{place} holds no slides ({', '.join(SUFFIXES)}); name files (one of each DICOM slide)")
-    return found
+        raise InputError("no slides were given; name files, or a folder of them")
+    jobs = []
+    for path in found:
+        name = slide_name(path)
+        key = hash_json({"settings": settings, "slide": name, "stamp": _stamp(path)})
+        jobs.append(Job(path, name, paths_of(out, name, compress=compress), key))
+    return jobs
+
+
+def slide_name(path: Path) -> str:
+    """What a slide's files are called: its own name without its ending."""
+    return path.name.removesuffix(path.suffix).removesuffix(".ome")
 
 
 def _stamp(path: Path) -> str:
