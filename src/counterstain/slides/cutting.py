@@ -18,7 +18,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.files import write_bytes, write_csv, write_json
 from counterstain.slides.annotations import TileLabels, find_annotations, label_tiles, read_annotations
 from counterstain.slides.info import Slide
-from counterstain.slides.inspection import draw_tiles, write_picture
+from counterstain.slides.inspection import draw_tiles, read_picture, write_picture
 from counterstain.slides.reader import open_slide
 from counterstain.slides.tiling import Tiling, plan_tiles, read_tile
 from counterstain.slides.tissue import tissue_mask
@@ -213,7 +213,7 @@ def _cut(
         label = labels.label if labels else (known.get("label", ""),) * len(tiling)
         kept = [row for row in range(len(tiling)) if label[row] or labels is None]
         files = _write_tiles(slide, tiling, kept, out, Path("tiles") / re.sub(r"[^\w.\-]", "_", name))
-        write_picture(draw_tiles(mask.overview, tiling, mask), out / "previews" / f"{name}.png")
+        write_picture(draw_tiles(read_picture(slide), tiling, mask), out / "previews" / f"{name}.png")
         mpp = float(np.sqrt(np.prod(tiling.actual_mpp)))
         rows = [
             [file, label[row], known.get("patient_id", ""), name, known.get("site", ""), mpp,

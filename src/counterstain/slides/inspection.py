@@ -12,14 +12,15 @@ from PIL import Image
 from counterstain.errors import InputError
 from counterstain.files import write_with
 from counterstain.slides.info import Slide
-from counterstain.slides.overview import Overview
+from counterstain.slides.overview import Overview, read_overview
 from counterstain.slides.reader import open_slide
 from counterstain.slides.tiling import Tiling, plan_tiles
 from counterstain.slides.tissue import TissueMask, tissue_mask
 
-__all__ = ["draw_tiles", "inspect_slide", "plan_in_words", "write_picture"]
+__all__ = ["draw_tiles", "inspect_slide", "plan_in_words", "read_picture", "write_picture"]
 
 SCHEMA = "counterstain.inspection/1"
+_PICTURE_PX = 1600
 _KEPT, _MASK, _PEN, _BLUR = (0, 130, 0), (0, 150, 220), (230, 110, 0), (120, 60, 200)
 
 
@@ -58,7 +59,7 @@ def inspect_slide(
         picture = None
         if thumbnails is not None:
             picture = thumbnails / f"{path.name}.png"
-            write_picture(draw_tiles(mask.overview, tiling, mask), picture)
+            write_picture(draw_tiles(read_picture(slide), tiling, mask), picture)
         return {
             "schema": SCHEMA,
             "slide": str(path),
@@ -127,6 +128,15 @@ def plan_in_words(record: Mapping[str, Any]) -> str:
     )
 
 
+def read_picture(slide: Slide) -> Overview:
+    """The scanned area at up to 1,600 px, to be looked at.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    return read_overview(slide, finest_downsample=max(1.0, max(slide.info.area[2:]) / _PICTURE_PX))
+
+
 def draw_tiles(overview: Overview, tiling: Tiling | None, mask: TissueMask | None = None) -> NDArray[np.uint8]:
     """The overview, kept tiles framed green; with a mask, tissue outlined blue, ink orange and blur violet.
 
@@ -136,7 +146,8 @@ def draw_tiles(overview: Overview, tiling: Tiling | None, mask: TissueMask | Non
     picture = np.ascontiguousarray(overview.pixels.copy())
     if mask is not None:
         for part, colour in ((mask.mask, _MASK), (mask.pen, _PEN), (mask.blur, _BLUR)):
-            outlines, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            shown = cv2.resize(part.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            outlines, _ = cv2.findContours(shown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(picture, outlines, -1, colour, 1)
     if tiling is not None:
         scale, corner = np.array(overview.downsample), np.array(overview.origin_level0_px)
