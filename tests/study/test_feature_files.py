@@ -126,6 +126,9 @@ def test_what_is_no_encoder_is_refused_in_one_line(tmp_path: Path) -> None:
     table.write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError, match=r"'case 0/A' and 'case 0 A' would both be case_0_A\.h5"):
         encode_tiles(encoder, read_images(table), tmp_path / "made", fit="exact")
+    table.write_text("\n".join(lines).replace("case 0 A", "case 1/A").replace("2-0.png,a,P2", "2-0.png,a,P9") + "\n")
+    with pytest.raises(InputError, match=r"slide 'case 2/A' have several values of patient_id: P2, P9"):
+        encode_tiles(encoder, read_images(table), tmp_path / "made", fit="exact")
     table.write_text("\n".join(line.replace("case 2/A", "") for line in lines) + "\n")
     with pytest.raises(InputError, match=r"2-0\.png has no slide_id"):
         encode_tiles(encoder, read_images(table), tmp_path / "made", fit="exact")

@@ -6,7 +6,7 @@ of mil/… arms reads. A slide whose file is there and was made of the same is n
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ __all__ = ["MANIFEST", "Laying", "Made", "encode_slides", "encode_tiles"]
 
 SCHEMA = "counterstain.feature-files/1"
 MANIFEST, RECORD, FAILURES = "manifest.csv", "features.json", "failures.csv"
-COLUMNS = ("image_path", "label", "patient_id", "slide_id", "site", "mpp")
+COLUMNS = ("image_path", "label", "patient_id", "slide_id", "site", "mpp", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,49 +79,62 @@ def encode_tiles(encoder: Encoder, cohort: Cohort, out: Path, *, fit: str, talk:
         talk: where progress is told.
 
     Raises:
-        InputError: If a tile has no slide, two slides would share a file, or too many images cannot be read.
+        InputError: If a tile has no slide, a slide is of two patients, sites or parts, two slides would share a file,
+            or too many images cannot be read.
     """
     talk = talk or Talk()
     refuse_features(cohort)
     nameless = next((name for name, slide in zip(cohort.image, cohort.table["slide_id"], strict=True) if not slide), "")
     if nameless:
         raise InputError(f"{nameless} has no slide_id; features are one file a slide: add that column to a manifest")
+    files = _file_names(cohort.table["slide_id"])
+    listed = _listed(cohort, files, talk)
     store = build_store(cohort, out.parent / "store", tile_px=encoder.tile_px, fit=fit, progress=talk.stored)
-    kept = set(store.image)
-    table = cohort.table[[name in kept for name in cohort.image]].reset_index(drop=True)
-    slides: dict[str, NDArray[np.int64]] = {
-        str(slide): np.array(rows, dtype=np.int64)
-        for slide, rows in table.groupby("slide_id", sort=False).groups.items()
-    }
-    files = _file_names(slides)
-    before, done, listed, mixed = 0, 0, list[tuple[Any, ...]](), list[str]()
-    for slide, rows in slides.items():
-        own = table.iloc[rows]
-        if _encode_stored(encoder, store, own, out / files[slide], slide=slide, fit=fit):
-            before += 1
-        done += len(rows)
-        if talk.stored is not None:
-            talk.stored(done, len(table))
-        label, several = _label(cohort, set(own["label"]))
-        mixed += [slide] * several
-        if label:
-            first = own.iloc[0]
-            listed.append((files[slide], label, first["patient_id"], slide, first["site"], _number(own["mpp"])))
     for name, reason in store.set_aside:
         talk.say(f"set aside: {name}: {reason}")
+    kept = set(store.image)
+    table = cohort.table[[name in kept for name in cohort.image]]
+    before, done = 0, 0
+    slides = table.groupby("slide_id", sort=False)
+    for slide, own in slides:
+        before += _encode_stored(encoder, store, own, out / files[str(slide)], slide=str(slide), fit=fit)
+        done += len(own)
+        if talk.stored is not None:
+            talk.stored(done, len(table))
+    made = {files[str(slide)] for slide in slides.groups}
+    write_csv(out / MANIFEST, COLUMNS, [row for row in listed if row[0] in made])
+    _write_record(out, encoder, {"source": "tiles", "fit": fit}, len(made), len(table))
+    return Made(out, len(made), before, len(table))
+
+
+def _listed(cohort: Cohort, files: Mapping[str, str], talk: Talk) -> list[tuple[Any, ...]]:
+    """The manifest's rows, of each slide that has a label."""
+    rows, mixed = list[tuple[Any, ...]](), list[str]()
+    for slide, own in cohort.table.groupby("slide_id", sort=False):
+        labels = set(own["label"])
+        label = labels.pop() if len(labels) == 1 else cohort.positive
+        mixed += [str(slide)] * bool(labels)
+        patient, site, split = (_the_one(own[name], str(slide)) for name in ("patient_id", "site", "split"))
+        if label:
+            rows.append((files[str(slide)], label, patient, slide, site, _number(own["mpp"]), split))
     if mixed:
-        rule = "they count as positive" if len(cohort.classes) == 2 else f"they are left out of {MANIFEST}"
+        rule = "they count as positive" if cohort.positive else f"they are left out of {MANIFEST}"
         talk.say(f"{len(mixed)} slides have tiles of several classes ({', '.join(mixed[:3])}): {rule}")
-    write_csv(out / MANIFEST, COLUMNS, listed)
-    _write_record(out, encoder, {"source": "tiles", "fit": fit}, len(slides), len(table))
-    return Made(out, len(slides), before, len(table))
+    return rows
 
 
-def _label(cohort: Cohort, labels: set[str]) -> tuple[str, bool]:
-    """A slide's label, "" where there is none, and whether its tiles are of several classes."""
-    if len(labels) == 1:
-        return labels.pop(), False
-    return cohort.positive or "", True
+def _the_one(column: Any, slide: str) -> str:
+    """The one value that a slide's tiles have in a column.
+
+    Raises:
+        InputError: If they have several.
+    """
+    found = sorted(set(column))
+    if len(found) > 1:
+        raise InputError(
+            f"tiles of slide '{slide}' have several values of {column.name}: {', '.join(found[:3])}; mend it"
+        )
+    return str(found[0])
 
 
 def _number(column: Any) -> float | None:
@@ -130,7 +143,7 @@ def _number(column: Any) -> float | None:
     return known.pop() if len(known) == 1 else None
 
 
-def _file_names(slides: Mapping[str, Any]) -> dict[str, str]:
+def _file_names(slides: Iterable[str]) -> dict[str, str]:
     """A file for each slide: its id, with what no file name should have made "_"."""
     names = {slide: re.sub(r"[^\w.+-]+", "_", slide).lstrip(".") + ".h5" for slide in slides}
     taken: dict[str, str] = {}
@@ -212,7 +225,10 @@ def encode_slides(
         known = {Path(table.root, image).resolve(): row for row, image in enumerate(table.image)}
         rows = [(job, table.table.iloc[known[job.path.resolve()]]) for job in jobs if job.name not in failed]
         write_csv(out / MANIFEST, COLUMNS, (
-            (f"{job.name}.h5", row["label"], row["patient_id"], row["slide_id"] or job.name, row["site"], laying.mpp)
+            (
+                f"{job.name}.h5", row["label"], row["patient_id"], row["slide_id"] or job.name, row["site"], laying.mpp,
+                row["split"],
+            )
             for job, row in rows
         ))  # fmt: skip
     made = Made(out, len(jobs) - len(failures), before, tiles, tuple(failures))
