@@ -90,6 +90,7 @@ def worst(record: dict[str, Any], trial: str, measure: str) -> float:
     return min(step["scores"][measure]["difference"] for step in curve["steps"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("planted")
 def test_a_model_that_reads_brightness_fails_where_brightness_changes_and_nowhere_else(
     small: Any, tmp_path: Path

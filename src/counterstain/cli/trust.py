@@ -89,15 +89,15 @@ def _print_card(record: dict[str, Any], out: Path) -> None:
 
     print(headline(record))
     rows = []
-    for title, worse, first in loss_rows(record):
+    for title, worse, first, turned in loss_rows(record):
         cells = []
         for step in (worse[1], worse[2], worse[4]):
             found = step["scores"]["auroc"]
             cells.append(f"{shown_interval(found['difference'], found['low'], found['high'])} at {step['shown']}")
-        rows.append([title, *cells, "none found" if first is None else first["shown"]])
+        rows.append([title, *cells, "none found" if first is None else first["shown"], f"{100 * turned:.1f} %"])
     if rows:
         title = f"Change of AUROC and its 95 % interval, unit {record['unit']}"
-        print_table(title, ["trial", "mild", "moderate", "severe", "first sure loss"], rows)
+        print_table(title, ["trial", "mild", "moderate", "severe", "first sure loss", "turned at moderate"], rows)
     for note in record["notes"]:
         print(f"Note: {note}")
     print(f"Card:  {out / 'robustness.html'}")

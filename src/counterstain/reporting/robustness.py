@@ -162,20 +162,25 @@ def _lost(score: Mapping[str, Any]) -> Cell:
     return Cell(signed(score["difference"]), interval(score["low"], score["high"], sign=True) or "no interval", sure)
 
 
-def loss_rows(record: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]], Mapping[str, Any] | None]]:
-    """For each trial: its title, the worse step at each of its five strengths, and the first sure loss of AUROC.
+def loss_rows(
+    record: Mapping[str, Any],
+) -> list[tuple[str, list[Mapping[str, Any]], Mapping[str, Any] | None, float]]:
+    """For each trial: title, the worse step at each of its five strengths, the first sure loss of AUROC, turned share.
 
-    A loss is sure where the whole interval of the difference lies below 0.
+    A loss is sure where the whole interval of the difference lies below 0. The share of decisions turned is that at the
+    third strength, in whichever direction more turn.
     """
     rows = []
     for curve in record["curves"]:
         by_strength: dict[float, list[Mapping[str, Any]]] = {}
         for step in curve["steps"]:
             by_strength.setdefault(round(abs(step["at"] - curve["clean_at"]), 6), []).append(step)
-        worse = [min(steps, key=_auroc_change) for _, steps in sorted(by_strength.items())]
-        highs = ((step, step["scores"]["auroc"]["high"]) for steps in _worse_first(by_strength) for step in steps)
+        sorted_steps = _worse_first(by_strength)
+        worse = [steps[0] for steps in sorted_steps]
+        highs = ((step, step["scores"]["auroc"]["high"]) for steps in sorted_steps for step in steps)
         first = next((step for step, high in highs if high is not None and high < 0), None)
-        rows.append((curve["title"], worse, first))
+        turned = max(float(step["flipped"]["value"]) for step in sorted_steps[2])
+        rows.append((curve["title"], worse, first, turned))
     return rows
 
 
@@ -191,15 +196,16 @@ def _auroc_change(step: Mapping[str, Any]) -> float:
 
 def _loss_table(record: Mapping[str, Any]) -> Table | None:
     rows = []
-    for title, worse, first in loss_rows(record):
+    for title, worse, first, turned in loss_rows(record):
         cells = [Cell(title)]
         for step in (worse[1], worse[2], worse[4]):
             lost = _lost(step["scores"]["auroc"])
             cells.append(Cell(f"{step['shown']}: {lost.text}", lost.below, lost.strong))
         cells.append(Cell(first["shown"] if first is not None else "none found"))
+        cells.append(Cell(share(turned, 1)))
         rows.append(tuple(cells))
-    head = ("trial", "mild", "moderate", "severe", "first sure loss")
-    caption = "Change of AUROC, in the worse direction where there are two"
+    head = ("trial", "mild", "moderate", "severe", "first sure loss", "decisions turned at moderate")
+    caption = "Change of AUROC, in the worse direction where there are two, and what becomes of the decisions"
     return Table(caption, head, tuple(rows)) if rows else None
 
 
@@ -330,7 +336,7 @@ def _curves(record: Mapping[str, Any], folder: Path) -> list[Illustration]:
         f"Paired differences on the same images; bands are 95 % intervals over {record['unit']}s, each for its point "
         "alone. At 0 (of JPEG: 100) the tile is unchanged. All panels have one scale."
     )
-    drawn = (("auroc", ["auroc"], caption), ("decisions", decided, f"The same for {words} at the frozen threshold."))
+    drawn = (("auroc", ["auroc"], caption), ("decisions", decided, f"The same for {words} of the decisions."))
     found = []
     for name, measures, below in drawn:
         title = f"Change of {' and '.join(map(metric_name, measures))} against the unchanged tiles"

@@ -1,8 +1,10 @@
 """Every prediction that a card needs, in one pass over the tiles: each batch is read once, degraded and predicted."""
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from counterstain.cohort.manifest import Cohort
+from counterstain.cores import usable_cores
 from counterstain.learning.prediction import Predictor
 from counterstain.pixels.degrade import lab_sums, mean_and_spread
 from counterstain.pixels.store import Store, read_batch
@@ -21,6 +24,7 @@ Tiles = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 BATCH = 64
+MOST_MAKERS = 8  # each holds a batch of tiles
 SITE_TILES = 200  # of each site, for its mean and spread
 
 
@@ -116,7 +120,7 @@ def measure(
 ) -> Floats:
     """(1 + S, N, C) probabilities of the clean tiles and of every step.
 
-    One thread reads and degrades the next batch while one is predicted; only a few batches are ever in memory.
+    Other threads degrade the coming batches while one is predicted; only a few are ever in memory.
 
     Args:
         probabilities: (B, tile_px, tile_px, 3) uint8 to (B, C) float64.
@@ -138,20 +142,25 @@ def measure(
 
 def _batches(
     store: Store, rows: NDArray[np.int64], steps: Sequence[Step], setting: Setting
-) -> Iterator[tuple[int, Tiles]]:
-    """(0 for clean or 1 + step, tiles), batch by batch."""
+) -> Iterator[tuple[int, Callable[[], Tiles]]]:
+    """(0 for clean or 1 + step, what makes the tiles), batch by batch; a batch is read once."""
     for start in range(0, len(rows), BATCH):
         tiles = read_batch(store, rows[start : start + BATCH])
         own = setting.rows(slice(start, start + BATCH))
-        yield 0, tiles
+        yield 0, partial(np.asarray, tiles)
         for number, step in enumerate(steps, 1):
-            yield number, step.apply(tiles, own)
+            yield number, partial(step.apply, tiles, own)
 
 
-def _ahead(batches: Iterator[tuple[int, Tiles]]) -> Iterator[tuple[int, Tiles]]:
-    """The same, each made by another thread while the one before is worked on."""
-    with ThreadPoolExecutor(1, "degrade") as maker:
-        coming = maker.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = maker.submit(next, batches, None)
-            yield batch
+def _ahead(batches: Iterator[tuple[int, Callable[[], Tiles]]]) -> Iterator[tuple[int, Tiles]]:
+    """The same made, in their order, by as many threads as there are cores beside this one's."""
+    workers = min(max(usable_cores() - 1, 1), MOST_MAKERS)
+    with ThreadPoolExecutor(workers, "degrade") as makers:
+        coming: deque[tuple[int, Future[Tiles]]] = deque()
+        for number, make in batches:
+            coming.append((number, makers.submit(make)))
+            if len(coming) > workers:
+                first, made = coming.popleft()
+                yield first, made.result()
+        for last, made in coming:
+            yield last, made.result()
