@@ -235,6 +235,14 @@ def test_a_second_run_reads_nothing(bundle: Path, slides: Path, tmp_path: Path) 
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_table_of_scales_is_the_same_setting_the_next_time(bundle: Path, slides: Path, tmp_path: Path) -> None:
+    stated = dataclasses.replace(READING, mpp_table={"S0": (0.25, 0.25)})
+    first = run_slides(bundle, [slides / "S0.tif"], tmp_path, stated)
+    assert first.records["S0"]["mpp"] == [0.25, 0.25] and first.records["S0"]["mpp_source"] == "table"
+    again = run_slides(bundle, [slides / "S0.tif"], tmp_path, stated)
+    assert again.records == first.records
+
+
 def test_a_damaged_result_is_made_again(bundle: Path, slides: Path, tmp_path: Path) -> None:
     run_slides(bundle, [slides / "S0.tif"], tmp_path, READING)
     expected = contents(tmp_path)

@@ -1,6 +1,7 @@
 """Which slides are to be read, what their results depend on, and whether they are there already."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,8 +82,9 @@ def agree(path: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         InputError: If the folder has results made with something else, and what differs.
     """
+    settings = json.loads(json.dumps(settings))  # as they come back from the file: lists, no tuples
     if not path.is_file():
-        write_json(path, {"schema": RUN, "settings": dict(settings)})
+        write_json(path, {"schema": RUN, "settings": settings})
         return
     record = read_json(path)
     if record.get("schema") != RUN:

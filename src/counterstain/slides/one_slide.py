@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.files import read_json
 from counterstain.judging.calibration import Calibration, apply_calibration
 from counterstain.judging.predictions import Predictions
 from counterstain.slides.geojson import write_geojson
@@ -196,7 +197,7 @@ def read_slide(
     }
     write_record(job, record)
     job.paths.partial.unlink()
-    return record
+    return read_json(job.paths.record)  # the same as a later run finds
 
 
 def _sweep(job: Job) -> None:
