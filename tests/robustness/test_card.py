@@ -18,7 +18,8 @@ from counterstain.cli import app
 from counterstain.errors import GateError, InputError
 from counterstain.files import write_csv, write_json
 from counterstain.judging.calibration import Calibration
-from counterstain.learning.bundle import seal
+from counterstain.learning.bundle import Bundle, seal, write_bundle
+from counterstain.learning.networks import build_network
 from counterstain.learning.prediction import Predictor, load_predictor
 from counterstain.robustness import card
 from counterstain.robustness.card import Sight, robustness_card
@@ -248,3 +249,31 @@ def test_the_verb_and_its_exit_codes(small: Any, tmp_path: Path) -> None:
     assert wrong.exit_code == 2
     assert "did you mean 'rotation'?" in wrong.stderr
     assert not (tmp_path / "wrong").exists()
+
+
+def test_three_classes_have_no_threshold_and_no_sensitivity(small: Any, tmp_path: Path) -> None:
+    classes = ("a", "b", "c")
+    bundle = Bundle(network="given", classes=classes, tile_px=127, fit="exact", scale="0..1")
+    write_bundle(tmp_path / "bundle", bundle, build_network("given", classes=3, tile_px=127, seed=0))
+    label = [classes[int(name[1:]) % 3] for name in small.cohort.patient]
+    cohort = replace(small.cohort, table=small.cohort.table.assign(label=label), classes=classes, positive=None)
+    out = tmp_path / "card"
+    record = robustness_card(tmp_path / "bundle", cohort, out, only=["jpeg"], images=24, runtime="torch")
+    assert list(record["clean"]) == ["auroc", "balanced_accuracy", "accuracy"]
+    assert record["threshold"] == {"value": None, "words": "the most probable class is called"}
+    jsonschema.validate(json.loads((out / "robustness.json").read_text()), RECORD)
+    assert "balanced accuracy and accuracy" in (out / "robustness.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_card_without_intervals_is_drawn_and_meets_no_limit(small: Any, tmp_path: Path) -> None:
+    label = np.where(np.array(small.cohort.patient) == "P01", "b", "a")
+    cohort = replace(small.cohort, table=small.cohort.table.assign(label=label))
+    budget = tmp_path / "budget.yaml"
+    budget.write_text("jpeg: {auroc_drop: 1.0, at: 90}\n")
+    with pytest.raises(GateError, match="no interval"):
+        robustness_card(small.bundle, cohort, tmp_path / "card", only=["jpeg"], budget=budget)
+    record = json.loads((tmp_path / "card" / "robustness.json").read_text())
+    assert record["curves"][0]["steps"][0]["scores"]["auroc"]["low"] is None
+    assert "class 'b' has one patient only" in " ".join(record["notes"])
+    assert "no interval" in (tmp_path / "card" / "robustness.html").read_text(encoding="utf-8")
