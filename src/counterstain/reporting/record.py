@@ -15,7 +15,7 @@ from counterstain.reporting.wording import natural
 __all__ = ["RunRecord", "TrainingRun", "read_run"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
-LATER = ("audit", "baselines", "in_use", "subgroups", "decision_curve", "looks", "procedures")
+LATER = ("audit", "baselines", "in_use", "subgroups", "decision_curve", "looks", "procedures", "slide")
 HASHED = ("study.yaml", "resolved.json", "cohort.csv", "splits.csv", "scores.json", "comparison.json")
 
 
@@ -56,7 +56,8 @@ class RunRecord:
     predictions: arm -> the test predictions, one table a seed, with the seed's file name.
     hashes: file -> SHA-256.
     contact_sheet: PNG bytes of the augmentation's contact sheet, or None.
-    audit, baselines, in_use, subgroups, decision_curve, looks, procedures: the JSON files of these names.
+    audit, baselines, in_use, subgroups, decision_curve, looks, procedures, slide: the JSON files of these names.
+    slide_picture: PNG bytes of a slide and a model's map of it, or None.
     """
 
     folder: Path
@@ -80,6 +81,8 @@ class RunRecord:
     decision_curve: Mapping[str, Any] = field(default_factory=dict)
     looks: Mapping[str, Any] = field(default_factory=dict)
     procedures: Mapping[str, Any] = field(default_factory=dict)
+    slide: Mapping[str, Any] = field(default_factory=dict)
+    slide_picture: bytes | None = None
 
     @property
     def stamp(self) -> str:
@@ -99,7 +102,7 @@ def read_run(run: Path) -> RunRecord:
     scores = read_json(run / "scores.json")
     comparison = _optional(run / "comparison.json")
     arms = _arm_order(scores, comparison)
-    sheet = run / "figures" / "augmentation.png"
+    sheet, picture = run / "figures" / "augmentation.png", run / "slide.png"
     return RunRecord(
         folder=run,
         resolved=read_json(run / "resolved.json"),
@@ -115,6 +118,7 @@ def read_run(run: Path) -> RunRecord:
         arms=arms,
         hashes={name: hash_file(run / name) for name in HASHED if (run / name).is_file()},
         contact_sheet=sheet.read_bytes() if sheet.is_file() else None,
+        slide_picture=picture.read_bytes() if picture.is_file() else None,
         **{name: _optional(run / f"{name}.json") for name in LATER},
     )
 

@@ -112,6 +112,8 @@ def write_report(run: Path) -> Path:
         augmentation_words=_augmentation_words(record),
         ranges=ranges_table(record),
         contact_sheet=photograph_uri(record.contact_sheet) if record.contact_sheet else "",
+        slide_words=_slide_words(record.slide) if record.slide_picture else "",
+        slide_picture=photograph_uri(record.slide_picture) if record.slide_picture else "",
         cells_words=_cells_words(len(record.scores["classes"])),
         several_runs=len(record.trainings) > len(record.arms),
         machine=_machine(record),
@@ -347,6 +349,21 @@ def _augmentation_words(run: RunRecord) -> str:
         largest = "" if len(pairs) == 1 else " in the largest fold"
         text += f" {plural(shown[0], 'training image')}{largest}, {shown[1]:,} an epoch."
     return text
+
+
+def _slide_words(slide: Mapping[str, Any]) -> str:
+    """What a made-up slide of known truth, the demo's last step, says of a model."""
+    if not slide:
+        return ""
+    width, height = slide["size_px"]
+    return (
+        f"After training, the model of {clean(slide['arm'])} read {clean(slide['slide'])}, a made-up slide of "
+        f"{width:,} × {height:,} px at {slide['mpp']:g} µm/px, of a patient whom no model has seen. "
+        f"AUROC of its {plural(slide['tiles'], 'tile')}, {slide['positive']:,} of them in tumour: "
+        f"{number(slide['auroc'])}. Called tumour from {number(slide['threshold'])} on, the map and the true tumours "
+        f"share {slide['iou']:.0%} of the area that either covers. One slide shows how a map is made and held against "
+        "truth; it is no evidence about other slides."
+    )
 
 
 def _cells_words(classes: int) -> str:

@@ -1,4 +1,4 @@
-"""The whole main job on made-up histology: a cohort whose truth is known, two arms, a finished report."""
+"""The whole main job on made-up histology: a cohort whose truth is known, two arms, a slide, a finished report."""
 
 import os
 from dataclasses import replace
@@ -6,7 +6,8 @@ from pathlib import Path
 
 from counterstain.cohort.phantom import Phantom, write_phantom
 from counterstain.errors import InputError
-from counterstain.files import write_bytes
+from counterstain.files import read_json, write_bytes
+from counterstain.study.demo_slide import read_phantom_slide, slides_can_be_read
 from counterstain.study.inputs import Talk
 from counterstain.study.run import run_study
 from counterstain.study.starter import study_text
@@ -16,6 +17,7 @@ __all__ = ["run_demo"]
 # Small enough for four minutes on two cores, long enough that the networks learn what tells the classes apart.
 PHANTOM = Phantom(patients=48, tiles_per_patient=10, sites=2, tile_px=257, difficulty=0.15, seed=0)
 DEMO_TILE_PX = 128
+TILE_MPP = PHANTOM.mpp * PHANTOM.tile_px / DEMO_TILE_PX  # of a tile as the networks get it
 DEMO_EPOCHS = 28
 DEMO_LEARNING_RATE = "5.0e-4"
 DEMO_ARMS = """\
@@ -26,10 +28,10 @@ arms:
 
 
 def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, talk: Talk | None = None) -> Path:
-    """Make up a cohort, write its study, run it; what is there already is used again.
+    """Make up a cohort, write its study, run it, read a slide; what is there already is used again.
 
     Args:
-        folder: gets phantom/, study.yaml, store/ and runs/demo/.
+        folder: gets phantom/, study.yaml, store/, runs/demo/, slides/ and slide-maps/.
         seeds: how often each arm is trained.
         patients: how many are made up.
         talk: where progress is told.
@@ -60,4 +62,14 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
     )
     if not study.is_file() or study.read_text(encoding="utf-8") != text:
         write_bytes(study, text)
-    return run_study(study, talk=talk)
+
+    def read_slide(run: Path) -> None:
+        if not slides_can_be_read():
+            talk.say("slide: left out; to read slides: pip install 'counterstain[slides]'")
+            return
+        arm = next(iter(read_json(run / "resolved.json")["arms"]))
+        read_phantom_slide(
+            run / "arms" / arm / "seed-0" / "fold-0-0", made, folder, run, mpp=TILE_MPP, arm=arm, talk=talk
+        )
+
+    return run_study(study, talk=talk, before_report=read_slide)

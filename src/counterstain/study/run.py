@@ -34,6 +34,8 @@ MANIFEST = "run.json"
 # What may differ between two runs that are otherwise the same: when and how fast.
 UNTRACKED = ("run.log",)
 SHEET = "augmentation.png"
+# What a new run does not take over from the one before it.
+OWN = ("run.log", ".lock", "report.html", "slide.json", "slide.png")
 
 
 def run_study(
@@ -44,6 +46,7 @@ def run_study(
     talk: Talk | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
+    before_report: Callable[[Path], None] | None = None,
 ) -> Path:
     """Do everything that a study asks for and is not done yet.
 
@@ -58,6 +61,7 @@ def run_study(
         jobs: how many trainings run at once, each in a process of its own with a fixed number of threads.
         scheduler: address of a dask scheduler whose workers do the trainings, such as tcp://host:8786; they see the
             study, the images, `runs/` and `store/` under the same paths as this machine.
+        before_report: called with the run's folder once all is judged, to put more there for the report to show.
 
     Returns:
         The run's folder, with report.html in it.
@@ -85,6 +89,8 @@ def run_study(
         train_all(run, prepared, talk, send)
         judge(run, prepared, talk)
         write_looks(run, prepared, ledger_folder(study, path.parent), talk)
+        if before_report is not None:
+            before_report(run)
         _report(run, prepared, talk)
         _write_manifest(run, prepared)
     return run
@@ -127,7 +133,7 @@ def _choose_folder(runs: Path, name: str, prepared: Prepared, talk: Talk) -> Pat
         previous = run
     if previous is not None and not run.exists():
         talk.say(f"{previous} is finished, and the study or its data has changed since: this run goes to {run}")
-        shutil.copytree(previous, run, ignore=shutil.ignore_patterns(MANIFEST, "run.log", ".lock", "report.html"))
+        shutil.copytree(previous, run, ignore=shutil.ignore_patterns(MANIFEST, *OWN))
     return run
 
 

@@ -1,0 +1,167 @@
+"""The demo's last step: a model just trained reads a phantom slide, and its map is held against the slide's truth."""
+
+import importlib.util
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.cohort.phantom import CLASSES, Phantom, draw_patient
+from counterstain.cohort.phantom_slide import PhantomSlide, SlideTruth, write_slide
+from counterstain.cohort.phantom_slide_layout import Ring, Window, cover
+from counterstain.files import read_json, write_json
+from counterstain.judging.scores import roc_auc
+from counterstain.slides.heatmap import HeatMap, draw_heatmap, overlay, write_png
+from counterstain.slides.one_slide import Reading
+from counterstain.slides.outputs import paths_of, read_tile_csv
+from counterstain.slides.overview import read_overview
+from counterstain.slides.reader import open_slide
+from counterstain.slides.run import Talk as SlidesTalk
+from counterstain.slides.run import run_slides
+from counterstain.slides.tile_map import TileMap
+from counterstain.study.inputs import Talk
+
+__all__ = ["MapScores", "read_map", "read_phantom_slide", "score_map", "slides_can_be_read"]
+
+SCHEMA = "counterstain.demo-slide/1"
+SLIDE_PX = (5120, 3840)
+DISTINCT_BLOCKS = 40
+OVERLAP = 0.5  # of tiles: the map is twice as fine as they are
+LEAST_TISSUE = 0.9  # the phantom's tiles hold no bare glass, and a model need not know what to make of it
+_PANEL_DOWNSAMPLE = 8.0
+_LINE = {"tumour": (0, 0, 0), "tissue": (120, 120, 120)}
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """How a map agrees with the tumours' polygons.
+
+    tiles, positive: how many were read, and how many of them lie in a tumour for the greater part
+    auroc:     of the tiles' probabilities
+    iou:       area that is both called tumour and is, over the area that is either; the whole slide counts
+    threshold: from which on a place is called tumour
+    """
+
+    tiles: int
+    positive: int
+    auroc: float
+    iou: float
+    threshold: float
+
+
+def score_map(table: TileMap, truth: SlideTruth) -> MapScores:
+    """Hold a slide's tiles and their map against its truth."""
+    threshold = 0.5 if table.threshold is None else table.threshold
+    heat = draw_heatmap(table)
+    tumour = _tumour(heat, truth)
+    called = heat.value[0] >= 1 + np.rint(254 * threshold)
+    real = tumour >= 0.5
+    low = np.rint((table.corner - heat.corner) / heat.step).astype(np.int64)
+    high = np.rint((table.corner + table.size - heat.corner) / heat.step).astype(np.int64)
+    inside = np.array(
+        [tumour[y0:y1, x0:x1].mean() > 0.5 for (x0, y0), (x1, y1) in zip(low.tolist(), high.tolist(), strict=True)]
+    )
+    return MapScores(
+        tiles=len(table),
+        positive=int(inside.sum()),
+        auroc=roc_auc(inside, table.prob[:, -1]),
+        iou=float((called & real).sum() / max((called | real).sum(), 1)),
+        threshold=threshold,
+    )
+
+
+def _tumour(heat: HeatMap, truth: SlideTruth) -> NDArray[np.float32]:
+    """(H, W) share of each of the map's pixels that is tumour."""
+    height, width = heat.value.shape[1:]
+    rings = tuple((ring - heat.corner) / heat.step for ring in truth.tumour)
+    share = cover(rings, Window(0, 0, width, height), 0.01)
+    return np.zeros((height, width), np.float32) if share is None else share
+
+
+def slides_can_be_read() -> bool:
+    """Whether what slides need is installed."""
+    return all(importlib.util.find_spec(name) for name in ("openslide", "tifffile"))
+
+
+def read_phantom_slide(
+    bundle: Path,
+    phantom: Phantom,
+    folder: Path,
+    run: Path,
+    *,
+    mpp: float,
+    arm: str,
+    size_px: tuple[int, int] = SLIDE_PX,
+    talk: Talk | None = None,
+) -> MapScores:
+    """Draw a slide of a malignant patient whom no model has seen, read it, and write slide.json and slide.png.
+
+    Args:
+        bundle: the model.
+        phantom: the cohort that it learned from; the patient is a further one, of one of its sites.
+        folder: gets slides/ and slide-maps/.
+        run: the run's folder, which gets the record and the picture.
+        mpp: µm/px of the model's tiles.
+        arm: whose model it is, for the record.
+        size_px: width and height of the slide.
+        talk: where progress is told.
+    """
+    talk = talk or Talk()
+    # The patients beyond the known ones share the sites with them, and nothing else.
+    wider = replace(phantom, patients=2 * phantom.patients)
+    patient = next(n for n in range(phantom.patients, wider.patients) if draw_patient(wider, n).label == 1)
+    settings = PhantomSlide(
+        phantom=wider, patient=patient, size_px=size_px, vendor="aperio", distinct_blocks=DISTINCT_BLOCKS
+    )
+    who = draw_patient(wider, patient)
+    path = folder / "slides" / f"{who.patient_id}-S1.svs"
+    talk.say(f"slide: drawing {path.name}, {size_px[0]} × {size_px[1]} px, of a patient whom no model has seen")
+    truth = write_slide(settings, path)
+    reading = Reading(mpp=mpp, overlap=OVERLAP, least_tissue=LEAST_TISSUE, allow_scale=True, merged=True)
+    maps = folder / "slide-maps" / run.name
+    run_slides(bundle, [path], maps, reading, talk=SlidesTalk(say=talk.say))
+    table = read_map(maps, path.stem, truth, bundle)
+    scores = score_map(table, truth)
+    _write_picture(table, truth, path, run / "slide.png")
+    record = {
+        "schema": SCHEMA, "slide": truth.slide_id, "site": truth.site, "size_px": list(truth.size_px),
+        "mpp": truth.mpp, "arm": arm, "tile_mpp": mpp, "overlap": OVERLAP, **asdict(scores),
+    }  # fmt: skip
+    write_json(run / "slide.json", record)
+    talk.say(
+        f"slide: AUROC of {scores.tiles} tiles {scores.auroc:.3f}, overlap with the tumours (IoU) {scores.iou:.2f}"
+    )
+    return scores
+
+
+def read_map(maps: Path, slide: str, truth: SlideTruth, bundle: Path) -> TileMap:
+    """What a model said of a phantom slide, from the table that run_slides wrote; with the model's threshold."""
+    corner, size, prob = read_tile_csv(paths_of(maps, slide, compress=False).table)
+    calibration = bundle / "calibration.json"
+    return TileMap(
+        slide=slide, classes=CLASSES, corner=corner, size=(int(size[0, 0]), int(size[0, 1])),
+        prob=np.stack([prob[name] for name in CLASSES], axis=1), extent=(0, 0, *truth.size_px),
+        mpp=(truth.mpp, truth.mpp),
+        threshold=read_json(calibration).get("threshold") if calibration.is_file() else None,
+    )  # fmt: skip
+
+
+def _write_picture(table: TileMap, truth: SlideTruth, slide: Path, path: Path) -> None:
+    """The slide with its truth, and beside it the same under the map."""
+    with open_slide(slide) as opened:
+        picture = read_overview(opened, finest_downsample=_PANEL_DOWNSAMPLE)
+    heated = overlay(draw_heatmap(table), picture.pixels, downsample=picture.downsample)
+    panels = [_outlined(panel, truth, picture.downsample) for panel in (picture.pixels, heated)]
+    gap = np.full((picture.pixels.shape[0], 12, 3), 255, np.uint8)
+    write_png(np.concatenate([panels[0], gap, panels[1]], axis=1), path)
+
+
+def _outlined(panel: NDArray[np.uint8], truth: SlideTruth, downsample: tuple[float, float]) -> NDArray[np.uint8]:
+    drawn = panel.copy()
+    for name, colour in _LINE.items():
+        rings: tuple[Ring, ...] = getattr(truth, name)
+        lines = [np.round(ring / downsample * 16 - 8).astype(np.int32) for ring in rings]
+        cv2.polylines(drawn, lines, isClosed=True, color=colour, thickness=2, lineType=cv2.LINE_AA, shift=4)
+    return drawn
