@@ -1,5 +1,6 @@
 """Slides for the tests: pictures whose every px is known, as files of many kinds and as a slide in memory."""
 
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -108,3 +109,53 @@ def cut(image: Pixels, x: int, y: int, width: int, height: int) -> Pixels:
     there = np.outer((rows >= 0) & (rows < image.shape[0]), (columns >= 0) & (columns < image.shape[1]))
     region = image[np.clip(rows, 0, image.shape[0] - 1)[:, None], np.clip(columns, 0, image.shape[1] - 1)[None, :]]
     return np.where(there[:, :, None], region, 255).astype(np.uint8)
+
+
+def write_dicom(
+    path: Path, image: Pixels, *, mpp: tuple[float, float] = (0.5, 0.5), tile: int = 64, number: int = 1
+) -> Path:
+    """One level of a DICOM whole-slide image (uncompressed, tiled in full), element by element; `number` 1 is level 0.
+
+    Source:
+        DICOM PS3.3 A.32.8 (VL Whole Slide Microscopy Image), PS3.5 7.1 (explicit VR), PS3.10 7 (file meta information).
+    """
+    height, width = image.shape[:2]
+    columns, rows = -(-width // tile), -(-height // tile)
+    frames = [cut(image, x * tile, y * tile, tile, tile) for y in range(rows) for x in range(columns)]
+    root = "1.2.826.0.1.3680043.10.1"
+    kind, instance = "1.2.840.10008.5.1.4.1.1.77.1.6", f"{root}.3.{number}"
+    words = "ORIGINAL\\PRIMARY\\VOLUME\\NONE" if number == 1 else "DERIVED\\PRIMARY\\VOLUME\\RESAMPLED"
+    spacing = _element(0x0028, 0x0030, "DS", f"{mpp[1] / 1000:g}\\{mpp[0] / 1000:g}")  # rows first, mm
+    meta = b"".join([
+        _element(2, 1, "OB", b"\0\1"), _element(2, 2, "UI", kind), _element(2, 3, "UI", instance),
+        _element(2, 0x10, "UI", "1.2.840.10008.1.2.1"), _element(2, 0x12, "UI", root),
+    ])  # fmt: skip
+    content = b"".join([
+        _element(8, 8, "CS", words), _element(8, 0x16, "UI", kind),
+        _element(8, 0x18, "UI", instance), _element(8, 0x60, "CS", "SM"),
+        _element(0x20, 0xD, "UI", f"{root}.1"), _element(0x20, 0xE, "UI", f"{root}.2"), _element(0x20, 0x13, "IS", str(number)),
+        _element(0x20, 0x9311, "CS", "TILED_FULL"),
+        _element(0x28, 2, "US", 3), _element(0x28, 4, "CS", "RGB"), _element(0x28, 6, "US", 0),
+        _element(0x28, 8, "IS", str(len(frames))), _element(0x28, 0x10, "US", tile), _element(0x28, 0x11, "US", tile),
+        _element(0x28, 0x100, "US", 8), _element(0x28, 0x101, "US", 8), _element(0x28, 0x102, "US", 7),
+        _element(0x28, 0x103, "US", 0),
+        _element(0x48, 6, "UL", width), _element(0x48, 7, "UL", height),
+        _element(0x5200, 0x9229, "SQ", _item(_element(0x28, 0x9110, "SQ", _item(spacing)))),
+        _element(0x7FE0, 0x10, "OB", b"".join(frame.tobytes() for frame in frames)),
+    ])  # fmt: skip
+    path.write_bytes(b"\0" * 128 + b"DICM" + _element(2, 0, "UL", len(meta)) + meta + content)
+    return path
+
+
+def _element(group: int, number: int, kind: str, value: str | bytes | int) -> bytes:
+    if isinstance(value, int):
+        value = struct.pack("<H" if kind == "US" else "<I", value)
+    elif isinstance(value, str):
+        value = value.encode()
+    value += (b"\0" if kind in ("UI", "OB") else b" ") * (len(value) % 2)
+    length = struct.pack("<HI", 0, len(value)) if kind in ("OB", "SQ") else struct.pack("<H", len(value))
+    return struct.pack("<HH", group, number) + kind.encode() + length + value
+
+
+def _item(content: bytes) -> bytes:
+    return struct.pack("<HHI", 0xFFFE, 0xE000, len(content)) + content

@@ -184,6 +184,21 @@ def test_ome_tiff_with_a_page_a_colour(make: ModuleType, tmp_path: Path) -> None
         np.testing.assert_array_equal(region(slide, 40, 60, 80, 70), image[60:130, 40:120])
 
 
+def test_dicom_whole_slide_of_two_levels(make: ModuleType, tmp_path: Path) -> None:
+    image = make.picture(320, 192)
+    half = make.halved(image)
+    path = make.write_dicom(tmp_path / "a.dcm", image, mpp=(0.25, 0.26))
+    make.write_dicom(tmp_path / "b.dcm", half, mpp=(0.5, 0.52), number=2)
+    with open_slide(path) as slide:
+        info = slide.info
+        assert (info.vendor, info.mpp_x, info.mpp_y, info.mpp_source) == ("dicom", 0.25, 0.26, "file")
+        assert [one.width_px for one in info.levels] == [320, 160]
+        for x, y, wide, high in REGIONS:
+            np.testing.assert_array_equal(region(slide, x, y, wide, high), make.cut(image, x, y, wide, high))
+            found = region(slide, 2 * x, 2 * y, wide, high, level=1)
+            np.testing.assert_array_equal(found, make.cut(half, x, y, wide, high))
+
+
 def test_label_and_macro_are_not_levels(make: ModuleType, tmp_path: Path) -> None:
     image = make.smooth(WIDTH, HEIGHT)
     path = tmp_path / "a.svs"
