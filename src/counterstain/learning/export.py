@@ -40,6 +40,7 @@ from counterstain.learning.export_graphs import (
 )
 from counterstain.learning.export_parity import TOLERANCE, Parity, check_parity, fixed_tiles
 from counterstain.learning.export_wsinfer import CONFIG, check_wsinfer, wsinfer_config
+from counterstain.learning.mil import is_bag_network
 from counterstain.learning.runtimes import softmax, torch_runtime
 
 __all__ = ["EXPORT", "FORMATS", "Handover", "check_export", "export_model", "read_export"]
@@ -102,6 +103,8 @@ def check_export(source: Path, to: Path, handover: Handover) -> Bundle:
         InputError: If `to` is there already, a package is missing, or the model does not fit a format.
     """
     bundle = _with_mpp(read_bundle(source), handover.mpp)
+    if is_bag_network(bundle.network):
+        raise InputError(f"{source} is a model of bags of features ({bundle.network}); export is for models of tiles")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to} is there already; name another folder with --to")
     check_packages((*handover.formats, *(("int8",) if handover.quantise is not None else ())))

@@ -66,12 +66,14 @@ _UNKNOWN = "Not known here: the model was exported without its study. See the re
 
 
 def _what(bundle: Bundle, record: Mapping[str, Any]) -> str:
-    scale = f"{bundle.mpp:g} µm/px" + (" (as given when exported)" if record["mpp_given"] else "")
+    scale = "scale not recorded"
+    if bundle.mpp is not None:
+        scale = f"{bundle.mpp:g} µm/px" + (" (as given when exported)" if record["mpp_given"] else "")
     recipe = bundle.staining.recipe
     colours = ", ".join(f"{name} (r {r}, g {g}, b {b})" for name, (r, g, b) in record["colours"].items())
     lines = [
         "## What it takes and gives\n",
-        f"- a tile: RGB, {bundle.tile_px} × {bundle.tile_px} px, {scale if bundle.mpp else 'scale not recorded'}; "
+        f"- a tile: RGB, {bundle.tile_px} × {bundle.tile_px} px, {scale}; "
         f"another size is made to fit by: {'stretch' if bundle.fit == 'exact' else bundle.fit}",
         f"- stain: {'as it is' if recipe is None else f'brought to one recipe ({recipe.method}, in bundle.json)'}",
         f"- pixels of 0 to 255 become: {bundle.scale}",
@@ -133,8 +135,8 @@ def _limits(bundle: Bundle, record: Mapping[str, Any]) -> str:
         lines.append(f"- unfamiliar tiles are not flagged: {record['features_absent']}")
     else:
         lines.append(
-            f"- a tile whose features lie further than {familiar['limit']:.4g} (Mahalanobis) from those of training "
-            f"tiles is unfamiliar; {familiar['share_within']:.0%} of {familiar['limit_from_tiles']} familiar tiles are not"
+            f"- a tile whose features lie further than {familiar['limit']:.4g} (Mahalanobis) from the training "
+            f"tiles is unfamiliar; {familiar['share_within']:.0%} of {familiar['limit_from_tiles']} others are not"
         )
     lost = record["int8"]
     if lost is not None:

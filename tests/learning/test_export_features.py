@@ -1,0 +1,92 @@
+"""Unfamiliar tiles are flagged, familiar ones mostly not; the statistics survive their file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from counterstain.errors import InputError
+from counterstain.files import write_bytes
+from counterstain.learning.backbones import build_backbone
+from counterstain.learning.export_features import (
+    Familiar,
+    distances,
+    features_of,
+    fit_familiar,
+    read_familiar,
+    write_familiar,
+)
+from counterstain.learning.networks import build_network
+from counterstain.pixels.tensor import to_tensor
+
+
+def drawn(count: int, seed: int, width: int = 8) -> np.ndarray:
+    """Correlated features with one that never fires, as behind a ReLU."""
+    random = np.random.default_rng(seed)
+    found = random.normal(0, 1, (count, width)) @ np.random.default_rng(1).normal(0, 1, (width, width)) + 3
+    found[:, -1] = 0
+    return found
+
+
+def test_distance_by_hand() -> None:
+    # Precision diag(1, 1/4): (3, 4) from (0, 0) is sqrt(9 + 16 / 4) = sqrt(13).
+    familiar = Familiar(np.zeros(2), np.diag([1.0, 0.25]), 3.0, 0.99, 50, 50)
+    assert distances(np.array([[3.0, 4.0], [0.0, 0.0]]), familiar) == pytest.approx([np.sqrt(13), 0])
+
+
+def test_distance_is_that_of_scipy() -> None:
+    from scipy.spatial.distance import mahalanobis
+
+    familiar = fit_familiar(drawn(400, 0), drawn(200, 2))
+    rows = drawn(20, 3)
+    expected = [mahalanobis(row, familiar.mean, familiar.precision) for row in rows]
+    assert distances(rows, familiar) == pytest.approx(expected)
+
+
+def test_the_stated_share_of_other_familiar_tiles_lies_within() -> None:
+    familiar = fit_familiar(drawn(2000, 0), drawn(2000, 2))
+    assert np.mean(distances(drawn(2000, 2), familiar) <= familiar.limit) >= 0.99
+    fresh = np.mean(distances(drawn(4000, 4), familiar) <= familiar.limit)
+    assert 0.98 < fresh < 0.998
+    assert np.all(distances(drawn(500, 5) + 60, familiar) > familiar.limit)
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.permutations(list(range(60))))
+def test_order_does_not_matter(order: list[int]) -> None:
+    one, other = fit_familiar(drawn(60, 0), drawn(60, 1)), fit_familiar(drawn(60, 0)[order], drawn(60, 1)[order])
+    assert other.limit == pytest.approx(one.limit)
+
+
+def test_few_tiles_are_refused() -> None:
+    with pytest.raises(InputError, match="there are 49 and 60"):
+        fit_familiar(drawn(49, 0), drawn(60, 1))
+
+
+def test_file_and_back(tmp_path: Path) -> None:
+    familiar = fit_familiar(drawn(100, 0), drawn(100, 1))
+    write_familiar(familiar, tmp_path / "statistics.safetensors")
+    back = read_familiar(tmp_path / "statistics.safetensors")
+    assert np.array_equal(back.precision, familiar.precision)
+    assert back.record() == familiar.record()
+    write_bytes(tmp_path / "other.safetensors", b"not one")
+    with pytest.raises(InputError, match="does not hold feature statistics"):
+        read_familiar(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("name", ["given", "timm/resnet18"])
+def test_features_are_what_the_last_layer_is_given(name: str) -> None:
+    px = 127 if name == "given" else 64
+    make = build_network if name == "given" else build_backbone
+    network = make(name, classes=2, tile_px=px, seed=0).eval()
+    tiles = np.random.default_rng(0).integers(0, 256, (3, px, px, 3), dtype=np.uint8)
+    found = features_of(network, lambda given: to_tensor(given, scale="-1..1"), tiles)
+    with torch.inference_mode():
+        expected = network(to_tensor(tiles, scale="-1..1"))
+        again = network.get_submodule("output")(torch.from_numpy(found).float())
+    assert found.shape == (3, 1000 if name == "given" else 512)
+    assert torch.allclose(again, expected, atol=1e-5)
+    assert not network.get_submodule("output")._forward_pre_hooks
