@@ -133,8 +133,8 @@ def write_dicom(
     content = b"".join([
         _element(8, 8, "CS", words), _element(8, 0x16, "UI", kind),
         _element(8, 0x18, "UI", instance), _element(8, 0x60, "CS", "SM"),
-        _element(0x20, 0xD, "UI", f"{root}.1"), _element(0x20, 0xE, "UI", f"{root}.2"), _element(0x20, 0x13, "IS", str(number)),
-        _element(0x20, 0x9311, "CS", "TILED_FULL"),
+        _element(0x20, 0xD, "UI", f"{root}.1"), _element(0x20, 0xE, "UI", f"{root}.2"),
+        _element(0x20, 0x13, "IS", str(number)), _element(0x20, 0x9311, "CS", "TILED_FULL"),
         _element(0x28, 2, "US", 3), _element(0x28, 4, "CS", "RGB"), _element(0x28, 6, "US", 0),
         _element(0x28, 8, "IS", str(len(frames))), _element(0x28, 0x10, "US", tile), _element(0x28, 0x11, "US", tile),
         _element(0x28, 0x100, "US", 8), _element(0x28, 0x101, "US", 8), _element(0x28, 0x102, "US", 7),

@@ -191,7 +191,8 @@ def test_dicom_whole_slide_of_two_levels(make: ModuleType, tmp_path: Path) -> No
     make.write_dicom(tmp_path / "b.dcm", half, mpp=(0.5, 0.52), number=2)
     with open_slide(path) as slide:
         info = slide.info
-        assert (info.vendor, info.mpp_x, info.mpp_y, info.mpp_source) == ("dicom", 0.25, 0.26, "file")
+        assert (info.vendor, info.mpp_source) == ("dicom", "file")
+        assert (info.mpp_x, info.mpp_y) == pytest.approx((0.25, 0.26))
         assert [one.width_px for one in info.levels] == [320, 160]
         for x, y, wide, high in REGIONS:
             np.testing.assert_array_equal(region(slide, x, y, wide, high), make.cut(image, x, y, wide, high))
