@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.errors import InputError
+from counterstain.judging.comparison import compare_arms
+from counterstain.judging.evaluation import score_arms
+from counterstain.judging.reading import read_predictions
 from counterstain.slides.run_records import write_scores
 from counterstain.slides.slide_scores import POOLINGS, Truth, choose_pooling, pool_tiles, read_truth, slide_table
 
@@ -135,6 +138,15 @@ def test_tables_of_all_parts_are_written(tmp_path: Path) -> None:
     assert written == {"slides.csv", "pooling.json"} | {
         f"{kind}{part}.csv" for kind in ("predictions", "patients") for part in ("", "_val", "_test_external")
     }
+    # What `evaluate` and `compare` do with them.
+    table = read_predictions(tmp_path / "slide-scores" / "predictions.csv")
+    scores = score_arms({"model": [table]})["arms"]["model"]["scores"]
+    assert {score["level"] for score in scores if score["metric"] == "auroc"} >= {"image", "patient"}
+    other = tmp_path / "mean"
+    write_scores(other, records, CLASSES, as_truth(rows), "mean")
+    mean = read_predictions(other / "slide-scores" / "predictions.csv")
+    record = compare_arms({"top": [table], "mean": [mean]}, claim="models")
+    assert record["words"]
 
 
 def test_truth_by_other_names(tmp_path: Path) -> None:

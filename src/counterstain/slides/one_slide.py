@@ -46,7 +46,7 @@ class Reading:
     mpp: µm/px of the tiles; None is the model's.
     overlap: share of a tile that its neighbour covers too.
     least_tissue: share of a tile that must be tissue for it to be read; None reads every tile, and makes no mask.
-    batch: tiles predicted together; None is as many as fit into 16 MiB, at most 64.
+    batch: tiles predicted together; None is as many as fit into 6 MiB, at most 64.
     runtime, precision, device: of the network, see learning.prediction.load_predictor.
     workers: threads that decode; None is one for each core.
     assume_mpp, mpp_table: µm/px of slides that do not say them, see reader.open_slide.

@@ -17,11 +17,14 @@ __all__ = ["batch_size", "read_ahead", "stream_logits"]
 Tiles = NDArray[np.uint8]
 Open = Callable[[], Slide]
 
-_BATCH, _BATCH_BYTES = 64, 16 << 20
+_BATCH, _BATCH_BYTES = 64, 6 << 20
 
 
 def batch_size(tile_px: int) -> int:
-    """How many tiles are decoded and predicted together: 64, or as many as fit into 16 MiB."""
+    """How many tiles are decoded and predicted together: 64, or as many as fit into 6 MiB.
+
+    A network's first layers hold some forty times the bytes of its tiles.
+    """
     return max(1, min(_BATCH, _BATCH_BYTES // (3 * tile_px**2)))
 
 
