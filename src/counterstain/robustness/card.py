@@ -113,8 +113,8 @@ def robustness_card(
     material = _material(folder, cohort, out, splits, part, images, sight)
     trials, said = choose_trials(mpp_known=material.mpp is not None, sites=material.sites, only=only)
     rotation = not only or ROTATION in only
-    measures = measures_of(material.bundle.classes)
     if limits is not None:
+        measures = measures_of(material.bundle.classes)
         check_budget(limits, trials, rotation=rotation, sites=material.sites, measures=measures)
     calibration, threshold, threshold_words = _threshold(folder, material.bundle)
     judge = judge_of(_images(material), calibration, threshold)
@@ -122,8 +122,7 @@ def robustness_card(
     chosen = prepare_machine(device=device, precision="fp32").device
     many = len(material.rows) * (1 + len(steps))
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=many)
-    each = f"{len(material.rows):,} images, clean and in {len(steps)} other ways"
-    sight.say(f"predicting {each}, by {predictor.runtime} on {chosen}")
+    sight.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
     setting = site_setting(material.store, material.rows, list(material.cohort.table["site"]), material.mpp)
     prob = measure(predictor.probabilities, material.store, material.rows, steps, setting, progress=sight.predicted)
     sight.say("scoring")
