@@ -62,3 +62,11 @@ def counterstain(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """From a folder of histology images to a claim that survives another hospital."""
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """Key and value of a --set."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text}: write key=value, such as training.epochs=5")
+    return key, value

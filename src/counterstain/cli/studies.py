@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Images, Json, Layout, Out, Pattern, Positive, Set, Task, Unit, app, verb
-from counterstain.errors import InputError
+from counterstain.cli.common import Images, Json, Layout, Out, Pattern, Positive, Set, Task, Unit, app, assignment, verb
 
 
 @app.command()
@@ -79,7 +78,7 @@ def run(
     from counterstain.study.run import plan_study, run_study
     from counterstain.terminal import print_result, talking
 
-    overrides = dict(_assignment(text) for text in set_ or [])
+    overrides = dict(assignment(text) for text in set_ or [])
     with talking() as talk:
         if dry_run:
             print(json.dumps(plan_study(study, overrides=overrides, folder=folder, talk=talk), indent=2))
@@ -310,10 +309,3 @@ def phantom(
         seed=seed,
     )
     print_cohort(write_phantom(made, out, workers=workers), as_json=False)
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set {text}: write key=value, such as training.epochs=5")
-    return key, value

@@ -22,14 +22,21 @@ class Backbone(nn.Module):
 
     Takes (B, 3, tile_px, tile_px) floats in the body's own scale; tiles of another side than input_px are resized
     inside, so that what predicts need not know. Gives (B, classes) logits.
+
+    pooled: "body" where the body gives one row a tile; "class" and "class+mean" of the tokens it gives; "levels" for
+        that row and beside it mean and maximum of the map at every level: texture is told better by the early ones.
+    views: features are the mean over so many of a tile's symmetries: as it is, flipped, and these two turned.
     """
 
-    def __init__(self, body: nn.Module, head: nn.Module, *, input_px: int | None, pooled: str = "body") -> None:
+    def __init__(
+        self, body: nn.Module, head: nn.Module, *, input_px: int | None, pooled: str = "body", views: int = 1
+    ) -> None:
         super().__init__()
         self.body = body
         self.output = head
         self.input_px = input_px
         self.pooled = pooled
+        self.views = views
         self.frozen = False
 
     def features(self, tiles: Tensor) -> Tensor:
@@ -37,14 +44,24 @@ class Backbone(nn.Module):
         if self.input_px is not None and tiles.shape[-1] != self.input_px:
             size = (self.input_px, self.input_px)
             tiles = functional.interpolate(tiles, size, mode="bilinear", antialias=True, align_corners=False)
-        found: Tensor = self.body(tiles)
-        if self.pooled != "body":
-            prefix = int(getattr(self.body, "num_prefix_tokens", 1))
-            tokens = found
-            found = tokens[:, 0]
-            if self.pooled == "class+mean":
-                found = torch.cat([found, tokens[:, prefix:].mean(1)], dim=1)
-        return found
+        found = self._one_view(tiles)
+        for view in range(1, self.views):
+            found = found + self._one_view(_symmetry(tiles, view))
+        return found / self.views if self.views > 1 else found
+
+    def _one_view(self, tiles: Tensor) -> Tensor:
+        body: Any = self.body
+        if self.pooled == "levels":
+            last, maps = body.forward_intermediates(tiles, output_fmt="NCHW")
+            pooled = [row for one in maps for row in (one.mean((2, 3)), one.amax((2, 3)))]
+            return torch.cat([body.forward_head(last, pre_logits=True), *pooled], dim=1)
+        found: Tensor = body(tiles)
+        if self.pooled == "body":
+            return found
+        if self.pooled == "class":
+            return found[:, 0]
+        prefix = int(getattr(body, "num_prefix_tokens", 1))
+        return torch.cat([found[:, 0], found[:, prefix:].mean(1)], dim=1)
 
     def forward(self, tiles: Tensor, masks: Tensor | None = None) -> Tensor:
         """Logits; `masks` is of the two own networks' dropout, which no backbone has, and must be None."""
@@ -63,6 +80,12 @@ class Backbone(nn.Module):
         self.frozen = frozen
         for parameter in self.body.parameters():
             parameter.requires_grad_(not frozen)
+
+
+def _symmetry(tiles: Tensor, view: int) -> Tensor:
+    """The tiles in one of their eight symmetries: even ones turned by quarters, odd ones flipped as well."""
+    turned = torch.rot90(tiles, view // 2, (2, 3)) if view > 1 else tiles
+    return torch.flip(turned, (3,)) if view % 2 else turned
 
 
 def is_backbone(name: str) -> bool:
@@ -109,6 +132,8 @@ def build_backbone(
     seed: int,
     input_px: int | None = None,
     head: dict[str, Any] | None = None,
+    levels: bool = False,
+    views: int = 1,
 ) -> Backbone:
     """A backbone with fresh weights, the same for the same seed; see backbone_weights.load_pretrained for trained ones.
 
@@ -120,6 +145,7 @@ def build_backbone(
         input_px: side that tiles are resized to inside; None for the tiles' own, and for models that take one size only
             (vision transformers) that size.
         head: see heads.build_head; None for one linear layer.
+        levels, views: whether features are of every level, and the mean of how many symmetries; see Backbone.
 
     Raises:
         InputError: If there is no such model, or it cannot take tiles of this side.
@@ -128,10 +154,14 @@ def build_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body, pooled, fixed = _body(name, input_px)
+        if levels:
+            if pooled != "body" or not hasattr(body, "forward_intermediates"):
+                raise InputError(f"{name} shows no maps of its levels; set features: last")
+            pooled = "levels"
         side = fixed or input_px or tile_px
         width = _width(body, side, pooled, name)
         head_module = build_head(head or {"kind": "linear"}, width=width, classes=classes)
-    return Backbone(body, head_module, input_px=None if side == tile_px else side, pooled=pooled)
+    return Backbone(body, head_module, input_px=None if side == tile_px else side, pooled=pooled, views=views)
 
 
 def _body(name: str, input_px: int | None) -> tuple[nn.Module, str, int | None]:

@@ -32,14 +32,13 @@ from counterstain.learning.export_graphs import (
     check_packages,
     open_onnx,
     open_openvino,
-    open_torchscript,
     write_int8,
     write_onnx,
     write_openvino,
     write_torchscript,
 )
-from counterstain.learning.export_parity import TOLERANCE, Parity, check_parity, fixed_tiles
-from counterstain.learning.export_wsinfer import CONFIG, check_wsinfer, wsinfer_config
+from counterstain.learning.export_parity import TOLERANCE, check_parity, fixed_tiles
+from counterstain.learning.export_wsinfer import CONFIG, check_wsinfer, open_wsinfer, wsinfer_config
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.runtimes import softmax, torch_runtime
 
@@ -175,7 +174,8 @@ def _fill(folder: Path, source: Path, bundle: Bundle, network: nn.Module, handov
         write_bytes(folder / name, (source / name).read_bytes())
     write_json(folder / RECORD, bundle.record())
     graph = TileGraph(network, bundle, calibrated).eval()
-    runs = _write_graphs(folder, bundle, graph, handover)
+    facts = _facts(source, bundle, handover)
+    runs = _write_graphs(folder, bundle, graph, handover, facts)
     reference = _reference(network, calibrated, bundle)
     tiles = fixed_tiles(bundle.tile_px)
     if handover.tiles is not None and len(handover.tiles):
@@ -185,12 +185,14 @@ def _fill(folder: Path, source: Path, bundle: Bundle, network: nn.Module, handov
     lost = None
     if "int8" in runs and handover.judge_int8 is not None:
         lost = dict(handover.judge_int8(runs["int8"], reference))
-    record = _record(source, bundle, handover, tuple(runs), parity, lost)
+    record = facts | {
+        "formats": {name: list(_FILES[name]) for name in runs},
+        "tolerance": TOLERANCE,
+        "parity": [asdict(row) for row in parity],
+        "int8": lost,
+    }
     if isinstance(handover.familiar, Familiar):
         write_familiar(handover.familiar, folder / STATISTICS)
-    if "wsinfer" in runs:
-        kept = ("calibration", "calibrated", "colours", "features", "hashes", "licence", "positive")
-        write_json(folder / CONFIG, wsinfer_config(bundle, {name: record[name] for name in kept}))
     write_json(folder / EXPORT, record)
     write_bytes(folder / CARD, write_card(bundle, record, handover.scores))
     names = sorted(path.name for path in folder.iterdir())
@@ -201,12 +203,16 @@ def _fill(folder: Path, source: Path, bundle: Bundle, network: nn.Module, handov
     return record
 
 
-def _write_graphs(folder: Path, bundle: Bundle, graph: TileGraph, handover: Handover) -> dict[str, Run]:
+def _write_graphs(
+    folder: Path, bundle: Bundle, graph: TileGraph, handover: Handover, facts: Mapping[str, Any]
+) -> dict[str, Run]:
     """Write every format's files; what runs each, opened from the file."""
     runs: dict[str, Run] = {}
     if "wsinfer" in handover.formats:
         write_torchscript(SlideGraph(graph.network, graph.calibrated), folder / TORCHSCRIPT, tile_px=bundle.tile_px)
-        runs["wsinfer"] = open_torchscript(folder / TORCHSCRIPT, scale=bundle.scale)
+        kept = ("calibration", "calibrated", "colours", "features", "hashes", "licence", "positive")
+        write_json(folder / CONFIG, wsinfer_config(bundle, {name: facts[name] for name in kept}))
+        runs["wsinfer"] = open_wsinfer(folder)
     wants_openvino = "openvino" in handover.formats
     if "onnx" in handover.formats or wants_openvino or handover.quantise is not None:
         write_onnx(graph, folder / ONNX)
@@ -258,14 +264,8 @@ def _check_other_sizes(runs: Mapping[str, Run], graph: TileGraph) -> None:
                 )
 
 
-def _record(
-    source: Path,
-    bundle: Bundle,
-    handover: Handover,
-    runs: tuple[str, ...],
-    parity: Sequence[Parity],
-    lost: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+def _facts(source: Path, bundle: Bundle, handover: Handover) -> dict[str, Any]:
+    """What export.json says of the model itself."""
     fitted, familiar = handover.calibration, handover.familiar
     known = isinstance(familiar, Familiar)
     hashes = {
@@ -289,12 +289,8 @@ def _record(
         "features_absent": None if known else familiar,
         "licence": {"model": handover.licence, "backbone": dict(bundle.provenance.get("weights") or {})},
         "hashes": hashes,
-        "formats": {name: list(_FILES[name]) for name in runs},
         "input": "onnx, openvino, int8: (B, H, W, 3) uint8 RGB; wsinfer: (B, 3, tile_px, tile_px) after its transform",
         "output": "onnx, openvino, int8: (B, classes) probabilities; wsinfer: (B, classes) logits, for a softmax",
-        "tolerance": TOLERANCE,
-        "parity": [asdict(row) for row in parity],
-        "int8": None if lost is None else dict(lost),
     }
 
 

@@ -6,12 +6,13 @@ a tile, (B, 3, tile_px, tile_px) float, and gives logits, for they apply the sof
 """
 
 import importlib.util
+import io
 import logging
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -192,16 +193,16 @@ def write_torchscript(graph: SlideGraph, path: Path, *, tile_px: int) -> None:
         torch.jit.save(traced, str(path))
 
 
-def open_torchscript(path: Path, *, scale: str) -> Run:
-    """What runs the file as WSInfer does: its transform (ToTensor, Normalize) before, a softmax after."""
+def open_torchscript(path: Path, *, mean: Sequence[float], std: Sequence[float]) -> Run:
+    """What runs the file as WSInfer does: ToTensor and Normalize before, a softmax after."""
     with _quietly():
         model = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in mean_and_std(scale))
+    centre, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
 
     def run(tiles: Tiles) -> NDArray[np.float64]:
         pixels = torch.from_numpy(tiles.copy()).permute(0, 3, 1, 2).contiguous().float().div(255)
         with torch.inference_mode(), _quietly():
-            logits: Tensor = model((pixels - mean) / std)
+            logits: Tensor = model((pixels - centre) / spread)
         return softmax(logits.numpy())
 
     return run
@@ -247,7 +248,8 @@ def write_openvino(source: Path, path: Path) -> None:
 def write_int8(source: Path, path: Path, tiles: Tiles) -> None:
     """OpenVINO's model with 8-bit integers inside, their ranges set by these tiles, (N, H, W, 3) uint8."""
     openvino = _openvino()
-    with _quietly():
+    # It draws a progress bar on stdout, which is for data.
+    with _quietly(), redirect_stdout(io.StringIO()):
         import nncf
 
         nncf.set_log_level(logging.ERROR)

@@ -1,13 +1,15 @@
 """The config.json that WSInfer and its QuPath extension read beside torchscript_model.pt: WSInfer-zoo's schema 1.0."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from counterstain.errors import InputError
+from counterstain.files import read_json
 from counterstain.learning.bundle import Bundle
-from counterstain.learning.export_graphs import mean_and_std
+from counterstain.learning.export_graphs import TORCHSCRIPT, Run, mean_and_std, open_torchscript
 
-__all__ = ["CONFIG", "check_wsinfer", "wsinfer_config"]
+__all__ = ["CONFIG", "check_wsinfer", "open_wsinfer", "wsinfer_config"]
 
 CONFIG = "config.json"
 
@@ -55,3 +57,27 @@ def wsinfer_config(bundle: Bundle, more: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "counterstain": dict(more),
     }
+
+
+def open_wsinfer(folder: Path) -> Run:
+    """What runs the folder as QuPath does: by the names of these two files, and by config.json alone.
+
+    Only for a folder that was just written: loading TorchScript runs what is in it.
+
+    Raises:
+        InputError: If a file or a key that QuPath needs is not there.
+    """
+    for name in (CONFIG, TORCHSCRIPT):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} has no {name}, the name under which QuPath looks for it")
+    config = read_json(folder / CONFIG)
+    for key in ("spec_version", "num_classes", "class_names", "patch_size_pixels", "spacing_um_px", "transform"):
+        if not config.get(key):
+            raise InputError(f"{folder / CONFIG} has no {key}, without which QuPath cannot run the model")
+    resize, _, normalise = config["transform"]
+    if (
+        resize["arguments"]["size"] != config["patch_size_pixels"]
+        or len(config["class_names"]) != config["num_classes"]
+    ):
+        raise InputError(f"{folder / CONFIG} disagrees with itself; export the model again")
+    return open_torchscript(folder / TORCHSCRIPT, **normalise["arguments"])

@@ -123,6 +123,7 @@ def cached_features(
     """
     recipe = {
         "model": dict(model), "tile_px": int(store.tiles.shape[1]), "input_px": network.input_px, "scale": scale,
+        "pooled": network.pooled, "views": network.views,
         "fit": fit, "stain": staining.record(), "precision": precision,
     }  # fmt: skip
     path = folder / f"{hash_json(recipe)[:32]}.h5"

@@ -18,7 +18,10 @@ def start_network(settings: Training, *, classes: int, tile_px: int, seed: int) 
     """A network as training begins with it, and where its weights came from ({} for fresh ones)."""
     if not is_backbone(settings.network):
         return build_network(settings.network, classes=classes, tile_px=tile_px, seed=seed), {}
-    network = build_backbone(settings.network, classes=classes, tile_px=tile_px, seed=seed, input_px=settings.input_px)
+    network = build_backbone(
+        settings.network, classes=classes, tile_px=tile_px, seed=seed, input_px=settings.input_px,
+        levels=settings.features == "levels", views=settings.views,
+    )  # fmt: skip
     if settings.weights == "random":
         return network, {}
     return network, load_pretrained(network, settings.network, settings.weights)
@@ -30,7 +33,12 @@ def layout_of(network: nn.Module, head: Mapping[str, Any] | None = None) -> dict
         return network.layout() | {"encoder": str((head or {}).get("encoder", ""))}
     if not isinstance(network, Backbone):
         return {}
-    return {"input_px": network.input_px, "head": dict(head or {"kind": "linear"})}
+    return {
+        "input_px": network.input_px,
+        "head": dict(head or {"kind": "linear"}),
+        "levels": network.pooled == "levels",
+        "views": network.views,
+    }
 
 
 def build_model(name: str, *, classes: int, tile_px: int, layout: Mapping[str, Any]) -> nn.Module:
@@ -41,5 +49,6 @@ def build_model(name: str, *, classes: int, tile_px: int, layout: Mapping[str, A
     if not is_backbone(name):
         return build_network(name, classes=classes, tile_px=tile_px, seed=0)
     return build_backbone(
-        name, classes=classes, tile_px=tile_px, seed=0, input_px=layout["input_px"], head=dict(layout["head"])
-    )
+        name, classes=classes, tile_px=tile_px, seed=0, input_px=layout["input_px"], head=dict(layout["head"]),
+        levels=bool(layout["levels"]), views=int(layout["views"]),
+    )  # fmt: skip

@@ -14,6 +14,7 @@ __all__ = ["NORMALISATIONS", "STAIN_AUGMENTATIONS", "Training", "check_network"]
 TUNES = ("whole", "head_first", "frozen")
 SCHEDULES = ("constant", "cosine")
 PROBES = ("logistic", "mlp", "knn")
+FEATURES = ("last", "levels")
 STAIN_AUGMENTATIONS = ("auto", "none", "hed_light", "randstainna", "mixing")
 NORMALISATIONS = ("none", "reinhard", "macenko", "vahadane")
 
@@ -36,6 +37,8 @@ class Training:
     tune: "whole"; "head_first": the head alone for `head_epochs`, then the whole; "frozen": features under a probe.
     backbone_rate: of the body's learning rate to the head's.
     probe: on frozen features: "logistic", "mlp" or "knn".
+    features: of a backbone, "last" for what it gives, or "levels" for the maps of all its levels beside that.
+    views: how many of a tile's eight symmetries the features are averaged over; each costs a pass.
     input_px: side to which a backbone resizes tiles inside itself; None for the tiles' own.
     stain_augmentation: of training tiles, see pixels.stain_augment; "auto" is hed_light for a backbone, else none.
     normalisation: of every tile, to the training tiles' own stain, see pixels.stain.
@@ -60,6 +63,8 @@ class Training:
     head_epochs: int = 1
     backbone_rate: float = 1.0
     probe: str = "logistic"
+    features: str = "last"
+    views: int = 1
     input_px: int | None = None
     stain_augmentation: str = "auto"
     normalisation: str = "none"
@@ -72,12 +77,15 @@ class Training:
         for name in ("learning_rate", "epsilon", "backbone_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be above 0")
+        if not 1 <= self.views <= 8:
+            raise InputError(f"training.views is {self.views}; a tile has from 1 to 8")
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"training.weight_decay is {self.weight_decay}; it must be 0 or more")
         for name, known in (
             ("tune", TUNES),
             ("schedule", SCHEDULES),
             ("probe", PROBES),
+            ("features", FEATURES),
             ("stain_augmentation", STAIN_AUGMENTATIONS),
             ("normalisation", NORMALISATIONS),
         ):

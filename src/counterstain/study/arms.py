@@ -30,7 +30,7 @@ from counterstain.pixels.store import Store, read_batch
 from counterstain.study.bags import train_bags
 from counterstain.study.probing import train_probe
 
-__all__ = ["Material", "examples", "member_tiles", "predict_rows", "table_of", "train_arm"]
+__all__ = ["Material", "examples", "fit_arm", "member_tiles", "predict_rows", "table_of", "train_arm"]
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,10 @@ def train_arm(
         The files written, all the same bytes for the same inputs on one machine; [] in a process that does not lead.
     """
     parts = np.asarray(assignment, dtype=object)
+    folder.mkdir(parents=True, exist_ok=True)
+    trained, predict = fit_arm(material, parts, settings, seed=seed, folder=folder, progress=progress, world=world)
     training = examples(material, np.flatnonzero(parts == "train"))
     validation = examples(material, np.flatnonzero(parts == "val"))
-    folder.mkdir(parents=True, exist_ok=True)
-    bags = isinstance(material.store, BagStore)
-    staining = UNSTAINED if bags else fit_staining(material.tiles, training.row, settings)
-    trained, predict = _fit(
-        material, training, validation, settings, staining, seed=seed, folder=folder, progress=progress, world=world
-    )
     if not world.leads:
         return []
     write_history(folder, trained.history)
@@ -155,20 +151,20 @@ def train_arm(
     return sorted(path for path in left if path.name != SUMS and not path.name.startswith((".", "checkpoint")))
 
 
-def _fit(
+def fit_arm(
     material: Material,
-    training: Examples,
-    validation: Examples,
+    parts: NDArray[np.object_],
     settings: Training,
-    staining: Staining,
     *,
     seed: int,
     folder: Path,
-    progress: Callable[[Progress], None] | None,
-    world: World,
+    progress: Callable[[Progress], None] | None = None,
+    world: World = ALONE,
 ) -> tuple[Trained, Callable[[NDArray[np.int64]], Predictions]]:
-    """The trained model, and what predicts images of the cohort with it."""
+    """The trained model, and what predicts images of the cohort with it, as train_arm but without writing results."""
     classes = len(material.cohort.classes)
+    training = examples(material, np.flatnonzero(parts == "train"))
+    validation = examples(material, np.flatnonzero(parts == "val"))
     if isinstance(material.store, BagStore):
         store = material.store
         fitted, of_rows = train_bags(
@@ -177,6 +173,7 @@ def _fit(
         return fitted, lambda chosen: table_of(
             material, chosen, of_rows(store.rows([material.cohort.image[row] for row in chosen]))
         )
+    staining = fit_staining(material.tiles, training.row, settings)
     if settings.tune == "frozen":
         probed, answers, tried = train_probe(
             material.tiles, training, validation, classes=classes, settings=settings, staining=staining,

@@ -44,11 +44,9 @@ class Probed:
             def progress(done: int, total: int) -> None:
                 said(Progress(1, 1, done, total, float("nan"), float("nan"), 0.0))
 
-        # In fp32 unless asked otherwise, so that the finished model, which predicts in fp32, says what the probe said.
-        precision = "bf16" if self.settings.precision == "bf16" else "fp32"
         return cached_features(
             self.network, self.store, rows, self.folder, model=seed_free, fit=self.fit, staining=self.staining,
-            scale=self.settings.scale, device=self.machine.device, precision=precision, progress=progress,
+            scale=self.settings.scale, device=self.machine.device, precision=self.machine.precision, progress=progress,
         )  # fmt: skip
 
     def probabilities(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:

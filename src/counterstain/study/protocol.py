@@ -107,6 +107,36 @@ class CalibrationSection(_Section):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
 
 
+class Range(_Section):
+    """What a search may draw for one setting: between low and high, or one of the choices."""
+
+    low: float | int | None = None
+    high: float | int | None = None
+    log: bool = False
+    choices: Annotated[list[str | int | float | bool], Field(min_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "Range":
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise ValueError(
+                "a range is {low, high} (with log: true where it spans powers of ten), or {choices: [...]}"
+            )
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"low is {self.low} and high {self.high}; low must be below high")
+        if self.log and (self.low is None or self.low <= 0):
+            raise ValueError("log: true needs a low above 0")
+        return self
+
+
+class SearchSection(_Section):
+    """What `counterstain search` may change of one arm, and how often it tries."""
+
+    arm: str
+    ranges: Annotated[dict[str, Range], Field(min_length=1)]
+    trials: Annotated[int, Field(ge=1)] = 20
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
 def _seeds(value: Any) -> Any:
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
 
@@ -126,6 +156,7 @@ class Study(_Section):
     audit: AuditSection = AuditSection()
     calibration: CalibrationSection = CalibrationSection()
     ledger: str | None = None
+    search: SearchSection | None = None
 
     @model_validator(mode="after")
     def _arms_can_be_trained(self) -> "Study":
@@ -139,6 +170,8 @@ class Study(_Section):
             if arm not in self.arms:
                 raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
         self._check_bags()
+        if self.search is not None:
+            self._search_can_be_done(self.search)
         augmentation: Augmentation = self.augmentation
         if self.split.method == "legacy_augment_first" and augmentation.mode != "expand":
             raise ValueError("legacy_augment_first writes one image per transformation: set augmentation.mode: expand")
@@ -163,6 +196,23 @@ class Study(_Section):
             raise InputError(f"{section} is about images, and mil/… arms learn from feature files; leave it out")
         if self.split.method == "legacy_augment_first":
             raise InputError("split.method legacy_augment_first is about images, and mil/… arms learn from features")
+
+    def _search_can_be_done(self, search: SearchSection) -> None:
+        if search.arm not in self.arms:
+            raise ValueError(f"search.arm is '{search.arm}'{suggest(search.arm, self.arms)}")
+        known = [field.name for field in fields(Training)]
+        known += [f"augmentation.{field.name}" for field in fields(Augmentation)]
+        for name, wanted in search.ranges.items():
+            if name not in known:
+                raise ValueError(f"search.ranges has unknown setting '{name}'{suggest(name, known)}")
+            for value in wanted.choices or (wanted.low, wanted.high):
+                if not name.startswith("augmentation."):
+                    self.with_arm(search.arm, {name: value})
+
+    def with_arm(self, name: str, instead: Mapping[str, Any]) -> Training:
+        """The settings of an arm with some of them replaced."""
+        changed = self.model_copy(update={"arms": {**self.arms, name: {**self.arms[name], **instead}}})
+        return changed.arm(name)
 
     def arm(self, name: str) -> Training:
         """The training settings of one arm: the study's own, with what the arm says instead."""
@@ -296,5 +346,6 @@ def _known_keys(parents: list[str]) -> list[str]:
         "comparison": ComparisonSection.model_fields,
         "audit": AuditSection.model_fields,
         "calibration": CalibrationSection.model_fields,
+        "search": SearchSection.model_fields,
     }
     return list(sections.get(parents[0], ())) if parents else list(Study.model_fields)

@@ -1,0 +1,279 @@
+"""Searching settings of one arm: trials fit training patients and are judged on validation patients, never on test."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError
+from counterstain.files import hash_json, write_bytes, write_csv, write_json
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.reading import read_predictions, write_predictions
+from counterstain.judging.scores import image_loss
+from counterstain.learning.checkpoint import forget
+from counterstain.learning.training import Progress
+from counterstain.pixels.augment import Augmentation
+from counterstain.study.arms import Material, fit_arm
+from counterstain.study.inputs import Prepared, Talk, prepare
+from counterstain.study.protocol import Range, read_study
+from counterstain.study.stages import lock
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["Searched", "optimism", "search_settings"]
+
+RESAMPLES = 500
+STORAGE, PREDICTIONS = "search.db", "val.csv"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search found.
+
+    best: the settings that were searched, as they came out best; val_loss: theirs, on the validation patients.
+    expected: val_loss corrected for having been chosen among so many; see `optimism`. None for a single trial.
+    trials, pruned: how many ended and were stopped early; seconds: of all of them together.
+    study: the file of the study with these settings, to be run once.
+    """
+
+    best: Mapping[str, Any]
+    val_loss: float
+    expected: float | None
+    trials: int
+    pruned: int
+    seconds: float
+    study: Path
+
+
+def search_settings(
+    path: Path,
+    *,
+    trials: int | None = None,
+    overrides: dict[str, str] | None = None,
+    folder: Path | None = None,
+    talk: Talk | None = None,
+) -> Searched:
+    """Search the ranges that a study declares; goes on where an earlier search of the same study was stopped.
+
+    Args:
+        path: of the study's YAML file, with a section `search`.
+        trials: how many in all; None for as many as the study says.
+        overrides: see read_study.
+        folder: where `runs/` and `store/` are made; None for beside the study.
+        talk: where progress is told.
+
+    Raises:
+        InputError: If the study declares no ranges, optuna is not installed, or the search there is of another study.
+    """
+    optuna = _optuna()
+    talk = talk or Talk()
+    study = read_study(path, overrides)
+    if study.search is None:
+        raise InputError(f"{path} has no section `search`; name an arm and ranges there, see docs/search.md")
+    home = folder or path.parent
+    prepared = prepare(study, path.parent, store=home / "store", talk=talk)
+    place = home / "runs" / f"{study.name}-search"
+    place.mkdir(parents=True, exist_ok=True)
+    wanted = trials or study.search.trials
+    with lock(place):
+        _check_same(place, prepared)
+        storage = f"sqlite:///{(place / STORAGE).resolve()}"
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        found = optuna.create_study(
+            study_name=study.name,
+            storage=storage,
+            direction="minimize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=study.search.seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
+        )
+        done = _ended(found, optuna)
+        if len(done) >= wanted:
+            talk.say(f"search: {len(done)} trials done before")
+        began = time.perf_counter()
+        for number in range(len(done) + 1, wanted + 1):
+            found.optimize(lambda trial: _try(trial, prepared, place, talk, optuna), n_trials=1)
+            last = found.trials[-1]
+            left = (time.perf_counter() - began) / (number - len(done)) * (wanted - number)
+            value = "stopped early" if last.value is None else f"validation loss {last.value:.4f}"
+            talk.say(f"trial {number} of {wanted}: {_words(last.params)}: {value}, {left:.0f} s left")
+        return _conclude(found, prepared, path, place, optuna, talk)
+
+
+def optimism(losses: NDArray[np.float64], patient: NDArray[np.int64], *, seed: int = 0) -> float:
+    """How much smaller the best trial's validation loss is than what its settings may expect of new patients.
+
+    Patients are drawn with replacement; the trial that is best among the drawn is looked at on those not drawn. The
+    mean over the draws, less the best loss of all, is the optimism.
+
+    Args:
+        losses: (trials, N) loss of each validation image in each trial.
+        patient: (N,) number of its patient.
+        seed: of the draws.
+
+    Source:
+        Tsamardinos et al. 2018, Machine Learning 107:1895 (bootstrap bias-corrected cross-validation), by patient.
+    """
+    rng = np.random.default_rng(seed)
+    patients = int(patient.max()) + 1
+    sums = np.stack([np.bincount(patient, weights=row, minlength=patients) for row in losses])
+    counts = np.bincount(patient, minlength=patients)
+    outside = []
+    for _ in range(RESAMPLES):
+        times = np.bincount(rng.integers(0, patients, patients), minlength=patients)
+        left = times == 0
+        if not counts[left].sum():
+            continue
+        best = int(np.argmin(sums @ times / (counts @ times)))
+        outside.append(sums[best, left].sum() / counts[left].sum())
+    return float(np.mean(outside) - losses.mean(1).min())
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise InputError("a search needs optuna; pip install 'counterstain[search]'") from None
+    return optuna
+
+
+def _check_same(place: Path, prepared: Prepared) -> None:
+    """Trials of another study, split or data say nothing here."""
+    key = prepared.key()
+    key["study"] = {name: value for name, value in key["study"].items() if name not in ("seeds", "comparison")}
+    key["study"]["search"] = {**key["study"]["search"], "trials": 0}
+    digest = hash_json(key)
+    path = place / "search.key"
+    if path.is_file() and path.read_text(encoding="utf-8") != digest:
+        raise InputError(f"{place} holds a search of another study or other data; give this study another name")
+    write_bytes(path, digest)
+
+
+def _ended(found: "optuna.Study", optuna: Any) -> list[Any]:
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    return [trial for trial in found.trials if trial.state in states]
+
+
+def _words(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in parameters.items())  # fmt: skip
+
+
+def _suggest(trial: Any, name: str, wanted: Range) -> Any:
+    if wanted.choices is not None:
+        return trial.suggest_categorical(name, wanted.choices)
+    low, high = wanted.low, wanted.high
+    assert low is not None and high is not None  # the protocol has seen to it
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=wanted.log)
+    return trial.suggest_float(name, float(low), float(high), log=wanted.log)
+
+
+def _try(trial: Any, prepared: Prepared, place: Path, talk: Talk, optuna: Any) -> float:
+    """One trial: train, and the mean loss of the validation images; stopped where it falls behind the others."""
+    search = prepared.study.search
+    assert search is not None
+    chosen = {name: _suggest(trial, name, wanted) for name, wanted in search.ranges.items()}
+    settings, material = _with(prepared, chosen)
+    shown = talk.trained
+
+    def progress(step: Progress) -> None:
+        if shown is not None:
+            shown(f"trial {trial.number + 1}", step)
+        if step.val_loss is not None:
+            trial.report(step.val_loss, step.epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    parts = np.asarray(prepared.split.parts[0].assignment, dtype=object)
+    folder = place / f"trial-{trial.number + 1:04d}"
+    folder.mkdir(exist_ok=True)
+    try:
+        _, predict = fit_arm(
+            material, parts, prepared.study.with_arm(search.arm, settings), seed=search.seed, folder=folder,
+            progress=progress,
+        )  # fmt: skip
+    finally:
+        forget(folder)
+    table = predict(np.flatnonzero(parts == "val"))
+    write_predictions(table, folder / PREDICTIONS)
+    return float(image_loss(table.label, table.prob).mean())
+
+
+def _with(prepared: Prepared, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], Material]:
+    """The arm's settings and the material with what a trial drew."""
+    settings = {name: value for name, value in chosen.items() if not name.startswith("augmentation.")}
+    varied = {name.partition(".")[2]: value for name, value in chosen.items() if name.startswith("augmentation.")}
+    old = prepared.material
+    augmentation = Augmentation(**{**asdict(old.augmentation), **varied})
+    return settings, Material(old.cohort, old.store, augmentation, old.tile_px, old.fit, old.stamp, old.unit)
+
+
+def _conclude(found: "optuna.Study", prepared: Prepared, path: Path, place: Path, optuna: Any, talk: Talk) -> Searched:
+    """Write the table of trials, the study with the best settings, and what may be expected of them."""
+    complete = [trial for trial in found.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    if not complete:
+        raise InputError("no trial was trained to its end; ask for more trials")
+    names = list(complete[0].params)
+    write_csv(
+        place / "trials.csv",
+        ("trial", *names, "val_loss", "state"),
+        [
+            (
+                trial.number + 1,
+                *(trial.params.get(name, "") for name in names),
+                "" if trial.value is None else trial.value,
+                trial.state.name.lower(),
+            )
+            for trial in _ended(found, optuna)
+        ],
+    )
+    tables = [read_predictions(place / f"trial-{trial.number + 1:04d}" / PREDICTIONS) for trial in complete]
+    expected = None
+    if len(complete) > 1:
+        losses = np.stack([image_loss(table.label, table.prob) for table in tables])
+        expected = found.best_value + optimism(losses, _numbered(tables[0]))
+    seconds = sum(trial.duration.total_seconds() for trial in found.trials if trial.duration is not None)
+    searched = Searched(
+        best=dict(found.best_params), val_loss=found.best_value, expected=expected, trials=len(complete),
+        pruned=len(_ended(found, optuna)) - len(complete), seconds=seconds, study=place / "best.yaml",
+    )  # fmt: skip
+    _write_study(prepared, path, searched)
+    write_json(
+        place / "search.json",
+        {"schema": "counterstain.search/1", **asdict(searched), "study": searched.study.name, "best": searched.best},
+    )
+    unit = "image" if prepared.split.unit == "image" else "patient"
+    corrected = "" if expected is None else f"; on new {unit}s expect {expected:.4f}, since it was chosen for this one"
+    talk.say(
+        f"search: best of {searched.trials}: {_words(searched.best)}: validation loss {found.best_value:.4f}{corrected}"
+    )
+    return searched
+
+
+def _numbered(table: Predictions) -> NDArray[np.int64]:
+    return np.unique(np.array(table.patient, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def _write_study(prepared: Prepared, path: Path, searched: Searched) -> None:
+    """The user's own file with the best settings in place of the search; JSON is YAML, and exact for numbers."""
+    record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    search = record.pop("search")
+    record["name"] = f"{record['name']}-tuned"
+    root = Path(record["cohort"]["path"])
+    record["cohort"]["path"] = str(root if root.is_absolute() else (path.parent / root).resolve())
+    for name, value in searched.best.items():
+        if name.startswith("augmentation."):
+            record.setdefault("augmentation", {})[name.partition(".")[2]] = value
+        else:
+            record["arms"][search["arm"]][name] = value
+    note = f"# {search['arm']} with the best of {searched.trials + searched.pruned} trials; run it once.\n"
+    text = yaml.safe_dump(json.loads(json.dumps(record)), sort_keys=False, allow_unicode=True)
+    write_bytes(searched.study, note + text)
