@@ -69,20 +69,21 @@ def test_the_threshold_of_the_model_decides_what_is_called():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two minutes on a machine at rest
 def test_a_model_of_phantom_tiles_finds_the_tumours_of_phantom_slides(tmp_path: Path):
     """Train small, write the bundle, run it over slides of patients it never saw; and the demo's record and picture."""
     phantom = Phantom(patients=48, tiles_per_patient=10, tile_px=257, difficulty=0.15, seed=0)
     cohort = write_phantom(phantom, tmp_path / "phantom", workers=2)
     write_split(holdout(cohort, test=0.2, val=0.2, unit="patient", seed=0), tmp_path / "splits.csv")
-    settings = Training(network="given", batch=32, epochs=28, patience=20, learning_rate=5e-4, threads=2)
+    settings = Training(network="given", batch=32, epochs=28, patience=20, learning_rate=5e-4, threads=1)
     bundle = tmp_path / "model"
     train_once(tmp_path / "phantom" / "cohort.csv", tmp_path / "splits.csv", bundle, settings=settings, tile_px=128)
 
     wider = replace(phantom, patients=96)
-    unseen = [n for n in range(48, 96) if draw_patient(wider, n).label == 1][:4]
+    unseen = [n for n in range(48, 96) if draw_patient(wider, n).label == 1][:3]
     truths = {}
     for patient in unseen:
-        made = PhantomSlide(phantom=wider, patient=patient, size_px=(5120, 3840), distinct_blocks=40)
+        made = PhantomSlide(phantom=wider, patient=patient, size_px=(5120, 3840), distinct_blocks=24)
         truths[patient] = write_slide(made, tmp_path / "slides" / f"P{patient}.tif")
     mpp = 0.5 * 257 / 128
     reading = Reading(mpp=mpp, overlap=0.5, least_tissue=0.9, allow_scale=True)
@@ -92,7 +93,7 @@ def test_a_model_of_phantom_tiles_finds_the_tumours_of_phantom_slides(tmp_path: 
     assert np.mean([one.iou for one in scores.values()]) >= 0.7, scores
 
     (tmp_path / "run").mkdir()
-    shown = read_phantom_slide(bundle, phantom, tmp_path, tmp_path / "run", mpp=mpp, arm="given", size_px=(3072, 2304))
+    shown = read_phantom_slide(bundle, phantom, tmp_path, tmp_path / "run", mpp=mpp, arm="given", size_px=(2048, 1536))
     record = json.loads((tmp_path / "run" / "slide.json").read_text())
     assert (record["auroc"], record["iou"], record["arm"]) == (shown.auroc, shown.iou, "given")
     assert (tmp_path / "run" / "slide.png").stat().st_size > 10_000
