@@ -27,7 +27,7 @@ Three = tuple[float, float, float]
 METHODS = ("reinhard", "macenko", "vahadane")
 
 _SCHEMA = "counterstain.stain-recipe/1"
-_CHUNK = 64  # tiles looked at together
+_CHUNK = 32  # tiles looked at together
 _SPACE = {"reinhard": "lab", "macenko": "density", "vahadane": "density"}
 _FIELDS = {"reinhard": ("mean", "spread"), "macenko": ("vectors", "strength"), "vahadane": ("vectors", "strength")}
 
@@ -116,15 +116,12 @@ def fit_recipe(tiles: Tiles, *, method: str) -> StainRecipe:
     if method not in METHODS:
         raise InputError(f"stain method is {method!r}{suggest(str(method), METHODS)}")
     _check_tiles(tiles)
-    found, blank = [], []
-    for start in range(0, len(tiles), _CHUNK):
-        first, second, empty = _numbers(sample_pixels(tiles[start : start + _CHUNK]), method)
-        found.append(torch.cat([first.flatten(1), second], dim=1)[~empty])
-        blank.append(empty)
+    parts = share_out(lambda start, stop: _all_numbers(tiles[start:stop], method), len(tiles), 1)
+    found, blank = zip(*parts[0], strict=True) if parts[0] else ((), ())
     left_out = int(torch.cat(blank).sum()) if blank else 0
     if left_out == len(tiles):
         raise InputError(f"all {len(tiles)} tiles are blank or of one colour; a stain recipe needs tiles with tissue")
-    middle = np.median(torch.cat(found).double().numpy(), axis=0)
+    middle = np.median(torch.cat(found)[~torch.cat(blank)].double().numpy(), axis=0)
     used = len(tiles) - left_out
     if method == "reinhard":
         mean, spread = _floats(middle[:3]), _floats(middle[3:])
@@ -180,6 +177,15 @@ def apply_recipe_tensor(tiles: Tensor, recipe: StainRecipe) -> tuple[Tensor, Ten
     first, second, blank = _change(sample_pixels(tiles), recipe)
     changed = change_tensor(tiles, _SPACE[recipe.method], first, second)
     return torch.where(blank[:, None, None, None], tiles, changed), blank
+
+
+def _all_numbers(tiles: Tiles, method: str) -> list[tuple[Tensor, Tensor]]:
+    """The numbers of each tile in one row, and which are blank, a chunk of tiles at a time."""
+    found = []
+    for start in range(0, len(tiles), _CHUNK):
+        first, second, blank = _numbers(sample_pixels(tiles[start : start + _CHUNK]), method)
+        found.append((torch.cat([first.flatten(1), second], dim=1), blank))
+    return found
 
 
 def _numbers(pixels: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:

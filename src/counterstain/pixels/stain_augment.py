@@ -213,7 +213,7 @@ def _hed_matrices(draws: Floats, settings: StainAugmentation) -> tuple[Floats, F
 def _density_change(scale: Floats, shift: Floats) -> tuple[Floats, Floats]:
     """Density = concentrations @ RUIFROK; concentrations times scale plus shift, as a change of column vectors."""
     matrices: Floats = np.einsum("kc,bk,dk->bcd", RUIFROK, scale, np.linalg.inv(RUIFROK))
-    return matrices, shift @ RUIFROK
+    return matrices, np.einsum("bk,kc->bc", shift, RUIFROK)
 
 
 def _mixed(

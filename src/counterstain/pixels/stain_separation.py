@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from counterstain.errors import InputError, suggest
-from counterstain.pixels.stain_space import RUIFROK, WHITE, optical_density
+from counterstain.pixels.stain_space import RUIFROK, WHITE, mix, optical_density
 
 __all__ = [
     "SEPARATIONS",
@@ -55,12 +55,12 @@ class Stains:
 
 def sample_pixels(tiles: Tensor | NDArray[np.uint8]) -> Tensor:
     """(B, 3, n) uint8: an even grid of about 6,000 pixels of each (B, H, W, 3) tile, all of a small one."""
-    batch, height, width, _ = tiles.shape
+    height, width = tiles.shape[1:3]
     step = max(1, round((height * width / _SAMPLE) ** 0.5))
     grid = tiles[:, ::step, ::step]
     if isinstance(grid, np.ndarray):  # copied: a store's tiles are a read-only map of its file, which torch warns of
-        return torch.from_numpy(grid.transpose(0, 3, 1, 2).copy()).reshape(batch, 3, -1)
-    return grid.permute(0, 3, 1, 2).reshape(batch, 3, -1)
+        return torch.from_numpy(grid.transpose(0, 3, 1, 2).copy()).flatten(2)
+    return grid.permute(0, 3, 1, 2).flatten(2)
 
 
 def tissue_pixels(pixels: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def find_stains(pixels: Tensor, method: str) -> Stains:
             vectors = _vahadane(density, tissue, vectors)
     blank = ~(enough_tissue(tissue) & (_sine_squared(vectors) > _LEAST_SINE**2))
     vectors = torch.where(blank[:, None, None], fixed, vectors)
-    amount = inverse(vectors) @ density
+    amount = mix(inverse(vectors), density)
     everywhere = torch.full((len(pixels), 1), density.shape[2], device=pixels.device)
     strength = -_lowest(-amount, everywhere, _EXTREME)
     blank = blank | (strength.amin(1) < _LEAST_STRENGTH)
@@ -116,8 +116,8 @@ def separate(tiles: Tensor, method: str) -> tuple[Stains, Tensor]:
     """
     stains = find_stains(sample_pixels(tiles), method)
     batch, height, width, _ = tiles.shape
-    density = optical_density(tiles.permute(0, 3, 1, 2).reshape(batch, 3, -1))
-    return stains, (inverse(stains.vectors) @ density).reshape(batch, 2, height, width)
+    density = optical_density(tiles.permute(0, 3, 1, 2).flatten(2))
+    return stains, mix(inverse(stains.vectors), density).reshape(batch, 2, height, width)
 
 
 def combine(concentrations: Tensor, vectors: Tensor) -> Tensor:
@@ -150,17 +150,22 @@ def _macenko(density: Tensor, tissue: Tensor) -> Tensor:
     count = tissue.sum(1)
     of_tissue = density * tissue[:, None, :]
     mean = of_tissue.sum(2, keepdim=True) / count.clamp(min=1)[:, None, None]
-    spread = of_tissue @ of_tissue.transpose(1, 2) / count.clamp(min=1)[:, None, None]
+    spread = _products(of_tissue, of_tissue) / count.clamp(min=1)[:, None, None]
     covariance = spread - mean @ mean.transpose(1, 2)
     plane = torch.linalg.eigh(covariance)[1][:, :, 1:].transpose(1, 2)  # (B, 2, 3), axes of the two greatest variances
     middle = normalize((plane @ mean)[:, :, 0], dim=1)
     across = torch.stack([-middle[:, 1], middle[:, 0]], dim=1)
     frame = torch.stack([middle, across], dim=1) @ plane  # (B, 2, 3), unit rows: towards the mean, and across it
-    flat = frame @ density
+    flat = mix(frame, density)
     angle = torch.atan2(flat[:, 1], flat[:, 0])
     lowest, highest = (_lowest(torch.where(tissue, way, torch.inf), count, _EXTREME) for way in (angle, -angle))
     extremes = torch.stack([lowest, -highest], dim=1)
     return _haematoxylin_first(torch.stack([extremes.cos(), extremes.sin()], dim=2) @ frame)
+
+
+def _products(one: Tensor, other: Tensor) -> Tensor:
+    """(B, j, k) sums over n of the products of (B, j, n) and (B, k, n)."""
+    return torch.stack([(one * other[:, k, None]).sum(2) for k in range(other.shape[1])], dim=2)
 
 
 def _lowest(values: Tensor, count: Tensor, share: float) -> Tensor:
@@ -192,8 +197,7 @@ def _vahadane(density: Tensor, tissue: Tensor, start: Tensor) -> Tensor:
     vectors = normalize(start.clamp(min=1e-3), dim=2)
     for _ in range(_ROUNDS):
         amounts = _sparse_amounts(pixels, vectors)
-        products = amounts @ amounts.transpose(1, 2)  # (B, 2, 2)
-        targets = amounts @ pixels.transpose(1, 2)  # (B, 2, 3)
+        products, targets = _products(amounts, amounts), _products(amounts, pixels)  # (B, 2, 2), (B, 2, 3)
         rows = [vectors[:, 0], vectors[:, 1]]
         for k in (0, 1):
             own = products[:, k, k, None]
@@ -207,7 +211,7 @@ def _vahadane(density: Tensor, tissue: Tensor, start: Tensor) -> Tensor:
 
 def _sparse_amounts(pixels: Tensor, vectors: Tensor) -> Tensor:
     """(B, 2, m) the h ≥ 0 of least ½|v − h · vectors|² + λ Σh for each pixel v; exact for two unit vectors."""
-    first, second = (vectors @ pixels - _SPARSITY).unbind(1)
+    first, second = (mix(vectors, pixels) - _SPARSITY).unbind(1)
     cosine = (vectors[:, 0] * vectors[:, 1]).sum(1)[:, None]
     # Both stains where that needs no negative amount; else only the one that explains more, or none.
     both = (first >= cosine * second) & (second >= cosine * first)

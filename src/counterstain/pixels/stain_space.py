@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "WHITE",
     "change_tensor",
     "change_tiles",
+    "mix",
     "optical_density",
     "share_out",
     "to_hed",
@@ -81,14 +83,14 @@ def to_lab(planes: Tensor) -> Tensor:
     Source:
         IEC 61966-2-1 for sRGB, CIE 15 for L*a*b*; the rounded constants of torchstain and scikit-image.
     """
-    xyz = _tensor(_TO_XYZ, planes) @ _of_grey(planes, _light_of_grey())
-    roots = torch.where(xyz > _ROOT_FROM, xyz.clamp(min=_ROOT_FROM).log_().div_(3).exp_(), _SLOPE * xyz + _ROOT_OF_0)
-    return _tensor(_TO_LAB, planes) @ roots + _tensor(_LAB_OFFSET[:, None], planes)
+    xyz = mix(_tensor(_TO_XYZ, planes), _of_grey(planes, _light_of_grey()))
+    roots = torch.where(xyz > _ROOT_FROM, xyz.clamp(min=_ROOT_FROM) ** (1 / 3), _SLOPE * xyz + _ROOT_OF_0)
+    return mix(_tensor(_TO_LAB, planes), roots) + _tensor(_LAB_OFFSET[:, None], planes)
 
 
 def to_hed(planes: Tensor) -> Tensor:
     """(B, 3, n) float32: concentrations of haematoxylin, eosin and DAB by Ruifrok's fixed vectors."""
-    return _tensor(np.linalg.inv(RUIFROK.T), planes) @ optical_density(planes)
+    return mix(_tensor(np.linalg.inv(RUIFROK.T), planes), optical_density(planes))
 
 
 def to_hsv(planes: Tensor) -> Tensor:
@@ -120,6 +122,8 @@ def change_tiles(
 ) -> None:
     """Write some of a batch's tiles to `out`, changed in a colour space; rounded and clipped to 0…255.
 
+    Within one grey level of the formula, but for L*a*b* far beyond white (cube roots of X, Y, Z above 1.4).
+
     Args:
         tiles: (B, H, W, 3) uint8 RGB.
         space: "density": every pixel's optical density d becomes first · d + second; "lab" or "hsv" (hue from green,
@@ -142,9 +146,9 @@ def change_tiles(
 
 def change_tensor(tiles: Tensor, space: str, first: Tensor, second: Tensor) -> Tensor:
     """(B, H, W, 3) uint8: change_tiles by torch, for all of a batch; within one grey level, on the same device."""
-    planes = tiles.permute(0, 3, 1, 2).reshape(len(tiles), 3, -1)
+    planes = tiles.permute(0, 3, 1, 2).flatten(2)
     if space == "density":
-        grey = torch.exp(-torch.baddbmm(second[:, :, None], first, optical_density(planes))) * WHITE - 1
+        grey = torch.exp(-(mix(first, optical_density(planes)) + second[:, :, None])) * WHITE - 1
     elif space == "lab":
         grey = _grey_of_lab(to_lab(planes) * first[:, :, None] + second[:, :, None])
     else:
@@ -154,16 +158,41 @@ def change_tensor(tiles: Tensor, space: str, first: Tensor, second: Tensor) -> T
     return grey.reshape(batch, 3, height, width).permute(0, 2, 3, 1).contiguous()
 
 
+def mix(matrix: Tensor, planes: Tensor) -> Tensor:
+    """(B, k, n): matrix @ planes for a (B, k, 3) or (k, 3) matrix and (B, 3, n) planes.
+
+    Three multiplications: as fast as a matrix product of this shape, and not shared out among threads, see share_out.
+    """
+    columns = matrix[..., None, :]  # (…, k, 1, 3)
+    mixed = columns[..., 0] * planes[:, None, 0]
+    return mixed.addcmul_(columns[..., 1], planes[:, None, 1]).addcmul_(columns[..., 2], planes[:, None, 2])
+
+
 def share_out(work: Callable[[int, int], T], count: int, threads: int) -> list[T]:
-    """What work(start, stop) gives for each of as many parts of 0…count as there are threads, in order."""
+    """What work(start, stop) gives for each of as many parts of 0…count as there are threads, in order.
+
+    Within each part torch keeps to its thread: its steps are far too short to be shared out, and where a training runs
+    beside, threads that wait for each other at every step take ten times as long. What torch hands to MKL is not to be
+    used on planes, for that has threads of its own: products of matrices, exp and log.
+    """
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)  # the batch is what is shared among threads; cv2's own would only get in the way
+
+    def alone(start: int, stop: int) -> T:
+        with _thread_pools().limit(limits=1, user_api="openmp"):  # of this thread alone
+            return work(start, stop)
+
     threads = max(1, min(threads, count))
     if threads == 1:
-        return [work(0, count)]
+        return [alone(0, count)]
     edges = [count * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, edges[:-1], edges[1:]))
+        return list(pool.map(alone, edges[:-1], edges[1:]))
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _density_matrices(first: Floats, second: Floats) -> Floats:
@@ -178,7 +207,7 @@ def _change_density(tile: Tiles, matrix: Floats, codes: Codes, out: Tiles) -> No
 def _lab_matrices(first: Floats, second: Floats) -> Floats:
     """(R, 3, 4) the change of L*a*b* as one of the codes of the cube roots of X, Y, Z."""
     matrices = np.einsum("ij,bj,jk->bik", _FROM_LAB, first, _TO_LAB)
-    offsets = (first * _LAB_OFFSET + second - _LAB_OFFSET) @ _FROM_LAB.T
+    offsets = np.einsum("bk,ck->bc", first * _LAB_OFFSET + second - _LAB_OFFSET, _FROM_LAB)
     return np.dstack([matrices, (offsets - _ROOT_LOWEST + matrices.sum(axis=2) * _ROOT_LOWEST) / _ROOT_STEP])
 
 
@@ -209,9 +238,9 @@ _SPACES: dict[str, tuple[Callable[[Floats, Floats], Floats], Callable[[Tiles, Fl
 
 
 def _grey_of_lab(lab: Tensor) -> Tensor:
-    roots = _tensor(_FROM_LAB, lab) @ (lab - _tensor(_LAB_OFFSET[:, None], lab))
+    roots = mix(_tensor(_FROM_LAB, lab), lab - _tensor(_LAB_OFFSET[:, None], lab))
     cubes = torch.where(roots > _CUBE_FROM, roots**3, (roots - _ROOT_OF_0) / _SLOPE)
-    light = (_tensor(_FROM_XYZ, lab) @ cubes).clamp_(0, 1)
+    light = mix(_tensor(_FROM_XYZ, lab), cubes).clamp_(0, 1)
     return torch.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light) * 255
 
 

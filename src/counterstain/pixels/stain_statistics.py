@@ -11,7 +11,7 @@ from torch import Tensor
 
 from counterstain.errors import InputError
 from counterstain.pixels.stain_separation import enough_tissue, find_stains, sample_pixels, tissue_pixels
-from counterstain.pixels.stain_space import to_hed, to_hsv, to_lab
+from counterstain.pixels.stain_space import share_out, to_hed, to_hsv, to_lab
 
 __all__ = ["SPACES", "StainStatistics", "colour_moments", "fit_statistics"]
 
@@ -26,7 +26,7 @@ SPACES: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
 }
 
 _SCHEMA = "counterstain.stain-statistics/1"
-_CHUNK = 64  # tiles looked at together
+_CHUNK = 32  # tiles looked at together
 _MOST_STAINS = 512  # as many tiles' stains are kept for mixing, evenly over all
 _ROWS = ("mean", "mean_spread", "spread", "spread_spread")
 
@@ -96,17 +96,22 @@ def fit_statistics(tiles: Tiles) -> StainStatistics:
         InputError: If fewer than two tiles have tissue with two stains.
     """
     moments: dict[str, list[Tensor]] = {space: [] for space in SPACES}
-    stains, blank = [], []
-    for start in range(0, len(tiles), _CHUNK):
-        pixels = sample_pixels(tiles[start : start + _CHUNK])
-        found = find_stains(pixels, "macenko")
-        empty = found.blank
-        for space, rows in moments.items():
-            mean, spread, nothing = colour_moments(pixels, space)
-            rows.append(torch.stack([mean, spread], dim=1))
-            empty = empty | nothing
-        stains.append(torch.cat([found.vectors.flatten(1), found.strength], dim=1))
-        blank.append(empty)
+    stains: list[Tensor] = []
+    blank: list[Tensor] = []
+
+    def look_at(start: int, stop: int) -> None:
+        for low in range(start, stop, _CHUNK):
+            pixels = sample_pixels(tiles[low : low + _CHUNK])
+            found = find_stains(pixels, "macenko")
+            empty = found.blank
+            for space, rows in moments.items():
+                mean, spread, nothing = colour_moments(pixels, space)
+                rows.append(torch.stack([mean, spread], dim=1))
+                empty = empty | nothing
+            stains.append(torch.cat([found.vectors.flatten(1), found.strength], dim=1))
+            blank.append(empty)
+
+    share_out(look_at, len(tiles), 1)
     kept = ~torch.cat(blank) if blank else torch.zeros(0, dtype=torch.bool)
     if int(kept.sum()) < 2:
         raise InputError(f"{int(kept.sum())} of {len(tiles)} tiles have two stains; stain statistics need at least 2")
