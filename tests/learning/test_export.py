@@ -10,17 +10,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from counterstain.errors import GateError, InputError
 from counterstain.files import read_json, write_json
 from counterstain.learning import export as exporting
 from counterstain.learning import export_parity
+from counterstain.learning.backbones import build_backbone
 from counterstain.learning.bundle import SUMS, Bundle, load_network, read_bundle, seal, write_bundle
 from counterstain.learning.export import EXPORT, Handover, check_export, export_model, read_export
 from counterstain.learning.export_card import hub_licence
-from counterstain.learning.export_graphs import open_onnx, open_openvino, open_torchscript
+from counterstain.learning.export_graphs import open_onnx, open_openvino
 from counterstain.learning.export_parity import Parity, check_parity, fixed_tiles
-from counterstain.learning.models import build_model, layout_of
+from counterstain.learning.export_wsinfer import open_wsinfer
+from counterstain.learning.models import layout_of
+from counterstain.learning.networks import build_network
 from counterstain.learning.prediction import load_predictor
 from counterstain.learning.staining import Staining
 from counterstain.pixels.stain import StainRecipe
@@ -36,9 +40,12 @@ CALIBRATION: dict[str, Any] = {
 
 def make_bundle(folder: Path, network: str = "given", *, tile_px: int = PX, seed: int = 1, **more: Any) -> Path:
     """A bundle whose random weights are made larger, so that its probabilities reach from 0 to 1."""
-    torch.manual_seed(seed)
-    layout = {} if "/" not in network else {"input_px": more.pop("input_px", None), "head": {"kind": "linear"}}
-    model = build_model(network, classes=len(more.get("classes", CLASSES)), tile_px=tile_px, layout=layout).eval()
+    count, given = len(more.get("classes", CLASSES)), {"tile_px": tile_px, "seed": seed}
+    if "/" in network:
+        model: nn.Module = build_backbone(network, classes=count, input_px=more.pop("input_px", None), **given)
+    else:
+        model = build_network(network, classes=count, **given)
+    model.eval()
     with torch.no_grad():
         last = model.get_submodule("output")
         last.weight.mul_(100)
@@ -110,7 +117,7 @@ def test_every_file_answers_as_the_plainest_path_does(exported: Path) -> None:
     runs = {
         "onnx": open_onnx(exported / "model.onnx"),
         "openvino": open_openvino(exported / "openvino_model.xml"),
-        "torchscript": open_torchscript(exported / "torchscript_model.pt", scale="imagenet"),
+        "wsinfer": open_wsinfer(exported),
     }
     for name, run in runs.items():
         for batch in (1, 3, 16):

@@ -15,7 +15,7 @@ from counterstain.errors import InputError
 from counterstain.learning import export_wsinfer
 from counterstain.learning.bundle import Bundle
 from counterstain.learning.export_graphs import TORCHSCRIPT
-from counterstain.learning.export_wsinfer import CONFIG, wsinfer_config
+from counterstain.learning.export_wsinfer import CONFIG, open_wsinfer, wsinfer_config
 from counterstain.learning.staining import Staining
 from counterstain.pixels.stain import StainRecipe
 from counterstain.pixels.tensor import SCALES, to_tensor
@@ -87,3 +87,18 @@ def test_what_the_form_cannot_say_is_refused() -> None:
     recipe = StainRecipe(method="reinhard", mean=(60.0, 20.0, 5.0), spread=(9.0, 9.0, 9.0))
     with pytest.raises(InputError, match="reinhard"):
         wsinfer_config(bundle(staining=Staining(recipe)), {})
+
+
+@pytest.mark.parametrize("key", ["patch_size_pixels", "spacing_um_px", "class_names", "transform"])
+def test_what_qupath_needs_is_looked_for(tmp_path: Path, key: str) -> None:
+    with pytest.raises(InputError, match=r"no config\.json, the name under which QuPath"):
+        open_wsinfer(tmp_path)
+    config = wsinfer_config(bundle(), {})
+    del config[key]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.pt").write_bytes(b"")  # a name of our own would not be found
+    with pytest.raises(InputError, match=r"no torchscript_model\.pt"):
+        open_wsinfer(tmp_path)
+    (tmp_path / "torchscript_model.pt").write_bytes(b"")
+    with pytest.raises(InputError, match=f"has no {key}"):
+        open_wsinfer(tmp_path)
