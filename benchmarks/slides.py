@@ -4,9 +4,10 @@
 
 The slide is a JPEG pyramid of 256-px tiles put together from drawn ones (see slides_run.py). Every side gives the same
 tiles as (256, 256, 3) uint8 RGB, with one thread and with two, and takes turns with the others; a ratio is the median
-of those of its rounds. The limit decodes the same JPEGs from memory with imagecodecs. Memory and the time from opening
-to the first tile are of processes of their own. The peers live in environments that the script makes; one that cannot
-be installed is left out, and the JSON line says so. A table goes to stderr, one JSON line to stdout.
+of those of its rounds. Tiles per second of processor time (one thread) stand beside: they hold on a busy machine, too.
+The limit decodes the same JPEGs from memory with imagecodecs. Memory and the time from opening to the first tile are
+of processes of their own. The peers live in environments that the script makes; one that cannot be installed is left
+out, and the JSON line says so. A table goes to stderr, one JSON line to stdout.
 """
 
 import argparse
@@ -20,9 +21,18 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+SLIDES = HERE.parent / ".benchenv-tiles"
 TILE = 256
 OURS, OPENSLIDE, LIMIT = "ours", "openslide-python", "decoder alone"
-PEERS = {"tiffslide": ["tiffslide", "imagecodecs"], "histolab": ["histolab", "openslide-bin"]}
+# histolab pins a scikit-image without wheels for this Python and an openslide-python that finds no wheel's library, so
+# it comes without its requirements, and those that its reading needs are named here.
+PEERS = {
+    "tiffslide": [["tiffslide", "imagecodecs"]],
+    "histolab": [
+        ["openslide-python", "openslide-bin", "scikit-image", "scipy", "numpy<2", "pillow<11"],
+        ["--no-deps", "histolab"],
+    ],
+}
 
 Read = Callable[[int, int], Any]
 
@@ -101,13 +111,17 @@ def measure(side: str, path: Path, places: list[tuple[int, int]], threads: int) 
         digest.update(read(x, y).tobytes())
 
     def one_round() -> dict[str, Any]:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         if threads == 1:
             some(places)
         else:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(some, parts))
-        return {"tiles_s": len(places) / (time.perf_counter() - began), "pixels": digest.hexdigest()[:12]}
+        return {
+            "tiles_s": len(places) / (time.perf_counter() - began),
+            "tiles_cpu_s": len(places) / (time.process_time() - worked),
+            "pixels": digest.hexdigest()[:12],
+        }
 
     return one_round
 
@@ -134,9 +148,9 @@ def pythons() -> tuple[dict[str, str], dict[str, str]]:
     from environments import PROJECT, _make
 
     found, absent = {OURS: sys.executable, OPENSLIDE: sys.executable, LIMIT: sys.executable}, {}
-    for peer, packages in PEERS.items():
+    for peer, steps in PEERS.items():
         try:
-            found[peer] = str(_make(PROJECT / f".benchenv-{peer}", [packages]))
+            found[peer] = str(_make(PROJECT / f".benchenv-{peer}", steps))
             subprocess.run([found[peer], "-c", f"import {peer}"], check=True, capture_output=True)
         except subprocess.CalledProcessError as error:
             absent[peer] = f"not installed: {error.cmd[-1]}"
@@ -167,35 +181,52 @@ def main() -> None:
 def compare(args: argparse.Namespace, count: int) -> None:
     from turns import finish, ratio, run_once, say, show, take_turns
 
-    path = subprocess.run(
-        [sys.executable, "-c", f"from slides_run import slide_of; print(slide_of({args.side}))"],
-        cwd=HERE, stdout=subprocess.PIPE, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
+    # In a process of its own: what this one holds, its children's peak memory starts with.
+    draw = f"import pathlib, slides_run as r; r.SLIDES = pathlib.Path({str(SLIDES)!r}); print(r.slide_of({args.side}))"
+    path = subprocess.run([sys.executable, "-c", draw], cwd=HERE, stdout=subprocess.PIPE, text=True, check=True)
+    slide = path.stdout.strip()
     environments, absent = pythons()
     common = [str(Path(__file__).resolve()), "--side", str(args.side), "--tiles", str(args.tiles), "--only"]
     commands = {
-        f"{side}, {threads}": [python, *common, side, path, str(threads), "turns"]
+        f"{side}, {threads}": [python, *common, side, slide, str(threads), "turns"]
         for side, python in environments.items()
         for threads in (1, 2)
     }
     runs = take_turns(commands, args.rounds)
     pixels = {name: rows[0]["pixels"] for name, rows in runs.items()}
     result: dict[str, Any] = {}
-    rows = [("side", "1 thread", "2 threads", "of openslide", "of the limit", "memory", "first tile", "pixels")]
+    rows = [
+        (
+            "side",
+            "1 thread",
+            "2 threads",
+            "of openslide",
+            "of the limit",
+            "a CPU s",
+            "of both",
+            "memory",
+            "first tile",
+            "pixels",
+        )
+    ]
     for side, python in environments.items():
-        alone = run_once([python, *common, side, path, "1", "once"])
+        alone = run_once([python, *common, side, slide, "1", "once"])
         speed = {n: sorted(row["tiles_s"] for row in runs[f"{side}, {n}"])[args.rounds // 2] for n in (1, 2)}
         against = {n: ratio(runs, f"{side}, {n}", f"{OPENSLIDE}, {n}", "tiles_s") for n in (1, 2)}
         limit = {n: ratio(runs, f"{side}, {n}", f"{LIMIT}, {n}", "tiles_s") for n in (1, 2)}
+        cpu = sorted(row["tiles_cpu_s"] for row in runs[f"{side}, 1"])[args.rounds // 2]
+        cpu_to = {other: ratio(runs, f"{side}, 1", f"{other}, 1", "tiles_cpu_s") for other in (OPENSLIDE, LIMIT)}
         equal = pixels[f"{side}, 1"] == pixels[f"{OPENSLIDE}, 1"]
         result[side] = {
-            "tiles_s": speed, "to_openslide": against, "to_limit": limit, "pixels_equal_openslide": equal,
+            "tiles_s": speed, "to_openslide": against, "to_limit": limit, "tiles_cpu_s": cpu,
+            "cpu_to_openslide": cpu_to[OPENSLIDE], "cpu_to_limit": cpu_to[LIMIT], "pixels_equal_openslide": equal,
             "peak_mb": alone["peak_mb"], "loaded_mb": alone["loaded_mb"], "first_tile_s": alone["first_s"],
         }  # fmt: skip
         ratios = [f"{one[1]['median']:.2f}, {one[2]['median']:.2f}" for one in (against, limit)]
         memory, first = f"{alone['peak_mb']:.0f} MB", f"{1e3 * alone['first_s']:.0f} ms"
+        both = ", ".join(f"{one['median']:.2f}" for one in cpu_to.values())
         words = "equal" if equal else "differ"
-        rows.append((side, f"{speed[1]:,.0f}", f"{speed[2]:,.0f}", *ratios, memory, first, words))
+        rows.append((side, f"{speed[1]:,.0f}", f"{speed[2]:,.0f}", *ratios, f"{cpu:,.0f}", both, memory, first, words))
     show(rows)
     for peer, why in absent.items():
         say(f"{peer}: {why}")

@@ -33,8 +33,8 @@ class Overview:
 def read_overview(slide: Slide, *, finest_downsample: float = 1.0, largest_px: int = LARGEST_PX) -> Overview:
     """A picture of at most `largest_px` px, no finer than `finest_downsample` level-0 px for a px of it.
 
-    The finest level that meets both is read; a coarser px is the mean over a whole number of the level's px. A slide
-    whose smallest level is still too large is read from end to end, a band at a time.
+    Of the levels that are small enough the coarsest that is fine enough is read (or else the finest), and averaged over
+    a whole number of its px. A slide whose smallest level is still too large is read from end to end, part by part.
 
     Raises:
         InputError: If the file is damaged.
@@ -43,10 +43,8 @@ def read_overview(slide: Slide, *, finest_downsample: float = 1.0, largest_px: i
     x0, y0, wide, high = info.area
     sizes = [(wide / one.downsample_x) * (high / one.downsample_y) for one in info.levels]
     small = [number for number, size in enumerate(sizes) if size <= largest_px]
-    coarse = [number for number in small if info.levels[number].downsample_x >= 0.999 * finest_downsample]
-    # Of the levels that are small enough, the next finer than asked where there is one: averaging is free of noise.
-    finer = [number for number in small if number not in coarse]
-    level = (finer or coarse or [len(sizes) - 1])[-1] if finer or not coarse else coarse[0]
+    fine = [number for number in small if info.levels[number].downsample_x <= 1.001 * finest_downsample]
+    level = fine[-1] if fine else small[0] if small else len(sizes) - 1
     frame = info.levels[level]
     shrink = max(1, round(finest_downsample / frame.downsample_x), math.ceil(math.sqrt(sizes[level] / largest_px)))
     width_px = max(1, math.ceil(wide / frame.downsample_x / shrink))
