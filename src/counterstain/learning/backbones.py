@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from counterstain.errors import InputError, suggest
+from counterstain.learning.depthwise import quicken
 from counterstain.learning.foundation import FOUNDATION
 from counterstain.learning.heads import build_head
 from counterstain.pixels.tensor import scale_name
@@ -161,6 +162,7 @@ def build_backbone(
         side = fixed or input_px or tile_px
         width = _width(body, side, pooled, name)
         head_module = build_head(head or {"kind": "linear"}, width=width, classes=classes)
+    quicken(body)
     return Backbone(body, head_module, input_px=None if side == tile_px else side, pooled=pooled, views=views)
 
 
