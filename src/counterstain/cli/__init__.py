@@ -3,10 +3,59 @@
 import signal
 import sys
 
-from counterstain.cli import handover, judging, learning, slides, studies, trust
+from counterstain.cli import (
+    explain,
+    handover,
+    judging,
+    learning,
+    search,
+    slides,
+    slides_phantom,
+    slides_run,
+    studies,
+    trust,
+)
 from counterstain.cli.common import app
 
-__all__ = ["app", "handover", "judging", "learning", "main", "slides", "studies", "trust"]
+__all__ = [
+    "app",
+    "explain",
+    "handover",
+    "judging",
+    "learning",
+    "main",
+    "search",
+    "slides",
+    "slides_phantom",
+    "slides_run",
+    "studies",
+    "trust",
+]
+
+# As --help lists them: in the order in which they are met.
+_ORDER = [
+    "demo",
+    "init",
+    "run",
+    "search",
+    "report",
+    "cohort",
+    "split",
+    "audit",
+    "augment",
+    "train",
+    "predict",
+    "evaluate",
+    "compare",
+    "robustness",
+    "explain",
+    "features",
+    "export",
+    "inspect",
+    "phantom",
+    "phantom-slides",
+]
+app.registered_commands.sort(key=lambda one: _ORDER.index(one.name or (one.callback.__name__ if one.callback else "")))
 
 
 def main() -> None:

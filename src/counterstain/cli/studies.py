@@ -124,6 +124,9 @@ def split(
     val: Annotated[float, typer.Option(help="Share of the rest to choose with.")] = 0.2,
     folds: Annotated[int, typer.Option(help="Cross-validation folds; 1 for one division.")] = 1,
     repeats: Annotated[int, typer.Option(help="How often to divide into folds.")] = 1,
+    sites: Annotated[
+        bool, typer.Option("--sites", help="One fold a site: each is tested by models of others.")
+    ] = False,
     unit: Unit = "patient",
     seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
     positive: Positive = None,
@@ -138,7 +141,11 @@ def split(
     from counterstain.terminal import print_split
 
     table = read_images(images, positive=positive)
-    if folds > 1:
+    if sites:
+        from counterstain.cohort.site_split import leave_one_site_out
+
+        made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
+    elif folds > 1:
         made = splits.folds(table, k=folds, repeats=repeats, val=val, unit=unit, seed=seed)
     else:
         made = splits.holdout(table, test=test, val=val, unit=unit, seed=seed)
@@ -207,7 +214,7 @@ def train(
     images: Images,
     splits: Annotated[Path, typer.Argument(help="The splits.csv of the cohort.")],
     out: Out,
-    network: Annotated[str, typer.Option(help="given or modified.")] = "given",
+    network: Annotated[str, typer.Option(help="given, modified, timm/… or a foundation model.")] = "given",
     batch: Annotated[int, typer.Option(help="Images a step.")] = 32,
     epochs: Annotated[int, typer.Option(help="At most.")] = 100,
     patience: Annotated[int, typer.Option(help="Epochs without improvement before stopping.")] = 10,
@@ -219,6 +226,7 @@ def train(
     threads: Annotated[int | None, typer.Option(help="Of the processor; by default all cores.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     fold: Annotated[str, typer.Option(help="Of a cross-validation: repeat-fold.")] = "0-0",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting of an arm: tune=frozen")] = None,
     unit: Unit = "patient",
     positive: Positive = None,
 ) -> None:
@@ -228,14 +236,15 @@ def train(
 
     Example: counterstain train cohort.csv splits.csv --network modified --batch 200 --out model/
     """
-    from counterstain.learning.settings import Training
+    from counterstain.study.protocol import parse_arm
     from counterstain.study.single import train_once
     from counterstain.terminal import talking
 
-    settings = Training(
-        network=network, batch=batch, epochs=epochs, patience=patience, learning_rate=learning_rate,
-        precision=precision, device=device, threads=threads,
-    )  # fmt: skip
+    named = {
+        "network": network, "batch": batch, "epochs": epochs, "patience": patience, "learning_rate": learning_rate,
+        "precision": precision, "device": device, "threads": threads,
+    }  # fmt: skip
+    settings = parse_arm(named, dict(assignment(text) for text in set_ or []))
     with talking() as talk:
         leads = train_once(
             images,

@@ -10,6 +10,7 @@ import numpy as np
 
 from counterstain.cohort.layouts import read_folder
 from counterstain.cohort.manifest import Cohort, read_manifest
+from counterstain.cohort.site_split import leave_one_site_out
 from counterstain.cohort.split import Split, check, folds, holdout, official, read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_json
@@ -111,6 +112,8 @@ def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[st
             unit=section.unit,
             seed=section.seed,
         )
+    elif section.method == "sites":
+        split = leave_one_site_out(cohort, val=section.val, unit=section.unit, seed=section.seed)
     elif section.method == "official":
         split = official(cohort, val=section.val, unit=section.unit, seed=section.seed)
     else:

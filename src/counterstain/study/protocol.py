@@ -15,7 +15,7 @@ from counterstain.learning.mil import is_bag_network
 from counterstain.learning.settings import Training, check_network
 from counterstain.pixels.augment import Augmentation
 
-__all__ = ["LEGACY_STAMP", "Study", "parse_study", "read_study"]
+__all__ = ["LEGACY_STAMP", "Range", "Study", "parse_arm", "parse_study", "read_study"]
 
 LEGACY_STAMP = "LEAK: images were augmented before an image-level split"
 IMAGE_STAMP = "image-level: patients are unknown or ignored, so every figure here is optimistic"
@@ -48,7 +48,7 @@ class CohortSection(_Section):
 class SplitSection(_Section):
     """Which images train, which choose, and which are reported on."""
 
-    method: Literal["holdout", "folds", "official", "legacy_augment_first"] = "holdout"
+    method: Literal["holdout", "folds", "sites", "official", "legacy_augment_first"] = "holdout"
     unit: Literal["patient", "image"] = "patient"
     file: str | None = None
     test: Share = 0.2
@@ -216,15 +216,9 @@ class Study(_Section):
 
     def arm(self, name: str) -> Training:
         """The training settings of one arm: the study's own, with what the arm says instead."""
-        known = [field.name for field in fields(Training)]
         for section, given in (("training", self.training), (f"arms.{name}", self.arms[name])):
-            unknown = next((key for key in given if key not in known), None)
-            if unknown is not None:
-                raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
-        strict = strict_dataclass(Training, frozen=True, config=ConfigDict(extra="forbid"))
-        wanted = {**self.training, **self.arms[name]}
-        check_network(str(wanted.get("network", Training.network)), f"arms.{name}.network")
-        return Training(**asdict(strict(**wanted)))
+            _refuse_unknown(section, given)
+        return _settings({**self.training, **self.arms[name]}, f"arms.{name}.network")
 
     @property
     def stamp(self) -> str:
@@ -242,6 +236,36 @@ class Study(_Section):
             record["tiles"] = {"max_bad": self.tiles.max_bad}
             record["augmentation"] = asdict(Augmentation(mode="none"))
         return record | {"schema": "counterstain.study/1", "counterstain": __version__, "stamp": self.stamp}
+
+
+def parse_arm(named: Mapping[str, Any], overrides: Mapping[str, str]) -> Training:
+    """The settings of one arm by itself.
+
+    Args:
+        named: settings by name.
+        overrides: others with YAML values.
+
+    Raises:
+        InputError: Naming the setting that is unknown or out of range.
+    """
+    _refuse_unknown("--set", overrides)
+    try:
+        return _settings({**named, **{key: yaml.safe_load(value) for key, value in overrides.items()}}, "--network")
+    except ValidationError as error:
+        raise InputError(_one_line(error, {})) from None
+
+
+def _settings(wanted: Mapping[str, Any], where: str) -> Training:
+    strict = strict_dataclass(Training, frozen=True, config=ConfigDict(extra="forbid"))
+    check_network(str(wanted.get("network", Training.network)), where)
+    return Training(**asdict(strict(**wanted)))
+
+
+def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
+    known = [field.name for field in fields(Training)]
+    unknown = next((key for key in given if key not in known), None)
+    if unknown is not None:
+        raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
 
 
 def read_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
