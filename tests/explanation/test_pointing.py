@@ -56,6 +56,21 @@ def test_guests_and_stand_ins_are_of_other_patients_than_the_ground(planted: Sim
     assert np.bincount(plan.quarter).tolist() == [10, 10, 10, 10]
 
 
+def test_no_composite_is_of_one_patient_alone_where_patients_have_both_classes(planted: SimpleNamespace) -> None:
+    count = 24
+    label, prob = np.arange(count) % 2, np.tile([[0.9, 0.1], [0.1, 0.9]], (count // 2, 1))
+    names = tuple(f"{row}.png" for row in range(count))
+    table = Predictions(
+        image=names, patient=tuple(f"P{row // 4 % 3}" for row in range(count)), slide=("",) * count,
+        site=("",) * count, label=label, prob=prob, classes=planted.CLASSES,
+    )  # fmt: skip
+    plan = plan_composites(table, count=60, seed=0)
+    assert plan is not None and len(plan.ground) == 60
+    patient = np.array(table.patient)
+    assert (patient[plan.ground] != patient[plan.guest]).all()
+    assert (patient[plan.ground] != patient[plan.stand_in]).all()
+
+
 def test_without_tiles_of_both_classes_predicted_right_there_is_no_game(planted: SimpleNamespace) -> None:
     table, _ = cohort_of(planted)
     wrong = Predictions(

@@ -28,9 +28,10 @@ ASAP = """<?xml version="1.0"?>
 
 def asap(ring: list, group: str = "tumour", name: str = "Annotation 0", kind: str = "Polygon") -> str:
     corners = [f'<Coordinate Order="{n}" X="{x}" Y="{y}"/>' for n, (x, y) in enumerate(ring)]
+    corners = corners[::2] + corners[1::2]  # the order is in the attribute, not in the file
     return (
         f'<Annotation Name="{name}" PartOfGroup="{group}" Type="{kind}"><Coordinates>'
-        f"{''.join(reversed(corners))}</Coordinates></Annotation>"
+        f"{''.join(corners)}</Coordinates></Annotation>"
     )
 
 

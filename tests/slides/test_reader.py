@@ -243,12 +243,13 @@ def test_a_slide_travels_as_its_path(make: ModuleType, tmp_path: Path, reader: s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_worker_processes_read_the_same(make: ModuleType, tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("direct", [True, False])
+def test_worker_processes_read_the_same(make: ModuleType, tmp_path: Path, method: str, direct: bool) -> None:
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} on this system")
     image = make.picture(WIDTH, HEIGHT)
     path = make.write_pyramid(tmp_path / "a.tif", [image], compression="deflate")
-    slide = open_slide(path, reader="openslide", assume_mpp=0.5)
+    slide = OpenSlideSlide(path, assume_mpp=0.5, direct=direct)
     tiling = plan_tiles(slide, mpp=0.5, tile_px=70)
     region(slide, 0, 0, 64, 64)
     with multiprocessing.get_context(method).Pool(2) as pool:

@@ -110,6 +110,21 @@ def test_a_smaller_level_lies_on_level_0(make: ModuleType, width: int, height: i
         assert np.abs(read_tile(slide, tiling, row) - expected).max() <= 0.51
 
 
+@settings(max_examples=40, deadline=None)
+@given(scale=st.floats(1.03, 3.9), tile=st.integers(5, 30), x=st.integers(0, 9), y=st.integers(0, 9))
+def test_resampling_from_a_smaller_level_keeps_fractions_of_its_px(
+    make: ModuleType, scale: float, tile: int, x: int, y: int
+) -> None:
+    image = make.picture(403, 310)
+    slide = make.MemorySlide([image, make.halved(image, 4)], mpp=(0.25, 0.25), bounds=(x, y, 390, 300))
+    tiling = plan_tiles(slide, mpp=scale, tile_px=tile)
+    assert tiling.level == 1
+    for row in {0, len(tiling) // 2, len(tiling) - 1}:
+        place = tiling.coords[row] / 4
+        expected = brute_force(slide.levels[1], *place, *(tile * factor for factor in tiling.factor), tile)
+        assert np.abs(read_tile(slide, tiling, row) - expected).max() <= 0.51
+
+
 def test_the_next_finer_level_is_read_never_a_coarser_one(make: ModuleType) -> None:
     image = make.picture(512, 512)
     slide = make.MemorySlide([image, make.halved(image, 4), make.halved(image, 16)], mpp=(0.25, 0.25))

@@ -61,10 +61,15 @@ class Material:
 
     @property
     def mpp(self) -> float | None:
-        """µm/px of the images where the whole cohort has one and tiles are taken as they are, else None."""
+        """µm/px of the tiles where the whole cohort has one and all images are resized alike, else None."""
         known = set(self.cohort.table["mpp"].dropna())
-        whole = len(known) == 1 and not self.cohort.table["mpp"].isna().any()
-        return float(known.pop()) if whole and self.fit == "exact" else None
+        if len(known) != 1 or self.cohort.table["mpp"].isna().any() or isinstance(self.store, BagStore):
+            return None
+        mpp = float(known.pop())
+        if self.fit == "exact":
+            return mpp
+        sides = np.unique(self.store.size_px[self.store.rows(self.cohort.image)])
+        return mpp * float(sides[0]) / self.tile_px if self.fit == "stretch" and len(sides) == 1 else None
 
 
 def examples(material: Material, chosen: NDArray[np.int64]) -> Examples:

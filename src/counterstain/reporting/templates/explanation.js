@@ -57,6 +57,8 @@
     light(index);
   }
 
+  // The browser's own tooltips are for pages without a script.
+  points.forEach((point) => point.replaceChildren());
   buttons.forEach((button) => button.addEventListener("click", () => colour(button.dataset.colouring)));
   map.addEventListener("mousemove", show);
   map.addEventListener("mouseleave", () => { tip.hidden = true; light(null); });

@@ -1,0 +1,69 @@
+"""On the phantom, where the truth is known: the maps of a trained network point at the malignant quarter."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.phantom import Phantom, write_phantom
+from counterstain.cohort.split import holdout
+from counterstain.explanation.choosing import judge_ability
+from counterstain.explanation.maps import make_explainer
+from counterstain.explanation.pointing import plan_composites, play
+from counterstain.judging.predictions import Predictions
+from counterstain.learning.bundle import Bundle
+from counterstain.learning.feeding import Examples
+from counterstain.learning.prediction import Predictor
+from counterstain.learning.runtimes import torch_runtime
+from counterstain.learning.settings import Training
+from counterstain.learning.training import train
+from counterstain.pixels.augment import Augmentation
+from counterstain.pixels.draws import image_keys
+from counterstain.pixels.store import Store, build_store, read_batch
+
+TILE_PX = 192  # 6 × 6 cells, of which the last convolution and pooling of the given network leave none out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_nine_of_ten_maps_of_a_trained_network_point_at_the_malignant_quarter(tmp_path: Path) -> None:
+    phantom = Phantom(patients=60, tiles_per_patient=8, tile_px=TILE_PX, mpp=1.0, difficulty=0.0, seed=5)
+    cohort = write_phantom(phantom, tmp_path / "phantom", workers=1)
+    store = build_store(cohort, tmp_path / "store", tile_px=TILE_PX)
+    part = np.array(holdout(cohort, seed=0).parts[0].assignment)
+    predictor = _train(cohort, store, part, tmp_path)
+    test = cohort.subset(part == "test")
+    tiles = read_batch(store, store.rows(test.image))
+    table = Predictions(
+        image=test.image, patient=test.patient, slide=test.image, site=("",) * len(test), label=test.label_index,
+        prob=predictor.probabilities(tiles), classes=test.classes,
+    )  # fmt: skip
+    assert judge_ability(table).reason == ""
+    plan = plan_composites(table, count=64, seed=0)
+    assert plan is not None
+    record = play(make_explainer(predictor, "hirescam"), table, plan, dict(enumerate(tiles)))
+    assert record["chance"] == 0.25
+    assert record["hits"]["value"] >= 0.9, record
+    # Benign tissue of another patient in the same quarter draws the maps no more than chance has it.
+    assert record["control_hits"]["low"] < 0.3 and record["control_hits"]["value"] < 0.5, record
+
+
+def _train(cohort: Cohort, store: Store, part: np.ndarray, folder: Path) -> Predictor:
+    rows = store.rows(cohort.image)
+    own = {
+        word: Examples(
+            row=rows[part == word],
+            label=cohort.label_index[part == word],
+            key=image_keys(list(np.array(cohort.image, dtype=object)[part == word])),
+        )
+        for word in ("train", "val")
+    }
+    settings = Training(epochs=40, learning_rate=5e-4, patience=10, device="cpu", precision="fp32", threads=1)
+    trained = train(
+        store, own["train"], own["val"], classes=2, settings=settings, augmentation=Augmentation(), seed=0,
+        folder=folder / "training",
+    )  # fmt: skip
+    bundle = Bundle(network="given", classes=cohort.classes, tile_px=TILE_PX, fit="exact", scale=settings.scale)
+    network = trained.network
+    return Predictor(bundle, network, torch_runtime(network, scale=settings.scale, device="cpu"), "cpu")
