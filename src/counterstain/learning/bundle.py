@@ -1,5 +1,6 @@
 """A trained model as a folder: weights, what they expect of a tile, what they answer, and hashes of it all."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,14 @@ from counterstain.learning.mil import is_bag_network
 from counterstain.learning.models import build_model
 from counterstain.learning.staining import UNSTAINED, Staining
 
-__all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "seal", "write_bundle"]
+__all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "read_sums", "seal", "write_bundle"]
 
 SCHEMA = "counterstain.bundle/2"
 WEIGHTS = "model.safetensors"
 RECORD = "bundle.json"
 CARD = "README.md"
 SUMS = "SHA256SUMS"
+_SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 # Written beside the model by the rooms that own them, and as much a part of it.
 COMPANIONS = ("calibration.json", "trained_on.json")
 
@@ -113,12 +115,8 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         InputError: If a file is missing, differs from SHA256SUMS, or is of another schema.
     """
-    sums = folder / SUMS
-    if not sums.is_file():
-        raise InputError(f"{folder} is not a bundle, or was not finished: it has no {SUMS}")
-    for line in sums.read_text(encoding="utf-8").splitlines():
-        expected, _, name = line.partition("  ")
-        path = folder / Path(name).name
+    for name, expected in read_sums(folder).items():
+        path = folder / name
         if not path.is_file():
             raise InputError(f"{folder} lacks {name}; copy the whole folder again")
         if hash_file(path) != expected:
@@ -126,6 +124,32 @@ def read_bundle(folder: Path) -> Bundle:
     record = read_json(folder / RECORD)
     if record.get("schema") != SCHEMA:
         raise InputError(f"{folder / RECORD} is of schema {record.get('schema')}; this version reads {SCHEMA}")
+    try:
+        return _from_record(record)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / RECORD} lacks {error}; it was not written by this version, export it again"
+        ) from None
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """SHA-256 by file name, as a bundle's SHA256SUMS lists them; read strictly, byte for byte.
+
+    Raises:
+        InputError: If the list is missing, damaged, or without the record and the weights.
+    """
+    sums = folder / SUMS
+    if not sums.is_file():
+        raise InputError(f"{folder} is not a bundle, or was not finished: it has no {SUMS}")
+    *lines, rest = sums.read_bytes().decode("latin-1").split("\n")
+    parsed = [_SUM.fullmatch(line) for line in lines]
+    listed = {match[2]: match[1] for match in parsed if match}
+    if rest or not all(parsed) or not {RECORD, WEIGHTS} <= listed.keys():
+        raise InputError(f"{sums} is not the file that was written; copy the whole folder again")
+    return listed
+
+
+def _from_record(record: Mapping[str, Any]) -> Bundle:
     tiles = record["preprocessing"]
     return Bundle(
         network=record["network"],

@@ -1,7 +1,6 @@
 """A trained model handed on: one folder for every runtime, proven to answer alike, with all that must be known."""
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,7 +16,17 @@ from torch import nn
 from counterstain import __version__
 from counterstain.errors import GateError, InputError, suggest
 from counterstain.files import hash_file, read_json, write_bytes, write_json
-from counterstain.learning.bundle import CARD, COMPANIONS, RECORD, SUMS, WEIGHTS, Bundle, load_network, read_bundle
+from counterstain.learning.bundle import (
+    CARD,
+    COMPANIONS,
+    RECORD,
+    SUMS,
+    WEIGHTS,
+    Bundle,
+    load_network,
+    read_bundle,
+    read_sums,
+)
 from counterstain.learning.export_card import write_card
 from counterstain.learning.export_features import STATISTICS, Familiar, write_familiar
 from counterstain.learning.export_graphs import (
@@ -54,7 +63,6 @@ _FILES = {
     "openvino": (OPENVINO, OPENVINO.replace(".xml", ".bin")),
     "int8": (INT8, INT8.replace(".xml", ".bin")),
 }
-_SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 Tiles = NDArray[np.uint8]
 
@@ -323,14 +331,7 @@ def read_export(folder: Path) -> tuple[Bundle, dict[str, Any]]:
 
 def _check_sums(folder: Path) -> None:
     """The list of hashes is read strictly: it names every file of the folder, and no other."""
-    sums = folder / SUMS
-    if not sums.is_file():
-        raise InputError(f"{folder} is no exported model, or is not whole: it has no {SUMS}")
-    lines = sums.read_bytes().decode("latin-1").split("\n")
-    parsed = [_SUM.fullmatch(line) for line in lines[:-1]]
-    if lines[-1] or not all(parsed):
-        raise InputError(f"{sums} is not the file that was written; copy the whole folder again")
-    listed = {match[2]: match[1] for match in parsed if match}
+    listed = read_sums(folder)
     there = {path.name for path in folder.iterdir() if path.name != SUMS}
     for name in sorted(there ^ set(listed)):
         raise InputError(f"{folder} {'lacks' if name in listed else f'has, beside what {SUMS} lists,'} {name}")
