@@ -26,6 +26,7 @@ SPACES: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
 }
 
 _SCHEMA = "counterstain.stain-statistics/1"
+_ENOUGH = 3000  # pixels for a mean and a spread; extremes, which stains are found by, need more
 _CHUNK = 32  # tiles looked at together
 _MOST_STAINS = 512  # as many tiles' stains are kept for mixing, evenly over all
 _ROWS = ("mean", "mean_spread", "spread", "spread_spread")
@@ -130,9 +131,11 @@ def fit_statistics(tiles: Tiles) -> StainStatistics:
 def colour_moments(pixels: Tensor, space: str) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and standard deviation of the channels of a colour space, (B, 3) each, over (B, 3, n) uint8 pixels.
 
-    Also (B,) bool: blank, for lack of tissue or because a channel does not vary, so that there is nothing to scale.
+    Of every second pixel, or fewer, where there are 6,000 or more. Also (B,) bool: blank, for lack of tissue or because
+    a channel does not vary, so that there is nothing to scale.
     """
     to_space, least = SPACES[space]
+    pixels = pixels[:, :, :: max(1, pixels.shape[2] // _ENOUGH)].contiguous()
     values = to_space(pixels)
     mean = values.mean(2)
     spread = (values - mean[:, :, None]).square().mean(2).sqrt()
