@@ -44,6 +44,9 @@ row startup startup.py --rounds 7
 row growth growth.py --figure
 row against_loops against_loops.py --images 600 --rounds 5
 row precision precision.py --seeds 3 --epochs 8 --images 6000
+row prediction prediction.py --images 1024
+row stain stain.py --rounds 5
+row slides slides.py --rounds 7
 row against_notebook against_notebook.py --images 500 --epochs 10
 
 if [ -n "$failed" ]; then

@@ -1,7 +1,7 @@
 """What a training does to the stain of tiles: a normalisation that every tile gets, and variation of training tiles."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,13 @@ class Staining:
 
     recipe: of the normalisation that every tile gets wherever the model predicts; None for none.
     augmentation: of training tiles alone; None for none. statistics: what it needs of them, see fit_statistics.
+    passed: told how many tiles of each batch went through unchanged, for lack of tissue.
     """
 
     recipe: StainRecipe | None = None
     augmentation: StainAugmentation | None = None
     statistics: StainStatistics | None = None
+    passed: Callable[[int], None] | None = field(default=None, compare=False)
 
     @property
     def changes_training(self) -> bool:
@@ -47,7 +49,12 @@ class Staining:
 
     def for_all(self, tiles: Tiles) -> Tiles:
         """(B, H, W, 3) uint8 tiles as the network was trained to see them; blank ones pass through."""
-        return tiles if self.recipe is None or not len(tiles) else apply_recipe(tiles, self.recipe)[0]
+        if self.recipe is None or not len(tiles):
+            return tiles
+        changed, blank = apply_recipe(tiles, self.recipe)
+        if self.passed is not None:
+            self.passed(int(blank.sum()))
+        return changed
 
     def for_training(self, tiles: Tiles, keys: NDArray[np.uint64], seed: int, epoch: int) -> Tiles:
         """Normalised tiles with this epoch's variation of their stain."""

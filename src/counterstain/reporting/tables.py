@@ -381,7 +381,8 @@ def _range(name: str, settings: Mapping[str, Any]) -> str:
         case "flip":
             return "left–right and up–down" if settings.get("flip") == "both" else str(settings.get("flip"))
         case "equalise":
-            return f"histogram of {'luminance' if settings.get('equalise') == 'luminance' else 'each colour channel'}"
+            kinds = {"luminance": "luminance", "tissue": "the tissue's luminance"}
+            return f"histogram of {kinds.get(str(settings.get('equalise')), 'each colour channel')}"
         case "rotation" | "shear":
             return f"up to ±{settings[f'{name}_deg']:g}°"
         case "translation":

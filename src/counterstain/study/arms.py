@@ -243,6 +243,7 @@ def _record(
         "machine": asdict(trained.machine) | {"processes": world.size},
         "parameters": count_parameters(trained.network),
         "weights": trained.weights,
+        "stain": trained.staining.record(),
         "training_images": len(training),
         "validation_images": len(validation),
         "best_epoch": trained.best_epoch,

@@ -189,7 +189,14 @@ def _predict_tiles(
     taken = choose_runtime(network, sample, scale=known.scale, images=len(chosen), asked=runtime, precision=precision)
     for line in taken.lines:
         talk.say(line)
-    return predict_rows(material, chosen, network, scale=known.scale, infer=taken.infer, staining=known.staining)
+    blank: list[int] = []
+    staining = replace(known.staining, passed=blank.append)
+    table = predict_rows(material, chosen, network, scale=known.scale, infer=taken.infer, staining=staining)
+    if sum(blank):
+        talk.say(
+            f"stain: {sum(blank)} of {len(chosen)} tiles have too little tissue to be normalised and pass as they are"
+        )
+    return table
 
 
 def _seen_before(bundle: Path, material: Material, chosen: np.ndarray) -> tuple[str, ...]:
