@@ -185,3 +185,8 @@ def test_levels_and_views_are_what_they_say() -> None:
         network.views = 2
         both = (found + network._one_view(torch.flip(tiles, (3,)))) / 2
         torch.testing.assert_close(network.features(tiles), both)
+        network.train()
+        for module in network.modules():  # what differs in training is then the views alone
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+        torch.testing.assert_close(network.features(tiles), found)

@@ -26,7 +26,8 @@ class Backbone(nn.Module):
 
     pooled: "body" where the body gives one row a tile; "class" and "class+mean" of the tokens it gives; "levels" for
         that row and beside it mean and maximum of the map at every level: texture is told better by the early ones.
-    views: features are the mean over so many of a tile's symmetries: as it is, flipped, and these two turned.
+    views: features are the mean over so many of a tile's symmetries: as it is, flipped, and these two turned. While it
+        learns, a network sees one of them at a time: augmentation draws it.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Backbone(nn.Module):
         if self.input_px is not None and tiles.shape[-1] != self.input_px:
             size = (self.input_px, self.input_px)
             tiles = functional.interpolate(tiles, size, mode="bilinear", antialias=True, align_corners=False)
+        views = 1 if self.training else self.views
         found = self._one_view(tiles)
-        for view in range(1, self.views):
+        for view in range(1, views):
             found = found + self._one_view(_symmetry(tiles, view))
-        return found / self.views if self.views > 1 else found
+        return found / views if views > 1 else found
 
     def _one_view(self, tiles: Tensor) -> Tensor:
         body: Any = self.body

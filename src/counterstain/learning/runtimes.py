@@ -92,7 +92,9 @@ def choose_runtime(
     """
     check_runtime(asked, precision)
     network.eval()
-    if asked == "torch" or len(tiles) == 0:
+    # A network that looks at a tile several ways is several networks to another runtime, and takes minutes to convert.
+    many_views = asked == "auto" and getattr(network, "views", 1) > 1
+    if asked == "torch" or len(tiles) == 0 or many_views:
         names = ["torch"]
     elif asked != "auto":
         names = [asked]

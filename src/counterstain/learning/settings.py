@@ -38,7 +38,7 @@ class Training:
     backbone_rate: of the body's learning rate to the head's.
     probe: on frozen features: "logistic", "mlp" or "knn".
     features: of a backbone, "last" for what it gives, or "levels" for the maps of all its levels beside that.
-    views: how many of a tile's eight symmetries the features are averaged over; each costs a pass.
+    views: how many of a tile's eight symmetries the features are averaged over, each for a pass; not while learning.
     input_px: side to which a backbone resizes tiles inside itself; None for the tiles' own.
     stain_augmentation: of training tiles, see pixels.stain_augment; "auto" is hed_light for a backbone, else none.
     normalisation: of every tile, to the training tiles' own stain, see pixels.stain.
