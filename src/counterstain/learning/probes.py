@@ -102,7 +102,7 @@ def _fit_logistic(
         weight = coef / spread
         fits.append((weight, intercept - weight @ centre))
         losses.append(_losses(val_features @ weight.T + fits[-1][1], val_label))
-        if losses[-1].mean() > 1.2 * min(loss.mean() for loss in losses):
+        if losses[-1].mean() > 1.05 * min(loss.mean() for loss in losses):
             break  # weaker penalties only overfit more, and take longest
     means = np.array([loss.mean() for loss in losses])
     best = losses[int(means.argmin())]
