@@ -59,6 +59,10 @@ class Material:
             raise InputError("this cohort is of feature files (.h5), which hold no tiles; name a cohort of images")
         return self.store
 
+    def rows(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the store of the cohort's images with these row numbers."""
+        return self.store.rows([self.cohort.image[row] for row in chosen])
+
     @property
     def mpp(self) -> float | None:
         """µm/px of the tiles where the whole cohort has one and all images are resized alike, else None."""
@@ -89,7 +93,7 @@ def predict_rows(
     staining: Staining = UNSTAINED,
 ) -> Predictions:
     """Predictions for the cohort's images with these row numbers; by torch in fp32 where no `infer` is given."""
-    rows = material.store.rows([material.cohort.image[row] for row in chosen])
+    rows = material.rows(chosen)
     prob = predict_probabilities(
         network, material.tiles, rows, scale=scale, device=device, infer=infer, staining=staining
     )
@@ -138,9 +142,11 @@ def train_arm(
     """
     parts = np.asarray(assignment, dtype=object)
     folder.mkdir(parents=True, exist_ok=True)
-    trained, predict = fit_arm(material, parts, settings, seed=seed, folder=folder, progress=progress, world=world)
     training = examples(material, np.flatnonzero(parts == "train"))
     validation = examples(material, np.flatnonzero(parts == "val"))
+    trained, predict = fit_arm(
+        material, training, validation, settings, seed=seed, folder=folder, progress=progress, world=world
+    )
     if not world.leads:
         return []
     write_history(folder, trained.history)
@@ -158,7 +164,8 @@ def train_arm(
 
 def fit_arm(
     material: Material,
-    parts: NDArray[np.object_],
+    training: Examples,
+    validation: Examples,
     settings: Training,
     *,
     seed: int,
@@ -168,42 +175,28 @@ def fit_arm(
 ) -> tuple[Trained, Callable[[NDArray[np.int64]], Predictions]]:
     """The trained model, and what predicts images of the cohort with it, as train_arm but without writing results."""
     classes = len(material.cohort.classes)
-    training = examples(material, np.flatnonzero(parts == "train"))
-    validation = examples(material, np.flatnonzero(parts == "val"))
     if isinstance(material.store, BagStore):
-        store = material.store
-        fitted, of_rows = train_bags(
-            store, training, validation, classes=classes, settings=settings, seed=seed, progress=progress
+        trained, of_rows = train_bags(
+            material.store, training, validation, classes=classes, settings=settings, seed=seed, progress=progress
         )
-        return fitted, lambda chosen: table_of(
-            material, chosen, of_rows(store.rows([material.cohort.image[row] for row in chosen]))
-        )
+        return trained, lambda chosen: table_of(material, chosen, of_rows(material.rows(chosen)))
     staining = fit_staining(material.tiles, training.row, settings)
     if settings.tune == "frozen":
-        probed, answers, tried = train_probe(
+        trained, of_rows, tried = train_probe(
             material.tiles, training, validation, classes=classes, settings=settings, staining=staining,
             fit=material.fit, seed=seed, progress=progress,
         )  # fmt: skip
         if world.leads:
             write_csv(folder / "probe.csv", ("setting", "val_loss"), tried)
-
-        def look_up(chosen: NDArray[np.int64]) -> Predictions:
-            rows = material.store.rows([material.cohort.image[row] for row in chosen])
-            return table_of(material, chosen, answers.probabilities(rows))
-
-        return probed, look_up
+        return trained, lambda chosen: table_of(material, chosen, of_rows(material.rows(chosen)))
     trained = train(
         material.tiles, training, validation, classes=classes, settings=settings,
         augmentation=material.augmentation, seed=seed, folder=folder, progress=progress, world=world,
         staining=staining,
     )  # fmt: skip
-
-    def predict(chosen: NDArray[np.int64]) -> Predictions:
-        return predict_rows(
-            material, chosen, trained.network, scale=settings.scale, device=trained.machine.device, staining=staining
-        )
-
-    return trained, predict
+    return trained, lambda chosen: predict_rows(
+        material, chosen, trained.network, scale=settings.scale, device=trained.machine.device, staining=staining
+    )
 
 
 def member_tiles(material: Material, stored: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

@@ -80,8 +80,7 @@ class _Known:
 
     def tiles(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(N, tile_px, tile_px, 3) of the cohort's rows."""
-        store = self.material.tiles
-        return read_batch(store, store.rows([self.material.cohort.image[row] for row in rows]))
+        return read_batch(self.material.tiles, self.material.rows(rows))
 
 
 def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> dict[str, Any]:

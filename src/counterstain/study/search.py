@@ -19,7 +19,7 @@ from counterstain.judging.scores import image_loss
 from counterstain.learning.checkpoint import forget
 from counterstain.learning.training import Progress
 from counterstain.pixels.augment import Augmentation
-from counterstain.study.arms import Material, fit_arm
+from counterstain.study.arms import Material, examples, fit_arm
 from counterstain.study.inputs import Prepared, Talk, prepare
 from counterstain.study.protocol import Range, read_study
 from counterstain.study.stages import lock
@@ -193,12 +193,13 @@ def _try(trial: Any, prepared: Prepared, place: Path, talk: Talk, optuna: Any) -
                 raise optuna.TrialPruned
 
     parts = np.asarray(prepared.split.parts[0].assignment, dtype=object)
+    training, validation = (examples(material, np.flatnonzero(parts == name)) for name in ("train", "val"))
     folder = place / f"trial-{trial.number + 1:04d}"
     folder.mkdir(exist_ok=True)
     try:
         _, predict = fit_arm(
-            material, parts, prepared.study.with_arm(search.arm, settings), seed=search.seed, folder=folder,
-            progress=progress,
+            material, training, validation, prepared.study.with_arm(search.arm, settings),
+            seed=search.seed, folder=folder, progress=progress,
         )  # fmt: skip
     finally:
         forget(folder)

@@ -161,9 +161,7 @@ def predict_once(
     for line in _seen_before(bundle, material, chosen):
         talk.say(f"seen before: {line}")
     if isinstance(store, BagStore):
-        table = table_of(
-            material, chosen, predict_bags(network, store, store.rows([cohort.image[row] for row in chosen]))
-        )
+        table = table_of(material, chosen, predict_bags(network, store, material.rows(chosen)))
     else:
         table = _predict_tiles(material, chosen, known, network, runtime, precision, talk)
     write_calibrated(table, read_calibration(bundle), out)
@@ -184,8 +182,7 @@ def _predict_tiles(
     talk: Talk,
 ) -> Predictions:
     """The predictions by what runs the network fastest, or by what was asked for; it is said which."""
-    store, cohort = material.tiles, material.cohort
-    sample = known.staining.for_all(read_batch(store, store.rows([cohort.image[row] for row in chosen[:TRIAL_TILES]])))
+    sample = known.staining.for_all(read_batch(material.tiles, material.rows(chosen[:TRIAL_TILES])))
     taken = choose_runtime(network, sample, scale=known.scale, images=len(chosen), asked=runtime, precision=precision)
     for line in taken.lines:
         talk.say(line)
