@@ -33,6 +33,7 @@ __all__ = [
     "folds",
     "holdout",
     "official",
+    "only_part",
     "read_split",
     "split_lines",
     "write_split",
@@ -175,6 +176,20 @@ def _deal(
             f"add {unit}s, merge it with another class, leave it out, or ask for fewer parts"
         )
     return part
+
+
+def only_part(cohort: Cohort, splits: Path | None, part: str) -> Cohort:
+    """The images of one part of a splits.csv, whatever its unit; all of them where there is none.
+
+    Raises:
+        InputError: If the file does not fit the cohort, or has no image in that part.
+    """
+    if splits is None:
+        return cohort
+    words = np.array(read_split(splits, cohort, unit="image").parts[0].assignment, dtype=object)
+    if not (words == part).any():
+        raise InputError(f"{splits} has no image in part '{part}'")
+    return cohort.subset(words == part)
 
 
 def read_split(

@@ -1,7 +1,7 @@
 """The whole explanation of a model on a part of a cohort: its record, its tiles and its page."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from counterstain import __version__
 from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import read_split
+from counterstain.cohort.split import only_part
 from counterstain.errors import GateError, InputError
 from counterstain.explanation.choosing import judge_ability, pick_gallery, spread
 from counterstain.explanation.embedding import Embedding, check_projection, features_of, project
 from counterstain.explanation.maps import BLUR_SHARE, Explainer, make_explainer, sensitivity
 from counterstain.explanation.pointing import plan_composites, play
 from counterstain.explanation.validity import Trial, check_curves, check_random_weights, check_reach, check_turns
-from counterstain.files import hash_file, read_json, write_bytes, write_csv, write_json
-from counterstain.judging.calibration import Calibration, apply_calibration
+from counterstain.files import hash_file, write_bytes, write_csv, write_json
+from counterstain.judging.calibration import Calibration, apply_calibration, read_calibration
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import predicted_class
-from counterstain.learning.bundle import SUMS
+from counterstain.learning.bundle import SUMS, with_classes_of
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.prediction import Predictor, load_predictor
 from counterstain.pixels.store import Store, build_store, read_batch
@@ -88,23 +88,12 @@ def explain_bundle(
     machine = prepare_machine(device=device, precision="fp32")
     predictor = load_predictor(bundle, device=machine.device)
     known = predictor.bundle
-    if set(cohort.classes) != set(known.classes):
-        raise InputError(
-            f"the images have classes {', '.join(cohort.classes)}, but {bundle} was trained on "
-            f"{', '.join(known.classes)}"
-        )
-    cohort = replace(cohort, classes=known.classes)
-    if splits is not None:
-        words = np.array(read_split(splits, cohort, unit="image").parts[0].assignment, dtype=object)
-        if not (words == part).any():
-            raise InputError(f"{splits} has no image in part '{part}'")
-        cohort = cohort.subset(words == part)
-    else:
+    cohort = only_part(with_classes_of(known, cohort, images="the images have", model=str(bundle)), splits, part)
+    if splits is None:
         say("no --splits: these may be images that the model was trained on")
     store = build_store(cohort, out.parent / "store", tile_px=known.tile_px, fit=known.fit, progress=progress)
     for image, reason in store.set_aside:
         say(f"set aside: {image}: {reason}")
-    path = bundle / "calibration.json"
     source = {
         "bundle": bundle.name,
         "bundle_hash": hash_file(bundle / SUMS),
@@ -113,7 +102,7 @@ def explain_bundle(
     }
     return explain(
         predictor, cohort, store, out, settings=settings, source=source, say=say,
-        calibration=Calibration.from_record(read_json(path)) if path.is_file() else None,
+        calibration=read_calibration(bundle),
     )  # fmt: skip
 
 

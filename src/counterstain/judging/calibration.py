@@ -2,22 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
+from counterstain.files import read_json
 from counterstain.judging.conformal import conformal_quantile
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import PROB_CLIP, image_loss
 from counterstain.judging.thresholds import choose_threshold
 
-__all__ = ["METHODS", "Calibration", "apply_calibration", "fit_calibration"]
+__all__ = [
+    "CALIBRATION",
+    "METHODS",
+    "Calibration",
+    "apply_calibration",
+    "calibrate",
+    "fit_calibration",
+    "read_calibration",
+]
 
 Floats = NDArray[np.float64]
 
 SCHEMA = "counterstain.calibration/1"
+CALIBRATION = "calibration.json"
 METHODS = ("temperature", "platt", "isotonic", "none")
 FEW_PATIENTS = 10  # below, what is fitted here hangs on single patients
 LARGEST_LOG_T = 4.6  # temperatures from 1/100 to 100
@@ -120,17 +131,28 @@ def fit_calibration(
 
 
 def apply_calibration(calibration: Calibration, table: Predictions) -> Predictions:
-    """The table with calibrated probabilities.
+    """The table with calibrated probabilities; see calibrate."""
+    return replace(table, prob=calibrate(calibration, table.prob, table.classes))
+
+
+def calibrate(calibration: Calibration, prob: Floats, classes: tuple[str, ...]) -> Floats:
+    """(N, C) calibrated probabilities.
 
     Raises:
-        InputError: If its classes are not those of the calibration, in their order.
+        InputError: If the classes are not those of the calibration, in their order.
     """
-    if table.classes != calibration.classes:
+    if classes != calibration.classes:
         raise InputError(
             f"the calibration is of the classes {', '.join(calibration.classes)}, the table's are "
-            f"{', '.join(table.classes)}; calibrate the model that made this table"
+            f"{', '.join(classes)}; calibrate the model that made this table"
         )
-    return replace(table, prob=_applied(calibration.method, calibration.parameters, table.prob))
+    return _applied(calibration.method, calibration.parameters, prob)
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """The calibration of a bundle's folder, or None where it has none."""
+    path = folder / CALIBRATION
+    return Calibration.from_record(read_json(path)) if path.is_file() else None
 
 
 # -------------------------------------------------------------------------------------------------------- the methods

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -17,7 +17,10 @@ from counterstain.learning.mil import is_bag_network
 from counterstain.learning.models import build_model
 from counterstain.learning.staining import UNSTAINED, Staining
 
-__all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "read_sums", "seal", "write_bundle"]
+if TYPE_CHECKING:
+    from counterstain.cohort.manifest import Cohort
+
+__all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "read_sums", "seal", "with_classes_of", "write_bundle"]
 
 SCHEMA = "counterstain.bundle/2"
 WEIGHTS = "model.safetensors"
@@ -26,7 +29,8 @@ CARD = "README.md"
 SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 # Written beside the model by the rooms that own them, and as much a part of it.
-COMPANIONS = ("calibration.json", "trained_on.json")
+CALIBRATION = "calibration.json"
+COMPANIONS = (CALIBRATION, "trained_on.json")
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,25 @@ def _from_record(record: Mapping[str, Any]) -> Bundle:
         staining=Staining.from_record(record["stain"]),
         provenance=record["provenance"],
     )
+
+
+def with_classes_of(bundle: Bundle, cohort: "Cohort", *, images: str, model: str) -> "Cohort":
+    """The cohort with the bundle's classes in the bundle's order, so that its labels are the network's outputs.
+
+    Args:
+        bundle: of the model.
+        cohort: of the same classes, in whatever order.
+        images, model: how a refusal begins ("cohort.csv has") and what it calls the model.
+
+    Raises:
+        InputError: If the classes are not the same.
+    """
+    if set(cohort.classes) != set(bundle.classes):
+        raise InputError(
+            f"{images} classes {', '.join(cohort.classes)}, but {model} was trained on {', '.join(bundle.classes)}"
+        )
+    positive = bundle.classes[-1] if len(bundle.classes) == 2 else None
+    return replace(cohort, classes=bundle.classes, positive=positive)
 
 
 def load_network(folder: Path) -> tuple[Bundle, nn.Module]:

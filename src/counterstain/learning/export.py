@@ -17,6 +17,7 @@ from counterstain import __version__
 from counterstain.errors import GateError, InputError, suggest
 from counterstain.files import hash_file, read_json, write_bytes, write_json
 from counterstain.learning.bundle import (
+    CALIBRATION,
     CARD,
     COMPANIONS,
     RECORD,
@@ -56,7 +57,6 @@ __all__ = ["EXPORT", "FORMATS", "Handover", "check_export", "export_model", "rea
 SCHEMA = "counterstain.export/1"
 EXPORT = "export.json"
 FORMATS = ("wsinfer", "onnx", "openvino")
-CALIBRATION = "calibration.json"
 _FILES = {
     "wsinfer": (CONFIG, TORCHSCRIPT),
     "onnx": (ONNX,),

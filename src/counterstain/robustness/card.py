@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from counterstain import __version__
 from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import read_split
+from counterstain.cohort.split import only_part
 from counterstain.errors import GateError, InputError
-from counterstain.files import hash_file, read_json, write_csv, write_json
-from counterstain.judging.calibration import Calibration
+from counterstain.files import hash_file, write_csv, write_json
+from counterstain.judging.calibration import Calibration, read_calibration
 from counterstain.judging.intervals import FEW_PATIENTS
 from counterstain.judging.predictions import Predictions
-from counterstain.learning.bundle import SUMS, Bundle, read_bundle
+from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.prediction import Predictor, load_predictor
 from counterstain.pixels.store import Store, build_store
@@ -40,7 +40,6 @@ __all__ = ["SCHEMA", "Sight", "robustness_card"]
 
 SCHEMA = "counterstain.robustness/1"
 RECORD = "robustness.json"
-CALIBRATION = "calibration.json"
 
 
 @dataclass(frozen=True)
@@ -167,18 +166,7 @@ def _material(
     folder: Path, cohort: Cohort, out: Path, splits: Path | None, part: str, images: int | None, sight: Sight
 ) -> _Material:
     bundle = read_bundle(folder)
-    if set(cohort.classes) != set(bundle.classes):
-        raise InputError(
-            f"the cohort has classes {', '.join(cohort.classes)}, but {folder} was trained on "
-            f"{', '.join(bundle.classes)}"
-        )
-    positive = bundle.classes[-1] if len(bundle.classes) == 2 else None
-    cohort = replace(cohort, classes=bundle.classes, positive=positive)
-    if splits is not None:
-        assignment = np.array(read_split(splits, cohort, unit="image").parts[0].assignment, dtype=object)
-        if not (assignment == part).any():
-            raise InputError(f"{splits} has no image in part '{part}'")
-        cohort = cohort.subset(assignment == part)
+    cohort = only_part(with_classes_of(bundle, cohort, images="the cohort has", model=str(folder)), splits, part)
     if images is not None and images < 1:
         raise InputError(f"--images is {images}; 1 or more is needed, or leave it out for all")
     of = len(cohort)
@@ -216,8 +204,7 @@ def _images(material: _Material) -> Predictions:
 
 def _threshold(folder: Path, bundle: Bundle) -> tuple[Calibration | None, float, str]:
     """The bundle's calibration, the threshold of its decisions, and where that is from."""
-    path = folder / CALIBRATION
-    calibration = Calibration.from_record(read_json(path)) if path.is_file() else None
+    calibration = read_calibration(folder)
     if len(bundle.classes) != 2:
         return calibration, 0.5, "the most probable class is called"
     if calibration is None or calibration.threshold is None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.files import read_json
-from counterstain.judging.calibration import Calibration, apply_calibration
-from counterstain.judging.predictions import Predictions
+from counterstain.judging.calibration import Calibration, calibrate
+from counterstain.judging.predictions import check_prob
 from counterstain.slides.geojson import write_geojson
 from counterstain.slides.heatmap import draw_heatmap, overlay, write_heatmap, write_png
 from counterstain.slides.info import Slide, reading
@@ -232,15 +232,8 @@ def _probabilities(logits: NDArray[np.float32], model: Model) -> Floats:
     from counterstain.learning.runtimes import softmax
 
     prob = softmax(logits)
-    if model.calibration is None:
-        return prob
-    # Calibrating asks for a table of images; their names and labels do not matter to it.
-    names = tuple(map(str, range(len(prob))))
-    table = Predictions(
-        image=names, patient=names, slide=("",) * len(prob), site=("",) * len(prob),
-        label=np.zeros(len(prob), np.int64), prob=prob, classes=model.classes,
-    )  # fmt: skip
-    return np.array(apply_calibration(model.calibration, table).prob)
+    check_prob(prob, lambda row: f"tile {row + 1}")
+    return prob if model.calibration is None else calibrate(model.calibration, prob, model.classes)
 
 
 # --------------------------------------------------------------------------------------------------------- the writing

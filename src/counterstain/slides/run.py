@@ -9,8 +9,8 @@ from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_csv, write_json
-from counterstain.judging.calibration import Calibration
-from counterstain.learning.bundle import Bundle, read_bundle
+from counterstain.judging.calibration import read_calibration
+from counterstain.learning.bundle import SUMS, Bundle, read_bundle
 from counterstain.learning.runtimes import check_runtime
 from counterstain.slides.geojson import ORIGINS
 from counterstain.slides.jobs import Job, agree, find_jobs, finished
@@ -168,7 +168,7 @@ def _depends(settings: Reading, bundle_folder: Path, mpp: float) -> dict[str, An
         "runtime",
     )
     return {
-        "model": hash_file(bundle_folder / "SHA256SUMS"),
+        "model": hash_file(bundle_folder / SUMS),
         "mpp": mpp,
         "calibrated": settings.calibrated,
         **{name: getattr(settings, name) for name in kept},
@@ -216,8 +216,7 @@ def _load(folder: Path, bundle: Bundle, settings: Reading, images: int, agreed: 
     )
     write_json(agreed, record | {"runtime": predictor.runtime})
     talk.say(f"runtime: {predictor.runtime}, {settings.precision}, {machine.device}, {machine.threads} threads")
-    path = folder / "calibration.json"
-    calibration = Calibration.from_record(read_json(path)) if settings.calibrated and path.is_file() else None
+    calibration = read_calibration(folder) if settings.calibrated else None
     key = f"{predictor.runtime} {machine.torch} {machine.device} {machine.threads}"
     return Model(predictor.logits, bundle.classes, bundle.tile_px, calibration, key)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.files import read_json, write_json
-from counterstain.judging.calibration import Calibration, apply_calibration, fit_calibration
+from counterstain.files import write_json
+from counterstain.judging.calibration import CALIBRATION, Calibration, apply_calibration, fit_calibration
 from counterstain.judging.conformal import prediction_sets
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import read_predictions, write_predictions
@@ -15,9 +15,7 @@ from counterstain.judging.thresholds import decide
 from counterstain.learning.bundle import seal
 from counterstain.study.protocol import CalibrationSection
 
-__all__ = ["CALIBRATION", "called", "finish_training", "read_calibration", "sets_of", "write_calibrated"]
-
-CALIBRATION = "calibration.json"
+__all__ = ["called", "finish_training", "sets_of", "write_calibrated"]
 
 
 def finish_training(folder: Path, settings: CalibrationSection) -> None:
@@ -36,12 +34,6 @@ def finish_training(folder: Path, settings: CalibrationSection) -> None:
         name = "predictions.csv" if part == "test" else f"predictions_{part}.csv"
         write_calibrated(read_predictions(path, classes=fitted.classes), fitted, folder / name)
     seal(folder)
-
-
-def read_calibration(folder: Path) -> Calibration | None:
-    """The calibration of a bundle's folder, or None where it has none."""
-    path = folder / CALIBRATION
-    return Calibration.from_record(read_json(path)) if path.is_file() else None
 
 
 def write_calibrated(table: Predictions, fitted: Calibration | None, path: Path) -> Predictions:

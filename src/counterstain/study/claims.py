@@ -10,6 +10,7 @@ import numpy as np
 from counterstain.cohort.parts import count_by_unit
 from counterstain.cohort.split import Part
 from counterstain.files import write_csv, write_json
+from counterstain.judging.calibration import read_calibration
 from counterstain.judging.comparison import compare_arms
 from counterstain.judging.conformal import coverage_record
 from counterstain.judging.decision_curve import decision_curve
@@ -20,7 +21,7 @@ from counterstain.judging.predictions import Predictions, concatenate
 from counterstain.judging.reading import read_predictions, write_predictions
 from counterstain.judging.reliability import reliability_record
 from counterstain.judging.subgroups import subgroup_scores
-from counterstain.study.calibrating import called, read_calibration, sets_of
+from counterstain.study.calibrating import called, sets_of
 from counterstain.study.inputs import Prepared, Talk
 from counterstain.study.stages import file_hashes, is_done, mark_done
 from counterstain.study.trainings import training_place

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from counterstain.cohort.phantom import CLASSES, Phantom, draw_patient
 from counterstain.cohort.phantom_slide import PhantomSlide, SlideTruth, write_slide
 from counterstain.cohort.phantom_slide_layout import Ring, Window, cover
-from counterstain.files import read_json, write_json
+from counterstain.files import write_json
+from counterstain.judging.calibration import read_calibration
 from counterstain.judging.scores import roc_auc
 from counterstain.slides.heatmap import HeatMap, draw_heatmap, overlay, write_png
 from counterstain.slides.one_slide import Reading
@@ -139,12 +140,12 @@ def read_phantom_slide(
 def read_map(maps: Path, slide: str, truth: SlideTruth, bundle: Path) -> TileMap:
     """What a model said of a phantom slide, from the table that run_slides wrote; with the model's threshold."""
     corner, size, prob = read_tile_csv(paths_of(maps, slide, compress=False).table)
-    calibration = bundle / "calibration.json"
+    calibration = read_calibration(bundle)
     return TileMap(
         slide=slide, classes=CLASSES, corner=corner, size=(int(size[0, 0]), int(size[0, 1])),
         prob=np.stack([prob[name] for name in CLASSES], axis=1), extent=(0, 0, *truth.size_px),
         mpp=(truth.mpp, truth.mpp),
-        threshold=read_json(calibration).get("threshold") if calibration.is_file() else None,
+        threshold=calibration.threshold if calibration else None,
     )  # fmt: skip
 
 

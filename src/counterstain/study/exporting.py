@@ -13,11 +13,12 @@ from counterstain.cohort.split import read_split
 from counterstain.cohort.tables import clean_numbers, read_table
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
+from counterstain.judging.calibration import read_calibration
 from counterstain.judging.comparison import difference
 from counterstain.judging.intervals import sample, units_of
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import PROB_CLIP
-from counterstain.learning.bundle import SUMS, Bundle, load_network, read_bundle
+from counterstain.learning.bundle import SUMS, Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.export import FORMATS, Handover, check_export, export_model
 from counterstain.learning.export_features import Familiar, features_of, fit_familiar
 from counterstain.learning.export_graphs import Run
@@ -27,7 +28,6 @@ from counterstain.pixels.store_files import Recipe, read_record
 from counterstain.pixels.tensor import to_tensor
 from counterstain.slides.tile_map import colours
 from counterstain.study.arms import Material, table_of
-from counterstain.study.calibrating import read_calibration
 from counterstain.study.inputs import Talk, read_images
 
 __all__ = ["Wanted", "export", "find_training"]
@@ -214,11 +214,7 @@ def _store_of(stores: Path, data: str, bundle: Bundle) -> Store | None:
 def _of_cohort(path: Path, bundle: Bundle, to: Path, talk: Talk) -> _Known:
     """A cohort's tiles, and its own parts; where it has none, every fifth patient is held out."""
     cohort = read_images(path, positive=bundle.classes[-1] if len(bundle.classes) == 2 else None)
-    if set(cohort.classes) != set(bundle.classes):
-        raise InputError(
-            f"{path} has classes {', '.join(cohort.classes)}, but the model was trained on {', '.join(bundle.classes)}"
-        )
-    cohort = replace(cohort, classes=bundle.classes)
+    cohort = with_classes_of(bundle, cohort, images=f"{path} has", model="the model")
     store = build_store(cohort, to.parent / "store", tile_px=bundle.tile_px, fit=bundle.fit, progress=talk.stored)
     there = set(store.image)
     cohort = cohort.subset(np.array([name in there for name in cohort.image]))

@@ -9,11 +9,12 @@ from torch import nn
 
 from counterstain.audit.membership import MEMBERS, overlap, read_members
 from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import Split, check, read_split
+from counterstain.cohort.split import Split, check, only_part, read_split
 from counterstain.errors import InputError
+from counterstain.judging.calibration import read_calibration
 from counterstain.judging.predictions import Predictions
 from counterstain.learning.bags import BagStore, open_bags
-from counterstain.learning.bundle import SUMS, Bundle, load_network
+from counterstain.learning.bundle import SUMS, Bundle, load_network, with_classes_of
 from counterstain.learning.checkpoint import forget
 from counterstain.learning.distributed import joined, leader_first
 from counterstain.learning.machine import prepare_machine
@@ -24,7 +25,7 @@ from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store, read_batch
 from counterstain.study.arms import Material, member_tiles, predict_rows, table_of, train_arm
 from counterstain.study.bags import predict_bags, write_attention
-from counterstain.study.calibrating import finish_training, read_calibration, write_calibrated
+from counterstain.study.calibrating import finish_training, write_calibrated
 from counterstain.study.inputs import Talk, read_images, refuse_features
 from counterstain.study.protocol import IMAGE_STAMP, CalibrationSection
 
@@ -134,16 +135,7 @@ def predict_once(
     prepare_machine(device="cpu", precision="fp32")
     known, network = load_network(bundle)
     cohort = read_images(images, positive=known.classes[-1] if len(known.classes) == 2 else None)
-    if set(cohort.classes) != set(known.classes):
-        raise InputError(
-            f"{images} has classes {', '.join(cohort.classes)}, but {bundle} was trained on {', '.join(known.classes)}"
-        )
-    cohort = replace(cohort, classes=known.classes)
-    if splits is not None:
-        assignment = np.array(read_split(splits, cohort, unit="image").parts[0].assignment, dtype=object)
-        if not (assignment == part).any():
-            raise InputError(f"{splits} has no image in part '{part}'")
-        cohort = cohort.subset(assignment == part)
+    cohort = only_part(with_classes_of(known, cohort, images=f"{images} has", model=str(bundle)), splits, part)
     store: Store | BagStore
     if is_bag_network(known.network):
         width = int(known.layout["width"])
