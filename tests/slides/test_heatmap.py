@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from counterstain.slides.heatmap import draw_heatmap, overlay, write_heatmap, write_png
+from counterstain.slides.heatmap import draw_heatmap, overlay, write_heatmap
+from counterstain.slides.overview import write_png
 from counterstain.slides.tile_map import TileMap
 
 RED, BLUE = 0.98, 0.02

@@ -18,12 +18,13 @@ from counterstain.errors import InputError, suggest
 from counterstain.files import write_bytes, write_csv, write_json
 from counterstain.slides.annotations import TileLabels, find_annotations, label_tiles, read_annotations
 from counterstain.slides.info import Slide
-from counterstain.slides.inspection import draw_tiles, read_picture, write_picture
+from counterstain.slides.inspection import draw_tiles, read_picture
+from counterstain.slides.overview import write_png
 from counterstain.slides.reader import open_slide
 from counterstain.slides.tiling import Tiling, plan_tiles, read_tile
 from counterstain.slides.tissue import tissue_mask
 
-__all__ = ["Cut", "Cutting", "cut_slides", "find_slides"]
+__all__ = ["Cut", "Cutting", "cut_slides", "find_slides", "slide_name"]
 
 SCHEMA = "counterstain.cutting/1"
 SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm")
@@ -90,14 +91,15 @@ def find_slides(places: Sequence[Path]) -> list[Path]:
         for path in files:
             if not path.is_file():
                 raise InputError(f"{path} does not exist; name a slide's file or a folder of them")
-            name = _slide_id(path)
+            name = slide_name(path)
             if name in found:
                 raise InputError(f"{found[name]} and {path} have one name; rename one, or cut them apart")
             found[name] = path
     return list(found.values())
 
 
-def _slide_id(path: Path) -> str:
+def slide_name(path: Path) -> str:
+    """What a slide and its files are called: its file's name without its ending."""
     return path.name.removesuffix(path.suffix).removesuffix(".ome")
 
 
@@ -122,7 +124,7 @@ def cut_slides(
     rows: list[list[Any]] = []
     records, failures, notes = [], [], []
     for path in slides:
-        name = _slide_id(path)
+        name = slide_name(path)
         try:
             found, record = _cut(path, name, out, settings, known[name])
         except InputError as error:
@@ -169,7 +171,7 @@ def _check_classes(slides: Sequence[Path], settings: Cutting) -> None:
 
 def _known_of(slides: Sequence[Path], settings: Cutting) -> dict[str, dict[str, str]]:
     """What the table and the pattern say of each slide, by its name."""
-    names = [_slide_id(path) for path in slides]
+    names = [slide_name(path) for path in slides]
     known: dict[str, dict[str, str]] = {name: {} for name in names}
     if settings.slide_table is not None:
         table = read_table(settings.slide_table)
@@ -179,7 +181,7 @@ def _known_of(slides: Sequence[Path], settings: Cutting) -> dict[str, dict[str, 
                 f"{settings.slide_table} has columns {', '.join(table)}; needed: slide_id and any of "
                 f"{', '.join(_KNOWN)}"
             )
-        said = {_slide_id(Path(slide.replace("\\", "/"))): row for row, slide in enumerate(table[key])}
+        said = {slide_name(Path(slide.replace("\\", "/"))): row for row, slide in enumerate(table[key])}
         said |= {slide: row for row, slide in enumerate(table[key])}
         for name in names:
             if name not in said:
@@ -213,7 +215,7 @@ def _cut(
         label = labels.label if labels else (known.get("label", ""),) * len(tiling)
         kept = [row for row in range(len(tiling)) if label[row] or labels is None]
         files = _write_tiles(slide, tiling, kept, out, Path("tiles") / re.sub(r"[^\w.\-]", "_", name))
-        write_picture(draw_tiles(read_picture(slide), tiling, mask), out / "previews" / f"{name}.png")
+        write_png(draw_tiles(read_picture(slide), tiling, mask), out / "previews" / f"{name}.png")
         mpp = float(np.sqrt(np.prod(tiling.actual_mpp)))
         rows = [
             [file, label[row], known.get("patient_id", ""), name, known.get("site", ""), mpp,

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.files import write_bytes, write_with
+from counterstain.files import write_with
 from counterstain.slides.tile_map import TileMap
 
-__all__ = ["HeatMap", "draw_heatmap", "overlay", "write_heatmap", "write_png"]
+__all__ = ["HeatMap", "draw_heatmap", "overlay", "write_heatmap"]
 
 _PER_TILE = 4  # pixels of the map along a tile's side
 _MOST_PX = 4096  # a side of the map; beyond, its pixels are made larger
@@ -163,11 +163,3 @@ def overlay(
     shade = np.rint((np.maximum(value, 1).astype(np.float32) - 1) * (255 / 254)).astype(np.uint8)
     mixed = (1 - alpha) * thumbnail.astype(np.float32) + alpha * table[shade]
     return np.where((value > 0)[..., None], np.rint(mixed), thumbnail).astype(np.uint8)
-
-
-def write_png(picture: NDArray[np.uint8] | NDArray[np.bool_], path: Path) -> None:
-    """Write (H, W) or (H, W, 3) uint8 as a PNG, whole or not at all; a mask (H, W) of bool becomes 0 and 255."""
-    import imagecodecs
-
-    pixels = picture.astype(np.uint8) * 255 if picture.dtype == np.bool_ else picture
-    write_bytes(path, bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6)))

@@ -7,17 +7,15 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from counterstain.errors import InputError
-from counterstain.files import write_with
 from counterstain.slides.info import Slide
-from counterstain.slides.overview import Overview, read_overview
+from counterstain.slides.overview import Overview, read_overview, write_png
 from counterstain.slides.reader import open_slide
 from counterstain.slides.tiling import Tiling, plan_tiles
 from counterstain.slides.tissue import TissueMask, tissue_mask
 
-__all__ = ["draw_tiles", "inspect_slide", "plan_in_words", "read_picture", "write_picture"]
+__all__ = ["draw_tiles", "inspect_slide", "plan_in_words", "read_picture"]
 
 SCHEMA = "counterstain.inspection/1"
 _PICTURE_PX = 1600
@@ -59,7 +57,7 @@ def inspect_slide(
         picture = None
         if thumbnails is not None:
             picture = thumbnails / f"{path.name}.png"
-            write_picture(draw_tiles(read_picture(slide), tiling, mask), picture)
+            write_png(draw_tiles(read_picture(slide), tiling, mask), picture)
         return {
             "schema": SCHEMA,
             "slide": str(path),
@@ -156,8 +154,3 @@ def draw_tiles(overview: Overview, tiling: Tiling | None, mask: TissueMask | Non
         for (x, y), (right, bottom) in zip(low.tolist(), high.tolist(), strict=True):
             cv2.rectangle(picture, (x, y), (right, bottom), _KEPT, 1)
     return picture
-
-
-def write_picture(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Write (H, W, 3) uint8 RGB as PNG, whole or not at all."""
-    write_with(path, lambda temporary: Image.fromarray(pixels).save(temporary, format="PNG"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, hash_json, read_json, write_json
-from counterstain.slides.cutting import find_slides
+from counterstain.slides.cutting import find_slides, slide_name
 from counterstain.slides.outputs import Paths, paths_of
 
 __all__ = ["RECORD", "RUN", "Job", "agree", "find_jobs", "finished", "write_record"]
@@ -57,11 +57,6 @@ def find_jobs(slides: Sequence[Path | str], out: Path, settings: Mapping[str, An
         key = hash_json({"settings": settings, "slide": name, "stamp": _stamp(path)})
         jobs.append(Job(path, name, paths_of(out, name, compress=compress), key))
     return jobs
-
-
-def slide_name(path: Path) -> str:
-    """What a slide's files are called: its own name without its ending."""
-    return path.name.removesuffix(path.suffix).removesuffix(".ome")
 
 
 def _stamp(path: Path) -> str:

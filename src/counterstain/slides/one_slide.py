@@ -16,11 +16,11 @@ from counterstain.files import read_json
 from counterstain.judging.calibration import Calibration, calibrate
 from counterstain.judging.predictions import check_prob
 from counterstain.slides.geojson import write_geojson
-from counterstain.slides.heatmap import draw_heatmap, overlay, write_heatmap, write_png
-from counterstain.slides.info import Slide, reading
+from counterstain.slides.heatmap import draw_heatmap, overlay, write_heatmap
+from counterstain.slides.info import Slide
 from counterstain.slides.jobs import Job, write_record
 from counterstain.slides.outputs import Planned, read_patches, write_patches, write_tile_csv
-from counterstain.slides.overview import Overview, read_overview
+from counterstain.slides.overview import Overview, read_overview, write_png
 from counterstain.slides.partial import Partial, append, read_logits, rows_of, start_or_resume, sync
 from counterstain.slides.reader import open_slide
 from counterstain.slides.scale import require_mpp
@@ -107,8 +107,7 @@ def plan_slide(job: Job, settings: Reading, *, mpp: float, tile_px: int) -> int:
 
 
 def _open(path: Path, settings: Reading) -> Slide:
-    with reading(path, OSError):
-        return open_slide(path, assume_mpp=settings.assume_mpp, mpp_table=settings.mpp_table)
+    return open_slide(path, assume_mpp=settings.assume_mpp, mpp_table=settings.mpp_table)
 
 
 def _lay(slide: Slide, settings: Reading, mpp: float, tile_px: int, mask_path: Path) -> Tiling:

@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.files import write_bytes
 from counterstain.slides.info import Level, Slide
 from counterstain.slides.resampling import area_resample
 
-__all__ = ["LARGEST_PX", "Overview", "read_overview"]
+__all__ = ["LARGEST_PX", "Overview", "read_overview", "write_png"]
 
 LARGEST_PX = 4_000_000  # read at once; a pyramid has a level of at most this, a flat slide is read band by band
 
@@ -77,3 +79,11 @@ def _bands(
             box = (0.0, 0.0, wide * shrink, high * shrink)
             pixels[top : top + high, left : left + wide] = area_resample(region, box, width_px=wide, height_px=high)
     return pixels
+
+
+def write_png(picture: NDArray[np.uint8] | NDArray[np.bool_], path: Path) -> None:
+    """Write (H, W) or (H, W, 3) uint8 as a PNG, whole or not at all; a mask (H, W) of bool becomes 0 and 255."""
+    import imagecodecs
+
+    pixels = picture.astype(np.uint8) * 255 if picture.dtype == np.bool_ else picture
+    write_bytes(path, bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6)))

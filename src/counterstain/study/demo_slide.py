@@ -14,10 +14,10 @@ from counterstain.cohort.phantom_slide_layout import Ring, Window, cover
 from counterstain.files import write_json
 from counterstain.judging.calibration import read_calibration
 from counterstain.judging.scores import roc_auc
-from counterstain.slides.heatmap import HeatMap, draw_heatmap, overlay, write_png
+from counterstain.slides.heatmap import HeatMap, draw_heatmap, overlay
 from counterstain.slides.one_slide import Reading
 from counterstain.slides.outputs import paths_of, read_tile_csv
-from counterstain.slides.overview import read_overview
+from counterstain.slides.overview import read_overview, write_png
 from counterstain.slides.reader import open_slide
 from counterstain.slides.run import Talk as SlidesTalk
 from counterstain.slides.run import run_slides

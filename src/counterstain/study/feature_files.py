@@ -22,7 +22,7 @@ from counterstain.files import hash_json, write_csv, write_json
 from counterstain.learning.encoders import Encoder
 from counterstain.learning.features import Features, write_features
 from counterstain.pixels.store import Store, build_store, read_batch
-from counterstain.slides.info import Slide, reading
+from counterstain.slides.info import Slide
 from counterstain.slides.jobs import Job, find_jobs
 from counterstain.slides.reader import open_slide
 from counterstain.slides.scale import check_scale
@@ -242,8 +242,7 @@ def _encode_slide(
     """Write one slide's file; how many tiles it has."""
 
     def opened() -> Slide:
-        with reading(job.path, OSError):
-            return open_slide(job.path, assume_mpp=laying.assume_mpp, mpp_table=laying.mpp_table)
+        return open_slide(job.path, assume_mpp=laying.assume_mpp, mpp_table=laying.mpp_table)
 
     with opened() as slide:
         info = slide.info
