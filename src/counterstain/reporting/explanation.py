@@ -3,12 +3,10 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -19,6 +17,7 @@ from counterstain.reporting.explanation_checks import checks_of, summary
 from counterstain.reporting.explanation_embedding import draw_embedding, read_points
 from counterstain.reporting.explanation_figures import colour_scale, curves_figure, jpeg, overlay, read_tile
 from counterstain.reporting.illustrations import Illustration, capital
+from counterstain.reporting.page import environment, template
 from counterstain.reporting.wording import clean, interval, listed, number, plural
 
 __all__ = ["PAGE", "RECORD", "SCHEMA", "write_page"]
@@ -54,14 +53,14 @@ def write_page(folder: Path) -> Path:
     if record.get("schema") != SCHEMA:
         raise InputError(f"{folder / RECORD} is of schema {record.get('schema')}; this version reads {SCHEMA}")
     reason = record["ability"]["reason"]
-    script = _template("explanation.js")
+    script = template("explanation.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     shown: dict[str, Any] = {} if reason else _maps(folder, record)
-    page = _environment().get_template("explanation.html").render(
+    page = environment().get_template("explanation.html").render(
         title=f"Where the score of {_network(record)} is sensitive",
         stamp=clean(record["stamp"]),
         wording=clean(record["wording"]),
-        style=Markup(_template("report.css").replace("study report", "explanation") + _template("explanation.css")),
+        style=Markup(template("report.css").replace("study report", "explanation") + template("explanation.css")),
         script=Markup(script),
         script_hash=Markup(f"sha256-{digest}"),
         facts=_facts(record),
@@ -74,21 +73,6 @@ def write_page(folder: Path) -> Path:
     )  # fmt: skip
     write_bytes(folder / PAGE, page)
     return folder / PAGE
-
-
-def _template(name: str) -> str:
-    return resources.files("counterstain.reporting").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def _network(record: Mapping[str, Any]) -> str:

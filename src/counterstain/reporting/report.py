@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from counterstain.files import write_bytes
 from counterstain.reporting.claims import (
@@ -26,6 +24,7 @@ from counterstain.reporting.figures import MOST_COUNTED, MOST_WRITTEN
 from counterstain.reporting.guidelines import guideline_table
 from counterstain.reporting.illustrations import capital, find_score, illustrate, photograph_uri, primary
 from counterstain.reporting.methods import methods_paragraph, ran_words
+from counterstain.reporting.page import environment, template
 from counterstain.reporting.procedures import procedures_table, procedures_words, variance_table
 from counterstain.reporting.record import RunRecord, read_run
 from counterstain.reporting.tables import (
@@ -66,12 +65,12 @@ def write_report(run: Path) -> Path:
     """
     record = read_run(run)
     figures = illustrate(record)
-    page = _environment().get_template("report.html").render(
+    page = environment().get_template("report.html").render(
         name=clean(record.resolved.get("name") or "study"),
         stamp=clean(record.stamp),
         leak=record.stamp.startswith("LEAK"),
         version=clean(record.environment.get("counterstain") or record.resolved.get("counterstain") or ""),
-        style=Markup(_template("report.css")),
+        style=Markup(template("report.css")),
         figures=figures,
         headline=_typeset(headline(record), record.arms),
         verdicts=_verdicts(record),
@@ -122,33 +121,6 @@ def write_report(run: Path) -> Path:
     path = run / "report.html"
     write_bytes(path, page)
     return path
-
-
-def _template(name: str) -> str:
-    return resources.files("counterstain.reporting").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"soft": _soft, "css_string": _css_string}
-    return environment
-
-
-def _soft(text: str) -> Markup:
-    """A name that may be broken after its _ . / - (and nowhere else, where there is room)."""
-    return Markup("<wbr>").join(escape(piece) for piece in re.split(r"(?<=[_./-])(?=\w)", text))
-
-
-def _css_string(text: str) -> Markup:
-    """A text as a CSS string, for the head of printed pages: what is no letter, digit or space stands as its number."""
-    return Markup('"{}"').format(Markup(re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\{ord(found[0]):06x} ", text)))
 
 
 # -------------------------------------------------------------------------------------------------------- the verdict

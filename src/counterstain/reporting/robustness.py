@@ -2,17 +2,16 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from counterstain.errors import InputError
 from counterstain.files import read_json, write_bytes
 from counterstain.reporting.figures import Row, forest_figure, save_figure
 from counterstain.reporting.illustrations import Illustration, photograph_uri
+from counterstain.reporting.page import environment, template
 from counterstain.reporting.robustness_figures import curves_figure
 from counterstain.reporting.tables import Cell, Table
 from counterstain.reporting.wording import (
@@ -49,8 +48,8 @@ def write_card(folder: Path) -> Path:
     if record.get("schema") != SCHEMA:
         raise InputError(f"{folder} holds a record of schema {record.get('schema')}; this version draws {SCHEMA}")
     examples = folder / "examples.png"
-    page = _environment().get_template("robustness.html").render(
-        style=Markup(_template("report.css")),
+    page = environment().get_template("robustness.html").render(
+        style=Markup(template("report.css")),
         name=clean(record["bundle"]["folder"]),
         stamp=clean(record["bundle"]["stamp"]),
         version=record["counterstain"],
@@ -77,17 +76,6 @@ def write_card(folder: Path) -> Path:
     path = folder / "robustness.html"
     write_bytes(path, page)
     return path
-
-
-def _template(name: str) -> str:
-    return resources.files("counterstain.reporting").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
 
 
 # -------------------------------------------------------------------------------------------------------- what is said
