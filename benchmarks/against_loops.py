@@ -39,7 +39,9 @@ def ours(job_path: Path, precision: str) -> None:
     import numpy as np
 
     from counterstain.cohort.layouts import read_folder
-    from counterstain.learning.training import Examples, Training, train
+    from counterstain.learning.feeding import Examples
+    from counterstain.learning.settings import Training
+    from counterstain.learning.training import train
     from counterstain.pixels.augment import Augmentation, image_keys
     from counterstain.pixels.store import build_store
 

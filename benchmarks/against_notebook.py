@@ -109,8 +109,10 @@ def train_ours(job_path: Path, precision: str) -> dict[str, Any]:
     import numpy as np
 
     from counterstain.cohort.layouts import read_folder
+    from counterstain.learning.feeding import Examples
     from counterstain.learning.networks import count_parameters
-    from counterstain.learning.training import Examples, Training, train
+    from counterstain.learning.settings import Training
+    from counterstain.learning.training import train
     from counterstain.pixels.augment import Augmentation, expanded_count, image_keys
     from counterstain.pixels.store import build_store
 

@@ -32,7 +32,9 @@ def epoch_of(options: argparse.Namespace, folder: Path, precision: str) -> Calla
     import numpy as np
     from made_up import write_store
 
-    from counterstain.learning.training import Examples, Progress, Training, train
+    from counterstain.learning.feeding import Examples
+    from counterstain.learning.settings import Training
+    from counterstain.learning.training import Progress, train
     from counterstain.pixels.augment import Augmentation, image_keys
 
     store = write_store(folder / "store", options.images, options.tile_px)

@@ -36,7 +36,9 @@ def train_on(store_folder: Path, precision: str, enough: int) -> dict[str, Any]:
     """Train on all tiles of a store; images a second, and the most memory held."""
     import numpy as np
 
-    from counterstain.learning.training import Examples, Progress, Training, train
+    from counterstain.learning.feeding import Examples
+    from counterstain.learning.settings import Training
+    from counterstain.learning.training import Progress, train
     from counterstain.pixels.augment import Augmentation, image_keys
     from counterstain.pixels.store import open_store
 

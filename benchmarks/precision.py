@@ -22,8 +22,10 @@ from turns import finish, say, show
 
 from counterstain.cohort.manifest import Cohort, read_manifest
 from counterstain.judging.scores import roc_auc
+from counterstain.learning.feeding import Examples
 from counterstain.learning.prediction import predict_probabilities
-from counterstain.learning.training import Examples, Training, train
+from counterstain.learning.settings import Training
+from counterstain.learning.training import train
 from counterstain.pixels.augment import Augmentation, image_keys
 from counterstain.pixels.store import Store, build_store
 

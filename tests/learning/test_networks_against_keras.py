@@ -19,7 +19,7 @@ from torch.nn import functional
 from counterstain.learning import training
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.networks import NETWORKS, TileNetwork, build_network, count_parameters
-from counterstain.learning.training import Training
+from counterstain.learning.settings import Training
 from counterstain.pixels.tensor import to_tensor
 
 pytestmark = pytest.mark.filterwarnings(

@@ -15,19 +15,10 @@ from PIL import Image
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import InputError
 from counterstain.learning import feeding
-from counterstain.learning.feeding import keep_on_device
+from counterstain.learning.feeding import Examples, keep_on_device
 from counterstain.learning.machine import prepare_machine
-from counterstain.learning.training import (
-    HISTORY,
-    Examples,
-    Progress,
-    Trained,
-    Training,
-    _start,
-    _step,
-    train,
-    write_history,
-)
+from counterstain.learning.settings import Training
+from counterstain.learning.training import HISTORY, Progress, Trained, _start, _step, train, write_history
 from counterstain.pixels.augment import Augmentation, image_keys
 from counterstain.pixels.store import Store, build_store
 

@@ -1,6 +1,6 @@
 """What must be the same on every machine of a run."""
 
-from counterstain.learning.training import Training
+from counterstain.learning.settings import Training
 from counterstain.study.environment import environment, settled
 
 

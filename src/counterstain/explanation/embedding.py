@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
-from counterstain.explanation.layers import penultimate
+from counterstain.learning.models import penultimate
 from counterstain.learning.prediction import Predictor
 
 __all__ = ["PROJECTIONS", "Embedding", "check_projection", "features_of", "pca", "project"]

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from counterstain.errors import InputError
 from counterstain.learning.networks import TileNetwork
 
-__all__ = ["FEWEST_CELLS", "Layer", "as_map", "find_layer", "penultimate", "run_to"]
+__all__ = ["FEWEST_CELLS", "Layer", "as_map", "find_layer", "run_to"]
 
 # A map of fewer cells a side has no middle, and points at nothing.
 FEWEST_CELLS = 3
@@ -158,23 +158,3 @@ def as_map(output: Tensor, layer: Layer) -> Tensor:
         patches = output[:, layer.prefix :]
         return patches.transpose(1, 2).reshape(len(output), -1, layer.side, layer.side)
     return output.permute(0, 3, 1, 2) if layer.kind == "channels last" else output
-
-
-def penultimate(network: nn.Module, tiles: Tensor) -> Tensor:
-    """(B, D) what the last layer is given: `network.output`'s input, or else that of the last linear layer.
-
-    Raises:
-        InputError: If there is no such layer.
-    """
-    last = getattr(network, "output", None)
-    if not isinstance(last, nn.Module):
-        last = next((module for module in reversed(list(network.modules())) if isinstance(module, nn.Linear)), None)
-    if last is None:
-        raise InputError(f"this {type(network).__name__} has no last layer whose input could be shown")
-    seen: list[Tensor] = []
-    handle = last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    try:
-        network(tiles)
-    finally:
-        handle.remove()
-    return seen[-1].flatten(1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
+from counterstain.learning.models import penultimate
 
 __all__ = ["STATISTICS", "Familiar", "distances", "features_of", "fit_familiar", "read_familiar", "write_familiar"]
 
@@ -52,15 +53,8 @@ def features_of(
     network: nn.Module, to_tensor: Callable[[NDArray[np.uint8]], Tensor], tiles: NDArray[np.uint8]
 ) -> Floats:
     """(B, D): what the network's last part (its `output`) is given for (B, H, W, 3) uint8 tiles."""
-    seen: list[Tensor] = []
-    last = network.get_submodule("output")
-    hook = last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    try:
-        with torch.inference_mode():
-            network(to_tensor(tiles))
-    finally:
-        hook.remove()
-    found: Floats = seen[0].float().cpu().numpy().astype(np.float64)
+    with torch.inference_mode():
+        found: Floats = penultimate(network, to_tensor(tiles)).float().cpu().numpy().astype(np.float64)
     return found
 
 

@@ -9,7 +9,6 @@ import importlib.util
 import io
 import logging
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from counterstain.errors import InputError
 from counterstain.learning.bundle import Bundle
-from counterstain.learning.runtimes import softmax
+from counterstain.learning.runtimes import first_line, import_openvino, softmax
 from counterstain.pixels.tensor import scale_of
 
 __all__ = [
@@ -189,7 +188,7 @@ def write_torchscript(graph: SlideGraph, path: Path, *, tile_px: int) -> None:
         try:
             traced = torch.jit.trace(graph.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            raise InputError(f"torch cannot trace this network ({_first_line(error)}); leave wsinfer out") from None
+            raise InputError(f"torch cannot trace this network ({first_line(error)}); leave wsinfer out") from None
         torch.jit.save(traced, str(path))
 
 
@@ -224,7 +223,7 @@ def write_onnx(graph: TileGraph, path: Path) -> None:
                 input_names=["tiles"], output_names=["probabilities"],
             )  # fmt: skip
         except RuntimeError as error:
-            raise InputError(f"torch cannot export this network to ONNX ({_first_line(error)})") from None
+            raise InputError(f"torch cannot export this network to ONNX ({first_line(error)})") from None
         program.save(str(path))
 
 
@@ -241,13 +240,13 @@ def open_onnx(path: Path) -> Run:
 
 def write_openvino(source: Path, path: Path) -> None:
     """OpenVINO's two files from the ONNX file; weights stay fp32, which its own tools would halve."""
-    openvino = _openvino()
+    openvino = import_openvino()
     openvino.save_model(openvino.convert_model(str(source)), str(path), compress_to_fp16=False)
 
 
 def write_int8(source: Path, path: Path, tiles: Tiles) -> None:
     """OpenVINO's model with 8-bit integers inside, their ranges set by these tiles, (N, H, W, 3) uint8."""
-    openvino = _openvino()
+    openvino = import_openvino()
     # It draws a progress bar on stdout, which is for data.
     with _quietly(), redirect_stdout(io.StringIO()):
         import nncf
@@ -261,16 +260,8 @@ def write_int8(source: Path, path: Path, tiles: Tiles) -> None:
 def open_openvino(path: Path) -> Run:
     """What runs the file on the processor, in fp32 where the file is."""
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = _openvino().Core().compile_model(str(path), "CPU", settings)
+    compiled = import_openvino().Core().compile_model(str(path), "CPU", settings)
     return lambda tiles: np.asarray(compiled(tiles)[0], dtype=np.float64)
-
-
-def _openvino() -> Any:
-    # This library's optional companion reports every import over the network. Here nothing leaves the machine.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
 
 
 @contextmanager
@@ -289,7 +280,3 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

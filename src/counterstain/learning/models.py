@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from counterstain.errors import InputError
 from counterstain.learning.backbone_weights import load_pretrained
 from counterstain.learning.backbones import Backbone, build_backbone, is_backbone
 from counterstain.learning.mil import BagNetwork, build_bag_network, is_bag_network
 from counterstain.learning.networks import build_network
 from counterstain.learning.settings import Training
 
-__all__ = ["build_model", "layout_of", "start_network"]
+__all__ = ["build_model", "given_to", "layout_of", "penultimate", "start_network"]
 
 
 def start_network(settings: Training, *, classes: int, tile_px: int, seed: int) -> tuple[nn.Module, dict[str, str]]:
@@ -52,3 +53,28 @@ def build_model(name: str, *, classes: int, tile_px: int, layout: Mapping[str, A
         name, classes=classes, tile_px=tile_px, seed=0, input_px=layout["input_px"], head=dict(layout["head"]),
         levels=bool(layout["levels"]), views=int(layout["views"]),
     )  # fmt: skip
+
+
+def given_to(layer: nn.Module, network: nn.Module, tiles: Tensor) -> Tensor:
+    """What one of a network's layers is given when the network sees these tiles."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        network(tiles)
+    finally:
+        handle.remove()
+    return seen[-1]
+
+
+def penultimate(network: nn.Module, tiles: Tensor) -> Tensor:
+    """(B, D) what the last layer is given: `network.output`'s input, or else that of the last linear layer.
+
+    Raises:
+        InputError: If there is no such layer.
+    """
+    last = getattr(network, "output", None)
+    if not isinstance(last, nn.Module):
+        last = next((module for module in reversed(list(network.modules())) if isinstance(module, nn.Linear)), None)
+    if last is None:
+        raise InputError(f"this {type(network).__name__} has no last layer whose input could be shown")
+    return given_to(last, network, tiles).flatten(1)

@@ -26,6 +26,8 @@ __all__ = [
     "Runtime",
     "check_runtime",
     "choose_runtime",
+    "first_line",
+    "import_openvino",
     "softmax",
     "torch_runtime",
 ]
@@ -173,9 +175,7 @@ def _make_torch(network: nn.Module, tile_px: int, scale: str, precision: str) ->
 
 def _make_openvino(network: nn.Module, tile_px: int, scale: str, precision: str) -> Infer:
     """One tile a request, one request a core: the fastest way through, measured against batches of 16 and 64."""
-    # This library's optional companion reports every import over the network. Here nothing leaves the machine.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
+    openvino = import_openvino()
     from openvino.frontend import GeneralFailure, OpConversionFailure
 
     example = torch.zeros((1, tile_px, tile_px, 3), dtype=torch.uint8)
@@ -191,7 +191,7 @@ def _make_openvino(network: nn.Module, tile_px: int, scale: str, precision: str)
         model.reshape([1, tile_px, tile_px, 3])
         compiled = openvino.Core().compile_model(model, "CPU", settings)
     except (RuntimeError, GeneralFailure, OpConversionFailure) as error:
-        raise InputError(f"openvino cannot take this network ({_first_line(error)}); take torch") from None
+        raise InputError(f"openvino cannot take this network ({first_line(error)}); take torch") from None
     queue = openvino.AsyncInferQueue(compiled, 0)  # as many requests as it finds best
     classes = int(compiled.output(0).partial_shape[1].get_length())
     queue.set_callback(lambda request, place: np.copyto(place, request.get_output_tensor().data[0]))
@@ -220,7 +220,7 @@ def _make_onnxruntime(network: nn.Module, tile_px: int, scale: str, precision: s
             )
         program.save(stream)
     except RuntimeError as error:
-        raise InputError(f"onnxruntime cannot take this network ({_first_line(error)}); take torch") from None
+        raise InputError(f"onnxruntime cannot take this network ({first_line(error)}); take torch") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(stream.getvalue(), options, providers=["CPUExecutionProvider"])
@@ -281,5 +281,13 @@ def _version(name: str) -> str:
     return str(sys.modules[name].__version__).partition("-")[0]  # without the build that follows
 
 
-def _first_line(error: BaseException) -> str:
+def import_openvino() -> Any:
+    """The module, silenced: its optional companion reports every import over the network. Nothing leaves from here."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -7,16 +7,16 @@ from counterstain.errors import InputError, suggest
 from counterstain.learning.backbones import is_backbone, natural_scale
 from counterstain.learning.mil import BAG_NETWORKS, is_bag_network
 from counterstain.learning.networks import NETWORKS
-from counterstain.pixels.tensor import check_scale_name
+from counterstain.pixels.stain import METHODS
+from counterstain.pixels.stain_augment import STAIN_AUGMENTATIONS
+from counterstain.pixels.tensor import scale_of
 
-__all__ = ["NORMALISATIONS", "STAIN_AUGMENTATIONS", "Training", "check_network"]
+__all__ = ["Training", "check_network"]
 
 TUNES = ("whole", "head_first", "frozen")
 SCHEDULES = ("constant", "cosine")
 PROBES = ("logistic", "mlp", "knn")
 FEATURES = ("last", "levels")
-STAIN_AUGMENTATIONS = ("auto", "none", "hed_light", "randstainna", "mixing")
-NORMALISATIONS = ("none", "reinhard", "macenko", "vahadane")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +86,14 @@ class Training:
             ("schedule", SCHEDULES),
             ("probe", PROBES),
             ("features", FEATURES),
-            ("stain_augmentation", STAIN_AUGMENTATIONS),
-            ("normalisation", NORMALISATIONS),
+            ("stain_augmentation", ("auto", *STAIN_AUGMENTATIONS)),
+            ("normalisation", ("none", *METHODS)),
         ):
             if getattr(self, name) not in known:
                 raise InputError(f"training.{name} is '{getattr(self, name)}'{suggest(getattr(self, name), known)}")
         self._check_bags()
         self._settle()
-        check_scale_name(self.scale)
+        scale_of(self.scale)  # refuses a name that it does not know
 
     def _check_bags(self) -> None:
         """Tiles have no bag to be capped, and features no stain to be changed."""

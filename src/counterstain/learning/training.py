@@ -32,7 +32,7 @@ from counterstain.pixels.augment_device import send
 from counterstain.pixels.store import Store
 from counterstain.pixels.tensor import to_tensor
 
-__all__ = ["HISTORY", "Examples", "Progress", "Trained", "Training", "train", "write_history"]
+__all__ = ["HISTORY", "Progress", "Trained", "train", "write_history"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 

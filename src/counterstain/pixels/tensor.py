@@ -7,7 +7,7 @@ from torch import Tensor
 
 from counterstain.errors import InputError, suggest
 
-__all__ = ["SCALES", "apply_scale", "check_scale_name", "scale_name", "scale_of", "to_tensor"]
+__all__ = ["SCALES", "apply_scale", "scale_name", "scale_of", "to_tensor"]
 
 Three = tuple[float, float, float]
 
@@ -44,15 +44,6 @@ def scale_name(mean: Three, spread: Three) -> str:
         if np.allclose(known, (mean, spread), atol=1e-6):
             return name
     return " ".join(["mean", *(f"{value:.9g}" for value in mean), "spread", *(f"{value:.9g}" for value in spread)])
-
-
-def check_scale_name(name: str) -> None:
-    """Refuse a name that scale_of does not know.
-
-    Raises:
-        InputError: With the nearest one that it does.
-    """
-    scale_of(name)
 
 
 def _parse(name: str) -> tuple[Three, Three]:
@@ -92,6 +83,5 @@ def to_tensor(tiles: NDArray[np.uint8], *, scale: str, device: torch.device | st
     Raises:
         InputError: If the scale is unknown.
     """
-    check_scale_name(scale)
     batch = torch.from_numpy(tiles).permute(0, 3, 1, 2).to(device)
     return apply_scale(batch.to(torch.float32), scale)

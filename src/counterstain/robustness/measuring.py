@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from counterstain.cohort.manifest import Cohort
 from counterstain.cores import usable_cores
+from counterstain.learning.models import given_to
 from counterstain.learning.prediction import Predictor
 from counterstain.pixels.degrade import lab_sums, mean_and_spread
 from counterstain.pixels.store import Store, read_batch
@@ -42,17 +43,10 @@ def penultimate(predictor: Predictor, store: Store, rows: NDArray[np.int64]) -> 
     if not heads:
         return None
     kept: list[NDArray[np.float32]] = []
-
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        kept.append(inputs[0].detach().float().cpu().numpy())
-
-    handle = heads[-1].register_forward_pre_hook(keep)
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(rows), BATCH):
-                predictor.network(predictor.to_tensor(read_batch(store, rows[start : start + BATCH])))
-    finally:
-        handle.remove()
+    with torch.inference_mode():
+        for start in range(0, len(rows), BATCH):
+            tiles = predictor.to_tensor(read_batch(store, rows[start : start + BATCH]))
+            kept.append(given_to(heads[-1], predictor.network, tiles).float().cpu().numpy())
     features = np.concatenate(kept) if kept else np.empty((0, 0), np.float32)
     return features if features.ndim == 2 and len(features) == len(rows) else None
 
