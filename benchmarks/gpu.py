@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,8 +24,9 @@ from made_up import write_store
 
 from counterstain.learning import training as loop
 from counterstain.learning.distributed import ALONE
-from counterstain.learning.feeding import keep_on_device
+from counterstain.learning.feeding import Examples, feed, keep_on_device
 from counterstain.learning.machine import prepare_machine
+from counterstain.learning.settings import Training
 from counterstain.pixels.augment import Augmentation, image_keys
 
 
@@ -41,16 +43,16 @@ def seconds_of(work: Callable[[], Any], device: str) -> float:
 def measure_precision(options: argparse.Namespace, folder: Path, precision: str, compiled: bool) -> dict[str, Any]:
     """Images/s of steps alone and of epochs, kept on the device and not; the median over the rounds."""
     machine = prepare_machine(device=options.device, precision=precision)
-    settings = loop.Training(batch=options.batch, precision=precision, device=options.device)
+    settings = Training(batch=options.batch, precision=precision, device=options.device)
     state = loop._start(settings, machine, classes=2, tile_px=options.tile_px, seed=0)
     state.network.train()
     if compiled:
         state.network.compile()
     store = write_store(folder, options.images, options.tile_px)
-    examples = loop.Examples(np.arange(options.images), np.arange(options.images) % 2, image_keys(store.image))
-    device = loop._place(machine)
-    kept = keep_on_device(store, examples.row, device, room=1 << 40)
-    inputs = torch.randn(options.batch, 3, options.tile_px, options.tile_px, device=device)
+    examples = Examples(np.arange(options.images), np.arange(options.images) % 2, image_keys(store.image))
+    source = feed(store, examples, settings, Augmentation(), machine, ALONE, seed=0)
+    kept = keep_on_device(store, examples.row, source.device, room=1 << 40)
+    inputs = torch.randn(options.batch, 3, options.tile_px, options.tile_px, device=source.device)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     label = np.arange(options.batch) % 2
 
@@ -59,10 +61,7 @@ def measure_precision(options: argparse.Namespace, folder: Path, precision: str,
             loop._step(state, inputs, label, settings, machine)
 
     def epoch(number: int, tiles: Any) -> None:
-        loop._fit_epoch(
-            state, store, examples, settings, Augmentation(), machine, ALONE, tiles,
-            seed=0, epoch=number, progress=None,
-        )  # fmt: skip
+        loop._fit_epoch(state, replace(source, kept=tiles), machine, epoch=number, progress=None)
 
     first = seconds_of(lambda: steps(5), options.device)
     found: dict[str, list[float]] = {"step": [], "epoch, kept": [], "epoch, sent": []}

@@ -8,6 +8,7 @@ import numpy as np
 
 from counterstain.learning import training as loop
 from counterstain.learning.machine import Machine, prepare_machine
+from counterstain.learning.settings import Training
 
 __all__ = ["make_step", "rate_of"]
 
@@ -15,7 +16,7 @@ __all__ = ["make_step", "rate_of"]
 def make_step(precision: str, *, tile_px: int, batch: int) -> tuple[Callable[[int], None], Machine]:
     """A function that takes the n-th step of the given network on batches held in memory, and the machine it is on."""
     machine = prepare_machine(device="cpu", precision=precision)
-    settings = loop.Training(batch=batch, precision=precision, device="cpu")
+    settings = Training(batch=batch, precision=precision, device="cpu")
     state = loop._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.train()
     rng = np.random.default_rng(0)
