@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -27,6 +35,7 @@ __all__ = [
     "print_scores",
     "print_split",
     "print_table",
+    "progress_bars",
     "say",
     "talking",
 ]
@@ -176,6 +185,26 @@ class _Shown:
 
 
 @contextmanager
+def progress_bars(*more: ProgressColumn) -> Iterator[tuple[Bars, Callable[[str], None]]]:
+    """Bars on stderr with counts and the time left, and what says a line above them.
+
+    Args:
+        more: columns at the end of each bar.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, *more, console=console, transient=True) as bars:
+        yield bars, lambda line: console.print(line, markup=False)
+
+
+@contextmanager
 def talking() -> Iterator["Talk"]:
     """A Talk that shows bars with time left where stderr is a terminal, and plain lines where it is not."""
     from counterstain.study.inputs import Talk
@@ -183,19 +212,9 @@ def talking() -> Iterator["Talk"]:
     if not sys.stderr.isatty():
         yield Talk(say=say, stored=_sparse(), trained=_epoch_lines)
         return
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
-    )
-    with Bars(*columns, console=console, transient=True) as bars:
+    with progress_bars(TextColumn("{task.fields[detail]}")) as (bars, tell):
         shown = _Shown(bars)
-        yield Talk(say=lambda line: console.print(line, markup=False), stored=shown.stored, trained=shown.trained)
+        yield Talk(say=tell, stored=shown.stored, trained=shown.trained)
 
 
 def _sparse() -> Callable[[int, int], None]:

@@ -99,25 +99,12 @@ def _print(result: "Result", *, as_json: bool) -> None:
 def _talking() -> Iterator["Talk"]:
     """Bars with time left for the slide and for all where stderr is a terminal, else a line a slide."""
     from counterstain.slides.run import Talk
-    from counterstain.terminal import say
+    from counterstain.terminal import progress_bars, say
 
     if not sys.stderr.isatty():
         yield Talk(say=say, progress=_line)
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=console, transient=True) as bars:
+    with progress_bars() as (bars, tell):
         plan = bars.add_task("slides looked at", total=None)
         every = bars.add_task("tiles of all slides", total=None, visible=False)
         own = bars.add_task("", total=None, visible=False)
@@ -133,7 +120,7 @@ def _talking() -> Iterator["Talk"]:
             bars.update(own, completed=progress.done, total=progress.tiles)
             bars.update(every, completed=progress.all_done, total=progress.all_tiles, visible=True)
 
-        yield Talk(say=lambda line: console.print(line, markup=False), planned=planned, progress=told)
+        yield Talk(say=tell, planned=planned, progress=told)
 
 
 def _line(progress: "Progress") -> None:

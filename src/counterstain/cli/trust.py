@@ -107,17 +107,12 @@ def _print_card(record: dict[str, Any], out: Path) -> None:
 def _watching() -> "Iterator[Sight]":
     """Bars with time left where stderr is a terminal, and a line at every tenth where it is not."""
     from counterstain.robustness.card import Sight
-    from counterstain.terminal import say
+    from counterstain.terminal import progress_bars, say
 
     if not sys.stderr.isatty():
         yield Sight(say=say, predicted=_sparse())
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+    with progress_bars() as (bars, tell):
         tasks: dict[str, Any] = {}
 
         def shown(name: str) -> Callable[[int, int], None]:
@@ -128,11 +123,7 @@ def _watching() -> "Iterator[Sight]":
 
             return update
 
-        yield Sight(
-            say=lambda line: console.print(line, markup=False),
-            stored=shown("reading images"),
-            predicted=shown("predicting"),
-        )
+        yield Sight(say=tell, stored=shown("reading images"), predicted=shown("predicting"))
 
 
 def _sparse() -> Callable[[int, int], None]:
