@@ -402,8 +402,9 @@ def test_reading_runs_nothing_of_the_folder(plain: Path, monkeypatch: pytest.Mon
     for name in ("load", "jit.load"):
         monkeypatch.setattr(f"torch.{name}", never)
     monkeypatch.setattr("pickle.loads", never)
-    read_export(plain)
-    load_predictor(plain)
+    bundle, record = read_export(plain)
+    assert record["classes"] == list(bundle.classes)
+    assert load_predictor(plain).bundle == bundle
 
 
 # ----------------------------------------------------------------------------------------------------------- the card

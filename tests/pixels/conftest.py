@@ -1,6 +1,5 @@
 """Images and cohorts that the tests of this room share."""
 
-import importlib.util
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import stain_tiles
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -101,9 +101,4 @@ def _tiff_file(tags: list[tuple[int, int, Sequence[int]]], data: bytes, big: boo
 @pytest.fixture(scope="session")
 def made() -> Any:
     """The maker of stained tiles (stain_tiles.py): mixed_tile(…), awkward_tiles(), phantoms(count), degrees(…)."""
-    path = Path(__file__).with_name("stain_tiles.py")
-    spec = importlib.util.spec_from_file_location("stain_tiles", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return stain_tiles

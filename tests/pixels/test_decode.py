@@ -1,14 +1,13 @@
 """The decoder on good images, on odd ones that it puts right, and on those that it refuses."""
 
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from decode_images import png_of, refusal, saved
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
@@ -18,33 +17,6 @@ from counterstain.pixels.decode import BadImage, decode, decode_content, decoder
 
 Picture = NDArray[np.uint8]
 Tiff = Callable[..., bytes]
-
-
-def saved(pixels: NDArray[np.generic] | Image.Image, kind: str, **options: object) -> bytes:
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def png_of(width: int, height: int, *, depth: int = 8, colour: int = 2, data: bytes = b"", extra: bytes = b"") -> bytes:
-    """A PNG by hand, whose header may promise what its data does not hold."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-    )
-
-
-def refusal(content: bytes, name: str = "x.png") -> str:
-    with pytest.raises(BadImage) as caught:
-        decode_content(content, name)
-    message = str(caught.value)
-    assert message == f"{name}: {caught.value.reason}" and "\n" not in message and len(message) < 400
-    return message
 
 
 # ---- what is plain
@@ -178,85 +150,6 @@ def test_other_files_are_refused_by_content(content: bytes, words: str) -> None:
 def test_type_goes_by_content_and_the_suffix_is_noted(picture: Picture, kind: str, name: str) -> None:
     decoded = decode_content(saved(picture, kind), name)
     assert any(note.startswith(f"{kind} by content, named") for note in decoded.notes)
-
-
-# ---- rows 6 to 8: bombs
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "depth", "colour"),
-    [(30_000, 30_000, 8, 2), (2**31 - 1, 2**31 - 1, 8, 2), (10_000, 10_000, 1, 0), (100_000, 80_000, 8, 6)],
-)
-def test_png_bomb_is_refused_by_its_header(width: int, height: int, depth: int, colour: int) -> None:
-    content = png_of(width, height, depth=depth, colour=colour, data=bytes(1000))
-    before = peak_rss_kb(reset=True)
-    message = refusal(content)
-    assert peak_rss_kb() - before < 50_000
-    assert "50 million" in message and f"{width:,} × {height:,}" in message
-
-
-def peak_rss_kb(reset: bool = False) -> int:
-    """Peak memory of this process, kB; 0 where the system does not say."""
-    try:
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    return int(status.split("VmHWM:")[1].split()[0])
-
-
-def test_bomb_in_jpeg_tiff_and_bmp_headers_is_refused(picture: Picture, tiff: Tiff) -> None:
-    jpeg = bytearray(saved(picture, "JPEG"))
-    start = jpeg.index(b"\xff\xc0")
-    jpeg[start + 5 : start + 9] = struct.pack(">HH", 60_000, 60_000)
-    bmp = bytearray(saved(picture, "BMP"))
-    bmp[18:26] = struct.pack("<ii", 30_000, 30_000)
-    large = bytearray(tiff(picture))
-    for tag, value in ((256, 100_000), (257, 80_000)):
-        at = large.index(struct.pack("<HHI", tag, 4, 1)) + 8
-        large[at : at + 4] = struct.pack("<I", value)
-    for content in (jpeg, bmp, large):
-        assert "50 million" in refusal(bytes(content))
-
-
-def test_limit_is_an_argument(picture: Picture) -> None:
-    content = saved(picture, "PNG")
-    assert decode_content(content, "x.png", max_pixels=48 * 64).pixels.shape == (48, 64, 3)
-    with pytest.raises(BadImage, match="is 64 × 48 px, more than"):
-        decode_content(content, "x.png", max_pixels=48 * 64 - 1)
-
-
-def test_huge_sparse_bigtiff_is_refused_without_being_read(tmp_path: Path, tiff: Tiff) -> None:
-    content = bytearray(tiff(np.zeros((16, 16, 3), np.uint8), big=True))
-    for tag, value in ((256, 100_000), (257, 80_000)):
-        at = content.index(struct.pack("<HHQ", tag, 4, 1)) + 12
-        content[at : at + 4] = struct.pack("<I", value)
-    with (tmp_path / "slide.tif").open("wb") as stream:
-        stream.write(content)
-        stream.truncate(24_000_000_000)
-    with pytest.raises(BadImage, match=r"100,000 × 80,000 px, more than .* cut a slide into tiles"):
-        decode("slide.tif", root=tmp_path)
-
-
-def test_file_larger_than_its_pixels_can_take_is_refused_without_being_read(tmp_path: Path, picture: Picture) -> None:
-    with (tmp_path / "x.png").open("wb") as stream:
-        stream.write(saved(picture, "PNG"))
-        stream.truncate(500_000_000)
-    with pytest.raises(BadImage, match="is a file of 500,000,000 bytes"):
-        decode("x.png", root=tmp_path)
-
-
-def test_text_bomb_in_png_is_refused(picture: Picture) -> None:
-    text = b"c\0\0" + zlib.compress(bytes(50_000_000), 9)
-    chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
-    rows = b"".join(b"\0" + row.tobytes() for row in picture)
-    content = png_of(64, 48, data=rows, extra=chunk)
-    try:  # refused, or read with the text passed over: never unpacked
-        pixels = decode_content(content, "x.png").pixels
-    except BadImage:
-        return
-    assert np.array_equal(pixels, picture)
 
 
 # ---- rows 10 to 12: depth

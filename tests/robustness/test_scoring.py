@@ -125,18 +125,15 @@ def test_copies_of_a_patient_s_images_do_not_narrow_an_interval() -> None:
     tilt = np.repeat(np.random.default_rng(4).normal(0, 1, 12), 4)[:, None] * np.array([-0.5, 0.5])
     for by in (1e-3, 2.0):
         odds = own.prob * np.exp(by * tilt)
-        _same_after_copying(own, copies, odds / odds.sum(axis=1, keepdims=True), rows)
-
-
-def _same_after_copying(own: Predictions, copies: Predictions, other: Floats, rows: NDArray[np.int64]) -> None:
-    records = []
-    for images, prob in ((own, other), (copies, other[rows])):
-        judge = judge_of(images, None, 0.5)
-        records.append(step_record(judge, judge.judged(images.prob), judge.judged(prob)))
-    for name in ("auroc", "sensitivity", "specificity", "balanced_accuracy"):
-        for end in ("low", "high"):
-            assert records[1]["scores"][name][end] == pytest.approx(records[0]["scores"][name][end], abs=1e-9)
-    assert records[1]["flipped"] == pytest.approx(records[0]["flipped"])
+        other = odds / odds.sum(axis=1, keepdims=True)
+        records = []
+        for images, prob in ((own, other), (copies, other[rows])):
+            judge = judge_of(images, None, 0.5)
+            records.append(step_record(judge, judge.judged(images.prob), judge.judged(prob)))
+        for name in ("auroc", "sensitivity", "specificity", "balanced_accuracy"):
+            for end in ("low", "high"):
+                assert records[1]["scores"][name][end] == pytest.approx(records[0]["scores"][name][end], abs=1e-9)
+        assert records[1]["flipped"] == pytest.approx(records[0]["flipped"])
 
 
 def test_one_patient_is_refused_and_one_of_a_class_has_no_interval() -> None:
