@@ -38,7 +38,8 @@ def main() -> None:
         network.fit(x, y, batch_size=batch, epochs=1, verbose=0, callbacks=[clock])
         return {"images_per_s": clock.images_per_s}
 
-    measure()
+    for _ in range(-(-60 // steps)):  # as many steps as ours takes before it is measured
+        measure()
     answer(measure)
 
 

@@ -108,7 +108,7 @@ def _write_training(folder: Path, arm: str, seed: int, epochs: int, draw: np.ran
     write_csv(folder / "history.csv", header, zip(epoch.tolist(), *columns, strict=True))
     network, batch = ARMS[arm]["network"], ARMS[arm]["batch"]
     machine = {"device": "cpu", "precision": "bf16", "threads": 2, "allocator": True, "processor": "x86-64",
-               "torch": "2.14.1"}  # fmt: skip
+               "torch": "2.14.1", "pooling": "compiled"}  # fmt: skip
     record = {
         "schema": "counterstain.training/1",
         "settings": {"network": network, "batch": batch, "learning_rate": 1e-4, "epsilon": 1e-7, "epochs": epochs,

@@ -8,6 +8,8 @@ import torch
 
 from counterstain.cores import usable_cores
 from counterstain.errors import InputError
+from counterstain.learning.networks import NETWORKS
+from counterstain.learning.pooling import has_kernels
 from counterstain.memory import keep_pages
 
 __all__ = ["DEVICES", "PRECISIONS", "Machine", "prepare_machine"]
@@ -24,11 +26,14 @@ class Machine:
     precision: str
     threads: int
     allocator: bool
+    pooling: str
     processor: str
     torch: str
 
 
-def prepare_machine(*, device: str = "auto", precision: str = "auto", threads: int | None = None) -> Machine:
+def prepare_machine(
+    *, device: str = "auto", precision: str = "auto", threads: int | None = None, network: str | None = None
+) -> Machine:
     """Settle device, precision and threads for this process, and say what was settled.
 
     "auto" takes a CUDA device where there is one, and bfloat16 where the processor or device computes in it natively.
@@ -37,6 +42,8 @@ def prepare_machine(*, device: str = "auto", precision: str = "auto", threads: i
         device: "auto", "cpu" or "cuda".
         precision: of training steps, "auto", "fp32" or "bf16"; weights, validation and prediction are always fp32.
         threads: of the processor; None for as many as the process may use.
+        network: what is to be trained; None where nothing is. Of this project's own networks the pooling is compiled
+            where that works, see learning.pooling.
 
     Raises:
         InputError: If an asked-for device is not there: nothing is moved to another one silently.
@@ -60,6 +67,7 @@ def prepare_machine(*, device: str = "auto", precision: str = "auto", threads: i
         precision=precision,
         threads=torch.get_num_threads(),
         allocator=keep_pages() if chosen == "cpu" else False,
+        pooling="compiled" if network in NETWORKS and chosen == "cpu" and has_kernels() else "torch",
         processor=_processor_name(),
         torch=str(torch.__version__),
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from counterstain.errors import InputError, suggest
+from counterstain.learning.pooling import convolve_and_pool
 
 __all__ = [
     "NETWORKS",
@@ -91,12 +92,7 @@ class TileNetwork(nn.Module):
             convolution = cast(nn.Conv2d, layer)
             top, bottom = same_padding(maps.shape[2], stride)
             left, right = same_padding(maps.shape[3], stride)
-            if top == bottom == left == right:
-                maps = functional.conv2d(maps, convolution.weight, convolution.bias, stride=stride, padding=top)
-            else:
-                maps = convolution(functional.pad(maps, (left, right, top, bottom)))
-            # Pooling before ReLU is the same function (both only ever keep the larger value) on a quarter of the map.
-            maps = functional.relu(functional.max_pool2d(maps, 2))
+            maps = convolve_and_pool(maps, convolution, (left, right, top, bottom), learns=self.training)
         # Keras flattens (H, W, C); the same order lets weights be carried over at any tile size.
         features = maps.permute(0, 2, 3, 1).flatten(1)
         for number, dense in enumerate(self.dense):

@@ -125,12 +125,14 @@ def train(
     threads = settings.threads
     if threads is None and world.size > 1:
         threads = max(1, usable_cores() // world.local_size)
-    machine = prepare_machine(device=settings.device, precision=settings.precision, threads=threads)
+    machine = prepare_machine(
+        device=settings.device, precision=settings.precision, threads=threads, network=settings.network
+    )
     tile_px = int(store.tiles.shape[1])
     inputs = {
         "settings": asdict(settings) | {"device": machine.device, "precision": machine.precision},
         # Not the number of processes: what several began, one may end, equal within rounding though not in its bytes.
-        "machine": {"threads": machine.threads, "torch": machine.torch},
+        "machine": {"threads": machine.threads, "torch": machine.torch, "pooling": machine.pooling},
         "augmentation": asdict(augmentation),
         "data": {"tiles": store.key, "training": training.digest(), "validation": validation.digest()},
         "staining": staining.record(),

@@ -366,6 +366,7 @@ def _machine(run: RunRecord) -> list[tuple[str, str]]:
         ("Processor", every("processor")),
         ("Threads", every("threads")),
         ("Precision of training", every("precision")),
+        ("Pooling of training", every("pooling")),
         ("Data (SHA-256)", data),
     ]
     return [(name, value) for name, value in rows if value]

@@ -25,7 +25,7 @@ def environment() -> dict[str, Any]:
 
 
 def settled(arms: Mapping[str, Training]) -> dict[str, str]:
-    """What must be the same wherever trainings of one study are done: versions, and each arm's device and precision.
+    """What must be the same wherever trainings of one study are done: versions, and what each arm is computed with.
 
     Raises:
         InputError: If an arm asks for a device that is not here.
@@ -33,6 +33,6 @@ def settled(arms: Mapping[str, Training]) -> dict[str, str]:
     found = environment()
     record = {"counterstain": found["counterstain"], **found["libraries"]}
     for name, arm in arms.items():
-        machine = prepare_machine(device=arm.device, precision=arm.precision, threads=arm.threads)
-        record[f"arm {name}"] = f"{machine.device} {machine.precision}"
+        machine = prepare_machine(device=arm.device, precision=arm.precision, threads=arm.threads, network=arm.network)
+        record[f"arm {name}"] = f"{machine.device}, {machine.precision}, pooling by {machine.pooling}"
     return record

@@ -1,6 +1,6 @@
 """Do 95 % intervals hold the truth in 95 of 100 studies? Beta-binomial patients, uneven sizes, one table a study.
 
-    python benchmarks/coverage.py --studies 1000
+    python benchmarks/interval_coverage.py --studies 1000
 
 Each patient has their own sensitivity and specificity, drawn from Beta distributions with an intraclass correlation;
 numbers of images are log-normal. Classes are mixed within a patient (a patient's own prevalence is drawn too) or

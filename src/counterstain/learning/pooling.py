@@ -1,0 +1,150 @@
+"""Convolution, 2×2 max-pooling and ReLU as one operation that learns faster than the three, by the same numbers.
+
+Most of what torch's max-pooling moves is where every kept pixel was, a number of 8 bytes; here it is one of five, in a
+byte. And since only kept pixels learn, the gradient of the bias is a sum over these, not over the whole map.
+"""
+
+import functools
+import os
+import sys
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["convolve_and_pool", "has_kernels"]
+
+# The integers of a float's width, the bits of infinity, and how many bits it is shorter than a float32.
+_BITS = {torch.float32: (torch.int32, 0x7F800000, 0), torch.bfloat16: (torch.int16, 0x7F80, 16)}
+
+
+def convolve_and_pool(
+    maps: Tensor, convolution: nn.Conv2d, sides: tuple[int, int, int, int], *, learns: bool
+) -> Tensor:
+    """(B, C, H, W) to (B, filters, H' // 2, W' // 2): max-pooling of the convolution, then ReLU.
+
+    Pooling before ReLU is the same function as after it (both only ever keep the larger value) on a quarter of the map.
+
+    Args:
+        maps: what to convolve.
+        convolution: with the same stride for both axes, and without padding of its own.
+        sides: zeros to pad left, right, above and below.
+        learns: whether gradients will be asked for; then they are worked out as this module says, where it can.
+    """
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else maps.dtype
+    quick = learns and torch.is_grad_enabled() and maps.device.type == "cpu" and kind in _BITS
+    weight, bias, stride = convolution.weight, convolution.bias, convolution.stride[0]
+    if not quick or torch.compiler.is_compiling() or not has_kernels():
+        if len({*sides}) == 1:
+            made = functional.conv2d(maps, weight, bias, stride=stride, padding=sides[0])
+        else:
+            made = convolution(functional.pad(maps, sides))
+        return functional.relu(functional.max_pool2d(made, 2))
+    # Outside of autocast, which would otherwise change types within.
+    with torch.autocast("cpu", enabled=False):
+        maps, padding = _padded(maps.to(kind), sides, stride, convolution.kernel_size[0])
+        return cast(Tensor, _ConvolvedAndPooled.apply(maps, weight.to(kind), bias, stride, padding))
+
+
+def _padded(maps: Tensor, sides: tuple[int, int, int, int], stride: int, kernel: int) -> tuple[Tensor, int]:
+    """The maps, and what the convolution has yet to pad.
+
+    A strided convolution learns a third faster from maps that are padded already. Since that takes a copy, only what
+    reaches the rows and columns that pooling keeps is copied.
+    """
+    left, right, top, bottom = sides
+    if stride == 1 and len({*sides}) == 1:
+        return maps, left
+    height, width = (
+        (((size + before + after - kernel) // stride + 1) // 2 * 2 - 1) * stride + kernel - before
+        for size, before, after in zip(maps.shape[2:], (top, left), (bottom, right), strict=True)
+    )
+    below, beyond = max(0, height - maps.shape[2]), max(0, width - maps.shape[3])
+    return functional.pad(maps[:, :, :height, :width], (left, beyond, top, below)), 0
+
+
+@functools.cache
+def has_kernels() -> bool:
+    """Whether the compiled pooling works here: with Numba, on Linux, in PyTorch's own threads.
+
+    Where COUNTERSTAIN_POOLING is "torch", torch's is taken.
+    """
+    if sys.platform != "linux" or os.environ.get("COUNTERSTAIN_POOLING") == "torch":
+        return False
+    threads = torch.get_num_threads()
+    try:
+        import numba
+
+        _keep_largest(torch.zeros(1, 1, 2, 2), *_room(torch.Size((1, 1, 2, 2)), torch.float32))
+    except (ImportError, AttributeError, RuntimeError, ValueError):
+        # No Numba, or another module of the name of one that it looks for; nowhere to keep what is compiled; no OpenMP.
+        return False
+    finally:
+        torch.set_num_threads(threads)  # starting the threads, Numba takes all cores for PyTorch, too
+    return bool(numba.threading_layer() == "omp")  # type: ignore[attr-defined]
+
+
+class _ConvolvedAndPooled(torch.autograd.Function):
+    """The three operations, with gradients towards maps, weight and bias."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+        side = weight.shape[2]
+        height, width = ((size + 2 * padding - side) // stride + 1 for size in maps.shape[2:])
+        # What stays is asked for before what goes, so that no hole is left between: the heap stops growing sooner.
+        pooled, place = _room(torch.Size((len(maps), len(weight), height, width)), maps.dtype)
+        convolved = functional.conv2d(maps, weight, bias.to(maps.dtype), stride, padding)
+        _keep_largest(convolved, pooled, place)
+        ctx.save_for_backward(maps, weight, place)
+        ctx.stride, ctx.padding, ctx.shape = stride, padding, convolved.shape
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+        maps, weight, place = ctx.saved_tensors
+        whole, of_bias = _put_back(gradients[0], place, ctx.shape)
+        of_maps, of_weight, _ = torch.ops.aten.convolution_backward(
+            whole, maps, weight, None, [ctx.stride] * 2, [ctx.padding] * 2, [1, 1],
+            False, [0, 0], 1, [ctx.needs_input_grad[0], True, False],
+        )  # fmt: skip
+        return of_maps, of_weight, of_bias, None, None
+
+
+def _room(shape: torch.Size, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Memory for the pooled maps of maps of this shape, and for their pixels' places: (B, H // 2, W // 2, C) bytes."""
+    batch, channels, height, width = shape[0], shape[1], shape[2] // 2, shape[3] // 2
+    pooled = torch.empty((batch, channels, height, width), dtype=kind, memory_format=torch.channels_last)
+    return pooled, torch.empty((batch, height, width, channels), dtype=torch.uint8)
+
+
+def _keep_largest(maps: Tensor, pooled: Tensor, place: Tensor) -> None:
+    whole, infinity, _ = _BITS[maps.dtype]
+    number = _bits(maps.new_zeros(1, 1, 1, 1)).dtype.type
+    _kernels().keep_largest(_bits(maps), _bits(pooled), place.numpy(), number(infinity), number(torch.iinfo(whole).max))
+
+
+def _put_back(gradient: Tensor, place: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """The gradient of maps of this shape from that of the pooled ones, and its sum over all but the channels."""
+    batch, height, _, channels = place.shape
+    whole = torch.empty(shape, dtype=gradient.dtype, memory_format=torch.channels_last)
+    sums = torch.empty(batch * height, channels)
+    nothing = _bits(gradient.new_zeros(1, 1, 1, 1))[0, 0, 0, 0]
+    _kernels().put_back(_bits(gradient), place.numpy(), _bits(whole), sums.numpy(), nothing, _BITS[gradient.dtype][2])
+    return whole, sums.sum(0)
+
+
+def _bits(maps: Tensor) -> Any:
+    """(B, C, H, W) floats to (B, H, W, C) integers of their bits, in the same memory where it is channels last."""
+    last = maps.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+    return last.view(_BITS[maps.dtype][0]).numpy()
+
+
+def _kernels() -> Any:
+    import numba
+
+    from counterstain.learning import pooling_kernels
+
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(min(torch.get_num_threads(), most))
+    return pooling_kernels
