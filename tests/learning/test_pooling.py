@@ -217,3 +217,36 @@ def test_the_machine_says_how_it_pools() -> None:
     assert prepare_machine(device="cpu", network="given").pooling == "compiled"
     assert prepare_machine(device="cpu", network="timm/resnet18").pooling == "torch"
     assert prepare_machine(device="cpu").pooling == "torch"
+
+
+# -------------------------------------------------------------------------------------------------------- in prediction
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prediction_has_the_same_bits_whichever_pools(kind: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_network("given", classes=2, tile_px=127, seed=0).to(memory_format=torch.channels_last).eval()
+    tiles = random_maps((16, 3, 127, 127), torch.float32)
+    used: list[int] = []
+    real = pooling._keep_largest
+    monkeypatch.setattr(pooling, "_keep_largest", lambda *given: used.append(len(given[0])) or real(*given))
+    found = []
+    for kernels in (True, False):
+        monkeypatch.setattr(pooling, "has_kernels", lambda kernels=kernels: kernels)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+            found.append(network(tiles))
+    assert used == [16] * 5
+    assert torch.equal(*found)
+
+
+@pytest.mark.filterwarnings("ignore")  # of TorchScript: that it goes, and that sizes are fixed
+def test_a_traced_network_pools_with_torch() -> None:
+    network = build_network("given", classes=2, tile_px=127, seed=0).eval()
+    tiles = random_maps((16, 3, 127, 127), torch.float32)
+    with torch.no_grad():
+        traced = torch.jit.trace(network, (tiles,))  # type: ignore[no-untyped-call]
+        exported = torch.export.export(network, (tiles,)).module()
+        assert "max_pool2d" in str(traced.inlined_graph)
+        assert "max_pool2d" in exported.code  # type: ignore[operator]
+        other = random_maps((16, 3, 127, 127), torch.float32).flip(0)
+        for one in (traced, exported):
+            torch.testing.assert_close(one(other), network(other))

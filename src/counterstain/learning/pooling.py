@@ -17,6 +17,7 @@ __all__ = ["convolve_and_pool", "has_kernels"]
 
 # The integers of a float's width, the bits of infinity, and how many bits it is shorter than a float32.
 _BITS = {torch.float32: (torch.int32, 0x7F800000, 0), torch.bfloat16: (torch.int16, 0x7F80, 16)}
+_FEW = 16  # tiles
 
 
 def convolve_and_pool(
@@ -30,21 +31,36 @@ def convolve_and_pool(
         maps: what to convolve.
         convolution: with the same stride for both axes, and without padding of its own.
         sides: zeros to pad left, right, above and below.
-        learns: whether gradients will be asked for; then they are worked out as this module says, where it can.
+        learns: whether gradients will be asked for; then they are worked out as this module says, where it can be.
+            Without any gradients, only pooling is compiled.
     """
-    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else maps.dtype
-    quick = learns and torch.is_grad_enabled() and maps.device.type == "cpu" and kind in _BITS
-    weight, bias, stride = convolution.weight, convolution.bias, convolution.stride[0]
-    if not quick or torch.compiler.is_compiling() or not has_kernels():
-        if len({*sides}) == 1:
-            made = functional.conv2d(maps, weight, bias, stride=stride, padding=sides[0])
-        else:
-            made = convolution(functional.pad(maps, sides))
+    if learns and torch.is_grad_enabled():
+        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else maps.dtype
+        if _is_for_kernels(maps, kind):
+            # Outside of autocast, which would otherwise change types within.
+            with torch.autocast("cpu", enabled=False):
+                stride = convolution.stride[0]
+                maps, padding = _padded(maps.to(kind), sides, stride, convolution.kernel_size[0])
+                weight = convolution.weight.to(kind)
+                return cast(Tensor, _ConvolvedAndPooled.apply(maps, weight, convolution.bias, stride, padding))
+    if len({*sides}) == 1:
+        stride = convolution.stride[0]
+        made = functional.conv2d(maps, convolution.weight, convolution.bias, stride=stride, padding=sides[0])
+    else:
+        made = convolution(functional.pad(maps, sides))
+    # In prediction the bits are torch's, whichever pools: what a few tiles gain is less than Numba's import takes.
+    if torch.is_grad_enabled() or len(made) < _FEW or not _is_for_kernels(made, made.dtype):
         return functional.relu(functional.max_pool2d(made, 2))
-    # Outside of autocast, which would otherwise change types within.
-    with torch.autocast("cpu", enabled=False):
-        maps, padding = _padded(maps.to(kind), sides, stride, convolution.kernel_size[0])
-        return cast(Tensor, _ConvolvedAndPooled.apply(maps, weight.to(kind), bias, stride, padding))
+    pooled, place = _room(made.shape, made.dtype)
+    _keep_largest(made, pooled, place)
+    return pooled
+
+
+def _is_for_kernels(maps: Tensor, kind: torch.dtype) -> bool:
+    """Whether these are numbers in the processor's memory, not a tracer's, of a kind that kernels are there for."""
+    tracing = torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
+    traced = type(maps) is not Tensor or torch.compiler.is_compiling() or tracing
+    return not traced and maps.device.type == "cpu" and kind in _BITS and has_kernels()
 
 
 def _padded(maps: Tensor, sides: tuple[int, int, int, int], stride: int, kernel: int) -> tuple[Tensor, int]:
@@ -136,7 +152,7 @@ def _put_back(gradient: Tensor, place: Tensor, shape: torch.Size) -> tuple[Tenso
 
 def _bits(maps: Tensor) -> Any:
     """(B, C, H, W) floats to (B, H, W, C) integers of their bits, in the same memory where it is channels last."""
-    last = maps.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+    last = maps.detach().contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
     return last.view(_BITS[maps.dtype][0]).numpy()
 
 
