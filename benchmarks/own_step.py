@@ -15,8 +15,8 @@ __all__ = ["make_step", "rate_of"]
 
 def make_step(precision: str, *, tile_px: int, batch: int) -> tuple[Callable[[int], None], Machine]:
     """A function that takes the n-th step of the given network on batches held in memory, and the machine it is on."""
-    machine = prepare_machine(device="cpu", precision=precision)
     settings = Training(batch=batch, precision=precision, device="cpu")
+    machine = prepare_machine(device="cpu", precision=precision, network=settings.network)
     state = loop._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.train()
     rng = np.random.default_rng(0)

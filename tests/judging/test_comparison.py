@@ -255,7 +255,7 @@ def test_equal_procedures_are_seldom_told_apart_and_unequal_ones_often() -> None
 
 @pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    coverage = benchmark("coverage")
+    coverage = benchmark("interval_coverage")
     few = coverage.cover(patients=15, prevalence=0.5, mixed=True, icc=0.1, studies=200)
     many = coverage.cover(patients=60, prevalence=0.3, mixed=True, icc=0.1, studies=200)
     for metric in coverage.METRICS:

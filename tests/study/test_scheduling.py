@@ -108,7 +108,9 @@ def test_a_worker_with_other_versions_refuses(study: Path, prepared: Prepared) -
     here = settled({name: prepared.study.arm(name) for name in prepared.study.arms})
     assert train_order(replace(order, settled=tuple(here.items()))).refusal == ""
     other = train_order(replace(order, settled=tuple((here | {"arm given-8": "cpu bf16"}).items())))
-    assert other.refusal.startswith("arm given-8 is cpu, fp32, pooling by ")
+    assert other.refusal.startswith("arm given-8 is cpu fp32 on a worker, but cpu bf16 on the other workers")
+    pooled = train_order(replace(order, settled=tuple((here | {"pooling of arm given-8": "by hand"}).items())))
+    assert pooled.refusal.startswith("pooling of arm given-8 is ") and "but by hand on the other" in pooled.refusal
 
 
 def test_a_stopped_training_is_taken_up_from_its_checkpoint(study: Path, prepared: Prepared) -> None:

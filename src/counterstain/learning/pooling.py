@@ -9,14 +9,18 @@ import os
 import sys
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 __all__ = ["convolve_and_pool", "has_kernels"]
 
-# The integers of a float's width, the bits of infinity, and how many bits it is shorter than a float32.
-_BITS = {torch.float32: (torch.int32, 0x7F800000, 0), torch.bfloat16: (torch.int16, 0x7F80, 16)}
+# The integers of a float's width, for torch and for NumPy; the bits of infinity; how many bits a float32 has more.
+_BITS: dict[torch.dtype, tuple[torch.dtype, Any, int, int]] = {
+    torch.float32: (torch.int32, np.int32, 0x7F800000, 0),
+    torch.bfloat16: (torch.int16, np.int16, 0x7F80, 16),
+}
 _FEW = 16  # tiles
 
 
@@ -135,9 +139,9 @@ def _room(shape: torch.Size, kind: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _keep_largest(maps: Tensor, pooled: Tensor, place: Tensor) -> None:
-    whole, infinity, _ = _BITS[maps.dtype]
-    number = _bits(maps.new_zeros(1, 1, 1, 1)).dtype.type
-    _kernels().keep_largest(_bits(maps), _bits(pooled), place.numpy(), number(infinity), number(torch.iinfo(whole).max))
+    _, number, infinity, _ = _BITS[maps.dtype]
+    nan = np.iinfo(number).max  # all bits but the sign
+    _kernels().keep_largest(_bits(maps), _bits(pooled), place.numpy(), number(infinity), number(nan))
 
 
 def _put_back(gradient: Tensor, place: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
@@ -145,8 +149,8 @@ def _put_back(gradient: Tensor, place: Tensor, shape: torch.Size) -> tuple[Tenso
     batch, height, _, channels = place.shape
     whole = torch.empty(shape, dtype=gradient.dtype, memory_format=torch.channels_last)
     sums = torch.empty(batch * height, channels)
-    nothing = _bits(gradient.new_zeros(1, 1, 1, 1))[0, 0, 0, 0]
-    _kernels().put_back(_bits(gradient), place.numpy(), _bits(whole), sums.numpy(), nothing, _BITS[gradient.dtype][2])
+    _, number, _, shift = _BITS[gradient.dtype]
+    _kernels().put_back(_bits(gradient), place.numpy(), _bits(whole), sums.numpy(), number(0), shift)
     return whole, sums.sum(0)
 
 

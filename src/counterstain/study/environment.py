@@ -34,5 +34,6 @@ def settled(arms: Mapping[str, Training]) -> dict[str, str]:
     record = {"counterstain": found["counterstain"], **found["libraries"]}
     for name, arm in arms.items():
         machine = prepare_machine(device=arm.device, precision=arm.precision, threads=arm.threads, network=arm.network)
-        record[f"arm {name}"] = f"{machine.device}, {machine.precision}, pooling by {machine.pooling}"
+        record[f"arm {name}"] = f"{machine.device} {machine.precision}"
+        record[f"pooling of arm {name}"] = machine.pooling
     return record
