@@ -20,6 +20,8 @@ from counterstain.learning.networks import (
     count_parameters,
     final_px,
     same_padding,
+    seen_px,
+    seen_side,
     smallest_tile_px,
 )
 from counterstain.pixels.tensor import to_tensor
@@ -80,9 +82,15 @@ def test_padding_gives_as_many_outputs_as_strides_fit(size: int, stride: int) ->
 
 
 # Maps of ones, 8 px a side; kernels (1, 10, 100) across and down; stride 3; padded by 0 before and by 1 after. The
-# windows sum to 111, 111 and 11. Were the one pixel before instead of after, they would be 110, 111, 111.
-def test_convolution_pads_after_not_before() -> None:
-    network = build_network("given", classes=2, tile_px=257, seed=0)
+# windows sum to 111, 111 and 11. Were the one pixel before instead of after, they would be 110, 111, 111. The third
+# column is never looked at, and worked out on request only; at 160 px the map has 5 px a side, and all of it is seen.
+@pytest.mark.parametrize(
+    ("tile_px", "whole", "sums"),
+    [(257, True, [111.0, 111.0, 11.0]), (257, False, [111.0, 111.0]), (160, False, [111.0, 11.0])],
+)
+def test_convolution_pads_after_not_before(tile_px: int, whole: bool, sums: list[float]) -> None:
+    network = build_network("given", classes=2, tile_px=tile_px, seed=0)
+    network.whole = whole
     *before, last = convolutions(network)
     seen: list[Tensor] = []
     with torch.no_grad():
@@ -92,10 +100,10 @@ def test_convolution_pads_after_not_before() -> None:
             convolution.weight.zero_()
             convolution.state_dict()["bias"].fill_(1.0)
         last.register_forward_hook(lambda _layer, _inputs, output: seen.append(output))
-        network(tiles(1, 257))
-    assert seen[0].shape == (1, 48, 3, 3)
-    assert seen[0][0, 0, 0, :].tolist() == [111.0, 111.0, 11.0]
-    assert seen[0][0, 1, :, 0].tolist() == [111.0, 111.0, 11.0]
+        network(tiles(1, tile_px))
+    assert seen[0].shape == (1, 48, len(sums), len(sums))
+    assert seen[0][0, 0, 0, :].tolist() == sums
+    assert seen[0][0, 1, :, 0].tolist() == sums
 
 
 # Convolution and pooling in turn:
@@ -104,6 +112,44 @@ def test_convolution_pads_after_not_before() -> None:
 @pytest.mark.parametrize(("tile_px", "side"), [(126, 0), (127, 1), (128, 1), (257, 1), (300, 1), (318, 1), (319, 2)])
 def test_last_map_by_hand(tile_px: int, side: int) -> None:
     assert final_px(tile_px) == side
+
+
+# Backwards from the one pixel of the last map at 257 px, where k pixels after pooling take 2k of a convolution, and these
+# (2k - 1)·stride + 3 - padding before:  1 <- 2 <- 6 <- 12 <- 13 <- 26 <- 27 <- 54 <- 55 <- 110 <- 109·2 + 3 - 1 = 220
+# At 160 px the map before the last has 5 px, one less than the last convolution would take, and all is seen.
+@pytest.mark.parametrize(("tile_px", "seen"), [(257, 220), (160, 160), (224, 189), (512, 512)])
+def test_what_is_seen_by_hand(tile_px: int, seen: int) -> None:
+    network = build_network("given", classes=2, tile_px=tile_px, seed=0)
+    assert seen_px(tile_px) == seen_side(network) == seen
+    network.whole = True
+    assert seen_side(network) is None
+    assert seen_side(nn.Conv2d(3, 48, 3)) is None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("tile_px", [127, 160, 200, 224, 257, 318, 319])
+def test_what_is_not_seen_changes_no_answer_and_no_gradient(name: str, tile_px: int) -> None:
+    network = build_network(name, classes=2, tile_px=tile_px, seed=0).double().to(memory_format=torch.channels_last)
+    seen, batch, found = seen_px(tile_px), tiles(2, tile_px).double(), []
+    for whole, px in ((True, tile_px), (False, tile_px), (False, seen)):
+        network.whole = whole
+        inputs = batch[:, :, :px, :px].clone().requires_grad_()
+        torch.manual_seed(0)  # of dropout
+        logits = network(inputs)
+        loss = functional.cross_entropy(logits, torch.tensor([0, 1]))
+        of_tiles, *gradients = torch.autograd.grad(loss, [inputs, *network.parameters()])
+        found.append([logits.detach(), of_tiles[:, :, :seen, :seen], *gradients])
+        assert not of_tiles[:, :, seen:].any() and not of_tiles[:, :, :, seen:].any()
+    torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(found[2], found[1], rtol=0, atol=0)
+    # The last row and column are looked at: one less would not do.
+    assert found[0][1][:, :, -1].any() and found[0][1][:, :, :, -1].any()
+
+
+def test_tiles_of_another_size_are_no_silent_answer() -> None:
+    network = build_network("given", classes=2, tile_px=257, seed=0)
+    with pytest.raises(ValueError, match=r"\(256, 256\) px for a network of 257 px"):
+        network(tiles(1, 256))
 
 
 def test_smallest_tile() -> None:

@@ -17,6 +17,7 @@ from counterstain.errors import InputError
 from counterstain.learning import feeding
 from counterstain.learning.feeding import Examples, keep_on_device
 from counterstain.learning.machine import prepare_machine
+from counterstain.learning.networks import TileNetwork, seen_px
 from counterstain.learning.settings import Training
 from counterstain.learning.training import HISTORY, Progress, Trained, _start, _step, train, write_history
 from counterstain.pixels.augment import Augmentation, image_keys
@@ -29,12 +30,15 @@ SETTINGS = Training(batch=8, epochs=3, learning_rate=1e-3, precision="fp32", thr
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """24 tiles of two classes: dark and bright noise."""
-    folder = tmp_path_factory.mktemp("tiles")
+    return write_store(tmp_path_factory.mktemp("tiles"), TILE_PX)
+
+
+def write_store(folder: Path, tile_px: int) -> Store:
     random = np.random.default_rng(0)
     rows = []
     for number in range(24):
         pixels = random.integers(0, 120, (32, 32, 3)) + 120 * (number % 2)
-        Image.fromarray(pixels.astype(np.uint8)).resize((TILE_PX, TILE_PX)).save(folder / f"{number}.png")
+        Image.fromarray(pixels.astype(np.uint8)).resize((tile_px, tile_px)).save(folder / f"{number}.png")
         rows.append({"image_path": f"{number}.png", "label": "ab"[number % 2]})
     table = pd.DataFrame(rows, dtype=object)
     for name in ("patient_id", "slide_id", "site", "split"):
@@ -42,7 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     for name in ("mpp", "x", "y"):
         table[name] = np.nan
     cohort = Cohort(table, ("a", "b"), folder, positive="b")
-    return build_store(cohort, folder / "store", tile_px=TILE_PX, fit="exact")
+    return build_store(cohort, folder / "store", tile_px=tile_px, fit="exact")
 
 
 def part(store: Store, start: int, stop: int) -> Examples:
@@ -134,6 +138,28 @@ def test_early_stopping_restores_the_best_weights(store: Store, tmp_path: Path) 
         logits = trained.network(inputs)
     loss = torch.nn.functional.cross_entropy(logits.double(), torch.arange(16, 24) % 2)
     assert float(loss) == pytest.approx(min(losses), abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["on_the_fly", "expand", "none"])
+def test_what_the_network_does_not_see_of_a_tile_is_neither_made_nor_missed(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = write_store(tmp_path, 225)
+    assert seen_px(225) == 188
+    shapes: list[tuple[int, ...]] = []
+    plain = TileNetwork.forward
+    monkeypatch.setattr(
+        TileNetwork, "forward", lambda self, tiles, masks=None: shapes.append(tiles.shape) or plain(self, tiles, masks)
+    )
+    found = []
+    for whole, side in ((True, 225), (False, 188)):
+        monkeypatch.setattr(TileNetwork, "whole", whole)
+        augmentation = Augmentation(mode=mode, quarter_turns=True)
+        trained = run(wide, tmp_path / str(whole), replace(SETTINGS, epochs=2), augmentation=augmentation)
+        found.append({**trained.history, **dict(trained.network.named_parameters())})
+        assert shapes and {shape[2:] for shape in shapes} == {(side, side)}
+        shapes.clear()
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 
 def test_it_learns_what_is_easy(store: Store, tmp_path: Path) -> None:

@@ -95,6 +95,29 @@ def test_input_is_not_changed_and_out_is_filled(tiles: Tiles, keys: NDArray[np.u
 # ---- exactness
 
 
+# 257 px beside 33: OpenCV warps in blocks, and a smaller result has others.
+@pytest.mark.parametrize("mode", ["on_the_fly", "expand", "none"])
+@pytest.mark.parametrize(("size", "side"), [((33, 33), 20), ((33, 33), 33), ((20, 41), 19), ((257, 257), 220)])
+def test_a_part_of_the_result_has_its_bits(mode: str, size: tuple[int, int], side: int) -> None:
+    tiles = np.random.default_rng(1).integers(0, 256, (8, *size, 3), dtype=np.uint8)
+    keys = image_keys([f"{number}.png" for number in range(8)])
+    settings = dataclasses.replace(
+        ALL, mode=mode, quarter_turns=size[0] == size[1], brightness=0.2, rotation_probability=0.7, shear_probability=0.5
+    )
+    for number in range(3):
+        which = (np.arange(8) + number) % expanded_count(settings) if mode == "expand" else None
+        made = [
+            augment_batch(tiles, keys, settings=settings, seed=3, epoch=number, side=part)
+            if which is None
+            else expand_batch(tiles, keys, which, settings=settings, seed=3, side=part)
+            for part in (None, side)
+        ]
+        assert made[0].shape == tiles.shape and made[1].shape == (8, side, side, 3)
+        assert np.array_equal(made[1], made[0][:, :side, :side])
+    out = np.empty((8, side, side, 3), dtype=np.uint8)
+    assert augment_batch(tiles, keys, settings=settings, seed=3, epoch=0, side=side, out=out) is out
+
+
 def test_flips_and_quarter_turns_are_exact(tiles: Tiles, keys: NDArray[np.uint64]) -> None:
     settings = Augmentation(**{**OFF, "flip": "both"}, quarter_turns=True)
     seen = set()

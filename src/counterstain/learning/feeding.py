@@ -49,6 +49,7 @@ class Feed:
     """All that the batches of a training are made from, but the epoch.
 
     device: where inputs are wanted; kept: the tiles on it where they fitted, see keep_on_device.
+    side: what the network sees of a tile, see networks.seen_side.
     """
 
     store: Store
@@ -60,6 +61,7 @@ class Feed:
     device: torch.device
     kept: Tensor | None
     seed: int
+    side: int | None = None
 
     @property
     def images(self) -> int:
@@ -77,13 +79,14 @@ def feed(
     *,
     staining: Staining = UNSTAINED,
     seed: int,
+    side: int | None = None,
 ) -> Feed:
     """The feed of one training; on a GPU the tiles are moved there now, if they fit."""
     device = _place(machine)  # asked here, because a thread of its own would begin with the first GPU
     kept = None
     if device.type != "cpu" and not staining.changes_training:
         kept = keep_on_device(store, examples.row, device, room=room_on(device))
-    return Feed(store, examples, settings, augmentation, staining, world, device, kept, seed)
+    return Feed(store, examples, settings, augmentation, staining, world, device, kept, seed, side)
 
 
 def _place(machine: Machine) -> torch.device:
@@ -129,9 +132,9 @@ def _vary(source: Feed, chosen: NDArray[np.int64], which: NDArray[np.int64], epo
         )  # fmt: skip
     tiles = read_batch(source.store, examples.row[chosen]) if stained is None else stained
     if expand is not None:
-        return expand_batch(tiles, keys, expand, settings=augmentation, seed=seed)
+        return expand_batch(tiles, keys, expand, settings=augmentation, seed=seed, side=source.side)
     if augmentation.mode == "on_the_fly":
-        return augment_batch(tiles, keys, settings=augmentation, seed=seed, epoch=epoch)
+        return augment_batch(tiles, keys, settings=augmentation, seed=seed, epoch=epoch, side=source.side)
     return tiles
 
 

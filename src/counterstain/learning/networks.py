@@ -20,6 +20,8 @@ __all__ = [
     "count_parameters",
     "dropout_masks",
     "final_px",
+    "seen_px",
+    "seen_side",
     "smallest_tile_px",
 ]
 
@@ -50,12 +52,28 @@ def same_padding(size: int, stride: int, kernel: int = 3) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def map_sides(tile_px: int) -> list[int]:
+    """Sides in px of the tile and of the maps after each pooling."""
+    sides = [tile_px]
+    for stride in STRIDES:
+        sides.append(math.ceil(sides[-1] / stride) // 2)
+    return sides
+
+
 def final_px(tile_px: int) -> int:
     """Side in px of the map after the last pooling; 0 where the tile is too small."""
-    side = tile_px
-    for stride in STRIDES:
-        side = math.ceil(side / stride) // 2
-    return side
+    return map_sides(tile_px)[-1]
+
+
+def seen_px(tile_px: int) -> int:
+    """Side in px of the upper left square of a tile that the answer depends on: 220 of 257.
+
+    Pooling leaves out the last row and column of a map with an odd side, and with them all that only they look at.
+    """
+    *sides, seen = map_sides(tile_px)
+    for side, stride in zip(reversed(sides), reversed(STRIDES), strict=True):
+        seen = min(side, (2 * seen - 1) * stride + 3 - same_padding(side, stride)[0])
+    return seen
 
 
 def smallest_tile_px() -> int:
@@ -67,11 +85,14 @@ class TileNetwork(nn.Module):
     """Five 3×3 convolutions with 2×2 max-pooling, one or two dense layers with dropout, and one output a class.
 
     Takes (B, 3, tile_px, tile_px) floats in [0, 1]; gives (B, classes) logits, whose softmax are the probabilities.
+    What cannot change them is not worked out (see `seen_px`), unless `whole` is set.
     """
+
+    whole = False
 
     def __init__(self, layout: Layout, *, classes: int, tile_px: int) -> None:
         super().__init__()
-        side = final_px(tile_px)
+        self.tile_px, side = tile_px, final_px(tile_px)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(3 if index == 0 else FILTERS, FILTERS, 3, stride=stride) for index, stride in enumerate(STRIDES)
         )
@@ -81,18 +102,21 @@ class TileNetwork(nn.Module):
         self.output = nn.Linear(DENSE, classes)
 
     def forward(self, tiles: Tensor, masks: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) floats in [0, 1] to (B, classes) logits.
+        """(B, 3, tile_px, tile_px) floats in [0, 1], or only the part that is seen, to (B, classes) logits.
 
         Args:
             tiles: the batch.
             masks: (dense layers, B, DENSE) to multiply with instead of dropout's own draws; see `dropout_masks`.
         """
-        maps = tiles
-        for layer, stride in zip(self.convolutions, STRIDES, strict=True):
+        seen = seen_px(self.tile_px)
+        if tuple(tiles.shape[2:]) not in ((self.tile_px, self.tile_px), (seen, seen)):
+            raise ValueError(f"tiles of {tuple(tiles.shape[2:])} px for a network of {self.tile_px} px")
+        maps = tiles if self.whole else tiles[:, :, :seen, :seen]
+        for layer, side in zip(self.convolutions, map_sides(self.tile_px)[:-1], strict=True):
             convolution = cast(nn.Conv2d, layer)
-            top, bottom = same_padding(maps.shape[2], stride)
-            left, right = same_padding(maps.shape[3], stride)
-            maps = convolve_and_pool(maps, convolution, (left, right, top, bottom), learns=self.training)
+            # A convolution of the part that is seen may reach one pixel beyond it; pooling leaves that one out.
+            before, after = same_padding(side, convolution.stride[0])
+            maps = convolve_and_pool(maps, convolution, (before, after, before, after), learns=self.training)
         # Keras flattens (H, W, C); the same order lets weights be carried over at any tile size.
         features = maps.permute(0, 2, 3, 1).flatten(1)
         for number, dense in enumerate(self.dense):
@@ -153,6 +177,14 @@ def dropout_masks(network: nn.Module, size: int, piece: int, device: str) -> Ten
         [functional.dropout(torch.ones(count, DENSE, device=device), DROPOUT) for _ in range(layers)] for count in rows
     ]
     return torch.stack([torch.cat([one[layer] for one in drawn]) for layer in range(layers)])
+
+
+def seen_side(network: nn.Module) -> int | None:
+    """Side in px of the upper left square of a tile that is enough for the network; None where that is all of it.
+
+    Nothing beyond it need be augmented, scaled or moved: tiles[:, :side, :side] gives the same answers.
+    """
+    return seen_px(network.tile_px) if isinstance(network, TileNetwork) and not network.whole else None
 
 
 def count_parameters(network: nn.Module) -> int:

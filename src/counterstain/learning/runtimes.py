@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from counterstain.errors import InputError, suggest
+from counterstain.learning.networks import seen_side
 from counterstain.pixels.tensor import scale_of, to_tensor
 
 __all__ = [
@@ -143,11 +144,13 @@ def _timed(infer: Infer, tiles: NDArray[np.uint8]) -> tuple[NDArray[np.float64],
 def torch_runtime(network: nn.Module, *, scale: str, device: str = "cpu", precision: str = "fp32") -> Infer:
     """PyTorch itself. The network's weights are put in the order of the tiles (channels last), which is faster."""
     network = network.eval().to(memory_format=torch.channels_last)
+    side = seen_side(network)
 
     def infer(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         kind = device.partition(":")[0]
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
-            logits: NDArray[np.float32] = network(to_tensor(tiles, scale=scale, device=device)).float().cpu().numpy()
+            inputs = to_tensor(tiles[:, :side, :side], scale=scale, device=device)
+            logits: NDArray[np.float32] = network(inputs).float().cpu().numpy()
         return logits
 
     return infer
@@ -173,7 +176,9 @@ class _FromTiles(nn.Module):
 
     def forward(self, tiles: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 to (B, classes) logits."""
-        logits: Tensor = self.network(tiles.permute(0, 3, 1, 2).float() * self.factor + self.offset)  # type: ignore[operator]
+        side = seen_side(self.network)
+        pixels = tiles[:, :side, :side].permute(0, 3, 1, 2).float()
+        logits: Tensor = self.network(pixels * self.factor + self.offset)  # type: ignore[operator]
         return logits
 
 

@@ -22,7 +22,7 @@ from counterstain.learning.distributed import ALONE, World, share, sum_over
 from counterstain.learning.feeding import Examples, Feed, batches, feed
 from counterstain.learning.machine import Machine, prepare_machine
 from counterstain.learning.models import start_network
-from counterstain.learning.networks import TileNetwork, dropout_masks
+from counterstain.learning.networks import TileNetwork, dropout_masks, seen_side
 from counterstain.learning.optimiser import build_optimiser, set_phase, set_rates
 from counterstain.learning.prediction import predict_logits
 from counterstain.learning.settings import Training
@@ -145,7 +145,8 @@ def train(
     if checkpoint is not None:
         _restore(state, checkpoint, inputs, folder)
     _check_same_epoch(state, folder, machine, world)
-    source = feed(store, training, settings, augmentation, machine, world, staining=staining, seed=seed)
+    side = seen_side(state.network)
+    source = feed(store, training, settings, augmentation, machine, world, staining=staining, seed=seed, side=side)
     seconds: list[float] = []
     while len(state.history["loss"]) < settings.epochs and not _patience_is_over(state, settings):
         epoch = len(state.history["loss"]) + 1
@@ -292,7 +293,8 @@ def _step(
         if isinstance(own_tiles, Tensor):
             inputs = own_tiles
         else:
-            inputs = to_tensor(own_tiles, scale=settings.scale, device=machine.device)
+            side = seen_side(state.network)
+            inputs = to_tensor(own_tiles[:, :side, :side], scale=settings.scale, device=machine.device)
         target = send(label[piece], inputs.device)
         own = None if masks is None else masks[:, first + start : first + start + len(target)]
         with torch.autocast(machine.device, dtype=torch.bfloat16, enabled=machine.precision == "bf16"):

@@ -144,6 +144,7 @@ def augment_batch(
     epoch: int,
     threads: int = 1,
     out: Tiles | None = None,
+    side: int | None = None,
 ) -> Tiles:
     """Every tile with this epoch's draw of all transformations at once: (B, H, W, 3) uint8, a new array or `out`.
 
@@ -156,7 +157,8 @@ def augment_batch(
         settings: what may happen; mode "none" copies, mode "expand" is read as if "on_the_fly".
         seed, epoch: any integers.
         threads: the batch is shared among as many.
-        out: (B, H, W, 3) uint8, C-contiguous, not `tiles` itself.
+        out: (B, H, W, 3) uint8, C-contiguous, not `tiles` itself; with `side`, of that size.
+        side: only the upper left square of so many px of each result is made.
 
     Raises:
         InputError: If quarter turns are asked for and the tiles are not square.
@@ -164,8 +166,8 @@ def augment_batch(
     """
     _check_arrays(tiles, keys)
     if settings.mode == "none":
-        return _copy(tiles, out)
-    return _carry_out(tiles, _plan_all(tiles, keys, settings, seed, epoch), settings, threads, out)
+        return _copy(tiles[:, :side, :side], out)
+    return _carry_out(tiles, _plan_all(tiles, keys, settings, seed, epoch), settings, threads, out, side)
 
 
 def expanded_count(settings: Augmentation) -> int:
@@ -182,6 +184,7 @@ def expand_batch(
     seed: int,
     threads: int = 1,
     out: Tiles | None = None,
+    side: int | None = None,
 ) -> Tiles:
     """Tile i as its expansion which[i]: 0 the original, k the k-th of settings.transformations() alone, drawn once.
 
@@ -191,7 +194,7 @@ def expand_batch(
         which: (B,) int in [0, expanded_count(settings)).
         settings: ranges; probabilities above 0 play no part, each transformation is always carried out.
         seed: any integer; the draws are those of epoch 0, in every epoch.
-        threads, out: as in augment_batch.
+        threads, out, side: as in augment_batch.
 
     Raises:
         InputError: If quarter turns are asked for and the tiles are not square.
@@ -202,7 +205,7 @@ def expand_batch(
     if which.shape != (len(tiles),) or (which.size and not 0 <= which.min() <= which.max() < expanded_count(settings)):
         raise ValueError(f"which must be ({len(tiles)},) in [0, {expanded_count(settings)})")
     names = np.array(("original", *settings.transformations()))[which]
-    return _carry_out(tiles, _plan_single(tiles, keys, settings, seed, names), settings, threads, out)
+    return _carry_out(tiles, _plan_single(tiles, keys, settings, seed, names), settings, threads, out, side)
 
 
 def equalise(tile: Tiles, *, luminance: bool = True) -> Tiles:
@@ -332,11 +335,14 @@ def _matrices(plan: _Plan, height: int, width: int) -> NDArray[np.float64]:
     return np.concatenate([linear, offset[:, :, None]], axis=2)
 
 
-def _carry_out(tiles: Tiles, plan: _Plan, settings: Augmentation, threads: int, out: Tiles | None) -> Tiles:
+def _carry_out(
+    tiles: Tiles, plan: _Plan, settings: Augmentation, threads: int, out: Tiles | None, side: int | None
+) -> Tiles:
+    shape = tiles[:, :side, :side].shape
     if out is None:
-        out = np.empty(tiles.shape, dtype=np.uint8)
-    if out.shape != tiles.shape or out.dtype != np.uint8 or not out.flags.c_contiguous or np.shares_memory(out, tiles):
-        raise ValueError(f"out must be another C-contiguous uint8 array of shape {tiles.shape}")
+        out = np.empty(shape, dtype=np.uint8)
+    if out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous or np.shares_memory(out, tiles):
+        raise ValueError(f"out must be another C-contiguous uint8 array of shape {shape}")
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)  # the batch is what is shared among threads; cv2's own would only get in the way
     matrices = _matrices(plan, *tiles.shape[1:3])
@@ -357,14 +363,17 @@ def _carry_out(tiles: Tiles, plan: _Plan, settings: Augmentation, threads: int, 
 def _worker(
     tiles: Tiles, plan: _Plan, matrices: NDArray[np.float64], equaliser: Callable[[Tiles], Tiles], out: Tiles
 ) -> Callable[[int, int], None]:
-    height, width = tiles.shape[1:3]
+    height, width = out.shape[1:3]
+    # OpenCV interpolates 16 columns at a time, and what is left over more slowly and sometimes by one level off: a part
+    # of a tile is warped to whole sixteens, so that every column is as it is in the whole tile.
+    columns = min(tiles.shape[2], -(-width // 16) * 16)
     bends = (plan.angle_rad != 0) | (plan.shear != 0) | (plan.shift_px != 0).any(axis=1)
     recolour = _recolour(plan)
 
     def work(start: int, stop: int) -> None:
         # Interpolating four channels takes less than half the time of three (a pixel is then one aligned word), and
         # every channel comes out the same; both scratch tiles stay in the core's cache.
-        before, after = (np.empty((height, width, 4), dtype=np.uint8) for _ in range(2))
+        before, after = (np.empty((*size, 4), dtype=np.uint8) for size in (tiles.shape[1:3], (height, columns)))
         for i in range(start, stop):
             tile = equaliser(tiles[i]) if plan.equalise[i] else tiles[i]
             tile = recolour(i, tile)
@@ -372,14 +381,15 @@ def _worker(
                 cv2.warpAffine(
                     cv2.cvtColor(tile, cv2.COLOR_RGB2RGBA, dst=before),
                     matrices[i],
-                    (width, height),
+                    (columns, height),
                     dst=after,
                     flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                     borderMode=cv2.BORDER_REFLECT_101,
                 )
-                cv2.cvtColor(after, cv2.COLOR_RGBA2RGB, dst=out[i])
+                cv2.cvtColor(after[:, :width], cv2.COLOR_RGBA2RGB, dst=out[i])
             else:
-                out[i] = _turned(tile, bool(plan.flip_x[i]), bool(plan.flip_y[i]), int(plan.turns[i]))
+                turned = _turned(tile, bool(plan.flip_x[i]), bool(plan.flip_y[i]), int(plan.turns[i]))
+                out[i] = turned[:height, :width]
 
     return work
 
