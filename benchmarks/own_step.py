@@ -2,23 +2,31 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from torch.utils.flop_counter import FlopCounterMode
 
 from counterstain.learning import training as loop
 from counterstain.learning.machine import Machine, prepare_machine
+from counterstain.learning.networks import TileNetwork
 from counterstain.learning.settings import Training
 
-__all__ = ["make_step", "rate_of"]
+__all__ = ["gflop_of", "make_step", "rate_of"]
 
 
-def make_step(precision: str, *, tile_px: int, batch: int) -> tuple[Callable[[int], None], Machine]:
-    """A function that takes the n-th step of the given network on batches held in memory, and the machine it is on."""
+def make_step(
+    precision: str, *, tile_px: int, batch: int, whole: bool = False
+) -> tuple[Callable[[int], None], Machine]:
+    """A function that takes the n-th step of the given network on batches held in memory, and the machine it is on.
+
+    whole: of every tile all that the network is said to do, also what its answer does not depend on.
+    """
     settings = Training(batch=batch, precision=precision, device="cpu")
     machine = prepare_machine(device="cpu", precision=precision, network=settings.network)
     state = loop._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.train()
+    cast(TileNetwork, state.network).whole = whole
     rng = np.random.default_rng(0)
     batches: list[Any] = [
         (rng.integers(0, 256, (batch, tile_px, tile_px, 3), dtype=np.uint8), rng.integers(0, 2, batch))
@@ -29,6 +37,13 @@ def make_step(precision: str, *, tile_px: int, batch: int) -> tuple[Callable[[in
         float(loop._step(state, *batches[number % 4], settings, machine)[0])
 
     return step, machine
+
+
+def gflop_of(step: Callable[[int], None]) -> float:
+    """Multiplications and additions of one step's convolutions and dense layers, as PyTorch counts them, in 10⁹."""
+    with FlopCounterMode(display=False) as counter:
+        step(0)
+    return float(counter.get_total_flops()) / 1e9
 
 
 def rate_of(step: Callable[[int], None], *, steps: int, batch: int) -> float:

@@ -39,6 +39,7 @@ Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 PRECISIONS = ("fp32", "bf16")
 TOLERANCE = 1e-4  # of a probability, between a runtime's fp32 and torch's
 WARM_TILES, TRIAL_TILES, TRIAL_PASSES = 8, 32, 4
+_AT_ONCE = 2  # tiles of a request to OpenVINO
 _WORTH = 1.05  # how many times as fast as torch another runtime must be
 
 
@@ -187,11 +188,11 @@ def _make_torch(network: nn.Module, tile_px: int, scale: str, precision: str) ->
 
 
 def _make_openvino(network: nn.Module, tile_px: int, scale: str, precision: str) -> Infer:
-    """One tile a request, one request a core: the fastest way through, measured against batches of 16 and 64."""
+    """Two tiles a request, two requests a core, so that no core waits for the next: the fastest way of those tried."""
     openvino = import_openvino()
     from openvino.frontend import GeneralFailure, OpConversionFailure
 
-    example = torch.zeros((1, tile_px, tile_px, 3), dtype=torch.uint8)
+    example = torch.zeros((_AT_ONCE, tile_px, tile_px, 3), dtype=torch.uint8)
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
@@ -201,18 +202,21 @@ def _make_openvino(network: nn.Module, tile_px: int, scale: str, precision: str)
         with warnings.catch_warnings():  # of its tracing of the network's Python, whose sizes are fixed here
             warnings.simplefilter("ignore")
             model = openvino.convert_model(_FromTiles(network, scale).eval(), example_input=example)
-        model.reshape([1, tile_px, tile_px, 3])
+        model.reshape([_AT_ONCE, tile_px, tile_px, 3])
         compiled = openvino.Core().compile_model(model, "CPU", settings)
     except (RuntimeError, GeneralFailure, OpConversionFailure) as error:
         raise InputError(f"openvino cannot take this network ({first_line(error)}); take torch") from None
-    queue = openvino.AsyncInferQueue(compiled, 0)  # as many requests as it finds best
+    queue = openvino.AsyncInferQueue(compiled, 2 * compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
     classes = int(compiled.output(0).partial_shape[1].get_length())
-    queue.set_callback(lambda request, place: np.copyto(place, request.get_output_tensor().data[0]))
+    queue.set_callback(lambda request, place: np.copyto(place, request.get_output_tensor().data[: len(place)]))
 
     def infer(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         logits = np.empty((len(tiles), classes), dtype=np.float32)
-        for row in range(len(tiles)):
-            queue.start_async({0: tiles[row : row + 1]}, logits[row], share_inputs=True)
+        for start in range(0, len(tiles), _AT_ONCE):
+            piece = tiles[start : start + _AT_ONCE]
+            places = logits[start : start + _AT_ONCE]
+            full = np.resize(piece, (_AT_ONCE, *piece.shape[1:])) if len(piece) < _AT_ONCE else piece
+            queue.start_async({0: full}, places, share_inputs=True)
         queue.wait_all()
         return logits
 
