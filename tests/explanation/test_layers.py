@@ -57,6 +57,18 @@ def test_the_own_networks_map_is_what_the_rest_is_computed_from() -> None:
     torch.testing.assert_close(logits, expected)
 
 
+def test_cells_of_the_own_networks_map_stand_where_they_do_in_the_tile() -> None:
+    """8 × 8 cells of some 32 px: the answer depends on the upper left 220 px, and so on the first 6 of them."""
+    network = build_network("given", classes=2, tile_px=257, seed=3).eval()
+    tiles = torch.rand(2, 3, 257, 257, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    logits, output = run_to(network, tiles, find_layer(network, 257))
+    assert not network.whole
+    gradients = torch.autograd.grad((logits[:, 1] - logits[:, 0]).sum(), (output, tiles))
+    for gradient, seen in zip(gradients, (6, 220), strict=True):
+        moved = gradient.abs().sum((0, 1)) > 0
+        assert moved.any(0).nonzero().max() == moved.any(1).nonzero().max() == seen - 1
+
+
 def test_a_grid_of_tokens_is_read_row_by_row() -> None:
     layer = Layer("any", 4, "tokens", 2)
     places = torch.arange(16.0).view(1, 4, 4)

@@ -1,6 +1,7 @@
 """Where a class activation map is read: one layer for each network, found by itself in a dry run on an empty tile."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,7 @@ def find_layer(network: nn.Module, tile_px: int) -> Layer:
     body = getattr(network, "body", network)
     if isinstance(network, TileNetwork):
         maps: list[Tensor] = []
-        with torch.no_grad(), _Relus(maps.append):
+        with torch.no_grad(), _on_whole_tiles(network), _Relus(maps.append):
             network(_empty(network, tile_px))
         number = len(maps) - 2
         found = [Layer(f"convolutions.{number}", maps[number].shape[-1], number=number)]
@@ -136,11 +137,27 @@ class _Relus(TorchFunctionMode):
         return output
 
 
+@contextmanager
+def _on_whole_tiles(network: nn.Module) -> Iterator[None]:
+    """An own network works out its maps of the whole tile, not only what its answer depends on.
+
+    The cells of a map then divide the tile evenly; those that the answer does not depend on have no gradient.
+    """
+    if not isinstance(network, TileNetwork):
+        yield
+        return
+    before, network.whole = network.whole, True
+    try:
+        yield
+    finally:
+        network.whole = before
+
+
 def run_to(network: nn.Module, tiles: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     """(B, classes) logits, and the layer's output as the network made it, joined by autograd's graph."""
     seen: list[Tensor] = []
     if layer.number is not None:
-        with _Relus(seen.append):
+        with _on_whole_tiles(network), _Relus(seen.append):
             logits: Tensor = network(tiles)
         return logits, seen[layer.number]
     module = network.get_submodule(layer.name)
