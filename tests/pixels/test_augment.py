@@ -102,7 +102,12 @@ def test_a_part_of_the_result_has_its_bits(mode: str, size: tuple[int, int], sid
     tiles = np.random.default_rng(1).integers(0, 256, (8, *size, 3), dtype=np.uint8)
     keys = image_keys([f"{number}.png" for number in range(8)])
     settings = dataclasses.replace(
-        ALL, mode=mode, quarter_turns=size[0] == size[1], brightness=0.2, rotation_probability=0.7, shear_probability=0.5
+        ALL,
+        mode=mode,
+        quarter_turns=size[0] == size[1],
+        brightness=0.2,
+        rotation_probability=0.7,
+        shear_probability=0.5,
     )
     for number in range(3):
         which = (np.arange(8) + number) % expanded_count(settings) if mode == "expand" else None
