@@ -5,8 +5,9 @@
 The given network, forward, backward and Adam, on tiles in memory; no reading, no augmentation. Keras runs as
 `model.fit` on float32 arrays, as a user runs it, and once more with this project's allocator settings, in fp32 and in
 mixed bf16. The limit is a 3×3 convolution of 48 channels in a batch of the same size, forward and backward, which is
-what the network is made of. At most sizes the given network's answer does not depend on its last rows and columns, and
-ours leaves them out ("whole" does not); GFLOP/s are of what is worked out. The first run makes Keras's environment. A table goes to stderr, one JSON line to stdout.
+what the network is made of. At most sizes the given network's answer does not depend on a tile's last rows and columns,
+and ours leaves them out ("whole" does not); GFLOP/s are of what is worked out. The first run makes Keras's environment.
+A table goes to stderr, one JSON line to stdout.
 """
 
 import argparse
@@ -32,7 +33,7 @@ KERAS = {
     "Keras bf16, allocator": ("mixed_bfloat16", "kept"),
 }
 SETTINGS = {
-    "ours fp32": "only what the answer depends on, channels last, compiled pooling before ReLU, fused Adam, glibc keeps pages",
+    "ours fp32": "only what the answer depends on, channels last, compiled pooling, fused Adam, glibc keeps pages",
     "ours bf16": "the same, bfloat16 autocast; weights and Adam in fp32",
     "ours fp32, whole": "as ours fp32, and the rest of the tile",
     "ours bf16, whole": "as ours bf16, and the rest of the tile",

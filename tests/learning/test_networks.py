@@ -115,7 +115,8 @@ def test_last_map_by_hand(tile_px: int, side: int) -> None:
 
 
 # Backwards from the one pixel of the last map at 257 px, where k pixels after pooling take 2k of a convolution, and
-# these (2k - 1)·stride + 3 - padding before:  1 <- 2 <- 6 <- 12 <- 13 <- 26 <- 27 <- 54 <- 55 <- 110 <- 109·2 + 3 - 1 = 220
+# these (2k - 1)·stride + 3 - padding before:
+# 1 <- 2 <- 6 <- 12 <- 13 <- 26 <- 27 <- 54 <- 55 <- 110 <- 109·2 + 3 - 1 = 220
 # At 160 px the map before the last has 5 px, one less than the last convolution would take, and all is seen.
 @pytest.mark.parametrize(("tile_px", "seen"), [(257, 220), (160, 160), (224, 189), (512, 512)])
 def test_what_is_seen_by_hand(tile_px: int, seen: int) -> None:
