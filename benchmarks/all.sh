@@ -37,7 +37,7 @@ row training_step training_step.py --rounds 5 --steps 20
 row profile_step training_step.py --profile bf16
 row epoch epoch.py --rounds 5 --images 1600
 row epoch_passive epoch.py --rounds 3 --images 960 --wait passive
-row epoch_short epoch.py --rounds 3 --images 960 --wait short
+row epoch_long epoch.py --rounds 3 --images 960 --wait long
 row profile_epoch epoch.py --profile bf16
 row augment augment.py --rounds 5
 row startup startup.py --rounds 7

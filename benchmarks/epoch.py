@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/epoch.py [--rounds 5] [--images 1600] [--tile-px 257] [--batch 32]
 
 In each round and precision the same process takes the bare steps of an epoch on tiles in memory, and then trains an
-epoch of as many images: tiles read from the store, all five augmentations drawn anew, batches made in a thread beside
-the step. The validation and the checkpoint after the epoch are left out on both sides. With --profile: where an
+epoch of as many images: tiles read from the store, all five augmentations drawn anew, batches made between the steps.
+The validation and the checkpoint after the epoch are left out on both sides. With --profile: where an
 epoch's time goes, by stage. A table goes to stderr, one JSON line to stdout.
 """
 
@@ -19,11 +19,12 @@ from typing import Any
 from turns import answer, finish, ratio, say, show, take_turns
 
 PRECISIONS = ("bf16", "fp32")
-# What a step's threads do until the last of them is done: spin for long, sleep at once, or spin 20,000 times.
+# What a step's threads do until the last of them is done: as this package sets it, sleep at once, or spin as the OpenMP
+# library would by itself.
 WAITS: dict[str, dict[str, str]] = {
     "default": {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "short": {"GOMP_SPINCOUNT": "20000"},
+    "long": {"GOMP_SPINCOUNT": "300000"},
 }
 
 
@@ -82,6 +83,7 @@ def profile(options: argparse.Namespace) -> None:
     from made_up import write_store
     from own_step import make_step
 
+    from counterstain.learning.networks import seen_px
     from counterstain.pixels.augment import Augmentation, augment_batch, image_keys
     from counterstain.pixels.store import read_batch
     from counterstain.pixels.tensor import to_tensor
@@ -97,7 +99,9 @@ def profile(options: argparse.Namespace) -> None:
         settings = Augmentation(mode=options.mode)
         stages: dict[str, Callable[[int], object]] = {
             "read from the store": lambda n: read_batch(store, order[n % 8]),
-            "augment": lambda n: augment_batch(tiles, keys[: options.batch], settings=settings, seed=0, epoch=n),
+            "augment": lambda n: augment_batch(
+                tiles, keys[: options.batch], settings=settings, seed=0, epoch=n, side=seen_px(options.tile_px)
+            ),
             "to tensor": lambda _: to_tensor(tiles, scale="-1..1"),
             f"step, {machine.precision}, to tensor included": step,
         }

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from counterstain.cores import usable_cores
+from counterstain.cores import usable_cores, wait_shortly
 
 
 def test_bound_cores_count_and_elsewhere_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,3 +13,20 @@ def test_bound_cores_count_and_elsewhere_all(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     assert usable_cores() == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "stands"),
+    [({}, "50000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None)],
+)
+def test_threads_spin_shortly_unless_the_user_says_how(
+    given: dict[str, str], stands: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that what is set below is taken back
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    wait_shortly()
+    assert os.environ.get("GOMP_SPINCOUNT") == stands
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)

@@ -6,6 +6,8 @@ The names below are loaded when they are first used, so that importing the packa
 from importlib import import_module
 from typing import Any
 
+from counterstain.cores import wait_shortly
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -40,6 +42,8 @@ _HOME = {
     "write_split": "cohort.split",
 }
 __all__ = ["__version__", *sorted(_HOME)]
+
+wait_shortly()
 
 
 def __getattr__(name: str) -> Any:

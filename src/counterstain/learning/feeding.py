@@ -1,4 +1,4 @@
-"""Batches of augmented training tiles, made in a thread beside the step; for a GPU augmented where they lie."""
+"""Batches of augmented training tiles, made by all cores between two steps; for a GPU augmented where they lie."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +49,7 @@ class Feed:
     """All that the batches of a training are made from, but the epoch.
 
     device: where inputs are wanted; kept: the tiles on it where they fitted, see keep_on_device.
+    threads: of the processor, for augmentation.
     side: what the network sees of a tile, see networks.seen_side.
     """
 
@@ -61,6 +62,7 @@ class Feed:
     device: torch.device
     kept: Tensor | None
     seed: int
+    threads: int
     side: int | None = None
 
     @property
@@ -86,7 +88,7 @@ def feed(
     kept = None
     if device.type != "cpu" and not staining.changes_training:
         kept = keep_on_device(store, examples.row, device, room=room_on(device))
-    return Feed(store, examples, settings, augmentation, staining, world, device, kept, seed, side)
+    return Feed(store, examples, settings, augmentation, staining, world, device, kept, seed, machine.threads, side)
 
 
 def _place(machine: Machine) -> torch.device:
@@ -95,7 +97,11 @@ def _place(machine: Machine) -> torch.device:
 
 
 def batches(source: Feed, *, epoch: int) -> Iterator[tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64], int]]:
-    """This process's rows of each augmented batch of one epoch, made in a thread while the step before it runs.
+    """This process's rows of each augmented batch of one epoch.
+
+    A thread beside a step on the processor would hold up one of its cores, and the others wait for that one: there,
+    batches are made between the steps, by all cores. For a GPU, and where the stain is changed, which takes one core
+    only, they are made while the step before runs.
 
     Yields tiles (for a GPU the inputs themselves, which lie there already), labels, and the size of the whole batch.
     """
@@ -108,9 +114,13 @@ def batches(source: Feed, *, epoch: int) -> Iterator[tuple[NDArray[np.uint8] | T
         made = _vary(source, chosen, which, epoch)
         return made, source.examples.label[chosen], len(batch)
 
+    starts = range(0, len(order), size)
+    if source.device.type == "cpu" and not source.staining.changes_training:
+        yield from map(make, starts)
+        return
     with ThreadPoolExecutor(1, "augment") as thread:
         ahead = thread.submit(make, 0)
-        for start in range(size, len(order), size):
+        for start in starts[1:]:
             ready, ahead = ahead, thread.submit(make, start)
             yield ready.result()
         yield ahead.result()
@@ -132,9 +142,13 @@ def _vary(source: Feed, chosen: NDArray[np.int64], which: NDArray[np.int64], epo
         )  # fmt: skip
     tiles = read_batch(source.store, examples.row[chosen]) if stained is None else stained
     if expand is not None:
-        return expand_batch(tiles, keys, expand, settings=augmentation, seed=seed, side=source.side)
+        return expand_batch(
+            tiles, keys, expand, settings=augmentation, seed=seed, threads=source.threads, side=source.side
+        )
     if augmentation.mode == "on_the_fly":
-        return augment_batch(tiles, keys, settings=augmentation, seed=seed, epoch=epoch, side=source.side)
+        return augment_batch(
+            tiles, keys, settings=augmentation, seed=seed, epoch=epoch, threads=source.threads, side=source.side
+        )
     return tiles
 
 
