@@ -57,6 +57,9 @@ def epoch_of(options: argparse.Namespace, folder: Path, precision: str) -> Calla
 
 def side(options: argparse.Namespace) -> None:
     """One precision: bare steps, then an epoch, whenever asked."""
+    from counterstain.cores import wait_shortly
+
+    wait_shortly()  # before PyTorch is imported, as on the command line
     from own_step import make_step, rate_of
 
     step, _ = make_step(options.side, tile_px=options.tile_px, batch=options.batch)
