@@ -23,6 +23,7 @@ from counterstain.learning.networks import (
     seen_px,
     seen_side,
     smallest_tile_px,
+    unseen,
 )
 from counterstain.pixels.tensor import to_tensor
 
@@ -125,6 +126,14 @@ def test_what_is_seen_by_hand(tile_px: int, seen: int) -> None:
     network.whole = True
     assert seen_side(network) is None
     assert seen_side(nn.Conv2d(3, 48, 3)) is None
+
+
+def test_what_is_not_seen_is_told() -> None:
+    line = unseen("modified", 257)
+    assert "tile of 257 px the modified network sees the upper left 220 × 220 px, 73 % of it" in line
+    assert "at 220 px it sees all" in line and seen_px(220) == 220
+    # Nothing is to be told where all is seen or all but a row, where the tile is refused, and of backbones.
+    assert unseen("given", 160) == unseen("given", 161) == unseen("given", 100) == unseen("timm/resnet18", 257) == ""
 
 
 @pytest.mark.parametrize("name", NETWORKS)

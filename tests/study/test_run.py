@@ -13,7 +13,8 @@ import pytest
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
 from counterstain.learning.training import Progress
-from counterstain.study.inputs import Talk
+from counterstain.study.inputs import Talk, prepare
+from counterstain.study.protocol import read_study
 from counterstain.study.run import UNTRACKED, plan_study, run_study
 
 ONE_SEED = {"seeds": "[0]"}
@@ -38,6 +39,14 @@ class Listener:
     def _trained(self, label: str, progress: Progress) -> None:
         if progress.val_loss is not None:
             self.epochs.append(label)
+
+
+def test_what_a_network_does_not_see_is_told_once_for_each(study: Path) -> None:
+    listener = Listener()
+    wanted = read_study(study, {"tiles.tile_px": "224"})
+    prepare(wanted, study.parent, store=study.parent / "store", talk=listener.talk())
+    told = [line.split(" network")[0] for line in listener.lines if "sees the upper left 189 × 189 px" in line]
+    assert told == ["note: of a tile of 224 px the given", "note: of a tile of 224 px the modified"]
 
 
 def test_a_study_ends_in_a_report_and_is_not_done_twice(study: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "seen_px",
     "seen_side",
     "smallest_tile_px",
+    "unseen",
 ]
 
 FILTERS = 48
@@ -79,6 +80,21 @@ def seen_px(tile_px: int) -> int:
 def smallest_tile_px() -> int:
     """The smallest tile side in px for which the last pooling has something left: 127."""
     return next(side for side in range(1, 1024) if final_px(side) > 0)
+
+
+def unseen(name: str, tile_px: int) -> str:
+    """A line that tells how much of each tile the network's answer depends on; "" where it is all but a row or two."""
+    if name not in NETWORKS or final_px(tile_px) < 1 or (seen := seen_px(tile_px)) >= tile_px - 2:
+        return ""
+    return (
+        f"note: of a tile of {tile_px} px the {name} network sees the upper left {seen} × {seen} px, "
+        f"{100 * seen**2 / tile_px**2:.0f} % of it, as it is defined; at {_all_seen_from(tile_px)} px it sees all"
+    )
+
+
+def _all_seen_from(tile_px: int) -> int:
+    """The next smaller side in px at which all of a tile is seen."""
+    return next(side for side in range(tile_px, 0, -1) if final_px(side) > 0 and seen_px(side) == side)
 
 
 class TileNetwork(nn.Module):

@@ -15,6 +15,7 @@ from counterstain.cohort.split import Split, check, folds, holdout, official, re
 from counterstain.errors import InputError
 from counterstain.files import hash_json
 from counterstain.learning.bags import BagStore, is_feature_file, open_bags
+from counterstain.learning.networks import unseen
 from counterstain.learning.training import Progress
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store
@@ -135,6 +136,9 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
     kept = set(tiles.image)
     readable = cohort.subset(np.array([name in kept for name in cohort.image]))
     split = split_cohort(study, readable, base, aside=[name for name, _ in tiles.set_aside])
+    for network in dict.fromkeys(study.arm(name).network for name in study.arms):
+        if line := "" if study.of_bags else unseen(network, study.tiles.tile_px):
+            talk.say(line)
     augmentation: Augmentation = study.augmentation
     if study.split.method == "legacy_augment_first" or study.of_bags:
         augmentation = Augmentation(mode="none")

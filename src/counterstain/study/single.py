@@ -19,6 +19,7 @@ from counterstain.learning.checkpoint import forget
 from counterstain.learning.distributed import joined, leader_first
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.mil import is_bag_network
+from counterstain.learning.networks import unseen
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime
 from counterstain.learning.settings import Training
 from counterstain.pixels.augment import Augmentation
@@ -74,6 +75,8 @@ def train_once(
             refuse_features(cohort)
             store = build_store(cohort, out.parent / "store", tile_px=tile_px, fit=fit, progress=talk.stored)
             material, assignment = _one_fold(cohort, split, store, splits, fold, augmentation, tile_px, fit)
+            if line := unseen(settings.network, tile_px):
+                talk.say(line)
         shown = talk.trained
         progress = None if shown is None else (lambda step: shown(f"{settings.network} seed {seed}", step))
         train_arm(material, assignment, settings, seed=seed, folder=out, progress=progress, world=world)
