@@ -54,8 +54,7 @@ def find_layer(network: nn.Module, tile_px: int) -> Layer:
     """
     body = getattr(network, "body", network)
     if isinstance(network, TileNetwork):
-        maps: list[Tensor] = []
-        with torch.no_grad(), _on_whole_tiles(network), _Relus(maps.append):
+        with torch.no_grad(), _whole_maps(network) as maps:
             network(_empty(network, tile_px))
         number = len(maps) - 2
         found = [Layer(f"convolutions.{number}", maps[number].shape[-1], number=number)]
@@ -138,28 +137,27 @@ class _Relus(TorchFunctionMode):
 
 
 @contextmanager
-def _on_whole_tiles(network: nn.Module) -> Iterator[None]:
-    """An own network works out its maps of the whole tile, not only what its answer depends on.
+def _whole_maps(network: TileNetwork) -> Iterator[list[Tensor]]:
+    """The maps that an own network makes meanwhile, of all of the tile and not only of what its answer depends on.
 
-    The cells of a map then divide the tile evenly; those that the answer does not depend on have no gradient.
+    Their cells then divide the tile evenly; those that the answer does not depend on have no gradient.
     """
-    if not isinstance(network, TileNetwork):
-        yield
-        return
+    maps: list[Tensor] = []
     before, network.whole = network.whole, True
     try:
-        yield
+        with _Relus(maps.append):
+            yield maps
     finally:
         network.whole = before
 
 
 def run_to(network: nn.Module, tiles: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     """(B, classes) logits, and the layer's output as the network made it, joined by autograd's graph."""
-    seen: list[Tensor] = []
-    if layer.number is not None:
-        with _on_whole_tiles(network), _Relus(seen.append):
+    if isinstance(network, TileNetwork) and layer.number is not None:
+        with _whole_maps(network) as maps:
             logits: Tensor = network(tiles)
-        return logits, seen[layer.number]
+        return logits, maps[layer.number]
+    seen: list[Tensor] = []
     module = network.get_submodule(layer.name)
     handle = module.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:

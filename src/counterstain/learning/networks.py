@@ -88,11 +88,11 @@ def unseen(name: str, tile_px: int) -> str:
         return ""
     return (
         f"note: of a tile of {tile_px} px the {name} network sees the upper left {seen} × {seen} px, "
-        f"{100 * seen**2 / tile_px**2:.0f} % of it, as it is defined; at {_all_seen_from(tile_px)} px it sees all"
+        f"{100 * seen**2 / tile_px**2:.0f} % of it, as it is defined; at {_next_all_seen(tile_px)} px it sees all"
     )
 
 
-def _all_seen_from(tile_px: int) -> int:
+def _next_all_seen(tile_px: int) -> int:
     """The next smaller side in px at which all of a tile is seen."""
     return next(side for side in range(tile_px, 0, -1) if final_px(side) > 0 and seen_px(side) == side)
 

@@ -137,7 +137,7 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
     readable = cohort.subset(np.array([name in kept for name in cohort.image]))
     split = split_cohort(study, readable, base, aside=[name for name, _ in tiles.set_aside])
     for network in dict.fromkeys(study.arm(name).network for name in study.arms):
-        if line := "" if study.of_bags else unseen(network, study.tiles.tile_px):
+        if line := unseen(network, study.tiles.tile_px):
             talk.say(line)
     augmentation: Augmentation = study.augmentation
     if study.split.method == "legacy_augment_first" or study.of_bags:
