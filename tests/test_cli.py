@@ -50,13 +50,13 @@ def study(folder: Path, extra: str = "", **changes: str) -> Path:
     return path
 
 
-def refused(result: Result, *words: str) -> None:
+def refusal(result: Result) -> str:
+    """The one line that a refused call ends in, for its reader to check."""
     assert result.exit_code == 2, result.output
     lines = [line for line in result.stderr.splitlines() if line.startswith("counterstain: ")]
     assert len(lines) == 1, result.stderr
     assert "Traceback" not in result.output
-    for word in words:
-        assert word in lines[0]
+    return lines[0]
 
 
 def test_help_shows_an_example_for_every_verb() -> None:
@@ -73,31 +73,35 @@ def test_help_shows_an_example_for_every_verb() -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    refused(call("cohort", tmp_path / "images"), "0 usable images", str(tmp_path / "images"))
-    refused(call("run", study(tmp_path)), "0 usable images")
+    line = refusal(call("cohort", tmp_path / "images"))
+    assert "0 usable images" in line and str(tmp_path / "images") in line
+    assert "0 usable images" in refusal(call("run", study(tmp_path)))
 
 
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:
-    refused(call("cohort", tmp_path / "nowhere"), "nowhere does not exist")
-    refused(call("run", tmp_path / "study.yaml"), "study.yaml does not exist", "counterstain init")
+    assert "nowhere does not exist" in refusal(call("cohort", tmp_path / "nowhere"))
+    line = refusal(call("run", tmp_path / "study.yaml"))
+    assert "study.yaml does not exist" in line and "counterstain init" in line
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
     image(tmp_path / "images" / "benign" / "b1_0.png")
-    refused(call("cohort", tmp_path / "images"), "one class", "benign")
+    line = refusal(call("cohort", tmp_path / "images"))
+    assert "one class" in line and "benign" in line
 
 
 def test_an_unknown_key_is_refused_with_the_nearest(tmp_path: Path, images: Path) -> None:
-    refused(call("run", study(tmp_path, extra="epochs: 3\n")), "unknown key 'epochs'")
-    refused(call("run", study(tmp_path), "--set", "training.epoch=3"), "did you mean 'epochs'")
-    refused(call("run", study(tmp_path), "--set", "training.epochs"), "key=value")
+    assert "unknown key 'epochs'" in refusal(call("run", study(tmp_path, extra="epochs: 3\n")))
+    assert "did you mean 'epochs'" in refusal(call("run", study(tmp_path), "--set", "training.epoch=3"))
+    assert "key=value" in refusal(call("run", study(tmp_path), "--set", "training.epochs"))
 
 
 def test_a_class_with_one_patient_is_refused_by_name(tmp_path: Path, images: Path) -> None:
     for path in (images / "benign").glob("*.png"):
         if not path.name.startswith("b0"):
             path.unlink()
-    refused(call("run", study(tmp_path)), "class 'benign' has 1 patient", "b0")
+    line = refusal(call("run", study(tmp_path)))
+    assert "class 'benign' has 1 patient" in line and "b0" in line
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"<html>", None])
@@ -106,27 +110,28 @@ def test_too_many_unreadable_images_are_refused_by_name(tmp_path: Path, images: 
     for name in ("b0_0.png", "b1_0.png"):
         path = images / "benign" / name
         path.write_bytes(path.read_bytes()[:900] if content is None else content)
-    refused(call("run", study(tmp_path)), "2 of 24 images", "benign/b0_0.png")
+    line = refusal(call("run", study(tmp_path)))
+    assert "2 of 24 images" in line and "benign/b0_0.png" in line
 
 
 def test_a_missing_file_of_a_manifest_is_refused_by_name(tmp_path: Path, images: Path) -> None:
     assert call("cohort", images, "--out", tmp_path / "images" / "cohort.csv").exit_code == 0
     (images / "benign" / "b3_1.png").unlink()
-    refused(call("cohort", images / "cohort.csv"), "benign/b3_1.png")
+    assert "benign/b3_1.png" in refusal(call("cohort", images / "cohort.csv"))
 
 
 @pytest.mark.parametrize(("label", "word"), [("nan", "label"), ("", "label")])
 def test_a_missing_label_is_refused(tmp_path: Path, images: Path, label: str, word: str) -> None:
     table = images / "cohort.csv"
     table.write_text(f"image_path,label\nbenign/b0_0.png,benign\nmalignant/m0_0.png,{label}\n")
-    refused(call("cohort", table), word)
+    assert word in refusal(call("cohort", table))
 
 
 def test_duplicate_rows_are_refused(images: Path) -> None:
     table = images / "cohort.csv"
     row = "benign/b0_0.png,benign\n"
     table.write_text("image_path,label\n" + row + row + "malignant/m0_0.png,malignant\n")
-    refused(call("cohort", table), "benign/b0_0.png")
+    assert "benign/b0_0.png" in refusal(call("cohort", table))
 
 
 def test_init_writes_a_study_that_plans(tmp_path: Path, images: Path) -> None:
@@ -134,7 +139,7 @@ def test_init_writes_a_study_that_plans(tmp_path: Path, images: Path) -> None:
     pattern = r"(?P<patient_id>[bm]\d)_"
     result = call("init", images, "--out", path, "--positive", "malignant", "--pattern", pattern)
     assert result.exit_code == 0, result.output
-    refused(call("init", images, "--out", path), "study.yaml exists")
+    assert "study.yaml exists" in refusal(call("init", images, "--out", path))
     result = call("run", path, "--dry-run", "--set", "tiles.tile_px=127")
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["trainings"]) == 4 * 3
@@ -144,7 +149,7 @@ def test_init_without_patients_asks_for_the_unit(tmp_path: Path, images: Path) -
     path = tmp_path / "study.yaml"
     assert call("init", images, "--out", path).exit_code == 0
     assert "no patient ids were found" in path.read_text()
-    refused(call("run", path, "--dry-run"), "unit: image")
+    assert "unit: image" in refusal(call("run", path, "--dry-run"))
     assert call("run", path, "--dry-run", "--set", "split.unit=image").exit_code == 0
 
 
@@ -159,7 +164,7 @@ def test_the_verbs_do_a_study_one_by_one(tmp_path: Path, images: Path) -> None:
         result = call("train", cohort, splits, "--out", out, "--tile-px", "127", "--epochs", "1", "--seed", seed)
         assert result.exit_code == 0, result.output
         assert (out / "model.safetensors").is_file()
-    refused(call("train", cohort, splits, "--out", tmp_path / "model-0"), "holds a finished model")
+    assert "holds a finished model" in refusal(call("train", cohort, splits, "--out", tmp_path / "model-0"))
     again = tmp_path / "again.csv"
     result = call("predict", tmp_path / "model-0", cohort, "--splits", splits, "--out", again)
     assert result.exit_code == 0, result.output
@@ -175,7 +180,7 @@ def test_the_verbs_do_a_study_one_by_one(tmp_path: Path, images: Path) -> None:
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
-    refused(call("predict", tmp_path / "model-0", cohort), "SHA-256 differs")
+    assert "SHA-256 differs" in refusal(call("predict", tmp_path / "model-0", cohort))
 
 
 def test_the_contact_sheet_is_drawn(tmp_path: Path, images: Path) -> None:
