@@ -210,6 +210,23 @@ def test_medmnist_faults(tmp_path: Path) -> None:
             read_folder(path)
 
 
+@pytest.mark.parametrize("method_or_flag", ["encrypted", "unknown method"])
+def test_an_npz_that_zipfile_cannot_open_is_refused(tmp_path: Path, method_or_flag: str) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, train_images=np.zeros((2, 8, 8, 3), np.uint8), train_labels=np.array([[0], [1]]))
+    content = bytearray(path.read_bytes())
+    # In the headers of a member, and in the directory at the end, flags are followed by the method.
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for start in (found.start() for found in re.finditer(re.escape(signature), bytes(content))):
+            if method_or_flag == "encrypted":
+                content[start + flags] |= 1
+            else:
+                content[start + flags + 2] = 77
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"set\.npz cannot be read as \.npz \("):
+        read_folder(path)
+
+
 def test_class_per_folder_with_ids_by_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "benign/P1/S1_a.png", "benign/P2/S2_b.tif", "malignant/P3/S3_c.JPG", "malignant/P1/S1_d.bmp")
     plain = read_folder(tmp_path)

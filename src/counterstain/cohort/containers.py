@@ -160,7 +160,7 @@ def _npz_headers(root: Path, file: str) -> dict[str, tuple[tuple[int, ...], Any]
                     shape, _, dtype = read(member)
                     if not dtype.hasobject:
                         headers[name.removesuffix(".npy")] = (shape, dtype)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError) as error:
         raise InputError(f"{file} cannot be read as .npz ({str(error).splitlines()[0]})") from None
     return headers
 

@@ -112,7 +112,7 @@ def _open_npz(source: Source, key: str) -> _Rows:
                         source.name, f"'{key}' holds Python objects or is in Fortran order; save plain numbers"
                     )
                 return _unpack(source, key, member, shape, dtype)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         if isinstance(error, BadImage):
             raise
         raise BadImage(source.name, f"{Path(source.path).name} is damaged ({_first_line(error)})") from None
