@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from counterstain.errors import InputError
 from counterstain.files import write_csv, write_json
-from counterstain.judging.comparison import compare_arms, difference, score_arms, score_rows, verdict
+from counterstain.judging.comparison import compare_arms
+from counterstain.judging.evaluation import score_arms, score_rows
 from counterstain.judging.intervals import sample, units_of
+from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import write_predictions
-from counterstain.judging.verdict import Question
+from counterstain.judging.verdict import Question, verdict
 
 Make = Callable[..., Predictions]
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -231,7 +233,7 @@ def test_judging_starts_without_torch_pandas_and_sklearn(tmp_path: Path, make_ta
 def test_a_verdict_needs_both_p_and_interval() -> None:
     from dataclasses import replace
 
-    from counterstain.judging.comparison import Difference
+    from counterstain.judging.paired_difference import Difference
 
     found = Difference(0.8, 0.7, 0.1, 0.02, 0.18, 0.01, 0.03, 0.17, 0.04, 0.0, 20.0, 0.005, None)
     asked = Question(metric="auroc")

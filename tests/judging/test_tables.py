@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from counterstain.judging.comparison import compare_arms, score_arms
+from counterstain.judging.comparison import compare_arms
+from counterstain.judging.evaluation import score_arms
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.tables import as_text, comparison_table, score_table_rows, shown, shown_interval
 

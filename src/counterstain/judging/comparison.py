@@ -5,21 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from counterstain.errors import InputError, suggest
-from counterstain.judging.evaluation import aligned_arms, levels_of, score_arms, score_rows
-from counterstain.judging.freedom import combined_df
-from counterstain.judging.intervals import FEW_PATIENTS, Sample, sample, units_of, variance_parts
+from counterstain.judging.evaluation import aligned_arms, levels_of
+from counterstain.judging.intervals import FEW_PATIENTS, Sample, sample, units_of
 from counterstain.judging.multiplicity import holm
+from counterstain.judging.paired_difference import Difference, difference
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.supporting import supporting_tests
 from counterstain.judging.verdict import (
     CLAIMS,
     HYPOTHESES,
     MIN_SEEDS,
-    Difference,
     Question,
     margin_p,
     rule_in_words,
@@ -27,79 +23,9 @@ from counterstain.judging.verdict import (
     verdict_words,
 )
 
-__all__ = ["COMPARISON_SCHEMA", "Difference", "compare_arms", "difference", "score_arms", "score_rows", "verdict"]
-
-Floats = NDArray[np.float64]
+__all__ = ["COMPARISON_SCHEMA", "compare_arms"]
 
 COMPARISON_SCHEMA = "counterstain.comparison/1"
-POWER = 0.8
-
-
-def difference(a: Sample, b: Sample, key: tuple[str, int | None], *, alpha: float = 0.05) -> Difference:
-    """The paired difference of one score between two arms on the same patients.
-
-    Each patient is left out of both arms at once, so what is hard about a patient for both cancels. Seeds of the two
-    arms are independent trainings; their spread is added for each arm.
-    """
-    from scipy.special import stdtr, stdtrit
-
-    value_a, value_b = float(a.values[key].mean()), float(b.values[key].mean())
-    delta = value_a - value_b
-    patient, seed, df = _difference_variance(a, b, key)
-    se = float(np.sqrt(patient + seed))
-    nan = float("nan")
-    if not np.isfinite(se):
-        return Difference(value_a, value_b, delta, nan, nan, nan, nan, nan, nan, nan, nan, nan, None)
-    if se == 0:  # the same predictions (or nothing that any patient changes): no evidence either way
-        p = 1.0
-        half = half_margin = 0.0
-    else:
-        p = float(2 * stdtr(df, -abs(delta) / se))
-        half, half_margin = (float(stdtrit(df, 1 - tail)) * se for tail in (alpha / 2, alpha))
-    return Difference(
-        value_a=value_a,
-        value_b=value_b,
-        difference=delta,
-        low=delta - half,
-        high=delta + half,
-        p=p,
-        low_margin=delta - half_margin,
-        high_margin=delta + half_margin,
-        se_patient=float(np.sqrt(patient)),
-        se_seed=float(np.sqrt(seed)),
-        df=df,
-        probability_false=p / 2,
-        patients_needed=_patients_needed(delta, patient, seed, a.units, alpha),
-    )
-
-
-def _difference_variance(a: Sample, b: Sample, key: tuple[str, int | None]) -> tuple[float, float, float]:
-    """Variance of the difference from patients and from seeds, and its degrees of freedom; NaN where undefined."""
-    out_a, out_b = a.left_out[key], b.left_out[key]
-    if not (np.isfinite(out_a).all() and np.isfinite(out_b).all()):
-        return float("nan"), float("nan"), float("nan")
-    paired = (out_a.mean(axis=0) - out_b.mean(axis=0))[None, :]
-    patient, _ = variance_parts(paired[:, 0], paired)
-    if len(a.values[key]) == len(b.values[key]) == 1:
-        # No seeds' spread is added, which elsewhere makes the test cautious: without the jackknife's (G - 1) / G equal
-        # models of 15 patients of uneven size are told apart in 4.9 % of studies, with it in 5.3 %.
-        patient *= out_a.shape[1] / (out_a.shape[1] - 1)
-    df_patient = min(a.df[key], b.df[key])
-    parts = [(variance_parts(s.values[key], s.left_out[key])[1], len(s.values[key]) - 1) for s in (a, b)]
-    seed = sum(variance for variance, _ in parts)
-    below = sum(variance**2 / df for variance, df in parts if df > 0)
-    df_seed = seed**2 / below if below > 0 else 0.0
-    return patient, seed, combined_df(patient, seed, df_patient, df_seed)
-
-
-def _patients_needed(delta: float, patient: float, seed: float, units: int, alpha: float) -> int | None:
-    """Patients at which a difference of this size would be found with 80 % power, seeds staying as they are."""
-    from scipy.special import ndtri
-
-    reach = (delta / (float(ndtri(1 - alpha / 2)) + float(ndtri(POWER)))) ** 2
-    if delta == 0 or reach <= seed:
-        return None
-    return int(np.ceil(units * patient / (reach - seed)))
 
 
 # --------------------------------------------------------------------------------------------------------- the record

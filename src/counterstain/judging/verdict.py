@@ -4,39 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["LOWER_IS_BETTER", "MIN_SEEDS", "Difference", "Question", "margin_p", "rule_in_words", "verdict"]
+from counterstain.judging.paired_difference import Difference
+
+__all__ = ["LOWER_IS_BETTER", "MIN_SEEDS", "Question", "margin_p", "rule_in_words", "verdict"]
 __all__ += ["verdict_words"]
 
 MIN_SEEDS = 3
 LOWER_IS_BETTER = ("loss", "brier")
 HYPOTHESES = ("difference", "equivalence", "noninferiority")
 CLAIMS = ("procedures", "models")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The paired difference a - b of one score, each the mean over its arm's seeds.
-
-    low, high: interval of the difference; p: two-sided, against no difference
-    low_margin, high_margin: the interval of twice the error, which TOST holds against the margin
-    se_patient, se_seed: standard errors from patients and from seeds; df: of the t-quantile
-    probability_false: chance that the better-looking arm is not the better one, as the data stand (half of p)
-    patients_needed: patients for 80 % power at this difference and these seeds; None where seeds alone forbid it
-    """
-
-    value_a: float
-    value_b: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    low_margin: float
-    high_margin: float
-    se_patient: float
-    se_seed: float
-    df: float
-    probability_false: float
-    patients_needed: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

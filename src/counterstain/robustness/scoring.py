@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.judging.calibration import Calibration, apply_calibration
-from counterstain.judging.comparison import difference
 from counterstain.judging.freedom import Key, effective_units, score_df
 from counterstain.judging.intervals import Estimate, Sample, estimate, estimates, sample, units_of, variance_parts
+from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.proportions import clopper_pearson
 from counterstain.judging.resampling import jackknife_weights

@@ -14,8 +14,8 @@ from counterstain.cohort.tables import clean_numbers, read_table
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
 from counterstain.judging.calibration import read_calibration
-from counterstain.judging.comparison import difference
 from counterstain.judging.intervals import sample, units_of
+from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import PROB_CLIP
 from counterstain.learning.bundle import SUMS, Bundle, load_network, read_bundle, with_classes_of
