@@ -220,7 +220,8 @@ def test_the_order_of_seeds_does_not_matter(order: Sequence[int], random_table: 
 def test_judging_starts_without_torch_pandas_and_sklearn(tmp_path: Path, make_table: Make) -> None:
     write_predictions(arm(make_table, 1.0, 1)[0], tmp_path / "a.csv")
     code = (
-        "import sys; from counterstain.judging.comparison import score_arms, compare_arms;"
+        "import sys; from counterstain.judging.comparison import compare_arms;"
+        "from counterstain.judging.evaluation import score_arms;"
         "from counterstain.judging.reading import read_predictions;"
         f"t = read_predictions({str(tmp_path / 'a.csv')!r}); score_arms({{'a': [t]}});"
         "compare_arms({'a': [t], 'b': [t]});"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from counterstain.files import write_bytes, write_csv, write_json
-from counterstain.judging.comparison import compare_arms, score_arms
-from counterstain.judging.evaluation import score_rows
+from counterstain.judging.comparison import compare_arms
+from counterstain.judging.evaluation import score_arms, score_rows
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import write_predictions
 
