@@ -1,12 +1,31 @@
 """Files are whole or not there."""
 
+import csv
+import errno
 import json
+import os
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from counterstain.errors import InputError, suggest
-from counterstain.files import hash_file, hash_json, read_json, write_bytes, write_csv, write_json, write_with
+from counterstain.files import (
+    check_writable,
+    hash_file,
+    hash_json,
+    plain_cell,
+    read_json,
+    refusal,
+    safe_cell,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_with,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -17,7 +36,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         temporary.write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full"):
         write_with(path, fail)
     assert read_json(path) == {"a": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
@@ -57,3 +76,111 @@ def test_reading_what_is_no_record_is_refused(tmp_path: Path, content: str | Non
 def test_suggestions_name_the_nearest() -> None:
     assert suggest("epoch", ["epochs", "batch"]) == "; did you mean 'epochs'?"
     assert suggest("zzz", ["epochs", "batch"]) == "; known: epochs, batch"
+
+
+# ------------------------------------------------------------------------------------------- what the system refuses
+
+
+def test_a_folder_where_a_file_is_wanted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"out: a folder of that name is there; .*name a file in it"):
+        write_bytes(tmp_path / "out", "x")
+
+
+def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for attempt in (lambda p: write_bytes(p, "y"), check_writable):
+        with pytest.raises(InputError, match=r"a\.csv: a file stands where a folder is needed"):
+            attempt(tmp_path / "file" / "deep" / "a.csv")
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "no space is left on the disk; what was finished before is kept; free some space"),
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EACCES, "permission is denied"),
+        (errno.EMFILE, "too many files are open"),
+    ],
+)
+def test_a_refusal_of_the_system_is_one_line_and_keeps_the_old_file(tmp_path: Path, number: int, words: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(InputError, match=f"a.csv: {words}") as raised:
+        write_with(path, fail)
+    assert "\n" not in str(raised.value)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("text", ["can't write (errno = 28, error message = 'x')", "I/O error: full (os error 28)"])
+def test_the_number_in_a_library_s_words_is_found(text: str) -> None:
+    assert "no space is left" in refusal(OSError(text))
+
+
+def test_a_pipe_and_a_device_are_written_to_and_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    write_bytes(pipe, "through")
+    reader.join(10)
+    assert got == [b"through"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    with pytest.raises(InputError, match="/dev/full: no space is left"):
+        write_bytes(Path("/dev/full"), "x")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+    write_bytes(Path("/dev/null"), "x")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    write_bytes(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_text() == "new"
+
+
+def test_names_as_long_as_the_system_allows_are_written(tmp_path: Path) -> None:
+    write_bytes(tmp_path / ("n" * 251 + ".csv"), "x")
+    with pytest.raises(InputError, match="longer than the system allows"):
+        write_bytes(tmp_path / ("n" * 300), "x")
+
+
+def test_what_a_killed_process_left_half_written_is_swept_by_the_next(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from counterstain.files import write_with;"
+        "write_with(Path(sys.argv[1]), lambda p: (p.write_text('half'), os.kill(os.getpid(), 9)))"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.csv")], check=False)
+    assert [entry.read_text() for entry in tmp_path.iterdir()] == ["half"]
+    (tmp_path / ".other.file").write_text("not ours")
+    write_bytes(tmp_path / "b.csv", "x")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".other.file", "b.csv"]
+
+
+# ----------------------------------------------------------------------------------------------- cells of a spreadsheet
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-x", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''@x"])
+def test_a_formula_is_written_as_text_and_reads_back_equal(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.csv"
+    write_csv(path, ("name",), [(text,)])
+    with path.open(newline="") as stream:
+        cell = list(csv.reader(stream))[1][0]
+    assert cell[0] == "'"
+    assert plain_cell(cell) == text
+
+
+@pytest.mark.parametrize("cell", [-0.5, "-0.5", "+3e-4", "plain", "'quoted'", "", "a=b"])
+def test_numbers_and_plain_text_are_written_as_they_are(cell: object) -> None:
+    assert safe_cell(cell) == cell
+    assert plain_cell(str(cell)) == str(cell)

@@ -1,10 +1,16 @@
 """Files that are either whole or not there: write to a temporary name, sync, rename; read back with a clear refusal."""
 
 import csv
+import errno
+import functools
 import hashlib
 import io
+import itertools
 import json
 import os
+import platform
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +18,36 @@ from typing import Any
 
 from counterstain.errors import InputError
 
-__all__ = ["hash_bytes", "hash_file", "hash_json", "read_json", "write_bytes", "write_csv", "write_json", "write_with"]
+__all__ = ["check_writable", "hash_bytes", "hash_file", "hash_json", "plain_cell", "read_json", "refusal", "safe_cell"]
+__all__ += ["write_bytes", "write_csv", "write_json", "write_with"]
 
 
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, sync it and rename it, so that `path` is never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    """Let `write` fill a temporary file beside `path`, sync it and rename it, so that `path` is never half a file.
+
+    A link is written through, and so is a device or a pipe: neither is replaced by a file.
+
+    Raises:
+        InputError: If the system refuses (a full disk, no permission, a folder of that name); `path` is as it was.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if _is_stream(path):
+            _pour(path, write)
+            return
+        target = path.resolve() if path.is_symlink() else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace_whole(target, write)
+    except OSError as error:
+        raise InputError(refusal(error, path)) from error
+
+
+def _replace_whole(path: Path, write: Callable[[Path], None]) -> None:
+    _sweep(path.parent)
+    # The name is cut so that a file whose own name is as long as the system allows can still be written.
+    prefix = f".{path.name[:40]}{_mark()}{os.getpid()}-"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix[:20])
     os.close(handle)
     temporary = Path(name)
     try:
@@ -33,6 +62,108 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether writing goes into something that is already there and isn't a file of its own: a device, a pipe."""
+    if os.name != "nt" and path.is_absolute() and path.parts[1:2] in (("dev",), ("proc",)):
+        return True
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _pour(path: Path, write: Callable[[Path], None]) -> None:
+    """Write to a device or pipe, by way of a file, since writers may seek."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / f"whole{path.suffix}"
+        write(whole)
+        with whole.open("rb") as source, path.open("wb") as sink:
+            shutil.copyfileobj(source, sink)
+
+
+def _mark() -> str:
+    """Marks the temporary files of this machine, of which alone it is known whether their process still runs."""
+    return f".writing-{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-"
+
+
+@functools.cache  # once per folder: a folder of a hundred thousand tiles is not listed for each of them
+def _sweep(folder: Path) -> None:
+    """Remove what processes of this machine that are gone left half written in a folder."""
+    mark = _mark()
+    for entry in os.scandir(folder):
+        _, found, rest = entry.name.partition(mark)
+        pid = rest.partition("-")[0]
+        if found and pid.isdigit() and int(pid) != os.getpid() and not _runs(int(pid)):
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    if os.name == "nt":  # there, os.kill ends a process instead of asking after it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+# What the system's refusals mean to a user, and the way out.
+_REFUSALS = {
+    errno.ENOSPC: ("no space is left on the disk", "free some space, then give the same command again"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, then give the same command again"),
+    errno.EFBIG: ("the file would be larger than is allowed here", "raise the limit (ulimit -f), or write elsewhere"),
+    errno.EROFS: ("the disk is read-only", "name a place that can be written to"),
+    errno.EACCES: ("permission is denied", "name a place that you may write to, or change its permissions"),
+    errno.EPERM: ("the operation is not permitted", "name a place that you may write to, or change its permissions"),
+    errno.EISDIR: ("a folder of that name is there", "name a file in it, or another name"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "name another place, or move that file away"),
+    errno.EEXIST: ("a file stands where a folder is needed", "name another place, or move that file away"),
+    errno.ENAMETOOLONG: ("the name is longer than the system allows", "name a shorter one"),
+    errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), then give the same command again"),
+    errno.ENFILE: ("too many files are open on this machine", "close other programs, then try again"),
+    errno.EIO: ("the disk reported an error", "check the disk before anything else is written to it"),
+    errno.ENOMEM: ("there is not enough memory", "close other programs, or ask for smaller batches or fewer workers"),
+}
+
+
+def refusal(error: OSError, path: Path | None = None) -> str:
+    """One line for what the system refused: the path, the reason, what is kept, and what to do."""
+    code = error.errno or _errno_in(str(error))
+    where = path if path is not None else error.filename
+    reason, remedy = _REFUSALS.get(code or 0, (error.strerror or str(error) or type(error).__name__, ""))
+    named = f"{where}: {reason}" if where is not None else reason
+    kept = "; what was finished before is kept"
+    return f"{named}{kept}{'; ' + remedy if remedy else ''}"
+
+
+def _errno_in(text: str) -> int | None:
+    """The system's error number in a library's words: HDF5 writes "errno = 28", Rust libraries "os error 28"."""
+    found = re.search(r"(?:errno = |os error )(\d+)", text)
+    return int(found[1]) if found else None
+
+
+def check_writable(path: Path) -> None:
+    """Refuse before the long work what would be refused after it: nothing is made that was not there.
+
+    Args:
+        path: the file or folder to write; missing folders above it may be made.
+
+    Raises:
+        InputError: If neither it nor the nearest folder above it can be written to.
+    """
+    if _is_stream(path):
+        return
+    place = path if path.is_dir() else path.parent
+    try:
+        while not place.is_dir():
+            if place.exists():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(refusal(error, path)) from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -73,12 +204,46 @@ def _plain(value: Any) -> Any:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table: one header line, LF line ends, floats in their shortest exact form, None as an empty cell."""
+    """Write a table: one header line, LF line ends, floats in their shortest exact form, None as an empty cell.
+
+    Text that a spreadsheet would run as a formula gets a leading apostrophe, which `plain_cell` takes off again.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in itertools.chain([columns], rows):
+        cells = [safe_cell(cell) for cell in row]
+        # Python's writer leaves a carriage return unquoted, and a reader takes it for the end of the line.
+        (quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else writer).writerow(cells)
     write_bytes(path, text.getvalue())
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def safe_cell(cell: Any) -> Any:
+    """A cell that no spreadsheet runs as a formula; numbers, also those kept as text, stay as they are.
+
+    >>> safe_cell("=1+1"), safe_cell("-0.5"), safe_cell(-0.5), safe_cell(None)
+    ("'=1+1", '-0.5', -0.5, '')
+
+    Source: OWASP, CSV injection.
+    """
+    if cell is None:
+        return ""
+    if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def plain_cell(cell: str) -> str:
+    """What a cell that `safe_cell` wrote was before.
+
+    >>> plain_cell("'=1+1"), plain_cell("'quoted'")
+    ('=1+1', "'quoted'")
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 
 from counterstain import __version__
 from counterstain.errors import GateError, InputError
+from counterstain.files import check_writable, refusal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,6 +38,9 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            for name in ("out", "to"):
+                if isinstance(place := kwargs.get(name), Path):
+                    check_writable(place)
             function(*args, **kwargs)
         except InputError as error:
             print(f"counterstain: {error}", file=sys.stderr)
@@ -47,8 +51,27 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             print("counterstain: stopped; the same command goes on from where it was", file=sys.stderr)
             raise typer.Exit(130) from None
+        except (OSError, MemoryError, RuntimeError) as error:
+            words = _system_words(error)
+            if words is None:
+                raise
+            print(f"counterstain: {words}", file=sys.stderr)
+            raise typer.Exit(2) from None
 
     return wrapped
+
+
+def _system_words(error: OSError | MemoryError | RuntimeError) -> str | None:
+    """One line for what the machine refused: disk, permission, memory; None for a bug of ours."""
+    if isinstance(error, OSError):
+        # Without a file or a number of the system's it isn't the machine that refused.
+        return refusal(error) if error.errno is not None and not isinstance(error, BrokenPipeError) else None
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+        return (
+            "there is not enough memory; what was finished before is kept; close other programs, or ask for smaller "
+            "batches or fewer workers"
+        )
+    return None
 
 
 def _version(wanted: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from counterstain.errors import InputError
-from counterstain.files import hash_file, hash_json
+from counterstain.files import hash_file, hash_json, plain_cell, safe_cell
 from counterstain.judging.predictions import Predictions
 
 __all__ = ["LEDGER", "Look", "looks_words", "note_look", "note_tables", "read_looks"]
@@ -64,7 +64,7 @@ def note_look(folder: Path, look: Look) -> int:
         try:
             if os.fstat(handle).st_size == 0:
                 writer.writerow(COLUMNS)
-            writer.writerow([_cell(row[name]) for name in COLUMNS])
+            writer.writerow([safe_cell(row[name]) for name in COLUMNS])
             os.write(handle, text.getvalue().encode())
             os.fsync(handle)
         finally:
@@ -97,12 +97,6 @@ def note_tables(folder: Path, paths: Sequence[Path], table: Predictions) -> list
     return list(looks_words(read_looks(folder), data))
 
 
-def _cell(value: object) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    text = str(value)
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
-
-
 def read_looks(folder: Path) -> tuple[Look, ...]:
     """The looks noted in a folder, oldest first; none where there is no ledger. A line that was cut off is left out.
 
@@ -117,7 +111,7 @@ def read_looks(folder: Path) -> tuple[Look, ...]:
     if not rows or tuple(rows[0]) != COLUMNS:
         raise InputError(f"{path} is not a ledger of looks; move it away, or name another folder with `ledger`")
     whole = (row for row in rows[1:] if len(row) == len(COLUMNS))
-    return tuple(_look(dict(zip(COLUMNS, row, strict=True))) for row in whole)
+    return tuple(_look(dict(zip(COLUMNS, map(plain_cell, row), strict=True))) for row in whole)
 
 
 def _look(row: dict[str, str]) -> Look:

@@ -13,7 +13,7 @@ import cv2
 
 from counterstain.cohort.manifest import container
 from counterstain.errors import InputError
-from counterstain.files import hash_json, read_json, write_csv, write_json
+from counterstain.files import hash_json, plain_cell, read_json, write_csv, write_json
 from counterstain.pixels.decode import decoder_version, hash_content, read_content
 from counterstain.pixels.source import BadImage
 
@@ -144,7 +144,10 @@ def read_record(folder: Path) -> StoreRecord:
         )
     try:
         with (folder / "index.csv").open(encoding="utf-8", newline="") as stream:
-            rows = tuple(_parse(line) for line in csv.DictReader(stream, restval=""))
+            rows = tuple(
+                _parse({name: plain_cell(cell) for name, cell in line.items()})
+                for line in csv.DictReader(stream, restval="")
+            )
         record = StoreRecord(folder, head["key"], head["recipe"], int(head["tile_px"]), rows, head["data_hash"])
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{folder} is damaged ({error}); delete that folder, it is made again") from None

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.files import plain_cell
 from counterstain.reporting.canvas import STYLES
 from counterstain.reporting.wording import clean, natural, number
 
@@ -58,7 +59,7 @@ def read_points(path: Path) -> Points:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-        text = {name: tuple(row[name] or "" for row in rows) for name in COLUMNS}
+        text = {name: tuple(plain_cell(row[name] or "") for row in rows) for name in COLUMNS}
         places = np.array([[float(x), float(y)] for x, y in zip(text["x"], text["y"], strict=True)])
         probability = tuple(float(value) for value in text["probability"])
     except (OSError, KeyError, ValueError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from counterstain.errors import InputError
-from counterstain.files import hash_file, read_json
+from counterstain.files import hash_file, plain_cell, read_json
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import read_predictions
 from counterstain.reporting.wording import natural
@@ -143,7 +143,7 @@ def _read_table(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
         missing = next((name for name in columns if name not in (reader.fieldnames or ())), None)
         if missing is not None:
             raise InputError(f"{path} has no column '{missing}'; it was changed after the run wrote it")
-        return [tuple(row[name] or "" for name in columns) for row in reader]
+        return [tuple(plain_cell(row[name] or "") for name in columns) for row in reader]
 
 
 def _read_set_aside(path: Path) -> tuple[tuple[str, str], ...]:
