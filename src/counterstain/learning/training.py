@@ -300,7 +300,9 @@ def _step(
         with torch.autocast(machine.device, dtype=torch.bfloat16, enabled=machine.precision == "bf16"):
             logits = state.network(inputs, own)
         # Binary cross-entropy on two softmax units, averaged over the two, is the cross-entropy of the softmax.
-        loss = functional.cross_entropy(logits.float(), target, reduction="sum")
+        # At least fp32: in bf16 the loss would lose its digits.
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        loss = functional.cross_entropy(logits.to(exact), target, reduction="sum")
         torch.autograd.backward(loss / size)
         loss_sum += loss.detach()
         right += (logits.detach().argmax(1) == target).sum()
