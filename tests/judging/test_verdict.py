@@ -9,9 +9,10 @@ from counterstain.errors import InputError
 from counterstain.judging.comparison import compare_arms
 from counterstain.judging.paired_difference import Difference
 from counterstain.judging.predictions import Predictions
-from counterstain.judging.verdict import Question, margin_p, rule_in_words, verdict, verdict_words
+from counterstain.judging.verdict import Question, margin_p, rule_in_words, verdict
+from counterstain.judging.verdict_words import Basis, verdict_words
 
-FOUND = Difference(0.80, 0.81, -0.01, -0.03, 0.01, 0.32, -0.027, 0.007, 0.01, 0.0, 40.0, 0.16, 390)
+FOUND = Difference(0.80, 0.81, -0.01, -0.03, 0.01, 0.32, -0.027, 0.007, 0.01, 0.0, 40.0)
 ASKED = Question(metric="auroc", margin=0.05, hypothesis="noninferiority")
 
 

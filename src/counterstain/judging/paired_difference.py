@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from counterstain.judging.freedom import combined_df
 from counterstain.judging.intervals import Sample, variance_parts
 
-__all__ = ["Difference", "difference"]
+__all__ = ["LOWER_IS_BETTER", "Difference", "difference"]
 
 Floats = NDArray[np.float64]
 
-POWER = 0.8
+LOWER_IS_BETTER = ("loss", "brier")
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class Difference:
     low, high: interval of the difference; p: two-sided, against no difference
     low_margin, high_margin: the interval of twice the error, which TOST holds against the margin
     se_patient, se_seed: standard errors from patients and from seeds; df: of the t-quantile
-    probability_false: chance that the better-looking arm is not the better one, as the data stand (half of p)
-    patients_needed: patients for 80 % power at this difference and these seeds; None where seeds alone forbid it
+    margin, p_equivalence, p_noninferior, p_inferior: against the margin; NaN without one
     """
 
     value_a: float
@@ -37,11 +36,17 @@ class Difference:
     se_patient: float
     se_seed: float
     df: float
-    probability_false: float
-    patients_needed: int | None
+    near_wall: bool = False
+    method: str = ""
+    margin: float | None = None
+    p_equivalence: float = float("nan")
+    p_noninferior: float = float("nan")
+    p_inferior: float = float("nan")
 
 
-def difference(a: Sample, b: Sample, key: tuple[str, int | None], *, alpha: float = 0.05) -> Difference:
+def difference(
+    a: Sample, b: Sample, key: tuple[str, int | None], *, alpha: float = 0.05, margin: float | None = None
+) -> Difference:
     """The paired difference of one score between two arms on the same patients.
 
     Each patient is left out of both arms at once, so what is hard about a patient for both cancels. Seeds of the two
@@ -55,7 +60,7 @@ def difference(a: Sample, b: Sample, key: tuple[str, int | None], *, alpha: floa
     se = float(np.sqrt(patient + seed))
     nan = float("nan")
     if not np.isfinite(se):
-        return Difference(value_a, value_b, delta, nan, nan, nan, nan, nan, nan, nan, nan, nan, None)
+        return Difference(value_a, value_b, delta, nan, nan, nan, nan, nan, nan, nan, nan)
     if se == 0:  # the same predictions (or nothing that any patient changes): no evidence either way
         p = 1.0
         half = half_margin = 0.0
@@ -74,9 +79,21 @@ def difference(a: Sample, b: Sample, key: tuple[str, int | None], *, alpha: floa
         se_patient=float(np.sqrt(patient)),
         se_seed=float(np.sqrt(seed)),
         df=df,
-        probability_false=p / 2,
-        patients_needed=_patients_needed(delta, patient, seed, a.units, alpha),
+        method=f"jackknife over patients, t with {df:.1f} df",
+        margin=margin,
+        **_margin_p(delta, se, df, margin, -1 if key[0] in LOWER_IS_BETTER else 1),
     )
+
+
+def _margin_p(delta, se, df, margin, sign):
+    from scipy.special import stdtr
+
+    if margin is None:
+        return {}
+    gain = sign * delta
+    t = lambda x: float(stdtr(df, -x / se)) if se > 0 else float(x <= 0)
+    up, down = t(gain + margin), t(margin - gain)
+    return {"p_equivalence": max(up, down), "p_noninferior": up, "p_inferior": t(-gain - margin)}
 
 
 def _difference_variance(a: Sample, b: Sample, key: tuple[str, int | None]) -> tuple[float, float, float]:
@@ -96,13 +113,3 @@ def _difference_variance(a: Sample, b: Sample, key: tuple[str, int | None]) -> t
     below = sum(variance**2 / df for variance, df in parts if df > 0)
     df_seed = seed**2 / below if below > 0 else 0.0
     return patient, seed, combined_df(patient, seed, df_patient, df_seed)
-
-
-def _patients_needed(delta: float, patient: float, seed: float, units: int, alpha: float) -> int | None:
-    """Patients at which a difference of this size would be found with 80 % power, seeds staying as they are."""
-    from scipy.special import ndtri
-
-    reach = (delta / (float(ndtri(1 - alpha / 2)) + float(ndtri(POWER)))) ** 2
-    if delta == 0 or reach <= seed:
-        return None
-    return int(np.ceil(units * patient / (reach - seed)))

@@ -1,13 +1,16 @@
 """How likely a ranking is false: a posterior under a stated sceptical prior, with the number of arms in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.intervals import Sample, variance_parts
+from counterstain.judging.intervals import Sample, estimate, variance_parts
+from counterstain.judging.paired_difference import Difference
+from counterstain.judging.verdict import Question
 
-__all__ = ["DEFAULT_PRIOR_SD", "chance_not_best", "mean_and_covariance"]
+__all__ = ["DEFAULT_PRIOR_SD", "chance_not_best", "mean_and_covariance", "pair_chance", "ranking_record"]
 
 Floats = NDArray[np.float64]
 
@@ -82,3 +85,100 @@ def chance_not_best(
             chance[at] = 1 - (mean + normal @ root.T > 0).all(axis=1).mean()
     weight = np.exp(logs - logs.max())
     return float(np.clip((weight * chance).sum() / weight.sum(), 0, 1))
+
+
+def pair_chance(found: Difference, *, alpha: float = 0.05, prior_sd: float = DEFAULT_PRIOR_SD) -> float:
+    """Posterior chance that the better-looking one of two arms is the worse one, under the sceptical prior.
+
+    The error is the one that the printed interval has, so that near the ceiling, where patients are counted, a jackknife
+    error of 0 isn't taken for certainty.
+
+    Args:
+        found: the difference.
+        alpha: of its interval.
+        prior_sd: of the true difference.
+    """
+    se = _error_of(found, alpha)
+    return chance_not_best([abs(found.difference)], np.array([[se**2]]), df=found.df, prior_sd=prior_sd)
+
+
+def _error_of(found: Difference, alpha: float) -> float:
+    """The standard error, or where the interval is wider than it says, the one that the interval stands for."""
+    from scipy.special import stdtrit
+
+    se = float(np.hypot(found.se_patient, found.se_seed))
+    if not np.isfinite(se) or not found.df > 0:
+        return float("nan")
+    return max(se, (found.high - found.low) / 2 / float(stdtrit(found.df, 1 - alpha / 2)))
+
+
+def ranking_record(
+    samples: Mapping[str, Sample], rows: Sequence[Mapping[str, Any]], asked: Question, *, prior_sd: float
+) -> dict[str, Any]:
+    """The arms from best to worst, each with its interval and what its pair with the best says.
+
+    Args:
+        samples: arm -> its scores.
+        rows: the judged pairs.
+        asked: the question.
+        prior_sd: of the sceptical prior.
+
+    Returns:
+        "arms": in order, each with value, interval, and whether it can't be told from the best; "chance_not_best":
+        posterior chance that the one on top isn't the best of them; "prior_sd".
+    """
+    key = (asked.metric, None)
+    found = {
+        arm: estimate(own.values[key], own.left_out[key], own.df[key], metric=asked.metric, confidence=1 - asked.alpha)
+        for arm, own in samples.items()
+    }
+    # An undefined value stands last, and arms that tie keep the order in which they were given.
+    order = sorted(found, key=lambda arm: (np.isnan(found[arm].value), -asked.better_sign * found[arm].value))
+    best = order[0]
+    against = {row["b"] if row["a"] == best else row["a"]: row for row in rows if best in (row["a"], row["b"])}
+    arms = []
+    for arm in order:
+        row = against.get(arm)
+        told = row is not None and (row["verdict"] in ("a_better", "b_better") or row["also"] is not None)
+        arms.append(
+            {
+                "arm": arm,
+                "value": found[arm].value,
+                "low": found[arm].low,
+                "high": found[arm].high,
+                "seeds": len(samples[arm].values[key]),
+                "told_from_best": told,
+            }
+        )
+    return {"arms": arms, "chance_not_best": _chance_of(order, samples, against, asked, prior_sd), "prior_sd": prior_sd}
+
+
+def _chance_of(
+    order: Sequence[str],
+    samples: Mapping[str, Sample],
+    against: Mapping[str, Mapping[str, Any]],
+    asked: Question,
+    prior_sd: float,
+) -> float | None:
+    """The chance that the arm on top isn't the best, from the pairs' own errors and the correlation of the leads."""
+    from scipy.special import stdtrit
+
+    others = [arm for arm in order[1:] if arm in against]
+    kinds = {row["verdict"] for row in against.values()}
+    if not others or kinds & {"not_enough_runs", "undefined"}:
+        return None
+    value, covariance = mean_and_covariance([samples[arm] for arm in (order[0], *others)], (asked.metric, None))
+    contrast = np.hstack([np.ones((len(others), 1)), -np.eye(len(others))])
+    error = contrast @ covariance @ contrast.T
+    df = min(float(against[arm]["df"]) for arm in others)
+    half = np.array([(against[arm]["high"] - against[arm]["low"]) / 2 for arm in others])
+    freedom = np.array([max(float(against[arm]["df"]), 1.0) for arm in others])
+    printed = half / stdtrit(freedom, 1 - asked.alpha / 2)
+    own = np.sqrt(np.diag(error))
+    if not (own > 0).all():  # nothing is known of how the leads go together
+        error = np.diag(printed**2)
+    else:
+        wider = np.maximum(printed / own, 1.0)
+        error = error * np.outer(wider, wider)
+    found = chance_not_best(asked.better_sign * (contrast @ value), error, df=df, prior_sd=prior_sd)
+    return None if np.isnan(found) else found
