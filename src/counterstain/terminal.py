@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -53,18 +54,13 @@ def say(line: str) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, head: bool = True) -> None:
-    """A table on stdout, as wide as it needs to be when stdout is not a terminal; `head` False: rows alone."""
+    """A table on stdout, as wide as it needs to be when stdout is not a terminal; `head` False: names and values."""
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    table = Table(
-        title=title or None,
-        show_header=head,
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        pad_edge=False,
-    )
+    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    table.show_header, table.box = head, box.SIMPLE_HEAD if head else None
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        # Names are kept whole, and values stand under each other; without a head the second column may be a text.
+        table.add_column(column, justify="left" if index == 0 or not head else "right", no_wrap=index == 0)
     for row in rows:
         # Names come from the user's files: brackets in them are not markup.
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
@@ -165,7 +161,7 @@ def _endpoint(record: Mapping[str, Any]) -> str:
 
 def _print_notes(record: Mapping[str, Any], notes: Iterable[str]) -> None:
     for note in dict.fromkeys([*([record["stamp"]] if record["stamp"] else []), *notes]):
-        print(f"Note: {note}")
+        _print_wrapped(f"Note: {note}")
 
 
 def _word(metric: str) -> str:

@@ -124,7 +124,7 @@ def compare(
         write_json(out, record)
     print_comparison(record, as_json=as_json)
     if gate and not record["shown"]:
-        raise GateError(f"the gate is shut: {record['asked']} is not shown")
+        raise GateError(f"the gate is shut: it is not shown {record['asked']}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The pairs of a comparison with their verdicts, corrected for each other; with several endpoints, one joint verdict."""
+"""The pairs of a comparison with their verdicts, corrected for each other; of several endpoints one joint verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +15,7 @@ from counterstain.judging.ranking import pair_chance
 from counterstain.judging.sample_size import patients_needed
 from counterstain.judging.undefined import why_undefined
 from counterstain.judging.verdict import Question, also_better, margin_p, verdict
-from counterstain.judging.verdict_words import Basis, verdict_words
+from counterstain.judging.verdict_words import Basis, counts_words, verdict_words
 
 __all__ = ["Compared", "joint_rows", "judged_rows"]
 
@@ -116,13 +116,13 @@ def _joint_words(pair: Pair, kind: str, parts: Sequence[Mapping[str, Any]], aske
     if len(parts) > 2:
         start = start.replace("in both", f"in all {len(parts)}")
     ends = "; ".join(_endpoint_words(part, asked) for part in parts)
-    return f"{start} co-primary endpoints, {names}. In detail: {ends}."
+    return f"{start} co-primary endpoints, {names}, {counts_words(parts, asked)}. In detail: {ends}."
 
 
 def _endpoint_words(part: Mapping[str, Any], asked: Question) -> str:
     metric, difference_ = part["metric"].replace("_", " "), part["difference"]
-    if part["low"] is None or part["low"] != part["low"]:
-        return f"{metric} undefined"
+    if part["low"] != part["low"]:
+        return f"{metric} is undefined"
     level = 1 - 2 * asked.alpha if asked.hypothesis == "equivalence" else 1 - asked.alpha
     ends = ("low_margin", "high_margin") if asked.hypothesis == "equivalence" else ("low", "high")
     word = part["verdict"].replace("a_better", f"{part['a']} better").replace("b_better", f"{part['b']} better")
@@ -196,9 +196,7 @@ def _row(pair: Pair, own: Difference, compared: Compared, asked: Question, corre
         "p_margin_adjusted": p_margin,
         "p_inferior_adjusted": p_inferior,
         "tests_corrected_for": tests,
-        "probability_false": pair_chance(own, alpha=asked.alpha, prior_sd=compared.prior_sd)
-        if kind != "not_enough_runs"
-        else None,
+        "probability_false": _chance(pair, own, kind, compared, asked),
         "needed": _needed(pair, own, kind, compared, asked, tests),
         "test": f"paired difference, {own.method}",
         "seeds": seeds,
@@ -208,6 +206,14 @@ def _row(pair: Pair, own: Difference, compared: Compared, asked: Question, corre
         "also": also,
         "words": words if is_primary else f"Exploratory: {words}",
     }
+
+
+def _chance(pair: Pair, own: Difference, kind: str, compared: Compared, asked: Question) -> float | None:
+    """Chance that the ranking of a pair is false; None where nothing can be said."""
+    if kind in ("not_enough_runs", "undefined"):
+        return None
+    a, b = (compared.samples[arm] for arm in pair)
+    return pair_chance(a, b, own, (asked.metric, None), alpha=asked.alpha, prior_sd=compared.prior_sd)
 
 
 def _needed(

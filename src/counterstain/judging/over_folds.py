@@ -195,7 +195,7 @@ def _pair(
 ) -> dict[str, Any]:
     delta = {place: values[a][place] - values[b][place] for place in values[a]}
     base: dict[str, Any] = {"a": a, "b": b, "folds": len(delta), "differences": list(delta.values())}
-    reason = ""
+    reason, measure = "", measure_words(metric, positive)
     if len(delta) < 2:
         reason = (
             "there is one split, so the spread over training sets is not shown by this study; "
@@ -203,7 +203,7 @@ def _pair(
         )
     elif not np.isfinite(base["differences"]).all():
         bad = next(place for place, value in delta.items() if not np.isfinite(value))
-        reason = f"{measure_words(metric, positive)} is undefined in repeat {bad[0]}, fold {bad[1]}, so no test over the folds can be made"
+        reason = f"{measure} is undefined in repeat {bad[0]}, fold {bad[1]}, so no test over the folds can be made"
     if reason:
         return base | {"test": None, "posterior": None, "words": f"{a} and {b}: {reason}."}
     ratio = float(np.mean([sizes[place][1] / sizes[place][0] for place in delta]))
@@ -216,7 +216,7 @@ def _pair(
     p = "< 0.001" if found.p < 0.001 else f"= {found.p:.3f}"
     words = (
         f"{a} less {b} over {len(delta)} folds: {found.mean:+.3f} ({100 * (1 - alpha):.4g} % interval "
-        f"[{found.low:+.3f}, {found.high:+.3f}]) in {measure_words(metric, positive)}, corrected t-test p {p}; chances: {a} better by more than {rope:g}: {better:.2f}, practically alike: "
-        f"{within:.2f}, {b} better by more: {worse:.2f}."
+        f"[{found.low:+.3f}, {found.high:+.3f}]) in {measure}, corrected t-test p {p}; chances: {a} better by more "
+        f"than {rope:g}: {better:.2f}, practically alike: {within:.2f}, {b} better by more: {worse:.2f}."
     )
     return base | {"test": shown | interval, "posterior": posterior, "words": words}

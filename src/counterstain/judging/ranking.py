@@ -1,16 +1,17 @@
 """How likely a ranking is false: a posterior under a stated sceptical prior, with the number of arms in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.intervals import Sample, estimate, variance_parts
+from counterstain.judging.freedom import combined_df
+from counterstain.judging.intervals import Sample, estimate
 from counterstain.judging.paired_difference import Difference
 from counterstain.judging.verdict import Question
 
-__all__ = ["DEFAULT_PRIOR_SD", "chance_not_best", "mean_and_covariance", "pair_chance", "ranking_record"]
+__all__ = ["DEFAULT_PRIOR_SD", "chance_not_best", "leads", "pair_chance", "ranking_record"]
 
 Floats = NDArray[np.float64]
 
@@ -21,24 +22,42 @@ SCALES = 65  # quantiles of the chi-square by which Student's t is a mixture of 
 DRAWS = 4_000  # for more than two arms: the chance is good to 0.008
 
 
-def mean_and_covariance(samples: Sequence[Sample], key: tuple[str, int | None]) -> tuple[Floats, Floats]:
-    """(K,) value of each arm, and (K, K) covariance of its error from shared patients and own seeds.
+def leads(best: Sample, others: Sequence[Sample], key: tuple[str, int | None]) -> tuple[Floats, Floats, float]:
+    """How far one arm is ahead of K others, (K,), the (K, K) covariance of the error, and its degrees of freedom.
+
+    The verdict counts each patient's noise in each training twice, which keeps it cautious; a posterior that is to be
+    calibrated may not. So what the seeds' spread owes to that noise (the jackknife variance of each seed's deviation)
+    is taken off here, down to 0.
 
     Args:
-        samples: one for each of K arms, on the same patients.
+        best: the arm in question, and `others`: the K others, all on the same patients.
         key: (metric, class).
-
-    Returns:
-        The means over seeds and the jackknife covariance over patients; the seeds' variance is added on the diagonal.
     """
-    value = np.array([one.values[key].mean() for one in samples])
-    out = np.stack([one.left_out[key].mean(axis=0) for one in samples])
+    arms = [best, *others]
+    value = np.array([one.values[key].mean() for one in arms])
+    out = np.stack([one.left_out[key].mean(axis=0) for one in arms])
     groups = out.shape[1]
+    single = all(len(one.values[key]) == 1 for one in arms)
     centred = out - out.mean(axis=1, keepdims=True)
-    share = 1.0 if all(len(one.values[key]) == 1 for one in samples) else (groups - 1) / groups
-    covariance = share * (centred @ centred.T)
-    seeds = [variance_parts(one.values[key], one.left_out[key])[1] for one in samples]
-    return value, covariance + np.diag(seeds)
+    patient = (1.0 if single else (groups - 1) / groups) * (centred @ centred.T)
+    seed = np.array([_seeds_own(one.values[key], one.left_out[key]) for one in arms])
+    contrast = np.hstack([np.ones((len(others), 1)), -np.eye(len(others))])
+    error = contrast @ (patient + np.diag(seed)) @ contrast.T
+    below = sum(own**2 / (len(one.values[key]) - 1) for own, one in zip(seed, arms, strict=True) if own > 0)
+    df_seed = float(seed.sum() ** 2 / below) if below > 0 else 0.0
+    over_patients = float(np.diag(contrast @ patient @ contrast.T).mean())
+    df = combined_df(over_patients, float(seed.mean()) * 2, min(one.df[key] for one in arms), df_seed)
+    return contrast @ value, error, df
+
+
+def _seeds_own(values: Floats, left_out: Floats) -> float:
+    """Variance of an arm's mean from its seeds, without the noise of single patients in single trainings."""
+    seeds, groups = left_out.shape
+    if seeds == 1:
+        return 0.0
+    apart = left_out - left_out.mean(axis=0)
+    noise = (groups - 1) / groups * ((apart - apart.mean(axis=1, keepdims=True)) ** 2).sum() / (seeds - 1)
+    return max(float(values.var(ddof=1)) - float(noise), 0.0) / seeds
 
 
 def chance_not_best(
@@ -87,29 +106,33 @@ def chance_not_best(
     return float(np.clip((weight * chance).sum() / weight.sum(), 0, 1))
 
 
-def pair_chance(found: Difference, *, alpha: float = 0.05, prior_sd: float = DEFAULT_PRIOR_SD) -> float:
+def pair_chance(
+    a: Sample, b: Sample, found: Difference, key: tuple[str, int | None], *, alpha: float, prior_sd: float
+) -> float:
     """Posterior chance that the better-looking one of two arms is the worse one, under the sceptical prior.
 
-    The error is the one that the printed interval has, so that near the ceiling, where patients are counted, a jackknife
-    error of 0 isn't taken for certainty.
+    Where the interval comes from counting patients, or is widened by several training sets, its own width is the error:
+    a jackknife error of 0 isn't certainty.
 
     Args:
-        found: the difference.
-        alpha: of its interval.
+        a, b: the arms' scores; found: their difference.
+        key: (metric, class).
+        alpha: of the difference's interval.
         prior_sd: of the true difference.
     """
-    se = _error_of(found, alpha)
-    return chance_not_best([abs(found.difference)], np.array([[se**2]]), df=found.df, prior_sd=prior_sd)
+    lead, error, df = leads(a, [b], key)
+    wider = _widening(np.sqrt(np.diag(error)), [(found.low, found.high, found.df)], alpha)
+    return chance_not_best(np.abs(lead), wider(error), df=df, prior_sd=prior_sd)
 
 
-def _error_of(found: Difference, alpha: float) -> float:
-    """The standard error, or where the interval is wider than it says, the one that the interval stands for."""
+def _widening(own: Floats, printed: Sequence[tuple[float, float, float]], alpha: float) -> Callable[[Floats], Floats]:
+    """Makes a covariance as wide as the printed intervals where an error is 0: no error at all isn't certainty."""
     from scipy.special import stdtrit
 
-    se = float(np.hypot(found.se_patient, found.se_seed))
-    if not np.isfinite(se) or not found.df > 0:
-        return float("nan")
-    return max(se, (found.high - found.low) / 2 / float(stdtrit(found.df, 1 - alpha / 2)))
+    width = np.array([(high - low) / 2 / stdtrit(max(df, 1.0), 1 - alpha / 2) for low, high, df in printed])
+    if (own > 1e-12).all():
+        return lambda error: error
+    return lambda error: np.diag(np.maximum(own, width) ** 2)
 
 
 def ranking_record(
@@ -160,25 +183,13 @@ def _chance_of(
     asked: Question,
     prior_sd: float,
 ) -> float | None:
-    """The chance that the arm on top isn't the best, from the pairs' own errors and the correlation of the leads."""
-    from scipy.special import stdtrit
-
+    """The chance that the arm on top isn't the best, with the correlation of its leads over the shared patients."""
     others = [arm for arm in order[1:] if arm in against]
     kinds = {row["verdict"] for row in against.values()}
     if not others or kinds & {"not_enough_runs", "undefined"}:
         return None
-    value, covariance = mean_and_covariance([samples[arm] for arm in (order[0], *others)], (asked.metric, None))
-    contrast = np.hstack([np.ones((len(others), 1)), -np.eye(len(others))])
-    error = contrast @ covariance @ contrast.T
-    df = min(float(against[arm]["df"]) for arm in others)
-    half = np.array([(against[arm]["high"] - against[arm]["low"]) / 2 for arm in others])
-    freedom = np.array([max(float(against[arm]["df"]), 1.0) for arm in others])
-    printed = half / stdtrit(freedom, 1 - asked.alpha / 2)
-    own = np.sqrt(np.diag(error))
-    if not (own > 0).all():  # nothing is known of how the leads go together
-        error = np.diag(printed**2)
-    else:
-        wider = np.maximum(printed / own, 1.0)
-        error = error * np.outer(wider, wider)
-    found = chance_not_best(asked.better_sign * (contrast @ value), error, df=df, prior_sd=prior_sd)
+    lead, error, df = leads(samples[order[0]], [samples[arm] for arm in others], (asked.metric, None))
+    printed = [(float(against[arm]["low"]), float(against[arm]["high"]), float(against[arm]["df"])) for arm in others]
+    wider = _widening(np.sqrt(np.diag(error)), printed, asked.alpha)
+    found = chance_not_best(asked.better_sign * lead, wider(error), df=df, prior_sd=prior_sd)
     return None if np.isnan(found) else found

@@ -97,19 +97,19 @@ def ranking_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
         if best in (pair["a"], pair["b"])
     }
     header = ["arm", f"{measure_words(record['primary'])} ({_level(record)} interval)"]
-    header += ["behind the best", "p (Holm)", "against the best"]
+    header += ["behind the best", "p (Holm)", "against the best", *_detect_head(record)]
     rows = []
     for one in record["ranking"]["arms"]:
         value = shown_interval(one["value"], one["low"], one["high"])
         pair = pairs.get(one["arm"])
         if pair is None:
-            rows.append([one["arm"], value, "", "", "the best"])
+            rows.append([one["arm"], value, "", "", "the best", *[""] * len(_detect_head(record))])
             continue
         turned = pair["a"] == best
         lead = pair["difference"] if turned else _minus(pair["difference"])
         ends = (pair["low"], pair["high"]) if turned else (_minus(pair["high"]), _minus(pair["low"]))
         rows.append([one["arm"], value, shown_interval(lead, *ends, sign=True), _shown_p(pair["p_adjusted"]),
-                     _against_best(pair, best)])  # fmt: skip
+                     _against_best(pair, best), *_detect_cell(record, pair)])  # fmt: skip
     return header, rows
 
 
@@ -125,13 +125,14 @@ def pairs_table(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -
     ends, p = (("low_margin", "high_margin") if equivalence else ("low", "high")), "p_adjusted"
     if record["hypothesis"] != "difference":
         p = "p_margin_adjusted"
-    header = ["pair", f"difference ({level} interval)", "p (Holm)", "verdict"]
+    header = ["pair", f"difference ({level} interval)", "p (Holm)", "verdict", *_detect_head(record)]
     rows = [
         [
             f"{pair['a']} − {pair['b']}",
             shown_interval(pair["difference"], pair[ends[0]], pair[ends[1]], sign=True),
             _shown_p(pair[p]),
             verdict_label(pair),
+            *_detect_cell(record, pair),
         ]
         for pair in pairs
     ]
@@ -155,12 +156,6 @@ def several_arms_notes(record: Mapping[str, Any], pairs: Sequence[Mapping[str, A
         lines.append(
             "Also told apart: " + ", ".join(f"{_winner(pair)} is better than {_loser(pair)}" for pair in others)
         )
-    needed = [(pair, needed_words(pair, record["unit"])) for pair in pairs]
-    lines += [
-        f"{record['unit'].capitalize()}s to find a difference of {record['detect']:g}, {pair['a']} and {pair['b']}: {words}"
-        for pair, words in needed
-        if words
-    ]
     return lines
 
 
@@ -178,7 +173,7 @@ def _against_best(pair: Mapping[str, Any], best: str) -> str:
     if kind in ("a_better", "b_better"):
         return "worse" if pair["a" if kind == "a_better" else "b"] == best else "better"
     other = {"equivalent": "equivalent", "undefined": "undefined", "not_enough_runs": "too few runs"}
-    return other.get(kind, "can't be told apart")
+    return other.get(kind, "not told apart")
 
 
 def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[list[str], Rows]:
@@ -199,11 +194,12 @@ def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[l
         rows.append(["p against no difference" + _holm(one), _shown_p(one["p_adjusted"])])
         rows += _margin_rows(record, one)
     chance = pair["probability_false"]
-    if chance is not None and chance == chance:
+    if chance is not None and chance == chance and not pair.get("endpoints"):
         rows.append([f"chance that this ranking is false (prior SD {record['prior_sd']:g})", _shown_p(chance)])
     if record["detect"] is not None and (needed := needed_words(pair, record["unit"])):
         rows.append([f"{record['unit']}s to find a difference of {record['detect']:g}", needed])
-    rows.append(["test", pair["test"]])
+    if chance is not None:
+        rows.append(["test", pair["test"]])
     return ["on what it rests", ""], rows
 
 
@@ -214,8 +210,8 @@ def _margin_rows(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Rows:
         return []
     if record["hypothesis"] == "noninferiority":
         return [
-            [f"p of non-inferiority by {record['margin']:g}, one-sided{_holm(pair)}", _shown_p(pair["p_margin_adjusted"])],
-            [f"p of inferiority by more, one-sided{_holm(pair)}", _shown_p(pair["p_inferior_adjusted"])],
+            [f"p of non-inferiority by {record['margin']:g}{_holm(pair)}", _shown_p(pair["p_margin_adjusted"])],
+            [f"p of inferiority by more than that{_holm(pair)}", _shown_p(pair["p_inferior_adjusted"])],
         ]  # fmt: skip
     return [
         [f"{percent(1 - 2 * alpha)} interval for equivalence", _ends(pair["low_margin"], pair["high_margin"])],
@@ -232,6 +228,21 @@ def needed_words(pair: Mapping[str, Any], unit: str) -> str:
         return f"no number of {unit}s: the spread over seeds hides it; train more seeds"
     high = f"{found['high']:,}" if found["high"] is not None else "no number"
     return f"{found['patients']:,} (90 % range {found['low']:,} to {high})"
+
+
+def _detect_head(record: Mapping[str, Any]) -> list[str]:
+    """The head of the column with the patients needed, where a difference was named."""
+    return [] if record["detect"] is None else [f"{record['unit']}s to find {record['detect']:g}"]
+
+
+def _detect_cell(record: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
+    if record["detect"] is None:
+        return []
+    found = pair["needed"]
+    if found is None:
+        return [""]
+    high = "∞" if found["high"] is None else f"{found['high']:,}"
+    return ["more seeds" if found["patients"] is None else f"{found['patients']:,} ({found['low']:,} to {high})"]
 
 
 def _holm(pair: Mapping[str, Any]) -> str:

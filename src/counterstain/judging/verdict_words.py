@@ -9,7 +9,7 @@ import numpy as np
 from counterstain.judging.paired_difference import Difference
 from counterstain.judging.verdict import MIN_SEEDS, Question, percent
 
-__all__ = ["Basis", "count", "p_words", "summary_words", "verdict_words"]
+__all__ = ["Basis", "count", "counts_words", "p_words", "summary_words", "verdict_words"]
 
 MOST_SENTENCES = 3  # pairs; above that one summary and a table say more than a sentence for each
 
@@ -184,7 +184,7 @@ def summary_words(rows: Sequence[Mapping[str, Any]], asked: Question, best: str,
         f"{count(len(own), 'arm')} compared with {reference} in {asked.measure}"
     )  # fmt: skip
     said = [f"{words} {listed(told[place])}" for place, words in _PLACES.items() if place in told]
-    start += f" {_counts_of(rows, asked)}"
+    start += f" {counts_words(rows, asked)}"
     if reference is not None:
         return f"{start}: {reference} {'; it '.join(said)}. {_scope(asked)}"
     return f"{start}; it {' and it '.join(said)}. {_scope(asked)}"
@@ -218,13 +218,14 @@ def _tally_words(rows: Sequence[Mapping[str, Any]], asked: Question) -> str:
     named = [f"{row['a']}{joined}{row['b']}" for row in rows if row["verdict"] == wanted]
     lost = [f"{row['a']} to {row['b']}" for row in rows if row["verdict"] == "inferior"]
     text = f"{words} in {asked.measure} within the margin of {asked.margin:g} is shown for "
-    text += f"{len(named)} of {len(rows)} pairs {_counts_of(rows, asked)}"
+    text += f"{len(named)} of {len(rows)} pairs {counts_words(rows, asked)}"
     text += f": {listed(named)}" if named else ""
     text += f"; inferior by more than the margin: {listed(lost)}" if lost else ""
     return f"{text}. {_scope(asked)}"
 
 
-def _counts_of(rows: Sequence[Mapping[str, Any]], asked: Question) -> str:
+def counts_words(rows: Sequence[Mapping[str, Any]], asked: Question) -> str:
+    """ "on 60 patients (240 images) with 3 seeds per arm"."""
     first = rows[0]
     units = first["patients"] if asked.unit == "patient" else first["images"]
     rests = Basis(a="", b="", seeds=min(row["seeds"] for row in rows), units=units, images=first["images"])
