@@ -40,24 +40,32 @@ def leads(best: Sample, others: Sequence[Sample], key: tuple[str, int | None]) -
     single = all(len(one.values[key]) == 1 for one in arms)
     centred = out - out.mean(axis=1, keepdims=True)
     patient = (1.0 if single else (groups - 1) / groups) * (centred @ centred.T)
-    seed = np.array([_seeds_own(one.values[key], one.left_out[key]) for one in arms])
+    seed, df_seed = _seeds_own(arms, key)
     contrast = np.hstack([np.ones((len(others), 1)), -np.eye(len(others))])
     error = contrast @ (patient + np.diag(seed)) @ contrast.T
-    below = sum(own**2 / (len(one.values[key]) - 1) for own, one in zip(seed, arms, strict=True) if own > 0)
-    df_seed = float(seed.sum() ** 2 / below) if below > 0 else 0.0
     over_patients = float(np.diag(contrast @ patient @ contrast.T).mean())
-    df = combined_df(over_patients, float(seed.mean()) * 2, min(one.df[key] for one in arms), df_seed)
+    df = combined_df(over_patients, 2 * float(seed.mean()), min(one.df[key] for one in arms), df_seed)
     return contrast @ value, error, df
 
 
-def _seeds_own(values: Floats, left_out: Floats) -> float:
-    """Variance of an arm's mean from its seeds, without the noise of single patients in single trainings."""
-    seeds, groups = left_out.shape
-    if seeds == 1:
-        return 0.0
-    apart = left_out - left_out.mean(axis=0)
-    noise = (groups - 1) / groups * ((apart - apart.mean(axis=1, keepdims=True)) ** 2).sum() / (seeds - 1)
-    return max(float(values.var(ddof=1)) - float(noise), 0.0) / seeds
+def _seeds_own(arms: Sequence[Sample], key: tuple[str, int | None]) -> tuple[Floats, float]:
+    """(K,) variance of each arm's mean from its seeds without the noise of single patients, and degrees of freedom.
+
+    What is left is pooled over the arms: of three seeds alone it is so uncertain that cutting it off at 0 adds a third.
+    """
+    excess, freedom = 0.0, 0
+    for one in arms:
+        values, left_out = one.values[key], one.left_out[key]
+        seeds, groups = left_out.shape
+        if seeds == 1:
+            continue
+        apart = left_out - left_out.mean(axis=0)
+        noise = (groups - 1) / groups * float(((apart - apart.mean(axis=1, keepdims=True)) ** 2).sum())
+        excess += float(values.var(ddof=1)) * (seeds - 1) - noise
+        freedom += seeds - 1
+    pooled = max(excess, 0.0) / max(freedom, 1)
+    each = [pooled / len(one.values[key]) if len(one.values[key]) > 1 else 0.0 for one in arms]
+    return np.array(each), float(freedom)
 
 
 def chance_not_best(
