@@ -69,7 +69,7 @@ def _seeds_own(arms: Sequence[Sample], key: tuple[str, int | None]) -> tuple[Flo
 
 
 def chance_not_best(
-    lead: Sequence[float], covariance: Floats, *, df: float, prior_sd: float = DEFAULT_PRIOR_SD
+    lead: Sequence[float] | Floats, covariance: Floats, *, df: float, prior_sd: float = DEFAULT_PRIOR_SD
 ) -> float:
     """Posterior chance that the leading arm isn't the best of K + 1 arms, in [0, 1].
 
