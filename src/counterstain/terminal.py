@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,7 +22,8 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from counterstain.judging.tables import comparison_table, shown_interval
+from counterstain.judging.measure_names import measure_words
+from counterstain.judging.tables import details_table, pairs_table, ranking_table, several_arms_notes, shown_interval
 
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
@@ -51,12 +53,14 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout, as wide as it needs to be when stdout is not a terminal."""
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, head: bool = True) -> None:
+    """A table on stdout, as wide as it needs to be when stdout is not a terminal; `head` False: names and values."""
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    table.show_header, table.box = head, box.SIMPLE_HEAD if head else None
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        # Names are kept whole, and values stand under each other; without a head the second column may be a text.
+        table.add_column(column, justify="left" if index == 0 or not head else "right", no_wrap=index == 0)
     for row in rows:
         # Names come from the user's files: brackets in them are not markup.
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
@@ -126,18 +130,38 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
 
 
 def print_comparison(record: Mapping[str, Any], *, as_json: bool = False) -> None:
-    """Each pair's difference with its interval and p, then the verdict in words."""
+    """The verdict, and below it what it rests on: of two arms in detail, of more the best on top."""
     if as_json:
         print(_json(record))
         return
-    print_table(f"Difference in {_word(record['primary'])}, unit {record['unit']}", *comparison_table(record))
+    _print_wrapped(f"Verdict: {record['words']}")
+    print()
+    pairs = [pair for pair in record["pairs"] if pair["primary"]]
+    if len(record["pairs"]) == 1:
+        print_table("", *details_table(record, pairs[0]), head=False)
+    elif record["hypothesis"] != "difference" or record["reference"] is not None or len(pairs) < len(record["pairs"]):
+        print_table(f"Difference in {_endpoint(record)}, unit {record['unit']}", *pairs_table(record, pairs))
+    else:
+        print_table(f"{_endpoint(record)}, the best on top, unit {record['unit']}", *ranking_table(record))
+    if len(record["pairs"]) > 1:
+        for line in several_arms_notes(record, pairs):
+            _print_wrapped(line)
     _print_notes(record, record["warnings"])
-    print(f"Verdict: {record['words']}")
+
+
+def _print_wrapped(line: str) -> None:
+    """A sentence on stdout, broken at words where stdout is a terminal; whole where a program reads it."""
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(line, markup=False)
+
+
+def _endpoint(record: Mapping[str, Any]) -> str:
+    words = measure_words(record["primary"], record["positive"])
+    return words if record["level"] == "image" else f"{words} at {record['level']} level"
 
 
 def _print_notes(record: Mapping[str, Any], notes: Iterable[str]) -> None:
     for note in dict.fromkeys([*([record["stamp"]] if record["stamp"] else []), *notes]):
-        print(f"Note: {note}")
+        _print_wrapped(f"Note: {note}")
 
 
 def _word(metric: str) -> str:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,21 +79,43 @@ def test_too_few_runs_are_never_a_result(make_table: Make, seeds: int) -> None:
     assert any("single run is not a result" in warning for warning in record["warnings"])
 
 
-def test_no_evidence_says_what_would_settle_it(make_table: Make) -> None:
-    record = compare_arms({"a": arm(make_table, 1.0, 3), "b": arm(make_table, 1.02, 3, first=50)})
+def test_no_evidence_doesnt_show_that_they_are_alike(make_table: Make) -> None:
+    record = compare_arms({"a": arm(make_table, 1.0, 3), "b": arm(make_table, 1.02, 3, first=50)}, detect=0.03)
     row = record["pairs"][0]
     assert row["verdict"] == "no_evidence"
     assert "No evidence of a difference between a and b" in row["words"]
-    assert "would be needed" in row["words"]
-    if row["patients_needed"] is not None:
-        assert row["patients_needed"] > 40
+    assert "This doesn't show that they are alike" in row["words"]
+    assert row["words"].count(". ") == 1  # two sentences
+    assert row["needed"]["detect"] == 0.03
+    assert "would be needed" not in row["words"]
+
+
+def test_nothing_is_said_of_patients_beside_a_win(make_table: Make) -> None:
+    record = compare_arms({"a": arm(make_table, 2.0, 3), "b": arm(make_table, 0.3, 3, first=50)}, detect=0.02)
+    assert record["pairs"][0]["verdict"] == "a_better"
+    assert record["pairs"][0]["needed"] is None
 
 
 def test_the_same_predictions_are_no_evidence_either(make_table: Make) -> None:
     same = arm(make_table, 1.0, 1) * 3
-    row = compare_arms({"a": same, "b": same})["pairs"][0]
+    record = compare_arms({"a": same, "b": same})
+    row = record["pairs"][0]
     assert (row["difference"], row["p"], row["verdict"]) == (0.0, 1.0, "no_evidence")
-    assert "there is no difference to settle" in row["words"]
+    assert "several seeds of a gave equal predictions; its training doesn't depend on the seed" in record["warnings"]
+    assert "a and b hold a table with equal probabilities: that is the same model under two names" in record["warnings"]
+
+
+def test_copies_of_a_file_are_not_seeds(make_table: Make) -> None:
+    one, other = arm(make_table, 1.0, 1)[0], arm(make_table, 1.2, 3, first=50)
+    files = {"a": ["x.csv", "y.csv", "z.csv"], "b": ["1.csv", "2.csv", "3.csv"]}
+    with pytest.raises(InputError, match=r"tables 1 and 2 of 'a' \(x.csv and y.csv\) hold equal probabilities: copies"):
+        compare_arms({"a": [one] * 3, "b": other}, files=files)
+    turned = replace(one, image=one.image[::-1], patient=one.patient[::-1], slide=one.slide[::-1], site=one.site[::-1],
+                     label=one.label[::-1], prob=one.prob[::-1])  # fmt: skip
+    with pytest.raises(InputError, match="copies are not seeds"):
+        compare_arms({"a": [one, turned], "b": other}, files=files)
+    right = replace(one, prob=np.eye(2)[one.label])  # calls of two perfect models are alike without being copies
+    assert compare_arms({"a": [right, right], "b": other[:2]}, files=files)["pairs"]
 
 
 def test_equivalent_needs_a_margin_stated_beforehand(make_table: Make) -> None:
@@ -100,7 +123,8 @@ def test_equivalent_needs_a_margin_stated_beforehand(make_table: Make) -> None:
     assert compare_arms(arms)["pairs"][0]["verdict"] == "no_evidence"
     wide = compare_arms(arms, margin=0.2)["pairs"][0]
     assert wide["verdict"] == "equivalent"
-    assert "within the margin of ±0.2 stated beforehand" in wide["words"]
+    assert "equivalent within ±0.2, the margin stated beforehand" in wide["words"]
+    assert "90 % interval" in wide["words"]
     assert compare_arms(arms, margin=1e-4)["pairs"][0]["verdict"] == "no_evidence"
 
 
@@ -134,6 +158,14 @@ def test_holm_is_taken_over_the_primary_pairs(make_table: Make) -> None:
         ({"primary": "aurok"}, "did you mean 'auroc'"),
         ({"level": "slide"}, "image or patient"),
         ({"margin": 0.0}, "margin is 0"),
+        ({"margin": 2.0}, "margin is 2; AUROC differs by at most 1"),
+        ({"margin": 1.0, "primary": "mcc"}, "margin is 1; MCC differs by at most 2"),
+        ({"primary": "kappa"}, "isn't computed here; 'mcc' answers the same question"),
+        ({"reference": "z"}, "reference is 'z'"),
+        ({"reference": "a", "pairs": [("a", "b")]}, "both pairs and a reference"),
+        ({"co_primary": ["recall"]}, "two or more different ones"),
+        ({"co_primary": ["recall", "sensitivity"]}, "two or more different ones"),
+        ({"prior_sd": 0.0}, "prior_sd is 0"),
         ({"alpha": 0.7}, "alpha is 0.7"),
         ({"pairs": [("a", "x")]}, "arm 'x'"),
         ({"pairs": [("a", "a")]}, "twice"),
@@ -232,17 +264,16 @@ def test_judging_starts_without_torch_pandas_and_sklearn(tmp_path: Path, make_ta
 
 
 def test_a_verdict_needs_both_p_and_interval() -> None:
-    from dataclasses import replace
-
     from counterstain.judging.paired_difference import Difference
 
-    found = Difference(0.8, 0.7, 0.1, 0.02, 0.18, 0.01, 0.03, 0.17, 0.04, 0.0, 20.0, 0.005, None)
+    found = Difference(0.8, 0.7, 0.1, 0.02, 0.18, 0.01, 0.03, 0.17, 0.04, 0.0, 20.0)
     asked = Question(metric="auroc")
     assert verdict(found, asked, seeds=3, p_adjusted=0.01) == "a_better"
     assert verdict(found, asked, seeds=3, p_adjusted=0.06) == "no_evidence"
     wide = replace(found, low=-0.01)
     assert verdict(wide, asked, seeds=3, p_adjusted=0.01) == "no_evidence"
-    assert verdict(found, replace(asked, margin=0.2), seeds=3, p_adjusted=0.01) == "equivalent"
+    inside = replace(found, margin=0.2, p_equivalence=0.02)
+    assert verdict(inside, replace(asked, margin=0.2), seeds=3, p_adjusted=0.01) == "equivalent"
 
 
 @pytest.mark.slow
@@ -286,5 +317,6 @@ def test_a_class_of_one_patient_bears_no_claim_and_says_so() -> None:
         )
 
     record = compare_arms({"x": [table() for _ in range(3)], "y": [table() for _ in range(3)]})
-    assert record["pairs"][0]["verdict"] == "no_evidence"
-    assert "a class has too few patients for an interval, so nothing can be claimed" in record["words"]
+    assert record["pairs"][0]["verdict"] == "undefined"
+    assert "x and y can't be compared in AUROC: only one patient has 'a', so there is no interval" in record["words"]
+    assert "nan" not in record["words"]

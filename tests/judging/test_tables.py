@@ -30,7 +30,7 @@ def test_rows_hold_values_intervals_and_numbers(random_table: Make) -> None:
     assert rows[0][-1] == "not enough runs to claim"
     text = as_text(header, rows)
     assert len(text.splitlines()) == 3
-    assert len({line.index("auroc") for line in text.splitlines() if "auroc" in line}) == 1
+    assert len({line.index("AUROC") for line in text.splitlines() if "AUROC" in line}) == 1
 
 
 def test_published_tests_stand_beside_the_verdict(random_table: Make, make_table: Make) -> None:

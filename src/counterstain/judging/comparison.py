@@ -2,33 +2,28 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from counterstain.errors import InputError, suggest
+from counterstain.judging.comparison_notes import check_copies, comparison_notes
 from counterstain.judging.evaluation import aligned_arms, levels_of
-from counterstain.judging.intervals import FEW_PATIENTS, Sample, sample, units_of
-from counterstain.judging.multiplicity import holm
-from counterstain.judging.paired_difference import Difference, difference
+from counterstain.judging.intervals import Sample, sample, units_of
+from counterstain.judging.judged_pairs import Compared, joint_rows, judged_rows
+from counterstain.judging.measure_names import canonical_measure
+from counterstain.judging.over_folds import FoldTests
+from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
+from counterstain.judging.ranking import DEFAULT_PRIOR_SD, ranking_record
 from counterstain.judging.supporting import supporting_tests
-from counterstain.judging.verdict import (
-    CLAIMS,
-    HYPOTHESES,
-    MIN_SEEDS,
-    Question,
-    margin_p,
-    rule_in_words,
-    verdict,
-    verdict_words,
-)
+from counterstain.judging.verdict import CLAIMS, HYPOTHESES, Question, check_margin, rule_in_words, shown
+from counterstain.judging.verdict_words import summary_words
 
 __all__ = ["COMPARISON_SCHEMA", "compare_arms"]
 
 COMPARISON_SCHEMA = "counterstain.comparison/1"
-
-
-# --------------------------------------------------------------------------------------------------------- the record
+# What a threshold changes; the rest (AUROC, AUPRC, loss, Brier) stays that of the probabilities.
+DECIDED = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "npv")
 
 
 def compare_arms(
@@ -39,21 +34,36 @@ def compare_arms(
     margin: float | None = None,
     alpha: float = 0.05,
     pairs: Sequence[tuple[str, str]] | None = None,
+    reference: str | None = None,
     hypothesis: str = "difference",
     claim: str = "procedures",
+    co_primary: Sequence[str] = (),
+    decided: Mapping[str, Sequence[Predictions]] | None = None,
+    prior_sd: float = DEFAULT_PRIOR_SD,
+    detect: float | None = None,
+    over_folds: FoldTests | None = None,
+    files: Mapping[str, Sequence[str]] | None = None,
     stamp: str = "",
 ) -> dict[str, Any]:
     """The record comparison.json: every pair of arms, compared on the primary endpoint, with one verdict each.
 
     Args:
-        arms: arm -> its prediction tables, one a seed, all on the same images.
-        primary: the one endpoint, a metric's name.
-        level: "image" or "patient": what is scored. The unit that is resampled is the patient at either level.
-        margin: the difference that would not matter, stated beforehand; needed for a claim of equivalence.
-        hypothesis: "difference"; "equivalence"; "noninferiority" of a pair's first arm to its second.
-        claim: "procedures" (ways of training, several seeds); "models" (these fitted ones alone, one table an arm).
+        arms: arm -> its prediction tables, one for each seed, all on the same images.
+        primary: the one endpoint: a measure's name, or another name that the field has for it ("sensitivity").
+        level: "image" or "patient": what is scored. The unit of the error is the patient at either level.
+        margin: the difference that would not matter, stated beforehand; needed for equivalence and non-inferiority.
         alpha: two-sided error.
         pairs: the primary pairs; the rest is exploratory and marked so. Default: all pairs are primary.
+        reference: compare every other arm with this one only (Holm over k - 1 pairs); not together with `pairs`.
+        hypothesis: "difference"; "equivalence"; "noninferiority" of a pair's first arm to its second.
+        claim: "procedures" (ways of training, several seeds); "models" (these fitted ones alone, one table for each).
+        co_primary: endpoints that must all pass, such as ("sensitivity", "specificity"), instead of `primary`.
+        decided: arm -> the same tables with the calls at frozen thresholds as probabilities 0 and 1
+            (`thresholds.decided`); measures of calls are taken from them.
+        prior_sd: standard deviation of the sceptical prior on a true difference; docs/measures/false-claim-probability.
+        detect: a difference for which the number of patients is wanted.
+        over_folds: tests over several training sets, which the verdict must pass too.
+        files: arm -> the tables' file names; given, equal tables within an arm are refused by name.
         stamp: carried through to the record.
 
     Raises:
@@ -61,57 +71,103 @@ def compare_arms(
     """
     if len(arms) < 2:
         raise InputError(f"{len(arms)} arm was given; a comparison needs two. Give another prediction table.")
-    _check_settings(margin, alpha, pairs, arms)
+    wanted = _primary_pairs(arms, pairs, reference)
+    _check_settings(margin, alpha, prior_sd)
     _check_question(arms, margin, hypothesis, claim)
     tables = aligned_arms(arms)
+    copies = check_copies(tables, files)
     first = next(iter(tables.values()))[0]
     if level not in levels_of([first]):
         raise InputError(f"level is '{level}'; these tables can be compared at {' or '.join(levels_of([first]))} level")
     names = units_of([first])
     samples = {arm: sample(own, names, level=level) for arm, own in tables.items()}
+    if decided is not None:
+        calls = aligned_arms(decided)
+        samples = {arm: _with_calls(own, sample(calls[arm], names, level=level)) for arm, own in samples.items()}
     known = [metric for metric, index in next(iter(samples.values())).values if index is None]
-    if primary not in known:
-        raise InputError(f"primary endpoint is '{primary}'{suggest(primary, known)}")
-    wanted = list(pairs) if pairs is not None else []
-    every = wanted + [p for p in itertools.combinations(arms, 2) if p not in wanted and p[::-1] not in wanted]
+    endpoints = tuple(canonical_measure(name, known, what="co-primary endpoint") for name in co_primary)
+    if len(set(endpoints)) != len(endpoints) or len(endpoints) == 1:
+        raise InputError(f"co-primary endpoints are {', '.join(co_primary)}; two or more different ones are needed")
+    metric = endpoints[0] if endpoints else canonical_measure(primary, known)
+    margin_notes = {check_margin(name, margin) for name in endpoints or (metric,)} - {""}
     asked = Question(
-        metric=primary, level=level, unit=first.unit, alpha=alpha, margin=margin, hypothesis=hypothesis, claim=claim
-    )
-    found = {pair: difference(samples[pair[0]], samples[pair[1]], (primary, None), alpha=alpha) for pair in every}
-    rows = _judged(found, wanted or every, samples, asked, len(names))
+        metric=metric, level=level, unit=first.unit, alpha=alpha, margin=margin, hypothesis=hypothesis, claim=claim,
+        positive=first.positive, training_sets=1 if over_folds is None else over_folds.training_sets,
+        co_primary=endpoints,
+    )  # fmt: skip
+    compared = Compared(
+        tables=tables, samples=samples, units=len(names), prior_sd=prior_sd, detect=detect, over_folds=over_folds,
+        primary_pairs=tuple(wanted) or tuple(itertools.combinations(arms, 2)),
+    )  # fmt: skip
+    every = wanted + [p for p in itertools.combinations(arms, 2) if p not in wanted and p[::-1] not in wanted]
+    rows = joint_rows(every, compared, asked) if endpoints else judged_rows(every, compared, asked)
     for row in rows:
         row["tests"] = supporting_tests(tables[row["a"]], tables[row["b"]])
+    primary_rows = [row for row in rows if row["primary"]]
+    ranking = ranking_record(samples, rows, asked, prior_sd=prior_sd)
     return {
         "schema": COMPARISON_SCHEMA,
         "stamp": stamp,
-        "primary": primary,
+        "primary": metric,
+        "co_primary": list(endpoints),
         "level": level,
         "unit": first.unit,
+        "positive": first.positive,
+        "positive_from": first.positive_from if first.positive is not None else None,
         "alpha": alpha,
+        "confidence": 1 - alpha,
         "margin": margin,
         "hypothesis": hypothesis,
+        "asked": _asked_words(wanted or list(compared.primary_pairs), hypothesis),
         "claim": claim,
+        "reference": reference,
+        "prior_sd": prior_sd,
+        "detect": detect,
+        "training_sets": asked.training_sets,
+        "thresholds": "0.5" if decided is None else "frozen",
         "rule": rule_in_words(asked),
+        "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows),
         "pairs": rows,
-        "exploratory": _exploratory(every, samples, known, primary, level, alpha),
-        "words": " ".join(row["words"] for row in rows if row["primary"]),
-        "warnings": _warnings(first, len(names), samples, claim),
+        "ranking": ranking,
+        "exploratory": _exploratory(every, samples, known, endpoints or (metric,), level, alpha),
+        "words": summary_words(primary_rows, asked, ranking["arms"][0]["arm"], reference),
+        "warnings": comparison_notes(asked, first, tables, units=len(names), notes=[*copies, *sorted(margin_notes)]),
     }
 
 
-def _check_settings(
-    margin: float | None, alpha: float, pairs: Sequence[tuple[str, str]] | None, arms: Mapping[str, object]
-) -> None:
-    if margin is not None and not margin > 0:
-        raise InputError(f"margin is {margin}; a difference above 0 that would not matter was needed")
-    if not 0 < alpha < 0.5:
-        raise InputError(f"alpha is {alpha}; an error rate between 0 and 0.5 was needed, say 0.05")
+def _asked_words(pairs: Sequence[tuple[str, str]], hypothesis: str) -> str:
+    """What a gate asks to be shown: "that a is not inferior to b"."""
+    words = {"difference": "is better than", "equivalence": "is equivalent to", "noninferiority": "is not inferior to"}
+    each = [f"{a} {words[hypothesis]} {b}" for a, b in pairs]
+    return "that " + (" and ".join(each) if len(each) <= 3 else f"{each[0]}, and so on for {len(each)} pairs")
+
+
+def _primary_pairs(
+    arms: Mapping[str, object], pairs: Sequence[tuple[str, str]] | None, reference: str | None
+) -> list[tuple[str, str]]:
+    """The pairs that share the error; [] where all of them do."""
+    if reference is not None:
+        if pairs is not None:
+            raise InputError("both pairs and a reference were given; a reference already says which pairs matter")
+        if reference not in arms:
+            raise InputError(f"reference is '{reference}'{suggest(reference, arms)}")
+        return [(arm, reference) for arm in arms if arm != reference]
     for pair in pairs or ():
         for arm in pair:
             if arm not in arms:
                 raise InputError(f"a pair names arm '{arm}'{suggest(arm, arms)}")
         if pair[0] == pair[1]:
             raise InputError(f"a pair names arm '{pair[0]}' twice; two different arms are needed")
+    return list(pairs or ())
+
+
+def _check_settings(margin: float | None, alpha: float, prior_sd: float) -> None:
+    if margin is not None and not margin > 0:
+        raise InputError(f"margin is {margin:g}; a difference above 0 that would not matter was needed")
+    if not 0 < alpha < 0.5:
+        raise InputError(f"alpha is {alpha}; an error rate between 0 and 0.5 was needed, say 0.05")
+    if not prior_sd > 0:
+        raise InputError(f"prior_sd is {prior_sd}; a standard deviation above 0 was needed, say {DEFAULT_PRIOR_SD}")
 
 
 def _check_question(
@@ -126,66 +182,28 @@ def _check_question(
     several = next((arm for arm, own in arms.items() if claim == "models" and len(own) != 1), None)
     if several is not None:
         raise InputError(
-            f"arm '{several}' has {len(arms[several])} tables; a claim about fitted models needs one an arm. "
+            f"arm '{several}' has {len(arms[several])} tables; a claim about fitted models needs one for each arm. "
             "Give one, or ask about the way of training instead"
         )
 
 
-def _judged(
-    found: Mapping[tuple[str, str], Difference],
-    primary_pairs: Sequence[tuple[str, str]],
-    samples: Mapping[str, Sample],
-    asked: Question,
-    units: int,
-) -> list[dict[str, Any]]:
-    """One row a pair, with Holm's correction over the primary pairs, and over all pairs for the others."""
-    adjusted = _adjusted({pair: own.p for pair, own in found.items()}, primary_pairs)
-    margins = {pair: margin_p(own, asked) for pair, own in found.items()}
-    margins_adjusted = _adjusted(margins, primary_pairs)
-    rows = []
-    for (a, b), own in found.items():
-        seeds = min(len(samples[arm].values[asked.metric, None]) for arm in (a, b))
-        is_primary = (a, b) in primary_pairs
-        p, p_margin = adjusted[a, b], margins_adjusted[a, b]
-        kind = verdict(own, asked, seeds=seeds, p_adjusted=p, p_margin_adjusted=p_margin)
-        images = samples[a].rows
-        words = verdict_words(kind, own, asked, a=a, b=b, seeds=seeds, units=units, images=images, p=p)
-        spread = "" if asked.claim == "models" else " and spread over seeds"
-        rows.append(
-            {
-                "a": a,
-                "b": b,
-                "primary": is_primary,
-                "metric": asked.metric,
-                "level": asked.level,
-                **asdict(own),
-                "p_adjusted": p,
-                "p_margin": margins[a, b],
-                "p_margin_adjusted": p_margin,
-                "test": f"paired difference, jackknife over {asked.unit}s{spread}, t with {own.df:.1f} df",
-                "seeds": seeds,
-                "patients": units if asked.unit == "patient" else None,
-                "images": images,
-                "verdict": kind,
-                "words": words if is_primary else f"Exploratory: {words}",
-            }
-        )
-    return rows
+def _with_calls(own: Sample, calls: Sample) -> Sample:
+    """The scores of a sample, those of calls replaced by the ones at the frozen threshold."""
+    keys = [key for key in own.values if key[0] in DECIDED]
 
-
-def _adjusted(
-    p: Mapping[tuple[str, str], float], primary_pairs: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], float]:
-    """Holm over the primary pairs among themselves, and over all pairs for the others."""
-    everyone = dict(zip(p, holm(list(p.values())), strict=True))
-    return everyone | dict(zip(primary_pairs, holm([p[pair] for pair in primary_pairs]), strict=True))
+    return replace(
+        own,
+        values={**own.values, **{key: calls.values[key] for key in keys}},
+        left_out={**own.left_out, **{key: calls.left_out[key] for key in keys}},
+        df={**own.df, **{key: calls.df[key] for key in keys}},
+    )
 
 
 def _exploratory(
     pairs: Sequence[tuple[str, str]],
     samples: Mapping[str, Sample],
     known: Sequence[str],
-    primary: str,
+    judged: Sequence[str],
     level: str,
     alpha: float,
 ) -> list[dict[str, Any]]:
@@ -193,23 +211,7 @@ def _exploratory(
     kept = ("value_a", "value_b", "difference", "low", "high", "p")
     rows = []
     for a, b in pairs:
-        for metric in (name for name in known if name != primary):
+        for metric in (name for name in known if name not in judged):
             found = asdict(difference(samples[a], samples[b], (metric, None), alpha=alpha))
             rows.append({"a": a, "b": b, "metric": metric, "level": level} | {name: found[name] for name in kept})
     return rows
-
-
-def _warnings(table: Predictions, units: int, samples: Mapping[str, Sample], claim: str) -> list[str]:
-    out = list(table.notes)
-    if table.unit == "image":
-        out.append(
-            "patients are unknown: every image is taken as independent, which finds differences that are not there"
-        )
-    elif units < FEW_PATIENTS:
-        out.append(f"only {units} patients (fewer than {FEW_PATIENTS}): only a large difference can be found")
-    few = [arm for arm, own in samples.items() if len(next(iter(own.values.values()))) < MIN_SEEDS]
-    if claim == "models":
-        out.append("the verdict is about these fitted models only; another training of either may rank otherwise")
-    elif few:
-        out.append(f"fewer than {MIN_SEEDS} seeds: {', '.join(few)}; a single run is not a result")
-    return out

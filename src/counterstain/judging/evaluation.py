@@ -35,12 +35,24 @@ def aligned_arms(arms: Mapping[str, Sequence[Predictions]]) -> dict[str, list[Pr
         for number, table in enumerate(tables):
             if first is None:
                 first = table
+            _check_positive(first, table, f"table {number + 1} of arm '{arm}'")
             try:
                 first, joined = align(first, table)
             except InputError as error:
                 raise InputError(f"table {number + 1} of arm '{arm}': {error}") from None
             out[arm].append(joined)
     return {arm: [align(first, table)[1] for table in tables] for arm, tables in out.items() if first is not None}
+
+
+def _check_positive(first: Predictions, table: Predictions, which: str) -> None:
+    """Column order alone may not decide which class is the positive one where two tables disagree about it."""
+    one, other = first.positive, table.positive
+    if one is None or other is None or one == other or set(first.classes) != set(table.classes):
+        return
+    raise InputError(
+        f"{which} has '{other}' as the positive class and the first table '{one}': they order their classes "
+        f"differently; say which one is positive with --positive {one} or --positive {other}"
+    )
 
 
 def levels_of(tables: Sequence[Predictions]) -> tuple[str, ...]:

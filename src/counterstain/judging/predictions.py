@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from counterstain.errors import InputError
 __all__ = ["Place", "Predictions", "align", "check_names", "check_prob", "concatenate", "pool_patients", "pool_slides"]
 
 Place = Callable[[int], str]  # words for where a row stands
+RowName = Literal["image", "slide", "patient", "row"]
+PositiveFrom = Literal["given", "only probability column", "column order"]
 
 SUM_TOLERANCE = 1e-3  # tables of other tools are often rounded to three or four digits
 
@@ -26,6 +29,8 @@ class Predictions:
     prob:    (N, C) float64, rows sum to 1 (to 1e-3: other tools round)
     classes: C >= 2 names, in column order of prob; of two classes the positive one is the last
     notes:   what a reader of this table should be told, one line each
+    positive_from: what made the last class the positive one
+    rows_are: what the names in `image` are; "row": the table names nothing, and its rows are only numbered
 
     Raises:
         InputError: On a size that differs, a name twice, a label out of range, a probability that is none.
@@ -39,6 +44,8 @@ class Predictions:
     prob: NDArray[np.float64]
     classes: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    positive_from: PositiveFrom = "column order"
+    rows_are: RowName = "image"
 
     def __post_init__(self) -> None:
         """Own, freeze and check the arrays."""
@@ -60,7 +67,7 @@ class Predictions:
     @property
     def unit(self) -> str:
         """What is independent of what: "patient", or "image" where patients are unknown."""
-        return "image" if self.patient == self.image else "patient"
+        return "image" if self.patient == self.image and self.rows_are != "patient" else "patient"
 
     @property
     def positive(self) -> str | None:
@@ -154,12 +161,37 @@ def _take(table: Predictions, rows: Sequence[int]) -> Predictions:
     )
 
 
+def _joining_names(a: Predictions, b: Predictions) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """The names by which rows of two tables are the same row, and what they are: images, else slides, else patients."""
+    if a.rows_are == b.rows_are != "row":
+        return a.image, b.image, a.rows_are
+    candidates: tuple[tuple[RowName, tuple[str, ...], tuple[str, ...]], ...] = (
+        ("slide", a.slide, b.slide),
+        ("patient", a.patient, b.patient),
+    )
+    for what, own, other in candidates:
+        if all("" not in names and len(set(names)) == len(names) for names in (own, other)) and set(own) & set(other):
+            return own, other, what
+    raise InputError(
+        "the tables can't be paired: "
+        + ("they name" if a.rows_are == b.rows_are else "one of them names")
+        + " no images, and no slides or patients that stand in one row each, and pairing by the place in the file "
+        "would compare different images; give both tables a column image_path (or slide_id)"
+    )
+
+
 def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
     """Both tables with b's rows and columns in a's order.
 
+    Rows are the same row where they name the same image; where a table names none, the same slide; else the same
+    patient, if each patient has one row.
+
     Raises:
-        InputError: If they differ in images, true labels, classes or patients; with counts and an example.
+        InputError: If rows can't be told apart, or they differ in images, true labels, classes or patients; with counts
+            and an example.
     """
+    if a is b:
+        return a, b
     if set(a.classes) != set(b.classes):
         raise InputError(
             f"one table has the classes {', '.join(a.classes)}, the other {', '.join(b.classes)}; "
@@ -172,17 +204,20 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
             prob=b.prob[:, [b.classes.index(name) for name in a.classes]],
             label=np.array([a.classes.index(name) for name in b.classes])[b.label],
         )
-    if a.image != b.image:
-        place = {name: k for k, name in enumerate(b.image)}
-        missing = [name for name in a.image if name not in place]
-        extra = sorted(set(b.image) - set(a.image))
+    own, other, what = _joining_names(a, b)
+    if own != other:
+        place = {name: k for k, name in enumerate(other)}
+        missing = [name for name in own if name not in place]
+        extra = sorted(set(other) - set(own))
         if missing or extra:
             example = f"'{(missing or extra)[0]}' is in the {'first' if missing else 'second'} only"
             raise InputError(
-                f"the tables share {len(a) - len(missing)} images, but {len(missing)} are in the first only and "
-                f"{len(extra)} in the second only ({example}); compare models on the same test images"
+                f"the tables share {len(a) - len(missing)} {what}s, but {len(missing)} are in the first only and "
+                f"{len(extra)} in the second only ({example}); compare models on the same test {what}s"
             )
-        b = _take(b, [place[name] for name in a.image])
+        b = _take(b, [place[name] for name in own])
+    if a.rows_are != b.rows_are:
+        b = replace(b, image=a.image, rows_are=a.rows_are, patient=a.image if b.unit == "image" else b.patient)
     different = np.flatnonzero(a.label != b.label)
     if different.size:
         k = int(different[0])
@@ -254,7 +289,7 @@ def pool_slides(table: Predictions) -> Predictions:
     return _pool(table, keys, "slide")
 
 
-def _pool(table: Predictions, keys: tuple[str, ...], what: str) -> Predictions:
+def _pool(table: Predictions, keys: tuple[str, ...], what: RowName) -> Predictions:
     """One row for each key, with the patient of its first image."""
     names, first, code = np.unique(np.array(keys), return_index=True, return_inverse=True)
     k = len(names)
@@ -276,4 +311,5 @@ def _pool(table: Predictions, keys: tuple[str, ...], what: str) -> Predictions:
         image=tuple(keys[r] for r in rows), patient=tuple(table.patient[r] for r in rows),
         slide=tuple(table.slide[r] if what == "slide" else "" for r in rows), site=tuple(table.site[r] for r in rows),
         label=high[keep], prob=prob[keep], classes=table.classes, notes=notes,
+        positive_from=table.positive_from, rows_are=what,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv
-from counterstain.judging.predictions import Place, Predictions, check_names, check_prob
+from counterstain.judging.predictions import Place, Predictions, RowName, check_names, check_prob
 
 __all__ = ["read_predictions", "write_predictions"]
 
@@ -57,15 +57,12 @@ def read_predictions(
         return found if found is not None and any(found) else None
 
     raw_label = text("label") or ("",) * len(rows)
+    one_column = _is_lone(header)
     names, prob = _probabilities(path, header, columns, raw_label, positive, where)
     names, prob = _ordered(path, names, prob, classes, positive)
     check_prob(prob, where)
     label = _label_index(raw_label, names, where)
-    notes: tuple[str, ...] = ()
-    image = text("image_path")
-    if image is None:
-        image = tuple(f"row {row + 2}" for row in range(len(rows)))
-        notes += (f"{path.name} names no images; its rows are told apart by their place in the file",)
+    image, rows_are, notes = _row_names(path.name, {name: text(name) for name in place}, len(rows))
     check_names(image, where)
     patient = text("patient_id")
     if patient is None:
@@ -76,8 +73,28 @@ def read_predictions(
     blank = ("",) * len(rows)
     return Predictions(
         image=image, patient=patient, slide=text("slide_id") or blank, site=text("site") or blank,
-        label=label, prob=prob, classes=names, notes=notes,
+        label=label, prob=prob, classes=names, notes=notes, rows_are=rows_are,
+        positive_from="given" if positive or classes else "only probability column" if one_column else "column order",
     )  # fmt: skip
+
+
+def _row_names(
+    file: str, known: Mapping[str, tuple[str, ...] | None], rows: int
+) -> tuple[tuple[str, ...], RowName, tuple[str, ...]]:
+    """What the rows are called, what that is, and a note: by image, else by slide, else by patient where one row each.
+
+    A table that names none of them can be scored, but its rows can't be paired with those of another table.
+    """
+    images = known["image_path"]
+    if images is not None:
+        return images, "image", ()
+    kinds: tuple[tuple[RowName, str], ...] = (("slide", "slide_id"), ("patient", "patient_id"))
+    for what, column in kinds:
+        names = known[column]
+        if names is not None and "" not in names and len(set(names)) == len(names):
+            return names, what, (f"{file} names no images; its rows are taken as {what}s, one row each",)
+    numbered = tuple(f"row {row + 2}" for row in range(rows))
+    return numbered, "row", (f"{file} names no images; its rows are told apart by their place in the file",)
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -159,6 +176,12 @@ def _probabilities(
             "If these are logits, apply the sigmoid before writing the file."
         )
     return (others[0], name), np.column_stack([1 - p, p])
+
+
+def _is_lone(header: Sequence[str]) -> bool:
+    """Whether one column holds the probability of one class, and the other class has none."""
+    prefix = next((p for p in PROB_PREFIXES if any(c.startswith(p) and c != p for c in header)), None)
+    return prefix is None or sum(c.startswith(prefix) and c != prefix for c in header) == 1
 
 
 def _numbers(cells: Sequence[str], column: str, where: Place) -> NDArray[np.float64]:

@@ -1,13 +1,16 @@
 """The threshold of a decision: chosen on validation patients by a stated rule, then frozen."""
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, suggest
+from counterstain.judging.predictions import Predictions
 
-__all__ = ["choose_threshold", "decide"]
+__all__ = ["choose_threshold", "decide", "decided", "decided_arms"]
 
 Floats = NDArray[np.float64]
 
@@ -18,6 +21,52 @@ def decide(prob: Floats, threshold: float) -> NDArray[np.bool_]:
     """(N,) whether each probability of the positive class is at least the threshold."""
     called: NDArray[np.bool_] = prob >= threshold
     return called
+
+
+def decided(table: Predictions, threshold: float) -> Predictions:
+    """The table with its calls at a frozen threshold as probabilities 0 and 1, for measures of calls.
+
+    Args:
+        table: of two classes; the last is the positive one.
+        threshold: from 0 to 1; an image is called positive where its probability is at least this.
+
+    Raises:
+        InputError: If there are more than two classes, or the threshold is no probability.
+    """
+    if len(table.classes) != 2:
+        raise InputError(f"there are {len(table.classes)} classes; a threshold is for two. Leave it out.")
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold:g}; a probability from 0 to 1 was needed")
+    return replace(table, prob=np.eye(2)[decide(table.prob[:, 1], threshold).astype(np.int64)])
+
+
+def decided_arms(arms: Mapping[str, Sequence[Predictions]], given: Sequence[str]) -> dict[str, list[Predictions]]:
+    """Every table of every arm, decided at its arm's frozen threshold.
+
+    Args:
+        arms: arm -> its tables.
+        given: "0.3" for all arms, or "NAME=0.3" for each arm.
+
+    Raises:
+        InputError: If an arm has no threshold or two, a name is unknown, or a threshold is no number.
+    """
+    own: dict[str, float] = {}
+    for text in given:
+        name, _, value = text.rpartition("=")
+        if name and name not in arms:
+            raise InputError(f"--threshold {text} names '{name}'{suggest(name, arms)}")
+        try:
+            number = float(value)
+        except ValueError:
+            raise InputError(f"--threshold is '{text}'; a number such as 0.3, or NAME=0.3, was needed") from None
+        for arm in [name] if name else list(arms):
+            if arm in own:
+                raise InputError(f"'{arm}' has two thresholds; give one number for all, or NAME=number once each")
+            own[arm] = number
+    missing = next((arm for arm in arms if arm not in own), None)
+    if missing is not None:
+        raise InputError(f"'{missing}' has no threshold; add --threshold {missing}=0.5, or one number for all")
+    return {arm: [decided(table, own[arm]) for table in tables] for arm, tables in arms.items()}
 
 
 def choose_threshold(positive: NDArray[np.bool_], prob: Floats, *, rule: str) -> tuple[float, str]:

@@ -1,29 +1,48 @@
-"""The verdict on two arms: one rule, printed with every comparison, and one sentence with all that it rests on."""
+"""The verdict on two arms: one rule, printed with every comparison; each question has its own answers."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from counterstain.judging.paired_difference import Difference
+from counterstain.errors import InputError, suggest
+from counterstain.judging.measure_names import measure_words
+from counterstain.judging.paired_difference import LOWER_IS_BETTER, Difference
 
-__all__ = ["LOWER_IS_BETTER", "MIN_SEEDS", "Question", "margin_p", "rule_in_words", "verdict"]
-__all__ += ["verdict_words"]
+__all__ = [
+    "CLAIMS",
+    "DECIDING_ENDS",
+    "HYPOTHESES",
+    "LOWER_IS_BETTER",
+    "MIN_SEEDS",
+    "Question",
+    "also_better",
+    "check_margin",
+    "margin_p",
+]
+__all__ += ["percent", "rule_in_words", "shown", "verdict"]
 
 MIN_SEEDS = 3
-LOWER_IS_BETTER = ("loss", "brier")
 HYPOTHESES = ("difference", "equivalence", "noninferiority")
 CLAIMS = ("procedures", "models")
+WIDE_MARGIN = 0.2
+# The limits that the answer to each question follows from; a difference's are low and high.
+DECIDING_ENDS = {"equivalence": ("low_margin", "high_margin"), "noninferiority": ("low_one_sided", "high_one_sided")}
+# What shows the answer that each question asks for: of a difference, that the first arm is better.
+SHOWN_BY = {"difference": "a_better", "equivalence": "equivalent", "noninferiority": "noninferior"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """What a comparison asks, fixed before the results are seen.
 
-    metric, level, unit: the primary endpoint, what is scored, and what is drawn anew
+    metric, level, unit: the primary endpoint, what is scored, and what stands for itself in the error
     alpha: two-sided error; margin: a difference too small to matter, or None
     hypothesis: "difference"; "equivalence" (within ±margin); "noninferiority" (the first arm of a pair, the candidate,
         is not worse than the second, the reference, by the margin or more)
     claim: "procedures", ways of training, which need several seeds; "models", two fitted models and nothing else
+    positive: of two classes the positive one, None for more
+    training_sets: how many each arm was trained on; with one, nothing is said of another
+    co_primary: endpoints that must all pass; metric is the first of them
     """
 
     metric: str
@@ -33,50 +52,96 @@ class Question:
     margin: float | None = None
     hypothesis: str = "difference"
     claim: str = "procedures"
+    positive: str | None = None
+    training_sets: int = 1
+    co_primary: tuple[str, ...] = ()
 
     @property
     def better_sign(self) -> int:
         """+1 where a higher value is better, else -1."""
         return -1 if self.metric in LOWER_IS_BETTER else 1
 
+    @property
+    def measure(self) -> str:
+        """The measure in words, with its class and, where it isn't that of images, its level."""
+        words = measure_words(self.metric, self.positive)
+        return words if self.level == "image" else f"{words} at {self.level} level"
+
+
+def percent(share: float) -> str:
+    """A share as "97.5 %"."""
+    return f"{100 * share:.4g} %"
+
+
+def check_margin(metric: str, margin: float | None) -> str:
+    """A note on a margin that is wide for this measure, or "".
+
+    Raises:
+        InputError: If it isn't above 0, or is as wide as the measure itself, so that anything would pass.
+    """
+    if margin is None:
+        return ""
+    if not margin > 0:
+        raise InputError(f"margin is {margin:g}; a difference above 0 that would not matter was needed")
+    if metric == "loss":
+        return ""
+    widest = 2 if metric == "brier" else 1
+    if margin >= widest:
+        raise InputError(
+            f"margin is {margin:g}; {measure_words(metric)} differs by at most {2 if metric == 'mcc' else widest}, so "
+            "that any two arms would pass. State a difference that would not matter, such as 0.02 (2 points)"
+        )
+    if margin > WIDE_MARGIN:
+        return f"the margin of {margin:g} is wide: arms that differ by {100 * margin:.0f} points would pass"
+    return ""
+
 
 def rule_in_words(asked: Question) -> str:
     """The one rule that every verdict of a comparison follows from."""
-    about = (
-        f"each arm has at least {MIN_SEEDS} training seeds, the two-sided test of the "
-        f"paired difference in {asked.level}-level {asked.metric} with the {asked.unit} as the unit and the spread "
-        "over seeds in its error"
-    )
+    measure = f"{measure_words(asked.metric, asked.positive)} at {asked.level} level"
+    runs, spread = f"each arm has at least {MIN_SEEDS} training seeds and ", " and the spread over seeds in its error"
     if asked.claim == "models":
-        about = (
-            f"the two-sided test of the paired difference in {asked.level}-level {asked.metric} with the {asked.unit} "
-            "as the unit"
-        )
+        runs = spread = ""
     text = (
-        f"An arm is called better only if {about} gives p < {asked.alpha:g} after Holm's correction over the pairs, "
-        f"and the {1 - asked.alpha:.0%} interval of the difference excludes 0. "
+        f"An arm is called better only if {runs}the two-sided test of the paired difference in {measure}, with the "
+        f"{asked.unit} as the unit{spread}, gives p < {asked.alpha:g} after Holm's correction over the pairs, and the "
+        f"{percent(1 - asked.alpha)} interval of the difference excludes 0. {_scope_rule(asked)}"
     )
-    if asked.claim == "models":
-        text += (
-            "Only these fitted models are judged, on further patients like these; nothing is said of the ways in which "
-            "they were trained. "
-        )
+    if asked.co_primary:
+        named = " and ".join(measure_words(name, asked.positive) for name in asked.co_primary)
+        text += f"{named} are co-primary: the answer counts only if each of them gives it, so none is corrected. "
     if asked.margin is None:
         return text + "No margin was stated beforehand, so no two arms are called equivalent."
     if asked.hypothesis == "noninferiority":
         side, limit = ("lower", "above −") if asked.better_sign > 0 else ("upper", "below ")
         return text + (
             f"The first arm of a pair is called non-inferior to the second only if the {side} limit of the two-sided "
-            f"{1 - asked.alpha:.0%} interval of the difference lies {limit}{asked.margin:g}, the margin stated "
-            f"beforehand (one-sided test at {asked.alpha / 2:g}, Holm's correction over the pairs); better comes "
-            "before non-inferior."
+            f"{percent(1 - asked.alpha)} interval of the difference lies {limit}{asked.margin:g}, the margin stated "
+            f"beforehand (one-sided test at {asked.alpha / 2:g}, Holm's correction over the pairs), and inferior only "
+            "if the whole interval lies beyond the margin. Whether it is also better or worse is said beside it."
         )
-    first = " Equivalence is what was asked; it" if asked.hypothesis == "equivalence" else " It"
-    return text + (
-        f"Two arms are called equivalent only if the {1 - 2 * asked.alpha:.0%} interval of the difference lies within "
-        f"±{asked.margin:g}, the margin stated beforehand (two one-sided tests, Holm's correction over the pairs)."
-        f"{first} comes before better: a difference too small to matter is no win."
+    after = (
+        "Whether they differ is said beside it."
+        if asked.hypothesis == "equivalence"
+        else "It comes before better: a difference too small to matter is no win."
     )
+    return text + (
+        f"Two arms are called equivalent only if the {percent(1 - 2 * asked.alpha)} interval of the difference lies "
+        f"within ±{asked.margin:g}, the margin stated beforehand (two one-sided tests, Holm's correction over the "
+        f"pairs). {after}"
+    )
+
+
+def _scope_rule(asked: Question) -> str:
+    """What the verdict speaks of besides the patients."""
+    if asked.claim == "models":
+        return (
+            "Only these fitted models are judged, on further patients like these; nothing is said of the ways in which "
+            "they were trained. "
+        )
+    if asked.training_sets > 1:
+        return f"The corrected t-test over the {asked.training_sets} training sets must say the same. "
+    return "All trainings saw one training set, so nothing is said of another. "
 
 
 def margin_p(found: Difference, asked: Question) -> float:
@@ -84,22 +149,17 @@ def margin_p(found: Difference, asked: Question) -> float:
 
     Source: Schuirmann 1987, doi:10.1007/BF01068419; Piaggio et al. 2012, JAMA 308:2594, doi:10.1001/jama.2012.87802.
     """
-    from scipy.special import stdtr
-
-    se = float(np.hypot(found.se_patient, found.se_seed))
-    if asked.margin is None or not np.isfinite(se):
-        return float("nan")
-    gain = asked.better_sign * found.difference
-    if se == 0:
-        p_low, p_high = float(gain <= -asked.margin), float(gain >= asked.margin)
-    else:
-        p_low = float(stdtr(found.df, -(gain + asked.margin) / se))
-        p_high = float(stdtr(found.df, (gain - asked.margin) / se))
-    return p_low if asked.hypothesis == "noninferiority" else max(p_low, p_high)
+    return found.p_noninferior if asked.hypothesis == "noninferiority" else found.p_equivalence
 
 
 def verdict(
-    found: Difference, asked: Question, *, seeds: int, p_adjusted: float, p_margin_adjusted: float | None = None
+    found: Difference,
+    asked: Question,
+    *,
+    seeds: int,
+    p_adjusted: float,
+    p_margin_adjusted: float | None = None,
+    p_inferior_adjusted: float | None = None,
 ) -> str:
     """One word for the verdict, by the rule.
 
@@ -108,115 +168,45 @@ def verdict(
         asked: the question.
         seeds: of the arm that has fewer.
         p_adjusted: Holm's p against no difference.
-        p_margin_adjusted: Holm's `margin_p`; by default, for one pair, its own.
+        p_margin_adjusted, p_inferior_adjusted: Holm's `margin_p` and p of inferiority; by default, for one pair, its
+            own.
 
     Returns:
-        "not_enough_runs", "a_better", "b_better", "equivalent", "noninferior", "noninferiority_not_shown",
-        "equivalence_not_shown" (where that was asked) or "no_evidence".
+        "not_enough_runs", "undefined", or the answer to the question: of a difference "a_better", "b_better",
+        "equivalent" (where a margin was stated) or "no_evidence"; of equivalence "equivalent" or
+        "equivalence_not_shown"; of non-inferiority "noninferior", "inferior" or "noninferiority_not_shown".
     """
     if asked.claim == "procedures" and seeds < MIN_SEEDS:
         return "not_enough_runs"
+    if not np.isfinite(found.p):
+        return "undefined"
     against_margin = margin_p(found, asked) if p_margin_adjusted is None else p_margin_adjusted
-    better = None
-    if p_adjusted < asked.alpha and (found.low > 0 or found.high < 0):
-        better = "a_better" if asked.better_sign * found.difference > 0 else "b_better"
     if asked.hypothesis == "noninferiority":
-        if better == "a_better":
-            return better
+        inferior = found.p_inferior if p_inferior_adjusted is None else p_inferior_adjusted
         if against_margin < asked.alpha / 2:
             return "noninferior"
-        return better or "noninferiority_not_shown"
+        return "inferior" if inferior < asked.alpha / 2 else "noninferiority_not_shown"
     inside = asked.margin is not None and -asked.margin < found.low_margin and found.high_margin < asked.margin
     if inside and against_margin < asked.alpha:  # a difference too small to matter is not a win, whatever its p
         return "equivalent"
-    return better or ("equivalence_not_shown" if asked.hypothesis == "equivalence" else "no_evidence")
+    if asked.hypothesis == "equivalence":
+        return "equivalence_not_shown"
+    return also_better(found, asked, p_adjusted) or "no_evidence"
 
 
-def verdict_words(
-    kind: str, found: Difference, asked: Question, *, a: str, b: str, seeds: int, units: int, images: int, p: float
-) -> str:
-    """The verdict as one sentence with all that it rests on.
+def also_better(found: Difference, asked: Question, p_adjusted: float) -> str | None:
+    """ "a_better" or "b_better" if the arms differ, whatever else was asked; else None."""
+    if p_adjusted < asked.alpha and (found.low > 0 or found.high < 0):
+        return "a_better" if asked.better_sign * found.difference > 0 else "b_better"
+    return None
 
-    Args:
-        kind: the word of `verdict`.
-        a, b: the arms' names.
-        seeds, units, images: what it rests on; units are patients, or images where patients are unknown.
-        p: after Holm's correction.
+
+def shown(kind: str, hypothesis: str) -> bool:
+    """Whether a verdict shows what was asked: the first arm is better, equivalent, or not inferior.
+
+    Raises:
+        InputError: If the hypothesis is unknown.
     """
-    rests = _rests(found, asked, seeds, units, images, p)
-    chance = _chance(found)
-    needed = _needed_words(found, asked.unit)
-    margin = "" if asked.margin is None else f"the margin of ±{asked.margin:g} stated beforehand"
-    if kind == "not_enough_runs":
-        other = (
-            "; if the question is about these two fitted models alone, ask it so (--fixed-models)" if seeds == 1 else ""
-        )
-        return (
-            f"Not enough runs to claim anything of {a} and {b}: {rests}; with {_seeds(seeds)} neither the chance of a "
-            f"false ranking nor the {asked.unit}s that would settle it can be told; train each with at least "
-            f"{MIN_SEEDS} seeds{other}."
-        )
-    if kind in ("a_better", "b_better"):
-        winner, loser = (a, b) if kind == "a_better" else (b, a)
-        false = max(found.probability_false, 0.001)
-        sign = "<" if found.probability_false < 0.001 else "≈"
-        only = _only_models(asked)
-        return (
-            f"{winner} is better than {loser}: {rests}; chance that this ranking is false {sign} {false:.3f}; "
-            f"{needed}{only}."
-        )
-    if kind == "equivalent":
-        return f"{a} and {b} are equivalent within {margin}: {rests}; {chance}{_only_models(asked)}."
-    if kind == "noninferior":
-        return (
-            f"{a} is not inferior to {b} by more than {margin.replace('±', '')}: {rests}; "
-            f"{chance}{_only_models(asked)}."
-        )
-    start = {
-        "noninferiority_not_shown": f"It is not shown that {a} is not inferior to {b} by "
-        f"{margin.replace('±', '')}, which does not show that it is",
-        "equivalence_not_shown": f"It is not shown that {a} and {b} are equivalent within {margin}, nor that they "
-        "differ",
-    }.get(kind, f"No evidence of a difference between {a} and {b}")
-    return f"{start}: {rests}; {chance}; {needed}{_only_models(asked)}."
-
-
-def _rests(found: Difference, asked: Question, seeds: int, units: int, images: int, p: float) -> str:
-    shown = f"difference {found.difference:+.3f}"
-    if np.isfinite(found.low):
-        shown += f" [{found.low:+.3f}, {found.high:+.3f}]"
-    over = f"{asked.unit}s" if asked.claim == "models" else f"{asked.unit}s and seeds"
-    test = f"paired jackknife t-test over {over}" + (f", p {_p_words(p)}" if np.isfinite(p) else "")
-    counts = f"{units:,} {asked.unit}s" + (f", {images:,} images" if asked.unit != "image" else "")
-    ran = "one fitted model an arm" if asked.claim == "models" else f"{_seeds(seeds)}"
-    return f"{shown} in {asked.metric}, {counts}, {ran}; unit: {asked.unit}; {test}"
-
-
-def _seeds(count: int) -> str:
-    return f"{count} {'seed' if count == 1 else 'seeds'}"
-
-
-def _p_words(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
-
-
-def _chance(found: Difference) -> str:
-    if not np.isfinite(found.probability_false):
-        return "the chance of a false ranking cannot be told"
-    return f"chance that the better-looking one is not the better {max(found.probability_false, 0.001):.3f}"
-
-
-def _only_models(asked: Question) -> str:
-    if asked.claim != "models":
-        return ""
-    return "; this is about these two fitted models only, not about the ways in which they were trained"
-
-
-def _needed_words(found: Difference, unit: str) -> str:
-    if not np.isfinite(found.low):
-        return f"a class has too few {unit}s for an interval, so nothing can be claimed; test on more of its {unit}s"
-    if found.patients_needed is not None:
-        return f"about {found.patients_needed:,} {unit}s would be needed to settle a difference of this size"
-    if found.difference == 0:
-        return "there is no difference to settle"
-    return "the spread over seeds alone hides a difference of this size, so more seeds would be needed"
+    if hypothesis not in SHOWN_BY:
+        raise InputError(f"hypothesis is '{hypothesis}'{suggest(hypothesis, SHOWN_BY)}")
+    return kind == SHOWN_BY[hypothesis]

@@ -1,6 +1,6 @@
 """From the trainings' predictions to the run's claims: scores, comparison, what is frozen, subgroups, net benefit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from counterstain.cohort.parts import count_by_unit
 from counterstain.cohort.split import Part
+from counterstain.errors import InputError
 from counterstain.files import write_csv, write_json
 from counterstain.judging.calibration import read_calibration
 from counterstain.judging.comparison import compare_arms
@@ -16,11 +17,12 @@ from counterstain.judging.conformal import coverage_record
 from counterstain.judging.decision_curve import decision_curve
 from counterstain.judging.evaluation import score_arms, score_rows
 from counterstain.judging.intervals import estimates, sample, units_of
-from counterstain.judging.over_folds import procedures_record
+from counterstain.judging.over_folds import FoldTests, Place, fold_tests, procedures_record
 from counterstain.judging.predictions import Predictions, concatenate
 from counterstain.judging.reading import read_predictions, write_predictions
 from counterstain.judging.reliability import reliability_record
 from counterstain.judging.subgroups import subgroup_scores
+from counterstain.judging.thresholds import decided
 from counterstain.study.calibrating import called, sets_of
 from counterstain.study.inputs import Prepared, Talk
 from counterstain.study.stages import file_hashes, is_done, mark_done
@@ -97,51 +99,107 @@ def _write_comparison(run: Path, prepared: Prepared, replicates: Mapping[str, Se
         (run / "comparison.json").unlink(missing_ok=True)
         return []
     section = prepared.study.comparison
+    frozen = section.thresholds == "frozen"
+    calls = {arm: _decided(run, prepared, arm) for arm in replicates} if frozen else None
+    # The cohort says which class is positive; that its column comes last in our own tables is no accident.
+    named = {arm: [replace(table, positive_from="given") for table in tables] for arm, tables in replicates.items()}
     comparison = compare_arms(
-        replicates,
+        named,
         primary=section.primary,
+        co_primary=section.co_primary,
+        decided=calls,
         level=section.level,
         alpha=section.alpha,
         margin=section.margin,
         pairs=section.pairs,
+        reference=section.reference,
         hypothesis=section.hypothesis,
+        detect=section.detect,
+        prior_sd=section.prior_sd,
+        over_folds=_over_folds(run, prepared, frozen=frozen),
         stamp=prepared.study.stamp,
     )
     write_json(run / "comparison.json", comparison)
     return [run / "comparison.json"]
 
 
+def _decided(run: Path, prepared: Prepared, arm: str) -> list[Predictions]:
+    """One arm's tables with the calls at the threshold that each training froze on its validation patients."""
+    repeats = sorted({part.repeat for part in prepared.split.parts})
+    tables = []
+    for seed in prepared.study.seeds:
+        for repeat in repeats:
+            parts = [_called(folder) for folder, _ in _folders(run, prepared, arm, seed, repeat)]
+            tables.append(concatenate(parts) if len(parts) > 1 else parts[0])
+    return tables
+
+
+def _called(folder: Path) -> Predictions:
+    """The test predictions of one training as calls at its own frozen threshold."""
+    fitted = read_calibration(folder)
+    if fitted is None or fitted.threshold is None:
+        raise InputError("comparison.thresholds is frozen, but no threshold was frozen: it needs two classes")
+    return decided(read_predictions(folder / "predictions.csv", classes=fitted.classes), fitted.threshold)
+
+
+def _over_folds(run: Path, prepared: Prepared, *, frozen: bool) -> FoldTests | None:
+    """The tests over several training sets, which the verdict must pass too; None where there is one."""
+    section = prepared.study.comparison
+    if len(prepared.split.parts) < 2:
+        return None
+    read = _called if frozen else (lambda folder: read_predictions(folder / "predictions.csv"))
+    return fold_tests(
+        _by_place(run, prepared, read),
+        _sizes(prepared),
+        metrics=section.co_primary or [section.primary],
+        level=section.level,
+        alpha=section.alpha,
+    )
+
+
+def _by_place(
+    run: Path, prepared: Prepared, read: Callable[[Path], Predictions]
+) -> dict[str, dict[Place, Predictions]]:
+    """arm -> (seed, repeat, fold) -> that training's table."""
+    return {
+        arm: {
+            (seed, part.repeat, part.fold): read(run / "arms" / training_place(arm, seed, part))
+            for seed in prepared.study.seeds
+            for part in prepared.split.parts
+        }
+        for arm in prepared.study.arms
+    }
+
+
+def _sizes(prepared: Prepared) -> dict[tuple[int, int], tuple[int, int]]:
+    """(repeat, fold) -> independent units in its training and in its test part."""
+    _, unit_row, _ = count_by_unit(prepared.material.cohort, prepared.study.split.unit)
+
+    def units(part: Part, names: Iterable[str]) -> int:
+        return len({unit for name in names for unit in unit_row[part.rows(name)].tolist()})
+
+    return {
+        (part.repeat, part.fold): (
+            units(part, ["train"]),
+            units(part, [name for name in part.names if name.startswith("test")]),
+        )
+        for part in prepared.split.parts
+    }
+
+
 def _procedures(run: Path, prepared: Prepared) -> dict[str, Any]:
     """The arms as ways of training: every fold's difference, and where each arm's variance comes from."""
-    study, parts = prepared.study, prepared.split.parts
-    tables = {
-        arm: {
-            (seed, part.repeat, part.fold): read_predictions(
-                run / "arms" / training_place(arm, seed, part) / "predictions.csv"
-            )
-            for seed in study.seeds
-            for part in parts
-        }
-        for arm in study.arms
-    }
-    _, unit_row, _ = count_by_unit(prepared.material.cohort, study.split.unit)
-    sizes = {
-        (part.repeat, part.fold): (
-            len(set(unit_row[part.rows("train")].tolist())),
-            len(
-                {unit for name in part.names if name.startswith("test") for unit in unit_row[part.rows(name)].tolist()}
-            ),
-        )
-        for part in parts
-    }
-    section = study.comparison
+    section = prepared.study.comparison
+    pairs = section.pairs
+    if section.reference is not None:
+        pairs = [(arm, section.reference) for arm in prepared.study.arms if arm != section.reference]
     return procedures_record(
-        tables,
-        sizes,
-        metric=section.primary,
+        _by_place(run, prepared, lambda folder: read_predictions(folder / "predictions.csv")),
+        _sizes(prepared),
+        metric=section.co_primary[0] if section.co_primary else section.primary,
         level=section.level,
         margin=section.margin,
-        pairs=section.pairs,
+        pairs=pairs,
         alpha=section.alpha,
     )
 

@@ -11,6 +11,8 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain import __version__
 from counterstain.errors import InputError, suggest
+from counterstain.judging.measure_names import canonical_measure
+from counterstain.judging.ranking import DEFAULT_PRIOR_SD
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.settings import Training, check_network
 from counterstain.pixels.augment import Augmentation
@@ -22,7 +24,9 @@ IMAGE_STAMP = "image-level: patients are unknown or ignored, so every figure her
 LARGEST_FILE = 1_000_000
 DEEPEST = 20
 Share = Annotated[float, Field(gt=0, lt=1)]
-METRICS = Literal["accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc"]
+METRIC_NAMES = (
+    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
+)  # fmt: skip
 
 # The stages own their settings; here they only become strict: a key they do not know is refused.
 StrictAugmentation = strict_dataclass(Augmentation, frozen=True, config=ConfigDict(extra="forbid"))
@@ -72,20 +76,37 @@ class TilesSection(_Section):
     max_bad: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
 
+def _measure(value: Any) -> Any:
+    """A measure by its name in the records; the field's other names are known ("sensitivity" is recall)."""
+    return canonical_measure(value, METRIC_NAMES, what="the measure") if isinstance(value, str) else value
+
+
+Measure = Annotated[str, BeforeValidator(_measure)]
+
+
 class ComparisonSection(_Section):
     """What the verdict is about, stated before the results are seen."""
 
-    primary: METRICS = "auroc"
+    primary: Measure = "auroc"
+    co_primary: list[Measure] = []
+    thresholds: Literal["half", "frozen"] = "half"
     level: Literal["image", "patient"] = "image"
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     hypothesis: Literal["difference", "equivalence", "noninferiority"] = "difference"
     pairs: list[tuple[str, str]] | None = None
+    reference: str | None = None
+    detect: Annotated[float, Field(gt=0, lt=1)] | None = None
+    prior_sd: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_PRIOR_SD
 
     @model_validator(mode="after")
-    def _margin_is_stated(self) -> "ComparisonSection":
+    def _question_is_whole(self) -> "ComparisonSection":
         if self.hypothesis != "difference" and self.margin is None:
             raise ValueError(f"{self.hypothesis} needs comparison.margin, the difference that would not matter")
+        if self.pairs is not None and self.reference is not None:
+            raise ValueError("comparison.reference already says which pairs matter; leave comparison.pairs out")
+        if self.co_primary and (len(self.co_primary) < 2 or len(set(self.co_primary)) < len(self.co_primary)):
+            raise ValueError("comparison.co_primary needs two or more different measures, [sensitivity, specificity]")
         return self
 
 
@@ -169,6 +190,9 @@ class Study(_Section):
         for arm in (arm for pair in self.comparison.pairs or () for arm in pair):
             if arm not in self.arms:
                 raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
+        if self.comparison.reference is not None and self.comparison.reference not in self.arms:
+            wanted = self.comparison.reference
+            raise ValueError(f"comparison.reference names arm '{wanted}'{suggest(wanted, self.arms)}")
         self._check_bags()
         if self.search is not None:
             self._search_can_be_done(self.search)

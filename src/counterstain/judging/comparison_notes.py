@@ -1,0 +1,93 @@
+"""What a reader of a comparison must know besides its verdict: how few cases, copies, and which class is positive."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from counterstain.errors import InputError
+from counterstain.judging.intervals import FEW_PATIENTS
+from counterstain.judging.measure_names import is_class_bound, measure_words
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.verdict import MIN_SEEDS, Question
+from counterstain.judging.verdict_words import count
+
+__all__ = ["check_copies", "comparison_notes"]
+
+
+def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """Notes on equal tables; copies of one table aren't seeds.
+
+    Args:
+        arms: arm -> its tables, all with the same rows in the same order.
+        files: arm -> their names; given, equal tables within an arm are refused. Without (a study, which trained them
+            itself) they are noted: a training that has no randomness gives the same model for every seed.
+
+    Raises:
+        InputError: Naming the equal tables of an arm.
+    """
+    notes = []
+    for arm, own in arms.items():
+        for (i, one), (j, other) in itertools.combinations(enumerate(own), 2):
+            if not np.array_equal(one.prob, other.prob):
+                continue
+            if files is not None and not _is_hard(one):
+                names = " and ".join(dict.fromkeys(files[arm][k] for k in (i, j)))
+                raise InputError(
+                    f"tables {i + 1} and {j + 1} of '{arm}' ({names}) hold equal probabilities: copies are not seeds. "
+                    f"Give one table for each training of '{arm}', or one table and --fixed-models"
+                )
+            notes.append(f"several seeds of {arm} gave equal predictions; its training doesn't depend on the seed")
+            break
+    for (a, own_a), (b, own_b) in itertools.combinations(arms.items(), 2):
+        if any(np.array_equal(one.prob, other.prob) for one in own_a for other in own_b):
+            notes.append(f"{a} and {b} hold a table with equal probabilities: that is the same model under two names")
+    return list(dict.fromkeys(notes))
+
+
+def _is_hard(table: Predictions) -> bool:
+    """Whether the probabilities are calls, which good models share without being copies."""
+    return bool(((table.prob == 0) | (table.prob == 1)).all())
+
+
+def comparison_notes(
+    asked: Question,
+    first: Predictions,
+    tables: Mapping[str, Sequence[Predictions]],
+    *,
+    units: int,
+    notes: Sequence[str] = (),
+) -> list[str]:
+    """What limits a comparison, one line each.
+
+    Args:
+        asked: the question.
+        first: the table whose rows the others follow.
+        tables: arm -> its tables.
+        units: patients, or images where patients are unknown.
+        notes: what was found before, put first.
+    """
+    out = [*notes, *first.notes, *_positive_notes(asked, first)]
+    if first.unit == "image":
+        out.append(
+            "patients are unknown: every image is taken as independent, which finds differences that are not there"
+        )
+    elif units < FEW_PATIENTS:
+        out.append(f"only {count(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found")
+    few = [arm for arm, own in tables.items() if len(own) < MIN_SEEDS]
+    if asked.claim == "models":
+        out.append("the verdict is about these fitted models only; another training of either may rank otherwise")
+    elif few:
+        out.append(f"fewer than {MIN_SEEDS} seeds: {', '.join(few)}; a single run is not a result")
+    return list(dict.fromkeys(out))
+
+
+def _positive_notes(asked: Question, first: Predictions) -> list[str]:
+    """Where a measure is bound to a class: which class, if only the order of the columns chose it."""
+    bound = [name for name in asked.co_primary or (asked.metric,) if is_class_bound(name)]
+    if first.positive is None or not bound or first.positive_from != "column order":
+        return []
+    return [
+        f"{measure_words(bound[0], first.positive)}: it is the positive class only because its column is the last; "
+        "say which one is meant with --positive"
+    ]

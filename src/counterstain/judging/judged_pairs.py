@@ -1,0 +1,230 @@
+"""The pairs of a comparison with their verdicts, corrected for each other; of several endpoints one joint verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from counterstain.judging.intervals import Sample
+from counterstain.judging.multiplicity import holm
+from counterstain.judging.over_folds import FoldTests, with_folds
+from counterstain.judging.paired_difference import Difference, difference
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.ranking import pair_chance
+from counterstain.judging.sample_size import patients_needed
+from counterstain.judging.undefined import why_undefined
+from counterstain.judging.verdict import DECIDING_ENDS, Question, also_better, margin_p, verdict
+from counterstain.judging.verdict_words import Basis, counts_words, verdict_words
+
+__all__ = ["Compared", "joint_rows", "judged_rows"]
+
+Pair = tuple[str, str]
+UNSETTLED = ("no_evidence", "noninferiority_not_shown", "equivalence_not_shown")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compared:
+    """What all pairs are judged from.
+
+    tables, samples: arm -> its aligned tables, and their scores on all units and without each of them
+    units: patients, or images where patients are unknown
+    primary_pairs: those that share the error among themselves; prior_sd, detect, over_folds: as for `compare_arms`
+    """
+
+    tables: Mapping[str, Sequence[Predictions]]
+    samples: Mapping[str, Sample]
+    units: int
+    primary_pairs: Sequence[Pair]
+    prior_sd: float
+    detect: float | None = None
+    over_folds: FoldTests | None = None
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """The p-values of each pair after Holm's correction: against 0, against the margin, of inferiority."""
+
+    p: Mapping[Pair, float]
+    margin: Mapping[Pair, float]
+    inferior: Mapping[Pair, float]
+
+
+def judged_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> list[dict[str, Any]]:
+    """One row for each pair, with Holm's correction over the primary pairs, and over all pairs for the others."""
+    found = {pair: _difference(pair, compared, asked) for pair in pairs}
+    corrected = _corrected([found], compared, asked)
+    return [_row(pair, own, compared, asked, corrected) for pair, own in found.items()]
+
+
+def joint_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> list[dict[str, Any]]:
+    """One row for each pair with the joint verdict of the co-primary endpoints, each of which must pass.
+
+    Asking all of several tests needs no correction between them; Holm over the pairs runs on each pair's largest p.
+
+    Source: Berger 1982, Technometrics 24:295, doi:10.1080/00401706.1982.10487790.
+    """
+    each = [replace(asked, metric=metric) for metric in asked.co_primary]
+    found = [{pair: _difference(pair, compared, one) for pair in pairs} for one in each]
+    corrected = _corrected(found, compared, asked)
+    rows = []
+    for pair in pairs:
+        parts = [
+            _row(pair, own[pair], compared, one, corrected) for own, one in zip(found, each, strict=True)
+        ]  # fmt: skip
+        kinds = [part["verdict"] for part in parts]
+        kind = joint_verdict(kinds, asked)
+        words = _joint_words(pair, kind, parts, asked)
+        rows.append(
+            parts[0]
+            | {
+                "verdict": kind,
+                "also": parts[0]["also"] if len({part["also"] for part in parts}) == 1 else None,
+                "endpoints": parts,
+                "words": words if parts[0]["primary"] else f"Exploratory: {words}",
+            }
+        )
+    return rows
+
+
+def joint_verdict(kinds: Sequence[str], asked: Question) -> str:
+    """The one verdict of several endpoints: what all of them say, else that it isn't shown."""
+    for kind in ("not_enough_runs", "undefined", "inferior"):
+        if kind in kinds:
+            return kind
+    if len(set(kinds)) == 1:
+        return kinds[0]
+    open_kind = {"equivalence": "equivalence_not_shown", "noninferiority": "noninferiority_not_shown"}
+    return open_kind.get(asked.hypothesis, "no_evidence")
+
+
+def _joint_words(pair: Pair, kind: str, parts: Sequence[Mapping[str, Any]], asked: Question) -> str:
+    """Whether all endpoints passed, and then each endpoint's own evidence in one sentence."""
+    a, b = pair
+    names = " and ".join(replace(asked, metric=part["metric"]).measure for part in parts)
+    start = {
+        "a_better": f"{a} is better than {b} in both",
+        "b_better": f"{b} is better than {a} in both",
+        "equivalent": f"{a} and {b} are equivalent in both",
+        "noninferior": f"{a} is not inferior to {b} in both",
+        "inferior": f"{a} is inferior to {b} in at least one",
+        "not_enough_runs": f"Not enough runs to claim anything about {a} and {b} in both",
+        "undefined": f"{a} and {b} can't be compared in both",
+        "noninferiority_not_shown": f"It is not shown that {a} is not inferior to {b} in both",
+        "equivalence_not_shown": f"It is not shown that {a} and {b} are equivalent in both",
+    }.get(kind, f"No evidence of one difference between {a} and {b} in both")
+    if len(parts) > 2:
+        start = start.replace("in both", f"in all {len(parts)}")
+    ends = "; ".join(_endpoint_words(part, asked) for part in parts)
+    return f"{start} co-primary endpoints, {names}, {counts_words(parts, asked)}. In detail: {ends}."
+
+
+def _endpoint_words(part: Mapping[str, Any], asked: Question) -> str:
+    metric, difference_ = part["metric"].replace("_", " "), part["difference"]
+    if part["low"] != part["low"]:
+        return f"{metric} is undefined"
+    level = 1 - 2 * asked.alpha if asked.hypothesis == "equivalence" else 1 - asked.alpha
+    ends = DECIDING_ENDS.get(asked.hypothesis, ("low", "high"))
+    word = part["verdict"].replace("a_better", f"{part['a']} better").replace("b_better", f"{part['b']} better")
+    shown = f"{metric} {difference_:+.3f} ({100 * level:.4g} % interval [{part[ends[0]]:+.3f}, {part[ends[1]]:+.3f}])"
+    return f"{shown}: {word.replace('_', ' ').replace('noninferior', 'not inferior')}"
+
+
+def _difference(pair: Pair, compared: Compared, asked: Question) -> Difference:
+    """The difference over patients and seeds, and where there are several training sets over these too."""
+    a, b = pair
+    found = difference(
+        compared.samples[a], compared.samples[b], (asked.metric, None), alpha=asked.alpha, margin=asked.margin
+    )
+    test = None if compared.over_folds is None else compared.over_folds.of(asked.metric, a, b)
+    if test is None or not np.isfinite(found.p):
+        return found
+    return with_folds(found, test, asked.metric, alpha=asked.alpha, margin=asked.margin)
+
+
+def _corrected(found: Sequence[Mapping[Pair, Difference]], compared: Compared, asked: Question) -> Corrected:
+    """Holm over the pairs; of several endpoints each pair's largest p goes in, for inferiority its smallest."""
+    pairs = list(found[0])
+
+    def worst(value: Any, pick: Any = max) -> dict[Pair, float]:
+        return {pair: _nan_if_any([value(own[pair]) for own in found], pick) for pair in pairs}
+
+    def adjusted(p: Mapping[Pair, float]) -> dict[Pair, float]:
+        everyone = dict(zip(p, holm(list(p.values())), strict=True))
+        primary = list(compared.primary_pairs)
+        return everyone | dict(zip(primary, holm([p[pair] for pair in primary]), strict=True))
+
+    return Corrected(
+        p=adjusted(worst(lambda own: own.p)),
+        margin=adjusted(worst(lambda own: margin_p(own, asked))),
+        # One endpoint is enough for inferiority, so its smallest p counts times the number of endpoints.
+        inferior=adjusted(worst(lambda own: min(1.0, len(found) * own.p_inferior), min)),
+    )
+
+
+def _nan_if_any(values: Sequence[float], pick: Any) -> float:
+    return float("nan") if any(value != value for value in values) else float(pick(values))
+
+
+def _row(pair: Pair, own: Difference, compared: Compared, asked: Question, corrected: Corrected) -> dict[str, Any]:
+    """The record of one pair and one endpoint."""
+    a, b = pair
+    samples, first = compared.samples, compared.tables[a][0]
+    seeds = min(len(samples[arm].values[asked.metric, None]) for arm in pair)
+    p, p_margin, p_inferior = (own_p[pair] for own_p in (corrected.p, corrected.margin, corrected.inferior))
+    kind = verdict(own, asked, seeds=seeds, p_adjusted=p, p_margin_adjusted=p_margin, p_inferior_adjusted=p_inferior)
+    also = also_better(own, asked, p) if kind not in ("not_enough_runs", "undefined", "a_better", "b_better") else None
+    why = why_undefined(pair, compared.tables, samples, (asked.metric, None)) if not np.isfinite(own.p) else ""
+    is_primary = pair in compared.primary_pairs
+    tests = len(compared.primary_pairs) if is_primary else max(len(corrected.p), 1)
+    rests = Basis(
+        a=a, b=b, seeds=seeds, units=compared.units, images=len(first), tests=tests, p=p, p_margin=p_margin,
+        p_inferior=p_inferior, also=also, why_undefined=why,
+    )  # fmt: skip
+    words = verdict_words(kind, own, asked, rests)
+    return {
+        "a": a,
+        "b": b,
+        "primary": is_primary,
+        "metric": asked.metric,
+        "positive": asked.positive,
+        "level": asked.level,
+        "confidence": 1 - asked.alpha,
+        **asdict(own),
+        "p_adjusted": p,
+        "p_margin": margin_p(own, asked),
+        "p_margin_adjusted": p_margin,
+        "p_inferior_adjusted": p_inferior,
+        "tests_corrected_for": tests,
+        "probability_false": _chance(pair, own, kind, compared, asked),
+        "needed": _needed(pair, own, kind, compared, asked, tests),
+        "test": f"paired difference, {own.method}",
+        "seeds": seeds,
+        "patients": compared.units if asked.unit == "patient" else None,
+        "images": len(first),
+        "verdict": kind,
+        "also": also,
+        "words": words if is_primary else f"Exploratory: {words}",
+    }
+
+
+def _chance(pair: Pair, own: Difference, kind: str, compared: Compared, asked: Question) -> float | None:
+    """Chance that the ranking of a pair is false; None where nothing can be said."""
+    if kind in ("not_enough_runs", "undefined"):
+        return None
+    a, b = (compared.samples[arm] for arm in pair)
+    return pair_chance(a, b, own, (asked.metric, None), alpha=asked.alpha, prior_sd=compared.prior_sd)
+
+
+def _needed(
+    pair: Pair, own: Difference, kind: str, compared: Compared, asked: Question, tests: int
+) -> dict[str, Any] | None:
+    """Patients for the difference that the user named; nothing beside what is settled or can't be computed."""
+    if compared.detect is None or kind not in UNSETTLED:
+        return None
+    df = min(compared.samples[arm].df[asked.metric, None] for arm in pair)
+    found = patients_needed(
+        compared.detect, se_patient=own.se_patient, se_seed=own.se_seed, df=df, units=compared.units,
+        alpha=asked.alpha, tests=tests,
+    )  # fmt: skip
+    return None if found is None else asdict(found)

@@ -1,0 +1,102 @@
+"""The names of the measures: one list of the words that other tools and fields use for them, and which need a class."""
+
+import difflib
+import re
+from collections.abc import Collection
+
+from counterstain.errors import InputError, suggest
+
+__all__ = ["CLASS_BOUND", "canonical_measure", "is_class_bound", "measure_words"]
+
+# Measures of one class against the rest: with the other class as the positive one they are other numbers. AUROC isn't
+# among them: of two classes it is the same for both.
+CLASS_BOUND = ("precision", "recall", "specificity", "f1", "auprc", "npv", "ppv", "sensitivity_at_95_specificity")
+
+ALIASES = {
+    "recall": ("sensitivity", "sens", "tpr", "true positive rate", "hit rate", "detection rate", "se"),
+    "specificity": ("spec", "tnr", "true negative rate", "selectivity", "sp"),
+    "precision": ("ppv", "positive predictive value"),
+    "npv": ("negative predictive value",),
+    "f1": ("dice", "dice score", "dsc", "f score", "f1 score", "f measure", "sorensen dice"),
+    "accuracy": ("acc", "correct rate", "top 1", "top 1 accuracy"),
+    "balanced_accuracy": ("bacc", "bal acc", "balanced acc", "mean class accuracy", "uar"),
+    "mcc": ("matthews", "matthews correlation", "matthews correlation coefficient", "phi"),
+    "auroc": ("auc", "roc auc", "auc roc", "area under the curve", "c statistic", "c index", "concordance"),
+    "auprc": ("pr auc", "auc pr", "aupr", "ap", "average precision"),
+    "loss": ("log loss", "cross entropy", "nll", "negative log likelihood"),
+    "brier": ("brier score",),
+}
+# What we don't compute, and the measure that answers the same question.
+NEAREST_IN_MEANING = {
+    "kappa": "mcc", "cohens kappa": "mcc", "cohen kappa": "mcc", "youden": "balanced_accuracy", "fdr": "precision",
+    "youdens j": "balanced_accuracy", "informedness": "balanced_accuracy", "fpr": "specificity",
+    "false positive rate": "specificity", "fnr": "recall", "false negative rate": "recall", "miss rate": "recall",
+    "for": "npv", "error": "accuracy", "error rate": "accuracy", "iou": "f1", "jaccard": "f1", "gini": "auroc",
+    "g mean": "balanced_accuracy", "f2": "f1", "mse": "brier", "macro recall": "balanced_accuracy",
+}  # fmt: skip
+WORDS = {
+    "loss": "log loss", "recall": "sensitivity (recall)", "f1": "F1", "balanced_accuracy": "balanced accuracy",
+    "mcc": "MCC", "auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier score", "npv": "NPV", "precision": "precision",
+    "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+}  # fmt: skip
+
+
+def _squeezed(name: str) -> str:
+    """A name without case, spaces, dashes and underscores."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+_BY_ALIAS = {_squeezed(word): name for name, words in ALIASES.items() for word in (name, *words)}
+_BY_MEANING = {_squeezed(word): name for word, name in NEAREST_IN_MEANING.items()}
+
+
+def canonical_measure(name: str, known: Collection[str], *, what: str = "primary endpoint") -> str:
+    """The name by which the records call a measure: its own, or that of a known alias.
+
+    Args:
+        name: as the user wrote it; case, spaces, dashes and underscores don't matter.
+        known: the measures that can be had here.
+        what: how the error calls it.
+
+    Raises:
+        InputError: If it is none of them; the suggestion goes by meaning first and by spelling second.
+
+    Examples:
+        >>> canonical_measure("Sensitivity", ["auroc", "recall"])
+        'recall'
+    """
+    if name in known:
+        return name
+    squeezed = _squeezed(name)
+    own = {_squeezed(one): one for one in known}
+    if squeezed in own:
+        return own[squeezed]
+    meant = _BY_ALIAS.get(squeezed)
+    if meant in known and meant is not None:
+        return meant
+    nearest = _BY_MEANING.get(squeezed)
+    if nearest in known:
+        raise InputError(f"{what} is '{name}', which isn't computed here; '{nearest}' answers the same question")
+    if meant is not None:
+        raise InputError(f"{what} is '{name}', which these tables don't give{suggest('', known)}")
+    near = difflib.get_close_matches(squeezed, [*own, *_BY_ALIAS], n=1, cutoff=0.75)
+    found = own.get(near[0], _BY_ALIAS.get(near[0])) if near else None
+    raise InputError(f"{what} is '{name}'" + (f"; did you mean '{found}'?" if found in known else suggest("", known)))
+
+
+def is_class_bound(metric: str) -> bool:
+    """Whether the measure is another number with the other class as the positive one."""
+    return metric in CLASS_BOUND
+
+
+def measure_words(metric: str, positive: str | None = None) -> str:
+    """A measure as a reader knows it, with its class where it is bound to one.
+
+    Examples:
+        >>> measure_words("recall", "malignant")
+        "sensitivity (recall) for 'malignant'"
+        >>> measure_words("auroc", "malignant")
+        'AUROC'
+    """
+    words = WORDS.get(metric, metric.replace("_", " "))
+    return f"{words} for '{positive}'" if positive is not None and is_class_bound(metric) else words
