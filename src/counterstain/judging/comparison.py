@@ -201,7 +201,7 @@ def _exploratory(
 
 def _warnings(table: Predictions, units: int, samples: Mapping[str, Sample], claim: str) -> list[str]:
     out = list(table.notes)
-    if table.unit == "image":
+    if table.unit == "image" and not table.own_patients:
         out.append(
             "patients are unknown: every image is taken as independent, which finds differences that are not there"
         )

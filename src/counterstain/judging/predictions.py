@@ -26,6 +26,7 @@ class Predictions:
     prob:    (N, C) float64, rows sum to 1 (to 1e-3: other tools round)
     classes: C >= 2 names, in column order of prob; of two classes the positive one is the last
     notes:   what a reader of this table should be told, one line each
+    own_patients: the ids were given and equal the image names: each image is its own patient, rather than of an unknown
 
     Raises:
         InputError: On a size that differs, a name twice, a label out of range, a probability that is none.
@@ -39,6 +40,7 @@ class Predictions:
     prob: NDArray[np.float64]
     classes: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    own_patients: bool = False
 
     def __post_init__(self) -> None:
         """Own, freeze and check the arrays."""
