@@ -114,8 +114,8 @@ def _division(run: RunRecord) -> str:
         repeats = section.get("repeats", 1)
         again = f", repeated {repeats} times" if repeats > 1 else ""
         return (
-            f"We used {section.get('folds')}-fold cross-validation by {unit}{again}, stratified by class (seed {seed}); {kept}, "
-            f"and a part of each training side was held out for validation."
+            f"We used {section.get('folds')}-fold cross-validation by {unit}{again}, stratified by class "
+            f"(seed {seed}); {kept}, and a part of each training side was held out for validation."
         )
     if method == "sites":
         sites = len(run.split.get("parts", ()))

@@ -191,16 +191,15 @@ def _trained(arm: Recorded) -> tuple[str, str] | None:
         rate += f", weight decay {optimiser['weight_decay']:g}"
     if optimiser.get("schedule") == "cosine":
         rate += ", falling to 0 along a cosine"
-    how = f" with {clean(optimiser['name'])} ({rate})"
-    if body.get("rate") not in (None, 1, 1.0):
-        how += f", the backbone at {body['rate']:g} times this rate,"
+    how = f" with {clean(optimiser['name'])} ({rate}){_stopped(stopping)}"
     if body.get("head_epochs"):
-        how += f", the head alone for {plural(body['head_epochs'], 'epoch')} and then the whole network,"
-    how += _stopped(stopping)
+        how += f"; the head learned alone for {plural(body['head_epochs'], 'epoch')}, then the whole network"
+    if body.get("rate") not in (None, 1, 1.0):
+        how += f"; the backbone learned at {body['rate']:g} times the head's rate"
     cap = (arm.done.get("features") or {}).get("bag_tiles")
     if cap:
         how += f"; each epoch saw at most {plural(cap, 'tile')} of a slide"
-    return f", {start_words(arm)},", how
+    return f" {start_words(arm)}", how
 
 
 def _stopped(stopping: Mapping[str, Any]) -> str:

@@ -114,6 +114,7 @@ def table_of(material: Material, chosen: NDArray[np.int64], prob: NDArray[np.flo
         label=cohort.label_index[chosen],
         prob=prob,
         classes=cohort.classes,
+        own_patients=material.unit == "patient" and cohort.has_patients and tuple(table["patient_id"]) == names,
     )
 
 
