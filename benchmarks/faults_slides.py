@@ -2,7 +2,8 @@
 
 Small sound files (plain and pyramidal TIFF, JPEG, SVS, OME-TIFF, DICOM; GeoJSON, Darwin, ASAP, ImageScope, HALO) are
 damaged at random, each by one of: flipped bits, cut short, bytes overwritten, numbers of the header set to 0 or to the
-greatest, blocks moved. Each goes through `inspect`, `slides tiles` and, with a bundle, `slides run` in this process, beside a sound slide.
+greatest, blocks moved. Each goes through `inspect`, `slides tiles` and, with a bundle, `slides run`, in this process
+and beside a sound slide.
 
     python benchmarks/faults_slides.py --slides 300 --annotations 500 --bundle runs/demo/arms/given/seed0
 

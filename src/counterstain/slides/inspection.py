@@ -149,7 +149,7 @@ def summary_rows(records: Sequence[Mapping[str, Any]], failures: Sequence[str]) 
         mpp = record["mpp_x"]
         scale = "unknown" if mpp is None else f"{mpp:.3g} ({record['mpp_source']})"
         groups.setdefault((" ".join(filter(None, (record["vendor"], record["scanner"]))), scale), []).append(record)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for (scanner, scale), own in sorted(groups.items()):
         tiles = sum(record["plan"]["tiles"] for record in own if record["plan"] is not None)
         refused = sum(record["plan"] is None for record in own)
