@@ -1,6 +1,8 @@
 """Patients (and seeds) drawn anew, many times: intervals by the bootstrap, and for what the jackknife cannot do."""
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,16 @@ from numpy.typing import NDArray
 from counterstain.judging.freedom import Key, combined_df, score_df
 from counterstain.judging.intervals import Estimate, limits, sample
 from counterstain.judging.predictions import Predictions
-from counterstain.judging.resampling import CHUNK_CELLS, bootstrap_weights, tally, unit_codes, weighted_scores
+from counterstain.judging.resampling import (
+    CHUNK_CELLS,
+    bootstrap_draws,
+    bootstrap_weights,
+    tally,
+    unit_codes,
+    unit_confusion,
+    unit_places,
+    weighted_scores,
+)
 
 __all__ = ["OPERATING_POINT", "bootstrap_estimates", "operating_point", "sensitivity_at_specificity"]
 
@@ -17,6 +28,8 @@ Floats = NDArray[np.float64]
 OPERATING_POINT = "sensitivity_at_95_specificity"
 RESAMPLES = 10_000
 STEP = 1000  # resamples held at once
+BLOCKS = 128  # into which a ROC curve is cut at most
+BLOCK_CELLS = 4_000_000  # blocks x units
 
 
 def bootstrap_estimates(
@@ -42,8 +55,7 @@ def bootstrap_estimates(
     Source: Efron 1987, doi:10.1080/01621459.1987.10478410 (BCa); Owen 2007, doi:10.1214/07-AOAS122 (two ways at once).
     """
     drawn = sample(tables, names, level="image")
-    place = {name: k for k, name in enumerate(names)}
-    summed = [tally(table, np.array([place[name] for name in table.patient]), len(names)) for table in tables]
+    summed = [tally(table, unit_places(table, names), len(names)) for table in tables]
     kept: dict[Key, list[Floats]] = {key: [] for key in drawn.values}
     rng = np.random.default_rng([seed, 1])
     for start in range(0, resamples, STEP):
@@ -88,31 +100,80 @@ def _bca(values: Floats, left_out: Floats, resampled: Floats, df: float, confide
 # --------------------------------------------------------------------------------------- a point of the ROC curve
 
 
-def sensitivity_at_specificity(table: Predictions, weights: Floats, code: NDArray[np.int64], at: float) -> Floats:
+@dataclass(frozen=True, eq=False)
+class Roc:
+    """Images of a table from high to low score, in blocks that are first looked at as a whole.
+
+    unit, positive: (N,) of each image in that order
+    last: (U,) last place with each distinct score
+    block: (U,) block of each distinct score; a block begins with a score and holds it whole
+    true, false: (B, K) positives and negatives of each unit in each block
+    """
+
+    unit: NDArray[np.int64]
+    positive: NDArray[np.bool_]
+    last: NDArray[np.int64]
+    block: NDArray[np.int64]
+    true: Floats
+    false: Floats
+
+
+def roc_of(table: Predictions, code: NDArray[np.int64], units: int) -> Roc:
+    """The ROC curve of a table of two classes, to be read under many weightings; `code` (N,) holds the rows' units."""
+    order = np.argsort(-table.prob[:, 1], kind="stable")
+    score, positive, unit = table.prob[order, 1], table.label[order] == 1, code[order]
+    last = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)
+    first = np.append(0, last[:-1] + 1)
+    blocks = int(np.clip(BLOCK_CELLS // units, 1, BLOCKS))
+    # By its first place: only the last score of a block can reach far beyond it, and that one is never looked into.
+    _, block = np.unique(first // -(-len(order) // blocks), return_inverse=True)
+    of_row = np.repeat(block, last - first + 1)
+    count = int(block[-1]) + 1
+    true, false = (
+        np.bincount(of_row[which] * units + unit[which], minlength=count * units).reshape(count, units)
+        for which in (positive, ~positive)
+    )
+    return Roc(unit, positive, last, block, true.astype(np.float64), false.astype(np.float64))
+
+
+def sensitivity_at_specificity(roc: Roc, weights: Floats, at: float) -> Floats:
     """(R,) the largest sensitivity that some threshold reaches with at least this specificity, under each weighting.
 
     Args:
-        table: of two classes.
-        weights: (R, K) of the units, not negative.
-        code: (N,) unit of each row.
+        roc: of a table of two classes and K units.
+        weights: (R, K) of the units, not negative whole numbers.
         at: the specificity, in (0, 1].
 
     Returns:
         NaN where a weighting leaves a class without images.
     """
-    order = np.argsort(-table.prob[:, 1], kind="stable")
-    score, positive, unit = table.prob[order, 1], table.label[order] == 1, code[order]
-    last = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)
+    true, false = (np.cumsum(weights @ counts.T, axis=1) for counts in (roc.true, roc.false))
+    allowed = (1 - at) * false[:, -1] + 1e-9
+    whole = (false <= allowed[:, None]).sum(axis=1)  # so many blocks lie wholly above the threshold
+    padded = [np.column_stack([np.zeros(len(weights)), counted]) for counted in (true, false)]
+    reached, above = (counted[np.arange(len(weights)), whole] for counted in padded)
+    for block in np.unique(whole[whole < len(roc.true)]):
+        rows = np.flatnonzero(whole == block)
+        reached[rows] += _within(roc, int(block), weights[rows], allowed[rows] - above[rows])
+    known = (true[:, -1] > 0) & (false[:, -1] > 0)
+    return np.divide(reached, true[:, -1], out=np.full(len(weights), np.nan), where=known)
+
+
+def _within(roc: Roc, block: int, weights: Floats, allowed: Floats) -> Floats:
+    """(R,) positives of one block that are found before more negatives than allowed."""
+    first, stop = np.searchsorted(roc.block, [block, block + 1])
+    begin = 0 if first == 0 else int(roc.last[first - 1]) + 1
+    ends = roc.last[first : stop - 1] - begin  # with its last score the whole block is too much
+    if len(ends) == 0:
+        return np.zeros(len(weights))
+    unit, positive = (v[begin : begin + int(ends[-1]) + 1] for v in (roc.unit, roc.positive))
     out = np.empty(len(weights))
-    step = max(1, 4 * CHUNK_CELLS // len(order))
+    step = max(1, 4 * CHUNK_CELLS // len(unit))
     for start in range(0, len(weights), step):
-        image = weights[start : start + step].T[unit]
-        true = np.cumsum(image * positive[:, None], axis=0)
-        false = np.cumsum(image * ~positive[:, None], axis=0)
-        within = false[last] <= (1 - at) * false[-1] + 1e-9
-        reached = np.where(within, true[last], 0.0).max(axis=0)
-        known = (true[-1] > 0) & (false[-1] > 0)
-        out[start : start + step] = np.divide(reached, true[-1], out=np.full(image.shape[1], np.nan), where=known)
+        image = weights[start : start + step, unit]
+        true, false = (np.cumsum(image * which, axis=1)[:, ends] for which in (positive, ~positive))
+        within = false <= allowed[start : start + step, None]
+        out[start : start + step] = np.where(within, true, 0.0).max(axis=1)
     return out
 
 
@@ -130,9 +191,12 @@ def operating_point(
     from scipy.special import stdtrit
 
     names, codes = unit_codes(tables)
-    weights = np.concatenate([np.ones((1, len(names))), bootstrap_weights(len(names), resamples, seed=seed)])
-    scored = np.stack(
-        [sensitivity_at_specificity(table, weights, code, at) for table, code in zip(tables, codes, strict=True)]
+    units = len(names)
+    curves = [roc_of(table, code, units) for table, code in zip(tables, codes, strict=True)]
+    weightings = itertools.chain([np.ones((1, units))], bootstrap_draws(units, resamples, seed=seed))
+    scored = np.concatenate(
+        [np.stack([sensitivity_at_specificity(curve, weights, at) for curve in curves]) for weights in weightings],
+        axis=1,
     )
     values, drawn = scored[:, 0], scored[:, 1:].mean(axis=0)
     value, each, nan = float(values.mean()), tuple(map(float, values)), float("nan")
@@ -141,7 +205,7 @@ def operating_point(
         return Estimate(value, nan, nan, each, nan, nan, nan)
     patient = float(known.var(ddof=1))
     spread = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
-    counts = tally(tables[0], codes[0], len(names)).counts
+    counts = unit_confusion(tables[0], codes[0], units)
     df = combined_df(patient, spread, score_df(counts, [None])["recall", None], len(values) - 1)
     half = float(stdtrit(df, 0.5 + confidence / 2)) * np.sqrt(patient + spread)
     low, high = limits(value, half, "recall")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from counterstain.judging.freedom import Key, combined_df
 from counterstain.judging.predictions import Predictions, pool_patients, pool_slides
 from counterstain.judging.proportions import clopper_pearson, wilson
-from counterstain.judging.resampling import jackknife_weights, tally, unit_codes, weighted_scores
+from counterstain.judging.resampling import jackknife_scores, left_out_totals, tally, unit_codes, unit_places
 
 __all__ = ["Estimate", "Sample", "estimate", "estimates", "limits", "sample", "units_of"]
 
@@ -68,18 +68,15 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
     """
     pool = {"patient": pool_patients, "slide": pool_slides}.get(level)
     pooled = [table if pool is None else pool(table) for table in tables]
-    place = {name: k for k, name in enumerate(names)}
-    weights = np.concatenate([np.ones((1, len(names))), jackknife_weights(len(names))])
     values: dict[Key, list[Floats]] = {}
     df: dict[Key, list[float]] = {}
     for table, whole in zip(pooled, tables, strict=True):
-        code = np.array([place[name] for name in table.patient], dtype=np.int64)
-        summed = tally(table, code, len(names))
-        scores = weighted_scores(summed, weights)
+        summed = tally(table, unit_places(table, names), len(names))
+        scores = jackknife_scores(summed)
         freedom = dict(summed.df)
         if level == "patient":
-            scores["patient_recognition", None] = _recognition(whole, place, weights)
-            freedom["patient_recognition", None] = max(len(set(whole.patient)) - 1.0, 1.0)
+            scores["patient_recognition", None] = _recognition(whole, names)
+            freedom["patient_recognition", None] = max(len(whole.patient_codes[0]) - 1.0, 1.0)
         for key, value in scores.items():
             values.setdefault(key, []).append(value)
             df.setdefault(key, []).append(freedom[key])
@@ -102,16 +99,16 @@ def _shares(n_classes: int) -> frozenset[Key]:
     )
 
 
-def _recognition(table: Predictions, place: Mapping[str, int], weights: Floats) -> Floats:
-    """(R,) mean over patients of the share of the patient's images predicted right (BreakHis's own measure).
+def _recognition(table: Predictions, names: Sequence[str]) -> Floats:
+    """(1 + G,) mean over patients of the share of the patient's images predicted right (BreakHis's own measure).
 
     Source: Spanhol et al. 2016, IEEE TBME 63:1455, doi:10.1109/TBME.2015.2496264.
     """
-    code = np.array([place[name] for name in table.patient], dtype=np.int64)
-    images = np.bincount(code, minlength=len(place))
-    right = np.bincount(code, weights=table.prob.argmax(axis=1) == table.label, minlength=len(place))
-    rate = np.divide(right, images, out=np.zeros(len(place)), where=images > 0)
-    mean: Floats = (weights @ rate) / (weights @ (images > 0).astype(np.float64))
+    code = unit_places(table, names)
+    images = np.bincount(code, minlength=len(names))
+    right = np.bincount(code, weights=table.prob.argmax(axis=1) == table.label, minlength=len(names))
+    rate = np.divide(right, images, out=np.zeros(len(names)), where=images > 0)
+    mean: Floats = left_out_totals(rate) / left_out_totals((images > 0).astype(np.float64))
     return mean
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -70,6 +71,11 @@ class Predictions:
     def unit(self) -> str:
         """What is independent of what: "patient", or "image" where patients are unknown."""
         return "image" if self.patient == self.image and self.rows_are != "patient" else "patient"
+
+    @cached_property
+    def patient_codes(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """The patients' names, sorted, and the (N,) place of each image's patient among them."""
+        return _codes(self.patient)
 
     @property
     def positive(self) -> str | None:
@@ -145,6 +151,15 @@ def check_prob(prob: NDArray[np.float64], where: Place) -> None:
             f"probability of {where(row)} is {value:.6g}; from 0 to 1 was needed. "
             "If these are logits, apply softmax before writing the file."
         )
+
+
+def _codes(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The distinct names, sorted, and the (N,) place of each among them."""
+    distinct = tuple(sorted(set(names)))
+    place = {name: k for k, name in enumerate(distinct)}
+    code = np.fromiter(map(place.__getitem__, names), dtype=np.int64, count=len(names))
+    code.setflags(write=False)
+    return distinct, code
 
 
 # ------------------------------------------------------------------------------------------------ joining and pooling
@@ -276,7 +291,7 @@ def pool_patients(table: Predictions) -> Predictions:
     Raises:
         InputError: If no patient is left.
     """
-    return _pool(table, table.patient, "patient")
+    return _pool(table, table.patient_codes[1], "patient")
 
 
 def pool_slides(table: Predictions) -> Predictions:
@@ -287,14 +302,20 @@ def pool_slides(table: Predictions) -> Predictions:
     """
     if "" in table.slide:
         raise InputError(f"image '{table.image[table.slide.index('')]}' has no slide; there is no slide level to score")
-    keys = tuple(f"{slide} of {patient}" for slide, patient in zip(table.slide, table.patient, strict=True))
-    return _pool(table, keys, "slide")
+    return _pool(table, slide_codes(table), "slide")
 
 
-def _pool(table: Predictions, keys: tuple[str, ...], what: RowName) -> Predictions:
-    """One row for each key, with the patient of its first image."""
-    names, first, code = np.unique(np.array(keys), return_index=True, return_inverse=True)
-    k = len(names)
+def slide_codes(table: Predictions) -> NDArray[np.int64]:
+    """(N,) number of each image's slide; a slide that two patients share is two."""
+    patients, patient = table.patient_codes
+    return np.unique(_codes(table.slide)[1] * len(patients) + patient, return_inverse=True)[1]
+
+
+def _pool(table: Predictions, code: NDArray[np.int64], what: RowName) -> Predictions:
+    """One row for each code, of which none is left out, with the patient of its first image."""
+    k = int(code.max()) + 1
+    first = np.empty(k, dtype=np.int64)
+    first[code[::-1]] = np.arange(len(code))[::-1]  # of several the last one stays, and that is the first image
     count = np.bincount(code, minlength=k).astype(float)
     prob = np.column_stack([np.bincount(code, weights=column, minlength=k) / count for column in table.prob.T])
     low = np.full(k, len(table.classes), dtype=np.int64)
@@ -309,9 +330,12 @@ def _pool(table: Predictions, keys: tuple[str, ...], what: RowName) -> Predictio
     if mixed.any():
         notes += (f"{int(mixed.sum())} of {k} {what}s have images of more than one class and no {what}-level score",)
     rows = first[keep].tolist()
+    patient = tuple(table.patient[r] for r in rows)
+    slide = tuple(table.slide[r] if what == "slide" else "" for r in rows)
+    named = tuple(f"{own} of {whose}" for own, whose in zip(slide, patient, strict=True))
     return Predictions(
-        image=tuple(keys[r] for r in rows), patient=tuple(table.patient[r] for r in rows),
-        slide=tuple(table.slide[r] if what == "slide" else "" for r in rows), site=tuple(table.site[r] for r in rows),
+        image=named if what == "slide" else patient, patient=patient, slide=slide,
+        site=tuple(table.site[r] for r in rows),
         label=high[keep], prob=prob[keep], classes=table.classes, notes=notes,
         positive_from=table.positive_from, rows_are=what,
     )  # fmt: skip

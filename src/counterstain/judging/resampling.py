@@ -1,12 +1,13 @@
 """Every score of a table under many weightings of its patients at once; what jackknife and bootstrap are made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.judging.freedom import Key, score_df
+from counterstain.judging.left_out import left_out_sums
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import (
     from_confusion,
@@ -16,7 +17,21 @@ from counterstain.judging.scores import (
     predicted_class,
 )
 
-__all__ = ["Key", "Tally", "bootstrap_weights", "jackknife_weights", "tally", "unit_codes", "weighted_scores"]
+__all__ = [
+    "Key",
+    "Tally",
+    "bootstrap_draws",
+    "bootstrap_weights",
+    "jackknife_groups",
+    "jackknife_scores",
+    "jackknife_weights",
+    "left_out_totals",
+    "tally",
+    "unit_codes",
+    "unit_confusion",
+    "unit_places",
+    "weighted_scores",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -49,6 +64,7 @@ class Ranking:
     """Images from high to low score for one class against the rest, ready to be scanned under weights.
 
     code:   (N,) unit of each image in that order
+    tie:    (N,) place of its score among the distinct ones
     at:     (P,) places of the positives
     last:   (P,) last place with the same score as each positive
     before: (P,) number of places with a higher score
@@ -58,6 +74,7 @@ class Ranking:
     """
 
     code: Integers
+    tie: Integers
     at: Integers
     last: Integers
     before: Integers
@@ -90,17 +107,26 @@ class Tally:
 
 def unit_codes(tables: Sequence[Predictions]) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
     """The units of all tables in sorted order, and for each table the (N,) index of each image's unit."""
-    names = tuple(sorted({name for table in tables for name in table.patient}))
+    own = [table.patient_codes for table in tables]
+    if all(names == own[0][0] for names, _ in own[1:]):
+        return own[0][0], [code for _, code in own]
+    names = tuple(sorted({name for table_names, _ in own for name in table_names}))
+    return names, [unit_places(table, names) for table in tables]
+
+
+def unit_places(table: Predictions, names: Sequence[str]) -> NDArray[np.int64]:
+    """(N,) place of each image's unit in `names`, which may hold more units than the table."""
+    own, code = table.patient_codes
+    if own == tuple(names):
+        return code
     place = {name: k for k, name in enumerate(names)}
-    return names, [np.array([place[name] for name in table.patient], dtype=np.int64) for table in tables]
+    return np.array([place[name] for name in own], dtype=np.int64)[code]
 
 
 def tally(table: Predictions, code: NDArray[np.int64], units: int) -> Tally:
     """Sum a table up by unit; `code` (N,) holds each row's unit, an index below `units`."""
     n_classes = len(table.classes)
-    cell = confusion_cell(table, n_classes)
-    cells = np.bincount(code * n_classes**2 + cell, minlength=units * n_classes**2)
-    counts = cells.reshape(units, n_classes, n_classes).astype(np.float64)
+    counts = unit_confusion(table, code, units)
     columns = [1] if n_classes == 2 else list(range(n_classes))
     ranking = tuple(_ranking(table.label == c, table.prob[:, c], code, units) for c in columns)
     return Tally(
@@ -113,9 +139,12 @@ def tally(table: Predictions, code: NDArray[np.int64], units: int) -> Tally:
     )
 
 
-def confusion_cell(table: Predictions, n_classes: int) -> NDArray[np.int64]:
-    """(N,) place of each image in the flattened confusion matrix."""
-    return table.label * n_classes + predicted_class(table.prob)
+def unit_confusion(table: Predictions, code: NDArray[np.int64], units: int) -> Floats:
+    """(K, C, C) true class by predicted class, counted in each unit."""
+    n_classes = len(table.classes)
+    cell = (code * n_classes + table.label) * n_classes + predicted_class(table.prob)
+    cells = np.bincount(cell, minlength=units * n_classes**2)
+    return cells.reshape(units, n_classes, n_classes).astype(np.float64)
 
 
 def _ranking(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64], units: int) -> Ranking:
@@ -129,6 +158,7 @@ def _ranking(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64]
     small = units <= GROUPS and len(code) * units <= TABLE_CELLS
     return Ranking(
         code=code[order],
+        tie=np.cumsum(np.append(0, ranked[1:] != ranked[:-1])),
         at=at,
         last=last,
         before=before,
@@ -163,24 +193,32 @@ def _unit_counts(code: Integers, hit: NDArray[np.bool_], before: Integers, last:
 # --------------------------------------------------------------------------------------------------------- weights
 
 
+def jackknife_groups(units: int, *, groups: int = GROUPS, seed: int = 0) -> Integers:
+    """(K,) group with which each unit is left out: its own, or above `groups` units one of so many random ones."""
+    if units <= groups:
+        return np.arange(units)
+    return np.asarray(np.random.default_rng(seed).permutation(units) % groups, dtype=np.int64)
+
+
 def jackknife_weights(units: int, *, groups: int = GROUPS, seed: int = 0) -> Floats:
     """(G, K) weights that leave one unit out each; above `groups` units, one of `groups` random groups of units."""
-    if units <= groups:
-        return 1.0 - np.eye(units)
-    group = np.random.default_rng(seed).permutation(units) % groups
-    return np.asarray(group[None, :] != np.arange(groups)[:, None], dtype=np.float64)
+    group = jackknife_groups(units, groups=groups, seed=seed)
+    return np.asarray(group[None, :] != np.arange(min(units, groups))[:, None], dtype=np.float64)
 
 
-def bootstrap_weights(units: int, resamples: int, *, seed: int = 0) -> Floats:
-    """(R, K) how often each unit is drawn when K are drawn with replacement; rows sum to K."""
+def bootstrap_draws(units: int, resamples: int, *, seed: int = 0) -> Iterator[Floats]:
+    """The rows of `bootstrap_weights`, some at a time."""
     rng = np.random.default_rng(seed)
-    out = np.empty((resamples, units))
     step = max(1, CHUNK_CELLS // units)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = rng.integers(units, size=(rows, units)) + units * np.arange(rows)[:, None]
-        out[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units)
-    return out
+        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
+
+
+def bootstrap_weights(units: int, resamples: int, *, seed: int = 0) -> Floats:
+    """(R, K) how often each unit is drawn when K are drawn with replacement; rows sum to K."""
+    return np.concatenate(list(bootstrap_draws(units, resamples, seed=seed)))
 
 
 # ------------------------------------------------------------------------------------------------- weighted scores
@@ -196,15 +234,60 @@ def weighted_scores(table: Tally, weights: Floats) -> dict[Key, Floats]:
     Returns:
         (metric, class) -> (R,); NaN where a weighting leaves the score undefined.
     """
+    ranked = [_weighted_ranking(ranking, weights) for ranking in table.ranking]
+    return _scores(table, lambda values: weights @ values, ranked)
+
+
+def jackknife_scores(table: Tally) -> dict[Key, Floats]:
+    """Every score of all units and without each unit, or group of units: (metric, class) -> (1 + G,).
+
+    As `weighted_scores` of a row of ones and then `jackknife_weights`; in one pass over the images where the counts by
+    unit are too many to hold.
+    """
+    units = len(table.images)
+    if all(ranking.by_unit is not None for ranking in table.ranking):
+        return weighted_scores(table, np.concatenate([np.ones((1, units)), jackknife_weights(units)]))
+    group = jackknife_groups(units)
+    groups = min(units, GROUPS)
+    ranked = []
+    for ranking in table.ranking:
+        precision, right = left_out_sums(group[ranking.code], _positive(ranking), ranking.tie, groups)
+        positives, negatives = left_out_totals(ranking.positives), left_out_totals(ranking.negatives)
+        ranked.append((_divide(right, positives * negatives), _divide(precision, positives)))
+    return _scores(table, left_out_totals, ranked)
+
+
+def left_out_totals(values: Floats) -> Floats:
+    """(1 + G, ...) sum over all K units of values (K, ...), and without each unit or group of the jackknife."""
+    units = len(values)
+    if units <= GROUPS:
+        weighted: Floats = np.concatenate([np.ones((1, units)), jackknife_weights(units)]) @ values
+        return weighted
+    group, flat = jackknife_groups(units), values.reshape(units, -1)
+    own = np.column_stack([np.bincount(group, weights=column, minlength=GROUPS) for column in flat.T])
+    whole = flat.sum(axis=0)
+    return np.concatenate([whole[None], whole - own]).reshape(-1, *values.shape[1:])
+
+
+def _positive(ranking: Ranking) -> NDArray[np.bool_]:
+    """(N,) whether an image is a positive, from high to low score."""
+    positive = np.zeros(len(ranking.code), dtype=np.bool_)
+    positive[ranking.at] = True
+    return positive
+
+
+def _scores(
+    table: Tally, summed: Callable[[Floats], Floats], ranked: Sequence[tuple[Floats, Floats]]
+) -> dict[Key, Floats]:
+    """All scores from sums over the units (`summed`: (K, ...) -> (R, ...)), and AUROC and AUPRC of each ranking."""
     n_classes = table.counts.shape[-1]
-    counts = (weights @ table.counts.reshape(len(table.counts), -1)).reshape(-1, n_classes, n_classes)
-    total = weights @ table.images
+    counts = summed(table.counts.reshape(len(table.counts), -1)).reshape(-1, n_classes, n_classes)
+    total = summed(table.images)
     out: dict[Key, Floats] = {
-        ("loss", None): _divide(weights @ table.loss, total),
-        ("brier", None): _divide(weights @ table.brier, total),
+        ("loss", None): _divide(summed(table.loss), total),
+        ("brier", None): _divide(summed(table.brier), total),
     }
     out |= from_confusion(counts)
-    ranked = [_weighted_ranking(ranking, weights) for ranking in table.ranking]
     if n_classes == 2:
         out["auroc", None], out["auprc", None] = ranked[0]
         return out
