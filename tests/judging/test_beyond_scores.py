@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_curve
 
 from counterstain.errors import InputError
-from counterstain.judging.bootstrap import bootstrap_estimates, operating_point, sensitivity_at_specificity
+from counterstain.judging.bootstrap import bootstrap_estimates, operating_point, roc_of, sensitivity_at_specificity
 from counterstain.judging.decision_curve import decision_curve
 from counterstain.judging.evaluation import levels_of, score_arms
 from counterstain.judging.intervals import estimates, sample, units_of
@@ -52,13 +52,14 @@ def test_the_operating_point_is_that_of_the_roc_curve() -> None:
     table = make(3)
     fpr, tpr, _ = roc_curve(table.label, table.prob[:, 1], drop_intermediate=False)
     code = np.arange(len(table))
-    found = sensitivity_at_specificity(table, np.ones((1, len(table))), code, 0.95)[0]
+    curve = roc_of(table, code, len(table))
+    found = sensitivity_at_specificity(curve, np.ones((1, len(table))), 0.95)[0]
     assert found == pytest.approx(tpr[fpr <= 0.05 + 1e-12].max())
     twice = np.ones((1, len(table)))
     twice[0, :10] = 2
     doubled = np.concatenate([code, code[:10]])
     fpr, tpr, _ = roc_curve(table.label[doubled], table.prob[doubled, 1], drop_intermediate=False)
-    assert sensitivity_at_specificity(table, twice, code, 0.9)[0] == pytest.approx(tpr[fpr <= 0.1 + 1e-12].max())
+    assert sensitivity_at_specificity(curve, twice, 0.9)[0] == pytest.approx(tpr[fpr <= 0.1 + 1e-12].max())
     point = operating_point([table, make(4)])
     assert point.low < point.value < point.high
     one_class = replace(table, label=np.zeros(len(table), dtype=np.int64))

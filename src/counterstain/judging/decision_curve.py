@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError
 from counterstain.judging.intervals import variance_parts
 from counterstain.judging.predictions import Predictions
-from counterstain.judging.resampling import jackknife_weights, unit_codes
+from counterstain.judging.resampling import left_out_totals, unit_codes
 
 __all__ = ["THRESHOLDS", "decision_curve"]
 
@@ -41,10 +41,9 @@ def decision_curve(tables: Sequence[Predictions], *, thresholds: Sequence[float]
     if len(tables[0].classes) != 2:
         raise InputError(f"net benefit is for two classes; there are {len(tables[0].classes)}")
     names, codes = unit_codes(tables)
-    weights = np.concatenate([np.ones((1, len(names))), jackknife_weights(len(names))])
     at = np.asarray(thresholds, dtype=np.float64)
     price = at / (1 - at)
-    scored = np.stack([_benefit(table, code, weights, at, price) for table, code in zip(tables, codes, strict=True)])
+    scored = np.stack([_benefit(table, code, len(names), at, price) for table, code in zip(tables, codes, strict=True)])
     value = scored[:, 0].mean(axis=0)
     low, high = np.full(len(at), np.nan), np.full(len(at), np.nan)
     df = max(len(names) - 1, 1)
@@ -63,13 +62,13 @@ def decision_curve(tables: Sequence[Predictions], *, thresholds: Sequence[float]
     }
 
 
-def _benefit(table: Predictions, code: NDArray[np.int64], weights: Floats, at: Floats, price: Floats) -> Floats:
-    """(R, T) net benefit under each weighting of the units."""
-    units = weights.shape[1]
+def _benefit(table: Predictions, code: NDArray[np.int64], units: int, at: Floats, price: Floats) -> Floats:
+    """(1 + G, T) net benefit of all units, and without each unit or group of them."""
     gain = np.zeros((units, len(at)))
     positive = table.label == 1
     for place, threshold in enumerate(at):
         worth = np.where(positive, 1.0, -price[place]) * (table.prob[:, 1] >= threshold)
         gain[:, place] = np.bincount(code, weights=worth, minlength=units)
-    total: Floats = (weights @ gain) / (weights @ np.bincount(code, minlength=units))[:, None]
+    rows = np.bincount(code, minlength=units).astype(np.float64)
+    total: Floats = left_out_totals(gain) / left_out_totals(rows)[:, None]
     return total

@@ -7,7 +7,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.judging.bootstrap import OPERATING_POINT, bootstrap_estimates, operating_point
 from counterstain.judging.freedom import Key
 from counterstain.judging.intervals import FEW_PATIENTS, Estimate, estimates, sample, units_of
-from counterstain.judging.predictions import Predictions, align, pool_patients, pool_slides
+from counterstain.judging.predictions import Predictions, align, pool_patients, pool_slides, slide_codes
 from counterstain.judging.resampling import GROUPS
 from counterstain.judging.scores import confusion, predicted_class
 
@@ -64,9 +64,10 @@ def levels_of(tables: Sequence[Predictions]) -> tuple[str, ...]:
     if first.unit == "image":
         return ("image",)
     out = ["image"]
-    slides = len(set(zip(first.slide, first.patient, strict=True)))
-    if "" not in first.slide and len(set(first.patient)) < slides < len(first) and _pools(first, pool_slides):
-        out.append("slide")
+    if "" not in first.slide:
+        slides = int(slide_codes(first).max()) + 1
+        if len(first.patient_codes[0]) < slides < len(first) and _pools(first, pool_slides):
+            out.append("slide")
     return (*out, "patient") if _pools(first, pool_patients) else tuple(out)
 
 

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RATIO = 32  # a series stands for the division where at most this part of the images above a score is left out
-TINY = 1e-17  # terms below this share of the sum are left away
+TINY = 1e-15  # terms below this share of a sum are left away
 PAIRS = 1_000_000  # (group, score) pairs divided one by one, held at once
 
 
@@ -35,22 +35,22 @@ class Levels:
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """Images of one group with one score, in order of group and then from high to low score.
+    """Images of one group with one score, from high to low score.
 
     group: (L,) their group
     tie: (L,) place of their score among the distinct ones
+    next_tie: (L,) the same of the group's next lower score; the number of distinct scores where it has none
     hits, misses: (L,) positives and negatives in the run
     true, rows: (L,) positives and images of the group with at least this score
-    last: (L,) whether the group has no lower score
     """
 
     group: Integers
     tie: Integers
+    next_tie: Integers
     hits: Floats
     misses: Floats
     true: Floats
     rows: Floats
-    last: NDArray[np.bool_]
 
 
 def left_out_sums(
@@ -71,40 +71,33 @@ def left_out_sums(
     hits = np.bincount(tie, weights=positive)
     rows = np.bincount(tie).astype(np.float64)
     runs = _runs(group, positive, tie)
-    precision = np.empty(groups + 1)
-    kept = hits > 0
-    levels = Levels(hits[kept], np.cumsum(hits)[kept], np.cumsum(rows)[kept])
-    precision[0] = float((levels.hits * levels.true / levels.rows).sum())
-    precision[1:] = _precision_without(levels, runs, np.cumsum(kept) - kept, hits, rows, groups)
-    return precision, _pairs_without(runs, hits, rows - hits, groups)
+    return _precisions(runs, hits, rows, groups), _pairs(runs, hits, rows - hits, groups)
 
 
 def _runs(group: Integers, positive: NDArray[np.bool_], tie: Integers) -> Runs:
-    """Sort by group, keeping the order of scores, and join what has the same score."""
+    """Sort by group, join what has the same score, count within the group, and put back into the order of scores."""
     small = group.astype(np.int16) if group.max() < 2**15 else group  # two bytes are sorted by counting
     order = np.argsort(small, kind="stable")
-    group, tie = group[order], tie[order]
-    new_group = group[1:] != group[:-1]
-    end = np.flatnonzero(np.append(new_group | (tie[1:] != tie[:-1]), True))
+    own, score = group[order], tie[order]
+    end = np.flatnonzero(np.append((own[1:] != own[:-1]) | (score[1:] != score[:-1]), True))
     true, rows = np.cumsum(positive[order], dtype=np.int64)[end], end + 1
-    group = group[end]
-    last = np.append(group[1:] != group[:-1], True)
-    begun = np.concatenate([[-1], np.flatnonzero(last)[:-1]])  # the run before the group's first, -1 before all
-    length = np.diff(np.append(begun, len(group) - 1))
+    own, score = own[end], score[end]
+    last = np.append(own[1:] != own[:-1], True)
+    begun = np.append(-1, np.flatnonzero(last)[:-1])  # the run before the group's first, -1 before all
+    length = np.diff(np.append(begun, len(own) - 1))
+    before_true, before_rows = (np.repeat(np.where(begun < 0, 0, sums[begun]), length) for sums in (true, rows))
     hits, size = np.diff(true, prepend=0), np.diff(rows, prepend=0)
-    before_true, before_rows = (np.where(begun < 0, 0, counted[begun]) for counted in (true, rows))
+    place = np.full(len(group), -1)
+    place[order[end]] = np.arange(len(end))
+    place = place[place >= 0]
+    whole = (hits, size - hits, true - before_true, rows - before_rows)
     return Runs(
-        group=group,
-        tie=tie[end],
-        hits=hits.astype(np.float64),
-        misses=(size - hits).astype(np.float64),
-        true=(true - np.repeat(before_true, length)).astype(np.float64),
-        rows=(rows - np.repeat(before_rows, length)).astype(np.float64),
-        last=last,
-    )
+        own[place], score[place], np.where(last, tie[-1] + 1, np.append(score[1:], 0))[place],
+        *(counted[place].astype(np.float64) for counted in whole),
+    )  # fmt: skip
 
 
-def _pairs_without(runs: Runs, hits: Floats, misses: Floats, groups: int) -> Floats:
+def _pairs(runs: Runs, hits: Floats, misses: Floats, groups: int) -> Floats:
     """(1 + G,) pairs ranked right: all, less those with a positive or a negative of the group, plus those with both."""
     below = misses.sum() - np.cumsum(misses) + misses / 2  # by score: negatives ranked below, ties half
     above = np.cumsum(hits) - hits / 2
@@ -115,33 +108,33 @@ def _pairs_without(runs: Runs, hits: Floats, misses: Floats, groups: int) -> Flo
     return np.append(whole, whole - np.bincount(runs.group, weights=with_own, minlength=groups))
 
 
-def _precision_without(
-    levels: Levels, runs: Runs, level_of: Integers, hits: Floats, rows: Floats, groups: int
-) -> Floats:
-    """(G,) sum of the precision at the other groups' positives, counted among the other groups' images.
+def _precisions(runs: Runs, hits: Floats, rows: Floats, groups: int) -> Floats:
+    """(1 + G,) sum of the precision at all positives, and at the other groups' among the other groups' images.
 
     Args:
-        level_of: by distinct score: how many levels stand above it.
         hits, rows: by distinct score: positives, images.
     """
-    start = level_of[runs.tie]
-    stop = np.append(start[1:], 0)
-    stop[runs.last] = len(levels.hits)
+    kept = hits > 0
+    above_true, above = np.cumsum(hits), np.cumsum(rows)
+    levels = Levels(hits[kept], above_true[kept], above[kept])
+    unchanged = np.append(0.0, np.cumsum(levels.hits * levels.true / levels.rows))
+    level = np.append(0, np.cumsum(kept))  # by distinct score: levels that stand above it; all of them at the end
+    start, stop = level[runs.tie], level[runs.next_tie]
     # From a run of the group on down to its next one, so many positives and images are missing above each level.
     lowered = _lowered(levels, start, stop, runs.true, runs.rows)
-    unchanged = np.append(0.0, np.cumsum(levels.hits * levels.true / levels.rows))
-    first = np.append(True, runs.last[:-1])
-    above = np.full(groups, unchanged[-1])  # a group without images changes nothing
-    above[runs.group[first]] = unchanged[start[first]]
-    true, seen = np.cumsum(hits)[runs.tie], np.cumsum(rows)[runs.tie]
-    own = runs.hits * (true - runs.true) / np.maximum(seen - runs.rows, 1)
-    return above + np.bincount(runs.group, weights=lowered - own, minlength=groups)
+    own = runs.hits * (above_true[runs.tie] - runs.true) / np.maximum(above[runs.tie] - runs.rows, 1)
+    out = np.full(groups, unchanged[-1])  # a group without images changes nothing
+    first = runs.rows == runs.hits + runs.misses
+    out[runs.group[first]] = unchanged[start[first]]
+    return np.append(unchanged[-1], out + np.bincount(runs.group, weights=lowered - own, minlength=groups))
 
 
 def _lowered(levels: Levels, start: Integers, stop: Integers, true: Floats, rows: Floats) -> Floats:
     """(L,) sum over levels start..stop-1 of hits x (levels.true - true) / (levels.rows - rows)."""
     out = np.zeros(len(start))
-    split = np.clip(np.searchsorted(levels.rows, RATIO * rows), start, stop)
+    split = start.copy()
+    top = np.flatnonzero(np.append(levels.rows, np.inf)[start] < RATIO * rows)
+    split[top] = np.clip(np.searchsorted(levels.rows, RATIO * rows[top]), start[top], stop[top])
     near = np.flatnonzero(start < split)
     far = np.flatnonzero(split < stop)
     out[near] += _divided(levels, start[near], split[near], true[near], rows[near])
@@ -171,18 +164,20 @@ def _divided(levels: Levels, start: Integers, stop: Integers, true: Floats, rows
 
 def _by_series(levels: Levels, start: Integers, stop: Integers, true: Floats, rows: Floats) -> Floats:
     """`_lowered` by 1 / (n - m) = 1/n + m/n^2 + m^2/n^3 + ...: each term is a difference of two running sums."""
-    out = np.zeros(len(start))
-    active = np.arange(len(start))
+    out, active = np.empty(len(start)), np.arange(len(start))
     most = rows / levels.rows[start]
-    left, factor = most.copy(), np.ones(len(start))
-    scaled = levels.hits.copy()
+    summed, left, factor = np.zeros(len(start)), most.copy(), np.ones(len(start))
+    scaled = levels.hits
     while len(active):
         scaled = scaled / levels.rows
         # Summed from below: these terms are largest at the top, and would drown what is small there.
         of_true, of_one = (np.append(np.cumsum(v[::-1])[::-1], 0.0) for v in (scaled * levels.true, scaled))
-        i, j = start[active], stop[active]
-        out[active] += factor * (of_true[i] - of_true[j] - true[active] * (of_one[i] - of_one[j]))
+        summed += factor * (of_true[start] - of_true[stop] - true * (of_one[start] - of_one[stop]))
         going = left > TINY
-        active, left, factor = active[going], left[going], factor[going]
-        left, factor = left * most[active], factor * rows[active]
+        if np.count_nonzero(going) < 0.9 * len(active):
+            out[active[~going]] = summed[~going]
+            active, start, stop, true, rows, most, summed, left, factor = (
+                kept[going] for kept in (active, start, stop, true, rows, most, summed, left, factor)
+            )
+        left, factor = left * most, factor * rows
     return out

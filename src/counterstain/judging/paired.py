@@ -22,6 +22,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+SIGNS = 50_000  # held at once
 EXACT_UP_TO = 16  # units that differ: 2^16 sign patterns are enumerated, more are drawn
 
 
@@ -112,10 +113,14 @@ def delong(positive: NDArray[np.bool_], score_a: Floats, score_b: Floats) -> DeL
 
 def _placements(positive: NDArray[np.bool_], score: Floats) -> tuple[float, Floats, Floats]:
     """AUROC; for each positive the share of negatives below it; for each negative the share of positives above it."""
-    high, low = score[positive], score[~positive]
-    ranked_low, ranked_high = np.sort(low), np.sort(high)
-    own = (np.searchsorted(ranked_low, high, "left") + np.searchsorted(ranked_low, high, "right")) / 2 / len(low)
-    other = 1 - (np.searchsorted(ranked_high, low, "left") + np.searchsorted(ranked_high, low, "right")) / 2 / len(high)
+    order = np.argsort(score)
+    ranked, hit = score[order], positive[order]
+    tie = np.append(0, np.cumsum(ranked[1:] != ranked[:-1]))
+    positives, negatives = (np.bincount(tie, weights=which, minlength=tie[-1] + 1) for which in (hit, ~hit))
+    place = np.empty(len(score), dtype=np.int64)
+    place[order] = tie
+    own = (np.cumsum(negatives) - negatives / 2)[place[positive]] / negatives.sum()  # ties half
+    other = 1 - (np.cumsum(positives) - positives / 2)[place[~positive]] / positives.sum()
     return float(own.mean()), own, other
 
 
@@ -260,9 +265,9 @@ def sign_flip(delta: Floats, *, draws: int = 100_000, seed: int = 0) -> float:
         return float((np.abs(signs @ moved) >= seen).mean())
     rng = np.random.default_rng(seed)
     hits = 0
-    for start in range(0, draws, 10_000):
-        rows = min(10_000, draws - start)
-        signs = rng.integers(0, 2, size=(rows, k), dtype=np.int8) * 2.0 - 1.0
+    step = max(4, SIGNS // k // 4 * 4)  # the generator gives four signs at a time, so fours keep them whatever the step
+    for start in range(0, draws, step):
+        signs = rng.integers(0, 2, size=(min(step, draws - start), k), dtype=np.int8) * 2.0 - 1.0
         hits += int((np.abs(signs @ moved) >= seen).sum())
     return (hits + 1) / (draws + 1)
 

@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 
-__all__ = ["Place", "Predictions", "align", "check_names", "check_prob", "concatenate", "pool_patients", "pool_slides"]
+__all__ = [
+    "Place",
+    "Predictions",
+    "align",
+    "check_names",
+    "check_prob",
+    "concatenate",
+    "pool_patients",
+    "pool_slides",
+    "slide_codes",
+]
 
 Place = Callable[[int], str]  # words for where a row stands
 RowName = Literal["image", "slide", "patient", "row"]

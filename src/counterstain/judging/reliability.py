@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.judging.predictions import Predictions
-from counterstain.judging.resampling import bootstrap_weights, unit_codes
+from counterstain.judging.resampling import GROUPS, bootstrap_draws, bootstrap_weights, unit_codes
 from counterstain.judging.scores import PROB_CLIP, image_loss
 
 __all__ = ["bin_of", "brier_parts", "expected_calibration_error", "logistic_recalibration", "reliability_record"]
@@ -138,13 +138,13 @@ def _draw(
         return np.bincount(cell, weights=weight, minlength=units * bins).reshape(units, bins).astype(np.float64)
 
     n, sum_p, sum_hit = by_unit(None), by_unit(p), by_unit(hit.astype(np.float64))
-    weights = bootstrap_weights(units, RESAMPLES, seed=seed)
-    drawn_n = weights @ n
+    by_code = np.bincount(code, weights=squared, minlength=units)
+    drawn_n, drawn_hit, drawn_gap, drawn_squared = _resampled((n, sum_hit, sum_p - sum_hit, by_code), units, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = (weights @ sum_hit) / drawn_n
+        share = drawn_hit / drawn_n
     total = drawn_n.sum(axis=1)
-    ece = np.abs(weights @ (sum_p - sum_hit)).sum(axis=1) / total
-    brier = (weights @ np.bincount(code, weights=squared, minlength=units)) / total
+    ece = np.abs(drawn_gap).sum(axis=1) / total
+    brier = drawn_squared / total
     whole = n.sum(axis=0)
     rows = []
     for index in range(bins):
@@ -169,3 +169,10 @@ def _draw(
     moved = float(ece.mean()) - float(np.abs((sum_p - sum_hit).sum(axis=0)).sum() / whole.sum())
     limits["ece"] = {key: max(limit - moved, 0.0) for key, limit in limits["ece"].items()}
     return {"bins": rows, **limits}
+
+
+def _resampled(values: Sequence[Floats], units: int, seed: int) -> list[Floats]:
+    """Each of `values` (K, ...) summed over the units of each resample, (R, ...); few draws at a time of many units."""
+    whole = [bootstrap_weights(units, RESAMPLES, seed=seed)] if units <= GROUPS else None
+    drawn = [[weights @ own for own in values] for weights in whole or bootstrap_draws(units, RESAMPLES, seed=seed)]
+    return [np.concatenate(parts) for parts in zip(*drawn, strict=True)]

@@ -152,13 +152,16 @@ def _ranking(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64]
     order = np.argsort(-score, kind="stable")
     ranked, hit = score[order], positive[order]
     at = np.flatnonzero(hit)
-    last = np.searchsorted(-ranked, -ranked[at], side="right") - 1
-    before = np.searchsorted(-ranked, -ranked[at], side="left")
-    seen = np.concatenate([[0], np.cumsum(hit)])
+    new = ranked[1:] != ranked[:-1]
+    tie = np.append(0, np.cumsum(new))
+    first = np.append(0, np.flatnonzero(new) + 1)  # place at which each distinct score begins
+    before = first[tie[at]]
+    last = np.append(first[1:], len(ranked))[tie[at]] - 1
+    seen = np.append(0, np.cumsum(hit))
     small = units <= GROUPS and len(code) * units <= TABLE_CELLS
     return Ranking(
         code=code[order],
-        tie=np.cumsum(np.append(0, ranked[1:] != ranked[:-1])),
+        tie=tie,
         at=at,
         last=last,
         before=before,
@@ -258,7 +261,7 @@ def jackknife_scores(table: Tally) -> dict[Key, Floats]:
 
 
 def left_out_totals(values: Floats) -> Floats:
-    """(1 + G, ...) sum over all K units of values (K, ...), and without each unit or group of the jackknife."""
+    """(1 + G, ...) sums of values (K,) or (K, M) over all units, and without each unit or group of the jackknife."""
     units = len(values)
     if units <= GROUPS:
         weighted: Floats = np.concatenate([np.ones((1, units)), jackknife_weights(units)]) @ values
@@ -279,7 +282,7 @@ def _positive(ranking: Ranking) -> NDArray[np.bool_]:
 def _scores(
     table: Tally, summed: Callable[[Floats], Floats], ranked: Sequence[tuple[Floats, Floats]]
 ) -> dict[Key, Floats]:
-    """All scores from sums over the units (`summed`: (K, ...) -> (R, ...)), and AUROC and AUPRC of each ranking."""
+    """All scores from sums over the units (`summed`: (K, M) -> (R, M)), and AUROC and AUPRC of each ranking."""
     n_classes = table.counts.shape[-1]
     counts = summed(table.counts.reshape(len(table.counts), -1)).reshape(-1, n_classes, n_classes)
     total = summed(table.images)
