@@ -14,7 +14,9 @@ from counterstain.judging.thresholds import decided, decided_arms
 from counterstain.judging.verdict import Question, also_better, margin_p, rule_in_words, verdict
 from counterstain.judging.verdict_words import Basis, verdict_words
 
-FOUND = Difference(0.80, 0.81, -0.01, -0.03, 0.01, 0.32, -0.027, 0.007, 0.01, 0.0, 40.0, low_one_sided=-0.03, high_one_sided=0.01)
+FOUND = Difference(
+    0.80, 0.81, -0.01, -0.03, 0.01, 0.32, -0.027, 0.007, 0.01, 0.0, 40.0, low_one_sided=-0.03, high_one_sided=0.01
+)
 ASKED = Question(metric="auroc", margin=0.05, hypothesis="noninferiority")
 
 
