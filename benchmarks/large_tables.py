@@ -91,7 +91,9 @@ def main() -> None:
                 say(f"{what}, {classes} classes …")
                 found[f"{what}, {classes} classes"] = measured(command)
     show([("", "processor, s", "peak, GB"), *((k, f"{v['cpu_s']}", f"{v['peak_gb']}") for k, v in found.items())])
-    held = all(own[what] <= limit for k, own in found.items() if k.endswith(" 2 classes") for what, limit in BAR.items())
+    held = all(
+        own[what] <= limit for k, own in found.items() if k.endswith(" 2 classes") for what, limit in BAR.items()
+    )
     record: dict[str, Any] = {"rows": given.rows, "patients": given.patients, "bar": BAR, "held": held, "found": found}
     finish("large_tables", record)
 
