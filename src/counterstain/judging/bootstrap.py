@@ -156,7 +156,8 @@ def sensitivity_at_specificity(roc: Roc, weights: Floats, at: float) -> Floats:
         rows = np.flatnonzero(whole == block)
         reached[rows] += _within(roc, int(block), weights[rows], allowed[rows] - above[rows])
     known = (true[:, -1] > 0) & (false[:, -1] > 0)
-    return np.divide(reached, true[:, -1], out=np.full(len(weights), np.nan), where=known)
+    out: Floats = np.divide(reached, true[:, -1], out=np.full(len(weights), np.nan), where=known)
+    return out
 
 
 def _within(roc: Roc, block: int, weights: Floats, allowed: Floats) -> Floats:

@@ -68,7 +68,7 @@ def left_out_sums(
         (1 + G,) sum over the positives of the precision at their score, good to 1e-13 of the number of positives; and
         (1 + G,) pairs of a positive and a negative that are ranked right, ties half, exact.
     """
-    hits = np.bincount(tie, weights=positive)
+    hits = np.bincount(tie, weights=positive).astype(np.float64)
     rows = np.bincount(tie).astype(np.float64)
     runs = _runs(group, positive, tie)
     return _precisions(runs, hits, rows, groups), _pairs(runs, hits, rows - hits, groups)
@@ -176,8 +176,8 @@ def _by_series(levels: Levels, start: Integers, stop: Integers, true: Floats, ro
         going = left > TINY
         if np.count_nonzero(going) < 0.9 * len(active):
             out[active[~going]] = summed[~going]
-            active, start, stop, true, rows, most, summed, left, factor = (
-                kept[going] for kept in (active, start, stop, true, rows, most, summed, left, factor)
-            )
+            active, start, stop = active[going], start[going], stop[going]
+            true, rows, most = true[going], rows[going], most[going]
+            summed, left, factor = summed[going], left[going], factor[going]
         left, factor = left * most, factor * rows
     return out

@@ -318,7 +318,8 @@ def pool_slides(table: Predictions) -> Predictions:
 def slide_codes(table: Predictions) -> NDArray[np.int64]:
     """(N,) number of each image's slide; a slide that two patients share is two."""
     patients, patient = table.patient_codes
-    return np.unique(_codes(table.slide)[1] * len(patients) + patient, return_inverse=True)[1]
+    code: NDArray[np.int64] = np.unique(_codes(table.slide)[1] * len(patients) + patient, return_inverse=True)[1]
+    return code
 
 
 def _pool(table: Predictions, code: NDArray[np.int64], what: RowName) -> Predictions:

@@ -138,7 +138,7 @@ def _draw(
         return np.bincount(cell, weights=weight, minlength=units * bins).reshape(units, bins).astype(np.float64)
 
     n, sum_p, sum_hit = by_unit(None), by_unit(p), by_unit(hit.astype(np.float64))
-    by_code = np.bincount(code, weights=squared, minlength=units)
+    by_code = np.bincount(code, weights=squared, minlength=units).astype(np.float64)
     drawn_n, drawn_hit, drawn_gap, drawn_squared = _resampled((n, sum_hit, sum_p - sum_hit, by_code), units, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = drawn_hit / drawn_n
