@@ -41,7 +41,9 @@ def subgroup_scores(arms: Mapping[str, Sequence[Predictions]], *, by: str) -> di
 
 def _rows(table: Predictions, rows: NDArray[np.int64]) -> Predictions:
     """The table of these rows."""
-    cut = {name: tuple(getattr(table, name)[row] for row in rows) for name in ("image", "patient", "slide", "site")}
+    cut: dict[str, Any] = {
+        name: tuple(getattr(table, name)[row] for row in rows) for name in ("image", "patient", "slide", "site")
+    }
     return replace(table, label=table.label[rows], prob=table.prob[rows], notes=(), **cut)
 
 

@@ -279,7 +279,9 @@ def _probe(material: _Material, predictor: Predictor, judge: Judge) -> tuple[dic
     if features is None:
         return None, "the network has no last linear layer whose input could be probed for the site"
     images = judge.images
-    cut = {name: tuple(getattr(images, name)[row] for row in chosen) for name in ("image", "patient", "slide", "site")}
+    cut: dict[str, Any] = {
+        name: tuple(getattr(images, name)[row] for row in chosen) for name in ("image", "patient", "slide", "site")
+    }
     return probe_sites(features, replace(images, label=images.label[chosen], prob=images.prob[chosen], **cut))
 
 
