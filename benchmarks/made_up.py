@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.pixels.store import Store, open_store
+from counterstain.pixels.store_check import block_sums
 from counterstain.pixels.store_files import ImageRow, StoreRecord, data_hash_of, key_of, write_record
 
 __all__ = ["make_tiles", "write_pngs", "write_store"]
@@ -35,7 +36,10 @@ def write_store(folder: Path, count: int, tile_px: int) -> Store:
     rows = tuple(
         ImageRow(f"{number:06d}.png", f"{number:064x}", 0, 0, tile_px, tile_px, True) for number in range(count)
     )
-    write_record(folder, StoreRecord(folder, key_of("made up", rows), "made up", tile_px, rows, data_hash_of(rows)))
+    sums = tuple(block_sums(folder / "tiles.npy"))
+    write_record(
+        folder, StoreRecord(folder, key_of("made up", rows), "made up", tile_px, rows, data_hash_of(rows), sums)
+    )
     return open_store(folder)
 
 

@@ -59,6 +59,7 @@ def store_of(images: int, tile_px: int, folder: Path) -> Any:
     import numpy as np
 
     from counterstain.pixels.store import open_store
+    from counterstain.pixels.store_check import block_sums
     from counterstain.pixels.store_files import ImageRow, Recipe, StoreRecord, data_hash_of, key_of, write_record
 
     tiles = np.random.default_rng(0).integers(0, 256, (images, tile_px, tile_px, 3), dtype=np.uint8)
@@ -66,7 +67,8 @@ def store_of(images: int, tile_px: int, folder: Path) -> Any:
     rows = tuple(ImageRow(name, "0" * 64, 0, -1, tile_px, tile_px, True) for name in names)
     digest = Recipe(names, folder, tile_px, "exact").digest()
     np.save(folder / "tiles.npy", tiles)
-    write_record(folder, StoreRecord(folder, key_of(digest, rows), digest, tile_px, rows, data_hash_of(rows)))
+    sums = tuple(block_sums(folder / "tiles.npy"))
+    write_record(folder, StoreRecord(folder, key_of(digest, rows), digest, tile_px, rows, data_hash_of(rows), sums))
     return open_store(folder)
 
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from counterstain.errors import InputError
-from counterstain.pixels import store_build, store_files
+from counterstain.pixels import store_build, store_check, store_files
 from counterstain.pixels.decode import decode
 from counterstain.pixels.fit import fit_tile
 from counterstain.pixels.store import build_store, open_store, read_batch
@@ -92,6 +92,7 @@ def test_opening_again_decodes_nothing_and_reads_nothing(
 ) -> None:
     cohort = images(5)
     age(cohort)
+    monkeypatch.setattr(store_files, "_RACY_NS", 0)  # the time of change cannot be set back
     first = build_store(cohort, tmp_path / "store", tile_px=32)
     monkeypatch.setattr(store_files, "read_content", lambda *_, **__: pytest.fail("an unchanged image was read"))
     again = build_store(cohort, tmp_path / "store", tile_px=32)
@@ -279,21 +280,84 @@ def test_builders_at_once_agree(
     assert not list((tmp_path / "store").glob(".building-*"))
 
 
-@pytest.mark.parametrize("harm", ["index", "tiles", "schema", "half"])
-def test_a_damaged_store_is_refused_by_name(images: Make, tmp_path: Path, harm: str) -> None:
+def flip_byte(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "a name in the index": lambda f: (f / "index.csv").write_text(
+        (f / "index.csv").read_text().replace("001.png", "00l.png")
+    ),
+    "half an index": lambda f: (f / "index.csv").write_text((f / "index.csv").read_text()[:150]),
+    "other tiles": lambda f: np.save(f / "tiles.npy", np.zeros((2, 32, 32, 3), np.uint8)),
+    "another schema": lambda f: (f / "store.json").write_text(
+        (f / "store.json").read_text().replace("store/2", "store/1")
+    ),
+    "an empty record": lambda f: (f / "store.json").write_text("{}"),
+    "no JSON": lambda f: (f / "store.json").write_text("{"),
+    "wrong types": lambda f: (f / "store.json").write_text(
+        (f / "store.json").read_text().replace('"tile_px": 32', '"tile_px": [32]')
+    ),
+    "one bit of the tiles": lambda f: flip_byte(f / "tiles.npy", -1),
+    "one bit of the header": lambda f: flip_byte(f / "tiles.npy", 60),
+    "tiles cut off": lambda f: os.truncate(f / "tiles.npy", 200),
+    "no tiles": lambda f: (f / "tiles.npy").unlink(),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_store_is_refused_by_name_and_made_again(images: Make, tmp_path: Path, harm: str) -> None:
     cohort = images(3)
-    folder = build_store(cohort, tmp_path / "store", tile_px=32).folder
-    if harm == "index":
-        text = (folder / "index.csv").read_text()
-        (folder / "index.csv").write_text(text.replace("001.png", "00l.png"))
-    elif harm == "half":
-        (folder / "index.csv").write_text((folder / "index.csv").read_text()[:150])
-    elif harm == "tiles":
-        np.save(folder / "tiles.npy", np.zeros((2, 32, 32, 3), np.uint8))
-    else:
-        (folder / "store.json").write_text((folder / "store.json").read_text().replace("store/1", "store/0"))
-    with pytest.raises(InputError, match="delete that folder"):
-        build_store(cohort, tmp_path / "store", tile_px=32)
+    first = build_store(cohort, tmp_path / "store", tile_px=32)
+    right = np.array(first.tiles)
+    HARMS[harm](first.folder)
+    with pytest.raises(InputError, match=r"delete (that|its) folder|not JSON"):
+        open_store(first.folder)
+    again = build_store(cohort, tmp_path / "store", tile_px=32)
+    assert again.folder == first.folder and np.array_equal(again.tiles, right)
+    assert bool(again.rebuilt) == (harm in ("other tiles", "no tiles", "tiles cut off") or harm.startswith("one bit"))
+    assert not build_store(cohort, tmp_path / "store", tile_px=32).rebuilt
+
+
+def test_damage_beyond_the_first_block_is_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_check, "BLOCK_BYTES", 1000)
+    path = tmp_path / "tiles.npy"
+    path.write_bytes(os.urandom(4500))
+    sums = store_check.block_sums(path)
+    assert len(sums) == 5 and sums == store_check.block_sums(path, threads=1)
+    store_check.check_blocks(path, sums)
+    flip_byte(path, 3500)
+    with pytest.raises(InputError, match=r"block 4 of 5 differs .* 4,500 bytes"):
+        store_check.check_blocks(path, sums)
+
+
+def test_a_file_replaced_with_equal_size_and_time_is_noticed(images: Make, tmp_path: Path) -> None:
+    cohort = images(3)
+    path = cohort.root / "001.bmp"
+    Image.new("RGB", (48, 48), "red").save(path)
+    os.utime(path, (1e9, 1e9))
+    cohort.table.loc[1, "image_path"] = "001.bmp"
+    first = build_store(cohort, tmp_path / "store", tile_px=32)
+    Image.new("RGB", (48, 48), "blue").save(path)
+    os.utime(path, (1e9, 1e9))
+    again = build_store(cohort, tmp_path / "store", tile_px=32)
+    assert again.key != first.key and again.tiles[1, 0, 0].tolist() == [0, 0, 255]
+
+
+def test_every_image_is_read_again_on_request(images: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = images(3)
+    age(cohort)
+    monkeypatch.setattr(store_files, "_RACY_NS", 0)
+    build_store(cohort, tmp_path / "store", tile_px=32)
+    read: list[str] = []
+    plain = store_files.read_content
+    monkeypatch.setattr(store_files, "read_content", lambda name, **more: read.append(name) or plain(name, **more))
+    build_store(cohort, tmp_path / "store", tile_px=32)
+    assert read == []
+    build_store(cohort, tmp_path / "store", tile_px=32, rehash=True)
+    assert len(read) == 3
 
 
 # ---- reading

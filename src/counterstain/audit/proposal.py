@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,8 +75,7 @@ def propose_split(
             f"{largest} of {len(cohort)} images hang together by copies, slides or patients; no part of them is "
             "independent of the rest, so gather images of other patients"
         )
-    names = pd.Series([f"cluster {number}" for number in own], dtype=object)
-    grouped = replace(cohort, table=cohort.table.assign(patient_id=names))
+    grouped = replace(cohort, table=cohort.table.assign(patient_id=_named(cohort, own)))
     if len(split.parts) == 1:
         made = holdout(grouped, test=test, val=val, unit="patient", seed=seed)
     else:
@@ -83,3 +83,20 @@ def propose_split(
         made = folds(grouped, k=k, repeats=len(split.parts) // k, val=val, unit="patient", seed=seed)
     parts = tuple(Part(part.repeat, part.fold, part.assignment) for part in made.parts)
     return Split(cohort.image, parts, split.unit)
+
+
+def _named(cohort: Cohort, own: NDArray[np.int64]) -> "pd.Series[Any]":
+    """(N,) a name for each image's cluster that its owner knows: its patients, or its first image where it has none.
+
+    A refusal names patients; a cluster's number would say nothing to whoever reads it.
+    """
+    patients: dict[int, dict[str, None]] = {}
+    first: dict[int, str] = {}
+    for number, patient, image in zip(own.tolist(), cohort.table["patient_id"], cohort.image, strict=True):
+        patients.setdefault(number, {}).update(dict.fromkeys([patient] if patient else []))
+        first.setdefault(number, image)
+    names = {
+        number: " + ".join([*list(known)[:3], *([f"{len(known) - 3} more"] if len(known) > 3 else [])]) or first[number]
+        for number, known in patients.items()
+    }
+    return pd.Series([names[number] for number in own.tolist()], dtype=object)

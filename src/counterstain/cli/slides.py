@@ -12,6 +12,10 @@ Slides = Annotated[list[Path], typer.Argument(help="Slides, and folders of them.
 AssumeMpp = Annotated[float | None, typer.Option(help="µm/px of slides that do not say.")]
 MppTable = Annotated[Path | None, typer.Option(help="CSV of slide,mpp: overrules what the files say.")]
 LeastTissue = Annotated[float, typer.Option(help="Share of a tile that must be tissue.")]
+Recursive = Annotated[
+    bool | None, typer.Option(help="Search subfolders too; by default only of folders without slides of their own.")
+]
+Edges = Annotated[bool, typer.Option("--edges", help="Keep tiles that stick out, filled up with white.")]
 Overlap = Annotated[float, typer.Option(help="Share of a tile that its neighbour covers too.")]
 
 
@@ -25,10 +29,15 @@ def inspect(
     least_tissue: LeastTissue = 0.5,
     assume_mpp: AssumeMpp = None,
     mpp_table: MppTable = None,
+    tissue_mask: Annotated[bool, typer.Option(help="Leave out glass, pen and blur.")] = True,
+    edges: Edges = False,
+    recursive: Recursive = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for a picture of each slide and its tiles.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Look at slides: levels, µm/px and where it comes from, tissue, and what cutting them into tiles would do.
+    """Inspect slides: pyramid levels, µm/px and its source, tissue, and the tiles that `slides tiles` would cut.
+
+    Many slides end in one table. A slide that cannot be read is named, and the exit code is 3.
 
     Example: counterstain inspect slides/ --mpp 0.5 --tile-px 256 --out pictures
     """
@@ -36,18 +45,22 @@ def inspect(
 
     from counterstain.errors import GateError, InputError
     from counterstain.slides.cutting import find_slides
-    from counterstain.slides.inspection import inspect_slide
-    from counterstain.slides.scale import read_mpp_table
-    from counterstain.terminal import say
+    from counterstain.slides.guarded import require_readers
+    from counterstain.slides.inspection import inspect_slide, summary_rows
+    from counterstain.slides.scale import read_mpp_table, unused_rows
+    from counterstain.terminal import print_table, say
 
     table = read_mpp_table(mpp_table) if mpp_table is not None else None
     records, failures = [], []
-    paths = find_slides(slides)
+    require_readers()
+    paths = find_slides(slides, recursive=recursive, say=say)
+    if table is not None and (note := unused_rows(table, paths)):
+        say(f"note: {note}")
     for path in paths:
         try:
             record = inspect_slide(
                 path, mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue,
-                assume_mpp=assume_mpp, mpp_table=table, thumbnails=out,
+                assume_mpp=assume_mpp, mpp_table=table, thumbnails=out, whole_tiles=not edges, tissue=tissue_mask,
             )  # fmt: skip
         except InputError as error:
             if len(paths) == 1:
@@ -60,6 +73,9 @@ def inspect(
             _show(record)
     if as_json:
         print(json.dumps({"slides": records, "failures": failures}, indent=2))
+    elif len(paths) > 1:
+        rows = summary_rows(records, [row["reason"] for row in failures])
+        print_table("All slides", ("format, scanner", "µm/px (source)", "slides", "tiles", "refused"), rows)
     if failures:
         raise GateError(f"{len(failures)} of {len(paths)} files could not be read")
 
@@ -97,8 +113,10 @@ def slides_tiles(
     overlap: Overlap = 0.0,
     least_tissue: LeastTissue = 0.5,
     tissue_mask: Annotated[bool, typer.Option(help="Leave out glass, pen and blur.")] = True,
-    edges: Annotated[bool, typer.Option("--edges", help="Keep tiles that stick out, filled up with white.")] = False,
-    annotations: Annotated[Path | None, typer.Option(help="Folder of QuPath's GeoJSON or ASAP's XML.")] = None,
+    edges: Edges = False,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Folder of annotations: QuPath, ASAP, ImageScope, HALO or Darwin.")
+    ] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="Annotated name, or NAME=label; repeat.")] = None,
     rest: Annotated[str | None, typer.Option(help="Label of tiles that no annotation touches.")] = None,
     least_overlap: Annotated[float, typer.Option(help="Share of a tile that its class must cover.")] = 0.5,
@@ -109,6 +127,7 @@ def slides_tiles(
     pattern: Annotated[str | None, typer.Option(help="Finds ids in slides' names: (?P<patient_id>…)")] = None,
     assume_mpp: AssumeMpp = None,
     mpp_table: MppTable = None,
+    recursive: Recursive = None,
     as_json: Json = False,
 ) -> None:
     """Cut slides into tiles with labels from annotations, and a cohort.csv that a study can train on.
@@ -125,7 +144,7 @@ def slides_tiles(
     if classes:
         chosen = {name: label or name for name, _, label in (text.partition("=") for text in classes)}
     cut = cut_slides(
-        find_slides(slides), out,
+        find_slides(slides, recursive=recursive, say=say), out,
         Cutting(
             mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, whole_tiles=not edges,
             tissue=tissue_mask, annotations=annotations, classes=chosen, rest=rest, least_overlap=least_overlap,
@@ -138,4 +157,4 @@ def slides_tiles(
     record = {"cohort": str(cut.cohort), "tiles": dict(cut.tiles), "failures": dict(cut.failures)}
     print(json.dumps(record, indent=2) if as_json else cut.cohort)
     if cut.failures:
-        raise GateError(f"{len(cut.failures)} slides were set aside; {out / 'cutting.json'} says why")
+        raise GateError(f"{len(cut.failures)} slides were skipped; {out / 'failures.csv'} says why")

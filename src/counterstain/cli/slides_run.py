@@ -41,6 +41,10 @@ def slides_run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batch: Annotated[int | None, typer.Option(help="Tiles predicted together.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode; one a core by default.")] = None,
+    recursive: Annotated[
+        bool | None,
+        typer.Option(help="Search subfolders too; by default only of folders without slides of their own."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read slides with a model: tables and GeoJSON of tiles, heat maps, and scores of slides and patients.
@@ -73,7 +77,7 @@ def slides_run(
         calibrated=not raw,
     )
     with _talking() as talk:
-        result = run_slides(bundle, slides, out, settings, truth=truth, pooling=pooling, talk=talk)
+        result = run_slides(bundle, slides, out, settings, truth=truth, pooling=pooling, recursive=recursive, talk=talk)
     _print(result, as_json=as_json)
     if result.failures:
         raise GateError(f"{len(result.failures)} slides were set aside; {out / 'failures.csv'} says why")

@@ -68,7 +68,7 @@ def comparison_notes(
         notes: what was found before, put first.
     """
     out = [*notes, *first.notes, *_positive_notes(asked, first)]
-    if first.unit == "image":
+    if first.unit == "image" and not first.own_patients:
         out.append(
             "patients are unknown: every image is taken as independent, which finds differences that are not there"
         )

@@ -127,7 +127,7 @@ def score_arms(
             "seeds": numbers,
             "images": len(first),
             "patients": len(names) if first.unit == "patient" else None,
-            "method": _method(first.unit, len(names), len(own), confidence, interval),
+            "method": _method(first.unit, len(names), len(own), confidence, interval, first.own_patients),
             "warnings": list(_warnings(own, len(names))),
             "scores": scores,
             "confusion": {
@@ -151,8 +151,9 @@ def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> dic
     }
 
 
-def _method(unit: str, units: int, seeds: int, confidence: float, interval: str) -> str:
-    drawn = "patients" if unit == "patient" else "images (no patients are known)"
+def _method(unit: str, units: int, seeds: int, confidence: float, interval: str, own: bool = False) -> str:
+    lone = "images (each of a patient of its own)" if own else "images (no patients are known)"
+    drawn = "patients" if unit == "patient" else lone
     if interval == "bootstrap":
         return f"{confidence:.0%} BCa interval at image level from drawing {drawn} and seeds anew 10,000 times"
     how = "one by one" if units <= GROUPS else f"in {GROUPS} random groups"
@@ -169,7 +170,7 @@ def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
         out += pool_notes(tables[0])
         if units < FEW_PATIENTS:
             out.append(f"only {units} patients (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
-    else:
+    elif not tables[0].own_patients:
         out.append("patients are unknown: intervals take every image as independent and are too narrow if they are not")
     if len(tables) == 1:
         out.append("a single training run: how much another seed would change is unknown")

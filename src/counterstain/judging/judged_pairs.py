@@ -14,7 +14,7 @@ from counterstain.judging.predictions import Predictions
 from counterstain.judging.ranking import pair_chance
 from counterstain.judging.sample_size import patients_needed
 from counterstain.judging.undefined import why_undefined
-from counterstain.judging.verdict import Question, also_better, margin_p, verdict
+from counterstain.judging.verdict import DECIDING_ENDS, Question, also_better, margin_p, verdict
 from counterstain.judging.verdict_words import Basis, counts_words, verdict_words
 
 __all__ = ["Compared", "joint_rows", "judged_rows"]
@@ -124,7 +124,7 @@ def _endpoint_words(part: Mapping[str, Any], asked: Question) -> str:
     if part["low"] != part["low"]:
         return f"{metric} is undefined"
     level = 1 - 2 * asked.alpha if asked.hypothesis == "equivalence" else 1 - asked.alpha
-    ends = ("low_margin", "high_margin") if asked.hypothesis == "equivalence" else ("low", "high")
+    ends = DECIDING_ENDS.get(asked.hypothesis, ("low", "high"))
     word = part["verdict"].replace("a_better", f"{part['a']} better").replace("b_better", f"{part['b']} better")
     shown = f"{metric} {difference_:+.3f} ({100 * level:.4g} % interval [{part[ends[0]]:+.3f}, {part[ends[1]]:+.3f}])"
     return f"{shown}: {word.replace('_', ' ').replace('noninferior', 'not inferior')}"

@@ -106,6 +106,7 @@ def with_folds(found: Difference, test: CorrelatedT, metric: str, *, alpha: floa
     changed = replace(
         found, low=low, high=high, p=max(found.p, test.p),
         low_margin=min(found.low_margin, test.mean - narrow), high_margin=max(found.high_margin, test.mean + narrow),
+        low_one_sided=min(found.low_one_sided, low), high_one_sided=max(found.high_one_sided, high),
         method=f"{found.method}; corrected t-test over training sets",
     )  # fmt: skip
     if margin is None or test.se <= 0:

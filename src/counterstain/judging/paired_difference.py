@@ -1,5 +1,6 @@
 """The paired difference of one score between two arms: its interval and its tests, by patient and seed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from counterstain.judging.freedom import combined_df
 from counterstain.judging.intervals import Sample, variance_parts
+from counterstain.judging.near_wall import NOISE, Units, Wall, near_wall
 
 __all__ = ["LOWER_IS_BETTER", "Difference", "difference"]
 
@@ -21,6 +23,8 @@ class Difference:
 
     low, high: interval of the difference; p: two-sided, against no difference
     low_margin, high_margin: the interval of twice the error, which TOST holds against the margin
+    low_one_sided, high_one_sided: the interval that non-inferiority is held against
+    near_wall: whether so few patients tell the arms apart that they are counted
     se_patient, se_seed: standard errors from patients and from seeds; df: of the t-quantile
     margin, p_equivalence, p_noninferior, p_inferior: against the margin; NaN without one
     """
@@ -36,6 +40,8 @@ class Difference:
     se_patient: float
     se_seed: float
     df: float
+    low_one_sided: float = float("nan")
+    high_one_sided: float = float("nan")
     near_wall: bool = False
     method: str = ""
     margin: float | None = None
@@ -49,62 +55,127 @@ def difference(
 ) -> Difference:
     """The paired difference of one score between two arms on the same patients.
 
-    Each patient is left out of both arms at once, so what is hard about a patient for both cancels. Seeds of the two
-    arms are independent trainings; their spread is added for each arm.
+    Each patient is left out of both arms at once, so patient-level difficulty cancels out. Seeds of the two arms are
+    independent trainings; their spread is added for each arm. Limits and p-values against a margin also allow for
+    patients like those not seen yet (`near_wall`), and a difference that no patient varies is tested by its sign.
     """
     from scipy.special import stdtr, stdtrit
 
     value_a, value_b = float(a.values[key].mean()), float(b.values[key].mean())
     delta = value_a - value_b
-    patient, seed, df = _difference_variance(a, b, key)
+    patient, seed, df, df_patient = _difference_variance(a, b, key)
     se = float(np.sqrt(patient + seed))
     nan = float("nan")
     if not np.isfinite(se):
         return Difference(value_a, value_b, delta, nan, nan, nan, nan, nan, nan, nan, nan)
-    if se == 0:  # the same predictions (or nothing that any patient changes): no evidence either way
-        p = 1.0
-        half = half_margin = 0.0
-    else:
-        p = float(2 * stdtr(df, -abs(delta) / se))
-        half, half_margin = (float(stdtrit(df, 1 - tail)) * se for tail in (alpha / 2, alpha))
+    units = Units(a.left_out[key].mean(axis=0) - b.left_out[key].mean(axis=0), delta, df_patient + 1, a.rows, key[0])
+    if se <= NOISE:  # a sum in another order differs by this much, so it is no variance
+        return _without_variance(value_a, value_b, units, df, alpha=alpha, margin=margin)
+    p = float(2 * stdtr(df, -abs(delta) / se))
+    half, half_margin = (float(stdtrit(df, 1 - tail)) * se for tail in (alpha / 2, alpha))
+    wall = near_wall(units, patient, seed, df)
     return Difference(
         value_a=value_a,
         value_b=value_b,
         difference=delta,
-        low=delta - half,
-        high=delta + half,
+        **_ends("low", "high", delta - half, delta + half, units),
         p=p,
-        low_margin=delta - half_margin,
-        high_margin=delta + half_margin,
+        **_ends("low_margin", "high_margin", *_widest(delta, half_margin, wall, alpha), units),
+        **_ends("low_one_sided", "high_one_sided", *_widest(delta, half, wall, alpha / 2), units),
         se_patient=float(np.sqrt(patient)),
         se_seed=float(np.sqrt(seed)),
         df=df,
-        method=f"jackknife over patients, t with {df:.1f} df",
+        near_wall=wall.rare,
+        method=f"jackknife over patients, t with {df:.1f} df{_counted(wall, margin)}",
         margin=margin,
-        **_margin_p(delta, se, df, margin, -1 if key[0] in LOWER_IS_BETTER else 1),
+        **_margin_p(
+            delta, margin, -1 if key[0] in LOWER_IS_BETTER else 1, lambda gain: float(stdtr(df, gain / se)), wall
+        ),
     )
 
 
-def _margin_p(delta: float, se: float, df: float, margin: float | None, sign: int) -> dict[str, float]:
-    """One-sided p-values against the margin; {} without one."""
-    from scipy.special import stdtr
+def _without_variance(
+    value_a: float, value_b: float, units: Units, df: float, *, alpha: float, margin: float | None
+) -> Difference:
+    """The difference where no patient changes it: its sign is tested, and its limits come from counting patients.
 
+    All K patients show the same difference, so that of the 2^K ways of swapping the arms two are as extreme. Unseen
+    patients may show none (where the test rejects), or the contrary.
+    """
+    delta = value_a - value_b
+    p = 1.0 if abs(delta) <= NOISE else float(2.0 ** (1 - units.effective))
+
+    def ends(tail: float) -> tuple[float, float]:
+        unseen = 1 - tail ** (1 / units.effective)
+        contrary = 0.0 if p < alpha else 1.0
+        low = delta * (1 - unseen) - unseen * (contrary if delta > 0 else 1.0)
+        high = delta * (1 - unseen) + unseen * (contrary if delta < 0 else 1.0)
+        return (min(low, delta), max(high, delta)) if units.bounded else (delta, delta)
+
+    wall = near_wall(units, 0.0, 0.0, df)
+    sign = -1 if units.metric in LOWER_IS_BETTER else 1
+    return Difference(
+        value_a=value_a,
+        value_b=value_b,
+        difference=delta,
+        **_ends("low", "high", *ends(alpha / 2), units),
+        p=min(p, 1.0),
+        **_ends("low_margin", "high_margin", *_widest(delta, 0.0, wall, alpha), units),
+        **_ends("low_one_sided", "high_one_sided", *_widest(delta, 0.0, wall, alpha / 2), units),
+        se_patient=0.0,
+        se_seed=0.0,
+        df=df,
+        near_wall=True,
+        method="no patient changes the difference: sign-flip over patients, exact limits by counting them",
+        margin=margin,
+        **_margin_p(delta, margin, sign, lambda gain: float(gain >= 0), wall),
+    )
+
+
+def _counted(wall: Wall, margin: float | None) -> str:
+    """Why the limits against the margin may be wider than those of the t-test."""
+    if margin is None or not wall.rare:
+        return ""
+    return "; against the margin the few patients that tell the arms apart are counted exactly"
+
+
+def _ends(low_name: str, high_name: str, low: float, high: float, units: Units) -> dict[str, float]:
+    """Both limits by name, kept inside what the measure can differ by."""
+    return {low_name: max(low, -units.widest), high_name: min(high, units.widest)}
+
+
+def _widest(delta: float, half: float, wall: Wall, tail: float) -> tuple[float, float]:
+    """The wider of the t-interval and the limits near the wall, each with `tail` outside."""
+    low, high = wall.limits(tail)
+    return min(delta - half, low), max(delta + half, high)
+
+
+def _margin_p(
+    delta: float, margin: float | None, sign: int, plain: Callable[[float], float], wall: Wall
+) -> dict[str, float]:
+    """One-sided p-values against the margin; {} without one.
+
+    Args:
+        sign: 1 where a higher value is better, else -1.
+        plain: the t-distribution's chance of a difference that is so much smaller than the one seen.
+    """
     if margin is None:
         return {}
-
-    def one_sided(distance: float) -> float:
-        return float(stdtr(df, -distance / se)) if se > 0 else float(distance <= 0)
-
     gain = sign * delta
-    above, below = one_sided(gain + margin), one_sided(margin - gain)
-    return {"p_equivalence": max(above, below), "p_noninferior": above, "p_inferior": one_sided(-gain - margin)}
+    not_below = max(plain(-(gain + margin)), wall.p(margin, upper=sign < 0))
+    not_above = max(plain(gain - margin), wall.p(margin, upper=sign > 0))
+    return {
+        "p_equivalence": max(not_below, not_above),
+        "p_noninferior": not_below,
+        "p_inferior": max(plain(gain + margin), wall.p(-margin, upper=sign > 0)),
+    }
 
 
-def _difference_variance(a: Sample, b: Sample, key: tuple[str, int | None]) -> tuple[float, float, float]:
-    """Variance of the difference from patients and from seeds, and its degrees of freedom; NaN where undefined."""
+def _difference_variance(a: Sample, b: Sample, key: tuple[str, int | None]) -> tuple[float, float, float, float]:
+    """Variance of the difference from patients and from seeds, its df, that of the patients; or NaN."""
     out_a, out_b = a.left_out[key], b.left_out[key]
     if not (np.isfinite(out_a).all() and np.isfinite(out_b).all()):
-        return float("nan"), float("nan"), float("nan")
+        return (float("nan"),) * 4
     paired = (out_a.mean(axis=0) - out_b.mean(axis=0))[None, :]
     patient, _ = variance_parts(paired[:, 0], paired)
     if len(a.values[key]) == len(b.values[key]) == 1:
@@ -116,4 +187,4 @@ def _difference_variance(a: Sample, b: Sample, key: tuple[str, int | None]) -> t
     seed = sum(variance for variance, _ in parts)
     below = sum(variance**2 / df for variance, df in parts if df > 0)
     df_seed = seed**2 / below if below > 0 else 0.0
-    return patient, seed, combined_df(patient, seed, df_patient, df_seed)
+    return patient, seed, combined_df(patient, seed, df_patient, df_seed), df_patient

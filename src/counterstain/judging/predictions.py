@@ -31,6 +31,7 @@ class Predictions:
     notes:   what a reader of this table should be told, one line each
     positive_from: what made the last class the positive one
     rows_are: what the names in `image` are; "row": the table names nothing, and its rows are only numbered
+    own_patients: the ids were given and equal the image names: each image is its own patient, rather than of an unknown
 
     Raises:
         InputError: On a size that differs, a name twice, a label out of range, a probability that is none.
@@ -46,6 +47,7 @@ class Predictions:
     notes: tuple[str, ...] = field(default=())
     positive_from: PositiveFrom = "column order"
     rows_are: RowName = "image"
+    own_patients: bool = False
 
     def __post_init__(self) -> None:
         """Own, freeze and check the arrays."""

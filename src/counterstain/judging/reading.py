@@ -75,6 +75,7 @@ def read_predictions(
         image=image, patient=patient, slide=text("slide_id") or blank, site=text("site") or blank,
         label=label, prob=prob, classes=names, notes=notes, rows_are=rows_are,
         positive_from="given" if positive or classes else "only probability column" if one_column else "column order",
+        own_patients=text("patient_id") == image,
     )  # fmt: skip
 
 
@@ -253,7 +254,7 @@ def write_predictions(table: Predictions, path: Path, *, extra: Mapping[str, Seq
         extra: further columns by name, N cells each; reading leaves them out.
     """
     more = list((extra or {}).values())
-    known = table.unit == "patient"
+    known = table.unit == "patient" or table.own_patients
     rows = (
         [
             table.image[k],

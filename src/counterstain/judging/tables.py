@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from counterstain.judging.measure_names import measure_words
-from counterstain.judging.verdict import percent
+from counterstain.judging.verdict import DECIDING_ENDS, LOWER_IS_BETTER, percent
 
 __all__ = [
     "as_text",
@@ -122,7 +122,7 @@ def pairs_table(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -
     """
     equivalence = record["hypothesis"] == "equivalence"
     level = percent(1 - (2 if equivalence else 1) * record["alpha"])
-    ends, p = (("low_margin", "high_margin") if equivalence else ("low", "high")), "p_adjusted"
+    ends, p = DECIDING_ENDS.get(record["hypothesis"], ("low", "high")), "p_adjusted"
     if record["hypothesis"] != "difference":
         p = "p_margin_adjusted"
     header = ["pair", f"difference ({level} interval)", "p (Holm)", "verdict", *_detect_head(record)]
@@ -209,7 +209,9 @@ def _margin_rows(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Rows:
     if record["margin"] is None:
         return []
     if record["hypothesis"] == "noninferiority":
+        worst = "high_one_sided" if pair["metric"] in LOWER_IS_BETTER else "low_one_sided"
         return [
+            [f"one-sided {percent(1 - alpha / 2)} limit", shown(pair[worst], sign=True)],
             [f"p of non-inferiority by {record['margin']:g}{_holm(pair)}", _shown_p(pair["p_margin_adjusted"])],
             [f"p of inferiority by more than that{_holm(pair)}", _shown_p(pair["p_inferior_adjusted"])],
         ]  # fmt: skip

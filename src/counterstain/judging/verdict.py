@@ -10,6 +10,7 @@ from counterstain.judging.paired_difference import LOWER_IS_BETTER, Difference
 
 __all__ = [
     "CLAIMS",
+    "DECIDING_ENDS",
     "HYPOTHESES",
     "LOWER_IS_BETTER",
     "MIN_SEEDS",
@@ -24,6 +25,8 @@ MIN_SEEDS = 3
 HYPOTHESES = ("difference", "equivalence", "noninferiority")
 CLAIMS = ("procedures", "models")
 WIDE_MARGIN = 0.2
+# The limits that the answer to each question follows from; a difference's are low and high.
+DECIDING_ENDS = {"equivalence": ("low_margin", "high_margin"), "noninferiority": ("low_one_sided", "high_one_sided")}
 # What shows the answer that each question asks for: of a difference, that the first arm is better.
 SHOWN_BY = {"difference": "a_better", "equivalence": "equivalent", "noninferiority": "noninferior"}
 

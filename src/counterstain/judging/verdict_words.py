@@ -95,7 +95,8 @@ def _evidence(kind: str, found: Difference, asked: Question, rests: Basis) -> st
         p = f"{_p(rests.p_margin, rests.tests)} by two one-sided tests"
         return f"{shown} ({level} interval [{ends[0]:+.3f}, {ends[1]:+.3f}], {p})"
     level = percent(1 - asked.alpha / 2)
-    worst, best = (found.low, found.high) if asked.better_sign > 0 else (found.high, found.low)
+    worst = found.low_one_sided if asked.better_sign > 0 else found.high_one_sided
+    best = found.high if asked.better_sign > 0 else found.low
     if kind in ("noninferior", "noninferiority_not_shown"):
         return f"{shown}, at worst {worst:+.3f} (one-sided {level} limit, {_p(rests.p_margin, rests.tests)})"
     if kind == "inferior":

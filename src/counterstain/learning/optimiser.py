@@ -1,6 +1,7 @@
 """What learns at which rate: the body and the head, and how the rate falls. Pure functions of the epoch."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 from counterstain.learning.backbones import Backbone
 from counterstain.learning.settings import Training
 
-__all__ = ["build_optimiser", "set_phase", "set_rates"]
+__all__ = ["build_optimiser", "loop_record", "set_phase", "set_rates"]
 
 
 def build_optimiser(network: nn.Module, settings: Training) -> torch.optim.Adam:
@@ -22,6 +23,20 @@ def build_optimiser(network: nn.Module, settings: Training) -> torch.optim.Adam:
     if settings.weight_decay:
         return torch.optim.AdamW(groups, eps=settings.epsilon, weight_decay=settings.weight_decay, fused=True)
     return torch.optim.Adam(groups, eps=settings.epsilon, fused=True)
+
+
+def loop_record(optimiser: torch.optim.Optimizer, settings: Training) -> dict[str, Any]:
+    """What a training loop did with these settings, for training.json: the optimiser, and when it stopped."""
+    return {
+        "optimiser": {
+            "name": type(optimiser).__name__,
+            "learning_rate": settings.learning_rate,
+            "weight_decay": settings.weight_decay,
+            "schedule": settings.schedule,
+            "batch": settings.batch,
+        },
+        "stopping": {"epochs": settings.epochs, "patience": settings.patience},
+    }
 
 
 def set_phase(network: nn.Module, settings: Training, epoch: int) -> None:

@@ -23,7 +23,7 @@ from counterstain.learning.feeding import Examples, Feed, batches, feed
 from counterstain.learning.machine import Machine, prepare_machine
 from counterstain.learning.models import start_network
 from counterstain.learning.networks import TileNetwork, dropout_masks, seen_side
-from counterstain.learning.optimiser import build_optimiser, set_phase, set_rates
+from counterstain.learning.optimiser import build_optimiser, loop_record, set_phase, set_rates
 from counterstain.learning.prediction import predict_logits
 from counterstain.learning.settings import Training
 from counterstain.learning.staining import UNSTAINED, Staining
@@ -54,7 +54,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network with its best weights, and what happened on the way. Epochs count from 1."""
+    """A trained network with its best weights, and what happened on the way. Epochs count from 1.
+
+    done: what was done to get it, as the report's sentences are made from it; see study.training_record.
+    """
 
     network: nn.Module
     history: dict[str, list[float]]
@@ -64,6 +67,7 @@ class Trained:
     weights: dict[str, str] = field(default_factory=dict)
     staining: Staining = UNSTAINED
     head: dict[str, Any] = field(default_factory=lambda: {"kind": "linear"})
+    done: dict[str, Any] = field(default_factory=dict)
 
     @property
     def last_epoch(self) -> int:
@@ -170,7 +174,13 @@ def train(
             )
     state.network.load_state_dict(state.best)
     state.network.eval()
-    return Trained(state.network, state.history, state.best_epoch, machine, tuple(seconds), state.weights, staining)
+    done = loop_record(state.optimiser, settings) | {
+        "augmentation": {"mode": augmentation.mode, "transformations": list(augmentation.transformations())},
+        "stain_augmentation": settings.stain_augmentation,
+    }
+    return Trained(
+        state.network, state.history, state.best_epoch, machine, tuple(seconds), state.weights, staining, done=done
+    )
 
 
 def _patience_is_over(state: _State, settings: Training) -> bool:
@@ -300,7 +310,9 @@ def _step(
         with torch.autocast(machine.device, dtype=torch.bfloat16, enabled=machine.precision == "bf16"):
             logits = state.network(inputs, own)
         # Binary cross-entropy on two softmax units, averaged over the two, is the cross-entropy of the softmax.
-        loss = functional.cross_entropy(logits.float(), target, reduction="sum")
+        # At least fp32: in bf16 the loss would lose its digits.
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        loss = functional.cross_entropy(logits.to(exact), target, reduction="sum")
         torch.autograd.backward(loss / size)
         loss_sum += loss.detach()
         right += (logits.detach().argmax(1) == target).sum()

@@ -3,7 +3,7 @@
 import os
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from counterstain.cores import usable_cores
 from counterstain.errors import InputError, suggest
 from counterstain.pixels.fit import FITS
 from counterstain.pixels.store_build import build
+from counterstain.pixels.store_check import check_blocks
 from counterstain.pixels.store_files import Recipe, StoreRecord, find_store, locked, read_record
 
 __all__ = ["Store", "build_store", "open_store", "read_batch"]
@@ -35,6 +36,7 @@ class Store:
     size_px:   (N, 2) int64 height and width as decoded, before the fit
     mpp:       (N,) float64 µm per pixel as decoded where the file says it, else NaN
     notes:     (N,) what was done to the image while decoding, "" for nothing
+    rebuilt:   "", or why a store that was there had to be made again
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Store:
     size_px: NDArray[np.int64]
     mpp: NDArray[np.float64]
     notes: tuple[str, ...]
+    rebuilt: str = ""
 
     def rows(self, images: Sequence[str]) -> NDArray[np.int64]:
         """Row of each named image in `tiles`, (len(images),) int64.
@@ -83,11 +86,13 @@ def build_store(
     fit: str = "stretch",
     max_bad: float = 0.05,
     threads: int | None = None,
+    rehash: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Store:
     """The store of the cohort's images under `folder`, opened where it is there already, else built.
 
-    An image whose size and time of change are as recorded is taken as unchanged; the others are hashed again. A build
+    An image whose size and times of change are as recorded is taken as unchanged; the others are hashed again. The
+    tiles are held against the checksums taken when they were written: a store damaged on disk is made again. A build
     fills a folder under a temporary name and renames it when complete, so that what was killed is never taken for
     finished; a second builder waits for the first and opens what it made. Memory does not grow with the cohort.
 
@@ -98,6 +103,7 @@ def build_store(
         fit: "stretch", "crop" or "exact", see `fit_tile`.
         max_bad: largest share of the images that may be set aside, in [0, 1].
         threads: that decode; None takes one a core.
+        rehash: read and hash every image again, whatever the times of its file say.
         progress: called with (images done, images in all).
 
     Raises:
@@ -112,23 +118,37 @@ def build_store(
     images = tuple(str(name) for name in cohort.table["image_path"])
     recipe = Recipe(images=images, root=Path(cohort.root), tile_px=tile_px, fit=fit)
     folder.mkdir(parents=True, exist_ok=True)
-    record = find_store(folder, recipe)
+    record, damage = _find_whole(folder, recipe, rehash=rehash)
     if record is None:
         with locked(folder) as alone:
-            record = find_store(folder, recipe)  # another process may have built it while this one waited
+            record, _ = _find_whole(folder, recipe)  # another process may have built it while this one waited
             if record is None:
                 record = build(folder, recipe, threads=threads or usable_cores(), progress=progress, alone=alone)
     _check_share(record, len(images), max_bad)
-    return _open(record)
+    return replace(_open(record), rebuilt=damage)
+
+
+def _find_whole(folder: Path, recipe: Recipe, *, rehash: bool = False) -> tuple[StoreRecord | None, str]:
+    """The finished store of these images, or None with what is wrong with the one that is there."""
+    record = find_store(folder, recipe, rehash=rehash)
+    if record is None:
+        return None, ""
+    try:
+        check_blocks(record.folder / "tiles.npy", record.blocks)
+    except InputError as error:
+        return None, str(error).partition(";")[0]
+    return record, ""
 
 
 def open_store(folder: Path) -> Store:
     """The finished store in `folder` (…/<key>), whether or not the images it was made from are still there.
 
     Raises:
-        InputError: If there is no finished store.
+        InputError: If there is no finished store, or its tiles are not as they were written.
     """
-    return _open(read_record(folder))
+    record = read_record(folder)
+    check_blocks(folder / "tiles.npy", record.blocks)
+    return _open(record)
 
 
 def read_batch(store: Store, rows: NDArray[np.int64], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.manifest import container
+from counterstain.errors import InputError
 from counterstain.files import write_with
 from counterstain.memory import keep_pages
 from counterstain.pixels.decode import decode_content, hash_content, read_content
 from counterstain.pixels.fit import fit_tile
 from counterstain.pixels.source import BadImage
+from counterstain.pixels.store_check import block_sums, check_blocks
 from counterstain.pixels.store_files import (
     BUILDING,
     ImageRow,
@@ -34,7 +36,7 @@ from counterstain.pixels.store_files import (
     write_record,
 )
 
-__all__ = ["Recipe", "build"]
+__all__ = ["Recipe", "build", "is_whole"]
 
 _CHUNK_BYTES = 1 << 20  # of tiles that one thread makes at a time: few, so that all threads end at about the same time
 _CHUNK_IMAGES = 32
@@ -78,7 +80,8 @@ def build(
             warnings.filterwarnings("ignore", module=r"PIL\.")
             write_with(building / "tiles.npy", fill)
         digest = recipe.digest()
-        record = StoreRecord(building, key_of(digest, rows), digest, recipe.tile_px, rows, data_hash_of(rows))
+        sums = tuple(block_sums(building / "tiles.npy", threads))
+        record = StoreRecord(building, key_of(digest, rows), digest, recipe.tile_px, rows, data_hash_of(rows), sums)
         write_record(building, record)
         return _put_in_place(record, folder / record.key)
     finally:
@@ -86,14 +89,26 @@ def build(
 
 
 def _put_in_place(record: StoreRecord, place: Path) -> StoreRecord:
-    """Rename the finished folder; where another builder was faster, take what it made."""
+    """Rename the finished folder; where another builder was faster, take what it made, unless that is damaged."""
     try:
         record.folder.rename(place)
     except OSError:
-        if not (place / "store.json").is_file():
+        if not place.is_dir():
             raise
-        return read_record(place)
+        if is_whole(place):
+            return read_record(place)
+        shutil.rmtree(place)
+        record.folder.rename(place)
     return replace(record, folder=place)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a finished store lies in the folder, with every block of its tiles as it was written."""
+    try:
+        check_blocks(folder / "tiles.npy", read_record(folder).blocks)
+    except InputError:
+        return False
+    return True
 
 
 def _write_tiles(
@@ -155,10 +170,10 @@ def _make_chunk(recipe: Recipe, images: tuple[str, ...]) -> Chunk:
 
 
 def _make_tile(recipe: Recipe, image: str) -> tuple[ImageRow, NDArray[np.uint8] | None]:
-    size, mtime_ns = stat_file(
+    size, mtime_ns, ctime_ns = stat_file(
         recipe.root, container(image)[0]
     )  # before reading, so that a change while reading shows later
-    row = ImageRow(image, "", size, steady(mtime_ns))
+    row = ImageRow(image, "", size, steady(mtime_ns), ctime_ns=steady(ctime_ns))
     try:
         content = read_content(image, root=recipe.root)
         row = replace(row, sha256=hash_content(content))

@@ -29,7 +29,7 @@ __all__ = [
     "write_record",
 ]
 
-SCHEMA = "counterstain.store/1"
+SCHEMA = "counterstain.store/2"
 BUILDING = ".building-"  # how the folder of an unfinished store begins
 
 # A file changed within this time of its being read may change again without its time of change showing it.
@@ -69,6 +69,7 @@ class ImageRow:
     mpp: float = float("nan")
     notes: str = ""
     reason: str = ""
+    ctime_ns: int = -1  # when the system last changed the file: an old mtime put on new content leaves it fresh
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class StoreRecord:
     tile_px: int
     rows: tuple[ImageRow, ...]
     data_hash: str
+    blocks: tuple[str, ...]  # checksums of tiles.npy, see store_check
 
 
 def key_of(recipe: str, rows: tuple[ImageRow, ...]) -> str:
@@ -94,13 +96,13 @@ def data_hash_of(rows: tuple[ImageRow, ...]) -> str:
     return hash_json({"images": [list(pair) for pair in kept]})
 
 
-def stat_file(root: Path, file: str) -> tuple[int, int]:
-    """Bytes and time of change (ns) of an image's file, (-1, -1) where there is none."""
+def stat_file(root: Path, file: str) -> tuple[int, int, int]:
+    """Bytes, time of its content and time of any change (ns) of an image's file; -1 each where there is none."""
     try:
         found = os.stat(os.path.join(root, file))  # noqa: PTH116, PTH118 (20,000 Path objects cost a second)
     except (OSError, ValueError):
-        return -1, -1
-    return found.st_size, found.st_mtime_ns
+        return -1, -1, -1
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def write_record(folder: Path, record: StoreRecord) -> None:
@@ -122,6 +124,7 @@ def write_record(folder: Path, record: StoreRecord) -> None:
             "images": len(record.rows) - bad,
             "set_aside": bad,
             "data_hash": record.data_hash,
+            "blocks": list(record.blocks),
         },
     )
 
@@ -148,8 +151,11 @@ def read_record(folder: Path) -> StoreRecord:
                 _parse({name: plain_cell(cell) for name, cell in line.items()})
                 for line in csv.DictReader(stream, restval="")
             )
-        record = StoreRecord(folder, head["key"], head["recipe"], int(head["tile_px"]), rows, head["data_hash"])
-    except (OSError, KeyError, ValueError) as error:
+        record = StoreRecord(
+            folder, str(head["key"]), str(head["recipe"]), int(head["tile_px"]), rows, str(head["data_hash"]),
+            tuple(map(str, head["blocks"])),
+        )  # fmt: skip
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} is damaged ({error}); delete that folder, it is made again") from None
     if key_of(record.recipe, rows) != record.key or data_hash_of(rows) != record.data_hash:
         raise InputError(f"{folder} is damaged (its index does not fit its key); delete that folder, it is made again")
@@ -168,21 +174,29 @@ def _parse(line: dict[str, str]) -> ImageRow:
         mpp=float(line["mpp"]),
         notes=line["notes"],
         reason=line["reason"],
+        ctime_ns=int(line["ctime_ns"]),
     )
 
 
-def find_store(folder: Path, recipe: Recipe) -> StoreRecord | None:
+def find_store(folder: Path, recipe: Recipe, *, rehash: bool = False) -> StoreRecord | None:
     """A finished store of exactly these images as they are now on disk, or None.
 
-    Files whose size and time of change are as recorded count as unchanged; the others are read and hashed, and where
-    nothing else has changed the new times are recorded.
+    Files whose size and times are as recorded count as unchanged; the others (with `rehash`, all) are read and hashed,
+    and where nothing else has changed the new times are recorded. A record that is damaged counts as none.
     """
     digest = recipe.digest()
     for marker in sorted(folder.glob("*/store.json")):
-        if marker.parent.name.startswith(BUILDING) or read_json(marker).get("recipe") != digest:
+        if marker.parent.name.startswith(BUILDING):
             continue
-        record = read_record(marker.parent)
-        stats: dict[str, tuple[int, int]] = {}  # by file: a container's thousands of rows are one
+        try:
+            if read_json(marker).get("recipe") != digest:
+                continue
+            record = read_record(marker.parent)
+        except InputError:
+            continue
+        if rehash:
+            record = replace(record, rows=tuple(replace(row, mtime_ns=-1) for row in record.rows))
+        stats: dict[str, tuple[int, int, int]] = {}  # by file: a container's thousands of rows are one
         now = tuple(_as_now(recipe, row, stats) for row in record.rows)
         if [row.sha256 for row in now] != [row.sha256 for row in record.rows]:
             continue
@@ -192,12 +206,13 @@ def find_store(folder: Path, recipe: Recipe) -> StoreRecord | None:
     return None
 
 
-def _as_now(recipe: Recipe, row: ImageRow, stats: dict[str, tuple[int, int]]) -> ImageRow:
+def _as_now(recipe: Recipe, row: ImageRow, stats: dict[str, tuple[int, int, int]]) -> ImageRow:
     file = container(row.image_path)[0]
-    size, mtime_ns = stats.get(file) or stats.setdefault(file, stat_file(recipe.root, file))
-    if (size, mtime_ns) == (row.bytes, row.mtime_ns) and mtime_ns != -1:
+    size, mtime_ns, ctime_ns = now = stats.get(file) or stats.setdefault(file, stat_file(recipe.root, file))
+    if now == (row.bytes, row.mtime_ns, row.ctime_ns) and mtime_ns != -1:
         return row
-    return replace(row, sha256=content_hash(recipe, row.image_path), bytes=size, mtime_ns=steady(mtime_ns))
+    sha256 = content_hash(recipe, row.image_path)
+    return replace(row, sha256=sha256, bytes=size, mtime_ns=steady(mtime_ns), ctime_ns=steady(ctime_ns))
 
 
 def content_hash(recipe: Recipe, image: str) -> str:

@@ -195,14 +195,16 @@ def _split(run: RunRecord, folder: Path) -> list[Illustration]:
 
 
 def _histories(run: RunRecord, folder: Path) -> list[Illustration]:
-    if not run.trainings:
+    # A probe has one fit and no epochs: its curve would be an empty frame.
+    trainings = [own for own in run.trainings if own.has_epochs]
+    if not trainings:
         return []
-    every = [value for own in run.trainings for key in ("loss", "val_loss") for value in own.history[key]]
-    lowest = min(value for own in run.trainings for key in ("accuracy", "val_accuracy") for value in own.history[key])
-    limits = (max(own.epochs for own in run.trainings), float(np.nanmax(every)), lowest)
+    every = [value for own in trainings for key in ("loss", "val_loss") for value in own.history[key]]
+    lowest = min(value for own in trainings for key in ("accuracy", "val_accuracy") for value in own.history[key])
+    limits = (max(own.epochs for own in trainings), float(np.nanmax(every)), lowest)
     made = []
     for arm in run.arms:
-        own = [training for training in run.trainings if training.arm == arm]
+        own = [training for training in trainings if training.arm == arm]
         if not own:
             continue
         title = f"Training of {arm}: loss and accuracy over {plural(len(own), 'run')}"

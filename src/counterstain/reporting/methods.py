@@ -1,21 +1,48 @@
 """The methods paragraph of a run, ready to paste: only what its records prove."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from counterstain.reporting.record import RunRecord
+from counterstain.reporting.training_words import (
+    augmentation_sentences,
+    preparation_sentences,
+    recorded,
+    stain_sentences,
+    training_sentences,
+)
 from counterstain.reporting.wording import clean, listed, metric_name, plural
 
-__all__ = ["methods_paragraph", "ran_words"]
+__all__ = [
+    "audit_words",
+    "kept_words",
+    "methods_paragraph",
+    "of_bags",
+    "patient_words",
+    "ran_words",
+    "threshold_was_chosen",
+    "use_sentences",
+]
 
-FITS = {"stretch": "stretched to", "crop": "cropped at their centre to", "exact": "used at"}
+
 CALIBRATIONS = {
-    "temperature": "Probabilities were calibrated by temperature scaling",
-    "platt": "Probabilities were calibrated by Platt's logistic method",
-    "isotonic": "Probabilities were calibrated by isotonic regression",
+    "temperature": "temperature scaling",
+    "platt": "Platt's logistic method",
+    "isotonic": "isotonic regression",
+}
+# The parameters with which each method changes no probability: what is kept where a fit was not possible or no gain.
+UNCHANGED: dict[str, Mapping[str, Any]] = {
+    "temperature": {"temperature": 1.0},
+    "platt": {"slope": 1.0, "intercept": 0.0},
+    "isotonic": {"x": [0.0, 1.0], "y": [0.0, 1.0]},
 }
 
 
 def methods_paragraph(run: RunRecord) -> str:
     """What was done, in past tense and plain sentences; nothing that the run folder does not say."""
-    parts = (_images(run), _division(run), _audit(run), _training(run), _use(run), _statistics(run), _software(run))
+    training = [*preparation_sentences(run), *stain_sentences(run), *training_sentences(run), _seeds(run)]
+    parts = (_images(run), _division(run), _audit(run), *training, *augmentation_sentences(run), *use_sentences(run),
+             _statistics(run), _software(run))  # fmt: skip
     return " ".join(filter(None, parts))
 
 
@@ -28,115 +55,181 @@ def ran_words(run: RunRecord) -> str:
     return f"{plural(seeds, 'seed')} × {plural(tables // seeds, 'repeat')}"
 
 
-def _of_bags(run: RunRecord) -> bool:
-    """Whether the arms learned from bags of tile features, one a slide."""
-    return any(str(arm.get("network")).startswith("mil/") for arm in (run.resolved.get("arms") or {}).values())
+def of_bags(run: RunRecord) -> bool:
+    """Whether the arms learned from bags of tile features, one for each slide."""
+    return any(arm.kind == "bags" for arm in recorded(run))
+
+
+def patient_words(run: RunRecord) -> str:
+    """ "own" where each image is its own patient, "known" with patients, "unknown" without, "" without a record."""
+    images, patients = run.cohort.get("images"), run.cohort.get("patients") or {}
+    if images is None:
+        return ""
+    if not patients or patients.get("images_without"):
+        return "unknown"
+    return "own" if patients.get("count") == images else "known"
 
 
 def _images(run: RunRecord) -> str:
     classes = listed(clean(name) for name in run.scores["classes"])
-    images, patients = run.cohort.get("images"), (run.cohort.get("patients") or {}).get("count")
-    of = f" of {plural(patients, 'patient')}" if patients else ", whose patients were not known,"
-    aside = f"; {plural(len(run.set_aside), 'unreadable file')} were set aside" if run.set_aside else ""
+    images, patients = run.cohort.get("images"), run.cohort.get("patients") or {}
     if images is None:
         return ""
+    of = {
+        "known": f" of {plural(patients.get('count'), 'patient')}",
+        "own": f" of as many patients, one {'slide' if of_bags(run) else 'image'} each,",
+        "unknown": ", whose patients were not known,",
+    }[patient_words(run)]
+    skipped = f"; {plural(len(run.set_aside), 'file')} could not be used" if run.set_aside else ""
     positive = run.scores.get("positive")
     which = f" ({clean(positive)} taken as positive)" if positive else ""
-    noun = "slide" if _of_bags(run) else "image"
-    return f"We classified {plural(images, noun)}{of} into {classes}{which}{aside}."
+    noun = "slide" if of_bags(run) else "image"
+    return f"We classified {plural(images, noun)}{of} into {classes}{which}{skipped}."
+
+
+def kept_words(run: RunRecord, unit: str) -> str:
+    """What the division kept apart, as a clause."""
+    if unit == "patient" or patient_words(run) == "own":
+        return "no patient is in more than one part"
+    if patient_words(run) == "unknown":
+        return "patients are not known, so images of one patient may be in several parts"
+    return "patients were not used, so images of one patient may be in several parts"
 
 
 def _division(run: RunRecord) -> str:
     section = run.resolved.get("split") or {}
-    method, unit = section.get("method"), section.get("unit", "patient")
-    seed = section.get("seed", 0)
+    method, unit = section.get("method"), run.split.get("unit") or section.get("unit")
     if method == "legacy_augment_first":
         return (
             "Images were augmented before they were divided at random, so that copies of one image were in training "
             "and in test; the results are therefore not valid and are shown to measure what this protocol is worth."
         )
-    kept = (
-        "no patient was in more than one part" if unit == "patient" else "images of one patient may be in several parts"
-    )
+    if not method or not unit:
+        return ""
+    kept = kept_words(run, str(unit)).replace(" is ", " was ").replace(" are ", " were ")
+    seed = section.get("seed", 0)
     if section.get("file"):
         return f"The division was read from a file; {kept}."
     if method == "folds":
-        folds, repeats = section.get("folds"), section.get("repeats", 1)
+        repeats = section.get("repeats", 1)
         again = f", repeated {repeats} times" if repeats > 1 else ""
         return (
-            f"We used {folds}-fold cross-validation by {unit}{again}, stratified by class (seed {seed}); {kept}, and a "
-            "part of each training side was held out for validation."
+            f"We used {section.get('folds')}-fold cross-validation by {unit}{again}, stratified by class "
+            f"(seed {seed}); {kept}, and a part of each training side was held out for validation."
+        )
+    if method == "sites":
+        sites = len(run.split.get("parts", ()))
+        return (
+            f"Each of {plural(sites, 'site')} was tested once by models that had seen no image of it; a part of the "
+            f"other sites' images, drawn by {unit} (seed {seed}), was held out for validation; {kept}."
         )
     if method == "official":
         return f"We used the division that came with the images, by {unit}; {kept}."
-    test, val = section.get("test", 0.2), section.get("val", 0.2)
+    sizes = _part_sizes(run)
+    return f"We divided them once by {unit}, stratified by class (seed {seed}){sizes}; {kept}."
+
+
+def _part_sizes(run: RunRecord) -> str:
+    """The sizes of the parts of a single division, as split.json counted them."""
+    parts = run.split.get("parts", ())
+    if len(parts) != 1:
+        return ""
+    counts = parts[0]["counts"]
+    named = {"train": "for training", "val": "for validation", "test": "for testing"}
+    told = [f"{counts[name]['images']:,} {words}" for name, words in named.items() if name in counts]
+    return f", {listed(told)}" if told else ""
+
+
+def audit_words(run: RunRecord) -> str:
+    """What the audit looked for, as a noun phrase."""
+    if any(one.get("tier") == "features" for one in run.audit.get("findings") or ()):
+        return "shared patients and slides and for identical files"
+    crops = ", rotated crops" if (run.resolved.get("audit") or {}).get("rotated", True) else ""
     return (
-        f"We divided them once by {unit}, stratified by class (seed {seed}), into a test part of {100 * test:g} % "
-        f"and, of the rest, {100 * val:g} % for validation; {kept}."
+        "shared patients and slides and for copies (same bytes, same pixels, flips and quarter-turns, "
+        f"near-duplicates{crops})"
     )
 
 
 def _audit(run: RunRecord) -> str:
     if not run.audit:
         return ""
-    leaks = run.audit.get("verdict") == "leaks"
-    looked = (
-        "the images were audited for shared patients and slides and for copies (same bytes, same pixels, flips and "
-        "quarter-turns, near-duplicates, turned crops)"
+    result = (
+        "leaks, which are listed in the report" if run.audit.get("verdict") == "leaks" else "none between the parts"
     )
-    if _of_bags(run):
-        looked = "the feature files were audited for shared patients and slides and for identical files"
-    result = "found leaks, which are listed in the report" if leaks else "found none between the parts"
-    return f"Before training, {looked}; the audit {result}."
+    return f"Before training, the data were audited for {audit_words(run)}; the audit found {result}."
 
 
-def _training(run: RunRecord) -> str:
-    tiles = run.resolved.get("tiles") or {}
-    arms = run.resolved.get("arms") or {}
-    own = [arms[arm] for arm in run.arms if arm in arms]
-    if not own:
-        return ""
-    named = listed(f"{clean(arm)} ({clean(arms[arm]['network'])} network, batch {arms[arm]['batch']})" for arm in arms)
-    first = own[0]
-    seeds = ran_words(run)
-    mode = (run.resolved.get("augmentation") or {}).get("mode")
-    names = listed(run.augmentation.get("transformations") or ())
-    varied = f" Training images alone were augmented ({names})." if mode not in (None, "none") and names else ""
-    if run.stamp.startswith("LEAK"):
-        varied = ""
-    size = tiles.get("tile_px")
-    made = f"Images were {FITS.get(str(tiles.get('fit')), 'made')} {size} × {size} px. " if size else ""
-    if _of_bags(run):
-        made = (
-            "Each slide was a bag of tile features, embedded tile by tile and pooled by their mean (mil/mean) or by "
-            "gated attention (mil/abmil; Ilse et al. 2018). "
-        )
-    return (
-        f"{made}We trained {named}, each with {seeds}, with Adam (learning rate {first.get('learning_rate'):g}) "
-        f"for at most {first.get('epochs')} epochs, and stopped when the validation loss had not improved for "
-        f"{first.get('patience')} epochs, keeping the weights of the best one.{varied}"
-    )
+def _seeds(run: RunRecord) -> str:
+    return f"Each arm was run with {ran_words(run)}." if recorded(run) else ""
 
 
-def _use(run: RunRecord) -> str:
-    if not run.in_use:
-        return ""
-    how = CALIBRATIONS.get(str(run.in_use.get("method")))
-    rule, alpha = run.in_use.get("threshold_rule"), run.in_use.get("alpha")
-    start = (
-        f"{how}, the decision threshold was chosen ({clean(rule)})"
-        if how
-        else f"The decision threshold was chosen ({clean(rule)})"
-    )
-    return (
-        f"{start} and split-conformal prediction sets (alpha {alpha:g}, patients weighing the same) were fitted on the "
-        "validation part alone and frozen."
-    )
+# -------------------------------------------------------------------------------------------------- what was calibrated
+
+
+def use_sentences(run: RunRecord) -> list[str]:
+    """What was fitted on the validation part and frozen, by what each training recorded of it."""
+    trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
+    if not trainings:
+        return []
+    said = [_calibrated(run, trainings), *_threshold(run, trainings), *_sets(run, trainings)]
+    return [*filter(None, said), "What was fitted on the validation part was then frozen."]
+
+
+def _calibrated(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> str:
+    method = str(run.in_use.get("method"))
+    if method not in CALIBRATIONS:
+        return "Probabilities were not calibrated."
+    changed = sum((one.get("parameters") or {}) not in ({}, UNCHANGED[method]) for one in trainings)
+    name = CALIBRATIONS[method]
+    if not changed:
+        return f"Calibration by {name} was tried on the validation part and left all probabilities as they were."
+    rest = f" in {changed} of {len(trainings)} trainings; in the others it left them as they were"
+    return f"Probabilities were calibrated by {name} on the validation part{rest if changed < len(trainings) else ''}."
+
+
+def threshold_was_chosen(run: RunRecord) -> bool:
+    """Whether a rule picked a decision threshold on validation images: not with more than two classes, nor a number."""
+    trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
+    return any(one.get("threshold") is not None for one in trainings) and not _stated(run)
+
+
+def _stated(run: RunRecord) -> bool:
+    """Whether the threshold is a number that the study stated."""
+    return str(run.in_use.get("threshold_rule") or "").replace(".", "", 1).isdigit()
+
+
+def _threshold(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
+    rule = clean(run.in_use.get("threshold_rule") or "")
+    known = [one for one in trainings if one.get("threshold") is not None]
+    if not known or not rule:
+        return []
+    if _stated(run):
+        return [f"The decision threshold, {rule}, was stated beforehand."]
+    failed = sum(any("threshold is 0.5" in note for note in one.get("notes") or ()) for one in known)
+    if failed == len(known):
+        return [f"The rule for the decision threshold ({rule}) could not be applied; it stayed at 0.5."]
+    rest = f"; in {failed} of {len(known)} trainings it could not be, and stayed at 0.5" if failed else ""
+    return [f"The decision threshold was chosen on the validation part (rule: {rule}){rest}."]
+
+
+def _sets(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
+    alpha, unit = run.in_use.get("alpha"), run.scores["unit"]
+    if alpha is None:
+        return []
+    fitted = sum(one.get("qhat") is not None for one in trainings)
+    what = f"Split-conformal prediction sets (alpha {alpha:g}, all {unit}s weighing the same)"
+    few = f"validation {unit}s were too few, and every class stays in the set"
+    if not fitted:
+        return [f"{what} were asked for; {few}."]
+    rest = f"; in {len(trainings) - fitted} of {len(trainings)} trainings {few}" if fitted < len(trainings) else ""
+    return [f"{what} were fitted on the validation part{rest}."]
 
 
 def _statistics(run: RunRecord) -> str:
-    own = run.scores["arms"][run.arms[0]]
-    text = f"Test images were used for reporting only. Intervals: {clean(own['method'])}."
+    methods = dict.fromkeys(clean(own["method"]) for own in run.scores["arms"].values() if own.get("method"))
+    text = "" if run.stamp.startswith("LEAK") else "Test images were used for reporting only. "
+    text += f"Intervals: {'; '.join(methods)}." if methods else ""
     if run.comparison.get("pairs"):
         metric, level = run.comparison.get("primary", "auroc"), run.comparison.get("level", "image")
         rule = clean(run.comparison.get("rule") or "")
@@ -146,7 +239,7 @@ def _statistics(run: RunRecord) -> str:
                 f"the Bayesian correlated t-test, with ±{run.procedures['rope']:g} as practically alike."
             )
         text += f" The primary endpoint was {metric_name(metric)} at {level} level. {rule}"
-    return text
+    return text.strip()
 
 
 def _software(run: RunRecord) -> str:

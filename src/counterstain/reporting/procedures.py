@@ -6,7 +6,7 @@ from counterstain.reporting.record import RunRecord
 from counterstain.reporting.tables import Cell, Table
 from counterstain.reporting.wording import clean, interval, metric_name, number, p_value, signed
 
-__all__ = ["procedures_table", "procedures_words", "variance_table"]
+__all__ = ["procedures_table", "procedures_words", "support_table", "variance_table"]
 
 SOURCES = ("patient", "seed", "split", "rest")
 NOT_SHOWN = "not shown"
@@ -36,6 +36,24 @@ def procedures_table(run: RunRecord) -> Table | None:
         f"practically alike within ±{rope:g} ({clean(run.procedures['rope_from'])})"
     )
     return Table(caption, head, tuple(rows))
+
+
+def support_table(run: RunRecord) -> Table | None:
+    """One row per pair and published test beside the verdict (sign-flip, McNemar, DeLong, …); None without any."""
+    rows = [
+        (
+            Cell(f"{clean(pair['a'])} − {clean(pair['b'])}"),
+            Cell(clean(test.get("test") or "")),
+            Cell(clean(test.get("about") or "")),
+            Cell(p_value(test.get("p"))),
+        )
+        for pair in run.comparison.get("pairs", ())
+        for test in pair.get("tests") or ()
+    ]
+    if not rows:
+        return None
+    caption = "Published tests beside the verdict; p is not corrected for the number of pairs or tests"
+    return Table(caption, ("arms", "test", "of", "p"), tuple(rows), frozenset({0, 1, 2}))
 
 
 def procedures_words(run: RunRecord) -> list[str]:

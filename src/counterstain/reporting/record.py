@@ -24,8 +24,9 @@ class TrainingRun:
     """One training of one arm.
 
     history: loss, accuracy, val_loss and val_accuracy, one number an epoch (epochs count from 1).
-    record: training.json: settings, machine, parameters, best_epoch, last_epoch; {} where it is missing.
+    record: training.json: settings, done, machine, parameters, best_epoch, last_epoch; {} where it is missing.
     data_hash: SHA-256 of the cohort's tiles, as the bundle has it; "" where there is none.
+    probe: of a frozen arm, candidate -> validation loss, in the order in which they were tried.
     """
 
     arm: str
@@ -34,6 +35,12 @@ class TrainingRun:
     history: Mapping[str, tuple[float, ...]]
     record: Mapping[str, Any]
     data_hash: str
+    probe: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def has_epochs(self) -> bool:
+        """Whether it went through epochs that a curve can show; a probe on frozen features did not."""
+        return (self.record.get("done") or {}).get("kind") != "probe"
 
     @property
     def epochs(self) -> int:
@@ -173,7 +180,17 @@ def _read_training(path: Path, run: Path) -> TrainingRun:
         history=dict(zip(HISTORY, columns, strict=True)),
         record=_optional(path.parent / "training.json"),
         data_hash=_data_hash(_optional(path.parent / "bundle.json")),
+        probe=_read_probe(path.parent / "probe.csv"),
     )
+
+
+def _read_probe(path: Path) -> dict[str, float]:
+    """The candidates of a probe without the mark of the taken one, which training.json names."""
+    rows = _read_table(path, ("setting", "val_loss")) if path.is_file() else []
+    try:
+        return {name.removesuffix(" (taken)"): float(loss) for name, loss in rows}
+    except ValueError as error:
+        raise InputError(f"{path} is not a probe's table ({error}); it was changed after the run wrote it") from None
 
 
 def _data_hash(bundle: Mapping[str, Any]) -> str:

@@ -24,9 +24,17 @@ from counterstain.reporting.claims import (
 from counterstain.reporting.figures import MOST_COUNTED, MOST_WRITTEN
 from counterstain.reporting.guidelines import guideline_table
 from counterstain.reporting.illustrations import capital, find_score, illustrate, photograph_uri, primary
-from counterstain.reporting.methods import methods_paragraph, ran_words
+from counterstain.reporting.methods import (
+    audit_words,
+    kept_words,
+    methods_paragraph,
+    of_bags,
+    patient_words,
+    ran_words,
+    use_sentences,
+)
 from counterstain.reporting.page import environment, template
-from counterstain.reporting.procedures import procedures_table, procedures_words, variance_table
+from counterstain.reporting.procedures import procedures_table, procedures_words, support_table, variance_table
 from counterstain.reporting.record import RunRecord, read_run
 from counterstain.reporting.tables import (
     arm_table,
@@ -37,9 +45,17 @@ from counterstain.reporting.tables import (
     pair_table,
     primary_table,
     ranges_table,
-    shared_settings,
     site_table,
     split_table,
+)
+from counterstain.reporting.training_tables import probe_table
+from counterstain.reporting.training_words import (
+    augmentation_sentences,
+    augmented_arms,
+    choice_sentence,
+    preparation_sentences,
+    stain_sentences,
+    training_sentences,
 )
 from counterstain.reporting.wording import METRIC_NAMES, clean, interval, listed, metric_name, number, plural
 
@@ -48,7 +64,6 @@ __all__ = ["write_report"]
 MOST_SET_ASIDE = 200
 MOST_VERDICTS = 3
 UNSETTLED = ("no_evidence", "not_enough_runs", "noninferiority_not_shown", "equivalence_not_shown", "undefined")
-FITS = {"stretch": "stretched to", "crop": "cropped at their centre to", "exact": "taken as they are, at"}
 
 
 def write_report(run: Path) -> Path:
@@ -84,6 +99,8 @@ def write_report(run: Path) -> Path:
         baselines=baseline_table(record),
         audit=audit_table(record),
         audit_words=_typeset(record.audit.get("words") or "", ()),
+        audit_looked=audit_words(record),
+        use_words=" ".join(use_sentences(record)),
         calibration=calibration_table(record),
         decisions=decision_table(record),
         calibration_notes=calibration_notes(record),
@@ -98,11 +115,13 @@ def write_report(run: Path) -> Path:
         classes=class_table(record),
         pairs=pair_table(record),
         factorial=factorial(record),
+        support=support_table(record),
         procedures=procedures_table(record),
         procedures_words=[_typeset(line, record.arms) for line in procedures_words(record)],
         variance=variance_table(record),
         arms=arm_table(record),
-        shared=_shared(record),
+        trained=[*preparation_sentences(record), *stain_sentences(record), *training_sentences(record)],
+        probes=probe_table(record),
         cohort=cohort_table(record),
         cohort_words=_cohort_words(record),
         sites=site_table(record),
@@ -111,12 +130,13 @@ def write_report(run: Path) -> Path:
         split=split_table(record),
         split_words=_split_words(record),
         augmentation_words=_augmentation_words(record),
-        ranges=ranges_table(record),
-        contact_sheet=photograph_uri(record.contact_sheet) if record.contact_sheet else "",
+        ranges=ranges_table(record) if _was_augmented(record) else None,
+        contact_sheet=photograph_uri(record.contact_sheet) if record.contact_sheet and _was_augmented(record) else "",
         slide_words=_slide_words(record.slide) if record.slide_picture else "",
         slide_picture=photograph_uri(record.slide_picture) if record.slide_picture else "",
         cells_words=_cells_words(len(record.scores["classes"])),
         several_runs=len(record.trainings) > len(record.arms),
+        several_histories=_several_histories(record),
         machine=_machine(record),
         hashes=record.hashes,
     )  # fmt: skip
@@ -230,7 +250,8 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
     own = run.scores["arms"][run.arms[0]]
     seeds = ran_words(run)
     known = own["patients"] is not None
-    tested = plural(own["images"], "image") + (f" of {plural(own['patients'], 'patient')}" if known else "")
+    tested = plural(own["images"], "slide" if of_bags(run) else "image")
+    tested += f" of {plural(own['patients'], 'patient')}" if known else ""
     metric, level = primary(run)
     return [
         ("Compared", f"{plural(len(run.arms), 'arm')}, {seeds} each"),
@@ -240,49 +261,37 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
     ]
 
 
-def _shared(run: RunRecord) -> str:
-    """One sentence on what all arms have in common."""
-    arms = (run.resolved.get("arms") or {}).values()
-    shared = shared_settings(arms, ("learning_rate", "epsilon", "epochs", "patience"))
-    words = []
-    if "learning_rate" in shared:
-        words.append(f"Adam with a learning rate of {shared['learning_rate']:g}")
-    if "epochs" in shared:
-        words.append(f"at most {plural(shared['epochs'], 'epoch')}")
-    if "patience" in shared:
-        words.append(
-            f"early stopping once the validation loss has not improved for {plural(shared['patience'], 'epoch')}, "
-            "with the best weights restored"
-        )
-    tiles = run.resolved.get("tiles") or {}
-    if "tile_px" in tiles:
-        size = f"{tiles['tile_px']} × {tiles['tile_px']} px"
-        words.append(f"images {FITS.get(str(tiles.get('fit')), 'as tiles of')} {size}")
-    return f"The same for all arms: {'; '.join(words)}." if words else ""
+def _several_histories(run: RunRecord) -> bool:
+    """Whether an arm with training curves was trained more than once."""
+    arms = [training.arm for training in run.trainings if training.has_epochs]
+    return len(arms) > len(set(arms))
 
 
 def _cohort_words(run: RunRecord) -> str:
     cohort = run.cohort
     if not cohort:
         return ""
-    words = [plural(cohort.get("images"), "image")]
+    noun = "slide" if of_bags(run) else "image"
+    words = [plural(cohort.get("images"), noun)]
     if cohort.get("colour_images") is not None:
         words.append(f"{cohort['colour_images']:,} of them in colour")
     text = ", ".join(words)
     patients, slides = cohort.get("patients") or {}, cohort.get("slides")
-    if patients:
+    if patient_words(run) == "own":
+        text += ", each of a patient of its own"
+    elif patients:
         text += f", of {plural(patients['count'], 'patient')}"
         text += f" on {plural(slides, 'slide')}" if slides else ""
         each = patients.get("images_each") or {}
         if each:
             low, high, median = each["min"], each["max"], each["median"]
             text += (
-                f"; {low:,} images a patient"
+                f"; {low:,} {noun}{'' if low == 1 else 's'} per patient"
                 if low == high
-                else f"; {low:,} to {high:,} images a patient (median {median:g})"
+                else f"; {low:,} to {high:,} {noun}s per patient (median {median:g})"
             )
     else:
-        text += "; which patients they are of is not known"
+        text += "; their patients are not known"
     mpp = cohort.get("mpp")
     if mpp:
         same = mpp["min"] == mpp["max"]
@@ -296,47 +305,52 @@ def _cohort_words(run: RunRecord) -> str:
 
 def _split_words(run: RunRecord) -> str:
     section = run.resolved.get("split") or {}
-    method, unit = section.get("method"), section.get("unit") or run.split.get("unit") or "patient"
+    method, unit = section.get("method"), run.split.get("unit") or section.get("unit")
     if method == "legacy_augment_first":
         return (
             "Images were augmented first, and the copies then dealt out at random, so that copies of one image stand "
             "in training and in test. This is the old protocol, kept to measure what it is worth."
         )
-    whole = {
-        "patient": "No patient is in more than one part.",
-        "image": "Images of one patient may be in several parts: the patients were not known, or not used.",
-    }.get(unit, "")
+    if not method or not unit:
+        return ""
+    whole = f"{capital(kept_words(run, str(unit)))}."
     made = {
         "holdout": f"One division into training, validation and test by {unit}.",
         "folds": f"Cross-validation by {unit}: {plural(section.get('folds'), 'fold')}, "
         f"{plural(section.get('repeats'), 'repeat')}; every image is tested once in each repeat.",
         "official": "The division that came with the images.",
+        "sites": "Each site is tested once, by models that have seen no image of it.",
     }.get(str(method), "")
-    use = "Training images fit the weights, validation images say when to stop, test images are only reported on."
-    return " ".join(filter(None, (made, whole, use, f"Seed of the split: {section.get('seed', 0)}.")))
+    seed = f"Seed of the split: {section.get('seed', 0)}."
+    if section.get("file"):
+        made, seed = "The division was read from a file.", ""
+    use = choice_sentence(run)
+    test = "Test images are only reported on."
+    return " ".join(filter(None, (made, whole, use, test, seed)))
+
+
+def _was_augmented(run: RunRecord) -> bool:
+    """Whether any arm learned from augmented images; with the leaking protocol all did."""
+    return run.stamp.startswith("LEAK") or bool(augmented_arms(run))
 
 
 def _augmentation_words(run: RunRecord) -> str:
-    record = run.augmentation
-    mode = (record.get("settings") or run.resolved.get("augmentation") or {}).get("mode")
-    if mode == "none" or not mode:
-        return "Training images were used as they are."
-    training, grown = record.get("training_images") or [], record.get("images_an_epoch") or []
-    text = "Training images only, after the split. "
     if run.stamp.startswith("LEAK"):
-        text = "All images, before the split: this is what the stamp is about. "
-    if mode == "expand":
-        text += "The training set grew to the originals plus one image for each transformation."
-    else:
-        text += (
-            "Every epoch draws anew from what is listed here, as a function of the seed, the epoch and the image alone."
+        return (
+            "All images, before the split: this is what the stamp is about. The set grew to the originals plus one "
+            "image for each transformation."
         )
-    if training and grown and not run.stamp.startswith("LEAK"):
+    text = [*augmentation_sentences(run), *stain_sentences(run)]
+    arms = augmented_arms(run)
+    if any((arm.done.get("augmentation") or {}).get("mode") == "on_the_fly" for arm in arms):
+        text.append("What is drawn is a function of the seed, the epoch and the image alone.")
+    training, grown = run.augmentation.get("training_images") or [], run.augmentation.get("images_an_epoch") or []
+    if arms and training and grown:
         pairs = list(dict.fromkeys(zip(training, grown, strict=False)))
         shown = pairs[0] if len(pairs) == 1 else max(pairs)
         largest = "" if len(pairs) == 1 else " in the largest fold"
-        text += f" {plural(shown[0], 'training image')}{largest}, {shown[1]:,} an epoch."
-    return text
+        text.append(f"{plural(shown[0], 'training image')}{largest}, {shown[1]:,} per epoch.")
+    return " ".join(text)
 
 
 def _slide_words(slide: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The tables of a report: a run's records as rows of words, each number beside its interval."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,6 +233,8 @@ def factorial(run: RunRecord) -> Table | None:
     place = {(str(own.get("network")), int(own.get("batch") or 0)): arm for arm, own in settings.items()}
     networks = list(dict.fromkeys(str(settings[arm].get("network")) for arm in run.arms if arm in settings))
     batches = sorted({batch for _, batch in place})
+    if any(own.get("tune") == "frozen" for own in settings.values()):
+        return None  # a frozen arm has no batch
     if len(settings) != 4 or len(place) != 4 or len(networks) != 2 or len(batches) != 2:
         return None
     metric, level = primary(run)
@@ -277,9 +279,12 @@ def arm_table(run: RunRecord) -> Table:
     for arm in run.arms:
         own = (run.resolved.get("arms") or {}).get(arm, {})
         runs = [training for training in run.trainings if training.arm == arm]
+        frozen = own.get("tune") == "frozen"  # a probe has neither batches nor epochs
+        if frozen:
+            own = {"network": f"{own.get('network', UNDEFINED)}, frozen"}
         parameters = next((training.record.get("parameters") for training in runs), None)
-        best = [str(training.best_epoch) for training in runs]
-        trained = [str(training.epochs) for training in runs]
+        best = [str(training.best_epoch) for training in runs if not frozen]
+        trained = [str(training.epochs) for training in runs if not frozen]
         many = len(best) > 6
         rows.append(
             _cells(
@@ -410,13 +415,3 @@ def _often(name: str, settings: Mapping[str, Any]) -> str:
     probability = settings.get(f"{name}_probability")
     each = ", each direction by itself" if name == "flip" and settings.get("flip") == "both" else ""
     return "every image" if probability in (None, 1, 1.0) else f"{100 * probability:g} % of the images{each}"
-
-
-def shared_settings(settings: Iterable[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Those of the named settings that all arms have alike."""
-    every = list(settings)
-    return {
-        name: every[0][name]
-        for name in names
-        if every and all(own.get(name) == every[0].get(name) for own in every) and name in every[0]
-    }

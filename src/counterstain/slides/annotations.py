@@ -1,25 +1,51 @@
-"""Regions that a pathologist drew, from QuPath's GeoJSON and ASAP's XML, and the labels that tiles get from them."""
+"""Regions that a pathologist drew, whatever program saved them, and the labels that tiles get from them."""
 
 import gzip
+import io
 import json
-import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
+from counterstain.slides.annotation_json import read_darwin, read_geojson
+from counterstain.slides.annotation_shapes import UNNAMED, Drawing, Outline, file_words, is_ignored
+from counterstain.slides.annotation_xml import read_xml
 
-__all__ = ["ORIGINS", "SUFFIXES", "Region", "TileLabels", "find_annotations", "label_tiles", "read_annotations"]
+__all__ = [
+    "ORIGINS",
+    "SUFFIXES",
+    "Annotations",
+    "Region",
+    "TileLabels",
+    "find_annotations",
+    "label_tiles",
+    "load_annotations",
+    "read_annotations",
+]
 
 ORIGINS = ("auto", "bounds", "slide")
-SUFFIXES = (".geojson", ".geojson.gz", ".json", ".xml")
-_UNNAMED = ("", "none", "unclassified")
-_RECTANGLE_CORNERS, _LEAST_CORNERS = 4, 3
+SUFFIXES = (".geojson", ".geojson.gz", ".json", ".xml", ".annotations")
+_GREATEST_BYTES = 1 << 29  # unpacked; a million outlines by hand stay far below
+_NESTED_SHARE = 0.9  # of the smaller outline: drawn by hand, it may stick out of the larger one a little
+_ALIKE = 0.98  # two outlines whose areas differ by less are two opinions of one area, not one within the other
+
+_OTHER_JSON = (
+    ("shapes", "LabelMe's JSON"),
+    ("categories", "COCO's JSON"),
+    ("_via_img_metadata", "VIA's JSON"),
+    ("objects", "Supervisely's JSON or TopoJSON"),
+)
+_OTHER_BYTES = (
+    (b"PK", "a ZIP file (such as ImageJ's RoiSet.zip)"),
+    (b"Iout", "an ImageJ ROI"),
+    (b"\xac\xed", "a QuPath .qpdata file"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +54,20 @@ class Region:
 
     name: str
     shape: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """What an annotation file says.
+
+    program: which program wrote it
+    regions: one region per class
+    notes:   what was passed over, or assumed
+    """
+
+    program: str
+    regions: tuple[Region, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,130 +110,180 @@ def find_annotations(folder: Path, slide: Path) -> Path | None:
 def read_annotations(
     path: Path, *, bounds: tuple[int, int, int, int] | None = None, origin: str = "auto"
 ) -> tuple[Region, ...]:
-    """The regions of an annotation file, one a class, overlapping outlines of a class joined.
+    """The regions of an annotation file, one per class; arguments and errors as for `load_annotations`."""
+    return load_annotations(path, bounds=bounds, origin=origin).regions
+
+
+def load_annotations(
+    path: Path, *, bounds: tuple[int, int, int, int] | None = None, origin: str = "auto"
+) -> Annotations:
+    """Read an annotation file: one region per class, overlapping outlines of a class joined.
+
+    An outline that lies within a larger one of another class wins there: it is cut out of the larger one. Classes whose
+    name ends in * are ignored, as QuPath does. Where no outline of a file has a class, what else it is called (QuPath's
+    or ASAP's name without its running number, ImageScope's layer) is its class, and a note says so.
 
     Args:
-        path: QuPath's GeoJSON (maybe .gz) or ASAP's XML.
+        path: QuPath's GeoJSON (maybe .gz), ASAP's, ImageScope's or HALO's XML, Darwin's JSON; told apart by content.
         bounds: the slide's scanned area (x, y, width, height), level-0 px; None where it is all of it.
-        origin: where the file's (0, 0) lies. QuPath counts from the corner of the bounds, ASAP from the slide's:
+        origin: where the file's (0, 0) lies. QuPath counts from the corner of the bounds, the others from the slide's:
             "auto" takes that; "bounds" or "slide" overrules it.
 
     Raises:
-        InputError: If the file is neither, an outline has fewer than three corners, or nothing in it is classified.
+        InputError: If the file is of no such program, an outline cannot be read, or nothing in it is classified.
     """
-    import shapely
     from shapely import affinity
 
     if origin not in ORIGINS:
         raise InputError(f"origin is '{origin}'{suggest(origin, ORIGINS)}")
-    xml = path.suffix.lower() == ".xml"
-    outlines = _read_asap(path) if xml else _read_geojson(path)
-    by_class: dict[str, list[Any]] = {}
-    for name, shape in outlines:
-        if name.strip().lower() in _UNNAMED:
-            continue
-        # Lines drawn by hand cross themselves; made valid they enclose what they enclose.
-        by_class.setdefault(name, []).append(shape if shape.is_valid else shapely.make_valid(shape))
-    if not by_class:
-        raise InputError(f"{path} holds no area with a class; give the annotations a class and save them again")
-    from_bounds = bounds is not None and (origin == "bounds" or (origin == "auto" and not xml))
+    drawing = _read_drawing(path)
+    outlines, notes = _classified(drawing, path)
+    from_bounds = bounds is not None and (origin == "bounds" or (origin == "auto" and drawing.from_bounds))
     dx, dy = bounds[:2] if bounds is not None and from_bounds else (0, 0)
-    regions = []
-    for name, shapes in sorted(by_class.items()):
-        regions.append(Region(name, affinity.translate(_areas(shapely.union_all(shapes)), dx, dy)))
-    return tuple(regions)
+    regions = tuple(
+        Region(name, affinity.translate(shape, dx, dy)) for name, shape in _join(outlines, path) if not shape.is_empty
+    )
+    return Annotations(drawing.program, regions, notes)
+
+
+def _read_drawing(path: Path) -> Drawing:
+    content = _unpacked(path)
+    start = content[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
+    for first, program in _OTHER_BYTES:
+        if start.startswith(first):
+            raise InputError(f"{path} is {program}; export the annotations as GeoJSON")
+    if start.startswith((b"<", b"\xff\xfe", b"\xfe\xff")) or path.suffix.lower() in (".xml", ".annotations"):
+        return read_xml(content, path)
+    try:
+        record = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        words = "nested too deep" if isinstance(error, RecursionError) else file_words(path, error)
+        raise InputError(f"{path} is not GeoJSON ({words}); export the annotations from QuPath again") from None
+    if isinstance(record, dict) and record.get("type") != "FeatureCollection":
+        for key, program in _OTHER_JSON:
+            if key in record:
+                raise InputError(f"{path} is {program}; give QuPath's GeoJSON, Darwin's JSON, or XML of ASAP or others")
+        if isinstance(record.get("annotations"), list):
+            return read_darwin(record, path)
+    return read_geojson(record, path)
+
+
+def _unpacked(path: Path) -> bytes:
+    """The file's bytes, unpacked, as long as they are few enough to be annotations."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_GREATEST_BYTES + 1)
+        if content[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                content = packed.read(_GREATEST_BYTES + 1)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; name a slide's annotations") from None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"{path} cannot be unpacked ({file_words(path, error)}); export it again") from None
+    if len(content) > _GREATEST_BYTES:
+        raise InputError(f"{path} holds more than {_GREATEST_BYTES >> 20} MiB; that is no file of annotations")
+    return content
+
+
+def _classified(drawing: Drawing, path: Path) -> tuple[list[Outline], tuple[str, ...]]:
+    """The outlines that have a class, and notes on the others.
+
+    Raises:
+        InputError: If there is none.
+    """
+    named = [one for one in drawing.outlines if one.name.strip().lower() not in UNNAMED]
+    kept = [one for one in named if not is_ignored(one.name)]
+    notes = []
+    ignored = sorted({one.name for one in named if is_ignored(one.name)})
+    if ignored:
+        count = len(named) - len(kept)
+        notes.append(f"{count} areas are ignored, as QuPath does with names that end in * ({', '.join(ignored[:3])})")
+    unnamed = [one for one in drawing.outlines if one.name.strip().lower() in UNNAMED]
+    if not named:
+        kept = [replace(one, name=one.alias.strip()) for one in unnamed if one.alias.strip().lower() not in UNNAMED]
+        if kept:
+            aliases = sorted({one.name for one in kept})
+            notes.append(
+                f"no area has a class (in ASAP: a group), so {len(kept)} are taken by their names: "
+                f"{', '.join(aliases[:5])}"
+            )
+            unnamed = [one for one in unnamed if one.alias.strip().lower() in UNNAMED]
+    if unnamed:
+        notes.append(f"{len(unnamed)} areas without a class are passed over")
+    notes += [f"{count} {words} passed over" for words, count in sorted(drawing.skipped.items()) if count]
+    if not kept:
+        more = f" ({'; '.join(notes)})" if notes else ""
+        raise InputError(f"{path} holds no area with a class{more}; give the annotations a class and save them again")
+    return kept, tuple(notes)
+
+
+def _join(outlines: Sequence[Outline], path: Path) -> list[tuple[str, Any]]:
+    """(class, area) of each class, in order of their names.
+
+    Raises:
+        InputError: If the outlines are so far from shapes that nothing can be made of them.
+    """
+    import shapely
+    from shapely.errors import ShapelyError
+
+    try:
+        # Lines drawn by hand cross themselves; made valid they enclose what they enclose.
+        pieces = [(one.name, shape) for one in _with_holes(outlines) if not (shape := _areas(one.shape)).is_empty]
+        by_class: dict[str, list[Any]] = {}
+        for name, shape in _without_nested(pieces):
+            by_class.setdefault(name, []).append(shape)
+        return [(name, _areas(shapely.union_all(shapes))) for name, shapes in sorted(by_class.items())]
+    except (ShapelyError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{path} has outlines that enclose nothing ({file_words(path, error)}); draw them again"
+        ) from None
+
+
+def _with_holes(outlines: Sequence[Outline]) -> list[Outline]:
+    """The outlines, of layers with holes one for the layer: from large to small each is added, or cut out."""
+    import shapely
+
+    cut = {one.layer for one in outlines if one.cut}
+    whole = [one for one in outlines if one.layer not in cut]
+    for layer in sorted(cut):
+        own = [replace(one, shape=_areas(one.shape)) for one in outlines if one.layer == layer]
+        by_name = {one.name: shapely.Polygon() for one in own if not one.cut}
+        for one in sorted(own, key=lambda one: -one.shape.area):
+            for name in [one.name] if not one.cut else by_name:
+                change = shapely.difference if one.cut else shapely.union
+                by_name[name] = change(by_name[name], one.shape)
+        whole += [Outline(name, shape, layer=layer) for name, shape in by_name.items()]
+    return whole
+
+
+def _without_nested(pieces: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The areas, less what smaller areas of other classes take of them."""
+    import shapely
+
+    if len({name for name, _ in pieces}) < 2:
+        return list(pieces)
+    names = np.array([name for name, _ in pieces], dtype=object)
+    shapes = np.array([shape for _, shape in pieces], dtype=object)
+    areas = shapely.area(shapes)
+    inner, outer = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    smaller = (areas[inner] < _ALIKE * areas[outer]) & (names[inner] != names[outer])
+    inner, outer = inner[smaller], outer[smaller]
+    shared = shapely.area(shapely.intersection(shapes[inner], shapes[outer]))
+    nested = shared >= _NESTED_SHARE * areas[inner]
+    found = list(shapes)
+    for large in sorted(set(outer[nested].tolist())):
+        within = inner[nested & (outer == large)]
+        found[large] = shapely.difference(shapes[large], shapely.union_all(shapes[within]))
+    return [(name, shape) for (name, _), shape in zip(pieces, found, strict=True)]
 
 
 def _areas(shape: Any) -> Any:
     """Its polygons alone: making an outline valid may leave lines and points."""
     import shapely
 
-    parts = [part for part in shapely.get_parts(shape) if part.geom_type in ("Polygon", "MultiPolygon")]
+    valid = shape if shape.is_valid else shapely.make_valid(shape)
+    parts = [part for part in shapely.get_parts(valid) if part.geom_type in ("Polygon", "MultiPolygon")]
     return shapely.union_all(parts)
-
-
-def _read_geojson(path: Path) -> list[tuple[str, Any]]:
-    try:
-        content = path.read_bytes()
-        record = json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name a slide's annotations") from None
-    except (OSError, EOFError, ValueError) as error:
-        raise InputError(
-            f"{path} is not GeoJSON ({str(error)[:100]}); export the annotations from QuPath again"
-        ) from None
-    features = record.get("features", [record]) if isinstance(record, dict) else record
-    found: list[tuple[str, Any]] = []
-    for number, feature in enumerate(features if isinstance(features, list) else [None], start=1):
-        if not isinstance(feature, dict) or not isinstance(feature.get("geometry"), dict):
-            raise InputError(f"{path}: entry {number} is no feature with a geometry; export from QuPath as GeoJSON")
-        name = _class_name(feature.get("properties") or {})
-        found += [(name, shape) for shape in _polygons(feature["geometry"], path, number)]
-    return found
-
-
-def _class_name(properties: Mapping[str, Any]) -> str:
-    classified = properties.get("classification")
-    if isinstance(classified, dict):
-        names = classified.get("names")  # QuPath 0.5 and later: "Tumor: Positive" as two names
-        return str(classified.get("name") or (": ".join(map(str, names)) if isinstance(names, list) else ""))
-    return str(classified or "")
-
-
-def _polygons(geometry: Mapping[str, Any], path: Path, number: int) -> list[Any]:
-    from shapely.errors import ShapelyError
-    from shapely.geometry import shape
-
-    if geometry.get("type") == "GeometryCollection":
-        return [one for part in geometry.get("geometries", []) for one in _polygons(part, path, number)]
-    if geometry.get("type") not in ("Polygon", "MultiPolygon"):
-        return []  # points and lines cover nothing
-    try:
-        found = shape(geometry)
-    except (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise InputError(f"{path}: the outline of entry {number} cannot be read ({str(error)[:100]})") from None
-    if not np.isfinite(found.bounds).all():
-        raise InputError(f"{path}: the outline of entry {number} is empty or not finite")
-    return [found]
-
-
-def _read_asap(path: Path) -> list[tuple[str, Any]]:
-    """ASAP's annotations by their group, or by their own name where they are in none."""
-    from shapely.geometry import Polygon
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if re.search(r"<!(DOCTYPE|ENTITY)", text):
-            raise InputError(f"{path} declares entities, which annotations do not need; export them from ASAP again")
-        root = ElementTree.fromstring(text)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name a slide's annotations") from None
-    except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise InputError(f"{path} is not ASAP's XML ({error}); export the annotations again") from None
-    found: list[tuple[str, Any]] = []
-    for number, one in enumerate(root.iter("Annotation"), start=1):
-        if one.get("Type", "Polygon") in ("Dot", "PointSet", "Measurement"):
-            continue
-        try:
-            corners = [
-                (int(corner.get("Order", place)), _decimal(corner.get("X")), _decimal(corner.get("Y")))
-                for place, corner in enumerate(one.iter("Coordinate"))
-            ]
-        except (TypeError, ValueError):
-            raise InputError(f"{path}: annotation {number} has a corner without numbers") from None
-        if len(corners) < _LEAST_CORNERS:
-            raise InputError(f"{path}: annotation {number} has {len(corners)} corners; an area needs 3 at least")
-        group = one.get("PartOfGroup", "")
-        name = group if group.strip().lower() not in _UNNAMED else one.get("Name", "")
-        found.append((name, Polygon([(x, y) for _, x, y in sorted(corners)])))
-    return found
-
-
-def _decimal(text: str | None) -> float:
-    value = float((text or "").replace(",", "."))  # ASAP writes the computer's own decimal sign
-    if not np.isfinite(value):
-        raise ValueError(text)
-    return value
 
 
 def label_tiles(

@@ -11,23 +11,27 @@ import cv2
 import numpy as np
 
 from counterstain.cohort.columns import COLUMNS
+from counterstain.cohort.layouts import LAYOUTS
 from counterstain.cohort.patterns import match_pattern
 from counterstain.cohort.tables import read_table
 from counterstain.cores import usable_cores
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_bytes, write_csv, write_json
-from counterstain.slides.annotations import TileLabels, find_annotations, label_tiles, read_annotations
+from counterstain.slides.annotations import TileLabels, find_annotations, label_tiles, load_annotations
+from counterstain.slides.guarded import require_readers
 from counterstain.slides.info import Slide
 from counterstain.slides.inspection import draw_tiles, read_picture
 from counterstain.slides.overview import write_png
 from counterstain.slides.reader import open_slide
+from counterstain.slides.scale import read_mpp_table, unused_rows
+from counterstain.slides.slide_files import find_slides, folder_names, slide_name
 from counterstain.slides.tiling import Tiling, plan_tiles, read_tile
 from counterstain.slides.tissue import tissue_mask
 
 __all__ = ["Cut", "Cutting", "cut_slides", "find_slides", "slide_name"]
 
 SCHEMA = "counterstain.cutting/1"
-SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm")
+FAILURES = "failures.csv"
 _KNOWN = ("patient_id", "site", "label", "split")
 _SLIDE_COLUMNS = ("slide_id", "slide", "slide_path", "wsi", "filename", "image_path")
 
@@ -38,11 +42,11 @@ class Cutting:
 
     mpp, tile_px, overlap, least_tissue, whole_tiles: as in `plan_tiles`
     tissue:        whether glass, ink and blur are left out
-    annotations:   folder of QuPath's GeoJSON or ASAP's XML, a file a slide
+    annotations:   folder of one annotation file per slide, of any program that `load_annotations` reads
     classes:       {annotated name: label}; None takes every name
     rest:          label of tiles that no annotation touches; None leaves them out
     least_overlap: share of a tile that its class must cover
-    origin:        where an annotation's (0, 0) lies, as in `read_annotations`
+    origin:        where an annotation's (0, 0) lies, as in `load_annotations`
     slide_table:   CSV of slide and any of patient_id, site, label, split
     pattern:       regular expression that finds patient_id (or site, label) in the slide's name
     assume_mpp, mpp_table: as in `open_slide`
@@ -75,41 +79,13 @@ class Cut:
     notes: tuple[str, ...]
 
 
-def find_slides(places: Sequence[Path]) -> list[Path]:
-    """Slides by file, and of a folder those in it by their ending, in order of name.
-
-    Raises:
-        InputError: If a place does not exist, a folder holds no slide, or two slides have one name.
-    """
-    found: dict[str, Path] = {}
-    for place in places:
-        files = (
-            sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES) if place.is_dir() else [place]
-        )
-        if not files:
-            raise InputError(f"{place} holds no slide ({', '.join(SUFFIXES)}); name the slides' files")
-        for path in files:
-            if not path.is_file():
-                raise InputError(f"{path} does not exist; name a slide's file or a folder of them")
-            name = slide_name(path)
-            if name in found:
-                raise InputError(f"{found[name]} and {path} have one name; rename one, or cut them apart")
-            found[name] = path
-    return list(found.values())
-
-
-def slide_name(path: Path) -> str:
-    """What a slide and its files are called: its file's name without its ending."""
-    return path.name.removesuffix(path.suffix).removesuffix(".ome")
-
-
 def cut_slides(
     slides: Sequence[Path], out: Path, settings: Cutting, *, say: Callable[[str], None] = lambda line: None
 ) -> Cut:
-    """Write tiles/<slide>/<x>_<y>.png, previews/<slide>.png, cohort.csv and cutting.json into a new folder.
+    """Write tiles/<slide>/<x>_<y>.png, previews/<slide>.png, cohort.csv, failures.csv and cutting.json.
 
-    With annotations, tiles that get no label are not written; they are counted. A slide that cannot be read is set
-    aside with its reason, the others go on.
+    With annotations, tiles that get no label are not written; they are counted. A slide that cannot be read is skipped,
+    with its reason in failures.csv; the others are cut. TCGA's barcodes give patient and site where nothing else does.
 
     Args:
         say: called with a line a slide.
@@ -119,58 +95,73 @@ def cut_slides(
     """
     if (out / "cohort.csv").exists():
         raise InputError(f"{out} holds a cohort already; name a new folder")
-    known = _known_of(slides, settings)
-    _check_classes(slides, settings)
+    require_readers()
+    known, notes = _known_of(slides, settings)
+    annotated = _check_classes(slides, settings)
+    if settings.mpp_table is not None:
+        notes += [note] if (note := unused_rows(read_mpp_table(settings.mpp_table), slides)) else []
+    folders = folder_names([slide_name(path) for path in slides])
     rows: list[list[Any]] = []
-    records, failures, notes = [], [], []
+    records, failures = [], []
     for path in slides:
         name = slide_name(path)
         try:
-            found, record = _cut(path, name, out, settings, known[name])
+            found, record = _cut(path, name, out, folders[name], settings, known[name])
         except InputError as error:
-            failures.append((name, str(error)))
-            say(f"{name}: set aside: {error}")
+            failures.append((name, str(path), str(error)))
+            say(f"{name}: skipped: {error}")
             continue
         rows += found
         records.append(record)
         notes += [f"{name}: {note}" for note in record["notes"]]
         say(f"{name}: {len(found):,} tiles" + (f", {record['ambiguous']:,} ambiguous" if record["ambiguous"] else ""))
+    if failures:
+        write_csv(out / FAILURES, ("slide", "path", "reason"), failures)
     if not rows:
-        raise InputError(f"no tile was cut: {failures[0][1] if failures else 'no tile holds enough tissue or a label'}")
+        raise InputError(f"no tile was cut: {failures[0][2] if failures else 'no tile holds enough tissue or a label'}")
     if not all(row[2] for row in rows):
         notes.append("patients are unknown: name them with a slide table or a pattern, or no split can keep them apart")
     counts: dict[str, int] = {}
     for row in rows:
         counts[row[1]] = counts.get(row[1], 0) + 1
+    empty = sorted(annotated - set(counts))
+    if empty:
+        notes.append(f"no tile got the label {', '.join(empty)}: its areas are too small for tiles, or hold no tissue")
     if len(counts) < 2:
         notes.append(f"all tiles have one label ({next(iter(counts)) or 'none'}): a study needs two or more")
     asked = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
-    record = {"schema": SCHEMA, "settings": asked, "slides": records, "failures": dict(failures), "tiles": counts}
+    record = {"schema": SCHEMA, "settings": asked, "slides": records, "tiles": counts}
+    record["failures"] = {name: reason for name, _, reason in failures}
     write_json(out / "cutting.json", record)
     write_csv(out / "cohort.csv", COLUMNS, rows)  # last: where it is, all of it is
-    return Cut(out / "cohort.csv", counts, tuple(failures), tuple(notes))
+    return Cut(out / "cohort.csv", counts, tuple((name, reason) for name, _, reason in failures), tuple(notes))
 
 
-def _check_classes(slides: Sequence[Path], settings: Cutting) -> None:
-    """Refuse a class that is annotated on no slide, before anything is cut: it is a slip of the pen."""
-    if settings.annotations is None or settings.classes is None:
-        return
+def _check_classes(slides: Sequence[Path], settings: Cutting) -> set[str]:
+    """The labels that tiles may get from annotations.
+
+    Raises:
+        InputError: If a class that is asked for is annotated on no slide, before anything is cut: it is a slip.
+    """
+    if settings.annotations is None:
+        return set()
     if not settings.annotations.is_dir():
         raise InputError(f"{settings.annotations} is no folder; name the folder of the annotations")
     names: set[str] = set()
     for path in slides:
         try:
             file = find_annotations(settings.annotations, path)
-            names |= {region.name for region in read_annotations(file)} if file is not None else set()
+            names |= {region.name for region in load_annotations(file).regions} if file is not None else set()
         except InputError:  # told when the slide's turn comes
             continue
-    for name in settings.classes:
+    for name in settings.classes or ():
         if name not in names:
             raise InputError(f"no slide has an area annotated as '{name}'{suggest(name, sorted(names))}")
+    return names if settings.classes is None else set(settings.classes.values())
 
 
-def _known_of(slides: Sequence[Path], settings: Cutting) -> dict[str, dict[str, str]]:
-    """What the table and the pattern say of each slide, by its name."""
+def _known_of(slides: Sequence[Path], settings: Cutting) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """What the table, the pattern and TCGA's barcodes say of each slide, by its name; and notes."""
     names = [slide_name(path) for path in slides]
     known: dict[str, dict[str, str]] = {name: {} for name in names}
     if settings.slide_table is not None:
@@ -193,11 +184,24 @@ def _known_of(slides: Sequence[Path], settings: Cutting) -> dict[str, dict[str, 
         for column, values in match_pattern(settings.pattern, names).items():
             for name, value in zip(names, values, strict=True):
                 known[name].setdefault(column, value)
-    return known
+    return known, _add_barcodes(known)
+
+
+def _add_barcodes(known: dict[str, dict[str, str]]) -> list[str]:
+    """Add patient and site to slides that are named after TCGA's barcode and have no patient yet; a note on it."""
+    barcode = LAYOUTS["tcga"].pattern
+    count = 0
+    for name, said in known.items():
+        found = re.match(barcode, name) if not said.get("patient_id") else None
+        if found is not None:
+            said["patient_id"] = found["patient_id"]
+            said["site"] = said.get("site") or found["site"]
+            count += 1
+    return [f"patient and site of {count} slides are read from their TCGA barcodes"] if count else []
 
 
 def _cut(
-    path: Path, name: str, out: Path, settings: Cutting, known: Mapping[str, str]
+    path: Path, name: str, out: Path, folder: str, settings: Cutting, known: Mapping[str, str]
 ) -> tuple[list[list[Any]], dict[str, Any]]:
     """One slide's tiles on disk, their rows of the cohort, and a record of the slide."""
     with open_slide(path, assume_mpp=settings.assume_mpp, mpp_table=settings.mpp_table) as slide:
@@ -211,11 +215,11 @@ def _cut(
             least_tissue=settings.least_tissue,
             whole_tiles=settings.whole_tiles,
         )
-        labels = _labels(path, slide, tiling, settings)
+        labels, remarks = _labels(path, slide, tiling, settings)
         label = labels.label if labels else (known.get("label", ""),) * len(tiling)
         kept = [row for row in range(len(tiling)) if label[row] or labels is None]
-        files = _write_tiles(slide, tiling, kept, out, Path("tiles") / re.sub(r"[^\w.\-]", "_", name))
-        write_png(draw_tiles(read_picture(slide), tiling, mask), out / "previews" / f"{name}.png")
+        files = _write_tiles(slide, tiling, kept, out, Path("tiles") / folder)
+        write_png(draw_tiles(read_picture(slide), tiling, mask), out / "previews" / f"{folder}.png")
         mpp = float(np.sqrt(np.prod(tiling.actual_mpp)))
         rows = [
             [file, label[row], known.get("patient_id", ""), name, known.get("site", ""), mpp,
@@ -236,24 +240,25 @@ def _cut(
             "unlabelled": len(tiling) - len(kept),
             "ambiguous": labels.ambiguous if labels else 0,
             "tissue": {"tissue": mask.share, **mask.rejected},
-            "notes": [*info.notes, *mask.notes, *tiling.notes],
+            "notes": [*info.notes, *mask.notes, *tiling.notes, *remarks],
         }
         return rows, record
 
 
-def _labels(path: Path, slide: Slide, tiling: Tiling, settings: Cutting) -> TileLabels | None:
+def _labels(path: Path, slide: Slide, tiling: Tiling, settings: Cutting) -> tuple[TileLabels | None, tuple[str, ...]]:
     if settings.annotations is None:
-        return None
+        return None, ()
     file = find_annotations(settings.annotations, path)
     if file is None:
         raise InputError(
             f"{settings.annotations} holds no annotations named after {path.name}; add them, or leave it out"
         )
-    regions = read_annotations(file, bounds=slide.info.bounds, origin=settings.origin)
+    drawn = load_annotations(file, bounds=slide.info.bounds, origin=settings.origin)
+    regions = drawn.regions
     classes = settings.classes
     if classes is not None:  # a slide need not show every class
         classes = {name: label for name, label in classes.items() if name in {region.name for region in regions}}
-    return label_tiles(
+    labels = label_tiles(
         tiling.coords,
         tiling.tile_level0_px,
         regions,
@@ -261,6 +266,7 @@ def _labels(path: Path, slide: Slide, tiling: Tiling, settings: Cutting) -> Tile
         classes=classes,
         rest=settings.rest,
     )
+    return labels, drawn.notes
 
 
 def _write_tiles(slide: Slide, tiling: Tiling, kept: Sequence[int], out: Path, folder: Path) -> list[str]:

@@ -39,6 +39,7 @@ class SlideInfo:
     vendor:     the format's name
     tile_grid:  (width, height) of the file's own tiles, a level each; None where it has none
     notes:      what a reader should know
+    scanner:    its model or number, "" where the file does not say
     """
 
     path: Path
@@ -52,6 +53,7 @@ class SlideInfo:
     vendor: str
     tile_grid: tuple[tuple[int, int] | None, ...]
     notes: tuple[str, ...] = ()
+    scanner: str = ""
 
     @property
     def size_px(self) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """What a slide is, where its scale comes from, and what cutting it into tiles would do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from counterstain.slides.reader import open_slide
 from counterstain.slides.tiling import Tiling, plan_tiles
 from counterstain.slides.tissue import TissueMask, tissue_mask
 
-__all__ = ["draw_tiles", "inspect_slide", "plan_in_words", "read_picture"]
+__all__ = ["draw_tiles", "inspect_slide", "plan_in_words", "read_picture", "summary_rows"]
 
 SCHEMA = "counterstain.inspection/1"
 _PICTURE_PX = 1600
@@ -29,6 +29,8 @@ def inspect_slide(
     tile_px: int = 256,
     overlap: float = 0.0,
     least_tissue: float = 0.5,
+    whole_tiles: bool = True,
+    tissue: bool = True,
     assume_mpp: float | None = None,
     mpp_table: Path | Mapping[str, tuple[float, float]] | None = None,
     thumbnails: Path | None = None,
@@ -38,7 +40,9 @@ def inspect_slide(
     Where the plan is refused (unknown scale, too coarse), `plan` is None and `refused` says why.
 
     Args:
-        mpp, tile_px, overlap, least_tissue: tiles to be planned, as in `plan_tiles`.
+        mpp, tile_px, overlap, least_tissue, whole_tiles: tiles to be planned, as in `plan_tiles`; by default those that
+            `slides tiles` cuts. `slides run` reads those that stick out, too (whole_tiles False).
+        tissue: whether glass, ink and blur are left out.
         thumbnails: folder for a picture with the kept tiles, and what was rejected, outlined.
 
     Raises:
@@ -50,7 +54,13 @@ def inspect_slide(
         tiling, refused = None, None
         try:
             tiling = plan_tiles(
-                slide, mpp=mpp, tile_px=tile_px, overlap=overlap, tissue=mask, least_tissue=least_tissue
+                slide,
+                mpp=mpp,
+                tile_px=tile_px,
+                overlap=overlap,
+                tissue=mask if tissue else None,
+                least_tissue=least_tissue,
+                whole_tiles=whole_tiles,
             )
         except InputError as error:
             refused = str(error)
@@ -63,6 +73,7 @@ def inspect_slide(
             "slide": str(path),
             "reader": info.reader,
             "vendor": info.vendor,
+            "scanner": info.scanner,
             "width_px": info.size_px[0],
             "height_px": info.size_px[1],
             "levels": _levels(slide),
@@ -124,6 +135,28 @@ def plan_in_words(record: Mapping[str, Any]) -> str:
         f"{plan['tiles']:,} of {columns * rows:,} tiles of {plan['tile_px']} px ({plan['tile_um']:g} µm) hold enough "
         f"tissue; level {plan['level']} ({plan['level_mpp']:.4g} µm/px) is read {how}"
     )
+
+
+def summary_rows(records: Sequence[Mapping[str, Any]], failures: Sequence[str]) -> list[tuple[str, ...]]:
+    """Rows of (format and scanner, µm/px and its source, slides, tiles, refused) over many slides; the table's end.
+
+    Args:
+        records: of `inspect_slide`.
+        failures: a reason for each file that could not be read at all.
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for record in records:
+        mpp = record["mpp_x"]
+        scale = "unknown" if mpp is None else f"{mpp:.3g} ({record['mpp_source']})"
+        groups.setdefault((" ".join(filter(None, (record["vendor"], record["scanner"]))), scale), []).append(record)
+    rows: list[tuple[str, ...]] = []
+    for (scanner, scale), own in sorted(groups.items()):
+        tiles = sum(record["plan"]["tiles"] for record in own if record["plan"] is not None)
+        refused = sum(record["plan"] is None for record in own)
+        rows.append((scanner, scale, str(len(own)), f"{tiles:,}", str(refused)))
+    if failures:
+        rows.append(("could not be read", "", str(len(failures)), "0", str(len(failures))))
+    return rows
 
 
 def read_picture(slide: Slide) -> Overview:

@@ -3,15 +3,16 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, hash_json, read_json, write_json
-from counterstain.slides.cutting import find_slides, slide_name
+from counterstain.slides.guarded import require_readers
 from counterstain.slides.outputs import Paths, paths_of
+from counterstain.slides.slide_files import find_slides, slide_name
 
 __all__ = ["RECORD", "RUN", "Job", "agree", "find_jobs", "finished", "write_record"]
 
@@ -36,7 +37,15 @@ class Job:
     key: str
 
 
-def find_jobs(slides: Sequence[Path | str], out: Path, settings: Mapping[str, Any], *, compress: bool) -> list[Job]:
+def find_jobs(
+    slides: Sequence[Path | str],
+    out: Path,
+    settings: Mapping[str, Any],
+    *,
+    compress: bool,
+    recursive: bool | None = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Job]:
     """A job for each slide, in the order given; of a folder, for each slide in it, in order of name.
 
     Args:
@@ -44,11 +53,13 @@ def find_jobs(slides: Sequence[Path | str], out: Path, settings: Mapping[str, An
         out: folder of the results.
         settings: all that results depend on beside the slide.
         compress: whether GeoJSON is compressed.
+        recursive, say: as in `find_slides`.
 
     Raises:
         InputError: If there is no slide at a path, or two slides would write the same files.
     """
-    found = find_slides([Path(place) for place in slides])
+    require_readers()
+    found = find_slides([Path(place) for place in slides], recursive=recursive, say=say)
     if not found:
         raise InputError("no slides were given; name files, or a folder of them")
     jobs = []

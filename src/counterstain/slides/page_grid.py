@@ -11,15 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.slides.declared_size import declared_size
+from counterstain.slides.guarded import GREATEST_BLOCK_PX
 from counterstain.slides.info import reading
 
-__all__ = ["GREATEST_BLOCK_PX", "PageGrid", "open_grid"]
+__all__ = ["PageGrid", "check_colours", "open_grid"]
 
-GREATEST_BLOCK_PX = 64_000_000  # a block is unpacked whole: 200 MB of RGB
 _KEPT_BYTES = 48 << 20  # unpacked blocks kept for the neighbouring tile, for each page in use
 
 _JPEG = 7
-_MIN_IS_WHITE, _RGB, _YCBCR, _PALETTE = 0, 2, 6, 3
+_MIN_IS_WHITE, _RGB, _PALETTE, _YCBCR = 0, 2, 3, 6
+_COLOURS = {
+    _PALETTE: "palette colours", 4: "a transparency mask", 5: "CMYK colours", 8: "CIE L*a*b* colours",
+    9: "ICC L*a*b* colours", 10: "ITU L*a*b* colours", 32803: "raw camera colours", 32844: "LogL colours",
+    32845: "LogLuv colours",
+}  # fmt: skip
+_PLAIN = (1, 5, 8, 32946, 32773, 50000, 34925)  # packings that keep numbers as they are: YCbCr stays YCbCr
 _SEPARATE = 2
 
 
@@ -31,7 +38,7 @@ class PageGrid:
     Threads may share it: the file is read at offsets, and the blocks kept are guarded.
     """
 
-    def __init__(self, path: Path, pages: list[Any]) -> None:
+    def __init__(self, path: Path, pages: list[Any], *, bits: int = 0) -> None:
         page = pages[0]
         self.path = path
         self.width_px, self.height_px = int(page.imagewidth), int(page.imagelength)
@@ -41,10 +48,15 @@ class PageGrid:
             if tiled
             else (self.width_px, min(int(page.rowsperstrip), self.height_px))
         )
+        if min(*self.block_px, self.width_px, self.height_px) < 1:
+            raise InputError(
+                f"{path} says that it has {self.width_px} × {self.height_px} px in blocks of {self.block_px[0]} × "
+                f"{self.block_px[1]}; its header is damaged: copy or scan it again"
+            )
         self.columns = -(-self.width_px // self.block_px[0])
         self.rows = -(-self.height_px // self.block_px[1])
         self.jpeg = tiled and page.compression == _JPEG and len(pages) == 1 and page.planarconfig != _SEPARATE
-        self._decode = _jpeg_decoder(page) if self.jpeg and _plain_jpeg(page) else _page_decoder(path, pages)
+        self._decode = _jpeg_decoder(page) if self.jpeg and _plain_jpeg(page) else _page_decoder(path, pages, bits)
         # A colour plane of its own is either a page of its own or the second and third part of one list of blocks.
         self._planes = [
             (np.array(one.dataoffsets, np.int64), np.array(one.databytecounts, np.int64)) for one in pages
@@ -56,6 +68,13 @@ class PageGrid:
                 (offsets[n * each : (n + 1) * each], counts[n * each : (n + 1) * each])
                 for n in range(page.samplesperpixel)
             ]
+        needed = self.columns * self.rows
+        if any(min(len(offsets), len(counts)) < needed for offsets, counts in self._planes):
+            raise InputError(
+                f"{path} lists {len(self._planes[0][0]):,} blocks, and {self.width_px:,} × {self.height_px:,} px need "
+                f"{needed:,}; its header is damaged: copy or scan it again"
+            )
+        self._size = path.stat().st_size
         self.complete = all(bool((counts > 0).all()) for _, counts in self._planes)
         self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._room = max(4, _KEPT_BYTES // (3 * self.block_px[0] * self.block_px[1]))
@@ -90,6 +109,10 @@ class PageGrid:
                 ]
         return region
 
+    def block(self, handle: int, index: int) -> NDArray[np.uint8]:
+        """Block number `index`, row by row, as it is unpacked; errors as `read`."""
+        return self._unpack(handle, index)
+
     def _block(self, handle: int, column: int, row: int, *, keep: bool) -> NDArray[np.uint8]:
         index = row * self.columns + column
         if keep:
@@ -110,11 +133,23 @@ class PageGrid:
         for offsets, counts in self._planes:
             if counts[index] == 0:  # a block that was never written
                 return np.full((self.block_px[1], self.block_px[0], 3), 255, np.uint8)
+            if not 0 <= int(offsets[index]) <= int(offsets[index]) + int(counts[index]) <= self._size:
+                raise InputError(f"{self.path} ends before its block {index}; it was cut off: copy it again")
             packed.append(read_at(handle, int(counts[index]), int(offsets[index])))
+            self._check_declared(packed[-1], index)
             if len(packed[-1]) != counts[index]:
                 raise InputError(f"{self.path} ends before its block {index}; it was cut off: copy it again")
         with reading(self.path, RuntimeError, ValueError, TypeError):  # what imagecodecs and tifffile raise
             return self._decode(packed, index)
+
+    def _check_declared(self, packed: bytes, index: int) -> None:
+        """Refuse a block whose own header claims far more px than it stands for, before memory is asked for them."""
+        size = declared_size(packed)
+        if size is not None and size[0] * size[1] > 4 * self.block_px[0] * self.block_px[1] + (1 << 16):
+            raise InputError(
+                f"{self.path} cannot be read (block {index} claims {size[0]:,} × {size[1]:,} px and stands for "
+                f"{self.block_px[0]:,} × {self.block_px[1]:,}); the file is damaged: copy or scan it again"
+            )
 
 
 _seek_lock = threading.Lock()
@@ -129,18 +164,38 @@ def read_at(handle: int, count: int, offset: int) -> bytes:
         return os.read(handle, count)
 
 
-def open_grid(path: Path, pages: list[Any]) -> PageGrid:
+def check_colours(page: Any, path: Path, *, samples: int) -> None:
+    """Refuse by name what is not RGB or grey: to convert it would be a guess.
+
+    Raises:
+        InputError: With what the file holds.
+    """
+    kind = _COLOURS.get(int(page.photometric))
+    if kind is None and samples not in (1, 3, 4):
+        kind = f"{samples} channels, as fluorescence is stored"
+    if kind is None and page.photometric == _YCBCR and page.compression in _PLAIN:
+        kind = "YCbCr colours without JPEG"
+    if kind is not None:
+        raise InputError(
+            f"{path} has {kind}; a slide for this toolkit is RGB or grey: save it as RGB"
+            + (", by its colour profile" if kind.startswith("CMYK") else "")
+        )
+
+
+def open_grid(path: Path, pages: list[Any], *, bits: int = 0) -> PageGrid:
     """The grid of a page, or of the pages that are one colour each.
+
+    Args:
+        path: of the file.
+        pages: tifffile's.
+        bits: of a channel that 16 bits hold, where it is known to be fewer; 0 where it is 16.
 
     Raises:
         InputError: If its pixels are no colours, or are packed in blocks too large to unpack.
     """
     page = pages[0]
-    samples = int(page.samplesperpixel) * len(pages)
-    if samples not in (1, 3, 4) or page.photometric == _PALETTE:
-        kind = "palette colours" if page.photometric == _PALETTE else f"{samples} channels"
-        raise InputError(f"{path} has {kind}; a slide for this toolkit is RGB or grey: save it as RGB")
-    grid = PageGrid(path, pages)
+    check_colours(page, path, samples=int(page.samplesperpixel) * len(pages))
+    grid = PageGrid(path, pages, bits=bits)
     if grid.block_px[0] * grid.block_px[1] > GREATEST_BLOCK_PX:
         raise InputError(
             f"{path} is packed in blocks of {grid.block_px[0]:,} × {grid.block_px[1]:,} px, each of which would have "
@@ -169,7 +224,7 @@ def _jpeg_decoder(page: Any) -> Callable[[list[bytes], int], NDArray[np.uint8]]:
     return decode
 
 
-def _page_decoder(path: Path, pages: list[Any]) -> Callable[[list[bytes], int], NDArray[np.uint8]]:
+def _page_decoder(path: Path, pages: list[Any], bits: int) -> Callable[[list[bytes], int], NDArray[np.uint8]]:
     """Whatever tifffile unpacks, laid on white and brought to 8 bits."""
     from counterstain.pixels.rgb import rgb_of_array
 
@@ -186,6 +241,9 @@ def _page_decoder(path: Path, pages: list[Any]) -> Callable[[list[bytes], int], 
                 raise ValueError(f"block {index} is empty")
             parts.append(part[0] if part.ndim == 4 else part)
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        if bits and whole.dtype == np.uint16:  # 12 bits in 16: their white is 4,095
+            white = (1 << bits) - 1
+            whole = ((np.minimum(whole, white).astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
         rgb, _ = rgb_of_array(whole, path.name)
         return np.ascontiguousarray(255 - rgb if inverted else rgb)
 

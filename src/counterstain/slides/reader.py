@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from counterstain.errors import InputError
-from counterstain.slides.info import Level, Slide, SlideInfo, reading
+from counterstain.slides.dicom import check_dicom, read_dicom_header
+from counterstain.slides.guarded import GuardedSlide, guarded
+from counterstain.slides.info import Level, Slide, SlideInfo
 from counterstain.slides.scale import read_mpp_table
 
 __all__ = ["READERS", "Level", "Slide", "SlideInfo", "open_slide"]
@@ -39,9 +41,12 @@ def open_slide(
     if not path.is_file():
         raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; name a slide's file")
     table = read_mpp_table(Path(mpp_table)) if isinstance(mpp_table, (str, Path)) else mpp_table
-    with reading(path, OSError):
+    header = read_dicom_header(path)
+    if header is not None:
+        check_dicom(path, header)
+    with guarded(path):
         if reader == "auto":
             reader = "openslide" if suits(path) else "tifffile"
         if reader == "openslide":
-            return OpenSlideSlide(path, assume_mpp=assume_mpp, mpp_table=table)
-        return TiffSlide(path, assume_mpp=assume_mpp, mpp_table=table)
+            return GuardedSlide(OpenSlideSlide(path, assume_mpp=assume_mpp, mpp_table=table))
+        return GuardedSlide(TiffSlide(path, assume_mpp=assume_mpp, mpp_table=table))

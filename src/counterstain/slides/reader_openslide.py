@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.slides.file_grids import find_grids, paint
+from counterstain.slides.guarded import reader_errors
 from counterstain.slides.info import SlideInfo, level_of, level_px, reading
-from counterstain.slides.page_grid import PageGrid
+from counterstain.slides.page_grid import PageGrid, check_colours
 from counterstain.slides.scale import choose_scale
+from counterstain.slides.tiff_pages import check_upright
 
 __all__ = ["OpenSlideSlide", "suits"]
 
 Table = Mapping[str, tuple[float, float]]
 
 _PLAIN_TIFF = ("generic-tiff", "generic-tiled-tiff")
+_COMMON_COLOURS = (0, 1, 2, 6)  # TIFF's grey (two ways), RGB and YCbCr; the other reader names the rest
 
 
 def suits(path: Path) -> bool:
@@ -38,12 +41,14 @@ def suits(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as tiff:
             first: Any = tiff.pages[0]
-            if tiff.is_ome or first.pages or first.bitspersample != 8 or first.samplesperpixel not in (1, 3, 4):
+            if tiff.is_ome or tiff.is_imagej or first.pages or first.bitspersample != 8:
+                return False
+            if first.samplesperpixel not in (1, 3, 4) or first.photometric not in _COMMON_COLOURS:
                 return False
         openslide.OpenSlide(path).close()
     except openslide.OpenSlideError:  # a packing that it has no decoder for
         return False
-    except (tifffile.TiffFileError, ValueError, IndexError):
+    except reader_errors():
         return True
     return True
 
@@ -112,6 +117,8 @@ class OpenSlideSlide:
             raise InputError(
                 f"{path} cannot be opened ({error}); the file is damaged, or parts of it are missing"
             ) from None
+        if self._slide.properties.get("openslide.vendor") in ("aperio", *_PLAIN_TIFF):
+            _check_first_page(path)
         self._process = os.getpid()
         none: tuple[PageGrid | None, ...] = (None,) * int(self._slide.level_count)
         self._grids = find_grids(path, self._slide) if direct else none
@@ -145,6 +152,7 @@ class OpenSlideSlide:
             vendor=vendor,
             tile_grid=tuple(_tile_size(properties, level) for level in range(self._slide.level_count)),
             notes=scale.notes,
+            scanner=_scanner(properties),
         )
 
     def __enter__(self) -> Self:
@@ -155,6 +163,25 @@ class OpenSlideSlide:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, self._asked
+
+
+def _check_first_page(path: Path) -> None:
+    """Refuse a turned page and colours that OpenSlide would show as if they were RGB; of other formats it knows more.
+
+    Raises:
+        InputError: With what the page is.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            first: Any = tiff.pages[0]
+            check_upright(first, path)
+            check_colours(first, path, samples=int(first.samplesperpixel))
+    except InputError:
+        raise
+    except reader_errors():  # what tifffile cannot look through OpenSlide may
+        return
 
 
 def _reopen(path: Path, assume_mpp: float | None, mpp_table: Table | None, direct: bool) -> OpenSlideSlide:
@@ -174,6 +201,15 @@ def _bounds(properties: Mapping[str, str]) -> tuple[int, int, int, int] | None:
         return None
     x, y, width, height = (int(value) for value in found)
     return (x, y, width, height) if width > 0 and height > 0 else None
+
+
+def _scanner(properties: Mapping[str, str]) -> str:
+    """The scanner's model or number, where the format keeps one."""
+    for name in ("hamamatsu.Product", "aperio.ScanScope ID", "leica.device-model", "ventana.ScannerModel",
+                 "dicom.ManufacturerModelName", "mirax.GENERAL.SLIDE_VERSION", "tiff.Model"):  # fmt: skip
+        if properties.get(name, "").strip():
+            return properties[name].strip()[:60]
+    return ""
 
 
 def _tile_size(properties: Mapping[str, str], level: int) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.errors import InputError
 from counterstain.slides.info import SlideInfo, level_of, level_px
 from counterstain.slides.page_grid import PageGrid, open_grid
 from counterstain.slides.scale import choose_scale
@@ -16,6 +17,8 @@ from counterstain.slides.tiff_pages import TiffPages, open_pages
 __all__ = ["TiffSlide"]
 
 Table = Mapping[str, tuple[float, float]]
+
+_SAMPLED_BLOCKS = 64  # unpacked to find the depth of 16-bit files that do not state it
 
 
 class TiffSlide:
@@ -28,6 +31,7 @@ class TiffSlide:
     _handle: int
     _process: int
     _grids: tuple[PageGrid, ...]
+    _depth_notes: tuple[str, ...]
 
     def __init__(self, path: Path, *, assume_mpp: float | None = None, mpp_table: Table | None = None) -> None:
         self._asked = (path, assume_mpp, mpp_table)
@@ -48,7 +52,7 @@ class TiffSlide:
             bounds=None,
             vendor=found.kind,
             tile_grid=tuple(grid.block_px for grid in self._grids),
-            notes=scale.notes,
+            notes=(*scale.notes, *found.notes, *self._depth_notes),
         )
 
     @property
@@ -73,6 +77,9 @@ class TiffSlide:
         self._grids = tuple(open_grid(path, list(pages)) for pages in found.levels)
         self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._process = os.getpid()
+        bits, self._depth_notes = _depth(found, self._grids[-1], self._handle)
+        if bits:
+            self._grids = tuple(open_grid(path, list(pages), bits=bits) for pages in found.levels)
         return found
 
     def __enter__(self) -> Self:
@@ -87,6 +94,31 @@ class TiffSlide:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, self._asked
+
+
+def _depth(found: TiffPages, coarsest: PageGrid, handle: int) -> tuple[int, tuple[str, ...]]:
+    """Bits of a channel where 16 hold fewer, with a note; 0 where all 16 are used, or there are 8.
+
+    What the file states counts; else the brightest value of a coarse level, since glass is nearly white.
+    """
+    page = found.levels[0][0]
+    if page.dtype != np.uint16:
+        return 0, ()
+    for stated in (int(page.bitspersample), found.bits):
+        if 8 < stated < 16:
+            return stated, (f"{stated} bits in 16, as the file says: scaled so that {(1 << stated) - 1:,} is white",)
+    brightest = 0
+    blocks = coarsest.columns * coarsest.rows
+    for index in sorted({round(place) for place in np.linspace(0, blocks - 1, min(blocks, _SAMPLED_BLOCKS))}):
+        try:
+            block = coarsest.block(handle, index)
+        except InputError:  # it is named when a tile needs it
+            continue
+        brightest = max(brightest, int(block.max()))
+    for bits in (8, 10, 12, 14):
+        if 0 < brightest <= round(((1 << bits) - 1) * 255 / 65535):
+            return bits, (f"its values use {bits} of 16 bits: scaled so that {(1 << bits) - 1:,} is white",)
+    return 0, ()
 
 
 def _reopen(path: Path, assume_mpp: float | None, mpp_table: Table | None) -> TiffSlide:

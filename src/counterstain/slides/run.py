@@ -17,7 +17,7 @@ from counterstain.slides.jobs import Job, agree, find_jobs, finished
 from counterstain.slides.one_slide import Model, Reading, plan_slide, read_slide
 from counterstain.slides.outputs import UNFINISHED, paths_of
 from counterstain.slides.run_records import write_metadata, write_scores
-from counterstain.slides.scale import check_scale
+from counterstain.slides.scale import check_scale, unused_rows
 from counterstain.slides.slide_scores import check_pooling, read_truth
 
 __all__ = ["Progress", "Result", "Talk", "run_slides"]
@@ -75,6 +75,7 @@ def run_slides(
     *,
     truth: Path | None = None,
     pooling: str = "auto",
+    recursive: bool | None = False,
     talk: Talk | None = None,
 ) -> Result:
     """Read slides with a model and write their tables, maps and scores; call it again to go on after it was stopped.
@@ -89,6 +90,7 @@ def run_slides(
         settings: how slides are read.
         truth: table of slides with slide_id, patient_id, label and split: slides are then scored for `evaluate`.
         pooling: how a slide is scored from its tiles, see slide_scores.POOLINGS; "auto" chooses on the val slides.
+        recursive: whether subfolders are searched, too, see slide_files.find_slides.
         talk: where to tell what is done.
 
     Raises:
@@ -99,7 +101,9 @@ def run_slides(
     bundle = read_bundle(bundle_folder)
     mpp = _check(settings, bundle, pooling, talk)
     depends = _depends(settings, bundle_folder, mpp)
-    jobs = find_jobs(slides, out, depends, compress=settings.compress)
+    jobs = find_jobs(slides, out, depends, compress=settings.compress, recursive=recursive, say=talk.say)
+    if settings.mpp_table and (note := unused_rows(settings.mpp_table, [job.path for job in jobs])):
+        talk.say(note)
     known = read_truth(truth, bundle.classes, {job.path.name: job.name for job in jobs}) if truth else None
     agree(out / SETTINGS, depends)
     records = {job.name: record for job in jobs if (record := finished(job)) is not None}

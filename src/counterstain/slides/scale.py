@@ -1,14 +1,14 @@
 """µm per pixel of a slide: where it comes from, what is believed, and whether it suits a model."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from counterstain.errors import InputError
 from counterstain.pixels.resolution import CREDIBLE_MPP
 
-__all__ = ["Scale", "check_scale", "choose_scale", "read_mpp_table", "require_mpp"]
+__all__ = ["Scale", "check_scale", "choose_scale", "read_mpp_table", "require_mpp", "unused_rows"]
 
 Pair = tuple[float, float]
 
@@ -142,6 +142,16 @@ def read_mpp_table(path: Path) -> dict[str, Pair]:
     return found
 
 
+def unused_rows(table: Mapping[str, Pair], slides: Sequence[Path]) -> str:
+    """A note on rows of a µm/px table that name none of the slides, "" where each names one."""
+    known = {name for path in slides for name in (path.name, path.stem)}
+    unknown = sorted(set(table) - known)
+    if not unknown:
+        return ""
+    shown = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
+    return f"{len(unknown)} of {len(table)} rows of the µm/px table name no slide that is read: {shown}"
+
+
 def require_mpp(path: Path, mpp_x: float | None, mpp_y: float | None) -> Pair:
     """The (x, y) µm/px of a slide.
 
@@ -151,7 +161,7 @@ def require_mpp(path: Path, mpp_x: float | None, mpp_y: float | None) -> Pair:
     if mpp_x is None or mpp_y is None:
         raise InputError(
             f"{path.name} does not say its µm/px (no metadata, TIFF resolution or objective that can be believed); "
-            "say --assume-mpp 0.25, or give a CSV of slide,mpp with --mpp-table"
+            "ask who scanned it, and say so with --assume-mpp, or in a CSV of slide,mpp with --mpp-table"
         )
     return mpp_x, mpp_y
 
@@ -171,7 +181,7 @@ def check_scale(model_mpp: float | None, tile_mpp: float, *, tolerance: float = 
         return f"the model does not say at what µm/px it was trained: {tile_mpp:g} is taken on trust"
     if abs(tile_mpp - model_mpp) > tolerance * model_mpp:
         raise InputError(
-            f"the model was trained at {model_mpp:g} µm/px and the tiles are to be read at {tile_mpp:g}; "
-            f"say --mpp {model_mpp:g}, and they are resampled"
+            f"the model was trained at {model_mpp:g} µm/px (of its tiles, after any resizing) and the tiles are to be "
+            f"read at {tile_mpp:g}; say --mpp {model_mpp:g}, and slides are resampled to it"
         )
     return ""

@@ -7,8 +7,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from counterstain.errors import InputError
+from counterstain.slides.guarded import reader_errors
 
-__all__ = ["TiffPages", "open_pages"]
+__all__ = ["TiffPages", "check_upright", "open_pages"]
 
 Pair = tuple[float, float]
 
@@ -25,6 +26,25 @@ _UM_PER_OME_UNIT = {
     "Å": 1e-4,
     "in": 25_400.0,
 }
+_UM_PER_IMAGEJ_UNIT = {
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "um": 1.0,
+    "µm": 1.0,
+    "μm": 1.0,
+    "nm": 1e-3,
+    "mm": 1e3,
+    "cm": 1e4,
+    "inch": 25_400.0,
+}
+_IMAGEJ_UNIT = re.compile(r"^unit=(.{1,20})$", re.MULTILINE)
+_ORIENTATION, _MAX_SAMPLE = 274, 281
+_TURNED = {
+    2: "mirrored", 3: "upside down", 4: "mirrored upside down", 5: "turned and mirrored", 6: "turned by 90°",
+    7: "turned and mirrored", 8: "turned by 270°",
+}  # fmt: skip
 _APERIO_MPP = re.compile(r"\bMPP\s*=\s*([0-9.]{1,12})")
 _APERIO_OBJECTIVE = re.compile(r"\bAppMag\s*=\s*([0-9.]{1,12})")
 _NOT_THE_SLIDE = re.compile(r"\b(label|macro|thumbnail)\b", re.IGNORECASE)
@@ -36,7 +56,10 @@ _SAME_SHAPE = 0.01
 class TiffPages:
     """The levels, finest first, each the pages that make it up (one, or one a colour), and what the file states.
 
-    kind: "ome-tiff", "aperio" or "tiff"; file_mpp: µm/px by the format's own words; tiff_mpp: by TIFF's resolution.
+    kind: "ome-tiff", "imagej", "aperio" or "tiff"
+    file_mpp: µm/px by the format's own words; tiff_mpp: by TIFF's resolution
+    bits: of a channel as stored, where the file states it (SignificantBits, MaxSampleValue), else 0
+    notes: what a reader should know
     """
 
     kind: str
@@ -44,6 +67,8 @@ class TiffPages:
     file_mpp: Pair | None
     tiff_mpp: Pair | None
     objective: float | None
+    bits: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def open_pages(path: Path) -> TiffPages:
@@ -62,9 +87,9 @@ def open_pages(path: Path) -> TiffPages:
             for pages in found.levels:
                 pages[0].decode  # noqa: B018 (made at first use, from the open file)
             return found
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except reader_errors() as error:
         words = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise InputError(
             f"{path} is not a slide that OpenSlide or tifffile can read ({words}); give SVS, NDPI, MRXS, SCN, DICOM, "
@@ -74,14 +99,72 @@ def open_pages(path: Path) -> TiffPages:
 
 def _look_through(tiff: Any, path: Path) -> TiffPages:
     first = tiff.pages[0]
+    check_upright(first, path)
     tiff_mpp = _resolution(first)
+    stated = _stated_bits(first.tags.valueof(_MAX_SAMPLE))
     if tiff.is_ome:
-        file_mpp, objective = _ome_scale(tiff.ome_metadata or "")
-        return TiffPages("ome-tiff", _ome_levels(tiff, path), file_mpp, tiff_mpp, objective)
+        ome = _ome_scale(tiff.ome_metadata or "")
+        levels = _ome_levels(tiff, path)
+        return TiffPages("ome-tiff", levels, ome.mpp, tiff_mpp, ome.objective, ome.bits or stated, ome.notes)
     words = str(first.description)
+    notes = _other_planes(tiff, path, words if tiff.is_imagej else "")
+    if tiff.is_imagej:
+        return TiffPages("imagej", _plain_levels(tiff), _imagej_scale(first, words), tiff_mpp, None, stated, notes)
     mpp, objective = _number(_APERIO_MPP, words), _number(_APERIO_OBJECTIVE, words)
     kind = "aperio" if words.startswith("Aperio") else "tiff"
-    return TiffPages(kind, _plain_levels(tiff), (mpp, mpp) if mpp else None, tiff_mpp, objective)
+    return TiffPages(kind, _plain_levels(tiff), (mpp, mpp) if mpp else None, tiff_mpp, objective, stated, notes)
+
+
+def _other_planes(tiff: Any, path: Path, imagej: str) -> tuple[str, ...]:
+    """A note on further pages of the first one's size; grey ones are channels or a stack, and refused.
+
+    Raises:
+        InputError: If the file is one of channels or a stack.
+    """
+    first = tiff.pages[0]
+    planes = 1
+    for name in ("channels", "slices", "frames"):  # ImageJ keeps planes behind one page, too
+        found = re.search(rf"^{name}=(\d{{1,6}})$", imagej, re.MULTILINE)
+        planes *= int(found[1]) if found else 1
+    same = [
+        page
+        for page in (tiff.pages[1:] if len(tiff.pages) > 1 else ())
+        if (page.imagewidth, page.imagelength) == (first.imagewidth, first.imagelength)
+    ]
+    planes = max(planes, 1 + len(same))
+    if planes == 1:
+        return ()
+    if first.samplesperpixel == 1:
+        raise InputError(
+            f"{path} has {planes} grey pictures of one size, channels of fluorescence or a stack; a slide here is one "
+            "RGB picture: save the plane that is meant"
+        )
+    return (f"{planes - 1} more pictures of the same size are not read",)
+
+
+def check_upright(page: Any, path: Path) -> None:
+    """Refuse a page that is to be turned or mirrored to be looked at.
+
+    To turn it here would move every coordinate: OpenSlide, QuPath and annotations go by the px as they are stored.
+
+    Raises:
+        InputError: If its orientation is 2 to 8.
+    """
+    try:
+        orientation = int(page.tags.valueof(_ORIENTATION, 1))
+    except (TypeError, ValueError):
+        return
+    if 2 <= orientation <= 8:
+        raise InputError(
+            f"{path} is stored {_TURNED[orientation]} (TIFF orientation {orientation}), and other programs would place "
+            "tiles elsewhere; save it upright (orientation 1)"
+        )
+
+
+def _stated_bits(greatest: Any) -> int:
+    """Bits of the greatest value that TIFF's MaxSampleValue states, 0 where it states none."""
+    values = greatest if isinstance(greatest, tuple) else (greatest,)
+    return max((int(value).bit_length() for value in values if isinstance(value, int) and value > 1), default=0)
 
 
 def _ome_levels(tiff: Any, path: Path) -> tuple[tuple[Any, ...], ...]:
@@ -90,6 +173,11 @@ def _ome_levels(tiff: Any, path: Path) -> tuple[tuple[Any, ...], ...]:
     planes = [length for axis, length in zip(axes, shape, strict=True) if axis not in "YXS"]
     colours = axes in ("CYX", "SYX", "YXS", "YX")
     if any(length > 1 for length in planes) and not (colours and planes == [3]):
+        if axes in ("CYX", "YXC") and "S" not in axes:
+            raise InputError(
+                f"{path} has {planes[0]} channels, as fluorescence is stored; a slide here is one RGB picture: save "
+                "the stain that is meant as RGB"
+            )
         raise InputError(
             f"{path} is a stack of shape {shape} along {axes}; a slide is one RGB picture: save the plane that is meant"
         )
@@ -131,25 +219,51 @@ def _rational(value: Any) -> float:
         return 0.0
 
 
-def _ome_scale(xml: str) -> tuple[Pair | None, float | None]:
-    """µm/px of the first image and the nominal magnification, as OME-XML states them."""
+@dataclass(frozen=True)
+class _Ome:
+    """What OME-XML states of its first image."""
+
+    mpp: Pair | None = None
+    objective: float | None = None
+    bits: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def _ome_scale(xml: str) -> _Ome:
+    """µm/px, magnification and significant bits of the first image; where one axis has µm/px, they are the other's."""
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
-        return None, None
+        return _Ome()
     pixels = next((one for one in root.iter() if one.tag.endswith("}Pixels")), None)
     lens = next((one for one in root.iter() if one.tag.endswith("}Objective")), None)
     objective = _float(lens.get("NominalMagnification") if lens is not None else None)
     if pixels is None:
-        return None, objective
-    sizes = []
+        return _Ome(objective=objective)
+    sizes = {}
     for axis in "XY":
         unit = _UM_PER_OME_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
         size = _float(pixels.get(f"PhysicalSize{axis}"))
-        if unit is None or size is None:
-            return None, objective
-        sizes.append(unit * size)
-    return (sizes[0], sizes[1]), objective
+        if unit is not None and size:
+            sizes[axis] = unit * size
+    words = pixels.get("SignificantBits", "")
+    bits = int(words) if words.isascii() and words.isdigit() and len(words) < 4 else 0
+    if not sizes:
+        return _Ome(None, objective, bits)
+    known = next(iter(sizes))
+    notes = () if len(sizes) == 2 else (f"OME states µm/px along {known} alone: px are taken as square",)
+    return _Ome((sizes.get("X", sizes[known]), sizes.get("Y", sizes[known])), objective, bits, notes)
+
+
+def _imagej_scale(page: Any, words: str) -> Pair | None:
+    """ImageJ keeps px per unit in TIFF's resolution and the unit in its own words, with ResolutionUnit "none"."""
+    found = _IMAGEJ_UNIT.search(words)
+    if found is None:
+        return None
+    unit = found[1].strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ")
+    um = _UM_PER_IMAGEJ_UNIT.get(unit.lower())
+    x, y = (_rational(page.tags.valueof(code)) for code in (282, 283))
+    return (um / x, um / y) if um and x and y else None
 
 
 def _number(pattern: re.Pattern[str], words: str) -> float | None:

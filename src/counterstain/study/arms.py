@@ -19,7 +19,6 @@ from counterstain.learning.bundle import SUMS, Bundle, write_bundle
 from counterstain.learning.distributed import ALONE, World
 from counterstain.learning.feeding import Examples
 from counterstain.learning.models import layout_of
-from counterstain.learning.networks import count_parameters
 from counterstain.learning.prediction import predict_probabilities
 from counterstain.learning.runtimes import Infer
 from counterstain.learning.settings import Training
@@ -29,6 +28,7 @@ from counterstain.pixels.augment import Augmentation, image_keys
 from counterstain.pixels.store import Store, read_batch
 from counterstain.study.bags import train_bags
 from counterstain.study.probing import train_probe
+from counterstain.study.training_record import training_record
 
 __all__ = ["Material", "examples", "fit_arm", "member_tiles", "predict_rows", "table_of", "train_arm"]
 
@@ -114,6 +114,7 @@ def table_of(material: Material, chosen: NDArray[np.int64], prob: NDArray[np.flo
         label=cohort.label_index[chosen],
         prob=prob,
         classes=cohort.classes,
+        own_patients=material.unit == "patient" and cohort.has_patients and tuple(table["patient_id"]) == names,
     )
 
 
@@ -150,7 +151,11 @@ def train_arm(
     if not world.leads:
         return []
     write_history(folder, trained.history)
-    write_json(folder / "training.json", _record(trained, settings, material, training, validation, seed, world))
+    record = training_record(
+        trained, settings, seed=seed, processes=world.size, stamp=material.stamp, tiles=_tiles(material),
+        training_images=len(training), validation_images=len(validation),
+    )  # fmt: skip
+    write_json(folder / "training.json", record)
     # The images that chose the epoch were seen, too.
     write_json(folder / MEMBERS, _members(material, np.flatnonzero((parts == "train") | (parts == "val"))))
     write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
@@ -220,30 +225,14 @@ def _members(material: Material, rows: NDArray[np.int64]) -> dict[str, Any]:
     )
 
 
-def _record(
-    trained: Trained,
-    settings: Training,
-    material: Material,
-    training: Examples,
-    validation: Examples,
-    seed: int,
-    world: World,
-) -> dict[str, Any]:
-    return {
-        "schema": "counterstain.training/1",
-        "settings": asdict(settings),
-        "seed": seed,
-        "machine": asdict(trained.machine) | {"processes": world.size},
-        "parameters": count_parameters(trained.network),
-        "weights": trained.weights,
-        "stain": trained.staining.record(),
-        "training_images": len(training),
-        "validation_images": len(validation),
-        "best_epoch": trained.best_epoch,
-        "last_epoch": trained.last_epoch,
-        "stopped_early": trained.last_epoch < settings.epochs,
-        "stamp": material.stamp,
-    }
+def _tiles(material: Material) -> dict[str, Any]:
+    """How images became tiles, and how many had to be changed for it; {} of bags."""
+    if isinstance(material.store, BagStore):
+        return {}
+    side = material.tile_px
+    own = material.store.size_px[material.store.rows(material.cohort.image)]
+    resized = int((np.asarray(own) != side).any(axis=1).sum())
+    return {"tile_px": side, "fit": material.fit, "images": len(own), "resized": resized}
 
 
 def _bundle(trained: Trained, settings: Training, material: Material, training: Examples, seed: int) -> Bundle:

@@ -19,7 +19,7 @@ from counterstain.learning.features import read_features
 from counterstain.learning.feeding import Examples
 from counterstain.learning.machine import Machine, prepare_machine
 from counterstain.learning.mil import BagNetwork, build_bag_network
-from counterstain.learning.optimiser import build_optimiser, set_rates
+from counterstain.learning.optimiser import build_optimiser, loop_record, set_rates
 from counterstain.learning.runtimes import softmax
 from counterstain.learning.settings import Training
 from counterstain.learning.training import HISTORY, Progress, Trained
@@ -86,7 +86,9 @@ def train_bags(
             break
     network.load_state_dict(best)
     network.eval()
-    trained = Trained(network, history, best_epoch, machine, tuple(seconds), head={"encoder": store.encoder})
+    features = {"width": store.width, "encoder": store.encoder, "bag_tiles": settings.bag_tiles}
+    done = loop_record(optimiser, settings) | {"features": features}
+    trained = Trained(network, history, best_epoch, machine, tuple(seconds), head={"encoder": store.encoder}, done=done)
     return trained, lambda rows: softmax(_logits(network, bag, rows).numpy())
 
 

@@ -181,5 +181,7 @@ def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Talk) -> Stor
         cohort, folder, tile_px=section.tile_px, fit=section.fit, max_bad=section.max_bad, progress=talk.stored
     )
     aside = f", {len(store.set_aside)} set aside" if store.set_aside else ""
+    if store.rebuilt:
+        talk.say(f"tiles: made again, since {store.rebuilt}")
     talk.say(f"tiles: {len(store.image)} of {section.tile_px} px in {time.perf_counter() - began:.1f} s{aside}")
     return store

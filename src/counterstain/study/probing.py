@@ -1,6 +1,7 @@
 """A frozen arm: features of a backbone, worked out once, under a probe; what comes out is a model like any other."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from counterstain.learning.features import cached_features
 from counterstain.learning.feeding import Examples
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.models import start_network
-from counterstain.learning.probes import fit_probe
+from counterstain.learning.probes import Probe, fit_probe
 from counterstain.learning.runtimes import softmax
 from counterstain.learning.settings import Training
 from counterstain.learning.staining import Staining
@@ -22,6 +23,7 @@ from counterstain.pixels.store import Store
 
 __all__ = ["train_probe"]
 
+TAKEN = " (taken)"  # how a probe marks the candidate that it took where that is not the one of the lowest loss
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -79,8 +81,21 @@ def train_probe(
     network.freeze(True)
     values = [*_score(probe.head, own, training.label), *_score(probe.head, val, validation.label)]
     history = {name: [value] for name, value in zip(HISTORY, values, strict=True)}
-    trained = Trained(network, history, 1, machine, (), weights, staining, probe.layout)
+    done = {"probe": _probe_record(settings, probe)}
+    trained = Trained(network, history, 1, machine, (), weights, staining, probe.layout, done)
     return trained, lambda rows: _answers(probe.head, features(rows)), list(probe.tried)
+
+
+def _probe_record(settings: Training, probe: Probe) -> dict[str, Any]:
+    """What was fitted on the frozen features, among how many candidates, and which was taken."""
+    taken = next((name for name, _ in probe.tried if name.endswith(TAKEN)), min(probe.tried, key=lambda row: row[1])[0])
+    return {
+        "kind": settings.probe,
+        "tried": len(probe.tried),
+        "taken": taken.removesuffix(TAKEN),
+        "views": settings.views,
+        "features": settings.features,
+    }
 
 
 def _counted(progress: Callable[[Progress], None] | None) -> Callable[[int, int], None] | None:

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,8 @@ def _write_protocol(run: Path, source: Path, prepared: Prepared, talk: Talk) -> 
     for line in _protocol_lines(counts, augmentation):
         talk.say(line)
     write_json(run / "environment.json", environment())
-    if study.of_bags:  # features are not augmented
+    if not _augments(prepared):
+        (run / "figures" / SHEET).unlink(missing_ok=True)
         return
     first = np.array(prepared.split.parts[0].assignment, dtype=object)
     sheet_of(
@@ -181,17 +182,26 @@ def _protocol_lines(counts: dict[str, Any], augmentation: dict[str, Any]) -> lis
 
 def _augmentation_record(prepared: Prepared) -> dict[str, Any]:
     study = prepared.study
-    settings: Augmentation = prepared.material.augmentation if study.of_bags else study.augmentation
+    settings: Augmentation = study.augmentation if _augments(prepared) else Augmentation(mode="none")
     training = [sum(word == "train" for word in part.assignment) for part in prepared.split.parts]
-    copies = expanded_count(settings) if prepared.material.augmentation.mode == "expand" else 1
+    expands = _augments(prepared) and prepared.material.augmentation.mode == "expand"
+    copies = expanded_count(settings) if expands else 1
     return {
         "schema": "counterstain.augmentation/1",
-        "settings": prepared.study.resolved()["augmentation"],
+        "settings": asdict(settings),
         "transformations": list(settings.transformations()),
         "training_images": training,
         "images_an_epoch": [count * copies for count in training],
         "stamp": prepared.study.stamp,
     }
+
+
+def _augments(prepared: Prepared) -> bool:
+    """Whether any arm learns from altered images: neither bags nor frozen arms do; the legacy protocol's all do."""
+    study = prepared.study
+    if study.of_bags:
+        return False
+    return bool(study.stamp.startswith("LEAK")) or any(study.arm(arm).tune != "frozen" for arm in study.arms)
 
 
 def _report(run: Path, prepared: Prepared, talk: Talk) -> None:

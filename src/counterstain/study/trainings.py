@@ -96,7 +96,7 @@ def train_all(run: Path, prepared: Prepared, talk: Talk, send: Send | None = Non
             places |= {outcome.where} - {""}
             left = (time.perf_counter() - began) / done * (len(todo) - done)
             talk.say(
-                f"{numbers[outcome.name]}: best epoch {record['best_epoch']} of {record['last_epoch']}, "
+                f"{numbers[outcome.name]}: {_ended(record)}, "
                 f"{outcome.seconds:.0f} s{_how(outcome)}"
                 # Of trainings side by side, the first to end say nothing yet of how many end in a minute.
                 f"{_left(left) if done > len(places) else ''}"
@@ -204,6 +204,14 @@ def _finish(folder: Path, calibration: CalibrationSection) -> None:
     finish_training(folder, calibration)
     forget(folder)
     (folder / ".inputs.json").unlink(missing_ok=True)
+
+
+def _ended(record: Mapping[str, Any]) -> str:
+    """What a training came to: the best of its epochs, or what a probe took."""
+    probe = record.get("done", {}).get("probe")
+    if probe:
+        return f"{probe['kind']} probe, {probe['taken']} of {probe['tried']} tried"
+    return f"best epoch {record['best_epoch']} of {record['last_epoch']}"
 
 
 def _how(outcome: Outcome) -> str:

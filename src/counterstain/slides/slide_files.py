@@ -1,0 +1,124 @@
+"""Which files are slides, by name or in folders: a DICOM series once, hidden files never; and what they are called."""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from counterstain.errors import InputError
+from counterstain.slides.dicom import DicomHeader, read_dicom_header
+
+__all__ = ["SUFFIXES", "find_slides", "folder_names", "slide_name"]
+
+SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm")
+
+
+def find_slides(
+    places: Sequence[Path], *, recursive: bool | None = False, say: Callable[[str], None] = lambda line: None
+) -> list[Path]:
+    """Slides by file, and of a folder those in it by their ending, in order of name; of a DICOM series one file.
+
+    Hidden files (macOS writes a `._` beside each file) are passed over.
+
+    Args:
+        places: files and folders.
+        recursive: whether subfolders are searched, too; None: where the folder itself holds no slide, as gdc-client
+            downloads them, and it is said.
+        say: told what was found in subfolders.
+
+    Raises:
+        InputError: If a place does not exist, a folder holds no slide, or two slides have one name.
+    """
+    found: dict[str, Path] = {}
+    listed = [path for place in places for path in _slides_at(place, recursive, say)]
+    for path in _without_series_mates(listed):
+        name = slide_name(path)
+        if name in found:
+            raise InputError(f"{found[name]} and {path} have one name; rename one, or cut them apart")
+        found[name] = path
+    return list(found.values())
+
+
+def _slides_at(place: Path, recursive: bool | None, say: Callable[[str], None]) -> list[Path]:
+    if not place.is_dir():
+        if not place.exists():
+            raise InputError(f"{place} does not exist; name a slide's file or a folder of them")
+        if not place.is_file():
+            raise InputError(f"{place} is a device or a pipe, not a file; name a slide's file or a folder of them")
+        return [place]
+    try:
+        own = sorted(path for path in place.iterdir() if _is_slide(path))
+        below = sorted(path for path in _walk(place) if path.parent != place)
+    except OSError as error:
+        raise InputError(f"{place} cannot be listed ({error.strerror}); check its permissions") from None
+    if recursive:
+        return _some([*own, *below], place)
+    if below and not own and recursive is None:
+        say(
+            f"{place} itself holds no slide: {len(below)} of its subfolders are read ({below[0].relative_to(place)}, …)"
+        )
+        return below
+    if below and not own:
+        raise InputError(f"{place} itself holds no slide; {len(below)} are in its subfolders: search them (recursive)")
+    if below:
+        say(f"{place} has {len(below)} more slides in its subfolders ({below[0].relative_to(place)}, …): --recursive")
+    return _some(own, place)
+
+
+def _some(files: list[Path], place: Path) -> list[Path]:
+    if files:
+        return files
+    raise InputError(f"{place} holds no slide ({', '.join(SUFFIXES)}), nor do its subfolders; name the slides' files")
+
+
+def _walk(place: Path) -> Iterator[Path]:
+    """Slides in a folder and below it. Links to folders are not followed: they may lead in circles."""
+    for folder, names, files in os.walk(place):
+        names[:] = [name for name in names if not name.startswith(".")]
+        yield from (path for name in files if _is_slide(path := Path(folder, name)))
+
+
+def _is_slide(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _without_series_mates(files: Sequence[Path]) -> list[Path]:
+    """The files, of those of one DICOM series in one folder only the one of the finest level."""
+    headers = {path: read_dicom_header(path) for path in files if path.suffix.lower() in (".dcm", "")}
+    series: dict[tuple[Path, str], list[Path]] = {}
+    for path, header in headers.items():
+        if header is not None and header.series:
+            series.setdefault((path.parent, header.series), []).append(path)
+    mates = set[Path]()
+    for paths in series.values():
+        mates |= set(paths) - {max(reversed(paths), key=lambda path: _fineness(headers[path]))}
+    return [path for path in dict.fromkeys(files) if path not in mates] if mates else list(files)
+
+
+def _fineness(header: DicomHeader | None) -> tuple[bool, int]:
+    return (False, 0) if header is None else ("VOLUME" in header.image_type, header.width_px * header.height_px)
+
+
+def slide_name(path: Path) -> str:
+    """What a slide and its files are called: its file's name without its ending."""
+    return path.name.removesuffix(path.suffix).removesuffix(".ome")
+
+
+def folder_names(names: Sequence[str]) -> dict[str, str]:
+    """A folder's name for each slide's name, without characters that some file system or program cannot take.
+
+    Where two would be one (on disks that know no capitals, too), each that had to be changed gets a mark of its own,
+    made of its full name, so that it does not depend on the others.
+    """
+    plain = {name: re.sub(r"[^\w.\-]", "_", name) for name in names}
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(unicodedata.normalize("NFKC", plain[name]).casefold(), []).append(name)
+    for group in alike.values():
+        keeps = min(group, key=lambda name: (plain[name] != name, name))
+        for name in group:
+            if name != keeps:
+                plain[name] += "-" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return plain

@@ -1,0 +1,101 @@
+"""Which files are slides, and folders of their own for slides whose names a disk cannot tell apart."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from counterstain.cli import app
+from counterstain.errors import InputError
+from counterstain.slides.slide_files import find_slides, folder_names
+
+
+def tissue(make: ModuleType, path: Path, seed: int = 0) -> Path:
+    image = make.picture(320, 320, seed=seed) // 8 + 215
+    image[64:256, 64:256] = image[64:256, 64:256] // 3 + (110, 40, 110)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return make.write_pyramid(path, [image], mpp=(0.5, 0.5), compression="deflate")
+
+
+def run(*words: object) -> object:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_hidden_files_are_no_slides(make: ModuleType, tmp_path: Path) -> None:
+    slide = tissue(make, tmp_path / "S1.tif")
+    (tmp_path / "._S1.tif").write_bytes(b"\0\5\x16\7" + bytes(200))
+    assert find_slides([tmp_path]) == [slide]
+    assert run("inspect", tmp_path).exit_code == 0
+
+
+def test_subfolders(make: ModuleType, tmp_path: Path) -> None:
+    below = tissue(make, tmp_path / "uuid" / "S2.tif")
+    tissue(make, tmp_path / ".hidden" / "S3.tif")
+    with pytest.raises(InputError, match="1 are in its subfolders"):
+        find_slides([tmp_path])
+    said: list[str] = []
+    assert find_slides([tmp_path], recursive=None, say=said.append) == [below] and "subfolders" in said[0]
+    assert run("inspect", tmp_path).exit_code == 0
+    own = tissue(make, tmp_path / "S1.tif")
+    assert find_slides([tmp_path], recursive=None, say=said.append) == [own] and "--recursive" in said[1]
+    assert find_slides([tmp_path], recursive=True) == [own, below]
+
+
+def test_a_dicom_series_is_one_slide(make: ModuleType, tmp_path: Path) -> None:
+    image = make.picture(320, 192)
+    make.write_dicom(tmp_path / "a.dcm", make.halved(image), mpp=(0.5, 0.5), number=2)
+    finest = make.write_dicom(tmp_path / "b.dcm", image, mpp=(0.25, 0.25))
+    assert find_slides([tmp_path]) == [finest]
+    assert find_slides([tmp_path / "a.dcm", tmp_path / "b.dcm"]) == [finest]
+    done = run("inspect", tmp_path, "--json")
+    (record,) = json.loads(done.stdout)["slides"]
+    assert [level["width_px"] for level in record["levels"]] == [320, 160]
+
+
+def test_slides_that_a_disk_cannot_tell_apart(make: ModuleType, tmp_path: Path) -> None:
+    for seed, name in enumerate(("A 1.tif", "A_1.tif", "a_1.tif")):
+        tissue(make, tmp_path / "s" / name, seed)
+    done = run("slides", "tiles", tmp_path / "s", "--tile-px", 64, "--out", tmp_path / "t")
+    assert done.exit_code == 0, done.output
+    rows = (tmp_path / "t" / "cohort.csv").read_text().splitlines()[1:]
+    files = list((tmp_path / "t" / "tiles").rglob("*.png"))
+    assert len(rows) == len(files) > 0
+    assert len({path.parent for path in files}) == 3
+
+
+@given(st.lists(st.text("aA 1_.é-", min_size=1, max_size=4), unique=True, min_size=1, max_size=12))
+def test_folder_names_differ_even_without_capitals(names: list[str]) -> None:
+    found = folder_names(names)
+    assert len({folder.casefold() for folder in found.values()}) == len(names)
+    assert folder_names(names[::-1]) == found
+
+
+@pytest.mark.parametrize("edges", [(), ("--edges",)])
+@pytest.mark.parametrize("mask", [(), ("--no-tissue-mask",)])
+def test_inspect_plans_what_slides_tiles_cuts(
+    make: ModuleType, tmp_path: Path, edges: tuple[str, ...], mask: tuple[str, ...]
+) -> None:
+    slide = tissue(make, tmp_path / "S1.tif")
+    options = ("--tile-px", 50, "--overlap", 0.2, *edges, *mask)
+    planned = json.loads(run("inspect", slide, *options, "--json").stdout)["slides"][0]["plan"]["tiles"]
+    cut = json.loads(run("slides", "tiles", slide, *options, "--out", tmp_path / "t", "--json").stdout)["tiles"]
+    assert planned == sum(cut.values()) > 0
+
+
+def test_many_slides_end_in_one_table_and_the_damaged_are_listed(make: ModuleType, tmp_path: Path) -> None:
+    for name in ("TCGA-A2-A0CM-01Z-00-DX1.tif", "TCGA-B6-A0RS-01Z-00-DX1.tif"):
+        tissue(make, tmp_path / "s" / name)
+    (tmp_path / "s" / "x.tif").write_bytes(b"II*\0")
+    done = run("inspect", tmp_path / "s", "--tile-px", 64)
+    assert done.exit_code == 3
+    assert "All slides" in done.output and "0.5 (tiff resolution)" in done.output and "could not be read" in done.output
+    done = run("slides", "tiles", tmp_path / "s", "--tile-px", 64, "--out", tmp_path / "t")
+    assert done.exit_code == 3 and "patient and site of 2 slides" in done.output
+    failures = (tmp_path / "t" / "failures.csv").read_text().splitlines()
+    assert failures[0] == "slide,path,reason" and failures[1].startswith("x,") and len(failures) == 2
+    rows = [line.split(",") for line in (tmp_path / "t" / "cohort.csv").read_text().splitlines()[1:]]
+    assert {(row[2], row[4]) for row in rows} == {("TCGA-A2-A0CM", "A2"), ("TCGA-B6-A0RS", "B6")}
