@@ -99,7 +99,9 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
 
 
 def _json(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, indent=2)
+    from counterstain.files import plain_values
+
+    return json.dumps(plain_values(record), indent=2, allow_nan=False)
 
 
 def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
