@@ -188,7 +188,9 @@ def _fill(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a record as JSON with sorted keys; NaN becomes null, as JSON has none."""
-    write_bytes(path, json.dumps(plain_values(record), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+    write_bytes(
+        path, json.dumps(plain_values(record), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    )
 
 
 def plain_values(value: Any) -> Any:
