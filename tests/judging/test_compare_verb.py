@@ -1,4 +1,4 @@
-"""`compare` on the command line: the gate's exit code, names of the options, and what is printed at a terminal's width."""
+"""`compare` on the command line: the gate, the names of its options, and what it prints of several arms."""
 
 import json
 from dataclasses import replace
