@@ -97,7 +97,7 @@ def ranking_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
         if best in (pair["a"], pair["b"])
     }
     header = ["arm", f"{measure_words(record['primary'])} ({_level(record)} interval)"]
-    header += ["behind the best", "p (Holm)", "against the best", *_detect_head(record)]
+    header += ["behind the best", "p (Holm)", "vs the best", *_detect_head(record)]
     rows = []
     for one in record["ranking"]["arms"]:
         value = shown_interval(one["value"], one["low"], one["high"])
@@ -173,7 +173,7 @@ def _against_best(pair: Mapping[str, Any], best: str) -> str:
     if kind in ("a_better", "b_better"):
         return "worse" if pair["a" if kind == "a_better" else "b"] == best else "better"
     other = {"equivalent": "equivalent", "undefined": "undefined", "not_enough_runs": "too few runs"}
-    return other.get(kind, "not told apart")
+    return other.get(kind, "unclear")
 
 
 def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[list[str], Rows]:
