@@ -58,6 +58,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
     table.show_header, table.box = head, box.SIMPLE_HEAD if head else None
+    table.show_edge, table.padding = False, (0, 1, 0, 0)  # three arms and more fit into 80 columns
     for index, column in enumerate(columns):
         # Names are kept whole, and values stand under each other; without a head the second column may be a text.
         table.add_column(column, justify="left" if index == 0 or not head else "right", no_wrap=index == 0)
@@ -99,7 +100,9 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
 
 
 def _json(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, indent=2)
+    from counterstain.files import plain_values
+
+    return json.dumps(plain_values(record), indent=2, allow_nan=False)
 
 
 def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:

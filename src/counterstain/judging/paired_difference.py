@@ -86,7 +86,7 @@ def difference(
         se_seed=float(np.sqrt(seed)),
         df=df,
         near_wall=wall.rare,
-        method=f"jackknife over patients, t with {df:.1f} df",
+        method=f"jackknife over patients, t with {df:.1f} df{_counted(wall, margin)}",
         margin=margin,
         **_margin_p(
             delta, margin, -1 if key[0] in LOWER_IS_BETTER else 1, lambda gain: float(stdtr(df, gain / se)), wall
@@ -130,6 +130,13 @@ def _without_variance(
         margin=margin,
         **_margin_p(delta, margin, sign, lambda gain: float(gain >= 0), wall),
     )
+
+
+def _counted(wall: Wall, margin: float | None) -> str:
+    """Why the limits against the margin may be wider than those of the t-test."""
+    if margin is None or not wall.rare:
+        return ""
+    return "; against the margin the few patients that tell the arms apart are counted exactly"
 
 
 def _ends(low_name: str, high_name: str, low: float, high: float, units: Units) -> dict[str, float]:
