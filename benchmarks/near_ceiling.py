@@ -5,8 +5,8 @@
 Two models on the same patients. In the scenes called "margin" they truly differ by exactly the margin, so that each
 "equivalent" and each "not inferior" is false: at most 5 % and 2.5 % of studies may say so. In those called "equal" they
 do not differ, and the same shares are power. Patients are right or wrong as a whole ("whole"), or images are drawn from
-a beta distribution of each patient ("images", with their intraclass correlation). An AUROC's patients fail as a whole by
-being ranked beyond all of the other class, or its scores are normal with a part that the patient's images share.
+a beta distribution of each patient ("images", with their intraclass correlation). An AUROC's patients fail as a whole
+by being ranked beyond all of the other class, or its scores are normal with a part that the patient's images share.
 """
 
 import argparse
@@ -74,7 +74,9 @@ SCENES = (
     Scene("margin: sensitivity 0.99 against 0.94, prevalence 0.2", "recall", 0.99, 0.94, 0.05, 0.3, prevalence=0.2),
     Scene("margin: sensitivity 100 % against 95 %, whole, prevalence 0.05", "recall", 1, 0.95, 0.05, prevalence=0.05),
     Scene("margin: specificity 100 % against 95 %, whole", "specificity", 1.0, 0.95, 0.05),
-    Scene("margin: specificity 100 % against 95 %, whole, prevalence 0.1", "specificity", 1, 0.95, 0.05, prevalence=0.1),
+    Scene(
+        "margin: specificity 100 % against 95 %, whole, prevalence 0.1", "specificity", 1, 0.95, 0.05, prevalence=0.1
+    ),
     Scene("margin: balanced accuracy 0.99 against 0.94", "balanced_accuracy", 0.99, 0.94, 0.05, 0.3),
     Scene("margin: balanced accuracy 100 % against 95 %, whole", "balanced_accuracy", 1.0, 0.95, 0.05),
     Scene("margin: the same, prevalence 0.2", "balanced_accuracy", 1.0, 0.95, 0.05, prevalence=0.2),
@@ -103,7 +105,7 @@ SCENES = (
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Images in the order of their patients: (N,) patient and class, and for each model the (S, N) scores of its seeds."""
+    """Images in the order of their patients: (N,) patient and class, for each model (S, N) scores of its seeds."""
 
     code: Integers
     label: Integers
@@ -199,7 +201,7 @@ def _chances(rng: np.random.Generator, rate: float, correlation: float, patients
 def _ranked(
     rng: np.random.Generator, area: float, correlation: float, code: Integers, label: Integers, patients: int
 ) -> Floats:
-    """Scores in [0, 1] with this area; of correlation 1: patients are ranked right, or beyond all of the other class."""
+    """Scores in [0, 1] with this area; of correlation 1: patients are ranked right, or beyond the other class."""
     from scipy.special import ndtr, ndtri
 
     if correlation >= 1:
