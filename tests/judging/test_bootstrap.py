@@ -11,7 +11,6 @@ from counterstain.judging.bootstrap import (
     _bca,
     bootstrap_estimates,
     operating_point,
-    sensitivity_at_specificity,
 )
 from counterstain.judging.freedom import combined_df
 from counterstain.judging.intervals import estimates, limits, sample, units_of
@@ -121,35 +120,29 @@ def test_seeds_are_drawn_too() -> None:
 # ------------------------------------------------------------------------------------------------ operating point
 
 
+def sensitivity(table: Predictions, copies: np.ndarray, at: float) -> float:
+    """By trying every threshold, with each image repeated as often as its patient was drawn; NaN without a class."""
+    p, positive = np.repeat(table.prob[:, 1], copies), np.repeat(table.label == 1, copies)
+    if positive.all() or not positive.any():
+        return float("nan")
+    reached = [0.0]
+    for threshold in np.unique(p):
+        called = p >= threshold
+        if (called & ~positive).sum() <= (1 - at) * (~positive).sum() + 1e-9:
+            reached.append((called & positive).sum() / positive.sum())
+    return max(reached)
+
+
 def test_sensitivity_at_a_specificity_by_hand() -> None:
     """Scores 0.9+ 0.8- 0.7+ 0.7- 0.6+ 0.5-: with no false positive 1/3, with one 1/3 (the tie at 0.7 brings a second),
     with two 3/3."""
     p = np.array([0.9, 0.8, 0.7, 0.7, 0.6, 0.5])
     label = np.array([1, 0, 1, 0, 1, 0])
     table = replace(made(0, patients=6, each=1), label=label, prob=np.column_stack([1 - p, p]))
-    one = np.ones((1, 6))
-    code = np.arange(6)
     for at, expected in ((1.0, 1 / 3), (0.67, 1 / 3), (2 / 3, 1 / 3), (0.34, 1 / 3), (1 / 3, 1.0), (0.01, 1.0)):
-        assert sensitivity_at_specificity(table, one, code, at)[0] == pytest.approx(expected), at
-    # The negative at 0.8 taken out: up to 0.7 there is one false positive of two.
-    weights = np.array([[1.0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1], [0, 1, 0, 1, 0, 1], [1, 0, 1, 0, 1, 0]])
-    found = sensitivity_at_specificity(table, weights, code, 0.5)
-    assert found[:2] == pytest.approx([1.0, 0.5]) and np.isnan(found[2:]).all()
+        assert operating_point([table], at=at, resamples=20).value == pytest.approx(expected), at
     # No positive above the first negative: none is reached.
-    worse = replace(table, label=1 - label)
-    assert sensitivity_at_specificity(worse, one, code, 1.0)[0] == 0
-
-
-def test_many_weightings_are_worked_through_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    from counterstain.judging import bootstrap
-
-    table = made(3)
-    code = np.arange(len(table))
-    weights = bootstrap_weights(len(table), 50, seed=1)
-    whole = sensitivity_at_specificity(table, weights, code, 0.9)
-    if hasattr(bootstrap, "CHUNK_CELLS"):
-        monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 3 * len(table))
-    np.testing.assert_array_equal(sensitivity_at_specificity(table, weights, code, 0.9), whole)
+    assert operating_point([replace(table, label=1 - label)], at=1.0, resamples=20).value == 0
 
 
 def test_the_operating_points_interval_is_made_of_patients_and_seeds() -> None:
@@ -157,9 +150,9 @@ def test_the_operating_points_interval_is_made_of_patients_and_seeds() -> None:
     found = operating_point(tables, at=0.8, resamples=200, confidence=0.9, seed=7)
     names = units_of(tables)
     code = np.array([names.index(name) for name in tables[0].patient])
-    weights = bootstrap_weights(len(names), 200, seed=7)
-    drawn = np.mean([sensitivity_at_specificity(table, weights, code, 0.8) for table in tables], axis=0)
-    values = np.array([sensitivity_at_specificity(table, np.ones((1, len(names))), code, 0.8)[0] for table in tables])
+    copies = bootstrap_weights(len(names), 200, seed=7).astype(int)[:, code]
+    drawn = np.mean([[sensitivity(table, row, 0.8) for row in copies] for table in tables], axis=0)
+    values = np.array([sensitivity(table, np.ones(len(code), dtype=int), 0.8) for table in tables])
     patient, seed = np.nanvar(drawn, ddof=1), values.var(ddof=1) / 3
     assert found.value == pytest.approx(values.mean()) and found.per_seed == pytest.approx(tuple(values))
     assert (found.se_patient, found.se_seed) == pytest.approx((np.sqrt(patient), np.sqrt(seed)))
