@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
-from counterstain.files import write_csv
+from counterstain.files import plain_cell, write_csv
 from counterstain.judging.predictions import Place, Predictions, RowName, check_names, check_prob
 
-__all__ = ["read_predictions", "write_predictions"]
+__all__ = ["read_columns", "read_predictions", "write_predictions"]
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "image_path": ("image", "image_id", "path", "file", "filename", "file_name", "tile", "sample", "id", "name"),
@@ -270,3 +270,20 @@ def write_predictions(table: Predictions, path: Path, *, extra: Mapping[str, Seq
     columns = ["image_path", "patient_id", "slide_id", "site", "label", *(f"prob_{name}" for name in table.classes)]
     columns += list(extra or {})
     write_csv(path, columns, rows)
+
+
+def read_columns(path: Path | str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Columns of a prediction table as text, row by row: those of `names` that it has, in any case.
+
+    Args:
+        path: as for `read_predictions`.
+        names: the wanted columns.
+
+    Returns:
+        wanted name -> its cells; a column that isn't there is left out.
+    """
+    header, rows = _read_rows(Path(path))
+    low = [column.lower() for column in header]
+    return {
+        name: tuple(plain_cell(row[low.index(name.lower())]) for row in rows) for name in names if name.lower() in low
+    }
