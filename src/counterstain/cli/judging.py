@@ -88,7 +88,7 @@ def _seen(model: Path, table: "Predictions") -> dict[str, Any]:
     from counterstain.audit.membership import MEMBERS, overlap, read_members
 
     if not (model / MEMBERS).is_file():
-        return {"counts": {}, "words": [f"unknown: {model} does not list what its model was trained on"]}
+        return {"counts": {}, "words": [f"unknown, since {model} does not list what its model was trained on"]}
     found = overlap(read_members(model), patient=table.patient, image=table.image)
     return {"counts": dict(found.seen), "words": list(found.words)}
 

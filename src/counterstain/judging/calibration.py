@@ -40,7 +40,7 @@ ECE_BINS = 10
 FEW_PATIENTS = 10  # below, what is fitted here hangs on single patients
 SAW_TRAINING = (
     "calibration, threshold and prediction sets were fitted in an image-level study: their validation images are of "
-    "patients and slides that were trained on, too, so on new patients they do worse than they state"
+    "patients and slides that were trained on, too, so what they state is too good for new patients"
 )
 LARGEST_LOG_T = 4.6  # temperatures from 1/100 to 100
 

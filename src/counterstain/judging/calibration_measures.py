@@ -78,8 +78,8 @@ def _derivatives(columns: Floats, positive: NDArray[np.bool_], z: Floats) -> tup
 def calibration_measures(tables: Sequence[Predictions], *, confidence: float = 0.95) -> dict[str, Any]:
     """O/E, calibration in the large and slope of one arm's probabilities of the positive class.
 
-    O/E is the number of positive images over the sum of their probabilities: 1 is right, above 1 says that probabilities
-    are too low. In the large: the same on the log odds, the intercept of the outcome with the log odds as an offset; 0 is
+    O/E is the number of positive images over the sum of their probabilities: 1 is right, above 1 says that they are
+    too low. In the large: the same on the log odds, the intercept of the outcome with the log odds as an offset; 0 is
     right. Slope: of the outcome on the log odds; below 1 says that probabilities are too extreme.
 
     Args:

@@ -68,8 +68,8 @@ def deployed_record(
 ) -> dict[str, Any]:
     """Stated against obtained: coverage of the sets, sensitivity and specificity at the frozen threshold, and ECE.
 
-    Decisions and sets are those that the table carries, since these are what was acted on; where it has none they follow
-    from its probabilities, and that is said.
+    Decisions and sets are those that the table carries, since these are what was acted on; where it has none they
+    follow from its probabilities, and that is said.
 
     Args:
         model: the bundle.
@@ -95,16 +95,16 @@ def deployed_record(
     notes: list[str] = []
     within = _sets(fitted, table, columns.get(SETS), notes)
     sets = coverage_record([table], [within], alpha=fitted.alpha)
-    rows = [_row("coverage", 1 - fitted.alpha, "what the sets promise", sets["covered"])]
+    rows = [_row("coverage", 1 - fitted.alpha, "its sets", sets["covered"])]
     if fitted.conformal == "class":
         rows += [
-            _row(f"coverage of '{name}'", 1 - fitted.alpha, "what the sets promise", found)
+            _row(f"coverage of '{name}'", 1 - fitted.alpha, "its sets", found)
             for name, found in sets["by_class"].items()
         ]
     if len(table.classes) == 2 and fitted.threshold is not None:
         called = _called(fitted, table, columns.get(DECISION), notes)
         found = predictive_values([table], [called], confidence=confidence)
-        on = f"on {fitted.patients} validation {fitted.unit}{'' if fitted.patients == 1 else 's'}"
+        on = f"{fitted.patients:,} validation {fitted.unit}{'' if fitted.patients == 1 else 's'}"
         rows += [
             _row(words, fitted.stated.get(words), on, found[name])
             for words, name in (("sensitivity", "recall"), ("specificity", "specificity"))
@@ -196,8 +196,8 @@ def _check_same(column: str, others: int, rows: int, notes: list[str]) -> None:
     """The column is what this model makes of these probabilities; a few rows may differ by rounding."""
     if others > MOST_OTHERS * rows:
         raise InputError(
-            f"column {column} differs in {others} of {rows} rows from what this model makes of the probabilities beside "
-            "it; name the bundle that made this table, or predict again with this one"
+            f"column {column} differs in {others} of {rows} rows from what this model makes of the probabilities "
+            "beside it; name the bundle that made this table, or predict again with this one"
         )
     if others:
         notes.append(

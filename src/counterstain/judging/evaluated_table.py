@@ -45,11 +45,12 @@ def evaluate_tables(
     Args:
         tables: one per seed, on the same images.
         interval, confidence: see `score_arms`.
-        threshold: a number, or a rule that is applied to `validation`; None: the most probable class is called.
+        threshold: a number, or a rule that is applied to `validation`; None: that of `deployed`, and without one the
+            most probable class is called.
         validation: see `freeze_threshold`.
         prevalence: where the model is to be used; adds PPV and NPV there.
-        by: column -> (N,) the group of each image of the first table; None for site, slide and patient, which the tables
-            know themselves.
+        by: column -> (N,) the group of each image of the first table; None for site, slide and patient, which the
+            tables know themselves.
         deployed: the bundle that made the one table.
         columns: of the one table, see `deployed_record`.
 
@@ -64,6 +65,8 @@ def evaluate_tables(
     frozen = None if threshold is None else freeze_threshold(threshold, own, validation)
     if threshold is None and validation:
         raise InputError("--threshold-from was given without --threshold; say the rule, such as --threshold youden")
+    if frozen is None and deployed is not None:
+        frozen = _of_model(deployed)
     calls = None if frozen is None else [decided(*pair) for pair in zip(own, frozen.values, strict=True)]
     binary = len(own[0].classes) == 2
     if prevalence is not None and not binary:
@@ -76,6 +79,15 @@ def evaluate_tables(
     record["subgroups"] = {name: _subgroups(own, calls, name, groups) for name, groups in (by or {}).items()}
     record["deployed"] = None if deployed is None else deployed_record(deployed, own[0], columns or {})
     return record
+
+
+def _of_model(deployed: Deployed) -> FrozenThreshold | None:
+    """The threshold that a bundle froze; None with more than two classes."""
+    fitted = deployed.calibration
+    if fitted.threshold is None:
+        return None
+    chosen = f"{fitted.patients:,} validation {fitted.unit}{'' if fitted.patients == 1 else 's'}, frozen in the model"
+    return FrozenThreshold((fitted.threshold,), fitted.threshold_rule, chosen)
 
 
 def _decision(

@@ -190,9 +190,8 @@ def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
     if unit == "patient":
         out += pool_notes(tables[0])
         if units < FEW_PATIENTS:
-            out.append(
-                f"only {units} patient{'' if units == 1 else 's'} (fewer than {FEW_PATIENTS}): intervals are wide and only approximate"
-            )
+            few = "1 patient" if units == 1 else f"{units} patients"
+            out.append(f"only {few} (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
     elif not tables[0].own_patients:
         out.append("patients are unknown: intervals take every image as independent and are too narrow if they are not")
     if len(tables) == 1:

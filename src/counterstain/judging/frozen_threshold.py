@@ -54,8 +54,8 @@ def freeze_threshold(
         )
     if len(validation) not in (1, len(tables)):
         raise InputError(
-            f"there are {len(validation)} validation tables for {len(tables)} tables; give one for all, or one for each "
-            "in the same order"
+            f"there are {len(validation)} validation tables for {len(tables)} tables; give one for all, or one for "
+            "each in the same order"
         )
     for table in validation:
         _check_apart(tables[0], table)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from counterstain.judging.measure_names import measure_words
 from counterstain.judging.tables import shown, shown_interval
 
 __all__ = ["TextTable", "counted", "evaluation_notes", "evaluation_tables"]
@@ -98,16 +97,16 @@ def _calls(record: Mapping[str, Any]) -> TextTable | None:
     if at is not None:
         share = f"{100 * at['prevalence']:g} %"
         rows += [(f"{name.upper()} at a prevalence of {share}", _value(at[name])) for name in ("ppv", "npv")]
-    title = f"Called '{positive}' {_rule_words(own)}: value and {_level(record)} interval"
+    title = f"Called '{positive}' {_rule_words(own, full=True)}: value and {_level(record)} interval"
     return TextTable("calls", title, ("measure", "value"), tuple(rows))
 
 
-def _rule_words(own: Mapping[str, Any]) -> str:
+def _rule_words(own: Mapping[str, Any], *, full: bool = False) -> str:
     if own["thresholds"] is None:
         return "where it is the most probable class"
     values = sorted({f"{value:.4g}" for value in own["thresholds"]}, key=float)
     at = values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
-    chosen = f" ({own['rule']}, chosen on {own['chosen_on']})" if own["chosen_on"] else ""
+    chosen = f" ({own['rule']}, chosen on {own['chosen_on']})" if own["chosen_on"] and full else ""
     return f"from a probability of {at} on{chosen}"
 
 
@@ -182,14 +181,16 @@ def _groups(record: Mapping[str, Any], by: str, own: Mapping[str, Any]) -> TextT
         if not scores:
             cells[0] = "not scored"
         rows.append((group["group"], f"{group['images']:,}", patients, *cells))
-    words = (measure_words(name) for name in GROUP_METRICS)
+    words = ("accuracy", "sensitivity", "specificity", "AUROC")
     notes = []
     if found["suppressed"]:
         notes.append(f"groups of fewer than 10 patients are not scored ({found['suppressed']} of {len(rows)})")
     if found["worst"] is not None:
         worst = found["worst"]
         notes.append(f"lowest {worst['metric']}: {worst['group']}; {worst['note']}")
-    title = f"By {by}: value and {_level(record)} interval, unit {record['unit']}"
+    decision = record.get("decision") or {}
+    at = f", called {_rule_words(decision)}" if decision.get("thresholds") else ""
+    title = f"By {by}{at}: value and {_level(record)} interval, unit {record['unit']}"
     return TextTable(by, title, (by, "images", "patients", *words), tuple(rows), tuple(notes))
 
 
@@ -206,7 +207,9 @@ def _promises(record: Mapping[str, Any]) -> TextTable | None:
         )
         for row in own["rows"]
     ]
-    title = f"What the model stated, and what it does here: {_level(record)} interval, unit {record['unit']}"
+    validated = next((row["stated_from"] for row in own["rows"] if row["what"] == "sensitivity"), "")
+    on = f" on {validated}" if validated else ""
+    title = f"What the model stated{on}, and what it does here: {_level(record)} interval, unit {record['unit']}"
     return TextTable(
         "promises", title, ("promise", "stated", "obtained", ""), tuple(rows), _promise_sentences(own["rows"])
     )

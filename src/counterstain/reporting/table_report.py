@@ -170,7 +170,7 @@ def _figures(record: Mapping[str, Any], run: RunRecord, folder: Path) -> dict[st
         line = None if chosen is None or len(set(chosen)) > 1 else chosen[0]
         core.append(_narrow(
             distribution_figure(found["distribution"], positive=record["positive"], threshold=line, stamp=stamp,
-                                title=f"Probability of {positive}, by true class"),
+                                title="Probabilities by true class"),
             folder / "distribution", f"Histograms of the probability of {positive} among the images of each class",
         ))  # fmt: skip
     return {
