@@ -93,6 +93,7 @@ def deployed_record(
         )
     table = _in_order(table, fitted.classes)
     notes: list[str] = []
+    on = f"{fitted.patients:,} validation {fitted.unit}{'' if fitted.patients == 1 else 's'}"
     within = _sets(fitted, table, columns.get(SETS), notes)
     sets = coverage_record([table], [within], alpha=fitted.alpha)
     rows = [_row("coverage", 1 - fitted.alpha, "its sets", sets["covered"])]
@@ -104,7 +105,6 @@ def deployed_record(
     if len(table.classes) == 2 and fitted.threshold is not None:
         called = _called(fitted, table, columns.get(DECISION), notes)
         found = predictive_values([table], [called], confidence=confidence)
-        on = f"{fitted.patients:,} validation {fitted.unit}{'' if fitted.patients == 1 else 's'}"
         rows += [
             _row(words, fitted.stated.get(words), on, found[name])
             for words, name in (("sensitivity", "recall"), ("specificity", "specificity"))
@@ -113,6 +113,12 @@ def deployed_record(
         stated = fitted.stated.get("ece") or {}
         rows.append(
             _row("ECE", stated.get("value") if stated.get("name") == ece["name"] else None, on, ece, below=True)
+        )
+    if any(row["word"] == "missed" and row["what"].startswith("coverage") for row in rows):
+        spread = float(np.sqrt(fitted.alpha * (1 - fitted.alpha) / (fitted.patients + 1)))
+        notes.append(
+            f"sets that were fitted on {on} cover {1 - fitted.alpha:.0%} on average over such fits, give or take "
+            f"{spread:.3f} from one fit to another; a miss of that size need not be a change of the images"
         )
     if any(row["word"] == "nothing stated" for row in rows):
         notes.append(
