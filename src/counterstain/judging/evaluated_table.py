@@ -61,6 +61,8 @@ def evaluate_tables(
     Raises:
         InputError: If the tables can't be joined, or a threshold, prevalence or column doesn't fit them.
     """
+    if deployed is not None and len(tables) > 1:
+        raise InputError(f"--model is held against one table; {len(tables)} were given")
     own = aligned_arms({ARM: tables})[ARM]
     frozen = None if threshold is None else freeze_threshold(threshold, own, validation)
     if threshold is None and validation:
@@ -71,8 +73,6 @@ def evaluate_tables(
     binary = len(own[0].classes) == 2
     if prevalence is not None and not binary:
         raise InputError(f"there are {len(own[0].classes)} classes; --prevalence is for two. Leave it out.")
-    if deployed is not None and len(own) > 1:
-        raise InputError(f"--model is held against one table; {len(own)} were given")
     record = score_arms({ARM: own}, confidence=confidence, interval=interval)
     record["decision"] = _decision(own, frozen, calls, prevalence, confidence) if binary else None
     record["probabilities"] = _probabilities(own, binary, confidence)
