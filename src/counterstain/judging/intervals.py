@@ -111,8 +111,9 @@ def _recognition(table: Predictions, place: Mapping[str, int], weights: Floats) 
     images = np.bincount(code, minlength=len(place))
     right = np.bincount(code, weights=table.prob.argmax(axis=1) == table.label, minlength=len(place))
     rate = np.divide(right, images, out=np.zeros(len(place)), where=images > 0)
-    mean: Floats = (weights @ rate) / (weights @ (images > 0).astype(np.float64))
-    return mean
+    patients = weights @ (images > 0).astype(np.float64)
+    # Without the only patient there is no patient left.
+    return np.divide(weights @ rate, patients, out=np.full(len(weights), np.nan), where=patients > 0)
 
 
 def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from counterstain.columns import check_columns, find_column, name_key, quoted, unused_ids
 from counterstain.errors import InputError, suggest
-from counterstain.files import write_csv
+from counterstain.files import plain_cell, write_csv
 from counterstain.judging.predictions import Place, Predictions, RowName, check_names, check_prob
 from counterstain.judging.probability_columns import (
     ProbabilityColumns,
@@ -22,7 +22,7 @@ from counterstain.judging.probability_columns import (
 )
 from counterstain.tables import MISSING, Table, read_table
 
-__all__ = ["read_predictions", "write_predictions"]
+__all__ = ["read_columns", "read_predictions", "write_predictions"]
 
 _NOUNS = ("image_path", "patient_id", "slide_id", "site", "label")
 # Names that are said of the truth alone; `label`, `class` and the like are also said of a model's call.
@@ -373,3 +373,20 @@ def write_predictions(table: Predictions, path: Path, *, extra: Mapping[str, Seq
     columns = ["image_path", "patient_id", "slide_id", "site", "label", *(f"prob_{name}" for name in table.classes)]
     columns += list(extra or {})
     write_csv(path, columns, rows)
+
+
+def read_columns(path: Path | str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Columns of a prediction table as text, row by row: those of `names` that it has, in any case.
+
+    Args:
+        path: as for `read_predictions`.
+        names: the wanted columns.
+
+    Returns:
+        wanted name -> its cells; a column that isn't there is left out.
+    """
+    header, rows = _read_rows(Path(path))
+    low = [column.lower() for column in header]
+    return {
+        name: tuple(plain_cell(row[low.index(name.lower())]) for row in rows) for name in names if name.lower() in low
+    }

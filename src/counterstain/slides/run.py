@@ -9,7 +9,7 @@ from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_csv, write_json
-from counterstain.judging.calibration import read_calibration
+from counterstain.judging.calibration import read_calibration, use_warnings
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle
 from counterstain.learning.runtimes import check_runtime
 from counterstain.slides.geojson import ORIGINS
@@ -221,6 +221,8 @@ def _load(folder: Path, bundle: Bundle, settings: Reading, images: int, agreed: 
     write_json(agreed, record | {"runtime": predictor.runtime})
     talk.say(f"runtime: {predictor.runtime}, {settings.precision}, {machine.device}, {machine.threads} threads")
     calibration = read_calibration(folder) if settings.calibrated else None
+    for line in () if calibration is None else use_warnings(calibration, bundle.stamp):
+        talk.say(f"calibration: {line}")
     key = f"{predictor.runtime} {machine.torch} {machine.device} {machine.threads}"
     return Model(predictor.logits, bundle.classes, bundle.tile_px, calibration, key)
 

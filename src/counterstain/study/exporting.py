@@ -13,7 +13,7 @@ from counterstain.cohort.manifest import Cohort, assemble
 from counterstain.cohort.split import read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
-from counterstain.judging.calibration import read_calibration
+from counterstain.judging.calibration import read_calibration, use_warnings
 from counterstain.judging.intervals import sample, units_of
 from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
@@ -102,7 +102,9 @@ def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> 
     handover = Handover(
         formats=wanted.formats,
         mpp=wanted.mpp,
-        calibration=None if fitted is None else fitted.to_record(),
+        calibration=None
+        if fitted is None
+        else fitted.to_record() | {"notes": list(use_warnings(fitted, bundle.stamp))},
         clip=PROB_CLIP,
         calibrated=wanted.calibrated,
         colours=colours(bundle.classes),

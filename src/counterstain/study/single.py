@@ -11,7 +11,7 @@ from counterstain.audit.membership import MEMBERS, overlap, read_members
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import Split, check, only_part, read_split
 from counterstain.errors import InputError
-from counterstain.judging.calibration import read_calibration
+from counterstain.judging.calibration import read_calibration, use_warnings
 from counterstain.judging.predictions import Predictions
 from counterstain.learning.bags import BagStore, open_bags
 from counterstain.learning.bundle import SUMS, Bundle, load_network, with_classes_of
@@ -159,7 +159,10 @@ def predict_once(
         table = table_of(material, chosen, predict_bags(network, store, material.rows(chosen)))
     else:
         table = _predict_tiles(material, chosen, known, network, runtime, precision, talk)
-    write_calibrated(table, read_calibration(bundle), out)
+    fitted = read_calibration(bundle)
+    for line in () if fitted is None else use_warnings(fitted, known.stamp):
+        talk.say(f"calibration: {line}")
+    write_calibrated(table, fitted, out)
     if attention is not None:
         files = [cohort.root / cohort.image[row] for row in chosen]
         write_attention(bundle, files, attention)
