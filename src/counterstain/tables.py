@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError
 from counterstain.files import plain_cell
 
-__all__ = ["MISSING", "Table", "parse_number", "read_columns", "read_table"]
+__all__ = ["MISSING", "Table", "parse_number", "read_cells", "read_table"]
 
 MISSING = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
 MOST_BYTES = 2 << 30  # of a file, and of the text that a Parquet file unpacks to
@@ -132,7 +132,7 @@ def parse_number(text: str) -> float | None:
         return None
 
 
-def read_columns(path: Path, *, kind: str = "table") -> dict[str, list[str]]:
+def read_cells(path: Path, *, kind: str = "table") -> dict[str, list[str]]:
     """The columns of a table as lists of text, as they stand in the file; see `read_table`."""
     table = read_table(path, kind=kind)
     return {name: list(table.text(name, strip=False)) for name in table.header}

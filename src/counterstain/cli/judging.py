@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counterstain.cli.common import Json, Positive, app, verb
+from counterstain.cli.common import Columns, Json, Positive, app, columns_given, verb
 
 if TYPE_CHECKING:
     from counterstain.judging.predictions import Predictions
@@ -38,6 +38,7 @@ def evaluate(
     ] = None,
     ledger: Annotated[Path | None, typer.Option(help="Folder in which this look is written down.")] = None,
     positive: Positive = None,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Scores, calibration, net benefit and subgroups of anyone's prediction table, with intervals over patients.
@@ -49,17 +50,18 @@ def evaluate(
     from counterstain.judging.reading import read_columns, read_predictions
     from counterstain.terminal import print_scores
 
-    tables = [read_predictions(path, positive=positive) for path in predictions]
-    columns = read_columns(predictions[0], columns_wanted(by or ()))
+    named = columns_given(columns)
+    tables = [read_predictions(path, positive=positive, columns=named) for path in predictions]
+    cells = read_columns(predictions[0], columns_wanted(by or ()))
     record = evaluate_tables(
         tables,
         interval=interval,
         threshold=threshold,
-        validation=[read_predictions(path, classes=tables[0].classes) for path in threshold_from or ()],
+        validation=[read_predictions(path, classes=tables[0].classes, columns=named) for path in threshold_from or ()],
         prevalence=prevalence,
-        by=_groups(by or (), columns, predictions[0]),
+        by=_groups(by or [], cells, predictions[0]),
         deployed=None if model is None else read_deployed(model),
-        columns=columns,
+        columns=cells,
     )
     if model is not None:
         record["seen"] = _seen(model, tables[0])
@@ -143,6 +145,7 @@ def compare(
     ] = 0.05,
     alpha: Annotated[float, typer.Option(help="How often a false winner may be named.")] = 0.05,
     positive: Positive = None,
+    columns: Columns = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -161,11 +164,12 @@ def compare(
 
     if noninferiority and equivalence:
         raise InputError("--noninferiority and --equivalence were both given; ask one question")
+    named = columns_given(columns)
     arms: dict[str, list[Any]] = {}
     files: dict[str, list[str]] = {}
     for text in predictions:
         name, _, path = text.rpartition("=")
-        arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive))
+        arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive, columns=named))
         files.setdefault(name or path, []).append(path)
     record = compare_arms(
         arms,

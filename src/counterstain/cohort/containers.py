@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.columns import clean_ids, clean_numbers
 from counterstain.errors import InputError
-from counterstain.tables import read_columns
+from counterstain.tables import read_cells
 
 __all__ = ["array_shape", "read_hdf5", "read_npz"]
 
@@ -101,7 +101,7 @@ def _meta(path: Path, count: int) -> dict[str, list[Any]]:
     nothing: dict[str, list[Any]] = {"slide_id": [""] * count, "x": [np.nan] * count, "y": [np.nan] * count}
     if not path.is_file():
         return nothing
-    cells = read_columns(path)
+    cells = read_cells(path)
     rows = len(next(iter(cells.values())))
     if rows != count:
         raise InputError(f"{path.name} has {rows} rows for {count} images; it belongs to another file")

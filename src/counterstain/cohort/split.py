@@ -22,7 +22,7 @@ from counterstain.cohort.parts import (
     split_lines,
     write_split,
 )
-from counterstain.columns import check_columns, find_column
+from counterstain.columns import find_column
 from counterstain.errors import InputError
 from counterstain.tables import Table, read_table
 
@@ -179,7 +179,7 @@ def _deal(
     return part
 
 
-def only_part(cohort: Cohort, splits: Path | None, part: str) -> Cohort:
+def only_part(cohort: Cohort, splits: Path | None, part: str, *, columns: Mapping[str, str] | None = None) -> Cohort:
     """The images of one part of a splits.csv, whatever its unit; all of them where there is none.
 
     Raises:
@@ -187,7 +187,7 @@ def only_part(cohort: Cohort, splits: Path | None, part: str) -> Cohort:
     """
     if splits is None:
         return cohort
-    words = np.array(read_split(splits, cohort, unit="image").parts[0].assignment, dtype=object)
+    words = np.array(read_split(splits, cohort, unit="image", columns=columns).parts[0].assignment, dtype=object)
     if not (words == part).any():
         raise InputError(f"{splits} has no image in part '{part}'")
     return cohort.subset(words == part)
@@ -206,9 +206,9 @@ def read_split(
     """The split of a CSV as `write_split` makes it, or of one without val, which is then taken from train.
 
     Columns: image_path,split; image_path,repeat,fold,split; or image_path,fold (the fold that tests the image), or
-    what `columns` maps to these; their other names are known, too. Images of the cohort that a hold-out file does not
-    list are in no part; the names `aside` (set aside as unreadable) may be in the file though they are not in the
-    cohort.
+    what `columns` maps to these where it has such a column; their other names are known, too. Images of the cohort
+    that a hold-out file does not list are in no part; the names `aside` (set aside as unreadable) may be in the file
+    though they are not in the cohort.
 
     Raises:
         InputError: If the file is no split of this cohort, or `check` refuses it.
@@ -251,7 +251,8 @@ def read_split(
 def _split_columns(table: Table, cohort: Cohort, columns: Mapping[str, str], where: str) -> dict[str, list[str]]:
     """The columns of a split by our names, with images named as the cohort names them."""
     nouns = ("image_path", "repeat", "fold", "split")
-    check_columns(columns, nouns, table.header, where)
+    # A command's --columns speaks of the cohort and of the split: what isn't in this table is of the other.
+    columns = {noun: name for noun, name in columns.items() if noun in nouns and name in table.header}
     chosen = {noun: find_column(noun, table.header, columns, where) for noun in nouns}
     for noun in ("image_path", "fold" if chosen["fold"] else "split"):
         if not chosen[noun]:

@@ -55,7 +55,8 @@ def evaluate_tables(
         columns: of the one table, see `deployed_record`.
 
     Returns:
-        As `score_arms`, and: decision, probabilities (both None for more than two classes but for reliability),
+        As `score_arms`, and: decision, probabilities (both None for more than two classes but for reliability, and
+        probabilities for tables of predicted classes alone),
         subgroups {column: …}, deployed (None without a bundle).
 
     Raises:
@@ -64,6 +65,12 @@ def evaluate_tables(
     if deployed is not None and len(tables) > 1:
         raise InputError(f"--model is held against one table; {len(tables)} were given")
     own = aligned_arms({ARM: tables})[ARM]
+    hard = any(table.hard for table in own)
+    if hard and (threshold is not None or validation or deployed is not None):
+        raise InputError(
+            "these are predicted classes without probabilities; a threshold or a model's promises can't be held "
+            "against them. Leave out --threshold, --threshold-from and --model, or give the probabilities"
+        )
     frozen = None if threshold is None else freeze_threshold(threshold, own, validation)
     if threshold is None and validation:
         raise InputError("--threshold-from was given without --threshold; say the rule, such as --threshold youden")
@@ -75,7 +82,7 @@ def evaluate_tables(
         raise InputError(f"there are {len(own[0].classes)} classes; --prevalence is for two. Leave it out.")
     record = score_arms({ARM: own}, confidence=confidence, interval=interval)
     record["decision"] = _decision(own, frozen, calls, prevalence, confidence) if binary else None
-    record["probabilities"] = _probabilities(own, binary, confidence)
+    record["probabilities"] = None if hard else _probabilities(own, binary, confidence)
     record["subgroups"] = {name: _subgroups(own, calls, name, groups) for name, groups in (by or {}).items()}
     record["deployed"] = None if deployed is None else deployed_record(deployed, own[0], columns or {})
     return record
@@ -172,6 +179,8 @@ def _further(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
         out += [(f"{name}_at_threshold" if chosen else name, scores[name]) for name in names if name in scores]
         at = scores["at_prevalence"]
         out += [] if at is None else [(f"{name}_at_prevalence", at[name]) for name in ("ppv", "npv")]
+    if probabilities is None:
+        return out
     out.append((probabilities["reliability"]["ece"]["name"], probabilities["reliability"]["ece"]))
     if "measures" in probabilities:
         named = {"oe": "observed_to_expected", "in_the_large": "calibration_in_the_large", "slope": "calibration_slope"}

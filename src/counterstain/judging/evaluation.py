@@ -7,7 +7,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.judging.bootstrap import OPERATING_POINT, bootstrap_estimates, operating_point
 from counterstain.judging.freedom import Key
 from counterstain.judging.intervals import FEW_PATIENTS, Estimate, estimates, sample, units_of
-from counterstain.judging.predictions import Predictions, align, pool_patients, pool_slides
+from counterstain.judging.predictions import PROBABILITY_MEASURES, Predictions, align, pool_patients, pool_slides
 from counterstain.judging.resampling import GROUPS
 from counterstain.judging.scores import confusion, predicted_class
 
@@ -124,7 +124,9 @@ def score_arms(
                 # With one class balanced accuracy is its recall alone, and would pass for a score of both.
                 found = {key: value for key, value in found.items() if key[0] != "balanced_accuracy"}
                 lone.append(_lone_words(name, level, len(first.classes)))
-            if level == "image" and len(first.classes) == 2:
+            if any(table.hard for table in own):
+                found = {key: value for key, value in found.items() if key[0] not in PROBABILITY_MEASURES}
+            elif level == "image" and len(first.classes) == 2:
                 found[OPERATING_POINT, None] = operating_point(own, confidence=confidence)
             scores += [_score(key, value, level, first.classes) for key, value in found.items()]
         record["arms"][arm] = {

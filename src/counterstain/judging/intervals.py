@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.judging.freedom import Key, combined_df
-from counterstain.judging.predictions import Predictions, pool_patients, pool_slides
+from counterstain.judging.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.resampling import jackknife_weights, tally, unit_codes, weighted_scores
 
@@ -77,6 +77,8 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         summed = tally(table, code, len(names))
         scores = weighted_scores(summed, weights)
         freedom = dict(summed.df)
+        if table.hard:  # calls stand as probabilities 0 and 1, of which these say nothing
+            scores |= {key: np.full_like(scores[key], np.nan) for key in scores if key[0] in PROBABILITY_MEASURES}
         if level == "patient":
             scores["patient_recognition", None] = _recognition(whole, place, weights)
             freedom["patient_recognition", None] = max(len(set(whole.patient)) - 1.0, 1.0)

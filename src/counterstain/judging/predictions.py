@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 
-__all__ = ["Place", "Predictions", "align", "check_names", "check_prob", "concatenate", "pool_patients", "pool_slides"]
+__all__ = ["PROBABILITY_MEASURES", "Place", "Predictions", "align", "check_names", "check_prob", "concatenate"]
+__all__ += ["pool_patients", "pool_slides"]
 
 Place = Callable[[int], str]  # words for where a row stands
 RowName = Literal["image", "slide", "patient", "row"]
 PositiveFrom = Literal["given", "only probability column", "column order"]
 
+# What only probabilities can be scored by; undefined for a table of predicted classes alone.
+PROBABILITY_MEASURES = ("auroc", "auprc", "loss", "brier", "sensitivity_at_95_specificity")
 SUM_TOLERANCE = 1e-3  # tables of other tools are often rounded to three or four digits
 
 

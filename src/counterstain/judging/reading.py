@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from counterstain.columns import check_columns, find_column, name_key, quoted, unused_ids
 from counterstain.errors import InputError, suggest
-from counterstain.files import plain_cell, write_csv
+from counterstain.files import write_csv
 from counterstain.judging.predictions import Place, Predictions, RowName, check_names, check_prob
 from counterstain.judging.probability_columns import (
     ProbabilityColumns,
@@ -376,7 +376,7 @@ def write_predictions(table: Predictions, path: Path, *, extra: Mapping[str, Seq
 
 
 def read_columns(path: Path | str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Columns of a prediction table as text, row by row: those of `names` that it has, in any case.
+    """Columns of a prediction table as text, row by row: those of `names` that it has, however they are spelled.
 
     Args:
         path: as for `read_predictions`.
@@ -385,8 +385,6 @@ def read_columns(path: Path | str, names: Sequence[str]) -> dict[str, tuple[str,
     Returns:
         wanted name -> its cells; a column that isn't there is left out.
     """
-    header, rows = _read_rows(Path(path))
-    low = [column.lower() for column in header]
-    return {
-        name: tuple(plain_cell(row[low.index(name.lower())]) for row in rows) for name in names if name.lower() in low
-    }
+    table = read_table(path, kind="prediction table")
+    known = {name_key(name): name for name in reversed(table.header)}
+    return {name: table.text(known[name_key(name)]) for name in names if name_key(name) in known}

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from counterstain import __version__
+from counterstain.errors import InputError
 from counterstain.files import write_bytes
 from counterstain.judging.evaluated_table import ARM
 from counterstain.judging.predictions import Predictions
@@ -41,7 +42,15 @@ def write_table_report(
 
     Returns:
         The path of the page.
+
+    Raises:
+        InputError: If the tables have predicted classes alone, of which the page's figures can't be drawn.
     """
+    if record["probabilities"] is None:
+        raise InputError(
+            f"{path.name} shows probabilities, and these tables have predicted classes alone; name a folder for their "
+            "scores, such as --out scores"
+        )
     run = _as_run(record, tables, path.parent)
     texts = {table.name: table for table in evaluation_tables(record)}
     with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,7 @@ from counterstain.slides.scale import read_mpp_table, unused_rows
 from counterstain.slides.slide_files import find_slides, folder_names, slide_name
 from counterstain.slides.tiling import Tiling, plan_tiles, read_tile
 from counterstain.slides.tissue import tissue_mask
-from counterstain.tables import read_columns
+from counterstain.tables import read_cells
 
 __all__ = ["Cut", "Cutting", "cut_slides", "find_slides", "slide_name"]
 
@@ -168,7 +168,7 @@ def _known_of(slides: Sequence[Path], settings: Cutting) -> tuple[dict[str, dict
     names = [slide_name(path) for path in slides]
     known: dict[str, dict[str, str]] = {name: {} for name in names}
     if settings.slide_table is not None:
-        table = read_columns(settings.slide_table, kind="table of slides")
+        table = read_cells(settings.slide_table, kind="table of slides")
         chosen = choose_columns(list(table), settings.columns, where=settings.slide_table.name, needed=())
         key = chosen.get("slide_id") or chosen.get("image_path")
         if key is None or not set(_KNOWN) & set(chosen):

@@ -13,7 +13,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.judging.calibration import Calibration, apply_calibration, fit_calibration
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import image_loss
-from counterstain.tables import read_columns
+from counterstain.tables import read_cells
 
 __all__ = ["POOLINGS", "Chosen", "Truth", "check_pooling", "choose_pooling", "pool_tiles", "read_truth", "slide_table"]
 
@@ -107,7 +107,7 @@ def read_truth(
         InputError: If a column is missing, a slide stands twice, a label is not a class, or a patient's slides are of
             several parts.
     """
-    cells = read_columns(path, kind="table of slides")
+    cells = read_cells(path, kind="table of slides")
     chosen = choose_columns(list(cells), columns, where=path.name, needed=())
     chosen.setdefault("slide_id", chosen.get("image_path", ""))  # a table of files
     missing = [name for name in ("slide_id", "patient_id", "label") if not chosen.get(name)]

@@ -29,7 +29,7 @@ from counterstain.pixels.tensor import to_tensor
 from counterstain.slides.tile_map import colours
 from counterstain.study.arms import Material, table_of
 from counterstain.study.inputs import Talk, read_images
-from counterstain.tables import read_columns
+from counterstain.tables import read_cells
 
 __all__ = ["Wanted", "export", "find_training"]
 
@@ -194,7 +194,7 @@ def _of_run(run: Path, folder: Path, bundle: Bundle) -> _Known | str:
 def _cohort_of(run: Path, bundle: Bundle) -> Cohort:
     """The cohort of a run's table; its images need not be there, since its tiles are."""
     path = run / "cohort.csv"
-    raw: dict[str, Any] = dict(read_columns(path))
+    raw: dict[str, Any] = dict(read_cells(path))
     for name in ("mpp", "x", "y"):
         raw[name] = clean_numbers(raw.get(name), len(raw["label"]), name, path.name)
     two = bundle.classes[-1] if len(bundle.classes) == 2 else None
