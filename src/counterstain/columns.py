@@ -24,8 +24,8 @@ __all__ = [
 # Spelled with "_", but compared by `name_key`: letter case, spaces, dashes, dots, "_" and CamelCase don't matter.
 ALIASES: dict[str, tuple[str, ...]] = {
     "image_path": (
-        *("path", "image", "image_file", "image_name", "img", "img_path", "filename", "file", "file_name", "filepath"),
-        *("file_path", "full_path", "tile", "tile_path", "patch", "patch_path", "sample_id", "channel_0"),
+        *("path", "image", "image_file", "image_name", "img", "img_path", "filename", "file", "file_name", "fname"),
+        *("filepath", "file_path", "full_path", "tile", "tile_path", "patch", "patch_path", "sample_id", "channel_0"),
     ),
     "label": (
         *("class", "class_name", "target", "diagnosis", "category", "ground_truth", "gt", "gt_label", "true_label"),

@@ -80,18 +80,20 @@ class Table:
 
     def text(self, name: str, *, strip: bool = True) -> tuple[str, ...]:
         """The N cells of a column; equal cells are one object, so a column of few values takes little memory."""
-        values, codes = self.distinct(name, strip=strip)
-        if len(values) == len(codes) and (codes == np.arange(len(codes))).all():
-            return tuple(values)
+        import pyarrow.compute as pc
+
+        column = pc.utf8_trim_whitespace(self.columns[name]) if strip else self.columns[name]
+        first = column.slice(0, 1000)
+        if pc.count_distinct(first).as_py() == len(first):  # names: looking for equal ones would only cost time
+            return tuple(column.to_pylist())
+        values, codes = _distinct(column)
         return tuple(np.array(values, dtype=object)[codes])
 
     def distinct(self, name: str, *, strip: bool = True) -> tuple[list[str], NDArray[np.int64]]:
         """The different cells of a column in order of appearance, and (N,) which of them stands in each row."""
         import pyarrow.compute as pc
 
-        column = pc.utf8_trim_whitespace(self.columns[name]) if strip else self.columns[name]
-        coded = column.combine_chunks().dictionary_encode()
-        return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        return _distinct(pc.utf8_trim_whitespace(self.columns[name]) if strip else self.columns[name])
 
     def numbers(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """(N,) numbers of a column, NaN for missing ones, and (N,) which cells are text that is no number.
@@ -113,6 +115,11 @@ class Table:
         found = [parse_number(cell) for cell in cells]
         values = np.array([np.nan if value is None else value for value in found])
         return values[codes], np.array([value is None for value in found], dtype=bool)[codes]
+
+
+def _distinct(column: Any) -> tuple[list[str], NDArray[np.int64]]:
+    coded = column.combine_chunks().dictionary_encode()
+    return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def parse_number(text: str) -> float | None:
@@ -157,7 +164,7 @@ def read_table(path: Path, *, kind: str = "table") -> Table:
     else:
         data, notes = _as_utf8(content, path)
         table = _read_csv(path, data, notes)
-    return _checked(table)
+    return _checked(table, guarded=b"'" in content)
 
 
 # --------------------------------------------------------------------------------------------------------- the file
@@ -211,18 +218,21 @@ def _as_utf8(content: bytes, path: Path) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _encoding(content: bytes) -> str | None:
-    """The first encoding that the bytes are valid in and that leaves no control characters; None: no text."""
+    """The first encoding that the bytes are valid in; None where they are no text in any."""
     guesses = ["utf-8", "cp1252"]
+    zeros = [content[first:4000:2].count(0) for first in (0, 1)]
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         guesses = ["utf-16"]
-    elif b"\0" in content[:4000]:  # in UTF-16 every second byte of Latin text is 0
-        guesses = ["utf-16-le" if content[1:2] == b"\0" else "utf-16-be"]
+    elif max(zeros) > 0.2 * len(content[:4000]):  # in UTF-16 every second byte of Latin text is 0
+        guesses = ["utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"]
     for coding in guesses:
         try:
             text = content.decode(coding)
         except UnicodeDecodeError:
             continue
-        return coding if not re.search(r"[\x00-\x08\x0e-\x1f]", text[:100_000]) and "\0" not in text else None
+        # Almost any bytes are valid in Windows-1252: those of an image or a model hold control characters, too.
+        other = r"\x00" if coding != "cp1252" else r"[\x00-\x08\x0e-\x1f]"
+        return None if re.search(other, text) else coding
     return None
 
 
@@ -236,7 +246,7 @@ def _read_csv(path: Path, data: bytes, notes: tuple[str, ...]) -> Table:
     declared = re.match(rb"sep=(.)\r?\n", data)  # a line that Excel writes and understands
     if declared:
         data = data[declared.end() :]
-    first = data.split(b"\n", 1)[0].decode()
+    first = data[: data.find(b"\n") + 1 or len(data)].decode()
     separator = declared[1].decode() if declared else max(_SEPARATORS, key=_outside_quotes(first).count)
     table = None if declared or not _is_plain(data) else _by_arrow(path, data, separator, notes)
     return table or _by_python(path, data.decode(), separator, notes, skipped=int(bool(declared)))
@@ -244,7 +254,7 @@ def _read_csv(path: Path, data: bytes, notes: tuple[str, ...]) -> Table:
 
 def _is_plain(data: bytes) -> bool:
     """Whether nothing is quoted, no line is empty, and lines end in one way: then Arrow reads what Python would."""
-    returns = data.count(b"\r")
+    returns = data.count(b"\r") if b"\r" in data else 0
     empty = data.startswith((b"\n", b"\r\n")) or b"\n\n" in data or (returns > 0 and b"\n\r\n" in data)
     return b'"' not in data and not empty and (returns == 0 or returns == data.count(b"\r\n"))
 
@@ -258,13 +268,13 @@ def _by_arrow(path: Path, data: bytes, separator: str, notes: tuple[str, ...]) -
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
-    head, _, rows = data.partition(b"\n")
-    header = [name.strip() for name in head.decode().removesuffix("\r").split(separator)]
-    if not rows or len(set(header)) != len(header):
+    end = data.find(b"\n") + 1
+    header = [name.strip() for name in data[:end].decode().split(separator)]
+    if not 0 < end < len(data) or len(set(header)) != len(header):
         return None
     try:
         found = arrow_csv.read_csv(
-            pa.BufferReader(pa.py_buffer(memoryview(data)[len(head) + 1 :])),
+            pa.BufferReader(pa.py_buffer(memoryview(data)[end:])),
             read_options=arrow_csv.ReadOptions(column_names=header, use_threads=False),
             parse_options=arrow_csv.ParseOptions(delimiter=separator, quote_char=False, double_quote=False),
             convert_options=arrow_csv.ConvertOptions(
@@ -340,7 +350,7 @@ def _lines(text: str) -> Iterator[str]:
         begin = end
 
 
-def _checked(table: Table) -> Table:
+def _checked(table: Table, *, guarded: bool) -> Table:
     """The table with the guards of formulas taken off, unless its first line is data rather than a header."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -351,6 +361,8 @@ def _checked(table: Table) -> Table:
             f"{table.path.name} has no header line: it starts with {', '.join(table.header[:5])}; write the columns' "
             "names above it, such as image_path,label,prob_benign,prob_malignant"
         )
+    if not guarded:
+        return table
     columns = {}
     for name, column in table.columns.items():
         if pc.any(pc.match_substring(column, "'")).as_py():

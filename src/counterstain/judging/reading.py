@@ -256,7 +256,7 @@ def _as_certain(
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Predicted classes as probabilities 0 and 1; the classes are those of the truth and the calls, in order."""
     names: list[str] = []
-    for name in [*labels, *calls]:
+    for name in (cell.removesuffix(".0") if cell.removesuffix(".0").isdigit() else cell for cell in [*labels, *calls]):
         if name and not any(same_class(name, known) for known in names):
             names.append(name)
     names.sort(key=lambda name: (not name.replace(".", "", 1).isdigit(), name.zfill(20) if name.isdigit() else name))
