@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from counterstain.columns import find_column, name_key, parse_columns, unused_ids
+from counterstain.columns import ALIASES, find_column, name_key, parse_columns, unused_ids
 from counterstain.errors import InputError
 from counterstain.files import safe_cell, write_csv
 from counterstain.tables import parse_number, read_cells, read_table
@@ -262,3 +263,11 @@ def test_reading_a_table_loads_neither_pandas_nor_torch(tmp_path: Path) -> None:
 def test_utf16_without_a_mark_is_known_by_its_zeros(tmp_path: Path) -> None:
     assert codecs.BOM_UTF16_LE not in "a".encode("utf-16-le")
     assert read_cells(put(tmp_path, "a;b\n1;2\n".encode("utf-16-le"))) == {"a": ["1"], "b": ["2"]}
+
+
+def test_the_page_on_tables_names_every_alias() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "tables.md").read_text(encoding="utf-8")
+    listed = {name_key(word) for word in re.split(r"[,;|:`]| and then | then |: ", page)}
+    shown = ("image_path", "label", "patient_id", "slide_id", "site", "mpp", "split", "fold", "repeat", "predicted")
+    missing = {alias for noun in shown for alias in ALIASES[noun] if name_key(alias) not in listed}
+    assert not missing

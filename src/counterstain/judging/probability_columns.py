@@ -107,7 +107,8 @@ def _family(table: Table, free: Sequence[str], labels: Sequence[str]) -> Probabi
             members = [(name, label) for name, label in members if is_numeric(table, name)]
         covers = all(any(same_class(label, own) for _, own in members) for label in labels)
         touches = any(same_class(label, own) for label in labels for _, own in members)
-        if members and ((plain and stem != "p") or touches or len(members) > 1):
+        clear = kind != 1 and stem in ("prob", "probability", "proba", "yprob", "yproba")
+        if members and (clear or touches or len(members) > 1):
             order = _PREFERRED.index(stem) if plain else len(_PREFERRED) + kind
             ranked.append(((not covers, len(members) == 1, order), members))
     if not ranked:
