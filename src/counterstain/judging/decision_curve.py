@@ -71,5 +71,6 @@ def _benefit(table: Predictions, code: NDArray[np.int64], weights: Floats, at: F
     for place, threshold in enumerate(at):
         worth = np.where(positive, 1.0, -price[place]) * (table.prob[:, 1] >= threshold)
         gain[:, place] = np.bincount(code, weights=worth, minlength=units)
-    total: Floats = (weights @ gain) / (weights @ np.bincount(code, minlength=units))[:, None]
-    return total
+    images = (weights @ np.bincount(code, minlength=units))[:, None]
+    # Without the only patient there is no image left.
+    return np.divide(weights @ gain, images, out=np.full((len(weights), len(at)), np.nan), where=images > 0)

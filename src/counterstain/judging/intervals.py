@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.judging.freedom import Key, combined_df, whole_patients
-from counterstain.judging.predictions import Predictions, pool_patients, pool_slides
+from counterstain.judging.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.resampling import jackknife_weights, tally, unit_codes, weighted_scores
 
@@ -80,6 +80,8 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         scores = weighted_scores(summed, weights)
         made_of = whole_patients(summed.counts)
         freedom = dict(summed.df)
+        if table.hard:  # calls stand as probabilities 0 and 1, of which these say nothing
+            scores |= {key: np.full_like(scores[key], np.nan) for key in scores if key[0] in PROBABILITY_MEASURES}
         if level == "patient":
             scores["patient_recognition", None] = _recognition(whole, place, weights)
             freedom["patient_recognition", None] = max(len(set(whole.patient)) - 1.0, 1.0)
@@ -115,8 +117,9 @@ def _recognition(table: Predictions, place: Mapping[str, int], weights: Floats) 
     images = np.bincount(code, minlength=len(place))
     right = np.bincount(code, weights=table.prob.argmax(axis=1) == table.label, minlength=len(place))
     rate = np.divide(right, images, out=np.zeros(len(place)), where=images > 0)
-    mean: Floats = (weights @ rate) / (weights @ (images > 0).astype(np.float64))
-    return mean
+    patients = weights @ (images > 0).astype(np.float64)
+    # Without the only patient there is no patient left.
+    return np.divide(weights @ rate, patients, out=np.full(len(weights), np.nan), where=patients > 0)
 
 
 def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float]:
