@@ -208,7 +208,8 @@ def _as_utf8(content: bytes, path: Path) -> tuple[bytes, tuple[str, ...]]:
     for start, what, way_out in _OTHER_KINDS:
         if content.startswith(start):
             raise InputError(f"{path.name} is not a CSV but {what}; {way_out.format(name=path.name)}")
-    coding, notes = _encoding(content), ()
+    coding = _encoding(content)
+    notes: tuple[str, ...] = ()
     if coding is None:
         raise InputError(f"{path.name} is not a CSV: it is no text; save the table as 'CSV UTF-8'")
     if coding == "cp1252":

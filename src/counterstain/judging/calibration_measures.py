@@ -49,14 +49,14 @@ def fit_logistic(columns: Floats, positive: NDArray[np.bool_], offset: Floats | 
         score, information = _derivatives(columns, positive, start + columns @ at)
         if not np.isfinite(information).all() or np.linalg.matrix_rank(information) < len(at):
             return unknown
-        step = np.linalg.solve(information, score)
+        step: Floats = np.linalg.solve(information, score).astype(np.float64)
         # Newton's step is halved until it does not make the fit worse.
         for halved in range(40):
             new = at + step / 2**halved
             changed = _loss(start + columns @ new, positive)
             if changed <= loss + 1e-15:
                 break
-        at, loss = new, changed
+        at, loss = np.asarray(new, dtype=np.float64), changed
         if np.abs(at).max() > STEEPEST:
             return unknown
         if np.abs(step).max() < 1e-10 * max(1.0, float(np.abs(at).max())):

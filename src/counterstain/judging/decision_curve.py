@@ -73,4 +73,5 @@ def _benefit(table: Predictions, code: NDArray[np.int64], weights: Floats, at: F
         gain[:, place] = np.bincount(code, weights=worth, minlength=units)
     images = (weights @ np.bincount(code, minlength=units))[:, None]
     # Without the only patient there is no image left.
-    return np.divide(weights @ gain, images, out=np.full((len(weights), len(at)), np.nan), where=images > 0)
+    benefit: Floats = np.divide(weights @ gain, images, out=np.full((len(weights), len(at)), np.nan), where=images > 0)
+    return benefit

@@ -119,7 +119,8 @@ def _recognition(table: Predictions, place: Mapping[str, int], weights: Floats) 
     rate = np.divide(right, images, out=np.zeros(len(place)), where=images > 0)
     patients = weights @ (images > 0).astype(np.float64)
     # Without the only patient there is no patient left.
-    return np.divide(weights @ rate, patients, out=np.full(len(weights), np.nan), where=patients > 0)
+    mean: Floats = np.divide(weights @ rate, patients, out=np.full(len(weights), np.nan), where=patients > 0)
+    return mean
 
 
 def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float]:

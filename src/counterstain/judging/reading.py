@@ -385,6 +385,6 @@ def read_columns(path: Path | str, names: Sequence[str]) -> dict[str, tuple[str,
     Returns:
         wanted name -> its cells; a column that isn't there is left out.
     """
-    table = read_table(path, kind="prediction table")
+    table = read_table(Path(path), kind="prediction table")
     known = {name_key(name): name for name in reversed(table.header)}
     return {name: table.text(known[name_key(name)]) for name in names if name_key(name) in known}

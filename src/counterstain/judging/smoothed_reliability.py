@@ -102,7 +102,7 @@ def local_quadratic(x: Floats, y: Floats, at: Floats, *, span: float = SPAN) -> 
     """
     points, place = np.unique(x, return_inverse=True)
     n = np.bincount(place).astype(np.float64)
-    hits = np.bincount(place, weights=y)
+    hits = np.bincount(place, weights=y).astype(np.float64)
     curve: Floats = _curve(n[None], hits[None], *_kernel(points, n, at, span))[0]
     return curve
 
@@ -159,7 +159,7 @@ def _curve(n: Floats, hits: Floats, weight: Floats, u: Floats) -> Floats:
     empty = moments[0] <= 0
     left[empty] = np.eye(3)
     right = np.stack([value / scale for value in seen], -1)
-    found = np.linalg.solve(left, right[..., None])[..., 0, 0]
+    found: Floats = np.linalg.solve(left, right[..., None])[..., 0, 0].astype(np.float64)
     found[empty] = np.nan
     return np.clip(_filled(found) if empty.any() else found, 0, 1)
 
