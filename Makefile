@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick check format clean
+.PHONY: demo test quick check mutate format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -20,6 +20,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Are the tests able to fail? An hour or two; docs/mutants.md. It goes on where it was stopped.
+mutate: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1
+	$(BIN)/python tests/mutation_score.py --survivors
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -35,4 +40,4 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) mutants

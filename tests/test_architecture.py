@@ -10,10 +10,12 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "counterstain"
 
 # Each room may import itself and the rooms named here; nothing else of the package.
-GROUND = {"cores", "errors", "files", "memory", "counterstain"}
+GROUND = {"columns", "cores", "errors", "files", "memory", "tables", "counterstain"}
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
+    "columns": {"errors"},
+    "tables": {"errors", "files"},
     "cores": set(),
     "memory": set(),
     "cohort": GROUND,
@@ -32,7 +34,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
-WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "memory", "cores")
+WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "columns", "tables", "memory", "cores")
 
 
 def modules() -> list[Path]:

@@ -23,6 +23,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from counterstain.judging.measure_names import measure_words
+from counterstain.judging.score_tables import counted, evaluation_notes, evaluation_tables
 from counterstain.judging.tables import details_table, pairs_table, ranking_table, several_arms_notes, shown_interval
 
 if TYPE_CHECKING:
@@ -56,11 +57,20 @@ def say(line: str) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, head: bool = True) -> None:
     """A table on stdout, as wide as it needs to be when stdout is not a terminal; `head` False: names and values."""
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    table = Table(
+        title=title.replace("[", r"\[") or None,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        pad_edge=False,
+    )
     table.show_header, table.box = head, box.SIMPLE_HEAD if head else None
+    table.show_edge, table.padding = False, (0, 1, 0, 0)  # three arms and more fit into 80 columns
     for index, column in enumerate(columns):
         # Names are kept whole, and values stand under each other; without a head the second column may be a text.
-        table.add_column(column, justify="left" if index == 0 or not head else "right", no_wrap=index == 0)
+        table.add_column(
+            column.replace("[", r"\["), justify="left" if index == 0 or not head else "right", no_wrap=index == 0
+        )
     for row in rows:
         # Names come from the user's files: brackets in them are not markup.
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
@@ -99,7 +109,9 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
 
 
 def _json(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, indent=2)
+    from counterstain.files import plain_values
+
+    return json.dumps(plain_values(record), indent=2, allow_nan=False)
 
 
 def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
@@ -109,9 +121,10 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
         return
     arms: Mapping[str, Any] = record["arms"]
     first = next(iter(arms.values()))
-    counts = f"{first['images']} images"
+    counts = counted(first["images"], "image")
     if record["unit"] == "patient":
-        counts += f" of {first['patients']} patients"
+        counts += f" of {counted(first['patients'], 'patient')}"
+    level_words = f"{100 * record['confidence']:g} %"
     for level in ("image", "slide", "patient"):
         found = {
             arm: {score["metric"]: score for score in own["scores"] if score["level"] == level and not score["class"]}
@@ -121,10 +134,16 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
         if not metrics:
             continue
         rows = [[_word(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics]
-        heads = [f"{arm} ({len(own['seeds'])} seeds)" for arm, own in arms.items()]
-        title = f"{level.capitalize()} level: value and 95 % interval, unit {record['unit']}, test part, {counts}"
+        heads = [f"{arm} ({counted(len(own['seeds']), 'seed')})" for arm, own in arms.items()]
+        title = (
+            f"{level.capitalize()} level: value and {level_words} interval, unit {record['unit']}, test part, {counts}"
+        )
         print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
-    notes = [note for own in arms.values() for note in own["warnings"]]
+    for table in evaluation_tables(record):
+        print_table(table.title, table.head, table.rows)
+        for note in table.notes:
+            _print_wrapped(note)
+    notes = [note for own in arms.values() for note in own["warnings"]] + evaluation_notes(record)
     seen = [f"seen before: {line}" for line in record.get("seen", {}).get("words", ())]
     _print_notes(record, [*notes, *seen, *record.get("looks", ())])
 

@@ -113,6 +113,14 @@ def test_separators_byte_order_mark_and_windows_line_ends(tmp_path: Path, separa
     assert cohort.table["mpp"].iloc[0] == 0.5
 
 
+def test_windows_1252_is_read_and_said(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "")
+    path.write_bytes("path,label\na.png,Grün\nb.png,Rot\n".encode("latin-1"))
+    cohort = read_manifest(path)
+    assert cohort.classes == ("Grün", "Rot")
+    assert any("is not UTF-8" in note for note in cohort.notes)
+
+
 def test_parquet_with_numbers_for_ids_and_gaps(tmp_path: Path) -> None:
     manifest(tmp_path, "")
     frame = pd.DataFrame({"path": ["a.png", "b.png"], "label": [0, 1], "patient": [7.0, None], "mpp": [0.5, None]})
@@ -166,9 +174,6 @@ def test_wrong_arguments(tmp_path: Path) -> None:
             read_manifest(path, **call)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="does not exist"):
         read_manifest(tmp_path / "none.csv")
-    (tmp_path / "latin.csv").write_bytes("path,label\na.png,Grün\n".encode("latin-1"))
-    with pytest.raises(InputError, match="not UTF-8"):
-        read_manifest(tmp_path / "latin.csv")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no table")
     with pytest.raises(InputError, match="not a Parquet file"):
         read_manifest(tmp_path / "bad.parquet")

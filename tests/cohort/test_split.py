@@ -1,6 +1,7 @@
 """Splits: no patient on two sides, every class in every part, shares as asked for, the same for the same seed."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -312,6 +313,41 @@ def test_a_users_split_is_checked(tmp_path: Path) -> None:
     assert [list(part.rows("test")) for part in numbers.parts] == [list(part.rows("test")) for part in three.parts]
     with pytest.raises(InputError, match="fold 'one'"):
         read([(name, "one") for name in cohort.image], "image_path,fold")
+
+
+@pytest.mark.parametrize(
+    ("header", "separator", "change"),
+    [
+        ("filename,partition", ",", lambda name: name),
+        ("File Name;Split", ";", lambda name: name),
+        ("image\tSubset", "\t", lambda name: f"./{name}"),
+        ("path,split", ",", lambda name: name.replace("/", "\\")),
+        ("path,split", ",", lambda name: str(Path("images").absolute() / name)),
+    ],
+)
+def test_a_split_is_read_as_a_manifest_is(tmp_path: Path, header: str, separator: str, change) -> None:  # type: ignore[no-untyped-def]
+    cohort = plain()
+    table = cohort.table.assign(image_path=[f"d/{name}" for name in cohort.image])
+    cohort = replace(cohort, table=table, root=Path("images"))
+    split = holdout(cohort)
+    rows = [separator.join((change(n), w)) for n, w in zip(split.image, split.parts[0].assignment, strict=True)]
+    (tmp_path / "s.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    assert read_split(tmp_path / "s.csv", cohort) == split
+
+
+def test_columns_of_a_split_can_be_named_and_a_row_without_image_is_said(tmp_path: Path) -> None:
+    cohort = plain()
+    split = holdout(cohort)
+    rows = [f"{name},{word}" for name, word in zip(split.image, split.parts[0].assignment, strict=True)]
+    path = tmp_path / "s.csv"
+    path.write_text("\n".join(["Bild,Teil", *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"no column 'image_path'.*--columns image_path="):
+        read_split(path, cohort)
+    # What names no column here is of the cohort's own table, which the same --columns speaks of.
+    assert read_split(path, cohort, columns={"image_path": "Bild", "split": "Teil", "label": "Klasse"}) == split
+    path.write_text("\n".join(["image_path,split", *rows[:2], ",train"]) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"s\.csv line 4 names no image"):
+        read_split(path, cohort)
 
 
 def test_check_refuses_what_does_not_fit() -> None:

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binomtest, permutation_test
 
 from counterstain.judging.conformal import weighted_quantile
 from counterstain.judging.multiplicity import benjamini_hochberg, bonferroni, holm, hommel
 from counterstain.judging.paired import (
+    clustered_auroc_difference,
     clustered_mcnemar,
     cochran_q,
     delong,
@@ -311,6 +313,41 @@ def test_probability_of_a_false_claim(golden: Golden, case: int) -> None:
     own = golden["false_claim_probability"]["cases"][case]
     found = probability_of_false_claim(own["A"], own["B"], own["n"], own["p11"])
     assert found == pytest.approx(own["P"], abs=golden["false_claim_probability"]["tol"])
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("scanner", ["A", "B", "C", "D"])
+def test_clustered_auroc_of_the_fdas_pathologists(golden: Golden, real_data: Path, scanner: str) -> None:
+    """Five pathologists, microscope minus scanner, cells clustered in slides: the FDA's own program in R.
+
+    The data (CC0) are those of DIDSR/mitoticFigureCounts, the values those of its function aucMRMCcluster.
+    """
+    table = pd.read_csv(real_data / "reader_study" / "readers.csv")
+    microscope, scanned = (
+        table[table["modalityID"] == name].set_index("targetID") for name in ("microscope", f"scanner.{scanner}")
+    )
+    scanned = scanned.loc[microscope.index]
+    positive = microscope["truth"].to_numpy() == 1
+    slide = np.unique(microscope["wsiName"], return_inverse=True)[1]
+    own = golden["second_set"]["fda_clustered_auroc"]["scanner"][scanner]
+    assert len(own) == 5
+    for reader, (difference, error) in enumerate(own, start=1):
+        scores = (part[f"observer.{reader}"].to_numpy(dtype=float) for part in (microscope, scanned))
+        found = clustered_auroc_difference(positive, *scores, slide)
+        assert found.auc_a - found.auc_b == pytest.approx(difference, abs=1e-12)
+        assert np.sqrt(found.var_a + found.var_b - 2 * found.cov) == pytest.approx(error, abs=1e-12)
+        assert found.z == pytest.approx(difference / error, rel=1e-9)
+
+
+def test_mcnemars_mid_p_where_both_are_right_equally_often(golden: Golden) -> None:
+    own = golden["second_set"]["mcnemar_mid_p_at_equal_discordance"]
+    assert mcnemar(own["b"], own["c"]).mid_p == pytest.approx(own["p"], abs=5e-10)
+
+
+def test_a_false_claim_at_92_against_91_percent(golden: Golden) -> None:
+    own = golden["second_set"]["false_claim"]
+    found = probability_of_false_claim(own["accuracy_a"], own["accuracy_b"], own["n"], own["both_right"])
+    assert found == pytest.approx(own["p_false"], abs=5e-6)
 
 
 def test_sample_size(golden: Golden) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from counterstain.errors import InputError
 from counterstain.slides.reader import open_slide
-from counterstain.slides.scale import check_scale, choose_scale, read_mpp_table
+from counterstain.slides.scale import check_scale, choose_scale, read_mpp_table, unused_rows
 
 SLIDE = Path("folder/S1.svs")
 
@@ -70,6 +70,35 @@ def test_a_table_of_scales(tmp_path: Path) -> None:
         table.write_text(content)
         with pytest.raises(InputError, match=words):
             read_mpp_table(table)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("slide;mpp\nS1.tif;0,25\n", (0.25, 0.25)),
+        ("Filename\tµm/px\nscans\\S1.tif\t0,25\n", (0.25, 0.25)),
+        ("Slide ID,Microns per pixel\nS1.tif,0.25\n", (0.25, 0.25)),
+        ('WSI,Spacing X,Spacing Y\nS1.tif,"0,25","0,5"\n', (0.25, 0.5)),
+        ("slide_id,openslide.mpp-x,openslide.mpp-y\nS1.tif,0.25,0.5\n", (0.25, 0.5)),
+    ],
+)
+def test_scales_in_any_dialect(tmp_path: Path, content: str, found: tuple[float, float]) -> None:
+    for coding in ("utf-8-sig", "utf-16", "cp1252"):
+        (tmp_path / "mpp.csv").write_bytes(content.encode(coding))
+        assert read_mpp_table(tmp_path / "mpp.csv") == {"S1.tif": found}
+
+
+def test_scales_by_named_columns_and_what_names_nothing(tmp_path: Path) -> None:
+    table = tmp_path / "mpp.csv"
+    table.write_text("Scan,Res\nS1,0.25\n,0.5\n")
+    with pytest.raises(InputError, match="--columns slide_id="):
+        read_mpp_table(table)
+    with pytest.raises(InputError, match="line 3 names no slide"):
+        read_mpp_table(table, columns={"slide_id": "Scan", "mpp": "Res"})
+    with pytest.raises(InputError, match="no column 'scale' to say"):
+        read_mpp_table(table, columns={"scale": "Res"})
+    found = {"S1": (0.25, 0.25), "S9": (0.5, 0.5)}
+    assert "1 of 2 rows of the µm/px table name no slide that is read: S9" in unused_rows(found, [Path("a/S1.svs")])
 
 
 def test_a_model_refuses_another_scale() -> None:

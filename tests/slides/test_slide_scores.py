@@ -157,6 +157,17 @@ def test_truth_by_other_names(tmp_path: Path) -> None:
     assert truth.site == {"A": "X", "B": ""}
 
 
+def test_truth_in_another_dialect_by_files_and_by_named_columns(tmp_path: Path) -> None:
+    path = tmp_path / "truth.csv"
+    path.write_bytes("Filename;PatientID;GT\r\nscans\\A.svs;P1;tumour\r\n".encode("utf-16"))
+    assert read_truth(path, CLASSES, {"A.svs": "A"}).label == {"A": "tumour"}
+    path.write_text("Scan,Who,What\nA,P1,tumour\n")
+    with pytest.raises(InputError, match=r"no column slide_id.*--columns slide_id="):
+        read_truth(path, CLASSES)
+    named = {"slide_id": "Scan", "patient_id": "Who", "label": "What"}
+    assert read_truth(path, CLASSES, columns=named).patient == {"A": "P1"}
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

@@ -81,12 +81,16 @@ class Overlap:
     def words(self) -> tuple[str, ...]:
         """One line for each way in which a "new" image was seen; empty where none was."""
         said = {
-            "patient": "{} of the patients here have the id of a patient that the model was trained on ({})",
-            "image": "{} images have the name of an image that the model was trained on ({}); names may meet by chance",
-            "file": "{} images are, byte for byte, images that the model was trained on ({})",
-            "pixels": "{} images have the very pixels of an image that the model was trained on ({})",
+            "patient": "{} the id of a patient that the model was trained on ({})",
+            "image": "{} the name of an image that the model was trained on ({}); names may meet by chance",
+            "file": "{} byte for byte the content of an image that the model was trained on ({})",
+            "pixels": "{} the very pixels of an image that the model was trained on ({})",
         }
-        return tuple(said[kind].format(self.seen[kind], self._named(kind)) for kind in KINDS if self.seen.get(kind))
+        return tuple(said[kind].format(self._counted(kind), self._named(kind)) for kind in KINDS if self.seen.get(kind))
+
+    def _counted(self, kind: str) -> str:
+        noun = "patient" if kind == "patient" else "image"
+        return f"1 {noun} has" if self.seen[kind] == 1 else f"{self.seen[kind]} {noun}s have"
 
     def _named(self, kind: str) -> str:
         return ", ".join(self.examples[kind]) + (", …" if self.seen[kind] > SHOWN else "")

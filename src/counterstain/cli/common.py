@@ -29,6 +29,10 @@ Layout = Annotated[str, typer.Option(help="How names carry labels and ids: auto,
 Pattern = Annotated[str | None, typer.Option(help="Regular expression with groups such as (?P<patient_id>…).")]
 Task = Annotated[str | None, typer.Option(help="For layouts with several: binary or subtype (BreakHis).")]
 Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--columns", help="What the table calls our columns: label=GT,patient_id=Case; see docs/tables.md."),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
 
 
@@ -85,6 +89,21 @@ def counterstain(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """From a folder of histology images to a claim that survives another hospital."""
+
+
+def columns_given(texts: list[str] | None) -> dict[str, str]:
+    """What --columns says; without it nothing."""
+    from counterstain.columns import parse_columns
+
+    return parse_columns(texts or ())
+
+
+def columns_of_two(columns: dict[str, str], *, both: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """--columns for a table of slides and for one of µm/px; given `both`, what is said of µm/px goes to the latter."""
+    if not both:
+        return columns, columns
+    of_mpp = {noun: name for noun, name in columns.items() if noun.startswith("mpp")}
+    return {noun: name for noun, name in columns.items() if noun not in of_mpp}, of_mpp
 
 
 def assignment(text: str) -> tuple[str, str]:

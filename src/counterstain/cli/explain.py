@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Images, Json, Out, app, verb
+from counterstain.cli.common import Columns, Images, Json, Out, app, columns_given, verb
 
 
 @app.command()
@@ -22,6 +22,7 @@ def explain(
     embedding: Annotated[str, typer.Option(help="pca, or umap where umap-learn is installed.")] = "pca",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
@@ -39,7 +40,8 @@ def explain(
 
     settings = Settings(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
     classes = read_bundle(bundle).classes
-    cohort = read_images(images, positive=classes[-1] if len(classes) == 2 else None)
+    two = classes[-1] if len(classes) == 2 else None
+    cohort = read_images(images, positive=two, columns=columns_given(columns))
     with talking() as talk:
         record = explain_bundle(
             bundle, cohort, out, settings=settings, splits=splits, part=part, device=device,

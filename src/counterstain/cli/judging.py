@@ -1,48 +1,112 @@
 """Verbs of judging alone: anyone's prediction tables, and the report of a run."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counterstain.cli.common import Json, Positive, app, verb
+from counterstain.cli.common import Columns, Json, Positive, app, columns_given, verb
+
+if TYPE_CHECKING:
+    from counterstain.judging.predictions import Predictions
 
 
 @app.command()
 @verb
 def evaluate(
     predictions: Annotated[list[Path], typer.Argument(help="predictions.csv of one model; several: its seeds.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write scores.json and scores.csv here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A folder for scores.json and scores.csv, or a page: report.html.")
+    ] = None,
+    threshold: Annotated[
+        str | None, typer.Option(help="0.3, or a rule with --threshold-from: youden, sensitivity>=0.95, cost 5:1.")
+    ] = None,
+    threshold_from: Annotated[
+        list[Path] | None,
+        typer.Option("--threshold-from", help="A table of validation patients on which the rule chooses."),
+    ] = None,
+    by: Annotated[
+        list[str] | None, typer.Option("--by", help="Subgroups: site, slide, patient, or any column of the table.")
+    ] = None,
+    prevalence: Annotated[
+        float | None, typer.Option(help="Share of the positive class where the model is to be used: adds PPV and NPV.")
+    ] = None,
     interval: Annotated[str, typer.Option(help="jackknife or bootstrap, both over patients.")] = "jackknife",
-    model: Annotated[Path | None, typer.Option(help="Its bundle: says which images it was trained on.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Its bundle: which images it was trained on, and whether its promises hold.")
+    ] = None,
     ledger: Annotated[Path | None, typer.Option(help="Folder in which this look is written down.")] = None,
     positive: Positive = None,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy, precision, recall, specificity, AUROC … of anyone's prediction table, with intervals.
+    """Scores, calibration, net benefit and subgroups of anyone's prediction table, with intervals over patients.
 
-    Example: counterstain evaluate predictions.csv --positive malignant
+    Example: counterstain evaluate predictions.csv --positive malignant --by site --prevalence 0.05 --out report.html
     """
-    from counterstain.files import write_csv, write_json
-    from counterstain.judging.evaluation import score_arms, score_rows
-    from counterstain.judging.reading import read_predictions
+    from counterstain.judging.deployed import read_deployed
+    from counterstain.judging.evaluated_table import columns_wanted, evaluate_tables
+    from counterstain.judging.reading import read_columns, read_predictions
     from counterstain.terminal import print_scores
 
-    tables = [read_predictions(path, positive=positive) for path in predictions]
-    record = score_arms({"model": tables}, interval=interval)
+    named = columns_given(columns)
+    tables = [read_predictions(path, positive=positive, columns=named) for path in predictions]
+    cells = read_columns(predictions[0], columns_wanted(by or ()))
+    record = evaluate_tables(
+        tables,
+        interval=interval,
+        threshold=threshold,
+        validation=[read_predictions(path, classes=tables[0].classes, columns=named) for path in threshold_from or ()],
+        prevalence=prevalence,
+        by=_groups(by or [], cells, predictions[0]),
+        deployed=None if model is None else read_deployed(model),
+        columns=cells,
+    )
     if model is not None:
-        from counterstain.audit.membership import overlap, read_members
-
-        found = overlap(read_members(model), patient=tables[0].patient, image=tables[0].image)
-        record["seen"] = {"counts": dict(found.seen), "words": list(found.words)}
+        record["seen"] = _seen(model, tables[0])
     if ledger is not None:
         from counterstain.judging.ledger import note_tables
 
         record["looks"] = note_tables(ledger, predictions, tables[0])
     if out is not None:
-        write_json(out / "scores.json", record)
-        write_csv(out / "scores.csv", *score_rows(record))
+        _write(out, record, tables, predictions)
     print_scores(record, as_json=as_json)
+
+
+def _groups(by: list[str], columns: Mapping[str, tuple[str, ...]], table: Path) -> dict[str, tuple[str, ...] | None]:
+    """The groups that --by asks for: None for those that every table knows, else the cells of its column."""
+    from counterstain.errors import InputError
+    from counterstain.judging.subgroups import GROUPINGS
+
+    unknown = next((name for name in by if name not in GROUPINGS and name not in columns), None)
+    if unknown is not None:
+        raise InputError(f"--by {unknown}: {table} has no column '{unknown}'; name one of its columns, or site")
+    return {name: columns.get(name) for name in by}
+
+
+def _seen(model: Path, table: "Predictions") -> dict[str, Any]:
+    """Which images and patients of a table the model was trained on."""
+    from counterstain.audit.membership import MEMBERS, overlap, read_members
+
+    if not (model / MEMBERS).is_file():
+        return {"counts": {}, "words": [f"unknown, since {model} does not list what its model was trained on"]}
+    found = overlap(read_members(model), patient=table.patient, image=table.image)
+    return {"counts": dict(found.seen), "words": list(found.words)}
+
+
+def _write(out: Path, record: Mapping[str, Any], tables: "Sequence[Predictions]", paths: list[Path]) -> None:
+    """The page where `out` ends in .html, else scores.json and scores.csv in that folder."""
+    if out.suffix.lower() in (".html", ".htm"):
+        from counterstain.reporting.table_report import write_table_report
+
+        write_table_report(record, tables, out, name=", ".join(path.name for path in paths))
+        return
+    from counterstain.files import write_csv, write_json
+    from counterstain.judging.evaluated_table import evaluation_rows
+
+    write_json(out / "scores.json", record)
+    write_csv(out / "scores.csv", *evaluation_rows(record))
 
 
 @app.command()
@@ -81,6 +145,7 @@ def compare(
     ] = 0.05,
     alpha: Annotated[float, typer.Option(help="How often a false winner may be named.")] = 0.05,
     positive: Positive = None,
+    columns: Columns = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -99,11 +164,12 @@ def compare(
 
     if noninferiority and equivalence:
         raise InputError("--noninferiority and --equivalence were both given; ask one question")
+    named = columns_given(columns)
     arms: dict[str, list[Any]] = {}
     files: dict[str, list[str]] = {}
     for text in predictions:
         name, _, path = text.rpartition("=")
-        arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive))
+        arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive, columns=named))
         files.setdefault(name or path, []).append(path)
     record = compare_arms(
         arms,

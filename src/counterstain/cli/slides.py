@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from counterstain.cli.common import Json, app, verb
+from counterstain.cli.common import Columns, Json, app, columns_given, columns_of_two, verb
 from counterstain.cli.slides_run import slides_app
 
 Slides = Annotated[list[Path], typer.Argument(help="Slides, and folders of them.")]
@@ -29,6 +29,7 @@ def inspect(
     least_tissue: LeastTissue = 0.5,
     assume_mpp: AssumeMpp = None,
     mpp_table: MppTable = None,
+    columns: Columns = None,
     tissue_mask: Annotated[bool, typer.Option(help="Leave out glass, pen and blur.")] = True,
     edges: Edges = False,
     recursive: Recursive = None,
@@ -50,7 +51,7 @@ def inspect(
     from counterstain.slides.scale import read_mpp_table, unused_rows
     from counterstain.terminal import print_table, say
 
-    table = read_mpp_table(mpp_table) if mpp_table is not None else None
+    table = read_mpp_table(mpp_table, columns=columns_given(columns)) if mpp_table is not None else None
     records, failures = [], []
     require_readers()
     paths = find_slides(slides, recursive=recursive, say=say)
@@ -127,6 +128,7 @@ def slides_tiles(
     pattern: Annotated[str | None, typer.Option(help="Finds ids in slides' names: (?P<patient_id>…)")] = None,
     assume_mpp: AssumeMpp = None,
     mpp_table: MppTable = None,
+    columns: Columns = None,
     recursive: Recursive = None,
     as_json: Json = False,
 ) -> None:
@@ -138,17 +140,20 @@ def slides_tiles(
 
     from counterstain.errors import GateError
     from counterstain.slides.cutting import Cutting, cut_slides, find_slides
+    from counterstain.slides.scale import read_mpp_table
     from counterstain.terminal import say
 
     chosen = None
     if classes:
         chosen = {name: label or name for name, _, label in (text.partition("=") for text in classes)}
+    of_slides, of_mpp = columns_of_two(columns_given(columns), both=slide_table is not None and mpp_table is not None)
     cut = cut_slides(
         find_slides(slides, recursive=recursive, say=say), out,
         Cutting(
             mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, whole_tiles=not edges,
             tissue=tissue_mask, annotations=annotations, classes=chosen, rest=rest, least_overlap=least_overlap,
-            origin=origin, slide_table=slide_table, pattern=pattern, assume_mpp=assume_mpp, mpp_table=mpp_table,
+            origin=origin, slide_table=slide_table, columns=of_slides, pattern=pattern, assume_mpp=assume_mpp,
+            mpp_table=None if mpp_table is None else read_mpp_table(mpp_table, columns=of_mpp),
         ),
         say=say,
     )  # fmt: skip

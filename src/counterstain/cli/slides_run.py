@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterstain.cli.common import Json, app, verb
+from counterstain.cli.common import Columns, Json, app, columns_given, columns_of_two, verb
 
 if TYPE_CHECKING:
     from counterstain.slides.run import Progress, Result, Talk
@@ -34,6 +34,7 @@ def slides_run(
     origin: Annotated[str, typer.Option(help="(0, 0) of GeoJSON: bounds, as QuPath shows it, or slide.")] = "bounds",
     assume_mpp: Annotated[float | None, typer.Option(help="µm/px of slides that do not say.")] = None,
     mpp_table: Annotated[Path | None, typer.Option(help="CSV of slide,mpp for slides that misstate it.")] = None,
+    columns: Columns = None,
     allow_scale: Annotated[bool, typer.Option("--allow-scale", help="Read at another µm/px than trained at.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Leave the model's calibration out.")] = False,
     runtime: Annotated[str, typer.Option(help="torch, openvino, onnxruntime, or auto: the fastest.")] = "torch",
@@ -59,6 +60,7 @@ def slides_run(
     from counterstain.slides.run import run_slides
     from counterstain.slides.scale import read_mpp_table
 
+    of_truth, of_mpp = columns_of_two(columns_given(columns), both=truth is not None and mpp_table is not None)
     settings = Reading(
         mpp=mpp,
         overlap=overlap,
@@ -69,7 +71,7 @@ def slides_run(
         device=device,
         workers=workers,
         assume_mpp=assume_mpp,
-        mpp_table=read_mpp_table(mpp_table) if mpp_table else None,
+        mpp_table=read_mpp_table(mpp_table, columns=of_mpp) if mpp_table else None,
         allow_scale=allow_scale,
         origin=origin,
         merged=regions,
@@ -77,7 +79,10 @@ def slides_run(
         calibrated=not raw,
     )
     with _talking() as talk:
-        result = run_slides(bundle, slides, out, settings, truth=truth, pooling=pooling, recursive=recursive, talk=talk)
+        result = run_slides(
+            bundle, slides, out, settings, truth=truth, columns=of_truth, pooling=pooling, recursive=recursive,
+            talk=talk,
+        )  # fmt: skip
     _print(result, as_json=as_json)
     if result.failures:
         raise GateError(f"{len(result.failures)} slides were set aside; {out / 'failures.csv'} says why")

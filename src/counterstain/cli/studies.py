@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Images, Json, Layout, Out, Pattern, Positive, Set, Task, Unit, app, assignment, verb
+from counterstain.cli.common import (
+    Columns,
+    Images,
+    Json,
+    Layout,
+    Out,
+    Pattern,
+    Positive,
+    Set,
+    Task,
+    Unit,
+    app,
+    assignment,
+    columns_given,
+    verb,
+)
 
 
 @app.command()
@@ -97,6 +112,7 @@ def cohort(
     pattern: Pattern = None,
     task: Task = None,
     magnification: Annotated[str | None, typer.Option(help="For BreakHis: 40, 100, 200, 400; all by default.")] = None,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Count images, colour images, classes, patients and sites; write the cohort's table.
@@ -108,8 +124,9 @@ def cohort(
     from counterstain.terminal import print_cohort
 
     table = read_images(
-        images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification
-    )
+        images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
+        columns=columns_given(columns),
+    )  # fmt: skip
     if out is not None:
         write_cohort(table, out)
     print_cohort(table, as_json=as_json)
@@ -130,6 +147,7 @@ def split(
     unit: Unit = "patient",
     seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
     positive: Positive = None,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Divide a cohort into train, val and test, by patient, stratified by class.
@@ -140,7 +158,7 @@ def split(
     from counterstain.study.inputs import read_images
     from counterstain.terminal import print_split
 
-    table = read_images(images, positive=positive)
+    table = read_images(images, positive=positive, columns=columns_given(columns))
     if sites:
         from counterstain.cohort.site_split import leave_one_site_out
 
@@ -168,6 +186,7 @@ def audit(
     layout: Layout = "auto",
     positive: Positive = None,
     pattern: Pattern = None,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Copies, leaks between parts, label conflicts, blank tiles and shortcuts; ends with 3 where there are leaks.
@@ -177,7 +196,7 @@ def audit(
     from counterstain.study.auditing import audit_images
     from counterstain.terminal import talking
 
-    options = {"layout": layout, "positive": positive, "pattern": pattern}
+    options = {"layout": layout, "positive": positive, "pattern": pattern, "columns": columns_given(columns)}
     with talking() as talk:
         record, lines = audit_images(
             images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
@@ -229,6 +248,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting of an arm: tune=frozen")] = None,
     unit: Unit = "patient",
     positive: Positive = None,
+    columns: Columns = None,
 ) -> None:
     """Train one network once; writes a bundle, its history and its test predictions.
 
@@ -257,6 +277,7 @@ def train(
             fold=fold,
             unit=unit,
             positive=positive,
+            columns=columns_given(columns),
             talk=talk,
         )
     if leads:
@@ -274,6 +295,7 @@ def predict(
     runtime: Annotated[str, typer.Option(help="torch, openvino, onnxruntime; auto: the fastest that agrees.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
     attention: Annotated[Path | None, typer.Option(help="Of mil/…: a folder for the weight of every tile.")] = None,
+    columns: Columns = None,
 ) -> None:
     """Probabilities for every image of a cohort, as predictions.csv.
 
@@ -285,7 +307,7 @@ def predict(
     with talking() as talk:
         predict_once(
             bundle, images, out, splits=splits, part=part, runtime=runtime, precision=precision, attention=attention,
-            talk=talk,
+            columns=columns_given(columns), talk=talk,
         )  # fmt: skip
     print(out)
 

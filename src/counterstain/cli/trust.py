@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counterstain.cli.common import Images, Json, Out, app, verb
+from counterstain.cli.common import Columns, Images, Json, Out, app, columns_given, verb
 
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
@@ -34,6 +34,7 @@ def robustness(
     runtime: Annotated[str, typer.Option(help="auto, torch, onnxruntime or openvino.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and turned tiles.
@@ -51,7 +52,8 @@ def robustness(
     from counterstain.study.inputs import read_images
 
     classes = read_bundle(bundle).classes
-    cohort = read_images(images, positive=classes[-1] if len(classes) == 2 else None)
+    two = classes[-1] if len(classes) == 2 else None
+    cohort = read_images(images, positive=two, columns=columns_given(columns))
     shut: GateError | None = None
     try:
         with _watching() as sight:

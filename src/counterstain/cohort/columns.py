@@ -1,32 +1,26 @@
-"""The columns of a cohort, what other tools call them, and the words of a split."""
+"""The columns of a cohort, their cells as labels, ids and numbers, and the words of a split."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from counterstain.errors import InputError, suggest
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["ALIASES", "COLUMNS", "NUMBER_COLUMNS", "TEXT_COLUMNS", "choose_columns", "rename_splits", "split_word"]
+from counterstain.columns import check_columns, find_column, quoted
+from counterstain.errors import InputError
+from counterstain.tables import MISSING, parse_number
+
+__all__ = ["COLUMNS", "MISSING_SITE", "NUMBER_COLUMNS", "TEXT_COLUMNS", "choose_columns", "clean_ids", "clean_labels"]
+__all__ += ["clean_numbers", "rename_splits", "split_word"]
 
 COLUMNS = ("image_path", "label", "patient_id", "slide_id", "site", "mpp", "x", "y", "split")
 NUMBER_COLUMNS = ("mpp", "x", "y")
 TEXT_COLUMNS = tuple(name for name in COLUMNS if name not in NUMBER_COLUMNS)
 
-# Lower case, words joined by "_": the header of a manifest is brought to this form before it is looked up.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "image_path": (
-        *("path", "image", "image_file", "image_name", "img", "img_path", "filename", "file_name", "file"),
-        *("filepath", "file_path", "tile", "tile_path", "patch", "patch_path", "sample_id", "channel_0"),
-    ),
-    "label": ("class", "class_name", "target", "diagnosis", "category", "ground_truth", "true_label", "valuetopredict"),
-    "patient_id": ("patient", "patientid", "case_id", "case", "caseid", "subject_id", "subject", "subjectid"),
-    "slide_id": ("slide", "slideid", "slide_name", "wsi", "wsi_id", "wsi_name"),
-    "site": ("centre", "center", "hospital", "institution", "site_id", "centre_id", "center_id", "tissue_source_site"),
-    "mpp": ("spacing", "spacing_um_px", "um_per_px", "microns_per_pixel", "microns_per_px", "pixel_size_um", "mpp_um"),
-    "x": ("x_coord", "coord_x", "x_px", "minx"),
-    "y": ("y_coord", "coord_y", "y_px", "miny"),
-    "split": ("partition", "subset"),
-}
+# A class may be called "NA" or "none", and "NA" is a real site code of TCGA.
+MISSING_LABEL = frozenset({"", "nan", "n/a", "null", "<na>"})
+MISSING_SITE = MISSING_LABEL
 
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -39,55 +33,41 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", unicodedata.normalize("NFC", name).strip().lower())
 
 
-def choose_columns(header: Sequence[str], columns: Mapping[str, str] | None, *, where: str) -> dict[str, str]:
-    """Which column of a manifest serves which column of the cohort, as {cohort column: manifest column}.
+def choose_columns(
+    header: Sequence[str],
+    columns: Mapping[str, str] | None,
+    *,
+    where: str,
+    needed: Sequence[str] = ("image_path", "label"),
+) -> dict[str, str]:
+    """Which column of a table serves which column of the cohort, as {cohort column: the table's}.
 
-    The user's own `columns` win; then a column of the cohort's own name; then its aliases, whatever their case.
+    The user's own `columns` win; then a column of the cohort's own name; then its aliases, however they are spelled.
     A cohort column that `columns` maps to "" is left empty.
 
+    Args:
+        header: the table's columns.
+        columns: the user's own choice.
+        where: the table, for messages.
+        needed: the cohort columns without which it is no such table.
+
     Raises:
-        InputError: If a name in `columns` does not exist, two aliases stand for one column, or the image or the
-            label has no column.
+        InputError: If a name in `columns` does not exist, two aliases stand for one column, or a needed one is missing.
     """
     columns = dict(columns or {})
-    for noun, name in columns.items():
-        if noun not in COLUMNS:
-            raise InputError(f"columns: the cohort has no column '{noun}'{suggest(noun, COLUMNS)}")
-        if name and name not in header:
-            raise InputError(
-                f"columns: {noun} is to be '{name}', but {where} has no such column{suggest(name, header)}"
-            )
+    check_columns(columns, COLUMNS, header, where)
     chosen = {}
     for noun in COLUMNS:
-        found = _find(noun, header, columns, where)
+        found = find_column(noun, header, columns, where)
         if found:
             chosen[noun] = found
-    for noun in ("image_path", "label"):
+    for noun in needed:
         if noun not in chosen:
             raise InputError(
-                f"{where} has no column for {noun}; it has {_listed(header)}. "
-                f"Rename one to '{noun}' or say columns: {{{noun}: <its name>}}"
+                f"{where} has no column for {noun}; it has {quoted(header)}. Rename one to '{noun}', or say, in a "
+                f"study, columns: {{{noun}: <its name>}}, in a command, --columns {noun}=<its name>"
             )
     return chosen
-
-
-def _find(noun: str, header: Sequence[str], columns: Mapping[str, str], where: str) -> str:
-    if noun in columns:
-        return columns[noun]
-    own = [name for name in header if _plain(name) == noun]
-    # A column that the user gave another meaning is not taken for an alias as well.
-    free = [name for name in header if name not in columns.values()]
-    found = own or [name for name in free if _plain(name) in ALIASES[noun]]
-    if len(found) > 1:
-        raise InputError(
-            f"{where} has {len(found)} columns that could be {noun}: {_listed(found)}; "
-            f"say which: columns: {{{noun}: {found[0]}}}"
-        )
-    return found[0] if found else ""
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
 
 
 def split_word(value: str) -> str | None:
@@ -108,7 +88,7 @@ def rename_splits(values: Sequence[str], splits: Mapping[str, str] | None, *, wh
     distinct = sorted(set(values))
     for old, new in splits.items():
         if old not in distinct:
-            raise InputError(f"splits: {where} has no split '{old}'; it has {_listed(distinct) or 'none'}")
+            raise InputError(f"splits: {where} has no split '{old}'; it has {quoted(distinct) or 'none'}")
         if split_word(new) is None:
             raise InputError(f"splits: '{old}' is to be '{new}'; needed: train, val, test or test_<name>")
     words = {}
@@ -121,3 +101,42 @@ def rename_splits(values: Sequence[str], splits: Mapping[str, str] | None, *, wh
             )
         words[value] = word
     return [words[value] for value in values]
+
+
+def clean_labels(values: Sequence[str], where: str) -> list[str]:
+    """(N,) labels without spaces at their ends.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    labels = [unicodedata.normalize("NFC", value).strip() for value in values]
+    empty = [row for row, label in enumerate(labels) if label.lower() in MISSING_LABEL]
+    if empty:
+        raise InputError(
+            f"{where} row {empty[0] + 1} has no label ({values[empty[0]]!r}; {len(empty)} such rows); "
+            "give every image a label, or remove the row"
+        )
+    return labels
+
+
+def clean_ids(values: Sequence[str] | None, count: int, missing: frozenset[str] = MISSING) -> list[str]:
+    """(N,) ids without spaces at their ends, "" for missing ones; N times "" where there is no column."""
+    texts = (unicodedata.normalize("NFC", value).strip() for value in values or [""] * count)
+    return ["" if text.lower() in missing else text for text in texts]
+
+
+def clean_numbers(values: Sequence[str] | None, count: int, noun: str, where: str) -> NDArray[np.float64]:
+    """(N,) numbers, NaN for missing ones.
+
+    Raises:
+        InputError: If a cell is no finite number, or a µm/px is not above 0.
+    """
+    numbers = np.full(count, np.nan)
+    for row, value in enumerate(values or ()):
+        number = parse_number(value)
+        if number is None:
+            raise InputError(f"{where} row {row + 1}: {noun} is '{value}'; needed: a number, or nothing")
+        if np.isinf(number) or (noun == "mpp" and number <= 0):
+            raise InputError(f"{where} row {row + 1}: {noun} is {value.strip()}; needed: a finite number, mpp above 0")
+        numbers[row] = number
+    return numbers

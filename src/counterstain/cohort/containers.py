@@ -1,6 +1,5 @@
 """Images that are rows of one array in a file: PCam's HDF5 pairs and MedMNIST's .npz. Nothing is unpickled."""
 
-import csv
 import re
 import zipfile
 import zlib
@@ -11,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.cohort.columns import clean_ids, clean_numbers
 from counterstain.errors import InputError
+from counterstain.tables import read_cells
 
 __all__ = ["array_shape", "read_hdf5", "read_npz"]
 
@@ -100,16 +101,13 @@ def _meta(path: Path, count: int) -> dict[str, list[Any]]:
     nothing: dict[str, list[Any]] = {"slide_id": [""] * count, "x": [np.nan] * count, "y": [np.nan] * count}
     if not path.is_file():
         return nothing
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if len(rows) != count:
-        raise InputError(f"{path.name} has {len(rows)} rows for {count} images; it belongs to another file")
-    try:
-        for name, column in (("x", "coord_x"), ("y", "coord_y")):
-            nothing[name] = [float(row.get(column) or "nan") for row in rows]
-    except ValueError as error:
-        raise InputError(f"{path.name}: a coordinate is no number ({error})") from None
-    return {**nothing, "slide_id": [(row.get("wsi") or "").strip() for row in rows]}
+    cells = read_cells(path)
+    rows = len(next(iter(cells.values())))
+    if rows != count:
+        raise InputError(f"{path.name} has {rows} rows for {count} images; it belongs to another file")
+    for name, column in (("x", "coord_x"), ("y", "coord_y")):
+        nothing[name] = clean_numbers(cells.get(column), count, name, path.name).tolist()
+    return {**nothing, "slide_id": clean_ids(cells.get("wsi"), count)}
 
 
 def read_npz(root: Path, files: Sequence[str]) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from counterstain.errors import InputError
 
-__all__ = ["CONTAINER_SUFFIXES", "IMAGE_SUFFIXES", "NOT_AN_IMAGE", "Found", "find_images"]
+__all__ = ["CONTAINER_SUFFIXES", "IMAGE_SUFFIXES", "NOT_AN_IMAGE", "PACKED", "Found", "find_images"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 CONTAINER_SUFFIXES = (".h5", ".hdf5", ".npz")
@@ -15,6 +15,8 @@ CONTAINER_SUFFIXES = (".h5", ".hdf5", ".npz")
 _JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"})
 
 NOT_AN_IMAGE = "not an image by its name"
+PACKED_SUFFIXES = (".gz", ".zip", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+PACKED = "packed: unpack it first"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def find_images(folder: Path) -> Found:
                 images.append(path)
             elif entry.name.lower().endswith(CONTAINER_SUFFIXES):
                 containers.append(path)
+            elif entry.name.lower().endswith(PACKED_SUFFIXES):
+                skipped.append((path, PACKED))
             else:
                 skipped.append((path, NOT_AN_IMAGE))
     return Found(tuple(sorted(images)), tuple(sorted(containers)), tuple(sorted(skipped)))

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from counterstain.cohort.columns import NUMBER_COLUMNS, rename_splits, split_word
+from counterstain.cohort.columns import NUMBER_COLUMNS, clean_labels, clean_numbers, rename_splits, split_word
 from counterstain.cohort.containers import read_hdf5, read_npz
-from counterstain.cohort.discovery import CONTAINER_SUFFIXES, Found, find_images
+from counterstain.cohort.discovery import CONTAINER_SUFFIXES, PACKED, Found, find_images
 from counterstain.cohort.manifest import Cohort, assemble
 from counterstain.cohort.patterns import match_pattern
-from counterstain.cohort.tables import clean_labels, clean_numbers
 from counterstain.errors import InputError, suggest
 
 __all__ = ["LAYOUTS", "Layout", "read_folder"]
@@ -135,6 +134,9 @@ def _with_labels(path: Path) -> tuple[str, ...]:
 def _kinds(found: Found) -> str:
     if not found.skipped:
         return "it is empty"
+    packed = [name for name, reason in found.skipped if reason == PACKED]
+    if packed:
+        return f"{len(packed)} files are packed: unpack them first, such as gunzip {packed[0]} or unzip"
     name, reason = found.skipped[0]
     return f"{len(found.skipped)} other files were skipped, the first {name}: {reason}"
 

@@ -13,12 +13,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from counterstain.cohort.columns import COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS, choose_columns, rename_splits, split_word
+from counterstain.cohort.columns import (
+    COLUMNS,
+    MISSING_SITE,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    choose_columns,
+    clean_ids,
+    clean_labels,
+    clean_numbers,
+    rename_splits,
+    split_word,
+)
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import CONTAINER_SUFFIXES
-from counterstain.cohort.tables import MISSING, MISSING_SITE, clean_ids, clean_labels, clean_numbers, read_table
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv, write_with
+from counterstain.tables import MISSING, read_table
 
 __all__ = [
     "COLUMNS",
@@ -246,7 +257,7 @@ def read_manifest(
     """The cohort of a CSV or Parquet manifest, one row an image.
 
     Args:
-        path: CSV (separated by comma, semicolon or tab; UTF-8) or .parquet, with a header.
+        path: a CSV or Parquet table with a header; see tables.read_table.
         root: The folder that image paths are relative to; the manifest's own folder by default.
         positive: The class of two whose probability is reported.
         columns: {cohort column: manifest column}, where the names are not known ones; "" leaves a column out.
@@ -258,15 +269,15 @@ def read_manifest(
     """
     path = Path(path)
     base = path.parent if root is None else Path(root)
-    raw = read_table(path)
-    chosen = choose_columns(list(raw), columns, where=path.name)
-    text = {noun: raw[name] for noun, name in chosen.items()}
+    table = read_table(path, kind="manifest")
+    chosen = choose_columns(table.header, columns, where=path.name)
+    text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
     if not text["image_path"]:
         raise InputError(f"{path.name} has a header and no rows; it needs one row an image")
     read: dict[str, Sequence[Any]] = {"image_path": _relative(text["image_path"], base, path.name)}
     read["label"] = clean_labels(text["label"], path.name)
     for noun in ("patient_id", "slide_id"):
-        read[noun] = clean_ids(text.get(noun), len(read["label"]), MISSING)
+        read[noun] = clean_ids(text.get(noun), len(read["label"]))
     read["site"] = clean_ids(text.get("site"), len(read["label"]), MISSING_SITE)
     numbers = {}
     for noun in NUMBER_COLUMNS:
@@ -276,8 +287,9 @@ def read_manifest(
         read["split"] = rename_splits(values, splits, where=path.name)
     elif splits:
         raise InputError(f"splits: {path.name} has no column for the split")
-    unused = [name for name in raw if name not in chosen.values()]
-    notes = [f"columns of {path.name} that were not used: {', '.join(unused)}"] if unused else []
+    unused = [name for name in table.header if name not in chosen.values()]
+    notes = [*table.notes]
+    notes += [f"columns of {path.name} that were not used: {', '.join(unused)}"] if unused else []
     cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
     check_files(cohort)
     return cohort

@@ -1,7 +1,7 @@
 """Train, validation and test parts by patient: hold-out, folds, or the official ones; read back from splits.csv."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,9 @@ from counterstain.cohort.parts import (
     split_lines,
     write_split,
 )
-from counterstain.cohort.tables import read_table
+from counterstain.columns import find_column
 from counterstain.errors import InputError
+from counterstain.tables import Table, read_table
 
 __all__ = [
     "Part",
@@ -178,7 +179,7 @@ def _deal(
     return part
 
 
-def only_part(cohort: Cohort, splits: Path | None, part: str) -> Cohort:
+def only_part(cohort: Cohort, splits: Path | None, part: str, *, columns: Mapping[str, str] | None = None) -> Cohort:
     """The images of one part of a splits.csv, whatever its unit; all of them where there is none.
 
     Raises:
@@ -186,7 +187,7 @@ def only_part(cohort: Cohort, splits: Path | None, part: str) -> Cohort:
     """
     if splits is None:
         return cohort
-    words = np.array(read_split(splits, cohort, unit="image").parts[0].assignment, dtype=object)
+    words = np.array(read_split(splits, cohort, unit="image", columns=columns).parts[0].assignment, dtype=object)
     if not (words == part).any():
         raise InputError(f"{splits} has no image in part '{part}'")
     return cohort.subset(words == part)
@@ -200,24 +201,21 @@ def read_split(
     val: float = 0.2,
     seed: int = 0,
     aside: Collection[str] = (),
+    columns: Mapping[str, str] | None = None,
 ) -> Split:
     """The split of a CSV as `write_split` makes it, or of one without val, which is then taken from train.
 
-    Columns: image_path,split; image_path,repeat,fold,split; or image_path,fold (the fold that tests the image).
-    Images of the cohort that a hold-out file does not list are in no part; the names `aside` (set aside as unreadable)
-    may be in the file though they are not in the cohort.
+    Columns: image_path,split; image_path,repeat,fold,split; or image_path,fold (the fold that tests the image), or
+    what `columns` maps to these where it has such a column; their other names are known, too. Images of the cohort
+    that a hold-out file does not list are in no part; the names `aside` (set aside as unreadable) may be in the file
+    though they are not in the cohort.
 
     Raises:
         InputError: If the file is no split of this cohort, or `check` refuses it.
     """
-    table = read_table(Path(path))
     where = Path(path).name
     known = {name: row for row, name in enumerate(cohort.image)}
-    for column in ("image_path", "split" if "fold" not in table else "fold"):
-        if column not in table:
-            raise InputError(
-                f"{where} has no column '{column}'; needed: image_path,split or image_path,repeat,fold,split"
-            )
+    table = _split_columns(read_table(Path(path), kind="split"), cohort, dict(columns or {}), where)
     gone = set(aside) - set(known)
     kept = [row for row, name in enumerate(table["image_path"]) if name not in gone]
     table = {name: [values[row] for row in kept] for name, values in table.items()}
@@ -248,6 +246,29 @@ def read_split(
     split = Split(cohort.image, tuple(parts), unit)
     check(split, cohort)
     return split
+
+
+def _split_columns(table: Table, cohort: Cohort, columns: Mapping[str, str], where: str) -> dict[str, list[str]]:
+    """The columns of a split by our names, with images named as the cohort names them."""
+    nouns = ("image_path", "repeat", "fold", "split")
+    # A command's --columns speaks of the cohort and of the split: what isn't in this table is of the other.
+    columns = {noun: name for noun, name in columns.items() if noun in nouns and name in table.header}
+    chosen = {noun: find_column(noun, table.header, columns, where) for noun in nouns}
+    for noun in ("image_path", "fold" if chosen["fold"] else "split"):
+        if not chosen[noun]:
+            raise InputError(
+                f"{where} has no column '{noun}'; needed: image_path,split or image_path,repeat,fold,split. "
+                f"It has {', '.join(table.header)}; rename one, or say --columns {noun}=<its name>"
+            )
+    found = {noun: list(table.text(name, strip=noun != "image_path")) for noun, name in chosen.items() if name}
+    known = set(cohort.image)
+    root = f"{Path(cohort.root).absolute().as_posix()}/"
+    for row, name in enumerate(found["image_path"]):
+        if not name.strip():
+            raise InputError(f"{where} line {table.line(row)} names no image; name one, or remove the line")
+        if name not in known:  # as a manifest's paths are read: Windows' slashes, "./", and absolute ones
+            found["image_path"][row] = name.strip().replace("\\", "/").removeprefix("./").removeprefix(root)
+    return found
 
 
 def _whole(values: Sequence[str], where: str) -> list[int]:

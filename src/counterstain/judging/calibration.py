@@ -1,7 +1,7 @@
 """Calibration: probabilities, a threshold and prediction sets fitted on validation patients, then frozen."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,23 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
 from counterstain.files import read_json
-from counterstain.judging.conformal import conformal_quantile
+from counterstain.judging.conformal import class_quantiles, conformal_quantile
 from counterstain.judging.predictions import Predictions
+from counterstain.judging.reliability import expected_calibration_error
 from counterstain.judging.scores import PROB_CLIP, image_loss
-from counterstain.judging.thresholds import choose_threshold
+from counterstain.judging.thresholds import choose_threshold, decide
 
 __all__ = [
     "CALIBRATION",
+    "CONFORMAL",
     "METHODS",
+    "SAW_TRAINING",
     "Calibration",
     "apply_calibration",
     "calibrate",
     "fit_calibration",
     "read_calibration",
+    "use_warnings",
 ]
 
 Floats = NDArray[np.float64]
@@ -30,7 +34,14 @@ Floats = NDArray[np.float64]
 SCHEMA = "counterstain.calibration/1"
 CALIBRATION = "calibration.json"
 METHODS = ("temperature", "platt", "isotonic", "none")
+CONFORMAL = ("marginal", "class")
+LATER = ("conformal", "qhat_by_class", "stated")  # records of earlier versions lack these
+ECE_BINS = 10
 FEW_PATIENTS = 10  # below, what is fitted here hangs on single patients
+SAW_TRAINING = (
+    "calibration, threshold and prediction sets were fitted in an image-level study: their validation images are of "
+    "patients and slides that were trained on, too, so what they state is too good for new patients"
+)
 LARGEST_LOG_T = 4.6  # temperatures from 1/100 to 100
 
 
@@ -47,6 +58,10 @@ class Calibration:
         class that stays in the set; infinite where the patients are too few, and then every class stays
     patients, images, unit: what it was fitted on
     notes: what a reader should be told, one line each
+    conformal: "marginal" (the sets hold over all images) or "class" (over the images of each class; Mondrian)
+    qhat_by_class: one quantile per class where sets are by class, and then qhat is the largest of them; else ()
+    stated: what the frozen threshold gave on the validation patients: sensitivity, specificity, ece (its name and
+        value); {} where it was not recorded, or with more than two classes
     """
 
     method: str
@@ -60,11 +75,20 @@ class Calibration:
     images: int
     unit: str
     notes: tuple[str, ...] = ()
+    conformal: str = "marginal"
+    qhat_by_class: tuple[float, ...] = ()
+    stated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantile of each class, in the order of the classes."""
+        return self.qhat_by_class or (self.qhat,) * len(self.classes)
 
     def to_record(self) -> dict[str, Any]:
-        """As JSON; an infinite qhat is null."""
+        """As JSON; an infinite quantile is null."""
         record = asdict(self) | {"schema": SCHEMA, "classes": list(self.classes), "notes": list(self.notes)}
-        return record | {"qhat": self.qhat if np.isfinite(self.qhat) else None}
+        by_class = [_finite(value) for value in self.qhat_by_class]
+        return record | {"qhat": _finite(self.qhat), "qhat_by_class": by_class, "stated": dict(self.stated)}
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> "Calibration":
@@ -76,16 +100,33 @@ class Calibration:
         if record.get("schema") != SCHEMA:
             raise InputError(f"the calibration is of schema {record.get('schema')}; this version reads {SCHEMA}")
         try:
-            kept = {name: record[name] for name in Calibration.__dataclass_fields__}
+            kept = {name: record[name] for name in Calibration.__dataclass_fields__ if name not in LATER}
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}; it was changed after it was written") from None
-        qhat = float("inf") if kept["qhat"] is None else float(kept["qhat"])
         lists = {"classes": tuple(kept["classes"]), "notes": tuple(kept["notes"])}
-        return Calibration(**(kept | lists | {"qhat": qhat}))
+        later = {
+            "conformal": record.get("conformal", "marginal"),
+            "qhat_by_class": tuple(map(_infinite, record.get("qhat_by_class") or ())),
+            "stated": dict(record.get("stated") or {}),
+        }
+        return Calibration(**(kept | lists | later | {"qhat": _infinite(kept["qhat"])}))
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _infinite(value: float | None) -> float:
+    return float("inf") if value is None else float(value)
 
 
 def fit_calibration(
-    validation: Predictions, *, method: str = "temperature", threshold: str = "youden", alpha: float = 0.1
+    validation: Predictions,
+    *,
+    method: str = "temperature",
+    threshold: str = "youden",
+    alpha: float = 0.1,
+    conformal: str = "marginal",
 ) -> Calibration:
     """Fit probabilities, then the threshold and the sets on what they have become; nothing else is ever looked at.
 
@@ -95,16 +136,19 @@ def fit_calibration(
             "none".
         threshold: see `choose_threshold`.
         alpha: see `conformal_quantile`.
+        conformal: "marginal" or "class" (see `class_quantiles`).
 
     Returns:
         Where the validation part bears no fit (one class, a loss that would rise), the probabilities stay as they are,
         with a note.
 
     Raises:
-        InputError: For an unknown method or threshold, or a method of two classes for more.
+        InputError: For an unknown method, threshold or kind of set, or a method of two classes for more.
     """
     if method not in METHODS:
         raise InputError(f"calibration method is '{method}'{suggest(method, METHODS)}")
+    if conformal not in CONFORMAL:
+        raise InputError(f"calibration.conformal is '{conformal}'{suggest(conformal, CONFORMAL)}")
     if method in ("platt", "isotonic") and len(validation.classes) != 2:
         raise InputError(f"{method} is for two classes; {len(validation.classes)} are here: take temperature")
     patients = len(set(validation.patient))
@@ -119,15 +163,45 @@ def fit_calibration(
     )  # fmt: skip
     calibrated = apply_calibration(fitted, validation)
     value: float | None = None
+    stated: dict[str, Any] = {}
     if len(validation.classes) == 2:
         value, note = choose_threshold(validation.label == 1, calibrated.prob[:, 1], rule=threshold)
         notes += [note] if note else []
-    qhat = conformal_quantile(calibrated, alpha=alpha)
-    if not np.isfinite(qhat):
-        notes.append(
-            f"{patients} validation {validation.unit}s are too few for sets that miss {alpha:.0%}; every class stays in"
-        )
-    return replace(fitted, threshold=value, qhat=qhat, notes=tuple(notes))
+        stated = _stated(calibrated, value)
+    by_class = class_quantiles(calibrated, alpha=alpha) if conformal == "class" else ()
+    qhat = max(by_class) if by_class else conformal_quantile(calibrated, alpha=alpha)
+    notes += _set_notes(validation, qhat, by_class, alpha)
+    return replace(
+        fitted, threshold=value, qhat=qhat, notes=tuple(notes), conformal=conformal, qhat_by_class=by_class,
+        stated=stated,
+    )  # fmt: skip
+
+
+def _stated(calibrated: Predictions, threshold: float) -> dict[str, Any]:
+    """What the threshold and the probabilities do on the patients that they were chosen on; null without a class."""
+    positive, called = calibrated.label == 1, decide(calibrated.prob[:, 1], threshold)
+    ece = expected_calibration_error(calibrated.prob[:, 1], positive, bins=ECE_BINS)
+    return {
+        "sensitivity": float(called[positive].mean()) if positive.any() else None,
+        "specificity": float((~called[~positive]).mean()) if not positive.all() else None,
+        "ece": {"name": f"ece_positive_{ECE_BINS}", "value": ece},
+    }
+
+
+def _set_notes(validation: Predictions, qhat: float, by_class: tuple[float, ...], alpha: float) -> list[str]:
+    """That patients are too few for sets, of all classes together or of some."""
+    few = [name for name, value in zip(validation.classes, by_class, strict=False) if not np.isfinite(value)]
+    if few:
+        named = ", ".join(f"'{name}'" for name in few)
+        return [
+            f"too few validation {validation.unit}s have {named} for sets that miss {alpha:.0%}; it always stays in"
+        ]
+    if np.isfinite(qhat):
+        return []
+    patients = len(set(validation.patient))
+    return [
+        f"{patients} validation {validation.unit}s are too few for sets that miss {alpha:.0%}; every class stays in"
+    ]
 
 
 def apply_calibration(calibration: Calibration, table: Predictions) -> Predictions:
@@ -153,6 +227,16 @@ def read_calibration(folder: Path) -> Calibration | None:
     """The calibration of a bundle's folder, or None where it has none."""
     path = folder / CALIBRATION
     return Calibration.from_record(read_json(path)) if path.is_file() else None
+
+
+def use_warnings(calibration: Calibration, stamp: str) -> tuple[str, ...]:
+    """What must be said wherever this calibration is used: its own notes, and whether it saw the training slides.
+
+    Args:
+        calibration: of a bundle.
+        stamp: of the bundle; of an image-level study it is not empty.
+    """
+    return tuple(dict.fromkeys([*calibration.notes, *([SAW_TRAINING] if stamp else [])]))
 
 
 # -------------------------------------------------------------------------------------------------------- the methods

@@ -13,7 +13,7 @@ from counterstain.judging.judged_pairs import Compared, joint_rows, judged_rows
 from counterstain.judging.measure_names import canonical_measure
 from counterstain.judging.over_folds import FoldTests
 from counterstain.judging.paired_difference import difference
-from counterstain.judging.predictions import Predictions
+from counterstain.judging.predictions import PROBABILITY_MEASURES, Predictions
 from counterstain.judging.ranking import DEFAULT_PRIOR_SD, ranking_record
 from counterstain.judging.supporting import supporting_tests
 from counterstain.judging.verdict import CLAIMS, HYPOTHESES, Question, check_margin, rule_in_words, shown
@@ -85,6 +85,8 @@ def compare_arms(
         calls = aligned_arms(decided)
         samples = {arm: _with_calls(own, sample(calls[arm], names, level=level)) for arm, own in samples.items()}
     known = [metric for metric, index in next(iter(samples.values())).values if index is None]
+    if any(table.hard for own in tables.values() for table in own):
+        known = [metric for metric in known if metric not in PROBABILITY_MEASURES]
     endpoints = tuple(canonical_measure(name, known, what="co-primary endpoint") for name in co_primary)
     if len(set(endpoints)) != len(endpoints) or len(endpoints) == 1:
         raise InputError(f"co-primary endpoints are {', '.join(co_primary)}; two or more different ones are needed")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from counterstain.judging.predictions import Predictions
 
-__all__ = ["conformal_quantile", "coverage_record", "prediction_sets", "weighted_quantile"]
+__all__ = ["class_quantiles", "conformal_quantile", "coverage_record", "prediction_sets", "weighted_quantile"]
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +34,36 @@ def conformal_quantile(validation: Predictions, *, alpha: float = 0.1) -> float:
     return weighted_quantile(score, 1 / (len(each) + 1) / each[code], 1 - alpha)
 
 
+def class_quantiles(validation: Predictions, *, alpha: float = 0.1) -> tuple[float, ...]:
+    """For each class the largest 1 - probability that it may have and still be in the set (Mondrian sets).
+
+    As `conformal_quantile`, but for each class from the images of that class alone: of the images of one class that a
+    new patient has, one drawn at random then has its class in its set with the chance 1 - alpha or more, whichever the
+    class is. The price is patients: each class needs as many as marginal sets need altogether.
+
+    Args:
+        validation: calibrated predictions of patients that were not trained on.
+        alpha: in (0, 1).
+
+    Returns:
+        One quantile per class, in the table's order; infinite where too few patients have that class.
+
+    Source: Vovk 2012, Conditional validity of inductive conformal predictors, ACML, arXiv:1209.2673.
+    """
+    patient = np.array(validation.patient)
+    out = []
+    for index in range(len(validation.classes)):
+        own = validation.label == index
+        if not own.any():
+            out.append(float("inf"))
+            continue
+        _, code = np.unique(patient[own], return_inverse=True)
+        each = np.bincount(code)
+        score = 1 - validation.prob[own, index]
+        out.append(weighted_quantile(score, 1 / (len(each) + 1) / each[code], 1 - alpha))
+    return tuple(out)
+
+
 def weighted_quantile(score: Floats, weight: Floats, share: float) -> float:
     """The smallest score at or below which lies at least this share of the weight; infinite where none does."""
     order = np.argsort(score, kind="stable")
@@ -41,9 +71,14 @@ def weighted_quantile(score: Floats, weight: Floats, share: float) -> float:
     return float(score[order][reached[0]]) if len(reached) else float("inf")
 
 
-def prediction_sets(prob: Floats, qhat: float) -> NDArray[np.bool_]:
-    """(N, C) which classes cannot be ruled out: those whose 1 - probability is at most qhat. A set may be empty."""
-    within: NDArray[np.bool_] = (1 - prob) <= qhat + 1e-12
+def prediction_sets(prob: Floats, qhat: float | Sequence[float]) -> NDArray[np.bool_]:
+    """(N, C) which classes cannot be ruled out: those whose 1 - probability is at most qhat. A set may be empty.
+
+    Args:
+        prob: (N, C).
+        qhat: one quantile for all classes, or one for each (see `class_quantiles`).
+    """
+    within: NDArray[np.bool_] = (1 - prob) <= np.asarray(qhat) + 1e-12
     return within
 
 

@@ -69,6 +69,9 @@ def _benefit(table: Predictions, code: NDArray[np.int64], units: int, at: Floats
     for place, threshold in enumerate(at):
         worth = np.where(positive, 1.0, -price[place]) * (table.prob[:, 1] >= threshold)
         gain[:, place] = np.bincount(code, weights=worth, minlength=units)
-    rows = np.bincount(code, minlength=units).astype(np.float64)
-    total: Floats = left_out_totals(gain) / left_out_totals(rows)[:, None]
-    return total
+    images = left_out_totals(np.bincount(code, minlength=units).astype(np.float64))[:, None]
+    # Without the only patient there is no image left.
+    benefit: Floats = np.divide(
+        left_out_totals(gain), images, out=np.full((len(images), len(at)), np.nan), where=images > 0
+    )
+    return benefit

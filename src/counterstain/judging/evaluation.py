@@ -7,7 +7,14 @@ from counterstain.errors import InputError, suggest
 from counterstain.judging.bootstrap import OPERATING_POINT, bootstrap_estimates, operating_point
 from counterstain.judging.freedom import Key
 from counterstain.judging.intervals import FEW_PATIENTS, Estimate, estimates, sample, units_of
-from counterstain.judging.predictions import Predictions, align, pool_patients, pool_slides, slide_codes
+from counterstain.judging.predictions import (
+    PROBABILITY_MEASURES,
+    Predictions,
+    align,
+    pool_patients,
+    pool_slides,
+    slide_codes,
+)
 from counterstain.judging.resampling import GROUPS
 from counterstain.judging.scores import confusion, predicted_class
 
@@ -115,13 +122,19 @@ def score_arms(
     }
     for arm, own in tables.items():
         numbers = list(seeds[arm]) if seeds is not None else list(range(len(own)))
-        scores = []
+        scores, lone = [], []
         for level in levels_of(own):
             if interval == "bootstrap" and level == "image":
                 found = bootstrap_estimates(own, names, confidence=confidence)
             else:
                 found = estimates(sample(own, names, level=level), confidence=confidence)
-            if level == "image" and len(first.classes) == 2:
+            if name := _lone_class(own, level):
+                # With one class balanced accuracy is its recall alone, and would pass for a score of both.
+                found = {key: value for key, value in found.items() if key[0] != "balanced_accuracy"}
+                lone.append(_lone_words(name, level, len(first.classes)))
+            if any(table.hard for table in own):
+                found = {key: value for key, value in found.items() if key[0] not in PROBABILITY_MEASURES}
+            elif level == "image" and len(first.classes) == 2:
                 found[OPERATING_POINT, None] = operating_point(own, confidence=confidence)
             scores += [_score(key, value, level, first.classes) for key, value in found.items()]
         record["arms"][arm] = {
@@ -129,7 +142,7 @@ def score_arms(
             "images": len(first),
             "patients": len(names) if first.unit == "patient" else None,
             "method": _method(first.unit, len(names), len(own), confidence, interval, first.own_patients),
-            "warnings": list(_warnings(own, len(names))),
+            "warnings": [*lone, *_warnings(own, len(names))],
             "scores": scores,
             "confusion": {
                 str(number): confusion(table.label, predicted_class(table.prob), len(table.classes)).tolist()
@@ -137,6 +150,23 @@ def score_arms(
             },
         }
     return record
+
+
+def _lone_class(tables: Sequence[Predictions], level: str) -> str | None:
+    """The class that all images (or slides, or patients) of a level are of; None where there are several."""
+    pool = {"patient": pool_patients, "slide": pool_slides}.get(level)
+    table = tables[0] if pool is None else pool(tables[0])
+    present = set(table.label.tolist())
+    return table.classes[present.pop()] if len(present) == 1 else None
+
+
+def _lone_words(name: str, level: str, classes: int) -> str:
+    """That a level has one class only, and what is undefined there."""
+    other = "the other class" if classes == 2 else "other classes"
+    return (
+        f"{level} level: every {level} that has one label is '{name}'; AUROC, MCC and balanced accuracy are undefined, "
+        f"and accuracy says nothing about {other}"
+    )
 
 
 def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> dict[str, Any]:
@@ -170,7 +200,8 @@ def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
     if unit == "patient":
         out += pool_notes(tables[0])
         if units < FEW_PATIENTS:
-            out.append(f"only {units} patients (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
+            few = "1 patient" if units == 1 else f"{units} patients"
+            out.append(f"only {few} (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
     elif not tables[0].own_patients:
         out.append("patients are unknown: intervals take every image as independent and are too narrow if they are not")
     if len(tables) == 1:

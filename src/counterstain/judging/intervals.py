@@ -1,13 +1,13 @@
 """Intervals that hold for other patients and other training seeds: both are drawn anew."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.freedom import Key, combined_df
-from counterstain.judging.predictions import Predictions, pool_patients, pool_slides
+from counterstain.judging.freedom import Key, combined_df, whole_patients
+from counterstain.judging.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.resampling import jackknife_scores, left_out_totals, tally, unit_codes, unit_places
 
@@ -31,6 +31,7 @@ class Sample:
     units: number of independent units
     rows: number of images (or patients, at patient level)
     shares: the scores that are one count over another
+    whole: (metric, class) -> number of whole patients that a score of several classes consists of
     """
 
     values: Mapping[Key, Floats]
@@ -39,6 +40,7 @@ class Sample:
     units: int
     rows: int
     shares: frozenset[Key]
+    whole: Mapping[Key, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
     for table, whole in zip(pooled, tables, strict=True):
         summed = tally(table, unit_places(table, names), len(names))
         scores = jackknife_scores(summed)
+        made_of = whole_patients(summed.counts)
         freedom = dict(summed.df)
+        if table.hard:  # calls stand as probabilities 0 and 1, of which these say nothing
+            scores |= {key: np.full_like(scores[key], np.nan) for key in scores if key[0] in PROBABILITY_MEASURES}
         if level == "patient":
             scores["patient_recognition", None] = _recognition(whole, names)
             freedom["patient_recognition", None] = max(len(whole.patient_codes[0]) - 1.0, 1.0)
@@ -88,6 +93,7 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         units=len(names),
         rows=len(pooled[0]),
         shares=_shares(len(tables[0].classes)),
+        whole=made_of,
     )
 
 
@@ -108,7 +114,9 @@ def _recognition(table: Predictions, names: Sequence[str]) -> Floats:
     images = np.bincount(code, minlength=len(names))
     right = np.bincount(code, weights=table.prob.argmax(axis=1) == table.label, minlength=len(names))
     rate = np.divide(right, images, out=np.zeros(len(names)), where=images > 0)
-    mean: Floats = left_out_totals(rate) / left_out_totals((images > 0).astype(np.float64))
+    patients = left_out_totals((images > 0).astype(np.float64))
+    # Without the only patient there is no patient left.
+    mean: Floats = np.divide(left_out_totals(rate), patients, out=np.full(len(patients), np.nan), where=patients > 0)
     return mean
 
 

@@ -68,7 +68,8 @@ def difference(
     nan = float("nan")
     if not np.isfinite(se):
         return Difference(value_a, value_b, delta, nan, nan, nan, nan, nan, nan, nan, nan)
-    units = Units(a.left_out[key].mean(axis=0) - b.left_out[key].mean(axis=0), delta, df_patient + 1, a.rows, key[0])
+    whole = min(df_patient + 1, a.whole.get(key, float("inf")), b.whole.get(key, float("inf")))
+    units = Units(a.left_out[key].mean(axis=0) - b.left_out[key].mean(axis=0), delta, whole, a.rows, key[0])
     if se <= NOISE:  # a sum in another order differs by this much, so it is no variance
         return _without_variance(value_a, value_b, units, df, alpha=alpha, margin=margin)
     p = float(2 * stdtr(df, -abs(delta) / se))

@@ -10,22 +10,15 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 
-__all__ = [
-    "Place",
-    "Predictions",
-    "align",
-    "check_names",
-    "check_prob",
-    "concatenate",
-    "pool_patients",
-    "pool_slides",
-    "slide_codes",
-]
+__all__ = ["PROBABILITY_MEASURES", "Place", "Predictions", "align", "check_names", "check_prob", "concatenate"]
+__all__ += ["pool_patients", "pool_slides", "slide_codes"]
 
 Place = Callable[[int], str]  # words for where a row stands
 RowName = Literal["image", "slide", "patient", "row"]
 PositiveFrom = Literal["given", "only probability column", "column order"]
 
+# What only probabilities can be scored by; undefined for a table of predicted classes alone.
+PROBABILITY_MEASURES = ("auroc", "auprc", "loss", "brier", "sensitivity_at_95_specificity")
 SUM_TOLERANCE = 1e-3  # tables of other tools are often rounded to three or four digits
 
 
@@ -43,6 +36,7 @@ class Predictions:
     positive_from: what made the last class the positive one
     rows_are: what the names in `image` are; "row": the table names nothing, and its rows are only numbered
     own_patients: the ids were given and equal the image names: each image is its own patient, rather than of an unknown
+    hard:    prob is 0 or 1, since the table has predicted classes alone: scores of probabilities mean nothing
 
     Raises:
         InputError: On a size that differs, a name twice, a label out of range, a probability that is none.
@@ -59,6 +53,7 @@ class Predictions:
     positive_from: PositiveFrom = "column order"
     rows_are: RowName = "image"
     own_patients: bool = False
+    hard: bool = False
 
     def __post_init__(self) -> None:
         """Own, freeze and check the arrays."""
@@ -197,6 +192,8 @@ def _joining_names(a: Predictions, b: Predictions) -> tuple[tuple[str, ...], tup
         ("patient", a.patient, b.patient),
     )
     for what, own, other in candidates:
+        if what == "patient" and "image" in (a.unit, b.unit):
+            continue  # where patients are unknown their names are those of the rows
         if all("" not in names and len(set(names)) == len(names) for names in (own, other)) and set(own) & set(other):
             return own, other, what
     raise InputError(
@@ -348,5 +345,5 @@ def _pool(table: Predictions, code: NDArray[np.int64], what: RowName) -> Predict
         image=named if what == "slide" else patient, patient=patient, slide=slide,
         site=tuple(table.site[r] for r in rows),
         label=high[keep], prob=prob[keep], classes=table.classes, notes=notes,
-        positive_from=table.positive_from, rows_are=what,
+        positive_from=table.positive_from, rows_are=what, hard=table.hard,
     )  # fmt: skip

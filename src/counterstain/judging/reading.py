@@ -1,86 +1,239 @@
 """Prediction tables as CSV: anyone's is read, one form is written."""
 
-import csv
+import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.columns import check_columns, find_column, name_key, quoted, unused_ids
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv
 from counterstain.judging.predictions import Place, Predictions, RowName, check_names, check_prob
+from counterstain.judging.probability_columns import (
+    ProbabilityColumns,
+    find_probability_columns,
+    named_after_target,
+    read_numbers,
+    rescaled,
+    same_class,
+)
+from counterstain.tables import MISSING, Table, read_table
 
-__all__ = ["read_predictions", "write_predictions"]
+__all__ = ["read_columns", "read_predictions", "write_predictions"]
 
-ALIASES: dict[str, tuple[str, ...]] = {
-    "image_path": ("image", "image_id", "path", "file", "filename", "file_name", "tile", "sample", "id", "name"),
-    "patient_id": ("patient", "case_id", "case", "subject_id", "subject", "participant_id"),
-    "slide_id": ("slide", "wsi", "wsi_id"),
-    "site": ("centre", "center", "hospital", "institution", "source_site"),
-    "label": ("true_label", "y_true", "label_true", "true_class", "target", "truth", "ground_truth", "class", "y"),
-}
-PROB_PREFIXES = ("prob_", "probability_", "y_prob_", "p_")
-LONE_PROB = ("prob", "probability", "y_prob", "y_score", "score", "p")
+_NOUNS = ("image_path", "patient_id", "slide_id", "site", "label")
+# Names that are said of the truth alone; `label`, `class` and the like are also said of a model's call.
+_TRUTHS = ("y_true", "true_label", "label_true", "ground_truth", "gt", "gt_label", "true_class", "truth", "actual",
+           "actual_label", "reference_standard")  # fmt: skip
+_SITES_MISSING = MISSING - {"na", "none"}  # "NA" is a site of TCGA
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What each column of a table is: {our name: the table's}, and the probabilities (None: hard calls alone)."""
+
+    place: Mapping[str, str]
+    prob: ProbabilityColumns | None
 
 
 def read_predictions(
-    path: Path | str, *, classes: Sequence[str] | None = None, positive: str | None = None
+    path: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Predictions:
     """Anyone's prediction table as Predictions.
 
-    Columns are found by name: `label` (or true_label, y_true, target, ...) and `prob_<class>` for each class are
-    needed; `image_path`, `patient_id`, `slide_id` and `site` (or their other names) are taken where they are. A table
-    of two classes may have one probability column; its class is in its name (`prob_malignant`) or is `positive`.
+    Columns are found by name: the truth in `label` (or true_label, y_true, target, ...) is needed, and a probability
+    for each class in `prob_<class>` or in what other tools call it; `image_path`, `patient_id`, `slide_id` and `site`
+    (or their other names) are taken where they are. A table of two classes may have one probability column; its class
+    is in its name (`prob_malignant`) or is `positive`. A table of predicted classes alone is read as such (`hard`).
+    Percent and probabilities rounded to two decimals are understood, with a note. See docs/tables.md.
 
     Args:
-        path: CSV with one header line, UTF-8.
+        path: CSV or Parquet; see tables.read_table.
         classes: The classes in the wanted order; default: the order of the columns.
         positive: Of two classes the positive one, which is put last; default: the last.
+        columns: {our column: the table's}, where the names are not known ones: {"label": "GT", "prob_malignant": "S"};
+            "" leaves a column out.
 
     Raises:
-        InputError: With file, row (line 1 is the header) and value, where anything is missing, double or no number.
+        InputError: With file, row (line 1 is the header) and value, where anything is missing, double or no number; and
+            where it can't be told whether a column is the truth or the model's own call.
     """
     path = Path(path)
-    header, rows = _read_rows(path)
-    place = {name: _find(header, name) for name in ALIASES}
-    if place["label"] is None:
-        raise InputError(f"{path} has no column 'label' (or y_true, true_label, target); it has {', '.join(header)}")
-    columns = list(zip(*rows, strict=True))
+    table = read_table(path, kind="prediction table")
+    if not len(table):
+        raise InputError(f"{path} has a header but no rows; one row per image is needed")
+    layout = _find_layout(table, dict(columns or {}))
 
     def where(row: int) -> str:
-        return f"row {row + 2} of {path}"
+        return f"row {table.line(row)} of {path}"
 
-    def text(name: str) -> tuple[str, ...] | None:
-        at = place[name]
-        found = None if at is None else tuple(cell.strip() for cell in columns[at])
-        return found if found is not None and any(found) else None
-
-    raw_label = text("label") or ("",) * len(rows)
-    one_column = _is_lone(header)
-    names, prob = _probabilities(path, header, columns, raw_label, positive, where)
+    cells, codes = table.distinct(layout.place["label"])
+    notes = table.notes
+    if layout.prob is None:
+        calls, called = table.distinct(layout.place["predicted"])
+        names, prob = _as_certain(cells, calls, called)
+        notes += (_hard_note(path.name, layout.place["predicted"]),)
+    else:
+        names, prob, more = _probabilities(table, layout.prob, cells, positive, where)
+        notes += more
+    positive = next((name for name in names if positive is not None and same_class(name, positive)), positive)
     names, prob = _ordered(path, names, prob, classes, positive)
     check_prob(prob, where)
-    label = _label_index(raw_label, names, where)
-    image, rows_are, notes = _row_names(path.name, {name: text(name) for name in place}, len(rows))
+    label = _label_index(cells, codes, names, where)
+    text = {noun: _ids(table, layout.place, noun) for noun in _NOUNS if noun != "label"}
+    image, rows_are, more = _row_names(path.name, text, len(table), table)
+    notes += more
     check_names(image, where)
-    patient = text("patient_id")
+    patient = text["patient_id"]
     if patient is None:
         patient = image
         notes += (f"{path.name} names no patients; images are taken as independent, which makes intervals too narrow",)
     elif "" in patient:
         raise InputError(f"{where(patient.index(''))} has no patient; name one in every row, or leave the column out")
-    blank = ("",) * len(rows)
+    notes += _unused_note(table, layout)
+    blank = ("",) * len(table)
+    one_column = layout.prob is not None and len(layout.prob.columns) == 1 and not layout.prob.lists
     return Predictions(
-        image=image, patient=patient, slide=text("slide_id") or blank, site=text("site") or blank,
+        image=image, patient=patient, slide=text["slide_id"] or blank, site=text["site"] or blank,
         label=label, prob=prob, classes=names, notes=notes, rows_are=rows_are,
         positive_from="given" if positive or classes else "only probability column" if one_column else "column order",
-        own_patients=text("patient_id") == image,
+        own_patients=text["patient_id"] == image, hard=layout.prob is None,
     )  # fmt: skip
 
 
+# ------------------------------------------------------------------------------------------------- what each column is
+
+
+def _find_layout(table: Table, columns: dict[str, str]) -> _Layout:
+    """Which column is what, by the user's word, by name, and by the layouts of known tools.
+
+    Raises:
+        InputError: If there is no truth, no prediction, or doubt about which is which.
+    """
+    path = table.path
+    check_columns(columns, (*_NOUNS, "predicted", "prob"), table.header, str(path))
+    place = {noun: find_column(noun, table.header, columns, str(path)) for noun in _NOUNS if noun != "label"}
+    place["label"], prob = _truth(table, columns, set(place.values()))
+    labels = table.distinct(place["label"])[0]
+    free = [name for name in table.header if name not in place.values()]
+    only_calls = "predicted" in columns and not any(noun.startswith("prob") for noun in columns)
+    prob = None if only_calls else prob or find_probability_columns(table, free, labels, columns)
+    place["predicted"] = find_column("predicted", free, columns, str(path)) if prob is None else ""
+    _check_truth(table, place["label"], labels, prob, columns)
+    if prob is None and place["predicted"] and _holds_fractions(table, place["predicted"]):
+        prob = ProbabilityColumns((place["predicted"],), ("",))  # probabilities by the name of a call, as y_pred may be
+    if prob is None and not place["predicted"]:
+        raise InputError(
+            f"{path} has no probability columns; prob_<class> for each class was needed; it has "
+            f"{', '.join(table.header)}. Say which they are, such as --columns prob_malignant=<its name>, or "
+            "--columns predicted=<its name> for predicted classes alone"
+        )
+    return _Layout(place, prob)
+
+
+def _truth(table: Table, columns: Mapping[str, str], used: set[str]) -> tuple[str, ProbabilityColumns | None]:
+    """The column of true labels; of STAMP's layout the probability columns too."""
+    header = [name for name in table.header if name not in used - {""}]
+    # CLAM writes the truth as Y; in no prediction table is y a coordinate unless x is there as well.
+    extra = () if any(name_key(name) == "x" for name in header) else ("y",)
+    label = find_column("label", header, columns, str(table.path), extra=extra)
+    if label:
+        return label, None
+    by_outcome = [name for name in header if name.lower().endswith(("-y_true", "_y_true"))]  # slideflow
+    if len(by_outcome) == 1:
+        return by_outcome[0], None
+    if by_outcome:
+        raise InputError(
+            f"{table.path} has the truth of {len(by_outcome)} outcomes: {quoted(by_outcome)}; say which with "
+            f"--columns label={by_outcome[0]}, and its probabilities with prob_<class>=<name>"
+        )
+    named = named_after_target(table)
+    if named is not None:
+        return named
+    raise InputError(
+        f"{table.path} has no column 'label' (or y_true, true_label, target); it has {', '.join(table.header)}. "
+        "Predictions without the truth can't be scored: add the true class of each row, or say which column holds it "
+        "with --columns label=<its name>"
+    )
+
+
+def _check_truth(
+    table: Table, label: str, labels: Sequence[str], prob: ProbabilityColumns | None, columns: Mapping[str, str]
+) -> None:
+    """Refuse a `label` that may be the model's own call, unless the user has said that it is the truth."""
+    if "label" in columns or name_key(label) in {name_key(name) for name in _TRUTHS}:
+        return
+    keys = {name_key(name) for name in _TRUTHS}
+    cells = table.text(label)
+    for other in (name for name in table.header if name_key(name) in keys):
+        pairs = set(zip(cells, table.text(other), strict=True))
+        if not len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):  # not two codings of one
+            differ = sum(one != two for one, two in zip(cells, table.text(other), strict=True))
+            raise InputError(
+                f"{table.path} has '{label}' and '{other}', which differ in {differ} of {len(cells)} rows: one of them "
+                f"is the model's own call. Say which is the truth: --columns label={other}"
+            )
+    if prob is not None and prob.classes == ("",) and "prob" not in columns:
+        values, _ = table.numbers(prob.columns[0])
+        highest = np.nanmax(values) if np.isfinite(values).any() else 0
+        if 1 / max(len(labels), 2) <= np.nanmin(values, initial=np.inf) and highest <= 1:
+            raise InputError(
+                f"'{prob.columns[0]}' in {table.path} is never below {1 / max(len(labels), 2):g}, so '{label}' looks "
+                "like the model's own call and not like the truth (timm's inference.py writes such tables). Add the "
+                f"truth and a probability for each class, or say that it is the truth: --columns label={label}"
+            )
+
+
+def _holds_fractions(table: Table, name: str) -> bool:
+    values, bad = table.numbers(name)
+    return not bad.any() and bool(np.any(values != np.round(values)))
+
+
+def _unused_note(table: Table, layout: _Layout) -> tuple[str, ...]:
+    """A note on columns that look like ids and served for nothing, so that none is passed over in silence."""
+    used = {*layout.place.values(), *(layout.prob.columns if layout.prob is not None else ())}
+    left = unused_ids(table.header, used)
+    if not left:
+        return ()
+    return (
+        f"columns of {table.path.name} that look like ids and were not used: {', '.join(left)}; "
+        f"say what they are with --columns, such as patient_id={left[0]}",
+    )
+
+
+def _hard_note(file: str, column: str) -> str:
+    return (
+        f"{file} has predicted classes ('{column}') and no probabilities: AUROC, AUPRC, log loss, Brier score and "
+        "sensitivity at 95 % specificity can't be computed"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- its cells
+
+
+def _ids(table: Table, place: Mapping[str, str], noun: str) -> tuple[str, ...] | None:
+    """The ids in a column, "" for missing ones; None where there is no column, or nothing in it."""
+    name = place[noun]
+    if not name:
+        return None
+    if noun == "image_path":
+        found = table.text(name)
+        return found if any(found) else None
+    values, codes = table.distinct(name)
+    missing = _SITES_MISSING if noun == "site" else MISSING
+    plain = ["" if value.lower() in missing else unicodedata.normalize("NFC", value) for value in values]
+    return tuple(np.array(plain, dtype=object)[codes]) if any(plain) else None
+
+
 def _row_names(
-    file: str, known: Mapping[str, tuple[str, ...] | None], rows: int
+    file: str, known: Mapping[str, tuple[str, ...] | None], rows: int, table: Table
 ) -> tuple[tuple[str, ...], RowName, tuple[str, ...]]:
     """What the rows are called, what that is, and a note: by image, else by slide, else by patient where one row each.
 
@@ -94,81 +247,50 @@ def _row_names(
         names = known[column]
         if names is not None and "" not in names and len(set(names)) == len(names):
             return names, what, (f"{file} names no images; its rows are taken as {what}s, one row each",)
-    numbered = tuple(f"row {row + 2}" for row in range(rows))
+    numbered = tuple(f"row {table.line(row)}" for row in range(rows))
     return numbered, "row", (f"{file} names no images; its rows are told apart by their place in the file",)
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a CSV, each row as wide as the header."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.reader(stream) if row]
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name an existing prediction table") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; name a prediction table (CSV)") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a CSV in UTF-8 ({error}); export the table as CSV") from None
-    if not rows:
-        raise InputError(f"{path} is empty; a header line and one row an image are needed")
-    header = [name.strip() for name in rows[0]]
-    doubled = next((name for name in header if header.count(name) > 1), None)
-    if doubled is not None:
-        raise InputError(f"{path} has column '{doubled}' twice; remove or rename one")
-    if len(rows) == 1:
-        raise InputError(f"{path} has a header but no rows; one row an image is needed")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise InputError(
-                f"row {number} of {path} has {len(row)} cells, the header {len(header)}; the file was cut off, or a "
-                "name with a comma is not quoted"
-            )
-    return header, rows[1:]
-
-
-def _find(header: Sequence[str], name: str) -> int | None:
-    """Place of the column that holds `name` under its own or another tool's name; its own name first."""
-    low = [column.lower().replace(" ", "_") for column in header]
-    for candidate in (name, *ALIASES[name]):
-        if candidate in low:
-            return low.index(candidate)
-    return None
+def _as_certain(
+    labels: Sequence[str], calls: Sequence[str], called: NDArray[np.int64]
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Predicted classes as probabilities 0 and 1; the classes are those of the truth and the calls, in order."""
+    names: list[str] = []
+    for name in (cell.removesuffix(".0") if cell.removesuffix(".0").isdigit() else cell for cell in [*labels, *calls]):
+        if name and not any(same_class(name, known) for known in names):
+            names.append(name)
+    names.sort(key=lambda name: (not name.replace(".", "", 1).isdigit(), name.zfill(20) if name.isdigit() else name))
+    index = [next((k for k, known in enumerate(names) if same_class(name, known)), -1) for name in calls]
+    chosen = np.array(index, dtype=np.int64)[called]
+    prob = np.zeros((len(called), len(names)))
+    prob[np.flatnonzero(chosen >= 0), chosen[chosen >= 0]] = 1.0
+    return tuple(names), prob
 
 
 def _probabilities(
-    path: Path,
-    header: Sequence[str],
-    columns: Sequence[tuple[str, ...]],
-    raw_label: Sequence[str],
-    positive: str | None,
-    where: Place,
-) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Class names and (N, C) probabilities, the second column of a lone one added."""
-    prefix = next((p for p in PROB_PREFIXES if any(c.startswith(p) and c != p for c in header)), None)
-    found = [(c[len(prefix) :], k) for k, c in enumerate(header) if prefix and c.startswith(prefix) and c != prefix]
-    lone = next((k for k, c in enumerate(header) if c.lower() in LONE_PROB), None)
-    if not found and lone is None:
+    table: Table, found: ProbabilityColumns, labels: Sequence[str], positive: str | None, where: Place
+) -> tuple[tuple[str, ...], NDArray[np.float64], tuple[str, ...]]:
+    """Class names and (N, C) probabilities, the second column of a lone one added, and notes."""
+    prob, classes = read_numbers(table, found, where)
+    prob, notes = rescaled(table, found, prob)
+    names = tuple(_spelled(name, labels) for name in classes)
+    if len(names) > 1:
+        return names, prob, notes
+    path, column, known = table.path, found.columns[0], sorted(set(labels))
+    name = names[0] or (_spelled(positive, labels) if positive is not None else "")
+    if not name:
         raise InputError(
-            f"{path} has no probability columns; prob_<class> for each class was needed; it has {', '.join(header)}"
+            f"{path} has one probability column, '{column}', and labels {', '.join(known[:5])}; "
+            f"say whose probability it is with positive (in a command, --positive {known[-1]})"
         )
-    if len(found) > 1:
-        return tuple(name for name, _ in found), np.column_stack(
-            [_numbers(columns[k], header[k], where) for _, k in found]
-        )
-    name, at = found[0] if found else (positive, lone)
-    known = sorted(set(raw_label))
-    if name is None:
-        raise InputError(
-            f"{path} has one probability column, '{header[at or 0]}', and labels {', '.join(known[:5])}; "
-            "say whose probability it is with positive"
-        )
-    others = [label for label in known if _as_class(label, (name,)) != name]
+    others = [label for label in known if not same_class(label, name)]
     if len(others) != 1:
         raise InputError(
             f"{path} has one probability column, for '{name}', but {len(others)} other labels "
-            f"({', '.join(others[:5]) or 'none'}); give one column prob_<class> for each class"
+            f"({', '.join(others[:5]) or 'none'}); give one column prob_<class> for each class, or say whose "
+            f"probability it is with --columns prob_{known[-1]}={column}"
         )
-    p = _numbers(columns[at or 0], header[at or 0], where)
+    p = prob[:, 0]
     outside = np.flatnonzero((p < 0) | (p > 1))
     if outside.size:
         row = int(outside[0])
@@ -176,31 +298,15 @@ def _probabilities(
             f"probability in {where(row)} is {p[row]:.6g}; from 0 to 1 was needed. "
             "If these are logits, apply the sigmoid before writing the file."
         )
-    return (others[0], name), np.column_stack([1 - p, p])
+    return (others[0], name), np.column_stack([1 - p, p]), notes
 
 
-def _is_lone(header: Sequence[str]) -> bool:
-    """Whether one column holds the probability of one class, and the other class has none."""
-    prefix = next((p for p in PROB_PREFIXES if any(c.startswith(p) and c != p for c in header)), None)
-    return prefix is None or sum(c.startswith(prefix) and c != prefix for c in header) == 1
-
-
-def _numbers(cells: Sequence[str], column: str, where: Place) -> NDArray[np.float64]:
-    """Cells as floats; NaN stays NaN (it is refused with its row later), text is refused here."""
-    try:
-        return np.array([float(cell) for cell in cells])
-    except ValueError:
-        row = next(k for k, cell in enumerate(cells) if not _is_number(cell))
-        shown = f"'{cells[row]}'" if cells[row].strip() else "empty"
-        raise InputError(f"{column} in {where(row)} is {shown}; a probability from 0 to 1 was needed") from None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _spelled(name: str, labels: Sequence[str]) -> str:
+    """The class as the labels spell it, if they do in one way; 1 and not a spreadsheet's 1.0."""
+    if name in labels:
+        return name
+    alike = [label for label in labels if same_class(label, name)]
+    return alike[0] if len(alike) == 1 and not alike[0].endswith(".0") else name
 
 
 def _ordered(
@@ -223,26 +329,23 @@ def _ordered(
     return tuple(wanted), prob[:, [names.index(name) for name in wanted]]
 
 
-def _as_class(cell: str, names: Sequence[str]) -> str:
-    """The class a label cell names: itself, or 1 for a spreadsheet's 1.0."""
-    if cell not in names and cell.endswith(".0") and cell[:-2] in names:
-        return cell[:-2]
-    return cell
-
-
-def _label_index(cells: Sequence[str], names: Sequence[str], where: Place) -> NDArray[np.int64]:
-    """Class index of each label cell."""
-    index = {name: k for k, name in enumerate(names)}
-    index |= {cell: index[_as_class(cell, names)] for cell in set(cells) if _as_class(cell, names) in index}
-    try:
-        return np.array([index[cell] for cell in cells], dtype=np.int64)
-    except KeyError as error:
-        bad = str(error.args[0])
-        row = list(cells).index(bad)
+def _label_index(
+    cells: Sequence[str], codes: NDArray[np.int64], names: Sequence[str], where: Place
+) -> NDArray[np.int64]:
+    """(N,) class index of each row, from its different label cells and which of them stands where."""
+    exact = {name: k for k, name in enumerate(names)}
+    index = [exact.get(cell, next((k for k, name in enumerate(names) if same_class(cell, name)), -1)) for cell in cells]
+    if -1 in index:
+        bad = cells[index.index(-1)]
+        row = int(np.flatnonzero(codes == index.index(-1))[0])
         shown = f"'{bad}'" if bad else "empty"
+        hint = ""
+        if bad and all(name.isdigit() for name in names):
+            hint = f". Say which class is which: --columns prob_{bad}=<the column of class {names[0]}>, and so on"
         raise InputError(
-            f"label in {where(row)} is {shown}, which has no probability column{suggest(bad, names)}"
-        ) from None
+            f"label in {where(row)} is {shown}, which has no probability column{suggest(bad, names)}{hint}"
+        )
+    return np.array(index, dtype=np.int64)[codes]
 
 
 def write_predictions(table: Predictions, path: Path, *, extra: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -270,3 +373,18 @@ def write_predictions(table: Predictions, path: Path, *, extra: Mapping[str, Seq
     columns = ["image_path", "patient_id", "slide_id", "site", "label", *(f"prob_{name}" for name in table.classes)]
     columns += list(extra or {})
     write_csv(path, columns, rows)
+
+
+def read_columns(path: Path | str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Columns of a prediction table as text, row by row: those of `names` that it has, however they are spelled.
+
+    Args:
+        path: as for `read_predictions`.
+        names: the wanted columns.
+
+    Returns:
+        wanted name -> its cells; a column that isn't there is left out.
+    """
+    table = read_table(Path(path), kind="prediction table")
+    known = {name_key(name): name for name in reversed(table.header)}
+    return {name: table.text(known[name_key(name)]) for name in names if name_key(name) in known}

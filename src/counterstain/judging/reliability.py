@@ -6,11 +6,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.judging.calibration_measures import fit_logistic, log_odds
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.resampling import GROUPS, bootstrap_draws, bootstrap_weights, unit_codes
-from counterstain.judging.scores import PROB_CLIP, image_loss
+from counterstain.judging.scores import image_loss
 
-__all__ = ["bin_of", "brier_parts", "expected_calibration_error", "logistic_recalibration", "reliability_record"]
+__all__ = [
+    "bin_of",
+    "brier_parts",
+    "expected_calibration_error",
+    "logistic_recalibration",
+    "probability_distribution",
+    "reliability_record",
+]
 
 Floats = NDArray[np.float64]
 
@@ -62,26 +70,16 @@ def brier_parts(p: Floats, positive: NDArray[np.bool_], *, bins: int) -> dict[st
 
 
 def logistic_recalibration(p: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and intercept of the outcome on the log odds: 1 and 0 where probabilities are right; NaN for one class.
+    """Slope and intercept of the outcome on the log odds: 1 and 0 where probabilities are right.
+
+    NaN for one class, and where probabilities tell the classes apart without a mistake: there no slope is the best.
 
     A slope below 1 says that probabilities are too extreme.
 
     Source: Cox 1958, Biometrika 45:562, doi:10.1093/biomet/45.3-4.562.
     """
-    from scipy.optimize import minimize
-
-    if positive.all() or not positive.any():
-        return float("nan"), float("nan")
-    q = np.clip(p, PROB_CLIP, 1 - PROB_CLIP)
-    odds = np.log(q / (1 - q))
-
-    def loss(at: Floats) -> tuple[float, Floats]:
-        z = at[0] * odds + at[1]
-        over = 1 / (1 + np.exp(-z)) - positive
-        return float((np.logaddexp(0, z) - positive * z).mean()), np.array([(over * odds).mean(), over.mean()])
-
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
-    return float(found.x[0]), float(found.x[1])
+    slope, intercept = fit_logistic(np.column_stack([log_odds(p), np.ones(len(p))]), positive)
+    return float(slope), float(intercept)
 
 
 def reliability_record(tables: Sequence[Predictions], *, bins: int = 10, seed: int = 0) -> dict[str, Any]:
@@ -176,3 +174,29 @@ def _resampled(values: Sequence[Floats], units: int, seed: int) -> list[Floats]:
     whole = [bootstrap_weights(units, RESAMPLES, seed=seed)] if units <= GROUPS else None
     drawn = [[weights @ own for own in values] for weights in whole or bootstrap_draws(units, RESAMPLES, seed=seed)]
     return [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
+
+
+def probability_distribution(tables: Sequence[Predictions], *, bins: int = 20) -> dict[str, Any]:
+    """How the probabilities of the positive class are spread among the images of each class, over all seeds.
+
+    Args:
+        tables: S tables of two classes and the same images.
+        bins: of equal width, as in `bin_of`.
+
+    Returns:
+        JSON-ready: bins; classes: {name: {images, shares (of each bin), quantiles {p5, p25, median, p75, p95}}}. A
+        class without images has empty shares and no quantiles.
+    """
+    prob = np.concatenate([table.prob[:, 1] for table in tables])
+    label = np.concatenate([table.label for table in tables])
+    found: dict[str, Any] = {}
+    for index, name in enumerate(tables[0].classes):
+        own = prob[label == index]
+        shares = np.bincount(bin_of(own, bins), minlength=bins) / len(own) if len(own) else np.zeros(0)
+        marks = np.quantile(own, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist() if len(own) else []
+        found[name] = {
+            "images": len(own) // len(tables),
+            "shares": shares.tolist(),
+            "quantiles": dict(zip(("p5", "p25", "median", "p75", "p95"), marks, strict=False)),
+        }
+    return {"bins": bins, "classes": found}

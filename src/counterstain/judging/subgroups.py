@@ -1,4 +1,4 @@
-"""Scores within sites, and their spread over slides and patients: who is served worst."""
+"""Scores within sites or other groups, and their spread over slides and patients: who is served worst."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,16 +16,27 @@ __all__ = ["FEWEST", "GROUPINGS", "subgroup_scores"]
 FEWEST = 10  # patients; a smaller group is named and not scored
 GROUPINGS = ("site", "slide", "patient")
 METRICS = ("accuracy", "recall", "specificity", "auroc")
+CALLED = METRICS[:3]
 WORST_BY = "accuracy"
 
 
-def subgroup_scores(arms: Mapping[str, Sequence[Predictions]], *, by: str) -> dict[str, Any]:
+def subgroup_scores(
+    arms: Mapping[str, Sequence[Predictions]],
+    *,
+    by: str,
+    groups: Sequence[str] | None = None,
+    decided: Mapping[str, Sequence[Predictions]] | None = None,
+) -> dict[str, Any]:
     """Scores of each arm within groups of the test images.
 
     Args:
         arms: arm -> its tables, one a seed, all on the same images.
-        by: "site": a row a site, with intervals over patients; sites of fewer than 10 patients are suppressed. "slide"
-            or "patient": each is one case, so the spread of their accuracy is described and none is named.
+        by: "site", or any other column whose names are in `groups`: one row per group, with intervals over patients;
+            groups of fewer than 10 patients are suppressed. "slide" or "patient": each is one case, so the spread of
+            their accuracy is described and none is named.
+        groups: (N,) group of each image, in the order of the first table, "" where unknown; None: the tables' sites.
+        decided: arm -> the same tables with their calls at a frozen threshold (see thresholds.decided), for accuracy,
+            sensitivity and specificity; None: of the most probable class.
 
     Returns:
         JSON-ready: by, arms: {arm: {"groups": [...], "worst": ...} or {"spread": {...}}}, note.
@@ -33,9 +44,13 @@ def subgroup_scores(arms: Mapping[str, Sequence[Predictions]], *, by: str) -> di
     Raises:
         InputError: If `by` is none of these.
     """
-    if by not in GROUPINGS:
+    if by not in GROUPINGS and groups is None:
         raise InputError(f"subgroups by '{by}'{suggest(by, GROUPINGS)}")
-    found = {arm: _by_site(tables) if by == "site" else _spread(tables, by) for arm, tables in arms.items()}
+    if by in ("slide", "patient"):
+        return {"by": by, "arms": {arm: _spread((decided or arms)[arm], by) for arm in arms}}
+    first = next(iter(arms.values()))[0]
+    own = dict(zip(first.image, first.site if groups is None else groups, strict=True))
+    found = {arm: _by_group(tables, own, None if decided is None else decided[arm]) for arm, tables in arms.items()}
     return {"by": by, "arms": found}
 
 
@@ -47,14 +62,27 @@ def _rows(table: Predictions, rows: NDArray[np.int64]) -> Predictions:
     return replace(table, label=table.label[rows], prob=table.prob[rows], notes=(), **cut)
 
 
-def _by_site(tables: Sequence[Predictions]) -> dict[str, Any]:
+def _by_group(
+    tables: Sequence[Predictions], group_of: Mapping[str, str], decided: Sequence[Predictions] | None
+) -> dict[str, Any]:
     groups = []
-    for site in sorted(set(tables[0].site) - {""}):
-        own = [_rows(table, np.flatnonzero(np.array(table.site) == site)) for table in tables]
+
+    def cut(table: Predictions, group: str) -> Predictions:
+        return _rows(table, np.flatnonzero([group_of[image] == group for image in table.image]))
+
+    for group in sorted(set(group_of.values()) - {""}):
+        own = [cut(table, group) for table in tables]
         patients = len(set(own[0].patient)) if own[0].unit == "patient" else None
-        row: dict[str, Any] = {"group": site, "images": len(own[0]), "patients": patients, "scores": None}
+        row: dict[str, Any] = {"group": group, "images": len(own[0]), "patients": patients, "scores": None}
         if patients is None or patients >= FEWEST:
             got = estimates(sample(own, units_of(own[:1]), level="image"))
+            if decided is not None:
+                calls = [cut(table, group) for table in decided]
+                got |= {
+                    key: value
+                    for key, value in estimates(sample(calls, units_of(calls[:1]), level="image")).items()
+                    if key[0] in CALLED
+                }
             row["scores"] = {
                 name: {"value": got[name, None].value, "low": got[name, None].low, "high": got[name, None].high}
                 for name in METRICS

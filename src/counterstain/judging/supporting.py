@@ -53,7 +53,7 @@ def _fitted_models(a: Predictions, b: Predictions, code: NDArray[np.int64], *, a
     positive, two = a.label == 1, len(a.classes) == 2
     if alone:
         out = [_row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, "accuracy, one image a unit")]
-        if two:
+        if two and not (a.hard or b.hard):
             out.append(_row("DeLong", delong(positive, a.prob[:, 1], b.prob[:, 1]).p, "AUROC, one image a unit"))
         return out
     b_count, c_count = (np.bincount(code, weights=which).astype(int).tolist() for which in (only_a, only_b))
@@ -62,7 +62,7 @@ def _fitted_models(a: Predictions, b: Predictions, code: NDArray[np.int64], *, a
         _row("clustered McNemar, Obuchowski", found.p_obuchowski, "accuracy, by patient"),
         _row("clustered McNemar, Durkalski", found.p_durkalski, "accuracy, by patient"),
     ]
-    if two:
+    if two and not (a.hard or b.hard):
         area = clustered_auroc_difference(positive, a.prob[:, 1], b.prob[:, 1], code)
         out.append(_row("clustered AUROC difference, Obuchowski", area.p, "AUROC, by patient"))
     return out

@@ -125,10 +125,9 @@ def _limits(bundle: Bundle, record: Mapping[str, Any]) -> str:
             f"(rule: {fitted['threshold_rule']})"
         )
     if fitted is not None:
-        quantile = "infinite: too few patients, every class stays in" if fitted["qhat"] is None else fitted["qhat"]
         lines.append(
             f"- prediction sets miss the true class of a new patient's image with a chance of {fitted['alpha']:.0%} at "
-            f"most: a class is in while 1 - its probability is at most the quantile ({quantile})"
+            f"most: a class is in while 1 - its probability is at most the quantile ({_quantile_words(fitted)})"
         )
         lines += [f"- {note}" for note in fitted["notes"]]
     if familiar is None:
@@ -142,6 +141,15 @@ def _limits(bundle: Bundle, record: Mapping[str, Any]) -> str:
     if lost is not None:
         lines.append(f"- 8-bit integers: {lost['words']}")
     return "\n".join(lines) + "\n"
+
+
+def _quantile_words(fitted: Mapping[str, Any]) -> str:
+    """The quantile of all classes, or that of each."""
+    few = "infinite: too few patients"
+    if fitted.get("conformal") != "class":
+        return f"{few}, every class stays in" if fitted["qhat"] is None else str(fitted["qhat"])
+    each = zip(fitted["classes"], fitted["qhat_by_class"], strict=True)
+    return ", ".join(f"{name}: {few if value is None else value}" for name, value in each)
 
 
 def _origin(bundle: Bundle, record: Mapping[str, Any]) -> str:

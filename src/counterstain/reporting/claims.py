@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from counterstain.judging.calibration import SAW_TRAINING
 from counterstain.reporting.record import RunRecord
 from counterstain.reporting.tables import NO_INTERVAL, Cell, Table
 from counterstain.reporting.wording import UNDEFINED, clean, interval, metric_name, number, plural
@@ -164,7 +165,9 @@ def calibration_notes(run: RunRecord) -> list[str]:
         for training in arm["trainings"]
         for note in training.get("notes") or ()
     ]
-    return [clean(note) for note in dict.fromkeys(notes)]
+    # What was chosen on slides that were trained on says so wherever it is shown.
+    warned = [SAW_TRAINING] if run.in_use and run.in_use.get("stamp") else []
+    return [clean(note) for note in dict.fromkeys([*warned, *notes])]
 
 
 # ----------------------------------------------------------------------------------------------------------- subgroups

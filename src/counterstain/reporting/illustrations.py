@@ -35,6 +35,7 @@ __all__ = [
     "capital",
     "find_score",
     "illustrate",
+    "keep_figure",
     "mean_curve",
     "part_order",
     "photograph_uri",
@@ -95,9 +96,14 @@ def photograph_uri(content: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(smaller.getvalue()).decode()}"
 
 
-def illustrate(run: RunRecord) -> dict[str, list[Illustration]]:
-    """Draw, write and return every figure of a run, by the section that it belongs to."""
-    folder = run.folder / "figures"
+def illustrate(run: RunRecord, folder: Path | None = None) -> dict[str, list[Illustration]]:
+    """Draw, write and return every figure of a run, by the section that it belongs to.
+
+    Args:
+        run: whose figures are drawn.
+        folder: where they are written; by default the run's own folder of figures.
+    """
+    folder = folder or run.folder / "figures"
     return {
         "arms": _arms_forest(run, folder),
         "split": _split(run, folder),
@@ -119,7 +125,7 @@ def _reliability(run: RunRecord, folder: Path) -> list[Illustration]:
         figure = reliability_figure(own["before"], own["after"], title=clean(arm), stamp=run.stamp)
         after = own["after"]["ece"]
         alt = f"Reliability of {clean(arm)}: {clean(after['name'])} {number(after['value'])} after calibration"
-        found.append(_keep(figure, folder / f"reliability-{number_ + 1}", alt=alt, caption="", narrow=True))
+        found.append(keep_figure(figure, folder / f"reliability-{number_ + 1}", alt=alt, caption="", narrow=True))
     return found
 
 
@@ -129,10 +135,11 @@ def _benefit(run: RunRecord, folder: Path) -> list[Illustration]:
     if not chosen:
         return []
     alt = f"Net benefit over the thresholds for {listed(arm for arm, _ in chosen)}, treating all, and treating nobody"
-    return [_keep(net_benefit_figure(chosen, stamp=run.stamp), folder / "net_benefit", alt=alt, caption="")]
+    return [keep_figure(net_benefit_figure(chosen, stamp=run.stamp), folder / "net_benefit", alt=alt, caption="")]
 
 
-def _keep(figure: Figure, path: Path, *, alt: str, caption: str, narrow: bool = False) -> Illustration:
+def keep_figure(figure: Figure, path: Path, *, alt: str, caption: str, narrow: bool = False) -> Illustration:
+    """Write a figure and return it as a page shows it: as SVG, or as PNG where the SVG would be too large."""
     png, svg = save_figure(figure, path)
     content = svg.read_bytes()
     if len(content) <= LARGEST_SVG:
@@ -166,7 +173,7 @@ def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
         "unit. Small ticks above it are the single seeds. Overlapping bars do not say that arms are alike: the paired "
         "differences further down do the comparing."
     )
-    return [_keep(figure, folder / "arms", alt=title, caption=caption)]
+    return [keep_figure(figure, folder / "arms", alt=title, caption=caption)]
 
 
 def primary(run: RunRecord) -> tuple[str, str]:
@@ -191,7 +198,7 @@ def _split(run: RunRecord, folder: Path) -> list[Illustration]:
     }
     title = "Images of each part of the split, by class"
     figure = split_figure(images, run.scores["classes"], title=title, stamp=run.stamp)
-    return [_keep(figure, folder / "split", alt=title, caption="")]
+    return [keep_figure(figure, folder / "split", alt=title, caption="")]
 
 
 def _histories(run: RunRecord, folder: Path) -> list[Illustration]:
@@ -215,7 +222,7 @@ def _histories(run: RunRecord, folder: Path) -> list[Illustration]:
             limits=limits,
             stamp=run.stamp,
         )
-        made.append(_keep(figure, folder / f"history-{arm}", alt=title, caption=""))
+        made.append(keep_figure(figure, folder / f"history-{arm}", alt=title, caption=""))
     return made
 
 
@@ -235,7 +242,7 @@ def _confusions(run: RunRecord, folder: Path) -> list[Illustration]:
             for index, name in enumerate(classes)
         )
         alt = f"Confusion matrix of {arm}{summed}. {rows}."
-        made.append(_keep(figure, folder / f"confusion-{arm}", alt=alt, caption="", narrow=len(classes) <= 3))
+        made.append(keep_figure(figure, folder / f"confusion-{arm}", alt=alt, caption="", narrow=len(classes) <= 3))
     return made
 
 
@@ -258,7 +265,7 @@ def _curves(run: RunRecord, folder: Path) -> list[Illustration]:
             prevalence = _prevalence(run.predictions[arms[0]][0])
             figure = pr_figure(curves, prevalence=prevalence, title=title, stamp=run.stamp)
         alt = f"{title}. {listed(f'{curve.name}: {curve.note}' for curve in curves)}."
-        made.append(_keep(figure, folder / name, alt=alt, caption="", narrow=True))
+        made.append(keep_figure(figure, folder / name, alt=alt, caption="", narrow=True))
     return made
 
 
@@ -335,4 +342,4 @@ def _differences(run: RunRecord, folder: Path) -> list[Illustration]:
         caption += f" The grey band is the margin of ±{margin:g} within which a difference would not matter."
     if any(not pair["primary"] for pair in pairs):
         caption += " Grey rows are exploratory: they were not named beforehand."
-    return [_keep(figure, folder / "differences", alt=title, caption=caption)]
+    return [keep_figure(figure, folder / "differences", alt=title, caption=caption)]

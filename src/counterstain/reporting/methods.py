@@ -75,11 +75,8 @@ def _images(run: RunRecord) -> str:
     images, patients = run.cohort.get("images"), run.cohort.get("patients") or {}
     if images is None:
         return ""
-    of = {
-        "known": f" of {plural(patients.get('count'), 'patient')}",
-        "own": f" of as many patients, one {'slide' if of_bags(run) else 'image'} each,",
-        "unknown": ", whose patients were not known,",
-    }[patient_words(run)]
+    unknown = patient_words(run) == "unknown"
+    of = ", whose patients were not known," if unknown else f" of {plural(patients.get('count'), 'patient')}"
     skipped = f"; {plural(len(run.set_aside), 'file')} could not be used" if run.set_aside else ""
     positive = run.scores.get("positive")
     which = f" ({clean(positive)} taken as positive)" if positive else ""
@@ -217,9 +214,12 @@ def _sets(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
     alpha, unit = run.in_use.get("alpha"), run.scores["unit"]
     if alpha is None:
         return []
+    by_class = run.in_use.get("conformal") == "class"
     fitted = sum(one.get("qhat") is not None for one in trainings)
-    what = f"Split-conformal prediction sets (alpha {alpha:g}, all {unit}s weighing the same)"
-    few = f"validation {unit}s were too few, and every class stays in the set"
+    kind = "Class-conditional (Mondrian) split-conformal" if by_class else "Split-conformal"
+    what = f"{kind} prediction sets (alpha {alpha:g}, all {unit}s weighing the same)"
+    stays = "a class that too few have" if by_class else "every class"
+    few = f"validation {unit}s were too few, and {stays} stays in the set"
     if not fitted:
         return [f"{what} were asked for; {few}."]
     rest = f"; in {len(trainings) - fitted} of {len(trainings)} trainings {few}" if fitted < len(trainings) else ""

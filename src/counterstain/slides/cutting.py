@@ -10,10 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from counterstain.cohort.columns import COLUMNS
+from counterstain.cohort.columns import COLUMNS, choose_columns
 from counterstain.cohort.layouts import LAYOUTS
 from counterstain.cohort.patterns import match_pattern
-from counterstain.cohort.tables import read_table
 from counterstain.cores import usable_cores
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_bytes, write_csv, write_json
@@ -27,13 +26,13 @@ from counterstain.slides.scale import read_mpp_table, unused_rows
 from counterstain.slides.slide_files import find_slides, folder_names, slide_name
 from counterstain.slides.tiling import Tiling, plan_tiles, read_tile
 from counterstain.slides.tissue import tissue_mask
+from counterstain.tables import read_cells
 
 __all__ = ["Cut", "Cutting", "cut_slides", "find_slides", "slide_name"]
 
 SCHEMA = "counterstain.cutting/1"
 FAILURES = "failures.csv"
 _KNOWN = ("patient_id", "site", "label", "split")
-_SLIDE_COLUMNS = ("slide_id", "slide", "slide_path", "wsi", "filename", "image_path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +47,7 @@ class Cutting:
     least_overlap: share of a tile that its class must cover
     origin:        where an annotation's (0, 0) lies, as in `load_annotations`
     slide_table:   CSV of slide and any of patient_id, site, label, split
+    columns:       {our column: the slide table's}, where the names are not known ones
     pattern:       regular expression that finds patient_id (or site, label) in the slide's name
     assume_mpp, mpp_table: as in `open_slide`
     """
@@ -64,9 +64,10 @@ class Cutting:
     least_overlap: float = 0.5
     origin: str = "auto"
     slide_table: Path | None = None
+    columns: Mapping[str, str] | None = None
     pattern: str | None = None
     assume_mpp: float | None = None
-    mpp_table: Path | None = None
+    mpp_table: Path | Mapping[str, tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ def cut_slides(
     known, notes = _known_of(slides, settings)
     annotated = _check_classes(slides, settings)
     if settings.mpp_table is not None:
-        notes += [note] if (note := unused_rows(read_mpp_table(settings.mpp_table), slides)) else []
+        scales = settings.mpp_table
+        scales = read_mpp_table(scales) if isinstance(scales, Path) else scales
+        notes += [note] if (note := unused_rows(scales, slides)) else []
     folders = folder_names([slide_name(path) for path in slides])
     rows: list[list[Any]] = []
     records, failures = [], []
@@ -165,12 +168,13 @@ def _known_of(slides: Sequence[Path], settings: Cutting) -> tuple[dict[str, dict
     names = [slide_name(path) for path in slides]
     known: dict[str, dict[str, str]] = {name: {} for name in names}
     if settings.slide_table is not None:
-        table = read_table(settings.slide_table)
-        key = next((column for column in _SLIDE_COLUMNS if column in table), None)
-        if key is None or not set(_KNOWN) & set(table):
+        table = read_cells(settings.slide_table, kind="table of slides")
+        chosen = choose_columns(list(table), settings.columns, where=settings.slide_table.name, needed=())
+        key = chosen.get("slide_id") or chosen.get("image_path")
+        if key is None or not set(_KNOWN) & set(chosen):
             raise InputError(
                 f"{settings.slide_table} has columns {', '.join(table)}; needed: slide_id and any of "
-                f"{', '.join(_KNOWN)}"
+                f"{', '.join(_KNOWN)}; other names can be told with --columns slide_id=<name>"
             )
         said = {slide_name(Path(slide.replace("\\", "/"))): row for row, slide in enumerate(table[key])}
         said |= {slide: row for row, slide in enumerate(table[key])}
@@ -179,7 +183,7 @@ def _known_of(slides: Sequence[Path], settings: Cutting) -> tuple[dict[str, dict
                 raise InputError(
                     f"{settings.slide_table} has no row for slide '{name}'; add it, or leave the slide out"
                 )
-            known[name] = {column: table[column][said[name]] for column in _KNOWN if column in table}
+            known[name] = {noun: table[chosen[noun]][said[name]] for noun in _KNOWN if noun in chosen}
     if settings.pattern is not None:
         for column, values in match_pattern(settings.pattern, names).items():
             for name, value in zip(names, values, strict=True):

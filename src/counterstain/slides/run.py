@@ -9,7 +9,7 @@ from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_csv, write_json
-from counterstain.judging.calibration import read_calibration
+from counterstain.judging.calibration import read_calibration, use_warnings
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle
 from counterstain.learning.runtimes import check_runtime
 from counterstain.slides.geojson import ORIGINS
@@ -76,6 +76,7 @@ def run_slides(
     truth: Path | None = None,
     pooling: str = "auto",
     recursive: bool | None = False,
+    columns: Mapping[str, str] | None = None,
     talk: Talk | None = None,
 ) -> Result:
     """Read slides with a model and write their tables, maps and scores; call it again to go on after it was stopped.
@@ -91,6 +92,7 @@ def run_slides(
         truth: table of slides with slide_id, patient_id, label and split: slides are then scored for `evaluate`.
         pooling: how a slide is scored from its tiles, see slide_scores.POOLINGS; "auto" chooses on the val slides.
         recursive: whether subfolders are searched, too, see slide_files.find_slides.
+        columns: {our column: that of `truth`}, where the names are not known ones.
         talk: where to tell what is done.
 
     Raises:
@@ -104,7 +106,8 @@ def run_slides(
     jobs = find_jobs(slides, out, depends, compress=settings.compress, recursive=recursive, say=talk.say)
     if settings.mpp_table and (note := unused_rows(settings.mpp_table, [job.path for job in jobs])):
         talk.say(note)
-    known = read_truth(truth, bundle.classes, {job.path.name: job.name for job in jobs}) if truth else None
+    names = {job.path.name: job.name for job in jobs}
+    known = read_truth(truth, bundle.classes, names, columns=columns) if truth else None
     agree(out / SETTINGS, depends)
     records = {job.name: record for job in jobs if (record := finished(job)) is not None}
     for name in records:  # killed between its last two steps
@@ -221,6 +224,8 @@ def _load(folder: Path, bundle: Bundle, settings: Reading, images: int, agreed: 
     write_json(agreed, record | {"runtime": predictor.runtime})
     talk.say(f"runtime: {predictor.runtime}, {settings.precision}, {machine.device}, {machine.threads} threads")
     calibration = read_calibration(folder) if settings.calibrated else None
+    for line in () if calibration is None else use_warnings(calibration, bundle.stamp):
+        talk.say(f"calibration: {line}")
     key = f"{predictor.runtime} {machine.torch} {machine.device} {machine.threads}"
     return Model(predictor.logits, bundle.classes, bundle.tile_px, calibration, key)
 

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from counterstain.columns import check_columns, find_column
 from counterstain.errors import InputError
 from counterstain.pixels.resolution import CREDIBLE_MPP
+from counterstain.tables import parse_number, read_table
 
 __all__ = ["Scale", "check_scale", "choose_scale", "read_mpp_table", "require_mpp", "unused_rows"]
 
@@ -117,28 +119,42 @@ def _row(table: Mapping[str, Pair] | None, path: Path) -> Pair | None:
     return table.get(path.name, table.get(path.stem))
 
 
-def read_mpp_table(path: Path) -> dict[str, Pair]:
-    """(x, y) µm/px by slide from a CSV of slide,mpp or slide,mpp_x,mpp_y; a slide is its file name or stem.
+def read_mpp_table(path: Path, *, columns: Mapping[str, str] | None = None) -> dict[str, Pair]:
+    """(x, y) µm/px by slide from a table of slide,mpp or slide,mpp_x,mpp_y; a slide is its file name or stem.
+
+    Columns are found by their other names too, and numbers may have a decimal comma; see docs/tables.md.
+
+    Args:
+        path: of the table.
+        columns: {slide_id, mpp, mpp_x or mpp_y: the table's column}, where the names are not known ones.
 
     Raises:
-        InputError: If a column is missing, a number is none, or a slide stands in it twice.
+        InputError: If a column is missing, a number is none, or a slide stands in it twice or has no name.
     """
-    from counterstain.cohort.tables import read_table
-
-    columns = read_table(path)
-    key = next((name for name in ("slide", "slide_id", "wsi", "filename", "image_path") if name in columns), None)
-    pair = ("mpp_x", "mpp_y") if "mpp_x" in columns and "mpp_y" in columns else ("mpp", "mpp")
-    if key is None or pair[0] not in columns:
-        raise InputError(f"{path} has columns {', '.join(columns)}; needed: slide and mpp, or slide, mpp_x and mpp_y")
+    table = read_table(path, kind="table of µm/px")
+    given = dict(columns or {})
+    check_columns(given, ("slide_id", "image_path", "mpp", "mpp_x", "mpp_y"), table.header, path.name)
+    key = find_column("slide_id", table.header, given, path.name)
+    key = key or find_column("image_path", table.header, given, path.name)
+    pair = [find_column(noun, table.header, given, path.name) for noun in ("mpp_x", "mpp_y")]
+    if not all(pair):
+        pair = [find_column("mpp", table.header, given, path.name)] * 2
+    if not key or not all(pair):
+        raise InputError(
+            f"{path} has columns {', '.join(table.header)}; needed: slide and mpp, or slide, mpp_x and mpp_y; "
+            "other names can be told with --columns slide_id=<name>,mpp=<name>"
+        )
     found: dict[str, Pair] = {}
-    for number, (slide, x, y) in enumerate(zip(columns[key], columns[pair[0]], columns[pair[1]], strict=True), start=1):
+    for row, (slide, *cells) in enumerate(zip(*(table.text(name) for name in (key, *pair)), strict=True)):
         name = Path(slide.replace("\\", "/")).name
+        if not name:
+            raise InputError(f"{path} line {table.line(row)} names no slide; name one, or remove the line")
         if name in found:
-            raise InputError(f"{path} names slide '{name}' twice; one row a slide")
-        try:
-            found[name] = (float(x), float(y))
-        except ValueError:
-            raise InputError(f"{path} row {number} says '{x}' µm/px for '{name}'; a number is needed") from None
+            raise InputError(f"{path} names slide '{name}' twice; one row per slide")
+        x, y = (parse_number(cell) for cell in cells)
+        if x is None or y is None or math.isnan(x + y):
+            raise InputError(f"{path} row {row + 1} says '{cells[0]}' µm/px for '{name}'; a number is needed")
+        found[name] = (x, y)
     return found
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.columns import choose_columns, rename_splits
-from counterstain.cohort.tables import MISSING, MISSING_SITE, clean_ids, clean_labels, read_table
+from counterstain.cohort.columns import MISSING_SITE, choose_columns, clean_ids, clean_labels, rename_splits
 from counterstain.errors import InputError, suggest
 from counterstain.judging.calibration import Calibration, apply_calibration, fit_calibration
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import image_loss
+from counterstain.tables import read_cells
 
 __all__ = ["POOLINGS", "Chosen", "Truth", "check_pooling", "choose_pooling", "pool_tiles", "read_truth", "slide_table"]
 
@@ -86,7 +86,13 @@ class Truth:
     site: Mapping[str, str]
 
 
-def read_truth(path: Path, classes: Sequence[str], files: Mapping[str, str] | None = None) -> Truth:
+def read_truth(
+    path: Path,
+    classes: Sequence[str],
+    files: Mapping[str, str] | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+) -> Truth:
     """The table of slides: CSV or Parquet with slide_id, patient_id, label and, where there are several parts, split.
 
     Columns are found under their other names too, as in a manifest. Without a split column every slide is a test slide.
@@ -95,23 +101,28 @@ def read_truth(path: Path, classes: Sequence[str], files: Mapping[str, str] | No
         path: of it.
         classes: of the model.
         files: {file name: slide's name}, for tables that name the files.
+        columns: {our column: the table's}, where the names are not known ones.
 
     Raises:
         InputError: If a column is missing, a slide stands twice, a label is not a class, or a patient's slides are of
             several parts.
     """
-    columns = read_table(path)
-    chosen = choose_columns([*columns, "image_path"], {"image_path": "image_path"}, where=path.name)
-    missing = [name for name in ("slide_id", "patient_id", "label") if name not in chosen]
+    cells = read_cells(path, kind="table of slides")
+    chosen = choose_columns(list(cells), columns, where=path.name, needed=())
+    chosen.setdefault("slide_id", chosen.get("image_path", ""))  # a table of files
+    missing = [name for name in ("slide_id", "patient_id", "label") if not chosen.get(name)]
     if missing:
-        raise InputError(f"{path} has no column {missing[0]}; it has {', '.join(columns)}")
-    ids = clean_ids(columns[chosen["slide_id"]], len(columns[chosen["label"]]), MISSING)
-    slides = [(files or {}).get(Path(name).name, name) for name in ids]
-    patients = clean_ids(columns[chosen["patient_id"]], len(slides), MISSING)
-    labels = clean_labels(columns[chosen["label"]], path.name)
-    sites = clean_ids(columns.get(chosen.get("site", "")), len(slides), MISSING_SITE)
+        raise InputError(
+            f"{path} has no column {missing[0]}; it has {', '.join(cells)}. Rename one, or say --columns "
+            f"{missing[0]}=<its name>"
+        )
+    ids = clean_ids(cells[chosen["slide_id"]], len(cells[chosen["label"]]))
+    slides = [(files or {}).get(Path(name.replace("\\", "/")).name, name) for name in ids]
+    patients = clean_ids(cells[chosen["patient_id"]], len(slides))
+    labels = clean_labels(cells[chosen["label"]], path.name)
+    sites = clean_ids(cells.get(chosen.get("site", "")), len(slides), MISSING_SITE)
     if "split" in chosen:
-        parts = rename_splits(columns[chosen["split"]], None, where=path.name)
+        parts = rename_splits(cells[chosen["split"]], None, where=path.name)
     else:
         parts = ["test"] * len(slides)
     _check_truth(path, classes, slides, patients, labels, parts)

@@ -1,5 +1,6 @@
 """The audit of a study before anything is trained: its record, what no network would score, and the gate."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,15 @@ def audit_images(
     talk = talk or Talk()
     given = {key: value for key, value in options.items() if value is not None}
     whole = read_images(images, **given)
+    columns = given.get("columns")
     if all(is_feature_file(name) for name in whole.image):
-        return _audit_feature_files(whole, splits, out, unit=unit, distinct_ids=distinct_ids, talk=talk)
+        return _audit_feature_files(
+            whole, splits, out, unit=unit, distinct_ids=distinct_ids, talk=talk, columns=columns
+        )
     store = build_store(whole, out.parent / "store", tile_px=tile_px, max_bad=1.0, progress=talk.stored)
     kept = set(store.image)
     cohort = whole.subset(np.array([name in kept for name in whole.image]))
-    split = _split_to_audit(splits, cohort, unit, [name for name, _ in store.set_aside])
+    split = _split_to_audit(splits, cohort, unit, [name for name, _ in store.set_aside], columns)
     record, copies = audit_tiles(cohort, split, store, rotated=rotated, distinct_ids=distinct_ids)
     lines = audit_lines(record)
     if split is not None:
@@ -100,13 +104,20 @@ def audit_images(
 
 
 def _audit_feature_files(
-    whole: Cohort, splits: Path | None, out: Path, *, unit: str, distinct_ids: bool, talk: Talk
+    whole: Cohort,
+    splits: Path | None,
+    out: Path,
+    *,
+    unit: str,
+    distinct_ids: bool,
+    talk: Talk,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """The same for a cohort of feature files: ids and identical files are compared, and what tile counts tell."""
     bags = open_bags(whole, out.parent / "store", max_bad=1.0, progress=talk.stored)
     kept = set(bags.image)
     cohort = whole.subset(np.array([name in kept for name in whole.image]))
-    split = _split_to_audit(splits, cohort, unit, [name for name, _ in bags.set_aside])
+    split = _split_to_audit(splits, cohort, unit, [name for name, _ in bags.set_aside], columns)
     record, _ = audit_bags(cohort, split, bags, distinct_ids=distinct_ids)
     lines = audit_lines(record)
     if split is not None:
@@ -117,11 +128,13 @@ def _audit_feature_files(
     return record, lines
 
 
-def _split_to_audit(splits: Path | None, cohort: Cohort, unit: str, aside: list[str]) -> Split | None:
+def _split_to_audit(
+    splits: Path | None, cohort: Cohort, unit: str, aside: list[str], columns: Mapping[str, str] | None = None
+) -> Split | None:
     """The split as it is, leaks and all: what `check` would refuse is here to be found."""
     if splits is not None:
         # Read as if by image, which refuses no divided patient; judged by the unit that was asked for.
-        return replace(read_split(splits, cohort, unit="image", aside=aside), unit=unit)
+        return replace(read_split(splits, cohort, unit="image", aside=aside, columns=columns), unit=unit)
     words = tuple(cohort.table["split"])
     if "train" not in words or not any(word.startswith("test") for word in words):
         return None

@@ -27,7 +27,13 @@ def finish_training(folder: Path, settings: CalibrationSection) -> None:
         settings: of the study.
     """
     validation = read_predictions(folder / "raw_val.csv")
-    fitted = fit_calibration(validation, method=settings.method, threshold=settings.threshold, alpha=settings.alpha)
+    fitted = fit_calibration(
+        validation,
+        method=settings.method,
+        threshold=settings.threshold,
+        alpha=settings.alpha,
+        conformal=settings.conformal,
+    )
     write_json(folder / CALIBRATION, fitted.to_record())
     for path in sorted(folder.glob("raw_*.csv")):
         part = path.stem.removeprefix("raw_")
@@ -66,4 +72,4 @@ def called(fitted: Calibration, calibrated: Predictions) -> NDArray[np.int64] | 
 
 def sets_of(fitted: Calibration, calibrated: Predictions) -> NDArray[np.bool_]:
     """(N, C) which classes are in each image's prediction set."""
-    return prediction_sets(calibrated.prob, fitted.qhat)
+    return prediction_sets(calibrated.prob, fitted.quantiles)

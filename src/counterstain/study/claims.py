@@ -30,7 +30,7 @@ from counterstain.study.trainings import training_place
 
 __all__ = ["judge"]
 
-FROZEN = ("parameters", "threshold", "qhat", "patients", "images", "notes")
+FROZEN = ("parameters", "threshold", "qhat", "qhat_by_class", "stated", "patients", "images", "notes")
 DECIDED = ("accuracy", "recall", "specificity", "precision")
 
 
@@ -215,6 +215,7 @@ def _in_use(run: Path, prepared: Prepared, replicates: Mapping[str, Sequence[Pre
         "method": section.method,
         "threshold_rule": section.threshold,
         "alpha": section.alpha,
+        "conformal": section.conformal,
         "stamp": prepared.study.stamp,
         "arms": {arm: _arm_in_use(run, prepared, arm, list(tables)) for arm, tables in replicates.items()},
     }

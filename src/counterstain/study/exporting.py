@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.cohort.columns import clean_numbers
 from counterstain.cohort.manifest import Cohort, assemble
 from counterstain.cohort.split import read_split
-from counterstain.cohort.tables import clean_numbers, read_table
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
-from counterstain.judging.calibration import read_calibration
+from counterstain.judging.calibration import read_calibration, use_warnings
 from counterstain.judging.intervals import sample, units_of
 from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
@@ -29,6 +29,7 @@ from counterstain.pixels.tensor import to_tensor
 from counterstain.slides.tile_map import colours
 from counterstain.study.arms import Material, table_of
 from counterstain.study.inputs import Talk, read_images
+from counterstain.tables import read_cells
 
 __all__ = ["Wanted", "export", "find_training"]
 
@@ -101,7 +102,9 @@ def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> 
     handover = Handover(
         formats=wanted.formats,
         mpp=wanted.mpp,
-        calibration=None if fitted is None else fitted.to_record(),
+        calibration=None
+        if fitted is None
+        else fitted.to_record() | {"notes": list(use_warnings(fitted, bundle.stamp))},
         clip=PROB_CLIP,
         calibrated=wanted.calibrated,
         colours=colours(bundle.classes),
@@ -191,7 +194,7 @@ def _of_run(run: Path, folder: Path, bundle: Bundle) -> _Known | str:
 def _cohort_of(run: Path, bundle: Bundle) -> Cohort:
     """The cohort of a run's table; its images need not be there, since its tiles are."""
     path = run / "cohort.csv"
-    raw: dict[str, Any] = dict(read_table(path))
+    raw: dict[str, Any] = dict(read_cells(path))
     for name in ("mpp", "x", "y"):
         raw[name] = clean_numbers(raw.get(name), len(raw["label"]), name, path.name)
     two = bundle.classes[-1] if len(bundle.classes) == 2 else None

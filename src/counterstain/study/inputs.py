@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from counterstain.cohort.discovery import CONTAINER_SUFFIXES, IMAGE_SUFFIXES
 from counterstain.cohort.layouts import read_folder
 from counterstain.cohort.manifest import Cohort, read_manifest
 from counterstain.cohort.site_split import leave_one_site_out
@@ -74,7 +75,7 @@ def read_images(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")
-    if path.suffix.lower() in TABLES:
+    if not path.is_dir() and not path.name.lower().endswith((*CONTAINER_SUFFIXES, *IMAGE_SUFFIXES)):
         unused = [name for name, value in options.items() if value not in (None, "auto")]
         if unused:
             raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table, whose columns say it all")
@@ -127,6 +128,11 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
     """Read the cohort, decode its images once, split what is left; refuses here what cannot be studied."""
     cohort = read_cohort(study, base)
     talk.say(f"cohort: {len(cohort)} images, classes {', '.join(cohort.classes)}")
+    if study.comparison.thresholds == "frozen" and len(cohort.classes) != 2:
+        raise InputError(
+            f"comparison.thresholds is frozen, but there are {len(cohort.classes)} classes; a threshold is for two. "
+            "Write `thresholds: half` there, or leave it out"
+        )
     if study.split.method == "legacy_augment_first":
         cohort = expand_cohort(cohort, study, store, talk.stored)
         talk.say(f"legacy protocol: expanded to {len(cohort)} images BEFORE the split")

@@ -126,6 +126,7 @@ class CalibrationSection(_Section):
     method: Literal["temperature", "platt", "isotonic", "none"] = "temperature"
     threshold: str = "youden"
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    conformal: Literal["marginal", "class"] = "marginal"
 
 
 class Range(_Section):

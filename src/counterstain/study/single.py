@@ -1,5 +1,6 @@
 """One training or one prediction outside a study, over the files between the stages."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from counterstain.audit.membership import MEMBERS, overlap, read_members
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import Split, check, only_part, read_split
 from counterstain.errors import InputError
-from counterstain.judging.calibration import read_calibration
+from counterstain.judging.calibration import read_calibration, use_warnings
 from counterstain.judging.predictions import Predictions
 from counterstain.learning.bags import BagStore, open_bags
 from counterstain.learning.bundle import SUMS, Bundle, load_network, with_classes_of
@@ -46,6 +47,7 @@ def train_once(
     fold: str = "0-0",
     unit: str = "patient",
     positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
     talk: Talk | None = None,
 ) -> bool:
     """Train one network on one division of a cohort; `out` becomes its bundle, with history and predictions.
@@ -65,8 +67,8 @@ def train_once(
         with leader_first(world):
             if (out / SUMS).exists():
                 raise InputError(f"{out} holds a finished model; name another folder with --out")
-            cohort = read_images(images, positive=positive)
-            split = read_split(splits, cohort, unit=unit)
+            cohort = read_images(images, positive=positive, columns=columns)
+            split = read_split(splits, cohort, unit=unit, columns=columns)
             check(split, cohort)
             if is_bag_network(settings.network):
                 raise InputError(
@@ -118,6 +120,7 @@ def predict_once(
     runtime: str = "auto",
     precision: str = "fp32",
     attention: Path | None = None,
+    columns: Mapping[str, str] | None = None,
     talk: Talk | None = None,
 ) -> None:
     """Predict the images of a cohort, or one part of its split, with a trained bundle; write predictions.csv.
@@ -137,8 +140,10 @@ def predict_once(
     check_runtime(runtime, precision)
     prepare_machine(device="cpu", precision="fp32")
     known, network = load_network(bundle)
-    cohort = read_images(images, positive=known.classes[-1] if len(known.classes) == 2 else None)
-    cohort = only_part(with_classes_of(known, cohort, images=f"{images} has", model=str(bundle)), splits, part)
+    two = known.classes[-1] if len(known.classes) == 2 else None
+    cohort = read_images(images, positive=two, columns=columns)
+    cohort = with_classes_of(known, cohort, images=f"{images} has", model=str(bundle))
+    cohort = only_part(cohort, splits, part, columns=columns)
     store: Store | BagStore
     if is_bag_network(known.network):
         width = int(known.layout["width"])
@@ -159,7 +164,10 @@ def predict_once(
         table = table_of(material, chosen, predict_bags(network, store, material.rows(chosen)))
     else:
         table = _predict_tiles(material, chosen, known, network, runtime, precision, talk)
-    write_calibrated(table, read_calibration(bundle), out)
+    fitted = read_calibration(bundle)
+    for line in () if fitted is None else use_warnings(fitted, known.stamp):
+        talk.say(f"calibration: {line}")
+    write_calibrated(table, fitted, out)
     if attention is not None:
         files = [cohort.root / cohort.image[row] for row in chosen]
         write_attention(bundle, files, attention)

@@ -1,0 +1,76 @@
+"""The shares of a split are the shares that were asked for, in each class and on each side."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from counterstain.cohort.manifest import Cohort, assemble
+from counterstain.cohort.split import Split, folds, holdout, official
+from counterstain.errors import InputError
+
+
+def even_cohort(per_class: int, images: int = 4, split: str | None = None) -> Cohort:
+    """Patients of one class each, all with as many images."""
+    names = [(f"{c}{p}/{k}.png", c, f"{c}{p}") for c in "ab" for p in range(per_class) for k in range(images)]
+    path, label, patient = (list(column) for column in zip(*names, strict=True))
+    table = {"image_path": path, "label": label, "patient_id": patient}
+    return assemble(table | ({} if split is None else {"split": [split] * len(path)}), root=Path())
+
+
+def patients_of(split: Split, cohort: Cohort) -> list[Counter[tuple[str, str]]]:
+    """For each part of the split the number of patients by (class, side)."""
+    labels = cohort.table["label"].tolist()
+    return [
+        Counter((label, word) for _, label, word in set(zip(cohort.patient, labels, part.assignment, strict=True)))
+        for part in split.parts
+    ]
+
+
+@pytest.mark.parametrize(("val", "expected"), [(0.25, 4), (0.5, 8), (0.125, 2), (0.75, 12)])
+def test_validation_is_its_share_of_each_training_side(val: float, expected: int) -> None:
+    """20 patients of each class in 5 folds: 4 are tested, and of the other 16 the share `val` validates."""
+    cohort = even_cohort(20)
+    for own in patients_of(folds(cohort, k=5, val=val, seed=3), cohort):
+        for label in "ab":
+            assert own[label, "test"] == 4
+            assert own[label, "val"] == expected
+            assert own[label, "train"] == 16 - expected
+
+
+def test_validation_differs_between_folds_and_repeats() -> None:
+    cohort = even_cohort(20)
+    split = folds(cohort, k=5, repeats=2, val=0.25, seed=3)
+    chosen = [frozenset(np.array(cohort.patient)[part.rows("val")]) for part in split.parts]
+    assert len(set(chosen)) == 10
+
+
+@pytest.mark.parametrize(("test", "val", "expected"), [(0.25, 0.2, (12, 3, 5)), (0.5, 0.5, (5, 5, 10))])
+def test_a_holdout_has_its_shares(test: float, val: float, expected: tuple[int, int, int]) -> None:
+    """Of 20 patients of each class; val is a share of what isn't test."""
+    cohort = even_cohort(20)
+    (own,) = patients_of(holdout(cohort, test=test, val=val, seed=1), cohort)
+    for label in "ab":
+        assert tuple(own[label, side] for side in ("train", "val", "test")) == expected
+
+
+@pytest.mark.parametrize(("val", "expected"), [(0.25, 4), (0.5, 8)])
+def test_an_official_split_gives_up_the_share_of_its_train(val: float, expected: int) -> None:
+    cohort = even_cohort(20)
+    words = ["test" if int(name[1:]) < 4 else "train" for name in cohort.patient]
+    (own,) = patients_of(official(cohort.with_split(words), val=val), cohort)
+    for label in "ab":
+        assert (own[label, "test"], own[label, "val"], own[label, "train"]) == (4, expected, 16 - expected)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    cohort = even_cohort(6)
+    for call in (
+        lambda: holdout(cohort, test=share),
+        lambda: holdout(cohort, val=share),
+        lambda: folds(cohort, k=2, val=share),
+    ):
+        with pytest.raises(InputError, match=r"(test|val) is .*; needed: a share between 0 and 1, such as 0\.2"):
+            call()
