@@ -108,8 +108,7 @@ class Table:
         if pc.any(pc.match_substring(column, ",")).as_py() and pc.all(pc.match_substring_regex(column, comma)).as_py():
             column = pc.replace_substring(column, ",", ".")
         try:
-            values = pc.cast(column, pa.float64()).to_numpy()
-            return np.array(values, dtype=np.float64), np.zeros(len(self), dtype=bool)
+            return _plain_numbers(pc.cast(column, pa.float64())), np.zeros(len(self), dtype=bool)
         except pa.ArrowInvalid:
             cells, codes = self.distinct(name)
         found = [parse_number(cell) for cell in cells]
@@ -119,7 +118,19 @@ class Table:
 
 def _distinct(column: Any) -> tuple[list[str], NDArray[np.int64]]:
     coded = column.combine_chunks().dictionary_encode()
-    return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return coded.dictionary.to_pylist(), _buffer(coded.indices, np.int32).astype(np.int64)
+
+
+def _plain_numbers(column: Any) -> NDArray[np.float64]:
+    """(N,) float64, NaN where a value is missing."""
+    if column.null_count:
+        return np.array(column.to_pylist(), dtype=np.float64)
+    return np.concatenate([_buffer(chunk, np.float64) for chunk in column.chunks] or [np.zeros(0)])
+
+
+def _buffer(array: Any, kind: Any) -> NDArray[Any]:
+    """The values of an array without missing ones. Its own way to NumPy imports pandas first."""
+    return np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array)]
 
 
 def parse_number(text: str) -> float | None:
