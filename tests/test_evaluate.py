@@ -206,8 +206,8 @@ def test_one_class_at_patient_level_has_no_balanced_score(tmp_path: Path) -> Non
     assert "balanced_accuracy" not in {score["metric"] for score in by_level["patient"]}
     assert next(s["value"] for s in by_level["patient"] if s["metric"] == "auroc") is None
     assert found["warnings"][0] == (
-        "patient level: every patient with images of one class only is 'benign'; AUROC, MCC and balanced accuracy are undefined, "
-        "and accuracy says nothing about the other class"
+        "patient level: every patient with images of one class only is 'benign'; AUROC, MCC and balanced accuracy are "
+        "undefined, and accuracy says nothing about the other class"
     )
 
 
