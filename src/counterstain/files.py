@@ -19,7 +19,7 @@ from typing import Any
 from counterstain.errors import InputError
 
 __all__ = ["check_writable", "hash_bytes", "hash_file", "hash_json", "plain_cell", "read_json", "refusal", "safe_cell"]
-__all__ += ["write_bytes", "write_csv", "write_json", "write_with"]
+__all__ += ["plain_values", "write_bytes", "write_csv", "write_json", "write_with"]
 
 
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
@@ -188,16 +188,19 @@ def _fill(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a record as JSON with sorted keys; NaN becomes null, as JSON has none."""
-    write_bytes(path, json.dumps(_plain(record), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+    write_bytes(
+        path, json.dumps(plain_values(record), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    )
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """A record as JSON has it: mappings, lists, texts and numbers; NaN and infinities are null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return _plain(value.tolist())
+        return plain_values(value.tolist())
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return str(value) if isinstance(value, Path) else value
@@ -276,4 +279,4 @@ def hash_file(path: Path) -> str:
 
 def hash_json(record: Mapping[str, Any]) -> str:
     """SHA-256 of a record's canonical JSON: the same for the same values in whatever order."""
-    return hash_bytes(json.dumps(_plain(record), sort_keys=True, separators=(",", ":")).encode())
+    return hash_bytes(json.dumps(plain_values(record), sort_keys=True, separators=(",", ":")).encode())

@@ -1,7 +1,6 @@
 """How work is shown in a terminal: lines and progress bars on stderr, tables on stdout."""
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,6 +65,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         pad_edge=False,
     )
     table.show_header, table.box = head, box.SIMPLE_HEAD if head else None
+    table.show_edge, table.padding = False, (0, 1, 0, 0)  # three arms and more fit into 80 columns
     for index, column in enumerate(columns):
         # Names are kept whole, and values stand under each other; without a head the second column may be a text.
         table.add_column(
@@ -109,16 +109,9 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
 
 
 def _json(record: Mapping[str, Any]) -> str:
-    return json.dumps(_finite(record), indent=2, allow_nan=False)
+    from counterstain.files import plain_values
 
-
-def _finite(value: Any) -> Any:
-    """A record as JSON can hold it: NaN and the infinite become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(plain_values(record), indent=2, allow_nan=False)
 
 
 def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:

@@ -177,3 +177,12 @@ def test_one_giant_cluster_is_told() -> None:
     cohort = table(patient_id=["p"] * 30 + [f"q{k}" for k in range(10)])
     with pytest.raises(InputError, match="30 of 40 images hang together"):
         propose_split(cohort, cohort.image, [], holdout(cohort, unit="image"))
+
+
+def test_a_refused_proposal_names_patients_and_no_cluster_numbers() -> None:
+    names, slides = ["P1", "P1", "P9", "P2", "P3", "P4", "P5", ""], ["S1", "S1", "S1", *[""] * 5]
+    cohort = table(patient_id=names, slide_id=slides, label=["b", "a", "b", "a", "a", "a", "a", "a"])
+    given = Split(cohort.image, (Part(0, 0, ("train",) * 4 + ("val", "val", "test", "test")),), "image")
+    with pytest.raises(InputError, match=r"class 'b' has 1 patient \(P1 \+ P9\)") as refused:
+        propose_split(cohort, cohort.image, [], given)
+    assert "cluster" not in str(refused.value)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from counterstain.judging.over_folds import Place, procedures_record
-from counterstain.judging.predictions import Predictions
+from counterstain.judging.comparison import compare_arms
+from counterstain.judging.over_folds import Place, fold_tests, procedures_record
+from counterstain.judging.predictions import Predictions, concatenate
 from counterstain.judging.procedures import bayesian_correlated_t, corrected_resampled_t
 
 
@@ -98,3 +99,33 @@ def test_a_fold_without_a_class_makes_no_test() -> None:
     record = procedures_record({name: {k: v for k, v in own.items() if k[1] == 1} for name, own in arms.items()},
                                SIZES, pairs=[("old", "new")])  # fmt: skip
     assert (record["pairs"][0]["a"], record["pairs"][0]["test"]) == ("old", None)
+
+
+def test_the_verdict_takes_the_more_cautious_of_patients_and_training_sets() -> None:
+    """An arm that wins in two folds of three and loses in the third: patients say better, training sets don't."""
+    by_place: dict[str, dict[Place, Predictions]] = {"new": {}, "old": {}}
+    for s in range(3):
+        for f, strength in enumerate((3.0, 2.5, 0.3)):
+            by_place["new"][s, 0, f] = fold(strength, 10 * s + f, range(20 * f, 20 * f + 20))
+            by_place["old"][s, 0, f] = fold(0.6, 500 + 10 * s + f, range(20 * f, 20 * f + 20))
+    whole = {arm: [concatenate([own[s, 0, f] for f in range(3)]) for s in range(3)] for arm, own in by_place.items()}
+    sizes = {(0, f): (40, 20) for f in range(3)}
+    tests = fold_tests(by_place, sizes, metrics=["accuracy"])
+    assert tests is not None
+    assert tests.training_sets == 3
+    alone = compare_arms(whole, primary="accuracy", margin=0.05)["pairs"][0]
+    record = compare_arms(whole, primary="accuracy", margin=0.05, over_folds=tests)
+    both, test = record["pairs"][0], tests.of("accuracy", "new", "old")
+    assert test is not None
+    assert alone["verdict"] == "a_better"
+    assert both["verdict"] == "no_evidence"
+    assert both["p"] == pytest.approx(test.p)
+    assert both["p"] > alone["p"]
+    assert (both["low"], both["high"]) == pytest.approx((test.low, max(test.high, alone["high"])))
+    assert both["p_equivalence"] >= alone["p_equivalence"]
+    assert both["p_noninferior"] > alone["p_noninferior"]
+    assert "this holds over 3 training sets" in record["words"]
+    turned = tests.of("accuracy", "old", "new")
+    assert turned is not None
+    assert (turned.mean, turned.low, turned.high) == pytest.approx((-test.mean, -test.high, -test.low))
+    assert fold_tests({arm: {(0, 0, 0): own[0, 0, 0]} for arm, own in by_place.items()}, sizes, metrics=["mcc"]) is None

@@ -27,13 +27,12 @@ def test_the_prior_and_the_number_of_arms_make_it_sceptical() -> None:
     assert np.isnan(chance_not_best([0.0], np.zeros((1, 1)), df=30))
 
 
-@pytest.mark.parametrize("sd", [0.02, 0.08])
-@pytest.mark.parametrize("arms", [2, 6])
+@pytest.mark.parametrize(("arms", "sd"), [(2, 0.02), (2, 0.08), (6, 0.04)])
 def test_it_is_calibrated_where_the_prior_is_right(sd: float, arms: int) -> None:
-    """2,000 studies with errors of 0.03 from 25 patients; benchmarks/ranking_chance.py has whole studies."""
+    """Studies with errors of 0.03 from 25 patients; benchmarks/ranking_chance.py has whole studies."""
     rng = np.random.default_rng(3)
     stated, false = [], []
-    for _ in range(2000 if arms == 2 else 400):
+    for _ in range(600 if arms == 2 else 150):
         true = rng.normal(0, sd / np.sqrt(2), arms)
         each = true + rng.normal(0, 0.03, (25, arms)) * 5
         value, covariance = each.mean(axis=0), np.cov(each.T) / 25
@@ -42,7 +41,7 @@ def test_it_is_calibrated_where_the_prior_is_right(sd: float, arms: int) -> None
         covariance = contrast @ covariance[np.ix_(order, order)] @ contrast.T
         stated.append(chance_not_best(contrast @ value[order], covariance, df=24, prior_sd=sd))
         false.append(true[order[0]] < true.max())
-    assert np.mean(stated) == pytest.approx(np.mean(false), abs=0.03 if arms == 2 else 0.06)
+    assert np.mean(stated) == pytest.approx(np.mean(false), abs=0.04 if arms == 2 else 0.08)
 
 
 def test_patients_needed_by_hand() -> None:

@@ -14,7 +14,9 @@ from counterstain.judging.thresholds import decided, decided_arms
 from counterstain.judging.verdict import Question, also_better, margin_p, rule_in_words, verdict
 from counterstain.judging.verdict_words import Basis, verdict_words
 
-FOUND = Difference(0.80, 0.81, -0.01, -0.03, 0.01, 0.32, -0.027, 0.007, 0.01, 0.0, 40.0)
+FOUND = Difference(
+    0.80, 0.81, -0.01, -0.03, 0.01, 0.32, -0.027, 0.007, 0.01, 0.0, 40.0, low_one_sided=-0.03, high_one_sided=0.01
+)
 ASKED = Question(metric="auroc", margin=0.05, hypothesis="noninferiority")
 
 
@@ -83,7 +85,7 @@ def test_noninferiority_answers_its_own_question_whatever_else_is_true() -> None
 
 def test_for_a_loss_lower_is_better_in_every_hypothesis() -> None:
     loss = replace(ASKED, metric="loss", hypothesis="difference", margin=None)
-    high = replace(FOUND, difference=0.08, low=0.06, high=0.10)
+    high = replace(FOUND, difference=0.08, low=0.06, high=0.10, low_one_sided=0.06, high_one_sided=0.10)
     assert verdict(high, loss, seeds=3, p_adjusted=0.001) == "b_better"
     asked = replace(ASKED, metric="loss")
     assert "upper limit" in rule_in_words(asked)

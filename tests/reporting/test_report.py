@@ -67,10 +67,13 @@ def test_page_has_every_number_with_its_interval(tmp_path: Path, runs: Any) -> N
             shown = [number(score[name]) for name in ("value", "low", "high")]
             found = f"{shown[0]}[{shown[1]}, {shown[2]}]"
             assert found.replace("[–, –]", "no interval") in parsed.text, score
-    pairs = read_json(run / "comparison.json")["pairs"]
-    assert len(pairs) == 6
-    for pair in pairs:
-        assert pair["words"].replace(" -", " −").replace("[-", "[−")[:60] in parsed.text
+    comparison = read_json(run / "comparison.json")
+    assert len(comparison["pairs"]) == 6
+    # More pairs than anybody reads as sentences: one sentence on the best arm, and a row of the table for each pair.
+    assert comparison["words"].replace(" -", " −").replace("[-", "[−")[:60] in parsed.text
+    for pair in comparison["pairs"]:
+        assert number(abs(pair["difference"])) in parsed.text
+        assert f"{pair['a']} − {pair['b']}" in parsed.text
     assert "effect of the network" in parsed.text and "effect of the batch, 200 − 32" in parsed.text
 
 

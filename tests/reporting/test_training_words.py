@@ -222,7 +222,7 @@ def test_patients_are_known_unknown_or_the_images_themselves(tmp_path: Path, run
         write_json(run / "cohort.json", cohort | {"patients": patients})
         said[name] = methods_paragraph(read_run(run)).split(" into ")[0]
     assert said["known"].endswith("36 images of 9 patients")
-    assert "one image each" in said["own"] and "not known" in said["unknown"]
+    assert said["own"].endswith("36 images of 36 patients") and "not known" in said["unknown"]
 
 
 def make_tiles(folder: Path, *, own: bool) -> None:
@@ -260,7 +260,7 @@ def test_images_that_are_their_own_patients_are_not_called_unknown(tmp_path: Pat
     run = study(tmp_path, "  given: {network: given, batch: 8}\n", own=True)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "patients are unknown" not in page and "no patients" not in page and "not known" not in page
-    assert "each of a patient of its own" in page and "one image each" in page
+    assert "each of a patient of its own" in page and "48 images of 48 patients" in page
     assert read_json(run / "scores.json")["unit"] == "image"
     assert "own size, 127 × 127 px" in page and "stretched" not in page
 

@@ -67,6 +67,13 @@ def test_slides_that_a_disk_cannot_tell_apart(make: ModuleType, tmp_path: Path) 
     assert len({path.parent for path in files}) == 3
 
 
+def test_features_says_what_it_lacks_for_a_slide(tmp_path: Path) -> None:
+    (tmp_path / "S1.svs").touch()
+    for place in (tmp_path, tmp_path / "S1.svs"):
+        done = run("features", "timm/resnet18", place, "--tile-px", 64, "--out", tmp_path / "out")
+        assert done.exit_code == 2 and "add --mpp" in done.output
+
+
 @given(st.lists(st.text("aA 1_.é-", min_size=1, max_size=4), unique=True, min_size=1, max_size=12))
 def test_folder_names_differ_even_without_capitals(names: list[str]) -> None:
     found = folder_names(names)

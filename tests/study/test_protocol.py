@@ -1,5 +1,6 @@
 """A study is refused whole, in one line that names the key, before anything runs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,27 @@ def test_a_gate_that_is_off_needs_no_quotes() -> None:
     assert parse_study(changed(audit={"gate": False})).audit.gate == "off"
     with pytest.raises(InputError, match=r"audit\.gate"):
         parse_study(changed(audit={"gate": True}))
+
+
+@pytest.mark.parametrize(
+    ("comparison", "words"),
+    [
+        ({"primary": "kappa"}, "'mcc' answers the same question"),
+        ({"reference": "b"}, "comparison.reference names arm 'b'"),
+        ({"reference": "given", "pairs": [["given", "given"]]}, "already says which pairs matter"),
+        ({"co_primary": ["recall"]}, "two or more different measures"),
+        ({"co_primary": ["TPR", "sensitivity"]}, "two or more different measures"),
+        ({"hypothesis": "equivalence"}, "needs comparison.margin"),
+        ({"detect": 0}, "comparison.detect"),
+        ({"prior_sd": 0}, "comparison.prior_sd"),
+        ({"thresholds": "youden"}, "comparison.thresholds"),
+    ],
+)
+def test_what_a_comparison_asks_is_checked_before_anything_runs(comparison: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        parse_study(changed(comparison=comparison))
+
+
+def test_measures_go_by_any_of_their_names() -> None:
+    section = parse_study(changed(comparison={"primary": "AUC", "co_primary": ["Sensitivity", "TNR"]})).comparison
+    assert (section.primary, section.co_primary) == ("auroc", ["recall", "specificity"])

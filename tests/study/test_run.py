@@ -147,6 +147,24 @@ def test_folds_test_every_patient_once(study: Path) -> None:
     assert len(lines) == 1 + 48
     assert len({line.split(",")[0] for line in lines[1:]}) == 48
     assert read_json(run / "scores.json")["arms"]["given-8"]["patients"] == 12
+    comparison = read_json(run / "comparison.json")
+    assert comparison["training_sets"] == 2
+    assert "The corrected t-test over the 2 training sets must say the same" in comparison["rule"]
+    assert "corrected t-test over training sets" in comparison["pairs"][0]["method"]
+
+
+def test_co_primary_endpoints_at_frozen_thresholds(study: Path) -> None:
+    asked = {"comparison.co_primary": "[sensitivity, specificity]", "comparison.thresholds": "frozen",
+             "comparison.detect": "0.1"}  # fmt: skip
+    run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1", **asked})
+    comparison = read_json(run / "comparison.json")
+    assert comparison["co_primary"] == ["recall", "specificity"]
+    in_use = read_json(run / "in_use.json")["arms"]
+    pair = comparison["pairs"][0]
+    for arm, key in ((pair["a"], "value_a"), (pair["b"], "value_b")):
+        decided = {score["metric"]: score["value"] for score in in_use[arm]["decision"]["scores"]}
+        assert [part[key] for part in pair["endpoints"]] == pytest.approx([decided["recall"], decided["specificity"]])
+    assert not any("column is the last" in note for note in comparison["warnings"])  # the cohort says which is positive
 
 
 def test_bad_images_are_set_aside_and_listed(study: Path) -> None:

@@ -39,6 +39,7 @@ def features(
     from counterstain.learning.encoders import load_encoder
     from counterstain.learning.machine import prepare_machine
     from counterstain.slides.scale import read_mpp_table
+    from counterstain.slides.slide_files import names_slides
     from counterstain.study.feature_files import Laying, encode_slides, encode_tiles
     from counterstain.study.inputs import TABLES, read_images
     from counterstain.terminal import talking
@@ -46,6 +47,8 @@ def features(
     table = sources[0] if len(sources) == 1 and sources[0].suffix.lower() in TABLES else None
     if mpp is None and len(sources) != 1:
         raise InputError("name one cohort of tiles (a folder or a manifest); to read slides, say --mpp")
+    if mpp is None and table is None and names_slides(sources[0]):
+        raise InputError(f"{sources[0]} is of slides, and at what µm/px their tiles are read is not said: add --mpp")
     if mpp is not None and fit is not None:
         raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
     machine = prepare_machine(device=device, precision="fp32" if precision == "auto" else precision)

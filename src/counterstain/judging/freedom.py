@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from counterstain.judging.scores import PER_CLASS, class_scores
 
-__all__ = ["Key", "combined_df", "effective_units", "score_df"]
+__all__ = ["Key", "combined_df", "effective_units", "score_df", "whole_patients"]
 
 Floats = NDArray[np.float64]
 SCARCE = 4.0  # of an AUROC, over what the scarcer class alone has; docs/measures/intervals.md has what it mends
@@ -72,6 +72,39 @@ def score_df(counts: Floats, pairs: list[Floats | None]) -> dict[Key, float]:
             out |= {(name, c): ranked[c] for c in columns}
     if n_classes > 2:
         out |= {(name, None): over_classes for name in PER_CLASS}
+    return out
+
+
+def whole_patients(counts: Floats) -> dict[Key, float]:
+    """How many patients, each right or wrong as a whole, a score made of several classes consists of.
+
+    One patient of a rare class moves such a score further than one of a common class, and that one has not been seen to
+    fail yet is no reason to count it among the common ones. 1 / this number is how far the patient that moves the
+    score most moves it when all of its images turn from right to wrong, in units of the measure's range (2 for the
+    MCC). Scores of a single denominator are left out: there each patient moves what it carries (`score_df`).
+
+    Args:
+        counts: (K, C, C) true by predicted class, for each unit.
+    """
+    n_classes = counts.shape[-1]
+    exposure = counts.sum(axis=2)
+    patients = np.array([effective_units(exposure[:, c]) for c in range(n_classes)])
+    images, total = exposure.sum(axis=0), float(exposure.sum())
+    held = patients > 0
+    if held.sum() < 2:
+        return {}
+    most = effective_units(exposure.sum(axis=1))
+    rest = np.array([effective_units(exposure.sum(axis=1) - exposure[:, c]) for c in range(n_classes)])
+    of_mean = min(float(held.sum() * patients[held].min()), most)
+    of_mcc = 2 * float((patients[held] / images[held]).min()) * (total**2 - float((images**2).sum())) / total
+    ranked = {c: min(float(patients[c]), float(rest[c])) for c in np.flatnonzero(held)}
+    out: dict[Key, float] = {("balanced_accuracy", None): of_mean, ("mcc", None): max(min(of_mcc, most), 1.0)}
+    for name in ("auroc", "auprc"):
+        out[name, None] = min(ranked.values()) if n_classes == 2 else min(of_mean / 2, most)
+        if n_classes > 2:
+            out |= {(name, int(c)): found for c, found in ranked.items()}
+    if n_classes > 2:
+        out |= {(name, None): of_mean for name in PER_CLASS}
     return out
 
 

@@ -1,12 +1,12 @@
 """Intervals that hold for other patients and other training seeds: both are drawn anew."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.freedom import Key, combined_df
+from counterstain.judging.freedom import Key, combined_df, whole_patients
 from counterstain.judging.predictions import Predictions, pool_patients, pool_slides
 from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.resampling import jackknife_weights, tally, unit_codes, weighted_scores
@@ -31,6 +31,7 @@ class Sample:
     units: number of independent units
     rows: number of images (or patients, at patient level)
     shares: the scores that are one count over another
+    whole: (metric, class) -> number of whole patients that a score of several classes consists of
     """
 
     values: Mapping[Key, Floats]
@@ -39,6 +40,7 @@ class Sample:
     units: int
     rows: int
     shares: frozenset[Key]
+    whole: Mapping[Key, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         code = np.array([place[name] for name in table.patient], dtype=np.int64)
         summed = tally(table, code, len(names))
         scores = weighted_scores(summed, weights)
+        made_of = whole_patients(summed.counts)
         freedom = dict(summed.df)
         if level == "patient":
             scores["patient_recognition", None] = _recognition(whole, place, weights)
@@ -91,6 +94,7 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         units=len(names),
         rows=len(pooled[0]),
         shares=_shares(len(tables[0].classes)),
+        whole=made_of,
     )
 
 

@@ -68,7 +68,8 @@ def difference(
     nan = float("nan")
     if not np.isfinite(se):
         return Difference(value_a, value_b, delta, nan, nan, nan, nan, nan, nan, nan, nan)
-    units = Units(a.left_out[key].mean(axis=0) - b.left_out[key].mean(axis=0), delta, df_patient + 1, a.rows, key[0])
+    whole = min(df_patient + 1, a.whole.get(key, float("inf")), b.whole.get(key, float("inf")))
+    units = Units(a.left_out[key].mean(axis=0) - b.left_out[key].mean(axis=0), delta, whole, a.rows, key[0])
     if se <= NOISE:  # a sum in another order differs by this much, so it is no variance
         return _without_variance(value_a, value_b, units, df, alpha=alpha, margin=margin)
     p = float(2 * stdtr(df, -abs(delta) / se))
@@ -86,7 +87,7 @@ def difference(
         se_seed=float(np.sqrt(seed)),
         df=df,
         near_wall=wall.rare,
-        method=f"jackknife over patients, t with {df:.1f} df",
+        method=f"jackknife over patients, t with {df:.1f} df{_counted(wall, margin)}",
         margin=margin,
         **_margin_p(
             delta, margin, -1 if key[0] in LOWER_IS_BETTER else 1, lambda gain: float(stdtr(df, gain / se)), wall
@@ -130,6 +131,13 @@ def _without_variance(
         margin=margin,
         **_margin_p(delta, margin, sign, lambda gain: float(gain >= 0), wall),
     )
+
+
+def _counted(wall: Wall, margin: float | None) -> str:
+    """Why the limits against the margin may be wider than those of the t-test."""
+    if margin is None or not wall.rare:
+        return ""
+    return "; against the margin the few patients that tell the arms apart are counted exactly"
 
 
 def _ends(low_name: str, high_name: str, low: float, high: float, units: Units) -> dict[str, float]:

@@ -172,6 +172,8 @@ def _joining_names(a: Predictions, b: Predictions) -> tuple[tuple[str, ...], tup
         ("patient", a.patient, b.patient),
     )
     for what, own, other in candidates:
+        if what == "patient" and "image" in (a.unit, b.unit):
+            continue  # where patients are unknown their names are those of the rows
         if all("" not in names and len(set(names)) == len(names) for names in (own, other)) and set(own) & set(other):
             return own, other, what
     raise InputError(

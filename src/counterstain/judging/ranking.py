@@ -51,9 +51,10 @@ def leads(best: Sample, others: Sequence[Sample], key: tuple[str, int | None]) -
 def _seeds_own(arms: Sequence[Sample], key: tuple[str, int | None]) -> tuple[Floats, float]:
     """(K,) variance of each arm's mean from its seeds without the noise of single patients, and degrees of freedom.
 
-    What is left is pooled over the arms: of three seeds alone it is so uncertain that cutting it off at 0 adds a third.
+    What is left is pooled over the arms. It is uncertain with few seeds, and cutting it off at 0 alone would add to it
+    on average where seeds differ by noise only, so half a standard error of the noise is taken off before.
     """
-    excess, freedom = 0.0, 0
+    excess, noises, freedom = 0.0, 0.0, 0
     for one in arms:
         values, left_out = one.values[key], one.left_out[key]
         seeds, groups = left_out.shape
@@ -62,8 +63,9 @@ def _seeds_own(arms: Sequence[Sample], key: tuple[str, int | None]) -> tuple[Flo
         apart = left_out - left_out.mean(axis=0)
         noise = (groups - 1) / groups * float(((apart - apart.mean(axis=1, keepdims=True)) ** 2).sum())
         excess += float(values.var(ddof=1)) * (seeds - 1) - noise
+        noises += noise
         freedom += seeds - 1
-    pooled = max(excess, 0.0) / max(freedom, 1)
+    pooled = max(excess - 0.5 * noises * float(np.sqrt(2 / max(freedom, 1))), 0.0) / max(freedom, 1)
     each = [pooled / len(one.values[key]) if len(one.values[key]) > 1 else 0.0 for one in arms]
     return np.array(each), float(freedom)
 

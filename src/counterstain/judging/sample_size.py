@@ -65,11 +65,10 @@ def patients_needed(
     own = se_patient**2
     tail = (1 - RANGE) / 2
     smallest, largest = (own * df / float(chdtri(df, p)) for p in (tail, 1 - tail))  # chdtri takes the upper tail
-    found = tuple(
+    number, low, high = (
         _patients(detect, variance, se_seed**2, df, units, alpha / tests) for variance in (own, smallest, largest)
     )
-    patients, low, high = found
-    return PatientsNeeded(detect, patients, low, high, tests)
+    return PatientsNeeded(detect=detect, patients=number, low=low, high=high, tests=tests)
 
 
 def _patients(detect: float, patient: float, seed: float, df: float, units: int, alpha: float) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from counterstain.judging.measure_names import measure_words
-from counterstain.judging.verdict import DECIDING_ENDS, percent
+from counterstain.judging.verdict import DECIDING_ENDS, LOWER_IS_BETTER, percent
 
 __all__ = [
     "as_text",
@@ -97,7 +97,7 @@ def ranking_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
         if best in (pair["a"], pair["b"])
     }
     header = ["arm", f"{measure_words(record['primary'])} ({_level(record)} interval)"]
-    header += ["behind the best", "p (Holm)", "against the best", *_detect_head(record)]
+    header += ["behind the best", "p (Holm)", "vs the best", *_detect_head(record)]
     rows = []
     for one in record["ranking"]["arms"]:
         value = shown_interval(one["value"], one["low"], one["high"])
@@ -173,7 +173,7 @@ def _against_best(pair: Mapping[str, Any], best: str) -> str:
     if kind in ("a_better", "b_better"):
         return "worse" if pair["a" if kind == "a_better" else "b"] == best else "better"
     other = {"equivalent": "equivalent", "undefined": "undefined", "not_enough_runs": "too few runs"}
-    return other.get(kind, "not told apart")
+    return other.get(kind, "unclear")
 
 
 def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[list[str], Rows]:
@@ -209,7 +209,9 @@ def _margin_rows(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Rows:
     if record["margin"] is None:
         return []
     if record["hypothesis"] == "noninferiority":
+        worst = "high_one_sided" if pair["metric"] in LOWER_IS_BETTER else "low_one_sided"
         return [
+            [f"one-sided {percent(1 - alpha / 2)} limit", shown(pair[worst], sign=True)],
             [f"p of non-inferiority by {record['margin']:g}{_holm(pair)}", _shown_p(pair["p_margin_adjusted"])],
             [f"p of inferiority by more than that{_holm(pair)}", _shown_p(pair["p_inferior_adjusted"])],
         ]  # fmt: skip

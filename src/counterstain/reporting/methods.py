@@ -75,11 +75,8 @@ def _images(run: RunRecord) -> str:
     images, patients = run.cohort.get("images"), run.cohort.get("patients") or {}
     if images is None:
         return ""
-    of = {
-        "known": f" of {plural(patients.get('count'), 'patient')}",
-        "own": f" of as many patients, one {'slide' if of_bags(run) else 'image'} each,",
-        "unknown": ", whose patients were not known,",
-    }[patient_words(run)]
+    unknown = patient_words(run) == "unknown"
+    of = ", whose patients were not known," if unknown else f" of {plural(patients.get('count'), 'patient')}"
     skipped = f"; {plural(len(run.set_aside), 'file')} could not be used" if run.set_aside else ""
     positive = run.scores.get("positive")
     which = f" ({clean(positive)} taken as positive)" if positive else ""

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from counterstain.files import write_bytes
+from counterstain.judging.measure_names import is_class_bound
 from counterstain.reporting.claims import (
     audit_table,
     baseline_table,
@@ -61,7 +62,8 @@ from counterstain.reporting.wording import METRIC_NAMES, clean, interval, listed
 __all__ = ["write_report"]
 
 MOST_SET_ASIDE = 200
-UNSETTLED = ("no_evidence", "not_enough_runs", "noninferiority_not_shown", "equivalence_not_shown")
+MOST_VERDICTS = 3
+UNSETTLED = ("no_evidence", "not_enough_runs", "noninferiority_not_shown", "equivalence_not_shown", "undefined")
 
 
 def write_report(run: Path) -> Path:
@@ -156,14 +158,17 @@ def headline(run: RunRecord) -> str:
     winners = [(p["a"], p["b"]) if p["verdict"] == "a_better" else (p["b"], p["a"])
                for p in pairs if p["verdict"] in ("a_better", "b_better")]  # fmt: skip
     alike = [f"{clean(p['a'])} and {clean(p['b'])}" for p in pairs if p["verdict"] == "equivalent"]
-    named = metric_name(metric)
+    named, inferior = _endpoint_name(run, metric), [p for p in pairs if p["verdict"] == "inferior"]
     spared = [f"{clean(p['a'])} is not inferior to {clean(p['b'])}" for p in pairs if p["verdict"] == "noninferior"]
     if kinds == {"not_enough_runs"}:
         return f"Not enough runs to claim a difference in {named}."
+    if kinds == {"undefined"}:
+        return f"The arms can't be compared in {named}: it is undefined here."
     if kinds <= {"noninferiority_not_shown", "equivalence_not_shown"}:
         asked = "Non-inferiority" if "noninferiority_not_shown" in kinds else "Equivalence"
-        return f"{asked} in {named} is not shown; that does not show a difference either."
-    if not winners and not alike and not spared:
+        also = any(pair.get("also") for pair in pairs)
+        return f"{asked} in {named} is not shown" + ("." if also else "; that does not show a difference either.")
+    if not winners and not alike and not spared and not inferior:
         arms = list(dict.fromkeys(arm for pair in pairs for arm in (pair["a"], pair["b"])))
         between = listed(map(clean, arms)) if len(arms) <= 4 else f"the {len(arms)} arms"
         return f"No evidence of a difference in {named} between {between}."
@@ -175,10 +180,19 @@ def headline(run: RunRecord) -> str:
         said.append(f"{listed(alike)} are equivalent in {named} within the margin stated beforehand.")
     if spared:
         said.append(f"{listed(spared)} in {named} by the margin stated beforehand.")
+    said += [f"{clean(p['a'])} is inferior to {clean(p['b'])} in {named} by more than the margin." for p in inferior]
     rest = sum(pair["verdict"] in UNSETTLED for pair in pairs)
     if rest:
         said.append(f"For the other {'pair' if rest == 1 else f'{rest} pairs'} nothing is shown either way.")
     return " ".join(said)
+
+
+def _endpoint_name(run: RunRecord, metric: str) -> str:
+    """The endpoint, or all co-primary ones; with the class that it is about."""
+    positive = run.comparison.get("positive")
+    names = run.comparison.get("co_primary") or [metric]
+    of = f" for {clean(positive)}" if positive and any(is_class_bound(name) for name in names) else ""
+    return listed(metric_name(name) for name in names) + of
 
 
 def _lone_headline(run: RunRecord, metric: str, level: str) -> str:
@@ -193,6 +207,8 @@ def _lone_headline(run: RunRecord, metric: str, level: str) -> str:
 def _verdicts(run: RunRecord) -> list[Markup]:
     """The sentences of the pairs, the primary ones first."""
     pairs = sorted(run.comparison.get("pairs", ()), key=lambda pair: not pair["primary"])
+    if sum(pair["primary"] for pair in pairs) > MOST_VERDICTS:  # the table below holds each pair
+        return [_typeset(run.comparison["words"], run.arms)]
     return [_typeset(pair["words"], run.arms) for pair in pairs]
 
 

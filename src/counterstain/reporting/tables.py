@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from counterstain.judging.measure_names import is_class_bound
 from counterstain.reporting.illustrations import find_score, part_order, primary
 from counterstain.reporting.record import RunRecord
 from counterstain.reporting.wording import (
@@ -48,12 +49,14 @@ VERDICTS = {
     "b_better": "{b} is better",
     "equivalent": "equivalent within the margin",
     "noninferior": "{a} is not inferior by the margin",
+    "inferior": "{a} is inferior by more than the margin",
+    "undefined": "undefined",
     "noninferiority_not_shown": "non-inferiority not shown",
     "equivalence_not_shown": "equivalence not shown",
     "no_evidence": "no evidence of a difference",
     "not_enough_runs": "not enough runs to claim",
 }
-STATED = ("a_better", "b_better", "equivalent", "noninferior")
+STATED = ("a_better", "b_better", "equivalent", "noninferior", "inferior")
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,8 @@ def pair_table(run: RunRecord) -> Table | None:
     rows = []
     for pair in pairs:
         verdict = VERDICTS.get(pair["verdict"], pair["verdict"].replace("_", " "))
+        also = pair.get("also")
+        verdict += f"; {VERDICTS[also]}" if also in ("a_better", "b_better") else ""
         kind = "exploratory" if not pair["primary"] else "primary" if exploratory else ""
         rows.append(
             _cells(
@@ -207,8 +212,13 @@ def pair_table(run: RunRecord) -> Table | None:
     metric, level = primary(run)
     first = pairs[0]
     counts = [f"{first[name]:,} {name}" for name in ("images", "patients", "seeds") if first.get(name)]
-    caption = f"Paired differences in {metric_name(metric)}, {level} level: {listed(counts)}"
-    head = ("arms", "difference", "p", "p,\u00a0Holm", "chance of a false ranking", "verdict")
+    of = run.comparison.get("positive") if is_class_bound(metric) else None
+    named = metric_name(metric) + (f" for {clean(of)}" if of else "")
+    caption = f"Paired differences in {named}, {level} level: {listed(counts)}"
+    level_words = f"{100 * run.comparison.get('confidence', 0.95):.4g}\u00a0%"
+    prior = run.comparison.get("prior_sd")
+    chance = "chance of a false ranking" + (f", prior SD {prior:g}" if prior else "")
+    head = ("arms", f"difference, {level_words} interval", "p", "p,\u00a0Holm", chance, "verdict")
     return Table(caption, head, tuple(rows), frozenset({0, 5}))
 
 

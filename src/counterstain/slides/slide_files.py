@@ -10,7 +10,7 @@ from pathlib import Path
 from counterstain.errors import InputError
 from counterstain.slides.dicom import DicomHeader, read_dicom_header
 
-__all__ = ["SUFFIXES", "find_slides", "folder_names", "slide_name"]
+__all__ = ["SUFFIXES", "find_slides", "folder_names", "names_slides", "slide_name"]
 
 SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm")
 
@@ -99,6 +99,13 @@ def _without_series_mates(files: Sequence[Path]) -> list[Path]:
 
 def _fineness(header: DicomHeader | None) -> tuple[bool, int]:
     return (False, 0) if header is None else ("VOLUME" in header.image_type, header.width_px * header.height_px)
+
+
+def names_slides(place: Path) -> bool:
+    """Whether a file or a folder's files are slides by an ending that tiles do not have (so not .tif)."""
+    endings = tuple(suffix for suffix in SUFFIXES if not suffix.startswith(".tif"))
+    files = sorted(place.iterdir()) if place.is_dir() else [place]
+    return any(path.suffix.lower() in endings and not path.name.startswith(".") for path in files)
 
 
 def slide_name(path: Path) -> str:

@@ -127,6 +127,11 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
     """Read the cohort, decode its images once, split what is left; refuses here what cannot be studied."""
     cohort = read_cohort(study, base)
     talk.say(f"cohort: {len(cohort)} images, classes {', '.join(cohort.classes)}")
+    if study.comparison.thresholds == "frozen" and len(cohort.classes) != 2:
+        raise InputError(
+            f"comparison.thresholds is frozen, but there are {len(cohort.classes)} classes; a threshold is for two. "
+            "Write `thresholds: half` there, or leave it out"
+        )
     if study.split.method == "legacy_augment_first":
         cohort = expand_cohort(cohort, study, store, talk.stored)
         talk.say(f"legacy protocol: expanded to {len(cohort)} images BEFORE the split")
