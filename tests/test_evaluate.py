@@ -206,15 +206,15 @@ def test_one_class_at_patient_level_has_no_balanced_score(tmp_path: Path) -> Non
     assert "balanced_accuracy" not in {score["metric"] for score in by_level["patient"]}
     assert next(s["value"] for s in by_level["patient"] if s["metric"] == "auroc") is None
     assert found["warnings"][0] == (
-        "patient level: every patient that has one label is 'benign'; AUROC, MCC and balanced accuracy are undefined, "
-        "and accuracy says nothing about the other class"
+        "patient level: every patient with images of one class only is 'benign'; AUROC, MCC and balanced accuracy are "
+        "undefined, and accuracy says nothing about the other class"
     )
 
 
 def test_one_class_in_the_whole_table_is_said(tmp_path: Path) -> None:
     result = call("evaluate", write(tmp_path / "one.csv", 1, one=True), "--out", tmp_path / "one.html")
     assert result.exit_code == 0, result.output
-    assert "image level: every image that has one label is 'benign'" in result.stdout.replace("\n", " ")
+    assert "image level: all images are 'benign'" in result.stdout.replace("\n", " ")
     assert "balanced accuracy  " not in result.stdout
     page = (tmp_path / "one.html").read_text()
     assert "AUROC is undefined, since only one class is there" in page

@@ -22,6 +22,7 @@ _HOME = {
     "build_store": "pixels.store",
     "compare_arms": "judging.comparison",
     "describe": "cohort.description",
+    "evaluate_tables": "judging.evaluated_table",
     "folds": "cohort.split",
     "holdout": "cohort.split",
     "load_network": "learning.bundle",
@@ -40,6 +41,7 @@ _HOME = {
     "write_predictions": "judging.reading",
     "write_report": "reporting.report",
     "write_split": "cohort.split",
+    "write_table_report": "reporting.table_report",
 }
 __all__ = ["__version__", *sorted(_HOME)]
 

@@ -105,13 +105,19 @@ def calibration_measures(tables: Sequence[Predictions], *, confidence: float = 0
             found[name][0].append(value)
             found[name][1].append(left_out)
     images = np.bincount(codes[0], minlength=len(names)).astype(np.float64)
-    df = max(min(effective_units(own) for own in (images, *_by_class(tables[0], codes[0], len(names)))) - 1, 1.0)
+    most = max(effective_units(images) - 1, 1.0)
+    scarce = max(min(effective_units(own) for own in _by_class(tables[0], codes[0], len(names))) - 1, 1.0)
+    # The slope hangs on the scarcer class, but not on it alone: with its patients as the degrees of freedom the interval
+    # holds too often, with all patients too seldom (docs/measures/smoothed-calibration.md).
+    df = {"oe": most, "in_the_large": most, "slope": float(np.sqrt(scarce * most))}
     scales: dict[str, Scale] = {"oe": "log", "in_the_large": "plain", "slope": "plain"}
     record: dict[str, Any] = {"notes": []}
     for name, (values, out) in found.items():
-        got = open_interval(np.array(values), np.stack(out), df, scale=scales[name], confidence=confidence)
-        # Limits without end say that these images bear no interval.
-        shown = [None if not abs(v) < STEEPEST else v for v in (got.value, got.low, got.high)]
+        got = open_interval(np.array(values), np.stack(out), df[name], scale=scales[name], confidence=confidence)
+        # A limit without end says that these images bear no interval.
+        bounded = abs(got.low) < STEEPEST and abs(got.high) < STEEPEST
+        known = (got.value, got.low, got.high) if bounded else (got.value, np.nan, np.nan)
+        shown = [None if not np.isfinite(v) else v for v in known]
         record[name] = dict(zip(("value", "low", "high"), shown, strict=True))
     if len(set(tables[0].label.tolist())) < 2:
         record["notes"].append("no measure of calibration: all images are of one class")

@@ -163,8 +163,9 @@ def _lone_class(tables: Sequence[Predictions], level: str) -> str | None:
 def _lone_words(name: str, level: str, classes: int) -> str:
     """That a level has one class only, and what is undefined there."""
     other = "the other class" if classes == 2 else "other classes"
+    whose = "all images are" if level == "image" else f"every {level} with images of one class only is"
     return (
-        f"{level} level: every {level} that has one label is '{name}'; AUROC, MCC and balanced accuracy are undefined, "
+        f"{level} level: {whose} '{name}'; AUROC, MCC and balanced accuracy are undefined, "
         f"and accuracy says nothing about {other}"
     )
 

@@ -159,13 +159,15 @@ def _draw(
                 "share_low": None if low is None else float(low), "share_high": None if high is None else float(high),
             }
         )  # fmt: skip
-    limits = {
+    limits: dict[str, dict[str, float | None]] = {
         key: dict(zip(("low", "high"), map(float, np.quantile(value, [0.025, 0.975])), strict=True))
         for key, value in (("ece", ece), ("brier", brier))
     }
     # Drawing patients anew makes an ECE grow once more; its interval is moved back by as much, or may miss the value.
     moved = float(ece.mean()) - float(np.abs((sum_p - sum_hit).sum(axis=0)).sum() / whole.sum())
-    limits["ece"] = {key: max(limit - moved, 0.0) for key, limit in limits["ece"].items()}
+    limits["ece"] = {key: max(float(limit or 0.0) - moved, 0.0) for key, limit in limits["ece"].items()}
+    if units < 2:  # one patient shows no spread over patients
+        limits = {key: {"low": None, "high": None} for key in limits}
     return {"bins": rows, **limits}
 
 

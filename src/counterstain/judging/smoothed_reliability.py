@@ -44,7 +44,7 @@ def smoothed_reliability(
     Returns:
         JSON-ready: prob, share, low, high: lists of one length, the curve and its pointwise band; ici: {value, low,
         high}, the mean over images of |probability - smoothed share|; e90: its 90th percentile; span. None in low and
-        high where there are too few patients. The interval of the ICI is moved back by what resampling adds to it.
+        high where there are too few patients. The interval of the ICI is moved back by what resampling adds to it, its lower end twice.
 
     Raises:
         InputError: If there are not two classes.
@@ -82,7 +82,8 @@ def smoothed_reliability(
         low, high = (edge.tolist() for edge in np.quantile(curves, tails, axis=0))
         each = np.array([_distance(points, *one)[1] for one in zip(drawn_n, [at] * len(curves), curves, strict=True)])
         moved = float(each.mean()) - ici
-        ends = np.quantile(each, tails) - moved
+        # What resampling adds to an ICI, the patients have added once already: the lower limit allows for both.
+        ends = np.quantile(each, tails) - np.array([2 * moved, moved])
         limits = (max(float(ends[0]), 0.0), max(float(ends[1]), 0.0))
     return {
         "prob": at.tolist(), "share": whole.tolist(), "low": low, "high": high,

@@ -92,6 +92,7 @@ calibration:            # fitted on the validation part of each training, then f
   method: temperature   # platt, isotonic (two classes), or none
   threshold: youden     # or "sensitivity>=0.95", "specificity>=0.95", "cost 5:1" (a miss costs 5 false alarms)
   alpha: 0.1            # prediction sets hold the true class of a new patient's image with the chance 1 - alpha
+  conformal: marginal   # class: the same for each class by itself, which needs more validation patients
 
 ledger: null            # folder in which each look at the test part is written down; by default the cohort's own
 """
