@@ -107,8 +107,8 @@ def calibration_measures(tables: Sequence[Predictions], *, confidence: float = 0
     images = np.bincount(codes[0], minlength=len(names)).astype(np.float64)
     most = max(effective_units(images) - 1, 1.0)
     scarce = max(min(effective_units(own) for own in _by_class(tables[0], codes[0], len(names))) - 1, 1.0)
-    # The slope hangs on the scarcer class, but not on it alone: with its patients as the degrees of freedom the interval
-    # holds too often, with all patients too seldom (docs/measures/smoothed-calibration.md).
+    # The slope hangs on the scarcer class, but not on it alone: with its patients as the degrees of freedom the
+    # interval holds too often, with all patients too seldom (docs/measures/smoothed-calibration.md).
     df = {"oe": most, "in_the_large": most, "slope": float(np.sqrt(scarce * most))}
     scales: dict[str, Scale] = {"oe": "log", "in_the_large": "plain", "slope": "plain"}
     record: dict[str, Any] = {"notes": []}

@@ -44,7 +44,8 @@ def smoothed_reliability(
     Returns:
         JSON-ready: prob, share, low, high: lists of one length, the curve and its pointwise band; ici: {value, low,
         high}, the mean over images of |probability - smoothed share|; e90: its 90th percentile; span. None in low and
-        high where there are too few patients. The interval of the ICI is moved back by what resampling adds to it, its lower end twice.
+        high where there are too few patients. The interval of the ICI is moved back by what resampling adds to it, its
+        lower end twice.
 
     Raises:
         InputError: If there are not two classes.
