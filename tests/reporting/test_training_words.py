@@ -12,6 +12,7 @@ from counterstain.files import read_json, write_csv, write_json
 from counterstain.reporting import report
 from counterstain.reporting.guidelines import guideline_table
 from counterstain.reporting.methods import methods_paragraph, use_sentences
+from counterstain.reporting.procedures import support_table
 from counterstain.reporting.record import read_run
 from counterstain.reporting.report import write_report
 from counterstain.reporting.training_tables import probe_table
@@ -298,3 +299,18 @@ def test_real_arms_of_each_kind_say_what_they_did(tmp_path: Path) -> None:
         "The stain of the training images of tuned was varied in each epoch (hed_light).",
     ):
         assert said in found, said
+
+
+def test_tests_beside_the_verdict_stand_in_the_comparison(tmp_path: Path, runs: Any) -> None:
+    run = made(runs, tmp_path, arms=TWO)
+    comparison = read_json(run / "comparison.json")
+    comparison["pairs"][0]["tests"] = [{"test": "DeLong", "p": 0.0421, "about": "AUROC, one image a unit"}]
+    write_json(run / "comparison.json", comparison)
+    table = support_table(read_run(run))
+    assert table is not None
+    assert [cell.text for cell in table.rows[0]] == [
+        "given-32 − modified-200", "DeLong", "AUROC, one image a unit", "0.042"
+    ]  # fmt: skip
+    comparison["pairs"][0].pop("tests")
+    write_json(run / "comparison.json", comparison)
+    assert support_table(read_run(run)) is None

@@ -182,7 +182,7 @@ def test_what_cannot_be_is_refused(make: ModuleType, change: dict[str, float], w
 
 
 def test_unknown_scale_is_refused_with_what_to_do(make: ModuleType) -> None:
-    with pytest.raises(InputError, match=r"--assume-mpp .*--mpp-table"):
+    with pytest.raises(InputError, match=r"--assume-mpp.*--mpp-table"):
         plan_tiles(make.MemorySlide([make.picture(60, 60)], mpp=None), mpp=0.5, tile_px=16)
 
 
