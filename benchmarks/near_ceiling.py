@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.freedom import score_df, whole_patients
+from counterstain.judging.freedom import class_shares, score_df, whole_patients
 from counterstain.judging.intervals import Sample
 from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
-from counterstain.judging.resampling import jackknife_weights
+from counterstain.judging.resampling import jackknife_weights, left_out_totals
 from counterstain.judging.scores import from_confusion
 
 Floats = NDArray[np.float64]
@@ -168,6 +168,7 @@ def counted(study: Study, scores: Floats, metric: str) -> Sample:
     return Sample(
         values={key: np.array(values)}, left_out={key: np.stack(left_out)}, df={key: float(np.mean(freedom))},
         units=patients, rows=len(study.code), shares=frozenset(), whole=whole_patients(counts),
+        carried=class_shares(left_out_totals(counts.sum(axis=2))),
     )  # fmt: skip
 
 

@@ -119,3 +119,44 @@ def test_limits_and_tests_agree(tables: Tables, margin: float, metric: str) -> N
     assert (found.p < 0.05) == (found.low > 0 or found.high < 0) or abs(min(found.low, -found.high, key=abs)) < 1e-6
     wider = compared(a, b, metric, margin=margin * 1.5)
     assert wider.p_equivalence <= found.p_equivalence + 1e-9
+
+
+def test_the_variance_of_a_score_of_two_classes_is_that_of_each_class_by_itself() -> None:
+    """Balanced accuracy of patients of one class and one image: a quarter of both recalls' unbiased variances.
+
+    Differences per patient: of four benign ones 1, 0, 0, 0 (s² = 1/4), of five malignant ones 1, 1, 0, 0, -1
+    (s² = 7/10): (1/4 / 4 + 7/10 / 5) / 4. The plain jackknife has 1/4 / 3 + 7/10 / 4 in the brackets.
+    """
+    label = [0] * 4 + [1] * 5
+    a = table([[1], [1], [1], [0], [1], [1], [1], [0], [0]], label=label)
+    b = table([[0], [1], [1], [0], [0], [0], [1], [0], [1]], label=label)
+    found = compared(a, b, "balanced_accuracy")
+    assert found.difference == pytest.approx((1 / 4 + 1 / 5) / 2)
+    assert found.se_patient**2 == pytest.approx((1 / 4 / 4 + 7 / 10 / 5) / 4)
+
+
+def test_uneven_patients_are_weighed_by_what_they_carry_of_their_class() -> None:
+    """Recalls of patients with 1, 2 and 3 images, deviations e from the mean: each is left out with e / (1 - h), so
+    that its square counts e² / (1 - h)."""
+    label = [0] * 6 + [1] * 6
+    a = table([[1], [1, 0], [1, 1, 0], [1], [1, 1], [0, 1, 1]], label=label)
+    b = table([[0], [1, 0], [1, 0, 0], [1], [0, 1], [1, 1, 1]], label=label)
+    found = compared(a, b, "balanced_accuracy")
+    expected = 0.0
+    for moved in ([1, 0, 1], [0, 1, -1]):
+        mean = sum(moved) / 6
+        for own, images in zip(moved, (1, 2, 3), strict=True):
+            expected += ((own - mean * images) / 6) ** 2 / (1 - images / 6)
+    assert found.se_patient**2 == pytest.approx(expected / 4)
+
+
+def test_copies_of_every_image_change_no_difference_of_areas() -> None:
+    rng = np.random.default_rng(4)
+    right = [rng.integers(0, 2, 3).tolist() for _ in range(12)], [rng.integers(0, 2, 3).tolist() for _ in range(12)]
+    label = [k % 2 for k in range(12) for _ in range(3)]
+    once = compared(*(table(own, label=label) for own in right), "auroc")
+    twice = compared(
+        *(table([patient * 2 for patient in own], label=[k % 2 for k in range(12) for _ in range(6)]) for own in right),
+        "auroc",
+    )
+    assert twice.se_patient == pytest.approx(once.se_patient) and twice.p == pytest.approx(once.p)

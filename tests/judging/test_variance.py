@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from counterstain.judging.freedom import combined_df, effective_units, score_df
+from counterstain.judging.freedom import class_shares, combined_df, effective_units, score_df
 from counterstain.judging.variance import two_way_components, variance_record
 
 
@@ -128,3 +128,26 @@ def test_the_freedom_of_balanced_accuracy_is_the_sum_of_both_recalls() -> None:
     # With classes that are never wrong there is no variance to weigh, and the images' number is all that is known.
     whole = score_df(np.array([[[2.0, 0], [0, 1]]] * 4), [None])
     assert whole["balanced_accuracy", None] == pytest.approx(3)
+
+
+def test_the_share_of_its_class_that_a_unit_carries_by_hand() -> None:
+    """Images by class, of all units 4 and 8; units of 1 and 0, 3 and 2, 0 and 6: shares 1/4; 3/4 and 1/4; 3/4."""
+    held = np.array([[4.0, 8], [3, 8], [1, 6], [4, 2]])
+    found = class_shares(held)
+    mixed = (9 / 16 + 1 / 16) / (3 / 4 + 1 / 4)
+    for name in ("auroc", "auprc", "balanced_accuracy", "mcc"):
+        assert found[name, None] == pytest.approx([1 / 4, mixed, 3 / 4])
+    assert ("recall", None) not in found and ("accuracy", None) not in found
+
+
+def test_of_three_classes_each_is_ranked_against_the_rest() -> None:
+    """Class 0 of 2 images against 6: a unit with one of class 0 and three of the rest carries a half of both."""
+    held = np.array([[2.0, 2, 4], [1, 1, 2], [1, 1, 2]])
+    found = class_shares(held)
+    for key in (("auroc", 0), ("recall", None)):
+        assert found[key] == pytest.approx([1 / 2, 1 / 2])
+    alone = class_shares(np.array([[2.0, 2, 4], [0, 2, 4], [2, 0, 4], [2, 2, 0]]))
+    assert alone["auroc", 0] == pytest.approx([1, 1 / 3, 2 / 3])
+    assert alone["auroc", None] == pytest.approx([1, 1, 1])
+    # A class that nobody has takes no part.
+    assert class_shares(np.array([[2.0, 2, 0], [1, 2, 0], [1, 0, 0]]))["mcc", None] == pytest.approx([1 / 2, 5 / 6])

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from counterstain.judging.scores import PER_CLASS, class_scores
 
-__all__ = ["Key", "combined_df", "effective_units", "score_df", "whole_patients"]
+__all__ = ["Key", "class_shares", "combined_df", "effective_units", "score_df", "whole_patients"]
 
 Floats = NDArray[np.float64]
 SCARCE = 4.0  # of an AUROC, over what the scarcer class alone has; docs/measures/intervals.md has what it mends
@@ -106,6 +106,41 @@ def whole_patients(counts: Floats) -> dict[Key, float]:
     if n_classes > 2:
         out |= {(name, None): of_mean for name in PER_CLASS}
     return out
+
+
+def class_shares(held: Floats) -> dict[Key, Floats]:
+    """How much of its class each unit carries, for the scores that are made of several classes.
+
+    Leaving out a unit that carries the share h of its class moves the class's mean by 1 / (1 - h) times what it should:
+    the variance over units is unbiased where each unit's square is multiplied by 1 - h. A unit of several classes has
+    the mean of its shares weighted by the shares themselves.
+
+    Args:
+        held: (1 + G, C) images of each class, of all units and without each unit (or group of units).
+
+    Returns:
+        (metric, class) -> (G,) shares in [0, 1].
+
+    Source: MacKinnon & White 1985, J. Econometrics 29:305, doi:10.1016/0304-4076(85)90158-7 (HC2).
+    """
+    total = held[0]
+    share = 1 - held[1:] / np.maximum(total, 1)
+    over_all = _mean_share(share[:, total > 0])
+    out = {(name, None): over_all for name in ("auroc", "auprc", "balanced_accuracy", "mcc")}
+    if len(total) > 2:
+        out |= {(name, None): over_all for name in PER_CLASS}
+        rest = 1 - (held[1:].sum(axis=1, keepdims=True) - held[1:]) / np.maximum(total.sum() - total, 1)
+        for c in range(len(total)):
+            one_against_rest = _mean_share(np.stack([share[:, c], rest[:, c]], axis=1))
+            out |= {(name, c): one_against_rest for name in ("auroc", "auprc")}
+    return out
+
+
+def _mean_share(share: Floats) -> Floats:
+    """(G,) mean over classes of (G, C) shares, weighted by themselves; 0 for a unit without images."""
+    total = share.sum(axis=1)
+    mean: Floats = np.divide((share**2).sum(axis=1), total, out=np.zeros(len(share)), where=total > 0)
+    return mean
 
 
 def _recall_df(counts: Floats) -> float:

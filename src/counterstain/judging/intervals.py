@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.freedom import Key, combined_df, whole_patients
+from counterstain.judging.freedom import Key, class_shares, combined_df, whole_patients
 from counterstain.judging.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.resampling import jackknife_scores, left_out_totals, tally, unit_codes, unit_places
@@ -32,6 +32,7 @@ class Sample:
     rows: number of images (or patients, at patient level)
     shares: the scores that are one count over another
     whole: (metric, class) -> number of whole patients that a score of several classes consists of
+    carried: (metric, class) -> (G,) share of its class that each left-out patient carries; scores of several classes
     """
 
     values: Mapping[Key, Floats]
@@ -41,6 +42,7 @@ class Sample:
     rows: int
     shares: frozenset[Key]
     whole: Mapping[Key, float] = field(default_factory=dict)
+    carried: Mapping[Key, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         summed = tally(table, unit_places(table, names), len(names))
         scores = jackknife_scores(summed)
         made_of = whole_patients(summed.counts)
+        carried = class_shares(left_out_totals(summed.counts.sum(axis=2)))
         freedom = dict(summed.df)
         if table.hard:  # calls stand as probabilities 0 and 1, of which these say nothing
             scores |= {key: np.full_like(scores[key], np.nan) for key in scores if key[0] in PROBABILITY_MEASURES}
@@ -94,6 +97,7 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         rows=len(pooled[0]),
         shares=_shares(len(tables[0].classes)),
         whole=made_of,
+        carried=carried,
     )
 
 

@@ -177,12 +177,19 @@ def _difference_variance(a: Sample, b: Sample, key: tuple[str, int | None]) -> t
     out_a, out_b = a.left_out[key], b.left_out[key]
     if not (np.isfinite(out_a).all() and np.isfinite(out_b).all()):
         return (float("nan"),) * 4
-    paired = (out_a.mean(axis=0) - out_b.mean(axis=0))[None, :]
-    patient, _ = variance_parts(paired[:, 0], paired)
-    if len(a.values[key]) == len(b.values[key]) == 1:
-        # No seeds' spread is added, which elsewhere makes the test cautious: without the jackknife's (G - 1) / G equal
-        # models of 15 patients of uneven size are told apart in 4.9 % of studies, with it in 5.3 %.
-        patient *= out_a.shape[1] / (out_a.shape[1] - 1)
+    paired = out_a.mean(axis=0) - out_b.mean(axis=0)
+    carried = a.carried.get(key)
+    if carried is not None:
+        # A score of several classes rests on the few patients of each: the plain jackknife found AUROC differences of
+        # 20 patients in 7.8 % of studies where those of accuracy were found in 11.8 %.
+        whole = float(a.values[key].mean() - b.values[key].mean())
+        patient = float(((paired - whole) ** 2 * (1 - carried)).sum())
+    else:
+        patient, _ = variance_parts(paired[:1], paired[None, :])
+        if len(a.values[key]) == len(b.values[key]) == 1:
+            # No seeds' spread is added, which elsewhere makes the test cautious: without the jackknife's (G - 1) / G
+            # equal models of 15 patients of uneven size are told apart in 4.9 % of studies, with it in 5.3 %.
+            patient *= len(paired) / (len(paired) - 1)
     df_patient = min(a.df[key], b.df[key])
     parts = [(variance_parts(s.values[key], s.left_out[key])[1], len(s.values[key]) - 1) for s in (a, b)]
     seed = sum(variance for variance, _ in parts)

@@ -87,6 +87,7 @@ class Judge:
             units=units,
             rows=len(table),
             shares=ranked.shares,
+            carried=ranked.carried,
         )
 
     def share(self, values: NDArray[Any]) -> dict[str, float]:
