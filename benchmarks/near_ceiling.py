@@ -21,7 +21,7 @@ from counterstain.judging.freedom import class_shares, score_df, whole_patients
 from counterstain.judging.intervals import Sample
 from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
-from counterstain.judging.resampling import jackknife_weights, left_out_totals
+from counterstain.judging.resampling import left_out_totals
 from counterstain.judging.scores import from_confusion
 
 Floats = NDArray[np.float64]
@@ -158,8 +158,8 @@ def counted(study: Study, scores: Floats, metric: str) -> Sample:
             value, without, pairs = _areas(study, score, counts)
             freedom.append(score_df(counts, [pairs])[metric, None])
         else:
-            weights = np.concatenate([np.ones((1, patients)), jackknife_weights(patients)])
-            both = from_confusion((weights @ counts.reshape(patients, 4)).reshape(-1, 2, 2))[metric, None]
+            whole = counts.sum(axis=0)
+            both = from_confusion(np.concatenate([whole[None], whole - counts]))[metric, None]
             value, without = both[0], both[1:]
             freedom.append(score_df(counts, [None])[metric, None])
         values.append(value)
@@ -183,7 +183,8 @@ def _areas(study: Study, score: Floats, counts: Floats) -> tuple[float, Floats, 
     ranked = score[negative][order]
     first, last = (np.searchsorted(ranked, score[positive], side) for side in ("left", "right"))
     pairs = np.zeros((patients, patients))
-    np.add.at(pairs, study.code[positive], (below[first] + below[last]) / 2)
+    present, starts = np.unique(study.code[positive], return_index=True)
+    pairs[present] = np.add.reduceat((below[first] + below[last]) / 2, starts, axis=0)
     own, other = counts[:, 1].sum(axis=1), counts[:, 0].sum(axis=1)
     right = pairs.sum() - pairs.sum(axis=1) - pairs.sum(axis=0) + np.diag(pairs)
     with np.errstate(invalid="ignore", divide="ignore"):
