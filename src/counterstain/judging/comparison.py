@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from counterstain.errors import InputError, suggest
-from counterstain.judging.comparison_notes import check_copies, comparison_notes
+from counterstain.judging.comparison_notes import check_copies, comparison_notes, size_notes
 from counterstain.judging.evaluation import aligned_arms, levels_of
 from counterstain.judging.intervals import Sample, sample, units_of
 from counterstain.judging.judged_pairs import Compared, joint_rows, judged_rows
@@ -133,7 +133,9 @@ def compare_arms(
         "ranking": ranking,
         "exploratory": _exploratory(every, samples, known, endpoints or (metric,), level, alpha),
         "words": summary_words(primary_rows, asked, ranking["arms"][0]["arm"], reference),
-        "warnings": comparison_notes(asked, first, tables, units=len(names), notes=[*copies, *sorted(margin_notes)]),
+        "warnings": comparison_notes(
+            asked, first, tables, units=len(names), notes=[*copies, *sorted(margin_notes), *size_notes(samples, asked)]
+        ),
     }
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from counterstain.errors import InputError
-from counterstain.judging.intervals import FEW_PATIENTS
+from counterstain.judging.intervals import FEW_PATIENTS, Sample
 from counterstain.judging.measure_names import is_class_bound, measure_words
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.verdict import MIN_SEEDS, Question
 from counterstain.judging.verdict_words import count
 
-__all__ = ["check_copies", "comparison_notes"]
+__all__ = ["check_copies", "comparison_notes", "size_notes"]
 
 
 def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, Sequence[str]] | None) -> list[str]:
@@ -91,3 +91,14 @@ def _positive_notes(asked: Question, first: Predictions) -> list[str]:
         f"{measure_words(bound[0], first.positive)}: it is the positive class only because its column is the last; "
         "say which one is meant with --positive"
     ]
+
+
+def size_notes(samples: Mapping[str, Sample], asked: Question) -> list[str]:
+    """One line for each arm whose share of right predictions goes with a patient's number of images.
+
+    Args:
+        samples: arm -> its scores at the level that is compared.
+        asked: the question, whose error is that of the intervals.
+    """
+    words = {arm: "" if own.by_size is None else own.by_size.words(1 - asked.alpha) for arm, own in samples.items()}
+    return [f"{arm}: {text}" for arm, text in words.items() if text]

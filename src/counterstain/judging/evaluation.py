@@ -17,6 +17,7 @@ from counterstain.judging.predictions import (
 )
 from counterstain.judging.resampling import GROUPS
 from counterstain.judging.scores import confusion, predicted_class
+from counterstain.judging.size_and_difficulty import SizeAndDifficulty, tables_by_size
 
 __all__ = ["SCORES_SCHEMA", "aligned_arms", "levels_of", "score_arms", "score_rows"]
 
@@ -123,6 +124,7 @@ def score_arms(
     for arm, own in tables.items():
         numbers = list(seeds[arm]) if seeds is not None else list(range(len(own)))
         scores, lone = [], []
+        by_size = tables_by_size(own, names)
         for level in levels_of(own):
             if interval == "bootstrap" and level == "image":
                 found = bootstrap_estimates(own, names, confidence=confidence)
@@ -142,7 +144,8 @@ def score_arms(
             "images": len(first),
             "patients": len(names) if first.unit == "patient" else None,
             "method": _method(first.unit, len(names), len(own), confidence, interval, first.own_patients),
-            "warnings": [*lone, *_warnings(own, len(names))],
+            "warnings": [*lone, *_warnings(own, len(names)), *_size_notes(by_size, confidence, interval)],
+            "size_and_difficulty": None if by_size is None else by_size.to_json(confidence),
             "scores": scores,
             "confusion": {
                 str(number): confusion(table.label, predicted_class(table.prob), len(table.classes)).tolist()
@@ -208,6 +211,15 @@ def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
     if len(tables) == 1:
         out.append("a single training run: how much another seed would change is unknown")
     return tuple(dict.fromkeys(out))
+
+
+def _size_notes(by_size: SizeAndDifficulty | None, confidence: float, interval: str) -> tuple[str, ...]:
+    """What to know where images per patient go with difficulty."""
+    words = "" if by_size is None else by_size.words(confidence)
+    if not words:
+        return ()
+    widened = "; intervals at image level are widened, since few patients make most of their width"
+    return (words + (widened if interval == "jackknife" else ""),)
 
 
 def pool_notes(table: Predictions) -> tuple[str, ...]:

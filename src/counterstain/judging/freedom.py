@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from counterstain.judging.scores import PER_CLASS, class_scores
 
-__all__ = ["Key", "class_shares", "combined_df", "effective_units", "score_df", "whole_patients"]
+__all__ = ["Key", "carrying_units", "class_shares", "combined_df", "effective_units", "score_df", "whole_patients"]
 
 Floats = NDArray[np.float64]
 SCARCE = 4.0  # of an AUROC, over what the scarcer class alone has; docs/measures/intervals.md has what it mends
@@ -19,6 +19,20 @@ def effective_units(exposure: Floats) -> float:
     """
     square = float((exposure**2).sum())
     return float(exposure.sum()) ** 2 / square if square > 0 else 0.0
+
+
+def carrying_units(left_out: Floats) -> float:
+    """How many units carry the variance of a score: (sum d^2)^2 / sum d^4 of what each of them changes.
+
+    A third of the units where the changes are normal, one where a single unit makes all of the variance, infinite where
+    nothing changes.
+
+    Args:
+        left_out: (G,) the score without unit (or group) g.
+    """
+    square = (left_out - left_out.mean()) ** 2
+    fourth = float((square**2).sum())
+    return float(square.sum()) ** 2 / fourth if fourth > 0 else float("inf")
 
 
 def combined_df(first: float, second: float, df_first: float, df_second: float) -> float:
@@ -126,7 +140,7 @@ def class_shares(held: Floats) -> dict[Key, Floats]:
     total = held[0]
     share = 1 - held[1:] / np.maximum(total, 1)
     over_all = _mean_share(share[:, total > 0])
-    out = {(name, None): over_all for name in ("auroc", "auprc", "balanced_accuracy", "mcc")}
+    out: dict[Key, Floats] = {(name, None): over_all for name in ("auroc", "auprc", "balanced_accuracy", "mcc")}
     if len(total) > 2:
         out |= {(name, None): over_all for name in PER_CLASS}
         rest = 1 - (held[1:].sum(axis=1, keepdims=True) - held[1:]) / np.maximum(total.sum() - total, 1)

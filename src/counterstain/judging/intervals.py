@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.freedom import Key, class_shares, combined_df, whole_patients
+from counterstain.judging.freedom import Key, carrying_units, class_shares, combined_df, whole_patients
 from counterstain.judging.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.resampling import jackknife_scores, left_out_totals, tally, unit_codes, unit_places
+from counterstain.judging.size_and_difficulty import SizeAndDifficulty, tables_by_size
 
-__all__ = ["Estimate", "Sample", "estimate", "estimates", "limits", "sample", "units_of"]
+__all__ = ["Estimate", "Sample", "estimate", "estimate_of", "estimates", "limits", "sample", "units_of"]
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +34,8 @@ class Sample:
     shares: the scores that are one count over another
     whole: (metric, class) -> number of whole patients that a score of several classes consists of
     carried: (metric, class) -> (G,) share of its class that each left-out patient carries; scores of several classes
+    by_size: whether the share right goes with a patient's number of images; None at other levels than
+        "image" and where patients are unknown
     """
 
     values: Mapping[Key, Floats]
@@ -43,6 +46,7 @@ class Sample:
     shares: frozenset[Key]
     whole: Mapping[Key, float] = field(default_factory=dict)
     carried: Mapping[Key, Floats] = field(default_factory=dict)
+    by_size: SizeAndDifficulty | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         shares=_shares(len(tables[0].classes)),
         whole=made_of,
         carried=carried,
+        by_size=tables_by_size(tables, names) if level == "image" else None,
     )
 
 
@@ -169,6 +174,18 @@ def estimate(values: Floats, left_out: Floats, df: float, *, metric: str, confid
     return Estimate(value, low, high, each, float(np.sqrt(patient)), float(np.sqrt(seed)), df)
 
 
+def estimate_of(drawn: Sample, key: Key, *, confidence: float = 0.95) -> Estimate:
+    """The interval of one score of a sample.
+
+    Where difficulty goes with the number of images, few patients make most of the variance, and its degrees of freedom
+    are the number of those (`carrying_units`) instead of all that carry the score.
+    """
+    df, left_out = drawn.df[key], drawn.left_out[key]
+    if drawn.by_size is not None and drawn.by_size.detected:
+        df = max(min(df, carrying_units(left_out.mean(axis=0))), 1.0)
+    return estimate(drawn.values[key], left_out, df, metric=key[0], confidence=confidence)
+
+
 def limits(value: float, half: float, metric: str) -> tuple[float, float]:
     """value +- half, made on the score's open scale by the delta method."""
     if metric == "loss" or (metric == "brier" and value >= 1):  # more than two classes reach up to 2
@@ -198,7 +215,7 @@ def estimates(drawn: Sample, *, confidence: float = 0.95) -> dict[Key, Estimate]
     """
     out = {}
     for key, value in drawn.values.items():
-        found = estimate(value, drawn.left_out[key], drawn.df[key], metric=key[0], confidence=confidence)
+        found = estimate_of(drawn, key, confidence=confidence)
         if drawn.rows == drawn.units and len(value) == 1 and key in drawn.shares and np.isfinite(found.low):
             n = drawn.df[key] + 1  # units that carry the share's denominator
             low, high = wilson(found.value * n, n, confidence=confidence)

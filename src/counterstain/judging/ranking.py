@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.judging.freedom import combined_df
-from counterstain.judging.intervals import Sample, estimate
+from counterstain.judging.intervals import Sample, estimate_of
 from counterstain.judging.paired_difference import Difference
 from counterstain.judging.verdict import Question
 
@@ -161,10 +161,7 @@ def ranking_record(
         posterior chance that the one on top isn't the best of them; "prior_sd".
     """
     key = (asked.metric, None)
-    found = {
-        arm: estimate(own.values[key], own.left_out[key], own.df[key], metric=asked.metric, confidence=1 - asked.alpha)
-        for arm, own in samples.items()
-    }
+    found = {arm: estimate_of(own, key, confidence=1 - asked.alpha) for arm, own in samples.items()}
     # An undefined value stands last, and arms that tie keep the order in which they were given.
     order = sorted(found, key=lambda arm: (np.isnan(found[arm].value), -asked.better_sign * found[arm].value))
     best = order[0]
