@@ -173,23 +173,26 @@ def counted(study: Study, scores: Floats, metric: str) -> Sample:
 
 
 def _areas(study: Study, score: Floats, counts: Floats) -> tuple[float, Floats, Floats]:
-    """The AUROC, that without each patient, and the rightly ranked pairs between patients."""
+    """The AUROC, that without each patient, and a matrix with the margins of the rightly ranked pairs of patients.
+
+    Patients are of one class each, so that leaving one out takes away its pairs with all others and nothing twice; the
+    degrees of freedom ask for the margins only.
+    """
     patients = len(counts)
     negative, positive = study.label == 0, study.label == 1
-    order = np.argsort(score[negative])
-    below = np.zeros((len(order) + 1, patients))
-    below[np.arange(1, len(order) + 1), study.code[negative][order]] = 1
-    np.cumsum(below, axis=0, out=below)
-    ranked = score[negative][order]
-    first, last = (np.searchsorted(ranked, score[positive], side) for side in ("left", "right"))
-    pairs = np.zeros((patients, patients))
-    present, starts = np.unique(study.code[positive], return_index=True)
-    pairs[present] = np.add.reduceat((below[first] + below[last]) / 2, starts, axis=0)
+    by_negative, by_positive = np.sort(score[negative]), np.sort(score[positive])
+    below, upto = (np.searchsorted(by_negative, score[positive], side) for side in ("left", "right"))
+    upto_above, above = (np.searchsorted(by_positive, score[negative], side) for side in ("left", "right"))
+    won = np.bincount(study.code[positive], weights=(below + upto) / 2, minlength=patients)
+    lost = np.bincount(
+        study.code[negative], weights=len(by_positive) - (upto_above + above) / 2, minlength=patients
+    )  # fmt: skip
     own, other = counts[:, 1].sum(axis=1), counts[:, 0].sum(axis=1)
-    right = pairs.sum() - pairs.sum(axis=1) - pairs.sum(axis=0) + np.diag(pairs)
+    right = won.sum()
     with np.errstate(invalid="ignore", divide="ignore"):
-        without = right / ((own.sum() - own) * (other.sum() - other))
-    return float(pairs.sum() / own.sum() / other.sum()), without, pairs
+        without = (right - won - lost) / ((own.sum() - own) * (other.sum() - other))
+    margins = np.outer(won, lost) / right if right > 0 else np.zeros((patients, patients))
+    return float(right / own.sum() / other.sum()), without, margins
 
 
 def _chances(rng: np.random.Generator, rate: float, correlation: float, patients: int) -> Floats:
