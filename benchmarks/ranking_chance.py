@@ -5,7 +5,8 @@
 Each study draws the arms' true accuracies (on the measure's scale; the difference between two has the SD `--sd`),
 then patients of uneven size with a difficulty that all arms share, and calls for each image. Printed: the mean of the
 stated chance, the share of rankings that are false, and both in three bins of the stated chance; for two arms and for
-the best of `--arms`. `flat` is half of the two-sided p, which stood here before.
+the best of `--arms`. `flat` is half of the two-sided p, which stood here before. With --equal all arms are equally good
+and the prior keeps its SD: how often is the one on top said to be the best nevertheless?
 """
 
 import argparse
@@ -59,10 +60,10 @@ def _normal_quantile(share: float) -> float:
 
 
 def study(
-    rng: np.random.Generator, *, arms: int, patients: int, seeds: int, sd: float, training: float
+    rng: np.random.Generator, *, arms: int, patients: int, seeds: int, sd: float, training: float, equal: bool
 ) -> dict[str, float]:
     """One study: the stated chance for the leading pair and for the best of all, and whether each is false."""
-    true = np.clip(0.85 + rng.normal(0, sd / np.sqrt(2), arms), 0.55, 0.985)
+    true = np.clip(0.85 + rng.normal(0, 0 if equal else sd / np.sqrt(2), arms), 0.55, 0.985)
     tables = draw_arms(rng, true, patients, seeds, training)
     names = units_of(tables[0][:1])
     samples = {str(k): sample(own, names, level="image") for k, own in enumerate(tables)}
@@ -89,6 +90,7 @@ def shares(stated: np.ndarray, false: np.ndarray) -> dict[str, object]:
     kept = np.isfinite(stated)
     stated, false = stated[kept], false[kept]
     cells: dict[str, object] = {"stated": float(stated.mean()), "false": float(false.mean())}
+    cells["below 0.05"] = float((stated < 0.05).mean())
     for low, high in BINS:
         inside = (stated >= low) & (stated < high)
         if inside.any():
@@ -105,6 +107,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--training", type=float, default=0.0, help="SD of a training's accuracy around its arm's")
     parser.add_argument("--arms", type=int, default=2)
+    parser.add_argument("--equal", action="store_true", help="all arms are equally good, whatever the prior says")
     given = parser.parse_args()
     rows, start = [], time.process_time()
     for sd in given.sd:
@@ -118,6 +121,7 @@ def main() -> None:
                         patients=patients,
                         seeds=seeds,
                         sd=sd,
+                        equal=given.equal,
                         training=given.training if seeds > 1 else 0.0,
                     )
                     for _ in range(given.studies)
@@ -138,7 +142,10 @@ def main() -> None:
                         **cells,
                     }
                 )
-                text = "  ".join(f"{k}: stated {v['stated']:.3f} false {v['false']:.3f}" for k, v in cells.items())
+                text = "  ".join(
+                    f"{k}: stated {v['stated']:.3f} false {v['false']:.3f} below 0.05 {v['below 0.05']:.1%}"
+                    for k, v in cells.items()
+                )
                 print(f"SD {sd:.2f} {patients:4} patients {seeds} seeds {given.arms} arms  {text}", flush=True)
     seconds = time.process_time() - start
     print(json.dumps({"studies": given.studies, "seconds": round(seconds, 1), "rows": rows}))
