@@ -81,7 +81,7 @@ def simulate_table(
 
 
 def cover(
-    *, patients: int, prevalence: float, mixed: bool, icc: float, steepness: float, studies: int, seed: int = 0
+    *, patients: int, prevalence: float, mixed: bool, icc: float, studies: int, steepness: float = 0.0, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """For each score how often the interval holds the truth, its mean width, and how often there is an interval.
 
