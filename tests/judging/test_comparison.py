@@ -296,6 +296,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         assert few[metric]["covered"] >= 0.88, metric  # 91 % less the noise of 200 studies
         assert many[metric]["covered"] >= 0.90, metric  # 93 % less the same
     assert few["accuracy, Wilson over images"]["covered"] < 0.85
+    steep = coverage.cover(patients=20, prevalence=0.5, mixed=True, icc=0.1, steepness=1.0, studies=200)
+    assert steep["told"]["covered"] > 0.75
+    assert steep["accuracy"]["covered"] >= 0.88  # 92 % less the noise of 200 studies
 
 
 def test_a_class_of_one_patient_bears_no_claim_and_says_so() -> None:
