@@ -10,7 +10,7 @@ from counterstain.judging.freedom import combined_df
 __all__ = ["NOISE", "Units", "Wall", "near_wall"]
 
 NOISE = 1e-9  # standard errors up to here are rounding
-PSEUDO = 2  # whole patients on which the arms are taken to differ, half of them each way
+PSEUDO = 3.0  # whole patients on which the arms are taken to differ, half of them each way; docs/log.md has others
 RARE = 0.25  # where fewer than this share of the patients carry the difference, they are counted exactly
 UNBOUNDED = ("loss",)
 WIDTH = {"mcc": 2.0, "brier": 2.0}  # what a single patient can change, where it isn't 1
