@@ -94,11 +94,11 @@ class Wall:
 
 
 def near_wall(units: Units, patient: float, seed: float, df: float) -> Wall:
-    """The difference with two whole patients added, one for each arm, as a share of independent observations.
+    """The difference with three whole patients added, half for each arm, as a share of independent observations.
 
     The number of observations is that of the patients where they are right or wrong as a whole, and rises to that of
     the images where each image is a draw of its own. It is read off the size of the patients' own differences, drawn
-    towards whole patients by the two that are added: as long as nothing tells the arms apart a patient counts once.
+    towards whole patients by the three that are added: as long as nothing tells the arms apart a patient counts once.
 
     Args:
         units: what each patient does.
