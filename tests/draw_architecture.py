@@ -1,5 +1,7 @@
-"""Draw the rooms of the package and the imports between them: docs/pictures/architecture.svg and the table in
-docs/architecture.md. `python tests/draw_architecture.py` writes both; tests/test_architecture.py checks that they are current.
+"""Draw the rooms of the package and the imports between them.
+
+`python tests/draw_architecture.py` writes docs/pictures/architecture.svg and the table in docs/architecture.md;
+tests/test_draw_architecture.py checks that they are current.
 """
 
 import re
@@ -75,7 +77,8 @@ def drawing() -> str:
             place[name] = ((WIDTH - width) / 2 + i * (BOX + GAP), (len(stack) - 1 - level) * FLOOR + 20)
     height = len(stack) * FLOOR
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="14">\n',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        'font-family="sans-serif" font-size="14">\n',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>\n',
     ]
     for a, b in sorted(found):

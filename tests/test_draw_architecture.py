@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+
 from draw_architecture import DOCS, arrows, drawing, floors, with_table
 
 
