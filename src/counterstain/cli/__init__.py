@@ -4,7 +4,7 @@ import signal
 import sys
 
 from counterstain.cli import (
-    doctor,
+    checks,
     explain,
     handover,
     judging,
@@ -20,7 +20,7 @@ from counterstain.cli.common import app
 
 __all__ = [
     "app",
-    "doctor",
+    "checks",
     "explain",
     "handover",
     "judging",
@@ -56,6 +56,8 @@ _ORDER = [
     "inspect",
     "phantom",
     "phantom-slides",
+    "verify",
+    "reproduce",
     "doctor",
 ]
 app.registered_commands.sort(key=lambda one: _ORDER.index(one.name or (one.callback.__name__ if one.callback else "")))
