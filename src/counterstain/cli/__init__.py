@@ -4,6 +4,7 @@ import signal
 import sys
 
 from counterstain.cli import (
+    checks,
     explain,
     handover,
     judging,
@@ -19,6 +20,7 @@ from counterstain.cli.common import app
 
 __all__ = [
     "app",
+    "checks",
     "explain",
     "handover",
     "judging",
@@ -54,6 +56,9 @@ _ORDER = [
     "inspect",
     "phantom",
     "phantom-slides",
+    "verify",
+    "reproduce",
+    "doctor",
 ]
 app.registered_commands.sort(key=lambda one: _ORDER.index(one.name or (one.callback.__name__ if one.callback else "")))
 

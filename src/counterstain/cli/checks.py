@@ -1,0 +1,86 @@
+"""Verbs that check: the machine, the bytes of a run or a model, and whether a run repeats."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from counterstain.cli.common import Json, app, verb
+
+
+@app.command()
+@verb
+def doctor(
+    folder: Annotated[Path, typer.Argument(help="Where studies are to lie: its disk is looked at.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Check this machine: processor, memory, disk, versions, readers, and pixels that are known.
+
+    Ends with exit code 3 where something will fail or be wrong. Put its output into a bug report.
+
+    Example: counterstain doctor
+    """
+    from counterstain.study.doctor import doctor as look
+    from counterstain.terminal import print_table
+
+    health = look(folder)
+    if as_json:
+        print(json.dumps(health.record(), indent=2))
+    else:
+        marks = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
+        rows = [(check.name, marks[check.state], check.found) for check in health.checks]
+        print_table("", ("check", "", "found"), rows, head=False)
+        for check in health.checks:
+            if check.advice and check.state != "ok":
+                print(f"{check.name}: {check.advice}")
+        print(health.summary())
+    if not health:
+        raise typer.Exit(3)
+
+
+@app.command()
+@verb
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A finished run, a model or an export.")],
+    as_json: Json = False,
+) -> None:
+    """Check the hash of every file of a run, a model or an export against its own list.
+
+    Ends with exit code 3 where a file has changed or is missing.
+
+    Example: counterstain verify runs/mystudy
+    """
+    from counterstain.study.verify import verify as check_files
+
+    found = check_files(folder)
+    print(json.dumps(found.record(), indent=2) if as_json else found.summary())
+    if not found:
+        raise typer.Exit(3)
+
+
+@app.command()
+@verb
+def reproduce(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    data: Annotated[Path | None, typer.Option(help="Where the images or their table lie now.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Repeat the trainings of this arm alone.")] = None,
+    judging: Annotated[bool, typer.Option("--judging", help="Repeat the evaluation alone; needs no images.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Keep the repetition in this new folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Repeat a finished run and say whether it comes out the same: bit-equal, within the spread, or different.
+
+    Checks the run's own files, names what differs in versions, repeats it, and names the first place that differs.
+    Ends with exit code 3 where it is different.
+
+    Example: counterstain reproduce runs/mystudy --judging
+    """
+    from counterstain.study.reproduce import reproduce as repeat
+    from counterstain.terminal import talking
+
+    with talking() as talk:
+        found = repeat(run, data=data, arm=arm, judging=judging, out=out, talk=talk)
+    print(json.dumps(found.record(), indent=2) if as_json else found.summary())
+    if not found:
+        raise typer.Exit(3)

@@ -1,0 +1,134 @@
+"""Are the files of a finished run, a model or an export still those that were written?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.files import hash_file, read_json
+
+__all__ = ["Verification", "verify"]
+
+MANIFEST, SUMS = "run.json", "SHA256SUMS"
+SHOWN = 5  # names in a summary
+NOT_LISTED = ("run.log", SUMS, MANIFEST)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found; true where every listed file is whole.
+
+    place: the folder
+    intact: how many files are as their list says
+    changed, missing: files whose bytes differ from the list, or that are gone
+    added: files that no list names; they are told, and are no fault
+
+    Example:
+        >>> found = Verification("run", 12, ("scores.json",), (), ())
+        >>> bool(found), found.summary()
+        (False, 'run: 12 files are intact, 1 has changed (scores.json)')
+    """
+
+    place: str
+    intact: int
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    added: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return not self.changed and not self.missing
+
+    def __repr__(self) -> str:
+        return f"Verification({self.summary()})"
+
+    def summary(self) -> str:
+        """One sentence with the counts, and the first names of what is wrong."""
+        words = [f"{self.intact} {'file is' if self.intact == 1 else 'files are'} intact"]
+        for names, one, several in (
+            (self.changed, "has changed", "have changed"),
+            (self.missing, "is missing", "are missing"),
+            (self.added, "is not listed", "are not listed"),
+        ):
+            if names:
+                words.append(f"{len(names)} {one if len(names) == 1 else several} ({_first(names)})")
+        return f"{self.place}: {', '.join(words)}"
+
+    def record(self) -> dict[str, Any]:
+        """The same as a record."""
+        return {
+            "schema": "counterstain.verification/1",
+            "place": self.place,
+            "whole": bool(self),
+            "intact": self.intact,
+            "changed": list(self.changed),
+            "missing": list(self.missing),
+            "added": list(self.added),
+        }
+
+
+def _first(names: tuple[str, ...]) -> str:
+    more = "" if len(names) <= SHOWN else f" and {len(names) - SHOWN} more"
+    return ", ".join(names[:SHOWN]) + more
+
+
+def verify(folder: Path | str) -> Verification:
+    """Hash every file of a finished run (run.json) or of a model or export (SHA256SUMS) against its list.
+
+    Args:
+        folder: of a run, a bundle or an export.
+
+    Raises:
+        InputError: If the folder has neither list: it is none of the three, or it was not finished.
+    """
+    folder = Path(folder)
+    if (folder / MANIFEST).is_file():
+        listed = _of_run(folder / MANIFEST)
+    elif (folder / SUMS).is_file():
+        listed = _of_sums(folder / SUMS)
+    else:
+        raise InputError(
+            f"{folder} has neither {MANIFEST} nor {SUMS}; name the folder of a finished run, of a model or of an export"
+        )
+    whole = {name: _whole(folder, name, digest) for name, digest in listed.items()}
+    changed = tuple(name for name, state in whole.items() if state is False)
+    missing = tuple(name for name, state in whole.items() if state is None)
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    added = sorted(name for name in there - set(listed) if not _is_ours(name))
+    return Verification(str(folder), len(listed) - len(changed) - len(missing), changed, missing, tuple(added))
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file that no list names is one that we leave out of it: logs, locks and the lists themselves."""
+    last = name.rpartition("/")[2]
+    return last in NOT_LISTED or last.startswith(".")
+
+
+def _whole(folder: Path, name: str, digest: str) -> bool | None:
+    """Whether a file's bytes are those listed; None where there is none."""
+    path = folder / name
+    return hash_file(path) == digest if path.is_file() else None
+
+
+def _of_run(path: Path) -> Mapping[str, str]:
+    record = read_json(path)
+    files = record.get("files")
+    if not isinstance(files, dict) or not all(_is_row(name, digest) for name, digest in files.items()):
+        raise InputError(f"{path} lists no files with their hashes; it was not written by this program")
+    return dict(files)
+
+
+def _of_sums(path: Path) -> Mapping[str, str]:
+    listed: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        digest, _, name = line.partition("  ")
+        if not _is_row(name, digest):
+            raise InputError(f"{path}, line {number} is no hash with a file name; fetch the folder again")
+        listed[name] = digest
+    return listed
+
+
+def _is_row(name: str, digest: Any) -> bool:
+    """Whether this is a SHA-256 and a name below the folder: a list must not make us read elsewhere."""
+    inside = bool(name) and not name.startswith(("/", "\\")) and ".." not in Path(name).parts
+    return inside and isinstance(digest, str) and len(digest) == 64 and not set(digest) - set("0123456789abcdef")
