@@ -120,7 +120,9 @@ def test_net_benefit_and_its_interval_by_hand() -> None:
         variance = 3 / 4 * ((out - out.mean()) ** 2).sum() + seeds.var(ddof=1) / 2
         half = stats.t.ppf(0.975, 3) * np.sqrt(variance)
         own = [found["model"][name][k] for name in ("value", "low", "high")]
-        assert own == pytest.approx([seeds.mean(), seeds.mean() - half, seeds.mean() + half]), at
+        # Nobody gains more than 1 or loses more than the price.
+        ends = [max(seeds.mean() - half, -price), min(seeds.mean() + half, 1.0)]
+        assert own == pytest.approx([seeds.mean(), *ends]), at
         assert found["treat_all"][k] == pytest.approx(0.5 - 0.5 * price)
 
 

@@ -15,6 +15,7 @@ from counterstain.judging.intervals import estimates, sample, units_of
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.predictive_values import predictive_values
 from counterstain.judging.reliability import probability_distribution, reliability_record
+from counterstain.judging.score_tables import THE_CALLS
 from counterstain.judging.scores import predicted_class
 from counterstain.judging.smoothed_reliability import smoothed_reliability
 from counterstain.judging.subgroups import subgroup_scores
@@ -117,7 +118,7 @@ def _decision(
                 value = got[name, None]
                 found[name] = {"value": value.value, "low": value.low, "high": value.high}
     return {
-        "rule": MOST_PROBABLE if frozen is None else frozen.rule,
+        "rule": (THE_CALLS if tables[0].hard else MOST_PROBABLE) if frozen is None else frozen.rule,
         "thresholds": None if frozen is None else list(frozen.values),
         "chosen_on": "" if frozen is None else frozen.chosen_on,
         "notes": [] if frozen is None else list(frozen.notes),

@@ -94,7 +94,7 @@ def read_predictions(
     patient = text["patient_id"]
     if patient is None:
         patient = image
-        notes += (f"{path.name} names no patients; images are taken as independent, which makes intervals too narrow",)
+        notes += (f"{path.name} names no patients; say which column does with --columns patient_id=<its name>",)
     elif "" in patient:
         raise InputError(f"{where(patient.index(''))} has no patient; name one in every row, or leave the column out")
     notes += _unused_note(table, layout)
