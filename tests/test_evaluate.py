@@ -403,3 +403,18 @@ def test_a_table_of_anyone_is_no_test_part_and_no_seed(table: Path) -> None:
     said = call("evaluate", table).output
     assert "Image level: value and 95 % interval, unit patient, 240 images of 40 patients" in said
     assert "model (1 table)" in said
+
+
+def test_the_page_gives_levels_and_draws_nothing_empty(table: Path, tmp_path: Path) -> None:
+    assert call("evaluate", table, "--by", "site", "--out", tmp_path / "page.html").exit_code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "95\u00a0% interval [" in page.split('class="verdict">')[1].split("</p>")[0]
+    assert "<dt>Tables</dt><dd>1</dd>" in page
+    assert "95 % interval" not in page  # the number and its % are never on two lines
+    assert 'alt="ROC' in page
+    one = write(tmp_path / "one.csv", 1, one=True)
+    assert call("evaluate", one, "--out", tmp_path / "one.html").exit_code == 0
+    page = (tmp_path / "one.html").read_text()
+    assert "AUROC is undefined, since only one class is there" in page
+    assert 'alt="ROC' not in page
+    assert 'alt="Precision' not in page
