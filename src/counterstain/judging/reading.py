@@ -97,6 +97,8 @@ def read_predictions(
         notes += (f"{path.name} names no patients; say which column does with --columns patient_id=<its name>",)
     elif "" in patient:
         raise InputError(f"{where(patient.index(''))} has no patient; name one in every row, or leave the column out")
+    else:
+        notes += _near_ids_note(path.name, patient)
     notes += _unused_note(table, layout)
     blank = ("",) * len(table)
     one_column = layout.prob is not None and len(layout.prob.columns) == 1 and not layout.prob.lists
@@ -194,6 +196,21 @@ def _check_truth(
 def _holds_fractions(table: Table, name: str) -> bool:
     values, bad = table.numbers(name)
     return not bad.any() and bool(np.any(values != np.round(values)))
+
+
+def _near_ids_note(file: str, patient: tuple[str, ...]) -> tuple[str, ...]:
+    """A note on patients whose ids differ in case, spaces and separators alone: they may be one that is counted twice."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(set(patient)):
+        alike.setdefault(name_key(name), []).append(name)
+    pairs = [names for key, names in alike.items() if key and len(names) > 1]
+    if not pairs:
+        return ()
+    first = " and ".join(f"'{name}'" for name in pairs[0])
+    return (
+        f"{file} has patient ids that differ in case, spaces or separators alone, such as {first}; each counts as a "
+        "patient of its own: if they are one, write them alike",
+    )
 
 
 def _unused_note(table: Table, layout: _Layout) -> tuple[str, ...]:
