@@ -1,5 +1,6 @@
 """Prediction tables as CSV: anyone's is read, one form is written."""
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -199,10 +200,11 @@ def _holds_fractions(table: Table, name: str) -> bool:
 
 
 def _near_ids_note(file: str, patient: tuple[str, ...]) -> tuple[str, ...]:
-    """A note on patients whose ids differ in case, spaces and separators alone: they may be one that is counted twice."""
+    """A note on ids that differ in case, spaces and separators alone: they may be one patient who is counted twice."""
     alike: dict[str, list[str]] = {}
     for name in sorted(set(patient)):
-        alike.setdefault(name_key(name), []).append(name)
+        # 1_1 and 11 are two numbers, so what stands between digits is kept.
+        alike.setdefault(re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", name).casefold(), []).append(name)
     pairs = [names for key, names in alike.items() if key and len(names) > 1]
     if not pairs:
         return ()
