@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from counterstain.cli import app
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import write_predictions
+from counterstain.judging.tables import details_table
 
 
 def call(*arguments: object) -> Result:
@@ -197,3 +198,25 @@ def test_tables_of_one_class_or_one_patient_say_why(tmp_path: Path, measure: str
     assert ("is undefined" in pair["words"]) == (not defined and pair["verdict"] == "undefined" and patients > 1)
     if patients == 1 and images > 1:
         assert "there is one patient only" in pair["words"]
+
+
+def test_npv_can_be_compared_and_is_the_precision_of_the_other_class(files: dict[str, list[str]]) -> None:
+    both = (*files["good"], *files["middling"], "--json")
+    npv = json.loads(call(*both, "--primary", "NPV", "--positive", "tumour").output)["pairs"][0]
+    other = json.loads(call(*both, "--primary", "PPV", "--positive", "benign").output)["pairs"][0]
+    for name in ("value_a", "value_b", "difference", "low", "high", "p"):
+        assert npv[name] == pytest.approx(other[name], abs=1e-12)
+    assert "NPV for 'tumour'" in npv["words"]
+
+
+def test_published_tests_stand_beside_the_verdict(files: dict[str, list[str]], tmp_path: Path) -> None:
+    """Those of fitted models for one table each, the sign-flip for several; a record read again prints the same."""
+    one = call(files["good"][0], files["poor"][0], "--fixed-models", "--out", tmp_path / "comparison.json").output
+    assert "beside it: clustered McNemar, Obuchowski" in one
+    assert "beside it: clustered AUROC difference" in one
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    names = [row[0] for row in details_table(record, record["pairs"][0])[1]]
+    assert all(name in one for name in names)
+    assert "McNemar" not in call(*files["good"], *files["poor"]).output
+    record["pairs"][0]["tests"] = [{"test": "DeLong", "p": None, "about": "AUROC"}]
+    assert not any("DeLong" in row[0] for row in details_table(record, record["pairs"][0])[1])

@@ -176,7 +176,7 @@ def _further(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     if decision is not None:
         scores = decision["scores"]
         chosen = decision["thresholds"] is not None
-        names = (*PREDICTIVE, *OF_CALLS) if chosen else ("npv", "lr_positive", "lr_negative")
+        names = (*PREDICTIVE, *OF_CALLS) if chosen else ("lr_positive", "lr_negative")
         out += [(f"{name}_at_threshold" if chosen else name, scores[name]) for name in names if name in scores]
         at = scores["at_prevalence"]
         out += [] if at is None else [(f"{name}_at_prevalence", at[name]) for name in ("ppv", "npv")]

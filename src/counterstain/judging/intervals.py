@@ -102,7 +102,8 @@ def _shares(n_classes: int) -> frozenset[Key]:
     """Scores that count hits among independent rows; macro means of several classes do not."""
     single: tuple[int | None, ...] = (None,) if n_classes == 2 else tuple(range(n_classes))
     return frozenset(
-        {("accuracy", None)} | {(name, c) for name in ("precision", "recall", "specificity") for c in single}
+        {("accuracy", None), ("npv", None)}
+        | {(name, c) for name in ("precision", "recall", "specificity") for c in single}
     )
 
 

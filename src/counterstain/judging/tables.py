@@ -222,6 +222,9 @@ def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[l
         rows.append([f"{record['unit']}s to find a difference of {record['detect']:g}", needed])
     if chance is not None:
         rows.append(["test", pair["test"]])
+    for beside in pair.get("tests", ()):
+        if beside["p"] is not None and beside["p"] == beside["p"]:
+            rows.append([f"beside it: {beside['test']}", f"p {_p_sign(beside['p'])} ({beside['about']})"])
     return ["on what it rests", ""], rows
 
 
@@ -296,6 +299,11 @@ def _shown_p(p: float | None) -> str:
     if p is None or p != p:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _p_sign(p: float) -> str:
+    """ "< 0.001" or "= 0.034"."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def verdict_label(pair: Mapping[str, Any]) -> str:
