@@ -184,7 +184,8 @@ def _pair_by_pair(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]])
 
 def _endpoint(record: Mapping[str, Any]) -> str:
     names = record["co_primary"] or [record["primary"]]
-    words = " and ".join(measure_words(name, record["positive"]) for name in names)
+    positive = record["positive"]
+    words = " and ".join(measure_words(name, positive, several=positive is None) for name in names)
     return words if record["level"] == "image" else f"{words} at {record['level']} level"
 
 

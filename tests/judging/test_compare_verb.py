@@ -220,3 +220,25 @@ def test_published_tests_stand_beside_the_verdict(files: dict[str, list[str]], t
     assert "McNemar" not in call(*files["good"], *files["poor"]).output
     record["pairs"][0]["tests"] = [{"test": "DeLong", "p": None, "about": "AUROC"}]
     assert not any("DeLong" in row[0] for row in details_table(record, record["pairs"][0])[1])
+
+
+def test_several_classes_and_calls_alone_say_what_is_compared(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    arms, hard = [], []
+    for name in ("a", "b"):
+        with (tmp_path / f"{name}.csv").open("w") as probable, (tmp_path / f"{name}_hard.csv").open("w") as called:
+            probable.write("image,patient,label,prob_x,prob_y,prob_z\n")
+            called.write("image,patient,label,predicted\n")
+            for k in range(90):
+                p = rng.dirichlet(np.ones(3) + 2 * np.eye(3)[k % 3])
+                probable.write(f"i{k},p{k % 30},{'xyz'[k % 3]},{p[0]:.9f},{p[1]:.9f},{1 - p[0] - p[1]:.9f}\n")
+                called.write(f"i{k},p{k % 30},{'xyz'[k % 3]},{'xyz'[int(p.argmax())]}\n")
+        arms.append(f"{name}={tmp_path / f'{name}.csv'}")
+        hard.append(f"{name}={tmp_path / f'{name}_hard.csv'}")
+    shown = call(*arms, "--fixed-models", "--primary", "sensitivity").output
+    assert "the difference in sensitivity (recall), mean over the classes is" in shown
+    assert "mean over the classes" not in call(*arms, "--fixed-models").output
+    refused = call(*hard, "--fixed-models")
+    assert refused.exit_code == 2
+    assert "which have no AUROC; ask about --primary accuracy" in refused.output
+    assert call(*hard, "--fixed-models", "--primary", "accuracy").exit_code == 0

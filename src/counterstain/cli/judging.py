@@ -191,6 +191,10 @@ def compare(
         name, _, path = text.rpartition("=")
         arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive, columns=named))
         files.setdefault(name or path, []).append(path)
+    if primary is None and co_primary is None and any(table.hard for tables in arms.values() for table in tables):
+        raise InputError(
+            "a table has predicted classes alone, which have no AUROC; ask about --primary accuracy, f1, …"
+        )
     record = compare_arms(
         arms,
         primary=primary or "auroc",

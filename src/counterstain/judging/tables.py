@@ -282,7 +282,7 @@ def _level(record: Mapping[str, Any]) -> str:
 
 
 def _measure(row: Mapping[str, Any]) -> str:
-    return measure_words(row["metric"], row["positive"])
+    return measure_words(row["metric"], row["positive"], several=row["positive"] is None)
 
 
 def _ends(low: float | None, high: float | None) -> str:
