@@ -1,5 +1,6 @@
 """Scores within sites and their spread over cases, and net benefit, by hand."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -133,3 +134,11 @@ def test_a_patients_images_count_each() -> None:
     assert (THRESHOLDS[0], THRESHOLDS[9], THRESHOLDS[-1]) == (0.05, 0.5, 0.95)
     assert found["prevalence"] == pytest.approx(2 / 3)
     assert found["model"]["value"][9] == pytest.approx(2 / 3 - 1 / 3)
+
+
+@pytest.mark.parametrize("names", [["scanner 1", "scanner 2", "scanner 10"], ["2", "10", "a"], ["a", "b", "ß²", "é"]])
+def test_groups_stand_in_the_order_of_their_numbers(random_table: Callable[..., Predictions], names: list[str]) -> None:
+    table = random_table(1)
+    groups = [names[k % len(names)] for k in range(len(table))]
+    found = subgroup_scores({"a": [table]}, by="scanner", groups=groups)["arms"]["a"]["groups"]
+    assert [group["group"] for group in found] == names
