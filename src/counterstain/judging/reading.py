@@ -1,6 +1,5 @@
 """Prediction tables as CSV: anyone's is read, one form is written."""
 
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.columns import check_columns, find_column, name_key, quoted, unused_ids
+from counterstain.columns import check_columns, find_column, name_key, quoted, spelled_alike, unused_ids
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv
 from counterstain.judging.predictions import Place, Predictions, RowName, check_names, check_prob
@@ -201,18 +200,9 @@ def _holds_fractions(table: Table, name: str) -> bool:
 
 def _near_ids_note(file: str, patient: tuple[str, ...]) -> tuple[str, ...]:
     """A note on ids that differ in case, spaces and separators alone: they may be one patient who is counted twice."""
-    alike: dict[str, list[str]] = {}
-    for name in sorted(set(patient)):
-        # 1_1 and 11 are two numbers, so what stands between digits is kept.
-        alike.setdefault(re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", name).casefold(), []).append(name)
-    pairs = [names for key, names in alike.items() if key and len(names) > 1]
-    if not pairs:
-        return ()
-    first = " and ".join(f"'{name}'" for name in pairs[0])
-    return (
-        f"{file} has patient ids that differ in case, spaces or separators alone, such as {first}; each counts as a "
-        "patient of its own: if they are one, write them alike",
-    )
+    both = " and ".join(next(iter(spelled_alike(patient)), ()))
+    words = f"{file} has patient ids that differ in case, spaces or separators alone, such as {both}; each counts as a "
+    return (f"{words}patient of its own: if they are one, write them alike",) if both else ()
 
 
 def _unused_note(table: Table, layout: _Layout) -> tuple[str, ...]:
