@@ -1,6 +1,7 @@
 """`compare` on the command line: the gate, the names of its options, and what it prints of several arms."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,3 +243,21 @@ def test_several_classes_and_calls_alone_say_what_is_compared(tmp_path: Path) ->
     assert refused.exit_code == 2
     assert "which have no AUROC; ask about --primary accuracy" in refused.output
     assert call(*hard, "--fixed-models", "--primary", "accuracy").exit_code == 0
+
+
+@pytest.mark.parametrize("question", [(), ("--noninferiority",), ("--equivalence",), ("--reference", "poor"),
+                                      ("--co-primary", "sensitivity,specificity")])  # fmt: skip
+@pytest.mark.parametrize("arms", [2, 3])
+@pytest.mark.parametrize("alpha", ["0.05", "0.2"])
+def test_no_interval_without_its_level(
+    files: dict[str, list[str]], question: tuple[str, ...], arms: int, alpha: str
+) -> None:
+    """Each column with intervals, and each sentence that has one, says at which level."""
+    given = [one for name in ("good", "poor", "middling")[:arms] for one in files[name]]
+    shown = call(*given, *question, "--margin", "0.1", "--detect", "0.5", "--alpha", alpha).output
+    heads = [line for line in shown.splitlines() if line.startswith(("arm ", "pair "))]
+    for line in shown.splitlines():
+        if re.search(r"\[[-+]?\d", line) and not heads:
+            assert re.search(r"\d % (interval|limit)", line), line
+    columns = max((line.count(" [") for line in shown.splitlines() if not line.startswith("Verdict")), default=0)
+    assert all(head.count(" % interval") >= columns for head in heads)

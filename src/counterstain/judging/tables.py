@@ -97,7 +97,7 @@ def ranking_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
         if best in (pair["a"], pair["b"])
     }
     header = ["arm", f"{measure_words(record['primary'])} ({_level(record)} interval)"]
-    header += ["behind the best", "p (Holm)", "vs the best", *_detect_head(record)]
+    header += [f"behind the best ({_level(record)} interval)", "p (Holm)", "vs the best", *_detect_head(record)]
     rows = []
     for one in record["ranking"]["arms"]:
         value = shown_interval(one["value"], one["low"], one["high"])
@@ -259,7 +259,7 @@ def needed_words(pair: Mapping[str, Any], unit: str) -> str:
 
 def _detect_head(record: Mapping[str, Any]) -> list[str]:
     """The head of the column with the patients needed, where a difference was named."""
-    return [] if record["detect"] is None else [f"{record['unit']}s to find {record['detect']:g}"]
+    return [] if record["detect"] is None else [f"{record['unit']}s to find {record['detect']:g} (90 % range)"]
 
 
 def _detect_cell(record: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
