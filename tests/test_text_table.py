@@ -50,3 +50,11 @@ def test_percent_p_and_intervals_stay_whole(width: int) -> None:
 def test_any_names_are_laid_out(names: list[str], width: int) -> None:
     lines = table_lines(["name", "value"], [[name, INTERVAL] for name in names], width)
     assert sum("[0.932, 0.962]" in line for line in lines) == len(names)
+
+
+@pytest.mark.parametrize("width", range(30, 81, 5))
+def test_heads_keep_a_number_and_its_percent_together(width: int) -> None:
+    lines = table_lines(
+        ["arm", "AUROC (95 % interval)", "patients to find 0.02 (90 % range)"], [["a", INTERVAL, "5"]], width
+    )
+    assert sum("95 %" in line for line in lines) == sum("90 %" in line for line in lines) == 1

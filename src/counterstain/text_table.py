@@ -23,8 +23,7 @@ def wrapped(line: str, width: int) -> list[str]:
         line: the sentence.
         width: columns of the terminal.
     """
-    whole = re.sub(r"(?<=\d) (?=%)|(?<=,) (?=[-+−\d.∞]+\])|(?<=p) (?=[<=])|(?<=[<=]) (?=\d)", NO_BREAK, line)
-    broken = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False) or [""]
+    broken = textwrap.wrap(_glued(line), width, break_long_words=False, break_on_hyphens=False) or [""]
     return [part.replace(NO_BREAK, " ") for part in broken]
 
 
@@ -68,12 +67,17 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: in
     return lines
 
 
+def _glued(text: str) -> str:
+    """The text with what belongs together joined by blanks at which no line is broken."""
+    return re.sub(r"(?<=\d) (?=%)|(?<=,) (?=[-+−\d.∞]+\])|(?<=p) (?=[<=])|(?<=[<=]) (?=\d)", NO_BREAK, text)
+
+
 def _total(wide: Sequence[int]) -> int:
     return sum(wide) + GAP * (len(wide) - 1)
 
 
 def _longest_word(text: str) -> int:
-    return max((cell_len(word) for word in text.split()), default=0)
+    return max((cell_len(word) for word in _glued(text).split(" ")), default=0)
 
 
 def _widest(cell: str) -> int:
@@ -105,8 +109,8 @@ def _broken(cell: str, size: int) -> list[str]:
     for part in cell.split("\n"):
         indent = part[: len(part) - len(part.lstrip())]
         fits = cell_len(part) <= size
-        own += [part] if fits else textwrap.wrap(part, size, break_on_hyphens=False, subsequent_indent=indent)
-    return own or [""]
+        own += [part] if fits else textwrap.wrap(_glued(part), size, break_on_hyphens=False, subsequent_indent=indent)
+    return [line.replace(NO_BREAK, " ") for line in own] or [""]
 
 
 def _row(cells: Sequence[Sequence[str]], wide: Sequence[int], head: bool) -> list[str]:
