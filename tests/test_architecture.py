@@ -29,12 +29,25 @@ MAY_IMPORT = {
     "explanation": GROUND | {"cohort", "pixels", "learning", "judging", "reporting"},
     "study": GROUND
     | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation"},
-    "terminal": GROUND | {"cohort", "judging", "study", "learning"},
+    "text_table": set(),
+    "terminal": GROUND | {"cohort", "judging", "study", "learning", "text_table"},
     "__main__": GROUND | {"cli"},
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
-WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "columns", "tables", "memory", "cores")
+WITHOUT_TORCH = (
+    "cohort",
+    "judging",
+    "audit",
+    "reporting",
+    "errors",
+    "files",
+    "columns",
+    "tables",
+    "memory",
+    "cores",
+    "text_table",
+)
 
 
 def modules() -> list[Path]:

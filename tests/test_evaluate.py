@@ -303,3 +303,118 @@ def test_the_page_stands_alone(table: Path, tmp_path: Path) -> None:
         assert f"<h2>{section}</h2>" in page
     assert page.count("<img") == 7  # four of the core set, the groups, the confusion matrix, precision and recall
     assert "Counterstain evaluation" in page
+
+
+# --------------------------------------------------------------------------------------------- a stranger's tables
+
+
+def plain(path: Path, probs: dict[str, tuple[str, list[float]]]) -> Path:
+    """A table of {patient: (label, a probability per image)}."""
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image_path", "patient_id", "label", "prob_benign", "prob_malignant"])
+        for patient, (label, own) in probs.items():
+            writer.writerows([f"{patient}-{k}", patient, label, 1 - p, p] for k, p in enumerate(own))
+    return path
+
+
+def alike(path: Path, wrong: float = 0.1) -> Path:
+    """20 patients whose images all have the same two probabilities."""
+    labels = ["benign", "malignant"]
+    return plain(path, {f"p{k}": (labels[k % 2], [[wrong, 1 - wrong][k % 2]] * 5) for k in range(20)})
+
+
+def test_no_interval_has_no_width(tmp_path: Path) -> None:
+    """Where no patient changes a measure nothing is known of further patients, and rounding is no variance."""
+    found = record(alike(tmp_path / "alike.csv"))
+    scores = found["arms"]["model"]["scores"]
+    assert scores
+    probabilities = found["probabilities"]
+    curve = probabilities["decision_curve"]["model"]
+    every = [*scores, probabilities["smoothed"]["ici"], probabilities["reliability"]["ece"]]
+    every += [dict(zip(("low", "high"), pair, strict=True)) for pair in zip(curve["low"], curve["high"], strict=True)]
+    for score in every:
+        assert score["low"] is None or score["low"] < score["high"], score
+
+
+@pytest.mark.parametrize("patients", [2, 3, 5, 40])
+def test_no_interval_leaves_its_measure(tmp_path: Path, patients: int) -> None:
+    found = record(write(tmp_path / "few.csv", 3, patients=patients))
+    curve = found["probabilities"]["decision_curve"]
+    price = [t / (1 - t) for t in curve["thresholds"]]
+    for low, high, cost in zip(curve["model"]["low"], curve["model"]["high"], price, strict=True):
+        assert low is None or (low >= -cost and high <= 1)
+    for score in found["arms"]["model"]["scores"]:
+        if score["metric"] != "loss" and score["low"] is not None:
+            assert score["low"] >= (-1 if score["metric"] == "mcc" else 0)
+            assert score["high"] <= 1
+
+
+def test_copies_are_not_seeds_here_either(table: Path) -> None:
+    line = refusal(call("evaluate", table, table))
+    assert "copies are not seeds" in line
+    assert "--fixed-models" not in line
+
+
+def test_a_lone_patient_of_a_class_is_named(tmp_path: Path) -> None:
+    few = plain(
+        tmp_path / "few.csv", {"a": ("benign", [0.2, 0.6]), "b": ("malignant", [0.9]), "c": ("malignant", [0.7])}
+    )
+    assert "only one patient has 'benign'" in call("evaluate", few).output
+    assert "only one" not in call("evaluate", write(tmp_path / "t.csv", 1)).output
+
+
+@pytest.mark.parametrize("rule", ["foo", "sensitivity>=2", "sensitivity=0.9", "cost 5", "youdens"])
+def test_a_word_that_is_no_rule_isn_t_called_one(table: Path, rule: str) -> None:
+    assert f"threshold is '{rule}'; needed: youden" in refusal(call("evaluate", table, "--threshold", rule))
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "r.json", "page.PDF"])
+def test_a_place_that_looks_like_another_file_is_refused(table: Path, tmp_path: Path, name: str) -> None:
+    assert "name a page that ends in .html, or a folder" in refusal(call("evaluate", table, "--out", tmp_path / name))
+    assert not (tmp_path / name).exists()
+
+
+def test_hard_calls_are_called_by_the_table(table: Path, tmp_path: Path) -> None:
+    hard = tmp_path / "hard.csv"
+    with hard.open("w") as stream:
+        stream.write("image_path,label,predicted\n")
+        stream.writelines(f"i{k},{'ab'[k % 2]},{'ab'[k % 3 % 2]}\n" for k in range(60))
+    said = call("evaluate", hard).output
+    assert "Called 'b' by the table itself: value and 95 % interval" in said
+    assert "most probable" not in said
+    assert said.count("independent") == 1
+    assert "where it is the most probable class" in call("evaluate", table).output
+
+
+def test_groups_too_small_to_be_scored_do_not_bury_the_others(table: Path) -> None:
+    said = call("evaluate", table, "--by", "prob_benign").output
+    assert "groups of fewer than 10 patients are not scored, and not shown (240 of 240)" in said
+    assert said.count("not scored") == 1
+
+
+def test_what_is_undefined_has_no_interval(tmp_path: Path) -> None:
+    """A constant model calls nobody negative: LR- is 0 / 0."""
+    constant = plain(tmp_path / "c.csv", {f"p{k}": (["benign", "malignant"][k % 2], [0.7] * 3) for k in range(20)})
+    assert "undefined [" not in call("evaluate", constant).output
+
+
+def test_a_table_of_anyone_is_no_test_part_and_no_seed(table: Path) -> None:
+    said = call("evaluate", table).output
+    assert "Image level: value and 95 % interval, unit patient, 240 images of 40 patients" in said
+    assert "model (1 table)" in said
+
+
+def test_the_page_gives_levels_and_draws_nothing_empty(table: Path, tmp_path: Path) -> None:
+    assert call("evaluate", table, "--by", "site", "--out", tmp_path / "page.html").exit_code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "95\u00a0% interval [" in page.split('class="verdict">')[1].split("</p>")[0]
+    assert "<dt>Tables</dt><dd>1</dd>" in page
+    assert "95 % interval" not in page  # the number and its % are never on two lines
+    assert 'alt="ROC' in page
+    one = write(tmp_path / "one.csv", 1, one=True)
+    assert call("evaluate", one, "--out", tmp_path / "one.html").exit_code == 0
+    page = (tmp_path / "one.html").read_text()
+    assert "AUROC is undefined, since only one class is there" in page
+    assert 'alt="ROC' not in page
+    assert 'alt="Precision' not in page

@@ -18,6 +18,7 @@ __all__ = [
     "parse_columns",
     "present",
     "quoted",
+    "spelled_alike",
     "unused_ids",
 ]
 
@@ -99,6 +100,18 @@ def name_key(name: str) -> str:
     """
     plain = unicodedata.normalize("NFKC", name).replace("\u03bc", "u").casefold()  # NFKC makes of µ the Greek mu
     return "".join(letter for letter in plain if letter.isalnum())
+
+
+def spelled_alike(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names, quoted, that differ in case, spaces and separators alone; a separator of two numbers counts.
+
+    >>> spelled_alike(["P1", "p-1", "P2", "1_1", "11"])
+    [["'P1'", "'p-1'"]]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        groups.setdefault(re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", name).casefold(), []).append(f"'{name}'")
+    return [own for key, own in groups.items() if key and len(own) > 1]
 
 
 def present(noun: str, header: Iterable[str], *, extra: Sequence[str] = ()) -> list[str]:

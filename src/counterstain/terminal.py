@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,11 +19,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
-from rich.table import Table
 
 from counterstain.judging.measure_names import measure_words
 from counterstain.judging.score_tables import counted, evaluation_notes, evaluation_tables
 from counterstain.judging.tables import details_table, pairs_table, ranking_table, several_arms_notes, shown_interval
+from counterstain.text_table import table_lines, wrapped
 
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
@@ -55,26 +54,29 @@ def say(line: str) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, head: bool = True) -> None:
-    """A table on stdout, as wide as it needs to be when stdout is not a terminal; `head` False: names and values."""
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    table = Table(
-        title=title.replace("[", r"\[") or None,
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        pad_edge=False,
-    )
-    table.show_header, table.box = head, box.SIMPLE_HEAD if head else None
-    table.show_edge, table.padding = False, (0, 1, 0, 0)  # three arms and more fit into 80 columns
-    for index, column in enumerate(columns):
-        # Names are kept whole, and values stand under each other; without a head the second column may be a text.
-        table.add_column(
-            column.replace("[", r"\["), justify="left" if index == 0 or not head else "right", no_wrap=index == 0
-        )
-    for row in rows:
-        # Names come from the user's files: brackets in them are not markup.
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    console.print(table)
+    """A table on stdout, as wide as it needs to be when stdout is not a terminal; `head` False: names and values.
+
+    The title stands above it on lines of its own, whatever the table's width; in a narrow terminal no value is cut.
+    """
+    if title:
+        _print_wrapped(title, bold=True)
+    heads = True
+    for line in table_lines(columns, rows, _width(200), head=head):
+        heads = heads and head and not line.startswith("─")
+        _print_line(line, bold=heads)
+
+
+def _width(width: int) -> int:
+    """Columns of the terminal; `width` where stdout is none."""
+    return Console().width if sys.stdout.isatty() else width
+
+
+def _print_line(line: str, *, bold: bool = False) -> None:
+    """One line on stdout as it is: names come from the user's files, and brackets in them are no markup."""
+    if sys.stdout.isatty():
+        Console(highlight=False, soft_wrap=True).print(line, markup=False, style="bold" if bold else None)
+    else:
+        print(line)
 
 
 def print_cohort(table: "Cohort", *, as_json: bool = False) -> None:
@@ -125,6 +127,8 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
     if record["unit"] == "patient":
         counts += f" of {counted(first['patients'], 'patient')}"
     level_words = f"{100 * record['confidence']:g} %"
+    # Anyone's tables need not be of a test part, nor the trainings of different seeds.
+    part, tables = ("", "table") if "decision" in record else ("test part, ", "seed")
     for level in ("image", "slide", "patient"):
         found = {
             arm: {score["metric"]: score for score in own["scores"] if score["level"] == level and not score["class"]}
@@ -134,10 +138,8 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
         if not metrics:
             continue
         rows = [[_word(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics]
-        heads = [f"{arm} ({counted(len(own['seeds']), 'seed')})" for arm, own in arms.items()]
-        title = (
-            f"{level.capitalize()} level: value and {level_words} interval, unit {record['unit']}, test part, {counts}"
-        )
+        heads = [f"{arm} ({counted(len(own['seeds']), tables)})" for arm, own in arms.items()]
+        title = f"{level.capitalize()} level: value and {level_words} interval, unit {record['unit']}, {part}{counts}"
         print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
     for table in evaluation_tables(record):
         print_table(table.title, table.head, table.rows)
@@ -158,7 +160,7 @@ def print_comparison(record: Mapping[str, Any], *, as_json: bool = False) -> Non
     pairs = [pair for pair in record["pairs"] if pair["primary"]]
     if len(record["pairs"]) == 1:
         print_table("", *details_table(record, pairs[0]), head=False)
-    elif record["hypothesis"] != "difference" or record["reference"] is not None or len(pairs) < len(record["pairs"]):
+    elif _pair_by_pair(record, pairs):
         print_table(f"Difference in {_endpoint(record)}, unit {record['unit']}", *pairs_table(record, pairs))
     else:
         print_table(f"{_endpoint(record)}, the best on top, unit {record['unit']}", *ranking_table(record))
@@ -168,13 +170,22 @@ def print_comparison(record: Mapping[str, Any], *, as_json: bool = False) -> Non
     _print_notes(record, record["warnings"])
 
 
-def _print_wrapped(line: str) -> None:
+def _print_wrapped(line: str, *, bold: bool = False) -> None:
     """A sentence on stdout, broken at words where stdout is a terminal; whole where a program reads it."""
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(line, markup=False)
+    for part in wrapped(line, _width(10_000)):
+        _print_line(part, bold=bold)
+
+
+def _pair_by_pair(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether pairs are told one by one: where a ranking of the arms by one measure isn't what was asked."""
+    asked = record["hypothesis"] != "difference" or record["reference"] is not None or bool(record["co_primary"])
+    return asked or len(pairs) < len(record["pairs"])
 
 
 def _endpoint(record: Mapping[str, Any]) -> str:
-    words = measure_words(record["primary"], record["positive"])
+    names = record["co_primary"] or [record["primary"]]
+    positive = record["positive"]
+    words = " and ".join(measure_words(name, positive, several=positive is None) for name in names)
     return words if record["level"] == "image" else f"{words} at {record['level']} level"
 
 

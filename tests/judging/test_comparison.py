@@ -204,6 +204,7 @@ def test_records_are_the_same_twice_and_whole(tmp_path: Path, make_table: Make) 
         "recall",
         "specificity",
         "f1",
+        "npv",
         "balanced_accuracy",
         "mcc",
         "brier",
@@ -214,7 +215,7 @@ def test_records_are_the_same_twice_and_whole(tmp_path: Path, make_table: Make) 
     assert ("sensitivity_at_95_specificity", "image") in levels
     columns, rows = score_rows(record)
     write_csv(tmp_path / "scores.csv", columns, rows)
-    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + 2 * 24
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + 2 * 26
 
 
 def test_several_classes_have_their_own_rows(random_table: Make) -> None:

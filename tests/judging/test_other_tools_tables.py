@@ -316,3 +316,18 @@ def dialect(text: str, separator: str, *, comma: bool) -> str:
         for row in rows
     ]
     return "".join(separator.join(row) + "\n" for row in changed)
+
+
+@pytest.mark.parametrize("other", ["p1", "p 1", "P-1", "P_1"])
+def test_patient_ids_that_differ_in_spelling_alone_are_named(tmp_path: Path, other: str) -> None:
+    """They count as two patients, which makes intervals too narrow where they are one; nothing is merged by a guess."""
+    path = tmp_path / "t.csv"
+    rows = [
+        f"i0,P1,a,0.8,0.2\ni1,{other},b,0.3,0.7\ni2,P2,b,0.1,0.9\n",
+        "i0,P1,a,0.8,0.2\ni1,P1_1,b,0.3,0.7\ni2,P11,b,0.1,0.9\n",
+    ]
+    for text, expected in zip(rows, (1, 0), strict=True):
+        path.write_text(f"image,patient_id,label,prob_a,prob_b\n{text}")
+        found = read_predictions(path)
+        assert sum("differ in case, spaces or separators alone" in note for note in found.notes) == expected
+    assert len(set(found.patient)) == 3

@@ -72,3 +72,11 @@ def test_the_range_holds_the_true_number_as_often_as_it_says() -> None:
         assert found.high is not None
         inside += found.low <= truth.patients <= found.high
     assert inside / 2000 == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("error", [1e-20, 1e-12, 1e-6])
+@pytest.mark.parametrize("lead", [-0.1, 0.1])
+def test_an_error_that_is_nothing_beside_the_prior_leaves_no_doubt(error: float, lead: float) -> None:
+    expected = 0.0 if lead > 0 else 1.0
+    assert chance_not_best([lead], np.array([[error**2]]), df=19, prior_sd=0.05) == pytest.approx(expected, abs=1e-9)

@@ -1,5 +1,6 @@
 """Scores within sites and their spread over cases, and net benefit, by hand."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -120,7 +121,9 @@ def test_net_benefit_and_its_interval_by_hand() -> None:
         variance = 3 / 4 * ((out - out.mean()) ** 2).sum() + seeds.var(ddof=1) / 2
         half = stats.t.ppf(0.975, 3) * np.sqrt(variance)
         own = [found["model"][name][k] for name in ("value", "low", "high")]
-        assert own == pytest.approx([seeds.mean(), seeds.mean() - half, seeds.mean() + half]), at
+        # Nobody gains more than 1 or loses more than the price.
+        ends = [max(seeds.mean() - half, -price), min(seeds.mean() + half, 1.0)]
+        assert own == pytest.approx([seeds.mean(), *ends]), at
         assert found["treat_all"][k] == pytest.approx(0.5 - 0.5 * price)
 
 
@@ -131,3 +134,11 @@ def test_a_patients_images_count_each() -> None:
     assert (THRESHOLDS[0], THRESHOLDS[9], THRESHOLDS[-1]) == (0.05, 0.5, 0.95)
     assert found["prevalence"] == pytest.approx(2 / 3)
     assert found["model"]["value"][9] == pytest.approx(2 / 3 - 1 / 3)
+
+
+@pytest.mark.parametrize("names", [["scanner 1", "scanner 2", "scanner 10"], ["2", "10", "a"], ["a", "b", "ß²", "é"]])
+def test_groups_stand_in_the_order_of_their_numbers(random_table: Callable[..., Predictions], names: list[str]) -> None:
+    table = random_table(1)
+    groups = [names[k % len(names)] for k in range(len(table))]
+    found = subgroup_scores({"a": [table]}, by="scanner", groups=groups)["arms"]["a"]["groups"]
+    assert [group["group"] for group in found] == names

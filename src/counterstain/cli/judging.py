@@ -45,13 +45,17 @@ def evaluate(
 
     Example: counterstain evaluate predictions.csv --positive malignant --by site --prevalence 0.05 --out report.html
     """
+    from counterstain.judging.comparison_notes import check_copies
     from counterstain.judging.deployed import read_deployed
-    from counterstain.judging.evaluated_table import columns_wanted, evaluate_tables
+    from counterstain.judging.evaluated_table import ARM, columns_wanted, evaluate_tables
     from counterstain.judging.reading import read_columns, read_predictions
     from counterstain.terminal import print_scores
 
+    if out is not None:
+        _check_place(out)
     named = columns_given(columns)
     tables = [read_predictions(path, positive=positive, columns=named) for path in predictions]
+    check_copies({ARM: tables}, {ARM: [str(path) for path in predictions]})
     cells = read_columns(predictions[0], columns_wanted(by or ()))
     record = evaluate_tables(
         tables,
@@ -72,6 +76,16 @@ def evaluate(
     if out is not None:
         _write(out, record, tables, predictions)
     print_scores(record, as_json=as_json)
+
+
+def _check_place(out: Path) -> None:
+    """A page's name, or that of a folder: a name with another ending was meant as a file."""
+    from counterstain.errors import InputError
+
+    if out.suffix.lower() in (".csv", ".json", ".pdf", ".txt", ".md", ".xlsx", ".png", ".svg", ".parquet"):
+        raise InputError(
+            f"--out is {out}; name a page that ends in .html, or a folder, which gets scores.json and scores.csv"
+        )
 
 
 def _groups(by: list[str], columns: Mapping[str, tuple[str, ...]], table: Path) -> dict[str, tuple[str, ...] | None]:
@@ -115,7 +129,9 @@ def compare(
     predictions: Annotated[
         list[str], typer.Argument(help="NAME=predictions.csv, or just the file; a name twice: seeds.")
     ],
-    primary: Annotated[str, typer.Option(help="The measure that the verdict is about.")] = "auroc",
+    primary: Annotated[
+        str | None, typer.Option(help="The measure that the verdict is about: auroc (default), sensitivity, f1, …")
+    ] = None,
     co_primary: Annotated[
         str | None, typer.Option("--co-primary", help="Several that must all pass: sensitivity,specificity.")
     ] = None,
@@ -157,13 +173,17 @@ def compare(
     """
     from counterstain.errors import GateError, InputError
     from counterstain.files import write_json
-    from counterstain.judging.comparison import compare_arms
+    from counterstain.judging.comparison import compare_arms, threshold_notes
     from counterstain.judging.reading import read_predictions
     from counterstain.judging.thresholds import decided_arms
     from counterstain.terminal import print_comparison
 
     if noninferiority and equivalence:
         raise InputError("--noninferiority and --equivalence were both given; ask one question")
+    if primary is not None and co_primary is not None:
+        raise InputError(
+            f"--primary {primary} and --co-primary {co_primary} were both given; name all endpoints in one"
+        )
     named = columns_given(columns)
     arms: dict[str, list[Any]] = {}
     files: dict[str, list[str]] = {}
@@ -171,9 +191,13 @@ def compare(
         name, _, path = text.rpartition("=")
         arms.setdefault(name or path, []).append(read_predictions(Path(path), positive=positive, columns=named))
         files.setdefault(name or path, []).append(path)
+    if primary is None and co_primary is None and any(table.hard for tables in arms.values() for table in tables):
+        raise InputError(
+            "a table has predicted classes alone, which have no AUROC; ask about --primary accuracy, f1, …"
+        )
     record = compare_arms(
         arms,
-        primary=primary,
+        primary=primary or "auroc",
         co_primary=[name.strip() for name in (co_primary or "").split(",") if name.strip()],
         level=level,
         reference=reference,
@@ -186,6 +210,8 @@ def compare(
         prior_sd=prior_sd,
         files=files,
     )
+    if threshold:
+        record["warnings"] = [*threshold_notes(threshold, record), *record["warnings"]]
     if out is not None:
         write_json(out, record)
     print_comparison(record, as_json=as_json)

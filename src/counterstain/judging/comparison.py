@@ -6,11 +6,17 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from counterstain.errors import InputError, suggest
-from counterstain.judging.comparison_notes import check_copies, comparison_notes, size_notes
+from counterstain.judging.comparison_notes import (
+    check_copies,
+    check_detect,
+    comparison_notes,
+    detect_notes,
+    size_notes,
+)
 from counterstain.judging.evaluation import aligned_arms, levels_of
 from counterstain.judging.intervals import Sample, sample, units_of
 from counterstain.judging.judged_pairs import Compared, joint_rows, judged_rows
-from counterstain.judging.measure_names import canonical_measure
+from counterstain.judging.measure_names import canonical_measure, measure_words
 from counterstain.judging.over_folds import FoldTests
 from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import PROBABILITY_MEASURES, Predictions
@@ -19,7 +25,7 @@ from counterstain.judging.supporting import supporting_tests
 from counterstain.judging.verdict import CLAIMS, HYPOTHESES, Question, check_margin, rule_in_words, shown
 from counterstain.judging.verdict_words import summary_words
 
-__all__ = ["COMPARISON_SCHEMA", "compare_arms"]
+__all__ = ["COMPARISON_SCHEMA", "compare_arms", "threshold_notes"]
 
 COMPARISON_SCHEMA = "counterstain.comparison/1"
 # What a threshold changes; the rest (AUROC, AUPRC, loss, Brier) stays that of the probabilities.
@@ -91,6 +97,7 @@ def compare_arms(
     if len(set(endpoints)) != len(endpoints) or len(endpoints) == 1:
         raise InputError(f"co-primary endpoints are {', '.join(co_primary)}; two or more different ones are needed")
     metric = endpoints[0] if endpoints else canonical_measure(primary, known)
+    check_detect(detect, endpoints or (metric,))
     margin_notes = {check_margin(name, margin) for name in endpoints or (metric,)} - {""}
     asked = Question(
         metric=metric, level=level, unit=first.unit, alpha=alpha, margin=margin, hypothesis=hypothesis, claim=claim,
@@ -133,10 +140,33 @@ def compare_arms(
         "ranking": ranking,
         "exploratory": _exploratory(every, samples, known, endpoints or (metric,), level, alpha),
         "words": summary_words(primary_rows, asked, ranking["arms"][0]["arm"], reference),
-        "warnings": comparison_notes(
-            asked, first, tables, units=len(names), notes=[*copies, *sorted(margin_notes), *size_notes(samples, asked)]
-        ),
+        "warnings": [
+            *comparison_notes(
+                asked,
+                first,
+                tables,
+                units=len(names),
+                notes=[*copies, *sorted(margin_notes), *size_notes(samples, asked)],
+            ),
+            *detect_notes(detect, primary_rows),
+        ],
     }
+
+
+def threshold_notes(given: Sequence[str], record: Mapping[str, Any]) -> list[str]:
+    """From which probability each arm calls positive, and which endpoint no threshold changes.
+
+    Args:
+        given: "0.3" for all arms, or "NAME=0.3" for each, as `thresholds.decided_arms` takes them.
+        record: comparison.json.
+    """
+    each = [text.rpartition("=") for text in given]
+    at = ", ".join(f"{float(value):g} or more{f' ({name})' if name else ''}" for name, _, value in each)
+    notes = [f"called '{record['positive']}' at a probability of {at}"]
+    for metric in record["co_primary"] or [record["primary"]]:
+        if metric not in DECIDED:
+            notes.append(f"{measure_words(metric)} is that of the probabilities; --threshold doesn't change it")
+    return notes
 
 
 def _asked_words(pairs: Sequence[tuple[str, str]], hypothesis: str) -> str:
@@ -170,7 +200,7 @@ def _check_settings(margin: float | None, alpha: float, prior_sd: float) -> None
         raise InputError(f"margin is {margin:g}; a difference above 0 that would not matter was needed")
     if not 0 < alpha < 0.5:
         raise InputError(f"alpha is {alpha}; an error rate between 0 and 0.5 was needed, say 0.05")
-    if not prior_sd > 0:
+    if not 0 < prior_sd < float("inf"):
         raise InputError(f"prior_sd is {prior_sd}; a standard deviation above 0 was needed, say {DEFAULT_PRIOR_SD}")
 
 

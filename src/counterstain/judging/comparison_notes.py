@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,16 @@ from counterstain.judging.predictions import Predictions
 from counterstain.judging.verdict import MIN_SEEDS, Question
 from counterstain.judging.verdict_words import count
 
-__all__ = ["check_copies", "comparison_notes", "size_notes"]
+__all__ = ["check_copies", "check_detect", "comparison_notes", "detect_notes", "size_notes"]
+
+WIDEST = {"mcc": 2.0, "brier": 2.0}  # what a measure can differ by, where it isn't 1
+_WHY_NO_NUMBER = {
+    "not_enough_runs": "too few runs to know the spread over seeds",
+    "undefined": "the pilot has no interval",
+    "no_evidence": "no patient of the pilot changes the difference",
+    "equivalence_not_shown": "no patient of the pilot changes the difference",
+    "noninferiority_not_shown": "no patient of the pilot changes the difference",
+}
 
 
 def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, Sequence[str]] | None) -> list[str]:
@@ -32,10 +42,11 @@ def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, 
             if not np.array_equal(one.prob, other.prob):
                 continue
             if files is not None and not _is_hard(one):
+                models = ", or one table and --fixed-models" if len(arms) > 1 else ""
                 names = " and ".join(dict.fromkeys(files[arm][k] for k in (i, j)))
                 raise InputError(
                     f"tables {i + 1} and {j + 1} of '{arm}' ({names}) hold equal probabilities: copies are not seeds. "
-                    f"Give one table for each training of '{arm}', or one table and --fixed-models"
+                    f"Give one table for each training of '{arm}'{models}"
                 )
             notes.append(f"several seeds of {arm} gave equal predictions; its training doesn't depend on the seed")
             break
@@ -80,6 +91,44 @@ def comparison_notes(
     elif few:
         out.append(f"fewer than {MIN_SEEDS} seeds: {', '.join(few)}; a single run is not a result")
     return list(dict.fromkeys(out))
+
+
+def check_detect(detect: float | None, metrics: Sequence[str]) -> None:
+    """Whether a difference can be had at all.
+
+    Raises:
+        InputError: If it isn't above 0, or is as wide as one of the measures.
+    """
+    if detect is None:
+        return
+    if not 0 < detect < float("inf"):
+        raise InputError(f"detect is {detect:g}; a difference above 0 was needed, such as 0.02 (2 points)")
+    for metric in metrics:
+        if metric != "loss" and detect >= WIDEST.get(metric, 1.0):
+            raise InputError(
+                f"detect is {detect:g}; {measure_words(metric)} differs by at most {WIDEST.get(metric, 1.0):g}. Name "
+                "the difference that would matter, such as 0.02 (2 points)"
+            )
+
+
+def detect_notes(detect: float | None, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why no number of patients stands beside a pair, where one was asked for."""
+    if detect is None:
+        return []
+    parts = [(row, one) for row in rows for one in row.get("endpoints") or [row]]
+    silent = [(row, one) for row, one in parts if one["needed"] is None]
+    why = {
+        _WHY_NO_NUMBER.get(one["verdict"], "settled"): f"{row['a']} and {row['b']}" for row, one in silent
+    }  # fmt: skip
+    if not why:
+        return []
+    if len(silent) == len(parts) and set(why) == {"settled"}:
+        return [f"no number of patients for a difference of {detect:g}: the question is settled"]
+    return [
+        f"no number of patients for a difference of {detect:g} between {pair}: {words}"
+        for words, pair in why.items()
+        if words != "settled"
+    ]
 
 
 def _positive_notes(asked: Question, first: Predictions) -> list[str]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.judging.intervals import variance_parts
+from counterstain.judging.near_wall import NOISE
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.resampling import left_out_totals, unit_codes
 
@@ -49,8 +50,11 @@ def decision_curve(tables: Sequence[Predictions], *, thresholds: Sequence[float]
     df = max(len(names) - 1, 1)
     for place in range(len(at)):
         patient, seed = variance_parts(scored[:, 0, place], scored[:, 1:, place])
+        if not patient + seed > NOISE**2:  # no patient changes it, which is no knowledge
+            continue
         half = float(stdtrit(df, 0.975)) * np.sqrt(patient + seed)
-        low[place], high[place] = value[place] - half, value[place] + half
+        # All false alarms cost the price of the threshold, and no more than every image can be a true positive.
+        low[place], high[place] = max(value[place] - half, -price[place]), min(value[place] + half, 1.0)
     share = float((tables[0].label == 1).mean())
     return {
         "thresholds": at.tolist(),

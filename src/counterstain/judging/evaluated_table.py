@@ -15,6 +15,7 @@ from counterstain.judging.intervals import estimates, sample, units_of
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.predictive_values import predictive_values
 from counterstain.judging.reliability import probability_distribution, reliability_record
+from counterstain.judging.score_tables import THE_CALLS
 from counterstain.judging.scores import predicted_class
 from counterstain.judging.smoothed_reliability import smoothed_reliability
 from counterstain.judging.subgroups import subgroup_scores
@@ -117,7 +118,7 @@ def _decision(
                 value = got[name, None]
                 found[name] = {"value": value.value, "low": value.low, "high": value.high}
     return {
-        "rule": MOST_PROBABLE if frozen is None else frozen.rule,
+        "rule": (THE_CALLS if tables[0].hard else MOST_PROBABLE) if frozen is None else frozen.rule,
         "thresholds": None if frozen is None else list(frozen.values),
         "chosen_on": "" if frozen is None else frozen.chosen_on,
         "notes": [] if frozen is None else list(frozen.notes),
@@ -175,7 +176,7 @@ def _further(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     if decision is not None:
         scores = decision["scores"]
         chosen = decision["thresholds"] is not None
-        names = (*PREDICTIVE, *OF_CALLS) if chosen else ("npv", "lr_positive", "lr_negative")
+        names = (*PREDICTIVE, *OF_CALLS) if chosen else ("lr_positive", "lr_negative")
         out += [(f"{name}_at_threshold" if chosen else name, scores[name]) for name in names if name in scores]
         at = scores["at_prevalence"]
         out += [] if at is None else [(f"{name}_at_prevalence", at[name]) for name in ("ppv", "npv")]

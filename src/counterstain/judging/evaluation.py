@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from counterstain.errors import InputError, suggest
 from counterstain.judging.bootstrap import OPERATING_POINT, bootstrap_estimates, operating_point
 from counterstain.judging.freedom import Key
@@ -139,6 +141,7 @@ def score_arms(
             elif level == "image" and len(first.classes) == 2:
                 found[OPERATING_POINT, None] = operating_point(own, confidence=confidence)
             scores += [_score(key, value, level, first.classes) for key, value in found.items()]
+        lone += _single_units(first)
         record["arms"][arm] = {
             "seeds": numbers,
             "images": len(first),
@@ -171,6 +174,19 @@ def _lone_words(name: str, level: str, classes: int) -> str:
         f"{level} level: {whose} '{name}'; AUROC, MCC and balanced accuracy are undefined, "
         f"and accuracy says nothing about {other}"
     )
+
+
+def _single_units(table: Predictions) -> list[str]:
+    """Classes that hang on one patient, so that scores of them have no interval; [] where there is one patient."""
+    code = table.patient_codes[1]
+    found = [np.unique(code[table.label == index]) for index in range(len(table.classes))]
+    if len(table.patient_codes[0]) == 1:
+        return []
+    return [
+        f"only one {table.unit} has '{name}': scores that need this class have no interval, or one that means little"
+        for name, own in zip(table.classes, found, strict=True)
+        if len(own) == 1
+    ]
 
 
 def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> dict[str, Any]:

@@ -77,6 +77,8 @@ def score_df(counts: Floats, pairs: list[Floats | None]) -> dict[Key, float]:
         }
         for name in PER_CLASS:
             out[name, index] = capped(effective_units(exposure[name]) - 1)
+    if n_classes == 2:
+        out["npv", None] = capped(effective_units(called[:, 0]) - 1)
     over_classes = capped(_recall_df(counts))
     out["balanced_accuracy", None] = out["mcc", None] = over_classes
     ranked = [capped(_pair_df(pair, true[:, c], images - true[:, c])) for c, pair in zip(columns, pairs, strict=True)]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.judging.freedom import Key, carrying_units, class_shares, combined_df, whole_patients
+from counterstain.judging.near_wall import NOISE
 from counterstain.judging.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.resampling import jackknife_scores, left_out_totals, tally, unit_codes, unit_places
@@ -110,7 +111,8 @@ def _shares(n_classes: int) -> frozenset[Key]:
     """Scores that count hits among independent rows; macro means of several classes do not."""
     single: tuple[int | None, ...] = (None,) if n_classes == 2 else tuple(range(n_classes))
     return frozenset(
-        {("accuracy", None)} | {(name, c) for name in ("precision", "recall", "specificity") for c in single}
+        {("accuracy", None), ("npv", None)}
+        | {(name, c) for name in ("precision", "recall", "specificity") for c in single}
     )
 
 
@@ -169,7 +171,7 @@ def estimate(values: Floats, left_out: Floats, df: float, *, metric: str, confid
     df = combined_df(patient, seed, df, len(values) - 1)
     half = float(stdtrit(df, 0.5 + confidence / 2)) * np.sqrt(patient + seed)
     low, high = limits(value, half, metric)
-    if patient + seed == 0:
+    if patient + seed <= NOISE**2:  # rounding is no variance, and no variance no knowledge
         low, high = _at_the_wall(value, df + 1, metric, confidence)
     return Estimate(value, low, high, each, float(np.sqrt(patient)), float(np.sqrt(seed)), df)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from counterstain.judging.intervals import Sample
+from counterstain.judging.measure_names import measure_words
 from counterstain.judging.multiplicity import holm
 from counterstain.judging.over_folds import FoldTests, with_folds
 from counterstain.judging.paired_difference import Difference, difference
@@ -14,8 +15,24 @@ from counterstain.judging.predictions import Predictions
 from counterstain.judging.ranking import pair_chance
 from counterstain.judging.sample_size import patients_needed
 from counterstain.judging.undefined import why_undefined
-from counterstain.judging.verdict import DECIDING_ENDS, Question, also_better, margin_p, verdict
-from counterstain.judging.verdict_words import Basis, counts_words, verdict_words
+from counterstain.judging.verdict import (
+    DECIDING_ENDS,
+    LOWER_IS_BETTER,
+    Question,
+    also_better,
+    margin_p,
+    percent,
+    verdict,
+)
+from counterstain.judging.verdict_words import (
+    Basis,
+    counts_words,
+    listed,
+    scope_words,
+    shared_p_words,
+    too_few_advice,
+    verdict_words,
+)
 
 __all__ = ["Compared", "joint_rows", "judged_rows"]
 
@@ -66,25 +83,34 @@ def joint_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> li
     """
     each = [replace(asked, metric=metric) for metric in asked.co_primary]
     found = [{pair: _difference(pair, compared, one) for pair in pairs} for one in each]
-    corrected = _corrected(found, compared, asked)
-    rows = []
-    for pair in pairs:
-        parts = [
-            _row(pair, own[pair], compared, one, corrected) for own, one in zip(found, each, strict=True)
-        ]  # fmt: skip
-        kinds = [part["verdict"] for part in parts]
-        kind = joint_verdict(kinds, asked)
-        words = _joint_words(pair, kind, parts, asked)
-        rows.append(
-            parts[0]
-            | {
-                "verdict": kind,
-                "also": parts[0]["also"] if len({part["also"] for part in parts}) == 1 else None,
-                "endpoints": parts,
-                "words": words if parts[0]["primary"] else f"Exploratory: {words}",
-            }
+    joint = _corrected(found, compared, asked)
+    # Beside the joint verdict each endpoint has a row of its own, with its own p.
+    alone = [_corrected([own], compared, one) for own, one in zip(found, each, strict=True)]
+    return [
+        _joint_row(
+            pair,
+            [_row(pair, own[pair], compared, one, joint) for own, one in zip(found, each, strict=True)],
+            [_row(pair, own[pair], compared, one, p) for own, one, p in zip(found, each, alone, strict=True)],
+            asked,
         )
-    return rows
+        for pair in pairs
+    ]
+
+
+def _joint_row(
+    pair: Pair, together: Sequence[dict[str, Any]], endpoints: Sequence[dict[str, Any]], asked: Question
+) -> dict[str, Any]:
+    """One pair: the joint answer with its p, from the endpoints as they stand `together`, and each endpoint alone."""
+    first = together[0]
+    kind = joint_verdict([row["verdict"] for row in together], asked)
+    also = first["also"] if len({row["also"] for row in together}) == 1 else None
+    words = _joint_words(pair, kind, first, endpoints, asked)
+    return first | {
+        "verdict": kind,
+        "also": also,
+        "endpoints": list(endpoints),
+        "words": words if first["primary"] else f"Exploratory: {words}",
+    }
 
 
 def joint_verdict(kinds: Sequence[str], asked: Question) -> str:
@@ -98,36 +124,65 @@ def joint_verdict(kinds: Sequence[str], asked: Question) -> str:
     return open_kind.get(asked.hypothesis, "no_evidence")
 
 
-def _joint_words(pair: Pair, kind: str, parts: Sequence[Mapping[str, Any]], asked: Question) -> str:
-    """Whether all endpoints passed, and then each endpoint's own evidence in one sentence."""
+def _joint_words(
+    pair: Pair, kind: str, joint: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], asked: Question
+) -> str:
+    """Whether all endpoints passed and what it holds for, and then each endpoint's own evidence in one sentence."""
     a, b = pair
-    names = " and ".join(replace(asked, metric=part["metric"]).measure for part in parts)
+    names = listed([replace(asked, metric=part["metric"]).measure for part in parts])
+    margin = "" if asked.margin is None else f" by the margin of {asked.margin:g}"
+    within = "" if asked.margin is None else f" within ±{asked.margin:g}"
     start = {
         "a_better": f"{a} is better than {b} in both",
         "b_better": f"{b} is better than {a} in both",
-        "equivalent": f"{a} and {b} are equivalent in both",
-        "noninferior": f"{a} is not inferior to {b} in both",
-        "inferior": f"{a} is inferior to {b} in at least one",
+        "equivalent": f"{a} and {b} are equivalent{within} in both",
+        "noninferior": f"{a} is not inferior to {b}{margin} in both",
+        "inferior": f"{a} is inferior to {b} by more than the margin of {asked.margin or 0:g} in at least one of the",
         "not_enough_runs": f"Not enough runs to claim anything about {a} and {b} in both",
         "undefined": f"{a} and {b} can't be compared in both",
-        "noninferiority_not_shown": f"It is not shown that {a} is not inferior to {b} in both",
-        "equivalence_not_shown": f"It is not shown that {a} and {b} are equivalent in both",
-    }.get(kind, f"No evidence of one difference between {a} and {b} in both")
+        "noninferiority_not_shown": f"It is not shown that {a} is not inferior to {b}{margin} in both",
+        "equivalence_not_shown": f"It is not shown that {a} and {b} are equivalent{within} in both",
+    }.get(kind, f"It is not shown that either of {a} and {b} is better in both")
     if len(parts) > 2:
         start = start.replace("in both", f"in all {len(parts)}")
+    p = {"equivalence": "p_margin_adjusted", "noninferiority": "p_margin_adjusted"}.get(asked.hypothesis, "p_adjusted")
+    tested = kind not in ("not_enough_runs", "undefined", "inferior")
+    decided = f" ({shared_p_words(joint[p], joint['tests_corrected_for'])})" if tested else ""
     ends = "; ".join(_endpoint_words(part, asked) for part in parts)
-    return f"{start} co-primary endpoints, {names}, {counts_words(parts, asked)}. In detail: {ends}."
+    if kind == "not_enough_runs":
+        advice = too_few_advice(joint["seeds"])
+        return f"{start} co-primary endpoints, {names}, {counts_words(parts, asked)}: {ends}. {advice}"
+    scope = scope_words(asked)
+    return f"{start} co-primary endpoints, {names}{decided}, {counts_words(parts, asked)}; {scope}. In detail: {ends}."
 
 
 def _endpoint_words(part: Mapping[str, Any], asked: Question) -> str:
-    metric, difference_ = part["metric"].replace("_", " "), part["difference"]
+    """An endpoint's difference with the limits that decide the question, and its own answer."""
+    metric, difference_ = measure_words(part["metric"]), part["difference"]
     if part["low"] != part["low"]:
-        return f"{metric} is undefined"
-    level = 1 - 2 * asked.alpha if asked.hypothesis == "equivalence" else 1 - asked.alpha
+        return f"{metric} is undefined" if difference_ != difference_ else f"{metric} {difference_:+.3f} (no interval)"
+    shown = f"{metric} {difference_:+.3f} ({_deciding_words(part, asked)})"
+    if part["verdict"] == "not_enough_runs":
+        return shown
+    answers = {
+        "a_better": f"{part['a']} is better",
+        "b_better": f"{part['b']} is better",
+        "no_evidence": "no evidence of a difference",
+        "noninferior": "not inferior",
+        "noninferiority_not_shown": "non-inferiority not shown",
+        "equivalence_not_shown": "equivalence not shown",
+    }
+    return f"{shown}, {answers.get(part['verdict'], part['verdict'])}"
+
+
+def _deciding_words(part: Mapping[str, Any], asked: Question) -> str:
+    """The interval or limit that an endpoint's answer follows from, with its level."""
+    if asked.hypothesis == "noninferiority":
+        end = "high_one_sided" if part["metric"] in LOWER_IS_BETTER else "low_one_sided"
+        return f"at worst {part[end]:+.3f}, one-sided {percent(1 - asked.alpha / 2)} limit"
     ends = DECIDING_ENDS.get(asked.hypothesis, ("low", "high"))
-    word = part["verdict"].replace("a_better", f"{part['a']} better").replace("b_better", f"{part['b']} better")
-    shown = f"{metric} {difference_:+.3f} ({100 * level:.4g} % interval [{part[ends[0]]:+.3f}, {part[ends[1]]:+.3f}])"
-    return f"{shown}: {word.replace('_', ' ').replace('noninferior', 'not inferior')}"
+    level = percent(1 - (2 if asked.hypothesis == "equivalence" else 1) * asked.alpha)
+    return f"{level} interval [{part[ends[0]]:+.3f}, {part[ends[1]]:+.3f}]"
 
 
 def _difference(pair: Pair, compared: Compared, asked: Question) -> Difference:

@@ -89,8 +89,13 @@ def is_class_bound(metric: str) -> bool:
     return metric in CLASS_BOUND
 
 
-def measure_words(metric: str, positive: str | None = None) -> str:
+def measure_words(metric: str, positive: str | None = None, *, several: bool = False) -> str:
     """A measure as a reader knows it, with its class where it is bound to one.
+
+    Args:
+        metric: its name in the records.
+        positive: of two classes the positive one.
+        several: whether there are more than two classes, over which it is a mean.
 
     Examples:
         >>> measure_words("recall", "malignant")
@@ -99,4 +104,8 @@ def measure_words(metric: str, positive: str | None = None) -> str:
         'AUROC'
     """
     words = WORDS.get(metric, metric.replace("_", " "))
-    return f"{words} for '{positive}'" if positive is not None and is_class_bound(metric) else words
+    if not is_class_bound(metric):
+        return words
+    if positive is None:
+        return f"{words}, mean over the classes" if several else words
+    return f"{words} for '{positive}'"

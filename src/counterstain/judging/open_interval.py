@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from counterstain.judging.freedom import combined_df
 from counterstain.judging.intervals import Estimate, variance_parts
+from counterstain.judging.near_wall import NOISE
 
 __all__ = ["Scale", "open_interval"]
 
@@ -34,7 +35,7 @@ def open_interval(values: Floats, left_out: Floats, df: float, *, scale: Scale, 
     if not whole or (scale == "log" and value <= 0):
         return Estimate(value, nan, nan, each, nan, nan, nan)
     patient, seed = variance_parts(values, left_out)
-    if patient + seed == 0:
+    if patient + seed <= NOISE**2:  # rounding is no variance
         return Estimate(value, nan, nan, each, 0.0, 0.0, nan)
     df = combined_df(patient, seed, df, len(values) - 1)
     half = float(stdtrit(df, 0.5 + confidence / 2)) * float(np.sqrt(patient + seed))

@@ -110,6 +110,9 @@ def delong(positive: NDArray[np.bool_], score_a: Floats, score_b: Floats) -> DeL
 
 def _placements(positive: NDArray[np.bool_], score: Floats) -> tuple[float, Floats, Floats]:
     """AUROC; for each positive the share of negatives below it; for each negative the share of positives above it."""
+    if positive.all() or not positive.any():  # without both classes nothing is ranked above anything
+        none = np.full(len(score), np.nan)
+        return float("nan"), none[positive], none[~positive]
     order = np.argsort(score)
     ranked, hit = score[order], positive[order]
     tie = np.append(0, np.cumsum(ranked[1:] != ranked[:-1]))

@@ -123,7 +123,7 @@ def check_names(names: Sequence[str], where: Place) -> None:
             raise InputError(f"{where(row)} has no image name; give every image its own")
         if name in seen:
             raise InputError(
-                f"image '{name}' is there twice ({where(seen[name])} and {where(row)}); one row an image is needed. "
+                f"image '{name}' is there twice ({where(seen[name])} and {where(row)}); one row per image is needed. "
                 "If these are folds or seeds, give each its own table."
             )
         seen[name] = row

@@ -222,9 +222,10 @@ def rescaled(
         rounded = (np.abs(total - 1) > SUM_TOLERANCE) & (np.abs(total - 1) <= sum_tolerance(prob.shape[1]) + 1e-9)
         if rounded.any():
             prob = np.where(rounded[:, None], prob / np.where(rounded, total, 1)[:, None], prob)
+            least, most = f"{total[rounded].min():.4g}", f"{total[rounded].max():.4g}"
             notes += (
                 f"probabilities of {int(rounded.sum())} of {len(prob)} rows of {name} sum to "
-                f"{total[rounded].min():.4g} to {total[rounded].max():.4g}, as rounding leaves them; "
+                f"{least}{f' to {most}' if most != least else ''}, as rounding leaves them; "
                 "they were divided by their sum",
             )
     return prob, notes

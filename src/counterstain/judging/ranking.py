@@ -113,7 +113,8 @@ def chance_not_best(
         mean, spread = shrink @ ahead, prior - shrink @ prior
         logs[at] = -0.5 * (np.linalg.slogdet(whole)[1] + ahead @ np.linalg.solve(whole, ahead))
         if normal is None:
-            chance[at] = ndtr(-mean[0] / np.sqrt(spread[0, 0]))
+            # An error that is nothing beside the prior leaves a spread that rounds to 0, or below.
+            chance[at] = ndtr(-mean[0] / np.sqrt(max(float(spread[0, 0]), (1e-9 * prior_sd) ** 2)))
         else:
             root = np.linalg.cholesky((spread + spread.T) / 2 + 1e-12 * prior_sd**2 * np.eye(count))
             chance[at] = 1 - (mean + normal @ root.T > 0).all(axis=1).mean()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.columns import check_columns, find_column, name_key, quoted, unused_ids
+from counterstain.columns import check_columns, find_column, name_key, quoted, spelled_alike, unused_ids
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv
 from counterstain.judging.predictions import Place, Predictions, RowName, check_names, check_prob
@@ -94,9 +94,11 @@ def read_predictions(
     patient = text["patient_id"]
     if patient is None:
         patient = image
-        notes += (f"{path.name} names no patients; images are taken as independent, which makes intervals too narrow",)
+        notes += (f"{path.name} names no patients; say which column does with --columns patient_id=<its name>",)
     elif "" in patient:
         raise InputError(f"{where(patient.index(''))} has no patient; name one in every row, or leave the column out")
+    else:
+        notes += _near_ids_note(path.name, patient)
     notes += _unused_note(table, layout)
     blank = ("",) * len(table)
     one_column = layout.prob is not None and len(layout.prob.columns) == 1 and not layout.prob.lists
@@ -194,6 +196,13 @@ def _check_truth(
 def _holds_fractions(table: Table, name: str) -> bool:
     values, bad = table.numbers(name)
     return not bad.any() and bool(np.any(values != np.round(values)))
+
+
+def _near_ids_note(file: str, patient: tuple[str, ...]) -> tuple[str, ...]:
+    """A note on ids that differ in case, spaces and separators alone: they may be one patient who is counted twice."""
+    both = " and ".join(next(iter(spelled_alike(patient)), ()))
+    words = f"{file} has patient ids that differ in case, spaces or separators alone, such as {both}; each counts as a "
+    return (f"{words}patient of its own: if they are one, write them alike",) if both else ()
 
 
 def _unused_note(table: Table, layout: _Layout) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.judging.calibration_measures import fit_logistic, log_odds
+from counterstain.judging.near_wall import NOISE
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.resampling import GROUPS, bootstrap_draws, bootstrap_weights, unit_codes
 from counterstain.judging.scores import image_loss
@@ -166,8 +167,9 @@ def _draw(
     # Drawing patients anew makes an ECE grow once more; its interval is moved back by as much, or may miss the value.
     moved = float(ece.mean()) - float(np.abs((sum_p - sum_hit).sum(axis=0)).sum() / whole.sum())
     limits["ece"] = {key: max(float(limit or 0.0) - moved, 0.0) for key, limit in limits["ece"].items()}
-    if units < 2:  # one patient shows no spread over patients
-        limits = {key: {"low": None, "high": None} for key in limits}
+    for key, value in (("ece", ece), ("brier", brier)):
+        if units < 2 or np.ptp(value) <= NOISE:  # one patient, or patients all alike, show no spread over patients
+            limits[key] = {"low": None, "high": None}
     return {"bins": rows, **limits}
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from counterstain.judging.subgroups import FEWEST
 from counterstain.judging.tables import shown, shown_interval
 
-__all__ = ["TextTable", "counted", "evaluation_notes", "evaluation_tables"]
+__all__ = ["THE_CALLS", "TextTable", "counted", "evaluation_notes", "evaluation_tables"]
 
 CALL_WORDS = {
     "recall": "sensitivity (recall)",
@@ -20,7 +21,9 @@ CALL_WORDS = {
     "f1": "F1",
     "mcc": "MCC",
 }
+THE_CALLS = "the table's own calls"
 CURVE_AT = (0.05, 0.1, 0.2, 0.3, 0.5)
+MOST_UNSCORED = 10  # groups that are named although they are too small to be scored
 GROUP_METRICS = ("accuracy", "recall", "specificity", "auroc")
 
 
@@ -68,6 +71,8 @@ def _level(record: Mapping[str, Any]) -> str:
 def _value(found: Mapping[str, Any], digits: int = 3) -> str:
     """A value with its interval; an infinite one says so."""
     low, high = found.get("low"), found.get("high")
+    if found["value"] is None and not found.get("infinite"):
+        return "undefined"
     if found.get("infinite"):
         return "infinite" if low is None else f"infinite [{shown(low, digits)}, ∞]"
     if low is not None and high is None:
@@ -103,7 +108,7 @@ def _calls(record: Mapping[str, Any]) -> TextTable | None:
 
 def _rule_words(own: Mapping[str, Any], *, full: bool = False) -> str:
     if own["thresholds"] is None:
-        return "where it is the most probable class"
+        return "by the table itself" if own["rule"] == THE_CALLS else "where it is the most probable class"
     values = sorted({f"{value:.4g}" for value in own["thresholds"]}, key=float)
     at = values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
     chosen = f" ({own['rule']}, chosen on {own['chosen_on']})" if own["chosen_on"] and full else ""
@@ -173,8 +178,10 @@ def _groups(record: Mapping[str, Any], by: str, own: Mapping[str, Any]) -> TextT
         row = (f"{found['count']:,}", *(shown(quantiles[name], 2) for name in names), f"{found['below_half']:,}")
         head = (f"{by}s", "lowest", "10 %", "25 %", "median", "75 %", "highest", "below one half")
         return TextTable(by, f"Share predicted right in each {by}", head, (row,))
-    rows = []
-    for group in found["groups"]:
+    rows, few = [], [group for group in found["groups"] if not group["scores"]]
+    # Many groups too small to be scored, as of a column of numbers, would bury the scored ones.
+    named = found["groups"] if len(few) <= MOST_UNSCORED else [group for group in found["groups"] if group["scores"]]
+    for group in named:
         patients = "unknown" if group["patients"] is None else f"{group['patients']:,}"
         scores = group["scores"]
         cells = [_value(scores[name]) if scores else "" for name in GROUP_METRICS]
@@ -184,7 +191,9 @@ def _groups(record: Mapping[str, Any], by: str, own: Mapping[str, Any]) -> TextT
     words = ("accuracy", "sensitivity", "specificity", "AUROC")
     notes = []
     if found["suppressed"]:
-        notes.append(f"groups of fewer than 10 patients are not scored ({found['suppressed']} of {len(rows)})")
+        count = f"{found['suppressed']} of {len(found['groups'])}"
+        unnamed = ", and not shown" if len(few) > MOST_UNSCORED else ""
+        notes.append(f"groups of fewer than {FEWEST} patients are not scored{unnamed} ({count})")
     if found["worst"] is not None:
         worst = found["worst"]
         notes.append(f"lowest {worst['metric']}: {worst['group']}; {worst['note']}")

@@ -126,8 +126,9 @@ def mean_present(value: Floats, present: NDArray[np.bool_]) -> Floats:
 def from_confusion(counts: Floats | NDArray[np.int64]) -> dict[tuple[str, int | None], Floats]:
     """All scores that follow from counts (..., C, C), as (metric, class) -> (...).
 
-    Two classes: precision, recall, specificity and F1 are those of the last (positive) one, class None. More: class
-    None holds the macro mean over the classes that are there, and each class has its own beside it.
+    Two classes: precision, recall, specificity and F1 are those of the last (positive) one, class None, and the NPV is
+    the precision of the other one. More: class None holds the macro mean over the classes that are there, and each
+    class has its own beside it.
     """
     counts = counts.astype(np.float64)
     single = class_scores(counts)
@@ -141,6 +142,8 @@ def from_confusion(counts: Floats | NDArray[np.int64]) -> dict[tuple[str, int | 
         out[name, None] = mean_present(single[name], present)
         for c in range(n_classes):
             out[name, c] = single[name][..., c]
+    if n_classes == 2:
+        out["npv", None] = single["precision"][..., 0]  # the precision of calling an image negative
     out["balanced_accuracy", None] = mean_present(single["recall"], present)
     out["mcc", None] = mcc(counts)
     return out

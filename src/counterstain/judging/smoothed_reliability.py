@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.judging.near_wall import NOISE
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.resampling import bootstrap_weights, unit_codes
 
@@ -85,7 +86,8 @@ def smoothed_reliability(
         moved = float(each.mean()) - ici
         # What resampling adds to an ICI, the patients have added once already: the lower limit allows for both.
         ends = np.quantile(each, tails) - np.array([2 * moved, moved])
-        limits = (max(float(ends[0]), 0.0), max(float(ends[1]), 0.0))
+        if np.ptp(each) > NOISE:  # patients all alike show no spread over patients
+            limits = (max(float(ends[0]), 0.0), max(float(ends[1]), 0.0))
     return {
         "prob": at.tolist(), "share": whole.tolist(), "low": low, "high": high,
         "ici": {"value": ici, "low": limits[0], "high": limits[1]}, "e90": e90, "span": span,

@@ -1,5 +1,6 @@
 """Scores within sites or other groups, and their spread over slides and patients: who is served worst."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -70,7 +71,7 @@ def _by_group(
     def cut(table: Predictions, group: str) -> Predictions:
         return _rows(table, np.flatnonzero([group_of[image] == group for image in table.image]))
 
-    for group in sorted(set(group_of.values()) - {""}):
+    for group in sorted(set(group_of.values()) - {""}, key=_by_number):
         own = [cut(table, group) for table in tables]
         patients = len(set(own[0].patient)) if own[0].unit == "patient" else None
         row: dict[str, Any] = {"group": group, "images": len(own[0]), "patients": patients, "scores": None}
@@ -95,6 +96,11 @@ def _by_group(
         "suppressed": sum(row["scores"] is None for row in groups),
         "worst": None if worst is None else _worst(worst, len(scored)),
     }
+
+
+def _by_number(name: str) -> list[tuple[int, int, str]]:
+    """Sorts numbers in names by their size: scanner 2 before scanner 10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _worst(row: Mapping[str, Any], count: int) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def ranking_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
         if best in (pair["a"], pair["b"])
     }
     header = ["arm", f"{measure_words(record['primary'])} ({_level(record)} interval)"]
-    header += ["behind the best", "p (Holm)", "vs the best", *_detect_head(record)]
+    header += [f"behind the best ({_level(record)} interval)", "p (Holm)", "vs the best", *_detect_head(record)]
     rows = []
     for one in record["ranking"]["arms"]:
         value = shown_interval(one["value"], one["low"], one["high"])
@@ -120,23 +120,42 @@ def pairs_table(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -
         record: comparison.json.
         pairs: those of its pairs that are wanted.
     """
-    equivalence = record["hypothesis"] == "equivalence"
-    level = percent(1 - (2 if equivalence else 1) * record["alpha"])
-    ends, p = DECIDING_ENDS.get(record["hypothesis"], ("low", "high")), "p_adjusted"
-    if record["hypothesis"] != "difference":
-        p = "p_margin_adjusted"
-    header = ["pair", f"difference ({level} interval)", "p (Holm)", "verdict", *_detect_head(record)]
-    rows = [
-        [
-            f"{pair['a']} − {pair['b']}",
-            shown_interval(pair["difference"], pair[ends[0]], pair[ends[1]], sign=True),
-            _shown_p(pair[p]),
-            verdict_label(pair),
-            *_detect_cell(record, pair),
-        ]
-        for pair in pairs
-    ]
+    header = ["pair", _deciding_head(record), "p (Holm)", "verdict", *_detect_head(record)]
+    rows: Rows = []
+    for pair in pairs:
+        name, p = f"{pair['a']} − {pair['b']}", _shown_p(pair[_deciding_p(record)])
+        endpoints = pair.get("endpoints") or ()
+        value = "" if endpoints else _deciding_cell(record, pair)
+        joint = f"{name}, all of:" if endpoints else name
+        rows.append([joint, value, p, verdict_label(pair), *([""] if endpoints and _detect_head(record) else [])])
+        if not endpoints:
+            rows[-1] += _detect_cell(record, pair)
+        for one in endpoints:
+            own = [f"  {_measure(one)}", _deciding_cell(record, one), _shown_p(one[_deciding_p(record)])]
+            rows.append([*own, verdict_label(one), *_detect_cell(record, one)])
     return header, rows
+
+
+def _deciding_p(record: Mapping[str, Any]) -> str:
+    """The p that the question is decided by."""
+    return "p_adjusted" if record["hypothesis"] == "difference" else "p_margin_adjusted"
+
+
+def _deciding_head(record: Mapping[str, Any]) -> str:
+    """The head above differences: with the limit or interval that decides the question, and its level."""
+    if record["hypothesis"] == "noninferiority":
+        return f"difference, at worst ({percent(1 - record['alpha'] / 2)} limit)"
+    level = percent(1 - (2 if record["hypothesis"] == "equivalence" else 1) * record["alpha"])
+    return f"difference ({level} interval)"
+
+
+def _deciding_cell(record: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+    if record["hypothesis"] == "noninferiority":
+        worst = pair["high_one_sided" if pair["metric"] in LOWER_IS_BETTER else "low_one_sided"]
+        difference = shown(pair["difference"], sign=True)
+        return difference if worst is None or worst != worst else f"{difference}, {shown(worst, sign=True)}"
+    ends = DECIDING_ENDS.get(record["hypothesis"], ("low", "high"))
+    return shown_interval(pair["difference"], pair[ends[0]], pair[ends[1]], sign=True)
 
 
 def several_arms_notes(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -144,7 +163,7 @@ def several_arms_notes(record: Mapping[str, Any], pairs: Sequence[Mapping[str, A
     best = record["ranking"]["arms"][0]["arm"]
     lines = []
     chance = record["ranking"]["chance_not_best"]
-    if chance is not None:
+    if chance is not None and not record["co_primary"]:
         lines.append(
             f"Chance that {best} isn't the best of the {len(record['ranking']['arms'])}: {_shown_p(chance)} "
             f"(sceptical prior with SD {record['prior_sd']:g})"
@@ -152,7 +171,7 @@ def several_arms_notes(record: Mapping[str, Any], pairs: Sequence[Mapping[str, A
     others = [
         pair for pair in pairs if best not in (pair["a"], pair["b"]) and pair["verdict"] in ("a_better", "b_better")
     ]
-    if others and record["reference"] is None:
+    if others and record["reference"] is None and not record["co_primary"]:
         lines.append(
             "Also told apart: " + ", ".join(f"{_winner(pair)} is better than {_loser(pair)}" for pair in others)
         )
@@ -193,6 +212,9 @@ def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[l
         rows.append([f"{_level(record)} interval", _ends(one["low"], one["high"])])
         rows.append(["p against no difference" + _holm(one), _shown_p(one["p_adjusted"])])
         rows += _margin_rows(record, one)
+    if pair.get("endpoints"):
+        against = "no difference" if record["hypothesis"] == "difference" else "the margin"
+        rows.append([f"joint p against {against}, the largest{_holm(pair)}", _shown_p(pair[_deciding_p(record)])])
     chance = pair["probability_false"]
     if chance is not None and chance == chance and not pair.get("endpoints"):
         rows.append([f"chance that this ranking is false (prior SD {record['prior_sd']:g})", _shown_p(chance)])
@@ -200,6 +222,9 @@ def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[l
         rows.append([f"{record['unit']}s to find a difference of {record['detect']:g}", needed])
     if chance is not None:
         rows.append(["test", pair["test"]])
+    for beside in pair.get("tests", ()):
+        if beside["p"] is not None and beside["p"] == beside["p"]:
+            rows.append([f"beside it: {beside['test']}", f"p {_p_sign(beside['p'])} ({beside['about']})"])
     return ["on what it rests", ""], rows
 
 
@@ -234,7 +259,7 @@ def needed_words(pair: Mapping[str, Any], unit: str) -> str:
 
 def _detect_head(record: Mapping[str, Any]) -> list[str]:
     """The head of the column with the patients needed, where a difference was named."""
-    return [] if record["detect"] is None else [f"{record['unit']}s to find {record['detect']:g}"]
+    return [] if record["detect"] is None else [f"{record['unit']}s to find {record['detect']:g} (90 % range)"]
 
 
 def _detect_cell(record: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
@@ -257,7 +282,7 @@ def _level(record: Mapping[str, Any]) -> str:
 
 
 def _measure(row: Mapping[str, Any]) -> str:
-    return measure_words(row["metric"], row["positive"])
+    return measure_words(row["metric"], row["positive"], several=row["positive"] is None)
 
 
 def _ends(low: float | None, high: float | None) -> str:
@@ -274,6 +299,11 @@ def _shown_p(p: float | None) -> str:
     if p is None or p != p:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _p_sign(p: float) -> str:
+    """ "< 0.001" or "= 0.034"."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def verdict_label(pair: Mapping[str, Any]) -> str:

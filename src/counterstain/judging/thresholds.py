@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError, suggest
 from counterstain.judging.predictions import Predictions
 
-__all__ = ["choose_threshold", "decide", "decided", "decided_arms"]
+__all__ = ["check_rule", "choose_threshold", "decide", "decided", "decided_arms"]
 
 Floats = NDArray[np.float64]
 
@@ -108,6 +108,15 @@ def choose_threshold(positive: NDArray[np.bool_], prob: Floats, *, rule: str) ->
     }[kind]
     best = np.flatnonzero(gain >= gain.max() - 1e-12)
     return float(candidates[best[np.argmin(np.abs(candidates[best] - DEFAULT))]]), ""
+
+
+def check_rule(rule: str) -> None:
+    """Whether a rule is one of `choose_threshold`.
+
+    Raises:
+        InputError: If it is none of them.
+    """
+    _parse(rule)
 
 
 def _candidates(prob: Floats) -> Floats:

@@ -29,11 +29,15 @@ def why_undefined(
     first = tables[pair[0]][0]
     unit = first.unit
     measure = measure_words(key[0], first.positive)
-    for name, index in zip(first.classes, range(len(first.classes)), strict=True):
-        have = {patient for patient, label in zip(first.patient, first.label, strict=True) if label == index}
-        if len(have) == 0:
+    if len(first.patient_codes[0]) == 1:
+        return f"there is one {unit} only, so there is no interval; test on more {unit}s"
+    values = [samples[arm].values[key] for arm in pair]
+    defined = all(np.isfinite(own).all() for own in values)
+    for index, name in enumerate(first.classes):
+        have = set(first.patient_codes[1][first.label == index].tolist())
+        if len(have) == 0 and not defined:
             return f"no test image is '{name}', so {measure} is undefined; test on {unit}s of every class"
-        if len(have) == 1 and len(first) > 1:
+        if len(have) == 1:
             return f"only one {unit} has '{name}', so there is no interval; test on more {unit}s of that class"
     for arm in pair:
         if not np.isfinite(samples[arm].values[key]).all():

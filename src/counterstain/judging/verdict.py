@@ -64,7 +64,7 @@ class Question:
     @property
     def measure(self) -> str:
         """The measure in words, with its class and, where it isn't that of images, its level."""
-        words = measure_words(self.metric, self.positive)
+        words = measure_words(self.metric, self.positive, several=self.positive is None)
         return words if self.level == "image" else f"{words} at {self.level} level"
 
 
@@ -98,7 +98,7 @@ def check_margin(metric: str, margin: float | None) -> str:
 
 def rule_in_words(asked: Question) -> str:
     """The one rule that every verdict of a comparison follows from."""
-    measure = f"{measure_words(asked.metric, asked.positive)} at {asked.level} level"
+    measure = f"{measure_words(asked.metric, asked.positive, several=asked.positive is None)} at {asked.level} level"
     runs, spread = f"each arm has at least {MIN_SEEDS} training seeds and ", " and the spread over seeds in its error"
     if asked.claim == "models":
         runs = spread = ""

@@ -1,7 +1,7 @@
 """The verdict in words: at most two sentences, for a reader who isn't a statistician; all else stands in a table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,8 @@ import numpy as np
 from counterstain.judging.paired_difference import Difference
 from counterstain.judging.verdict import MIN_SEEDS, Question, percent
 
-__all__ = ["Basis", "count", "counts_words", "p_words", "summary_words", "verdict_words"]
-
-MOST_SENTENCES = 3  # pairs; above that one summary and a table say more than a sentence for each
+__all__ = ["Basis", "count", "counts_words", "listed", "p_words", "scope_words", "shared_p_words", "summary_words"]
+__all__ += ["too_few_advice", "verdict_words"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +104,22 @@ def _evidence(kind: str, found: Difference, asked: Question, rests: Basis) -> st
     return f"{shown} ({level} interval [{found.low:+.3f}, {found.high:+.3f}], {_p(rests.p, rests.tests)})"
 
 
+def shared_p_words(p: float, tests: int) -> str:
+    """The p of several endpoints together: the largest of theirs."""
+    return f"largest {_p(p, tests)}"
+
+
+def scope_words(asked: Question) -> str:
+    """What is judged besides the patients, as the second half of a sentence and without its full stop."""
+    return _scope(asked, capital=False).rstrip(".")
+
+
+def too_few_advice(seeds: int) -> str:
+    """The sentence that says what to do about too few seeds."""
+    models = ", or judge these two fitted models alone (--fixed-models)" if seeds == 1 else ""
+    return f"Train each with at least {MIN_SEEDS} seeds{models}."
+
+
 def _p(p: float, tests: int) -> str:
     return p_words(p) + (f" after Holm's correction over {tests} pairs" if tests > 1 else "")
 
@@ -153,11 +168,8 @@ def _too_few_runs(found: Difference, asked: Question, rests: Basis) -> str:
         shown += f" ({percent(1 - asked.alpha)} interval [{found.low:+.3f}, {found.high:+.3f}])"
     if not np.isfinite(found.difference):
         shown = f"{asked.measure} is undefined"
-    models = ", or judge these two fitted models alone (--fixed-models)" if rests.seeds == 1 else ""
-    return (
-        f"Not enough runs to claim anything about {rests.a} and {rests.b}: {shown} {_counts(asked, rests)}. "
-        f"Train each with at least {MIN_SEEDS} seeds{models}."
-    )
+    start = f"Not enough runs to claim anything about {rests.a} and {rests.b}"
+    return f"{start}: {shown} {_counts(asked, rests)}. {too_few_advice(rests.seeds)}"
 
 
 # ------------------------------------------------------------------------------------------------------- several arms
@@ -172,9 +184,9 @@ def summary_words(rows: Sequence[Mapping[str, Any]], asked: Question, best: str,
         best: the arm with the best value.
         reference: the arm that the others were compared with, or None.
     """
-    if len(rows) == 1 or (len(rows) <= MOST_SENTENCES and reference is None and asked.hypothesis != "difference"):
-        return " ".join(str(row["words"]) for row in rows)
-    if asked.hypothesis != "difference":
+    if len(rows) == 1:
+        return str(rows[0]["words"])
+    if asked.hypothesis != "difference" or asked.co_primary:
         return _tally_words(rows, asked)
     about = best if reference is None else reference
     own = {row["b"] if row["a"] == about else row["a"]: row for row in rows if about in (row["a"], row["b"])}
@@ -210,19 +222,37 @@ def _place(about: str, row: Mapping[str, Any]) -> str:
 
 
 def _tally_words(rows: Sequence[Mapping[str, Any]], asked: Question) -> str:
-    """How many pairs gave which answer about the margin, the shown ones by name."""
-    wanted, words = {
-        "equivalence": ("equivalent", "Equivalence"),
-        "noninferiority": ("noninferior", "Non-inferiority"),
+    """How many pairs gave which answer, the shown ones by name."""
+    wanted, words, joined = {
+        "equivalence": (("equivalent",), "Equivalence", " and "),
+        "noninferiority": (("noninferior",), "Non-inferiority", " to "),
+        "difference": (("a_better", "b_better"), "That one arm is better", " than "),
     }[asked.hypothesis]
-    joined = " and " if asked.hypothesis == "equivalence" else " to "
-    named = [f"{row['a']}{joined}{row['b']}" for row in rows if row["verdict"] == wanted]
+    named = [joined.join(_winner_first(row)) for row in rows if row["verdict"] in wanted]
     lost = [f"{row['a']} to {row['b']}" for row in rows if row["verdict"] == "inferior"]
-    text = f"{words} in {asked.measure} within the margin of {asked.margin:g} is shown for "
-    text += f"{len(named)} of {len(rows)} pairs {counts_words(rows, asked)}"
+    blank = [f"{row['a']} and {row['b']}" for row in rows if row["verdict"] in ("undefined", "not_enough_runs")]
+    text = f"{words} in {_endpoints_words(asked)}"
+    text += f" within the margin of {asked.margin:g}" if asked.hypothesis != "difference" else ""
+    text += f" is shown for {len(named)} of {len(rows)} pairs {counts_words(rows, asked)}"
     text += f": {listed(named)}" if named else ""
     text += f"; inferior by more than the margin: {listed(lost)}" if lost else ""
+    text += f"; undefined, or too few runs for a claim: {listed(blank)}" if blank else ""
     return f"{text}. {_scope(asked)}"
+
+
+def _winner_first(row: Mapping[str, Any]) -> tuple[str, str]:
+    a, b = str(row["a"]), str(row["b"])
+    return (b, a) if row["verdict"] == "b_better" else (a, b)
+
+
+def _endpoints_words(asked: Question) -> str:
+    """The measure, or all of several co-primary ones."""
+    if not asked.co_primary:
+        return asked.measure
+    every = "both" if len(asked.co_primary) == 2 else f"all {len(asked.co_primary)}"
+    return (
+        f"{every} co-primary endpoints, {listed([replace(asked, metric=name).measure for name in asked.co_primary])},"
+    )
 
 
 def counts_words(rows: Sequence[Mapping[str, Any]], asked: Question) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from counterstain.judging.calibration import SAW_TRAINING
 from counterstain.reporting.record import RunRecord
 from counterstain.reporting.tables import NO_INTERVAL, Cell, Table
-from counterstain.reporting.wording import UNDEFINED, clean, interval, metric_name, number, plural
+from counterstain.reporting.wording import UNDEFINED, clean, interval, levelled, metric_name, number, plural
 
 __all__ = [
     "audit_table",
@@ -199,7 +199,7 @@ def worst_words(run: RunRecord) -> list[str]:
     arms = ((run.subgroups.get("site") or {}).get("arms")) or {}
     return [
         f"{clean(arm)}: the worst site is {clean(own['worst']['group'])}, {metric_name(own['worst']['metric'])} "
-        f"{number(own['worst']['value'])} {interval(own['worst']['low'], own['worst']['high'])}; "
+        f"{number(own['worst']['value'])}{levelled(own['worst']['low'], own['worst']['high'])}; "
         f"{own['worst']['note']}."
         for arm, own in arms.items()
         if own.get("worst")

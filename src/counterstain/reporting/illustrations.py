@@ -277,12 +277,14 @@ def _prevalence(table: Predictions) -> float:
 
 def _arm_curve(run: RunRecord, arm: str, metric: str) -> Curve:
     score = find_score(run.scores, arm, metric, "image") or {}
-    note = f"{metric_name(metric)} {number(score.get('value'))} {interval(score.get('low'), score.get('high'))}"
+    level = f"{100 * run.scores['confidence']:g} %"
+    ends = interval(score.get("low"), score.get("high"))
+    note = f"{metric_name(metric)} {number(score.get('value'))}{f' ({level}: {ends})' if ends else ''}"
     curves = np.stack([mean_curve(table, metric) for table in run.predictions[arm]])
     x, mean, low, high = GRID, curves.mean(axis=0), curves.min(axis=0), curves.max(axis=0)
     if metric == "auroc":
         x, mean, low, high = (np.concatenate([[0.0], values]) for values in (x, mean, low, high))
-    return Curve(arm, note.rstrip(), x, mean, low, high)
+    return Curve(arm, note, x, mean, low, high)
 
 
 def mean_curve(table: Predictions, metric: str) -> Floats:

@@ -57,7 +57,7 @@ from counterstain.reporting.training_words import (
     stain_sentences,
     training_sentences,
 )
-from counterstain.reporting.wording import METRIC_NAMES, clean, interval, listed, metric_name, number, plural
+from counterstain.reporting.wording import METRIC_NAMES, clean, levelled, listed, metric_name, number, plural
 
 __all__ = ["write_report"]
 
@@ -198,10 +198,10 @@ def _endpoint_name(run: RunRecord, metric: str) -> str:
 def _lone_headline(run: RunRecord, metric: str, level: str) -> str:
     arm = run.arms[0]
     score = find_score(run.scores, arm, metric, level)
-    value = (
-        f"{metric_name(metric)} is {number(score['value'])} {interval(score['low'], score['high'])}" if score else ""
-    )
-    return f"{clean(arm)}: {value.strip()}. It was compared with nothing." if value else f"{clean(arm)} was evaluated."
+    if not score:
+        return f"{clean(arm)} was evaluated."
+    ends = levelled(score["low"], score["high"], confidence=run.scores["confidence"])
+    return f"{clean(arm)}: {metric_name(metric)} is {number(score['value'])}{ends}. It was compared with nothing."
 
 
 def _verdicts(run: RunRecord) -> list[Markup]:

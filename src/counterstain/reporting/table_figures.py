@@ -65,7 +65,8 @@ def narrow_benefit_figure(curve: Mapping[str, Any], *, title: str, stamp: str = 
     axis.plot(at, curve["treat_all"], color=MUTED, linewidth=1, linestyle=DASHED, label="treat all")
     axis.axhline(0, color=MUTED, linewidth=1, linestyle=DOTTED, label="treat nobody")
     highest = max(curve["prevalence"], 0.05)
-    axis.set_ylim(LOWEST_SHOWN * highest, 1.15 * highest)
+    band = model["high"][np.isfinite(model["high"])].max(initial=0.0)
+    axis.set_ylim(LOWEST_SHOWN * highest, max(1.15 * highest, min(1.05 * band, 1.05)))
     axis.set_xlim(0, 1)
     axis.set_xlabel("threshold")
     axis.set_ylabel("net benefit")
@@ -86,13 +87,14 @@ def distribution_figure(
         threshold: a line where calls begin; None for none.
         stamp: drawn above everything.
     """
-    names = [name for name in distribution["classes"] if name != positive]
-    order = [positive, *names]
+    names = [positive, *(name for name in distribution["classes"] if name != positive)]
+    styles = dict(zip(names, (STYLES[1], STYLES[0]), strict=True))
+    order = [name for name in names if distribution["classes"][name]["images"]]
     figure = canvas(HALF_WIDTH, HALF_WIDTH * 0.92, title, stamp)
     axes = figure.subplots(len(order), 1, sharex=True)
     edges = np.linspace(0, 1, distribution["bins"] + 1)
-    for axis, name, style in zip(np.atleast_1d(axes), order, (STYLES[1], STYLES[0]), strict=True):
-        own = distribution["classes"][name]
+    for axis, name in zip(np.atleast_1d(axes), order, strict=True):
+        own, style = distribution["classes"][name], styles[name]
         shares = own["shares"] or [0.0] * distribution["bins"]
         axis.bar(edges[:-1], shares, width=np.diff(edges), align="edge", color=style[0], alpha=0.75, edgecolor="white")
         axis.set_title(f"{shorten(name, 22)}: {own['images']:,} images", loc="left")

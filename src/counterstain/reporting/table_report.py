@@ -21,7 +21,7 @@ from counterstain.reporting.page import environment, template
 from counterstain.reporting.record import RunRecord
 from counterstain.reporting.table_figures import distribution_figure, narrow_benefit_figure, smoothed_figure
 from counterstain.reporting.tables import Cell, Table, class_table, metric_tables
-from counterstain.reporting.wording import clean, interval, listed, number
+from counterstain.reporting.wording import clean, levelled, listed, number
 
 __all__ = ["write_table_report"]
 
@@ -102,17 +102,22 @@ def _headline(record: Mapping[str, Any]) -> str:
     on = counted(own["images"], "image")
     if own["patients"] is not None:
         on += f" of {counted(own['patients'], 'patient')}"
-    if score is None or score["value"] is None or score["value"] != score["value"]:
+    if score is None or not _is_defined(score):
         said = f"Evaluated on {on}; AUROC is undefined, since only one class is there."
     else:
-        said = f"AUROC {number(score['value'])} {interval(score['low'], score['high'])} on {on}.".replace("  ", " ")
+        ends = levelled(score["low"], score["high"], confidence=record["confidence"]) or " (no interval)"
+        said = f"AUROC {number(score['value'])}{ends} on {on}."
     missed = [row["what"] for row in (record["deployed"] or {}).get("rows", ()) if row["word"] == "missed"]
     return f"{said} Missed what the model stated: {listed(missed)}." if missed else said
 
 
+def _is_defined(score: Mapping[str, Any] | None) -> bool:
+    return score is not None and score["value"] is not None and score["value"] == score["value"]
+
+
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     own, decision = record["arms"][ARM], record["decision"]
-    facts = [("Tables", counted(len(own["seeds"]), "seed")), ("Unit of the statistics", record["unit"])]
+    facts = [("Tables", f"{len(own['seeds'])}"), ("Unit of the statistics", record["unit"])]
     if decision is not None:
         share = f"{100 * decision['scores']['prevalence']:.1f}\u00a0%"
         facts.insert(0, ("Positive class", f"{clean(record['positive'])} ({share} of the images)"))
@@ -136,8 +141,8 @@ def _capital(text: str) -> str:
 
 
 def _signed(text: str) -> str:
-    """True minus signs before numbers."""
-    return re.sub(r"(?<![\w-])-(?=\d)", "−", clean(text))
+    """True minus signs before numbers; a number and its % stay on one line."""
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", re.sub(r"(?<![\w-])-(?=\d)", "−", clean(text)))
 
 
 def _table(table: TextTable | None) -> Table | None:
@@ -162,7 +167,8 @@ def _cell(text: str) -> Cell:
 def _figures(record: Mapping[str, Any], run: RunRecord, folder: Path) -> dict[str, list[Illustration]]:
     """Those of a study's page that one table has, and the core set of page one."""
     drawn = illustrate(run, folder)
-    core = [one for one in drawn["curves"] if one.name == "roc"]
+    ranked = _is_defined(find_score(record, ARM, "auroc", "image"))  # of one class there is no curve
+    core = [one for one in drawn["curves"] if one.name == "roc" and ranked]
     found, stamp = record["probabilities"], record["stamp"]
     positive = clean(record["positive"] or "")
     if "smoothed" in found:
@@ -184,7 +190,7 @@ def _figures(record: Mapping[str, Any], run: RunRecord, folder: Path) -> dict[st
         ))  # fmt: skip
     return {
         "core": core,
-        "pr": [one for one in drawn["curves"] if one.name == "pr"],
+        "pr": [one for one in drawn["curves"] if one.name == "pr" and ranked],
         "confusions": drawn["confusions"],
         "groups": [_forest(record, by, folder) for by in record["subgroups"] if _groups_of(record, by)],
     }

@@ -11,6 +11,7 @@ __all__ = [
     "clean",
     "difference",
     "interval",
+    "levelled",
     "listed",
     "metric_name",
     "natural",
@@ -67,6 +68,12 @@ def interval(low: float | None, high: float | None, digits: int = 3, *, sign: bo
         return ""
     shown = signed if sign else number
     return f"[{shown(low, digits)}, {shown(high, digits)}]"
+
+
+def levelled(low: float | None, high: float | None, *, confidence: float = 0.95) -> str:
+    """An interval with its level, for a sentence: " (95 % interval [0.741, 0.869])"; "" where it is undefined."""
+    ends = interval(low, high)
+    return f" ({100 * confidence:g}\u00a0% interval {ends})" if ends else ""
 
 
 def difference(value: float | None, low: float | None, high: float | None) -> str:

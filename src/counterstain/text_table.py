@@ -1,0 +1,136 @@
+"""A table as lines of text that fit a width: heads, then intervals, then names are broken; no value is ever cut."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
+__all__ = ["NO_BREAK", "table_lines", "wrapped"]
+
+NO_BREAK = "\u00a0"
+GAP = 2
+NARROWEST = 12  # of a column of texts; below that a list says more
+TEXT = 26  # a column with a longer cell holds texts, which may be broken; a value with its interval is shorter
+
+Columns = list[list[str]]
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """A sentence broken at words; "95 %", "p < 0.001" and an interval stay whole, and so does a long name.
+
+    Args:
+        line: the sentence.
+        width: columns of the terminal.
+    """
+    broken = textwrap.wrap(_glued(line), width, break_long_words=False, break_on_hyphens=False) or [""]
+    return [part.replace(NO_BREAK, " ") for part in broken]
+
+
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, head: bool = True) -> list[str]:
+    """The lines of a table with its first column on the left and values under each other.
+
+    Args:
+        columns: the heads.
+        rows: one cell per column.
+        width: columns of the terminal; in a narrower one heads are broken at words, then values from their intervals,
+            then texts, and where all that isn't enough each row becomes a list.
+        head: False: two columns of names and values, without a head.
+
+    Examples:
+        >>> print("\\n".join(table_lines(["arm", "AUROC"], [["a", "0.957"], ["b", "0.882"]], 80)))
+        arm  AUROC
+        ──────────
+        a    0.957
+        b    0.882
+    """
+    cells = [[row[place] for row in rows] for place in range(len(columns))]
+    heads = list(columns) if head else [""] * len(columns)
+    wide = [max(map(cell_len, (name, *own))) for name, own in zip(heads, cells, strict=True)]
+    if _total(wide) > width:
+        wide = [max(_longest_word(name), *map(cell_len, own)) for name, own in zip(heads, cells, strict=True)]
+    if _total(wide) > width:
+        cells = [[cell.replace(" [", "\n[") if _is_interval(cell) else cell for cell in own] for own in cells]
+        wide = [max(_longest_word(name), *map(_widest, own)) for name, own in zip(heads, cells, strict=True)]
+    if _total(wide) > width:
+        wide = _squeezed(wide, cells, width)
+    if _total(wide) > width:
+        return _listed(columns, rows, width)
+    lines = []
+    if head:
+        lines += [
+            *_row([_broken(name, size) for name, size in zip(heads, wide, strict=True)], wide, head),
+            "─" * _total(wide),
+        ]
+    for row in zip(*cells, strict=True):
+        lines += _row([_broken(cell, size) for cell, size in zip(row, wide, strict=True)], wide, head)
+    return lines
+
+
+def _glued(text: str) -> str:
+    """The text with what belongs together joined by blanks at which no line is broken."""
+    return re.sub(r"(?<=\d) (?=%)|(?<=,) (?=[-+−\d.∞]+\])|(?<=p) (?=[<=])|(?<=[<=]) (?=\d)", NO_BREAK, text)
+
+
+def _total(wide: Sequence[int]) -> int:
+    return sum(wide) + GAP * (len(wide) - 1)
+
+
+def _longest_word(text: str) -> int:
+    return max((cell_len(word) for word in _glued(text).split(" ")), default=0)
+
+
+def _widest(cell: str) -> int:
+    return max(map(cell_len, cell.split("\n")))
+
+
+def _is_interval(cell: str) -> bool:
+    return " [" in cell and cell.endswith("]") and len(cell) <= TEXT + 10
+
+
+def _squeezed(wide: Sequence[int], cells: Columns, width: int) -> list[int]:
+    """Widths at which columns of texts take up the lack, the widest of them first."""
+    out = list(wide)
+    texts = [place for place, own in enumerate(cells) if place == 0 or any(cell_len(cell) > TEXT for cell in own)]
+    least = {
+        place: max(NARROWEST, *(min(_longest_word(cell), 2 * NARROWEST) for cell in cells[place])) for place in texts
+    }  # fmt: skip
+    while _total(out) > width:
+        free = [place for place in texts if out[place] > least[place]]
+        if not free:
+            return out
+        out[max(free, key=lambda place: out[place])] -= 1
+    return out
+
+
+def _broken(cell: str, size: int) -> list[str]:
+    """The lines of one cell; a word that is wider than its column is broken in it."""
+    own: list[str] = []
+    for part in cell.split("\n"):
+        indent = part[: len(part) - len(part.lstrip())]
+        fits = cell_len(part) <= size
+        own += [part] if fits else textwrap.wrap(_glued(part), size, break_on_hyphens=False, subsequent_indent=indent)
+    return [line.replace(NO_BREAK, " ") for line in own] or [""]
+
+
+def _row(cells: Sequence[Sequence[str]], wide: Sequence[int], head: bool) -> list[str]:
+    lines = []
+    for line in range(max(map(len, cells))):
+        parts = []
+        for place, (own, size) in enumerate(zip(cells, wide, strict=True)):
+            text = own[line] if line < len(own) else ""
+            blank = " " * max(size - cell_len(text), 0)
+            parts.append(text + blank if place == 0 or not head else blank + text)
+        lines.append((" " * GAP).join(parts).rstrip())
+    return lines
+
+
+def _listed(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Each row as its name and a line for each value."""
+    lines = []
+    for name, *values in rows:
+        lines += textwrap.wrap(name, width) or [""]
+        for column, value in zip(columns[1:], values, strict=True):
+            text = f"{column}: {value}" if column else value
+            lines += [f"  {part}" for part in wrapped(text, width - 2)] if value else []
+    return lines
