@@ -70,9 +70,7 @@ def report(found: Mapping[str, str], drawn: Mapping[Path, Sequence[str]]) -> int
     tried = [found[name] for names in drawn.values() for name in names]
     killed = sum(status in KILLED for status in tried)
     low, high = wilson(killed, len(tried))
-    print(
-        f"{killed} of {len(tried)} sampled mutants killed: {killed / len(tried):.1%}, 95 % limits {low:.1%} to {high:.1%}"
-    )
+    print(f"{killed} of {len(tried)} sampled mutants killed: {killed / len(tried):.1%} (95 % {low:.1%} to {high:.1%})")
     return 0 if killed >= NEEDED * len(tried) else 3
 
 

@@ -18,8 +18,9 @@ def table(
 ) -> Predictions:
     values = prob or tuple(PROB)
     names = tuple(f"{prefix}{k}" for k in range(len(values)))
+    image = names if alone else tuple(f"{name}.png" for name in names)
     return Predictions(
-        image=names if alone else tuple(f"{name}.png" for name in names), patient=patients or names, slide=("",) * len(names),
+        image=image, patient=patients or names, slide=("",) * len(names),
         site=("",) * len(names), label=LABEL, prob=[[1 - p, p] for p in values], classes=("benign", "malignant"),
     )  # fmt: skip
 
@@ -37,7 +38,7 @@ def test_a_number_is_every_tables_threshold(rule: str, at: float) -> None:
 
 @pytest.mark.parametrize("rule", ["1.01", "-0.01", "nan"])
 def test_a_number_that_is_no_probability_is_refused(rule: str) -> None:
-    with pytest.raises(InputError, match=f"^--threshold is {rule}; a probability from 0 to 1 was needed"):
+    with pytest.raises(InputError, match=rf"^--threshold is {rule}; a probability from 0 to 1 was needed"):
         freeze_threshold(rule, [table()])
 
 
@@ -53,7 +54,7 @@ def test_one_validation_table_serves_all_and_several_their_own() -> None:
     one = freeze_threshold("youden", [table(), table(), table()], [table("v")])
     assert one.values == (0.5, 0.5, 0.5)
     assert freeze_threshold("youden", [table(), table()], [table("v"), other]).values == (0.5, 0.25)
-    with pytest.raises(InputError, match="^there are 2 validation tables for 3 tables; give one for all"):
+    with pytest.raises(InputError, match=r"^there are 2 validation tables for 3 tables; give one for all"):
         freeze_threshold("youden", [table()] * 3, [table("v"), other])
 
 
@@ -79,14 +80,18 @@ def test_images_alone_are_chosen_on_with_a_word() -> None:
 
 
 def test_what_does_not_go_together_is_refused() -> None:
-    with pytest.raises(InputError, match="^there are 3 classes; a threshold is for two"):
+    with pytest.raises(InputError, match=r"^there are 3 classes; a threshold is for two"):
         freeze_threshold("0.3", [three_classes()])
-    with pytest.raises(InputError, match="^--threshold is the number 0.3, so nothing is chosen"):
+    with pytest.raises(InputError, match=r"^--threshold is the number 0.3, so nothing is chosen"):
         freeze_threshold("0.3", [table()], [table("v")])
-    with pytest.raises(InputError, match="^--threshold youden is a rule, and a threshold that is chosen on the images"):
+    with pytest.raises(
+        InputError, match=r"^--threshold youden is a rule, and a threshold that is chosen on the images"
+    ):
         freeze_threshold("youden", [table()])
     turned = replace(table("v"), classes=("malignant", "benign"))
-    with pytest.raises(InputError, match="has the classes malignant, benign, the table to be judged benign, malignant"):
+    with pytest.raises(
+        InputError, match=r"has the classes malignant, benign, the table to be judged benign, malignant"
+    ):
         freeze_threshold("youden", [table()], [turned])
 
 
@@ -103,7 +108,7 @@ def test_shared_patients_and_images_are_refused_by_name() -> None:
 
 def test_every_validation_table_is_held_apart() -> None:
     """The second table is looked at too, and a later table to be judged is of the same images as the first."""
-    with pytest.raises(InputError, match="patients"):
+    with pytest.raises(InputError, match=r"patients"):
         freeze_threshold("youden", [table(), table()], [table("v"), table()])
 
 
