@@ -3,17 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick check mutate format clean
+.PHONY: demo test slow quick check mutate format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
 	$(BIN)/counterstain demo
 
+# Before a commit: everything but what takes long. Under 10 minutes on two idle cores.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
-
-quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow"
+
+# Whole studies, trainings, simulations: what `make test` leaves out. `.ci/run` calls both.
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+# While working: the rooms without a network or an image, in under a minute; or any others, `make quick ROOMS=tests/slides`.
+ROOMS := tests/judging tests/cohort tests/audit tests/test_architecture.py tests/test_files.py tests/test_tables.py
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow and not realdata" $(ROOMS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
