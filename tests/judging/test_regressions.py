@@ -1,0 +1,165 @@
+"""Every number of a few records, held fast at what our own code once wrote: a published number moves on purpose or not.
+
+These values are not better than others; that they are right is shown elsewhere, by hand and against other programs.
+Where a change means to move them, write them anew, look at what moved, and say it first in CHANGELOG.md:
+
+    python tests/judging/test_regressions.py
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from counterstain.judging.calibration import apply_calibration, fit_calibration
+from counterstain.judging.comparison import compare_arms
+from counterstain.judging.evaluated_table import evaluate_tables
+from counterstain.judging.evaluation import score_arms
+from counterstain.judging.over_folds import fold_tests, procedures_record
+from counterstain.judging.predictions import Predictions
+
+PINNED = Path(__file__).with_name("regressions.json")
+LONG = 12  # values; a longer curve is held by its length, first value, mean and spread
+DIGITS = 9  # of each number; compared to 1e-6, which no processor's rounding reaches
+
+
+def table(
+    seed: int,
+    *,
+    strength: float = 1.0,
+    patients: int = 24,
+    classes: tuple[str, ...] = ("benign", "malignant"),
+    world: int = 0,
+    known: bool = True,
+) -> Predictions:
+    """One to nine images per patient and one class per patient, of `world`; the model's probabilities, of `seed`."""
+    drawn = np.random.default_rng(world)
+    code = np.repeat(np.arange(patients), drawn.integers(1, 10, size=patients))
+    label = drawn.integers(len(classes), size=patients)
+    label[: len(classes)] = np.arange(len(classes))
+    hard = drawn.normal(0, 0.7, size=(patients, len(classes)))
+    score = hard[code] + np.random.default_rng([world, seed]).normal(size=(len(code), len(classes)))
+    score[np.arange(len(code)), label[code]] += strength
+    prob = np.exp(score)
+    image = tuple(f"i{world}-{k}" for k in range(len(code)))
+    return Predictions(
+        image=image, patient=tuple(f"p{world}-{k}" for k in code) if known else image, slide=("",) * len(code),
+        site=tuple("ab"[k % 3 // 2] for k in code), label=label[code],
+        prob=np.round(prob / prob.sum(axis=1, keepdims=True), 6), classes=classes,
+    )  # fmt: skip
+
+
+def arms(*strengths: float, seeds: int = 3, **world: Any) -> dict[str, list[Predictions]]:
+    """Arm "a", "b", … -> its tables, one per seed."""
+    return {
+        "abcdef"[arm]: [table(100 * arm + seed, strength=strength, **world) for seed in range(seeds)]
+        for arm, strength in enumerate(strengths)
+    }
+
+
+THREE = ("x", "y", "z")
+CASES: dict[str, Callable[[], Any]] = {
+    "scores of two classes": lambda: score_arms(arms(1.2, 0.4)),
+    "scores of three classes": lambda: score_arms(arms(1.2, classes=THREE), confidence=0.9),
+    "scores of unknown patients": lambda: score_arms(arms(1.2, seeds=1, known=False)),
+    "scores by bootstrap": lambda: score_arms(arms(1.2, seeds=2), interval="bootstrap"),
+    "scores of many patients": lambda: score_arms(arms(1.2, seeds=1, patients=620)),
+    "three arms": lambda: compare_arms(arms(1.6, 0.9, 0.3), detect=0.03),
+    "equivalence": lambda: compare_arms(arms(1.2, 1.1), primary="accuracy", margin=0.1, hypothesis="equivalence"),
+    "non-inferiority of patients": lambda: compare_arms(
+        arms(1.2, 1.1, patients=60), margin=0.1, hypothesis="noninferiority", level="patient"
+    ),
+    "a loss": lambda: compare_arms(arms(1.2, 0.4), primary="loss", margin=0.1, hypothesis="noninferiority"),
+    "fitted models": lambda: compare_arms(arms(1.2, 0.4, seeds=1), claim="models", primary="mcc"),
+    "fitted models of images": lambda: compare_arms(arms(1.2, 0.4, seeds=1, known=False), claim="models"),
+    "three classes": lambda: compare_arms(arms(1.4, 0.4, classes=THREE), primary="balanced_accuracy"),
+    "co-primary": lambda: compare_arms(arms(1.6, 0.3, patients=60), co_primary=("sensitivity", "specificity")),
+    "near the wall": lambda: compare_arms(arms(7.0, 6.0), primary="accuracy", margin=0.05, hypothesis="equivalence"),
+    "anyone's table": lambda: evaluate_tables(
+        [table(1)], threshold="0.3", prevalence=0.05, by={"site": None, "patient": None}
+    ),
+    "anyone's tables": lambda: evaluate_tables([table(1), table(2)], confidence=0.8),
+    "anyone's three classes": lambda: evaluate_tables([table(1, classes=THREE)]),
+    "folds": lambda: folded(),
+    **{
+        f"calibration by {method}": lambda method=method: calibrated(method)
+        for method in ("temperature", "platt", "isotonic")
+    },
+}  # fmt: skip
+
+
+def tested(whole: Predictions, step: int, fold: int) -> Predictions:
+    """The images of every second patient, or of every second two."""
+    rows = [k for k, name in enumerate(whole.patient) if int(name.split("-")[1]) // step % 2 == fold]
+    texts = {name: tuple(getattr(whole, name)[k] for k in rows) for name in ("image", "patient", "slide", "site")}
+    return replace(whole, label=whole.label[rows], prob=whole.prob[rows], **texts)
+
+
+def folded() -> dict[str, Any]:
+    """Two arms over two repeats of two folds with two seeds each."""
+    tables = {
+        arm: {
+            (seed, repeat, fold): tested(table(10 * seed + own, strength=1 - own / 2), 1 + repeat, fold)
+            for seed in range(2) for repeat in range(2) for fold in range(2)
+        }
+        for own, arm in enumerate("ab")
+    }  # fmt: skip
+    sizes = {(repeat, fold): (20 + fold, 8 + repeat) for repeat in range(2) for fold in range(2)}
+    tests = fold_tests(tables, sizes, metrics=["accuracy", "loss"])
+    assert tests is not None
+    of = {name: asdict(test) for name in ("accuracy", "loss") if (test := tests.of(name, "b", "a")) is not None}
+    whole = {arm: [table(own, strength=1 - own / 2), table(10 + own, strength=1 - own / 2), table(20 + own)]
+             for own, arm in enumerate("ab")}  # fmt: skip
+    questions = [
+        {"primary": "accuracy", "hypothesis": "equivalence"},
+        {"primary": "loss", "hypothesis": "noninferiority"},
+    ]
+    compared = [compare_arms(whole, margin=0.1, over_folds=tests, **asked) for asked in questions]
+    return {"record": procedures_record(tables, sizes, margin=0.02), "tests": of, "compared": compared}
+
+
+def calibrated(method: str) -> dict[str, Any]:
+    """What is fitted on validation patients, and the first of the probabilities that it gives to others."""
+    fitted = fit_calibration(table(3, world=1, patients=40), method=method, conformal="class")
+    prob = apply_calibration(fitted, table(3)).prob[:20]
+    return {"fitted": fitted.to_record(), "prob": prob.tolist()}
+
+
+def numbers(found: Any, at: str = "") -> Iterator[tuple[str, float | bool | None]]:
+    """Every number of a record with its place; texts are left to the tests of sentences."""
+    if isinstance(found, dict):
+        for name, inner in found.items():
+            yield from numbers(inner, f"{at}/{name}")
+    elif isinstance(found, list) and len(found) > LONG and all(isinstance(value, float) for value in found):
+        value = np.array(found)
+        yield from numbers({"of": len(value), "first": found[0], "mean": value.mean(), "spread": value.std()}, at)
+    elif isinstance(found, list | tuple):
+        for place, inner in enumerate(found):
+            yield from numbers(inner, f"{at}/{place}")
+    elif found is None or isinstance(found, bool):
+        yield at, found
+    elif isinstance(found, int | float | np.number):
+        value = float(found)
+        yield at, float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_number_moves_unseen(case: str) -> None:
+    pinned, found = json.loads(PINNED.read_text())[case], dict(numbers(CASES[case]()))
+    assert list(found) == list(pinned)
+    moved = {
+        place: (pinned[place], value)
+        for place, value in found.items()
+        if value != (pytest.approx(pinned[place], rel=1e-6, abs=1e-9) if pinned[place] is not None else None)
+    }
+    assert not moved
+
+
+if __name__ == "__main__":
+    records = {case: dict(numbers(make())) for case, make in CASES.items()}
+    PINNED.write_text(json.dumps(records, indent=0) + "\n")
