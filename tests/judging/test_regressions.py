@@ -93,7 +93,7 @@ CASES: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
-def tested(whole: Predictions, step: int, fold: int) -> Predictions:
+def half_of(whole: Predictions, step: int, fold: int) -> Predictions:
     """The images of every second patient, or of every second two."""
     rows = [k for k, name in enumerate(whole.patient) if int(name.split("-")[1]) // step % 2 == fold]
     texts = {name: tuple(getattr(whole, name)[k] for k in rows) for name in ("image", "patient", "slide", "site")}
@@ -104,7 +104,7 @@ def folded() -> dict[str, Any]:
     """Two arms over two repeats of two folds with two seeds each."""
     tables = {
         arm: {
-            (seed, repeat, fold): tested(table(10 * seed + own, strength=1 - own / 2), 1 + repeat, fold)
+            (seed, repeat, fold): half_of(table(10 * seed + own, strength=1 - own / 2), 1 + repeat, fold)
             for seed in range(2) for repeat in range(2) for fold in range(2)
         }
         for own, arm in enumerate("ab")
