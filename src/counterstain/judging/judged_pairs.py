@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from counterstain.judging.intervals import Sample
+from counterstain.judging.measure_names import measure_words
 from counterstain.judging.multiplicity import holm
 from counterstain.judging.over_folds import FoldTests, with_folds
 from counterstain.judging.paired_difference import Difference, difference
@@ -15,7 +16,7 @@ from counterstain.judging.ranking import pair_chance
 from counterstain.judging.sample_size import patients_needed
 from counterstain.judging.undefined import why_undefined
 from counterstain.judging.verdict import DECIDING_ENDS, Question, also_better, margin_p, verdict
-from counterstain.judging.verdict_words import Basis, counts_words, verdict_words
+from counterstain.judging.verdict_words import Basis, counts_words, listed, verdict_words
 
 __all__ = ["Compared", "joint_rows", "judged_rows"]
 
@@ -101,7 +102,7 @@ def joint_verdict(kinds: Sequence[str], asked: Question) -> str:
 def _joint_words(pair: Pair, kind: str, parts: Sequence[Mapping[str, Any]], asked: Question) -> str:
     """Whether all endpoints passed, and then each endpoint's own evidence in one sentence."""
     a, b = pair
-    names = " and ".join(replace(asked, metric=part["metric"]).measure for part in parts)
+    names = listed([replace(asked, metric=part["metric"]).measure for part in parts])
     start = {
         "a_better": f"{a} is better than {b} in both",
         "b_better": f"{b} is better than {a} in both",
@@ -120,14 +121,19 @@ def _joint_words(pair: Pair, kind: str, parts: Sequence[Mapping[str, Any]], aske
 
 
 def _endpoint_words(part: Mapping[str, Any], asked: Question) -> str:
-    metric, difference_ = part["metric"].replace("_", " "), part["difference"]
+    metric, difference_ = measure_words(part["metric"]), part["difference"]
     if part["low"] != part["low"]:
         return f"{metric} is undefined"
     level = 1 - 2 * asked.alpha if asked.hypothesis == "equivalence" else 1 - asked.alpha
     ends = DECIDING_ENDS.get(asked.hypothesis, ("low", "high"))
-    word = part["verdict"].replace("a_better", f"{part['a']} better").replace("b_better", f"{part['b']} better")
+    word = {
+        "a_better": f"{part['a']} better",
+        "b_better": f"{part['b']} better",
+        "noninferior": "not inferior",
+        "noninferiority_not_shown": "non-inferiority not shown",
+    }.get(part["verdict"], part["verdict"].replace("_", " "))
     shown = f"{metric} {difference_:+.3f} ({100 * level:.4g} % interval [{part[ends[0]]:+.3f}, {part[ends[1]]:+.3f}])"
-    return f"{shown}: {word.replace('_', ' ').replace('noninferior', 'not inferior')}"
+    return f"{shown}: {word}"
 
 
 def _difference(pair: Pair, compared: Compared, asked: Question) -> Difference:
