@@ -18,6 +18,8 @@ import pytest
 
 from counterstain.judging.calibration import apply_calibration, fit_calibration
 from counterstain.judging.comparison import compare_arms
+from counterstain.judging.conformal import prediction_sets
+from counterstain.judging.deployed import Deployed
 from counterstain.judging.evaluated_table import evaluate_tables
 from counterstain.judging.evaluation import score_arms
 from counterstain.judging.over_folds import fold_tests, procedures_record
@@ -120,6 +122,8 @@ CASES: dict[str, Callable[[], Any]] = {
         [table(1)], threshold="0.3", prevalence=0.05, by={"site": None, "patient": None}
     ),
     "anyone's tables": lambda: evaluate_tables([table(1), table(2)], confidence=0.8),
+    "anyone's unknown patients": lambda: evaluate_tables([table(1, known=False)], prevalence=0.3),
+    "a deployed model": lambda: deployed(),
     "anyone's three classes": lambda: evaluate_tables([table(1, classes=THREE)]),
     "folds": lambda: folded(),
     "formulas": lambda: formulas(),
@@ -128,6 +132,21 @@ CASES: dict[str, Callable[[], Any]] = {
         for method in ("temperature", "platt", "isotonic")
     },
 }  # fmt: skip
+
+
+def deployed() -> dict[str, Any]:
+    """A model that was frozen on easier patients than those it meets."""
+    fitted = fit_calibration(table(3, world=1, patients=40, strength=2.0))
+    new = apply_calibration(fitted, table(3, world=2, patients=60, strength=0.6))
+    assert fitted.threshold is not None
+    called = [new.classes[int(p >= fitted.threshold)] for p in new.prob[:, 1]]
+    sets = ["|".join(name for name, held in zip(new.classes, row, strict=True) if held)
+            for row in prediction_sets(new.prob, fitted.quantiles)]  # fmt: skip
+    model = Deployed(fitted, "image-level: patients are unknown", fitted.classes)
+    return {
+        "as it says": evaluate_tables([new], deployed=model, columns={"decision": called, "prediction_set": sets}),
+        "without columns": evaluate_tables([new], deployed=model)["deployed"],
+    }
 
 
 def formulas() -> dict[str, Any]:
