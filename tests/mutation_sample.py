@@ -83,6 +83,7 @@ def main() -> int:
     asked = parser.parse_args()
     make_mutants()
     wanted = (*UNFINISHED, "survived", "no tests", "suspicious") if asked.again else UNFINISHED
+    before: list[str] = []
     while True:
         by_file = {path: statuses(path) for path in files_with_mutants()}
         found = {name: status for statuses_of in by_file.values() for name, status in statuses_of.items()}
@@ -90,8 +91,11 @@ def main() -> int:
         untried = [name for names in drawn.values() for name in names if found[name] in wanted]
         if not untried:
             return report(found, drawn)
+        if untried == before:
+            print(f"{len(untried)} mutants were not tried, {untried[0]} among them; mutmut says above why")
+            return 2
         run_mutmut(untried)
-        wanted = UNFINISHED
+        wanted, before = UNFINISHED, untried
 
 
 if __name__ == "__main__":
