@@ -3,27 +3,40 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick check mutate format clean
+.PHONY: demo test slow quick check mutate format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
 	$(BIN)/counterstain demo
 
+# Before a commit: everything but what takes long. Under 10 minutes on two idle cores.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
-
-quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow"
+
+# Whole studies, trainings, simulations: what `make test` leaves out. `.ci/run` calls both.
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+# While working: the statistics, cohorts and splits, in under a minute. Or other rooms: `make quick ROOMS=tests/slides`.
+ROOMS := tests/judging $(filter-out tests/cohort/test_phantom%, $(wildcard tests/cohort/test_*.py)) \
+	tests/test_architecture.py tests/test_files.py tests/test_tables.py
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow and not realdata" $(ROOMS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Are the tests able to fail? An hour or two; docs/mutants.md. It goes on where it was stopped.
+# Are the tests able to fail? Every mutant takes most of a day, `make mutate SAMPLE=600` an hour; docs/mutants.md.
+# Both go on where they were stopped; AGAIN=--again tries survivors once more, after new tests.
 mutate: $(VENV)/.dev
+ifdef SAMPLE
+	$(BIN)/python tests/mutation_sample.py --count $(SAMPLE) $(AGAIN)
+else
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1
 	$(BIN)/python tests/mutation_score.py --survivors
+endif
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -8,6 +8,7 @@ fails, or never ends. docs/mutants.md says which survive, and why.
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from mutmut.mutation.data import SourceFileMutationData
@@ -32,10 +33,21 @@ def changed_lines(name: str, path: Path) -> str:
     return "\n".join(f"    {line}" for line in lines if line[:1] in "+-")
 
 
+def files_with_mutants() -> list[Path]:
+    """The source files that mutants were made of, as paths from the root of the repository."""
+    return [meta.relative_to("mutants").with_suffix("") for meta in sorted(Path("mutants/src").rglob("*.meta"))]
+
+
+def print_survivors(found: Mapping[str, str], path: Path) -> None:
+    """Each survivor's name and the lines that it changes."""
+    for name, status in found.items():
+        if status not in KILLED + UNFINISHED:
+            print(f"  {name} ({status})\n{changed_lines(name, path)}")
+
+
 def main(*, survivors: bool) -> int:
     """Print the table; 0 where enough mutants were killed, 2 where some were not tried, 3 where too many survive."""
-    metas = sorted(Path("mutants/src").rglob("*.meta"))
-    by_file = {path: statuses(path) for path in (meta.relative_to("mutants").with_suffix("") for meta in metas)}
+    by_file = {path: statuses(path) for path in files_with_mutants()}
     total: Counter[str] = Counter()
     for path, found in by_file.items():
         count = Counter(found.values())
@@ -43,9 +55,8 @@ def main(*, survivors: bool) -> int:
         killed = sum(count[status] for status in KILLED)
         if found:
             print(f"{killed:5d} of {len(found):5d}  {killed / len(found):6.1%}  {path}")
-        for name, status in found.items() if survivors else ():
-            if status not in KILLED + UNFINISHED:
-                print(f"  {name} ({status})\n{changed_lines(name, path)}")
+        if survivors:
+            print_survivors(found, path)
     every, untried = sum(total.values()), sum(total[status] for status in UNFINISHED)
     if not every or untried:
         print(f"{untried} of {every} mutants were not tried; let make mutate come to its end")

@@ -74,3 +74,13 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
     ):
         with pytest.raises(InputError, match=r"(test|val) is .*; needed: a share between 0 and 1, such as 0\.2"):
             call()
+
+
+def test_a_hold_out_that_cannot_be_is_refused_by_its_scarcest_class() -> None:
+    """Each class has three patients, and yet of four patients no three parts all have every class."""
+    has = {"P1": "abc", "P2": "ab", "P3": "ac", "P4": "bc"}
+    rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
+    names, labels, owners = zip(*rows, strict=True)
+    cohort = assemble({"image_path": names, "label": labels, "patient_id": owners}, root=Path())
+    with pytest.raises(InputError, match=r"^no division into 3 parts .* class 'a' with 3 patients \(P1, P2, P3\)"):
+        holdout(cohort)

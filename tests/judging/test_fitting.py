@@ -182,3 +182,9 @@ def test_certain_probabilities_stay_finite() -> None:
     )
     # 1e-7 is where Keras clips: its odds are squared by half the temperature.
     assert calibrate(sharp, table.prob, ("a", "b"))[1, 0] == pytest.approx(1e-14, rel=1e-6)
+
+
+def test_isotonic_steps_weigh_images_not_distinct_probabilities() -> None:
+    """At 0.2 two of three images are positive, at 0.6 none of one: pooled, two of four, and not (2/3 + 0) / 2."""
+    found = fit_calibration(made(np.array([0.2, 0.2, 0.2, 0.6]), np.array([1, 1, 0, 0])), method="isotonic")
+    assert found.parameters == {"x": [0.2, 0.6], "y": pytest.approx([0.5, 0.5])}

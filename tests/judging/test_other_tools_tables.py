@@ -258,6 +258,26 @@ def test_predicted_classes_alone_have_no_auroc(tmp_path: Path) -> None:
         evaluate_tables([table], threshold="0.5")
 
 
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (("1.0", "0.0"), ("0", "1")),  # a column of numbers with an empty cell somewhere, as pandas writes it
+        (("10", "9"), ("9", "10")),
+        (("(low)", "1.5"), ("1.5", "(low)")),  # numbers come first
+        (("b", "A"), ("A", "b")),
+    ],
+)
+def test_predicted_classes_are_in_the_order_of_their_names(
+    tmp_path: Path, names: tuple[str, str], classes: tuple[str, str]
+) -> None:
+    rows = "".join(f"i{k},p{k},{names[k % 2]},{names[k % 3 % 2]}\n" for k in range(12))
+    table = read(tmp_path, "image,patient,y_true,y_pred\n" + rows)
+    assert table.classes == classes
+    first = classes.index(names[0].removesuffix(".0"))
+    assert table.label.tolist() == [first if k % 2 == 0 else 1 - first for k in range(12)]
+    assert table.prob.argmax(axis=1).tolist() == [first if k % 3 % 2 == 0 else 1 - first for k in range(12)]
+
+
 def test_hard_calls_are_compared_by_what_they_can_show(tmp_path: Path, make_table: Make) -> None:
     calls = read(tmp_path, HARD)
     other = read(tmp_path, HARD.replace(",1\n", ",0\n"))

@@ -78,10 +78,25 @@ def test_one_split_says_what_it_does_not_show() -> None:
     record = procedures_record(arms, SIZES)
     pair = record["pairs"][0]
     assert pair["test"] is None
-    assert "one split" in pair["words"]
+    assert pair["words"] == (
+        "new and old: there is one split, so the spread over training sets is not shown by this study; "
+        "split.method: folds would show it."
+    )
     assert record["variance"]["new"]["sd"]["split"] is None
     assert "another split: not shown by this study" in record["variance"]["new"]["words"]
     assert procedures_record({"new": arms["new"]}, SIZES)["pairs"] == []
+
+
+def test_two_training_sets_are_enough_for_a_test() -> None:
+    arms = {"new": arm(1.0, 1, repeats=1, folds=2), "old": arm(0.6, 5000, repeats=1, folds=2)}
+    record = procedures_record(arms, SIZES, level="image")
+    assert record["pairs"][0]["test"]["df"] == 1
+    assert (record["positive"], record["level"], record["metric"]) == ("tumour", "image", "auroc")
+    tests = fold_tests(arms, SIZES, metrics=["auroc"])
+    assert tests is not None
+    found = tests.of("auroc", "new", "old")
+    assert found is not None
+    assert found.mean == pytest.approx(np.mean(record["pairs"][0]["differences"]))
 
 
 def test_a_fold_without_a_class_makes_no_test() -> None:
