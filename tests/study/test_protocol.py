@@ -74,8 +74,8 @@ def test_faults_are_named_in_one_line(record: dict[str, Any], words: str) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds no settings"),
-        ("- a\n- b", "holds no settings"),
+        ("", "holds nothing, not settings"),
+        ("- a\n- b", "holds a list, not settings"),
         ("a: [", "is not YAML"),
         ("a: 1\nb: 2\na: 3", "line 3: key 'a' stands twice"),
         ("a: &x [1]\nb: *x", "aliases"),

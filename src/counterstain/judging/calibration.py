@@ -103,6 +103,8 @@ class Calibration:
             kept = {name: record[name] for name in Calibration.__dataclass_fields__ if name not in LATER}
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}; it was changed after it was written") from None
+        if fault := _fault(kept):
+            raise InputError(f"the calibration's {fault}; it was changed after it was written")
         lists = {"classes": tuple(kept["classes"]), "notes": tuple(kept["notes"])}
         later = {
             "conformal": record.get("conformal", "marginal"),
@@ -110,6 +112,41 @@ class Calibration:
             "stated": dict(record.get("stated") or {}),
         }
         return Calibration(**(kept | lists | later | {"qhat": _infinite(kept["qhat"])}))
+
+
+def _fault(kept: Mapping[str, Any]) -> str:
+    """What of a calibration's record is of the wrong kind, in words; "" for nothing."""
+
+    def is_number(value: Any, low: float, high: float) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+    def are_texts(values: Any) -> bool:
+        return isinstance(values, list) and all(isinstance(one, str) for one in values)
+
+    parameters = kept["parameters"]
+    numbers = {"temperature": 1, "slope": 1, "intercept": 1, "x": 0, "y": 0}
+    sound = isinstance(parameters, dict) and all(
+        is_number(parameters[name], -1e9, 1e9)
+        if single
+        else isinstance(parameters[name], list) and all(is_number(one, -1, 2) for one in parameters[name])
+        for name, single in numbers.items()
+        if name in parameters
+    )
+    needed = {"temperature": {"temperature"}, "platt": {"slope", "intercept"}, "isotonic": {"x", "y"}, "none": set()}
+    rules = {
+        "method": kept["method"] in METHODS,
+        "parameters": sound and needed.get(kept["method"], set()) <= set(parameters),
+        "threshold": kept["threshold"] is None or is_number(kept["threshold"], 0, 1),
+        "alpha": is_number(kept["alpha"], 0, 1),
+        "qhat": kept["qhat"] is None or is_number(kept["qhat"], 0, 1),
+        "classes": are_texts(kept["classes"]) and len(set(kept["classes"])) == len(kept["classes"]) >= 2,
+        "notes": are_texts(kept["notes"]),
+        "unit": kept["unit"] in ("patient", "image"),
+        "images": is_number(kept["images"], 0, 1e12),
+        "patients": is_number(kept["patients"], 0, 1e12),
+    }
+    wrong = next((name for name, right in rules.items() if not right), None)
+    return "" if wrong is None else f"{wrong} is {str(kept[wrong])[:80]!r}"
 
 
 def _finite(value: float) -> float | None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from counterstain import __version__
 from counterstain.errors import GateError, InputError, suggest
-from counterstain.files import hash_file, read_json, write_bytes, write_json
+from counterstain.files import hash_file, read_json, read_record, write_bytes, write_json
 from counterstain.learning.bundle import (
     CALIBRATION,
     CARD,
@@ -328,9 +328,7 @@ def read_export(folder: Path) -> tuple[Bundle, dict[str, Any]]:
     """
     _check_sums(folder)
     bundle = read_bundle(folder)
-    record = read_json(folder / EXPORT)
-    if record.get("schema") != SCHEMA:
-        raise InputError(f"{folder / EXPORT} is of schema {record.get('schema')}; this version reads {SCHEMA}")
+    record = read_record(folder / EXPORT, SCHEMA)
     said = {EXPORT: record.get("classes")}
     if (folder / CONFIG).is_file():
         said[CONFIG] = read_json(folder / CONFIG).get("class_names")

@@ -12,7 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
-from counterstain.files import hash_json, write_bytes, write_csv, write_json
+from counterstain.files import hash_json, read_yaml, write_bytes, write_csv, write_json
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import read_predictions, write_predictions
 from counterstain.judging.scores import image_loss
@@ -265,7 +265,7 @@ def _numbered(table: Predictions) -> NDArray[np.int64]:
 
 def _write_study(prepared: Prepared, path: Path, searched: Searched) -> None:
     """The user's own file with the best settings in place of the search; JSON is YAML, and exact for numbers."""
-    record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    record = read_yaml(path, what="a study")
     search = record.pop("search")
     record["name"] = f"{record['name']}-tuned"
     root = Path(record["cohort"]["path"])
