@@ -62,7 +62,7 @@ def table_with(**changed: Any) -> Predictions:
         ({"prob": [[0.5, 0.5], [1.0]]}, "prob is no array of numbers"),
     ],
 )
-def test_wrong_arrays_are_refused(changed: dict[str, Any], said: str) -> None:
+def test_values_that_are_none_are_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         table_with(**changed)
 

@@ -59,7 +59,7 @@ def test_a_record_without_classes_is_refused_by_name(folder: Path) -> None:
         ("network", 5, "network"), ("network", None, "network"), ("network", "", "network"),
         ("network", "nope", "nope"), ("classes", "ab", "classes"), ("classes", ["a"], "classes"),
         ("classes", ["a", "a"], "classes"), ("classes", [1, 2], "classes"), ("classes", {"a": 1}, "classes"),
-        ("classes", 7, "not iterable"), ("preprocessing", None, "is damaged"), ("preprocessing", [], "is damaged"),
+        ("classes", 7, "classes"), ("preprocessing", None, "is damaged"), ("preprocessing", [], "is damaged"),
         ("preprocessing.tile_px", -1, "tile_px"), ("preprocessing.tile_px", 10**9, "tile_px"),
         ("preprocessing.tile_px", 127.5, "tile_px"), ("preprocessing.tile_px", "127", "tile_px"),
         ("preprocessing.tile_px", True, "tile_px"), ("preprocessing.tile_px", 0, "tile_px"),

@@ -205,6 +205,9 @@ def _odd_sizes(layout: Mapping[str, Any]) -> list[str]:
 
 def _from_record(record: Mapping[str, Any]) -> Bundle:
     tiles = record["preprocessing"]
+    for name, kind in (("classes", list), ("preprocessing", dict), ("stain", dict)):
+        if not isinstance(record[name], kind):
+            raise TypeError(f"{name} is {str(record[name])[:80]!r}")
     return Bundle(
         network=record["network"],
         classes=tuple(record["classes"]),
