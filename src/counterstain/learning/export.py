@@ -16,7 +16,7 @@ from torch import nn
 
 from counterstain import __version__
 from counterstain.errors import GateError, InputError, suggest
-from counterstain.files import hash_file, read_json, read_record, write_bytes, write_json
+from counterstain.files import check_writable, hash_file, read_json, read_record, write_bytes, write_json
 from counterstain.learning.bundle import (
     CALIBRATION,
     CARD,
@@ -116,6 +116,7 @@ def check_export(source: Path, to: Path, handover: Handover) -> Bundle:
         raise InputError(f"{source} is a model of bags of features ({bundle.network}); export is for models of tiles")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to} is there already; name another folder with --to")
+    check_writable(to)
     check_packages((*handover.formats, *(("int8",) if handover.quantise is not None else ())))
     if "wsinfer" in handover.formats:
         check_wsinfer(bundle)
