@@ -175,7 +175,7 @@ def test_one_format_leaves_no_step_behind(tmp_path: Path) -> None:
     assert list(record["formats"]) == ["openvino"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
-        "README.md", "SHA256SUMS", "bundle.json", "export.json", "model.safetensors", "openvino_model.bin",
+        "LICENSE.md", "README.md", "SHA256SUMS", "bundle.json", "export.json", "model.safetensors", "openvino_model.bin",
         "openvino_model.xml",
     }  # fmt: skip
 
@@ -379,7 +379,8 @@ def test_a_missing_and_a_foreign_file_are_named(plain: Path) -> None:
         ("bundle.json", "schema", "counterstain.bundle/99", "bundle/99; this version reads"),
         ("export.json", "schema", "counterstain.export/2", "export/2; this version reads"),
         ("export.json", "classes", ["benign"], "see 'malignant'"),
-        ("bundle.json", "classes", ["benign"], "see 'malignant'"),
+        ("bundle.json", "classes", ["benign"], "two or more different names"),
+        ("bundle.json", "classes", ["benign", "other"], "see 'malignant'"),
         ("calibration.json", "classes", ["malignant", "benign"], "same classes in the same order"),
         ("export.json", "classes", None, "same classes in the same order"),
     ],

@@ -162,11 +162,11 @@ def test_a_card_that_is_stopped_anywhere_goes_on(small: Any, tmp_path: Path, mon
     options: dict[str, Any] = {"only": ["brightness", "rotation"]}
     robustness_card(small.bundle, small.cohort, tmp_path / "whole", **options)
     in_all, out = sum(asked), tmp_path / "pieces"
-    assert in_all == 72 * (1 + 6 + 7)
+    assert in_all == 72 * (1 + 10 + 7)
     asked.clear()
     for name in ("write_examples", "write_csv", "write_json", "write_card"):
         monkeypatch.setattr(card, name, stopping(name, getattr(card, name)))
-    for stop in (150, 500, 900, 0, 0, 0, 0):  # in the middle of each block, then before each of the four writers
+    for stop in (150, 500, 500, 0, 0, 0, 0):  # in the middle of each block, then before each of the four writers
         stop_at[0] = stop
         asked.clear()
         with pytest.raises(SystemExit):
