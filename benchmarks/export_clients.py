@@ -39,7 +39,8 @@ from wsinfer_zoo.client import ModelConfiguration, validate_config_json
 model, slides, results = map(Path, sys.argv[1:])
 config = json.loads((model / "config.json").read_text())
 validate_config_json(config)
-local = LocalModelTorchScript(config=ModelConfiguration.from_dict(config), model_path=str(model / "torchscript_model.pt"))
+path = str(model / "torchscript_model.pt")
+local = LocalModelTorchScript(config=ModelConfiguration.from_dict(config), model_path=path)
 failed = run_inference(slides, results, local, batch_size=16)
 sys.exit(f"failed: {failed}" if any(failed) else 0)
 """
@@ -116,7 +117,7 @@ def ours_by_fit(model: Path, slide: Path, results: Path, scale: float) -> None:
     fit = "stretch" if bundle.fit == "exact" else bundle.fit
     resized = np.stack([fit_tile(tile, "tile", tile_px=bundle.tile_px, fit=fit) for tile in tiles])
     prob = predictor.probabilities(resized)
-    prob = prob if fitted is None else calibrate(fitted, prob)
+    prob = prob if fitted is None else calibrate(fitted, prob, bundle.classes)
     for name in ("patches", "model-outputs-csv"):
         (results / name).mkdir(parents=True, exist_ok=True)
     with h5py.File(results / "patches" / "slide.h5", "w") as file:

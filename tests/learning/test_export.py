@@ -175,8 +175,8 @@ def test_one_format_leaves_no_step_behind(tmp_path: Path) -> None:
     assert list(record["formats"]) == ["openvino"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
-        "LICENSE.md", "README.md", "SHA256SUMS", "bundle.json", "export.json", "model.safetensors", "openvino_model.bin",
-        "openvino_model.xml",
+        "LICENSE.md", "README.md", "SHA256SUMS", "bundle.json", "export.json", "model.safetensors",
+        "openvino_model.bin", "openvino_model.xml",
     }  # fmt: skip
 
 

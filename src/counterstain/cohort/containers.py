@@ -66,8 +66,11 @@ def _hdf5_labels(root: Path, file: str, stem: str) -> tuple[str, list[str]]:
             keys = ", ".join(sorted({*images, *labels})) or "nothing"
     except FileNotFoundError:
         raise InputError(f"{file} has images, but there is no {Path(pair).name} with their labels beside it") from None
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{file} or its labels cannot be read as HDF5 ({str(error).splitlines()[0]})") from None
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # what HDF5 makes of a damaged inside
+        if isinstance(error, InputError):
+            raise
+        words = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{file} or its labels cannot be read as HDF5 ({words})") from None
     raise InputError(f"{file} holds {keys}; needed: x and y (or images and labels), or a pair …_x.h5 and …_y.h5")
 
 
@@ -173,5 +176,5 @@ def array_shape(root: Path, file: str, key: str) -> tuple[int, ...]:
         with h5py.File(root / file, "r") as opened:
             array = _array(h5py, opened, key)
             return () if array is None else tuple(array.shape)
-    except (InputError, OSError, RuntimeError):
+    except (InputError, OSError, RuntimeError, KeyError):
         return ()

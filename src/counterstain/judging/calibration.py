@@ -103,15 +103,16 @@ class Calibration:
             kept = {name: record[name] for name in Calibration.__dataclass_fields__ if name not in LATER}
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}; it was changed after it was written") from None
-        if fault := _fault(kept):
-            raise InputError(f"the calibration's {fault}; it was changed after it was written")
-        lists = {"classes": tuple(kept["classes"]), "notes": tuple(kept["notes"])}
         later = {
             "conformal": record.get("conformal", "marginal"),
-            "qhat_by_class": tuple(map(_infinite, record.get("qhat_by_class") or ())),
-            "stated": dict(record.get("stated") or {}),
+            "qhat_by_class": record.get("qhat_by_class") or [],
+            "stated": record.get("stated") or {},
         }
-        return Calibration(**(kept | lists | later | {"qhat": _infinite(kept["qhat"])}))
+        if fault := _fault(kept | later):
+            raise InputError(f"the calibration's {fault}; it was changed after it was written")
+        lists = {"classes": tuple(kept["classes"]), "notes": tuple(kept["notes"])}
+        quantiles = {"qhat": _infinite(kept["qhat"]), "qhat_by_class": tuple(map(_infinite, later["qhat_by_class"]))}
+        return Calibration(**(kept | lists | later | quantiles))
 
 
 def _fault(kept: Mapping[str, Any]) -> str:
@@ -134,8 +135,8 @@ def _fault(kept: Mapping[str, Any]) -> str:
     )
     needed = {"temperature": {"temperature"}, "platt": {"slope", "intercept"}, "isotonic": {"x", "y"}, "none": set()}
     rules = {
-        "method": kept["method"] in METHODS,
-        "parameters": sound and needed.get(kept["method"], set()) <= set(parameters),
+        "method": isinstance(kept["method"], str) and kept["method"] in METHODS,
+        "parameters": sound and needed.get(str(kept["method"]), set()) <= set(parameters),
         "threshold": kept["threshold"] is None or is_number(kept["threshold"], 0, 1),
         "alpha": is_number(kept["alpha"], 0, 1),
         "qhat": kept["qhat"] is None or is_number(kept["qhat"], 0, 1),
@@ -144,6 +145,11 @@ def _fault(kept: Mapping[str, Any]) -> str:
         "unit": kept["unit"] in ("patient", "image"),
         "images": is_number(kept["images"], 0, 1e12),
         "patients": is_number(kept["patients"], 0, 1e12),
+        "conformal": kept["conformal"] in CONFORMAL,
+        "qhat_by_class": isinstance(kept["qhat_by_class"], list)
+        and len(kept["qhat_by_class"]) in (0, len(kept["classes"]))
+        and all(one is None or is_number(one, 0, 1) for one in kept["qhat_by_class"]),
+        "stated": isinstance(kept["stated"], dict),
     }
     wrong = next((name for name, right in rules.items() if not right), None)
     return "" if wrong is None else f"{wrong} is {str(kept[wrong])[:80]!r}"

@@ -92,7 +92,10 @@ def _open_hdf5(source: Source, key: str) -> _Rows:
             raise BadImage(source.name, f"there is no '{key}' in the file; there is: {known}")
         if found.id.links.get_info(step).type != h5py.h5l.TYPE_HARD:
             raise BadImage(source.name, f"'{key}' is a link; name an array held in this file itself")
-        found = found[step]
+        try:
+            found = found[step]
+        except (KeyError, RuntimeError, OSError) as error:  # what HDF5 makes of a damaged place
+            raise BadImage(source.name, f"'{key}' cannot be opened ({_first_line(error)})") from None
     if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
         raise BadImage(source.name, f"'{key}' is not an array held in this file itself")
     if int(np.prod(found.chunks or (0,), dtype=object)) * found.dtype.itemsize > MOST_CHUNK:
