@@ -160,8 +160,15 @@ def _npz_headers(root: Path, file: str) -> dict[str, tuple[tuple[int, ...], Any]
                     read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
                     shape, _, dtype = read(member)
                     if not dtype.hasobject:
+                        promised = int(np.prod(shape, dtype=object)) * dtype.itemsize
+                        if promised > archive.getinfo(name).file_size:
+                            raise InputError(
+                                f"{file}: {name} promises {promised:,} bytes and holds fewer; the file is damaged"
+                            )
                         headers[name.removesuffix(".npy")] = (shape, dtype)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{file} cannot be read as .npz ({str(error).splitlines()[0]})") from None
     return headers
 
