@@ -48,12 +48,16 @@ sys.exit(f"failed: {failed}" if any(failed) else 0)
 
 @dataclass(frozen=True)
 class Row:
-    """One scale: tiles compared, how many of them stick out of the slide, and how the answers differ."""
+    """One scale: tiles compared, how many of them stick out of the slide, and how the answers differ.
+
+    spread: from the smallest to the largest probability of ours; a model that says the same of all proves nothing.
+    """
 
     scale: float
     ours_by: str
     tiles: int
     edge_tiles: int
+    spread: float
     largest_difference: float
     largest_at_edges: float
     calls_changed: int
@@ -156,10 +160,18 @@ def compare(model: Path, python: Path, scale: float, folder: Path) -> Row:
     edge = np.array([x + side > width + 0.5 or y + side > height + 0.5 for x, y in own])
     return Row(
         scale=scale, ours_by="slides run" if by_run else "predict", tiles=len(own), edge_tiles=int(edge.sum()),
-        largest_difference=float(difference.max()),
+        spread=float(np.ptp(np.stack(list(own.values()))[:, -1])), largest_difference=float(difference.max()),
         largest_at_edges=float(difference[edge].max()) if edge.any() else 0.0,
         calls_changed=int(changed.sum()), calls_changed_beyond=int((changed & (difference > BAR)).sum()),
     )  # fmt: skip
+
+
+def shown(row: Row) -> str:
+    """A line of the table of docs/export.md."""
+    return (
+        f"| {row.scale:g} | {row.ours_by} | {row.tiles} | {row.edge_tiles} | {row.spread:.2f} | "
+        f"{row.largest_difference:.4f} | {row.largest_at_edges:.4f} | {row.calls_changed} |"
+    )
 
 
 def compare_all(bundle: Path, python: Path, scales: Sequence[float] = SCALES) -> dict[str, Any]:
@@ -176,13 +188,7 @@ def compare_all(bundle: Path, python: Path, scales: Sequence[float] = SCALES) ->
         for number, scale in enumerate(scales):
             folder = Path(place) / str(number)
             rows.append(compare(model, python, scale, folder))
-            row = rows[-1]
-            print(
-                f"scale {scale:4}: {row.tiles:4} tiles ({row.edge_tiles} at edges), by {row.ours_by}: largest "
-                f"difference {row.largest_difference:.4f} (at edges {row.largest_at_edges:.4f}), calls changed "
-                f"{row.calls_changed}, beyond {BAR} {row.calls_changed_beyond}",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+            print(shown(rows[-1]), file=sys.stderr, flush=True)
     within = all(row.largest_difference <= BAR for row in rows)
     return {"bar": BAR, "within": within, "tiles": sum(r.tiles for r in rows), "rows": [asdict(row) for row in rows]}
 

@@ -58,6 +58,7 @@ def test_a_number_of_seeds_is_a_list_of_them() -> None:
         (changed(split={"method": "random"}), "split.method is 'random'"),
         (changed(split={"method": "legacy_augment_first"}), "unit: image"),
         (changed(training={"batch": 0}), "training.batch is 0"),
+        (changed(training={"batch": 0}, arms={"a": {"batch": 4}, "b": {"batch": 8}}), "batch is 0"),
         (changed(training={"learning_rate": "fast"}), "learning_rate is 'fast'"),
         (changed(name="../up"), "name is '../up'"),
         ({"cohort": {"path": "x"}, "arms": SMALLEST["arms"], "seeds": [0]}, "name is missing"),

@@ -147,7 +147,7 @@ def _fault(kept: Mapping[str, Any]) -> str:
         "patients": is_number(kept["patients"], 0, 1e12),
         "conformal": kept["conformal"] in CONFORMAL,
         "qhat_by_class": isinstance(kept["qhat_by_class"], list)
-        and len(kept["qhat_by_class"]) in (0, len(kept["classes"]))
+        and len(kept["qhat_by_class"]) in (0, len(kept["classes"]) if isinstance(kept["classes"], list) else 0)
         and all(one is None or is_number(one, 0, 1) for one in kept["qhat_by_class"]),
         "stated": isinstance(kept["stated"], dict),
     }

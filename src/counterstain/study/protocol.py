@@ -186,6 +186,10 @@ class Study(_Section):
             raise ValueError(f"seeds are {self.seeds}; each may stand once")
         for arm in self.arms:
             self.arm(arm)
+        # A number that every arm replaces is in no arm, and wrong all the same.
+        for key, value in self.training.items():
+            if isinstance(value, (int, float)) and all(key in own for own in self.arms.values()):
+                self.with_arm(next(iter(self.arms)), {key: value})
         for arm in (arm for pair in self.comparison.pairs or () for arm in pair):
             if arm not in self.arms:
                 raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
