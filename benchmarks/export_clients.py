@@ -6,8 +6,10 @@
 The model is exported, phantom slides are made at scales of 0.25 to 4 (level-0 px per px of a tile), every tile of each
 is read by `slides run`, edge tiles included, and the patches file that it wrote is given to WSInfer's own
 run_inference, which reads by its own code. A slide that is coarser than the model is refused by our run: there, its
-level 0 is cut and fitted as `predict` fits an image. A table goes to stderr, one JSON line to stdout; exit code 1
-where a probability differs by more than 0.02.
+level 0 is cut and fitted as `predict` fits an image. The slides have one level, so that both read the same px; with
+--pyramid they have several, each compressed by itself, and our run reads the nearest while WSInfer reads level 0.
+
+A table goes to stderr, one JSON line to stdout; exit code 1 where a probability differs by more than 0.02.
 """
 
 import argparse
@@ -85,6 +87,16 @@ def make_slide(folder: Path, scale: float, tile_px: int, mpp: float) -> Path:
     return folder / "slide.tif"
 
 
+def flatten(slide: Path, mpp: float) -> None:
+    """The slide with level 0 alone, losslessly: both read the same px, and what differs is the resampling."""
+    pixels = tifffile.imread(slide, key=0)
+    per_cm = 10_000 / mpp
+    tifffile.imwrite(
+        slide, pixels, tile=(256, 256), photometric="rgb", compression="deflate", metadata=None,
+        resolution=(per_cm, per_cm), resolutionunit="CENTIMETER",
+    )  # fmt: skip
+
+
 def read_table(path: Path, classes: Sequence[str]) -> dict[tuple[int, int], NDArray[np.float64]]:
     """Probabilities by corner, of our table or of WSInfer's: both have minx, miny and prob_<class>."""
     with path.open(encoding="utf-8", newline="") as stream:
@@ -133,13 +145,15 @@ def ours_by_fit(model: Path, slide: Path, results: Path, scale: float) -> None:
         writer.writerows([*corner, *row] for corner, row in zip(corners, prob.tolist(), strict=True))
 
 
-def compare(model: Path, python: Path, scale: float, folder: Path) -> Row:
+def compare(model: Path, python: Path, scale: float, folder: Path, *, pyramid: bool) -> Row:
     """One slide at one scale, read by us and by WSInfer."""
     from counterstain.learning.bundle import read_bundle
 
     bundle = read_bundle(model)
     slides, ours, theirs = folder / "slides", folder / "ours", folder / "theirs"
     slide = make_slide(slides, scale, bundle.tile_px, float(bundle.mpp or 0))
+    if not pyramid:
+        flatten(slide, float(bundle.mpp or 0) / scale)
     by_run = scale > COARSEST
     ours_by_run(model, slide, ours) if by_run else ours_by_fit(model, slide, ours, scale)
     theirs.mkdir()
@@ -174,7 +188,9 @@ def shown(row: Row) -> str:
     )
 
 
-def compare_all(bundle: Path, python: Path, scales: Sequence[float] = SCALES) -> dict[str, Any]:
+def compare_all(
+    bundle: Path, python: Path, scales: Sequence[float] = SCALES, *, pyramid: bool = False
+) -> dict[str, Any]:
     """The record: a row per scale, and whether all of them are within the bar."""
     from counterstain.learning.export_graphs import TORCHSCRIPT
     from counterstain.study.exporting import Wanted, export
@@ -187,10 +203,16 @@ def compare_all(bundle: Path, python: Path, scales: Sequence[float] = SCALES) ->
         rows = []
         for number, scale in enumerate(scales):
             folder = Path(place) / str(number)
-            rows.append(compare(model, python, scale, folder))
+            rows.append(compare(model, python, scale, folder, pyramid=pyramid))
             print(shown(rows[-1]), file=sys.stderr, flush=True)
     within = all(row.largest_difference <= BAR for row in rows)
-    return {"bar": BAR, "within": within, "tiles": sum(r.tiles for r in rows), "rows": [asdict(row) for row in rows]}
+    return {
+        "bar": BAR,
+        "pyramid": pyramid,
+        "within": within,
+        "tiles": sum(r.tiles for r in rows),
+        "rows": [asdict(row) for row in rows],
+    }
 
 
 def main() -> None:
@@ -198,8 +220,9 @@ def main() -> None:
     parser.add_argument("bundle", type=Path, help="folder of a trained model that knows its µm/px")
     parser.add_argument("--wsinfer", type=Path, required=True, help="python of an environment that has WSInfer")
     parser.add_argument("--scales", type=float, nargs="+", default=list(SCALES))
+    parser.add_argument("--pyramid", action="store_true", help="slides with levels, of which our run reads the nearest")
     asked = parser.parse_args()
-    found = compare_all(asked.bundle, asked.wsinfer, asked.scales)
+    found = compare_all(asked.bundle, asked.wsinfer, asked.scales, pyramid=asked.pyramid)
     print(json.dumps({"schema": "counterstain.benchmark.export-clients/1", **found}))
     sys.exit(0 if found["within"] else 1)
 
