@@ -28,6 +28,7 @@ from counterstain.learning.export_graphs import (
 from counterstain.learning.export_parity import fixed_tiles
 from counterstain.pixels.fit import fit_tile
 from counterstain.pixels.tensor import SCALES, to_tensor
+from counterstain.slides.resampling import area_resample
 
 
 class Means(nn.Module):
@@ -68,7 +69,23 @@ def test_a_tile_of_the_right_size_is_not_touched() -> None:
     assert torch.equal(graph(33, fit="crop").fit(pixels), pixels)
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("side", [16, 33])
+def test_whole_factors_are_resized_to_the_very_px(factor: int, side: int) -> None:
+    """What slides finer than the model by a whole factor are: every px as OpenCV has it, halves of a level included."""
+    tile = np.random.default_rng(factor).integers(0, 256, (side * factor, side * factor, 3), dtype=np.uint8)
+    expected = fit_tile(tile, "tile", tile_px=side, fit="stretch")
+    assert np.array_equal(
+        area_resample(tile, (0, 0, side * factor, side * factor), width_px=side, height_px=side), expected
+    )
+    found = graph(side).fit(torch.from_numpy(tile).permute(2, 0, 1)[None].float())[0].permute(1, 2, 0).numpy()
+    assert (found != expected).mean() <= (0 if factor in (2, 4, 8) else 2e-3)
+
+
 def test_halving_by_hand() -> None:
+    # (0 + 0 + 1 + 1) / 4 is a half and goes up, which OpenCV does where it halves.
+    half = torch.tensor([[0.0, 0, 2, 2], [1, 1, 3, 3]] * 2).expand(1, 3, 4, 4)
+    assert graph(2).fit(half)[0, 0].tolist() == [[1, 3], [1, 3]]
     # Each new pixel is the mean of four: (0 + 10 + 20 + 30) / 4 = 15, (40 + 50 + 60 + 70) / 4 = 55.
     pixels = torch.tensor([[0.0, 10, 40, 50], [20, 30, 60, 70]] * 2).expand(1, 3, 4, 4)
     assert graph(2).fit(pixels)[0, 0].tolist() == [[15, 55], [15, 55]]
