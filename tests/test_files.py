@@ -186,6 +186,20 @@ def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "x"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    for first, second in (("a", "a"), ("b", "c"), ("c", "b")):
+        (tmp_path / first).symlink_to(tmp_path / second)
+    for name in "abc":
+        for attempt in (lambda p: write_bytes(p, "x"), check_writable):
+            with pytest.raises(InputError, match=f"{name}: this link leads to itself"):
+                attempt(tmp_path / name)
+    (tmp_path / "there").symlink_to(tmp_path / "new" / "file")  # one that leads nowhere yet is written through
+    check_writable(tmp_path / "there")
+    write_bytes(tmp_path / "there", "x")
+    assert (tmp_path / "new" / "file").read_text() == "x" and (tmp_path / "there").is_symlink()
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [

@@ -40,11 +40,23 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
         if _is_stream(path):
             _pour(path, write)
             return
-        target = path.resolve() if path.is_symlink() else path
+        target = _target(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace_whole(target, write)
     except OSError as error:
         raise InputError(refusal(error, path)) from error
+
+
+def _target(path: Path) -> Path:
+    """Where a link leads, over however many others.
+
+    Raises:
+        OSError: If it leads to itself, on every version of Python.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except RuntimeError:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
 
 
 def _replace_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -124,6 +136,7 @@ _REFUSALS = {
     errno.ENOTDIR: ("a file stands where a folder is needed", "name another place, or move that file away"),
     errno.EEXIST: ("a file stands where a folder is needed", "name another place, or move that file away"),
     errno.ENAMETOOLONG: ("the name is longer than the system allows", "name a shorter one"),
+    errno.ELOOP: ("this link leads to itself", "name another place, or remove the link"),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), then give the same command again"),
     errno.ENFILE: ("too many files are open on this machine", "close other programs, then try again"),
     errno.EIO: ("the disk reported an error", "check the disk before anything else is written to it"),
@@ -158,8 +171,8 @@ def check_writable(path: Path) -> None:
     """
     if _is_stream(path):
         return
-    place = path if path.is_dir() else path.parent
     try:
+        place = path if path.is_dir() else _target(path).parent
         while not place.is_dir():
             if place.exists():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
