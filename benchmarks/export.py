@@ -4,7 +4,8 @@
 
 Each network is exported with random weights, and its files are opened as `export` opens them for its check. Beside them
 stands the same ONNX graph without the fitting of other sizes. All take turns; figures are medians over the rounds. A
-table goes to stderr, one JSON line to stdout. Needs the extras `runtimes` and `int8`.
+table goes to stderr, one JSON line to stdout. Needs the extras `runtimes` and `int8`. With --bundle and --wsinfer what
+WSInfer says of slides is compared with what our slide run says of them, too: see export_clients.py.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from export_clients import compare_all
 
 HERE = Path(__file__).resolve().parent
 NETWORKS = {"given": ("given", 257), "lite0": ("timm/tf_efficientnet_lite0", 224), "resnet18": ("timm/resnet18", 224)}
@@ -43,14 +46,13 @@ def sides_of(name: str, tile_px: int, folder: Path) -> tuple[dict[str, Any], dic
     graphs.write_onnx(graph, folder / "model.onnx")
     graphs.write_openvino(folder / "model.onnx", folder / "model.xml")
     graphs.write_int8(folder / "model.xml", folder / "int8.xml", fixed_tiles(tile_px))
-    graphs.write_torchscript(graphs.SlideGraph(network, calibrated), folder / "model.pt", tile_px=tile_px)
+    graphs.write_torchscript(graphs.SlideGraph(graph), folder / "model.pt", tile_px=tile_px)
     graph.fit = lambda pixels: pixels  # type: ignore[method-assign]
     graphs.write_onnx(graph, folder / "bare.onnx")
-    mean, std = graphs.mean_and_std("imagenet")
     infer = torch_runtime(network, scale="imagenet")
     sides = {
         "torch": lambda tiles: softmax(infer(tiles)),
-        "TorchScript (WSInfer)": graphs.open_torchscript(folder / "model.pt", mean=mean, std=std),
+        "TorchScript (WSInfer)": graphs.open_torchscript(folder / "model.pt"),
         "ONNX Runtime": graphs.open_onnx(folder / "model.onnx"),
         "ONNX Runtime, without fitting": graphs.open_onnx(folder / "bare.onnx"),
         "OpenVINO": graphs.open_openvino(folder / "model.xml"),
@@ -87,7 +89,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=8, help="batches of each side in a round (8)")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bundle", type=Path, help="a trained model that knows its µm/px, for --wsinfer")
+    parser.add_argument("--wsinfer", type=Path, help="python of an environment that has WSInfer")
     options = parser.parse_args()
+    if (options.bundle is None) != (options.wsinfer is None):
+        parser.error("--bundle and --wsinfer go together")
     from counterstain.learning.machine import prepare_machine
 
     machine = prepare_machine(device="cpu", precision="fp32")
@@ -110,6 +116,7 @@ def main() -> None:
         "rounds": options.rounds,
         "networks": found,
         "machine": {"processor": machine.processor, "threads": machine.threads},
+        "clients": None if options.bundle is None else compare_all(options.bundle, options.wsinfer),
         "load_average": round(os.getloadavg()[0], 1),
     }
     print(json.dumps(record, sort_keys=True))

@@ -1,14 +1,17 @@
 """The command line: bad input ends in one line that names the thing and the way out, with exit code 2."""
 
 import json
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from counterstain.cli import app
+from counterstain.cli.common import verb as as_verb
 
 RUNNER = CliRunner()
 
@@ -187,3 +190,32 @@ def test_the_contact_sheet_is_drawn(tmp_path: Path, images: Path) -> None:
     assert call("augment", images, "--out", tmp_path / "sheet.png", "--tile-px", "127").exit_code == 0
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 500
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (BrokenProcessPool("a child process terminated abruptly"), "a worker process was killed"),
+        (MemoryError(), "there is not enough memory"),
+        (OSError(28, "No space left on device", "x.csv"), "x.csv: no space is left on the disk"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(error: Exception, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    @as_verb
+    def work() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as ended:
+        work()
+    assert ended.value.exit_code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("counterstain: ") and words in line
+
+
+def test_a_bug_of_ours_shows_its_traceback() -> None:
+    @as_verb
+    def work() -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        work()

@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from counterstain.errors import InputError, suggest
 from counterstain.files import (
@@ -19,6 +21,8 @@ from counterstain.files import (
     hash_json,
     plain_cell,
     read_json,
+    read_record,
+    read_yaml,
     refusal,
     safe_cell,
     write_bytes,
@@ -73,6 +77,93 @@ def test_reading_what_is_no_record_is_refused(tmp_path: Path, content: str | Non
         read_json(path)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe{", b'{"a": "\xe4"}', b"[" * 100_000, b'{"a": ' * 100_000, b"9" * 5000])
+def test_json_of_any_kind_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json") as refused:
+        read_json(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_record_states_its_schema(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"schema": "counterstain.a/1", "x": 1})
+    assert read_record(path, "counterstain.a/1")["x"] == 1
+    with pytest.raises(InputError, match=r"is of schema counterstain\.a/1; this version reads counterstain\.a/2"):
+        read_record(path, "counterstain.a/2")
+    path.write_text("{}")
+    with pytest.raises(InputError, match="is of schema None"):
+        read_record(path, "counterstain.a/1")
+
+
+# ------------------------------------------------------------------------------------------------------------- YAML
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 2024-13-45", "has a value that YAML cannot read"),
+        ("? [a, b]\n: c", "line 1: a key is a list or a mapping"),
+        ("? {a: b}\n: c", "line 1: a key is a list or a mapping"),
+        ('a: [!!int ""]', "has a value that YAML cannot read"),
+        ("a: !!bool x", "has a value that YAML cannot read"),
+        ("a: !!timestamp x", "has a value that YAML cannot read"),
+        ("a: !!float x", "has a value that YAML cannot read"),
+        ("a: " + "9" * 5000, "has a value that YAML cannot read"),
+        ("a: !!binary x", "is not YAML"),
+        ("a: {b: 1, b: 2}", "line 1: key 'b' stands twice"),
+        ("a: [{b: 1}, {c: 1, c: 2}]", "line 1: key 'c' stands twice"),
+        ("a: &x 1\nb: *x", "aliases"),
+        ("a: " + "[" * 30 + "]" * 30, "nested deeper than 20"),
+        ("a: !x 1", "is not YAML"),
+        ("a: 1\n---\nb: 2", "is not YAML"),
+        ("\x00", "is not YAML"),
+        ("<<: 1", "is not YAML"),
+        ("5", "holds a int, not settings"),
+        ("", "holds nothing"),
+    ],
+)
+def test_yaml_that_is_no_settings_is_refused_in_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words) as refused:
+        read_yaml(path, what="a study")
+    assert "\n" not in str(refused.value)
+    assert "s.yaml" in str(refused.value)
+
+
+def test_yaml_is_read_whatever_its_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes("\ufeffa: [1, {b: ä}]\r\n".encode())
+    assert read_yaml(path, what="a study") == {"a": [1, {"b": "ä"}]}
+    path.write_bytes("a: Universität".encode("latin-1"))
+    with pytest.raises(InputError, match=r"is not UTF-8 \(byte 0xe4 at 12\).*save it as UTF-8"):
+        read_yaml(path, what="a study")
+    with pytest.raises(InputError, match="has 14 bytes; a study of at most 10"):
+        read_yaml(path, what="a study", largest=10)
+
+
+@given(st.binary(max_size=60))
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_settings_or_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(content)
+    for read in (lambda: read_yaml(path, what="a study"), lambda: read_json(path)):
+        try:
+            assert isinstance(read(), dict)
+        except InputError as error:
+            assert "s.yaml" in str(error)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "s.yaml")
+    for read in (lambda p: read_yaml(p, what="a study"), read_json):
+        with pytest.raises(InputError, match="is no plain file"):
+            read(tmp_path / "s.yaml")
+
+
 def test_suggestions_name_the_nearest() -> None:
     assert suggest("epoch", ["epochs", "batch"]) == "; did you mean 'epochs'?"
     assert suggest("zzz", ["epochs", "batch"]) == "; known: epochs, batch"
@@ -93,6 +184,20 @@ def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"a\.csv: a file stands where a folder is needed"):
             attempt(tmp_path / "file" / "deep" / "a.csv")
     assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    for first, second in (("a", "a"), ("b", "c"), ("c", "b")):
+        (tmp_path / first).symlink_to(tmp_path / second)
+    for name in "abc":
+        for attempt in (lambda p: write_bytes(p, "x"), check_writable):
+            with pytest.raises(InputError, match=f"{name}: this link leads to itself"):
+                attempt(tmp_path / name)
+    (tmp_path / "there").symlink_to(tmp_path / "new" / "file")  # one that leads nowhere yet is written through
+    check_writable(tmp_path / "there")
+    write_bytes(tmp_path / "there", "x")
+    assert (tmp_path / "new" / "file").read_text() == "x" and (tmp_path / "there").is_symlink()
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,12 @@ from typing import Any
 
 from counterstain.errors import InputError
 
-__all__ = ["check_writable", "hash_bytes", "hash_file", "hash_json", "plain_cell", "read_json", "refusal", "safe_cell"]
-__all__ += ["plain_values", "write_bytes", "write_csv", "write_json", "write_with"]
+__all__ = ["check_writable", "hash_bytes", "hash_file", "hash_json", "parse_yaml", "plain_cell", "plain_values"]
+__all__ += ["read_json", "read_record", "read_text", "read_yaml", "refusal", "safe_cell"]
+__all__ += ["write_bytes", "write_csv", "write_json", "write_with"]
+
+LARGEST_YAML = 1_000_000  # bytes
+DEEPEST_YAML = 20
 
 
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
@@ -36,11 +40,23 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
         if _is_stream(path):
             _pour(path, write)
             return
-        target = path.resolve() if path.is_symlink() else path
+        target = _target(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace_whole(target, write)
     except OSError as error:
         raise InputError(refusal(error, path)) from error
+
+
+def _target(path: Path) -> Path:
+    """Where a link leads, over however many others.
+
+    Raises:
+        OSError: If it leads to itself, on every version of Python.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except RuntimeError:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
 
 
 def _replace_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -120,6 +136,7 @@ _REFUSALS = {
     errno.ENOTDIR: ("a file stands where a folder is needed", "name another place, or move that file away"),
     errno.EEXIST: ("a file stands where a folder is needed", "name another place, or move that file away"),
     errno.ENAMETOOLONG: ("the name is longer than the system allows", "name a shorter one"),
+    errno.ELOOP: ("this link leads to itself", "name another place, or remove the link"),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), then give the same command again"),
     errno.ENFILE: ("too many files are open on this machine", "close other programs, then try again"),
     errno.EIO: ("the disk reported an error", "check the disk before anything else is written to it"),
@@ -154,8 +171,8 @@ def check_writable(path: Path) -> None:
     """
     if _is_stream(path):
         return
-    place = path if path.is_dir() else path.parent
     try:
+        place = path if path.is_dir() else _target(path).parent
         while not place.is_dir():
             if place.exists():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -249,21 +266,138 @@ def plain_cell(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
+def read_text(path: Path, *, what: str, largest: int | None = None) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Args:
+        path: of the file.
+        what: what it should be, for the message: "a JSON file".
+        largest: bytes that it may have.
+
+    Raises:
+        InputError: If it is missing, no plain file (a pipe has no end), too large, or not UTF-8.
+    """
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {found}; name {what}")
+    if largest is not None and (size := path.stat().st_size) > largest:
+        raise InputError(f"{path} has {size:,} bytes; {what} of at most {largest:,} was needed")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise InputError(
+            f"{path} is not UTF-8 (byte {byte:#04x} at {error.start}): it was cut off, is another kind of file, or was "
+            f"saved in another encoding; save it as UTF-8"
+        ) from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The record in a JSON file.
 
     Raises:
-        InputError: If the file is missing or not JSON.
+        InputError: If the file is missing, not JSON, nested too deeply, or holds something else than a record.
     """
+    text = read_text(path, what="an existing JSON file")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name an existing JSON file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}); it was cut off or is another kind of file") from None
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"{path} is not JSON ({reason}); it was cut off or is another kind of file") from None
     if not isinstance(record, dict):
         raise InputError(f"{path} holds a {type(record).__name__}, not a record {{...}}")
     return record
+
+
+def read_record(path: Path, schema: str) -> dict[str, Any]:
+    """The record in a JSON file of ours.
+
+    Args:
+        path: of the file.
+        schema: that it must state, such as "counterstain.bundle/2".
+
+    Raises:
+        InputError: If it is missing, damaged, or of another schema.
+    """
+    record = read_json(path)
+    if record.get("schema") != schema:
+        raise InputError(f"{path} is of schema {record.get('schema')}; this version reads {schema}")
+    return record
+
+
+def read_yaml(path: Path, *, what: str, largest: int = LARGEST_YAML) -> dict[str, Any]:
+    """The settings in a YAML file.
+
+    Args:
+        path: of the file.
+        what: what it should be, for the message: "a study".
+        largest: bytes that it may have.
+
+    Raises:
+        InputError: If it is missing, too large, not UTF-8, or not such YAML as parse_yaml takes; or holds no settings.
+    """
+    record = parse_yaml(read_text(path, what=what, largest=largest), str(path))
+    if not isinstance(record, dict):
+        found = "nothing" if record is None else f"a {type(record).__name__}"
+        raise InputError(f"{path} holds {found}, not settings; name {what}")
+    return record
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """What a YAML text says, without aliases (which can blow up), great depth, or a key that stands twice.
+
+    >>> parse_yaml("epochs: 5", "study.yaml")
+    {'epochs': 5}
+
+    Args:
+        text: of one document.
+        source: where it is from, for the message.
+
+    Raises:
+        InputError: In one line, for whatever of this it is not.
+    """
+    import yaml  # here, for it would be imported by every command
+
+    try:
+        _refuse_aliases_and_depth(yaml.parse(text, Loader=yaml.SafeLoader), source)
+        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader), source)
+        return yaml.safe_load(text)
+    except InputError:
+        raise
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        # What its constructors make of a date that is none, or of a tag that does not suit its value.
+        raise InputError(f"{source} has a value that YAML cannot read: {' '.join(str(error).split())}") from None
+
+
+def _refuse_aliases_and_depth(events: Iterable[Any], source: str) -> None:
+    """Both can make a small file take for ever; seen event by event, neither costs anything."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        if kind == "AliasEvent":
+            raise InputError(f"{source} uses YAML aliases (*name); write the values out")
+        depth += kind.endswith("StartEvent") and kind[:4] in ("Mapp", "Sequ")
+        depth -= kind.endswith("EndEvent") and kind[:4] in ("Mapp", "Sequ")
+        if depth > DEEPEST_YAML:
+            raise InputError(f"{source} is nested deeper than {DEEPEST_YAML} levels")
+
+
+def _refuse_repeated_keys(node: Any, source: str) -> None:
+    """A mapping's node holds pairs of nodes, a list's holds nodes, and that of anything else a text."""
+    for item in node.value if node is not None and not isinstance(node.value, str) else ():
+        if not isinstance(item, tuple):
+            _refuse_repeated_keys(item, source)
+    seen = set()
+    for key, value in [item for item in getattr(node, "value", ()) if isinstance(item, tuple)]:
+        line = f"{source} line {key.start_mark.line + 1}"
+        if not isinstance(key.value, str):
+            raise InputError(f"{line}: a key is a list or a mapping; a plain word was needed")
+        if key.value in seen:
+            raise InputError(f"{line}: key '{key.value}' stands twice")
+        seen.add(key.value)
+        _refuse_repeated_keys(value, source)
 
 
 def hash_bytes(content: bytes) -> str:

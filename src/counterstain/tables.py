@@ -401,9 +401,11 @@ def _read_parquet(path: Path) -> Table:
                 f"at most {MOST_BYTES >> 30} GiB and {MOST_CELLS:,} cells are read. Leave out columns and rows."
             )
         found = opened.read()
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path.name} is not a Parquet file ({str(error).splitlines()[0]})") from None
-    names = list(map(str, found.column_names))
+        found.validate(full=True)  # offsets and UTF-8, which reading takes as they are
+        names = list(map(str, found.column_names))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        words = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path.name} is not a Parquet file, or a damaged one ({words})") from None
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"{path.name} has two columns named '{repeated[0]}'; rename or remove one of them")

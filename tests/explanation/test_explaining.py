@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 import counterstain.cli.explain
 from counterstain.cohort.manifest import COLUMNS, Cohort, write_cohort
 from counterstain.errors import GateError, InputError
+from counterstain.explanation import explaining
 from counterstain.explanation.explaining import Settings, explain
 from counterstain.learning.bundle import Bundle, write_bundle
 from counterstain.learning.networks import build_network
@@ -136,9 +138,51 @@ def test_the_page_can_be_made_again_from_the_folder_alone(made: SimpleNamespace)
     assert write_page(folder).read_bytes() == before
 
 
-def test_a_finished_explanation_is_not_overwritten(made: SimpleNamespace) -> None:
-    with pytest.raises(InputError, match="holds an explanation"):
-        explain(made.predictor, made.cohort, made.store, made.folders[0], settings=SETTINGS)
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_explanation_is_not_overwritten(made: SimpleNamespace, planted: SimpleNamespace) -> None:
+    before = contents(made.folders[0])
+    lines: list[str] = []
+    found = explain(made.predictor, made.cohort, made.store, made.folders[0], settings=SETTINGS, say=lines.append)
+    assert found == made.record and "made before" in lines[-1]
+    for predictor, settings in ((made.predictor, replace(SETTINGS, seed=7)), (planted.predictor("masked"), SETTINGS)):
+        with pytest.raises(InputError, match="holds an explanation of another model, other images or other settings"):
+            explain(predictor, made.cohort, made.store, made.folders[0], settings=settings)
+    assert contents(made.folders[0]) == before
+
+
+def test_an_explanation_that_is_stopped_anywhere_goes_on(
+    made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped before each step in turn, as a kill would: the same bytes as in one go, and no step is done twice."""
+    names = ("sensitivity", "check_reach", "check_random_weights", "check_curves", "check_turns", "play", "project",
+             "write_csv", "write_json", "write_page")  # fmt: skip
+    calls: list[str] = []
+    stopped: list[str] = []
+
+    def stopping(name: str, whole: Any) -> Any:
+        def work(*args: Any, **more: Any) -> Any:
+            if name not in stopped:
+                stopped.append(name)
+                raise SystemExit(137)
+            calls.append(name)
+            return whole(*args, **more)
+
+        return work
+
+    for name in names:
+        monkeypatch.setattr(explaining, name, stopping(name, getattr(explaining, name)))
+    out = tmp_path / "out"
+    for _ in names:
+        with pytest.raises(SystemExit):
+            explain(made.predictor, made.cohort, made.store, out, settings=SETTINGS, source={"bundle": HOSTILE})
+    explain(made.predictor, made.cohort, made.store, out, settings=SETTINGS, source={"bundle": HOSTILE})
+    assert set(stopped) == set(names)
+    once = ("check_reach", "check_random_weights", "check_curves", "check_turns", "play", "write_json", "write_page")
+    assert {name: calls.count(name) for name in once} == dict.fromkeys(once, 1)
+    assert contents(out) == contents(made.folders[0])
 
 
 def test_a_damaged_folder_is_refused_in_words(made: SimpleNamespace, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,42 @@ def test_written_and_read_back_is_the_same_to_the_last_bit(tmp_path: Path, rando
     assert np.array_equal(back.label, table.label)
     write_predictions(back, tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def table_with(**changed: Any) -> Predictions:
+    """Two images of two patients, sound but for what is changed."""
+    names = ("a", "b")
+    plain = {"image": names, "patient": names, "slide": ("", ""), "site": ("", ""), "label": [0, 1],
+             "prob": [[0.5, 0.5], [0.2, 0.8]], "classes": ("x", "y")}  # fmt: skip
+    return Predictions(**(plain | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"label": [0, 0.7]}, r"label 0\.7 is no whole number"),
+        ({"label": np.array([0, np.nan])}, "label nan is no whole number"),
+        ({"label": np.array([0, np.inf])}, "label inf is no whole number"),
+        ({"label": ["x", "y"]}, "label 'x' is no whole number"),
+        ({"label": [0, None]}, "label None is no whole number"),
+        ({"label": [[0, 1]]}, "label has shape"),
+        ({"patient": ("a", None)}, "patient of row 2 is missing"),
+        ({"patient": ("a", float("nan"))}, "patient of row 2 is missing"),
+        ({"patient": ("a", np.nan)}, "patient of row 2 is missing"),
+        ({"site": (None, "")}, "site of row 1 is missing .*'' where it is unknown"),
+        ({"image": ("a", None)}, "image of row 2 is missing"),
+        ({"prob": [["x", "y"], ["z", "w"]]}, "prob is no array of numbers"),
+        ({"prob": [[0.5, 0.5], [1.0]]}, "prob is no array of numbers"),
+    ],
+)
+def test_values_that_are_none_are_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        table_with(**changed)
+
+
+def test_whole_numbers_of_any_kind_are_labels() -> None:
+    for label in ([0, 1], np.array([0, 1], np.uint8), np.array([0.0, 1.0]), [False, True], np.array([0, 1], object)):
+        assert table_with(label=label).label.tolist() == [0, 1]
 
 
 def test_unknown_patients_stay_unknown(tmp_path: Path, make_table: Make) -> None:

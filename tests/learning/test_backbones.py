@@ -1,5 +1,6 @@
 """Backbones: they train, freeze, predict and travel in a bundle as the own networks do."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from counterstain.errors import InputError
+from counterstain.files import hash_file
 from counterstain.learning import backbone_weights
 from counterstain.learning.backbone_weights import find_weights, load_pretrained, weights_folder
 from counterstain.learning.backbones import Backbone, build_backbone, natural_scale
@@ -162,6 +164,34 @@ def test_a_foundation_model_in_the_cache_is_loaded(tmp_path: Path, monkeypatch: 
     assert network.input_px == 64 and network.output.in_features == 96  # class token and mean, side by side
     tiles = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(network.eval().features(tiles), donor.eval().features(tiles))
+
+
+def test_weights_are_of_the_stated_revision_and_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two revisions in the cache: the stated one is taken, the record says which, and another hash is refused."""
+    monkeypatch.setitem(FOUNDATION, "small", small_foundation("timm"))
+    monkeypatch.setenv("COUNTERSTAIN_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    home = tmp_path / "models--lab--small"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text("2" * 40)
+    for seed, commit in ((1, "1" * 40), (2, "2" * 40)):
+        folder = home / "snapshots" / commit
+        folder.mkdir(parents=True)
+        torch.save(build_backbone("small", classes=2, tile_px=64, seed=seed).body.state_dict(),
+                   folder / "pytorch_model.bin")  # fmt: skip
+    digest = hash_file(home / "snapshots" / ("1" * 40) / "pytorch_model.bin")
+
+    def record(weights: str) -> dict[str, str]:
+        return start_network(Training(network="small", weights=weights), classes=2, tile_px=96, seed=0)[1]
+
+    assert record("pretrained")["revision"] == "2" * 40
+    assert record(f"pretrained@{'1' * 40}") == record(f"pretrained@{'1' * 40}:{digest}")
+    assert record(f"pretrained@{'1' * 40}")["sha256"] == digest
+    with pytest.raises(InputError, match=f"have SHA-256 .*{digest} was stated; .*exchanged"):
+        record(f"pretrained@{'2' * 40}:{digest}")
+    monkeypatch.setitem(FOUNDATION, "small", replace(small_foundation("timm"), revision="1" * 40, sha256="0" * 64))
+    with pytest.raises(InputError, match=f"have SHA-256 {digest}, and {'0' * 64} was stated"):
+        record("pretrained")
 
 
 def test_what_is_not_cached_is_one_line_that_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

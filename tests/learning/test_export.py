@@ -130,7 +130,7 @@ def test_record_says_what_was_measured(exported: Path) -> None:
     assert bundle.classes == CLASSES
     assert [row["runtime"] for row in record["parity"]] == ["torch", "wsinfer", "onnx", "openvino"]
     assert all(row["difference"] <= record["tolerance"] == 1e-4 for row in record["parity"])
-    assert all(row["images_per_s"] > 0 and row["tiles"] == 20 for row in record["parity"])
+    assert all(row["tiles"] == 20 and row.keys() == {"runtime", "tiles", "difference"} for row in record["parity"])
     assert record["calibrated"] is True
     assert record["calibration"]["threshold"] == 0.4
     assert record["calibration"]["qhat"] == 0.3
@@ -175,8 +175,8 @@ def test_one_format_leaves_no_step_behind(tmp_path: Path) -> None:
     assert list(record["formats"]) == ["openvino"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
-        "README.md", "SHA256SUMS", "bundle.json", "export.json", "model.safetensors", "openvino_model.bin",
-        "openvino_model.xml",
+        "LICENSE.md", "README.md", "SHA256SUMS", "bundle.json", "export.json", "model.safetensors",
+        "openvino_model.bin", "openvino_model.xml",
     }  # fmt: skip
 
 
@@ -281,6 +281,14 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path) -> None
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
+def test_a_place_that_cannot_be_written_to_is_found_out_first(tmp_path: Path) -> None:
+    source = make_bundle(tmp_path / "source")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="a file stands where a folder is needed"):
+        check_export(source, tmp_path / "file" / "out", handover())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_mpp_that_was_given_is_in_the_bundle(tmp_path: Path) -> None:
     source = make_bundle(tmp_path / "source", mpp=None)
     record = export_model(source, tmp_path / "out", handover(formats=(), mpp=0.25))
@@ -379,7 +387,8 @@ def test_a_missing_and_a_foreign_file_are_named(plain: Path) -> None:
         ("bundle.json", "schema", "counterstain.bundle/99", "bundle/99; this version reads"),
         ("export.json", "schema", "counterstain.export/2", "export/2; this version reads"),
         ("export.json", "classes", ["benign"], "see 'malignant'"),
-        ("bundle.json", "classes", ["benign"], "see 'malignant'"),
+        ("bundle.json", "classes", ["benign"], "two or more different names"),
+        ("bundle.json", "classes", ["benign", "other"], "see 'malignant'"),
         ("calibration.json", "classes", ["malignant", "benign"], "same classes in the same order"),
         ("export.json", "classes", None, "same classes in the same order"),
     ],
@@ -415,7 +424,9 @@ def test_card_is_yaml_and_words(plain: Path) -> None:
     _, front, body = text.split("---\n", 2)
     header = yaml.safe_load(front)
     assert header["license"] == "other"
-    assert header["license_name"] == "not stated"
+    assert header["license_name"] == "not-stated"
+    assert header["license_link"] == "LICENSE.md"
+    assert "has not stated a licence" in (plain / "LICENSE.md").read_text()
     assert header["pipeline_tag"] == "image-classification"
     for words in (
         "not a medical device", "0.5 µm/px", "calibrated (temperature) on 40 images of 12 validation patients",
@@ -430,12 +441,56 @@ def test_card_is_yaml_and_words(plain: Path) -> None:
     [
         ("Apache-2.0", {"license": "apache-2.0"}),
         ("CC BY-NC-ND 4.0", {"license": "cc-by-nc-nd-4.0"}),
-        ("", {"license": "other", "license_name": "not stated"}),
-        ("ours alone", {"license": "other", "license_name": "ours alone"}),
+        ("", {"license": "other", "license_name": "not-stated", "license_link": "LICENSE.md"}),
+        ("Ours alone!", {"license": "other", "license_name": "ours-alone", "license_link": "LICENSE.md"}),
     ],
 )
 def test_licence_has_the_hub_name(licence: str, keys: dict[str, str]) -> None:
     assert hub_licence(licence) == keys
+
+
+def test_the_hub_reads_the_scores(tmp_path: Path) -> None:
+    """huggingface_hub's own parser of a card, which is what the hub's table of results is drawn from."""
+    from huggingface_hub import ModelCard
+
+    judged = {
+        "name": "run small (arm given, seed 3, fold 0-0)", "images": 84, "patients": 6, "method": "a method",
+        "warnings": ["only 6 patients"],
+        "scores": [
+            {"metric": "auroc", "level": "image", "class": None, "value": 0.9125, "low": 0.8, "high": 0.97},
+            {"metric": "auroc", "level": "patient", "class": None, "value": float("nan"), "low": None, "high": None},
+            {"metric": "recall", "level": "image", "class": "malignant", "value": 0.5, "low": 0.1, "high": 0.9},
+        ],
+    }  # fmt: skip
+    source = make_bundle(tmp_path / "source")
+    export_model(source, tmp_path / "out", handover(formats=(), licence="mit", scores=judged))
+    assert not (tmp_path / "out" / "LICENSE.md").exists()
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.license == "mit"
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value, result.task_type) == ("roc_auc", 0.9125, "image-classification")
+    assert result.dataset_name == "test part of run small (arm given, seed 3, fold 0-0)"
+    assert card.data.model_name.startswith("counterstain-given-")
+    assert "Of this very model, on 84 test images of 6 patients of run small" in card.text
+    assert "| auroc | image | 0.912 | 0.800 to 0.970 |" in card.text
+    assert "- only 6 patients" in card.text
+
+
+@pytest.mark.slow
+def test_two_exports_of_one_model_are_the_same_bytes(exported: Path, tmp_path: Path) -> None:
+    """Every file, and none tells where it was made; how fast a runtime is here goes to the caller alone."""
+    record = export_model(
+        exported.parent / "source", tmp_path / "out", handover(calibration=CALIBRATION, hashes={"split": "5" * 64})
+    )
+    assert set(record["images_per_s"]) == {"torch", "wsinfer", "onnx", "openvino"}
+    assert all(rate > 0 for rate in record["images_per_s"].values())
+    names = {path.name for path in exported.iterdir()}
+    assert names == {path.name for path in (tmp_path / "out").iterdir()}
+    for name in names:
+        content = (exported / name).read_bytes()
+        assert content == (tmp_path / "out" / name).read_bytes(), name
+        for place in (exported.parent, Path(__file__).parents[2]):
+            assert str(place).encode() not in content, name
 
 
 def test_backbone_licence_is_on_the_card(tmp_path: Path) -> None:

@@ -4,19 +4,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jsonschema
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import v2
+from torchvision import transforms
 
 from counterstain.errors import InputError
 from counterstain.learning import export_wsinfer
 from counterstain.learning.bundle import Bundle
-from counterstain.learning.export_graphs import TORCHSCRIPT
+from counterstain.learning.export_graphs import TORCHSCRIPT, Calibrated, SlideGraph, TileGraph, write_torchscript
+from counterstain.learning.export_parity import fixed_tiles
 from counterstain.learning.export_wsinfer import CONFIG, open_wsinfer, wsinfer_config
+from counterstain.learning.networks import build_network
 from counterstain.learning.staining import Staining
+from counterstain.pixels.fit import fit_tile
 from counterstain.pixels.stain import StainRecipe
 from counterstain.pixels.tensor import SCALES, to_tensor
 
@@ -41,10 +45,8 @@ def test_config_is_valid(scale: str) -> None:
     assert config["spacing_um_px"] == 0.5
     assert config["num_classes"] == len(config["class_names"]) == 2
     assert config["architecture"] == "resnet18"
-    assert [step["name"] for step in config["transform"]] == ["Resize", "ToTensor", "Normalize"]
-    # QuPath reads both lists as fractional numbers, and a whole one would be another kind of number to it.
-    numbers = config["transform"][2]["arguments"]
-    assert all(isinstance(value, float) for value in (*numbers["mean"], *numbers["std"]))
+    # Every client's Resize is another one: it is inside the graph, and so is the scaling.
+    assert config["transform"] == [{"name": "ToTensor"}]
 
 
 @pytest.mark.parametrize(
@@ -69,16 +71,33 @@ def test_schema_refuses(key: str, value: Any) -> None:
         jsonschema.validate(config, SCHEMA)
 
 
-@pytest.mark.parametrize("scale", ["imagenet", "-1..1", "0..1"])
-def test_transform_does_what_training_did(scale: str) -> None:
-    """The config's steps by torchvision, as WSInfer runs them on a Pillow image."""
-    tile = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
-    resize, _, normalise = wsinfer_config(bundle(scale=scale), {})["transform"]
-    steps = v2.Compose([
-        v2.Resize(resize["arguments"]["size"]), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(**normalise["arguments"]),
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("fit", ["exact", "crop"])
+@pytest.mark.parametrize("side", [127, 254, 401, 60])
+def test_wsinfer_reads_a_tile_as_we_do(tmp_path: Path, side: int, fit: str) -> None:
+    """The config's steps by torchvision on a Pillow image, as WSInfer runs them, then the file; and our own path."""
+    known = bundle(network="given", fit=fit, tile_px=127)
+    network = build_network("given", classes=2, tile_px=127, seed=4).eval()
+    with torch.no_grad():
+        network.get_submodule("output").weight.mul_(60)
+    graph = TileGraph(network, known, Calibrated("none", {}, 1e-7)).eval()
+    write_torchscript(SlideGraph(graph), tmp_path / TORCHSCRIPT, tile_px=127)
+    config = wsinfer_config(known, {})
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    tiles = np.stack([cv2.resize(tile, (side, side)) for tile in fixed_tiles(127)])
+    steps = transforms.Compose([
+        getattr(transforms, step["name"])(**step.get("arguments", {})) for step in config["transform"]
     ])  # fmt: skip
-    assert torch.allclose(steps(Image.fromarray(tile)), to_tensor(tile[None], scale=scale)[0], atol=1e-5)
+    batch = torch.stack([steps(Image.fromarray(tile)) for tile in tiles])
+    with torch.inference_mode():
+        client = torch.softmax(torch.jit.load(str(tmp_path / TORCHSCRIPT))(batch), 1).numpy()
+        own = np.stack([fit_tile(tile, "tile", tile_px=127, fit="stretch") for tile in tiles])
+        expected = torch.softmax(network(to_tensor(own, scale="imagenet")), 1).numpy()
+    assert np.ptp(expected[:, 1]) > 0.3
+    # Where a tile is resized, a px half-way between two grey levels may fall either way.
+    assert np.abs(client - expected).max() < (1e-5 if side == 127 else 5e-3)
+    assert np.abs(open_wsinfer(tmp_path)(tiles) - client).max() < 1e-6
 
 
 def test_what_the_form_cannot_say_is_refused() -> None:

@@ -129,9 +129,55 @@ def test_features_go_through_a_file_and_other_tools_files_are_read(tmp_path: Pat
         file["features"], file["coords"] = rows, coords[:3]
     with pytest.raises(InputError, match="5 rows of features for 3 coordinates"):
         read_features(tmp_path / "short.h5")
+    with h5py.File(tmp_path / "odd.h5", "w") as file:
+        file["features"], file["coords"] = rows, np.arange(9)
+    with pytest.raises(InputError, match=r"coords are of shape \(9,\)"):
+        read_features(tmp_path / "odd.h5")
     (tmp_path / "none.h5").write_bytes(b"no HDF5")
     with pytest.raises(InputError, match="cannot be read as HDF5"):
         read_features(tmp_path / "none.h5")
+
+
+def test_features_are_those_of_the_file_itself_and_no_bomb(tmp_path: Path) -> None:
+    """Links lead into other files; a shape of terabytes takes no byte on the disk until it is read."""
+    rows = np.ones((5, 7), np.float32)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["features"] = file["secret"] = rows
+
+    def linked(file: h5py.File) -> None:
+        file["features"] = h5py.ExternalLink("other.h5", "/secret")
+
+    def soft(file: h5py.File) -> None:
+        file["features"] = h5py.SoftLink("/nowhere")
+
+    def virtual(file: h5py.File) -> None:
+        layout = h5py.VirtualLayout(shape=rows.shape, dtype="f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "secret", shape=rows.shape)
+        file.create_virtual_dataset("features", layout)
+
+    def outside(file: h5py.File) -> None:
+        (tmp_path / "raw").write_bytes(rows.tobytes())
+        file.create_dataset("features", rows.shape, "f4", external=[(str(tmp_path / "raw"), 0, h5py.h5f.UNLIMITED)])
+
+    def coords(file: h5py.File) -> None:
+        file["features"] = rows
+        file["coords"] = h5py.ExternalLink("other.h5", "/secret")
+
+    def huge(file: h5py.File) -> None:
+        file.create_dataset("features", (10**7, 10**5), "f4", chunks=(64, 64), compression="gzip")
+
+    def words(file: h5py.File) -> None:
+        file["features"] = np.array([[b"a", b"b"]])
+
+    said = {linked: "a link", soft: "a link", virtual: "a link", outside: "another file", coords: "'coords' is a link",
+            huge: "takes 3,725 GiB", words: "numbers were needed"}  # fmt: skip
+    for make, expected in said.items():
+        path = tmp_path / f"{make.__name__}.h5"
+        with h5py.File(path, "w") as file:
+            make(file)
+        with pytest.raises(InputError, match=expected) as refused:
+            read_features(path)
+        assert path.name in str(refused.value) and "\n" not in str(refused.value)
 
 
 @pytest.fixture

@@ -132,11 +132,25 @@ def test_nothing_is_unpickled(root: Path) -> None:
 
 def test_header_that_promises_more_than_it_holds_is_refused(root: Path) -> None:
     raw = io.BytesIO()
-    np.lib.format.write_array_header_1_0(raw, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 32, 32, 3)})
+    np.lib.format.write_array_header_1_0(raw, {"descr": "|u1", "fortran_order": False, "shape": (10**5, 32, 32, 3)})
     with zipfile.ZipFile(root / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", raw.getvalue() + bytes(1000))
     with pytest.raises(BadImage, match="should hold"):
         decode("bomb.npz#x/0", root=root)
+
+
+def test_bombs_are_refused_before_anything_is_unpacked(root: Path) -> None:
+    """An archive that promises a thousand times its size, and HDF5 pieces that are larger than memory."""
+    raw = io.BytesIO()
+    np.lib.format.write_array_header_1_0(raw, {"descr": "|u1", "fortran_order": False, "shape": (10**7, 32, 32, 3)})
+    with zipfile.ZipFile(root / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", raw.getvalue() + bytes(1000))
+    with pytest.raises(BadImage, match=r"would unpack from [\d,]+ bytes to 30,720,000,000"):
+        decode("bomb.npz#x/0", root=root)
+    with h5py.File(root / "bomb.h5", "w") as file:  # one piece of 3 GB, of which nothing was ever written
+        file.create_dataset("x", (10**6, 32, 32, 3), "u1", chunks=(10**6, 32, 32, 3), compression="gzip")
+    with pytest.raises(BadImage, match="packed in pieces of"):
+        decode("bomb.h5#x/0", root=root)
 
 
 def test_links_to_other_hdf5_files_are_not_followed(root: Path) -> None:

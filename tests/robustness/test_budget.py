@@ -34,8 +34,10 @@ def written(tmp_path: Path, text: str) -> Path:
         ("jpeg: {auroc_drop: 5, at: 50}", "jpeg.auroc_drop is 5: input should be less than or equal to 1"),
         ("judge: guess\njpeg: {flipped: 0.1, at: 50}", "judge is 'guess': input should be 'interval' or 'estimate'"),
         ("judge: interval", "sets no limit"),
-        ("", "sets no limit"),
-        ("- a", "sets no limit"),
+        ("", "holds nothing, not settings; name a budget"),
+        ("- a", "holds a list, not settings; name a budget"),
+        ("rotation: {flipped: 0.02}\nrotation: {flipped: 0.9}", "line 2: key 'rotation' stands twice"),
+        ("rotation: {flipped: 0.02, flipped: 0.9}", "key 'flipped' stands twice"),
         ("a: &b 1\nc: *b", "uses YAML aliases"),
         ("a: [1", "is not YAML"),
         ("rotation: {}", "rotation states no limit"),
@@ -51,7 +53,7 @@ def test_a_budget_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, tex
 def test_a_missing_and_a_huge_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         read_budget(tmp_path / "none.yaml")
-    with pytest.raises(InputError, match="is a short YAML file"):
+    with pytest.raises(InputError, match="100,001 bytes; a budget, a short YAML file"):
         read_budget(written(tmp_path, "#" * 100_001))
 
 

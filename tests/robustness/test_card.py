@@ -21,7 +21,7 @@ from counterstain.judging.calibration import Calibration
 from counterstain.learning.bundle import Bundle, seal, write_bundle
 from counterstain.learning.networks import build_network
 from counterstain.learning.prediction import Predictor, load_predictor
-from counterstain.robustness import card
+from counterstain.robustness import card, measuring
 from counterstain.robustness.card import Sight, robustness_card
 
 SHARE: dict[str, Any] = {
@@ -127,8 +127,66 @@ def test_a_model_that_reads_brightness_fails_where_brightness_changes_and_nowher
     assert seen[-1] == (24 * 63, 24 * 63)
     assert record["site_probe"]["sites"] == ["site-0", "site-1"]
     assert [site["patients"] for site in record["sites"]["sites"]] == [12, 12]
-    with pytest.raises(InputError, match="holds a robustness card"):
+    with pytest.raises(InputError, match="holds a robustness card of other images or other settings"):
         robustness_card(small.bundle, small.cohort, tmp_path / "card")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_card_that_is_stopped_anywhere_goes_on(small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped at every stage, as a kill would: the same bytes as in one go, and no answer asked for twice."""
+    asked: list[int] = []
+    stop_at = [0]
+    written: list[str] = []
+
+    def counted(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        asked.append(len(tiles))
+        if stop_at[0] and sum(asked) > stop_at[0]:
+            raise SystemExit(137)
+        return reads_brightness(tiles)
+
+    def stopping(name: str, whole: Any) -> Any:
+        def write(*args: Any, **more: Any) -> Any:
+            if name not in written:
+                written.append(name)
+                raise SystemExit(137)
+            return whole(*args, **more)
+
+        return write
+
+    monkeypatch.setattr(card, "load_predictor", lambda folder, **_: replace(load_predictor(folder), logits=counted))
+    monkeypatch.setattr(measuring, "BATCH", 12)
+    monkeypatch.setattr(measuring, "BLOCK", 24)
+    options: dict[str, Any] = {"only": ["brightness", "rotation"]}
+    robustness_card(small.bundle, small.cohort, tmp_path / "whole", **options)
+    in_all, out = sum(asked), tmp_path / "pieces"
+    assert in_all == 72 * (1 + 10 + 7)
+    asked.clear()
+    for name in ("write_examples", "write_csv", "write_json", "write_card"):
+        monkeypatch.setattr(card, name, stopping(name, getattr(card, name)))
+    for stop in (150, 500, 500, 0, 0, 0, 0):  # in the middle of each block, then before each of the four writers
+        stop_at[0] = stop
+        asked.clear()
+        with pytest.raises(SystemExit):
+            robustness_card(small.bundle, small.cohort, out, **options)
+    assert written == ["write_examples", "write_csv", "write_json", "write_card"]
+    assert (out / "robustness.json").is_file() and not (out / "robustness.html").exists()
+    asked.clear()
+    lines: list[str] = []
+    again = robustness_card(small.bundle, small.cohort, out, **options, sight=Sight(say=lines.append))
+    assert asked == [] and "made before" in lines[-1]
+    assert contents(out) == contents(tmp_path / "whole")
+    assert again == json.loads((out / "robustness.json").read_text())
+    with pytest.raises(InputError, match="other images or other settings"):
+        robustness_card(small.bundle, small.cohort, out, only=["brightness"])
+    other = tmp_path / "other"
+    shutil.copytree(small.bundle, other)
+    (other / "README.md").write_text("another")
+    seal(other)
+    with pytest.raises(InputError, match="card of another model"):
+        robustness_card(other, small.cohort, out, **options)
 
 
 @pytest.mark.usefixtures("planted")

@@ -120,7 +120,10 @@ def test_table_geojson_patches_and_map_agree(done: Result) -> None:
     assert np.array_equal(prob["tumour"], measured["prob_tumour"])
     with h5py.File(done.out / "patches" / "S0.h5") as file:
         assert np.array_equal(file["coords"][:], corner)
-        assert file["coords"].attrs["patch_size"] == TILE_PX
+        assert file["coords"].attrs["tile_px"] == TILE_PX
+        # What WSInfer asks of the file: whole level-0 px, counted on level 0.
+        assert file["coords"].attrs["patch_size"] == TILE_PX and file["coords"].attrs["patch_level"] == 0
+        assert file["coords"].attrs["patch_size"].dtype.kind == "i"
         assert file["coords"].attrs["patch_spacing_um_px"] == MPP
     with tifffile.TiffFile(done.out / "heatmaps" / "S0.ome.tif") as file:
         heat = file.series[0].asarray().squeeze()

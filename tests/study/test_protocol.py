@@ -58,6 +58,7 @@ def test_a_number_of_seeds_is_a_list_of_them() -> None:
         (changed(split={"method": "random"}), "split.method is 'random'"),
         (changed(split={"method": "legacy_augment_first"}), "unit: image"),
         (changed(training={"batch": 0}), "training.batch is 0"),
+        (changed(training={"batch": 0}, arms={"a": {"batch": 4}, "b": {"batch": 8}}), "batch is 0"),
         (changed(training={"learning_rate": "fast"}), "learning_rate is 'fast'"),
         (changed(name="../up"), "name is '../up'"),
         ({"cohort": {"path": "x"}, "arms": SMALLEST["arms"], "seeds": [0]}, "name is missing"),
@@ -74,8 +75,8 @@ def test_faults_are_named_in_one_line(record: dict[str, Any], words: str) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds no settings"),
-        ("- a\n- b", "holds no settings"),
+        ("", "holds nothing, not settings"),
+        ("- a\n- b", "holds a list, not settings"),
         ("a: [", "is not YAML"),
         ("a: 1\nb: 2\na: 3", "line 3: key 'a' stands twice"),
         ("a: &x [1]\nb: *x", "aliases"),

@@ -1,6 +1,7 @@
 """The search: within its ranges, on validation patients alone, resumable, and honest about having chosen."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 import yaml
 
 from counterstain.errors import InputError
+from counterstain.judging.predictions import Predictions
+from counterstain.learning.feeding import Examples
+from counterstain.learning.settings import Training
 from counterstain.study import search
 from counterstain.study.inputs import Talk
 from counterstain.study.protocol import parse_study, read_study
@@ -54,11 +58,11 @@ def test_a_search_goes_on_where_it_was_stopped(searched: Path, monkeypatch: pyte
     tried: list[int] = []
     one = search._try
 
-    def counted(trial: object, *args: object) -> float:
+    def counted(trial: object, **more: object) -> float:
         tried.append(trial.number)  # type: ignore[attr-defined]
         if len(tried) == 2:
             raise KeyboardInterrupt
-        return one(trial, *args)  # type: ignore[arg-type]
+        return one(trial, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(search, "_try", counted)
     with pytest.raises(KeyboardInterrupt):
@@ -67,6 +71,55 @@ def test_a_search_goes_on_where_it_was_stopped(searched: Path, monkeypatch: pyte
     assert found.trials + found.pruned == 3
     more = search_settings(searched, trials=4)
     assert more.trials + more.pruned == 4 and len(tried) == 5
+
+
+def table(study: Path) -> str:
+    return (study.parent / "runs" / "small-search" / "trials.csv").read_text()
+
+
+def test_a_search_in_pieces_tries_what_one_in_one_go_tries(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One trial at a time, one of them stopped in its middle and its checkpoint left; against five in one go.
+
+    Fourteen would pass the sampler's random start; here each trial's loss is made up from its settings, so that they
+    cost nothing.
+    """
+    from counterstain.study import arms
+
+    fitted: list[float] = []
+
+    def fit(material: object, training: object, validation: Examples, settings: Training, **more: object) -> object:
+        fitted.append(settings.learning_rate)
+        (Path(str(more["folder"])) / "checkpoint.safetensors").touch()
+        if len(fitted) == 5:
+            raise SystemExit(143)
+        likely = 1 / (1 + 1e3 * settings.learning_rate)
+
+        def predict(rows: np.ndarray) -> Predictions:
+            return arms.table_of(material, rows, np.tile([likely, 1 - likely], (len(rows), 1)))  # type: ignore[arg-type]
+
+        return None, predict
+
+    monkeypatch.setattr(search, "fit_arm", fit)
+    for trials in (1, 3):
+        search_settings(searched, trials=trials)
+    with pytest.raises(SystemExit):
+        search_settings(searched, trials=14)
+    found = search_settings(searched, trials=14)
+    pieces = table(searched)
+    assert len(set(fitted)) == 14 and len(fitted) == 15  # the stopped one is tried again, with the same settings
+    assert fitted[4] == fitted[5]
+    shutil.rmtree(searched.parent / "runs")
+    whole = search_settings(searched, trials=14)
+    assert table(searched) == pieces
+    assert (whole.best, whole.val_loss, whole.expected) == (found.best, found.val_loss, found.expected)
+
+
+def test_another_seed_tries_other_settings(searched: Path) -> None:
+    search_settings(searched, trials=1)
+    first = table(searched)
+    shutil.rmtree(searched.parent / "runs")
+    search_settings(searched, trials=1, overrides={"search.seed": "1"})
+    assert table(searched) != first
 
 
 def test_another_study_does_not_go_on_with_these_trials(searched: Path) -> None:

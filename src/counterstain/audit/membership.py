@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
-from counterstain.files import read_json
+from counterstain.files import read_record
 
 __all__ = ["MEMBERS", "Overlap", "member_record", "overlap", "read_members"]
 
@@ -63,10 +63,7 @@ def read_members(bundle: Path) -> dict[str, Any]:
     path = bundle / MEMBERS
     if not path.is_file():
         raise InputError(f"{bundle} has no {MEMBERS}; it is no bundle, or was made before bundles had one")
-    record = read_json(path)
-    if record.get("schema") != SCHEMA:
-        raise InputError(f"{path} is of schema {record.get('schema')}; this version reads {SCHEMA}")
-    return record
+    return read_record(path, SCHEMA)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Annotated, ParamSpec
 
@@ -70,6 +71,11 @@ def _system_words(error: OSError | MemoryError | RuntimeError) -> str | None:
     if isinstance(error, OSError):
         # Without a file or a number of the system's it isn't the machine that refused.
         return refusal(error) if error.errno is not None and not isinstance(error, BrokenPipeError) else None
+    if isinstance(error, BrokenExecutor):
+        return (
+            "a worker process was killed, most often for want of memory; what was finished before is kept; close other "
+            "programs, or ask for fewer workers"
+        )
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
         return (
             "there is not enough memory; what was finished before is kept; close other programs, or ask for smaller "

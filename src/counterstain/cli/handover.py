@@ -58,7 +58,7 @@ def export(
         print(json.dumps({"to": str(to), **record}, indent=2, sort_keys=True, ensure_ascii=False))
         return
     rows = [
-        [row["runtime"], f"{row['difference']:.1e}", f"{row['images_per_s']:.0f}", str(row["tiles"])]
+        [row["runtime"], f"{row['difference']:.1e}", f"{record['images_per_s'][row['runtime']]:.0f}", str(row["tiles"])]
         for row in record["parity"]
     ]
     print_table(str(to), ("runtime", "largest difference of a probability", "images/s", "tiles"), rows)

@@ -66,8 +66,11 @@ def _hdf5_labels(root: Path, file: str, stem: str) -> tuple[str, list[str]]:
             keys = ", ".join(sorted({*images, *labels})) or "nothing"
     except FileNotFoundError:
         raise InputError(f"{file} has images, but there is no {Path(pair).name} with their labels beside it") from None
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{file} or its labels cannot be read as HDF5 ({str(error).splitlines()[0]})") from None
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # what HDF5 makes of a damaged inside
+        if isinstance(error, InputError):
+            raise
+        words = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{file} or its labels cannot be read as HDF5 ({words})") from None
     raise InputError(f"{file} holds {keys}; needed: x and y (or images and labels), or a pair …_x.h5 and …_y.h5")
 
 
@@ -157,8 +160,15 @@ def _npz_headers(root: Path, file: str) -> dict[str, tuple[tuple[int, ...], Any]
                     read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
                     shape, _, dtype = read(member)
                     if not dtype.hasobject:
+                        promised = int(np.prod(shape, dtype=object)) * dtype.itemsize
+                        if promised > archive.getinfo(name).file_size:
+                            raise InputError(
+                                f"{file}: {name} promises {promised:,} bytes and holds fewer; the file is damaged"
+                            )
                         headers[name.removesuffix(".npy")] = (shape, dtype)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{file} cannot be read as .npz ({str(error).splitlines()[0]})") from None
     return headers
 
@@ -173,5 +183,5 @@ def array_shape(root: Path, file: str, key: str) -> tuple[int, ...]:
         with h5py.File(root / file, "r") as opened:
             array = _array(h5py, opened, key)
             return () if array is None else tuple(array.shape)
-    except (InputError, OSError, RuntimeError):
+    except (InputError, OSError, RuntimeError, KeyError):
         return ()

@@ -1,12 +1,15 @@
 """The whole explanation of a model on a part of a cohort: its record, its tiles and its page."""
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from counterstain import __version__
@@ -18,7 +21,7 @@ from counterstain.explanation.embedding import Embedding, check_projection, feat
 from counterstain.explanation.maps import BLUR_SHARE, Explainer, make_explainer, sensitivity
 from counterstain.explanation.pointing import plan_composites, play
 from counterstain.explanation.validity import Trial, check_curves, check_random_weights, check_reach, check_turns
-from counterstain.files import hash_file, write_bytes, write_csv, write_json
+from counterstain.files import hash_file, hash_json, read_record, write_bytes, write_csv, write_json
 from counterstain.judging.calibration import Calibration, apply_calibration, read_calibration
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import predicted_class
@@ -26,7 +29,8 @@ from counterstain.learning.bundle import SUMS, with_classes_of
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.prediction import Predictor, load_predictor
 from counterstain.pixels.store import Store, build_store, read_batch
-from counterstain.reporting.explanation import RECORD, SCHEMA, write_page
+from counterstain.reporting.explanation import PAGE, RECORD, SCHEMA, write_page
+from counterstain.unfinished import Unfinished, open_unfinished
 
 __all__ = ["Settings", "explain", "explain_bundle"]
 
@@ -119,32 +123,37 @@ def explain(
 ) -> dict[str, Any]:
     """Write explanation.json, embedding.csv, tiles/, overlays/, figures and explanation.html into `out`.
 
-    Where the model cannot be told from one that guesses, the record and the page say so and hold no map.
+    Where the model cannot be told from one that guesses, the record and the page say so and hold no map. Stopped at
+    any moment, the same call goes on after the last step that was done; of a whole explanation it returns the record.
 
     Args:
         predictor: the trained model.
         cohort: the images to explain it on; those that the store has set aside are left out.
         store: of their tiles.
-        out: a folder without an explanation.
+        out: a folder without an explanation of anything else.
         settings: method and counts.
         calibration: of the bundle, so that the probabilities are those of its predictions.
         source: what the record should say of where the bundle and the images came from.
         say: told each step.
 
     Raises:
-        InputError: If `out` holds an explanation, or a setting is wrong.
+        InputError: If `out` holds another explanation, or a setting is wrong.
         GateError: If the model cannot be told from one that guesses; the record is written first.
     """
-    if (out / RECORD).exists():
-        raise InputError(f"{out} holds an explanation; name another folder with --out")
     check_projection(settings.embedding)
+    cohort = cohort.subset(np.isin(np.array(cohort.image, dtype=object), np.array(store.image, dtype=object)))
+    key = _key(predictor, cohort, store, calibration, settings)
+    if (out / RECORD).exists():
+        return _finish(out, key, say)
+    kept = open_unfinished(out, key)
     explainer = make_explainer(predictor, settings.method)
-    table, features = _predict(predictor, cohort, store, calibration, settings)
+    table, features = _predict(predictor, cohort, store, calibration, settings, kept)
     ability = judge_ability(table)
     rows = store.rows(table.image)
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "counterstain": __version__,
+        "made_of": key,
         "wording": WORDING,
         "stamp": predictor.bundle.stamp,
         "network": predictor.bundle.network,
@@ -163,15 +172,47 @@ def explain(
     }
     if ability.reason:
         write_json(out / RECORD, record)
-        write_page(out)
-        raise GateError(f"no map is shown: {ability.reason}. The record is {out / RECORD}")
+        return _finish(out, key, say)
     say(f"maps: {settings.method}, {explainer.side} × {explainer.side} cells")
-    record["gallery"] = _gallery(explainer, table, store, rows, out, settings)
-    record["validity"] = _validity(explainer, table, store, rows, settings, say)
+    record["gallery"] = kept.record("gallery", lambda: _gallery(explainer, table, store, rows, out, settings))
+    record["validity"] = _validity(explainer, table, store, rows, settings, say, kept)
     say("embedding")
     record["embedding"] = _embed(features, table, out, settings)
     write_json(out / RECORD, record)
-    write_page(out)
+    return _finish(out, key, say)
+
+
+def _key(
+    predictor: Predictor, cohort: Cohort, store: Store, calibration: Calibration | None, settings: Settings
+) -> str:
+    """The hash of all that an explanation depends on."""
+    weights = hashlib.sha256()
+    for name, tensor in sorted(predictor.network.state_dict().items()):
+        weights.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    described = {name: list(map(str, cohort.table[name])) for name in ("image_path", "patient_id", "site", "label")}
+    return hash_json({
+        "schema": SCHEMA, "counterstain": __version__, "weights": weights.hexdigest(), "data": store.data_hash,
+        "bundle": predictor.bundle.record(), "cohort": described, "settings": asdict(settings),
+        "calibration": None if calibration is None else calibration.to_record(),
+    })  # fmt: skip
+
+
+def _finish(out: Path, key: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """An explanation whose record is there: its page is drawn if that is still missing, and the gate asked."""
+    record = read_record(out / RECORD, SCHEMA)
+    if record.get("made_of") != key:
+        raise InputError(
+            f"{out} holds an explanation of another model, other images or other settings; name another folder with "
+            "--out"
+        )
+    if (out / PAGE).is_file():
+        say(f"the explanation in {out} was made before of the same model, images and settings")
+    else:
+        write_page(out)
+    open_unfinished(out, key).forget()
+    if reason := record["ability"]["reason"]:
+        raise GateError(f"no map is shown: {reason}. The record is {out / RECORD}")
     return record
 
 
@@ -179,21 +220,27 @@ def explain(
 
 
 def _predict(
-    predictor: Predictor, cohort: Cohort, store: Store, calibration: Calibration | None, settings: Settings
+    predictor: Predictor,
+    cohort: Cohort,
+    store: Store,
+    calibration: Calibration | None,
+    settings: Settings,
+    kept: Unfinished,
 ) -> tuple[Predictions, dict[int, NDArray[np.float32]]]:
     """The predictions of every readable image, and the features of those that become points, by row."""
-    known = set(store.image)
-    cohort = cohort.subset(np.array([name in known for name in cohort.image]))
     table = cohort.table
     rng = np.random.default_rng([settings.seed, 3])
     chosen = set(spread(rng.permutation(len(cohort)).tolist(), cohort.patient, settings.points))
     prob: list[NDArray[np.float64]] = []
     features: dict[int, NDArray[np.float32]] = {}
-    for start, tiles in _batches(store, store.rows(cohort.image)):
-        prob.append(predictor.probabilities(tiles))
-        own = [row for row in range(start, start + len(tiles)) if row in chosen]
+    rows = store.rows(cohort.image)
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        prob.append(kept.array(f"probabilities-{start:09d}", partial(_of_rows, predictor.probabilities, store, batch)))
+        own = [row for row in range(start, start + len(batch)) if row in chosen]
         if own:
-            found = features_of(predictor, tiles[np.array(own) - start])
+            make = partial(_of_rows, partial(features_of, predictor), store, rows[own])
+            found = kept.array(f"features-{start:09d}", make)
             features |= dict(zip(own, found, strict=True))
     made = Predictions(
         image=cohort.image, patient=cohort.patient, slide=tuple(table["slide_id"]), site=tuple(table["site"]),
@@ -202,9 +249,9 @@ def _predict(
     return made if calibration is None else apply_calibration(calibration, made), features
 
 
-def _batches(store: Store, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    for start in range(0, len(rows), BATCH):
-        yield start, read_batch(store, rows[start : start + BATCH])
+def _of_rows(work: Callable[[NDArray[np.uint8]], NDArray[Any]], store: Store, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """What is worked out from the tiles in these rows."""
+    return work(read_batch(store, rows))
 
 
 # ------------------------------------------------------------------------------------------------------------- gallery
@@ -253,32 +300,35 @@ def _validity(
     rows: NDArray[np.int64],
     settings: Settings,
     say: Callable[[str], None],
+    kept: Unfinished,
 ) -> dict[str, Any]:
     """All checks of the maps, on tiles spread over the patients."""
     rng = np.random.default_rng([settings.seed, 4])
     chosen = spread(rng.permutation(len(table)).tolist(), table.patient, settings.trials)
     patient = tuple(table.patient[row] for row in chosen)
     trial = Trial(read_batch(store, rows[chosen]), predicted_class(table.prob)[chosen], patient)
-    maps = sensitivity(explainer, trial.tiles, trial.target)
+    maps = kept.array("maps", lambda: sensitivity(explainer, trial.tiles, trial.target))
     say(f"random weights, {len(chosen)} tiles")
     record: dict[str, Any] = {
         "tiles": len(chosen),
         "patients": len(set(patient)),
-        "reach": check_reach(explainer, trial),
+        "reach": kept.record("reach", lambda: check_reach(explainer, trial)),
         "blank_maps": int((np.ptp(maps, axis=(1, 2)) == 0).sum()),
-        "random_weights": check_random_weights(explainer, trial, maps, seed=settings.seed),
+        "random_weights": kept.record(
+            "random_weights", lambda: check_random_weights(explainer, trial, maps, seed=settings.seed)
+        ),
     }
     say("insertion and deletion")
-    record["curves"] = check_curves(explainer, trial, maps, seed=settings.seed)
+    record["curves"] = kept.record("curves", lambda: check_curves(explainer, trial, maps, seed=settings.seed))
     say("quarter turns")
-    record["turns"] = check_turns(explainer, trial, maps)
+    record["turns"] = kept.record("turns", lambda: check_turns(explainer, trial, maps))
     say("pointing game")
     plan = plan_composites(table, count=settings.trials, seed=settings.seed)
     record["pointing"] = None
     if plan is not None:
         needed = sorted({int(row) for row in (*plan.ground, *plan.guest, *plan.stand_in)})
         tiles = dict(zip(needed, read_batch(store, rows[needed]), strict=True))
-        record["pointing"] = play(explainer, table, plan, tiles)
+        record["pointing"] = kept.record("pointing", lambda: play(explainer, table, plan, tiles))
     return record
 
 

@@ -103,13 +103,56 @@ class Calibration:
             kept = {name: record[name] for name in Calibration.__dataclass_fields__ if name not in LATER}
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}; it was changed after it was written") from None
-        lists = {"classes": tuple(kept["classes"]), "notes": tuple(kept["notes"])}
         later = {
             "conformal": record.get("conformal", "marginal"),
-            "qhat_by_class": tuple(map(_infinite, record.get("qhat_by_class") or ())),
-            "stated": dict(record.get("stated") or {}),
+            "qhat_by_class": record.get("qhat_by_class") or [],
+            "stated": record.get("stated") or {},
         }
-        return Calibration(**(kept | lists | later | {"qhat": _infinite(kept["qhat"])}))
+        if fault := _fault(kept | later):
+            raise InputError(f"the calibration's {fault}; it was changed after it was written")
+        lists = {"classes": tuple(kept["classes"]), "notes": tuple(kept["notes"])}
+        quantiles = {"qhat": _infinite(kept["qhat"]), "qhat_by_class": tuple(map(_infinite, later["qhat_by_class"]))}
+        return Calibration(**(kept | lists | later | quantiles))
+
+
+def _fault(kept: Mapping[str, Any]) -> str:
+    """What of a calibration's record is of the wrong kind, in words; "" for nothing."""
+
+    def is_number(value: Any, low: float, high: float) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+    def are_texts(values: Any) -> bool:
+        return isinstance(values, list) and all(isinstance(one, str) for one in values)
+
+    parameters = kept["parameters"]
+    numbers = {"temperature": 1, "slope": 1, "intercept": 1, "x": 0, "y": 0}
+    sound = isinstance(parameters, dict) and all(
+        is_number(parameters[name], -1e9, 1e9)
+        if single
+        else isinstance(parameters[name], list) and all(is_number(one, -1, 2) for one in parameters[name])
+        for name, single in numbers.items()
+        if name in parameters
+    )
+    needed = {"temperature": {"temperature"}, "platt": {"slope", "intercept"}, "isotonic": {"x", "y"}, "none": set()}
+    rules = {
+        "method": isinstance(kept["method"], str) and kept["method"] in METHODS,
+        "parameters": sound and needed.get(str(kept["method"]), set()) <= set(parameters),
+        "threshold": kept["threshold"] is None or is_number(kept["threshold"], 0, 1),
+        "alpha": is_number(kept["alpha"], 0, 1),
+        "qhat": kept["qhat"] is None or is_number(kept["qhat"], 0, 1),
+        "classes": are_texts(kept["classes"]) and len(set(kept["classes"])) == len(kept["classes"]) >= 2,
+        "notes": are_texts(kept["notes"]),
+        "unit": kept["unit"] in ("patient", "image"),
+        "images": is_number(kept["images"], 0, 1e12),
+        "patients": is_number(kept["patients"], 0, 1e12),
+        "conformal": kept["conformal"] in CONFORMAL,
+        "qhat_by_class": isinstance(kept["qhat_by_class"], list)
+        and len(kept["qhat_by_class"]) in (0, len(kept["classes"]) if isinstance(kept["classes"], list) else 0)
+        and all(one is None or is_number(one, 0, 1) for one in kept["qhat_by_class"]),
+        "stated": isinstance(kept["stated"], dict),
+    }
+    wrong = next((name for name, right in rules.items() if not right), None)
+    return "" if wrong is None else f"{wrong} is {str(kept[wrong])[:80]!r}"
 
 
 def _finite(value: float) -> float | None:

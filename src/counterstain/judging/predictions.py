@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +57,8 @@ class Predictions:
 
     def __post_init__(self) -> None:
         """Own, freeze and check the arrays."""
-        label = np.array(self.label, dtype=np.int64)
-        prob = np.array(self.prob, dtype=np.float64)
+        label = _whole_numbers(self.label)
+        prob = _numbers(self.prob)
         for array in (label, prob):
             array.setflags(write=False)
         object.__setattr__(self, "label", label)
@@ -88,6 +88,25 @@ class Predictions:
         return self.classes[-1] if len(self.classes) == 2 else None
 
 
+def _whole_numbers(label: Any) -> NDArray[np.int64]:
+    """The labels, which are places among the classes: 0.7 is none, and a name is none."""
+    given = np.asarray(label)
+    if given.dtype.kind in "iu":
+        return np.array(given, dtype=np.int64)
+    values = np.asarray(given, dtype=object).ravel()
+    odd = [value for value in values if not (isinstance(value, (int, float, np.number)) and float(value).is_integer())]
+    if odd:
+        raise InputError(f"label {odd[0]!r} is no whole number; an index into the classes, from 0 on, was needed")
+    return np.array(given, dtype=np.int64)
+
+
+def _numbers(prob: Any) -> NDArray[np.float64]:
+    try:
+        return np.array(prob, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"prob is no array of numbers ({error}); one row per image and one column per class") from None
+
+
 def _check_sizes(table: Predictions) -> None:
     """Every column has N >= 1 entries, prob has C columns, labels are among the classes."""
     n = len(table.image)
@@ -108,9 +127,20 @@ def _check_sizes(table: Predictions) -> None:
             f"label of image '{table.image[row]}' is {table.label[row]}; an index into the {len(table.classes)} "
             "classes was needed"
         )
+    for name in ("image", "patient", "slide", "site"):
+        values = getattr(table, name)
+        if not set(map(type, values)) <= {str, np.str_}:  # one look at each, for tables of millions of rows
+            _refuse_missing(name, values)
     if "" in table.patient:
         row = table.patient.index("")
         raise InputError(f"image '{table.image[row]}' has no patient; name one for every image, or leave all out")
+
+
+def _refuse_missing(name: str, values: Sequence[Any]) -> None:
+    for row, value in enumerate(values):
+        if value is None or (isinstance(value, float) and value != value):
+            unknown = "'' where it is unknown" if name in ("slide", "site") else "a name for every image"
+            raise InputError(f"{name} of row {row + 1} is missing ({value}); write {unknown}")
 
 
 def check_names(names: Sequence[str], where: Place) -> None:

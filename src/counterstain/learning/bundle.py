@@ -12,10 +12,12 @@ from torch import nn
 
 from counterstain import __version__
 from counterstain.errors import InputError
-from counterstain.files import hash_file, read_json, write_bytes, write_json
+from counterstain.files import hash_file, read_record, write_bytes, write_json
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.models import build_model
 from counterstain.learning.staining import UNSTAINED, Staining
+from counterstain.pixels.fit import FITS
+from counterstain.pixels.tensor import scale_of
 
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "read_sums", "seal", "with_classes_of", "write_bundle"]
 
 SCHEMA = "counterstain.bundle/2"
+LARGEST_TILE = 4096  # px
 WEIGHTS = "model.safetensors"
 RECORD = "bundle.json"
 CARD = "README.md"
@@ -125,15 +128,16 @@ def read_bundle(folder: Path) -> Bundle:
             raise InputError(f"{folder} lacks {name}; copy the whole folder again")
         if hash_file(path) != expected:
             raise InputError(f"{path} is not the file that was written (its SHA-256 differs); copy it again or retrain")
-    record = read_json(folder / RECORD)
-    if record.get("schema") != SCHEMA:
-        raise InputError(f"{folder / RECORD} is of schema {record.get('schema')}; this version reads {SCHEMA}")
+    record = read_record(folder / RECORD, SCHEMA)
     try:
-        return _from_record(record)
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder / RECORD} lacks {error}; it was not written by this version, export it again"
-        ) from None
+        bundle = _from_record(record)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged ({error})"
+        raise InputError(f"{folder / RECORD} {reason}; it was not written by this version, export it again") from None
+    fault = _fault(bundle)
+    if fault:
+        raise InputError(f"{folder / RECORD}: {fault}; it was changed after it was written, export it again")
+    return bundle
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -153,8 +157,59 @@ def read_sums(folder: Path) -> dict[str, str]:
     return listed
 
 
+def _fault(bundle: Bundle) -> str:
+    """What of a bundle cannot be used as it is, in words; "" for nothing: right hashes do not make it right."""
+    bags = isinstance(bundle.network, str) and is_bag_network(bundle.network)
+    sides = (0, 0) if bags else (1, LARGEST_TILE)
+    checks = {
+        "network": (_is_name(bundle.network), "the name of a network"),
+        "classes": (
+            len(bundle.classes) >= 2
+            and all(_is_name(one) for one in bundle.classes)
+            and len(set(bundle.classes)) == len(bundle.classes),
+            "two or more different names",
+        ),
+        "tile_px": (
+            type(bundle.tile_px) is int and sides[0] <= bundle.tile_px <= sides[1],
+            f"a whole number of {sides[0]} to {sides[1]}",
+        ),
+        "fit": (bundle.fit in ("features",) if bags else bundle.fit in FITS, f"one of {', '.join(FITS)}"),
+        "mpp": (bundle.mpp is None or (_is_number(bundle.mpp) and 0.01 <= bundle.mpp <= 100), "µm per px, 0.01 to 100"),
+        "stamp": (isinstance(bundle.stamp, str), "a text"),
+        "layout": (isinstance(bundle.layout, dict) and not _odd_sizes(bundle.layout), "sizes from 1 to 100000"),
+        "provenance": (isinstance(bundle.provenance, dict), "a record"),
+    }
+    for name, (right, needed) in checks.items():
+        if not right:
+            return f"{name} is {str(getattr(bundle, name))[:80]!r}; {needed} was needed"
+    try:
+        scale_of(bundle.scale)
+    except (InputError, AttributeError, TypeError) as error:
+        return str(error)
+    return ""
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.strip() != ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _odd_sizes(layout: Mapping[str, Any]) -> list[str]:
+    """The sizes of a network that are none: it would be built of them before its weights are looked at."""
+    names = ("width", "hidden", "attention", "input_px", "views")
+    # A backbone that takes tiles as they are has no input_px of its own.
+    sizes = {name: layout[name] for name in names if name in layout and (name, layout[name]) != ("input_px", None)}
+    return [name for name, value in sizes.items() if type(value) is not int or not 1 <= value <= 100_000]
+
+
 def _from_record(record: Mapping[str, Any]) -> Bundle:
     tiles = record["preprocessing"]
+    for name, kind in (("classes", list), ("preprocessing", dict), ("stain", dict)):
+        if not isinstance(record[name], kind):
+            raise TypeError(f"{name} is {str(record[name])[:80]!r}")
     return Bundle(
         network=record["network"],
         classes=tuple(record["classes"]),
@@ -191,10 +246,25 @@ def with_classes_of(bundle: Bundle, cohort: "Cohort", *, images: str, model: str
 def load_network(folder: Path) -> tuple[Bundle, nn.Module]:
     """The bundle and its network with its weights, ready to predict."""
     bundle = read_bundle(folder)
-    network = build_model(bundle.network, classes=len(bundle.classes), tile_px=bundle.tile_px, layout=bundle.layout)
+    try:
+        network = build_model(bundle.network, classes=len(bundle.classes), tile_px=bundle.tile_px, layout=bundle.layout)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:  # what a network makes of sizes
+        raise InputError(
+            f"{folder / RECORD}: no {bundle.network} can be built of this layout ({_short(error)}); it was changed "
+            "after it was written, export it again"
+        ) from None
     try:
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:
-        raise InputError(f"{folder / WEIGHTS} does not hold the weights of {bundle.network}: {error}") from None
+        raise InputError(
+            f"{folder / WEIGHTS} does not hold the weights of {bundle.network}: {_short(error)}; copy it again"
+        ) from None
     network.eval()
     return bundle, network
+
+
+def _short(error: Exception) -> str:
+    """An exception of a library in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

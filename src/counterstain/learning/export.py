@@ -1,9 +1,10 @@
 """A trained model handed on: one folder for every runtime, proven to answer alike, with all that must be known."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from counterstain import __version__
 from counterstain.errors import GateError, InputError, suggest
-from counterstain.files import hash_file, read_json, write_bytes, write_json
+from counterstain.files import check_writable, hash_file, read_json, read_record, write_bytes, write_json
 from counterstain.learning.bundle import (
     CALIBRATION,
     CARD,
@@ -28,7 +29,7 @@ from counterstain.learning.bundle import (
     read_bundle,
     read_sums,
 )
-from counterstain.learning.export_card import write_card
+from counterstain.learning.export_card import LICENCE, is_unlisted, licence_text, write_card
 from counterstain.learning.export_features import STATISTICS, Familiar, write_familiar
 from counterstain.learning.export_graphs import (
     INT8,
@@ -80,7 +81,8 @@ class Handover:
     quantise: (N, tile_px, tile_px, 3) uint8 training tiles that set the ranges of 8-bit integers; None for no int8.
     judge_int8: what the 8-bit model loses, from what runs it and what runs PyTorch; a record with "words".
     familiar: statistics of features, or why there are none.
-    licence: of the model, as its owner says; hashes: of data and split, by name; scores: lines for the card.
+    licence: of the model, as its owner says; hashes: of data and split, by name.
+    scores: of this very model on the test part of its study: an arm of score_arms' record, and the study's "name".
     """
 
     formats: tuple[str, ...] = FORMATS
@@ -95,7 +97,7 @@ class Handover:
     familiar: Familiar | str = "no tiles were given to learn from what is familiar"
     licence: str = ""
     hashes: Mapping[str, str] = field(default_factory=dict)
-    scores: Sequence[str] = ()
+    scores: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in self.formats:
@@ -114,6 +116,7 @@ def check_export(source: Path, to: Path, handover: Handover) -> Bundle:
         raise InputError(f"{source} is a model of bags of features ({bundle.network}); export is for models of tiles")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to} is there already; name another folder with --to")
+    check_writable(to)
     check_packages((*handover.formats, *(("int8",) if handover.quantise is not None else ())))
     if "wsinfer" in handover.formats:
         check_wsinfer(bundle)
@@ -142,7 +145,8 @@ def export_model(source: Path, to: Path, handover: Handover) -> dict[str, Any]:
         handover: what to export.
 
     Returns:
-        The record of export.json.
+        The record of export.json, and under "images_per_s" how fast each runtime is here, which no file says: two
+        exports of one model are the same bytes.
 
     Raises:
         InputError: See check_export.
@@ -189,26 +193,29 @@ def _fill(folder: Path, source: Path, bundle: Bundle, network: nn.Module, handov
     if handover.tiles is not None and len(handover.tiles):
         tiles = np.concatenate([tiles, handover.tiles])
     parity = check_parity(runs, reference, tiles, ungated=("int8",))
-    _check_other_sizes({name: run for name, run in runs.items() if name in ("onnx", "openvino")}, graph)
+    rates = {row.runtime: row.images_per_s for row in parity}
+    _check_other_sizes({name: run for name, run in runs.items() if name != "int8"}, graph)
     lost = None
     if "int8" in runs and handover.judge_int8 is not None:
         lost = dict(handover.judge_int8(runs["int8"], reference))
     record = facts | {
         "formats": {name: list(_FILES[name]) for name in runs},
         "tolerance": TOLERANCE,
-        "parity": [asdict(row) for row in parity],
+        "parity": [{"runtime": row.runtime, "tiles": row.tiles, "difference": row.difference} for row in parity],
         "int8": lost,
     }
     if isinstance(handover.familiar, Familiar):
         write_familiar(handover.familiar, folder / STATISTICS)
     write_json(folder / EXPORT, record)
     write_bytes(folder / CARD, write_card(bundle, record, handover.scores))
+    if is_unlisted(handover.licence):
+        write_bytes(folder / LICENCE, licence_text(record["licence"]))
     names = sorted(path.name for path in folder.iterdir())
     for name in names:  # those that exporters wrote may not have reached the disk
         with (folder / name).open("rb") as stream:
             os.fsync(stream.fileno())
     write_bytes(folder / SUMS, "".join(f"{hash_file(folder / name)}  {name}\n" for name in names))
-    return record
+    return record | {"images_per_s": rates}
 
 
 def _write_graphs(
@@ -217,13 +224,13 @@ def _write_graphs(
     """Write every format's files; what runs each, opened from the file."""
     runs: dict[str, Run] = {}
     if "wsinfer" in handover.formats:
-        write_torchscript(SlideGraph(graph.network, graph.calibrated), folder / TORCHSCRIPT, tile_px=bundle.tile_px)
+        write_torchscript(SlideGraph(graph), folder / TORCHSCRIPT, tile_px=bundle.tile_px)
         kept = ("calibration", "calibrated", "colours", "features", "hashes", "licence", "positive")
         write_json(folder / CONFIG, wsinfer_config(bundle, {name: facts[name] for name in kept}))
         runs["wsinfer"] = open_wsinfer(folder)
     wants_openvino = "openvino" in handover.formats
     if "onnx" in handover.formats or wants_openvino or handover.quantise is not None:
-        write_onnx(graph, folder / ONNX)
+        write_onnx(graph, folder / ONNX, _metadata(facts))
     if "onnx" in handover.formats:
         runs["onnx"] = open_onnx(folder / ONNX)
     if wants_openvino or handover.quantise is not None:
@@ -239,6 +246,17 @@ def _write_graphs(
             for left in (path for file in files for path in folder.glob(f"{file}*")):
                 left.unlink()
     return runs
+
+
+def _metadata(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What a graph says of its model, each value as JSON but for plain texts."""
+    said = {name: facts[name] for name in ("counterstain", "classes", "positive", "tile_px", "mpp", "calibrated")}
+    said |= {"weights_sha256": facts["hashes"]["weights"], "licence": facts["licence"]["model"] or "not stated"}
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in said.items()
+        if value is not None
+    }
 
 
 def _reference(network: nn.Module, calibrated: nn.Module, bundle: Bundle) -> Run:
@@ -297,7 +315,7 @@ def _facts(source: Path, bundle: Bundle, handover: Handover) -> dict[str, Any]:
         "features_absent": None if known else familiar,
         "licence": {"model": handover.licence, "backbone": dict(bundle.provenance.get("weights") or {})},
         "hashes": hashes,
-        "input": "onnx, openvino, int8: (B, H, W, 3) uint8 RGB; wsinfer: (B, 3, tile_px, tile_px) after its transform",
+        "input": "onnx, openvino, int8: (B, H, W, 3) uint8 RGB; wsinfer: (B, 3, H, W) float of 0…1",
         "output": "onnx, openvino, int8: (B, classes) probabilities; wsinfer: (B, classes) logits, for a softmax",
     }
 
@@ -311,9 +329,7 @@ def read_export(folder: Path) -> tuple[Bundle, dict[str, Any]]:
     """
     _check_sums(folder)
     bundle = read_bundle(folder)
-    record = read_json(folder / EXPORT)
-    if record.get("schema") != SCHEMA:
-        raise InputError(f"{folder / EXPORT} is of schema {record.get('schema')}; this version reads {SCHEMA}")
+    record = read_record(folder / EXPORT, SCHEMA)
     said = {EXPORT: record.get("classes")}
     if (folder / CONFIG).is_file():
         said[CONFIG] = read_json(folder / CONFIG).get("class_names")

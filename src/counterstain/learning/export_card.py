@@ -1,13 +1,18 @@
 """The model card of an exported model: a README.md as the Hugging Face hub reads it, YAML first."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from counterstain.learning.bundle import Bundle
 
-__all__ = ["hub_licence", "write_card"]
+__all__ = ["LICENCE", "hub_licence", "is_unlisted", "licence_text", "write_card"]
+
+LICENCE = "LICENSE.md"  # the hub's own spelling
+_SHOWN = ("auroc", "balanced_accuracy")
+_HUB_METRICS = {"auroc": "roc_auc"}
 
 # The hub's own names of licences that our backbones have; any other is "other", with its name beside it.
 _HUB = {
@@ -27,25 +32,53 @@ _FORMATS = {
 }
 
 
+def is_unlisted(licence: str) -> bool:
+    """Whether the hub has no name for a licence, so that a file must say what it is."""
+    return licence.strip().lower() not in _HUB
+
+
 def hub_licence(licence: str) -> dict[str, str]:
-    """The card's keys for a licence: `license`, and `license_name` where the hub has no name for it."""
-    known = _HUB.get(licence.strip().lower())
-    return {"license": known} if known else {"license": "other", "license_name": licence.strip() or "not stated"}
+    """The card's keys for a licence: `license`; where the hub has no name for it also `license_name` and its file."""
+    if not is_unlisted(licence):
+        return {"license": _HUB[licence.strip().lower()]}
+    slug = re.sub(r"[^a-z0-9.]+", "-", licence.strip().lower()).strip("-.")
+    return {"license": "other", "license_name": slug or "not-stated", "license_link": LICENCE}
 
 
-def write_card(bundle: Bundle, record: Mapping[str, Any], scores: Sequence[str] = ()) -> str:
+def licence_text(licence: Mapping[str, Any]) -> str:
+    """The file that the card links to where the hub has no name for the licence.
+
+    Args:
+        licence: "model", as its owner states it, and "backbone", of the weights that training began from.
+    """
+    stated = licence["model"].strip()
+    own = f"The licence of this model, as its owner states it: {stated}."
+    if not stated:
+        own = "Who exported this model has not stated a licence for it. Ask them before you use or pass it on."
+    weights = licence["backbone"]
+    began = ""
+    if weights:
+        began = (
+            f"\nIts training began from the weights of {weights['source']}, whose licence is: "
+            f"{weights.get('licence') or 'not stated'}. Its terms may bind this model, too.\n"
+        )
+    return f"# Licence\n\n{own}\n{began}"
+
+
+def write_card(bundle: Bundle, record: Mapping[str, Any], scores: Mapping[str, Any] | None = None) -> str:
     """The card's text.
 
     Args:
         bundle: of the model.
         record: of export.json, see learning.export.
-        scores: lines of a table of how well the model does, if that is known.
+        scores: how well this model does on its test part, if that is known; see export.Handover.
     """
     front = {
         **hub_licence(record["licence"]["model"]),
         "library_name": "counterstain",
         "pipeline_tag": "image-classification",
         "tags": ["histopathology", "pathology", "medical", *(("wsinfer",) if "wsinfer" in record["formats"] else ())],
+        **({} if scores is None else {"model-index": [_model_index(bundle, record, scores)]}),
     }
     header = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
     parts = [
@@ -55,11 +88,56 @@ def write_card(bundle: Bundle, record: Mapping[str, Any], scores: Sequence[str] 
         "For research use only; not a medical device.\n",
         _what(bundle, record),
         _files(record),
-        "\n".join(["## How well it does\n", *(scores or [_UNKNOWN]), ""]),
+        "\n".join(["## How well it does\n", *([_UNKNOWN] if scores is None else _score_lines(scores)), ""]),
         _limits(bundle, record),
         _origin(bundle, record),
     ]
     return "\n".join(parts)
+
+
+def _shown(scores: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The scores of the card: those of all classes together that have a value."""
+    return [
+        row
+        for row in scores["scores"]
+        if row["metric"] in _SHOWN
+        and row["class"] is None
+        and row["value"] is not None
+        and row["value"] == row["value"]
+    ]
+
+
+def _model_index(bundle: Bundle, record: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry from which the hub draws its table of results."""
+    metrics = [
+        {
+            "type": _HUB_METRICS.get(row["metric"], row["metric"]),
+            "name": f"{row['metric']} ({row['level']} level)",
+            "value": float(row["value"]),
+        }
+        for row in _shown(scores)
+    ]
+    cohort = {"type": "private", "name": f"test part of {scores['name']}"}
+    return {
+        "name": f"counterstain-{bundle.network.replace('/', '-')}-{record['hashes']['weights'][:8]}",
+        "results": [{"task": {"type": "image-classification"}, "dataset": cohort, "metrics": metrics}],
+    }
+
+
+def _score_lines(scores: Mapping[str, Any]) -> list[str]:
+    """The table of scores with intervals, what they are of, and what limits them."""
+    rows = [
+        f"| {row['metric']} | {row['level']} | {row['value']:.3f} | {_number(row['low'])} to {_number(row['high'])} |"
+        for row in _shown(scores)
+    ]
+    patients = "" if scores["patients"] is None else f" of {scores['patients']} patients"
+    lines = ["| score | level | value | 95 % interval |", "|---|---|---|---|", *rows, ""]
+    lines.append(f"Of this very model, on {scores['images']} test images{patients} of {scores['name']}.")
+    return [*lines, f"{scores['method']}.", *(f"- {note}" for note in scores["warnings"])]
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None or value != value else f"{value:.3f}"
 
 
 _UNKNOWN = "Not known here: the model was exported without its study. See the report of the run that made it."
@@ -97,8 +175,7 @@ def _files(record: Mapping[str, Any]) -> str:
     rows = [f"| `{_FORMATS[name][0]}` | {_FORMATS[name][1]} |" for name in record["formats"]]
     compared = {row["runtime"]: row for row in record["parity"]}
     agreed = [
-        f"- {name}: largest difference of a probability from PyTorch {row['difference']:.1e}, "
-        f"{row['images_per_s']:.0f} images/s where it was exported"
+        f"- {name}: largest difference of a probability from PyTorch {row['difference']:.1e}"
         for name, row in compared.items()
         if name != "torch"
     ]
@@ -109,6 +186,7 @@ def _files(record: Mapping[str, Any]) -> str:
         "| `model.safetensors`, `bundle.json` | Counterstain |",
         *rows,
         "| `calibration.json`, `export.json` | thresholds, prediction sets, hashes, for programs |",
+        *([f"| `{LICENCE}` | its licence |"] if is_unlisted(record["licence"]["model"]) else []),
         "| `SHA256SUMS` | whether every file is the one that was written |",
         "",
         *agreed,

@@ -1,16 +1,21 @@
 """A trained network as graphs that other programs run: what they take, what they give, and how they are written.
 
 ONNX and OpenVINO take stored tiles, (B, H, W, 3) uint8 of any size, and give probabilities: the resizing, scaling and
-calibration are inside. The TorchScript file is what WSInfer and QuPath load: it takes what their own transform makes of
-a tile, (B, 3, tile_px, tile_px) float, and gives logits, for they apply the softmax.
+calibration are inside. The TorchScript file is what WSInfer and QuPath load: it takes what ToTensor makes of a tile,
+(B, 3, H, W) float of 0…1 of any size, and gives logits, for they apply the softmax. The resizing is inside that graph,
+too: every client has another one, and a model of another resampling is another model.
 """
 
 import importlib.util
 import io
 import logging
 import math
+import re
+import struct
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -27,7 +32,7 @@ from counterstain.pixels.tensor import scale_of
 
 __all__ = [
     "INT8", "ONNX", "OPENVINO", "TORCHSCRIPT", "Calibrated", "Run", "SlideGraph", "TileGraph", "check_packages",
-    "mean_and_std", "open_onnx", "open_openvino", "open_torchscript", "write_int8", "write_onnx", "write_openvino",
+    "open_onnx", "open_openvino", "open_torchscript", "white_margin", "write_int8", "write_onnx", "write_openvino",
     "write_torchscript",
 ]  # fmt: skip
 
@@ -118,7 +123,8 @@ class TileGraph(nn.Module):
 
     def fit(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) floats of 0…255 to (B, 3, tile_px, tile_px), whole numbers."""
-        height, width = (torch.scalar_tensor(pixels.shape[axis], device=pixels.device) for axis in (2, 3))
+        # Counted, for a tracer would take the number of a shape for the same in every tile.
+        height, width = (torch.ones_like(line).sum() for line in (pixels[0, 0, :, 0], pixels[0, 0, 0, :]))
         side = torch.full_like(height, self.tile_px)
         rows, columns = side, side
         if self.crops:
@@ -128,7 +134,11 @@ class TileGraph(nn.Module):
         shrinks = (rows <= height) & (columns <= width)
         down = self._weights(pixels.shape[2], height, rows, shrinks)
         across = self._weights(pixels.shape[3], width, columns, shrinks)
-        return torch.round((down @ pixels) @ across.T)
+        found = (down @ pixels) @ across.T
+        # OpenCV rounds the half of a grey level up where it halves both sides, and to the even level otherwise. A
+        # quarter of all px are halves there, and a difference of one level in each moves a sure model's answer.
+        halved = (rows * 2 == height) & (columns * 2 == width)
+        return torch.where(halved, torch.floor(found + 0.5), torch.round(found))
 
     def _weights(self, count: int, length: Tensor, resized: Tensor, shrinks: Tensor) -> Tensor:
         """(tile_px, count): what each old pixel of an axis adds to each new one, of the middle of the resized axis."""
@@ -141,24 +151,35 @@ class TileGraph(nn.Module):
 
 
 class SlideGraph(nn.Module):
-    """What WSInfer runs: scaled tiles to logits, whose softmax are the probabilities."""
+    """What WSInfer runs: tiles as ToTensor gives them to logits, whose softmax are the probabilities.
 
-    def __init__(self, network: nn.Module, calibrated: nn.Module) -> None:
+    A margin that a client left black because the slide ends there becomes white, which is what our own tiles have.
+    """
+
+    def __init__(self, graph: TileGraph) -> None:
         super().__init__()
-        self.network, self.calibrated = network, calibrated
+        self.graph = graph
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """(B, 3, tile_px, tile_px) float, of mean 0 and spread 1 by the config's transform, to (B, classes)."""
-        logits: Tensor = self.calibrated(self.network(tiles))
+        """(B, 3, H, W) float of 0…1, H and W of any size, to (B, classes)."""
+        pixels = self.graph.fit(white_margin(torch.round(tiles * 255)))
+        logits: Tensor = self.graph.calibrated(self.graph.network(pixels * self.graph.factor + self.graph.offset))
         return logits
 
 
-def mean_and_std(scale: str) -> tuple[list[float], list[float]]:
-    """Mean and spread, of values in 0…1, by which torchvision's Normalize does what the scale does."""
-    factor, offset = scale_of(scale)
-    std = [1 / (255 * one) for one in factor]
-    mean = [0.0 - shift * one for shift, one in zip(offset, std, strict=True)]
-    return [round(value, 9) for value in mean], [round(value, 9) for value in std]
+def white_margin(pixels: Tensor) -> Tensor:
+    """The rows at the bottom and the columns at the right that are wholly 0 become 255; a tile of nothing else stays.
+
+    Args:
+        pixels: (B, 3, H, W) floats of 0…255.
+    """
+    brightest = pixels.amax(1)
+    # From the far end on: the brightest px met so far is 0 as long as there was nothing but the margin.
+    rows = brightest.amax(2).flip(1).cummax(1)[0].flip(1)[:, None, :, None]
+    columns = brightest.amax(1).flip(1).cummax(1)[0].flip(1)[:, None, None, :]
+    seen = brightest.amax((1, 2))[:, None, None, None]
+    margin = (torch.minimum(rows, columns) == 0) & (seen > 0)
+    return torch.where(margin, torch.full_like(pixels, 255), pixels)
 
 
 def check_packages(formats: tuple[str, ...]) -> None:
@@ -178,37 +199,87 @@ def check_packages(formats: tuple[str, ...]) -> None:
 
 
 def write_torchscript(graph: SlideGraph, path: Path, *, tile_px: int) -> None:
-    """Trace the graph (a script of these networks would not compile) at tile_px, for batches of any size.
+    """Trace the graph (a script of these networks would not compile), for batches and tiles of any size.
+
+    Nothing of where it was traced is in the file, and equal graphs make equal bytes.
 
     Raises:
         InputError: If torch cannot trace it.
     """
-    example = torch.zeros((2, 3, tile_px, tile_px))
+    example = torch.zeros((2, 3, tile_px + 13, tile_px + 22))
     with _quietly():
+        _forget_classes()
         try:
             traced = torch.jit.trace(graph.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise InputError(f"torch cannot trace this network ({first_line(error)}); leave wsinfer out") from None
-        torch.jit.save(traced, str(path))
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            whole = Path(folder) / path.name
+            torch.jit.save(traced, str(whole))
+            _plain_archive(whole, path)
 
 
-def open_torchscript(path: Path, *, mean: Sequence[float], std: Sequence[float]) -> Run:
-    """What runs the file as WSInfer does: ToTensor and Normalize before, a softmax after."""
+def _forget_classes() -> None:
+    """A class that was traced before in this process would get a number in its name, and the file other bytes."""
+    torch._C._jit_clear_class_registry()
+    torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()
+    torch.jit._state._clear_class_state()
+
+
+def _plain_archive(source: Path, path: Path) -> None:
+    """A TorchScript archive without its debug records, which hold absolute paths, and with no time of writing.
+
+    Every entry stays uncompressed and begins at a multiple of 64 bytes, as torch has it, so that it can be mapped.
+    """
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
+        skipped = (".debug_pkl", "/.data/serialization_id")
+        kept = {name: old.read(name) for name in old.namelist() if not name.endswith(skipped)}
+        numbers = sorted({int(one) for text in (*kept, *_texts(kept)) for one in _NUMBERED.findall(text)})
+
+        def renumbered(text: str) -> str:
+            return _NUMBERED.sub(lambda found: f"___torch_mangle_{numbers.index(int(found[1]))}", text)
+
+        for name, content in kept.items():
+            if name.endswith((".py", "/data.pkl")):
+                kept[name] = renumbered(content.decode("latin-1")).encode("latin-1")
+        for name, content in sorted((renumbered(name), content) for name, content in kept.items()):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            pad = -(new.start_dir + _FILE_HEADER + len(name.encode()) + 4) % 64
+            entry.extra = struct.pack("<2sH", b"FB", pad) + b"Z" * pad
+            new.writestr(entry, content)
+
+
+_FILE_HEADER = 30  # bytes of it before the name of an entry
+# torch numbers classes of one name through all that its process has ever traced.
+_NUMBERED = re.compile(r"___torch_mangle_(\d+)")
+
+
+def _texts(files: Mapping[str, bytes]) -> Iterator[str]:
+    """The code of an archive, byte by byte."""
+    yield from (content.decode("latin-1") for name, content in files.items() if name.endswith(".py"))
+
+
+def open_torchscript(path: Path) -> Run:
+    """What runs the file as WSInfer does: ToTensor before, a softmax after."""
     with _quietly():
         model = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    centre, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
 
     def run(tiles: Tiles) -> NDArray[np.float64]:
         pixels = torch.from_numpy(tiles.copy()).permute(0, 3, 1, 2).contiguous().float().div(255)
         with torch.inference_mode(), _quietly():
-            logits: Tensor = model((pixels - centre) / spread)
+            logits: Tensor = model(pixels)
         return softmax(logits.numpy())
 
     return run
 
 
-def write_onnx(graph: TileGraph, path: Path) -> None:
-    """The graph with every size but the colours free.
+def write_onnx(graph: TileGraph, path: Path, facts: Mapping[str, str] | None = None) -> None:
+    """The graph with every size but the colours free: axes "batch", "height" and "width".
+
+    Args:
+        graph: of the model.
+        path: of the file; weights beyond 2 GB go into a file beside it.
+        facts: what the file says of the model, as its metadata.
 
     Raises:
         InputError: If torch cannot export it.
@@ -224,7 +295,33 @@ def write_onnx(graph: TileGraph, path: Path) -> None:
             )  # fmt: skip
         except RuntimeError as error:
             raise InputError(f"torch cannot export this network to ONNX ({first_line(error)})") from None
+        _tidy(program.model, facts or {})
         program.save(str(path))
+
+
+_AXES = ("batch", "height", "width")
+
+
+def _tidy(model: Any, facts: Mapping[str, str]) -> None:
+    """Name the free axes, and exchange the exporter's notes, which hold absolute paths, for what is to be known."""
+    named = {str(size): name for size, name in zip(model.graph.inputs[0].shape, _AXES, strict=False)}
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+    values = [
+        *model.graph.inputs,
+        *model.graph.outputs,
+        *(out for node in model.graph.all_nodes() for out in node.outputs),
+    ]
+    for value in values:
+        value.metadata_props.clear()
+        for place, size in enumerate(value.shape or ()):
+            if str(size) in named:
+                value.shape[place] = named[str(size)]
+    for holder in (model, model.graph, *model.functions.values()):
+        holder.metadata_props.clear()
+        holder.doc_string = None
+    model.metadata_props.update(facts)
 
 
 def open_onnx(path: Path) -> Run:
@@ -240,8 +337,15 @@ def open_onnx(path: Path) -> Run:
 
 def write_openvino(source: Path, path: Path) -> None:
     """OpenVINO's two files from the ONNX file; weights stay fp32, which its own tools would halve."""
-    openvino = import_openvino()
-    openvino.save_model(openvino.convert_model(str(source)), str(path), compress_to_fp16=False)
+    _save_openvino(import_openvino().convert_model(str(source)), path)
+
+
+def _save_openvino(model: Any, path: Path) -> None:
+    """Save it with its layers numbered from 0: OpenVINO numbers through all that its process has ever made."""
+    for number, layer in enumerate(model.get_ordered_ops()):
+        if layer.get_type_name() != "Parameter":
+            layer.set_friendly_name(f"{layer.get_type_name()}_{number}")
+    import_openvino().save_model(model, str(path), compress_to_fp16=False)
 
 
 def write_int8(source: Path, path: Path, tiles: Tiles) -> None:
@@ -254,7 +358,7 @@ def write_int8(source: Path, path: Path, tiles: Tiles) -> None:
         nncf.set_log_level(logging.ERROR)
         model = openvino.Core().read_model(str(source))
         quantised = nncf.quantize(model, nncf.Dataset([tile[None] for tile in tiles]), subset_size=len(tiles))
-    openvino.save_model(quantised, str(path), compress_to_fp16=False)
+    _save_openvino(quantised, path)
 
 
 def open_openvino(path: Path) -> Run:

@@ -7,7 +7,7 @@ from typing import Any
 from counterstain.errors import InputError
 from counterstain.files import read_json
 from counterstain.learning.bundle import Bundle
-from counterstain.learning.export_graphs import TORCHSCRIPT, Run, mean_and_std, open_torchscript
+from counterstain.learning.export_graphs import TORCHSCRIPT, Run, open_torchscript
 
 __all__ = ["CONFIG", "check_wsinfer", "open_wsinfer", "wsinfer_config"]
 
@@ -40,7 +40,6 @@ def wsinfer_config(bundle: Bundle, more: Mapping[str, Any]) -> dict[str, Any]:
         more: what is kept under "counterstain".
     """
     check_wsinfer(bundle)
-    mean, std = mean_and_std(bundle.scale)
     return {
         "spec_version": "1.0",
         # timm's name where there is one, as the schema asks.
@@ -49,12 +48,8 @@ def wsinfer_config(bundle: Bundle, more: Mapping[str, Any]) -> dict[str, Any]:
         "patch_size_pixels": bundle.tile_px,
         "spacing_um_px": float(bundle.mpp or 0),
         "class_names": list(bundle.classes),
-        "transform": [
-            {"name": "Resize", "arguments": {"size": bundle.tile_px}},
-            {"name": "ToTensor"},
-            # QuPath reads these as fractional numbers: a plain 0 would be of another kind.
-            {"name": "Normalize", "arguments": {"mean": [float(m) for m in mean], "std": [float(s) for s in std]}},
-        ],
+        # No Resize and no Normalize: both are inside the graph, since each client's Resize is another one.
+        "transform": [{"name": "ToTensor"}],
         "counterstain": dict(more),
     }
 
@@ -74,10 +69,7 @@ def open_wsinfer(folder: Path) -> Run:
     for key in ("spec_version", "num_classes", "class_names", "patch_size_pixels", "spacing_um_px", "transform"):
         if not config.get(key):
             raise InputError(f"{folder / CONFIG} has no {key}, without which QuPath cannot run the model")
-    resize, _, normalise = config["transform"]
-    if (
-        resize["arguments"]["size"] != config["patch_size_pixels"]
-        or len(config["class_names"]) != config["num_classes"]
-    ):
-        raise InputError(f"{folder / CONFIG} disagrees with itself; export the model again")
-    return open_torchscript(folder / TORCHSCRIPT, **normalise["arguments"])
+    steps = [step["name"] for step in config["transform"]]
+    if steps != ["ToTensor"] or len(config["class_names"]) != config["num_classes"]:
+        raise InputError(f"{folder / CONFIG} disagrees with itself or with this version; export the model again")
+    return open_torchscript(folder / TORCHSCRIPT)

@@ -24,6 +24,7 @@ from counterstain.pixels.tensor import to_tensor
 __all__ = ["Features", "cached_features", "compute_features", "read_features", "write_features"]
 
 BATCH = 64
+MOST_BYTES = 8 << 30  # of one file's features: a million tiles of 2,048
 SAVE_EVERY = 100  # batches, so that a run that is stopped has lost less than a minute
 
 
@@ -49,22 +50,48 @@ def read_features(path: Path) -> Features:
         with h5py.File(path, "r") as file:
             if "features" not in file:
                 raise InputError(f"{path} has no dataset 'features' (it has {', '.join(file) or 'none'})")
-            found = np.asarray(file["features"], dtype=np.float32)
+            found = np.asarray(_held(file, "features", path), dtype=np.float32)
             found = found[0] if found.ndim == 3 and len(found) == 1 else found  # some writers add a batch of one
             if found.ndim != 2:
                 raise InputError(f"{path}: features are {found.shape}; they need to be (tiles, features)")
             coords = np.full((len(found), 2), -1, np.int64)
             attributes: dict[str, Any] = dict(file.attrs)
             if "coords" in file:
-                coords = np.asarray(file["coords"], dtype=np.int64).reshape(-1, 2)
-                attributes |= dict(file["coords"].attrs)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read as HDF5: {str(error).splitlines()[0][:120]}") from None
+                held = _held(file, "coords", path)
+                if held.size % 2:
+                    raise InputError(f"{path}: coords are of shape {held.shape}; they need to be (tiles, 2)")
+                coords = np.asarray(held, dtype=np.int64).reshape(-1, 2)
+                attributes |= dict(held.attrs)
+    except (OSError, RuntimeError, KeyError, TypeError, OverflowError) as error:  # what h5py makes of a damaged inside
+        words = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise InputError(f"{path} cannot be read as HDF5: {words}") from None
     if len(coords) != len(found):
         raise InputError(f"{path} has {len(found)} rows of features for {len(coords)} coordinates")
     if not np.isfinite(found).all():
         raise InputError(f"{path} holds features that are not finite; make them again")
     return Features(found, coords, attributes)
+
+
+def _held(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
+    """An array of numbers that the file itself holds: a link could lead into any other file.
+
+    Raises:
+        InputError: If it is none, or would take more memory than the features of any slide do.
+    """
+    link, array = file.get(key, getlink=True), None
+    if isinstance(link, h5py.HardLink):
+        array = file[key]
+    if not isinstance(array, h5py.Dataset) or array.is_virtual or array.external:
+        raise InputError(f"{path}: '{key}' is a link or lies in another file; name a file that holds its own arrays")
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{path}: '{key}' is {array.dtype}; numbers were needed")
+    unpacked = max(array.size, int(np.prod(array.chunks or (0,), dtype=object))) * max(array.dtype.itemsize, 4)
+    if unpacked > MOST_BYTES:
+        raise InputError(
+            f"{path}: '{key}' of shape {array.shape} takes {unpacked / 2**30:,.0f} GiB; at most "
+            f"{MOST_BYTES >> 30} GiB are read"
+        )
+    return array
 
 
 def write_features(path: Path, features: Features, content: Sequence[str] = ()) -> None:
@@ -153,7 +180,7 @@ def _known(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         with h5py.File(path, "r") as file:
             names = [name.decode("ascii") for name in file["content"][:]]
-            found = np.asarray(file["features"], dtype=np.float32)
+            found = np.asarray(_held(file, "features", path), dtype=np.float32)
     except (OSError, KeyError):
         return {}
     return dict(zip(names, found, strict=True)) if len(names) == len(found) else {}

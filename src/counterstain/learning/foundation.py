@@ -16,6 +16,8 @@ class Foundation:
     input_px: side of its input; mpp: µm/px that it was trained at; scale: a name of pixels.tensor.SCALES.
     pooled:   "class" for the class token, "class+mean" for it and the mean of the patch tokens side by side.
     licence:  of the weights; gated: whether one must ask for them.
+    revision: commit of that repository that is fetched; "" where none is stated, and then what came is recorded.
+    sha256:   of the file, where it is known; another file is refused.
     style:    whose names its weights carry: "timm", or "transformers" for the DINOv2 of that library.
     """
 
@@ -30,6 +32,8 @@ class Foundation:
     style: str = "timm"
     file: str = "pytorch_model.bin"
     options: Mapping[str, Any] = field(default_factory=dict)
+    revision: str = ""
+    sha256: str = ""
 
 
 _NC_ND = "CC BY-NC-ND 4.0"

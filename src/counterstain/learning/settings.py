@@ -33,7 +33,8 @@ class Training:
         before the one step: the same step in less memory (batch normalisation then sees each piece by itself).
     scale: what pixels of 0…255 become, see pixels.tensor.scale_of; "auto" is what the network's weights were trained
         with, and -1..1 for the two own networks.
-    weights: "random", "pretrained" or a file's path; "auto" is pretrained for a backbone.
+    weights: "random", "pretrained", "pretrained@REVISION[:SHA256]" of the hub, or a file's path; "auto" is pretrained
+        for a backbone.
     tune: "whole"; "head_first": the head alone for `head_epochs`, then the whole; "frozen": features under a probe.
     backbone_rate: of the body's learning rate to the head's.
     probe: on frozen features: "logistic", "mlp" or "knn".

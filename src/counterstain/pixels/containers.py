@@ -26,6 +26,8 @@ class _Rows(Protocol):
     def __getitem__(self, row: int) -> Any: ...
 
 
+MOST_CHUNK = 1 << 30  # bytes that are unpacked for one row
+MOST_RATIO = 100  # of an unpacked array to its file; beyond MOST_CHUNK only
 _OPEN_ARRAYS = 8
 _open: OrderedDict[tuple[str, int, int, str], _Rows] = OrderedDict()  # the arrays in use, the latest last
 _lock = threading.Lock()
@@ -90,9 +92,14 @@ def _open_hdf5(source: Source, key: str) -> _Rows:
             raise BadImage(source.name, f"there is no '{key}' in the file; there is: {known}")
         if found.id.links.get_info(step).type != h5py.h5l.TYPE_HARD:
             raise BadImage(source.name, f"'{key}' is a link; name an array held in this file itself")
-        found = found[step]
+        try:
+            found = found[step]
+        except (KeyError, RuntimeError, OSError) as error:  # what HDF5 makes of a damaged place
+            raise BadImage(source.name, f"'{key}' cannot be opened ({_first_line(error)})") from None
     if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
         raise BadImage(source.name, f"'{key}' is not an array held in this file itself")
+    if int(np.prod(found.chunks or (0,), dtype=object)) * found.dtype.itemsize > MOST_CHUNK:
+        raise BadImage(source.name, f"'{key}' is packed in pieces of {found.chunks}; pieces of at most 1 GiB are read")
     return cast(_Rows, found)
 
 
@@ -122,6 +129,9 @@ def _unpack(source: Source, key: str, member: Any, shape: tuple[int, ...], dtype
     wanted = dtype.itemsize
     for length in shape:
         wanted *= length
+    packed = os.stat(source.path).st_size  # noqa: PTH116
+    if wanted > max(MOST_CHUNK, MOST_RATIO * packed):
+        raise BadImage(source.name, f"'{key}' would unpack from {packed:,} bytes to {wanted:,}; no images do")
     with tempfile.TemporaryFile() as file:
         written = 0
         while block := member.read(min(1 << 20, wanted - written + 1)):

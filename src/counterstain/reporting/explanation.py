@@ -10,8 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from counterstain.errors import InputError
-from counterstain.files import read_json, write_bytes, write_with
+from counterstain.files import read_record, write_bytes, write_with
 from counterstain.reporting.canvas import save_figure
 from counterstain.reporting.explanation_checks import checks_of, summary
 from counterstain.reporting.explanation_embedding import draw_embedding, read_points
@@ -49,9 +48,7 @@ def write_page(folder: Path) -> Path:
     Raises:
         InputError: If a file is missing or is not what it should be.
     """
-    record = read_json(folder / RECORD)
-    if record.get("schema") != SCHEMA:
-        raise InputError(f"{folder / RECORD} is of schema {record.get('schema')}; this version reads {SCHEMA}")
+    record = read_record(folder / RECORD, SCHEMA)
     reason = record["ability"]["reason"]
     script = template("explanation.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

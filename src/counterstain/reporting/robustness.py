@@ -7,8 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from counterstain.errors import InputError
-from counterstain.files import read_json, write_bytes
+from counterstain.files import read_record, write_bytes
 from counterstain.reporting.figures import Row, forest_figure, save_figure
 from counterstain.reporting.illustrations import Illustration, photograph_uri
 from counterstain.reporting.page import environment, template
@@ -44,9 +43,7 @@ def write_card(folder: Path) -> Path:
     Raises:
         InputError: If there is no record, or it is of another schema.
     """
-    record = read_json(folder / "robustness.json")
-    if record.get("schema") != SCHEMA:
-        raise InputError(f"{folder} holds a record of schema {record.get('schema')}; this version draws {SCHEMA}")
+    record = read_record(folder / "robustness.json", SCHEMA)
     examples = folder / "examples.png"
     page = environment().get_template("robustness.html").render(
         style=Markup(template("report.css")),

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from counterstain.errors import InputError, suggest
+from counterstain.files import read_yaml
 from counterstain.reporting.wording import interval, metric_name, number
 from counterstain.robustness.trials import ROTATION, TRIALS, Trial
 
@@ -112,20 +112,8 @@ def read_budget(path: Path) -> Budget:
     Raises:
         InputError: In one line, naming the key, for whatever is unreadable, unknown or out of range.
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; a budget is a short YAML file, such as `stain_shift: {{auroc_drop: "
-                         "0.05, at: 0.2}`")  # fmt: skip
-    if path.stat().st_size > LARGEST_FILE:
-        raise InputError(f"{path} has {path.stat().st_size} bytes; a budget is a short YAML file")
-    try:
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise InputError(f"{path} uses YAML aliases (*name); write the values out")
-        record = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{path} sets no limit; write one such as `rotation: {{flipped: 0.02}}`")
+    what = "a budget, a short YAML file such as `stain_shift: {auroc_drop: 0.05, at: 0.2}`"
+    record = read_yaml(path, what=what, largest=LARGEST_FILE)
     try:
         budget = Budget.model_validate(record)
     except ValidationError as error:

@@ -12,7 +12,7 @@ from counterstain import __version__
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import only_part
 from counterstain.errors import GateError, InputError
-from counterstain.files import hash_file, write_csv, write_json
+from counterstain.files import hash_file, hash_json, read_record, write_csv, write_json
 from counterstain.judging.calibration import Calibration, read_calibration
 from counterstain.judging.intervals import FEW_PATIENTS
 from counterstain.judging.predictions import Predictions
@@ -21,7 +21,7 @@ from counterstain.learning.machine import prepare_machine
 from counterstain.learning.prediction import Predictor, load_predictor
 from counterstain.pixels.store import Store, build_store
 from counterstain.reporting.robustness import write_card
-from counterstain.robustness.budget import check_budget, judge_budget, read_budget
+from counterstain.robustness.budget import Budget, check_budget, judge_budget, read_budget
 from counterstain.robustness.examples import write_examples
 from counterstain.robustness.measuring import choose_images, measure, penultimate, site_setting
 from counterstain.robustness.scoring import (
@@ -35,11 +35,12 @@ from counterstain.robustness.scoring import (
 )
 from counterstain.robustness.site_probe import PROBE_IMAGES, probe_sites
 from counterstain.robustness.trials import ROTATION, Setting, Step, Trial, choose_trials, steps_of, tile_mpp
+from counterstain.unfinished import open_unfinished
 
 __all__ = ["SCHEMA", "Sight", "robustness_card"]
 
 SCHEMA = "counterstain.robustness/1"
-RECORD = "robustness.json"
+RECORD, PAGE = "robustness.json", "robustness.html"
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,13 @@ def robustness_card(
 ) -> dict[str, Any]:
     """Try a bundle on every image of a cohort, degraded in every way; write the card; return its record.
 
-    Written to `out`: robustness.json, robustness.csv (a row a number), examples.png and robustness.html.
+    Written to `out`: robustness.json, robustness.csv (one row per number), examples.png and robustness.html. Stopped
+    at any moment, the same call goes on from what was predicted; of a card that is whole it returns the record.
 
     Args:
         folder: of the bundle.
         cohort: of the bundle's classes.
-        out: a folder without a card.
+        out: a folder without a card of anything else.
         splits, part: one part of a split of the cohort, where not all of it is meant.
         budget: a file of limits, see budget.Budget.
         images: at most so many, evenly over the patients.
@@ -101,13 +103,12 @@ def robustness_card(
         sight: of progress.
 
     Raises:
-        InputError: If the bundle is damaged, classes differ, the part is empty, `out` has a card, or the budget or
-            `only` asks for what cannot be tried on this cohort.
+        InputError: If the bundle is damaged, classes differ, the part is empty, `out` has another card, or the budget
+            or `only` asks for what cannot be tried on this cohort.
         GateError: After everything is written, if a limit of the budget is not met; one line a limit.
     """
     sight = sight or Sight()
-    if (out / RECORD).exists():
-        raise InputError(f"{out} holds a robustness card; name another folder with --out")
+    known = _known_card(out, hash_file(folder / SUMS)) if (out / RECORD).exists() else None
     limits = read_budget(budget) if budget is not None else None
     material = _material(folder, cohort, out, splits, part, images, sight)
     trials, said = choose_trials(mpp_known=material.mpp is not None, sites=material.sites, only=only)
@@ -115,6 +116,10 @@ def robustness_card(
     if limits is not None:
         measures = measures_of(material.bundle.classes)
         check_budget(limits, trials, rotation=rotation, sites=material.sites, measures=measures)
+    key = _key(folder, material, limits, only=only, asked=(part if splits else "", runtime, precision, device))
+    if known is not None:
+        return _finish(out, known, key, sight)
+    kept = open_unfinished(out, key)
     calibration, threshold, threshold_words = _threshold(folder, material.bundle)
     judge = judge_of(_images(material), calibration, threshold)
     steps = steps_of(list(trials.values()), rotation=rotation)
@@ -123,12 +128,15 @@ def robustness_card(
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=many)
     sight.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
     setting = site_setting(material.store, material.rows, list(material.cohort.table["site"]), material.mpp)
-    prob = measure(predictor.probabilities, material.store, material.rows, steps, setting, progress=sight.predicted)
+    prob = measure(
+        predictor.probabilities, material.store, material.rows, steps, setting, kept=kept, progress=sight.predicted
+    )
     sight.say("scoring")
     clean = judge.judged(prob[0])
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "counterstain": __version__,
+        "made_of": key,
         "bundle": _bundle_record(folder, material.bundle, predictor),
         "cohort": _cohort_record(material, part if splits is not None else None),
         "unit": judge.images.unit,
@@ -147,6 +155,40 @@ def robustness_card(
     if limits is not None and budget is not None:
         record["budget"] = {"file": budget.name, **judge_budget(limits, record)}
     _write(out, record, material, setting, trials, clean)
+    kept.forget()
+    _gate(record)
+    return record
+
+
+def _key(folder: Path, material: _Material, limits: Budget | None, *, only: Sequence[str], asked: Sequence[str]) -> str:
+    """The hash of all that a card depends on."""
+    table = material.cohort.table
+    described = {name: list(map(str, table[name])) for name in ("image_path", "patient_id", "site", "label", "mpp")}
+    return hash_json({
+        "schema": SCHEMA, "counterstain": __version__, "bundle": hash_file(folder / SUMS), "cohort": described,
+        "data": material.store.data_hash, "only": sorted(only), "asked": list(asked),
+        "budget": None if limits is None else limits.model_dump(mode="json"),
+    })  # fmt: skip
+
+
+def _known_card(out: Path, sums: str) -> dict[str, Any]:
+    """The record of a card that is there, which must be of this bundle."""
+    record = read_record(out / RECORD, SCHEMA)
+    if record.get("bundle", {}).get("sha256") != sums:
+        raise InputError(f"{out} holds a robustness card of another model; name another folder with --out")
+    return record
+
+
+def _finish(out: Path, record: dict[str, Any], key: str, sight: Sight) -> dict[str, Any]:
+    """A card whose record is there: its page is drawn if that was still missing."""
+    if record.get("made_of") != key:
+        raise InputError(
+            f"{out} holds a robustness card of other images or other settings; name another folder with --out"
+        )
+    sight.say(f"the card in {out} was made before of the same model, images and settings")
+    if not (out / PAGE).is_file():
+        write_card(out)
+    open_unfinished(out, key).forget()
     _gate(record)
     return record
 

@@ -18,6 +18,7 @@ from counterstain.learning.prediction import Predictor
 from counterstain.pixels.degrade import lab_sums, mean_and_spread
 from counterstain.pixels.store import Store, read_batch
 from counterstain.robustness.trials import Setting, Step
+from counterstain.unfinished import Unfinished
 
 __all__ = ["choose_images", "measure", "penultimate", "site_setting"]
 
@@ -25,6 +26,7 @@ Tiles = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 BATCH = 64
+BLOCK = 2 * BATCH  # tiles whose answers are kept together: what a killed process has lost at most
 MOST_MAKERS = 8  # each holds a batch of tiles
 SITE_TILES = 200  # of each site, for its mean and spread
 
@@ -110,6 +112,7 @@ def measure(
     steps: Sequence[Step],
     setting: Setting,
     *,
+    kept: Unfinished | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Floats:
     """(1 + S, N, C) probabilities of the clean tiles and of every step.
@@ -122,15 +125,41 @@ def measure(
         rows: (N,) rows of the store.
         steps: S of them.
         setting: of the N tiles.
+        kept: where the answers so far are, and are put; None to keep none.
         progress: called with (predictions done, predictions in all).
     """
+    ways, blocks = 1 + len(steps), []
+    for start in range(0, len(rows), BLOCK):
+        part = slice(start, min(start + BLOCK, len(rows)))
+        before = start * ways
+
+        def tell(done: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + done, len(rows) * ways)
+
+        def block(part: slice = part, tell: Callable[[int], None] = tell) -> Floats:
+            return _block(probabilities, store, rows[part], steps, setting.rows(part), tell)
+
+        blocks.append(block() if kept is None else kept.array(f"probabilities-{start:09d}", block))
+        tell((part.stop - start) * ways)
+    return np.concatenate(blocks, axis=1)
+
+
+def _block(
+    probabilities: Callable[[Tiles], Floats],
+    store: Store,
+    rows: NDArray[np.int64],
+    steps: Sequence[Step],
+    setting: Setting,
+    tell: Callable[[int], None],
+) -> Floats:
+    """(1 + S, n, C) of a few batches of tiles."""
     found: list[list[Floats]] = [[] for _ in range(1 + len(steps))]
-    total, done = len(rows) * len(found), 0
+    done = 0
     for number, tiles in _ahead(_batches(store, rows, steps, setting)):
         found[number].append(probabilities(tiles))
         done += len(tiles)
-        if progress is not None:
-            progress(done, total)
+        tell(done)
     return np.stack([np.concatenate(parts) for parts in found])
 
 

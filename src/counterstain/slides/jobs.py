@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from counterstain.errors import InputError
-from counterstain.files import hash_file, hash_json, read_json, write_json
+from counterstain.files import hash_file, hash_json, read_json, read_record, write_json
 from counterstain.slides.guarded import require_readers
 from counterstain.slides.outputs import Paths, paths_of
 from counterstain.slides.slide_files import find_slides, slide_name
@@ -92,10 +92,9 @@ def agree(path: Path, settings: Mapping[str, Any]) -> None:
     if not path.is_file():
         write_json(path, {"schema": RUN, "settings": settings})
         return
-    record = read_json(path)
-    if record.get("schema") != RUN:
-        raise InputError(f"{path} is of schema {record.get('schema')}; this version reads {RUN}: take another folder")
-    known = record["settings"]
+    known = read_record(path, RUN).get("settings")
+    if not isinstance(known, dict):
+        raise InputError(f"{path} has no settings: it was changed after it was written; take another folder")
     different = [name for name in settings if known.get(name) != settings[name]]
     if different:
         name = different[0]

@@ -122,6 +122,8 @@ class Planned:
 def write_patches(tiling: Tiling, path: Path, *, key: str, more: Mapping[str, Any] | None = None) -> None:
     """Write the kept tiles as HDF5: `coords` (N, 2) level-0 px with the tiles' size and scale as its attributes.
 
+    WSInfer reads the file as its own; the attributes beyond its three are ours.
+
     Args:
         tiling: of the slide.
         path: of the file.
@@ -132,8 +134,11 @@ def write_patches(tiling: Tiling, path: Path, *, key: str, more: Mapping[str, An
         "schema": PATCHES,
         "key": key,
         "name": path.stem,
-        "patch_size": tiling.tile_px,
-        "patch_size_level0": np.array(tiling.tile_level0_px, np.float64),
+        # As WSInfer has them: the side of a tile in level-0 px, whole, and that it is counted on level 0.
+        "patch_size": max(1, round(tiling.tile_level0_px[0])),
+        "patch_level": 0,
+        "tile_px": tiling.tile_px,
+        "tile_level0_px": np.array(tiling.tile_level0_px, np.float64),
         "patch_spacing_um_px": tiling.mpp,
         "mpp": np.array(tiling.actual_mpp, np.float64),
         "overlap": tiling.overlap,

@@ -14,9 +14,11 @@ from counterstain.cohort.split import read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
 from counterstain.judging.calibration import read_calibration, use_warnings
+from counterstain.judging.evaluation import score_arms
 from counterstain.judging.intervals import sample, units_of
 from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
+from counterstain.judging.reading import read_predictions
 from counterstain.judging.scores import PROB_CLIP
 from counterstain.learning.bundle import SUMS, Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.export import FORMATS, Handover, check_export, export_model
@@ -36,7 +38,6 @@ __all__ = ["Wanted", "export", "find_training"]
 BATCH = 64
 COMPARED, QUANTISED, FAMILIAR = 16, 300, 2000  # tiles at most: of the parity check, of int8's ranges, of the features
 _EVERY = 5  # of the patients of a cohort without parts, every fifth is held out
-_SHOWN = ("auroc", "balanced_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> 
     """Export a bundle, or one training of a run, to the folder `to`; see learning.export.export_model.
 
     Returns:
-        The record of export.json.
+        See learning.export.export_model.
 
     Raises:
         InputError: If there is no such training, or it cannot be exported as asked.
@@ -110,7 +111,7 @@ def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> 
         colours=colours(bundle.classes),
         licence=wanted.licence,
         hashes={} if run is None else {"split": hash_file(run / "splits.csv"), "cohort": hash_file(run / "cohort.csv")},
-        scores=() if run is None else _scores(run, folder),
+        scores=None if run is None else _scores(run, folder, calibrated=wanted.calibrated and fitted is not None),
     )
     check_export(folder, to, handover)  # before any tile is decoded
     known: _Known | str
@@ -309,28 +310,11 @@ def _loss(quantised: Predictions, reference: Predictions, name: str) -> dict[str
 # ---------------------------------------------------------------------------------------------------------- the card
 
 
-def _scores(run: Path, folder: Path) -> tuple[str, ...]:
-    """The table of the arm's scores in its study, each with interval, unit and n; () where it is not judged yet."""
-    path = run / "scores.json"
-    arm = _names(folder.resolve())[0]
-    judged = read_json(path)["arms"].get(arm) if path.is_file() else None
-    if judged is None:
-        return ()
-    rows = [
-        f"| {row['metric']} | {row['level']} | {row['value']:.3f} | {_number(row['low'])} to {_number(row['high'])} |"
-        for row in judged["scores"]
-        if row["metric"] in _SHOWN and row["class"] is None
-    ]
-    counted = f"{judged['images']} test images of {judged['patients']} patients."
-    return (
-        "| score | level | value | 95 % interval |",
-        "|---|---|---|---|",
-        *rows,
-        "",
-        counted,
-        f"{judged['method']}.",
-    )
-
-
-def _number(value: float | None) -> str:
-    return "?" if value is None else f"{value:.3f}"
+def _scores(run: Path, folder: Path, *, calibrated: bool) -> dict[str, Any] | None:
+    """How this very model does on its test part, as the exported graphs answer; None where it has none."""
+    path = folder / ("predictions.csv" if calibrated else "raw_test.csv")
+    if not path.is_file():
+        return None
+    arm, seed, fold = _names(folder.resolve())
+    judged = score_arms({arm: [read_predictions(path, classes=read_bundle(folder).classes)]})
+    return {"name": f"{run.resolve().name} (arm {arm}, seed {seed}, fold {fold})", **judged["arms"][arm]}

@@ -5,12 +5,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain import __version__
 from counterstain.errors import InputError, suggest
+from counterstain.files import parse_yaml, read_yaml
 from counterstain.judging.measure_names import canonical_measure
 from counterstain.judging.ranking import DEFAULT_PRIOR_SD
 from counterstain.learning.mil import is_bag_network
@@ -21,8 +21,6 @@ __all__ = ["LEGACY_STAMP", "Range", "Study", "parse_arm", "parse_study", "read_s
 
 LEGACY_STAMP = "LEAK: images were augmented before an image-level split"
 IMAGE_STAMP = "image-level: patients are unknown or ignored, so every figure here is optimistic"
-LARGEST_FILE = 1_000_000
-DEEPEST = 20
 Share = Annotated[float, Field(gt=0, lt=1)]
 METRIC_NAMES = (
     "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
@@ -188,6 +186,10 @@ class Study(_Section):
             raise ValueError(f"seeds are {self.seeds}; each may stand once")
         for arm in self.arms:
             self.arm(arm)
+        # A number that every arm replaces is in no arm, and wrong all the same.
+        for key, value in self.training.items():
+            if isinstance(value, (int, float)) and all(key in own for own in self.arms.values()):
+                self.with_arm(next(iter(self.arms)), {key: value})
         for arm in (arm for pair in self.comparison.pairs or () for arm in pair):
             if arm not in self.arms:
                 raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
@@ -275,7 +277,9 @@ def parse_arm(named: Mapping[str, Any], overrides: Mapping[str, str]) -> Trainin
     """
     _refuse_unknown("--set", overrides)
     try:
-        return _settings({**named, **{key: yaml.safe_load(value) for key, value in overrides.items()}}, "--network")
+        return _settings(
+            {**named, **{key: parse_yaml(value, f"--set {key}") for key, value in overrides.items()}}, "--network"
+        )
     except ValidationError as error:
         raise InputError(_one_line(error, {})) from None
 
@@ -303,11 +307,7 @@ def read_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
     Raises:
         InputError: In one line, naming the key, for whatever is unreadable, unknown, missing or out of range.
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; `counterstain init FOLDER` writes a study for a folder of images")
-    if path.stat().st_size > LARGEST_FILE:
-        raise InputError(f"{path} has {path.stat().st_size} bytes; a study is a short YAML file")
-    record = _load_yaml(path.read_text(encoding="utf-8"), str(path))
+    record = read_yaml(path, what="a study (`counterstain init FOLDER` writes one for a folder of images)")
     for dotted, value in (overrides or {}).items():
         *parents, last = dotted.split(".")
         section = record
@@ -315,7 +315,7 @@ def read_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
                 raise InputError(f"--set {dotted}: {parent} is not a section")
-        section[last] = yaml.safe_load(value)
+        section[last] = parse_yaml(value, f"--set {dotted}")
     return parse_study(record, str(path))
 
 
@@ -325,47 +325,6 @@ def parse_study(record: Mapping[str, Any], source: str = "study") -> Study:
         return Study.model_validate(dict(record))
     except ValidationError as error:
         raise InputError(f"{source}: {_one_line(error, record)}") from None
-
-
-def _load_yaml(text: str, source: str) -> dict[str, Any]:
-    """A YAML mapping without aliases (which can blow up) and without a key that stands twice."""
-    try:
-        _refuse_aliases_and_depth(text, source)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_repeated_keys(node, source)
-        record = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{source} holds no settings; `counterstain init FOLDER` writes a study to start from")
-    return record
-
-
-def _refuse_aliases_and_depth(text: str, source: str) -> None:
-    """Both can make a small file take for ever; seen event by event, neither costs anything."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise InputError(f"{source} uses YAML aliases (*name); write the values out")
-        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            depth += 1
-        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            depth -= 1
-        if depth > DEEPEST:
-            raise InputError(f"{source} is nested deeper than {DEEPEST} levels; a study has 4")
-
-
-def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise InputError(f"{source} line {key.start_mark.line + 1}: key '{key.value}' stands twice")
-            seen.add(key.value)
-            _refuse_repeated_keys(value, source)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, source)
 
 
 def _one_line(error: ValidationError, record: Mapping[str, Any]) -> str:

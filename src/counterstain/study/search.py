@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
-from counterstain.files import hash_json, write_bytes, write_csv, write_json
+from counterstain.files import hash_json, read_yaml, write_bytes, write_csv, write_json
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import read_predictions, write_predictions
 from counterstain.judging.scores import image_loss
@@ -91,17 +92,18 @@ def search_settings(
             storage=storage,
             direction="minimize",
             load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=study.search.seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
         )
-        done = _ended(found, optuna)
-        if len(done) >= wanted:
-            talk.say(f"search: {len(done)} trials done before")
+        _give_up_unfinished(found, optuna)
+        done = len(_ended(found, optuna))
+        if done >= wanted:
+            talk.say(f"search: {done} trials done before")
         began = time.perf_counter()
-        for number in range(len(done) + 1, wanted + 1):
-            found.optimize(lambda trial: _try(trial, prepared, place, talk, optuna), n_trials=1)
+        for number in range(done + 1, wanted + 1):
+            found.sampler = _sampler(study.search.seed, number, optuna)
+            found.optimize(partial(_try, number=number, prepared=prepared, place=place, talk=talk), n_trials=1)
             last = found.trials[-1]
-            left = (time.perf_counter() - began) / (number - len(done)) * (wanted - number)
+            left = (time.perf_counter() - began) / (number - done) * (wanted - number)
             value = "stopped early" if last.value is None else f"validation loss {last.value:.4f}"
             talk.say(f"trial {number} of {wanted}: {_words(last.params)}: {value}, {left:.0f} s left")
         return _conclude(found, prepared, path, place, optuna, talk)
@@ -161,6 +163,22 @@ def _ended(found: "optuna.Study", optuna: Any) -> list[Any]:
     return [trial for trial in found.trials if trial.state in states]
 
 
+def _give_up_unfinished(found: "optuna.Study", optuna: Any) -> None:
+    """Trials that a killed search left half-way count for nothing: they are made again, from their beginning."""
+    for trial in found.trials:
+        if trial.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING):
+            found.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+
+def _sampler(seed: int, number: int, optuna: Any) -> Any:
+    """What draws the settings of one trial: its draws follow from the seed, its number and the trials before it alone.
+
+    A sampler that lived through the whole search would begin its draws again in a search that goes on.
+    """
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(seed=own)
+
+
 def _words(parameters: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
                      for name, value in parameters.items())  # fmt: skip
@@ -176,8 +194,9 @@ def _suggest(trial: Any, name: str, wanted: Range) -> Any:
     return trial.suggest_float(name, float(low), float(high), log=wanted.log)
 
 
-def _try(trial: Any, prepared: Prepared, place: Path, talk: Talk, optuna: Any) -> float:
+def _try(trial: Any, *, number: int, prepared: Prepared, place: Path, talk: Talk) -> float:
     """One trial: train, and the mean loss of the validation images; stopped where it falls behind the others."""
+    optuna = _optuna()
     search = prepared.study.search
     assert search is not None
     chosen = {name: _suggest(trial, name, wanted) for name, wanted in search.ranges.items()}
@@ -186,7 +205,7 @@ def _try(trial: Any, prepared: Prepared, place: Path, talk: Talk, optuna: Any) -
 
     def progress(step: Progress) -> None:
         if shown is not None:
-            shown(f"trial {trial.number + 1}", step)
+            shown(f"trial {number}", step)
         if step.val_loss is not None:
             trial.report(step.val_loss, step.epoch)
             if trial.should_prune():
@@ -194,8 +213,9 @@ def _try(trial: Any, prepared: Prepared, place: Path, talk: Talk, optuna: Any) -
 
     parts = np.asarray(prepared.split.parts[0].assignment, dtype=object)
     training, validation = (examples(material, np.flatnonzero(parts == name)) for name in ("train", "val"))
-    folder = place / f"trial-{trial.number + 1:04d}"
+    folder = _folder(place, number)
     folder.mkdir(exist_ok=True)
+    forget(folder)  # of a trial that was killed: its first epochs would be missing where others are compared with it
     try:
         _, predict = fit_arm(
             material, training, validation, prepared.study.with_arm(search.arm, settings),
@@ -206,6 +226,10 @@ def _try(trial: Any, prepared: Prepared, place: Path, talk: Talk, optuna: Any) -
     table = predict(np.flatnonzero(parts == "val"))
     write_predictions(table, folder / PREDICTIONS)
     return float(image_loss(table.label, table.prob).mean())
+
+
+def _folder(place: Path, number: int) -> Path:
+    return place / f"trial-{number:04d}"
 
 
 def _with(prepared: Prepared, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], Material]:
@@ -219,24 +243,25 @@ def _with(prepared: Prepared, chosen: Mapping[str, Any]) -> tuple[dict[str, Any]
 
 def _conclude(found: "optuna.Study", prepared: Prepared, path: Path, place: Path, optuna: Any, talk: Talk) -> Searched:
     """Write the table of trials, the study with the best settings, and what may be expected of them."""
-    complete = [trial for trial in found.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    numbered = dict(enumerate(_ended(found, optuna), start=1))
+    complete = {number: trial for number, trial in numbered.items() if trial.state == optuna.trial.TrialState.COMPLETE}
     if not complete:
         raise InputError("no trial was trained to its end; ask for more trials")
-    names = list(complete[0].params)
+    names = list(next(iter(complete.values())).params)
     write_csv(
         place / "trials.csv",
         ("trial", *names, "val_loss", "state"),
         [
             (
-                trial.number + 1,
+                number,
                 *(trial.params.get(name, "") for name in names),
                 "" if trial.value is None else trial.value,
                 trial.state.name.lower(),
             )
-            for trial in _ended(found, optuna)
+            for number, trial in numbered.items()
         ],
     )
-    tables = [read_predictions(place / f"trial-{trial.number + 1:04d}" / PREDICTIONS) for trial in complete]
+    tables = [read_predictions(_folder(place, number) / PREDICTIONS) for number in complete]
     expected = None
     if len(complete) > 1:
         losses = np.stack([image_loss(table.label, table.prob) for table in tables])
@@ -244,7 +269,7 @@ def _conclude(found: "optuna.Study", prepared: Prepared, path: Path, place: Path
     seconds = sum(trial.duration.total_seconds() for trial in found.trials if trial.duration is not None)
     searched = Searched(
         best=dict(found.best_params), val_loss=found.best_value, expected=expected, trials=len(complete),
-        pruned=len(_ended(found, optuna)) - len(complete), seconds=seconds, study=place / "best.yaml",
+        pruned=len(numbered) - len(complete), seconds=seconds, study=place / "best.yaml",
     )  # fmt: skip
     _write_study(prepared, path, searched)
     write_json(
@@ -265,7 +290,7 @@ def _numbered(table: Predictions) -> NDArray[np.int64]:
 
 def _write_study(prepared: Prepared, path: Path, searched: Searched) -> None:
     """The user's own file with the best settings in place of the search; JSON is YAML, and exact for numbers."""
-    record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    record = read_yaml(path, what="a study")
     search = record.pop("search")
     record["name"] = f"{record['name']}-tuned"
     root = Path(record["cohort"]["path"])

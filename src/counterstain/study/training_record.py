@@ -82,7 +82,7 @@ def _done(trained: Trained, settings: Training, tiles: Mapping[str, Any]) -> dic
 
 def _named(settings: Training, weights: Mapping[str, str]) -> str:
     """Where trained weights came from; of a file of the user's only its name, since places are nobody's business."""
-    if settings.weights in ("pretrained", "auto"):
+    if settings.weights == "auto" or settings.weights.startswith("pretrained"):
         return weights["source"]
     return "the file " + weights["source"].replace("\\", "/").rsplit("/", 1)[-1]
 
