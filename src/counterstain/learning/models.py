@@ -12,7 +12,7 @@ from counterstain.learning.mil import BagNetwork, build_bag_network, is_bag_netw
 from counterstain.learning.networks import build_network
 from counterstain.learning.settings import Training
 
-__all__ = ["build_model", "given_to", "layout_of", "penultimate", "start_network"]
+__all__ = ["build_model", "given_to", "last_layer", "layout_of", "penultimate", "start_network"]
 
 
 def start_network(settings: Training, *, classes: int, tile_px: int, seed: int) -> tuple[nn.Module, dict[str, str]]:
@@ -66,8 +66,8 @@ def given_to(layer: nn.Module, network: nn.Module, tiles: Tensor) -> Tensor:
     return seen[-1]
 
 
-def penultimate(network: nn.Module, tiles: Tensor) -> Tensor:
-    """(B, D) what the last layer is given: `network.output`'s input, or else that of the last linear layer.
+def last_layer(network: nn.Module) -> nn.Module:
+    """The layer whose input is the network's features: `network.output`, or else the last linear layer.
 
     Raises:
         InputError: If there is no such layer.
@@ -77,4 +77,13 @@ def penultimate(network: nn.Module, tiles: Tensor) -> Tensor:
         last = next((module for module in reversed(list(network.modules())) if isinstance(module, nn.Linear)), None)
     if last is None:
         raise InputError(f"this {type(network).__name__} has no last layer whose input could be shown")
-    return given_to(last, network, tiles).flatten(1)
+    return last
+
+
+def penultimate(network: nn.Module, tiles: Tensor) -> Tensor:
+    """(B, D) what the last layer is given, see last_layer.
+
+    Raises:
+        InputError: If there is no such layer.
+    """
+    return given_to(last_layer(network), network, tiles).flatten(1)

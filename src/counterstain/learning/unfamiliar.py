@@ -1,0 +1,35 @@
+"""How far tiles lie from those a network was trained on, measured on the features that its last layer is given."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from counterstain.learning.export_features import Familiar, distances
+from counterstain.learning.models import last_layer
+
+__all__ = ["listening", "measure_distances"]
+
+
+@contextmanager
+def listening(network: nn.Module) -> Iterator[list[NDArray[np.float32]]]:
+    """The (B, D) features of every batch that the network sees in the meantime, in the order of the batches."""
+    heard: list[NDArray[np.float32]] = []
+
+    def hear(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        heard.append(inputs[0].detach().flatten(1).float().cpu().numpy())
+
+    handle = last_layer(network).register_forward_pre_hook(hear)
+    try:
+        yield heard
+    finally:
+        handle.remove()
+
+
+def measure_distances(features: Sequence[NDArray[np.float32]], familiar: Familiar) -> NDArray[np.float64]:
+    """(N,) Mahalanobis distances of the batches' features; a tile beyond `familiar.limit` is unfamiliar."""
+    if not features:
+        return np.empty(0)
+    return np.concatenate([distances(batch.astype(np.float64), familiar) for batch in features])
