@@ -218,8 +218,8 @@ def _open(record: StoreRecord) -> Store:
 def _check_share(record: StoreRecord, images: int, max_bad: float) -> None:
     bad = [row for row in record.rows if row.reason]
     if len(bad) > max_bad * images or len(bad) == images:
+        most = f"; at most {100 * max_bad:.3g} % may be set aside" if max_bad < 1 else ""
         first = f"first {bad[0].image_path}: {bad[0].reason}" if bad else "the cohort is empty"
         raise InputError(
-            f"{len(bad)} of {images} images cannot be read ({100 * len(bad) / max(images, 1):.3g} %; "
-            f"at most {100 * max_bad:.3g} % may be set aside): {first}"
+            f"{len(bad)} of {images} images cannot be read ({100 * len(bad) / max(images, 1):.3g} %{most}): {first}"
         )

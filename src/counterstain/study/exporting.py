@@ -32,7 +32,7 @@ from counterstain.study.inputs import Talk, read_images
 from counterstain.study.model_choice import choose_model
 from counterstain.tables import read_cells
 
-__all__ = ["Wanted", "export"]
+__all__ = ["Wanted", "export", "find_training"]
 
 BATCH = 64
 COMPARED, QUANTISED, FAMILIAR = 16, 300, 2000  # tiles at most: of the parity check, of int8's ranges, of the features
@@ -132,6 +132,11 @@ def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> 
         handover = _with_int8(handover, basis)
         check_export(folder, to, handover)
     return export_model(folder, to, handover)
+
+
+def find_training(source: Path, *, arm: str | None = None, seed: int | None = None, fold: str | None = None) -> Path:
+    """The bundle's folder that is meant; see choose_model."""
+    return choose_model(source, arm=arm, seed=seed, fold=fold).folder
 
 
 def _names(training: Path) -> tuple[str, str, str]:

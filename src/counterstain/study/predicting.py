@@ -73,7 +73,8 @@ class Predicted:
     prob:     (N, C) calibrated probabilities; spread: (N,) standard deviation over an ensemble's members of the
               probability of the called class, None for one model
     call:     (N,) class index, the one call; rule: by which it was made
-    sets:     (N, C) which classes can't be ruled out; None where the model was not calibrated, or on too few patients
+    sets:     (N, C) which classes can't be ruled out; None where the model was not calibrated
+    sets_hold: whether they were fitted on enough patients to rule anything out
     seen:     (N,) whether the very image was in training; None where the model does not know
     distance: (N,) Mahalanobis distance from the training features, unfamiliar: (N,) beyond the limit; None where the
               model has no such statistics
@@ -87,6 +88,7 @@ class Predicted:
     call: NDArray[np.int64]
     rule: str
     sets: NDArray[np.bool_] | None
+    sets_hold: bool
     spread: NDArray[np.float64] | None
     seen: NDArray[np.bool_] | None
     distance: NDArray[np.float64] | None
@@ -99,13 +101,18 @@ class Predicted:
     def __len__(self) -> int:
         return len(self.call)
 
+    @property
+    def told(self) -> NDArray[np.bool_] | None:
+        """(N,) whether exactly one class can't be ruled out; None where that is not known."""
+        return self.sets.sum(axis=1) == 1 if self.sets is not None and self.sets_hold else None
+
     def summary(self) -> str:
         """One line: "8 images: 5 malignant, 3 benign; 1 can't be told; 0 seen in training; 2 unlike the training"."""
         counts = np.bincount(self.call, minlength=len(self.classes))
         order = sorted(range(len(self.classes)), key=lambda k: (-counts[k], -k))
         parts = [", ".join(f"{counts[k]} {self.classes[k]}" for k in order)]
-        if self.sets is not None:
-            parts.append(f"{int((self.sets.sum(axis=1) != 1).sum())} can't be told")
+        if self.told is not None:
+            parts.append(f"{int((~self.told).sum())} can't be told")
         parts.append("unknown whether seen in training" if self.seen is None else f"{self.seen.sum()} seen in training")
         if self.unfamiliar is not None:
             parts.append(f"{self.unfamiliar.sum()} unlike the training images")
@@ -122,7 +129,7 @@ class Predicted:
             "images": len(self),
             "calls": {name: int((self.call == k).sum()) for k, name in enumerate(self.classes)},
             "decision_rule": self.rule,
-            "cannot_be_told": None if self.sets is None else int((self.sets.sum(axis=1) != 1).sum()),
+            "cannot_be_told": None if self.told is None else int((~self.told).sum()),
             "seen_in_training": None if self.seen is None else int(self.seen.sum()),
             "unfamiliar": None if self.unfamiliar is None else int(self.unfamiliar.sum()),
             "set_aside": [list(pair) for pair in self.set_aside],
@@ -217,11 +224,7 @@ def _open(images: NewImages, bundle: Bundle, place: Path, *, of_slides: bool, ta
     """The readable images; any number of the others is set aside, but not all."""
     if of_slides:
         return open_bags(images, place, width=int(bundle.layout["width"]), max_bad=1.0, progress=talk.stored)
-    store = build_store(images, place, tile_px=bundle.tile_px, fit=bundle.fit, max_bad=1.0, progress=talk.stored)
-    if not store.image:
-        name, reason = store.set_aside[0]
-        raise InputError(f"none of {len(images)} images can be read; the first, {name}: {reason}")
-    return store
+    return build_store(images, place, tile_px=bundle.tile_px, fit=bundle.fit, max_bad=1.0, progress=talk.stored)
 
 
 # ------------------------------------------------------------------------------------------------------------ answering
@@ -333,7 +336,8 @@ def _judged(
         prob=prob,
         call=call,
         rule=rule,
-        sets=sets_of(fitted, table) if fitted is not None and np.isfinite(fitted.quantiles).all() else None,
+        sets=None if fitted is None else sets_of(fitted, table),
+        sets_hold=fitted is not None and bool(np.isfinite(fitted.quantiles).all()),
         spread=spread,
         seen=in_training,
         distance=None if distance is None else distance[0],
@@ -381,7 +385,7 @@ def _tell(predicted: Predicted, bundle: Bundle, fitted: Calibration | None, seen
         talk.say(f"seen before: {line}")
     for line in () if fitted is None else use_warnings(fitted, bundle.stamp):
         talk.say(f"calibration: {line}")
-    if predicted.sets is None:
+    if predicted.told is None:
         talk.say("which images can't be told is unknown: the model has no prediction sets fitted on enough patients")
     for image, reason in predicted.set_aside:
         talk.say(f"set aside: {image}: {reason}")
@@ -433,7 +437,7 @@ def _draw(predicted: Predicted, shown: tuple[NDArray[np.int64], NDArray[np.uint8
     for row in rows:
         call = int(predicted.call[row])
         marks = [f"{predicted.classes[call]} {predicted.prob[row, call]:.2f}"]
-        if predicted.sets is not None and predicted.sets[row].sum() != 1:
+        if predicted.told is not None and not predicted.told[row]:
             marks.append("can't be told")
         if predicted.unfamiliar is not None and predicted.unfamiliar[row]:
             marks.append("unfamiliar")
