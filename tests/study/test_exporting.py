@@ -133,7 +133,8 @@ def test_a_bundle_alone_and_its_cohort(run: Path, tmp_path: Path) -> None:
             (alone / path.name).write_bytes(path.read_bytes())
     lines: list[str] = []
     record = export(alone, tmp_path / "bare", Wanted(formats=()))
-    assert "without its cohort" in record["features_absent"]
+    counts = read_json(run / "split.json")["parts"][0]["counts"]
+    assert record["features"]["fitted_on_tiles"] == counts["train"]["images"]  # the training left its own statistics
     assert "split" not in record["hashes"]
     with pytest.raises(InputError, match="--calibrate"):
         export(alone, tmp_path / "eight", Wanted(formats=(), int8=True))

@@ -37,7 +37,7 @@ seeds: [0, 1]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("study")
-    make_images(home / "images", patients=40, each=4)
+    make_images(home / "images", patients=44, each=8)
     (home / "study.yaml").write_text(STUDY)
     return run_study(home / "study.yaml")
 
@@ -122,6 +122,18 @@ def test_with_labels_it_scores_and_the_next_lines_run(run: Path, tmp_path: Path)
         assert done.exit_code == 0, done.output
 
 
+def test_pictures_unlike_the_training_ones_are_flagged(run: Path, new: Path, tmp_path: Path) -> None:
+    stripes = np.zeros((60, 60, 3), np.uint8)
+    stripes[:, ::8] = 255
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    found = predict_images(run, [new, tmp_path / "stripes.png"], tmp_path / "p.csv")
+    assert found.unfamiliar is not None and found.distance is not None
+    flags = {row["image_path"].split("/")[-1]: row["unfamiliar"] for row in rows(tmp_path / "p.csv")}
+    assert flags["stripes.png"] == "yes"
+    assert sum(flag == "yes" for flag in flags.values()) <= 3
+    assert "unlike the training images" in found.summary()
+
+
 def test_seen_images_and_unreadable_ones_are_told(run: Path, new: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
@@ -174,8 +186,8 @@ def test_other_verbs_take_a_run_in_the_same_way(run: Path, verb: str, tmp_path: 
     cohort = str(run.parent.parent / "images" / "cohort.csv")
     more = {
         "export": ["--to", str(tmp_path / "x"), "--formats", "none"],
-        "features": [cohort, "--out", str(tmp_path / "x"), "--fit", "stretch"],
-        "robustness": [cohort, "--out", str(tmp_path / "x"), "--only", "blur", "--images", "8"],
+        "features": [cohort, "--out", str(tmp_path / "x"), "--fit", "stretch", "--columns", "slide_id=patient_id"],
+        "robustness": [cohort, "--out", str(tmp_path / "x"), "--only", "blur_px", "--images", "8"],
         "explain": [cohort, "--out", str(tmp_path / "x"), "--trials", "4"],
     }[verb]
     result = CliRunner().invoke(app, [verb, str(run), *more])

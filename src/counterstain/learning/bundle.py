@@ -13,6 +13,7 @@ from torch import nn
 from counterstain import __version__
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_bytes, write_json
+from counterstain.learning.export_features import STATISTICS
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.models import build_model
 from counterstain.learning.staining import UNSTAINED, Staining
@@ -30,7 +31,7 @@ SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 # Written beside the model by the rooms that own them, and as much a part of it.
 CALIBRATION = "calibration.json"
-COMPANIONS = (CALIBRATION, "trained_on.json")
+COMPANIONS = (CALIBRATION, "trained_on.json", STATISTICS)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import PROB_CLIP
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.export import FORMATS, Handover, check_export, export_model
-from counterstain.learning.export_features import Familiar, features_of, fit_familiar
+from counterstain.learning.export_features import STATISTICS, Familiar, features_of, fit_familiar, read_familiar
 from counterstain.learning.export_graphs import Run
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store, open_store, read_batch
@@ -121,10 +121,13 @@ def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> 
         known = _of_cohort(wanted.cohort, bundle, to, talk)
     else:
         known = "it was exported without its cohort" if run is None else _of_run(run, folder, bundle)
+    statistics = folder / STATISTICS
     if isinstance(known, _Known):
-        handover = replace(handover, tiles=known.tiles(known.rows("", COMPARED)), familiar=_familiar(folder, known))
+        handover = replace(handover, tiles=known.tiles(known.rows("", COMPARED)))
+    if wanted.cohort is None and statistics.is_file():
+        handover = replace(handover, familiar=read_familiar(statistics))
     else:
-        handover = replace(handover, familiar=known)
+        handover = replace(handover, familiar=_familiar(folder, known) if isinstance(known, _Known) else known)
     if wanted.int8:
         basis = known if wanted.calibrate is None else _of_cohort(wanted.calibrate, bundle, to, talk)
         if not isinstance(basis, _Known):
