@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Arm, Columns, Fold, Images, Json, Model, Out, app, chosen_model, columns_given, verb
+from counterstain.cli.common import (
+    Arm,
+    Columns,
+    Fold,
+    Images,
+    Json,
+    Model,
+    NetworkFile,
+    Out,
+    app,
+    chosen_model,
+    columns_given,
+    verb,
+)
 
 
 @app.command()
@@ -23,6 +36,7 @@ def explain(
     arm: Arm = None,
     seed_of_model: Annotated[int | None, typer.Option("--model-seed", help="Of a run: this seed.")] = None,
     fold: Fold = None,
+    network_file: NetworkFile = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     columns: Columns = None,
@@ -41,7 +55,7 @@ def explain(
     from counterstain.study.inputs import read_images
     from counterstain.terminal import talking
 
-    bundle = chosen_model(model, arm, seed_of_model, fold)
+    bundle = chosen_model(model, arm, seed_of_model, fold, network_file)
     settings = Settings(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
     classes = read_bundle(bundle).classes
     two = classes[-1] if len(classes) == 2 else None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Arm, Fold, Json, Model, Seed, app, verb
+from counterstain.cli.common import Arm, Fold, Json, Model, NetworkFile, Seed, allow_network, app, verb
 
 
 @app.command()
@@ -16,6 +16,7 @@ def export(
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
+    network_file: NetworkFile = None,
     formats: Annotated[str, typer.Option(help="Of wsinfer, onnx, openvino; or none.")] = "wsinfer,onnx,openvino",
     mpp: Annotated[float | None, typer.Option(help="µm per px of the tiles, where the model does not know it.")] = None,
     uncalibrated: Annotated[
@@ -43,6 +44,7 @@ def export(
     from counterstain.study.exporting import export as export_to
     from counterstain.terminal import print_table, talking
 
+    allow_network(network_file)
     names = tuple(name.strip() for name in formats.split(",") if name.strip() not in ("", "none"))
     wanted = Wanted(
         arm=arm, seed=seed, fold=fold, formats=names, mpp=mpp, calibrated=not uncalibrated, int8=int8,

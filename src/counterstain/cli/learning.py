@@ -10,6 +10,7 @@ from counterstain.cli.common import (
     Columns,
     Fold,
     Json,
+    NetworkFile,
     Out,
     Positive,
     Seed,
@@ -38,6 +39,7 @@ def features(
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
+    network_file: NetworkFile = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
     positive: Positive = None,
@@ -69,7 +71,7 @@ def features(
         raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
     machine = prepare_machine(device=device, precision="fp32" if precision == "auto" else precision)
     if Path(model).is_dir():
-        model = str(chosen_model(Path(model), arm, seed, fold))
+        model = str(chosen_model(Path(model), arm, seed, fold, network_file))
     encoder = load_encoder(model, tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision)
     with talking() as talk:
         if mpp is None:

@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterstain.cli.common import Arm, Columns, Fold, Json, Model, Out, Seed, app, columns_given, verb
+from counterstain.cli.common import (
+    Arm,
+    Columns,
+    Fold,
+    Json,
+    Model,
+    NetworkFile,
+    Out,
+    Seed,
+    allow_network,
+    app,
+    columns_given,
+    verb,
+)
 
 if TYPE_CHECKING:
     from counterstain.study.predicting import Predicted
@@ -21,6 +34,7 @@ def predict(
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
+    network_file: NetworkFile = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average all seeds of the arm; adds their spread to each row.")
     ] = False,
@@ -44,6 +58,7 @@ def predict(
     from counterstain.study.predicting import Asked, predict_images
     from counterstain.terminal import talking
 
+    allow_network(network_file)
     asked = Asked(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part, runtime=runtime,
         precision=precision, attention=attention, columns=columns_given(columns), sheet=sheet,

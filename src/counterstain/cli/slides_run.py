@@ -14,6 +14,7 @@ from counterstain.cli.common import (
     Fold,
     Json,
     Model,
+    NetworkFile,
     Seed,
     app,
     chosen_model,
@@ -38,6 +39,7 @@ def slides_run(
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
+    network_file: NetworkFile = None,
     mpp: Annotated[float | None, typer.Option(help="µm/px of the tiles; the model's by default.")] = None,
     overlap: Annotated[float, typer.Option(help="Share of a tile that its neighbour covers too.")] = 0.0,
     least_tissue: Annotated[float, typer.Option(help="Share of a tile that must be tissue.")] = 0.5,
@@ -75,7 +77,7 @@ def slides_run(
     from counterstain.slides.run import run_slides
     from counterstain.slides.scale import read_mpp_table
 
-    bundle = chosen_model(model, arm, seed, fold)
+    bundle = chosen_model(model, arm, seed, fold, network_file)
     of_truth, of_mpp = columns_of_two(columns_given(columns), both=truth is not None and mpp_table is not None)
     settings = Reading(
         mpp=mpp,

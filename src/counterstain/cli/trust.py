@@ -16,6 +16,7 @@ from counterstain.cli.common import (
     Images,
     Json,
     Model,
+    NetworkFile,
     Out,
     Seed,
     app,
@@ -47,6 +48,7 @@ def robustness(
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
+    network_file: NetworkFile = None,
     runtime: Annotated[str, typer.Option(help="auto, torch, onnxruntime or openvino.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
@@ -67,7 +69,7 @@ def robustness(
     from counterstain.robustness.card import robustness_card
     from counterstain.study.inputs import read_images
 
-    bundle = chosen_model(model, arm, seed, fold)
+    bundle = chosen_model(model, arm, seed, fold, network_file)
     classes = read_bundle(bundle).classes
     two = classes[-1] if len(classes) == 2 else None
     cohort = read_images(images, positive=two, columns=columns_given(columns))

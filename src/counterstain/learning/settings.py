@@ -1,12 +1,15 @@
 """How one arm is trained: every setting, what "auto" comes to, and what is refused."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from counterstain.errors import InputError, suggest
 from counterstain.learning.backbones import is_backbone, natural_scale
 from counterstain.learning.mil import BAG_NETWORKS, is_bag_network
 from counterstain.learning.networks import NETWORKS
+from counterstain.learning.own_network import is_own
 from counterstain.pixels.stain import METHODS
 from counterstain.pixels.stain_augment import STAIN_AUGMENTATIONS
 from counterstain.pixels.tensor import scale_of
@@ -24,7 +27,10 @@ class Training:
     """How one network is trained. The defaults are those of the given network's study.
 
     network: "given", "modified", "timm/…" or the name of a foundation model, see learning.backbones; "mil/mean" or
-        "mil/abmil" over feature files, see learning.mil.
+        "mil/abmil" over feature files, see learning.mil; or the user's own, "my_nets.py:SmallNet" (counted from the
+        study's folder) or "package.module:Name", see learning.own_network.
+    network_settings: keyword arguments of an own network beside `classes`.
+    network_sha256: of an own network's source; it is found by itself, and refused where it is given and differs.
     batch: images a step.
     learning_rate, epsilon: of Adam; weight_decay: of AdamW, 0 for plain Adam.
     schedule: "constant", or "cosine": the rate falls to 0 over all epochs.
@@ -46,6 +52,8 @@ class Training:
     """
 
     network: str = "given"
+    network_settings: Mapping[str, Any] = field(default_factory=dict)
+    network_sha256: str = ""
     batch: int = 32
     learning_rate: float = 1e-4
     epsilon: float = 1e-7
@@ -91,6 +99,10 @@ class Training:
         ):
             if getattr(self, name) not in known:
                 raise InputError(f"training.{name} is '{getattr(self, name)}'{suggest(getattr(self, name), known)}")
+        if (self.network_settings or self.network_sha256) and not is_own(self.network):
+            raise InputError(
+                f"training.network_settings are of a network of your own (my_nets.py:SmallNet); {self.network} has none"
+            )
         self._check_bags()
         self._settle()
         scale_of(self.scale)  # refuses a name that it does not know
@@ -135,9 +147,13 @@ def check_network(name: str, where: str) -> None:
     Raises:
         InputError: Naming the setting, with the nearest name.
     """
+    if is_own(name):
+        return
     if is_backbone(name):
         from counterstain.learning.backbones import check_backbone
 
         check_backbone(name)
     elif name not in NETWORKS and name not in BAG_NETWORKS:
-        raise InputError(f"{where} is '{name}'{suggest(name, [*NETWORKS, *BAG_NETWORKS, 'timm/…'])}")
+        raise InputError(
+            f"{where} is '{name}'{suggest(name, [*NETWORKS, *BAG_NETWORKS, 'timm/…', 'my_nets.py:SmallNet'])}"
+        )

@@ -24,6 +24,7 @@ from counterstain.learning.machine import Machine, prepare_machine
 from counterstain.learning.models import start_network
 from counterstain.learning.networks import TileNetwork, dropout_masks, seen_side
 from counterstain.learning.optimiser import build_optimiser, loop_record, set_phase, set_rates
+from counterstain.learning.own_network import OwnNetwork
 from counterstain.learning.prediction import predict_logits
 from counterstain.learning.settings import Training
 from counterstain.learning.staining import UNSTAINED, Staining
@@ -222,7 +223,8 @@ def _restore(state: _State, checkpoint: Checkpoint, inputs: dict[str, Any], fold
     state.network.load_state_dict(groups["network"])
     state.best = groups["best"]
     # The fused optimiser reads memory as it lies: moments must lie as their weights do (channels last), not as saved.
-    for number, parameter in enumerate(state.network.parameters()):
+    learned = (parameter for group in state.optimiser.param_groups for parameter in group["params"])
+    for number, parameter in enumerate(learned):
         own = moments.get(number, {})  # none of what has not learned yet
         for moment in own.keys() - {"step"}:
             own[moment] = torch.empty_like(parameter).copy_(own[moment])
@@ -357,13 +359,17 @@ def _validate(
         )
     )
     if world.size > 1:  # rows of the others are 0 here, so that a sum puts all together, in order
-        whole = torch.zeros(len(examples), cast(TileNetwork, network).output.out_features, device=machine.device)
+        whole = torch.zeros(len(examples), _count_classes(network), device=machine.device)
         if len(logits):
             whole[own] = logits.to(machine.device)
         logits = sum_over(whole, world).cpu()
     target = torch.from_numpy(examples.label)
     loss = functional.cross_entropy(logits.double(), target)
     return float(loss), float((logits.argmax(1) == target).double().mean())
+
+
+def _count_classes(network: nn.Module) -> int:
+    return network.classes if isinstance(network, OwnNetwork) else cast(TileNetwork, network).output.out_features
 
 
 def write_history(folder: Path, history: dict[str, list[float]]) -> None:

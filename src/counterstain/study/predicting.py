@@ -25,6 +25,7 @@ from counterstain.learning.bundle import Bundle, load_network, read_bundle, with
 from counterstain.learning.export_features import STATISTICS, Familiar, read_familiar
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.mil import is_bag_network
+from counterstain.learning.own_network import SOURCE
 from counterstain.learning.prediction import predict_logits
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime, softmax
 from counterstain.learning.unfamiliar import listening, measure_distances
@@ -454,14 +455,19 @@ def _next(
     """What to do now, as commands that run as they stand."""
     given = " ".join(shlex.quote(str(source)) for source in sources)
     out, folder = shlex.quote(str(predicted.out)), shlex.quote(str(choice.folder))
+    source = choice.folder / SOURCE
+    code = f" --network-file {shlex.quote(str(source))}" if source.is_file() else ""
     lines = []
     if predicted.scores is not None:
         page = shlex.quote(str(predicted.out.with_name("evaluation.html")))
         lines.append(f"counterstain evaluate {out} --model {folder} --out {page}")
         if len(sources) == 1 and asked.splits is None:
             place = shlex.quote(str(predicted.out.with_name("explanation")))
-            lines.append(f"counterstain explain {folder} {given} --out {place}")
+            lines.append(f"counterstain explain {folder} {given} --out {place}{code}")
     if asked.sheet is None and asked.splits is None and not asked.columns:
         sheet = shlex.quote(str(predicted.out.with_name("sheet.png")))
-        lines.append(f"counterstain predict {shlex.quote(str(model))} {given} --out {out} --sheet {sheet}")
+        named = (("--arm", asked.arm), ("--seed", asked.seed), ("--fold", asked.fold))
+        which = "".join(f" {option} {value}" for option, value in named if value is not None)
+        which += " --ensemble" if asked.ensemble else ""
+        lines.append(f"counterstain predict {shlex.quote(str(model))} {given}{which} --out {out} --sheet {sheet}{code}")
     return tuple(lines)
