@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_refused_by_name(nets: Path, name: str, settings: d
 def test_files_that_cannot_be_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist; a network's file counts from the study's folder"):
         read_reference("gone.py:Net", tmp_path)
-    with pytest.raises(InputError, match="write my_nets.py:SmallNet or package.module:SmallNet"):
+    with pytest.raises(InputError, match=r"write my_nets\.py:SmallNet or package"):
         read_reference("my nets:Net", tmp_path)
     with pytest.raises(InputError, match="No module named 'no_such_package'"):
         read_reference("no_such_package.nets:Net", tmp_path)
