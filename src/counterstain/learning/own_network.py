@@ -226,6 +226,8 @@ class OwnNetwork(nn.Module):
         super().__init__()
         self.reference, self.sha256, self.settings = reference, sha256, dict(settings)
         self.classes = classes
+        self.log_prior: Tensor  # by how much its logits are too high, see learning.objective
+        self.register_buffer("log_prior", torch.zeros(classes))
         self.is_keras = _is_keras(body)
         if self.is_keras:
             _as_logits(body, reference)
@@ -241,7 +243,7 @@ class OwnNetwork(nn.Module):
             logits: Tensor = keras(tiles.permute(0, 2, 3, 1), training=self.training)
         else:
             logits = self.body(tiles)
-        return logits
+        return logits - self.log_prior
 
 
 def _is_keras(module: nn.Module) -> bool:

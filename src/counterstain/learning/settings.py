@@ -20,6 +20,12 @@ TUNES = ("whole", "head_first", "frozen")
 SCHEDULES = ("constant", "cosine")
 PROBES = ("logistic", "mlp", "knn")
 FEATURES = ("last", "levels")
+CLASS_WEIGHTS = ("none", "balanced")
+SAMPLERS = ("shuffled", "balanced")
+# What is for classes of uneven size, and its value where it is off.
+UNEVEN = {
+    "class_weights": "none", "sampler": "shuffled", "label_smoothing": 0.0, "focal": 0.0, "mixup": 0.0, "cutmix": 0.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,13 @@ class Training:
     input_px: side to which a backbone resizes tiles inside itself; None for the tiles' own.
     stain_augmentation: of training tiles, see pixels.stain_augment; "auto" is hed_light for a backbone, else none.
     normalisation: of every tile, to the training tiles' own stain, see pixels.stain.
+    class_weights: of each class's error: "none", "balanced" (the rarer the heavier) or {class: weight}; the
+        probabilities stay those of the classes' true frequencies, see learning.objective.
+    sampler: "shuffled", every image once an epoch; or "balanced", as many draws of every class.
+    label_smoothing: share of each target that is spread over all classes, in [0, 1).
+    focal: exponent of the focal loss, such as 2; 0 is cross-entropy.
+    mixup, cutmix: parameter α of the Beta distribution that shares are drawn from, such as 0.2 and 1; 0 is off. With
+        both, each batch is mixed in one of the two ways.
     bag_tiles: of a slide that an epoch sees, drawn anew each epoch; None for all. For mil/… only.
     """
 
@@ -76,6 +89,12 @@ class Training:
     input_px: int | None = None
     stain_augmentation: str = "auto"
     normalisation: str = "none"
+    class_weights: str | Mapping[str, float] = "none"
+    sampler: str = "shuffled"
+    label_smoothing: float = 0.0
+    focal: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     bag_tiles: int | None = None
 
     def __post_init__(self) -> None:
@@ -103,9 +122,32 @@ class Training:
             raise InputError(
                 f"training.network_settings are of a network of your own (my_nets.py:SmallNet); {self.network} has none"
             )
+        self._check_uneven()
         self._check_bags()
         self._settle()
         scale_of(self.scale)  # refuses a name that it does not know
+
+    def _check_uneven(self) -> None:
+        """What is for classes of uneven size: known, in range, and of a network that is trained by gradients here."""
+        weights = self.class_weights
+        if isinstance(weights, str) and weights not in CLASS_WEIGHTS:
+            known = [*CLASS_WEIGHTS, "{class: weight}"]
+            raise InputError(f"training.class_weights is '{weights}'{suggest(weights, known)}")
+        if isinstance(weights, Mapping) and not all(0 < value < math.inf for value in weights.values()):
+            raise InputError(f"training.class_weights is {dict(weights)}; every weight must be above 0")
+        if self.sampler not in SAMPLERS:
+            raise InputError(f"training.sampler is '{self.sampler}'{suggest(self.sampler, SAMPLERS)}")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"training.label_smoothing is {self.label_smoothing}; it must be from 0 to below 1")
+        for name in ("focal", "mixup", "cutmix"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"training.{name} is {getattr(self, name)}; it must be 0 (off) or more")
+        if weights != "none" and self.sampler == "balanced":
+            raise InputError("training.class_weights and sampler: balanced do the same twice; take one of them")
+        given = [name for name, off in UNEVEN.items() if getattr(self, name) != off]
+        if given and (self.tune == "frozen" or is_bag_network(self.network)):
+            what = "a probe on frozen features" if self.tune == "frozen" else self.network
+            raise InputError(f"training.{given[0]} is of networks that learn from tiles; {what} has no such setting")
 
     def _check_bags(self) -> None:
         """Tiles have no bag to be capped, and features no stain to be changed."""

@@ -20,6 +20,7 @@ from counterstain.learning.distributed import ALONE, World
 from counterstain.learning.export_features import STATISTICS, fit_familiar, write_familiar
 from counterstain.learning.feeding import Examples
 from counterstain.learning.models import layout_of
+from counterstain.learning.objective import objective_of
 from counterstain.learning.prediction import predict_logits, predict_probabilities
 from counterstain.learning.runtimes import Infer
 from counterstain.learning.settings import Training
@@ -200,7 +201,7 @@ def fit_arm(
     trained = train(
         material.tiles, training, validation, classes=classes, settings=settings,
         augmentation=material.augmentation, seed=seed, folder=folder, progress=progress, world=world,
-        staining=staining,
+        staining=staining, objective=objective_of(settings, material.cohort.classes, training.label),
     )  # fmt: skip
     return trained, lambda chosen: predict_rows(
         material, chosen, trained.network, scale=settings.scale, device=trained.machine.device, staining=staining

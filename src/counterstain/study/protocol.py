@@ -286,6 +286,8 @@ def parse_arm(named: Mapping[str, Any], overrides: Mapping[str, str]) -> Trainin
 
 
 def _settings(wanted: Mapping[str, Any], where: str) -> Training:
+    if isinstance(weights := wanted.get("class_weights"), Mapping):  # YAML reads class names such as 0 as numbers
+        wanted = {**wanted, "class_weights": {str(name): value for name, value in weights.items()}}
     strict = strict_dataclass(Training, frozen=True, config=ConfigDict(extra="forbid"))
     check_network(str(wanted.get("network", Training.network)), where)
     return Training(**asdict(strict(**wanted)))
