@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import cast
 
 import numpy as np
@@ -138,10 +138,13 @@ def _named_weights(given: Mapping[str, float], classes: Sequence[str]) -> NDArra
     return np.array([given[name] for name in classes], dtype=np.float64)
 
 
-def uneven_record(settings: Training, objective: Objective) -> dict[str, object] | None:
-    """What was done for classes of uneven size, for training.json; None where nothing was."""
+def uneven_record(settings: Training, objective: Objective) -> dict[str, object]:
+    """For training.json: the settings for classes of uneven size that are not off, and what they came to.
+
+    Both are null where nothing was done.
+    """
     given = {name: getattr(settings, name) for name, off in UNEVEN.items() if getattr(settings, name) != off}
-    return {**given, "weights": list(objective.weights), "drawn": list(objective.drawn)} if given else None
+    return {"uneven": given or None, "objective": asdict(objective) if given else None}
 
 
 def remove_shift(network: nn.Module, shift: Sequence[float]) -> None:

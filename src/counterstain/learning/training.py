@@ -185,7 +185,7 @@ def train(
     done = loop_record(state.optimiser, settings) | {
         "augmentation": {"mode": augmentation.mode, "transformations": list(augmentation.transformations())},
         "stain_augmentation": settings.stain_augmentation,
-        "uneven": uneven_record(settings, objective),
+        **uneven_record(settings, objective),
     }
     return Trained(
         state.network, state.history, state.best_epoch, machine, tuple(seconds), state.weights, staining, done=done
