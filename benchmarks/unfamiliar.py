@@ -3,8 +3,8 @@
     python benchmarks/unfamiliar.py [phantom] [FOLDER OF PCAM WITH train/ AND valid/]
 
 The given network is trained on the phantom, and on 2,000 patches of PCam at 127 px; its own statistics then judge
-fresh tiles of the same kind (of which about 1 % should be flagged), the same tiles under shifts of the robustness card, and
-the other data set's. One JSON line for each: shares of flagged tiles.
+fresh tiles of the same kind (of which about 1 % should be flagged), the same tiles under shifts of the robustness card,
+and the other data set's. One JSON line for each: shares of flagged tiles.
 """
 
 import json
@@ -32,7 +32,9 @@ Tiles = NDArray[np.uint8]
 
 
 def train_phantom(home: Path) -> tuple[Predictor, Familiar, Tiles]:
-    cohort = write_phantom(Phantom(patients=40, tiles_per_patient=25, tile_px=TILE_PX, difficulty=0.05), home / "images")
+    cohort = write_phantom(
+        Phantom(patients=40, tiles_per_patient=25, tile_px=TILE_PX, difficulty=0.05), home / "images"
+    )
     write_cohort(cohort, home / "images" / "cohort.csv")
     return train(home, home / "images" / "cohort.csv")
 

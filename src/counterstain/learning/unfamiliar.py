@@ -4,13 +4,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from counterstain.learning.export_features import Familiar, distances
 from counterstain.learning.models import last_layer
+from counterstain.learning.prediction import Predictor
+from counterstain.learning.runtimes import Infer
 
-__all__ = ["listening", "measure_distances"]
+__all__ = ["listening", "measure_distances", "with_distances"]
 
 
 @contextmanager
@@ -33,3 +36,23 @@ def measure_distances(features: Sequence[NDArray[np.float32]], familiar: Familia
     if not features:
         return np.empty(0)
     return np.concatenate([distances(batch.astype(np.float64), familiar) for batch in features])
+
+
+def with_distances(predictor: Predictor, familiar: Familiar) -> Infer:
+    """What gives (B, classes + 1) float32 for tiles: the predictor's logits, and the distance as the last column.
+
+    By torch one pass gives both; by another runtime torch makes a second one for the features.
+    """
+
+    def infer(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if predictor.runtime == "torch":
+            with listening(predictor.network) as heard:
+                logits = predictor.logits(tiles)
+        else:
+            logits = predictor.logits(tiles)
+            with listening(predictor.network) as heard, torch.inference_mode():
+                predictor.network(predictor.to_tensor(tiles))
+        away = measure_distances(heard, familiar).astype(np.float32)
+        return np.concatenate([logits, away[:, None]], axis=1)
+
+    return infer

@@ -134,7 +134,7 @@ def _uneven_line(cohort: Cohort) -> str:
     if least >= min(RARE, 1 / len(cohort.classes)):
         return ""
     return (
-        f"  class_weights: none   # '{rarest}' is 1 image in {1 / least:.0f}: `balanced` makes each class count alike,\n"
+        f"  class_weights: none   # '{rarest}' is 1 image in {1 / least:.0f}: with `balanced` classes count alike,\n"
         "                        # and probabilities stay right; or sampler: balanced (docs/uneven-classes.md)\n"
     )
 
