@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight pictures of both kinds in a flat folder, and one byte for byte from the training cohort's folder."""
+    """Eight pictures of both kinds in a flat folder."""
     folder = tmp_path_factory.mktemp("new")
     random = np.random.default_rng(9)
     for number in range(8):

@@ -46,7 +46,7 @@ class Asked:
     sheet: Path | None = None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Predicted:
     """What a model says of images, one entry per image that could be read.
 
@@ -81,6 +81,9 @@ class Predicted:
 
     def __len__(self) -> int:
         return len(self.call)
+
+    def __repr__(self) -> str:
+        return f"Predicted({self.summary()[:180]})"
 
     @property
     def told(self) -> NDArray[np.bool_] | None:
