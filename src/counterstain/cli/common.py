@@ -33,6 +33,9 @@ Columns = Annotated[
     list[str] | None,
     typer.Option("--columns", help="What the table calls our columns: label=GT,patient_id=Case; see docs/tables.md."),
 ]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder that a table's image paths are relative to; by default the table's own.")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
 
 

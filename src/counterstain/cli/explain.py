@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Columns, Images, Json, Out, app, columns_given, verb
+from counterstain.cli.common import Columns, Images, Json, Out, Root, app, columns_given, verb
 
 
 @app.command()
@@ -23,6 +23,7 @@ def explain(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
@@ -41,7 +42,7 @@ def explain(
     settings = Settings(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
     classes = read_bundle(bundle).classes
     two = classes[-1] if len(classes) == 2 else None
-    cohort = read_images(images, positive=two, columns=columns_given(columns))
+    cohort = read_images(images, positive=two, columns=columns_given(columns), root=root)
     with talking() as talk:
         record = explain_bundle(
             bundle, cohort, out, settings=settings, splits=splits, part=part, device=device,

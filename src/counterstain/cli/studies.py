@@ -14,6 +14,7 @@ from counterstain.cli.common import (
     Out,
     Pattern,
     Positive,
+    Root,
     Set,
     Task,
     Unit,
@@ -55,6 +56,8 @@ def init(
     pattern: Pattern = None,
     task: Task = None,
     magnification: Annotated[str | None, typer.Option(help="For BreakHis: 40, 100, 200, 400; all by default.")] = None,
+    columns: Columns = None,
+    root: Root = None,
 ) -> None:
     """Look at a folder of images and write a commented study.yaml for it.
 
@@ -70,7 +73,7 @@ def init(
         "task": task,
         "magnification": magnification,
     }
-    cohort = start_study(images, out, name=name, unit=unit, **options)
+    cohort = start_study(images, out, name=name, unit=unit, columns=columns_given(columns), root=root, **options)
     print_cohort(cohort, as_json=False)
     say(f"wrote {out}; look at it, then: counterstain run {out}")
 
@@ -113,6 +116,7 @@ def cohort(
     task: Task = None,
     magnification: Annotated[str | None, typer.Option(help="For BreakHis: 40, 100, 200, 400; all by default.")] = None,
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Count images, colour images, classes, patients and sites; write the cohort's table.
@@ -125,7 +129,7 @@ def cohort(
 
     table = read_images(
         images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
-        columns=columns_given(columns),
+        columns=columns_given(columns), root=root,
     )  # fmt: skip
     if out is not None:
         write_cohort(table, out)
@@ -148,6 +152,7 @@ def split(
     seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
     positive: Positive = None,
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Divide a cohort into train, val and test, by patient, stratified by class.
@@ -158,7 +163,7 @@ def split(
     from counterstain.study.inputs import read_images
     from counterstain.terminal import print_split
 
-    table = read_images(images, positive=positive, columns=columns_given(columns))
+    table = read_images(images, positive=positive, columns=columns_given(columns), root=root)
     if sites:
         from counterstain.cohort.site_split import leave_one_site_out
 
@@ -187,6 +192,7 @@ def audit(
     positive: Positive = None,
     pattern: Pattern = None,
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Copies, leaks between parts, label conflicts, blank tiles and shortcuts; ends with 3 where there are leaks.
@@ -196,7 +202,13 @@ def audit(
     from counterstain.study.auditing import audit_images
     from counterstain.terminal import talking
 
-    options = {"layout": layout, "positive": positive, "pattern": pattern, "columns": columns_given(columns)}
+    options = {
+        "layout": layout,
+        "positive": positive,
+        "pattern": pattern,
+        "columns": columns_given(columns),
+        "root": root,
+    }
     with talking() as talk:
         record, lines = audit_images(
             images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
@@ -215,6 +227,8 @@ def augment(
     tile_px: Annotated[int, typer.Option(help="Side of the tiles in px.")] = 257,
     count: Annotated[int, typer.Option(help="How many images to show.")] = 6,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    columns: Columns = None,
+    root: Root = None,
 ) -> None:
     """A contact sheet: each transformation on images of the cohort.
 
@@ -223,7 +237,8 @@ def augment(
     from counterstain.study.inputs import read_images
     from counterstain.study.sheet import write_sheet
 
-    write_sheet(read_images(images), out, tile_px=tile_px, count=count, seed=seed)
+    cohort = read_images(images, columns=columns_given(columns), root=root)
+    write_sheet(cohort, out, tile_px=tile_px, count=count, seed=seed)
     print(out)
 
 
@@ -249,6 +264,7 @@ def train(
     unit: Unit = "patient",
     positive: Positive = None,
     columns: Columns = None,
+    root: Root = None,
 ) -> None:
     """Train one network once; writes a bundle, its history and its test predictions.
 
@@ -278,6 +294,7 @@ def train(
             unit=unit,
             positive=positive,
             columns=columns_given(columns),
+            root=root,
             talk=talk,
         )
     if leads:
@@ -296,6 +313,7 @@ def predict(
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
     attention: Annotated[Path | None, typer.Option(help="Of mil/…: a folder for the weight of every tile.")] = None,
     columns: Columns = None,
+    root: Root = None,
 ) -> None:
     """Probabilities for every image of a cohort, as predictions.csv.
 
@@ -307,7 +325,7 @@ def predict(
     with talking() as talk:
         predict_once(
             bundle, images, out, splits=splits, part=part, runtime=runtime, precision=precision, attention=attention,
-            columns=columns_given(columns), talk=talk,
+            columns=columns_given(columns), root=root, talk=talk,
         )  # fmt: skip
     print(out)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counterstain.cli.common import Columns, Images, Json, Out, app, columns_given, verb
+from counterstain.cli.common import Columns, Images, Json, Out, Root, app, columns_given, verb
 
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
@@ -35,6 +35,7 @@ def robustness(
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and turned tiles.
@@ -53,7 +54,7 @@ def robustness(
 
     classes = read_bundle(bundle).classes
     two = classes[-1] if len(classes) == 2 else None
-    cohort = read_images(images, positive=two, columns=columns_given(columns))
+    cohort = read_images(images, positive=two, columns=columns_given(columns), root=root)
     shut: GateError | None = None
     try:
         with _watching() as sight:

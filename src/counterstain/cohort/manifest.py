@@ -6,7 +6,7 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from counterstain.cohort.columns import (
 )
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import CONTAINER_SUFFIXES
+from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv, write_with
 from counterstain.tables import MISSING, read_table
@@ -258,7 +259,7 @@ def read_manifest(
 
     Args:
         path: a CSV or Parquet table with a header; see tables.read_table.
-        root: The folder that image paths are relative to; the manifest's own folder by default.
+        root: The folder that image paths are relative to; by default the manifest's own, see image_paths.place_images.
         positive: The class of two whose probability is reported.
         columns: {cohort column: manifest column}, where the names are not known ones; "" leaves a column out.
         splits: {manifest's split: ours}, e.g. {"valid": "test"}; applied before the known words.
@@ -268,13 +269,14 @@ def read_manifest(
             twice, missing or outside the root, or there are fewer than two classes.
     """
     path = Path(path)
-    base = path.parent if root is None else Path(root)
+    given = recorded_root(path) if root is None else Path(root)
     table = read_table(path, kind="manifest")
     chosen = choose_columns(table.header, columns, where=path.name)
     text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
     if not text["image_path"]:
         raise InputError(f"{path.name} has a header and no rows; it needs one row an image")
-    read: dict[str, Sequence[Any]] = {"image_path": _relative(text["image_path"], base, path.name)}
+    base, names = place_images(text["image_path"], path.parent, path.name, root=given)
+    read: dict[str, Sequence[Any]] = {"image_path": names}
     read["label"] = clean_labels(text["label"], path.name)
     for noun in ("patient_id", "slide_id"):
         read[noun] = clean_ids(text.get(noun), len(read["label"]))
@@ -293,27 +295,6 @@ def read_manifest(
     cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
     check_files(cohort)
     return cohort
-
-
-def _relative(paths: Sequence[str], root: Path, where: str) -> list[str]:
-    """Image paths relative to root, with POSIX slashes and without "." parts."""
-    home = os.path.abspath(root)  # noqa: PTH100 (Path.resolve would follow links, and the manifest names them unresolved)
-    result = []
-    for row, path in enumerate(paths):
-        name = path
-        if "\\" in name and not (root / name).exists():
-            name = name.replace("\\", "/")  # written on Windows
-        if name.startswith("/") and name.startswith(home.rstrip("/") + "/"):
-            name = name[len(home.rstrip("/")) + 1 :]
-        if name.startswith(("./", "/")) or "//" in name or "/./" in name:
-            name = str(PurePosixPath(name))
-        if name.startswith("/") or re.match(r"[A-Za-z]:/", name) or (".." in name and ".." in name.split("/")):
-            raise InputError(
-                f"{where} row {row + 1} names {path}, which is outside the root folder {root}; "
-                "give paths relative to it, or say root: the folder above all images"
-            )
-        result.append(name)
-    return result
 
 
 def container(image_path: str) -> tuple[str, str]:
@@ -356,12 +337,12 @@ def check_files(cohort: Cohort) -> None:
     if missing:
         raise InputError(
             f"{len(missing)} of {len(files)} image files do not exist under {cohort.root} ({_first(missing)}); "
-            "correct their paths, or say root: the folder that they are relative to"
+            "correct their paths, or name the folder that they are relative to with --root (in a study, cohort.root)"
         )
     if outside:
         raise InputError(
             f"{len(outside)} of {len(files)} image files are links that lead out of {cohort.root} ({_first(outside)}); "
-            "copy the files, or say root: the folder above all images"
+            "copy the files, or name the folder above all images with --root (in a study, cohort.root)"
         )
 
 
@@ -369,12 +350,24 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def write_cohort(cohort: Cohort, path: Path) -> None:
-    """Write the cohort's table as CSV, or as Parquet where `path` ends so; missing numbers are empty cells."""
+def write_cohort(cohort: Cohort, path: Path, *, as_named: bool = False) -> None:
+    """Write the cohort's table as CSV, or as Parquet where `path` ends so; missing numbers are empty cells.
+
+    Image paths are written relative to the table, so that it can be read back from where it is.
+
+    Args:
+        cohort: to be written.
+        path: of the table.
+        as_named: write the images' names instead, which count from the cohort's root.
+    """
+    table = cohort.table
+    if not as_named:
+        paths = paths_from_table(cohort.image, cohort.root, path)
+        table = table.assign(image_path=pd.Series(paths, dtype=object))
     if path.suffix.lower() in (".parquet", ".pq"):
-        write_with(path, lambda temporary: cohort.table.to_parquet(temporary, index=False))
+        write_with(path, lambda temporary: table.to_parquet(temporary, index=False))
         return
-    cells = [_cells(cohort.table[name]) for name in COLUMNS]
+    cells = [_cells(table[name]) for name in COLUMNS]
     write_csv(path, COLUMNS, zip(*cells, strict=True))
 
 

@@ -59,13 +59,14 @@ def read_images(
     columns: Mapping[str, str] | None = None,
     splits: Mapping[str, str] | None = None,
     positive: str | None = None,
+    root: Path | str | None = None,
     **options: Any,
 ) -> Cohort:
     """The cohort in a folder of images, a container, or a CSV or Parquet manifest.
 
     Args:
         path: of it.
-        columns, splits: of a manifest; see read_manifest.
+        columns, splits, root: of a manifest; see read_manifest.
         positive: of two classes, the one whose probability is reported.
         **options: layout, pattern, task and magnification of a folder; see read_folder.
 
@@ -79,7 +80,9 @@ def read_images(
         unused = [name for name, value in options.items() if value not in (None, "auto")]
         if unused:
             raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table, whose columns say it all")
-        return read_manifest(path, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}))
+        return read_manifest(path, root=root, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}))
+    if root is not None:
+        raise InputError(f"root is of a CSV or Parquet manifest; {path} is a folder of images, which is its own root")
     if columns:
         raise InputError(f"columns are of a CSV or Parquet manifest; {path} is a folder of images")
     return read_folder(path, positive=positive, splits=dict(splits or {}), **options)
@@ -87,8 +90,9 @@ def read_images(
 
 def read_cohort(study: Study, base: Path) -> Cohort:
     """The study's cohort; a relative path counts from `base`, the folder of the study's file."""
-    options = study.cohort.model_dump(exclude={"path"})
-    return read_images(base / study.cohort.path, **options)
+    options = study.cohort.model_dump(exclude={"path", "root"})
+    root = None if study.cohort.root is None else base / study.cohort.root
+    return read_images(base / study.cohort.path, root=root, **options)
 
 
 def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[str] = ()) -> Split:

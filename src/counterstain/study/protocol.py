@@ -40,6 +40,7 @@ class CohortSection(_Section):
     """Where the images are, and how their names are read."""
 
     path: str
+    root: str | None = None
     layout: str = "auto"
     positive: str | None = None
     pattern: str | None = None

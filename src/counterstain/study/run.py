@@ -12,6 +12,7 @@ import numpy as np
 from counterstain import __version__
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import NOT_AN_IMAGE
+from counterstain.cohort.image_paths import LOCATION, write_location
 from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.split import count_parts, write_split
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
@@ -31,11 +32,11 @@ from counterstain.study.trainings import train_all, trainings
 __all__ = ["plan_study", "run_study"]
 
 MANIFEST = "run.json"
-# What may differ between two runs that are otherwise the same: when and how fast.
-UNTRACKED = ("run.log",)
+# What may differ between two runs that are otherwise the same: when and how fast, and where the images are.
+UNTRACKED = ("run.log", LOCATION)
 SHEET = "augmentation.png"
 # What a new run does not take over from the one before it.
-OWN = ("run.log", ".lock", "report.html", "slide.json", "slide.png")
+OWN = ("run.log", LOCATION, ".lock", "report.html", "slide.json", "slide.png")
 
 
 def run_study(
@@ -142,7 +143,8 @@ def _write_protocol(run: Path, source: Path, prepared: Prepared, talk: Talk) -> 
     study, cohort, store = prepared.study, prepared.material.cohort, prepared.material.store
     write_bytes(run / "study.yaml", source.read_bytes())
     write_json(run / "resolved.json", study.resolved())
-    write_cohort(cohort, run / "cohort.csv")
+    write_cohort(cohort, run / "cohort.csv", as_named=True)
+    write_location(run, cohort.root)
     colour = None if study.of_bags else prepared.material.tiles.colour[store.rows(cohort.image)]
     write_json(run / "cohort.json", describe(cohort, colour))
     # A table or a text beside the images was never one of them; cohort.json lists it among what was skipped.

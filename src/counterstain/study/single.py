@@ -48,6 +48,7 @@ def train_once(
     unit: str = "patient",
     positive: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
     talk: Talk | None = None,
 ) -> bool:
     """Train one network on one division of a cohort; `out` becomes its bundle, with history and predictions.
@@ -67,7 +68,7 @@ def train_once(
         with leader_first(world):
             if (out / SUMS).exists():
                 raise InputError(f"{out} holds a finished model; name another folder with --out")
-            cohort = read_images(images, positive=positive, columns=columns)
+            cohort = read_images(images, positive=positive, columns=columns, root=root)
             split = read_split(splits, cohort, unit=unit, columns=columns)
             check(split, cohort)
             if is_bag_network(settings.network):
@@ -121,6 +122,7 @@ def predict_once(
     precision: str = "fp32",
     attention: Path | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
     talk: Talk | None = None,
 ) -> None:
     """Predict the images of a cohort, or one part of its split, with a trained bundle; write predictions.csv.
@@ -141,7 +143,7 @@ def predict_once(
     prepare_machine(device="cpu", precision="fp32")
     known, network = load_network(bundle)
     two = known.classes[-1] if len(known.classes) == 2 else None
-    cohort = read_images(images, positive=two, columns=columns)
+    cohort = read_images(images, positive=two, columns=columns, root=root)
     cohort = with_classes_of(known, cohort, images=f"{images} has", model=str(bundle))
     cohort = only_part(cohort, splits, part, columns=columns)
     store: Store | BagStore

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,14 @@ def write_study(path: Path, cohort: Cohort, cohort_path: str, *, name: str, unit
 
 
 def start_study(
-    images: Path, out: Path, *, name: str | None = None, unit: str | None = None, **options: str | None
+    images: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    unit: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    **options: str | None,
 ) -> Cohort:
     """Read a cohort and write the commented study for it to `out`; returns the cohort.
 
@@ -132,10 +140,15 @@ def start_study(
         out: the study.yaml to write.
         name: of the study; by default made from the folder's name.
         unit: "patient" or "image"; by default patient, with a comment where there are no patient ids.
+        columns, root: of a manifest.
         **options: layout, positive, pattern, task, magnification; see read_images.
     """
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    cohort = read_images(images, **given)
+    cohort = read_images(images, columns=columns, root=root, **given)
+    if root is not None:
+        given["root"] = os.path.relpath(root, out.parent)
+    if columns:
+        given["columns"] = dict(columns)
     extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items() if key != "layout")
     if given.get("layout", "auto") != "auto":
         extra += f"\n  layout: {given['layout']}"
