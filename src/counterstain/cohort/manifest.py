@@ -28,6 +28,7 @@ from counterstain.cohort.columns import (
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import CONTAINER_SUFFIXES
 from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
+from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv, write_with
 from counterstain.tables import MISSING, read_table
@@ -39,6 +40,7 @@ __all__ = [
     "check_files",
     "container",
     "describe",
+    "is_own_table",
     "order_classes",
     "read_manifest",
     "write_cohort",
@@ -254,6 +256,7 @@ def read_manifest(
     positive: str | None = None,
     columns: Mapping[str, str] | None = None,
     splits: Mapping[str, str] | None = None,
+    pattern: str | None = None,
 ) -> Cohort:
     """The cohort of a CSV or Parquet manifest, one row an image.
 
@@ -263,6 +266,7 @@ def read_manifest(
         positive: The class of two whose probability is reported.
         columns: {cohort column: manifest column}, where the names are not known ones; "" leaves a column out.
         splits: {manifest's split: ours}, e.g. {"valid": "test"}; applied before the known words.
+        pattern: A regular expression for image paths, whose named groups fill what the table leaves empty.
 
     Raises:
         InputError: If the file cannot be read, columns are missing or ambiguous, a label is empty, an image is listed
@@ -271,11 +275,14 @@ def read_manifest(
     path = Path(path)
     given = recorded_root(path) if root is None else Path(root)
     table = read_table(path, kind="manifest")
-    chosen = choose_columns(table.header, columns, where=path.name)
+    needed = ("image_path",) if pattern is not None and "(?P<label>" in pattern else ("image_path", "label")
+    chosen = choose_columns(table.header, columns, where=path.name, needed=needed)
     text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
     if not text["image_path"]:
         raise InputError(f"{path.name} has a header and no rows; it needs one row an image")
     base, names = place_images(text["image_path"], path.parent, path.name, root=given)
+    if pattern is not None:
+        text = fill_by_pattern({**text, "image_path": names}, pattern, path.name)
     read: dict[str, Sequence[Any]] = {"image_path": names}
     read["label"] = clean_labels(text["label"], path.name)
     for noun in ("patient_id", "slide_id"):
@@ -348,6 +355,14 @@ def check_files(cohort: Cohort) -> None:
 
 def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def is_own_table(path: Path) -> bool:
+    """Whether a file is a cohort's table as `write_cohort` writes it, by its header."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.readline(1000).strip() == ",".join(COLUMNS).encode()
 
 
 def write_cohort(cohort: Cohort, path: Path, *, as_named: bool = False) -> None:
