@@ -34,8 +34,9 @@ Columns = Annotated[
     typer.Option("--columns", help="What the table calls our columns: label=GT,patient_id=Case; see docs/tables.md."),
 ]
 Root = Annotated[
-    Path | None, typer.Option(help="Folder that a table's image paths are relative to; by default the table's own.")
+    Path | None, typer.Option(help="Folder that image paths of a table count from; by default the table's own.")
 ]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow links inside the folder, or inside --root.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
 
 

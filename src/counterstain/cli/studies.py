@@ -8,6 +8,7 @@ import typer
 
 from counterstain.cli.common import (
     Columns,
+    FollowLinks,
     Images,
     Json,
     Layout,
@@ -58,6 +59,7 @@ def init(
     magnification: Annotated[str | None, typer.Option(help="For BreakHis: 40, 100, 200, 400; all by default.")] = None,
     columns: Columns = None,
     root: Root = None,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Look at a folder of images and write a commented study.yaml for it.
 
@@ -72,6 +74,7 @@ def init(
         "pattern": pattern,
         "task": task,
         "magnification": magnification,
+        "follow_links": follow_links or None,
     }
     cohort = start_study(images, out, name=name, unit=unit, columns=columns_given(columns), root=root, **options)
     print_cohort(cohort, as_json=False)
@@ -117,6 +120,7 @@ def cohort(
     magnification: Annotated[str | None, typer.Option(help="For BreakHis: 40, 100, 200, 400; all by default.")] = None,
     columns: Columns = None,
     root: Root = None,
+    follow_links: FollowLinks = False,
     as_json: Json = False,
 ) -> None:
     """Count images, colour images, classes, patients and sites; write the cohort's table.
@@ -129,7 +133,7 @@ def cohort(
 
     table = read_images(
         images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
-        columns=columns_given(columns), root=root,
+        columns=columns_given(columns), root=root, follow_links=follow_links,
     )  # fmt: skip
     if out is not None:
         write_cohort(table, out)

@@ -22,8 +22,10 @@ from counterstain.cohort.columns import (
     clean_ids,
     clean_labels,
     clean_numbers,
+    label_key,
     rename_splits,
     split_word,
+    unify_labels,
 )
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import CONTAINER_SUFFIXES
@@ -221,6 +223,10 @@ def assemble(
         InputError: If the rows do not make a cohort.
     """
     images = list(columns["image_path"])
+    labels, merged = unify_labels(list(columns["label"]))
+    if positive is not None and positive not in labels:  # another spelling of a class is that class
+        positive = next((label for label in labels if label_key(label) == label_key(positive)), positive)
+    columns = {**columns, "label": labels}
     data: dict[str, NDArray[Any]] = {}
     for name in COLUMNS:
         if name in NUMBER_COLUMNS:
@@ -233,7 +239,7 @@ def assemble(
         raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
     classes, chosen = order_classes(table["label"], positive)
     assumed = [f"positive class: '{chosen}' (assumed; say positive for the other)"] if chosen != positive else []
-    return Cohort(table, classes, root, chosen, tuple(skipped), (*notes, *assumed, *_twin_notes(images)))
+    return Cohort(table, classes, root, chosen, tuple(skipped), (*notes, *merged, *assumed, *_twin_notes(images)))
 
 
 def _twin_notes(paths: Sequence[str]) -> list[str]:

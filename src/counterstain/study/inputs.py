@@ -72,7 +72,7 @@ def read_images(
         path: of it.
         columns, splits, root: of a manifest; see read_manifest.
         positive: of two classes, the one whose probability is reported.
-        **options: pattern, and layout, task and magnification of a folder; see read_folder.
+        **options: pattern, and layout, task, magnification and follow_links of a folder; see read_folder.
 
     Raises:
         InputError: If there is nothing at the path, or it is not a cohort.
@@ -92,16 +92,19 @@ def read_images(
             path, root=root, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}),
             pattern=options.get("pattern"),
         )  # fmt: skip
-    if root is not None:
-        raise InputError(f"root is of a CSV or Parquet manifest; {path} is a folder of images, which is its own root")
+    if root is not None and not options.get("follow_links"):
+        raise InputError(
+            f"root is of a CSV or Parquet manifest; {path} is a folder of images, which is its own root; with "
+            "follow_links it is the folder that no link may leave"
+        )
     if columns:
         raise InputError(f"columns are of a CSV or Parquet manifest; {path} is a folder of images")
-    return read_folder(path, positive=positive, splits=dict(splits or {}), **options)
+    return read_folder(path, positive=positive, splits=dict(splits or {}), root=root, **options)
 
 
 def _named(options: Mapping[str, Any]) -> list[str]:
     """The options that say how a folder's files are named, where they say something."""
-    return [name for name, value in options.items() if name != "pattern" and value not in (None, "auto")]
+    return [name for name, value in options.items() if name != "pattern" and value not in (None, False, "auto")]
 
 
 def _not_listed(folder: Path, cohort: Cohort) -> list[str]:

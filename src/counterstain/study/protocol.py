@@ -41,6 +41,7 @@ class CohortSection(_Section):
 
     path: str
     root: str | None = None
+    follow_links: bool = False
     layout: str = "auto"
     positive: str | None = None
     pattern: str | None = None

@@ -131,7 +131,7 @@ def start_study(
     unit: str | None = None,
     columns: Mapping[str, str] | None = None,
     root: Path | None = None,
-    **options: str | None,
+    **options: str | bool | None,
 ) -> Cohort:
     """Read a cohort and write the commented study for it to `out`; returns the cohort.
 
@@ -141,7 +141,7 @@ def start_study(
         name: of the study; by default made from the folder's name.
         unit: "patient" or "image"; by default patient, with a comment where there are no patient ids.
         columns, root: of a manifest.
-        **options: layout, positive, pattern, task, magnification; see read_images.
+        **options: layout, positive, pattern, task, magnification, follow_links; see read_images.
     """
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     cohort = read_images(images, columns=columns, root=root, **given)
