@@ -36,6 +36,10 @@ Columns = Annotated[
 Root = Annotated[
     Path | None, typer.Option(help="Folder that image paths of a table count from; by default the table's own.")
 ]
+OwnFold = Annotated[
+    str | None,
+    typer.Option("--fold", help="Of a split with several folds, as repeat-fold; by default the model's own."),
+]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow links inside the folder, or inside --root.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Columns, Images, Json, Out, Root, app, columns_given, verb
+from counterstain.cli.common import Columns, Images, Json, Out, OwnFold, Root, app, columns_given, verb
 
 
 @app.command()
@@ -16,6 +16,7 @@ def explain(
     out: Out = Path("explanation"),
     splits: Annotated[Path | None, typer.Option(help="Explain only a part of this splits.csv …")] = None,
     part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    fold: OwnFold = None,
     method: Annotated[str, typer.Option(help="hirescam, gradcam, gradcam++ or integrated-gradients.")] = "hirescam",
     each: Annotated[int, typer.Option(help="Tiles a row of the gallery.")] = 8,
     trials: Annotated[int, typer.Option(help="Tiles that the maps are tried on.")] = 32,
@@ -45,7 +46,7 @@ def explain(
     cohort = read_images(images, positive=two, columns=columns_given(columns), root=root)
     with talking() as talk:
         record = explain_bundle(
-            bundle, cohort, out, settings=settings, splits=splits, part=part, device=device,
+            bundle, cohort, out, settings=settings, splits=splits, part=part, fold=fold, device=device,
             say=talk.say, progress=talk.stored,
         )  # fmt: skip
     print(json.dumps(record["validity"], indent=2) if as_json else out / "explanation.html")

@@ -13,6 +13,7 @@ from counterstain.cli.common import (
     Json,
     Layout,
     Out,
+    OwnFold,
     Pattern,
     Positive,
     Root,
@@ -121,15 +122,17 @@ def cohort(
     columns: Columns = None,
     root: Root = None,
     follow_links: FollowLinks = False,
+    decode: Annotated[bool, typer.Option(help="Decode every image, and name those that cannot be read.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Count images, colour images, classes, patients and sites; write the cohort's table.
+    """Count images, colour images, classes, patients and sites; name damaged images; write the cohort's table.
 
     Example: counterstain cohort breakhis/ --task subtype --out cohort.csv
     """
     from counterstain.cohort.manifest import write_cohort
+    from counterstain.pixels.unreadable import find_unreadable
     from counterstain.study.inputs import read_images
-    from counterstain.terminal import print_cohort
+    from counterstain.terminal import print_cohort, talking
 
     table = read_images(
         images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
@@ -137,7 +140,11 @@ def cohort(
     )  # fmt: skip
     if out is not None:
         write_cohort(table, out)
-    print_cohort(table, as_json=as_json)
+    unreadable = None
+    if decode and not any(name.endswith(".h5") for name in table.image):  # feature files are no images
+        with talking() as talk:
+            unreadable = find_unreadable(table, progress=talk.stored)
+    print_cohort(table, as_json=as_json, unreadable=unreadable)
 
 
 @app.command()
@@ -313,6 +320,7 @@ def predict(
     out: Out = Path("predictions.csv"),
     splits: Annotated[Path | None, typer.Option(help="Predict only a part of this splits.csv …")] = None,
     part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    fold: OwnFold = None,
     runtime: Annotated[str, typer.Option(help="torch, openvino, onnxruntime; auto: the fastest that agrees.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
     attention: Annotated[Path | None, typer.Option(help="Of mil/…: a folder for the weight of every tile.")] = None,
@@ -328,8 +336,8 @@ def predict(
 
     with talking() as talk:
         predict_once(
-            bundle, images, out, splits=splits, part=part, runtime=runtime, precision=precision, attention=attention,
-            columns=columns_given(columns), root=root, talk=talk,
+            bundle, images, out, splits=splits, part=part, fold=fold, runtime=runtime, precision=precision,
+            attention=attention, columns=columns_given(columns), root=root, talk=talk,
         )  # fmt: skip
     print(out)
 

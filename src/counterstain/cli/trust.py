@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counterstain.cli.common import Columns, Images, Json, Out, Root, app, columns_given, verb
+from counterstain.cli.common import Columns, Images, Json, Out, OwnFold, Root, app, columns_given, verb
 
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
@@ -24,6 +24,7 @@ def robustness(
     out: Out = Path("robustness"),
     splits: Annotated[Path | None, typer.Option(help="Try only a part of this splits.csv …")] = None,
     part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    fold: OwnFold = None,
     budget: Annotated[Path | None, typer.Option(help="YAML file of limits; ends with 3 if one is not met.")] = None,
     sample: Annotated[
         int | None, typer.Option("--images", help="At most so many images, evenly over the patients.")
@@ -59,8 +60,9 @@ def robustness(
     try:
         with _watching() as sight:
             robustness_card(
-                bundle, cohort, out, splits=splits, part=part, budget=budget, images=sample, only=tuple(only or ()),
-                runtime=runtime, precision=precision, device=device, seen=partial(_seen_before, bundle), sight=sight,
+                bundle, cohort, out, splits=splits, part=part, fold=fold, budget=budget, images=sample,
+                only=tuple(only or ()), runtime=runtime, precision=precision, device=device,
+                seen=partial(_seen_before, bundle), sight=sight,
             )  # fmt: skip
     except GateError as error:  # the card is whole: it is shown before the gate says no
         shut = error

@@ -32,11 +32,12 @@ TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
 @dataclass(frozen=True)
 class Talk:
-    """Where a run tells what it does: lines, and how far the store and each training have come."""
+    """Where a run tells what it does: lines, and how far the store, each training and other steps have come."""
 
     say: Callable[[str], None] = lambda line: None
     stored: Callable[[int, int], None] | None = None
     trained: Callable[[str, Progress], None] | None = None
+    step: Callable[[str, int, int], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from counterstain.audit.membership import MEMBERS, overlap, read_members
+from counterstain.audit.own_fold import part_of_model
 from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import Split, check, only_part, read_split
+from counterstain.cohort.split import Split, check, read_split
 from counterstain.errors import InputError
 from counterstain.judging.calibration import read_calibration, use_warnings
 from counterstain.judging.predictions import Predictions
@@ -118,6 +119,7 @@ def predict_once(
     *,
     splits: Path | None = None,
     part: str = "test",
+    fold: str | None = None,
     runtime: str = "auto",
     precision: str = "fp32",
     attention: Path | None = None,
@@ -145,7 +147,7 @@ def predict_once(
     two = known.classes[-1] if len(known.classes) == 2 else None
     cohort = read_images(images, positive=two, columns=columns, root=root)
     cohort = with_classes_of(known, cohort, images=f"{images} has", model=str(bundle))
-    cohort = only_part(cohort, splits, part, columns=columns)
+    cohort = part_of_model(bundle, cohort, splits, part, stamp=known.stamp, fold=fold, columns=columns)
     store: Store | BagStore
     if is_bag_network(known.network):
         width = int(known.layout["width"])
