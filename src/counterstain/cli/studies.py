@@ -90,20 +90,24 @@ def run(
     folder: Annotated[Path | None, typer.Option(help="Where runs/ and store/ are made.")] = None,
     jobs: Annotated[int, typer.Option(help="Trainings at once; each gets its share of the cores.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Send trainings to a dask cluster: tcp://host:8786")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be trained.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything; print the plan with its time and disk.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Do everything that a study asks for and is not done yet; stopped runs go on where they were.
 
     Example: counterstain run study.yaml --set training.epochs=50 --jobs 2
     """
-    from counterstain.study.run import plan_study, run_study
+    from counterstain.study.planning import plan_lines, plan_study
+    from counterstain.study.run import run_study
     from counterstain.terminal import print_result, talking
 
     overrides = dict(assignment(text) for text in set_ or [])
     with talking() as talk:
         if dry_run:
-            print(json.dumps(plan_study(study, overrides=overrides, folder=folder, talk=talk), indent=2))
+            plan = plan_study(study, overrides=overrides, folder=folder, talk=talk)
+            print(json.dumps(plan, indent=2) if as_json else "\n".join(plan_lines(plan, jobs=jobs)))
             return
         path = run_study(study, overrides=overrides, folder=folder, talk=talk, jobs=jobs, scheduler=scheduler)
     print_result(path, as_json=as_json)

@@ -17,6 +17,7 @@ TUNES = ("whole", "head_first", "frozen")
 SCHEDULES = ("constant", "cosine")
 PROBES = ("logistic", "mlp", "knn")
 FEATURES = ("last", "levels")
+MOST = 1_000_000  # of epochs, images in a batch and the like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +73,8 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("batch", "epochs", "patience", "micro_batch", "head_epochs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name} is {getattr(self, name)}; it must be 1 or more")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise InputError(f"training.{name} is {getattr(self, name)}; it must be from 1 to {MOST:,}")
         for name in ("learning_rate", "epsilon", "backbone_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be above 0")

@@ -23,11 +23,12 @@ from counterstain.study.claims import judge
 from counterstain.study.environment import environment
 from counterstain.study.inputs import Prepared, Talk, prepare
 from counterstain.study.looks import ledger_folder, write_looks
+from counterstain.study.planning import check_settings, plan_study
 from counterstain.study.protocol import read_study
 from counterstain.study.scheduling import check_engine, sender, settle_threads
 from counterstain.study.sheet import sheet_of
 from counterstain.study.stages import file_hashes, lock
-from counterstain.study.trainings import train_all, trainings
+from counterstain.study.trainings import train_all
 
 __all__ = ["plan_study", "run_study"]
 
@@ -76,6 +77,7 @@ def run_study(
     if jobs > 1 or scheduler is not None:
         overrides = settle_threads(path, overrides, jobs=jobs, scheduler=scheduler)
     study = read_study(path, overrides)
+    check_settings(study, path.parent)
     home = folder or path.parent
     prepared = prepare(study, path.parent, store=home / "store", talk=talk)
     run = _choose_folder(home / "runs", study.name, prepared, talk)
@@ -95,21 +97,6 @@ def run_study(
         _report(run, prepared, talk)
         _write_manifest(run, prepared)
     return run
-
-
-def plan_study(
-    path: Path, *, overrides: dict[str, str] | None = None, folder: Path | None = None, talk: Talk | None = None
-) -> dict[str, Any]:
-    """What run_study would do: everything is read and checked, nothing is trained."""
-    study = read_study(path, overrides)
-    prepared = prepare(study, path.parent, store=(folder or path.parent) / "store", talk=talk or Talk())
-    return {
-        "name": study.name,
-        "stamp": study.stamp,
-        "split": count_parts(prepared.split, prepared.material.cohort),
-        "set_aside": [list(pair) for pair in prepared.material.store.set_aside],
-        "trainings": [f"{arm} seed {seed} fold {part.repeat}-{part.fold}" for arm, seed, part in trainings(prepared)],
-    }
 
 
 def _logged(log: Path, say: Callable[[str], None]) -> Callable[[str], None]:
