@@ -163,6 +163,9 @@ def split(
     sites: Annotated[
         bool, typer.Option("--sites", help="One fold a site: each is tested by models of others.")
     ] = False,
+    preserve_sites: Annotated[
+        bool, typer.Option("--preserve-sites", help="With --folds: every site whole in one fold, classes balanced.")
+    ] = False,
     unit: Unit = "patient",
     seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
     positive: Positive = None,
@@ -183,6 +186,10 @@ def split(
         from counterstain.cohort.site_split import leave_one_site_out
 
         made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
+    elif preserve_sites:
+        from counterstain.cohort.site_split import site_preserved_folds
+
+        made = site_preserved_folds(table, k=folds, val=val, unit=unit, seed=seed)
     elif folds > 1:
         made = splits.folds(table, k=folds, repeats=repeats, val=val, unit=unit, seed=seed)
     else:

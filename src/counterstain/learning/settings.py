@@ -74,7 +74,7 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("batch", "epochs", "patience", "micro_batch", "head_epochs"):
             if not 1 <= getattr(self, name) <= MOST:
-                raise InputError(f"training.{name} is {getattr(self, name)}; it must be from 1 to {MOST:,}")
+                raise InputError(f"training.{name} is {getattr(self, name)}; it must be 1 or more, at most {MOST:,}")
         for name in ("learning_rate", "epsilon", "backbone_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be above 0")

@@ -12,7 +12,7 @@ import numpy as np
 from counterstain.cohort.discovery import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, find_images
 from counterstain.cohort.layouts import read_folder
 from counterstain.cohort.manifest import Cohort, container, is_own_table, read_manifest
-from counterstain.cohort.site_split import leave_one_site_out
+from counterstain.cohort.site_split import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.split import Split, check, folds, holdout, official, read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_json
@@ -155,6 +155,8 @@ def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[st
         )
     elif section.method == "sites":
         split = leave_one_site_out(cohort, val=section.val, unit=section.unit, seed=section.seed)
+    elif section.method == "site_folds":
+        split = site_preserved_folds(cohort, k=section.folds, val=section.val, unit=section.unit, seed=section.seed)
     elif section.method == "official":
         split = official(cohort, val=section.val, unit=section.unit, seed=section.seed)
     else:

@@ -58,7 +58,7 @@ class CohortSection(_Section):
 class SplitSection(_Section):
     """Which images train, which choose, and which are reported on."""
 
-    method: Literal["holdout", "folds", "sites", "official", "legacy_augment_first"] = "holdout"
+    method: Literal["holdout", "folds", "sites", "site_folds", "official", "legacy_augment_first"] = "holdout"
     unit: Literal["patient", "image"] = "patient"
     file: str | None = None
     test: Share = 0.2
@@ -228,7 +228,8 @@ class Study(_Section):
 
     def _check_number(self) -> None:
         """Refuse what no machine would ever get done."""
-        divisions = self.split.folds * self.split.repeats if self.split.method == "folds" else 1
+        repeats = {"folds": self.split.repeats, "site_folds": 1}.get(self.split.method)
+        divisions = 1 if repeats is None else self.split.folds * repeats
         many = len(self.arms) * len(self.seeds) * divisions
         if many > MOST_TRAININGS:
             raise ValueError(
