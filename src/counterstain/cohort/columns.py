@@ -107,7 +107,8 @@ def rename_splits(values: Sequence[str], splits: Mapping[str, str] | None, *, wh
         if word is None:
             raise InputError(
                 f"{where} has split '{value}'; needed: train, val, test or test_<name>. "
-                f"Rename it with splits: {{{value}: test}}, or leave the column out with columns: {{split: ''}}"
+                f"Rename it there or, in a study, with splits: {{{value}: test}}; or leave the column out with "
+                "columns: {split: ''} (in a command, --columns split=)"
             )
         words[value] = word
     return [words[value] for value in values]

@@ -69,6 +69,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout("medmnist", "MedMNIST: .npz", r""),
     )
 }
+LAYOUT_WAY = "with --layout of `counterstain cohort`, `init` or `audit`; in a study with cohort.layout"
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xls", ".ods")
 _NAMED = ("breakhis", "idc", "kather", "tcga")
 _CONTAINERS: dict[str, tuple[tuple[str, ...], Callable[[Path, Sequence[str]], dict[str, list[Any]]]]] = {
@@ -158,7 +159,7 @@ def _choose(found: Found, layout: str, pattern: str | None, folder: Path) -> Lay
     if not found.images and found.containers:
         npz = [name.lower().endswith(".npz") for name in found.containers]
         if any(npz) and not all(npz):
-            raise InputError(f"{folder} holds .npz and .h5 files; say layout: medmnist or layout: pcam")
+            raise InputError(f"{folder} holds .npz and .h5 files; name one layout, medmnist or pcam: {LAYOUT_WAY}")
         return LAYOUTS["medmnist" if npz[0] else "pcam"]
     for name in _NAMED:
         find = re.compile(LAYOUTS[name].pattern).search
@@ -168,7 +169,8 @@ def _choose(found: Found, layout: str, pattern: str | None, folder: Path) -> Lay
         if len(other) < len(found.images) / 2:
             raise InputError(
                 f"{len(found.images) - len(other)} of {len(found.images)} files are named as in {LAYOUTS[name].title}, "
-                f"{len(other)} are not ({first_names(other)}); move these elsewhere, or say layout: folder"
+                f"{len(other)} are not ({first_names(other)}); move these elsewhere, or name the layout, folder: "
+                f"{LAYOUT_WAY}"
             )
     return LAYOUTS["folder"]
 
@@ -183,7 +185,7 @@ def _read_names(
     if other:
         raise InputError(
             f"{len(other)} of {len(images)} files are not named as in {layout.title} ({first_names(other)}); "
-            "move these elsewhere, or say layout: folder"
+            f"move these elsewhere, or name the layout, folder: {LAYOUT_WAY}"
         )
     said = {path: {key: value or "" for key, value in match.groupdict().items()}
             for path, match in matches.items() if match is not None}  # fmt: skip

@@ -134,7 +134,8 @@ def check_leak(split: Split, cohort: Cohort) -> None:
             many = f"{len(leaking)} patient{'' if len(leaking) == 1 else 's'}"
             raise InputError(
                 f"{_where(part, split)}divides {many} (first: {name}, in {between}); "
-                "put each patient on one side, or write unit: image and have the results stamped 'image-level'"
+                "put each patient on one side, or write unit: image (--unit image) and have the results stamped "
+                "'image-level'"
             )
 
 
@@ -173,8 +174,9 @@ def require_patients(cohort: Cohort) -> None:
         without = cohort.table["image_path"][cohort.table["patient_id"] == ""]
         raise InputError(
             f"{len(without)} of {len(cohort)} images have no patient id (first: {without.iloc[0]}), so patients "
-            "cannot be kept apart; give patient_id in a manifest or by a pattern, or write unit: image (results are "
-            "then stamped 'image-level')"
+            "cannot be kept apart; give patient_id in a manifest or by a pattern (`counterstain cohort FOLDER "
+            "--pattern … --out cohort.csv`), or write unit: image (in a command, --unit image; results are then "
+            "stamped 'image-level')"
         )
 
 
