@@ -26,8 +26,8 @@ MAY_IMPORT = {
     "audit": GROUND | {"cohort", "pixels", "judging"},
     "reporting": GROUND | {"judging"},
     "slides": GROUND | {"cohort", "pixels", "learning", "judging"},
-    "robustness": GROUND | {"cohort", "pixels", "learning", "judging", "reporting"},
-    "explanation": GROUND | {"cohort", "pixels", "learning", "judging", "reporting"},
+    "robustness": GROUND | {"cohort", "pixels", "audit", "learning", "judging", "reporting"},
+    "explanation": GROUND | {"cohort", "pixels", "audit", "learning", "judging", "reporting"},
     "study": GROUND
     | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation"},
     "text_table": set(),

@@ -144,7 +144,7 @@ def test_init_writes_a_study_that_plans(tmp_path: Path, images: Path) -> None:
     result = call("init", images, "--out", path, "--positive", "malignant", "--pattern", pattern)
     assert result.exit_code == 0, result.output
     assert "study.yaml exists" in refusal(call("init", images, "--out", path))
-    result = call("run", path, "--dry-run", "--set", "tiles.tile_px=127")
+    result = call("run", path, "--dry-run", "--set", "tiles.tile_px=127", "--json")
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["trainings"]) == 4 * 3
 

@@ -48,6 +48,9 @@ SHOWN = (
 )  # fmt: skip
 
 
+STEP_S = 5.0  # between two lines on one piece of work, where stderr is no terminal
+
+
 def say(line: str) -> None:
     """One line of talk, on stderr."""
     print(line, file=sys.stderr, flush=True)
@@ -79,11 +82,13 @@ def _print_line(line: str, *, bold: bool = False) -> None:
         print(line)
 
 
-def print_cohort(table: "Cohort", *, as_json: bool = False) -> None:
-    """Counts of images, classes, patients and sites, and of images in colour."""
+def print_cohort(
+    table: "Cohort", *, as_json: bool = False, unreadable: Sequence[tuple[str, str]] | None = None
+) -> None:
+    """Counts of images, classes, patients and sites, and of images in colour; and those that cannot be read."""
     from counterstain.cohort.description import describe, describe_lines, measure_colour
 
-    record = describe(table, measure_colour(table))
+    record = describe(table, measure_colour(table), unreadable)
     print(_json(record) if as_json else "\n".join(describe_lines(record)))
 
 
@@ -225,6 +230,13 @@ class _Shown:
         if done == total:
             self.bars.remove_task(self.tasks.pop("store"))
 
+    def step(self, label: str, done: int, total: int) -> None:
+        if label not in self.tasks:
+            self.tasks[label] = self.bars.add_task(label, total=total, detail="")
+        self.bars.update(self.tasks[label], completed=done, total=total)
+        if done >= total:
+            self.bars.remove_task(self.tasks.pop(label))
+
     def trained(self, label: str, progress: "Progress") -> None:
         if label not in self.tasks:
             for task in self.tasks.values():
@@ -264,11 +276,11 @@ def talking() -> Iterator["Talk"]:
     from counterstain.study.inputs import Talk
 
     if not sys.stderr.isatty():
-        yield Talk(say=say, stored=_sparse(), trained=_epoch_lines)
+        yield Talk(say=say, stored=_sparse(), trained=_epoch_lines, step=_sparse_steps())
         return
     with progress_bars(TextColumn("{task.fields[detail]}")) as (bars, tell):
         shown = _Shown(bars)
-        yield Talk(say=tell, stored=shown.stored, trained=shown.trained)
+        yield Talk(say=tell, stored=shown.stored, trained=shown.trained, step=shown.step)
 
 
 def _sparse() -> Callable[[int, int], None]:
@@ -282,6 +294,20 @@ def _sparse() -> Callable[[int, int], None]:
         last[0] = tenth
 
     return stored
+
+
+def _sparse_steps() -> Callable[[str, int, int], None]:
+    """What is being done, some seconds apart: short work is not told."""
+    import time
+
+    last = [time.monotonic()]
+
+    def step(label: str, done: int, total: int) -> None:
+        if done < total and time.monotonic() - last[0] > STEP_S:
+            last[0] = time.monotonic()
+            say(f"  {label}: {done:,} of {total:,}")
+
+    return step
 
 
 def _epoch_lines(label: str, progress: "Progress") -> None:

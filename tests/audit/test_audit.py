@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from counterstain.audit.copies import Copy, find_copies
-from counterstain.audit.identity import divided, near_ids, overlapping
+from counterstain.audit.identity import divided, last_digits, near_ids, overlapping
 from counterstain.audit.proposal import clusters, propose_split
 from counterstain.audit.quality import conflicts, look_at, poor_tiles, thin_classes
 from counterstain.audit.record import audit_lines, audit_record
@@ -94,6 +94,28 @@ def test_classes_that_hang_on_one_patient_or_site() -> None:
     assert {one.tier for one in thin_classes(cohort)} == {"lone-patient", "lone-site"}
     fine = table(patient_id=["p", "q", "r", "s"], site=["x", "x", "y", "y"])
     assert thin_classes(fine) == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "groups"),
+    [
+        (["14-2523-R3", "14-2523-R4"], [("14-2523-R3", "14-2523-R4")]),
+        (["18842B1", "18842B2", "18843B1"], [("18842B1", "18842B2")]),
+        (["P07_S1", "P07-S2", "P08_S1", "P07_S3"], [("P07_S1", "P07_S3")]),
+        (["2019-3", "2019-4"], [("2019-3", "2019-4")]),
+        (["P1", "P2", "P3"], []),
+        (["P01", "P02"], []),
+        (["case 1", "case 2"], []),
+        (["14-2523", "14-2524"], []),
+        (["TCGA-A2-A0C1", "TCGA-A2-A0C2"], []),
+        (["10253", "10254"], []),
+    ],
+)
+def test_ids_that_differ_in_a_last_digit_are_asked_about(ids: list[str], groups: list[tuple[str, ...]]) -> None:
+    cohort = table(patient_id=[ids[k % len(ids)] for k in range(12)])
+    found = last_digits(cohort)
+    assert [example for one in found for example in one.examples] == groups
+    assert all(one.severity == "warning" for one in found)
 
 
 @pytest.fixture

@@ -278,8 +278,8 @@ def test_twins_are_reported() -> None:
 
 def test_writing_is_the_same_twice(tmp_path: Path) -> None:
     cohort = four(mpp=[0.1, np.nan, 1, 2.5], x=[1, 2, np.nan, 4])
-    write_cohort(cohort, tmp_path / "a.csv")
-    write_cohort(cohort, tmp_path / "b.csv")
+    write_cohort(cohort, tmp_path / "a.csv", as_named=True)
+    write_cohort(cohort, tmp_path / "b.csv", as_named=True)
     content = (tmp_path / "a.csv").read_bytes()
     assert content == (tmp_path / "b.csv").read_bytes()
     assert content.splitlines()[1] == b"a.png,benign,,,,0.1,1,,"

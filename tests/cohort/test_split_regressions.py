@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from counterstain.cohort.manifest import Cohort, assemble
-from counterstain.cohort.split import Part, folds, holdout, official, only_part, write_split
-from counterstain.errors import InputError
+from counterstain.cohort.split import Part, folds, holdout, official
 
 # Of each patient in the order of PATIENTS: "." for train, "v" for val, "T" for test.
 HOLDOUT = {0: ".v...T.v.T..", 1: ".T.v....Tv.."}
@@ -53,24 +52,3 @@ def test_a_seed_of_an_official_splits_validation_patients(cohort: Cohort) -> Non
     own = cohort.with_split(["test" if int(patient[1:]) % 3 == 0 else "train" for patient in cohort.patient])
     assert letters(official(own).parts[0]) == OFFICIAL
     assert letters(official(own, seed=5).parts[0]) == OFFICIAL_5
-
-
-def test_the_images_of_one_part(cohort: Cohort, tmp_path: Path) -> None:
-    assert only_part(cohort, None, "test") is cohort
-    split = holdout(cohort)
-    path = tmp_path / "splits.csv"
-    write_split(split, path)
-    for name in ("train", "val", "test"):
-        assert only_part(cohort, path, name).image == tuple(cohort.image[row] for row in split.parts[0].rows(name))
-    with pytest.raises(InputError, match=r"splits\.csv has no image in part 'dev'"):
-        only_part(cohort, path, "dev")
-
-
-def test_the_images_of_one_part_by_columns_of_other_names(cohort: Cohort, tmp_path: Path) -> None:
-    """An image-level file, whose patients may be on two sides, is read too."""
-    words = ["train", "val", "test", "train"] * (len(cohort) // 4)
-    path = tmp_path / "s.csv"
-    rows = [f"{image},{word}" for image, word in zip(cohort.image, words, strict=True)]
-    path.write_text("\n".join(["Bild,Teil", *rows]) + "\n")
-    found = only_part(cohort, path, "val", columns={"image_path": "Bild", "split": "Teil"})
-    assert found.image == cohort.image[1::4]

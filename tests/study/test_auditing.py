@@ -14,6 +14,8 @@ from counterstain.cohort.manifest import read_manifest
 from counterstain.cohort.split import read_split
 from counterstain.errors import GateError
 from counterstain.files import read_json, write_csv
+from counterstain.study.auditing import audit_images
+from counterstain.study.inputs import Talk
 from counterstain.study.run import run_study
 
 
@@ -96,3 +98,56 @@ def test_a_study_stops_at_the_gate_before_anything_is_trained(leaky: Path) -> No
     done = run_study(leaky / "study.yaml", overrides={"audit.gate": "warn"})
     assert read_json(done / "audit.json")["verdict"] == "leaks"
     assert (done / "report.html").is_file()
+
+
+def audited(folder: Path, parts: list[tuple[str, str]], *options: str) -> Result:
+    write_csv(folder / "parts.csv", ("image_path", "split"), parts)
+    out = folder / "out"
+    return call("audit", folder / "cohort.csv", folder / "parts.csv", "--out", out, "--no-rotated", *options)
+
+
+def names(folder: Path) -> list[str]:
+    return [f"p{patient}-{number}.png" for patient in range(10) for number in range(3)]
+
+
+def test_a_file_without_val_is_audited_as_it_is(leaky: Path) -> None:
+    """Drawn by image, a validation part would divide patients that the file doesn't."""
+    found = audited(leaky, [(name, "test" if name[1] in "789" else "train") for name in names(leaky)])
+    assert " val" not in found.output
+    assert "mean-rgb" in found.output
+
+
+def test_parts_that_lack_a_class_are_audited_not_refused(leaky: Path) -> None:
+    # Patients of even numbers are of class a: train has no image of b.
+    parts = [(name, "train" if name[1] in "0246" else "test" if name[1] in "8" else "val") for name in names(leaky)]
+    found = audited(leaky, parts)
+    assert found.exit_code in (0, 3), found.output
+    assert "train has no image of class 'b'" in found.output
+    assert "test has no image of class 'b'" in found.output
+    assert "no second class in train" in found.output
+    found = audited(leaky, [(name, "train") for name in names(leaky)])
+    assert "no test part" in found.output
+    found = audited(leaky, [(name, "test" if name[1] in "8" else "train") for name in names(leaky)])
+    assert "test has no image of class 'b'" in found.output
+    assert "majority" in found.output
+
+
+def test_damaged_images_are_named_with_their_number(leaky: Path) -> None:
+    (leaky / "p3-1.png").write_bytes((leaky / "p3-1.png").read_bytes()[:300])
+    (leaky / "p4-0.png").write_bytes(b"")
+    for found in (
+        audited(leaky, [(name, "test" if name[1] in "789" else "train") for name in names(leaky)]),
+        call("cohort", leaky / "cohort.csv"),
+    ):
+        assert "2 " in found.output and "cannot be read" in found.output
+        assert "p3-1.png" in found.output and "p4-0.png" in found.output
+    record = json.loads(call("cohort", leaky / "cohort.csv", "--json").stdout)
+    assert [one["path"] for one in record["unreadable"]] == ["p3-1.png", "p4-0.png"]
+    assert json.loads(call("cohort", leaky / "cohort.csv", "--json", "--no-decode").stdout)["unreadable"] is None
+
+
+def test_the_audit_tells_how_far_it_is(leaky: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    audit_images(leaky / "cohort.csv", None, leaky / "out", talk=Talk(step=lambda *step: steps.append(step)))
+    assert {"describing tiles", "comparing tiles", "looking for turned crops"} <= {label for label, _, _ in steps}
+    assert all(0 < done <= total for _, done, total in steps)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ def find_copies(
     fit: str = "stretch",
     rotated: bool = True,
     threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    step: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Copy, ...]:
     """All pairs of tiles of a store that show the same, each in its first tier of TIERS.
 
@@ -60,10 +61,11 @@ def find_copies(
         fit: how its tiles were made of the images.
         rotated: also look for turns by any angle with crops (LC25000-style), which takes the longest.
         threads: that work; None takes one a core.
-        progress: called with (tiles read, tiles in all).
+        step: called with what is being done, and how much of how much is.
     """
-    prints = fingerprint(store, fit=fit, rotated=rotated, threads=threads, progress=progress)
-    return copies_among(prints, prints, store.content, store.content, same=True)
+    described = None if step is None else partial(step, "describing tiles")
+    prints = fingerprint(store, fit=fit, rotated=rotated, threads=threads, progress=described)
+    return copies_among(prints, prints, store.content, store.content, same=True, step=step)
 
 
 def find_copies_between(new: Store, known: Store, *, rotated: bool = True) -> tuple[Copy, ...]:
@@ -73,9 +75,15 @@ def find_copies_between(new: Store, known: Store, *, rotated: bool = True) -> tu
 
 
 def copies_among(
-    first: Fingerprints, second: Fingerprints, content_a: Iterable[str], content_b: Iterable[str], *, same: bool
+    first: Fingerprints,
+    second: Fingerprints,
+    content_a: Iterable[str],
+    content_b: Iterable[str],
+    *,
+    same: bool,
+    step: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Copy, ...]:
-    """The copies between two sets of fingerprints, or within one (`same`)."""
+    """The copies between two sets of fingerprints, or within one (`same`); `step` is told the progress."""
     found: dict[tuple[int, int], Copy] = {}
 
     def keep(copy: Copy) -> None:
@@ -88,10 +96,10 @@ def copies_among(
     for tier, left, right in (("bytes", content_a, content_b), ("pixels", first.digest, second.digest)):
         for a, b in _equal(list(left), list(right)):
             keep(Copy(a, b, tier, 1.0, TURNS[0]))
-    for copy in _near(first, second, same=same):
+    for copy in _near(first, second, same=same, step=step):
         keep(copy)
     if len(first.waves) and len(second.waves):
-        for crop in turned_crops(first, second, found.keys(), same=same):
+        for crop in turned_crops(first, second, found.keys(), same=same, step=step):
             keep(Copy(crop.a, crop.b, "rotated", crop.similarity, crop.turn))
     return tuple(found[key] for key in sorted(found))
 
@@ -107,7 +115,9 @@ def _equal(left: list[str], right: list[str]) -> Iterable[tuple[int, int]]:
 # ---------------------------------------------------------------------------------------- flips, turns, small changes
 
 
-def _near(first: Fingerprints, second: Fingerprints, *, same: bool) -> Iterable[Copy]:
+def _near(
+    first: Fingerprints, second: Fingerprints, *, same: bool, step: Callable[[str, int, int], None] | None = None
+) -> Iterable[Copy]:
     """Pairs whose perceptual hashes are close under a symmetry, and whose fine structure then agrees."""
     turned = turned_hash(first.hash)
     plain_a, plain_b = first.plain, second.plain
@@ -130,6 +140,8 @@ def _near(first: Fingerprints, second: Fingerprints, *, same: bool) -> Iterable[
         for (a, b), (value, index) in best.items():
             exact = _alike(first.small[a], second.small[b], index)
             yield Copy(a, b, "turned" if exact and index else "near", value, TURNS[index])
+        if step is not None:
+            step("comparing tiles", min(start + ROWS, len(first.hash)), len(first.hash))
 
 
 def _fine_unit(grey: NDArray[np.uint8]) -> Floats:

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from counterstain.audit.findings import Finding, first_examples
 from counterstain.cohort.manifest import Cohort
 
-__all__ = ["crossings", "divided", "near_ids", "overlapping", "plain_id"]
+__all__ = ["crossings", "divided", "last_digits", "near_ids", "overlapping", "plain_id"]
 
 LEAST_OVERLAP = 0.05  # of a tile's area; less is the seam of a grid
 MOST_PAIRS = 100_000
+# A stem, then letters or a separator that mark what follows as a part of it, then one digit.
+_LAST_DIGIT = re.compile(r"(?P<stem>.*\d)(?P<mark>[\s_.\-]+[A-Za-z]{1,3}|[A-Za-z]{1,3}|[\s_.\-]+)[\s_.\-]?\d")
 
 
 def crossings(assignments: Sequence[Sequence[str]]) -> list[NDArray[np.object_]]:
@@ -92,6 +94,26 @@ def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[
             )
         )
     return out
+
+
+def last_digits(cohort: Cohort) -> list[Finding]:
+    """Patient ids that differ only in a last digit after a mark, as …-R3 and …-R4, which may be samples of one patient.
+
+    Only asked, never a leak: hospitals number patients in this way, too.
+    """
+    groups: dict[str, set[str]] = defaultdict(set)
+    for name in sorted(set(cohort.table["patient_id"]) - {""}):
+        found = _LAST_DIGIT.fullmatch(name.strip())
+        if found and not name.upper().startswith("TCGA-"):  # whose barcodes are known to be of patients
+            groups[f"{found['stem']}\0{found['mark'].lower()}"].add(name)
+    alike = [tuple(sorted(names)) for _, names in sorted(groups.items()) if len(names) > 1]
+    if not alike:
+        return []
+    words = (
+        f"{len(alike)} group{'s' * (len(alike) > 1)} of patient ids differ only in a last digit; are they samples of "
+        "one patient? If so give them one id; if not, say so: distinct ids"
+    )
+    return [Finding("last-digit", "warning", (), len(alike), first_examples(alike), words)]
 
 
 def plain_id(name: str) -> str:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from counterstain.audit.copies import Copy
 from counterstain.audit.findings import Finding, first_examples
 from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.split import Split
 from counterstain.pixels.store import Store, read_batch
 
-__all__ = ["Looks", "conflicts", "look_at", "poor_tiles", "thin_classes"]
+__all__ = ["Looks", "absent_classes", "conflicts", "look_at", "poor_tiles", "thin_classes", "unreadable"]
 
 ONE_IMAGE = ("bytes", "pixels", "turned", "near")  # tiers that are surely one image; a turned crop is one field
 EMPTY = 0.05  # share of tissue below which a tile is blank
@@ -64,6 +65,33 @@ def thin_classes(cohort: Cohort) -> list[Finding]:
         words = f"{len(single)} of {len(sites)} sites hold one class only: the scanner could stand for the class"
         out.append(Finding("lone-site", "warning", (), len(single), first_examples([(one,) for one in single]), words))
     return out
+
+
+def unreadable(set_aside: Sequence[tuple[str, str]]) -> list[Finding]:
+    """Images that could not be read, with their number and the reason for each."""
+    if not set_aside:
+        return []
+    many = "image cannot be read and was" if len(set_aside) == 1 else "images cannot be read and were"
+    words = f"{len(set_aside)} {many} set aside"
+    return [Finding("unreadable", "warning", (), len(set_aside), first_examples(list(set_aside)), words)]
+
+
+def absent_classes(cohort: Cohort, split: Split | None) -> list[Finding]:
+    """Parts of a split without any image of a class: nothing can be learned or said of it there."""
+    labels = cohort.table["label"].to_numpy(dtype=object)
+    found: Counter[tuple[str, str]] = Counter()
+    for part in () if split is None else split.parts:
+        for name in part.names:
+            present = set(labels[part.rows(name)])
+            found.update((name, label) for label in cohort.classes if label not in present)
+    divisions = 0 if split is None else len(split.parts)
+    return [
+        Finding(
+            "absent-class", "warning", (name,), count, (),
+            f"{name} has no image of class '{label}'" + (f" in {count} of {divisions} folds" if divisions > 1 else ""),
+        )
+        for (name, label), count in sorted(found.items())
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

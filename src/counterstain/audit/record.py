@@ -8,8 +8,8 @@ import numpy as np
 
 from counterstain.audit.copies import TIERS, Copy
 from counterstain.audit.findings import Finding, first_examples, worst_first
-from counterstain.audit.identity import crossings, divided, near_ids, overlapping, severity_between
-from counterstain.audit.quality import conflicts, look_at, poor_tiles, thin_classes
+from counterstain.audit.identity import crossings, divided, last_digits, near_ids, overlapping, severity_between
+from counterstain.audit.quality import absent_classes, conflicts, look_at, poor_tiles, thin_classes, unreadable
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import Split
 from counterstain.pixels.store import Store
@@ -17,6 +17,7 @@ from counterstain.pixels.store import Store
 __all__ = ["AUDIT_SCHEMA", "audit_lines", "audit_record", "feature_record"]
 
 AUDIT_SCHEMA = "counterstain.audit/1"
+NAMED = 10  # images that could not be read, in the lines of text; audit.json has more
 SHOWS = {
     "bytes": "are the same file",
     "pixels": "have the same pixels",
@@ -47,6 +48,8 @@ def audit_record(
         *_of_ids_and_copies(cohort, store.image, copies, assignments, distinct_ids),
         *overlapping(cohort, side, assignments),
         *poor_tiles(cohort, store.image, look_at(store)),
+        *unreadable(store.set_aside),
+        *absent_classes(cohort, split),
     ]
     return _record(cohort, split, store.data_hash, copies, findings)
 
@@ -59,6 +62,7 @@ def feature_record(
     data: str,
     copies: Sequence[Copy],
     distinct_ids: bool = False,
+    set_aside: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """The record of a cohort of feature files, in which no tile can be looked at; a note says what was not.
 
@@ -66,6 +70,7 @@ def feature_record(
         cohort, split, copies, distinct_ids: as in `audit_record`.
         images: names of the files that `copies` counts by.
         data: hash of the files.
+        set_aside: (file, reason) of those that could not be read.
     """
     assignments = [part.assignment for part in split.parts] if split is not None else []
     unseen = (
@@ -75,6 +80,8 @@ def feature_record(
     findings = [
         *_of_ids_and_copies(cohort, images, copies, assignments, distinct_ids),
         Finding("features", "note", (), len(cohort), (), unseen),
+        *unreadable(set_aside),
+        *absent_classes(cohort, split),
     ]
     return _record(cohort, split, data, copies, findings)
 
@@ -89,7 +96,7 @@ def _of_ids_and_copies(
     return [
         *_copies(cohort, images, copies, assignments),
         *divided(cohort, assignments),
-        *([] if distinct_ids else near_ids(cohort, assignments)),
+        *([] if distinct_ids else (*near_ids(cohort, assignments), *last_digits(cohort))),
         *conflicts(cohort, images, copies),
         *thin_classes(cohort),
     ]
@@ -160,6 +167,9 @@ def audit_lines(record: Mapping[str, Any]) -> list[str]:
     lines = [record["words"]]
     for one in record["findings"]:
         lines.append(f"  {one['severity']:8} {one['words']}")
-        if one["severity"] == "leak" and one["examples"]:
+        if (one["severity"] == "leak" or one["tier"] == "last-digit") and one["examples"]:
             lines.append(f"           such as {' and '.join(one['examples'][0])}")
+        if one["tier"] == "unreadable":
+            lines += [f"           {': '.join(example)}" for example in one["examples"][:NAMED]]
+            lines += ["           …"] if one["count"] > NAMED else []
     return lines

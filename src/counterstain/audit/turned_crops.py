@@ -1,6 +1,6 @@
 """Tiles turned by any angle and cropped: candidates by waves around rings, the doubtful ones aligned and compared."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -56,7 +56,12 @@ class _Candidate:
 
 
 def turned_crops(
-    first: Fingerprints, second: Fingerprints, known: Collection[tuple[int, int]], *, same: bool
+    first: Fingerprints,
+    second: Fingerprints,
+    known: Collection[tuple[int, int]],
+    *,
+    same: bool,
+    step: Callable[[str, int, int], None] | None = None,
 ) -> list[TurnedCrop]:
     """Pairs whose rings carry waves of the same sizes and agree when turned back.
 
@@ -66,9 +71,10 @@ def turned_crops(
     Args:
         first, second: two sets of tiles; the same one twice where `same`.
         known: pairs (a, b), a < b where `same`, that are copies of another kind and are not looked at again.
+        step: called with what is being done, and how much of how much is.
     """
     best: dict[tuple[int, int], _Candidate] = {}
-    for one in _candidates(first, second, same=same):
+    for one in _candidates(first, second, same=same, step=step):
         key = (min(one.a, one.b), max(one.a, one.b)) if same else (one.a, one.b)
         if key not in known and (key not in best or one.value > best[key].value):
             best[key] = one
@@ -82,11 +88,11 @@ def turned_crops(
     out = [TurnedCrop(one.a, one.b, one.value, one.words) for one in (*sure, *linked)]
     with ThreadPoolExecutor(usable_cores()) as pool:
         found = pool.map(lambda one: _agreement(first, second, one), apart)
-        out += [
-            TurnedCrop(one.a, one.b, agreement, one.words)
-            for one, agreement in zip(apart, found, strict=True)
-            if agreement >= ALIGNED
-        ]
+        for done, (one, agreement) in enumerate(zip(apart, found, strict=True), start=1):
+            if agreement >= ALIGNED:
+                out.append(TurnedCrop(one.a, one.b, agreement, one.words))
+            if step is not None:
+                step("aligning doubtful pairs", done, len(apart))
     return out
 
 
@@ -98,11 +104,15 @@ def _agreement(first: Fingerprints, second: Fingerprints, one: _Candidate) -> fl
     return aligned_agreement(a, b, degrees=-one.degrees, zoom=one.zoom, mirrored=one.mirrored)
 
 
-def _candidates(first: Fingerprints, second: Fingerprints, *, same: bool) -> Iterator[_Candidate]:
-    for zoom in ZOOMS:
+def _candidates(
+    first: Fingerprints, second: Fingerprints, *, same: bool, step: Callable[[str, int, int], None] | None = None
+) -> Iterator[_Candidate]:
+    for done, zoom in enumerate(ZOOMS, start=1):
         yield from _enlarged(first, second, zoom, same=same, swapped=False)
         if not same and zoom > 1:
             yield from _enlarged(second, first, zoom, same=False, swapped=True)
+        if step is not None:
+            step("looking for turned crops", done, len(ZOOMS))
 
 
 def _sizes(waves: NDArray[np.complex64], mean: Floats) -> Floats:

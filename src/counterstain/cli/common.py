@@ -44,6 +44,14 @@ NetworkFile = Annotated[
     Path | None,
     typer.Option("--network-file", help="Of a model with a network of your own: its Python file, which is run."),
 ]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder that image paths of a table count from; by default the table's own.")
+]
+OwnFold = Annotated[
+    str | None,
+    typer.Option("--split-fold", help="Of a split with several folds, as repeat-fold; by default the model's own."),
+]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow links inside the folder, or inside --root.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
 
 

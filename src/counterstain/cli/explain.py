@@ -14,6 +14,8 @@ from counterstain.cli.common import (
     Model,
     NetworkFile,
     Out,
+    OwnFold,
+    Root,
     app,
     chosen_model,
     columns_given,
@@ -29,6 +31,7 @@ def explain(
     out: Out = Path("explanation"),
     splits: Annotated[Path | None, typer.Option(help="Explain only a part of this splits.csv …")] = None,
     part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    split_fold: OwnFold = None,
     method: Annotated[str, typer.Option(help="hirescam, gradcam, gradcam++ or integrated-gradients.")] = "hirescam",
     each: Annotated[int, typer.Option(help="Tiles a row of the gallery.")] = 8,
     trials: Annotated[int, typer.Option(help="Tiles that the maps are tried on.")] = 32,
@@ -40,6 +43,7 @@ def explain(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
@@ -59,10 +63,10 @@ def explain(
     settings = Settings(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
     classes = read_bundle(bundle).classes
     two = classes[-1] if len(classes) == 2 else None
-    cohort = read_images(images, positive=two, columns=columns_given(columns))
+    cohort = read_images(images, positive=two, columns=columns_given(columns), root=root)
     with talking() as talk:
         record = explain_bundle(
-            bundle, cohort, out, settings=settings, splits=splits, part=part, device=device,
+            bundle, cohort, out, settings=settings, splits=splits, part=part, fold=split_fold, device=device,
             say=talk.say, progress=talk.stored,
         )  # fmt: skip
     print(json.dumps(record["validity"], indent=2) if as_json else out / "explanation.html")

@@ -13,6 +13,7 @@ from counterstain.cli.common import (
     NetworkFile,
     Out,
     Positive,
+    Root,
     Seed,
     app,
     chosen_model,
@@ -44,6 +45,7 @@ def features(
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
     positive: Positive = None,
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Features of tiles, one .h5 a slide, and the manifest with which slides are learned from them (mil/… arms).
@@ -75,10 +77,11 @@ def features(
     encoder = load_encoder(model, tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision)
     with talking() as talk:
         if mpp is None:
-            cohort = read_images(sources[0], positive=positive, columns=columns_given(columns))
+            cohort = read_images(sources[0], positive=positive, columns=columns_given(columns), root=root)
             made = encode_tiles(encoder, cohort, out, fit=fit or encoder.fit or "exact", talk=talk)
         else:
-            known = None if table is None else read_images(table, positive=positive, columns=columns_given(columns))
+            named = columns_given(columns)
+            known = None if table is None else read_images(table, positive=positive, columns=named, root=root)
             slides = sources if known is None else [known.root / name for name in known.image]
             laying = Laying(
                 mpp=mpp, overlap=overlap, least_tissue=least_tissue or None, assume_mpp=assume_mpp,

@@ -13,6 +13,8 @@ from counterstain.cli.common import (
     Model,
     NetworkFile,
     Out,
+    OwnFold,
+    Root,
     Seed,
     allow_network,
     app,
@@ -40,10 +42,12 @@ def predict(
     ] = False,
     splits: Annotated[Path | None, typer.Option(help="Predict only a part of this splits.csv …")] = None,
     part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    split_fold: OwnFold = None,
     runtime: Annotated[str, typer.Option(help="torch, openvino, onnxruntime; auto: the fastest that agrees.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
     attention: Annotated[Path | None, typer.Option(help="Of mil/…: a folder for the weight of every tile.")] = None,
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Call every image, say what can't be told and what is unlike the training images; no labels are needed.
@@ -60,8 +64,9 @@ def predict(
 
     allow_network(network_file)
     asked = Asked(
-        arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part, runtime=runtime,
-        precision=precision, attention=attention, columns=columns_given(columns), sheet=sheet,
+        arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part,
+        split_fold=split_fold, root=root, runtime=runtime, precision=precision,
+        attention=attention, columns=columns_given(columns), sheet=sheet,
     )  # fmt: skip
     with talking() as talk:
         predicted = predict_images(model, sources, out, asked=asked, talk=talk)

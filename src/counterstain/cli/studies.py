@@ -8,12 +8,14 @@ import typer
 
 from counterstain.cli.common import (
     Columns,
+    FollowLinks,
     Images,
     Json,
     Layout,
     Out,
     Pattern,
     Positive,
+    Root,
     Set,
     Task,
     Unit,
@@ -55,6 +57,9 @@ def init(
     pattern: Pattern = None,
     task: Task = None,
     magnification: Annotated[str | None, typer.Option(help="For BreakHis: 40, 100, 200, 400; all by default.")] = None,
+    columns: Columns = None,
+    root: Root = None,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Look at a folder of images and write a commented study.yaml for it.
 
@@ -69,8 +74,9 @@ def init(
         "pattern": pattern,
         "task": task,
         "magnification": magnification,
+        "follow_links": follow_links or None,
     }
-    cohort = start_study(images, out, name=name, unit=unit, **options)
+    cohort = start_study(images, out, name=name, unit=unit, columns=columns_given(columns), root=root, **options)
     print_cohort(cohort, as_json=False)
     say(f"wrote {out}; look at it, then: counterstain run {out}")
 
@@ -83,20 +89,24 @@ def run(
     folder: Annotated[Path | None, typer.Option(help="Where runs/ and store/ are made.")] = None,
     jobs: Annotated[int, typer.Option(help="Trainings at once; each gets its share of the cores.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Send trainings to a dask cluster: tcp://host:8786")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be trained.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything; print the plan with its time and disk.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Do everything that a study asks for and is not done yet; stopped runs go on where they were.
 
     Example: counterstain run study.yaml --set training.epochs=50 --jobs 2
     """
-    from counterstain.study.run import plan_study, run_study
+    from counterstain.study.planning import plan_lines, plan_study
+    from counterstain.study.run import run_study
     from counterstain.terminal import print_result, talking
 
     overrides = dict(assignment(text) for text in set_ or [])
     with talking() as talk:
         if dry_run:
-            print(json.dumps(plan_study(study, overrides=overrides, folder=folder, talk=talk), indent=2))
+            plan = plan_study(study, overrides=overrides, folder=folder, talk=talk)
+            print(json.dumps(plan, indent=2) if as_json else "\n".join(plan_lines(plan, jobs=jobs)))
             return
         path = run_study(study, overrides=overrides, folder=folder, talk=talk, jobs=jobs, scheduler=scheduler)
     print_result(path, as_json=as_json)
@@ -113,23 +123,31 @@ def cohort(
     task: Task = None,
     magnification: Annotated[str | None, typer.Option(help="For BreakHis: 40, 100, 200, 400; all by default.")] = None,
     columns: Columns = None,
+    root: Root = None,
+    follow_links: FollowLinks = False,
+    decode: Annotated[bool, typer.Option(help="Decode every image, and name those that cannot be read.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Count images, colour images, classes, patients and sites; write the cohort's table.
+    """Count images, colour images, classes, patients and sites; name damaged images; write the cohort's table.
 
     Example: counterstain cohort breakhis/ --task subtype --out cohort.csv
     """
     from counterstain.cohort.manifest import write_cohort
+    from counterstain.pixels.unreadable import find_unreadable
     from counterstain.study.inputs import read_images
-    from counterstain.terminal import print_cohort
+    from counterstain.terminal import print_cohort, talking
 
     table = read_images(
         images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
-        columns=columns_given(columns),
+        columns=columns_given(columns), root=root, follow_links=follow_links,
     )  # fmt: skip
     if out is not None:
         write_cohort(table, out)
-    print_cohort(table, as_json=as_json)
+    unreadable = None
+    if decode and not any(name.endswith(".h5") for name in table.image):  # feature files are no images
+        with talking() as talk:
+            unreadable = find_unreadable(table, progress=talk.stored)
+    print_cohort(table, as_json=as_json, unreadable=unreadable)
 
 
 @app.command()
@@ -144,10 +162,14 @@ def split(
     sites: Annotated[
         bool, typer.Option("--sites", help="One fold a site: each is tested by models of others.")
     ] = False,
+    preserve_sites: Annotated[
+        bool, typer.Option("--preserve-sites", help="With --folds: every site whole in one fold, classes balanced.")
+    ] = False,
     unit: Unit = "patient",
     seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
     positive: Positive = None,
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Divide a cohort into train, val and test, by patient, stratified by class.
@@ -158,11 +180,15 @@ def split(
     from counterstain.study.inputs import read_images
     from counterstain.terminal import print_split
 
-    table = read_images(images, positive=positive, columns=columns_given(columns))
+    table = read_images(images, positive=positive, columns=columns_given(columns), root=root)
     if sites:
         from counterstain.cohort.site_split import leave_one_site_out
 
         made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
+    elif preserve_sites:
+        from counterstain.cohort.site_split import site_preserved_folds
+
+        made = site_preserved_folds(table, k=folds, val=val, unit=unit, seed=seed)
     elif folds > 1:
         made = splits.folds(table, k=folds, repeats=repeats, val=val, unit=unit, seed=seed)
     else:
@@ -187,6 +213,7 @@ def audit(
     positive: Positive = None,
     pattern: Pattern = None,
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Copies, leaks between parts, label conflicts, blank tiles and shortcuts; ends with 3 where there are leaks.
@@ -196,7 +223,13 @@ def audit(
     from counterstain.study.auditing import audit_images
     from counterstain.terminal import talking
 
-    options = {"layout": layout, "positive": positive, "pattern": pattern, "columns": columns_given(columns)}
+    options = {
+        "layout": layout,
+        "positive": positive,
+        "pattern": pattern,
+        "columns": columns_given(columns),
+        "root": root,
+    }
     with talking() as talk:
         record, lines = audit_images(
             images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
@@ -215,6 +248,8 @@ def augment(
     tile_px: Annotated[int, typer.Option(help="Side of the tiles in px.")] = 257,
     count: Annotated[int, typer.Option(help="How many images to show.")] = 6,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    columns: Columns = None,
+    root: Root = None,
 ) -> None:
     """A contact sheet: each transformation on images of the cohort.
 
@@ -223,7 +258,8 @@ def augment(
     from counterstain.study.inputs import read_images
     from counterstain.study.sheet import write_sheet
 
-    write_sheet(read_images(images), out, tile_px=tile_px, count=count, seed=seed)
+    cohort = read_images(images, columns=columns_given(columns), root=root)
+    write_sheet(cohort, out, tile_px=tile_px, count=count, seed=seed)
     print(out)
 
 
@@ -249,6 +285,7 @@ def train(
     unit: Unit = "patient",
     positive: Positive = None,
     columns: Columns = None,
+    root: Root = None,
 ) -> None:
     """Train one network once; writes a bundle, its history and its test predictions.
 
@@ -278,6 +315,7 @@ def train(
             unit=unit,
             positive=positive,
             columns=columns_given(columns),
+            root=root,
             talk=talk,
         )
     if leads:

@@ -18,6 +18,8 @@ from counterstain.cli.common import (
     Model,
     NetworkFile,
     Out,
+    OwnFold,
+    Root,
     Seed,
     app,
     chosen_model,
@@ -38,6 +40,7 @@ def robustness(
     out: Out = Path("robustness"),
     splits: Annotated[Path | None, typer.Option(help="Try only a part of this splits.csv …")] = None,
     part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    split_fold: OwnFold = None,
     budget: Annotated[Path | None, typer.Option(help="YAML file of limits; ends with 3 if one is not met.")] = None,
     sample: Annotated[
         int | None, typer.Option("--images", help="At most so many images, evenly over the patients.")
@@ -53,6 +56,7 @@ def robustness(
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
     columns: Columns = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and turned tiles.
@@ -72,13 +76,14 @@ def robustness(
     bundle = chosen_model(model, arm, seed, fold, network_file)
     classes = read_bundle(bundle).classes
     two = classes[-1] if len(classes) == 2 else None
-    cohort = read_images(images, positive=two, columns=columns_given(columns))
+    cohort = read_images(images, positive=two, columns=columns_given(columns), root=root)
     shut: GateError | None = None
     try:
         with _watching() as sight:
             robustness_card(
-                bundle, cohort, out, splits=splits, part=part, budget=budget, images=sample, only=tuple(only or ()),
-                runtime=runtime, precision=precision, device=device, seen=partial(_seen_before, bundle), sight=sight,
+                bundle, cohort, out, splits=splits, part=part, fold=split_fold, budget=budget, images=sample,
+                only=tuple(only or ()), runtime=runtime, precision=precision, device=device,
+                seen=partial(_seen_before, bundle), sight=sight,
             )  # fmt: skip
     except GateError as error:  # the card is whole: it is shown before the gate says no
         shut = error

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from counterstain.errors import InputError
 from counterstain.tables import MISSING, parse_number
 
 __all__ = ["COLUMNS", "MISSING_SITE", "NUMBER_COLUMNS", "TEXT_COLUMNS", "choose_columns", "clean_ids", "clean_labels"]
-__all__ += ["clean_numbers", "rename_splits", "split_word"]
+__all__ += ["clean_numbers", "label_key", "rename_splits", "split_word", "unify_labels"]
 
 COLUMNS = ("image_path", "label", "patient_id", "slide_id", "site", "mpp", "x", "y", "split")
 NUMBER_COLUMNS = ("mpp", "x", "y")
@@ -26,7 +27,9 @@ _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "tune", "tuning", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("external", "ext", "external_test", "external_val", "external_validation"), "test_external"),
 }
+_SPLIT_ENDS = re.compile(r"_?(?:data|images?|imgs?|tiles?|patches|part|split)?_?(?:set)?$")
 
 
 def _plain(name: str) -> str:
@@ -71,11 +74,18 @@ def choose_columns(
 
 
 def split_word(value: str) -> str | None:
-    """A split's name in our words: train, val, test, test_<name> or "" (in no part); None where it is none of them."""
+    """A split's name in our words: train, val, test, test_<name> or "" (in no part); None where it is none of them.
+
+    >>> [split_word(name) for name in ("Training", "train_set", "TestImages", "External", "test_b", "tumour", "")]
+    ['train', 'train', 'test', 'test_external', 'test_b', None, '']
+    """
     plain = _plain(value)
-    if plain.startswith("test_") and len(plain) > len("test_"):
+    if not plain:
+        return ""
+    known = _SPLIT_WORDS.get(_SPLIT_ENDS.sub("", plain, count=1))
+    if known is None and plain.startswith("test_") and len(plain) > len("test_"):
         return plain
-    return "" if not plain else _SPLIT_WORDS.get(plain)
+    return known
 
 
 def rename_splits(values: Sequence[str], splits: Mapping[str, str] | None, *, where: str) -> list[str]:
@@ -97,7 +107,8 @@ def rename_splits(values: Sequence[str], splits: Mapping[str, str] | None, *, wh
         if word is None:
             raise InputError(
                 f"{where} has split '{value}'; needed: train, val, test or test_<name>. "
-                f"Rename it with splits: {{{value}: test}}, or leave the column out with columns: {{split: ''}}"
+                f"Rename it there or, in a study, with splits: {{{value}: test}}; or leave the column out with "
+                "columns: {split: ''} (in a command, --columns split=)"
             )
         words[value] = word
     return [words[value] for value in values]
@@ -117,6 +128,31 @@ def clean_labels(values: Sequence[str], where: str) -> list[str]:
             "give every image a label, or remove the row"
         )
     return labels
+
+
+def unify_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Labels of which those that differ only in case or spaces are one, spelled as most are; and notes of that.
+
+    >>> unify_labels(["benign", "Benign ", "benign", "tumour"])[0]
+    ['benign', 'benign', 'benign', 'tumour']
+    """
+    spellings: dict[str, Counter[str]] = {}
+    for label, number in Counter(labels).items():
+        spellings.setdefault(label_key(label), Counter())[label] += number
+    chosen: dict[str, str] = {}
+    notes = []
+    for found in spellings.values():
+        ordered = sorted(found.items(), key=lambda item: (-item[1], item[0] != item[0].strip(), item[0]))
+        chosen.update(dict.fromkeys(found, ordered[0][0]))
+        if len(ordered) > 1:
+            shown = " and ".join(f"{label!r} ({number})" for label, number in ordered)
+            notes.append(f"labels {shown} are one class, {ordered[0][0]!r}: they differ only in case or spaces")
+    return [chosen[label] for label in labels], notes
+
+
+def label_key(label: str) -> str:
+    """What two spellings of one label share: everything but case and spaces."""
+    return "".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
 def clean_ids(values: Sequence[str] | None, count: int, missing: frozenset[str] = MISSING) -> list[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["count", "describe", "describe_lines", "measure_colour"]
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
+NAMED = 10  # damaged images in the lines of text; the record has all
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 
 
@@ -34,16 +35,21 @@ def count(
     }
 
 
-def describe(cohort: "Cohort", colour: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+def describe(
+    cohort: "Cohort",
+    colour: NDArray[np.bool_] | None = None,
+    unreadable: Sequence[tuple[str, str]] | None = None,
+) -> dict[str, Any]:
     """A record of the cohort's counts, as `counterstain cohort` prints it and cohort.json holds it.
 
     Args:
         cohort: The cohort.
         colour: (N,) whether each image is a colour image, where that is known.
+        unreadable: (image, reason) of those that cannot be read, where all were decoded.
 
     Returns:
-        images, colour_images, classes, positive, per_class, patients, slides, sites, splits, mpp, skipped, notes;
-        what is not known is None.
+        images, colour_images, classes, positive, per_class, patients, slides, sites, splits, mpp, unreadable, skipped,
+        notes; what is not known is None.
     """
     table = cohort.table
     return {
@@ -57,6 +63,7 @@ def describe(cohort: "Cohort", colour: NDArray[np.bool_] | None = None) -> dict[
         "sites": _parts(cohort, "site"),
         "splits": _parts(cohort, "split"),
         "mpp": _mpp(table["mpp"]),
+        "unreadable": None if unreadable is None else [{"path": path, "reason": reason} for path, reason in unreadable],
         "skipped": [{"path": path, "reason": reason} for path, reason in cohort.skipped],
         "notes": list(cohort.notes),
     }
@@ -118,6 +125,10 @@ def describe_lines(record: dict[str, Any]) -> list[str]:
     for title, name in (("site", "sites"), ("split", "splits")):
         if record[name]:
             lines += ["", *table_lines(title, record[name])]
+    if record["unreadable"]:
+        lines += ["", f"damaged   {len(record['unreadable'])} of {record['images']:,} images cannot be read:"]
+        lines += [f"  {item['path']!r}: {item['reason']}" for item in record["unreadable"][:NAMED]]
+        lines += ["  …"] if len(record["unreadable"]) > NAMED else []
     if record["skipped"]:
         lines += ["", f"skipped   {len(record['skipped'])} files:"]
         lines += [f"  {item['path']!r}: {item['reason']}" for item in record["skipped"][:5]]

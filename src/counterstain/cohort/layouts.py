@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from counterstain.cohort.columns import NUMBER_COLUMNS, clean_labels, clean_numbers, rename_splits, split_word
+from counterstain.cohort.class_folders import DATA_SET_PARTS, first_names, label_by_folder, part_folders
+from counterstain.cohort.columns import NUMBER_COLUMNS, clean_labels, clean_numbers, rename_splits
 from counterstain.cohort.containers import read_hdf5, read_npz
-from counterstain.cohort.discovery import CONTAINER_SUFFIXES, PACKED, Found, find_images
+from counterstain.cohort.discovery import CONTAINER_SUFFIXES, LINKS_WAY_OUT, PACKED, Found, find_images
 from counterstain.cohort.manifest import Cohort, assemble
 from counterstain.cohort.patterns import match_pattern
 from counterstain.errors import InputError, suggest
@@ -53,9 +54,9 @@ LAYOUTS: dict[str, Layout] = {
         ),
         Layout(
             "kather",
-            "Kather: 10009_CRC-Prim-HE-03_009.tif_Row_301_Col_151.tif, ADI-TCGA-AAICEQFN.tif",
+            "Kather: 10009_CRC-Prim-HE-03_009.tif_Row_301_Col_151.tif, ADI-AAAFLCLY.tif, ADI-TCGA-AAICEQFN.tif",
             r"(?:^|/)(?:[0-9A-F]+_(?P<slide_id>CRC-Prim-HE-\d+)(?:_\w+)?\.tif_Row_(?P<y>\d+)_Col_(?P<x>\d+)"
-            r"|(?:ADI|BACK|DEB|LYM|MUC|MUS|NORM|STR|TUM)-[A-Z]{4}-[A-Z]{8})\.tiff?$",
+            r"|(?P<tissue>ADI|BACK|DEB|LYM|MUC|MUS|NORM|STR|TUM)-(?:[A-Z]{4}-)?[A-Z]{8})\.tiff?$",
             slide_is_patient=True,
         ),
         Layout(
@@ -68,6 +69,8 @@ LAYOUTS: dict[str, Layout] = {
         Layout("medmnist", "MedMNIST: .npz", r""),
     )
 }
+LAYOUT_WAY = "with --layout of `counterstain cohort`, `init` or `audit`; in a study with cohort.layout"
+_TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xls", ".ods")
 _NAMED = ("breakhis", "idc", "kather", "tcga")
 _CONTAINERS: dict[str, tuple[tuple[str, ...], Callable[[Path, Sequence[str]], dict[str, list[Any]]]]] = {
     "pcam": ((".h5", ".hdf5"), read_hdf5),
@@ -84,6 +87,8 @@ def read_folder(
     task: str | None = None,
     magnification: str | None = None,
     splits: Mapping[str, str] | None = None,
+    follow_links: bool = False,
+    root: Path | str | None = None,
 ) -> Cohort:
     """The cohort of a folder of images, or of one .h5 or .npz file.
 
@@ -96,6 +101,8 @@ def read_folder(
         task: "binary" (the default) or "subtype", for BreakHis.
         magnification: "40", "100", "200", "400" or "all" (the default), for BreakHis.
         splits: {name of a folder train, valid, … : our word}, e.g. {"valid": "test"}.
+        follow_links: Follow links to files and folders inside `root`, which images are then named from.
+        root: The folder that links may not leave; by default `folder`.
 
     Raises:
         InputError: If there are no images, only one class, or names that do not follow the layout or pattern.
@@ -106,7 +113,7 @@ def read_folder(
     if path.is_file() and path.name.lower().endswith(CONTAINER_SUFFIXES):
         found, path = Found((), _with_labels(path), ()), path.parent
     else:
-        found = find_images(path)
+        found = find_images(path, follow_links=follow_links, root=None if root is None else Path(root))
     chosen = _choose(found, layout, pattern, path)
     if (task or magnification) and chosen.name != "breakhis":
         raise InputError(f"task and magnification are for BreakHis; these images are read as {chosen.title}")
@@ -122,7 +129,7 @@ def read_folder(
         columns = {"image_path": list(found.images)}
     if pattern is not None:
         columns.update(match_pattern(pattern, columns["image_path"]))
-    return _finish(chosen, path, found, columns, positive, splits, pattern)
+    return _finish(chosen, path, found, columns, positive, splits, pattern, asks=layout == "auto")
 
 
 def _with_labels(path: Path) -> tuple[str, ...]:
@@ -137,6 +144,8 @@ def _kinds(found: Found) -> str:
     packed = [name for name, reason in found.skipped if reason == PACKED]
     if packed:
         return f"{len(packed)} files are packed: unpack them first, such as gunzip {packed[0]} or unzip"
+    if found.links:
+        return f"{len(found.links)} links were left out, the first {found.links[0]}; {LINKS_WAY_OUT}"
     name, reason = found.skipped[0]
     return f"{len(found.skipped)} other files were skipped, the first {name}: {reason}"
 
@@ -150,7 +159,7 @@ def _choose(found: Found, layout: str, pattern: str | None, folder: Path) -> Lay
     if not found.images and found.containers:
         npz = [name.lower().endswith(".npz") for name in found.containers]
         if any(npz) and not all(npz):
-            raise InputError(f"{folder} holds .npz and .h5 files; say layout: medmnist or layout: pcam")
+            raise InputError(f"{folder} holds .npz and .h5 files; name one layout, medmnist or pcam: {LAYOUT_WAY}")
         return LAYOUTS["medmnist" if npz[0] else "pcam"]
     for name in _NAMED:
         find = re.compile(LAYOUTS[name].pattern).search
@@ -160,13 +169,10 @@ def _choose(found: Found, layout: str, pattern: str | None, folder: Path) -> Lay
         if len(other) < len(found.images) / 2:
             raise InputError(
                 f"{len(found.images) - len(other)} of {len(found.images)} files are named as in {LAYOUTS[name].title}, "
-                f"{len(other)} are not ({_first(other)}); move these elsewhere, or say layout: folder"
+                f"{len(other)} are not ({first_names(other)}); move these elsewhere, or name the layout, folder: "
+                f"{LAYOUT_WAY}"
             )
     return LAYOUTS["folder"]
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _read_names(
@@ -177,8 +183,10 @@ def _read_names(
     matches = {path: find(path) for path in images}
     other = [path for path, match in matches.items() if match is None]
     if other:
-        raise InputError(f"{len(other)} of {len(images)} files are not named as in {layout.title} ({_first(other)}); "
-                         "move these elsewhere, or say layout: folder")  # fmt: skip
+        raise InputError(
+            f"{len(other)} of {len(images)} files are not named as in {layout.title} ({first_names(other)}); "
+            f"move these elsewhere, or name the layout, folder: {LAYOUT_WAY}"
+        )
     said = {path: {key: value or "" for key, value in match.groupdict().items()}
             for path, match in matches.items() if match is not None}  # fmt: skip
     if magnification is not None and magnification != "all":
@@ -209,6 +217,10 @@ def _read_names(
         columns["slide_id"] = ["" if slide == patient else slide for slide, patient in pairs]
     if layout.slide_is_patient:
         columns["patient_id"] = list(columns["slide_id"])
+    tissue = [groups.get("tissue", "") for groups in said.values()]
+    parents = [path.rpartition("/")[0].rpartition("/")[2].upper() for path in said]
+    if all(tissue) and (not any(parents) or parents == tissue):  # else the folders are classes of the user's own
+        columns["label"] = tissue
     return {"image_path": list(said), **columns}
 
 
@@ -220,19 +232,17 @@ def _finish(
     positive: str | None,
     splits: Mapping[str, str] | None,
     pattern: str | None,
+    *,
+    asks: bool,
 ) -> Cohort:
     """The cohort of the columns that the names gave, with what the folders say added: split and class."""
     notes = [f"layout: {layout.title}"]
     skipped = list(found.skipped)
-    if "split" not in columns and _split_folders(columns["image_path"]):
-        words = [path.split("/")[0] for path in columns["image_path"]]
-        columns["split"] = rename_splits(words, splits, where=folder.name)
-        notes.append(f"split: from the folders {', '.join(sorted(set(words)))}")
-    elif splits:
-        raise InputError(f"splits: {folder} has no folders train, val or test above its classes")
+    notes += _add_parts(columns, splits, folder)
     if "label" not in columns:
-        columns, stray = _label_by_folder(columns, 1 if "split" in columns else 0, folder)
+        columns, stray, below = label_by_folder(columns, 1 if "split" in columns else 0, folder, asks=asks)
         skipped += [(path, "in no class's folder") for path in stray]
+        notes += below
     elif pattern is not None:
         columns["label"] = clean_labels(columns["label"], "what the pattern found")
     for name in NUMBER_COLUMNS:
@@ -240,41 +250,31 @@ def _finish(
             columns[name] = clean_numbers(columns[name], len(columns["image_path"]), name, "file names").tolist()
     if layout.slide_is_patient and any(columns.get("slide_id", [])):
         notes.append("patients are not published; each slide is taken for a patient")
-    tables = [name for name, _ in found.skipped if name.lower().endswith((".csv", ".parquet"))]
+    tables = [name for name, _ in found.skipped if name.lower().endswith(_TABLES)]
     if tables:
-        notes.append(f"tables that were not used: {_first(tables)}; name one instead of the folder to use its ids")
-    return assemble(columns, root=folder, positive=positive, skipped=sorted(skipped), notes=notes)
+        notes.append(f"tables that were not used: {first_names(tables)}; name one instead of the folder to use its ids")
+    if found.links:
+        notes.append(f"{len(found.links)} links were left out ({first_names(found.links)}); {LINKS_WAY_OUT}")
+    columns["image_path"] = [found.real.get(path, path) for path in columns["image_path"]]
+    return assemble(columns, root=found.root or folder, positive=positive, skipped=sorted(skipped), notes=notes)
 
 
-def _split_folders(images: Sequence[str]) -> bool:
-    """Whether the first folders are train, val, test and the like, with folders for the classes below them."""
-    firsts = {path.split("/")[0] for path in images if path.count("/") >= 1}
-    deep = all(path.count("/") >= 2 for path in images)
-    return deep and "train" in {split_word(name) for name in firsts} and all(split_word(name) for name in firsts)
-
-
-def _label_by_folder(
-    columns: Mapping[str, list[Any]], depth: int, folder: Path
-) -> tuple[dict[str, list[Any]], list[str]]:
-    """The columns with the label that the folder at this depth gives, and the images that lie in no such folder."""
-    places = [path.split("/") for path in columns["image_path"]]
-    kept = [row for row, place in enumerate(places) if len(place) > depth + 1]
-    if not kept:
-        raise InputError(
-            f"all {len(places)} images lie in {folder} itself ({places[0][-1]}); put each class into a folder of its "
-            "own, or give the labels in a manifest or by a pattern with (?P<label>…)"
-        )
-    result = {name: [values[row] for row in kept] for name, values in columns.items()}
-    result["label"] = clean_labels([places[row][depth] for row in kept], folder.name)
-    if len(set(result["label"])) == 1:
-        only = places[kept[0]][depth]
-        below = sorted({places[row][depth + 1] for row in kept if len(places[row]) > depth + 2})
-        hint = (
-            f"; it holds the folders {_first(below)}: if these are the classes, name {folder / only}" if below else ""
-        )
-        raise InputError(f"{folder} has images of only one class, '{only}'{hint or '; add a folder of another class'}")
-    stray = [path for path, place in zip(columns["image_path"], places, strict=True) if len(place) <= depth + 1]
-    return result, stray
+def _add_parts(columns: dict[str, list[Any]], splits: Mapping[str, str] | None, folder: Path) -> list[str]:
+    """Put the split that the first folders tell into `columns`, and give notes of it."""
+    if "split" in columns:
+        return []
+    firsts = [path.split("/")[0] for path in columns["image_path"]]
+    public = [DATA_SET_PARTS.get(name.lower(), "") for name in firsts]
+    if not splits and all(public) and len(set(public)) > 1:
+        columns["split"] = public
+        words = sorted({f"{name} is {DATA_SET_PARTS[name.lower()]}" for name in firsts})
+        return [f"split: {', '.join(words)}, as published"]
+    if part_folders(columns["image_path"], splits or {}, folder):
+        columns["split"] = rename_splits(firsts, splits, where=folder.name)
+        return [f"split: from the folders {', '.join(sorted(set(firsts)))}"]
+    if splits:
+        raise InputError(f"splits: {folder} has no folders train, val or test above its classes")
+    return []
 
 
 def _read_containers(

@@ -6,7 +6,7 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,11 +22,15 @@ from counterstain.cohort.columns import (
     clean_ids,
     clean_labels,
     clean_numbers,
+    label_key,
     rename_splits,
     split_word,
+    unify_labels,
 )
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import CONTAINER_SUFFIXES
+from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
+from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv, write_with
 from counterstain.tables import MISSING, read_table
@@ -38,9 +42,9 @@ __all__ = [
     "check_files",
     "container",
     "describe",
+    "is_own_table",
     "order_classes",
     "read_manifest",
-    "relative_paths",
     "write_cohort",
 ]
 
@@ -219,6 +223,10 @@ def assemble(
         InputError: If the rows do not make a cohort.
     """
     images = list(columns["image_path"])
+    labels, merged = unify_labels(list(columns["label"]))
+    if positive is not None and positive not in labels:  # another spelling of a class is that class
+        positive = next((label for label in labels if label_key(label) == label_key(positive)), positive)
+    columns = {**columns, "label": labels}
     data: dict[str, NDArray[Any]] = {}
     for name in COLUMNS:
         if name in NUMBER_COLUMNS:
@@ -231,7 +239,7 @@ def assemble(
         raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
     classes, chosen = order_classes(table["label"], positive)
     assumed = [f"positive class: '{chosen}' (assumed; say positive for the other)"] if chosen != positive else []
-    return Cohort(table, classes, root, chosen, tuple(skipped), (*notes, *assumed, *_twin_notes(images)))
+    return Cohort(table, classes, root, chosen, tuple(skipped), (*notes, *merged, *assumed, *_twin_notes(images)))
 
 
 def _twin_notes(paths: Sequence[str]) -> list[str]:
@@ -254,28 +262,34 @@ def read_manifest(
     positive: str | None = None,
     columns: Mapping[str, str] | None = None,
     splits: Mapping[str, str] | None = None,
+    pattern: str | None = None,
 ) -> Cohort:
     """The cohort of a CSV or Parquet manifest, one row an image.
 
     Args:
         path: a CSV or Parquet table with a header; see tables.read_table.
-        root: The folder that image paths are relative to; the manifest's own folder by default.
+        root: The folder that image paths are relative to; by default the manifest's own, see image_paths.place_images.
         positive: The class of two whose probability is reported.
         columns: {cohort column: manifest column}, where the names are not known ones; "" leaves a column out.
         splits: {manifest's split: ours}, e.g. {"valid": "test"}; applied before the known words.
+        pattern: A regular expression for image paths, whose named groups fill what the table leaves empty.
 
     Raises:
         InputError: If the file cannot be read, columns are missing or ambiguous, a label is empty, an image is listed
             twice, missing or outside the root, or there are fewer than two classes.
     """
     path = Path(path)
-    base = path.parent if root is None else Path(root)
+    given = recorded_root(path) if root is None else Path(root)
     table = read_table(path, kind="manifest")
-    chosen = choose_columns(table.header, columns, where=path.name)
+    needed = ("image_path",) if pattern is not None and "(?P<label>" in pattern else ("image_path", "label")
+    chosen = choose_columns(table.header, columns, where=path.name, needed=needed)
     text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
     if not text["image_path"]:
         raise InputError(f"{path.name} has a header and no rows; it needs one row an image")
-    read: dict[str, Sequence[Any]] = {"image_path": relative_paths(text["image_path"], base, path.name)}
+    base, names = place_images(text["image_path"], path.parent, path.name, root=given)
+    if pattern is not None:
+        text = fill_by_pattern({**text, "image_path": names}, pattern, path.name)
+    read: dict[str, Sequence[Any]] = {"image_path": names}
     read["label"] = clean_labels(text["label"], path.name)
     for noun in ("patient_id", "slide_id"):
         read[noun] = clean_ids(text.get(noun), len(read["label"]))
@@ -294,27 +308,6 @@ def read_manifest(
     cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
     check_files(cohort)
     return cohort
-
-
-def relative_paths(paths: Sequence[str], root: Path, where: str) -> list[str]:
-    """Image paths relative to root, with POSIX slashes and without "." parts."""
-    home = os.path.abspath(root)  # noqa: PTH100 (Path.resolve would follow links, and the manifest names them unresolved)
-    result = []
-    for row, path in enumerate(paths):
-        name = path
-        if "\\" in name and not (root / name).exists():
-            name = name.replace("\\", "/")  # written on Windows
-        if name.startswith("/") and name.startswith(home.rstrip("/") + "/"):
-            name = name[len(home.rstrip("/")) + 1 :]
-        if name.startswith(("./", "/")) or "//" in name or "/./" in name:
-            name = str(PurePosixPath(name))
-        if name.startswith("/") or re.match(r"[A-Za-z]:/", name) or (".." in name and ".." in name.split("/")):
-            raise InputError(
-                f"{where} row {row + 1} names {path}, which is outside the root folder {root}; "
-                "give paths relative to it, or say root: the folder above all images"
-            )
-        result.append(name)
-    return result
 
 
 def container(image_path: str) -> tuple[str, str]:
@@ -367,12 +360,12 @@ def check_files(cohort: _OnDisk) -> None:
     if missing:
         raise InputError(
             f"{len(missing)} of {len(files)} image files do not exist under {cohort.root} ({_first(missing)}); "
-            "correct their paths, or say root: the folder that they are relative to"
+            "correct their paths, or name the folder that they are relative to with --root (in a study, cohort.root)"
         )
     if outside:
         raise InputError(
             f"{len(outside)} of {len(files)} image files are links that lead out of {cohort.root} ({_first(outside)}); "
-            "copy the files, or say root: the folder above all images"
+            "copy the files, or name the folder above all images with --root (in a study, cohort.root)"
         )
 
 
@@ -380,12 +373,32 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def write_cohort(cohort: Cohort, path: Path) -> None:
-    """Write the cohort's table as CSV, or as Parquet where `path` ends so; missing numbers are empty cells."""
+def is_own_table(path: Path) -> bool:
+    """Whether a file is a cohort's table as `write_cohort` writes it, by its header."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.readline(1000).strip() == ",".join(COLUMNS).encode()
+
+
+def write_cohort(cohort: Cohort, path: Path, *, as_named: bool = False) -> None:
+    """Write the cohort's table as CSV, or as Parquet where `path` ends so; missing numbers are empty cells.
+
+    Image paths are written relative to the table, so that it can be read back from where it is.
+
+    Args:
+        cohort: to be written.
+        path: of the table.
+        as_named: write the images' names instead, which count from the cohort's root.
+    """
+    table = cohort.table
+    if not as_named:
+        paths = paths_from_table(cohort.image, cohort.root, path)
+        table = table.assign(image_path=pd.Series(paths, dtype=object))
     if path.suffix.lower() in (".parquet", ".pq"):
-        write_with(path, lambda temporary: cohort.table.to_parquet(temporary, index=False))
+        write_with(path, lambda temporary: table.to_parquet(temporary, index=False))
         return
-    cells = [_cells(cohort.table[name]) for name in COLUMNS]
+    cells = [_cells(table[name]) for name in COLUMNS]
     write_csv(path, COLUMNS, zip(*cells, strict=True))
 
 

@@ -20,8 +20,9 @@ from counterstain.cohort.columns import (
 )
 from counterstain.cohort.containers import unlabelled_rows
 from counterstain.cohort.discovery import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, Found, find_images
+from counterstain.cohort.image_paths import place_images, recorded_root
 from counterstain.cohort.layouts import read_folder
-from counterstain.cohort.manifest import Cohort, check_files, relative_paths
+from counterstain.cohort.manifest import Cohort, check_files
 from counterstain.errors import InputError
 from counterstain.tables import read_table
 
@@ -69,6 +70,7 @@ def read_new_images(
     classes: Sequence[str],
     *,
     columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
     features: bool = False,
 ) -> NewImages:
     """The images of one source or several, for a model of these classes.
@@ -80,6 +82,7 @@ def read_new_images(
         sources: pictures, folders, containers; or one CSV or Parquet table of them.
         classes: of the model.
         columns: of a table, {our column: its column}; see tables.read_table.
+        root: of a table, the folder that its image paths count from; by default see image_paths.place_images.
         features: the images are feature files (.h5), one per slide; a container is then one of them.
 
     Raises:
@@ -98,10 +101,11 @@ def read_new_images(
     tables = [source for source in sources if source.is_file() and not _is_pixels(source)]
     if tables and len(sources) > 1:
         raise InputError(f"{tables[0]} is a table and was named beside other sources; name it alone")
-    if columns and not tables:
-        raise InputError(f"columns are of a CSV or Parquet table; {sources[0]} is none")
+    given = "columns are" if columns else "root is"
+    if (columns or root is not None) and not tables:
+        raise InputError(f"{given} of a CSV or Parquet table; {sources[0]} is none")
     if tables:
-        return _of_table(tables[0], classes, columns or {})
+        return _of_table(tables[0], classes, columns or {}, root)
     parts = [_of_features(source) if features else _of_path(source, classes) for source in sources]
     return parts[0] if len(parts) == 1 else _joined(parts)
 
@@ -168,7 +172,7 @@ def _one_class(source: Path, classes: Sequence[str], why: str) -> tuple[NewImage
     return NewImages(frame, source, (f"every image lies in the folder of one class, '{label}'",), found.skipped), ""
 
 
-def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str]) -> NewImages:
+def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str], root: Path | None) -> NewImages:
     """A manifest whose label column may be missing, or empty in some rows."""
     table = read_table(path, kind="manifest")
     chosen = choose_columns(table.header, columns, where=path.name, needed=("image_path",))
@@ -176,7 +180,9 @@ def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str]) ->
     rows = len(text["image_path"])
     if not rows:
         raise InputError(f"{path.name} has a header and no rows; it needs one row per image")
-    read: dict[str, Any] = {"image_path": relative_paths(text["image_path"], path.parent, path.name)}
+    given = recorded_root(path) if root is None else root
+    base, names = place_images(text["image_path"], path.parent, path.name, root=given)
+    read: dict[str, Any] = {"image_path": names}
     repeated = pd.Series(read["image_path"]).duplicated()
     if repeated.any():
         row = int(np.flatnonzero(repeated)[0])
@@ -193,7 +199,7 @@ def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str]) ->
         read[noun] = clean_ids(text.get(noun), rows)
     for noun in NUMBER_COLUMNS:
         read[noun] = clean_numbers(text.get(noun), rows, noun, path.name)
-    images = NewImages(_frame(read), path.parent, tuple(table.notes))
+    images = NewImages(_frame(read), base, tuple(table.notes))
     check_files(images)
     return images
 

@@ -60,11 +60,13 @@ class Split:
     image: (N,) names in the cohort's order
     parts: one of a hold-out; repeats × k of folds
     unit:  what was kept together: "patient", or "image" (then results are stamped "image-level")
+    notes: what a reader should know of how it was made
     """
 
     image: tuple[str, ...]
     parts: tuple[Part, ...]
     unit: str
+    notes: tuple[str, ...] = ()
 
 
 def check(split: Split, cohort: Cohort) -> None:
@@ -132,7 +134,8 @@ def check_leak(split: Split, cohort: Cohort) -> None:
             many = f"{len(leaking)} patient{'' if len(leaking) == 1 else 's'}"
             raise InputError(
                 f"{_where(part, split)}divides {many} (first: {name}, in {between}); "
-                "put each patient on one side, or write unit: image and have the results stamped 'image-level'"
+                "put each patient on one side, or write unit: image (--unit image) and have the results stamped "
+                "'image-level'"
             )
 
 
@@ -171,8 +174,9 @@ def require_patients(cohort: Cohort) -> None:
         without = cohort.table["image_path"][cohort.table["patient_id"] == ""]
         raise InputError(
             f"{len(without)} of {len(cohort)} images have no patient id (first: {without.iloc[0]}), so patients "
-            "cannot be kept apart; give patient_id in a manifest or by a pattern, or write unit: image (results are "
-            "then stamped 'image-level')"
+            "cannot be kept apart; give patient_id in a manifest or by a pattern (`counterstain cohort FOLDER "
+            "--pattern … --out cohort.csv`), or write unit: image (in a command, --unit image; results are then "
+            "stamped 'image-level')"
         )
 
 
@@ -193,7 +197,8 @@ def count_by_unit(cohort: Cohort, unit: str) -> tuple[list[str], NDArray[np.int6
 
 def count_parts(split: Split, cohort: Cohort) -> dict[str, Any]:
     """Images and patients of every part, in all and per class: the record of split.json."""
-    return {
+    notes = {"notes": list(split.notes)} if split.notes else {}
+    return notes | {
         "schema": "counterstain.split/1",
         "unit": split.unit,
         "images": len(split.image),
@@ -217,7 +222,7 @@ def split_lines(record: dict[str, Any]) -> list[str]:
             counts.update({f"  {name} {label}": of_class for label, of_class in total["per_class"].items()})
         lines += table_lines("part", counts)
         lines += [f"{part['unused']} images are in no part"] if part["unused"] else []
-    return lines
+    return lines + [f"note: {note}" for note in record.get("notes", ())]
 
 
 def write_split(split: Split, path: Path) -> None:

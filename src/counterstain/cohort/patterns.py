@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from counterstain.cohort.columns import COLUMNS
 from counterstain.errors import InputError, suggest
 
-__all__ = ["match_pattern"]
+__all__ = ["fill_by_pattern", "match_pattern"]
 
 GROUPS = tuple(name for name in COLUMNS if name not in ("image_path", "split"))
 MOST_CHARACTERS = 1000
@@ -49,6 +49,31 @@ def match_pattern(pattern: str, names: Sequence[str]) -> dict[str, list[str]]:
             f"pattern {pattern!r} misses {len(missed)} of {len(names)} images ({first}); widen it, or move these away"
         )
     return {group: [(match or {}).get(group) or "" for match in matches] for group in groups}
+
+
+def fill_by_pattern(columns: dict[str, list[str]], pattern: str, where: str) -> dict[str, list[str]]:
+    """The columns of a table with what a pattern finds in its image paths put where the table says nothing.
+
+    Args:
+        columns: {cohort column: (N,) text}, `image_path` among them.
+        pattern: see `match_pattern`.
+        where: the table, for messages.
+
+    Raises:
+        InputError: If the table says something else of an image, or the pattern is none; see `match_pattern`.
+    """
+    filled = dict(columns)
+    for noun, found in match_pattern(pattern, columns["image_path"]).items():
+        said = columns.get(noun, [""] * len(found))
+        for row, (here, there) in enumerate(zip(said, found, strict=True)):
+            if here.strip() and there and here.strip() != there:
+                raise InputError(
+                    f"{where} row {row + 1} has {noun} '{here.strip()}', and the pattern finds '{there}' in "
+                    f"{columns['image_path'][row]}; leave the group {noun} out of the pattern, or the column out of "
+                    f"the table with --columns {noun}="
+                )
+        filled[noun] = [here if here.strip() else there for here, there in zip(said, found, strict=True)]
+    return filled
 
 
 def _check_pattern(pattern: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,11 @@ __all__ = [
     "Split",
     "check",
     "count_parts",
+    "draw_missing_val",
     "folds",
     "holdout",
     "official",
-    "only_part",
+    "read_divisions",
     "read_split",
     "split_lines",
     "write_split",
@@ -179,20 +181,6 @@ def _deal(
     return part
 
 
-def only_part(cohort: Cohort, splits: Path | None, part: str, *, columns: Mapping[str, str] | None = None) -> Cohort:
-    """The images of one part of a splits.csv, whatever its unit; all of them where there is none.
-
-    Raises:
-        InputError: If the file does not fit the cohort, or has no image in that part.
-    """
-    if splits is None:
-        return cohort
-    words = np.array(read_split(splits, cohort, unit="image", columns=columns).parts[0].assignment, dtype=object)
-    if not (words == part).any():
-        raise InputError(f"{splits} has no image in part '{part}'")
-    return cohort.subset(words == part)
-
-
 def read_split(
     path: Path,
     cohort: Cohort,
@@ -203,15 +191,41 @@ def read_split(
     aside: Collection[str] = (),
     columns: Mapping[str, str] | None = None,
 ) -> Split:
-    """The split of a CSV as `write_split` makes it, or of one without val, which is then taken from train.
+    """The split of a CSV as `write_split` makes it, or of one without val, which is then drawn from train.
 
-    Columns: image_path,split; image_path,repeat,fold,split; or image_path,fold (the fold that tests the image), or
-    what `columns` maps to these where it has such a column; their other names are known, too. Images of the cohort
-    that a hold-out file does not list are in no part; the names `aside` (set aside as unreadable) may be in the file
-    though they are not in the cohort.
+    Args:
+        path, cohort, aside, columns: see `read_divisions`.
+        unit: that is kept together.
+        val, seed: of a validation part that the file lacks; see `draw_missing_val`.
 
     Raises:
         InputError: If the file is no split of this cohort, or `check` refuses it.
+    """
+    parts = read_divisions(path, cohort, aside=aside, columns=columns)
+    given = Split(cohort.image, parts, unit)
+    check_leak(given, cohort)
+    split = replace(given, parts=tuple(draw_missing_val(cohort, part, val=val, unit=unit, seed=seed) for part in parts))
+    check(split, cohort)
+    return split
+
+
+def read_divisions(
+    path: Path, cohort: Cohort, *, aside: Collection[str] = (), columns: Mapping[str, str] | None = None
+) -> tuple[Part, ...]:
+    """The divisions of a CSV as they stand there: nothing is drawn, and leaks and missing classes are not looked for.
+
+    Columns: image_path,split; image_path,repeat,fold,split; or image_path,fold (the fold that tests the image), or
+    what `columns` maps to these where it has such a column; their other names are known, too. Images of the cohort
+    that the file does not list are in no part.
+
+    Args:
+        path: of the file.
+        cohort: whose images it names.
+        aside: images that may be in the file though they are not in the cohort, since they could not be read.
+        columns: {our column: the file's}.
+
+    Raises:
+        InputError: If the file is no split of this cohort.
     """
     where = Path(path).name
     known = {name: row for row, name in enumerate(cohort.image)}
@@ -225,7 +239,7 @@ def read_split(
     rows = [known[name] for name in table["image_path"]]
     if "fold" not in table:
         words = _place(rows, rename_splits(table["split"], None, where=where), len(cohort), where)
-        return official(cohort.with_split(words), val=val, unit=unit, seed=seed)
+        return (Part(0, 0, tuple(words)),)
     repeat = _whole(table["repeat"], where) if "repeat" in table else [0] * len(rows)
     fold = _whole(table["fold"], where)
     if "split" in table:
@@ -238,14 +252,22 @@ def read_split(
         placed = {key: _place(*listed, len(cohort), where) for key, listed in by_part.items()}
     else:
         placed = _fold_numbers(cohort, rows, repeat, fold, where)
-    parts = []
-    for (number, index), words in sorted(placed.items()):
-        if "val" not in words:
-            words = _val_of_fold(cohort, words, val, unit, seed, (number, index))
-        parts.append(Part(number, index, tuple(words)))
-    split = Split(cohort.image, tuple(parts), unit)
-    check(split, cohort)
-    return split
+    return tuple(Part(number, index, tuple(words)) for (number, index), words in sorted(placed.items()))
+
+
+def draw_missing_val(cohort: Cohort, part: Part, *, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Part:
+    """A division with its val, or with the share `val` of its train taken for it: by unit, differently in each fold.
+
+    Raises:
+        InputError: If there is no train to take it from, patients are unknown, or a class has too few.
+    """
+    if "val" in part.assignment:
+        return part
+    number = seed + 1_000_003 * part.repeat + 1009 * part.fold
+    return replace(
+        part,
+        assignment=official(cohort.with_split(part.assignment), val=val, unit=unit, seed=number).parts[0].assignment,
+    )
 
 
 def _split_columns(table: Table, cohort: Cohort, columns: Mapping[str, str], where: str) -> dict[str, list[str]]:
@@ -298,11 +320,3 @@ def _fold_numbers(
         for index in sorted({f for _, f in chosen}):
             placed[number, index] = ["test" if f == str(index) else "train" if f else "" for f in tested]
     return placed
-
-
-def _val_of_fold(
-    cohort: Cohort, words: Sequence[str], val: float, unit: str, seed: int, key: tuple[int, int]
-) -> list[str]:
-    """A fold's words with the share `val` of its train taken for val, differently in each fold."""
-    number = seed + 1_000_003 * key[0] + 1009 * key[1]
-    return list(official(cohort.with_split(words), val=val, unit=unit, seed=number).parts[0].assignment)

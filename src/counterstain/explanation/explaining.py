@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from counterstain import __version__
+from counterstain.audit.own_fold import part_of_model
 from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import only_part
 from counterstain.errors import GateError, InputError
 from counterstain.explanation.choosing import judge_ability, pick_gallery, spread
 from counterstain.explanation.embedding import Embedding, check_projection, features_of, project
@@ -70,6 +70,7 @@ def explain_bundle(
     settings: Settings,
     splits: Path | None = None,
     part: str = "test",
+    fold: str | None = None,
     device: str = "cpu",
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
@@ -82,6 +83,7 @@ def explain_bundle(
         out: where to; the tile store is made beside it.
         settings: method and counts.
         splits, part: explain only this part of a splits.csv.
+        fold: of the splits.csv, as "repeat-fold"; by default the model's own.
         device: "auto", "cpu" or "cuda".
         say, progress: told each step, and how far the tile store has come.
 
@@ -92,7 +94,8 @@ def explain_bundle(
     machine = prepare_machine(device=device, precision="fp32")
     predictor = load_predictor(bundle, device=machine.device)
     known = predictor.bundle
-    cohort = only_part(with_classes_of(known, cohort, images="the images have", model=str(bundle)), splits, part)
+    cohort = with_classes_of(known, cohort, images="the images have", model=str(bundle))
+    cohort = part_of_model(bundle, cohort, splits, part, stamp=known.stamp, fold=fold)
     if splits is None:
         say("no --splits: these may be images that the model was trained on")
     store = build_store(cohort, out.parent / "store", tile_px=known.tile_px, fit=known.fit, progress=progress)

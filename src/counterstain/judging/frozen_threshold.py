@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from counterstain.errors import InputError
 from counterstain.judging.predictions import Predictions
-from counterstain.judging.thresholds import check_rule, choose_threshold
+from counterstain.judging.thresholds import choose_threshold, parse_rule
 
 __all__ = ["FrozenThreshold", "freeze_threshold"]
 
@@ -47,7 +47,7 @@ def freeze_threshold(
         if validation:
             raise InputError(f"--threshold is the number {rule}, so nothing is chosen; leave --threshold-from out")
         return FrozenThreshold((number,) * len(tables), rule)
-    check_rule(rule)
+    parse_rule(rule)
     if not validation:
         raise InputError(
             f"--threshold {rule} is a rule, and a threshold that is chosen on the images it is judged on looks better "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError, suggest
 from counterstain.judging.predictions import Predictions
 
-__all__ = ["check_rule", "choose_threshold", "decide", "decided", "decided_arms"]
+__all__ = ["choose_threshold", "decide", "decided", "decided_arms", "parse_rule"]
 
 Floats = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ def choose_threshold(positive: NDArray[np.bool_], prob: Floats, *, rule: str) ->
 
     Source: Youden 1950, Cancer 3:32.
     """
-    parsed = _parse(rule)
+    parsed = parse_rule(rule)
     if isinstance(parsed, float):
         return parsed, ""
     if positive.all() or not positive.any():
@@ -110,15 +110,6 @@ def choose_threshold(positive: NDArray[np.bool_], prob: Floats, *, rule: str) ->
     return float(candidates[best[np.argmin(np.abs(candidates[best] - DEFAULT))]]), ""
 
 
-def check_rule(rule: str) -> None:
-    """Whether a rule is one of `choose_threshold`.
-
-    Raises:
-        InputError: If it is none of them.
-    """
-    _parse(rule)
-
-
 def _candidates(prob: Floats) -> Floats:
     """Below all, between neighbours, above all."""
     known = np.unique(prob)
@@ -126,7 +117,12 @@ def _candidates(prob: Floats) -> Floats:
     return np.concatenate([[known[0] / 2], between, [(known[-1] + 1) / 2 if known[-1] < 1 else 1.0 + 1e-9]])
 
 
-def _parse(rule: str) -> float | tuple[str, float]:
+def parse_rule(rule: str) -> float | tuple[str, float]:
+    """A threshold's rule as a number, or as its kind and the number it names; see `choose_threshold`.
+
+    Raises:
+        InputError: If it is no rule.
+    """
     text = rule.replace(" ", "").lower()
     if text == "youden":
         return "youden", 0.0

@@ -12,10 +12,11 @@ from counterstain.learning.networks import NETWORKS
 from counterstain.learning.pooling import has_kernels
 from counterstain.memory import keep_pages
 
-__all__ = ["DEVICES", "PRECISIONS", "Machine", "prepare_machine"]
+__all__ = ["DEVICES", "PRECISIONS", "Machine", "check_machine", "prepare_machine"]
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,7 @@ def prepare_machine(
     Raises:
         InputError: If an asked-for device is not there: nothing is moved to another one silently.
     """
-    if device not in DEVICES:
-        raise InputError(f"device is '{device}'; it can be {', '.join(DEVICES)}")
-    if precision not in PRECISIONS:
-        raise InputError(f"precision is '{precision}'; it can be {', '.join(PRECISIONS)}")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads}; it must be 1 or more, or left out for all cores")
-    has_cuda = torch.cuda.is_available()
-    if device == "cuda" and not has_cuda:
-        raise InputError("device is 'cuda', but this PyTorch sees no CUDA device; set training.device to cpu or auto")
+    has_cuda = check_machine(device=device, precision=precision, threads=threads)
     chosen = "cuda" if has_cuda and device != "cpu" else "cpu"
     if precision == "auto":
         native = torch.cuda.is_bf16_supported() if chosen == "cuda" else _processor_has_bf16()
@@ -71,6 +64,24 @@ def prepare_machine(
         processor=_processor_name(),
         torch=str(torch.__version__),
     )
+
+
+def check_machine(*, device: str, precision: str, threads: int | None) -> bool:
+    """Refuse a device, a precision or a number of threads that cannot be had; returns whether there is a CUDA device.
+
+    Raises:
+        InputError: Naming the setting.
+    """
+    if device not in DEVICES:
+        raise InputError(f"device is '{device}'; it can be {', '.join(DEVICES)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is '{precision}'; it can be {', '.join(PRECISIONS)}")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"threads is {threads}; it must be from 1 to {MOST_THREADS}, or left out for all cores")
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise InputError("device is 'cuda', but this PyTorch sees no CUDA device; set training.device to cpu or auto")
+    return has_cuda
 
 
 def _cpu_info(field: str) -> str:

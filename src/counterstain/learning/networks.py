@@ -17,6 +17,7 @@ __all__ = [
     "Layout",
     "TileNetwork",
     "build_network",
+    "check_tile_px",
     "count_parameters",
     "dropout_masks",
     "final_px",
@@ -64,6 +65,19 @@ def map_sides(tile_px: int) -> list[int]:
 def final_px(tile_px: int) -> int:
     """Side in px of the map after the last pooling; 0 where the tile is too small."""
     return map_sides(tile_px)[-1]
+
+
+def check_tile_px(name: str, tile_px: int) -> None:
+    """Refuse tiles that are too small for a network's five poolings.
+
+    Raises:
+        InputError: With the smallest side that is large enough.
+    """
+    if final_px(tile_px) < 1:
+        raise InputError(
+            f"tile_px is {tile_px}: after five poolings nothing is left of such a tile. "
+            f"The {name} network needs {smallest_tile_px()} px or more; set tiles.tile_px, and tiles are resized to it"
+        )
 
 
 def seen_px(tile_px: int) -> int:
@@ -161,11 +175,7 @@ def build_network(name: str, *, classes: int, tile_px: int, seed: int) -> TileNe
         raise InputError(f"no network is called '{name}'{suggest(name, NETWORKS)}")
     if classes < 2:
         raise InputError(f"a network needs 2 classes or more, got {classes}")
-    if final_px(tile_px) < 1:
-        raise InputError(
-            f"tile_px is {tile_px}: after five poolings nothing is left of such a tile. "
-            f"The {name} network needs {smallest_tile_px()} px or more; set tiles.tile_px, and tiles are resized to it"
-        )
+    check_tile_px(name, tile_px)
     # The seed is the network's alone: torch's own generator is neither read nor moved.
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):

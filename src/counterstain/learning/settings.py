@@ -26,6 +26,7 @@ SAMPLERS = ("shuffled", "balanced")
 UNEVEN = {
     "class_weights": "none", "sampler": "shuffled", "label_smoothing": 0.0, "focal": 0.0, "mixup": 0.0, "cutmix": 0.0,
 }  # fmt: skip
+MOST = 1_000_000  # of epochs, images in a batch and the like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +101,8 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("batch", "epochs", "patience", "micro_batch", "head_epochs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name} is {getattr(self, name)}; it must be 1 or more")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise InputError(f"training.{name} is {getattr(self, name)}; it must be 1 or more, at most {MOST:,}")
         for name in ("learning_rate", "epsilon", "backbone_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be above 0")

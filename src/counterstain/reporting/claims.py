@@ -47,7 +47,11 @@ def audit_table(run: RunRecord) -> Table | None:
     rows = []
     for one in findings[:MOST_FINDINGS]:
         example = " and ".join(one["examples"][0]) if one["examples"] and len(one["examples"][0]) == 2 else ""
-        shown = "" if one["tier"] in ("patient", "slide", "near-id", "mixed-patient", "lone-patient") else example
+        shown = (
+            ""
+            if one["tier"] in ("patient", "slide", "near-id", "last-digit", "mixed-patient", "lone-patient")
+            else example
+        )
         rows.append(
             (Cell(clean(one["severity"]), strong=one["severity"] == "leak"), Cell(clean(one["words"]), clean(shown)))
         )

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain import __version__
+from counterstain.audit.own_fold import part_of_model
 from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import only_part
 from counterstain.errors import GateError, InputError
 from counterstain.files import hash_file, hash_json, read_record, write_csv, write_json
 from counterstain.judging.calibration import Calibration, read_calibration
@@ -76,6 +76,7 @@ def robustness_card(
     *,
     splits: Path | None = None,
     part: str = "test",
+    fold: str | None = None,
     budget: Path | None = None,
     images: int | None = None,
     only: Sequence[str] = (),
@@ -95,6 +96,7 @@ def robustness_card(
         cohort: of the bundle's classes.
         out: a folder without a card of anything else.
         splits, part: one part of a split of the cohort, where not all of it is meant.
+        fold: of that split, as "repeat-fold"; by default the model's own.
         budget: a file of limits, see budget.Budget.
         images: at most so many, evenly over the patients.
         only: names of trials, where not all are wanted; see trials.TRIALS, and "rotation".
@@ -110,7 +112,7 @@ def robustness_card(
     sight = sight or Sight()
     known = _known_card(out, hash_file(folder / SUMS)) if (out / RECORD).exists() else None
     limits = read_budget(budget) if budget is not None else None
-    material = _material(folder, cohort, out, splits, part, images, sight)
+    material = _material(folder, cohort, out, splits, part, fold, images, sight)
     trials, said = choose_trials(mpp_known=material.mpp is not None, sites=material.sites, only=only)
     rotation = not only or ROTATION in only
     if limits is not None:
@@ -205,10 +207,18 @@ def _gate(record: Mapping[str, Any]) -> None:
 
 
 def _material(
-    folder: Path, cohort: Cohort, out: Path, splits: Path | None, part: str, images: int | None, sight: Sight
+    folder: Path,
+    cohort: Cohort,
+    out: Path,
+    splits: Path | None,
+    part: str,
+    fold: str | None,
+    images: int | None,
+    sight: Sight,
 ) -> _Material:
     bundle = read_bundle(folder)
-    cohort = only_part(with_classes_of(bundle, cohort, images="the cohort has", model=str(folder)), splits, part)
+    cohort = with_classes_of(bundle, cohort, images="the cohort has", model=str(folder))
+    cohort = part_of_model(folder, cohort, splits, part, stamp=bundle.stamp, fold=fold)
     if images is not None and images < 1:
         raise InputError(f"--images is {images}; 1 or more is needed, or leave it out for all")
     of = len(cohort)

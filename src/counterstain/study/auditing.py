@@ -1,7 +1,6 @@
 """The audit of a study before anything is trained: its record, what no network would score, and the gate."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from counterstain.audit.proposal import propose_split
 from counterstain.audit.record import audit_lines, audit_record, feature_record
 from counterstain.audit.shortcuts import bag_baselines, baselines, colour_features, file_features
 from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import Part, Split, read_split, write_split
+from counterstain.cohort.split import Part, Split, read_divisions, write_split
 from counterstain.errors import GateError, InputError
 from counterstain.files import hash_json, read_json, write_json
 from counterstain.judging.evaluation import score_arms
@@ -40,9 +39,10 @@ def audit_tiles(
     fit: str = "stretch",
     rotated: bool = True,
     distinct_ids: bool = False,
+    step: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, Any], tuple[Copy, ...]]:
-    """The audit's record of a cohort and its split, and the copies found among its tiles."""
-    copies = find_copies(store, fit=fit, rotated=rotated)
+    """The audit's record of a cohort and its split, and the copies found among its tiles; `step` is told how far."""
+    copies = find_copies(store, fit=fit, rotated=rotated, step=step)
     return audit_record(cohort, split, store, copies, distinct_ids=distinct_ids), copies
 
 
@@ -85,13 +85,9 @@ def audit_images(
     kept = set(store.image)
     cohort = whole.subset(np.array([name in kept for name in whole.image]))
     split = _split_to_audit(splits, cohort, unit, [name for name, _ in store.set_aside], columns)
-    record, copies = audit_tiles(cohort, split, store, rotated=rotated, distinct_ids=distinct_ids)
+    record, copies = audit_tiles(cohort, split, store, rotated=rotated, distinct_ids=distinct_ids, step=talk.step)
     lines = audit_lines(record)
-    if split is not None:
-        tables = _baseline_tables(cohort, store, split)
-        scored = score_baselines(tables, IMAGE_STAMP if unit == "image" else "")
-        write_json(out / "baselines.json", scored)
-        lines += ["", "what no network would score on the test part", *baseline_lines(scored)]
+    lines += _baselines_to(out, lambda chosen: _baseline_tables(cohort, store, chosen), cohort, split)
     if split is not None and record["verdict"] == "leaks":
         try:
             proposed = propose_split(cohort, store.image, copies, split, distinct_ids=distinct_ids)
@@ -120,12 +116,26 @@ def _audit_feature_files(
     split = _split_to_audit(splits, cohort, unit, [name for name, _ in bags.set_aside], columns)
     record, _ = audit_bags(cohort, split, bags, distinct_ids=distinct_ids)
     lines = audit_lines(record)
-    if split is not None:
-        scored = score_baselines(_bag_baseline_tables(cohort, bags, split), IMAGE_STAMP if unit == "image" else "")
-        write_json(out / "baselines.json", scored)
-        lines += ["", "what no network would score on the test part", *baseline_lines(scored)]
+    lines += _baselines_to(out, lambda chosen: _bag_baseline_tables(cohort, bags, chosen), cohort, split)
     write_json(out / "audit.json", record)
     return record, lines
+
+
+def _baselines_to(
+    out: Path, tables_of: Callable[[Split], dict[str, Predictions]], cohort: Cohort, split: Split | None
+) -> list[str]:
+    """Write baselines.json of a split, and give its lines; the reason where there can be none."""
+    if split is None:
+        return []
+    labels = np.array(cohort.table["label"], dtype=object)
+    for part in split.parts:
+        tested = any(name.startswith("test") for name in part.names)
+        if len(set(labels[part.rows("train")])) < 2 or not tested:
+            lack = "test part" if not tested else "second class in train"
+            return ["", f"what no network would score was not worked out: the split has no {lack}"]
+    scored = score_baselines(tables_of(split), IMAGE_STAMP if split.unit == "image" else "")
+    write_json(out / "baselines.json", scored)
+    return ["", "what no network would score on the test part", *baseline_lines(scored)]
 
 
 def _split_to_audit(
@@ -133,8 +143,7 @@ def _split_to_audit(
 ) -> Split | None:
     """The split as it is, leaks and all: what `check` would refuse is here to be found."""
     if splits is not None:
-        # Read as if by image, which refuses no divided patient; judged by the unit that was asked for.
-        return replace(read_split(splits, cohort, unit="image", aside=aside, columns=columns), unit=unit)
+        return Split(cohort.image, read_divisions(splits, cohort, aside=aside, columns=columns), unit)
     words = tuple(cohort.table["split"])
     if "train" not in words or not any(word.startswith("test") for word in words):
         return None
@@ -178,7 +187,7 @@ def audit_stage(run: Path, prepared: Prepared, talk: Talk) -> None:
     }
     if not is_done(run, "audit", inputs):
         talk.say("audit: copies, leaks, labels and shortcuts")
-        record, copies = _audit(prepared)
+        record, copies = _audit(prepared, talk)
         written = [run / RECORD]
         if record["verdict"] == "leaks":
             written += _propose(run, prepared, copies, talk)
@@ -191,13 +200,13 @@ def audit_stage(run: Path, prepared: Prepared, talk: Talk) -> None:
     _gate(run, prepared)
 
 
-def _audit(prepared: Prepared) -> tuple[dict[str, Any], tuple[Copy, ...]]:
+def _audit(prepared: Prepared, talk: Talk) -> tuple[dict[str, Any], tuple[Copy, ...]]:
     material, section = prepared.material, prepared.study.audit
     if isinstance(material.store, BagStore):
         return audit_bags(material.cohort, prepared.split, material.store, distinct_ids=section.distinct_ids)
     return audit_tiles(
         material.cohort, prepared.split, material.tiles, fit=material.fit, rotated=section.rotated,
-        distinct_ids=section.distinct_ids,
+        distinct_ids=section.distinct_ids, step=talk.step,
     )  # fmt: skip
 
 
@@ -215,8 +224,9 @@ def audit_bags(
         if first.setdefault(content, row) != row
     )
     return feature_record(
-        cohort, split, images=store.image, data=store.data_hash, copies=copies, distinct_ids=distinct_ids
-    ), copies
+        cohort, split, images=store.image, data=store.data_hash, copies=copies, distinct_ids=distinct_ids,
+        set_aside=store.set_aside,
+    ), copies  # fmt: skip
 
 
 def _propose(run: Path, prepared: Prepared, copies: tuple[Copy, ...], talk: Talk) -> list[Path]:

@@ -1,5 +1,6 @@
 """What a study works on: its cohort, its split, and its tiles, read and checked before anything is trained."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from counterstain.cohort.discovery import CONTAINER_SUFFIXES, IMAGE_SUFFIXES
+from counterstain.cohort.discovery import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, find_images
 from counterstain.cohort.layouts import read_folder
-from counterstain.cohort.manifest import Cohort, read_manifest
-from counterstain.cohort.site_split import leave_one_site_out
+from counterstain.cohort.manifest import Cohort, container, is_own_table, read_manifest
+from counterstain.cohort.site_split import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.split import Split, check, folds, holdout, official, read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_json
@@ -33,11 +34,12 @@ TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
 @dataclass(frozen=True)
 class Talk:
-    """Where a run tells what it does: lines, and how far the store and each training have come."""
+    """Where a run tells what it does: lines, and how far the store, each training and other steps have come."""
 
     say: Callable[[str], None] = lambda line: None
     stored: Callable[[int, int], None] | None = None
     trained: Callable[[str, Progress], None] | None = None
+    step: Callable[[str, int, int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,19 @@ def read_images(
     columns: Mapping[str, str] | None = None,
     splits: Mapping[str, str] | None = None,
     positive: str | None = None,
+    root: Path | str | None = None,
     **options: Any,
 ) -> Cohort:
     """The cohort in a folder of images, a container, or a CSV or Parquet manifest.
 
+    A folder with a cohort.csv that Counterstain wrote (`slides tiles`, `phantom`, a run) is that cohort, unless a
+    layout is named.
+
     Args:
         path: of it.
-        columns, splits: of a manifest; see read_manifest.
+        columns, splits, root: of a manifest; see read_manifest.
         positive: of two classes, the one whose probability is reported.
-        **options: layout, pattern, task and magnification of a folder; see read_folder.
+        **options: pattern, and layout, task, magnification and follow_links of a folder; see read_folder.
 
     Raises:
         InputError: If there is nothing at the path, or it is not a cohort.
@@ -77,20 +83,53 @@ def read_images(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")
+    if path.is_dir() and is_own_table(path / "cohort.csv") and not _named(options):
+        found = read_images(
+            path / "cohort.csv", columns=columns, splits=splits, positive=positive, root=root, **options
+        )
+        return replace(found, notes=(*found.notes, *_not_listed(path, found)))
     if not path.is_dir() and not path.name.lower().endswith((*CONTAINER_SUFFIXES, *IMAGE_SUFFIXES)):
-        unused = [name for name, value in options.items() if value not in (None, "auto")]
-        if unused:
+        if unused := _named(options):
             raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table, whose columns say it all")
-        return read_manifest(path, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}))
+        return read_manifest(
+            path, root=root, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}),
+            pattern=options.get("pattern"),
+        )  # fmt: skip
+    if root is not None and not options.get("follow_links"):
+        raise InputError(
+            f"root is of a CSV or Parquet manifest; {path} is a folder of images, which is its own root; with "
+            "follow_links it is the folder that no link may leave"
+        )
     if columns:
         raise InputError(f"columns are of a CSV or Parquet manifest; {path} is a folder of images")
-    return read_folder(path, positive=positive, splits=dict(splits or {}), **options)
+    return read_folder(path, positive=positive, splits=dict(splits or {}), root=root, **options)
+
+
+def _named(options: Mapping[str, Any]) -> list[str]:
+    """The options that say how a folder's files are named, where they say something."""
+    return [name for name, value in options.items() if name != "pattern" and value not in (None, False, "auto")]
+
+
+def _not_listed(folder: Path, cohort: Cohort) -> list[str]:
+    """Notes of a folder that is read by its own cohort.csv: that it is, and which images are not in that table."""
+    listed = {container(name)[0] for name in cohort.image}
+    inside = Path(os.path.realpath(folder)) == Path(os.path.realpath(cohort.root))
+    others = [name for name in find_images(folder).images if name not in listed] if inside else []
+    notes = [f"read from {folder / 'cohort.csv'}"]
+    if others:
+        first = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+        notes.append(
+            f"{len(others)} images in the folder are not in its cohort.csv ({first}); remove that table to "
+            "have the folder read anew"
+        )
+    return notes
 
 
 def read_cohort(study: Study, base: Path) -> Cohort:
     """The study's cohort; a relative path counts from `base`, the folder of the study's file."""
-    options = study.cohort.model_dump(exclude={"path"})
-    return read_images(base / study.cohort.path, **options)
+    options = study.cohort.model_dump(exclude={"path", "root"})
+    root = None if study.cohort.root is None else base / study.cohort.root
+    return read_images(base / study.cohort.path, root=root, **options)
 
 
 def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[str] = ()) -> Split:
@@ -118,6 +157,8 @@ def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[st
         )
     elif section.method == "sites":
         split = leave_one_site_out(cohort, val=section.val, unit=section.unit, seed=section.seed)
+    elif section.method == "site_folds":
+        split = site_preserved_folds(cohort, k=section.folds, val=section.val, unit=section.unit, seed=section.seed)
     elif section.method == "official":
         split = official(cohort, val=section.val, unit=section.unit, seed=section.seed)
     else:

@@ -22,8 +22,9 @@ def ledger_folder(study: Study, base: Path) -> Path:
         InputError: If the one it names is a file.
     """
     folder = base / study.ledger if study.ledger is not None else base / study.cohort.path
-    if study.ledger is not None and folder.is_file():
-        raise InputError(f"ledger is {folder}, a file; name a folder")
+    if study.ledger is not None and not folder.is_dir():
+        what = "a file" if folder.exists() else "which does not exist"
+        raise InputError(f"ledger is {folder}, {what}; name a folder that is there, or make it")
     return folder.parent if folder.is_file() else folder
 
 

@@ -27,9 +27,11 @@ class Asked:
     arm, seed, fold: of a run, instead of the best on validation data; see choose_model.
     ensemble:   average the seeds of a run's arm.
     splits, part: only this part of a splits.csv, whose images are all labelled.
+    split_fold: of a split with several folds, this one as "repeat-fold"; by default the model's own.
     runtime, precision: see runtimes.choose_runtime.
     attention:  of a model of whole slides: folder for the weight of every tile.
     columns:    of a table, {our column: its column}.
+    root:       of a table, the folder that its image paths count from.
     sheet:      picture of the images with their calls, see called_sheet.
     """
 
@@ -39,10 +41,12 @@ class Asked:
     ensemble: bool = False
     splits: Path | None = None
     part: str = "test"
+    split_fold: str | None = None
     runtime: str = "auto"
     precision: str = "fp32"
     attention: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    root: Path | None = None
     sheet: Path | None = None
 
 

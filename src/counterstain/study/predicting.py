@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from counterstain.audit.membership import MEMBERS, Overlap, overlap, read_members
+from counterstain.audit.own_fold import part_of_model
 from counterstain.cohort.new_images import NewImages, of_cohort, read_new_images
-from counterstain.cohort.split import only_part
 from counterstain.errors import InputError
 from counterstain.judging.calibration import Calibration, calibrate, read_calibration, use_warnings
 from counterstain.judging.evaluation import score_arms
@@ -68,7 +68,7 @@ def predict_images(
         raise InputError(
             f"{choice.folder} is a model of tiles ({bundle.network}); attention is of networks of bags (mil/…)"
         )
-    images = _read(sources, bundle, asked, features=of_slides)
+    images = _read(sources, choice.folder, bundle, asked, features=of_slides)
     for note in images.notes:
         talk.say(note)
     prepare_machine(device="cpu", precision="fp32")
@@ -93,17 +93,22 @@ def predict_images(
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def _read(sources: Sequence[Path], bundle: Bundle, asked: Asked, *, features: bool) -> NewImages:
+def _read(sources: Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *, features: bool) -> NewImages:
     """The images; of one part of a split where that is asked, and then with the labels that a split is of."""
     if asked.splits is not None:
         if len(sources) != 1:
             raise InputError(f"--splits is of one cohort; {len(sources)} sources were named")
         two = bundle.classes[-1] if len(bundle.classes) == 2 else None
-        cohort = read_images(sources[0], positive=two, columns=asked.columns)
+        cohort = read_images(sources[0], positive=two, columns=asked.columns, root=asked.root)
         cohort = with_classes_of(bundle, cohort, images=f"{sources[0]} has", model="the model")
-        images = of_cohort(only_part(cohort, asked.splits, asked.part, columns=asked.columns))
+        images = of_cohort(
+            part_of_model(
+                folder, cohort, asked.splits, asked.part,
+                stamp=bundle.stamp, fold=asked.split_fold, columns=asked.columns,
+            )
+        )  # fmt: skip
     else:
-        images = read_new_images(sources, bundle.classes, columns=asked.columns, features=features)
+        images = read_new_images(sources, bundle.classes, columns=asked.columns, root=asked.root, features=features)
     if not features and (found := next((name for name in images.image if is_feature_file(name)), None)):
         raise InputError(f"{found} is a feature file, not an image; {bundle.network} is a model of tiles")
     return images

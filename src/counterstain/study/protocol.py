@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain import __version__
@@ -13,6 +13,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.files import parse_yaml, read_yaml
 from counterstain.judging.measure_names import canonical_measure
 from counterstain.judging.ranking import DEFAULT_PRIOR_SD
+from counterstain.judging.thresholds import parse_rule
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.own_network import is_own, read_reference
 from counterstain.learning.settings import Training, check_network
@@ -22,6 +23,9 @@ __all__ = ["LEGACY_STAMP", "Range", "Study", "parse_arm", "parse_study", "read_s
 
 LEGACY_STAMP = "LEAK: images were augmented before an image-level split"
 IMAGE_STAMP = "image-level: patients are unknown or ignored, so every figure here is optimistic"
+MOST_FOLDS = 1000
+MOST_SEEDS = 1000
+MOST_TRAININGS = 20_000
 Share = Annotated[float, Field(gt=0, lt=1)]
 METRIC_NAMES = (
     "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
@@ -39,6 +43,8 @@ class CohortSection(_Section):
     """Where the images are, and how their names are read."""
 
     path: str
+    root: str | None = None
+    follow_links: bool = False
     layout: str = "auto"
     positive: str | None = None
     pattern: str | None = None
@@ -51,13 +57,13 @@ class CohortSection(_Section):
 class SplitSection(_Section):
     """Which images train, which choose, and which are reported on."""
 
-    method: Literal["holdout", "folds", "sites", "official", "legacy_augment_first"] = "holdout"
+    method: Literal["holdout", "folds", "sites", "site_folds", "official", "legacy_augment_first"] = "holdout"
     unit: Literal["patient", "image"] = "patient"
     file: str | None = None
     test: Share = 0.2
     val: Share = 0.2
-    folds: Annotated[int, Field(ge=2)] = 5
-    repeats: Annotated[int, Field(ge=1)] = 1
+    folds: Annotated[int, Field(ge=2, le=MOST_FOLDS)] = 5
+    repeats: Annotated[int, Field(ge=1, le=MOST_FOLDS)] = 1
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -119,11 +125,16 @@ class AuditSection(_Section):
     baselines: bool = True
 
 
+def _rule(value: str) -> str:
+    parse_rule(value)
+    return value
+
+
 class CalibrationSection(_Section):
     """What is fitted on the validation part and frozen: probabilities, the threshold, the prediction sets."""
 
     method: Literal["temperature", "platt", "isotonic", "none"] = "temperature"
-    threshold: str = "youden"
+    threshold: Annotated[str, AfterValidator(_rule)] = "youden"
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     conformal: Literal["marginal", "class"] = "marginal"
 
@@ -154,11 +165,13 @@ class SearchSection(_Section):
 
     arm: str
     ranges: Annotated[dict[str, Range], Field(min_length=1)]
-    trials: Annotated[int, Field(ge=1)] = 20
+    trials: Annotated[int, Field(ge=1, le=MOST_TRAININGS)] = 20
     seed: Annotated[int, Field(ge=0)] = 0
 
 
 def _seeds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and value > MOST_SEEDS:
+        raise ValueError(f"at most {MOST_SEEDS} seeds can be trained")
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
 
 
@@ -191,6 +204,12 @@ class Study(_Section):
         for key, value in self.training.items():
             if isinstance(value, (int, float)) and all(key in own for own in self.arms.values()):
                 self.with_arm(next(iter(self.arms)), {key: value})
+        self._check_number()
+        for pair in self.comparison.pairs or ():
+            if pair[0] == pair[1]:
+                raise ValueError(f"comparison.pairs compares arm '{pair[0]}' with itself; name two arms")
+        if len({frozenset(pair) for pair in self.comparison.pairs or ()}) < len(self.comparison.pairs or ()):
+            raise ValueError("comparison.pairs names a pair twice; name each once")
         for arm in (arm for pair in self.comparison.pairs or () for arm in pair):
             if arm not in self.arms:
                 raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
@@ -209,6 +228,17 @@ class Study(_Section):
     def of_bags(self) -> bool:
         """Whether its arms learn from feature files, one a slide, rather than from images."""
         return any(is_bag_network(self.arm(arm).network) for arm in self.arms)
+
+    def _check_number(self) -> None:
+        """Refuse what no machine would ever get done."""
+        repeats = {"folds": self.split.repeats, "site_folds": 1}.get(self.split.method)
+        divisions = 1 if repeats is None else self.split.folds * repeats
+        many = len(self.arms) * len(self.seeds) * divisions
+        if many > MOST_TRAININGS:
+            raise ValueError(
+                f"the study has {len(self.arms)} arms, {len(self.seeds)} seeds and {divisions} divisions: {many:,} "
+                f"trainings; at most {MOST_TRAININGS:,} are taken: ask for fewer repeats, folds or seeds"
+            )
 
     def _check_bags(self) -> None:
         """One study is of one kind of input; what is said of tiles means nothing for features."""
@@ -234,8 +264,17 @@ class Study(_Section):
             if name not in known:
                 raise ValueError(f"search.ranges has unknown setting '{name}'{suggest(name, known)}")
             for value in wanted.choices or (wanted.low, wanted.high):
-                if not name.startswith("augmentation."):
+                if name.startswith("augmentation."):
+                    self._check_augmentation(name.removeprefix("augmentation."), value)
+                else:
                     self.with_arm(search.arm, {name: value})
+
+    def _check_augmentation(self, name: str, value: Any) -> None:
+        given = {**asdict(self.augmentation), name: value}
+        try:
+            StrictAugmentation(**given)
+        except ValidationError as error:
+            raise ValueError(f"search.ranges.augmentation.{name}: {error.errors()[0]['msg']}") from None
 
     def with_arm(self, name: str, instead: Mapping[str, Any]) -> Training:
         """The settings of an arm with some of them replaced."""

@@ -12,6 +12,7 @@ import numpy as np
 from counterstain import __version__
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import NOT_AN_IMAGE
+from counterstain.cohort.image_paths import LOCATION, write_location
 from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.split import count_parts, write_split
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
@@ -22,20 +23,21 @@ from counterstain.study.claims import judge
 from counterstain.study.environment import environment
 from counterstain.study.inputs import Prepared, Talk, prepare
 from counterstain.study.looks import ledger_folder, write_looks
+from counterstain.study.planning import check_settings, plan_study
 from counterstain.study.protocol import read_study
 from counterstain.study.scheduling import check_engine, sender, settle_threads
 from counterstain.study.sheet import sheet_of
 from counterstain.study.stages import file_hashes, lock
-from counterstain.study.trainings import train_all, trainings
+from counterstain.study.trainings import train_all
 
 __all__ = ["plan_study", "run_study"]
 
 MANIFEST = "run.json"
-# What may differ between two runs that are otherwise the same: when and how fast.
-UNTRACKED = ("run.log",)
+# What may differ between two runs that are otherwise the same: when and how fast, and where the images are.
+UNTRACKED = ("run.log", LOCATION)
 SHEET = "augmentation.png"
 # What a new run does not take over from the one before it.
-OWN = ("run.log", ".lock", "report.html", "slide.json", "slide.png")
+OWN = ("run.log", LOCATION, ".lock", "report.html", "slide.json", "slide.png")
 
 
 def run_study(
@@ -75,6 +77,7 @@ def run_study(
     if jobs > 1 or scheduler is not None:
         overrides = settle_threads(path, overrides, jobs=jobs, scheduler=scheduler)
     study = read_study(path, overrides)
+    check_settings(study, path.parent)
     home = folder or path.parent
     prepared = prepare(study, path.parent, store=home / "store", talk=talk)
     run = _choose_folder(home / "runs", study.name, prepared, talk)
@@ -94,21 +97,6 @@ def run_study(
         _report(run, prepared, talk)
         _write_manifest(run, prepared)
     return run
-
-
-def plan_study(
-    path: Path, *, overrides: dict[str, str] | None = None, folder: Path | None = None, talk: Talk | None = None
-) -> dict[str, Any]:
-    """What run_study would do: everything is read and checked, nothing is trained."""
-    study = read_study(path, overrides)
-    prepared = prepare(study, path.parent, store=(folder or path.parent) / "store", talk=talk or Talk())
-    return {
-        "name": study.name,
-        "stamp": study.stamp,
-        "split": count_parts(prepared.split, prepared.material.cohort),
-        "set_aside": [list(pair) for pair in prepared.material.store.set_aside],
-        "trainings": [f"{arm} seed {seed} fold {part.repeat}-{part.fold}" for arm, seed, part in trainings(prepared)],
-    }
 
 
 def _logged(log: Path, say: Callable[[str], None]) -> Callable[[str], None]:
@@ -142,7 +130,8 @@ def _write_protocol(run: Path, source: Path, prepared: Prepared, talk: Talk) -> 
     study, cohort, store = prepared.study, prepared.material.cohort, prepared.material.store
     write_bytes(run / "study.yaml", source.read_bytes())
     write_json(run / "resolved.json", study.resolved())
-    write_cohort(cohort, run / "cohort.csv")
+    write_cohort(cohort, run / "cohort.csv", as_named=True)
+    write_location(run, cohort.root)
     colour = None if study.of_bags else prepared.material.tiles.colour[store.rows(cohort.image)]
     write_json(run / "cohort.json", describe(cohort, colour))
     # A table or a text beside the images was never one of them; cohort.json lists it among what was skipped.

@@ -22,6 +22,7 @@ from counterstain.learning.training import Progress
 from counterstain.pixels.augment import Augmentation
 from counterstain.study.arms import Material, examples, fit_arm
 from counterstain.study.inputs import Prepared, Talk, prepare
+from counterstain.study.planning import check_settings
 from counterstain.study.protocol import Range, read_study
 from counterstain.study.stages import lock
 
@@ -76,6 +77,7 @@ def search_settings(
     optuna = _optuna()
     talk = talk or Talk()
     study = read_study(path, overrides)
+    check_settings(study, path.parent)
     if study.search is None:
         raise InputError(f"{path} has no section `search`; name an arm and ranges there, see docs/search.md")
     home = folder or path.parent

@@ -39,6 +39,7 @@ def train_once(
     unit: str = "patient",
     positive: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
     talk: Talk | None = None,
 ) -> bool:
     """Train one network on one division of a cohort; `out` becomes its bundle, with history and predictions.
@@ -58,7 +59,7 @@ def train_once(
         with leader_first(world):
             if (out / SUMS).exists():
                 raise InputError(f"{out} holds a finished model; name another folder with --out")
-            cohort = read_images(images, positive=positive, columns=columns)
+            cohort = read_images(images, positive=positive, columns=columns, root=root)
             split = read_split(splits, cohort, unit=unit, columns=columns)
             check(split, cohort)
             if is_bag_network(settings.network):
@@ -108,14 +109,23 @@ def predict_once(
     *,
     splits: Path | None = None,
     part: str = "test",
+    fold: str | None = None,
     runtime: str = "auto",
     precision: str = "fp32",
     attention: Path | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
     talk: Talk | None = None,
 ) -> None:
     """Predict the images of one source, or one part of its split; write predictions.csv. See predict_images."""
     asked = Asked(
-        splits=splits, part=part, runtime=runtime, precision=precision, attention=attention, columns=columns or {}
+        splits=splits,
+        part=part,
+        split_fold=fold,
+        root=root,
+        runtime=runtime,
+        precision=precision,
+        attention=attention,
+        columns=columns or {},
     )
     predict_images(bundle, [images], out, asked=asked, talk=talk)

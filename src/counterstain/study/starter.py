@@ -3,10 +3,13 @@
 import json
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.split import folds, holdout
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
 from counterstain.study.inputs import read_images
@@ -29,6 +32,8 @@ def study_text(
     cohort: str,
     cohort_extra: str = "",
     method: str = "holdout",
+    method_comment: str = "",
+    k: int = 5,
     unit: str = "patient",
     unit_comment: str = "no patient is ever on two sides",
     tile_px: int = 257,
@@ -52,11 +57,11 @@ cohort:
   path: {cohort}{cohort_extra}
 
 split:
-  method: {method}        # holdout, folds (cross-validation), or official (the split named in the manifest)
+{method_comment}  method: {method}        # holdout, folds (cross-validation), official (the table's), sites, site_folds
   unit: {unit}          # {unit_comment}
   test: 0.2             # share of the images that is only reported on, once
   val: 0.2              # share of the rest that says when to stop training
-  folds: 5              # for method folds: every patient is tested once in each repeat
+  folds: {k}              # for method folds: every patient is tested once in each repeat
   repeats: 1
   seed: 0
 
@@ -99,11 +104,12 @@ ledger: null            # folder in which each look at the test part is written 
 """
 
 
-def write_study(path: Path, cohort: Cohort, cohort_path: str, *, name: str, unit: str | None, extra: str = "") -> None:
-    """Write the commented study of a cohort; never over an existing file."""
+def write_study(
+    path: Path, cohort: Cohort, cohort_path: str, *, name: str, unit: str | None, extra: str = ""
+) -> tuple[str, ...]:
+    """Write the commented study of a cohort, never over an existing file; returns what is to be said of its split."""
     if path.exists():
         raise InputError(f"{path} exists; remove it, or name another with --out")
-    official = "test" in set(cohort.table["split"])
     if unit is None:
         unit = "patient"
     comment = "no patient is ever on two sides"
@@ -112,16 +118,55 @@ def write_study(path: Path, cohort: Cohort, cohort_path: str, *, name: str, unit
             "no patient ids were found. Give them (a column patient_id, or cohort.pattern); "
             "or write `image` here, and every result is stamped image-level"
         )
+    method, k, said = _choose_split(cohort, unit)
     text = study_text(
         name=name,
         cohort=cohort_path,
         cohort_extra=extra,
-        method="official" if official else "holdout",
+        method=method,
+        method_comment="".join(f"  # {line}\n" for line in said),
+        k=k,
         unit=unit,
         unit_comment=comment,
         uneven=_uneven_line(cohort),
     )
     write_bytes(path, text)
+    return said
+
+
+def _choose_split(cohort: Cohort, unit: str) -> tuple[str, int, tuple[str, ...]]:
+    """A method that can be run on this cohort, its folds, and what is to be known of it.
+
+    A hold-out wherever it can be drawn; it is said where a class has one patient in its test part, and folds are
+    offered. Folds where no hold-out is possible.
+    """
+    if "test" in set(cohort.table["split"]):
+        return "official", 5, ()
+    if unit == "patient" and not cohort.has_patients:
+        return "holdout", 5, ()  # which unit is to be kept together is to be settled first
+    k = next((k for k in (5, 4, 3, 2) if _can_fold(cohort, k, unit)), 0)
+    offer = f"method: folds with folds: {k} would test every {unit} once" if k else "no folds are possible, either"
+    try:
+        part = holdout(cohort, unit=unit).parts[0]
+    except InputError as error:
+        return ("folds" if k else "holdout"), k or 5, (f"a hold-out is not possible: {error}", offer)
+    owner = cohort.patient if unit == "patient" else cohort.image
+    tested: dict[str, set[str]] = {label: set() for label in cohort.classes}
+    for row in part.rows("test").tolist():
+        tested[cohort.table["label"].iloc[row]].add(owner[row])
+    alone = [f"'{label}' ({next(iter(units))})" for label, units in tested.items() if len(units) == 1]
+    if not alone:
+        return "holdout", 5, ()
+    words = f"the test part of this hold-out has only one {unit} of class {' and of class '.join(alone)}"
+    return "holdout", k or 5, (f"{words}, which supports hardly any claim", offer)
+
+
+def _can_fold(cohort: Cohort, k: int, unit: str) -> bool:
+    try:
+        folds(cohort, k=k, unit=unit)
+    except InputError:
+        return False
+    return True
 
 
 RARE = 0.25  # share of the images, below which a class gets a line about weights
@@ -140,23 +185,35 @@ def _uneven_line(cohort: Cohort) -> str:
 
 
 def start_study(
-    images: Path, out: Path, *, name: str | None = None, unit: str | None = None, **options: str | None
+    images: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    unit: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    **options: str | bool | None,
 ) -> Cohort:
-    """Read a cohort and write the commented study for it to `out`; returns the cohort.
+    """Read a cohort and write the commented study for it to `out`; returns the cohort, with notes of its split.
 
     Args:
         images: a folder of images or a manifest.
         out: the study.yaml to write.
         name: of the study; by default made from the folder's name.
         unit: "patient" or "image"; by default patient, with a comment where there are no patient ids.
-        **options: layout, positive, pattern, task, magnification; see read_images.
+        columns, root: of a manifest.
+        **options: layout, positive, pattern, task, magnification, follow_links; see read_images.
     """
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    cohort = read_images(images, **given)
+    cohort = read_images(images, columns=columns, root=root, **given)
+    if root is not None:
+        given["root"] = os.path.relpath(root, out.parent)
+    if columns:
+        given["columns"] = dict(columns)
     extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items() if key != "layout")
     if given.get("layout", "auto") != "auto":
         extra += f"\n  layout: {given['layout']}"
     relative = os.path.relpath(images, out.parent)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or images.resolve().name).strip("-.")[:64] or "study"
-    write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra)
-    return cohort
+    said = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra)
+    return replace(cohort, notes=(*cohort.notes, *said))

@@ -1,0 +1,193 @@
+"""What a study would do, before it does it: everything checked, the trainings counted, time and disk estimated."""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.cohort.split import count_parts
+from counterstain.learning.machine import check_machine
+from counterstain.learning.mil import is_bag_network
+from counterstain.learning.networks import NETWORKS, check_tile_px, count_parameters
+from counterstain.learning.settings import Training
+from counterstain.learning.training import Progress
+from counterstain.pixels.augment import expanded_count
+from counterstain.study.arms import Material, examples, fit_arm
+from counterstain.study.inputs import Prepared, Talk, prepare
+from counterstain.study.looks import ledger_folder
+from counterstain.study.protocol import Study, read_study
+from counterstain.study.trainings import trainings
+
+__all__ = ["check_settings", "plan_lines", "plan_study"]
+
+TRIAL_BATCHES = 3
+_VALIDATED_FASTER = 3.0  # a forward pass alone takes about a third of a training step
+_BYTES_BESIDE = 400_000  # of a training's histories, records and predictions
+
+
+def check_settings(study: Study, base: Path) -> None:
+    """Refuse before any image is read what the training would refuse later: device, precision, threads, tiles, ledger.
+
+    Args:
+        study: to be run.
+        base: the folder that its paths count from.
+
+    Raises:
+        InputError: Naming the setting.
+    """
+    for name in study.arms:
+        settings = study.arm(name)
+        check_machine(device=settings.device, precision=settings.precision, threads=settings.threads)
+        if settings.network in NETWORKS:
+            check_tile_px(settings.network, study.tiles.tile_px)
+    ledger_folder(study, base)
+
+
+def plan_study(
+    path: Path,
+    *,
+    overrides: dict[str, str] | None = None,
+    folder: Path | None = None,
+    talk: Talk | None = None,
+    trial: bool = True,
+) -> dict[str, Any]:
+    """What run_study would do: everything is read and checked as there, and nothing is kept but the tile store.
+
+    Args:
+        path, overrides, folder, talk: as for run_study.
+        trial: train each arm on three batches, which finds what only training can refuse, and estimate time and disk.
+
+    Returns:
+        name, stamp, split, set_aside, tiles, trainings; with a trial also estimate: seconds (at most, all epochs of
+        all trainings one after another), disk_bytes, and images_per_s of each arm.
+
+    Raises:
+        InputError: For whatever run_study would refuse.
+    """
+    study = read_study(path, overrides)
+    check_settings(study, path.parent)
+    talk = talk or Talk()
+    prepared = prepare(study, path.parent, store=(folder or path.parent) / "store", talk=talk)
+    record = {
+        "name": study.name,
+        "stamp": study.stamp,
+        "split": count_parts(prepared.split, prepared.material.cohort),
+        "set_aside": [list(pair) for pair in prepared.material.store.set_aside],
+        "tiles": len(prepared.material.store.image),
+        "trainings": [f"{arm} seed {seed} fold {part.repeat}-{part.fold}" for arm, seed, part in trainings(prepared)],
+    }
+    return record | {"estimate": _estimate(prepared, talk)} if trial else record
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What a few batches of an arm have shown: images per second, and bytes of the trained weights."""
+
+    images_per_s: float
+    weight_bytes: int
+
+
+def _estimate(prepared: Prepared, talk: Talk) -> dict[str, Any]:
+    study, tried = prepared.study, {}
+    for name in study.arms:
+        talk.say(f"trial: {TRIAL_BATCHES} batches of {name}")
+        tried[name] = _try_arm(prepared.material, prepared.split.parts[0].assignment, study.arm(name))
+    seconds = 0.0
+    disk = _bytes_of(prepared.material.store.folder) if not study.of_bags else 0
+    for name, _, part in trainings(prepared):
+        settings = study.arm(name)
+        training = len(part.rows("train")) * _copies(prepared.material, settings)
+        passes = 1 if settings.tune == "frozen" else settings.epochs
+        seen = passes * (training + len(part.rows("val")) / _VALIDATED_FASTER)
+        seconds += seen / tried[name].images_per_s
+        disk += tried[name].weight_bytes + _BYTES_BESIDE
+    rates = {name: own.images_per_s for name, own in tried.items()}
+    return {"seconds": seconds, "disk_bytes": disk, "images_per_s": rates}
+
+
+def _copies(material: Material, settings: Training) -> int:
+    """Images that an epoch sees for each training image."""
+    expands = material.augmentation.mode == "expand" and settings.tune != "frozen"
+    return expanded_count(material.augmentation) if expands and not is_bag_network(settings.network) else 1
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _try_arm(material: Material, assignment: Sequence[str], settings: Training) -> _Trial:
+    """Train an arm on a few batches in a folder of its own, which is thrown away."""
+    words, label = np.array(assignment, dtype=object), material.cohort.label_index
+    many = max(1, TRIAL_BATCHES * settings.batch // _copies(material, settings))
+    training = _some(np.flatnonzero(words == "train"), label, many)
+    validation = _some(np.flatnonzero(words == "val"), label, settings.batch)
+    steps: list[tuple[int, float]] = []
+
+    def note(progress: Progress) -> None:
+        if progress.val_loss is None:
+            steps.append((progress.seen, time.perf_counter()))
+
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        trained, _ = fit_arm(
+            material, examples(material, training), examples(material, validation),
+            replace(settings, epochs=1, patience=1), seed=0, folder=Path(folder), progress=note,
+        )  # fmt: skip
+        took = time.perf_counter() - began
+    # The first batch warms up: threads, compiled pooling, the processor's caches.
+    if len(steps) > 1:
+        rate = (steps[-1][0] - steps[0][0]) / max(steps[-1][1] - steps[0][1], 1e-6)
+    else:
+        rate = (len(training) + len(validation)) / max(took, 1e-6)
+    return _Trial(rate, 4 * count_parameters(trained.network))
+
+
+def _some(rows: NDArray[np.int64], label: NDArray[np.int64], many: int) -> NDArray[np.int64]:
+    """At most so many of these rows, of the classes in turn."""
+    order = np.empty(len(rows), dtype=np.int64)
+    for value in np.unique(label[rows]):
+        own = np.flatnonzero(label[rows] == value)
+        order[own] = np.arange(len(own))
+    return np.sort(rows[np.lexsort((rows, order))][:many])
+
+
+def plan_lines(record: Mapping[str, Any], *, jobs: int = 1) -> list[str]:
+    """A plan in a few lines of text."""
+    parts = record["split"]["parts"]
+    shown = ", ".join(f"{name} {counts['images']:,}" for name, counts in parts[0]["counts"].items())
+    folds = f" (the first of {len(parts)} folds)" if len(parts) > 1 else ""
+    aside = f", {len(record['set_aside'])} unreadable and set aside" if record["set_aside"] else ""
+    lines = [
+        f"plan of {record['name']}: {len(record['trainings'])} trainings",
+        f"tiles      {record['tiles']:,}{aside}",
+        f"images     {shown}{folds}",
+    ]
+    estimate = record.get("estimate")
+    if estimate is not None:
+        rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in estimate["images_per_s"].items())
+        among = f" in {jobs} jobs" if jobs > 1 else ""
+        lines += [
+            f"speed      {rates} images per second, from {TRIAL_BATCHES} batches of each arm",
+            f"time       at most about {_duration(estimate['seconds'] / jobs)}{among}; early stopping makes it less",
+            f"disk       about {_size(estimate['disk_bytes'])}, the tile store included",
+        ]
+    return lines + ([f"stamp      {record['stamp']}"] if record["stamp"] else [])
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _size(count: float) -> str:
+    for size, unit in ((1e9, "GB"), (1e6, "MB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

@@ -1,0 +1,185 @@
+"""Every command in README, docs and --help is one that the program takes, and does what it says on small data."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from counterstain.cli import app
+
+ROOT = Path(__file__).parent.parent
+RUNNER = CliRunner()
+
+# What only runs with public data, a hub or a cluster, or takes a study of its own that another test makes.
+ELSEWHERE = {
+    "examples/": "needs PatchCamelyon or BreakHis",
+    "tcp://": "needs a dask cluster; tests/study/test_scheduling.py",
+    "arms/abmil": "a study of feature files; tests/study/test_bags.py",
+    "counterstain demo": "make demo; tests/study/test_run.py does the same on less",
+}
+# Words that stand for the user's own, and options that make a command small: the last of two wins.
+STAND_FOR = {"MODEL": "model/", "BUNDLE": "model/", "runs/demo/arms/given/seed0": "model/"}
+SMALL = {
+    "phantom": ["--patients", "4", "--tiles", "2", "--tile-px", "64"],
+    "phantom-slides": ["--slides", "1", "--size-px", "2048"],
+    "train": ["--epochs", "1", "--tile-px", "127"],
+    "run": ["--set", "training.epochs=1"],
+    "search": ["--trials", "1", "--set", "training.epochs=1"],
+    "robustness": ["--images", "8", "--only", "blur"],
+    "augment": ["--tile-px", "64", "--count", "2"],
+    "features": ["--device", "cpu"],
+    "explain": ["--trials", "4", "--each", "2", "--device", "cpu"],
+}
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """(file, command) of every command in README, docs and --help."""
+    places = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for path in places:
+        text = re.sub(r"\\\n\s*", " ", path.read_text(encoding="utf-8"))
+        for found in re.finditer(r"^[ ]{0,8}(counterstain [a-z].*)$", text, flags=re.MULTILINE):
+            yield path.name, found[1]
+    for path in sorted((ROOT / "src" / "counterstain" / "cli").glob("*.py")):
+        for found in re.finditer(r"Example: (counterstain .*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            yield path.name, found[1]
+
+
+COMMANDS = sorted(set(documented()))
+RUNNABLE = [(place, line) for place, line in COMMANDS if not any(part in line for part in ELSEWHERE)]
+
+
+def words(line: str) -> list[str]:
+    """The words after `counterstain`, without a comment at the end."""
+    found = shlex.split(line, comments=True)[1:]
+    return [STAND_FOR.get(word, word) for word in found]
+
+
+def test_the_commands_are_found() -> None:
+    assert len(COMMANDS) > 50
+    assert len(RUNNABLE) > 0.8 * len(COMMANDS)
+
+
+@pytest.mark.parametrize(("place", "line"), COMMANDS)
+def test_a_documented_command_is_taken(place: str, line: str) -> None:
+    """Its verb, options and number of arguments are known."""
+    command = typer.main.get_command(app)
+    name, *arguments = words(line)
+    while name in getattr(command, "commands", {}):
+        command = command.commands[name]  # type: ignore[attr-defined]
+        if not hasattr(command, "commands"):
+            break
+        name, *arguments = arguments
+    else:
+        pytest.fail(f"{place}: there is no verb {name}")
+    command.make_context(name, arguments)
+
+
+def tables(folder: Path) -> None:
+    """Prediction tables of 80 images of 20 patients at two sites, under the names that the docs use."""
+    rng = np.random.default_rng(0)
+    header = "image_path,patient_id,site,label,prob_malignant"
+    names = ["theirs", "ours", "val", "predictions", *(f"{arm}_seed{seed}" for arm in "ab" for seed in range(3))]
+    for name in names:
+        rows = [
+            f"i{k}.png,p{k // 4},{'AB'[k // 4 % 4 // 2]},{('benign', 'malignant')[k // 4 % 2]},"
+            f"{np.clip(0.5 + 0.3 * (k // 4 % 2 - 0.5) + rng.normal(0, 0.25), 0.01, 0.99):.4f}"
+            for k in range(80)
+        ]
+        (folder / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
+    text = (folder / "theirs.csv").read_text()
+    text = text.replace("label,prob_malignant", "GT,Score (%)").replace("patient_id", "Case", 1)
+    (folder / "scores.csv").write_text(text)
+    for arm in "ab":
+        made = folder / f"maps-{arm}" / "slide-scores"
+        made.mkdir(parents=True)
+        shutil.copy(folder / f"{arm}_seed0.csv", made / "predictions.csv")
+    (folder / "maps" / "slide-scores").mkdir(parents=True)
+    shutil.copy(folder / "ours.csv", folder / "maps" / "slide-scores" / "predictions.csv")
+
+
+STUDY = """\
+name: study
+cohort: {path: cohort.csv}
+tiles: {tile_px: 127}
+audit: {gate: "off", baselines: false}
+training: {epochs: 1, threads: 1, precision: fp32}
+arms: {given-32: {network: given}, modified: {network: modified}}
+seeds: [0]
+search: {arm: given-32, ranges: {learning_rate: {low: 1e-5, high: 1e-3, log: true}}}
+"""
+
+
+def do(*arguments: str) -> None:
+    done = RUNNER.invoke(app, list(arguments))
+    assert done.exit_code == 0, f"{' '.join(arguments)}: {done.output}"
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that the documented commands name."""
+    folder = tmp_path_factory.mktemp("workshop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        do("phantom", "--out", "images", "--patients", "16", "--tiles", "4", "--tile-px", "127", "--workers", "1")
+        for copy in ("my-images", "new_hospital"):
+            shutil.copytree("images", copy)
+            Path(copy, "cohort.csv").unlink()
+        _by_patient_folders(Path("my-images"))
+        pixels = next(Path("images").rglob("*.png")).read_bytes()
+        for kind, subtype in (("B", "A"), ("B", "F"), ("M", "DC"), ("M", "LC")):
+            path = Path("breakhis", f"SOB_{kind}_{subtype}-14-{ord(subtype[0])}00-40-001.png")
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(pixels)
+        do("cohort", "images", "--out", "cohort.csv", "--no-decode")
+        for name in ("other_hospital", "new", "tiles"):
+            shutil.copy("cohort.csv", f"{name}.csv")
+        do("split", "cohort.csv", "--out", "splits.csv")
+        do("train", "cohort.csv", "splits.csv", "--out", "model", "--tile-px", "127", "--epochs", "1")
+        do("predict", "model", "cohort.csv", "--splits", "splits.csv", "--out", "predicted.csv", "--runtime", "torch")
+        Path("study.yaml").write_text(STUDY)
+        do("run", "study.yaml")
+        shutil.copytree("runs/study", "runs/demo")
+        Path("budget.yaml").write_text("limits: []\n")
+        tables(folder)
+        shutil.rmtree("store")
+    return folder
+
+
+def _by_patient_folders(folder: Path) -> None:
+    """benign/P01/…, as the docs' pattern reads it."""
+    for path in list(folder.rglob("*.png")):
+        place = path.parent / path.name.split("_")[0]
+        place.mkdir(exist_ok=True)
+        path.rename(place / path.name)
+
+
+def lacks(line: str) -> str:
+    """What a command needs that this workshop hasn't."""
+    if re.search(r"slides|\.svs", line):
+        return "slides: tests/slides"
+    return ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "line"), [pair for pair in RUNNABLE if not lacks(pair[1])])
+def test_a_documented_command_runs(
+    place: str, line: str, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ends with 0, or with 3 where the page says that it may: a leak, a limit, a slide set aside."""
+    here = tmp_path / "w"
+    shutil.copytree(workshop, here)
+    monkeypatch.chdir(here)
+    verb, *more = words(line)
+    for path in ("runs/study",) if verb in ("run", "search") else ():
+        shutil.rmtree(path)
+    for option in ("--out", "--to"):  # what the workshop made is made anew
+        if option in more and verb in ("train", "export"):
+            shutil.rmtree(more[more.index(option) + 1], ignore_errors=True)
+    done = RUNNER.invoke(app, [verb, *more, *SMALL.get(verb, [])])
+    assert done.exit_code in (0, 3), f"{place}: {line}\n{done.output}"
