@@ -10,10 +10,11 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "counterstain"
 
 # Each room may import itself and the rooms named here; nothing else of the package.
-GROUND = {"columns", "cores", "errors", "files", "memory", "tables", "counterstain"}
+GROUND = {"columns", "cores", "errors", "files", "memory", "records", "tables", "counterstain"}
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
+    "records": {"errors", "files"},
     "columns": {"errors"},
     "tables": {"errors", "files"},
     "cores": set(),
@@ -34,7 +35,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
-WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "columns", "tables", "memory", "cores")
+WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "columns", "tables", "memory", "cores", "records")
 
 
 def modules() -> list[Path]:
