@@ -30,12 +30,15 @@ MAY_IMPORT = {
     "explanation": GROUND | {"cohort", "pixels", "learning", "judging", "reporting"},
     "study": GROUND
     | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation"},
+    "api": GROUND
+    | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation", "study"},
     "terminal": GROUND | {"cohort", "judging", "study", "learning"},
     "__main__": GROUND | {"cli"},
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
-WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "columns", "tables", "memory", "cores", "records")
+WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "columns", "tables", "memory", "cores")
+WITHOUT_TORCH += ("records",)
 
 
 def modules() -> list[Path]:

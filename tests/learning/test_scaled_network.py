@@ -10,7 +10,7 @@ from counterstain.errors import InputError
 from counterstain.learning.bundle import Bundle, write_bundle
 from counterstain.learning.networks import build_network
 from counterstain.learning.prediction import load_predictor
-from counterstain.learning.scaled_network import ScaledNetwork, load_scaled_network
+from counterstain.learning.scaled_network import ScaledNetwork, load_network
 
 SIDE = 127
 TILES = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
@@ -27,7 +27,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def network(folder: Path) -> ScaledNetwork:
-    return load_scaled_network(folder)
+    return load_network(folder)
 
 
 def test_uint8_and_unit_floats_give_what_prediction_gives(folder: Path, network: ScaledNetwork) -> None:
@@ -74,4 +74,4 @@ def test_networks_of_bags_are_refused(tmp_path: Path) -> None:
     bags = build_bag_network("mil/mean", classes=2, seed=0, **sizes)
     write_bundle(tmp_path, Bundle("mil/mean", ("a", "b"), 0, "features", "0..1", layout=sizes | {"encoder": ""}), bags)
     with pytest.raises(InputError, match="model of bags of features"):
-        load_scaled_network(tmp_path)
+        load_network(tmp_path)

@@ -192,7 +192,7 @@ def load_network(folder: Path) -> tuple[Bundle, nn.Module]:
     """The bundle and its bare network with its weights, in eval mode.
 
     The network takes pixels on `bundle.scale` (pixels.tensor.to_tensor), after `bundle.staining.for_all`: given other
-    ones it answers without an error and wrongly. `load_scaled_network` and `study.model.load_model` do both themselves.
+    ones it answers without an error and wrongly. `counterstain.load_network` and `load_model` do both themselves.
     """
     bundle = read_bundle(folder)
     network = build_model(bundle.network, classes=len(bundle.classes), tile_px=bundle.tile_px, layout=bundle.layout)

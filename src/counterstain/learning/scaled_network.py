@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from counterstain.errors import InputError
-from counterstain.learning.bundle import Bundle, load_network
+from counterstain.learning.bundle import Bundle
+from counterstain.learning.bundle import load_network as load_bare_network
 from counterstain.learning.mil import is_bag_network
 from counterstain.pixels.tensor import apply_scale
 
-__all__ = ["ScaledNetwork", "load_scaled_network"]
+__all__ = ["ScaledNetwork", "load_network"]
 
 
 class ScaledNetwork(nn.Module):
@@ -59,7 +60,7 @@ class ScaledNetwork(nn.Module):
             raise InputError("this model normalises stain first, which takes uint8 tiles; floats were given")
         if tiles.numel():
             low, high = (float(edge) for edge in torch.aminmax(tiles.detach()))
-            if not (-1e-3 <= low and high <= 1 + 1e-3):
+            if not (low >= -1e-3 and high <= 1 + 1e-3):
                 raise InputError(
                     f"tiles have floats from {low:.3g} to {high:.3g}; from 0 to 1 are needed, since the network "
                     "scales them itself. Give uint8 from 0 to 255, or divide those by 255"
@@ -73,7 +74,7 @@ class ScaledNetwork(nn.Module):
         return torch.from_numpy(self.bundle.staining.for_all(pixels)).permute(0, 3, 1, 2).to(tiles.device)
 
 
-def load_scaled_network(path: Path | str) -> ScaledNetwork:
+def load_network(path: Path | str) -> ScaledNetwork:
     """The network in a bundle's or an export's folder as a PyTorch module on the processor, its hashes checked.
 
     For probabilities, decisions and files of any size take `load_model`; this is for features and fine-tuning.
@@ -84,7 +85,7 @@ def load_scaled_network(path: Path | str) -> ScaledNetwork:
     Raises:
         InputError: If the bundle is damaged or missing, or is of a network of bags (mil/…).
     """
-    bundle, network = load_network(Path(path))
+    bundle, network = load_bare_network(Path(path))
     if is_bag_network(bundle.network):
         raise InputError(f"{path} is a model of bags of features ({bundle.network}), which takes no tiles")
     return ScaledNetwork(bundle, network).eval()
