@@ -3,12 +3,15 @@
 import html
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from counterstain.files import plain_values, write_bytes
 
-__all__ = ["Json", "Record", "html_of", "json_text"]
+__all__ = ["Json", "Record", "html_of", "json_text", "short_repr"]
+
+MOST = 190  # characters of a repr: one line of a notebook
 
 Json = Mapping[str, "Json"] | Sequence["Json"] | str | float | int | bool | None
 Record = Mapping[str, Json]
@@ -46,3 +49,17 @@ def html_of(
     if notes:
         parts.append(f"<ul>{''.join(f'<li>{html.escape(note)}</li>' for note in notes)}</ul>")
     return "".join(parts)
+
+
+def short_repr(settings: Any) -> str:
+    """One line for a dataclass: its name, and the fields that differ from their defaults, cut where it gets long."""
+    changed = []
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        if field.repr and (default is MISSING or value != default):
+            changed.append(f"{field.name}={value!r}")
+    text = ", ".join(changed)
+    name = type(settings).__name__
+    room = MOST - len(name) - 3
+    return f"{name}({text if len(text) <= room else text[: room - 1] + '…'})"

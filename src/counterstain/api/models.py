@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from counterstain.api.process import working
+from counterstain.api.process import working, yaml_texts
 from counterstain.errors import InputError
 from counterstain.judging.predictions import Predictions
 from counterstain.study.exporting import Wanted
 from counterstain.study.exporting import export as export_to
 from counterstain.study.feature_files import Laying, Made, encode_slides, encode_tiles
 from counterstain.study.inputs import TABLES, read_images
-from counterstain.study.results import Export
 from counterstain.study.protocol import parse_arm
+from counterstain.study.results import Export
 from counterstain.study.single import predict_once, train_once
 
 __all__ = ["export", "features", "predict", "train"]
@@ -68,20 +68,13 @@ def train(
         "network": network, "batch": batch, "epochs": epochs, "patience": patience, "learning_rate": learning_rate,
         "precision": precision, "device": device, "threads": threads,
     }  # fmt: skip
-    chosen = parse_arm(named, {name: _text(value) for name, value in (settings or {}).items()})
+    chosen = parse_arm(named, yaml_texts(settings))
     with working(verbose=verbose) as talk:
         train_once(
             Path(images), Path(splits), Path(out), settings=chosen, tile_px=tile_px, fit=fit, seed=seed, fold=fold,
             unit=unit, positive=positive, columns=columns, talk=talk,
         )  # fmt: skip
     return Path(out)
-
-
-def _text(value: object) -> str:
-    """A value as the command line would have it."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def predict(

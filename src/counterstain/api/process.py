@@ -1,7 +1,7 @@
 """What a verb sets for the whole process while it works, and puts back when it has ended."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from counterstain.cores import wait_shortly
 if TYPE_CHECKING:
     from counterstain.study.inputs import Talk
 
-__all__ = ["kept_settings", "working"]
+__all__ = ["kept_settings", "working", "yaml_texts"]
 
 VARIABLES = ("GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -53,3 +53,19 @@ def working(*, verbose: bool) -> Iterator["Talk"]:
         from counterstain.study.inputs import Talk
 
         yield Talk()
+
+
+def yaml_texts(settings: Mapping[str, object] | None) -> dict[str, str]:
+    """Settings as the command line's --set gives them: each value as YAML text; text stays as it is.
+
+    >>> yaml_texts({"training.epochs": 5, "training.learning_rate": 1e-5, "seeds": [0, 1], "tune": "frozen"})
+    {'training.epochs': '5', 'training.learning_rate': '1.0e-05', 'seeds': '[0, 1]', 'tune': 'frozen'}
+    """
+    import yaml
+
+    def text(value: object) -> str:
+        if isinstance(value, str):
+            return value
+        return str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).removesuffix("...\n").strip()
+
+    return {name: text(value) for name, value in (settings or {}).items()}

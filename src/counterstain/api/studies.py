@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, overload
 
-from counterstain.api.process import working
+from counterstain.api.process import working, yaml_texts
 from counterstain.study.results import StudyPlan, StudyRun
 from counterstain.study.search import Searched
 
@@ -61,7 +61,7 @@ def run(
     """
     from counterstain.study.run import plan_study, run_study
 
-    overrides = _overrides(settings)
+    overrides = yaml_texts(settings)
     home = None if folder is None else Path(folder)
     with working(verbose=verbose) as talk:
         if dry_run:
@@ -69,15 +69,6 @@ def run(
         return StudyRun(
             run_study(Path(study), overrides=overrides, folder=home, talk=talk, jobs=jobs, scheduler=scheduler)
         )
-
-
-def _overrides(settings: Mapping[str, object] | None) -> dict[str, str]:
-    """The settings as --set gives them: YAML text."""
-    import json
-
-    return {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in (settings or {}).items()
-    }
 
 
 def search(
@@ -99,7 +90,7 @@ def search(
 
     home = None if folder is None else Path(folder)
     with working(verbose=verbose) as talk:
-        return search_settings(Path(study), trials=trials, overrides=_overrides(settings), folder=home, talk=talk)
+        return search_settings(Path(study), trials=trials, overrides=yaml_texts(settings), folder=home, talk=talk)
 
 
 def report(folder: Path | str) -> Path:

@@ -29,6 +29,7 @@ from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import CONTAINER_SUFFIXES
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv, write_with
+from counterstain.records import html_of, json_text
 from counterstain.tables import MISSING, read_table
 
 __all__ = [
@@ -88,6 +89,23 @@ class Cohort:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"Cohort({self.summary()[:180]})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self.summary(), self.notes)
+
+    def summary(self) -> str:
+        """Counts in a line: images, patients, classes."""
+        counts = np.bincount(self.label_index, minlength=len(self.classes))
+        shown = ", ".join(f"{count} {name}" for count, name in zip(counts, self.classes, strict=True))
+        whose = f" of {len(set(self.patient))} patients" if self.has_patients else ""
+        return f"{len(self)} images{whose}: {shown}"
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The record of `describe` as JSON text; with a path it is also written there."""
+        return json_text(describe(self), path)
 
     @property
     def image(self) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain import __version__
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import only_part
 from counterstain.errors import GateError, InputError
@@ -27,6 +26,7 @@ from counterstain.learning.machine import prepare_machine
 from counterstain.learning.prediction import Predictor, load_predictor
 from counterstain.pixels.store import Store, build_store, read_batch
 from counterstain.reporting.explanation import RECORD, SCHEMA, write_page
+from counterstain.version import __version__
 
 __all__ = ["Settings", "explain", "explain_bundle"]
 

@@ -10,12 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from counterstain import __version__
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_bytes, write_json
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.models import build_model
 from counterstain.learning.staining import UNSTAINED, Staining
+from counterstain.version import __version__
 
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain import __version__
 from counterstain.cohort.manifest import Cohort
 from counterstain.cohort.split import only_part
 from counterstain.errors import GateError, InputError
@@ -35,6 +34,7 @@ from counterstain.robustness.scoring import (
 )
 from counterstain.robustness.site_probe import PROBE_IMAGES, probe_sites
 from counterstain.robustness.trials import ROTATION, Setting, Step, Trial, choose_trials, steps_of, tile_mpp
+from counterstain.version import __version__
 
 __all__ = ["SCHEMA", "Sight", "robustness_card"]
 

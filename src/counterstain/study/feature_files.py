@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain import __version__
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import InputError
 from counterstain.files import hash_json, write_csv, write_json
@@ -30,6 +29,7 @@ from counterstain.slides.stream import batch_size, read_ahead
 from counterstain.slides.tiling import Tiling, plan_tiles
 from counterstain.slides.tissue import tissue_mask
 from counterstain.study.inputs import Talk, refuse_features
+from counterstain.version import __version__
 
 __all__ = ["MANIFEST", "Laying", "Made", "encode_slides", "encode_tiles"]
 

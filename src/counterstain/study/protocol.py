@@ -9,13 +9,13 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as strict_dataclass
 
-from counterstain import __version__
 from counterstain.errors import InputError, suggest
 from counterstain.judging.measure_names import canonical_measure
 from counterstain.judging.ranking import DEFAULT_PRIOR_SD
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.settings import Training, check_network
 from counterstain.pixels.augment import Augmentation
+from counterstain.version import __version__
 
 __all__ = ["LEGACY_STAMP", "Range", "Study", "parse_arm", "parse_study", "read_study"]
 

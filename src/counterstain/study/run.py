@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from counterstain import __version__
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import NOT_AN_IMAGE
 from counterstain.cohort.manifest import write_cohort
@@ -27,6 +26,7 @@ from counterstain.study.scheduling import check_engine, sender, settle_threads
 from counterstain.study.sheet import sheet_of
 from counterstain.study.stages import file_hashes, lock
 from counterstain.study.trainings import train_all, trainings
+from counterstain.version import __version__
 
 __all__ = ["plan_study", "run_study"]
 
