@@ -15,6 +15,7 @@ from counterstain.files import hash_file, read_json, write_bytes, write_json
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.models import build_model
 from counterstain.learning.staining import UNSTAINED, Staining
+from counterstain.records import short_repr
 from counterstain.version import __version__
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Bundle:
     layout: Mapping[str, Any] = field(default_factory=dict)
     staining: Staining = UNSTAINED
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def record(self) -> dict[str, Any]:
         """The bundle's JSON record."""

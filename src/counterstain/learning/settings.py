@@ -10,6 +10,7 @@ from counterstain.learning.networks import NETWORKS
 from counterstain.pixels.stain import METHODS
 from counterstain.pixels.stain_augment import STAIN_AUGMENTATIONS
 from counterstain.pixels.tensor import scale_of
+from counterstain.records import short_repr
 
 __all__ = ["Training", "check_network"]
 
@@ -69,6 +70,9 @@ class Training:
     stain_augmentation: str = "auto"
     normalisation: str = "none"
     bag_tiles: int | None = None
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def __post_init__(self) -> None:
         for name in ("batch", "epochs", "patience", "micro_batch", "head_epochs"):

@@ -14,6 +14,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.pixels.colour import apply_colour, colour_matrices
 from counterstain.pixels.draws import image_keys, uniforms
 from counterstain.pixels.stain_equalisation import equalise_tissue
+from counterstain.records import short_repr
 
 __all__ = [
     "TRANSFORMATIONS",
@@ -76,6 +77,9 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     colour_probability: float = 1.0
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def __post_init__(self) -> None:
         _check_word("mode", self.mode, ("on_the_fly", "expand", "none"))

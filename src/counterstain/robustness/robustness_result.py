@@ -13,6 +13,8 @@ from counterstain.reporting.robustness import headline
 if TYPE_CHECKING:
     import pandas as pd
 
+from counterstain.records import short_repr
+
 __all__ = ["Limit", "Loss", "RobustnessCard"]
 
 
@@ -42,6 +44,9 @@ class Limit:
 
     met: bool
     words: str
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

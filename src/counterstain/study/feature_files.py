@@ -21,6 +21,7 @@ from counterstain.files import hash_json, write_csv, write_json
 from counterstain.learning.encoders import Encoder
 from counterstain.learning.features import Features, write_features
 from counterstain.pixels.store import Store, build_store, read_batch
+from counterstain.records import short_repr
 from counterstain.slides.info import Slide
 from counterstain.slides.jobs import Job, find_jobs
 from counterstain.slides.reader import open_slide
@@ -62,6 +63,9 @@ class Made:
     before: int
     tiles: int
     failures: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def encode_tiles(encoder: Encoder, cohort: Cohort, out: Path, *, fit: str, talk: Talk | None = None) -> Made:

@@ -202,6 +202,9 @@ class Study(_Section):
             raise ValueError("legacy_augment_first writes one image per transformation: set augmentation.mode: expand")
         return self
 
+    def __repr__(self) -> str:
+        return f"Study({self.name[:40]}, {len(self.arms)} arms, {len(self.seeds)} seeds, {self.comparison.primary})"
+
     @property
     def of_bags(self) -> bool:
         """Whether its arms learn from feature files, one a slide, rather than from images."""
