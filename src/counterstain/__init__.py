@@ -86,10 +86,15 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 
 class _CallableRoom(ModuleType):
-    """A room of the package that has the name of a verb: calling it calls the verb."""
+    # A room of the package that has the name of a verb: calling it calls the verb, whose help and signature it shows.
+    __doc__ = property(lambda self: self._verb().__doc__)  # type: ignore[assignment]
+    __signature__ = property(lambda self: import_module("inspect").signature(self._verb()))
+
+    def _verb(self) -> Any:
+        return _load(self.__name__.rpartition(".")[2])
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        return _load(self.__name__.rpartition(".")[2])(*args, **options)
+        return self._verb()(*args, **options)
 
 
 class _Package(ModuleType):

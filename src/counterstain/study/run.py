@@ -14,6 +14,7 @@ from counterstain.cohort.discovery import NOT_AN_IMAGE
 from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.split import count_parts, write_split
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
+from counterstain.memory import keep_pages
 from counterstain.pixels.augment import Augmentation, expanded_count
 from counterstain.reporting.report import write_report
 from counterstain.study.auditing import audit_stage
@@ -71,6 +72,7 @@ def run_study(
     """
     path = Path(path)
     talk = talk or Talk()
+    keep_pages()
     check_engine(jobs=jobs, scheduler=scheduler)
     if jobs > 1 or scheduler is not None:
         overrides = settle_threads(path, overrides, jobs=jobs, scheduler=scheduler)

@@ -23,6 +23,7 @@ from counterstain.learning.mil import is_bag_network
 from counterstain.learning.networks import unseen
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime
 from counterstain.learning.settings import Training
+from counterstain.memory import keep_pages
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store, read_batch
 from counterstain.study.arms import Material, member_tiles, predict_rows, table_of, train_arm
@@ -61,6 +62,7 @@ def train_once(
     Raises:
         InputError: If `out` holds a finished model, the split does not fit the cohort, or the fold is not in it.
     """
+    keep_pages()
     with joined(device=settings.device) as world:
         talk = (talk if world.leads else None) or Talk()
         # What is wrong with the input is said once, and the store is built once; the others find it built.
