@@ -133,7 +133,7 @@ def evaluate(
 
 def _refuse(why: str, **options: object) -> None:
     for name, value in options.items():
-        if value is not None and value != {}:
+        if value is not None and not (isinstance(value, Mapping) and not value):
             raise InputError(f"{name} is {why}; leave it out")
 
 

@@ -83,10 +83,12 @@ class Scores:
             InputError: If there is no such score.
         """
         found = {score.metric: score for score in self if score.level == level and score.of == of}
+        if not found and level not in self.levels:
+            raise InputError(f"level is '{level}'{suggest(level, self.levels)}")
+        if not found and of not in self.classes:
+            raise InputError(f"of is '{of}'{suggest(str(of), self.classes)}")
         if not found:
-            what, asked = ("level", level) if level not in self.levels else ("class", str(of))
-            known = self.levels if level not in self.levels else self.classes
-            raise InputError(f"{what} is '{asked}'{suggest(asked, known)}")
+            raise InputError(f"of two classes only the positive one is scored; evaluate again with positive='{of}'")
         return found[canonical_measure(metric, list(found), what="measure")]
 
     @property
