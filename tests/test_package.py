@@ -109,3 +109,12 @@ def test_the_command_line_sets_what_it_needs_itself() -> None:
     free = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=free)
     assert found.stdout.strip() == "50000"
+
+
+def test_every_public_function_takes_a_path_as_text_too() -> None:
+    for name in set(counterstain.__all__) - {"__version__"}:
+        function = counterstain._load(name)
+        if inspect.isfunction(function):
+            for parameter in inspect.signature(function).parameters.values():
+                kind = str(parameter.annotation)
+                assert "Path" not in kind or "str" in kind, f"{name}({parameter})"

@@ -387,8 +387,9 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def write_cohort(cohort: Cohort, path: Path) -> None:
+def write_cohort(cohort: Cohort, path: Path | str) -> None:
     """Write the cohort's table as CSV, or as Parquet where `path` ends so; missing numbers are empty cells."""
+    path = Path(path)
     if path.suffix.lower() in (".parquet", ".pq"):
         write_with(path, lambda temporary: cohort.table.to_parquet(temporary, index=False))
         return

@@ -270,7 +270,7 @@ def split_lines(record: dict[str, Any]) -> list[str]:
     return lines
 
 
-def write_split(split: Split, path: Path) -> None:
+def write_split(split: Split, path: Path | str) -> None:
     """Write splits.csv: image_path,split (hold-out), or a row an image and fold with image_path,repeat,fold,split."""
     if len(split.parts) == 1:
         write_csv(path, ("image_path", "split"), zip(split.image, split.parts[0].assignment, strict=True))

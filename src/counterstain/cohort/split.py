@@ -194,7 +194,7 @@ def only_part(cohort: Cohort, splits: Path | None, part: str, *, columns: Mappin
 
 
 def read_split(
-    path: Path,
+    path: Path | str,
     cohort: Cohort,
     *,
     unit: str = "patient",

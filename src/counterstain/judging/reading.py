@@ -360,7 +360,9 @@ def _label_index(
     return np.array(index, dtype=np.int64)[codes]
 
 
-def write_predictions(table: Predictions, path: Path, *, extra: Mapping[str, Sequence[str]] | None = None) -> None:
+def write_predictions(
+    table: Predictions, path: Path | str, *, extra: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Write the one CSV form; floats in their shortest exact form, so equal tables make equal bytes.
 
     Args:

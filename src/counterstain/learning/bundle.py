@@ -117,12 +117,13 @@ def _card(bundle: Bundle) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(folder: Path | str) -> Bundle:
     """The bundle in a folder, after its hashes were checked.
 
     Raises:
         InputError: If a file is missing, differs from SHA256SUMS, or is of another schema.
     """
+    folder = Path(folder)
     for name, expected in read_sums(folder).items():
         path = folder / name
         if not path.is_file():

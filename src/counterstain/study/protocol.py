@@ -296,7 +296,7 @@ def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
         raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
 
 
-def read_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
+def read_study(path: Path | str, overrides: Mapping[str, str] | None = None) -> Study:
     """The study in a YAML file.
 
     Args:
@@ -306,6 +306,7 @@ def read_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
     Raises:
         InputError: In one line, naming the key, for whatever is unreadable, unknown, missing or out of range.
     """
+    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; `counterstain init FOLDER` writes a study for a folder of images")
     if path.stat().st_size > LARGEST_FILE:
