@@ -44,11 +44,11 @@ def many() -> list[object]:
         Inspection((SlideInspection(record),), ()), Export(Path(LONG), {"formats": ["onnx", "openvino"]}),
         Parity("openvino", 1e-5, 123.4, 16), StudyPlan({"name": LONG, "trainings": list(names)}),
         Loss("elastic", 0.123456789, LONG[:12], "balanced_accuracy", 0.1, -0.2, -0.3, 0.0, 0.123456789),
-        counterstain.Training(network=f"timm/{LONG}", batch=7, epochs=3, learning_rate=0.1, weights=LONG),
+        counterstain.Training(batch=7, epochs=3, learning_rate=0.1, patience=3, threads=2, micro_batch=3),
         counterstain.Augmentation(rotation_deg=3.0, shear_deg=1.0, translation=0.0, brightness=0.5, contrast=0.5),
         Phantom(patients=7, difficulty=0.9, shortcut=0.123, seed=5, tile_px=64, malignant_share=0.25),
         Bundle(LONG, (LONG, LONG), 257, "stretch", "-1..1", provenance={"data": names}),
-        Cut(Path(LONG), dict.fromkeys(names, 1), (), names), Made(Path(LONG), N, N, N, tuple(zip(names, names))),
+        Cut(Path(LONG), dict.fromkeys(names, 1), (), names), Made(Path(LONG), N, N, N, ((LONG, LONG),) * N),
         Result(Path(LONG), {name: {} for name in names}, ()), Searched({LONG: 1}, 0.1, 0.1, 3, 0, 1.0, Path(LONG)),
     ]  # fmt: skip
 
@@ -74,26 +74,21 @@ def test_a_study_and_a_run(tmp_path: Path) -> None:
     assert repr(StudyRun(tmp_path)).endswith(", 2 arms)") and len(repr(StudyRun(tmp_path))) < 200
 
 
-def test_results_are_frozen_and_show_themselves() -> None:
+def test_results_are_frozen() -> None:
     for one in many():
         if not is_dataclass(one) or not hasattr(one, "summary"):
             continue
         with pytest.raises(AttributeError):
             setattr(one, fields(one)[0].name, None)
-        html = (
-            one._repr_html_()
-            if not isinstance(one, (Export, StudyPlan, RobustnessCard, SlideInspection, Inspection))
-            else ""
-        )
-        assert "<script" not in html
 
 
 def test_html_escapes_what_a_user_named() -> None:
     table = counterstain.as_predictions(["<script>", "b"] * 4, [0.1, 0.9] * 4)
-    for one in (table, counterstain.evaluate(table)):
+    for one in (table, counterstain.evaluate(table, positive="<script>")):
         assert "<script>" not in one._repr_html_() and "&lt;script&gt;" in one._repr_html_()
 
 
 def test_only_what_was_changed_is_shown() -> None:
-    assert short_repr(counterstain.Training(batch=64)) == "Training(batch=64)"
-    assert repr(counterstain.Training()) == "Training()"
+    assert short_repr(Phantom(patients=7)) == "Phantom(patients=7)" and repr(Phantom()) == "Phantom()"
+    assert "batch=64" in repr(counterstain.Training(batch=64)) and "epochs" not in repr(counterstain.Training(batch=64))
+    assert short_repr(Parity("x" * 300, 0.1, 1.0, 2)).endswith("…)")
