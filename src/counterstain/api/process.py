@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["kept_settings", "working", "yaml_texts"]
 
-VARIABLES = ("GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE", "MASTER_ADDR", "MASTER_PORT")
+VARIABLES = ("GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE", "MASTER_ADDR", "MASTER_PORT", "TORCHINDUCTOR_CACHE_DIR")
 
 
 @contextmanager
