@@ -6,40 +6,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest, permutation_test
-
-from counterstain.judging.conformal import weighted_quantile
-from counterstain.judging.multiplicity import benjamini_hochberg, bonferroni, holm, hommel
-from counterstain.judging.paired import (
-    clustered_auroc_difference,
-    clustered_mcnemar,
+from published_tests import (
+    benjamini_hochberg,
+    bonferroni,
     cochran_q,
-    delong,
     eliasziw_donner,
-    mcnemar,
-    sign_flip,
-    sign_flip_means,
-)
-from counterstain.judging.procedures import (
-    bayesian_correlated_t,
-    corrected_resampled_t,
     five_by_two_f,
     five_by_two_t,
+    friedman,
+    hommel,
     mcnemar_sample_size,
     probability_of_false_claim,
+    sign_flip_means,
     tost_paired,
+    wilcoxon_statistic,
 )
-from counterstain.judging.proportions import (
-    agresti_caffo,
-    clopper_pearson,
-    cohen_kappa,
-    miettinen_nurminen,
-    newcombe,
-    permutation_p,
-    wald_difference,
-    wilson,
-)
-from counterstain.judging.ranks import friedman, wilcoxon_statistic
+from scipy.stats import binomtest, permutation_test
+from shares import agresti_caffo, cohen_kappa, miettinen_nurminen, newcombe, permutation_p, wald_difference
+
+from counterstain.judging.conformal import weighted_quantile
+from counterstain.judging.multiplicity import holm
+from counterstain.judging.paired import clustered_auroc_difference, clustered_mcnemar, delong, mcnemar, sign_flip
+from counterstain.judging.procedures import bayesian_correlated_t, corrected_resampled_t
+from counterstain.judging.proportions import clopper_pearson, wilson
 from counterstain.judging.reliability import expected_calibration_error
 from counterstain.judging.scores import score_table
 

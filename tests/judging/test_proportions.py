@@ -5,17 +5,9 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from shares import agresti_caffo, cohen_kappa, miettinen_nurminen, newcombe, permutation_p, wald_difference
 
-from counterstain.judging.proportions import (
-    agresti_caffo,
-    clopper_pearson,
-    cohen_kappa,
-    miettinen_nurminen,
-    newcombe,
-    permutation_p,
-    wald_difference,
-    wilson,
-)
+from counterstain.judging.proportions import clopper_pearson, wilson
 
 SHARES = [(0, 5), (1, 5), (3, 7), (7, 7), (1, 1), (0, 1), (45, 50)]
 

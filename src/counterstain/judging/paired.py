@@ -12,12 +12,9 @@ __all__ = [
     "McNemar",
     "clustered_auroc_difference",
     "clustered_mcnemar",
-    "cochran_q",
     "delong",
-    "eliasziw_donner",
     "mcnemar",
     "sign_flip",
-    "sign_flip_means",
 ]
 
 Floats = NDArray[np.float64]
@@ -184,58 +181,6 @@ def clustered_mcnemar(b: Sequence[int], c: Sequence[int], n: Sequence[int]) -> C
     return ClusteredMcNemar(*found, *(float(chdtrc(1, x)) if x == x else float("nan") for x in found))
 
 
-def eliasziw_donner(
-    both: Sequence[int], b: Sequence[int], c: Sequence[int], neither: Sequence[int]
-) -> tuple[float, float]:
-    """Chi-square (1 df) and p of McNemar's test divided by what clustering inflates it by.
-
-    The correlation within clusters is estimated from all four outcomes of an image: concordant counts are needed.
-
-    Args:
-        both, b, c, neither: for each cluster the images that both models have right, only the first, only the second,
-            and neither.
-
-    Returns:
-        Statistic 0 and p 1 where the models never differ. A negative correlation deflates nothing: it counts as 0.
-
-    Source: Eliasziw & Donner 1991, Stat. Med. 10:1981, doi:10.1002/sim.4780101211.
-    """
-    from scipy.special import chdtrc
-
-    cells = np.array([both, b, c, neither], dtype=np.float64).T
-    first, second = cells[:, 1], cells[:, 2]
-    differ = first + second
-    discordant = float(differ.sum())
-    if discordant == 0:
-        return 0.0, 1.0
-    with_any = int((differ > 0).sum())
-    mean = discordant / with_any
-    reached = mean
-    if with_any > 1:
-        spread = float(((differ - mean) ** 2).sum()) - (len(differ) - with_any) * mean**2
-        reached = mean - spread / (with_any * (with_any - 1) * mean)
-    size = reached + with_any * (mean - reached)
-    correction = max(1 + (size - 1) * _discordant_correlation(cells), 1.0)
-    chi2 = float((first - second).sum()) ** 2 / discordant / correction
-    return chi2, float(chdtrc(1, chi2))
-
-
-def _discordant_correlation(cells: Floats) -> float:
-    """Correlation within clusters of the outcomes, given that they are discordant; cells (K, 4) are counts."""
-    n = cells.sum(axis=1)
-    k, mean = len(n), float(n.mean())
-    if k < 2 or mean <= 1:
-        return 0.0
-    share = cells.sum(axis=0) / n.sum()
-    usual = mean - float(((n - mean) ** 2).sum()) / (k * (k - 1) * mean)
-    between = float(((cells - n[:, None] * share) ** 2 / n[:, None]).sum()) / k
-    within = float((cells * (n[:, None] - cells) / n[:, None]).sum()) / (k * (mean - 1))
-    rho = _over(between - within, between + (usual - 1) * within)
-    if rho <= 0:
-        return 0.0
-    return 1 / (1 + float(share[1] + share[2]) * (1 - rho) / rho)
-
-
 def _over(above: float, below: float) -> float:
     return float(above / below) if below > 0 else 0.0
 
@@ -272,11 +217,6 @@ def sign_flip(delta: Floats, *, draws: int = 100_000, seed: int = 0) -> float:
     return (hits + 1) / (draws + 1)
 
 
-def sign_flip_means(a: Floats, b: Floats, *, draws: int = 100_000, seed: int = 0) -> float:
-    """`sign_flip` of paired values, one pair a patient."""
-    return sign_flip(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), draws=draws, seed=seed)
-
-
 def clustered_auroc_difference(
     positive: NDArray[np.bool_], score_a: Floats, score_b: Floats, patient: NDArray[np.int64]
 ) -> DeLong:
@@ -309,28 +249,3 @@ def clustered_auroc_difference(
     var_a, var_b, both = cov(0, 0), cov(1, 1), cov(0, 1)
     z, p = _z_test(found[0][0] - found[1][0], var_a + var_b - 2 * both)
     return DeLong(found[0][0], found[1][0], var_a, var_b, both, z, p)
-
-
-# ------------------------------------------------------------------------------------------------- several models
-
-
-def cochran_q(right: NDArray[np.int64]) -> tuple[float, int, float]:
-    """Q, degrees of freedom and p that several models are right equally often; for one image a patient.
-
-    Args:
-        right: (N, M) 1 where the model has the image right, else 0.
-
-    Returns:
-        Q = 0 and p = 1 where no image tells the models apart.
-
-    Source: Cochran 1950, Biometrika 37:256, doi:10.1093/biomet/37.3-4.256.
-    """
-    from scipy.special import chdtrc
-
-    models = right.shape[1]
-    by_model, by_image = right.sum(axis=0).astype(float), right.sum(axis=1).astype(float)
-    below = models * by_image.sum() - (by_image**2).sum()
-    if below == 0:
-        return 0.0, models - 1, 1.0
-    q = float((models - 1) * (models * (by_model**2).sum() - by_model.sum() ** 2) / below)
-    return q, models - 1, float(chdtrc(models - 1, q))

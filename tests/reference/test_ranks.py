@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+from published_tests import friedman, wilcoxon_statistic
 from scipy import stats
-
-from counterstain.judging.ranks import friedman, wilcoxon_statistic
 
 
 def test_friedman_is_scipys_and_iman_davenports_f_follows() -> None:
