@@ -1,5 +1,6 @@
 """The command line: bad input ends in one line that names the thing and the way out, with exit code 2."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -153,6 +154,13 @@ def test_init_without_patients_asks_for_the_unit(tmp_path: Path, images: Path) -
     assert call("run", path, "--dry-run", "--set", "split.unit=image").exit_code == 0
 
 
+def same_columns(more: Path, fewer: Path) -> bool:
+    """Whether one table has every column of another, with the same text in every cell."""
+    with more.open(newline="") as one, fewer.open(newline="") as two:
+        rows, wanted = list(csv.DictReader(one)), list(csv.DictReader(two))
+    return len(rows) == len(wanted) and all(row.items() >= need.items() for row, need in zip(rows, wanted, strict=True))
+
+
 def test_the_verbs_do_a_study_one_by_one(tmp_path: Path, images: Path) -> None:
     """cohort, split, train, predict, evaluate, compare over the files between them."""
     cohort, splits = images / "cohort.csv", tmp_path / "splits.csv"
@@ -168,7 +176,7 @@ def test_the_verbs_do_a_study_one_by_one(tmp_path: Path, images: Path) -> None:
     again = tmp_path / "again.csv"
     result = call("predict", tmp_path / "model-0", cohort, "--splits", splits, "--out", again)
     assert result.exit_code == 0, result.output
-    assert again.read_bytes() == (tmp_path / "model-0" / "predictions.csv").read_bytes()
+    assert same_columns(again, tmp_path / "model-0" / "predictions.csv")
     result = call("evaluate", again, "--json", "--out", tmp_path / "scores")
     assert json.loads(result.stdout)["unit"] == "patient"
     assert (tmp_path / "scores" / "scores.csv").is_file()

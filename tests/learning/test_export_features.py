@@ -66,8 +66,21 @@ def test_few_tiles_are_refused() -> None:
         fit_familiar(drawn(49, 0), drawn(60, 1))
 
 
-def test_file_and_back(tmp_path: Path) -> None:
-    familiar = fit_familiar(drawn(100, 0), drawn(100, 1))
+def test_many_features_are_kept_by_their_main_axes() -> None:
+    """64 axes and one precision for the rest are those of the covariance whose small eigenvalues are their mean."""
+    from sklearn.covariance import ledoit_wolf
+
+    rows = drawn(300, 0, width=100)
+    familiar = fit_familiar(rows, drawn(100, 2, width=100))
+    values, vectors = np.linalg.eigh(ledoit_wolf(rows)[0])
+    values[:36] = values[:36].mean()
+    expected = np.linalg.inv((vectors * values) @ vectors.T)
+    np.testing.assert_allclose(familiar.precision, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [8, 100])
+def test_file_and_back(tmp_path: Path, width: int) -> None:
+    familiar = fit_familiar(drawn(100, 0, width), drawn(100, 1, width))
     write_familiar(familiar, tmp_path / "statistics.safetensors")
     back = read_familiar(tmp_path / "statistics.safetensors")
     assert np.array_equal(back.precision, familiar.precision)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from counterstain.judging.calibration import fit_calibration
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.reading import read_predictions
 from counterstain.learning.bundle import Bundle, seal, write_bundle
+from counterstain.learning.export_features import STATISTICS, features_of, fit_familiar, write_familiar
 from counterstain.learning.networks import build_network
 from counterstain.learning.prediction import load_predictor
 from counterstain.slides import stream
@@ -472,3 +474,37 @@ def test_a_real_slide(bundle: Path, real_data: Path, tmp_path: Path) -> None:
     tiles = np.stack([np.asarray(region.convert("RGB")) for region in regions])
     expected = load_predictor(bundle).probabilities(tiles)
     np.testing.assert_allclose(prob["tumour"][::7], expected[:, 1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("strange", [False, True])
+def test_tiles_unlike_the_training_images_are_counted(
+    bundle: Path, slides: Path, tmp_path: Path, strange: bool
+) -> None:
+    """Statistics of the slide's own tiles flag about the share they state; those of noise flag every tile."""
+    model = tmp_path / "model"
+    shutil.copytree(bundle, model)
+    predictor = load_predictor(model)
+    random = np.random.default_rng(0)
+    level0 = tifffile.imread(slides / "S1.tif", key=0)
+    corners = random.integers(0, np.array(level0.shape[:2]) - TILE_PX, (400, 2))
+    tiles = np.stack([level0[y : y + TILE_PX, x : x + TILE_PX] for y, x in corners])
+    if strange:
+        tiles = random.integers(0, 256, tiles.shape, dtype=np.uint8)
+    features = np.concatenate(
+        [features_of(predictor.network, predictor.to_tensor, tiles[start : start + 50]) for start in range(0, 400, 50)]
+    )
+    write_familiar(fit_familiar(features[:300], features[300:]), model / STATISTICS)
+    seal(model)
+    lines: list[str] = []
+    result = run_slides(model, [slides / "S1.tif"], tmp_path / "out", READING, talk=Talk(say=lines.append))
+    found = result.records["S1"]["unfamiliar"]
+    told = [line for line in lines if "unlike the training images" in line]
+    if strange:
+        assert found["share"] == 1
+        assert told == ["S1: 100% of the tiles are unlike the training images (1 % would be expected)"]
+    else:
+        assert found["share"] < 0.3
+    plain = run_slides(bundle, [slides / "S1.tif"], tmp_path / "plain", READING)
+    assert plain.records["S1"]["unfamiliar"] is None
+    name = "model-outputs-csv/S1.csv"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()

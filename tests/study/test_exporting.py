@@ -58,14 +58,13 @@ def _unclocked() -> object:
         yield
 
 
-def test_the_training_must_be_named(run: Path) -> None:
-    with pytest.raises(InputError, match=r"2 such trainings; name one: --arm large --seed 3 --fold 0-0; --arm small"):
-        find_training(run)
-    with pytest.raises(InputError, match="no such training"):
-        find_training(run, arm="small", seed=4)
+def test_the_training_is_the_one_named_or_the_best_on_validation_data(run: Path) -> None:
     folder = find_training(run, arm="small")
     assert folder == run / "arms" / "small" / "seed-3" / "fold-0-0"
     assert find_training(folder) == folder
+    assert find_training(run).parts[-3] in ("small", "large")
+    with pytest.raises(InputError, match="no such training"):
+        find_training(run, arm="small", seed=4)
     with pytest.raises(InputError, match="are for a run"):
         find_training(folder, arm="small")
     with pytest.raises(InputError, match="neither a run"):
@@ -134,7 +133,8 @@ def test_a_bundle_alone_and_its_cohort(run: Path, tmp_path: Path) -> None:
             (alone / path.name).write_bytes(path.read_bytes())
     lines: list[str] = []
     record = export(alone, tmp_path / "bare", Wanted(formats=()))
-    assert "without its cohort" in record["features_absent"]
+    counts = read_json(run / "split.json")["parts"][0]["counts"]
+    assert record["features"]["fitted_on_tiles"] == counts["train"]["images"]  # the training left its own statistics
     assert "split" not in record["hashes"]
     with pytest.raises(InputError, match="--calibrate"):
         export(alone, tmp_path / "eight", Wanted(formats=(), int8=True))

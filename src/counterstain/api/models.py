@@ -6,14 +6,16 @@ from typing import Any
 
 from counterstain.api.process import working, yaml_texts
 from counterstain.errors import InputError
-from counterstain.judging.predictions import Predictions
+from counterstain.learning.own_network import allow_file
 from counterstain.study.exporting import Wanted
 from counterstain.study.exporting import export as export_to
 from counterstain.study.feature_files import Laying, Made, encode_slides, encode_tiles
 from counterstain.study.inputs import TABLES, read_images
+from counterstain.study.model import find_bundle
+from counterstain.study.predicting import Asked, Predicted, predict_images
 from counterstain.study.protocol import parse_arm
 from counterstain.study.results import Export
-from counterstain.study.single import predict_once, train_once
+from counterstain.study.single import train_once
 
 __all__ = ["export", "features", "predict", "train"]
 
@@ -78,10 +80,16 @@ def train(
 
 
 def predict(
-    bundle: Path | str,
-    images: Path | str,
+    model: Path | str,
+    sources: Path | str | Sequence[Path | str],
     *,
     out: Path | str = "predictions.csv",
+    sheet: Path | str | None = None,
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
+    ensemble: bool = False,
     splits: Path | str | None = None,
     part: str = "test",
     runtime: str = "auto",
@@ -89,33 +97,37 @@ def predict(
     attention: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
     verbose: bool = False,
-) -> Predictions:
-    """Probabilities for every image of a labelled cohort, written to `out` and returned.
+) -> Predicted:
+    """Call every image, say what can't be told and what is unlike the training images; no labels are needed.
 
-    For images without labels, or arrays, see `load_model`.
+    The table is written to `out`, where `read_predictions` reads it if the images are labelled. For arrays, and to
+    keep a model in memory, see `load_model`.
 
     Args:
-        bundle: folder of the model; images: a folder or a manifest.
-        out: the predictions.csv to write; the tile store is made beside it.
+        model: folder of a run (of which the best arm on validation data is taken), a bundle or an export.
+        sources: images, folders, tables or containers.
+        out: the predictions.csv to write; sheet: also a picture of the images with their calls.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
+        ensemble: average all seeds of the arm.
         splits, part: predict only this part of a splits.csv.
         runtime: torch, openvino, onnxruntime, or auto: the fastest that agrees; precision: fp32 or bf16.
         attention: of a model of whole slides (mil/…): folder for the weight of every tile.
-        columns: {our column: the manifest's}.
-        verbose: show on stderr what runs the network, and which images it was trained on.
+        columns: {our column: the table's}.
+        verbose: say on stderr what was chosen and what runs it.
 
     Raises:
-        InputError: If the bundle is damaged, the classes differ, the part is empty, or the runtime is not there.
+        InputError: If the model or a source cannot be used, no image can be read, or an option does not fit.
     """
-    from counterstain.judging.reading import read_predictions
-    from counterstain.learning.bundle import read_bundle
-
+    paths = [Path(sources)] if isinstance(sources, (str, Path)) else [Path(source) for source in sources]
+    if network_file is not None:
+        allow_file(Path(network_file))
+    asked = Asked(
+        arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=None if splits is None else Path(splits), part=part,
+        runtime=runtime, precision=precision, attention=None if attention is None else Path(attention),
+        columns=dict(columns or {}), sheet=None if sheet is None else Path(sheet),
+    )  # fmt: skip
     with working(verbose=verbose) as talk:
-        predict_once(
-            Path(bundle), Path(images), Path(out), splits=None if splits is None else Path(splits), part=part,
-            runtime=runtime, precision=precision, attention=None if attention is None else Path(attention),
-            columns=columns, talk=talk,
-        )  # fmt: skip
-    return read_predictions(out, classes=read_bundle(Path(bundle)).classes)
+        return predict_images(Path(model), paths, Path(out), asked=asked, talk=talk)
 
 
 def features(
@@ -123,6 +135,10 @@ def features(
     sources: Path | str | Sequence[Path | str],
     *,
     out: Path | str = "features",
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
     mpp: float | None = None,
     tile_px: int | None = None,
     fit: str | None = None,
@@ -140,9 +156,10 @@ def features(
     """Features of tiles, one .h5 file per slide, and the manifest with which slides are learned from them.
 
     Args:
-        model: folder of a trained model, or a backbone: timm/….
+        model: folder of a run, a bundle or an export; or a backbone: timm/….
         sources: a cohort of tiles; with `mpp` slides, or a manifest of them.
         out: folder of the files.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         mpp: read slides, their tiles at so many µm/px.
         tile_px: side of the tiles, px; a trained model has its own.
         fit: of a cohort: stretch, crop or exact. weights: of a backbone: pretrained, random, or a file.
@@ -172,8 +189,13 @@ def features(
         raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
     with working(verbose=verbose) as talk:
         machine = prepare_machine(device=device, precision="fp32" if precision == "auto" else precision)
+        named = str(model)
+        if Path(model).is_dir():
+            folder, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
+            named = str(folder)
+            talk.say(words or f"model: {folder}")
         encoder = load_encoder(
-            str(model), tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision
+            named, tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision
         )
         if mpp is None:
             cohort = read_images(paths[0], positive=positive, columns=columns)
@@ -188,12 +210,13 @@ def features(
 
 
 def export(
-    source: Path | str,
+    model: Path | str,
     to: Path | str,
     *,
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
+    network_file: Path | str | None = None,
     formats: Sequence[str] = ("wsinfer", "onnx", "openvino"),
     mpp: float | None = None,
     uncalibrated: bool = False,
@@ -206,8 +229,8 @@ def export(
     """A trained model for every runtime: QuPath (WSInfer), ONNX, OpenVINO, each proven to answer as PyTorch does.
 
     Args:
-        source: a run's folder, or the folder of one model; to: the folder to write, which must not be there yet.
-        arm, seed, fold: of a run with several.
+        model: folder of a run, a bundle or an export; to: the folder to write, which must not be there yet.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         formats: of wsinfer, onnx and openvino; () for the bundle alone.
         mpp: µm/px of the tiles, where the model does not know it.
         uncalibrated: probabilities as the network gives them.
@@ -225,5 +248,7 @@ def export(
         calibrate=None if calibrate is None else Path(calibrate), cohort=None if cohort is None else Path(cohort),
         licence=licence,
     )  # fmt: skip
+    if network_file is not None:
+        allow_file(Path(network_file))
     with working(verbose=verbose) as talk:
-        return Export(Path(to), export_to(Path(source), Path(to), wanted, talk))
+        return Export(Path(to), export_to(Path(model), Path(to), wanted, talk))

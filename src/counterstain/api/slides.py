@@ -12,6 +12,7 @@ from counterstain.slides.one_slide import Reading
 from counterstain.slides.run import Result, Talk, run_slides
 from counterstain.slides.scale import read_mpp_table, unused_rows
 from counterstain.slides.slides_result import Inspection, SlideInspection
+from counterstain.study.model import find_bundle
 
 __all__ = ["inspect", "slides_run", "slides_tiles"]
 
@@ -127,10 +128,14 @@ def slides_tiles(
 
 
 def slides_run(
-    bundle: Path | str,
+    model: Path | str,
     slides: Paths,
     out: Path | str,
     *,
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
     mpp: float | None = None,
     overlap: float = 0.0,
     least_tissue: float = 0.5,
@@ -158,7 +163,8 @@ def slides_run(
     The same call again resumes a run that was stopped, to the same bytes.
 
     Args:
-        bundle: folder of the model; slides: files, and folders of them; out: folder of the results.
+        model: folder of a run, a bundle or an export; slides: files, and folders of them; out: folder of the results.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         mpp: µm/px of the tiles; by default the model's. overlap, least_tissue, tissue_mask, recursive: see `inspect`.
         truth: CSV of slide_id,patient_id,label,split, which scores slides; columns: {our column: its}.
         pooling: from tiles to a slide: auto, mean, top_5pct_mean, quantile_90, ….
@@ -178,8 +184,11 @@ def slides_run(
         mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)), allow_scale=allow_scale,
         origin=origin, merged=regions, compress=compress, calibrated=not raw,
     )  # fmt: skip
+    bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
     with working(verbose=verbose) as talk:
+        if words:
+            talk.say(words)
         return run_slides(
-            Path(bundle), _listed(slides), Path(out), settings, truth=None if truth is None else Path(truth),
+            bundle, _listed(slides), Path(out), settings, truth=None if truth is None else Path(truth),
             columns=columns, pooling=pooling, recursive=recursive, talk=Talk(say=talk.say),
         )  # fmt: skip

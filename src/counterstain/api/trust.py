@@ -13,16 +13,21 @@ from counterstain.files import read_json
 from counterstain.learning.bundle import read_bundle
 from counterstain.robustness.card import Sight, robustness_card
 from counterstain.robustness.robustness_result import RobustnessCard
-from counterstain.study.inputs import read_images
+from counterstain.study.inputs import Talk, read_images
+from counterstain.study.model import find_bundle
 
 __all__ = ["explain", "robustness", "seen_before"]
 
 
 def robustness(
-    bundle: Path | str,
+    model: Path | str,
     images: Path | str,
     *,
     out: Path | str = "robustness",
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
     splits: Path | str | None = None,
     part: str = "test",
     budget: Path | str | None = None,
@@ -37,8 +42,9 @@ def robustness(
     """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and rotated tiles.
 
     Args:
-        bundle: folder of the model; images: a folder or a manifest.
+        model: folder of a run, a bundle or an export; images: a folder or a manifest.
         out: folder of the card.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         splits, part: try only this part of a splits.csv.
         budget: YAML file of limits; whether they are met is `card.met`, and nothing is raised where one is not.
         sample: at most so many images, evenly over the patients.
@@ -50,14 +56,16 @@ def robustness(
     Raises:
         InputError: If the bundle is damaged, classes differ, `out` holds a card, or `only` or the budget doesn't fit.
     """
-    cohort = _cohort_for(Path(bundle), images, columns)
+    bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
+    cohort = _cohort_for(bundle, images, columns)
     # With GateError the card is whole, and says which limits are not met.
     with working(verbose=verbose) as talk, suppress(GateError):
+        _tell(talk, words)
         robustness_card(
-                Path(bundle), cohort, Path(out), splits=None if splits is None else Path(splits), part=part,
+                bundle, cohort, Path(out), splits=None if splits is None else Path(splits), part=part,
                 budget=None if budget is None else Path(budget), images=sample, only=tuple(only or ()),
                 runtime=runtime, precision=precision, device=device,
-                seen=lambda tried: seen_before(Path(bundle), tried),
+                seen=lambda tried: seen_before(bundle, tried),
                 sight=Sight(say=talk.say, stored=talk.stored),
             )  # fmt: skip
     return RobustnessCard(Path(out), read_json(Path(out) / "robustness.json"))
@@ -74,6 +82,11 @@ def seen_before(bundle: Path, cohort: Cohort) -> list[str]:
     return [f"seen before: {line}" for line in found.words]
 
 
+def _tell(talk: Talk, words: str) -> None:
+    if words:
+        talk.say(words)
+
+
 def _cohort_for(bundle: Path, images: Path | str, columns: Mapping[str, str] | None) -> Cohort:
     """The images with the bundle's positive class as theirs."""
     classes = read_bundle(bundle).classes
@@ -81,10 +94,14 @@ def _cohort_for(bundle: Path, images: Path | str, columns: Mapping[str, str] | N
 
 
 def explain(
-    bundle: Path | str,
+    model: Path | str,
     images: Path | str,
     *,
     out: Path | str = "explanation",
+    arm: str | None = None,
+    seed_of_model: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
     splits: Path | str | None = None,
     part: str = "test",
     method: str = "hirescam",
@@ -99,7 +116,8 @@ def explain(
     """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
 
     Args:
-        bundle: folder of the model; images: a folder or a manifest; out: folder of the page.
+        model: folder of a run, a bundle or an export; images: a folder or a manifest; out: folder of the page.
+        arm, seed_of_model, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         splits, part: explain only this part of a splits.csv.
         method: hirescam, gradcam, gradcam++ or integrated-gradients.
         each: tiles per row of the gallery; trials: tiles that the maps are checked on.
@@ -113,10 +131,12 @@ def explain(
         GateError: If the model cannot be told from one that guesses; no map is shown then.
     """
     settings = Settings(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
-    cohort = _cohort_for(Path(bundle), images, columns)
+    bundle, words = find_bundle(model, arm=arm, seed=seed_of_model, fold=fold, network_file=network_file)
+    cohort = _cohort_for(bundle, images, columns)
     with working(verbose=verbose) as talk:
+        _tell(talk, words)
         record = explain_bundle(
-            Path(bundle), cohort, Path(out), settings=settings, splits=None if splits is None else Path(splits),
+            bundle, cohort, Path(out), settings=settings, splits=None if splits is None else Path(splits),
             part=part, device=device, say=talk.say, progress=talk.stored,
         )  # fmt: skip
     return Explanation(Path(out), record)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,15 @@ def read_members(bundle: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many of some images, and of their patients, a model has seen; `examples` names the first of them."""
+    """How many of some images, and of their patients, a model has seen; `examples` names the first of them.
+
+    rows: by kind, the row numbers of the images that were met.
+    """
 
     images: int
     seen: Mapping[str, int]
     examples: Mapping[str, tuple[str, ...]]
+    rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -112,11 +116,11 @@ def overlap(
     """
     pixels = [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in tiles]
     given = {"patient": patient, "image": image, "file": file, "pixels": pixels}
-    seen, examples = {}, {}
+    seen, examples, rows = {}, {}, {}
     for kind, values in given.items():
         known = set(record[kind])
         hit = [row for row, value in enumerate(values) if value and _hash(record["salt"], kind, value) in known]
         names = patient if kind == "patient" else image or [f"image {row + 1}" for row in range(len(values))]
         found = list(dict.fromkeys(names[row] for row in hit))
-        seen[kind], examples[kind] = len(found), tuple(found[:SHOWN])
-    return Overlap(len(image), seen, examples)
+        seen[kind], examples[kind], rows[kind] = len(found), tuple(found[:SHOWN]), tuple(hit)
+    return Overlap(len(image), seen, examples, rows)

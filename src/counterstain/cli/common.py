@@ -33,6 +33,16 @@ Columns = Annotated[
     list[str] | None,
     typer.Option("--columns", help="What the table calls our columns: label=GT,patient_id=Case; see docs/tables.md."),
 ]
+Model = Annotated[
+    Path, typer.Argument(help="A run (its best arm on validation data), a bundle or an export.", show_default=False)
+]
+Arm = Annotated[str | None, typer.Option(help="Of a run: this arm instead of the best one on validation data.")]
+Seed = Annotated[int | None, typer.Option(help="Of a run: this seed.")]
+Fold = Annotated[str | None, typer.Option(help="Of a run: this fold, as 0-0.")]
+NetworkFile = Annotated[
+    Path | None,
+    typer.Option("--network-file", help="Of a model with a network of your own: its Python file, which is run."),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
 
 
@@ -104,6 +114,26 @@ def columns_of_two(columns: dict[str, str], *, both: bool) -> tuple[dict[str, st
         return columns, columns
     of_mpp = {noun: name for noun, name in columns.items() if noun.startswith("mpp")}
     return {noun: name for noun, name in columns.items() if noun not in of_mpp}, of_mpp
+
+
+def chosen_model(model: Path, arm: str | None, seed: int | None, fold: str | None, network_file: Path | None) -> Path:
+    """The bundle's folder that MODEL, --arm, --seed and --fold mean; says on stderr which of a run was taken."""
+    allow_network(network_file)
+    from counterstain.study.model_choice import choose_model
+    from counterstain.terminal import say
+
+    choice = choose_model(model, arm=arm, seed=seed, fold=fold)
+    if choice.words:
+        say(choice.words)
+    return choice.folder
+
+
+def allow_network(path: Path | None) -> None:
+    """Run the file of --network-file, so that models whose network it is can be built."""
+    if path is not None:
+        from counterstain.learning.own_network import allow_file
+
+        allow_file(path)
 
 
 def assignment(text: str) -> tuple[str, str]:

@@ -5,13 +5,26 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Columns, Images, Json, Out, app, columns_given, verb
+from counterstain.cli.common import (
+    Arm,
+    Columns,
+    Fold,
+    Images,
+    Json,
+    Model,
+    NetworkFile,
+    Out,
+    app,
+    chosen_model,
+    columns_given,
+    verb,
+)
 
 
 @app.command()
 @verb
 def explain(
-    bundle: Annotated[Path, typer.Argument(help="The folder of a trained model.")],
+    model: Model,
     images: Images,
     out: Out = Path("explanation"),
     splits: Annotated[Path | None, typer.Option(help="Explain only a part of this splits.csv …")] = None,
@@ -20,6 +33,10 @@ def explain(
     each: Annotated[int, typer.Option(help="Tiles a row of the gallery.")] = 8,
     trials: Annotated[int, typer.Option(help="Tiles that the maps are tried on.")] = 32,
     embedding: Annotated[str, typer.Option(help="pca, or umap where umap-learn is installed.")] = "pca",
+    arm: Arm = None,
+    seed_of_model: Annotated[int | None, typer.Option("--model-seed", help="Of a run: this seed.")] = None,
+    fold: Fold = None,
+    network_file: NetworkFile = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     columns: Columns = None,
@@ -38,6 +55,7 @@ def explain(
     from counterstain.study.inputs import read_images
     from counterstain.terminal import talking
 
+    bundle = chosen_model(model, arm, seed_of_model, fold, network_file)
     settings = Settings(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
     classes = read_bundle(bundle).classes
     two = classes[-1] if len(classes) == 2 else None

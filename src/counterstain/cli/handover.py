@@ -5,17 +5,18 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Json, app, verb
+from counterstain.cli.common import Arm, Fold, Json, Model, NetworkFile, Seed, allow_network, app, verb
 
 
 @app.command()
 @verb
 def export(
-    source: Annotated[Path, typer.Argument(help="A run's folder, or the folder of one trained model.")],
+    model: Model,
     to: Annotated[Path, typer.Option("--to", help="The folder to write; it must not be there yet.")],
-    arm: Annotated[str | None, typer.Option(help="Of a run with several arms.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of a run with several seeds.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Of a run with several folds, as 0-0.")] = None,
+    arm: Arm = None,
+    seed: Seed = None,
+    fold: Fold = None,
+    network_file: NetworkFile = None,
     formats: Annotated[str, typer.Option(help="Of wsinfer, onnx, openvino; or none.")] = "wsinfer,onnx,openvino",
     mpp: Annotated[float | None, typer.Option(help="µm per px of the tiles, where the model does not know it.")] = None,
     uncalibrated: Annotated[
@@ -43,13 +44,14 @@ def export(
     from counterstain.study.exporting import export as export_to
     from counterstain.terminal import print_table, talking
 
+    allow_network(network_file)
     names = tuple(name.strip() for name in formats.split(",") if name.strip() not in ("", "none"))
     wanted = Wanted(
         arm=arm, seed=seed, fold=fold, formats=names, mpp=mpp, calibrated=not uncalibrated, int8=int8,
         calibrate=calibrate, cohort=cohort, licence=licence,
     )  # fmt: skip
     with talking() as talk:
-        record = export_to(source, to, wanted, talk)
+        record = export_to(model, to, wanted, talk)
         if record["features"] is None:
             talk.say(f"unfamiliar tiles are not flagged: {record['features_absent']}")
         if record["int8"] is not None:

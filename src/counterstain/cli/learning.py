@@ -5,14 +5,27 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Columns, Json, Out, Positive, app, columns_given, verb
+from counterstain.cli.common import (
+    Arm,
+    Columns,
+    Fold,
+    Json,
+    NetworkFile,
+    Out,
+    Positive,
+    Seed,
+    app,
+    chosen_model,
+    columns_given,
+    verb,
+)
 from counterstain.errors import InputError
 
 
 @app.command()
 @verb
 def features(
-    model: Annotated[str, typer.Argument(help="The folder of a trained model, or a backbone: timm/…")],
+    model: Annotated[str, typer.Argument(help="A run, a bundle or an export; or a backbone: timm/…")],
     sources: Annotated[list[Path], typer.Argument(help="A cohort of tiles; with --mpp slides, or a manifest of them.")],
     out: Out = Path("features"),
     mpp: Annotated[float | None, typer.Option(help="Read slides, their tiles at so many µm/px.")] = None,
@@ -23,6 +36,10 @@ def features(
     least_tissue: Annotated[float, typer.Option(help="Of slides: share of a tile that must be tissue.")] = 0.5,
     assume_mpp: Annotated[float | None, typer.Option(help="µm/px of slides that do not say it.")] = None,
     mpp_table: Annotated[Path | None, typer.Option(help="CSV of slide,mpp that overrules the files.")] = None,
+    arm: Arm = None,
+    seed: Seed = None,
+    fold: Fold = None,
+    network_file: NetworkFile = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
     positive: Positive = None,
@@ -53,6 +70,8 @@ def features(
     if mpp is not None and fit is not None:
         raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
     machine = prepare_machine(device=device, precision="fp32" if precision == "auto" else precision)
+    if Path(model).is_dir():
+        model = str(chosen_model(Path(model), arm, seed, fold, network_file))
     encoder = load_encoder(model, tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision)
     with talking() as talk:
         if mpp is None:

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterstain.cli.common import Columns, Json, app, columns_given, columns_of_two, verb
+from counterstain.cli.common import (
+    Arm,
+    Columns,
+    Fold,
+    Json,
+    Model,
+    NetworkFile,
+    Seed,
+    app,
+    chosen_model,
+    columns_given,
+    columns_of_two,
+    verb,
+)
 
 if TYPE_CHECKING:
     from counterstain.slides.run import Progress, Result, Talk
@@ -20,9 +33,13 @@ app.add_typer(slides_app, name="slides")
 @slides_app.command("run")
 @verb
 def slides_run(
-    bundle: Annotated[Path, typer.Argument(help="The model: a folder that a training or export wrote.")],
+    model: Model,
     slides: Annotated[list[Path], typer.Argument(help="Slides, and folders of them.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the results; the same again goes on.")],
+    arm: Arm = None,
+    seed: Seed = None,
+    fold: Fold = None,
+    network_file: NetworkFile = None,
     mpp: Annotated[float | None, typer.Option(help="µm/px of the tiles; the model's by default.")] = None,
     overlap: Annotated[float, typer.Option(help="Share of a tile that its neighbour covers too.")] = 0.0,
     least_tissue: Annotated[float, typer.Option(help="Share of a tile that must be tissue.")] = 0.5,
@@ -53,13 +70,14 @@ def slides_run(
     Stopped at any moment, the same command goes on to the same bytes. A slide that cannot be read is set aside in
     failures.csv, the others are read, and the exit code is 3.
 
-    Example: counterstain slides run runs/demo/arms/given/seed0 slides/ --out maps --mpp 0.5
+    Example: counterstain slides run runs/demo slides/ --out maps --mpp 0.5
     """
     from counterstain.errors import GateError
     from counterstain.slides.one_slide import Reading
     from counterstain.slides.run import run_slides
     from counterstain.slides.scale import read_mpp_table
 
+    bundle = chosen_model(model, arm, seed, fold, network_file)
     of_truth, of_mpp = columns_of_two(columns_given(columns), both=truth is not None and mpp_table is not None)
     settings = Reading(
         mpp=mpp,

@@ -286,34 +286,6 @@ def train(
 
 @app.command()
 @verb
-def predict(
-    bundle: Annotated[Path, typer.Argument(help="The folder of a trained model.")],
-    images: Images,
-    out: Out = Path("predictions.csv"),
-    splits: Annotated[Path | None, typer.Option(help="Predict only a part of this splits.csv …")] = None,
-    part: Annotated[str, typer.Option(help="… this one.")] = "test",
-    runtime: Annotated[str, typer.Option(help="torch, openvino, onnxruntime; auto: the fastest that agrees.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
-    attention: Annotated[Path | None, typer.Option(help="Of mil/…: a folder for the weight of every tile.")] = None,
-    columns: Columns = None,
-) -> None:
-    """Probabilities for every image of a cohort, as predictions.csv.
-
-    Example: counterstain predict model/ new_hospital/ --out predictions.csv
-    """
-    from counterstain.study.single import predict_once
-    from counterstain.terminal import talking
-
-    with talking() as talk:
-        predict_once(
-            bundle, images, out, splits=splits, part=part, runtime=runtime, precision=precision, attention=attention,
-            columns=columns_given(columns), talk=talk,
-        )  # fmt: skip
-    print(out)
-
-
-@app.command()
-@verb
 def phantom(
     out: Out = Path("phantom"),
     patients: Annotated[int, typer.Option(help="How many.")] = 40,

@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counterstain.cli.common import Columns, Images, Json, Out, app, columns_given, verb
+from counterstain.cli.common import (
+    Arm,
+    Columns,
+    Fold,
+    Images,
+    Json,
+    Model,
+    NetworkFile,
+    Out,
+    Seed,
+    app,
+    chosen_model,
+    columns_given,
+    verb,
+)
 
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
@@ -19,7 +33,7 @@ if TYPE_CHECKING:
 @app.command()
 @verb
 def robustness(
-    bundle: Annotated[Path, typer.Argument(help="The folder of a trained model.")],
+    model: Model,
     images: Images,
     out: Out = Path("robustness"),
     splits: Annotated[Path | None, typer.Option(help="Try only a part of this splits.csv …")] = None,
@@ -31,6 +45,10 @@ def robustness(
     only: Annotated[
         list[str] | None, typer.Option(help="One trial, such as blur or rotation; may stand several times.")
     ] = None,
+    arm: Arm = None,
+    seed: Seed = None,
+    fold: Fold = None,
+    network_file: NetworkFile = None,
     runtime: Annotated[str, typer.Option(help="auto, torch, onnxruntime or openvino.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
@@ -51,6 +69,7 @@ def robustness(
     from counterstain.robustness.card import robustness_card
     from counterstain.study.inputs import read_images
 
+    bundle = chosen_model(model, arm, seed, fold, network_file)
     classes = read_bundle(bundle).classes
     two = classes[-1] if len(classes) == 2 else None
     cohort = read_images(images, positive=two, columns=columns_given(columns))

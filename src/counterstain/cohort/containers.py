@@ -14,10 +14,11 @@ from counterstain.cohort.columns import clean_ids, clean_numbers
 from counterstain.errors import InputError
 from counterstain.tables import read_cells
 
-__all__ = ["array_shape", "read_hdf5", "read_npz"]
+__all__ = ["array_shape", "read_hdf5", "read_npz", "unlabelled_rows"]
 
 MOST_LABELS = 50_000_000
 _PAIRS = (("x", "y"), ("images", "labels"), ("data", "labels"))
+_IMAGES = re.compile(r"x|images|data|[a-z]+_images")
 _SPLIT_IN_NAME = re.compile(r"(?:^|_)(train|valid|val|test)(?:_|$)")
 
 
@@ -161,6 +162,30 @@ def _npz_headers(root: Path, file: str) -> dict[str, tuple[tuple[int, ...], Any]
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError) as error:
         raise InputError(f"{file} cannot be read as .npz ({str(error).splitlines()[0]})") from None
     return headers
+
+
+def unlabelled_rows(root: Path, file: str) -> list[str]:
+    """The names of a container's images ("file.h5#x/12"), whether or not labels lie beside them.
+
+    Raises:
+        InputError: If the file is damaged, or holds no array of images.
+    """
+    import h5py
+
+    if file.lower().endswith(".npz"):
+        shapes = {key: shape for key, (shape, _) in _npz_headers(root, file).items()}
+    else:
+        try:
+            with h5py.File(root / file, "r") as opened:
+                arrays = {key: _array(h5py, opened, key) for key in opened}
+                shapes = {key: tuple(array.shape) for key, array in arrays.items() if array is not None}
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{file} cannot be read as HDF5 ({str(error).splitlines()[0]})") from None
+    keys = [key for key, shape in shapes.items() if _IMAGES.fullmatch(key) and len(shape) in (3, 4)]
+    if not keys and not file.lower().removesuffix(Path(file).suffix).endswith("_y"):
+        held = ", ".join(f"{key} {shape}" for key, shape in sorted(shapes.items())) or "nothing"
+        raise InputError(f"{file} holds {held}; needed: images (N, H, W, 3) as x, images, data or …_images")
+    return [f"{file}#{key}/{row}" for key in keys for row in range(shapes[key][0])]
 
 
 def array_shape(root: Path, file: str, key: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,7 @@ __all__ = [
     "describe",
     "order_classes",
     "read_manifest",
+    "relative_paths",
     "write_cohort",
 ]
 
@@ -292,7 +293,7 @@ def read_manifest(
     text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
     if not text["image_path"]:
         raise InputError(f"{path.name} has a header and no rows; it needs one row an image")
-    read: dict[str, Sequence[Any]] = {"image_path": _relative(text["image_path"], base, path.name)}
+    read: dict[str, Sequence[Any]] = {"image_path": relative_paths(text["image_path"], base, path.name)}
     read["label"] = clean_labels(text["label"], path.name)
     for noun in ("patient_id", "slide_id"):
         read[noun] = clean_ids(text.get(noun), len(read["label"]))
@@ -313,7 +314,7 @@ def read_manifest(
     return cohort
 
 
-def _relative(paths: Sequence[str], root: Path, where: str) -> list[str]:
+def relative_paths(paths: Sequence[str], root: Path, where: str) -> list[str]:
     """Image paths relative to root, with POSIX slashes and without "." parts."""
     home = os.path.abspath(root)  # noqa: PTH100 (Path.resolve would follow links, and the manifest names them unresolved)
     result = []
@@ -342,7 +343,17 @@ def container(image_path: str) -> tuple[str, str]:
     return image_path, ""
 
 
-def check_files(cohort: Cohort) -> None:
+class _OnDisk(Protocol):
+    """Image paths and the folder that they count from."""
+
+    @property
+    def table(self) -> pd.DataFrame: ...
+
+    @property
+    def root(self) -> Path: ...
+
+
+def check_files(cohort: _OnDisk) -> None:
     """Refuse a cohort whose files are missing, are no files, or are links that leave the root folder.
 
     Raises:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.new_images import NewImages
 from counterstain.errors import InputError
 from counterstain.files import hash_bytes, hash_file, hash_json, read_json, write_json
 from counterstain.learning.features import read_features
@@ -97,7 +98,7 @@ def is_feature_file(name: str) -> bool:
 
 
 def open_bags(
-    cohort: Cohort,
+    cohort: Cohort | NewImages,
     folder: Path,
     *,
     max_bad: float = 0.05,

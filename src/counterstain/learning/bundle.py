@@ -12,8 +12,10 @@ from torch import nn
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_bytes, write_json
+from counterstain.learning.export_features import STATISTICS
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.models import build_model
+from counterstain.learning.own_network import SOURCE, OwnNetwork, source_of
 from counterstain.learning.staining import UNSTAINED, Staining
 from counterstain.records import short_repr
 from counterstain.version import __version__
@@ -31,7 +33,7 @@ SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 # Written beside the model by the rooms that own them, and as much a part of it.
 CALIBRATION = "calibration.json"
-COMPANIONS = (CALIBRATION, "trained_on.json")
+COMPANIONS = (CALIBRATION, "trained_on.json", STATISTICS, SOURCE)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def write_bundle(folder: Path, bundle: Bundle, network: nn.Module) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(tensors))
     write_json(folder / RECORD, bundle.record())
+    if isinstance(network, OwnNetwork):
+        write_bytes(folder / SOURCE, source_of(network.sha256))
     write_bytes(folder / CARD, _card(bundle))
     seal(folder)
 

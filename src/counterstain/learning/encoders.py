@@ -14,8 +14,9 @@ from counterstain.files import hash_file
 from counterstain.learning.backbones import is_backbone
 from counterstain.learning.bundle import SUMS, load_network
 from counterstain.learning.mil import is_bag_network
-from counterstain.learning.models import start_network
+from counterstain.learning.models import last_layer, start_network
 from counterstain.learning.networks import TileNetwork
+from counterstain.learning.own_network import OwnNetwork
 from counterstain.learning.runtimes import torch_runtime
 from counterstain.learning.settings import Training, check_network
 
@@ -102,5 +103,16 @@ def _of_bundle(folder: Path, tile_px: int | None, device: str, precision: str) -
 
 def _headless(network: nn.Module) -> nn.Module:
     """The network with what its last layer takes as its answer."""
+    if isinstance(network, OwnNetwork):
+        return _headless_own(network)
     cast(TileNetwork, network).output = cast(nn.Linear, nn.Identity())  # every network calls its last layer so
+    return network
+
+
+def _headless_own(network: OwnNetwork) -> nn.Module:
+    """A user's network whose last linear layer gives what it is given."""
+    last = last_layer(network)
+    name = next(name for name, module in network.named_modules() if module is last)
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, nn.Identity())
     return network

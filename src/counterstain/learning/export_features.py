@@ -1,7 +1,7 @@
 """What the features of familiar tiles look like, so that an unfamiliar one can be flagged before its answer is used."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ __all__ = ["STATISTICS", "Familiar", "distances", "features_of", "fit_familiar",
 
 STATISTICS = "feature_statistics.safetensors"
 SHARE = 0.99  # of familiar tiles that are not flagged
+MOST_AXES = 64  # directions of the covariance that are kept apart; the rest share their mean variance
 LEAST = 50  # tiles on each side, below which nothing can be said about 1 %
 
 Floats = NDArray[np.float64]
@@ -32,6 +33,8 @@ class Familiar:
     mean (D,), precision (D, D): of the features; the covariance is shrunk (Ledoit and Wolf 2004).
     limit: of the Mahalanobis distance: share of the held-out familiar tiles that lie within it is `share`.
     fitted_on, held_out: how many tiles.
+    axes (D, A), extra (A,), rest: of many features, precision is rest × identity, and more by `extra` along the axes;
+        files hold these instead of the matrix, which would be larger than most networks.
     """
 
     mean: Floats
@@ -40,6 +43,9 @@ class Familiar:
     share: float
     fitted_on: int
     held_out: int
+    axes: Floats | None = None
+    extra: Floats | None = None
+    rest: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """Without the arrays, for JSON."""
@@ -81,10 +87,32 @@ def fit_familiar(fitting: Floats, held_out: Floats, *, share: float = SHARE) -> 
         )
     covariance, _ = ledoit_wolf(fitting)
     # A feature that never fired has no spread, and shrinking gives it the mean one; all that never fired have none.
-    precision = np.linalg.inv(covariance + np.eye(len(covariance)) * np.finfo(np.float32).eps)
-    found = Familiar(fitting.mean(0), (precision + precision.T) / 2, 0.0, share, len(fitting), len(held_out))
+    covariance += np.eye(len(covariance)) * np.finfo(np.float32).eps
+    if len(covariance) > MOST_AXES:
+        axes, extra, rest = _main_axes(covariance)
+        found = _by_axes(
+            fitting.mean(0), axes, extra, rest, limit=0.0, share=share, fitted_on=len(fitting), held_out=len(held_out)
+        )
+    else:
+        precision = np.linalg.inv(covariance)
+        found = Familiar(fitting.mean(0), (precision + precision.T) / 2, 0.0, share, len(fitting), len(held_out))
     limit = float(np.quantile(distances(held_out, found), share, method="higher"))
-    return Familiar(found.mean, found.precision, limit, share, len(fitting), len(held_out))
+    return replace(found, limit=limit)
+
+
+def _main_axes(covariance: Floats) -> tuple[Floats, Floats, float]:
+    """The directions of most variance, what their precision is above that of the rest, and that of the rest."""
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    rest = 1 / float(values[MOST_AXES:].mean())
+    return np.ascontiguousarray(vectors[:, :MOST_AXES]), 1 / values[:MOST_AXES] - rest, rest
+
+
+def _by_axes(
+    mean: Floats, axes: Floats, extra: Floats, rest: float, *, limit: float, share: float, fitted_on: int, held_out: int
+) -> Familiar:
+    precision = np.eye(len(mean)) * rest + (axes * extra) @ axes.T
+    return Familiar(mean, (precision + precision.T) / 2, limit, share, fitted_on, held_out, axes, extra, rest)
 
 
 def distances(features: Floats, familiar: Familiar) -> Floats:
@@ -98,7 +126,12 @@ def distances(features: Floats, familiar: Familiar) -> Floats:
 def write_familiar(familiar: Familiar, path: Path) -> None:
     """Write the arrays and the limit; float64, for a precision does not bear rounding."""
     numbers = np.array([familiar.limit, familiar.share, familiar.fitted_on, familiar.held_out], dtype=np.float64)
-    write_bytes(path, save({"mean": familiar.mean, "precision": familiar.precision, "numbers": numbers}))
+    arrays = {"mean": familiar.mean, "numbers": numbers}
+    if familiar.axes is not None and familiar.extra is not None:
+        arrays |= {"axes": familiar.axes, "extra": familiar.extra, "rest": np.array([familiar.rest])}
+    else:
+        arrays["precision"] = familiar.precision
+    write_bytes(path, save(arrays))
 
 
 def read_familiar(path: Path) -> Familiar:
@@ -110,6 +143,11 @@ def read_familiar(path: Path) -> Familiar:
     try:
         found = load_file(path)
         limit, share, fitted_on, held_out = found["numbers"].tolist()
-        return Familiar(found["mean"], found["precision"], limit, share, int(fitted_on), int(held_out))
+        if "axes" not in found:
+            return Familiar(found["mean"], found["precision"], limit, share, int(fitted_on), int(held_out))
+        return _by_axes(
+            found["mean"], found["axes"], found["extra"], float(found["rest"][0]), limit=limit, share=share,
+            fitted_on=int(fitted_on), held_out=int(held_out),
+        )  # fmt: skip
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} does not hold feature statistics ({error}); export the model again") from None

@@ -12,14 +12,17 @@ from torch import Tensor
 from counterstain.files import hash_bytes
 from counterstain.learning.distributed import World, share
 from counterstain.learning.machine import Machine
+from counterstain.learning.mixing import mix, plan_mixing
+from counterstain.learning.objective import Mixed
 from counterstain.learning.settings import Training
 from counterstain.learning.staining import UNSTAINED, Staining
 from counterstain.pixels.augment import Augmentation, augment_batch, expand_batch, expanded_count
 from counterstain.pixels.augment_device import augment_on_device, send
 from counterstain.pixels.store import Store, read_batch
 
-__all__ = ["Examples", "Feed", "batches", "feed", "keep_on_device", "make_inputs", "room_on"]
+__all__ = ["Batch", "Examples", "Feed", "batches", "draw_order", "feed", "keep_on_device", "make_inputs", "room_on"]
 
+_STRIDE = np.uint64(0x9E3779B97F4A7C15)  # between the keys of an image's copies: odd, so that all differ
 _CHUNK = 256  # tiles that are on their way at a time
 
 
@@ -96,23 +99,49 @@ def _place(machine: Machine) -> torch.device:
     return torch.device("cpu") if machine.device == "cpu" else torch.device("cuda", torch.cuda.current_device())
 
 
-def batches(source: Feed, *, epoch: int) -> Iterator[tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64], int]]:
+@dataclass(frozen=True)
+class Batch:
+    """What one process is given of one batch.
+
+    tiles: (B, H, W, 3) uint8; for a GPU the inputs themselves, (B, 3, H, W) floats, which lie there already.
+    label: (B,) class index; size: of the whole batch.
+    mixed: how tiles were mixed with others; None where they were not.
+    """
+
+    tiles: NDArray[np.uint8] | Tensor
+    label: NDArray[np.int64]
+    size: int
+    mixed: Mixed | None = None
+
+
+def batches(source: Feed, *, epoch: int) -> Iterator[Batch]:
     """This process's rows of each augmented batch of one epoch.
 
     A thread beside a step on the processor would hold up one of its cores, and the others wait for that one: there,
     batches are made between the steps, by all cores. For a GPU, and where the stain is changed, which takes one core
     only, they are made while the step before runs.
-
-    Yields tiles (for a GPU the inputs themselves, which lie there already), labels, and the size of the whole batch.
     """
-    order = np.random.default_rng((source.seed, epoch)).permutation(source.images)
+    order = draw_order(source, epoch)
+    copy = _copies(order)
     size = source.settings.batch
 
-    def make(start: int) -> tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64], int]:
-        batch = order[start : start + size]
-        which, chosen = np.divmod(batch[share(len(batch), source.world)], len(source.examples))
-        made = _vary(source, chosen, which, epoch)
-        return made, source.examples.label[chosen], len(batch)
+    def vary(drawn: NDArray[np.int64]) -> tuple[NDArray[np.uint8] | Tensor, NDArray[np.int64]]:
+        which, chosen = np.divmod(order[drawn], len(source.examples))
+        return _vary(source, chosen, which, copy[drawn], epoch), source.examples.label[chosen]
+
+    def make(start: int) -> Batch:
+        batch = np.arange(start, min(start + size, len(order)))
+        own = share(len(batch), source.world)
+        tiles, label = vary(batch[own])
+        plan = plan_mixing(source.settings, (source.seed, epoch, start), len(batch))
+        if plan is None:
+            return Batch(tiles, label, len(batch))
+        if source.world.size == 1:
+            other_tiles, other = tiles[plan.partner], label[plan.partner]
+        else:
+            other_tiles, other = vary(batch[plan.partner[own]])
+        mixed, first = mix(tiles, other_tiles, plan.rows(own), side=source.side)
+        return Batch(mixed, label, len(batch), Mixed(other, first))
 
     starts = range(0, len(order), size)
     if source.device.type == "cpu" and not source.staining.changes_training:
@@ -126,17 +155,49 @@ def batches(source: Feed, *, epoch: int) -> Iterator[tuple[NDArray[np.uint8] | T
         yield ahead.result()
 
 
-def _vary(source: Feed, chosen: NDArray[np.int64], which: NDArray[np.int64], epoch: int) -> NDArray[np.uint8] | Tensor:
+def draw_order(source: Feed, epoch: int) -> NDArray[np.int64]:
+    """(images,) which image is seen when in an epoch: each once; or as many of every class, none twice before all are.
+
+    A pure function of seed and epoch, and of which images there are.
+    """
+    random = np.random.default_rng((source.seed, epoch))
+    if source.settings.sampler == "shuffled":
+        return random.permutation(source.images)
+    label = np.tile(source.examples.label, source.images // len(source.examples))
+    classes = np.unique(label)
+    drawn = []
+    for place, name in enumerate(classes):
+        own = np.flatnonzero(label == name)
+        wanted = source.images // len(classes) + (place < source.images % len(classes))
+        rounds = [random.permutation(own) for _ in range(-(-wanted // len(own)))]
+        drawn.append(np.concatenate(rounds)[:wanted])
+    return random.permutation(np.concatenate(drawn))
+
+
+def _copies(order: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """(N,) how often each entry stood in the order before: a repeated image is varied anew."""
+    place = np.argsort(order, kind="stable")
+    ordered = order[place]
+    new = np.r_[True, ordered[1:] != ordered[:-1]]
+    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+    copy = np.empty(len(order), np.uint64)
+    copy[place] = np.arange(len(order)) - first
+    return copy
+
+
+def _vary(
+    source: Feed, chosen: NDArray[np.int64], which: NDArray[np.int64], copy: NDArray[np.uint64], epoch: int
+) -> NDArray[np.uint8] | Tensor:
     """The chosen tiles with their draws of this epoch."""
     examples, augmentation, seed = source.examples, source.augmentation, source.seed
     expand = which if augmentation.mode == "expand" else None
-    keys = examples.key[chosen]
+    keys = examples.key[chosen] + copy * _STRIDE  # wraps round, as it may
     stained = None
     if source.staining.changes_training:
         stained = source.staining.for_training(read_batch(source.store, examples.row[chosen]), keys, seed, epoch)
     if source.device.type != "cpu":
         return make_inputs(
-            source.store, examples.row, examples.key, chosen=chosen, which=expand, kept=source.kept,
+            source.store, examples.row, keys, chosen=chosen, which=expand, kept=source.kept,
             device=source.device, augmentation=augmentation, seed=seed, epoch=epoch, scale=source.settings.scale,
             stained=stained,
         )  # fmt: skip
@@ -187,8 +248,8 @@ def make_inputs(
 
     Args:
         store: of the tiles.
-        rows, keys: (N,) of all training images.
-        chosen: (B,) which of them.
+        rows: (N,) of all training images.
+        chosen: (B,) which of them; keys: (B,) theirs.
         which: (B,) of expand_batch, for mode "expand".
         kept: what keep_on_device gave for `rows`; None where they did not fit, then they are read from the store.
         device, augmentation, seed, epoch, scale: as in augment_on_device.
@@ -200,6 +261,4 @@ def make_inputs(
         tiles = send(read_batch(store, rows[chosen]), device)
     else:
         tiles = kept.index_select(0, send(chosen, device))
-    return augment_on_device(
-        tiles, keys[chosen], settings=augmentation, seed=seed, epoch=epoch, scale=scale, which=which
-    )
+    return augment_on_device(tiles, keys, settings=augmentation, seed=seed, epoch=epoch, scale=scale, which=which)

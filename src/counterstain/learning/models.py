@@ -10,13 +10,20 @@ from counterstain.learning.backbone_weights import load_pretrained
 from counterstain.learning.backbones import Backbone, build_backbone, is_backbone
 from counterstain.learning.mil import BagNetwork, build_bag_network, is_bag_network
 from counterstain.learning.networks import build_network
+from counterstain.learning.own_network import OwnNetwork, build_own, is_own, own_layout
 from counterstain.learning.settings import Training
 
-__all__ = ["build_model", "given_to", "layout_of", "penultimate", "start_network"]
+__all__ = ["build_model", "given_to", "last_layer", "layout_of", "penultimate", "start_network"]
 
 
 def start_network(settings: Training, *, classes: int, tile_px: int, seed: int) -> tuple[nn.Module, dict[str, str]]:
     """A network as training begins with it, and where its weights came from ({} for fresh ones)."""
+    if is_own(settings.network):
+        own = build_own(
+            settings.network, settings.network_sha256, settings.network_settings, classes=classes, tile_px=tile_px,
+            seed=seed,
+        )  # fmt: skip
+        return own, {}
     if not is_backbone(settings.network):
         return build_network(settings.network, classes=classes, tile_px=tile_px, seed=seed), {}
     network = build_backbone(
@@ -32,6 +39,8 @@ def layout_of(network: nn.Module, head: Mapping[str, Any] | None = None) -> dict
     """What a bundle must say beside the network's name to build it again: {} for the own networks."""
     if isinstance(network, BagNetwork):
         return network.layout() | {"encoder": str((head or {}).get("encoder", ""))}
+    if isinstance(network, OwnNetwork):
+        return own_layout(network)
     if not isinstance(network, Backbone):
         return {}
     return {
@@ -47,6 +56,9 @@ def build_model(name: str, *, classes: int, tile_px: int, layout: Mapping[str, A
     if is_bag_network(name):
         sizes = {key: int(layout[key]) for key in ("width", "hidden", "attention")}
         return build_bag_network(name, classes=classes, seed=0, **sizes)
+    if is_own(name):
+        own = layout["own"]
+        return build_own(name, own["sha256"], own["settings"], classes=classes, tile_px=tile_px, seed=0)
     if not is_backbone(name):
         return build_network(name, classes=classes, tile_px=tile_px, seed=0)
     return build_backbone(
@@ -66,15 +78,26 @@ def given_to(layer: nn.Module, network: nn.Module, tiles: Tensor) -> Tensor:
     return seen[-1]
 
 
-def penultimate(network: nn.Module, tiles: Tensor) -> Tensor:
-    """(B, D) what the last layer is given: `network.output`'s input, or else that of the last linear layer.
+def last_layer(network: nn.Module) -> nn.Module:
+    """The layer whose input is the network's features: `network.output`, or else the last linear layer.
 
     Raises:
         InputError: If there is no such layer.
     """
+    if isinstance(network, OwnNetwork) and network.is_keras:
+        raise InputError("a Keras model does not show its features here; write the network in torch to have them")
     last = getattr(network, "output", None)
     if not isinstance(last, nn.Module):
         last = next((module for module in reversed(list(network.modules())) if isinstance(module, nn.Linear)), None)
     if last is None:
         raise InputError(f"this {type(network).__name__} has no last layer whose input could be shown")
-    return given_to(last, network, tiles).flatten(1)
+    return last
+
+
+def penultimate(network: nn.Module, tiles: Tensor) -> Tensor:
+    """(B, D) what the last layer is given, see last_layer.
+
+    Raises:
+        InputError: If there is no such layer.
+    """
+    return given_to(last_layer(network), network, tiles).flatten(1)

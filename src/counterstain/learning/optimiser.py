@@ -14,7 +14,12 @@ __all__ = ["build_optimiser", "loop_record", "set_phase", "set_rates"]
 
 def build_optimiser(network: nn.Module, settings: Training) -> torch.optim.Adam:
     """Adam (AdamW where there is weight decay), its groups in the order of the network's parameters."""
-    groups = [{"params": list(network.parameters()), "lr": settings.learning_rate}]
+    groups = [
+        {
+            "params": [parameter for parameter in network.parameters() if parameter.requires_grad],
+            "lr": settings.learning_rate,
+        }
+    ]
     if isinstance(network, Backbone):
         groups = [
             {"params": list(network.body.parameters()), "lr": settings.learning_rate * settings.backbone_rate},

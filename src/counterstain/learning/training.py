@@ -3,7 +3,7 @@
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,9 @@ from counterstain.learning.feeding import Examples, Feed, batches, feed
 from counterstain.learning.machine import Machine, prepare_machine
 from counterstain.learning.models import start_network
 from counterstain.learning.networks import TileNetwork, dropout_masks, seen_side
+from counterstain.learning.objective import PLAIN, Mixed, Objective, remove_shift, uneven_record
 from counterstain.learning.optimiser import build_optimiser, loop_record, set_phase, set_rates
+from counterstain.learning.own_network import OwnNetwork
 from counterstain.learning.prediction import predict_logits
 from counterstain.learning.settings import Training
 from counterstain.learning.staining import UNSTAINED, Staining
@@ -100,6 +102,7 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     world: World = ALONE,
     staining: Staining = UNSTAINED,
+    objective: Objective = PLAIN,
 ) -> Trained:
     """Train one network, or go on with one that was stopped; the same bytes come out either way.
 
@@ -119,6 +122,7 @@ def train(
         world: the processes that train this network together: the same batches as one process has, each takes its
             rows of every batch. Only the leading one writes checkpoints; all end with the same network.
         staining: what is done to the stain of tiles, see learning.staining.
+        objective: what is minimised, of these settings and training images; see objective_of.
 
     Raises:
         InputError: If a part is empty, the loss is no longer finite, the checkpoint is of another training, or another
@@ -140,6 +144,7 @@ def train(
         "augmentation": asdict(augmentation),
         "data": {"tiles": store.key, "training": training.digest(), "validation": validation.digest()},
         "staining": staining.record(),
+        "objective": asdict(objective),
         "seed": seed,
         "classes": classes,
     }
@@ -155,9 +160,11 @@ def train(
     while len(state.history["loss"]) < settings.epochs and not _patience_is_over(state, settings):
         epoch = len(state.history["loss"]) + 1
         began = time.perf_counter()
-        loss, accuracy, rate = _fit_epoch(state, source, machine, epoch=epoch, progress=progress)
+        loss, accuracy, rate = _fit_epoch(state, source, machine, objective, epoch=epoch, progress=progress)
         _share_buffers(state.network, world)
-        val_loss, val_accuracy = _validate(state.network, store, validation, settings, machine, world, staining)
+        val_loss, val_accuracy = _validate(
+            state.network, store, validation, settings, machine, world, staining, objective.shift
+        )
         for name, value in zip(HISTORY, (loss, accuracy, val_loss, val_accuracy), strict=True):
             state.history[name].append(value)
         if val_loss == min(state.history["val_loss"]) and state.history["val_loss"].count(val_loss) == 1:
@@ -173,10 +180,12 @@ def train(
                 )
             )
     state.network.load_state_dict(state.best)
+    remove_shift(state.network, objective.shift)
     state.network.eval()
     done = loop_record(state.optimiser, settings) | {
         "augmentation": {"mode": augmentation.mode, "transformations": list(augmentation.transformations())},
         "stain_augmentation": settings.stain_augmentation,
+        **uneven_record(settings, objective),
     }
     return Trained(
         state.network, state.history, state.best_epoch, machine, tuple(seconds), state.weights, staining, done=done
@@ -222,7 +231,8 @@ def _restore(state: _State, checkpoint: Checkpoint, inputs: dict[str, Any], fold
     state.network.load_state_dict(groups["network"])
     state.best = groups["best"]
     # The fused optimiser reads memory as it lies: moments must lie as their weights do (channels last), not as saved.
-    for number, parameter in enumerate(state.network.parameters()):
+    learned = (parameter for group in state.optimiser.param_groups for parameter in group["params"])
+    for number, parameter in enumerate(learned):
         own = moments.get(number, {})  # none of what has not learned yet
         for moment in own.keys() - {"step"}:
             own[moment] = torch.empty_like(parameter).copy_(own[moment])
@@ -243,7 +253,13 @@ def _check_same_epoch(state: _State, folder: Path, machine: Machine, world: Worl
 
 
 def _fit_epoch(
-    state: _State, source: Feed, machine: Machine, *, epoch: int, progress: Callable[[Progress], None] | None
+    state: _State,
+    source: Feed,
+    machine: Machine,
+    objective: Objective,
+    *,
+    epoch: int,
+    progress: Callable[[Progress], None] | None,
 ) -> tuple[float, float, float]:
     """One pass over the training images: mean loss, share predicted right (dropout on, as in Keras), images/s."""
     settings = source.settings
@@ -256,12 +272,14 @@ def _fit_epoch(
     right = torch.zeros((), dtype=torch.int64, device=machine.device)
     seen = 0
     began = time.perf_counter()
-    for tiles, label, size in batches(source, epoch=epoch):
+    for batch in batches(source, epoch=epoch):
         set_rates(state.optimiser, settings, epoch=epoch, share=seen / images)
-        batch_loss, batch_right = _step(state, tiles, label, settings, machine, source.world, size)
+        batch_loss, batch_right = _step(
+            state, batch.tiles, batch.label, settings, machine, source.world, batch.size, objective, batch.mixed
+        )
         loss_sum += batch_loss
         right += batch_right
-        seen += size
+        seen += batch.size
         # Reading a number from a GPU waits for it, so there the loss is looked at less often.
         if machine.device == "cpu" or seen == images or (seen // settings.batch) % 50 == 0:
             loss = float(loss_sum) / seen
@@ -284,12 +302,15 @@ def _step(
     machine: Machine,
     world: World = ALONE,
     size: int | None = None,
+    objective: Objective = PLAIN,
+    mixed: Mixed | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step of Adam on the mean loss of one batch: the summed loss, and how many were predicted right.
 
     Args:
         tiles, label: this process's rows of the batch, maybe none; a tensor of tiles is inputs made already.
         size: of the whole batch; None where this process has all of it.
+        objective, mixed: what is minimised, and how the images were mixed.
     """
     size = len(label) if size is None else size
     state.optimiser.zero_grad(set_to_none=True)
@@ -312,7 +333,7 @@ def _step(
         # Binary cross-entropy on two softmax units, averaged over the two, is the cross-entropy of the softmax.
         # At least fp32: in bf16 the loss would lose its digits.
         exact = torch.promote_types(logits.dtype, torch.float32)
-        loss = functional.cross_entropy(logits.to(exact), target, reduction="sum")
+        loss = objective.loss(logits.to(exact), target, None if mixed is None else mixed.rows(piece))
         torch.autograd.backward(loss / size)
         loss_sum += loss.detach()
         right += (logits.detach().argmax(1) == target).sum()
@@ -348,8 +369,13 @@ def _validate(
     machine: Machine,
     world: World,
     staining: Staining,
+    shift: Sequence[float] = (),
 ) -> tuple[float, float]:
-    """Mean loss and share predicted right, in fp32 and without dropout; each image is predicted by one process."""
+    """Mean loss and share predicted right, in fp32 and without dropout; each image is predicted by one process.
+
+    The loss is the plain cross-entropy of the logits without the shift, whatever is minimised: that of the finished
+    network's probabilities.
+    """
     own = share(len(examples), world)
     logits = torch.from_numpy(
         predict_logits(
@@ -357,13 +383,19 @@ def _validate(
         )
     )
     if world.size > 1:  # rows of the others are 0 here, so that a sum puts all together, in order
-        whole = torch.zeros(len(examples), cast(TileNetwork, network).output.out_features, device=machine.device)
+        whole = torch.zeros(len(examples), _count_classes(network), device=machine.device)
         if len(logits):
             whole[own] = logits.to(machine.device)
         logits = sum_over(whole, world).cpu()
+    if shift:
+        logits = logits - torch.tensor(shift, dtype=logits.dtype)
     target = torch.from_numpy(examples.label)
     loss = functional.cross_entropy(logits.double(), target)
     return float(loss), float((logits.argmax(1) == target).double().mean())
+
+
+def _count_classes(network: nn.Module) -> int:
+    return network.classes if isinstance(network, OwnNetwork) else cast(TileNetwork, network).output.out_features
 
 
 def write_history(folder: Path, history: dict[str, list[float]]) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from counterstain.cohort.manifest import Cohort
 from counterstain.cores import usable_cores
 from counterstain.errors import InputError, suggest
 from counterstain.pixels.fit import FITS
@@ -78,8 +79,18 @@ class Store:
         return handle
 
 
+class Images(Protocol):
+    """What a store is made of: a table with a column image_path, and the folder that these count from."""
+
+    @property
+    def table(self) -> pd.DataFrame: ...
+
+    @property
+    def root(self) -> Path: ...
+
+
 def build_store(
-    cohort: Cohort,
+    cohort: Images,
     folder: Path,
     *,
     tile_px: int,
@@ -97,7 +108,7 @@ def build_store(
     finished; a second builder waits for the first and opens what it made. Memory does not grow with the cohort.
 
     Args:
-        cohort: what to decode; only image_path and root are read.
+        cohort: what to decode, a Cohort or NewImages; only image_path and root are read.
         folder: of all stores; this one is `folder/<key>`.
         tile_px: side of the tiles, pixels.
         fit: "stretch", "crop" or "exact", see `fit_tile`.
@@ -207,8 +218,8 @@ def _open(record: StoreRecord) -> Store:
 def _check_share(record: StoreRecord, images: int, max_bad: float) -> None:
     bad = [row for row in record.rows if row.reason]
     if len(bad) > max_bad * images or len(bad) == images:
+        most = f"; at most {100 * max_bad:.3g} % may be set aside" if max_bad < 1 else ""
         first = f"first {bad[0].image_path}: {bad[0].reason}" if bad else "the cohort is empty"
         raise InputError(
-            f"{len(bad)} of {images} images cannot be read ({100 * len(bad) / max(images, 1):.3g} %; "
-            f"at most {100 * max_bad:.3g} % may be set aside): {first}"
+            f"{len(bad)} of {images} images cannot be read ({100 * len(bad) / max(images, 1):.3g} %{most}): {first}"
         )

@@ -4,7 +4,7 @@ A sentence whose record is missing isn't written: training.json of an earlier ve
 said of how its arm was trained.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,10 +196,31 @@ def _trained(arm: Recorded) -> tuple[str, str] | None:
         how += f"; the head learned alone for {plural(body['head_epochs'], 'epoch')}, then the whole network"
     if body.get("rate") not in (None, 1, 1.0):
         how += f"; the backbone learned at {body['rate']:g} times the head's rate"
+    how += "".join(f"; {words}" for words in _uneven(arm.done.get("uneven") or {}))
     cap = (arm.done.get("features") or {}).get("bag_tiles")
     if cap:
         how += f"; each epoch saw at most {plural(cap, 'tile')} of a slide"
     return f" {start_words(arm)}", how
+
+
+def _uneven(asked: Mapping[str, Any]) -> Iterator[str]:
+    """What was done for classes of uneven size, a clause each."""
+    weights = asked.get("class_weights")
+    if weights == "balanced":
+        yield "the loss was weighted inversely to the frequency of each class"
+    elif weights:
+        yield f"the loss was weighted by class ({', '.join(f'{clean(k)} {value:g}' for k, value in weights.items())})"
+    if asked.get("sampler"):
+        yield "every epoch drew equally many images of each class"
+    if weights or asked.get("sampler"):
+        yield "the logits were corrected for it to the classes' frequencies in the training part (logit adjustment)"
+    if asked.get("label_smoothing"):
+        yield f"labels were smoothed by {asked['label_smoothing']:g}"
+    if asked.get("focal"):
+        yield f"the focal loss was used (γ = {asked['focal']:g})"
+    for name, words in (("mixup", "MixUp"), ("cutmix", "CutMix")):
+        if asked.get(name):
+            yield f"training images were mixed by {words} (α = {asked[name]:g})"
 
 
 def _stopped(stopping: Mapping[str, Any]) -> str:

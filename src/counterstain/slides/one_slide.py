@@ -78,6 +78,8 @@ class Reading:
 class Model:
     """What reading needs of a model: tiles (B, tile_px, tile_px, 3) uint8 to (B, C) float32 logits, and what they mean.
 
+    distance_limit: where the logits have one more column, each tile's distance from the training tiles, the distance
+        within which 99 % of tiles like those lie; None where they have none.
     key: what the bytes of its answers depend on: runtime, versions, threads.
     """
 
@@ -86,6 +88,12 @@ class Model:
     tile_px: int
     calibration: Calibration | None
     key: str
+    distance_limit: float | None = None
+
+    @property
+    def columns(self) -> int:
+        """How many numbers `logits` gives for a tile."""
+        return len(self.classes) + (self.distance_limit is not None)
 
 
 # ------------------------------------------------------------------------------------------------------------ the plan
@@ -167,9 +175,11 @@ def read_slide(
         tiling = _replanned(slide, planned, settings, mpp=mpp, tile_px=model.tile_px)
         picture = read_overview(slide, largest_px=_THUMBNAIL_PX)
     batch = settings.batch or batch_size(model.tile_px)
-    partial = Partial(job.paths.partial, f"{job.key} {model.key}", len(tiling), len(model.classes), batch)
+    partial = Partial(job.paths.partial, f"{job.key} {model.key}", len(tiling), model.columns, batch)
     _predict(partial, tiling, settings, model, progress)
-    prob = _probabilities(read_logits(partial), model)
+    answers = read_logits(partial)
+    prob = _probabilities(answers[:, : len(model.classes)], model)
+    strange = _unfamiliar(answers, model)
     table = TileMap(
         slide=job.name,
         classes=model.classes,
@@ -191,7 +201,8 @@ def read_slide(
         "extent": list(table.extent),
         "size_px": list(info.size_px),
         "reader": info.reader,
-        "notes": [*info.notes, *tiling.notes],
+        "unfamiliar": strange,
+        "notes": [*info.notes, *tiling.notes, *([strange["words"]] if strange and strange["words"] else [])],
         "pooled": pool_tiles(prob),
     }
     write_record(job, record)
@@ -224,6 +235,19 @@ def _predict(
                 sync(stream)
                 synced = time.monotonic()
             progress(min(done * partial.batch, partial.tiles), partial.tiles)
+
+
+_OFTEN = 0.1  # share of unfamiliar tiles from which on a slide's notes tell of them; 1 % are expected
+
+
+def _unfamiliar(answers: NDArray[np.float32], model: Model) -> dict[str, Any] | None:
+    """How many tiles lie beyond the limit; None where the model has no statistics of its training tiles."""
+    if model.distance_limit is None:
+        return None
+    beyond = answers[:, -1] > model.distance_limit
+    share = float(beyond.mean())
+    words = f"{share:.0%} of the tiles are unlike the training images (1 % would be expected)" if share > _OFTEN else ""
+    return {"tiles": int(beyond.sum()), "share": share, "limit": model.distance_limit, "words": words}
 
 
 def _probabilities(logits: NDArray[np.float32], model: Model) -> Floats:

@@ -213,8 +213,10 @@ def _set_aside(job: Job, error: Exception, failures: dict[str, tuple[str, str, s
 
 def _load(folder: Path, bundle: Bundle, settings: Reading, images: int, agreed: Path, talk: Talk) -> Model:
     """The model, ready to answer. What "auto" took the first time is taken again: another would give other bytes."""
+    from counterstain.learning.export_features import STATISTICS, read_familiar
     from counterstain.learning.machine import prepare_machine
     from counterstain.learning.prediction import load_predictor
+    from counterstain.learning.unfamiliar import with_distances
 
     machine = prepare_machine(device=settings.device)
     record = read_json(agreed)
@@ -231,7 +233,10 @@ def _load(folder: Path, bundle: Bundle, settings: Reading, images: int, agreed: 
     for line in () if calibration is None else use_warnings(calibration, bundle.stamp):
         talk.say(f"calibration: {line}")
     key = f"{predictor.runtime} {machine.torch} {machine.device} {machine.threads}"
-    return Model(predictor.logits, bundle.classes, bundle.tile_px, calibration, key)
+    if not (folder / STATISTICS).is_file():
+        return Model(predictor.logits, bundle.classes, bundle.tile_px, calibration, key)
+    familiar = read_familiar(folder / STATISTICS)
+    return Model(with_distances(predictor, familiar), bundle.classes, bundle.tile_px, calibration, key, familiar.limit)
 
 
 def _read(
@@ -257,5 +262,8 @@ def _read(
             records[job.name] = read_slide(job, settings, model, mpp=mpp, progress=told)
         except InputError as error:
             _set_aside(job, error, failures, talk)
+        else:
+            if words := (records[job.name].get("unfamiliar") or {}).get("words"):
+                talk.say(f"{job.name}: {words}")
         before += tiles[job.name]
         took[job.name] = time.perf_counter() - started

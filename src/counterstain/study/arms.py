@@ -17,13 +17,16 @@ from counterstain.judging.reading import write_predictions
 from counterstain.learning.bags import BagStore
 from counterstain.learning.bundle import SUMS, Bundle, write_bundle
 from counterstain.learning.distributed import ALONE, World
+from counterstain.learning.export_features import STATISTICS, fit_familiar, write_familiar
 from counterstain.learning.feeding import Examples
 from counterstain.learning.models import layout_of
-from counterstain.learning.prediction import predict_probabilities
+from counterstain.learning.objective import objective_of
+from counterstain.learning.prediction import predict_logits, predict_probabilities
 from counterstain.learning.runtimes import Infer
 from counterstain.learning.settings import Training
 from counterstain.learning.staining import UNSTAINED, Staining, fit_staining
 from counterstain.learning.training import Progress, Trained, train, write_history
+from counterstain.learning.unfamiliar import listening
 from counterstain.pixels.augment import Augmentation, image_keys
 from counterstain.pixels.store import Store, read_batch
 from counterstain.study.bags import train_bags
@@ -158,6 +161,7 @@ def train_arm(
     write_json(folder / "training.json", record)
     # The images that chose the epoch were seen, too.
     write_json(folder / MEMBERS, _members(material, np.flatnonzero((parts == "train") | (parts == "val"))))
+    _write_statistics(folder, material, training, validation, trained, settings)
     write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
     for part in sorted({part for part in assignment if part.startswith(("val", "test"))}):
         write_predictions(predict(np.flatnonzero(parts == part)), folder / f"raw_{part}.csv")
@@ -197,11 +201,39 @@ def fit_arm(
     trained = train(
         material.tiles, training, validation, classes=classes, settings=settings,
         augmentation=material.augmentation, seed=seed, folder=folder, progress=progress, world=world,
-        staining=staining,
+        staining=staining, objective=objective_of(settings, material.cohort.classes, training.label),
     )  # fmt: skip
     return trained, lambda chosen: predict_rows(
         material, chosen, trained.network, scale=settings.scale, device=trained.machine.device, staining=staining
     )
+
+
+FAMILIAR = 2000  # tiles at most of either part that the statistics of features are made from
+
+
+def _write_statistics(
+    folder: Path, material: Material, training: Examples, validation: Examples, trained: Trained, settings: Training
+) -> None:
+    """What the features of training tiles look like, for whoever predicts with this model; nothing of bags or few."""
+    path = folder / STATISTICS
+    path.unlink(missing_ok=True)
+    if isinstance(material.store, BagStore):
+        return
+
+    def features(part: Examples) -> NDArray[np.float64]:
+        rows = np.unique(part.row)
+        rows = rows[np.linspace(0, len(rows) - 1, min(FAMILIAR, len(rows))).astype(np.int64)]
+        with listening(trained.network) as heard:
+            predict_logits(
+                trained.network, material.tiles, rows, scale=settings.scale, device=trained.machine.device,
+                staining=trained.staining,
+            )  # fmt: skip
+        return np.concatenate(heard).astype(np.float64)
+
+    try:
+        write_familiar(fit_familiar(features(training), features(validation)), path)
+    except InputError:  # too few tiles for a limit, or no last layer: predict says that nothing is flagged
+        return
 
 
 def member_tiles(material: Material, stored: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

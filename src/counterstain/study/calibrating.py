@@ -15,7 +15,7 @@ from counterstain.judging.thresholds import decide
 from counterstain.learning.bundle import seal
 from counterstain.study.protocol import CalibrationSection
 
-__all__ = ["called", "finish_training", "sets_of", "write_calibrated"]
+__all__ = ["MOST_PROBABLE", "called", "decided_as", "finish_training", "sets_of", "write_calibrated"]
 
 
 def finish_training(folder: Path, settings: CalibrationSection) -> None:
@@ -45,22 +45,41 @@ def finish_training(folder: Path, settings: CalibrationSection) -> None:
 def write_calibrated(table: Predictions, fitted: Calibration | None, path: Path) -> Predictions:
     """Write calibrated probabilities with what follows from them for each image; returns the calibrated table.
 
-    Columns beside those of every prediction table: predicted (the most probable class), decision (at the frozen
-    threshold, of two classes), prediction_set (the classes that cannot be ruled out, joined by |; of one image of a
-    new patient the true class is among them with the chance 1 - alpha).
+    Columns beside those of every prediction table: decision and decision_rule, see decided_as; prediction_set (the
+    classes that cannot be ruled out, joined by |; of one image of a new patient the true class is among them with the
+    chance 1 - alpha).
     """
     if fitted is None:
         write_predictions(table, path)
         return table
     calibrated = apply_calibration(fitted, table)
     names = np.array(table.classes, dtype=object)
-    extra: dict[str, list[str]] = {"predicted": names[predicted_class(calibrated.prob)].tolist()}
-    decisions = called(fitted, calibrated)
-    if decisions is not None:
-        extra["decision"] = names[decisions].tolist()
-    extra["prediction_set"] = ["|".join(names[row]) for row in sets_of(fitted, calibrated)]
-    write_predictions(calibrated, path, extra=extra)
+    calls, rule = decided_as(fitted, calibrated)
+    write_predictions(
+        calibrated,
+        path,
+        extra={
+            "decision": names[calls].tolist(),
+            "decision_rule": [rule] * len(calls),
+            "prediction_set": ["|".join(names[row]) for row in sets_of(fitted, calibrated)],
+        },
+    )
     return calibrated
+
+
+MOST_PROBABLE = "most probable class"
+
+
+def decided_as(fitted: Calibration | None, calibrated: Predictions) -> tuple[NDArray[np.int64], str]:
+    """(N,) the one class that each image is called, and the rule: the frozen threshold, else the most probable class.
+
+    Example:
+        of two classes the rule reads "prob_malignant >= 0.3127 (youden)".
+    """
+    calls = None if fitted is None else called(fitted, calibrated)
+    if calls is None or fitted is None:
+        return predicted_class(calibrated.prob), MOST_PROBABLE
+    return calls, f"prob_{calibrated.classes[1]} >= {fitted.threshold:.6g} ({fitted.threshold_rule})"
 
 
 def called(fitted: Calibration, calibrated: Predictions) -> NDArray[np.int64] | None:

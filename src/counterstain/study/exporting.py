@@ -18,9 +18,9 @@ from counterstain.judging.intervals import sample, units_of
 from counterstain.judging.paired_difference import difference
 from counterstain.judging.predictions import Predictions
 from counterstain.judging.scores import PROB_CLIP
-from counterstain.learning.bundle import SUMS, Bundle, load_network, read_bundle, with_classes_of
+from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.export import FORMATS, Handover, check_export, export_model
-from counterstain.learning.export_features import Familiar, features_of, fit_familiar
+from counterstain.learning.export_features import STATISTICS, Familiar, features_of, fit_familiar, read_familiar
 from counterstain.learning.export_graphs import Run
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store, open_store, read_batch
@@ -29,6 +29,7 @@ from counterstain.pixels.tensor import to_tensor
 from counterstain.slides.tile_map import colours
 from counterstain.study.arms import Material, table_of
 from counterstain.study.inputs import Talk, read_images
+from counterstain.study.model_choice import choose_model
 from counterstain.tables import read_cells
 
 __all__ = ["Wanted", "export", "find_training"]
@@ -95,8 +96,10 @@ def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> 
         GateError: If an exported file does not answer as PyTorch does.
     """
     talk = talk or Talk()
-    folder = find_training(source, arm=wanted.arm, seed=wanted.seed, fold=wanted.fold)
-    run = source if folder != source else _run_of(folder)
+    choice = choose_model(source, arm=wanted.arm, seed=wanted.seed, fold=wanted.fold)
+    if choice.words:
+        talk.say(choice.words)
+    folder, run = choice.folder, choice.run
     bundle = read_bundle(folder)
     fitted = read_calibration(folder)
     handover = Handover(
@@ -118,10 +121,13 @@ def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> 
         known = _of_cohort(wanted.cohort, bundle, to, talk)
     else:
         known = "it was exported without its cohort" if run is None else _of_run(run, folder, bundle)
+    statistics = folder / STATISTICS
     if isinstance(known, _Known):
-        handover = replace(handover, tiles=known.tiles(known.rows("", COMPARED)), familiar=_familiar(folder, known))
+        handover = replace(handover, tiles=known.tiles(known.rows("", COMPARED)))
+    if wanted.cohort is None and statistics.is_file():
+        handover = replace(handover, familiar=read_familiar(statistics))
     else:
-        handover = replace(handover, familiar=known)
+        handover = replace(handover, familiar=_familiar(folder, known) if isinstance(known, _Known) else known)
     if wanted.int8:
         basis = known if wanted.calibrate is None else _of_cohort(wanted.calibrate, bundle, to, talk)
         if not isinstance(basis, _Known):
@@ -132,44 +138,13 @@ def export(source: Path, to: Path, wanted: Wanted, talk: Talk | None = None) -> 
 
 
 def find_training(source: Path, *, arm: str | None = None, seed: int | None = None, fold: str | None = None) -> Path:
-    """The bundle's folder: `source` itself, or the one training of a run that these name.
-
-    Raises:
-        InputError: If there is none, or more than one; they are listed.
-    """
-    if (source / SUMS).is_file():
-        if arm is not None or seed is not None or fold is not None:
-            raise InputError(f"{source} is one model; --arm, --seed and --fold are for a run")
-        return source
-    found = sorted(path.parent for path in (source / "arms").glob(f"*/seed-*/fold-*/{SUMS}"))
-    if not found:
-        raise InputError(f"{source} is neither a run with finished trainings nor a bundle; name one of them")
-    named = [
-        path
-        for path in found
-        if arm in (None, path.parts[-3])
-        and seed in (None, int(path.parts[-2].removeprefix("seed-")))
-        and fold in (None, path.parts[-1].removeprefix("fold-"))
-    ]
-    if len(named) != 1:
-        shown = ["--arm {} --seed {} --fold {}".format(*_names(path)) for path in named or found]
-        more = f" … ({len(shown)} in all)" if len(shown) > 6 else ""
-        what = "has no such training" if not named else f"has {len(named)} such trainings; name one"
-        raise InputError(f"{source} {what}: {'; '.join(shown[:6])}{more}")
-    return named[0]
+    """The bundle's folder that is meant; see choose_model."""
+    return choose_model(source, arm=arm, seed=seed, fold=fold).folder
 
 
 def _names(training: Path) -> tuple[str, str, str]:
     arm, seed, fold = training.parts[-3:]
     return arm, seed.removeprefix("seed-"), fold.removeprefix("fold-")
-
-
-def _run_of(folder: Path) -> Path | None:
-    """The run that a training's folder lies in, or None."""
-    if len(folder.resolve().parts) < 5:
-        return None
-    run = folder.resolve().parents[3]
-    return run if (run / "splits.csv").is_file() and (run / "cohort.csv").is_file() else None
 
 
 # -------------------------------------------------------------------------------------------------------- known tiles

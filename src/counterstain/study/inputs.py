@@ -1,7 +1,7 @@
 """What a study works on: its cohort, its split, and its tiles, read and checked before anything is trained."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from counterstain.cohort.split import Split, check, folds, holdout, official, re
 from counterstain.errors import InputError
 from counterstain.files import hash_json
 from counterstain.learning.bags import BagStore, is_feature_file, open_bags
-from counterstain.learning.networks import unseen
+from counterstain.learning.models import start_network
+from counterstain.learning.networks import count_parameters, unseen
+from counterstain.learning.own_network import is_own, receptive_field
 from counterstain.learning.training import Progress
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store
@@ -145,6 +147,8 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
     for network in dict.fromkeys(study.arm(name).network for name in study.arms):
         if line := unseen(network, study.tiles.tile_px):
             talk.say(line)
+    for line in own_words(study, len(readable.classes)):
+        talk.say(line)
     augmentation: Augmentation = study.augmentation
     if study.split.method == "legacy_augment_first" or study.of_bags:
         augmentation = Augmentation(mode="none")
@@ -153,6 +157,22 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Talk) -> Prepared:
     side, fit = (0, "features") if study.of_bags else (study.tiles.tile_px, study.tiles.fit)
     material = Material(readable, tiles, augmentation, side, fit, study.stamp, study.split.unit)
     return Prepared(study, material, split, cohort)
+
+
+def own_words(study: Study, classes: int) -> Iterator[str]:
+    """A line for each own network: parameters and receptive field; each is built and tried, before an hour of work."""
+    said = set()
+    for name in study.arms:
+        settings = study.arm(name)
+        if not is_own(settings.network):
+            continue
+        network, _ = start_network(settings, classes=classes, tile_px=study.tiles.tile_px, seed=0)
+        side = receptive_field(network, study.tiles.tile_px)
+        reach = "not known" if side is None else f"{side} px of {study.tiles.tile_px}"
+        line = f"network {settings.network}: {count_parameters(network):,} parameters, receptive field {reach}"
+        if line not in said:
+            said.add(line)
+            yield line
 
 
 def _bag_words(bags: BagStore) -> str:

@@ -19,13 +19,14 @@ from counterstain.judging.model_output import ModelOutput
 from counterstain.judging.thresholds import decide
 from counterstain.learning.export_features import STATISTICS, Familiar, distances, features_of, read_familiar
 from counterstain.learning.machine import DEVICES
+from counterstain.learning.own_network import allow_file
 from counterstain.learning.prediction import BATCH, Predictor, load_predictor
 from counterstain.pixels.decode import decode
 from counterstain.pixels.fit import fit_tile
 from counterstain.pixels.source import BadImage
-from counterstain.study.exporting import find_training
+from counterstain.study.model_choice import choose_model
 
-__all__ = ["Model", "ModelSource", "load_model"]
+__all__ = ["Model", "ModelSource", "find_bundle", "load_model"]
 
 Tiles = NDArray[np.uint8]
 ModelSource = Tiles | Path | str | Sequence[Path | str]
@@ -39,14 +40,15 @@ class Model:
 
     folder: of the bundle; predictor: what scales tiles and runs the network.
     calibration: what was fitted on validation patients and frozen; None where the bundle has none.
-    familiar: statistics of the training tiles' features; None where the bundle has none (`counterstain export` adds
-        them).
+    familiar: statistics of the training tiles' features; None where the bundle has none.
+    choice: of a run, which of its models this is, and why.
     """
 
     folder: Path
     predictor: Predictor
     calibration: Calibration | None
     familiar: Familiar | None
+    choice: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -184,6 +186,7 @@ def load_model(
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
+    network_file: Path | str | None = None,
     runtime: str = "torch",
     precision: str = "fp32",
     device: str = "auto",
@@ -193,8 +196,9 @@ def load_model(
     Nothing of the process is changed: the number of threads is PyTorch's own (`torch.set_num_threads`).
 
     Args:
-        path: folder of a bundle, of an export, or of a run.
-        arm, seed, fold: which training of a run, where it has several.
+        path: folder of a bundle, of an export, or of a run, of which the best arm on validation data is taken.
+        arm, seed, fold: of a run, this training instead.
+        network_file: of a model with a network of your own: its Python file, which is run.
         runtime: "torch", "openvino", "onnxruntime", or "auto": the fastest that agrees with torch.
         precision: "fp32", or "bf16": faster, and slightly less exact.
         device: "auto" (a CUDA device where there is one), "cpu" or "cuda".
@@ -207,11 +211,21 @@ def load_model(
         model = counterstain.load_model("model/")
         model.predict("new_hospital/").to_frame()
     """
-    folder = find_training(Path(path), arm=arm, seed=seed, fold=fold)
+    folder, words = find_bundle(path, arm=arm, seed=seed, fold=fold, network_file=network_file)
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=_device(device, runtime), images=1)
     calibration = read_calibration(folder)
     familiar = read_familiar(folder / STATISTICS) if (folder / STATISTICS).is_file() else None
-    return Model(folder, predictor, calibration, familiar)
+    return Model(folder, predictor, calibration, familiar, words)
+
+
+def find_bundle(
+    path: Path | str, *, arm: str | None, seed: int | None, fold: str | None, network_file: Path | str | None
+) -> tuple[Path, str]:
+    """The folder of the bundle that is meant, and what was chosen among what; see model_choice.choose_model."""
+    if network_file is not None:
+        allow_file(Path(network_file))
+    choice = choose_model(Path(path), arm=arm, seed=seed, fold=fold)
+    return choice.folder, choice.words
 
 
 def _device(device: str, runtime: str) -> str:

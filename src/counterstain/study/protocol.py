@@ -13,6 +13,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.judging.measure_names import canonical_measure
 from counterstain.judging.ranking import DEFAULT_PRIOR_SD
 from counterstain.learning.mil import is_bag_network
+from counterstain.learning.own_network import is_own, read_reference
 from counterstain.learning.settings import Training, check_network
 from counterstain.pixels.augment import Augmentation
 from counterstain.version import __version__
@@ -278,12 +279,18 @@ def parse_arm(named: Mapping[str, Any], overrides: Mapping[str, str]) -> Trainin
     """
     _refuse_unknown("--set", overrides)
     try:
-        return _settings({**named, **{key: yaml.safe_load(value) for key, value in overrides.items()}}, "--network")
+        wanted = {**named, **{key: yaml.safe_load(value) for key, value in overrides.items()}}
+        if is_own(str(wanted.get("network", ""))):
+            reference = str(wanted["network"])
+            wanted["network_sha256"] = _source(reference, Path(), wanted.get("network_sha256"), "--set")
+        return _settings(wanted, "--network")
     except ValidationError as error:
         raise InputError(_one_line(error, {})) from None
 
 
 def _settings(wanted: Mapping[str, Any], where: str) -> Training:
+    if isinstance(weights := wanted.get("class_weights"), Mapping):  # YAML reads class names such as 0 as numbers
+        wanted = {**wanted, "class_weights": {str(name): value for name, value in weights.items()}}
     strict = strict_dataclass(Training, frozen=True, config=ConfigDict(extra="forbid"))
     check_network(str(wanted.get("network", Training.network)), where)
     return Training(**asdict(strict(**wanted)))
@@ -296,12 +303,13 @@ def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
         raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
 
 
-def read_study(path: Path | str, overrides: Mapping[str, str] | None = None) -> Study:
+def read_study(path: Path | str, overrides: Mapping[str, str] | None = None, *, base: Path | None = None) -> Study:
     """The study in a YAML file.
 
     Args:
         path: of the file.
         overrides: dotted keys with YAML values that replace those of the file: {"training.epochs": "5"}.
+        base: folder that the files of own networks count from; that of the study by default.
 
     Raises:
         InputError: In one line, naming the key, for whatever is unreadable, unknown, missing or out of range.
@@ -320,15 +328,39 @@ def read_study(path: Path | str, overrides: Mapping[str, str] | None = None) -> 
             if not isinstance(section, dict):
                 raise InputError(f"--set {dotted}: {parent} is not a section")
         section[last] = yaml.safe_load(value)
-    return parse_study(record, str(path))
+    return parse_study(record, str(path), base=base or path.parent)
 
 
-def parse_study(record: Mapping[str, Any], source: str = "study") -> Study:
+def parse_study(record: Mapping[str, Any], source: str = "study", *, base: Path = Path()) -> Study:
     """The study that a plain record describes; see read_study."""
     try:
-        return Study.model_validate(dict(record))
+        return Study.model_validate(_with_sources(record, base))
     except ValidationError as error:
         raise InputError(f"{source}: {_one_line(error, record)}") from None
+
+
+def _with_sources(record: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """The record with the hash of each own network's source in its arm; the sources are loaded, which runs them."""
+    training, arms = record.get("training"), record.get("arms")
+    shared = training.get("network") if isinstance(training, dict) else None
+    if not isinstance(arms, dict):
+        return dict(record)
+    found = {}
+    for name, arm in arms.items():
+        own = isinstance(arm, dict) and arm.get("network", shared)
+        found[name] = arm
+        if isinstance(own, str) and is_own(own):
+            found[name] = {**arm, "network_sha256": _source(own, base, arm.get("network_sha256"), f"arms.{name}")}
+    return {**record, "arms": found}
+
+
+def _source(reference: str, base: Path, wanted: str | None, where: str) -> str:
+    sha256 = read_reference(reference, base)
+    if wanted not in (None, "", sha256):
+        raise InputError(
+            f"{where}.network_sha256 is {wanted}, but the source of {reference} has {sha256}; it was changed since"
+        )
+    return sha256
 
 
 def _load_yaml(text: str, source: str) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def _heed(stop: Path, progress: Progress) -> None:
 @functools.lru_cache(maxsize=1)
 def _prepared(run: Path, base: Path, store: Path, overrides: tuple[tuple[str, str], ...], key: str) -> Prepared:
     """The study as the process that gives the orders sees it; read once for all trainings of one process."""
-    found = prepare(read_study(run / "study.yaml", dict(overrides)), base, store=store, talk=Talk())
+    found = prepare(read_study(run / "study.yaml", dict(overrides), base=base), base, store=store, talk=Talk())
     if hash_json(found.key()) != key:
         raise InputError(
             f"{socket.gethostname()} finds another cohort, split or study at {base} than the machine that started the "

@@ -14,7 +14,7 @@ from counterstain.pixels.decode import decode
 from counterstain.pixels.fit import fit_tile
 from counterstain.study.arms import Material
 
-__all__ = ["sheet_of", "write_sheet"]
+__all__ = ["save_sheet", "sheet_of", "write_sheet"]
 
 ROWS = 6
 
@@ -31,7 +31,7 @@ def sheet_of(material: Material, rows: NDArray[np.int64], path: Path, *, setting
     """Draw the contact sheet of a study's training images from its store."""
     names = [material.cohort.image[row] for row in _choose(material.cohort, rows, ROWS)]
     tiles = np.asarray(material.tiles.tiles[material.tiles.rows(names)])
-    _save(path, contact_sheet(tiles, settings, keys=image_keys(names)))
+    save_sheet(path, contact_sheet(tiles, settings, keys=image_keys(names)))
 
 
 def write_sheet(cohort: Cohort, path: Path, *, tile_px: int, count: int = ROWS, seed: int = 0) -> None:
@@ -40,8 +40,9 @@ def write_sheet(cohort: Cohort, path: Path, *, tile_px: int, count: int = ROWS, 
     tiles = np.stack(
         [fit_tile(decode(name, root=cohort.root).pixels, name, tile_px=tile_px, fit="stretch") for name in names]
     )
-    _save(path, contact_sheet(tiles, Augmentation(), keys=image_keys(names), seed=seed))
+    save_sheet(path, contact_sheet(tiles, Augmentation(), keys=image_keys(names), seed=seed))
 
 
-def _save(path: Path, sheet: NDArray[np.uint8]) -> None:
+def save_sheet(path: Path, sheet: NDArray[np.uint8]) -> None:
+    """Write a sheet as PNG."""
     write_with(path, lambda temporary: Image.fromarray(sheet).save(temporary, format="PNG"))

@@ -1,35 +1,26 @@
 """One training or one prediction outside a study, over the files between the stages."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import nn
 
-from counterstain.audit.membership import MEMBERS, overlap, read_members
 from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import Split, check, only_part, read_split
+from counterstain.cohort.split import Split, check, read_split
 from counterstain.errors import InputError
-from counterstain.judging.calibration import read_calibration, use_warnings
-from counterstain.judging.predictions import Predictions
-from counterstain.learning.bags import BagStore, open_bags
-from counterstain.learning.bundle import SUMS, Bundle, load_network, with_classes_of
+from counterstain.learning.bundle import SUMS
 from counterstain.learning.checkpoint import forget
 from counterstain.learning.distributed import joined, leader_first
-from counterstain.learning.machine import prepare_machine
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.networks import unseen
-from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime
 from counterstain.learning.settings import Training
 from counterstain.memory import keep_pages
 from counterstain.pixels.augment import Augmentation
-from counterstain.pixels.store import Store, build_store, read_batch
-from counterstain.study.arms import Material, member_tiles, predict_rows, table_of, train_arm
-from counterstain.study.bags import predict_bags, write_attention
-from counterstain.study.calibrating import finish_training, write_calibrated
+from counterstain.pixels.store import Store, build_store
+from counterstain.study.arms import Material, train_arm
+from counterstain.study.calibrating import finish_training
 from counterstain.study.inputs import Talk, read_images, refuse_features
+from counterstain.study.predicting import Asked, predict_images
 from counterstain.study.protocol import IMAGE_STAMP, CalibrationSection
 
 __all__ = ["predict_once", "train_once"]
@@ -125,94 +116,8 @@ def predict_once(
     columns: Mapping[str, str] | None = None,
     talk: Talk | None = None,
 ) -> None:
-    """Predict the images of a cohort, or one part of its split, with a trained bundle; write predictions.csv.
-
-    Probabilities are calibrated as the bundle says, and its threshold and prediction sets are applied. Where the model
-    has seen an image or a patient before, it is said. So is what ran the network: "auto" takes the fastest runtime
-    that is installed and agrees with torch, see runtimes.choose_runtime.
-
-    A bundle of a network of bags takes a manifest of feature files; torch in fp32 runs it. With `attention` it also
-    writes the weight of every tile to that folder, see bags.write_attention.
-
-    Raises:
-        InputError: If the bundle is damaged, the cohort's classes are not the bundle's, the part is empty, or the
-            runtime asked for is not there.
-    """
-    talk = talk or Talk()
-    check_runtime(runtime, precision)
-    prepare_machine(device="cpu", precision="fp32")
-    known, network = load_network(bundle)
-    two = known.classes[-1] if len(known.classes) == 2 else None
-    cohort = read_images(images, positive=two, columns=columns)
-    cohort = with_classes_of(known, cohort, images=f"{images} has", model=str(bundle))
-    cohort = only_part(cohort, splits, part, columns=columns)
-    store: Store | BagStore
-    if is_bag_network(known.network):
-        width = int(known.layout["width"])
-        store = open_bags(cohort, out.parent / "store", width=width, progress=talk.stored)
-    else:
-        refuse_features(cohort)
-        if attention is not None:
-            raise InputError(
-                f"{bundle} is a model of tiles ({known.network}); attention is of networks of bags (mil/…)"
-            )
-        store = build_store(cohort, out.parent / "store", tile_px=known.tile_px, fit=known.fit, progress=talk.stored)
-    names = set(store.image)
-    chosen = np.flatnonzero([name in names for name in cohort.image]).astype(np.int64)
-    material = Material(cohort, store, Augmentation(mode="none"), known.tile_px, known.fit, known.stamp)
-    for line in _seen_before(bundle, material, chosen):
-        talk.say(f"seen before: {line}")
-    if isinstance(store, BagStore):
-        table = table_of(material, chosen, predict_bags(network, store, material.rows(chosen)))
-    else:
-        table = _predict_tiles(material, chosen, known, network, runtime, precision, talk)
-    fitted = read_calibration(bundle)
-    for line in () if fitted is None else use_warnings(fitted, known.stamp):
-        talk.say(f"calibration: {line}")
-    write_calibrated(table, fitted, out)
-    if attention is not None:
-        files = [cohort.root / cohort.image[row] for row in chosen]
-        write_attention(bundle, files, attention)
-    for image, reason in store.set_aside:
-        talk.say(f"set aside: {image}: {reason}")
-
-
-def _predict_tiles(
-    material: Material,
-    chosen: NDArray[np.int64],
-    known: Bundle,
-    network: nn.Module,
-    runtime: str,
-    precision: str,
-    talk: Talk,
-) -> Predictions:
-    """The predictions by what runs the network fastest, or by what was asked for; it is said which."""
-    sample = known.staining.for_all(read_batch(material.tiles, material.rows(chosen[:TRIAL_TILES])))
-    taken = choose_runtime(network, sample, scale=known.scale, images=len(chosen), asked=runtime, precision=precision)
-    for line in taken.lines:
-        talk.say(line)
-    blank: list[int] = []
-    staining = replace(known.staining, passed=blank.append)
-    table = predict_rows(material, chosen, network, scale=known.scale, infer=taken.infer, staining=staining)
-    if sum(blank):
-        talk.say(
-            f"stain: {sum(blank)} of {len(chosen)} tiles have too little tissue to be normalised and pass as they are"
-        )
-    return table
-
-
-def _seen_before(bundle: Path, material: Material, chosen: np.ndarray) -> tuple[str, ...]:
-    """What of these images the bundle's model was trained on, in words; nothing where the bundle does not know."""
-    if not (bundle / MEMBERS).is_file():
-        return ()
-    table, store = material.cohort.table.iloc[chosen], material.store
-    names = tuple(table["image_path"])
-    rows = store.rows(names)
-    found = overlap(
-        read_members(bundle),
-        patient=tuple(table["patient_id"]),
-        image=names,
-        file=[store.content[row] for row in rows],
-        tiles=member_tiles(material, rows),
+    """Predict the images of one source, or one part of its split; write predictions.csv. See predict_images."""
+    asked = Asked(
+        splits=splits, part=part, runtime=runtime, precision=precision, attention=attention, columns=columns or {}
     )
-    return found.words
+    predict_images(bundle, [images], out, asked=asked, talk=talk)

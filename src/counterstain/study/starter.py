@@ -38,6 +38,7 @@ def study_text(
     patience: int = 10,
     learning_rate: str = "1.0e-4",
     scale: str = "-1..1",
+    uneven: str = "",
     arms: str = ARMS,
     seeds: str = "[0, 1, 2]",
 ) -> str:
@@ -73,7 +74,7 @@ training:
   learning_rate: {learning_rate}
   scale: "{scale}"        # what pixels of 0 to 255 become; 0..1 is what most notebooks do, and is learned from slower
   precision: auto       # bf16 where the processor has it, else fp32
-
+{uneven}
 {arms}
 seeds: {seeds}        # a single run is never a result: with fewer than 3 no winner is named
 
@@ -118,8 +119,24 @@ def write_study(path: Path, cohort: Cohort, cohort_path: str, *, name: str, unit
         method="official" if official else "holdout",
         unit=unit,
         unit_comment=comment,
+        uneven=_uneven_line(cohort),
     )
     write_bytes(path, text)
+
+
+RARE = 0.25  # share of the images, below which a class gets a line about weights
+
+
+def _uneven_line(cohort: Cohort) -> str:
+    """A setting, off, with what it is for, where the rarest class is rarer than 1 in 4 and rarer than an even share."""
+    share = cohort.table["label"].value_counts(normalize=True)
+    rarest, least = str(share.index[-1]), float(share.iloc[-1])
+    if least >= min(RARE, 1 / len(cohort.classes)):
+        return ""
+    return (
+        f"  class_weights: none   # '{rarest}' is 1 image in {1 / least:.0f}: with `balanced` classes count alike,\n"
+        "                        # and probabilities stay right; or sampler: balanced (docs/uneven-classes.md)\n"
+    )
 
 
 def start_study(

@@ -7,6 +7,7 @@ from typing import Any
 from counterstain.learning.backbones import Backbone
 from counterstain.learning.mil import BagNetwork
 from counterstain.learning.networks import count_parameters
+from counterstain.learning.own_network import OwnNetwork, receptive_field
 from counterstain.learning.settings import Training
 from counterstain.learning.training import Trained
 
@@ -67,6 +68,13 @@ def _done(trained: Trained, settings: Training, tiles: Mapping[str, Any]) -> dic
         "normalisation": None if recipe is None else settings.normalisation,
         **done,
     }
+    if isinstance(network, OwnNetwork):
+        record["own"] = {
+            "reference": network.reference,
+            "sha256": network.sha256,
+            "settings": network.settings,
+            "receptive_field_px": receptive_field(network.cpu(), tiles["tile_px"]),
+        }
     if isinstance(network, BagNetwork):
         return record | {"kind": "bags"}
     if not isinstance(network, Backbone):

@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from counterstain.cohort.split import Part
 from counterstain.errors import InputError
 from counterstain.files import hash_json, read_json, write_json
+from counterstain.judging.predictions import Predictions
+from counterstain.judging.reading import read_predictions
+from counterstain.judging.scores import predicted_class
 from counterstain.learning.checkpoint import forget, load_checkpoint
 from counterstain.learning.training import Progress
 from counterstain.study.arms import train_arm
@@ -101,6 +106,8 @@ def train_all(run: Path, prepared: Prepared, talk: Talk, send: Send | None = Non
                 # Of trainings side by side, the first to end say nothing yet of how many end in a minute.
                 f"{_left(left) if done > len(places) else ''}"
             )
+            for line in never_called(read_predictions(run / "arms" / outcome.name / "raw_val.csv")):
+                talk.say(f"{outcome.name}: {line}")
     shutil.rmtree(run / HELD, ignore_errors=True)
 
 
@@ -204,6 +211,18 @@ def _finish(folder: Path, calibration: CalibrationSection) -> None:
     finish_training(folder, calibration)
     forget(folder)
     (folder / ".inputs.json").unlink(missing_ok=True)
+
+
+def never_called(table: Predictions) -> list[str]:
+    """A line for each class that is the most probable one of no validation image, though some are of it."""
+    called = np.bincount(predicted_class(table.prob), minlength=len(table.classes))
+    true = np.bincount(table.label, minlength=len(table.classes))
+    return [
+        f"no validation image is called '{name}' by the most probable class, though {true[k]} of {len(table)} are; "
+        "a longer training may help, or class_weights: balanced or sampler: balanced (docs/uneven-classes.md)"
+        for k, name in enumerate(table.classes)
+        if true[k] and not called[k]
+    ]
 
 
 def _ended(record: Mapping[str, Any]) -> str:

@@ -1,0 +1,115 @@
+"""How many tiles are flagged as unlike the training images: of the test part, under shifts, and of another tissue.
+
+    python benchmarks/unfamiliar.py [phantom] [FOLDER OF PCAM WITH train/ AND valid/]
+
+The given network is trained on the phantom, and on 2,000 patches of PCam at 127 px; its own statistics then judge
+fresh tiles of the same kind (of which about 1 % should be flagged), the same tiles under shifts of the robustness card,
+and the other data set's. One JSON line for each: shares of flagged tiles.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.cohort.manifest import write_cohort
+from counterstain.cohort.phantom import Phantom, write_phantom
+from counterstain.files import write_csv
+from counterstain.learning.export_features import STATISTICS, Familiar, distances, features_of, read_familiar
+from counterstain.learning.prediction import Predictor, load_predictor
+from counterstain.pixels.store import build_store, read_batch
+from counterstain.robustness.trials import TRIALS, Setting
+from counterstain.study.inputs import read_images
+from counterstain.study.single import train_once
+
+TILE_PX, EPOCHS, TILES = 127, 10, 300
+SHIFTS = {"stain_shift": (0.2, 0.5), "brightness": (-0.3, 0.3), "jpeg": (50, 10), "blur_px": (1, 4), "contrast": (0.5,)}
+
+Tiles = NDArray[np.uint8]
+
+
+def train_phantom(home: Path) -> tuple[Predictor, Familiar, Tiles]:
+    cohort = write_phantom(
+        Phantom(patients=40, tiles_per_patient=25, tile_px=TILE_PX, difficulty=0.05), home / "images"
+    )
+    write_cohort(cohort, home / "images" / "cohort.csv")
+    return train(home, home / "images" / "cohort.csv")
+
+
+def train_pcam(home: Path, pcam: Path) -> tuple[Predictor, Familiar, Tiles]:
+    """Row numbers are the only ids: train and valid are slide-disjoint, so valid is the test part."""
+    rows = []
+    for part, most in (("train", 1000), ("valid", TILES // 2)):
+        for label in ("0", "1"):
+            for path in sorted((pcam / part / label).iterdir())[:most]:
+                word = "test" if part == "valid" else "val" if len(rows) % 5 == 0 else "train"
+                rows.append((path.relative_to(pcam).as_posix(), label, word))
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "pcam").symlink_to(pcam)
+    table = home / "cohort.csv"
+    write_csv(table, ("image_path", "label", "split"), [(f"pcam/{name}", *rest) for name, *rest in rows])
+    return train(home, table, root=pcam, rows=rows)
+
+
+def train(
+    home: Path, table: Path, *, root: Path | None = None, rows: list[tuple[str, str, str]] | None = None
+) -> tuple[Predictor, Familiar, Tiles]:
+    from counterstain.cohort.split import holdout, official, write_split
+    from counterstain.learning.settings import Training
+
+    if root is not None and rows is not None:  # the table must lie above its images
+        copies = home / "copies"
+        for name, _, _ in rows:
+            (copies / name).parent.mkdir(parents=True, exist_ok=True)
+            (copies / name).write_bytes((root / name).read_bytes())
+        table = copies / "cohort.csv"
+        write_csv(table, ("image_path", "label", "split"), rows)
+    cohort = read_images(table)
+    unit = "patient" if cohort.has_patients else "image"
+    split = official(cohort, unit=unit) if "test" in set(cohort.table["split"]) else holdout(cohort, test=0.3)
+    write_split(split, home / "splits.csv")
+    settings = Training(network="given", epochs=EPOCHS, patience=4, learning_rate=1e-3)
+    train_once(table, home / "splits.csv", home / "model", settings=settings, tile_px=TILE_PX, unit=unit)
+    store = build_store(cohort, home / "store", tile_px=TILE_PX)
+    test = np.flatnonzero(np.array(split.parts[0].assignment) == "test")[:TILES]
+    tiles = read_batch(store, store.rows([cohort.image[row] for row in test]))
+    return load_predictor(home / "model"), read_familiar(home / "model" / STATISTICS), tiles
+
+
+def flagged(predictor: Predictor, familiar: Familiar, tiles: Tiles) -> float:
+    batches = [tiles[start : start + 64] for start in range(0, len(tiles), 64)]
+    found = [distances(features_of(predictor.network, predictor.to_tensor, batch), familiar) for batch in batches]
+    return round(float((np.concatenate(found) > familiar.limit).mean()), 3)
+
+
+def shares(predictor: Predictor, familiar: Familiar, tiles: Tiles) -> dict[str, float]:
+    out = {"test part": flagged(predictor, familiar, tiles)}
+    for name, strengths in SHIFTS.items():
+        for at in strengths:
+            changed = np.concatenate(
+                [TRIALS[name].apply(tiles[start : start + 64], at, Setting()) for start in range(0, len(tiles), 64)]
+            )
+            out[f"{name} {at:g}"] = flagged(predictor, familiar, changed)
+    out["inverted"] = flagged(predictor, familiar, 255 - tiles)
+    out["white"] = flagged(predictor, familiar, np.full_like(tiles[:1], 244))
+    return out
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        own = {"phantom": train_phantom(Path(folder) / "phantom")}
+        if len(sys.argv) > 1:
+            own["pcam"] = train_pcam(Path(folder) / "pcam", Path(sys.argv[1]).resolve())
+        for name, (predictor, familiar, tiles) in own.items():
+            record = {"trained on": name, "tiles": len(tiles), **shares(predictor, familiar, tiles)}
+            for other, (_, _, strange) in own.items():
+                if other != name:
+                    record[f"tiles of {other}"] = flagged(predictor, familiar, strange)
+            print(json.dumps(record), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Images to be predicted: one, several, a folder, a table or a container, with labels where they have any."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from counterstain.cohort.columns import (
+    COLUMNS,
+    MISSING_LABEL,
+    NUMBER_COLUMNS,
+    choose_columns,
+    clean_ids,
+    clean_numbers,
+)
+from counterstain.cohort.containers import unlabelled_rows
+from counterstain.cohort.discovery import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, Found, find_images
+from counterstain.cohort.layouts import read_folder
+from counterstain.cohort.manifest import Cohort, check_files, relative_paths
+from counterstain.errors import InputError
+from counterstain.tables import read_table
+
+__all__ = ["NewImages", "read_new_images"]
+
+_KINDS = "PNG, JPEG, TIFF or BMP pictures, .h5 or .npz containers"
+
+
+@dataclass(frozen=True, eq=False)
+class NewImages:
+    """Images as a trained model is given them; what a cohort must know of them may be missing here.
+
+    table:   one row per image, columns as those of a Cohort; label is "" where it is not known
+    root:    the folder that image_path is relative to
+    notes:   how they were read, and what was not used
+    skipped: (path, reason) of files that were found and left out
+    """
+
+    table: pd.DataFrame
+    root: Path
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def image(self) -> tuple[str, ...]:
+        """(N,) names, relative to root."""
+        return tuple(self.table["image_path"].tolist())
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(N,) whether the image has a label."""
+        return np.array(self.table["label"] != "", dtype=np.bool_)
+
+    def subset(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "NewImages":
+        """These rows (numbers or a mask), in this order."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return NewImages(self.table.iloc[index].reset_index(drop=True), self.root, self.notes, self.skipped)
+
+
+def read_new_images(
+    sources: Sequence[Path],
+    classes: Sequence[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    features: bool = False,
+) -> NewImages:
+    """The images of one source or several, for a model of these classes.
+
+    A folder's subfolders (and the file names of known data sets) give labels where all of them are classes of the
+    model; a table does by its column. Otherwise the images have none, which a note says.
+
+    Args:
+        sources: pictures, folders, containers; or one CSV or Parquet table of them.
+        classes: of the model.
+        columns: of a table, {our column: its column}; see tables.read_table.
+        features: the images are feature files (.h5), one per slide; a container is then one of them.
+
+    Raises:
+        InputError: If a source does not exist or holds no image, a table is named beside others, or its labels are not
+            the model's classes.
+
+    Example:
+        >>> read_new_images([Path("slides.txt")], ["benign", "malignant"])
+        Traceback (most recent call last):
+            ...
+        counterstain.errors.InputError: slides.txt does not exist; name pictures, a folder, a table or a container
+    """
+    for source in sources:
+        if not source.exists():
+            raise InputError(f"{source} does not exist; name pictures, a folder, a table or a container")
+    tables = [source for source in sources if source.is_file() and not _is_pixels(source)]
+    if tables and len(sources) > 1:
+        raise InputError(f"{tables[0]} is a table and was named beside other sources; name it alone")
+    if columns and not tables:
+        raise InputError(f"columns are of a CSV or Parquet table; {sources[0]} is none")
+    if tables:
+        return _of_table(tables[0], classes, columns or {})
+    parts = [_of_features(source) if features else _of_path(source, classes) for source in sources]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _is_pixels(path: Path) -> bool:
+    return path.name.lower().endswith((*IMAGE_SUFFIXES, *CONTAINER_SUFFIXES))
+
+
+def _of_path(source: Path, classes: Sequence[str]) -> NewImages:
+    """A picture, a container, or a folder of both."""
+    if source.is_file() and source.name.lower().endswith(IMAGE_SUFFIXES):
+        return NewImages(_frame({"image_path": [source.name]}), source.parent)
+    if source.is_file():
+        found = Found((), (source.name,), ())
+        root = source.parent
+    else:
+        found, root = find_images(source), source
+    if not found.images and not found.containers:
+        raise InputError(f"{source} holds no image; needed: {_KINDS}")
+    labelled, why = _labelled(source, classes)
+    if labelled is not None:
+        return labelled
+    names = [*found.images, *(name for file in found.containers for name in unlabelled_rows(root, file))]
+    if not names:
+        raise InputError(f"{source} holds no image; needed: {_KINDS}")
+    notes = (f"no labels were read: {why}",) if why else ()
+    return NewImages(_frame({"image_path": names}), root, notes, found.skipped)
+
+
+def _of_features(source: Path) -> NewImages:
+    """Feature files: one, or those below a folder."""
+    found = Found((), (source.name,), ()) if source.is_file() else find_images(source)
+    if not found.containers:
+        raise InputError(f"{source} holds no feature file (.h5), which this model of whole slides takes")
+    root = source.parent if source.is_file() else source
+    return NewImages(_frame({"image_path": list(found.containers)}), root, (), found.skipped)
+
+
+def _labelled(source: Path, classes: Sequence[str]) -> tuple[NewImages | None, str]:
+    """The cohort that the source is, if its labels are the model's; or why it is none ("" for a flat folder)."""
+    try:
+        cohort = read_folder(source)
+    except InputError as error:
+        return _one_class(source, classes, str(error))
+    odd = [name for name in cohort.classes if name not in classes]
+    if odd:
+        return None, f"'{odd[0]}' is no class of the model ({', '.join(classes)})"
+    notes = tuple(note for note in cohort.notes if not note.startswith("positive class"))
+    return NewImages(cohort.table, cohort.root, notes, cohort.skipped), ""
+
+
+def _one_class(source: Path, classes: Sequence[str], why: str) -> tuple[NewImages | None, str]:
+    """A folder of folders, each a class of the model, that is no cohort since there is one of them."""
+    if not source.is_dir():
+        return None, why
+    found = find_images(source)
+    firsts = {name.split("/")[0] if "/" in name else "" for name in found.images}
+    if firsts == {""}:
+        return None, ""
+    if found.containers or len(firsts) != 1 or not firsts <= set(classes):
+        return None, why
+    label = firsts.pop()
+    frame = _frame({"image_path": list(found.images), "label": [label] * len(found.images)})
+    return NewImages(frame, source, (f"every image lies in the folder of one class, '{label}'",), found.skipped), ""
+
+
+def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str]) -> NewImages:
+    """A manifest whose label column may be missing, or empty in some rows."""
+    table = read_table(path, kind="manifest")
+    chosen = choose_columns(table.header, columns, where=path.name, needed=("image_path",))
+    text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
+    rows = len(text["image_path"])
+    if not rows:
+        raise InputError(f"{path.name} has a header and no rows; it needs one row per image")
+    read: dict[str, Any] = {"image_path": relative_paths(text["image_path"], path.parent, path.name)}
+    repeated = pd.Series(read["image_path"]).duplicated()
+    if repeated.any():
+        row = int(np.flatnonzero(repeated)[0])
+        raise InputError(f"{path.name} lists {read['image_path'][row]} twice; list each image once")
+    labels = clean_ids(text.get("label"), rows, MISSING_LABEL)
+    odd = next((row for row, label in enumerate(labels) if label and label not in classes), None)
+    if odd is not None:
+        raise InputError(
+            f"{path.name} row {odd + 1} has label '{labels[odd]}', but the model was trained on {', '.join(classes)}; "
+            "correct the label, or predict without labels: --columns label="
+        )
+    read["label"] = labels
+    for noun in ("patient_id", "slide_id", "site"):
+        read[noun] = clean_ids(text.get(noun), rows)
+    for noun in NUMBER_COLUMNS:
+        read[noun] = clean_numbers(text.get(noun), rows, noun, path.name)
+    images = NewImages(_frame(read), path.parent, tuple(table.notes))
+    check_files(images)
+    return images
+
+
+def _joined(parts: Sequence[NewImages]) -> NewImages:
+    """Several sources under the folder that holds them all; an image that two of them name is taken once."""
+    roots = [Path(os.path.realpath(part.root)) for part in parts]
+    root = Path(os.path.commonpath(roots))
+    frames = []
+    for part, place in zip(parts, roots, strict=True):
+        prefix = place.relative_to(root).as_posix()
+        names = [name if prefix == "." else f"{prefix}/{name}" for name in part.image]
+        frames.append(part.table.assign(image_path=pd.Series(names, dtype=object)))
+    table = pd.concat(frames, ignore_index=True)
+    skipped = tuple(pair for part in parts for pair in part.skipped)
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return NewImages(table.drop_duplicates("image_path").reset_index(drop=True), root, notes, skipped)
+
+
+def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """A table with all columns of a cohort; what is not given is missing."""
+    rows = len(columns["image_path"])
+    filled = {}
+    for name in COLUMNS:
+        missing: Any = np.full(rows, np.nan) if name in NUMBER_COLUMNS else [""] * rows
+        values = columns.get(name, missing)
+        filled[name] = pd.Series(values, dtype=np.float64 if name in NUMBER_COLUMNS else object)
+    return pd.DataFrame(filled)
+
+
+def of_cohort(cohort: Cohort) -> NewImages:
+    """A cohort's images, every one of them labelled."""
+    return NewImages(cohort.table, cohort.root, cohort.notes, cohort.skipped)

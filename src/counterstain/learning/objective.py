@@ -1,0 +1,166 @@
+"""What a training minimises: cross-entropy, and its variants for classes of uneven size, and their effect on priors."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from counterstain.errors import InputError, suggest
+from counterstain.learning.own_network import OwnNetwork
+from counterstain.learning.settings import UNEVEN, Training
+
+__all__ = ["PLAIN", "Mixed", "Objective", "objective_of", "remove_shift", "uneven_record"]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """How each image of a batch was mixed with another: label of the other one, and the share of the first.
+
+    other: (B,) int64 class index; share: (B,) float32 in [0, 1].
+    """
+
+    other: NDArray[np.int64]
+    share: NDArray[np.float32]
+
+    def rows(self, piece: slice) -> "Mixed":
+        """These rows alone."""
+        return Mixed(self.other[piece], self.share[piece])
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of one training, and how it moves the classes' priors.
+
+    weights: of each class's error, 1 on average over the training images; () for none.
+    drawn: how many times as often as it occurs each class is drawn; () for as often.
+    smoothing: share of each target that is spread over all classes.
+    focal: exponent γ of (1 − p)^γ, by which the loss of well-predicted images shrinks; 0 for none.
+    """
+
+    weights: tuple[float, ...] = ()
+    drawn: tuple[float, ...] = ()
+    smoothing: float = 0.0
+    focal: float = 0.0
+
+    @property
+    def shift(self) -> tuple[float, ...]:
+        """By how much each logit is too high for the classes' true frequencies; () where it is not.
+
+        Weights and draws multiply the classes' odds, so that the minimum of the loss lies at logits that are higher by
+        their logarithms; subtracting these gives the logits of the population that was sampled.
+
+        Source: Elkan 2001, IJCAI; Menon et al. 2021, ICLR, arXiv:2007.07314 (logit adjustment).
+        """
+        if not self.weights and not self.drawn:
+            return ()
+        classes = len(self.weights or self.drawn)
+        ones = (1.0,) * classes
+        pairs = zip(self.weights or ones, self.drawn or ones, strict=True)
+        return tuple(math.log(weight * drawn) for weight, drawn in pairs)
+
+    def loss(self, logits: Tensor, target: Tensor, mixed: Mixed | None = None) -> Tensor:
+        """The sum over the batch of each image's loss.
+
+        Args:
+            logits: (B, C), at least fp32.
+            target: (B,) class index.
+            mixed: where images were mixed, the other's label and the share of the first.
+
+        Source: Szegedy et al. 2016, CVPR (smoothing); Lin et al. 2017, ICCV, arXiv:1708.02002 (focal, here of softmax
+            probabilities); Zhang et al. 2018, ICLR, arXiv:1710.09412 (mixed targets).
+        """
+        if mixed is None and not (self.weights or self.smoothing or self.focal):
+            return functional.cross_entropy(logits, target, reduction="sum")
+        classes = logits.shape[1]
+        wanted = functional.one_hot(target, classes).to(logits.dtype)
+        if mixed is not None:
+            other = torch.from_numpy(mixed.other).to(target.device)
+            share = torch.from_numpy(mixed.share).to(target.device, logits.dtype)[:, None]
+            wanted = share * wanted + (1 - share) * functional.one_hot(other, classes).to(logits.dtype)
+        if self.smoothing:
+            wanted = (1 - self.smoothing) * wanted + self.smoothing / classes
+        if self.weights:
+            wanted = wanted * torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
+        logs = functional.log_softmax(logits, 1)
+        if self.focal:
+            logs = (1 - logs.exp()).clamp(min=0) ** self.focal * logs
+        return -(wanted * logs).sum()
+
+
+PLAIN = Objective()
+
+
+def objective_of(settings: Training, classes: Sequence[str], label: NDArray[np.int64]) -> Objective:
+    """The objective that an arm asks for, for these training images.
+
+    Args:
+        settings: of the arm.
+        classes: names, in the order of the network's outputs.
+        label: (N,) class index of each training image.
+
+    Raises:
+        InputError: If weights name no class, or leave one out.
+
+    Example:
+        >>> label = np.array([0, 0, 0, 1])
+        >>> objective_of(Training(class_weights="balanced"), ["benign", "malignant"], label).weights
+        (0.6666666666666666, 2.0)
+    """
+    count = np.bincount(label, minlength=len(classes)).astype(np.float64)
+    empty = next((name for name, images in zip(classes, count, strict=True) if not images), None)
+    uneven = settings.class_weights != "none" or settings.sampler == "balanced"
+    if uneven and empty is not None:
+        raise InputError(f"class '{empty}' has no training image, so its weight has no meaning; leave the class out")
+    even = len(label) / (len(classes) * np.maximum(count, 1))
+    weights: tuple[float, ...] = ()
+    if settings.class_weights == "balanced":
+        weights = tuple(even.tolist())
+    elif isinstance(settings.class_weights, Mapping):
+        own = _named_weights(settings.class_weights, classes)
+        weights = tuple((own * len(label) / (own * count).sum()).tolist())
+    drawn = tuple(even.tolist()) if settings.sampler == "balanced" else ()
+    return Objective(weights, drawn, settings.label_smoothing, settings.focal)
+
+
+def _named_weights(given: Mapping[str, float], classes: Sequence[str]) -> NDArray[np.float64]:
+    odd = next((name for name in given if name not in classes), None)
+    if odd is not None:
+        raise InputError(f"class_weights names class '{odd}'{suggest(odd, classes)}")
+    absent = next((name for name in classes if name not in given), None)
+    if absent is not None:
+        raise InputError(f"class_weights has no weight for class '{absent}'; name every class, or write balanced")
+    return np.array([given[name] for name in classes], dtype=np.float64)
+
+
+def uneven_record(settings: Training, objective: Objective) -> dict[str, object]:
+    """For training.json: the settings for classes of uneven size that are not off, and what they came to.
+
+    Both are null where nothing was done.
+    """
+    given = {name: getattr(settings, name) for name, off in UNEVEN.items() if getattr(settings, name) != off}
+    return {"uneven": given or None, "objective": asdict(objective) if given else None}
+
+
+def remove_shift(network: nn.Module, shift: Sequence[float]) -> None:
+    """Lower the network's logits by the shift, in its weights: whatever runs them later needs to know nothing of it.
+
+    Raises:
+        InputError: If the network's last layer has no bias.
+    """
+    if not shift:
+        return
+    if isinstance(network, OwnNetwork):
+        place = network.log_prior
+        network.log_prior.add_(torch.tensor(shift, dtype=place.dtype, device=place.device))
+        return
+    bias = cast(nn.Linear, network.output).bias
+    if not isinstance(bias, Tensor):
+        raise InputError("class_weights and sampler need a last layer with a bias; this network has none")
+    with torch.no_grad():
+        bias.sub_(torch.tensor(shift, dtype=bias.dtype, device=bias.device))

@@ -1,0 +1,58 @@
+"""How far tiles lie from those a network was trained on, measured on the features that its last layer is given."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from counterstain.learning.export_features import Familiar, distances
+from counterstain.learning.models import last_layer
+from counterstain.learning.prediction import Predictor
+from counterstain.learning.runtimes import Infer
+
+__all__ = ["listening", "measure_distances", "with_distances"]
+
+
+@contextmanager
+def listening(network: nn.Module) -> Iterator[list[NDArray[np.float32]]]:
+    """The (B, D) features of every batch that the network sees in the meantime, in the order of the batches."""
+    heard: list[NDArray[np.float32]] = []
+
+    def hear(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        heard.append(inputs[0].detach().flatten(1).float().cpu().numpy())
+
+    handle = last_layer(network).register_forward_pre_hook(hear)
+    try:
+        yield heard
+    finally:
+        handle.remove()
+
+
+def measure_distances(features: Sequence[NDArray[np.float32]], familiar: Familiar) -> NDArray[np.float64]:
+    """(N,) Mahalanobis distances of the batches' features; a tile beyond `familiar.limit` is unfamiliar."""
+    if not features:
+        return np.empty(0)
+    return np.concatenate([distances(batch.astype(np.float64), familiar) for batch in features])
+
+
+def with_distances(predictor: Predictor, familiar: Familiar) -> Infer:
+    """What gives (B, classes + 1) float32 for tiles: the predictor's logits, and the distance as the last column.
+
+    By torch one pass gives both; by another runtime torch makes a second one for the features.
+    """
+
+    def infer(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if predictor.runtime == "torch":
+            with listening(predictor.network) as heard:
+                logits = predictor.logits(tiles)
+        else:
+            logits = predictor.logits(tiles)
+            with listening(predictor.network) as heard, torch.inference_mode():
+                predictor.network(predictor.to_tensor(tiles))
+        away = measure_distances(heard, familiar).astype(np.float32)
+        return np.concatenate([logits, away[:, None]], axis=1)
+
+    return infer

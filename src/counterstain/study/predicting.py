@@ -1,0 +1,476 @@
+"""A trained model given images, with or without labels: one call per image, what backs it, and what to do next."""
+
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from counterstain.audit.membership import MEMBERS, Overlap, overlap, read_members
+from counterstain.cohort.new_images import NewImages, of_cohort, read_new_images
+from counterstain.cohort.split import only_part
+from counterstain.errors import InputError
+from counterstain.files import write_csv
+from counterstain.judging.calibration import Calibration, calibrate, read_calibration, use_warnings
+from counterstain.judging.evaluation import score_arms
+from counterstain.judging.predictions import Predictions
+from counterstain.learning.bags import BagStore, is_feature_file, open_bags
+from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
+from counterstain.learning.export_features import STATISTICS, Familiar, read_familiar
+from counterstain.learning.machine import prepare_machine
+from counterstain.learning.mil import is_bag_network
+from counterstain.learning.own_network import SOURCE
+from counterstain.learning.prediction import predict_logits
+from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime, softmax
+from counterstain.learning.unfamiliar import listening, measure_distances
+from counterstain.pixels.store import Store, build_store, read_batch
+from counterstain.study.bags import predict_bags, write_attention
+from counterstain.study.calibrating import decided_as, sets_of
+from counterstain.study.inputs import Talk, read_images
+from counterstain.study.model_choice import ModelChoice, choose_model, ensemble_calibration
+
+__all__ = ["Asked", "Predicted", "predict_images"]
+
+FEW = 2_000  # images whose tiles are not worth keeping beside the predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How images are to be predicted.
+
+    arm, seed, fold: of a run, instead of the best on validation data; see choose_model.
+    ensemble:   average the seeds of a run's arm.
+    splits, part: only this part of a splits.csv, whose images are all labelled.
+    runtime, precision: see runtimes.choose_runtime.
+    attention:  of a model of whole slides: folder for the weight of every tile.
+    columns:    of a table, {our column: its column}.
+    sheet:      picture of the images with their calls, see called_sheet.
+    """
+
+    arm: str | None = None
+    seed: int | None = None
+    fold: str | None = None
+    ensemble: bool = False
+    splits: Path | None = None
+    part: str = "test"
+    runtime: str = "auto"
+    precision: str = "fp32"
+    attention: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    sheet: Path | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Predicted:
+    """What a model says of images, one entry per image that could be read.
+
+    images:   the images, in order; classes: of the model, the positive one of two last
+    prob:     (N, C) calibrated probabilities; spread: (N,) standard deviation over an ensemble's members of the
+              probability of the called class, None for one model
+    call:     (N,) class index, the one call; rule: by which it was made
+    sets:     (N, C) which classes can't be ruled out; None where the model was not calibrated
+    sets_hold: whether they were fitted on enough patients to rule anything out
+    seen:     (N,) whether the very image was in training; None where the model does not know
+    distance: (N,) Mahalanobis distance from the training features, unfamiliar: (N,) beyond the limit; None where the
+              model has no such statistics
+    set_aside: (image, reason) of those that could not be read
+    scores:   the record of score_arms on the labelled images; None where none is labelled
+    """
+
+    images: NewImages
+    classes: tuple[str, ...]
+    prob: NDArray[np.float64]
+    call: NDArray[np.int64]
+    rule: str
+    sets: NDArray[np.bool_] | None
+    sets_hold: bool
+    spread: NDArray[np.float64] | None
+    seen: NDArray[np.bool_] | None
+    distance: NDArray[np.float64] | None
+    unfamiliar: NDArray[np.bool_] | None
+    set_aside: tuple[tuple[str, str], ...]
+    scores: Mapping[str, Any] | None
+    out: Path
+    next_lines: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.call)
+
+    def __repr__(self) -> str:
+        return f"Predicted({self.summary()[:180]})"
+
+    @property
+    def told(self) -> NDArray[np.bool_] | None:
+        """(N,) whether exactly one class can't be ruled out; None where that is not known."""
+        return self.sets.sum(axis=1) == 1 if self.sets is not None and self.sets_hold else None
+
+    def summary(self) -> str:
+        """One line: "8 images: 5 malignant, 3 benign; 1 can't be told; 0 seen in training; 2 unlike the training"."""
+        counts = np.bincount(self.call, minlength=len(self.classes))
+        order = sorted(range(len(self.classes)), key=lambda k: (-counts[k], -k))
+        parts = [", ".join(f"{counts[k]} {self.classes[k]}" for k in order)]
+        if self.told is not None:
+            parts.append(f"{int((~self.told).sum())} can't be told")
+        parts.append("unknown whether seen in training" if self.seen is None else f"{self.seen.sum()} seen in training")
+        if self.unfamiliar is not None:
+            parts.append(f"{self.unfamiliar.sum()} unlike the training images")
+        if self.set_aside:
+            parts.append(f"{len(self.set_aside)} could not be read")
+        noun = "image" if len(self) == 1 else "images"
+        return f"{len(self)} {noun}: {'; '.join(parts)}"
+
+    def record(self) -> dict[str, Any]:
+        """The counts as JSON."""
+        return {
+            "schema": "counterstain.predicted/1",
+            "predictions": str(self.out),
+            "images": len(self),
+            "calls": {name: int((self.call == k).sum()) for k, name in enumerate(self.classes)},
+            "decision_rule": self.rule,
+            "cannot_be_told": None if self.told is None else int((~self.told).sum()),
+            "seen_in_training": None if self.seen is None else int(self.seen.sum()),
+            "unfamiliar": None if self.unfamiliar is None else int(self.unfamiliar.sum()),
+            "set_aside": [list(pair) for pair in self.set_aside],
+            "scores": self.scores,
+            "summary": self.summary(),
+        }
+
+
+def predict_images(
+    model: Path, sources: Sequence[Path], out: Path, *, asked: Asked | None = None, talk: Talk | None = None
+) -> Predicted:
+    """Predict images with a bundle, an export or a run; write predictions.csv, and the contact sheet where asked.
+
+    No labels are needed; where they are known, the predictions are scored. The table has one row per image: ids, the
+    label where one is known, calibrated probabilities, `decision` with `decision_rule`, `prediction_set`, and what
+    speaks against believing them: `seen_in_training`, `distance` and `unfamiliar`, `spread` of an ensemble.
+
+    Args:
+        model: see choose_model.
+        sources: pictures, folders, a table or containers, see read_new_images; feature files for mil/….
+        out: the CSV to write.
+        asked: how.
+        talk: where lines are told.
+
+    Raises:
+        InputError: If the model or a source cannot be used, no image can be read, or a setting does not fit.
+    """
+    asked, talk = asked or Asked(), talk or Talk()
+    check_runtime(asked.runtime, asked.precision)
+    choice = choose_model(model, arm=asked.arm, seed=asked.seed, fold=asked.fold, ensemble=asked.ensemble)
+    bundle = read_bundle(choice.folder)
+    if choice.words:
+        talk.say(choice.words)
+    of_slides = is_bag_network(bundle.network)
+    if asked.attention is not None and not of_slides:
+        raise InputError(
+            f"{choice.folder} is a model of tiles ({bundle.network}); attention is of networks of bags (mil/…)"
+        )
+    images = _read(sources, bundle, asked, features=of_slides)
+    for note in images.notes:
+        talk.say(note)
+    prepare_machine(device="cpu", precision="fp32")
+    with _place_of_store(out, images) as place:
+        store = _open(images, bundle, place, of_slides=of_slides, talk=talk)
+        names = set(store.image)
+        images = images.subset(np.array([name in names for name in images.image]))
+        raw, distance = _answers(choice, store, store.rows(images.image), asked, talk)
+        seen = _seen(choice.folder, images, store)
+        shown = _shown(store, images) if asked.sheet is not None else None
+    fitted = ensemble_calibration(choice) if len(raw) > 1 else read_calibration(choice.folder)
+    predicted = _judged(choice, bundle, images, raw, fitted, distance, seen, store.set_aside, out)
+    _tell(predicted, bundle, fitted, seen, talk)
+    _write(predicted)
+    if asked.attention is not None:
+        write_attention(choice.folder, [images.root / name for name in images.image], asked.attention)
+    if asked.sheet is not None and shown is not None:
+        _draw(predicted, shown, asked.sheet)
+    return replace(predicted, next_lines=_next(predicted, model, choice, sources, asked))
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+def _read(sources: Sequence[Path], bundle: Bundle, asked: Asked, *, features: bool) -> NewImages:
+    """The images; of one part of a split where that is asked, and then with the labels that a split is of."""
+    if asked.splits is not None:
+        if len(sources) != 1:
+            raise InputError(f"--splits is of one cohort; {len(sources)} sources were named")
+        two = bundle.classes[-1] if len(bundle.classes) == 2 else None
+        cohort = read_images(sources[0], positive=two, columns=asked.columns)
+        cohort = with_classes_of(bundle, cohort, images=f"{sources[0]} has", model="the model")
+        images = of_cohort(only_part(cohort, asked.splits, asked.part, columns=asked.columns))
+    else:
+        images = read_new_images(sources, bundle.classes, columns=asked.columns, features=features)
+    if not features and (found := next((name for name in images.image if is_feature_file(name)), None)):
+        raise InputError(f"{found} is a feature file, not an image; {bundle.network} is a model of tiles")
+    return images
+
+
+@contextmanager
+def _place_of_store(out: Path, images: NewImages) -> Iterator[Path]:
+    """Where the tiles go: beside the predictions if that is where tiles are, or many; else to a folder that goes."""
+    kept = out.parent / "store"
+    if kept.is_dir() or len(images) > FEW:
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="counterstain-") as folder:
+        yield Path(folder)
+
+
+def _open(images: NewImages, bundle: Bundle, place: Path, *, of_slides: bool, talk: Talk) -> Store | BagStore:
+    """The readable images; any number of the others is set aside, but not all."""
+    if of_slides:
+        return open_bags(images, place, width=int(bundle.layout["width"]), max_bad=1.0, progress=talk.stored)
+    return build_store(images, place, tile_px=bundle.tile_px, fit=bundle.fit, max_bad=1.0, progress=talk.stored)
+
+
+# ------------------------------------------------------------------------------------------------------------ answering
+
+
+def _answers(
+    choice: ModelChoice, store: Store | BagStore, rows: NDArray[np.int64], asked: Asked, talk: Talk
+) -> tuple[list[NDArray[np.float64]], tuple[NDArray[np.float64], Familiar] | None]:
+    """Each member's (N, C) probabilities before calibration, and the distances by the first one's statistics."""
+    prob: list[NDArray[np.float64]] = []
+    distance = None
+    for number, folder in enumerate(choice.folders):
+        bundle, network = load_network(folder)
+        if isinstance(store, BagStore):
+            prob.append(predict_bags(network, store, rows))
+            continue
+        familiar = None
+        if number == 0 and (folder / STATISTICS).is_file():
+            familiar = read_familiar(folder / STATISTICS)
+        logits, away = _tile_logits(bundle, network, store, rows, familiar, asked, talk)
+        prob.append(softmax(logits))
+        if familiar is not None and away is not None:
+            distance = away, familiar
+    return prob, distance
+
+
+def _tile_logits(
+    bundle: Bundle,
+    network: nn.Module,
+    store: Store,
+    rows: NDArray[np.int64],
+    familiar: Familiar | None,
+    asked: Asked,
+    talk: Talk,
+) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+    """(N, C) logits by the fastest runtime or the one asked for, and (N,) distances where there are statistics."""
+    sample = bundle.staining.for_all(read_batch(store, rows[:TRIAL_TILES]))
+    taken = choose_runtime(
+        network, sample, scale=bundle.scale, images=len(rows), asked=asked.runtime, precision=asked.precision
+    )
+    for line in taken.lines:
+        talk.say(line)
+    blank: list[int] = []
+    staining = replace(bundle.staining, passed=blank.append)
+
+    def run(infer: Callable[..., Any] | None) -> NDArray[np.float32]:
+        return predict_logits(network, store, rows, scale=bundle.scale, infer=infer, staining=staining)
+
+    away = None
+    if familiar is not None and taken.name == "torch":
+        with listening(network) as features:  # the same pass gives both
+            logits = run(taken.infer)
+        away = measure_distances(features, familiar)
+    else:
+        logits = run(taken.infer)
+        if familiar is not None:
+            with listening(network) as features:
+                predict_logits(network, store, rows, scale=bundle.scale, staining=bundle.staining)
+            away = measure_distances(features, familiar)
+    if sum(blank):
+        talk.say(f"stain: {sum(blank)} of {len(rows)} tiles have too little tissue to be normalised and pass unchanged")
+    return logits, away
+
+
+def _seen(folder: Path, images: NewImages, store: Store | BagStore) -> Overlap | None:
+    """What of these images the model was trained on; None where the bundle does not know."""
+    if not (folder / MEMBERS).is_file():
+        return None
+    rows = store.rows(images.image)
+    tiles = (read_batch(store, np.array([row]))[0] for row in rows) if isinstance(store, Store) else ()
+    return overlap(
+        read_members(folder),
+        patient=tuple(images.table["patient_id"]),
+        image=images.image,
+        file=[store.content[row] for row in rows],
+        tiles=tiles,
+    )
+
+
+def _judged(
+    choice: ModelChoice,
+    bundle: Bundle,
+    images: NewImages,
+    raw: Sequence[NDArray[np.float64]],
+    fitted: Calibration | None,
+    distance: tuple[NDArray[np.float64], Familiar] | None,
+    seen: Overlap | None,
+    set_aside: tuple[tuple[str, str], ...],
+    out: Path,
+) -> Predicted:
+    """The calls and all that backs them."""
+    prob = np.mean(raw, axis=0)
+    if fitted is not None:
+        prob = calibrate(fitted, prob, bundle.classes)
+    table = _table(images, prob, bundle.classes)
+    call, rule = decided_as(fitted, table)
+    spread = None
+    if len(raw) > 1:
+        own = [_calibrated(folder, member, bundle.classes) for folder, member in zip(choice.folders, raw, strict=True)]
+        spread = np.std([member[np.arange(len(call)), call] for member in own], axis=0, ddof=1)
+    known = images.labelled
+    in_training = None
+    if seen is not None:
+        in_training = np.zeros(len(images), dtype=np.bool_)
+        in_training[[*seen.rows["file"], *seen.rows["pixels"]]] = True
+    return Predicted(
+        images=images,
+        classes=bundle.classes,
+        prob=prob,
+        call=call,
+        rule=rule,
+        sets=None if fitted is None else sets_of(fitted, table),
+        sets_hold=fitted is not None and bool(np.isfinite(fitted.quantiles).all()),
+        spread=spread,
+        seen=in_training,
+        distance=None if distance is None else distance[0],
+        unfamiliar=None if distance is None else distance[0] > distance[1].limit,
+        set_aside=set_aside,
+        scores=score_arms({"model": [_labelled(images, prob, bundle.classes)]}, stamp=bundle.stamp)
+        if known.any()
+        else None,
+        out=out,
+        next_lines=(),
+    )
+
+
+def _calibrated(folder: Path, prob: NDArray[np.float64], classes: tuple[str, ...]) -> NDArray[np.float64]:
+    fitted = read_calibration(folder)
+    return prob if fitted is None else calibrate(fitted, prob, classes)
+
+
+def _table(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, ...]) -> Predictions:
+    """The probabilities as a table whose labels mean nothing: for what looks at probabilities alone."""
+    blank = ("",) * len(images)
+    return Predictions(
+        image=images.image, patient=images.image, slide=blank, site=blank, label=np.zeros(len(images), np.int64),
+        prob=prob, classes=classes,
+    )  # fmt: skip
+
+
+def _labelled(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, ...]) -> Predictions:
+    """The predictions of the images whose label is known."""
+    known = images.labelled
+    table = images.table[known]
+    patient = tuple(who or image for who, image in zip(table["patient_id"], table["image_path"], strict=True))
+    return Predictions(
+        image=tuple(table["image_path"]), patient=patient, slide=tuple(table["slide_id"]), site=tuple(table["site"]),
+        label=np.array([classes.index(name) for name in table["label"]], dtype=np.int64), prob=prob[known],
+        classes=classes, positive_from="given",
+    )  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------------------- telling
+
+
+def _tell(predicted: Predicted, bundle: Bundle, fitted: Calibration | None, seen: Overlap | None, talk: Talk) -> None:
+    for line in () if seen is None else seen.words:
+        talk.say(f"seen before: {line}")
+    for line in () if fitted is None else use_warnings(fitted, bundle.stamp):
+        talk.say(f"calibration: {line}")
+    if predicted.told is None:
+        talk.say("which images can't be told is unknown: the model has no prediction sets fitted on enough patients")
+    for image, reason in predicted.set_aside:
+        talk.say(f"set aside: {image}: {reason}")
+
+
+def _write(predicted: Predicted) -> None:
+    """predictions.csv: what is not known has no column."""
+    table, names = predicted.images.table, np.array(predicted.classes, dtype=object)
+    columns: dict[str, Sequence[Any]] = {
+        name: table[name].tolist() for name in ("image_path", "patient_id", "slide_id", "site")
+    }
+    if predicted.images.labelled.any():
+        columns["label"] = table["label"].tolist()
+    columns |= {f"prob_{name}": predicted.prob[:, k].tolist() for k, name in enumerate(predicted.classes)}
+    columns["decision"] = names[predicted.call].tolist()
+    columns["decision_rule"] = [predicted.rule] * len(predicted)
+    if predicted.sets is not None:
+        columns["prediction_set"] = ["|".join(names[row]) for row in predicted.sets]
+    if predicted.spread is not None:
+        columns["spread"] = predicted.spread.tolist()
+    for name, flags in (("seen_in_training", predicted.seen), ("unfamiliar", predicted.unfamiliar)):
+        if flags is not None:
+            columns[name] = ["yes" if flag else "no" for flag in flags]
+    if predicted.distance is not None:
+        columns["distance"] = predicted.distance.tolist()
+    write_csv(predicted.out, tuple(columns), zip(*columns.values(), strict=True))
+
+
+SHOWN = 60  # images on a contact sheet at most
+
+
+def _shown(store: Store | BagStore, images: NewImages) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Evenly taken images and their tiles."""
+    if isinstance(store, BagStore):
+        raise InputError("a contact sheet is of images; this model takes feature files: leave --sheet out")
+    rows = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(np.int64)
+    return rows, read_batch(store, store.rows([images.image[row] for row in rows]))
+
+
+def _draw(predicted: Predicted, shown: tuple[NDArray[np.int64], NDArray[np.uint8]], path: Path) -> None:
+    """The contact sheet: each image framed in the colour of its call, with the probability and what speaks against."""
+    from counterstain.pixels.contact_sheet import CalledTile, called_sheet
+    from counterstain.slides.tile_map import colours
+    from counterstain.study.sheet import save_sheet
+
+    colour = colours(predicted.classes)
+    rows, tiles = shown
+    captions = []
+    for row in rows:
+        call = int(predicted.call[row])
+        marks = [f"{predicted.classes[call]} {predicted.prob[row, call]:.2f}"]
+        if predicted.told is not None and not predicted.told[row]:
+            marks.append("can't be told")
+        if predicted.unfamiliar is not None and predicted.unfamiliar[row]:
+            marks.append("unfamiliar")
+        if predicted.seen is not None and predicted.seen[row]:
+            marks.append("seen in training")
+        captions.append(CalledTile(Path(predicted.images.image[row]).name, ", ".join(marks), colour[call]))
+    legend = list(zip(predicted.classes, colour, strict=True))
+    save_sheet(path, called_sheet(tiles, captions, legend))
+
+
+def _next(
+    predicted: Predicted, model: Path, choice: ModelChoice, sources: Sequence[Path], asked: Asked
+) -> tuple[str, ...]:
+    """What to do now, as commands that run as they stand."""
+    given = " ".join(shlex.quote(str(source)) for source in sources)
+    out, folder = shlex.quote(str(predicted.out)), shlex.quote(str(choice.folder))
+    source = choice.folder / SOURCE
+    code = f" --network-file {shlex.quote(str(source))}" if source.is_file() else ""
+    lines = []
+    if predicted.scores is not None:
+        page = shlex.quote(str(predicted.out.with_name("evaluation.html")))
+        lines.append(f"counterstain evaluate {out} --model {folder} --out {page}")
+        if len(sources) == 1 and asked.splits is None:
+            place = shlex.quote(str(predicted.out.with_name("explanation")))
+            lines.append(f"counterstain explain {folder} {given} --out {place}{code}")
+    if asked.sheet is None and asked.splits is None and not asked.columns:
+        sheet = shlex.quote(str(predicted.out.with_name("sheet.png")))
+        named = (("--arm", asked.arm), ("--seed", asked.seed), ("--fold", asked.fold))
+        which = "".join(f" {option} {value}" for option, value in named if value is not None)
+        which += " --ensemble" if asked.ensemble else ""
+        lines.append(f"counterstain predict {shlex.quote(str(model))} {given}{which} --out {out} --sheet {sheet}{code}")
+    return tuple(lines)
