@@ -60,7 +60,17 @@ def test_reprs_are_short() -> None:
 
 
 def test_every_public_class_is_among_them_or_has_a_test_of_its_own() -> None:
-    elsewhere = {"Cohort", "Model", "ScaledNetwork", "Study", "StudyRun", "Verdict", "InputError", "GateError"}
+    elsewhere = {
+        "Predicted",
+        "Cohort",
+        "Model",
+        "ScaledNetwork",
+        "Study",
+        "StudyRun",
+        "Verdict",
+        "InputError",
+        "GateError",
+    }
     classes = {name for name in counterstain.__all__ if name[0].isupper()}
     assert classes - elsewhere <= {type(one).__name__ for one in many()}
 

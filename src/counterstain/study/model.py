@@ -17,10 +17,12 @@ from counterstain.judging.calibration import Calibration, calibrate, read_calibr
 from counterstain.judging.conformal import prediction_sets
 from counterstain.judging.model_output import ModelOutput
 from counterstain.judging.thresholds import decide
-from counterstain.learning.export_features import STATISTICS, Familiar, distances, features_of, read_familiar
+from counterstain.learning.export_features import STATISTICS, Familiar, read_familiar
 from counterstain.learning.machine import DEVICES
 from counterstain.learning.own_network import allow_file
 from counterstain.learning.prediction import BATCH, Predictor, load_predictor
+from counterstain.learning.runtimes import softmax
+from counterstain.learning.unfamiliar import with_distances
 from counterstain.pixels.decode import decode
 from counterstain.pixels.fit import fit_tile
 from counterstain.pixels.source import BadImage
@@ -113,12 +115,14 @@ class Model:
         skipped: list[tuple[str, str]] = []
         prob: list[NDArray[np.float64]] = []
         distance: list[NDArray[np.float64]] = []
+        classes = len(self.classes)
+        infer = self.predictor.logits if self.familiar is None else with_distances(self.predictor, self.familiar)
         for batch_names, tiles in self._batches(source, skipped, damaged):
             names += batch_names
-            prob.append(self.predictor.probabilities(tiles))
+            answers = infer(tiles)
+            prob.append(softmax(answers[:, :classes]))
             if self.familiar is not None:
-                features = features_of(self.predictor.network, self.predictor.to_tensor, tiles)
-                distance.append(distances(features, self.familiar))
+                distance.append(answers[:, classes].astype(np.float64))
         if not prob:
             raise InputError(f"none of the {len(skipped)} images can be read; the first: {': '.join(skipped[0])}")
         return self._output(names, np.concatenate(prob), np.concatenate(distance) if distance else None, skipped)
