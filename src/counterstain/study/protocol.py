@@ -303,7 +303,9 @@ def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
         raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
 
 
-def read_study(path: Path | str, overrides: Mapping[str, str] | None = None, *, base: Path | None = None) -> Study:
+def read_study(
+    path: Path | str, overrides: Mapping[str, str] | None = None, *, base: Path | str | None = None
+) -> Study:
     """The study in a YAML file.
 
     Args:
@@ -328,7 +330,7 @@ def read_study(path: Path | str, overrides: Mapping[str, str] | None = None, *, 
             if not isinstance(section, dict):
                 raise InputError(f"--set {dotted}: {parent} is not a section")
         section[last] = yaml.safe_load(value)
-    return parse_study(record, str(path), base=base or path.parent)
+    return parse_study(record, str(path), base=Path(base or path.parent))
 
 
 def parse_study(record: Mapping[str, Any], source: str = "study", *, base: Path = Path()) -> Study:
