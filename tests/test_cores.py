@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from counterstain.cores import usable_cores, wait_shortly
+from counterstain.cores import default_threads, usable_cores, wait_shortly
 
 
 def test_bound_cores_count_and_elsewhere_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +29,10 @@ def test_threads_spin_shortly_unless_the_user_says_how(
         monkeypatch.setenv(name, value)
     wait_shortly()
     assert os.environ.get("GOMP_SPINCOUNT") == stands
+
+
+@pytest.mark.parametrize(("given", "threads"), [("3", 3), ("2,4", 2), ("", 5), ("0", 5), ("-1", 5), ("many", 5)])
+def test_openmps_own_number_of_threads_is_honoured(given: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("counterstain.cores.usable_cores", lambda: 5)
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert default_threads() == threads

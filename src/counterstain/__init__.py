@@ -1,57 +1,123 @@
 """Counterstain: from a folder of histology images to a claim that survives another hospital.
 
-The names below are loaded when they are first used, so that importing the package costs nothing.
+One function per verb of the command line, by its name: `counterstain.evaluate(y_true, y_prob, groups=patient)`. They,
+`load_model` and the classes below are loaded when they are first used, so that importing the package costs nothing and
+changes nothing.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-from counterstain.cores import wait_shortly
+from counterstain.version import __version__
 
-__version__ = "0.1.0"
-
-_HOME = {
+# Where each public name lives; __init__.pyi says the same to type checkers, and a test holds the two together.
+_VERBS = {
+    "audit": "api.images",
+    "augment": "api.images",
+    "cohort": "api.images",
+    "compare": "api.evaluation",
+    "demo": "api.studies",
+    "evaluate": "api.evaluation",
+    "explain": "api.trust",
+    "export": "api.models",
+    "features": "api.models",
+    "init": "api.images",
+    "inspect": "api.slides",
+    "phantom": "api.images",
+    "phantom_slides": "api.images",
+    "predict": "api.models",
+    "report": "api.studies",
+    "robustness": "api.trust",
+    "run": "api.studies",
+    "search": "api.studies",
+    "slides_run": "api.slides",
+    "slides_tiles": "api.slides",
+    "split": "api.images",
+    "train": "api.models",
+}
+_NOUNS = {
+    "AuditReport": "audit.audit_result",
     "Augmentation": "pixels.augment",
+    "Bundle": "learning.bundle",
     "Cohort": "cohort.manifest",
+    "Comparison": "judging.comparison_result",
+    "Explanation": "explanation.explanation_result",
+    "Export": "study.results",
+    "Finding": "audit.findings",
+    "GateError": "errors",
     "InputError": "errors",
+    "Inspection": "slides.slides_result",
+    "Limit": "robustness.robustness_result",
+    "Loss": "robustness.robustness_result",
+    "Model": "study.model",
+    "ModelOutput": "judging.model_output",
+    "PairComparison": "judging.comparison_result",
+    "Parity": "study.results",
+    "Part": "cohort.parts",
     "Phantom": "cohort.phantom",
+    "Predicted": "study.predicting",
     "Predictions": "judging.predictions",
+    "RobustnessCard": "robustness.robustness_result",
+    "ScaledNetwork": "learning.scaled_network",
+    "Score": "judging.scores_result",
+    "Scores": "judging.scores_result",
+    "SlideInspection": "slides.slides_result",
     "Split": "cohort.split",
     "Study": "study.protocol",
-    "Training": "learning.training",
-    "build_store": "pixels.store",
-    "compare_arms": "judging.comparison",
-    "describe": "cohort.description",
-    "evaluate_tables": "judging.evaluated_table",
-    "folds": "cohort.split",
-    "holdout": "cohort.split",
-    "load_network": "learning.bundle",
+    "StudyPlan": "study.results",
+    "StudyRun": "study.results",
+    "Training": "learning.settings",
+    "Verdict": "judging.comparison_result",
+    "as_predictions": "judging.from_arrays",
+    "load_model": "study.model",
+    "load_network": "learning.scaled_network",
     "official": "cohort.split",
-    "predict_once": "study.single",
     "read_bundle": "learning.bundle",
-    "read_images": "study.inputs",
     "read_predictions": "judging.reading",
     "read_split": "cohort.split",
     "read_study": "study.protocol",
-    "run_study": "study.run",
-    "score_arms": "judging.evaluation",
-    "train_once": "study.single",
     "write_cohort": "cohort.manifest",
-    "write_phantom": "cohort.phantom",
     "write_predictions": "judging.reading",
-    "write_report": "reporting.report",
     "write_split": "cohort.split",
-    "write_table_report": "reporting.table_report",
 }
+_HOME = _VERBS | _NOUNS
 __all__ = ["__version__", *sorted(_HOME)]
 
-wait_shortly()
+
+class _CallableRoom(ModuleType):
+    # A room of the package that has the name of a verb: calling it calls the verb, whose help and signature it shows.
+    __doc__ = property(lambda self: self._verb().__doc__)  # type: ignore[assignment]
+    __signature__ = property(lambda self: import_module("inspect").signature(self._verb()))
+
+    def _verb(self) -> Any:
+        return _load(self.__name__.rpartition(".")[2])
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self._verb()(*args, **options)
+
+
+class _Package(ModuleType):
+    """The package's module: where a room is imported whose name is a verb's too, the name stays callable."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _VERBS and isinstance(value, ModuleType):
+            value.__class__ = _CallableRoom
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def _load(name: str) -> Any:
+    return getattr(import_module(f"counterstain.{_HOME[name]}"), name)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'counterstain' has no attribute '{name}'")
-    return getattr(import_module(f"counterstain.{_HOME[name]}"), name)
+    return _load(name)
 
 
 def __dir__() -> list[str]:

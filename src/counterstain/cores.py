@@ -2,7 +2,7 @@
 
 import os
 
-__all__ = ["usable_cores", "wait_shortly"]
+__all__ = ["default_threads", "usable_cores", "wait_shortly"]
 
 
 def usable_cores() -> int:
@@ -10,12 +10,18 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_threads() -> int:
+    """Threads of a training or prediction that names none: OMP_NUM_THREADS where it is set, else all usable cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isascii() and asked.isdigit() and int(asked) > 0 else usable_cores()
+
+
 def wait_shortly() -> None:
     """Let the threads of a step spin only for a moment until the last of them is done, and then sleep.
 
     By default they spin many times longer. On an idle machine that is no faster, and beside other programs, waiting
     threads take up the core that the last one needs. What the user has set stands. OpenMP reads it when PyTorch is
-    imported, so this package says it when it is imported itself.
+    imported, so the command line says it first of all.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "50000")

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 __all__ = ["GateError", "InputError", "suggest"]
 
 
+MOST = 25  # names in a message: timm alone knows 1,300 models
+
+
 class InputError(ValueError):
     """The user's to mend: the command line prints its one line and exits with 2; anything else is our bug."""
 
@@ -15,7 +18,14 @@ class GateError(Exception):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The nearest known name as "; did you mean 'epochs'?", or the list of known names where none is near."""
+    """The nearest known name as "; did you mean 'epochs'?", or the list of known names where none is near.
+
+    >>> suggest("epoch", ["epochs", "batch"]), suggest("", map(str, range(1000)))[-24:]
+    ("; did you mean 'epochs'?", '23, 24, … and 975 others')
+    """
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    more = f", … and {len(known) - MOST} others" if len(known) > MOST else ""
+    return f"; known: {', '.join(known[:MOST])}{more}"

@@ -193,10 +193,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_bytes(path: Path, content: bytes | str) -> None:
+def write_bytes(path: Path | str, content: bytes | str) -> None:
     """Write `content` (text as UTF-8) to `path`, whole or not at all."""
     data = content.encode() if isinstance(content, str) else content
-    write_with(path, lambda temporary: _fill(temporary, data))
+    write_with(Path(path), lambda temporary: _fill(temporary, data))
 
 
 def _fill(path: Path, data: bytes) -> None:
@@ -223,7 +223,7 @@ def plain_values(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table: one header line, LF line ends, floats in their shortest exact form, None as an empty cell.
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe, which `plain_cell` takes off again.

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError
 from counterstain.files import plain_cell
 
-__all__ = ["MISSING", "Table", "parse_number", "read_cells", "read_table"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MISSING", "Table", "parse_number", "read_cells", "read_table", "table_of_frame"]
 
 MISSING = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
 MOST_BYTES = 2 << 30  # of a file, and of the text that a Parquet file unpacks to
@@ -154,6 +157,33 @@ def read_cells(path: Path, *, kind: str = "table") -> dict[str, list[str]]:
     """The columns of a table as lists of text, as they stand in the file; see `read_table`."""
     table = read_table(path, kind=kind)
     return {name: list(table.text(name, strip=False)) for name in table.header}
+
+
+def table_of_frame(frame: "pd.DataFrame") -> Table:
+    """A pandas data frame as the table that reading it back from a file would give; an index with a name is a column.
+
+    Messages name it "the data frame", and count its rows from 0.
+
+    Raises:
+        InputError: If a column's name stands there twice, or a column mixes kinds that can't be told apart.
+    """
+    import pyarrow as pa
+
+    named = any(name is not None for name in frame.index.names)
+    frame = frame.reset_index() if named else frame
+    names = list(map(str, frame.columns))
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"the data frame has two columns named '{repeated[0]}'; rename or remove one of them")
+    try:
+        found = pa.Table.from_pandas(frame, preserve_index=False)
+    except pa.ArrowException as error:
+        raise InputError(
+            f"the data frame holds what is neither text nor a number ({str(error).splitlines()[0]}); turn that column "
+            "into text with .astype(str), or leave it out"
+        ) from None
+    columns = {name: _as_text(found.column(k)) for k, name in enumerate(names)}
+    return _checked(Table(Path("the data frame"), columns, lines=np.arange(len(frame))), guarded=False)
 
 
 def read_table(path: Path, *, kind: str = "table") -> Table:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from counterstain.records import short_repr
+
 __all__ = ["MOST_EXAMPLES", "SEVERITIES", "Finding", "worst_first"]
 
 SEVERITIES = ("leak", "warning", "note")
@@ -29,6 +31,9 @@ class Finding:
     count: int
     examples: tuple[tuple[str, ...], ...]
     words: str
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def to_record(self) -> dict[str, Any]:
         """As JSON."""

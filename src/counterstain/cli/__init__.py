@@ -18,6 +18,8 @@ from counterstain.cli import (
     trust,
 )
 from counterstain.cli.common import app
+from counterstain.cores import wait_shortly
+from counterstain.memory import keep_pages
 
 __all__ = [
     "app",
@@ -66,7 +68,9 @@ app.registered_commands.sort(key=lambda one: _ORDER.index(one.name or (one.callb
 
 
 def main() -> None:
-    """Run one verb."""
+    """Run one verb. The process is the command's own: memory and waiting threads are set for it here."""
+    wait_shortly()
+    keep_pages()
     # A scheduler's SIGTERM ends a run like Ctrl-C does: nothing is half written, and the exit code says which.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app()

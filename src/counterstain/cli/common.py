@@ -9,9 +9,9 @@ from typing import Annotated, ParamSpec
 
 import typer
 
-from counterstain import __version__
 from counterstain.errors import GateError, InputError
 from counterstain.files import check_writable, refusal
+from counterstain.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -33,6 +33,7 @@ from counterstain.cohort.image_paths import paths_from_table, place_images, reco
 from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_csv, write_with
+from counterstain.records import html_of, json_text
 from counterstain.tables import MISSING, read_table
 
 __all__ = [
@@ -93,6 +94,23 @@ class Cohort:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"Cohort({self.summary()[:180]})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self.summary(), self.notes)
+
+    def summary(self) -> str:
+        """Counts in a line: images, patients, classes."""
+        counts = np.bincount(self.label_index, minlength=len(self.classes))
+        shown = ", ".join(f"{count} {name}" for count, name in zip(counts, self.classes, strict=True))
+        whose = f" of {len(set(self.patient))} patients" if self.has_patients else ""
+        return f"{len(self)} images{whose}: {shown}"
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The record of `describe` as JSON text; with a path it is also written there."""
+        return json_text(describe(self), path)
 
     @property
     def image(self) -> tuple[str, ...]:
@@ -381,7 +399,7 @@ def is_own_table(path: Path) -> bool:
         return stream.readline(1000).strip() == ",".join(COLUMNS).encode()
 
 
-def write_cohort(cohort: Cohort, path: Path, *, as_named: bool = False) -> None:
+def write_cohort(cohort: Cohort, path: Path | str, *, as_named: bool = False) -> None:
     """Write the cohort's table as CSV, or as Parquet where `path` ends so; missing numbers are empty cells.
 
     Image paths are written relative to the table, so that it can be read back from where it is.
@@ -391,7 +409,7 @@ def write_cohort(cohort: Cohort, path: Path, *, as_named: bool = False) -> None:
         path: of the table.
         as_named: write the images' names instead, which count from the cohort's root.
     """
-    table = cohort.table
+    path, table = Path(path), cohort.table
     if not as_named:
         paths = paths_from_table(cohort.image, cohort.root, path)
         table = table.assign(image_path=pd.Series(paths, dtype=object))

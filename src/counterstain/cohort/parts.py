@@ -1,6 +1,6 @@
 """Which image is used for what: the parts of a split, what makes them valid, their counts and their file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from counterstain.cohort.description import count, table_lines
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import InputError
 from counterstain.files import write_csv
+from counterstain.records import html_of, json_text
 
 __all__ = [
     "UNITS",
@@ -52,10 +53,34 @@ class Part:
         order = {"train": 0, "val": 1, "test": 2}
         return tuple(sorted(set(self.assignment) - {""}, key=lambda name: (order.get(name, 3), name)))
 
+    @property
+    def train(self) -> NDArray[np.int64]:
+        """Row numbers of the images to learn from."""
+        return self.rows("train")
+
+    @property
+    def val(self) -> NDArray[np.int64]:
+        """Row numbers of the images to choose with: when to stop, thresholds, calibration."""
+        return self.rows("val")
+
+    @property
+    def test(self) -> NDArray[np.int64]:
+        """Row numbers of the images to report on; where there is no part "test", those of every part "test_…"."""
+        if "test" in self.names:
+            return self.rows("test")
+        return np.flatnonzero([word.startswith("test") for word in self.assignment])
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.assignment.count(name)} {name}" for name in self.names)
+        return f"Part(repeat {self.repeat}, fold {self.fold}: {counts[:120]})"
+
 
 @dataclass(frozen=True)
 class Split:
     """Which image is used for what.
+
+    `for train, test in split` gives the row numbers of each fold, as scikit-learn's splitters do. The validation images
+    are in neither: `for part in split.parts` has them as `part.val`.
 
     image: (N,) names in the cohort's order
     parts: one of a hold-out; repeats × k of folds
@@ -67,6 +92,31 @@ class Split:
     parts: tuple[Part, ...]
     unit: str
     notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """How many folds, over all repeats."""
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        for part in self.parts:
+            yield part.train, part.test
+
+    def summary(self) -> str:
+        """A line per fold with its counts of images."""
+        head = f"{len(self.image)} images, divided by {self.unit}"
+        return "\n".join([head, *(f"  {part!r}" for part in self.parts)])
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The split as JSON text; with a path it is also written there. `write_split` writes the CSV that is read."""
+        parts = [{"repeat": part.repeat, "fold": part.fold, "assignment": part.assignment} for part in self.parts]
+        return json_text({"unit": self.unit, "image": self.image, "parts": parts}, path)
+
+    def __repr__(self) -> str:
+        first = f", {self.parts[0]!r}" if len(self.parts) == 1 else ""
+        return f"Split({len(self.image)} images, {len(self.parts)} folds, unit {self.unit}{first})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self.summary())
 
 
 def check(split: Split, cohort: Cohort) -> None:
@@ -225,7 +275,7 @@ def split_lines(record: dict[str, Any]) -> list[str]:
     return lines + [f"note: {note}" for note in record.get("notes", ())]
 
 
-def write_split(split: Split, path: Path) -> None:
+def write_split(split: Split, path: Path | str) -> None:
     """Write splits.csv: image_path,split (hold-out), or a row an image and fold with image_path,repeat,fold,split."""
     if len(split.parts) == 1:
         write_csv(path, ("image_path", "split"), zip(split.image, split.parts[0].assignment, strict=True))

@@ -36,6 +36,8 @@ from counterstain.files import write_bytes
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
 
+from counterstain.records import short_repr
+
 __all__ = [
     "CLASSES", "Patient", "Phantom", "Tile", "draw_grade", "draw_patient", "draw_plane", "draw_tile", "tile_counts",
     "vary_grade", "write_phantom",
@@ -70,6 +72,9 @@ class Phantom:
     difficulty: float = 0.3
     shortcut: float = 0.0
     seed: int = 0
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def __post_init__(self) -> None:
         for name, low, high in _LIMITS:

@@ -182,7 +182,7 @@ def _deal(
 
 
 def read_split(
-    path: Path,
+    path: Path | str,
     cohort: Cohort,
     *,
     unit: str = "patient",
@@ -201,7 +201,7 @@ def read_split(
     Raises:
         InputError: If the file is no split of this cohort, or `check` refuses it.
     """
-    parts = read_divisions(path, cohort, aside=aside, columns=columns)
+    parts = read_divisions(Path(path), cohort, aside=aside, columns=columns)
     given = Split(cohort.image, parts, unit)
     check_leak(given, cohort)
     split = replace(given, parts=tuple(draw_missing_val(cohort, part, val=val, unit=unit, seed=seed) for part in parts))

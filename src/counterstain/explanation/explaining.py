@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from counterstain import __version__
 from counterstain.audit.own_fold import part_of_model
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import GateError, InputError
@@ -31,6 +30,7 @@ from counterstain.learning.prediction import Predictor, load_predictor
 from counterstain.pixels.store import Store, build_store, read_batch
 from counterstain.reporting.explanation import PAGE, RECORD, SCHEMA, write_page
 from counterstain.unfinished import Unfinished, open_unfinished
+from counterstain.version import __version__
 
 __all__ = ["Settings", "explain", "explain_bundle"]
 

@@ -3,12 +3,17 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.records import html_of, json_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["PROBABILITY_MEASURES", "Place", "Predictions", "align", "check_names", "check_prob", "concatenate"]
 __all__ += ["pool_patients", "pool_slides", "slide_codes"]
@@ -71,6 +76,36 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def __repr__(self) -> str:
+        return f"Predictions({self.summary()[:170]})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self.summary(), self.notes)
+
+    def summary(self) -> str:
+        """Counts in a line: images, patients, classes."""
+        counts = np.bincount(self.label, minlength=len(self.classes))
+        shown = ", ".join(f"{count} {name}" for count, name in zip(counts, self.classes, strict=True))
+        whose = f" of {len(self.patient_codes[0])} patients" if self.unit == "patient" else ""
+        return f"{len(self)} {self.rows_are}s{whose}: {shown}"
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row per image: image_path, patient_id, slide_id, site, label, prob_<class>…, as in predictions.csv."""
+        import pandas as pd
+
+        patient = self.patient if self.unit == "patient" else ("",) * len(self)
+        columns: dict[str, Sequence[object]] = {
+            "image_path": self.image, "patient_id": patient, "slide_id": self.slide, "site": self.site,
+            "label": [self.classes[k] for k in self.label],
+        }  # fmt: skip
+        columns |= {f"prob_{name}": self.prob[:, k].tolist() for k, name in enumerate(self.classes)}
+        return pd.DataFrame(columns)
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The table as JSON text, one object per row; with a path it is also written there."""
+        rows = self.to_frame().to_dict(orient="records")
+        return json_text({"classes": self.classes, "rows": rows, "notes": self.notes}, path)
 
     @property
     def unit(self) -> str:

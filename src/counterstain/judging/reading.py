@@ -22,7 +22,7 @@ from counterstain.judging.probability_columns import (
 )
 from counterstain.tables import MISSING, Table, read_table
 
-__all__ = ["read_columns", "read_predictions", "write_predictions"]
+__all__ = ["columns_of", "predictions_of", "read_columns", "read_predictions", "write_predictions"]
 
 _NOUNS = ("image_path", "patient_id", "slide_id", "site", "label")
 # Names that are said of the truth alone; `label`, `class` and the like are also said of a model's call.
@@ -65,8 +65,20 @@ def read_predictions(
         InputError: With file, row (line 1 is the header) and value, where anything is missing, double or no number; and
             where it can't be told whether a column is the truth or the model's own call.
     """
-    path = Path(path)
-    table = read_table(path, kind="prediction table")
+    return predictions_of(
+        read_table(Path(path), kind="prediction table"), classes=classes, positive=positive, columns=columns
+    )
+
+
+def predictions_of(
+    table: Table,
+    *,
+    classes: Sequence[str] | None = None,
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Predictions:
+    """A table that is read already as Predictions; see `read_predictions`."""
+    path = table.path
     if not len(table):
         raise InputError(f"{path} has a header but no rows; one row per image is needed")
     layout = _find_layout(table, dict(columns or {}))
@@ -357,7 +369,9 @@ def _label_index(
     return np.array(index, dtype=np.int64)[codes]
 
 
-def write_predictions(table: Predictions, path: Path, *, extra: Mapping[str, Sequence[str]] | None = None) -> None:
+def write_predictions(
+    table: Predictions, path: Path | str, *, extra: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Write the one CSV form; floats in their shortest exact form, so equal tables make equal bytes.
 
     Args:
@@ -394,6 +408,10 @@ def read_columns(path: Path | str, names: Sequence[str]) -> dict[str, tuple[str,
     Returns:
         wanted name -> its cells; a column that isn't there is left out.
     """
-    table = read_table(Path(path), kind="prediction table")
+    return columns_of(read_table(Path(path), kind="prediction table"), names)
+
+
+def columns_of(table: Table, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Columns of a table that is read already; see `read_columns`."""
     known = {name_key(name): name for name in reversed(table.header)}
     return {name: table.text(known[name_key(name)]) for name in names if name_key(name) in known}

@@ -10,7 +10,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from counterstain import __version__
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_record, write_bytes, write_json
 from counterstain.learning.export_features import STATISTICS
@@ -20,6 +19,8 @@ from counterstain.learning.own_network import SOURCE, OwnNetwork, source_of
 from counterstain.learning.staining import UNSTAINED, Staining
 from counterstain.pixels.fit import FITS
 from counterstain.pixels.tensor import scale_of
+from counterstain.records import short_repr
+from counterstain.version import __version__
 
 if TYPE_CHECKING:
     from counterstain.cohort.manifest import Cohort
@@ -61,6 +62,9 @@ class Bundle:
     layout: Mapping[str, Any] = field(default_factory=dict)
     staining: Staining = UNSTAINED
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def record(self) -> dict[str, Any]:
         """The bundle's JSON record."""
@@ -120,12 +124,13 @@ def _card(bundle: Bundle) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(folder: Path | str) -> Bundle:
     """The bundle in a folder, after its hashes were checked.
 
     Raises:
         InputError: If a file is missing, differs from SHA256SUMS, or is of another schema.
     """
+    folder = Path(folder)
     for name, expected in read_sums(folder).items():
         path = folder / name
         if not path.is_file():
@@ -248,7 +253,11 @@ def with_classes_of(bundle: Bundle, cohort: "Cohort", *, images: str, model: str
 
 
 def load_network(folder: Path) -> tuple[Bundle, nn.Module]:
-    """The bundle and its network with its weights, ready to predict."""
+    """The bundle and its bare network with its weights, in eval mode.
+
+    The network takes pixels on `bundle.scale` (pixels.tensor.to_tensor), after `bundle.staining.for_all`: given other
+    ones it answers without an error and wrongly. `counterstain.load_network` and `load_model` do both themselves.
+    """
     bundle = read_bundle(folder)
     try:
         network = build_model(bundle.network, classes=len(bundle.classes), tile_px=bundle.tile_px, layout=bundle.layout)

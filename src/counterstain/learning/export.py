@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from counterstain import __version__
 from counterstain.errors import GateError, InputError, suggest
 from counterstain.files import check_writable, hash_file, read_json, read_record, write_bytes, write_json
 from counterstain.learning.bundle import (
@@ -52,6 +51,7 @@ from counterstain.learning.export_parity import TOLERANCE, check_parity, fixed_t
 from counterstain.learning.export_wsinfer import CONFIG, check_wsinfer, open_wsinfer, wsinfer_config
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.runtimes import softmax, torch_runtime
+from counterstain.version import __version__
 
 __all__ = ["EXPORT", "FORMATS", "Handover", "check_export", "export_model", "read_export"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from counterstain.cores import usable_cores
+from counterstain.cores import default_threads
 from counterstain.errors import InputError
 from counterstain.learning.networks import NETWORKS
 from counterstain.learning.pooling import has_kernels
@@ -42,9 +42,9 @@ def prepare_machine(
     Args:
         device: "auto", "cpu" or "cuda".
         precision: of training steps, "auto", "fp32" or "bf16"; weights, validation and prediction are always fp32.
-        threads: of the processor; None for as many as the process may use.
-        network: what is to be trained; None where nothing is. Of this project's own networks the pooling is compiled
-            where that works, see learning.pooling.
+        threads: of the processor; None for OMP_NUM_THREADS, and without it for as many as the process may use.
+        network: what is to be trained; None where nothing is. For a training, glibc is told to keep freed memory (see
+            memory.keep_pages), and of this project's own networks the pooling is compiled where that works.
 
     Raises:
         InputError: If an asked-for device is not there: nothing is moved to another one silently.
@@ -54,12 +54,12 @@ def prepare_machine(
     if precision == "auto":
         native = torch.cuda.is_bf16_supported() if chosen == "cuda" else _processor_has_bf16()
         precision = "bf16" if native else "fp32"
-    torch.set_num_threads(threads or usable_cores())
+    torch.set_num_threads(threads or default_threads())
     return Machine(
         device=chosen,
         precision=precision,
         threads=torch.get_num_threads(),
-        allocator=keep_pages() if chosen == "cpu" else False,
+        allocator=chosen == "cpu" and network is not None and keep_pages(),
         pooling="compiled" if network in NETWORKS and chosen == "cpu" and has_kernels() else "torch",
         processor=_processor_name(),
         torch=str(torch.__version__),

@@ -114,7 +114,8 @@ def _next_all_seen(tile_px: int) -> int:
 class TileNetwork(nn.Module):
     """Five 3×3 convolutions with 2×2 max-pooling, one or two dense layers with dropout, and one output a class.
 
-    Takes (B, 3, tile_px, tile_px) floats in [0, 1]; gives (B, classes) logits, whose softmax are the probabilities.
+    Takes (B, 3, tile_px, tile_px) floats on the scale that it is trained with (see pixels.tensor.scale_of: the bundle
+    records it, -1 to 1 by default); gives (B, classes) logits, whose softmax are the probabilities.
     What cannot change them is not worked out (see `seen_px`), unless `whole` is set.
     """
 
@@ -132,7 +133,7 @@ class TileNetwork(nn.Module):
         self.output = nn.Linear(DENSE, classes)
 
     def forward(self, tiles: Tensor, masks: Tensor | None = None) -> Tensor:
-        """(B, 3, tile_px, tile_px) floats in [0, 1], or only the part that is seen, to (B, classes) logits.
+        """(B, 3, tile_px, tile_px) scaled floats, or only the part that is seen, to (B, classes) logits.
 
         Args:
             tiles: the batch.

@@ -7,6 +7,8 @@ byte. And since only kept pixels learn, the gradient of the bias is a sum over t
 import functools
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -92,16 +94,21 @@ def has_kernels() -> bool:
     """
     if sys.platform != "linux" or os.environ.get("COUNTERSTAIN_POOLING") == "torch":
         return False
-    threads = torch.get_num_threads()
+    threads, layer = torch.get_num_threads(), ""
     try:
         import numba
 
+        layer = numba.config.THREADING_LAYER  # type: ignore[attr-defined]
+        # PyTorch's own threads: a second set would fight the first for the cores. Read when the first kernel starts.
+        numba.config.THREADING_LAYER = "omp"  # type: ignore[attr-defined]
         _keep_largest(torch.zeros(1, 1, 2, 2), *_room(torch.Size((1, 1, 2, 2)), torch.float32))
     except (ImportError, AttributeError, RuntimeError, ValueError):
         # No Numba, or another module of the name of one that it looks for; nowhere to keep what is compiled; no OpenMP.
         return False
     finally:
         torch.set_num_threads(threads)  # starting the threads, Numba takes all cores for PyTorch, too
+        if layer:
+            numba.config.THREADING_LAYER = layer  # type: ignore[attr-defined]
     return bool(numba.threading_layer() == "omp")  # type: ignore[attr-defined]
 
 
@@ -141,7 +148,8 @@ def _room(shape: torch.Size, kind: torch.dtype) -> tuple[Tensor, Tensor]:
 def _keep_largest(maps: Tensor, pooled: Tensor, place: Tensor) -> None:
     _, number, infinity, _ = _BITS[maps.dtype]
     nan = np.iinfo(number).max  # all bits but the sign
-    _kernels().keep_largest(_bits(maps), _bits(pooled), place.numpy(), number(infinity), number(nan))
+    with _kernels() as kernels:
+        kernels.keep_largest(_bits(maps), _bits(pooled), place.numpy(), number(infinity), number(nan))
 
 
 def _put_back(gradient: Tensor, place: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
@@ -150,7 +158,8 @@ def _put_back(gradient: Tensor, place: Tensor, shape: torch.Size) -> tuple[Tenso
     whole = torch.empty(shape, dtype=gradient.dtype, memory_format=torch.channels_last)
     sums = torch.empty(batch * height, channels)
     _, number, _, shift = _BITS[gradient.dtype]
-    _kernels().put_back(_bits(gradient), place.numpy(), _bits(whole), sums.numpy(), number(0), shift)
+    with _kernels() as kernels:
+        kernels.put_back(_bits(gradient), place.numpy(), _bits(whole), sums.numpy(), number(0), shift)
     return whole, sums.sum(0)
 
 
@@ -160,11 +169,16 @@ def _bits(maps: Tensor) -> Any:
     return last.view(_BITS[maps.dtype][0]).numpy()
 
 
-def _kernels() -> Any:
+@contextmanager
+def _kernels() -> Iterator[Any]:
+    """The compiled kernels, on as many threads as PyTorch has; Numba's own number is put back."""
     import numba
 
     from counterstain.learning import pooling_kernels
 
-    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    before, most = numba.get_num_threads(), int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     numba.set_num_threads(min(torch.get_num_threads(), most))
-    return pooling_kernels
+    try:
+        yield pooling_kernels
+    finally:
+        numba.set_num_threads(before)

@@ -14,9 +14,6 @@ __all__ = ["NOWHERE", "keep_largest", "put_back"]
 
 NOWHERE = np.uint8(4)  # the place of a pooled pixel that is 0 because nothing was above it: it does not learn
 
-# PyTorch's own threads: a second set would fight the first for the cores.
-numba.config.THREADING_LAYER = "omp"  # type: ignore[attr-defined]
-
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def keep_largest(maps: Any, pooled: Any, place: Any, infinity: Any, nan: Any) -> None:

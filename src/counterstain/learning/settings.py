@@ -13,6 +13,7 @@ from counterstain.learning.own_network import is_own
 from counterstain.pixels.stain import METHODS
 from counterstain.pixels.stain_augment import STAIN_AUGMENTATIONS
 from counterstain.pixels.tensor import scale_of
+from counterstain.records import short_repr
 
 __all__ = ["Training", "check_network"]
 
@@ -98,6 +99,9 @@ class Training:
     mixup: float = 0.0
     cutmix: float = 0.0
     bag_tiles: int | None = None
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def __post_init__(self) -> None:
         for name in ("batch", "epochs", "patience", "micro_batch", "head_epochs"):

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError, suggest
 from counterstain.pixels.colour import apply_colour, colour_matrices
 from counterstain.pixels.draws import image_keys, uniforms
+from counterstain.pixels.opencv_threads import one_opencv_thread
 from counterstain.pixels.stain_equalisation import equalise_tissue
+from counterstain.records import short_repr
 
 __all__ = [
     "TRANSFORMATIONS",
@@ -76,6 +78,9 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     colour_probability: float = 1.0
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def __post_init__(self) -> None:
         _check_word("mode", self.mode, ("on_the_fly", "expand", "none"))
@@ -343,20 +348,19 @@ def _carry_out(
         out = np.empty(shape, dtype=np.uint8)
     if out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous or np.shares_memory(out, tiles):
         raise ValueError(f"out must be another C-contiguous uint8 array of shape {shape}")
-    if cv2.getNumThreads() != 1:
-        cv2.setNumThreads(1)  # the batch is what is shared among threads; cv2's own would only get in the way
     matrices = _matrices(plan, *tiles.shape[1:3])
     work = _worker(tiles, plan, matrices, _EQUALISERS[settings.equalise], out)
     threads = max(1, min(threads, len(tiles)))
-    if threads == 1:
-        work(0, len(tiles))
-        return out
-    edges = [len(tiles) * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads - 1) as pool:
-        others = [pool.submit(work, start, stop) for start, stop in pairwise(edges[1:])]
-        work(edges[0], edges[1])
-        for other in others:
-            other.result()
+    with one_opencv_thread():  # the batch is what is shared among threads; OpenCV's own would only get in the way
+        if threads == 1:
+            work(0, len(tiles))
+            return out
+        edges = [len(tiles) * i // threads for i in range(threads + 1)]
+        with ThreadPoolExecutor(threads - 1) as pool:
+            others = [pool.submit(work, start, stop) for start, stop in pairwise(edges[1:])]
+            work(edges[0], edges[1])
+            for other in others:
+                other.result()
     return out
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
+from counterstain.pixels.opencv_threads import one_opencv_thread
+
 __all__ = [
     "RUIFROK",
     "WHITE",
@@ -175,19 +177,18 @@ def share_out(work: Callable[[int, int], T], count: int, threads: int) -> list[T
     beside, threads that wait for each other at every step take ten times as long. What torch hands to MKL is not to be
     used on planes, for that has threads of its own: products of matrices, exp and log.
     """
-    if cv2.getNumThreads() != 1:
-        cv2.setNumThreads(1)  # the batch is what is shared among threads; cv2's own would only get in the way
 
     def alone(start: int, stop: int) -> T:
         with _thread_pools().limit(limits=1, user_api="openmp"):  # of this thread alone
             return work(start, stop)
 
     threads = max(1, min(threads, count))
-    if threads == 1:
-        return [alone(0, count)]
-    edges = [count * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(alone, edges[:-1], edges[1:]))
+    with one_opencv_thread():  # the batch is what is shared among threads; OpenCV's own would only get in the way
+        if threads == 1:
+            return [alone(0, count)]
+        edges = [count * i // threads for i in range(threads + 1)]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(alone, edges[:-1], edges[1:]))
 
 
 @cache

@@ -10,16 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.manifest import container
 from counterstain.errors import InputError
 from counterstain.files import write_with
-from counterstain.memory import keep_pages
 from counterstain.pixels.decode import decode_content, hash_content, read_content
 from counterstain.pixels.fit import fit_tile
+from counterstain.pixels.opencv_threads import one_opencv_thread
 from counterstain.pixels.source import BadImage
 from counterstain.pixels.store_check import block_sums, check_blocks
 from counterstain.pixels.store_files import (
@@ -63,9 +62,6 @@ def build(
     """
     if alone:
         sweep(folder)
-    keep_pages()
-    if cv2.getNumThreads() != 1:
-        cv2.setNumThreads(1)  # images are what is shared among threads
     building = folder / f"{BUILDING}{secrets.token_hex(8)}"
     building.mkdir()
     try:
@@ -76,7 +72,7 @@ def build(
             rows = _write_tiles(path, recipe, threads, progress)
 
         # Pillow warns of odd metadata on stderr, once a process and without the file's name: of no use to anyone.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), one_opencv_thread():  # images are what is shared among threads
             warnings.filterwarnings("ignore", module=r"PIL\.")
             write_with(building / "tiles.npy", fill)
         digest = recipe.digest()

@@ -9,7 +9,6 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from counterstain import __version__
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
 from counterstain.judging.evaluated_table import ARM
@@ -22,6 +21,7 @@ from counterstain.reporting.record import RunRecord
 from counterstain.reporting.table_figures import distribution_figure, narrow_benefit_figure, smoothed_figure
 from counterstain.reporting.tables import Cell, Table, class_table, metric_tables
 from counterstain.reporting.wording import clean, levelled, listed, number
+from counterstain.version import __version__
 
 __all__ = ["write_table_report"]
 

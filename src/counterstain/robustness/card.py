@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain import __version__
 from counterstain.audit.own_fold import part_of_model
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import GateError, InputError
@@ -36,6 +35,7 @@ from counterstain.robustness.scoring import (
 from counterstain.robustness.site_probe import PROBE_IMAGES, probe_sites
 from counterstain.robustness.trials import ROTATION, Setting, Step, Trial, choose_trials, steps_of, tile_mpp
 from counterstain.unfinished import open_unfinished
+from counterstain.version import __version__
 
 __all__ = ["SCHEMA", "Sight", "robustness_card"]
 

@@ -16,6 +16,7 @@ from counterstain.cohort.patterns import match_pattern
 from counterstain.cores import usable_cores
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_bytes, write_csv, write_json
+from counterstain.records import short_repr
 from counterstain.slides.annotations import TileLabels, find_annotations, label_tiles, load_annotations
 from counterstain.slides.guarded import require_readers
 from counterstain.slides.info import Slide
@@ -78,6 +79,9 @@ class Cut:
     tiles: Mapping[str, int]
     failures: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def cut_slides(

@@ -12,6 +12,7 @@ from counterstain.files import hash_file, read_json, write_csv, write_json
 from counterstain.judging.calibration import read_calibration, use_warnings
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle
 from counterstain.learning.runtimes import check_runtime
+from counterstain.records import short_repr
 from counterstain.slides.geojson import ORIGINS
 from counterstain.slides.jobs import Job, agree, find_jobs, finished
 from counterstain.slides.one_slide import Model, Reading, plan_slide, read_slide
@@ -65,6 +66,9 @@ class Result:
     out: Path
     records: Mapping[str, Mapping[str, Any]]
     failures: tuple[tuple[str, str, str], ...]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def run_slides(

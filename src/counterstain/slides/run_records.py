@@ -8,13 +8,13 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from counterstain import __version__
 from counterstain.errors import InputError
 from counterstain.files import hash_file, write_csv, write_json
 from counterstain.judging.calibration import apply_calibration
 from counterstain.judging.predictions import Predictions, pool_patients
 from counterstain.judging.reading import write_predictions
 from counterstain.slides.slide_scores import POOLINGS, Truth, choose_pooling, slide_table
+from counterstain.version import __version__
 
 __all__ = ["write_metadata", "write_scores"]
 

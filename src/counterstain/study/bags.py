@@ -61,7 +61,9 @@ def train_bags(
     if not len(training) or not len(validation):
         raise InputError(f"nothing to train with: {len(training)} training and {len(validation)} validation slides")
     precision = "bf16" if settings.precision == "bf16" else "fp32"
-    machine = prepare_machine(device=settings.device, precision=precision, threads=settings.threads)
+    machine = prepare_machine(
+        device=settings.device, precision=precision, threads=settings.threads, network=settings.network
+    )
     bag = keep_bags(store, machine.device)
     network = build_bag_network(settings.network, width=store.width, classes=classes, seed=seed)
     network = network.to(machine.device)

@@ -12,9 +12,9 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
 
-from counterstain import __version__
 from counterstain.cores import usable_cores
 from counterstain.errors import InputError
+from counterstain.version import __version__
 
 __all__ = ["Check", "Health", "doctor"]
 

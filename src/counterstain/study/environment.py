@@ -5,9 +5,9 @@ from importlib import metadata
 from platform import python_version
 from typing import Any
 
-from counterstain import __version__
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.settings import Training
+from counterstain.version import __version__
 
 __all__ = ["environment", "settled"]
 

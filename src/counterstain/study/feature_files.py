@@ -15,13 +15,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain import __version__
 from counterstain.cohort.manifest import Cohort
 from counterstain.errors import InputError
 from counterstain.files import hash_json, write_csv, write_json
 from counterstain.learning.encoders import Encoder
 from counterstain.learning.features import Features, write_features
 from counterstain.pixels.store import Store, build_store, read_batch
+from counterstain.records import short_repr
 from counterstain.slides.info import Slide
 from counterstain.slides.jobs import Job, find_jobs
 from counterstain.slides.reader import open_slide
@@ -30,6 +30,7 @@ from counterstain.slides.stream import batch_size, read_ahead
 from counterstain.slides.tiling import Tiling, plan_tiles
 from counterstain.slides.tissue import tissue_mask
 from counterstain.study.inputs import Talk, refuse_features
+from counterstain.version import __version__
 
 __all__ = ["MANIFEST", "Laying", "Made", "encode_slides", "encode_tiles"]
 
@@ -62,6 +63,9 @@ class Made:
     before: int
     tiles: int
     failures: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def encode_tiles(encoder: Encoder, cohort: Cohort, out: Path, *, fit: str, talk: Talk | None = None) -> Made:

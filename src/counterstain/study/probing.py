@@ -55,7 +55,9 @@ def train_probe(
     """
     if not len(training) or not len(validation):
         raise InputError(f"nothing to train with: {len(training)} training and {len(validation)} validation images")
-    machine = prepare_machine(device=settings.device, precision=settings.precision, threads=settings.threads)
+    machine = prepare_machine(
+        device=settings.device, precision=settings.precision, threads=settings.threads, network=settings.network
+    )
     tile_px = int(store.tiles.shape[1])
     network, weights = start_network(settings, classes=classes, tile_px=tile_px, seed=seed)
     if not isinstance(network, Backbone) or not weights:

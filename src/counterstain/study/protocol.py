@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as strict_dataclass
 
-from counterstain import __version__
 from counterstain.errors import InputError, suggest
 from counterstain.files import parse_yaml, read_yaml
 from counterstain.judging.measure_names import canonical_measure
@@ -18,6 +17,7 @@ from counterstain.learning.mil import is_bag_network
 from counterstain.learning.own_network import is_own, read_reference
 from counterstain.learning.settings import Training, check_network
 from counterstain.pixels.augment import Augmentation
+from counterstain.version import __version__
 
 __all__ = ["LEGACY_STAMP", "Range", "Study", "parse_arm", "parse_study", "read_study"]
 
@@ -224,6 +224,9 @@ class Study(_Section):
             raise ValueError("legacy_augment_first writes one image per transformation: set augmentation.mode: expand")
         return self
 
+    def __repr__(self) -> str:
+        return f"Study({self.name[:40]}, {len(self.arms)} arms, {len(self.seeds)} seeds, {self.comparison.primary})"
+
     @property
     def of_bags(self) -> bool:
         """Whether its arms learn from feature files, one a slide, rather than from images."""
@@ -341,7 +344,9 @@ def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
         raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
 
 
-def read_study(path: Path, overrides: Mapping[str, str] | None = None, *, base: Path | None = None) -> Study:
+def read_study(
+    path: Path | str, overrides: Mapping[str, str] | None = None, *, base: Path | str | None = None
+) -> Study:
     """The study in a YAML file.
 
     Args:
@@ -352,6 +357,7 @@ def read_study(path: Path, overrides: Mapping[str, str] | None = None, *, base: 
     Raises:
         InputError: In one line, naming the key, for whatever is unreadable, unknown, missing or out of range.
     """
+    path = Path(path)
     record = read_yaml(path, what="a study (`counterstain init FOLDER` writes one for a folder of images)")
     for dotted, value in (overrides or {}).items():
         *parents, last = dotted.split(".")
@@ -361,7 +367,7 @@ def read_study(path: Path, overrides: Mapping[str, str] | None = None, *, base: 
             if not isinstance(section, dict):
                 raise InputError(f"--set {dotted}: {parent} is not a section")
         section[last] = parse_yaml(value, f"--set {dotted}")
-    return parse_study(record, str(path), base=base or path.parent)
+    return parse_study(record, str(path), base=Path(base or path.parent))
 
 
 def parse_study(record: Mapping[str, Any], source: str = "study", *, base: Path = Path()) -> Study:

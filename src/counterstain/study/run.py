@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from counterstain import __version__
 from counterstain.cohort.description import describe
 from counterstain.cohort.discovery import NOT_AN_IMAGE
 from counterstain.cohort.image_paths import LOCATION, write_location
 from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.split import count_parts, write_split
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
+from counterstain.memory import keep_pages
 from counterstain.pixels.augment import Augmentation, expanded_count
 from counterstain.reporting.report import write_report
 from counterstain.study.auditing import audit_stage
@@ -29,6 +29,7 @@ from counterstain.study.scheduling import check_engine, sender, settle_threads
 from counterstain.study.sheet import sheet_of
 from counterstain.study.stages import file_hashes, lock
 from counterstain.study.trainings import train_all
+from counterstain.version import __version__
 
 __all__ = ["plan_study", "run_study"]
 
@@ -73,6 +74,7 @@ def run_study(
     """
     path = Path(path)
     talk = talk or Talk()
+    keep_pages()
     check_engine(jobs=jobs, scheduler=scheduler)
     if jobs > 1 or scheduler is not None:
         overrides = settle_threads(path, overrides, jobs=jobs, scheduler=scheduler)

@@ -29,6 +29,8 @@ from counterstain.study.stages import lock
 if TYPE_CHECKING:
     import optuna
 
+from counterstain.records import short_repr
+
 __all__ = ["Searched", "optimism", "search_settings"]
 
 RESAMPLES = 500
@@ -52,6 +54,9 @@ class Searched:
     pruned: int
     seconds: float
     study: Path
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def search_settings(

@@ -14,6 +14,7 @@ from counterstain.learning.distributed import joined, leader_first
 from counterstain.learning.mil import is_bag_network
 from counterstain.learning.networks import unseen
 from counterstain.learning.settings import Training
+from counterstain.memory import keep_pages
 from counterstain.pixels.augment import Augmentation
 from counterstain.pixels.store import Store, build_store
 from counterstain.study.arms import Material, train_arm
@@ -53,6 +54,7 @@ def train_once(
     Raises:
         InputError: If `out` holds a finished model, the split does not fit the cohort, or the fold is not in it.
     """
+    keep_pages()
     with joined(device=settings.device) as world:
         talk = (talk if world.leads else None) or Talk()
         # What is wrong with the input is said once, and the store is built once; the others find it built.

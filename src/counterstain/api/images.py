@@ -1,0 +1,260 @@
+"""Verbs of images before a model: cohort, split, audit, augment, init, and phantoms whose truth is known."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterstain.api.process import working
+from counterstain.audit.audit_result import AuditReport
+from counterstain.cohort.manifest import Cohort, write_cohort
+from counterstain.cohort.site_split import leave_one_site_out
+from counterstain.cohort.split import Split, holdout, write_split
+from counterstain.cohort.split import folds as cross_validation
+
+if TYPE_CHECKING:
+    from counterstain.cohort.phantom_slide import SlideTruth
+
+__all__ = ["audit", "augment", "cohort", "init", "phantom", "phantom_slides", "split"]
+
+Images = Cohort | Path | str
+
+
+def cohort(
+    images: Path | str,
+    *,
+    out: Path | str | None = None,
+    layout: str = "auto",
+    positive: str | None = None,
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Cohort:
+    """The images of a study with their labels, patients and sites.
+
+    Args:
+        images: a folder of images, or a CSV or Parquet manifest.
+        out: writes the table there, .csv or .parquet.
+        layout: how names carry labels and ids: auto, folder, breakhis, idc, tcga, …; pattern: a regular expression with
+            groups such as (?P<patient_id>…); task, magnification: of layouts with several.
+        positive: the positive one of two classes.
+        columns: {our column: the manifest's}.
+
+    Raises:
+        InputError: If there is no image, or labels or ids can't be told.
+    """
+    from counterstain.study.inputs import read_images
+
+    table = read_images(
+        images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
+        columns=columns,
+    )  # fmt: skip
+    if out is not None:
+        write_cohort(table, Path(out))
+    return table
+
+
+def _cohort_of(images: Images, positive: str | None, columns: Mapping[str, str] | None) -> Cohort:
+    if isinstance(images, Cohort):
+        return images
+    from counterstain.study.inputs import read_images
+
+    return read_images(images, positive=positive, columns=columns)
+
+
+def split(
+    images: Images,
+    *,
+    out: Path | str | None = None,
+    test: float = 0.2,
+    val: float = 0.2,
+    folds: int = 1,
+    repeats: int = 1,
+    sites: bool = False,
+    unit: str = "patient",
+    seed: int = 0,
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Split:
+    """Divide a cohort into train, val and test, by patient, stratified by class.
+
+    Args:
+        images: a cohort, a folder of images or a manifest.
+        out: writes splits.csv there.
+        test: share of the images to report on; val: share of the rest to choose with.
+        folds: of cross-validation, 1 for one division; repeats: how often to divide into folds.
+        sites: one fold per site, each tested by models of the others.
+        unit: "patient", or "image" where patients are unknown.
+        seed: of the division.
+        positive, columns: see `cohort`.
+
+    Returns:
+        The split; `for train, test in split` gives row numbers of the cohort, as scikit-learn's splitters do.
+
+    Raises:
+        InputError: If patients are unknown, or a class has too few of them.
+    """
+    table = _cohort_of(images, positive, columns)
+    if sites:
+        made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
+    elif folds > 1:
+        made = cross_validation(table, k=folds, repeats=repeats, val=val, unit=unit, seed=seed)
+    else:
+        made = holdout(table, test=test, val=val, unit=unit, seed=seed)
+    if out is not None:
+        write_split(made, Path(out))
+    return made
+
+
+def audit(
+    images: Path | str,
+    splits: Path | str | None = None,
+    *,
+    out: Path | str = "audit",
+    unit: str = "patient",
+    tile_px: int = 128,
+    rotated: bool = True,
+    distinct_ids: bool = False,
+    layout: str = "auto",
+    positive: str | None = None,
+    pattern: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    verbose: bool = False,
+) -> AuditReport:
+    """Copies, leaks between parts, label conflicts, blank tiles and shortcuts.
+
+    Args:
+        images: a folder or a manifest.
+        splits: the splits.csv to audit; without it the cohort alone.
+        out: folder for audit.json, baselines.json and, where there are leaks, a splits.csv without them.
+        unit: that the split kept together.
+        tile_px: side in px at which images are compared; rotated: also look for rotated and cropped copies.
+        distinct_ids: ids that nearly agree (18842 and 18842D) are of different patients.
+        layout, positive, pattern, columns: see `cohort`.
+        verbose: show progress on stderr.
+
+    Returns:
+        The report; `report.clean` is False where there are leaks.
+    """
+    from counterstain.study.auditing import audit_images
+
+    options: dict[str, Any] = {"layout": layout, "positive": positive, "pattern": pattern, "columns": columns}
+    with working(verbose=verbose) as talk:
+        record, lines = audit_images(
+            Path(images), None if splits is None else Path(splits), Path(out), unit=unit, tile_px=tile_px,
+            rotated=rotated, distinct_ids=distinct_ids, talk=talk, **options,
+        )  # fmt: skip
+    return AuditReport(record, tuple(lines))
+
+
+def augment(
+    images: Images,
+    *,
+    out: Path | str = "augmentation.png",
+    tile_px: int = 257,
+    count: int = 6,
+    seed: int = 0,
+) -> Path:
+    """A contact sheet: each transformation on `count` images of the cohort; returns the file written."""
+    from counterstain.study.sheet import write_sheet
+
+    write_sheet(_cohort_of(images, None, None), Path(out), tile_px=tile_px, count=count, seed=seed)
+    return Path(out)
+
+
+def init(
+    images: Path | str,
+    *,
+    out: Path | str = "study.yaml",
+    name: str | None = None,
+    unit: str | None = None,
+    layout: str = "auto",
+    positive: str | None = None,
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
+) -> Cohort:
+    """Look at a folder of images and write a commented study.yaml for it; returns the cohort.
+
+    Args:
+        images: a folder or a manifest.
+        out: the file to write; never over an existing one.
+        name: of the study; by default the folder's. unit: "patient" or "image".
+        layout, positive, pattern, task, magnification: see `cohort`.
+    """
+    from counterstain.study.starter import start_study
+
+    options: dict[str, Any] = {
+        "layout": layout, "positive": positive, "pattern": pattern, "task": task, "magnification": magnification,
+    }  # fmt: skip
+    return start_study(Path(images), Path(out), name=name, unit=unit, **options)
+
+
+def phantom(
+    out: Path | str = "phantom",
+    *,
+    patients: int = 40,
+    tiles: int = 12,
+    tile_px: int = 257,
+    difficulty: float = 0.3,
+    shortcut: float = 0.0,
+    seed: int = 0,
+    workers: int = 2,
+) -> Cohort:
+    """Generate a cohort of H&E-like tiles whose truth is known, in a folder with cohort.csv.
+
+    Args:
+        out: the folder.
+        patients: how many; tiles: about so many per patient; tile_px: their side, px.
+        difficulty: 0 easy to 1 hard; shortcut: 0 none to 1 the colour tells the class.
+        seed: for all randomness; workers: processes that draw.
+    """
+    from counterstain.cohort.phantom import Phantom, write_phantom
+
+    made = Phantom(
+        patients=patients, tiles_per_patient=tiles, tile_px=tile_px, difficulty=difficulty, shortcut=shortcut, seed=seed
+    )
+    return write_phantom(made, Path(out), workers=workers)
+
+
+def phantom_slides(
+    out: Path | str = "phantom-slides",
+    *,
+    slides: int = 4,
+    size_px: int = 8192,
+    height_px: int | None = None,
+    patients: int = 40,
+    mpp: float = 0.5,
+    states_mpp: str = "right",
+    vendor: str = "generic",
+    step: int = 4,
+    pieces: int = 1,
+    tumours: int = 2,
+    pen: int = 0,
+    blur: int = 0,
+    distinct_blocks: int = 64,
+    difficulty: float = 0.3,
+    seed: int = 0,
+    workers: int = 2,
+) -> "tuple[SlideTruth, ...]":
+    """Generate whole slides whose tumours are known as polygons, in the folder `out`.
+
+    Args:
+        out: the folder.
+        slides: how many; size_px, height_px: at level 0 (height: by default three quarters of the width).
+        patients: of the phantom that they belong to; mpp: true µm/px at level 0.
+        states_mpp: what the file says of it: right, missing or wrong; vendor: generic (.tif) or aperio (.svs).
+        step: from one pyramid level to the next, 2 or 4.
+        pieces: of tissue per slide; tumours: per malignant slide; pen: strokes; blur: patches out of focus.
+        distinct_blocks: different 512-px blocks per class.
+        difficulty: 0 easy to 1 hard; seed: for all randomness; workers: processes that draw.
+    """
+    from counterstain.cohort.phantom import Phantom
+    from counterstain.cohort.phantom_slide import PhantomSlide, write_slides
+
+    settings = PhantomSlide(
+        phantom=Phantom(patients=patients, mpp=mpp, difficulty=difficulty, seed=seed),
+        size_px=(size_px, height_px or size_px * 3 // 4), vendor=vendor, states_mpp=states_mpp, step=step,
+        pieces=pieces, tumours=tumours, pen=pen, blur=blur, distinct_blocks=distinct_blocks,
+    )  # fmt: skip
+    return tuple(write_slides(Path(out), slides, settings=settings, workers=min(workers, slides)))

@@ -1,0 +1,254 @@
+"""Verbs of one model: train, predict, features and export."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from counterstain.api.process import working, yaml_texts
+from counterstain.errors import InputError
+from counterstain.learning.own_network import allow_file
+from counterstain.study.exporting import Wanted
+from counterstain.study.exporting import export as export_to
+from counterstain.study.feature_files import Laying, Made, encode_slides, encode_tiles
+from counterstain.study.inputs import TABLES, read_images
+from counterstain.study.model import find_bundle
+from counterstain.study.predicting import Asked, Predicted, predict_images
+from counterstain.study.protocol import parse_arm
+from counterstain.study.results import Export
+from counterstain.study.single import train_once
+
+__all__ = ["export", "features", "predict", "train"]
+
+
+def train(
+    images: Path | str,
+    splits: Path | str,
+    out: Path | str,
+    *,
+    network: str = "given",
+    batch: int = 32,
+    epochs: int = 100,
+    patience: int = 10,
+    learning_rate: float = 1e-4,
+    tile_px: int = 257,
+    fit: str = "stretch",
+    precision: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    seed: int = 0,
+    fold: str = "0-0",
+    settings: Mapping[str, object] | None = None,
+    unit: str = "patient",
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    verbose: bool = False,
+) -> Path:
+    """Train one network once; `out` becomes its bundle, with history and test predictions.
+
+    The same call again resumes a training that was stopped. Where a launcher (torchrun) has started several processes,
+    they train the one network together.
+
+    Args:
+        images: a folder or a manifest; splits: the splits.csv of it; out: the folder to write.
+        network: given, modified, timm/… or a foundation model.
+        batch: images per step; epochs: maximum number; patience: epochs without improvement before stopping.
+        learning_rate: of Adam.
+        tile_px: side of the tiles, px; fit: stretch, crop or exact.
+        precision: auto, fp32 or bf16; device: auto, cpu or cuda; threads: None for OMP_NUM_THREADS, else all cores.
+        seed: for all randomness; fold: of a cross-validation, repeat-fold.
+        settings: any other setting of an arm, such as {"tune": "frozen"}; the command line's --set.
+        unit: "patient" or "image"; positive, columns: see `cohort`.
+        verbose: show progress on stderr.
+
+    Returns:
+        The folder of the bundle, for `load_model`.
+
+    Raises:
+        InputError: If `out` holds a finished model, the split does not fit the cohort, or a setting is unknown.
+    """
+    named: dict[str, Any] = {
+        "network": network, "batch": batch, "epochs": epochs, "patience": patience, "learning_rate": learning_rate,
+        "precision": precision, "device": device, "threads": threads,
+    }  # fmt: skip
+    chosen = parse_arm(named, yaml_texts(settings))
+    with working(verbose=verbose) as talk:
+        train_once(
+            Path(images), Path(splits), Path(out), settings=chosen, tile_px=tile_px, fit=fit, seed=seed, fold=fold,
+            unit=unit, positive=positive, columns=columns, talk=talk,
+        )  # fmt: skip
+    return Path(out)
+
+
+def predict(
+    model: Path | str,
+    sources: Path | str | Sequence[Path | str],
+    *,
+    out: Path | str = "predictions.csv",
+    sheet: Path | str | None = None,
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
+    ensemble: bool = False,
+    splits: Path | str | None = None,
+    part: str = "test",
+    runtime: str = "auto",
+    precision: str = "fp32",
+    attention: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
+    verbose: bool = False,
+) -> Predicted:
+    """Call every image, say what can't be told and what is unlike the training images; no labels are needed.
+
+    The table is written to `out`, where `read_predictions` reads it if the images are labelled. For arrays, and to
+    keep a model in memory, see `load_model`.
+
+    Args:
+        model: folder of a run (of which the best arm on validation data is taken), a bundle or an export.
+        sources: images, folders, tables or containers.
+        out: the predictions.csv to write; sheet: also a picture of the images with their calls.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
+        ensemble: average all seeds of the arm.
+        splits, part: predict only this part of a splits.csv.
+        runtime: torch, openvino, onnxruntime, or auto: the fastest that agrees; precision: fp32 or bf16.
+        attention: of a model of whole slides (mil/…): folder for the weight of every tile.
+        columns: {our column: the table's}.
+        verbose: say on stderr what was chosen and what runs it.
+
+    Raises:
+        InputError: If the model or a source cannot be used, no image can be read, or an option does not fit.
+    """
+    paths = [Path(sources)] if isinstance(sources, (str, Path)) else [Path(source) for source in sources]
+    if network_file is not None:
+        allow_file(Path(network_file))
+    asked = Asked(
+        arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=None if splits is None else Path(splits), part=part,
+        runtime=runtime, precision=precision, attention=None if attention is None else Path(attention),
+        columns=dict(columns or {}), sheet=None if sheet is None else Path(sheet),
+    )  # fmt: skip
+    with working(verbose=verbose) as talk:
+        return predict_images(Path(model), paths, Path(out), asked=asked, talk=talk)
+
+
+def features(
+    model: Path | str,
+    sources: Path | str | Sequence[Path | str],
+    *,
+    out: Path | str = "features",
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
+    mpp: float | None = None,
+    tile_px: int | None = None,
+    fit: str | None = None,
+    weights: str = "pretrained",
+    overlap: float = 0.0,
+    least_tissue: float = 0.5,
+    assume_mpp: float | None = None,
+    mpp_table: Path | str | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    verbose: bool = False,
+) -> Made:
+    """Features of tiles, one .h5 file per slide, and the manifest with which slides are learned from them.
+
+    Args:
+        model: folder of a run, a bundle or an export; or a backbone: timm/….
+        sources: a cohort of tiles; with `mpp` slides, or a manifest of them.
+        out: folder of the files.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
+        mpp: read slides, their tiles at so many µm/px.
+        tile_px: side of the tiles, px; a trained model has its own.
+        fit: of a cohort: stretch, crop or exact. weights: of a backbone: pretrained, random, or a file.
+        overlap, least_tissue, assume_mpp, mpp_table: of slides, see `slides_tiles`.
+        device: auto, cpu or cuda; precision: fp32 or bf16.
+        positive, columns: see `cohort`.
+        verbose: show progress on stderr.
+
+    Returns:
+        How many slides and tiles, and the slides that could not be read.
+
+    Raises:
+        InputError: If the model, a source or an option does not fit.
+    """
+    from counterstain.learning.encoders import load_encoder
+    from counterstain.learning.machine import prepare_machine
+    from counterstain.slides.scale import read_mpp_table
+    from counterstain.slides.slide_files import names_slides
+
+    paths = [Path(sources)] if isinstance(sources, (str, Path)) else [Path(source) for source in sources]
+    table = paths[0] if len(paths) == 1 and paths[0].suffix.lower() in TABLES else None
+    if mpp is None and len(paths) != 1:
+        raise InputError("name one cohort of tiles (a folder or a manifest); to read slides, say --mpp")
+    if mpp is None and table is None and names_slides(paths[0]):
+        raise InputError(f"{paths[0]} is of slides, and at what µm/px their tiles are read is not said: add --mpp")
+    if mpp is not None and fit is not None:
+        raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
+    with working(verbose=verbose) as talk:
+        machine = prepare_machine(device=device, precision="fp32" if precision == "auto" else precision)
+        named = str(model)
+        if Path(model).is_dir():
+            folder, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
+            named = str(folder)
+            talk.say(words or f"model: {folder}")
+        encoder = load_encoder(
+            named, tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision
+        )
+        if mpp is None:
+            cohort = read_images(paths[0], positive=positive, columns=columns)
+            return encode_tiles(encoder, cohort, Path(out), fit=fit or encoder.fit or "exact", talk=talk)
+        known = None if table is None else read_images(table, positive=positive, columns=columns)
+        slides = paths if known is None else [known.root / name for name in known.image]
+        laying = Laying(
+            mpp=mpp, overlap=overlap, least_tissue=least_tissue or None, assume_mpp=assume_mpp,
+            mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)),
+        )  # fmt: skip
+        return encode_slides(encoder, slides, Path(out), laying, table=known, talk=talk)
+
+
+def export(
+    model: Path | str,
+    to: Path | str,
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
+    formats: Sequence[str] = ("wsinfer", "onnx", "openvino"),
+    mpp: float | None = None,
+    uncalibrated: bool = False,
+    int8: bool = False,
+    calibrate: Path | str | None = None,
+    cohort: Path | str | None = None,
+    licence: str = "",
+    verbose: bool = False,
+) -> Export:
+    """A trained model for every runtime: QuPath (WSInfer), ONNX, OpenVINO, each proven to answer as PyTorch does.
+
+    Args:
+        model: folder of a run, a bundle or an export; to: the folder to write, which must not be there yet.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
+        formats: of wsinfer, onnx and openvino; () for the bundle alone.
+        mpp: µm/px of the tiles, where the model does not know it.
+        uncalibrated: probabilities as the network gives them.
+        int8: also an 8-bit OpenVINO model; calibrate: cohort that sets its ranges and measures its loss.
+        cohort: the training images, where a model is exported without its run.
+        licence: of the model, for its card.
+        verbose: show progress on stderr.
+
+    Raises:
+        InputError: If there is no such training, or it cannot be exported as asked.
+        GateError: If a probability differs from PyTorch's by more than 1e-4; nothing is written then.
+    """
+    wanted = Wanted(
+        arm=arm, seed=seed, fold=fold, formats=tuple(formats), mpp=mpp, calibrated=not uncalibrated, int8=int8,
+        calibrate=None if calibrate is None else Path(calibrate), cohort=None if cohort is None else Path(cohort),
+        licence=licence,
+    )  # fmt: skip
+    if network_file is not None:
+        allow_file(Path(network_file))
+    with working(verbose=verbose) as talk:
+        return Export(Path(to), export_to(Path(model), Path(to), wanted, talk))

@@ -1,0 +1,71 @@
+"""What a verb sets for the whole process while it works, and puts back when it has ended."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from counterstain.cores import wait_shortly
+
+if TYPE_CHECKING:
+    from counterstain.study.inputs import Talk
+
+__all__ = ["kept_settings", "working", "yaml_texts"]
+
+VARIABLES = ("GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE", "MASTER_ADDR", "MASTER_PORT", "TORCHINDUCTOR_CACHE_DIR")
+
+
+@contextmanager
+def kept_settings() -> Iterator[None]:
+    """Threads of PyTorch and OpenCV, and environment variables, are afterwards what they were before.
+
+    What cannot be put back is said in docs/python.md: `train` and `run` tell glibc to keep freed memory, and PyTorch
+    reads how long its threads spin when it is first imported.
+    """
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    wait_shortly()
+    import cv2
+    import torch
+
+    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(cv2_threads)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def working(*, verbose: bool) -> Iterator["Talk"]:
+    """`kept_settings` around a verb, and where it tells what it does: on stderr as on the command line, or nowhere."""
+    with ExitStack() as stack:
+        stack.enter_context(kept_settings())
+        if verbose:
+            from counterstain.terminal import talking
+
+            yield stack.enter_context(talking())
+            return
+        from counterstain.study.inputs import Talk
+
+        yield Talk()
+
+
+def yaml_texts(settings: Mapping[str, object] | None) -> dict[str, str]:
+    """Settings as the command line's --set gives them: each value as YAML text; text stays as it is.
+
+    >>> yaml_texts({"training.epochs": 5, "training.learning_rate": 1e-5, "seeds": [0, 1], "tune": "frozen"})
+    {'training.epochs': '5', 'training.learning_rate': '1.0e-05', 'seeds': '[0, 1]', 'tune': 'frozen'}
+    """
+    import yaml
+
+    def text(value: object) -> str:
+        if isinstance(value, str):
+            return value
+        return str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).removesuffix("...\n").strip()
+
+    return {name: text(value) for name, value in (settings or {}).items()}

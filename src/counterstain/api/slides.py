@@ -1,0 +1,194 @@
+"""Verbs of whole slides: inspect them, cut them into tiles, read them with a model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from counterstain.api.process import working
+from counterstain.errors import InputError
+from counterstain.slides.cutting import Cut, Cutting, cut_slides, find_slides
+from counterstain.slides.guarded import require_readers
+from counterstain.slides.inspection import inspect_slide
+from counterstain.slides.one_slide import Reading
+from counterstain.slides.run import Result, Talk, run_slides
+from counterstain.slides.scale import read_mpp_table, unused_rows
+from counterstain.slides.slides_result import Inspection, SlideInspection
+from counterstain.study.model import find_bundle
+
+__all__ = ["inspect", "slides_run", "slides_tiles"]
+
+Paths = Path | str | Sequence[Path | str]
+
+
+def _listed(slides: Paths) -> list[Path]:
+    return [Path(slides)] if isinstance(slides, (str, Path)) else [Path(slide) for slide in slides]
+
+
+def inspect(
+    slides: Paths,
+    *,
+    mpp: float = 0.5,
+    tile_px: int = 256,
+    overlap: float = 0.0,
+    least_tissue: float = 0.5,
+    assume_mpp: float | None = None,
+    mpp_table: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
+    tissue_mask: bool = True,
+    edges: bool = False,
+    recursive: bool | None = None,
+    out: Path | str | None = None,
+    verbose: bool = False,
+) -> Inspection:
+    """Inspect slides: pyramid levels, µm/px and its source, tissue, and the tiles that `slides_tiles` would cut.
+
+    Args:
+        slides: files, and folders of them.
+        mpp: µm/px of the tiles to plan; tile_px: their side, px; overlap: share that a neighbour covers too.
+        least_tissue: share of a tile that must be tissue; tissue_mask: leave out glass, pen and blur.
+        edges: keep tiles that stick out.
+        assume_mpp: µm/px of slides that do not say it; mpp_table: CSV of slide,mpp that overrules the files; columns:
+            {our column: the table's}.
+        recursive: search subfolders; by default only of folders without slides of their own.
+        out: folder for a picture of each slide.
+        verbose: say on stderr which files are left out.
+
+    Raises:
+        InputError: If there is no slide, or the only one can't be read.
+    """
+    require_readers()
+    with working(verbose=verbose) as talk:
+        table = None if mpp_table is None else read_mpp_table(Path(mpp_table), columns=columns)
+        paths = find_slides(_listed(slides), recursive=recursive, say=talk.say)
+        if table is not None and (note := unused_rows(table, paths)):
+            talk.say(f"note: {note}")
+        found, failures = [], []
+        for path in paths:
+            try:
+                record = inspect_slide(
+                    path, mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, assume_mpp=assume_mpp,
+                    mpp_table=table, thumbnails=None if out is None else Path(out), whole_tiles=not edges,
+                    tissue=tissue_mask,
+                )  # fmt: skip
+            except InputError as error:
+                if len(paths) == 1:
+                    raise
+                failures.append((str(path), str(error)))
+                continue
+            found.append(SlideInspection(record))
+    return Inspection(tuple(found), tuple(failures))
+
+
+def slides_tiles(
+    slides: Paths,
+    out: Path | str,
+    *,
+    mpp: float = 0.5,
+    tile_px: int = 256,
+    overlap: float = 0.0,
+    least_tissue: float = 0.5,
+    tissue_mask: bool = True,
+    edges: bool = False,
+    annotations: Path | str | None = None,
+    classes: Mapping[str, str] | None = None,
+    rest: str | None = None,
+    least_overlap: float = 0.5,
+    origin: str = "auto",
+    slide_table: Path | str | None = None,
+    pattern: str | None = None,
+    assume_mpp: float | None = None,
+    mpp_table: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
+    recursive: bool | None = None,
+    verbose: bool = False,
+) -> Cut:
+    """Cut slides into tiles with labels from annotations, and a cohort.csv that a study can train on.
+
+    Args:
+        slides: files, and folders of them; out: a new folder.
+        mpp, tile_px, overlap, least_tissue, tissue_mask, edges, assume_mpp, mpp_table, recursive: see `inspect`.
+        annotations: folder of annotations; classes: {annotated name: label}; rest: label of tiles that none touches.
+        least_overlap: share of a tile that its class must cover; origin: of annotations, auto, bounds or slide.
+        slide_table: CSV of slide_id and any of patient_id, site, label, split; columns: {our column: its}.
+        pattern: regular expression that finds ids in slides' names.
+        verbose: say on stderr what is cut.
+
+    Returns:
+        The cohort.csv, tiles by label, and the slides that could not be read.
+    """
+    settings = Cutting(
+        mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, whole_tiles=not edges,
+        tissue=tissue_mask, annotations=None if annotations is None else Path(annotations), classes=classes, rest=rest,
+        least_overlap=least_overlap, origin=origin, slide_table=None if slide_table is None else Path(slide_table),
+        columns=columns, pattern=pattern, assume_mpp=assume_mpp,
+        mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)),
+    )  # fmt: skip
+    with working(verbose=verbose) as talk:
+        paths = find_slides(_listed(slides), recursive=recursive, say=talk.say)
+        return cut_slides(paths, Path(out), settings, say=talk.say)
+
+
+def slides_run(
+    model: Path | str,
+    slides: Paths,
+    out: Path | str,
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
+    mpp: float | None = None,
+    overlap: float = 0.0,
+    least_tissue: float = 0.5,
+    tissue_mask: bool = True,
+    truth: Path | str | None = None,
+    pooling: str = "auto",
+    regions: bool = False,
+    compress: bool = False,
+    origin: str = "bounds",
+    assume_mpp: float | None = None,
+    mpp_table: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
+    allow_scale: bool = False,
+    raw: bool = False,
+    runtime: str = "torch",
+    precision: str = "fp32",
+    device: str = "auto",
+    batch: int | None = None,
+    workers: int | None = None,
+    recursive: bool | None = None,
+    verbose: bool = False,
+) -> Result:
+    """Read slides with a model: tables and GeoJSON of tiles, heat maps, and scores of slides and patients.
+
+    The same call again resumes a run that was stopped, to the same bytes.
+
+    Args:
+        model: folder of a run, a bundle or an export; slides: files, and folders of them; out: folder of the results.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
+        mpp: µm/px of the tiles; by default the model's. overlap, least_tissue, tissue_mask, recursive: see `inspect`.
+        truth: CSV of slide_id,patient_id,label,split, which scores slides; columns: {our column: its}.
+        pooling: from tiles to a slide: auto, mean, top_5pct_mean, quantile_90, ….
+        regions: add merged regions to GeoJSON; compress: write .geojson.gz; origin: of GeoJSON, bounds or slide.
+        assume_mpp, mpp_table: see `inspect`; allow_scale: read at another µm/px than trained at.
+        raw: leave the model's calibration out.
+        runtime: torch, openvino, onnxruntime or auto; precision: fp32 or bf16; device: auto, cpu or cuda.
+        batch: tiles predicted together; workers: threads that decode.
+        verbose: say on stderr what is read.
+
+    Returns:
+        The records of the slides read, and the slides that could not be read.
+    """
+    settings = Reading(
+        mpp=mpp, overlap=overlap, least_tissue=least_tissue if tissue_mask else None, batch=batch, runtime=runtime,
+        precision=precision, device=device, workers=workers, assume_mpp=assume_mpp,
+        mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)), allow_scale=allow_scale,
+        origin=origin, merged=regions, compress=compress, calibrated=not raw,
+    )  # fmt: skip
+    bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
+    with working(verbose=verbose) as talk:
+        if words:
+            talk.say(words)
+        return run_slides(
+            bundle, _listed(slides), Path(out), settings, truth=None if truth is None else Path(truth),
+            columns=columns, pooling=pooling, recursive=recursive, talk=Talk(say=talk.say),
+        )  # fmt: skip

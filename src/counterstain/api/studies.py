@@ -1,0 +1,100 @@
+"""Verbs of a whole study: demo, run, search and report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, overload
+
+from counterstain.api.process import working, yaml_texts
+from counterstain.study.results import StudyPlan, StudyRun
+from counterstain.study.search import Searched
+
+__all__ = ["demo", "report", "run", "search"]
+
+
+def demo(out: Path | str = "demo", *, seeds: int = 3, patients: int = 48, verbose: bool = False) -> StudyRun:
+    """The whole main job on generated histology: two arms, a report.
+
+    Args:
+        out: folder of everything; what is there already is used again.
+        seeds: how many times each arm is trained; patients: how many are generated.
+        verbose: show progress on stderr.
+    """
+    from counterstain.study.demo import run_demo
+
+    with working(verbose=verbose) as talk:
+        return StudyRun(run_demo(Path(out), seeds=seeds, patients=patients, talk=talk))
+
+
+@overload
+def run(
+    study: Path | str, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
+    jobs: int = 1, scheduler: str | None = None, dry_run: Literal[False] = False, verbose: bool = False,
+) -> StudyRun: ...  # fmt: skip
+@overload
+def run(
+    study: Path | str, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
+    jobs: int = 1, scheduler: str | None = None, dry_run: Literal[True], verbose: bool = False,
+) -> StudyPlan: ...  # fmt: skip
+def run(
+    study: Path | str,
+    *,
+    settings: Mapping[str, object] | None = None,
+    folder: Path | str | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    dry_run: bool = False,
+    verbose: bool = False,
+) -> StudyRun | StudyPlan:
+    """Do everything that a study asks for and is not done yet; the same call resumes a run that was stopped.
+
+    Args:
+        study: the study's YAML file.
+        settings: keys of the study to replace, such as {"training.epochs": 5}; the command line's --set.
+        folder: where runs/ and store/ are made; by default beside the study.
+        jobs: trainings at once, each with its share of the cores; scheduler: of a dask cluster, tcp://host:8786.
+        dry_run: check everything and return what would be trained.
+        verbose: show progress on stderr.
+
+    Raises:
+        InputError: If the study, its images or its split must be corrected.
+        GateError: If the audit found leaks, and the study stops at them.
+    """
+    from counterstain.study.run import plan_study, run_study
+
+    overrides = yaml_texts(settings)
+    home = None if folder is None else Path(folder)
+    with working(verbose=verbose) as talk:
+        if dry_run:
+            return StudyPlan(plan_study(Path(study), overrides=overrides, folder=home, talk=talk))
+        return StudyRun(
+            run_study(Path(study), overrides=overrides, folder=home, talk=talk, jobs=jobs, scheduler=scheduler)
+        )
+
+
+def search(
+    study: Path | str,
+    *,
+    trials: int | None = None,
+    settings: Mapping[str, object] | None = None,
+    folder: Path | str | None = None,
+    verbose: bool = False,
+) -> Searched:
+    """Search settings of one arm on validation patients; writes the study with the best of them, to be run once.
+
+    Args:
+        study: the study's YAML file, with a section `search`.
+        trials: how many in all; by default what the study says.
+        settings, folder, verbose: see `run`.
+    """
+    from counterstain.study.search import search_settings
+
+    home = None if folder is None else Path(folder)
+    with working(verbose=verbose) as talk:
+        return search_settings(Path(study), trials=trials, overrides=yaml_texts(settings), folder=home, talk=talk)
+
+
+def report(folder: Path | str) -> Path:
+    """Draw the figures of a run again and write its report.html; returns the page."""
+    from counterstain.reporting.report import write_report
+
+    return write_report(Path(folder))

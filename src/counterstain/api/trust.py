@@ -1,0 +1,142 @@
+"""Verbs that ask how far a model can be trusted: robustness and explain."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from counterstain.api.process import working
+from counterstain.cohort.manifest import Cohort
+from counterstain.errors import GateError
+from counterstain.explanation.explaining import Settings, explain_bundle
+from counterstain.explanation.explanation_result import Explanation
+from counterstain.files import read_json
+from counterstain.learning.bundle import read_bundle
+from counterstain.robustness.card import Sight, robustness_card
+from counterstain.robustness.robustness_result import RobustnessCard
+from counterstain.study.inputs import Talk, read_images
+from counterstain.study.model import find_bundle
+
+__all__ = ["explain", "robustness", "seen_before"]
+
+
+def robustness(
+    model: Path | str,
+    images: Path | str,
+    *,
+    out: Path | str = "robustness",
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
+    splits: Path | str | None = None,
+    part: str = "test",
+    budget: Path | str | None = None,
+    sample: int | None = None,
+    only: Sequence[str] | None = None,
+    runtime: str = "auto",
+    precision: str = "fp32",
+    device: str = "cpu",
+    columns: Mapping[str, str] | None = None,
+    verbose: bool = False,
+) -> RobustnessCard:
+    """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and rotated tiles.
+
+    Args:
+        model: folder of a run, a bundle or an export; images: a folder or a manifest.
+        out: folder of the card.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
+        splits, part: try only this part of a splits.csv.
+        budget: YAML file of limits; whether they are met is `card.met`, and nothing is raised where one is not.
+        sample: at most so many images, evenly over the patients.
+        only: names of trials, such as blur or rotation.
+        runtime: auto, torch, onnxruntime or openvino; precision: fp32 or bf16; device: auto, cpu or cuda.
+        columns: {our column: the manifest's}.
+        verbose: show progress on stderr.
+
+    Raises:
+        InputError: If the bundle is damaged, classes differ, `out` holds a card, or `only` or the budget doesn't fit.
+    """
+    bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
+    cohort = _cohort_for(bundle, images, columns)
+    # With GateError the card is whole, and says which limits are not met.
+    with working(verbose=verbose) as talk, suppress(GateError):
+        _tell(talk, words)
+        robustness_card(
+                bundle, cohort, Path(out), splits=None if splits is None else Path(splits), part=part,
+                budget=None if budget is None else Path(budget), images=sample, only=tuple(only or ()),
+                runtime=runtime, precision=precision, device=device,
+                seen=lambda tried: seen_before(bundle, tried),
+                sight=Sight(say=talk.say, stored=talk.stored),
+            )  # fmt: skip
+    return RobustnessCard(Path(out), read_json(Path(out) / "robustness.json"))
+
+
+def seen_before(bundle: Path, cohort: Cohort) -> list[str]:
+    """Which of these images the model was trained on, in words; by patient and by name of the image."""
+    from counterstain.audit.membership import MEMBERS, overlap, read_members
+
+    if not (bundle / MEMBERS).is_file():
+        return []
+    table = cohort.table
+    found = overlap(read_members(bundle), patient=tuple(table["patient_id"]), image=tuple(table["image_path"]))
+    return [f"seen before: {line}" for line in found.words]
+
+
+def _tell(talk: Talk, words: str) -> None:
+    if words:
+        talk.say(words)
+
+
+def _cohort_for(bundle: Path, images: Path | str, columns: Mapping[str, str] | None) -> Cohort:
+    """The images with the bundle's positive class as theirs."""
+    classes = read_bundle(bundle).classes
+    return read_images(images, positive=classes[-1] if len(classes) == 2 else None, columns=columns)
+
+
+def explain(
+    model: Path | str,
+    images: Path | str,
+    *,
+    out: Path | str = "explanation",
+    arm: str | None = None,
+    seed_of_model: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
+    splits: Path | str | None = None,
+    part: str = "test",
+    method: str = "hirescam",
+    each: int = 8,
+    trials: int = 32,
+    embedding: str = "pca",
+    device: str = "auto",
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    verbose: bool = False,
+) -> Explanation:
+    """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
+
+    Args:
+        model: folder of a run, a bundle or an export; images: a folder or a manifest; out: folder of the page.
+        arm, seed_of_model, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
+        splits, part: explain only this part of a splits.csv.
+        method: hirescam, gradcam, gradcam++ or integrated-gradients.
+        each: tiles per row of the gallery; trials: tiles that the maps are checked on.
+        embedding: pca, or umap where umap-learn is installed.
+        device: auto, cpu or cuda; seed: for all randomness.
+        columns: {our column: the manifest's}.
+        verbose: show progress on stderr.
+
+    Raises:
+        InputError: If the bundle is damaged, classes differ, or the part is empty.
+        GateError: If the model cannot be told from one that guesses; no map is shown then.
+    """
+    settings = Settings(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
+    bundle, words = find_bundle(model, arm=arm, seed=seed_of_model, fold=fold, network_file=network_file)
+    cohort = _cohort_for(bundle, images, columns)
+    with working(verbose=verbose) as talk:
+        _tell(talk, words)
+        record = explain_bundle(
+            bundle, cohort, Path(out), settings=settings, splits=None if splits is None else Path(splits),
+            part=part, device=device, say=talk.say, progress=talk.stored,
+        )  # fmt: skip
+    return Explanation(Path(out), record)

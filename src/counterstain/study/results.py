@@ -1,0 +1,168 @@
+"""What handing a model on, and a study's run, leave behind, as objects over their folders and records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterstain.files import read_json
+from counterstain.judging.comparison_result import Comparison
+from counterstain.judging.scores_result import Scores
+from counterstain.records import Record, html_of, json_text
+
+if TYPE_CHECKING:
+    from counterstain.study.model import Model
+
+__all__ = ["Export", "Parity", "StudyPlan", "StudyRun"]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported format's probabilities are from PyTorch's.
+
+    runtime: its name; difference: the largest of a probability; images_per_s: its speed here; tiles: compared.
+    """
+
+    runtime: str
+    difference: float
+    images_per_s: float
+    tiles: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Export:
+    """An exported model: its folder, and the record export.json."""
+
+    folder: Path
+    record: Record
+
+    @property
+    def parity(self) -> tuple[Parity, ...]:
+        """One row per format that was written."""
+        rows: Any = self.record["parity"]
+        return tuple(
+            Parity(row["runtime"], float(row["difference"]), float(row["images_per_s"]), int(row["tiles"]))
+            for row in rows
+        )
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats written."""
+        names: Any = self.record["formats"]
+        return tuple(names)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user of the model must be told, one line each."""
+        absent: Any = self.record.get("features_absent")
+        lost: Any = self.record.get("int8")
+        notes = [f"unfamiliar tiles are not flagged: {absent}"] if absent else []
+        return (*notes, *([f"8-bit integers: {lost['words']}"] if lost else []))
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The record as JSON text; with a path it is also written there."""
+        return json_text(self.record, path)
+
+    def summary(self) -> str:
+        """The folder, and a line per format with its largest difference from PyTorch."""
+        rows = [f"  {own.runtime}: differs by at most {own.difference:.1e} ({own.tiles} tiles)" for own in self.parity]
+        return "\n".join([str(self.folder), *rows])
+
+    def __repr__(self) -> str:
+        return f"Export({str(self.folder)[-100:]}, {', '.join(self.formats) or 'bundle alone'})"
+
+    def _repr_html_(self) -> str:
+        rows = [(own.runtime, f"{own.difference:.1e}", f"{own.images_per_s:.0f}") for own in self.parity]
+        return html_of(str(self.folder), self.notes, ("format", "largest difference", "images/s"), rows)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StudyPlan:
+    """What a study would do: everything is read and checked, nothing is trained."""
+
+    record: Record
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return str(self.record["name"])
+
+    @property
+    def trainings(self) -> tuple[str, ...]:
+        """The trainings that the study asks for, one line each."""
+        names: Any = self.record["trainings"]
+        return tuple(map(str, names))
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The record as JSON text; with a path it is also written there."""
+        return json_text(self.record, path)
+
+    def summary(self) -> str:
+        """How many trainings, and which."""
+        return "\n".join([f"{self.name}: {len(self.trainings)} trainings", *(f"  {name}" for name in self.trainings)])
+
+    def __repr__(self) -> str:
+        return f"StudyPlan({self.name[:100]}, {len(self.trainings)} trainings)"
+
+    def _repr_html_(self) -> str:
+        return html_of(self.summary())
+
+
+@dataclass(frozen=True, repr=False)
+class StudyRun:
+    """A finished run of a study, over its folder."""
+
+    folder: Path
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms."""
+        return tuple(read_json(self.folder / "scores.json")["arms"])
+
+    @property
+    def scores(self) -> Mapping[str, Scores]:
+        """Arm -> its scores on the test part."""
+        record = read_json(self.folder / "scores.json")
+        return {arm: Scores(record, arm) for arm in record["arms"]}
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The comparison of the arms; None where there is only one."""
+        path = self.folder / "comparison.json"
+        return Comparison(read_json(path)) if path.is_file() else None
+
+    @property
+    def report(self) -> Path:
+        """The page of the run."""
+        return self.folder / "report.html"
+
+    def model(self, arm: str | None = None, seed: int | None = None, fold: str | None = None) -> "Model":
+        """One of the run's trained models; see `load_model`."""
+        from counterstain.study.model import load_model
+
+        return load_model(self.folder, arm=arm, seed=seed, fold=fold)
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """Scores and comparison as JSON text; with a path they are also written there."""
+        comparison = self.comparison
+        record = {
+            "run": str(self.folder),
+            "scores": read_json(self.folder / "scores.json"),
+            "comparison": None if comparison is None else comparison.record,
+        }
+        return json_text(record, path)
+
+    def summary(self) -> str:
+        """The verdict where there is one, and each arm's main scores."""
+        comparison = self.comparison
+        lines = [] if comparison is None else [comparison.summary()]
+        return "\n".join([*lines, *(f"{arm}: {scores.summary()}" for arm, scores in self.scores.items())])
+
+    def __repr__(self) -> str:
+        return f"StudyRun({str(self.folder)[-120:]}, {len(self.arms)} arms)"
+
+    def _repr_html_(self) -> str:
+        comparison = self.comparison
+        parts = [] if comparison is None else [comparison._repr_html_()]
+        parts += [html_of(arm) + scores._repr_html_() for arm, scores in self.scores.items()]
+        return "".join(parts)

@@ -1,0 +1,104 @@
+"""Whatever a public class holds, its repr is one short line."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import counterstain
+from counterstain.cohort.phantom import Phantom
+from counterstain.judging.model_output import ModelOutput
+from counterstain.learning.bundle import Bundle
+from counterstain.records import short_repr
+from counterstain.robustness.robustness_result import Limit, Loss, RobustnessCard
+from counterstain.slides.cutting import Cut
+from counterstain.slides.run import Result
+from counterstain.slides.slides_result import Inspection, SlideInspection
+from counterstain.study.feature_files import Made
+from counterstain.study.results import Export, Parity, StudyPlan, StudyRun
+from counterstain.study.search import Searched
+
+N = 5000
+LONG = "a_very_long_name_of_a_class_or_an_arm_that_somebody_chose" * 3
+
+
+def many() -> list[object]:
+    """One of each public class, full of long names."""
+    names = tuple(f"{LONG}/{row}.png" for row in range(N))
+    truth = np.arange(N) % 2
+    prob = np.linspace(0, 1, N)
+    table = counterstain.as_predictions([f"{LONG}{row}" for row in truth], prob, groups=names)
+    scores = counterstain.evaluate(table)
+    comparison = counterstain.compare({LONG: table, LONG + "2": table}, fixed_models=True)
+    part = counterstain.Part(0, 0, tuple(["train", "val", "test", f"test_{LONG}"] * (N // 4)))
+    record = {"images": N, "settings": {"method": "hirescam"}, "slide": LONG, "mpp_x": None, "mpp_y": None}
+    card = {"curves": [], "budget": None}
+    finding = counterstain.Finding("near", "leak", ("train", "test"), N, tuple((name, name) for name in names), LONG)
+    audit = {"verdict": "leaks", "words": LONG, "images": N, "copies": {}, "findings": [finding.to_record()]}
+    output = ModelOutput(image=names, classes=(LONG, LONG + "b"), prob=np.stack([1 - prob, prob], axis=1))
+    return [
+        table, scores, comparison, part, finding, output, counterstain.Split(names, (part,), "patient"),
+        counterstain.AuditReport(audit), counterstain.Explanation(Path(LONG), record), *comparison.pairs,
+        scores["auroc"], RobustnessCard(Path(LONG), card), Limit(True, LONG), SlideInspection(record),
+        Inspection((SlideInspection(record),), ()), Export(Path(LONG), {"formats": ["onnx", "openvino"]}),
+        Parity("openvino", 1e-5, 123.4, 16), StudyPlan({"name": LONG, "trainings": list(names)}),
+        Loss("elastic", 0.123456789, LONG[:12], "balanced_accuracy", 0.1, -0.2, -0.3, 0.0, 0.123456789),
+        counterstain.Training(batch=7, epochs=3, learning_rate=0.1, patience=3, threads=2, micro_batch=3),
+        counterstain.Augmentation(rotation_deg=3.0, shear_deg=1.0, translation=0.0, brightness=0.5, contrast=0.5),
+        Phantom(patients=7, difficulty=0.9, shortcut=0.123, seed=5, tile_px=64, malignant_share=0.25),
+        Bundle(LONG, (LONG, LONG), 257, "stretch", "-1..1", provenance={"data": names}),
+        Cut(Path(LONG), dict.fromkeys(names, 1), (), names), Made(Path(LONG), N, N, N, ((LONG, LONG),) * N),
+        Result(Path(LONG), {name: {} for name in names}, ()), Searched({LONG: 1}, 0.1, 0.1, 3, 0, 1.0, Path(LONG)),
+    ]  # fmt: skip
+
+
+def test_reprs_are_short() -> None:
+    for one in many():
+        text = repr(one)
+        assert len(text) < 200 and "\n" not in text and text.startswith(type(one).__name__), text
+
+
+def test_every_public_class_is_among_them_or_has_a_test_of_its_own() -> None:
+    elsewhere = {
+        "Predicted",
+        "Cohort",
+        "Model",
+        "ScaledNetwork",
+        "Study",
+        "StudyRun",
+        "Verdict",
+        "InputError",
+        "GateError",
+    }
+    classes = {name for name in counterstain.__all__ if name[0].isupper()}
+    assert classes - elsewhere <= {type(one).__name__ for one in many()}
+
+
+def test_a_study_and_a_run(tmp_path: Path) -> None:
+    arms = "".join(f"  arm-{number}: {{network: given}}\n" for number in range(40))
+    (tmp_path / "s.yaml").write_text(f"name: s\ncohort: {{path: x}}\narms:\n{arms}seeds: [0, 1, 2]\n")
+    study = counterstain.read_study(tmp_path / "s.yaml")
+    assert repr(study) == "Study(s, 40 arms, 3 seeds, auroc)"
+    (tmp_path / "scores.json").write_text('{"arms": {"a": {}, "b": {}}}')
+    assert repr(StudyRun(tmp_path)).endswith(", 2 arms)") and len(repr(StudyRun(tmp_path))) < 200
+
+
+def test_results_are_frozen() -> None:
+    for one in many():
+        if not is_dataclass(one) or not hasattr(one, "summary"):
+            continue
+        with pytest.raises(AttributeError):
+            setattr(one, fields(one)[0].name, None)
+
+
+def test_html_escapes_what_a_user_named() -> None:
+    table = counterstain.as_predictions(["<script>", "b"] * 4, [0.1, 0.9] * 4)
+    for one in (table, counterstain.evaluate(table, positive="<script>")):
+        assert "<script>" not in one._repr_html_() and "&lt;script&gt;" in one._repr_html_()
+
+
+def test_only_what_was_changed_is_shown() -> None:
+    assert short_repr(Phantom(patients=7)) == "Phantom(patients=7)" and repr(Phantom()) == "Phantom()"
+    assert "batch=64" in repr(counterstain.Training(batch=64)) and "epochs" not in repr(counterstain.Training(batch=64))
+    assert short_repr(Parity("x" * 300, 0.1, 1.0, 2)).endswith("…)")
