@@ -1,14 +1,15 @@
 """How many tiles are flagged as unlike the training images: of the test part, under shifts, and of another tissue.
 
-    python benchmarks/unfamiliar.py [phantom] [FOLDER OF PCAM WITH train/ AND valid/]
+    python benchmarks/unfamiliar.py --pcam FOLDER [--phantom FOLDER] [--epochs 10] [--images 2000]
 
-The given network is trained on the phantom, and on 2,000 patches of PCam at 127 px; its own statistics then judge
+The given network is trained on the phantom (drawn anew unless a folder is named), and on patches of PCam at 127 px (a
+folder with train/ and valid/, and in them 0/ and 1/); its own statistics then judge
 fresh tiles of the same kind (of which about 1 % should be flagged), the same tiles under shifts of the robustness card,
 and the other data set's. One JSON line for each: shares of flagged tiles.
 """
 
+import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,61 +18,54 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.phantom import Phantom, write_phantom
+from counterstain.cohort.split import holdout, official, write_split
 from counterstain.files import write_csv
 from counterstain.learning.export_features import STATISTICS, Familiar, distances, features_of, read_familiar
 from counterstain.learning.prediction import Predictor, load_predictor
+from counterstain.learning.settings import Training
 from counterstain.pixels.store import build_store, read_batch
 from counterstain.robustness.trials import TRIALS, Setting
 from counterstain.study.inputs import read_images
 from counterstain.study.single import train_once
 
-TILE_PX, EPOCHS, TILES = 127, 10, 300
+TILE_PX, TILES = 127, 300
 SHIFTS = {"stain_shift": (0.2, 0.5), "brightness": (-0.3, 0.3), "jpeg": (50, 10), "blur_px": (1, 4), "contrast": (0.5,)}
 
 Tiles = NDArray[np.uint8]
 
 
-def train_phantom(home: Path) -> tuple[Predictor, Familiar, Tiles]:
+def train_phantom(home: Path, drawn: Path | None, epochs: int) -> tuple[Predictor, Familiar, Tiles]:
+    if drawn is not None:
+        home.mkdir(parents=True)
+        return train(home, drawn / "cohort.csv", epochs)
     cohort = write_phantom(
         Phantom(patients=40, tiles_per_patient=25, tile_px=TILE_PX, difficulty=0.05), home / "images"
     )
     write_cohort(cohort, home / "images" / "cohort.csv")
-    return train(home, home / "images" / "cohort.csv")
+    return train(home, home / "images" / "cohort.csv", epochs)
 
 
-def train_pcam(home: Path, pcam: Path) -> tuple[Predictor, Familiar, Tiles]:
+def train_pcam(home: Path, pcam: Path, epochs: int, images: int) -> tuple[Predictor, Familiar, Tiles]:
     """Row numbers are the only ids: train and valid are slide-disjoint, so valid is the test part."""
     rows = []
-    for part, most in (("train", 1000), ("valid", TILES // 2)):
+    for part, most in (("train", images // 2), ("valid", TILES // 2)):
         for label in ("0", "1"):
             for path in sorted((pcam / part / label).iterdir())[:most]:
                 word = "test" if part == "valid" else "val" if len(rows) % 5 == 0 else "train"
                 rows.append((path.relative_to(pcam).as_posix(), label, word))
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "pcam").symlink_to(pcam)
-    table = home / "cohort.csv"
-    write_csv(table, ("image_path", "label", "split"), [(f"pcam/{name}", *rest) for name, *rest in rows])
-    return train(home, table, root=pcam, rows=rows)
+    for name, _, _ in rows:  # a table's images lie below it
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes((pcam / name).read_bytes())
+    write_csv(home / "cohort.csv", ("image_path", "label", "split"), rows)
+    return train(home, home / "cohort.csv", epochs)
 
 
-def train(
-    home: Path, table: Path, *, root: Path | None = None, rows: list[tuple[str, str, str]] | None = None
-) -> tuple[Predictor, Familiar, Tiles]:
-    from counterstain.cohort.split import holdout, official, write_split
-    from counterstain.learning.settings import Training
-
-    if root is not None and rows is not None:  # the table must lie above its images
-        copies = home / "copies"
-        for name, _, _ in rows:
-            (copies / name).parent.mkdir(parents=True, exist_ok=True)
-            (copies / name).write_bytes((root / name).read_bytes())
-        table = copies / "cohort.csv"
-        write_csv(table, ("image_path", "label", "split"), rows)
+def train(home: Path, table: Path, epochs: int) -> tuple[Predictor, Familiar, Tiles]:
     cohort = read_images(table)
     unit = "patient" if cohort.has_patients else "image"
     split = official(cohort, unit=unit) if "test" in set(cohort.table["split"]) else holdout(cohort, test=0.3)
     write_split(split, home / "splits.csv")
-    settings = Training(network="given", epochs=EPOCHS, patience=4, learning_rate=1e-3)
+    settings = Training(network="given", epochs=epochs, patience=4, learning_rate=1e-3)
     train_once(table, home / "splits.csv", home / "model", settings=settings, tile_px=TILE_PX, unit=unit)
     store = build_store(cohort, home / "store", tile_px=TILE_PX)
     test = np.flatnonzero(np.array(split.parts[0].assignment) == "test")[:TILES]
@@ -99,10 +93,16 @@ def shares(predictor: Predictor, familiar: Familiar, tiles: Tiles) -> dict[str, 
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pcam", type=Path)
+    parser.add_argument("--phantom", type=Path)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--images", type=int, default=2000)
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        own = {"phantom": train_phantom(Path(folder) / "phantom")}
-        if len(sys.argv) > 1:
-            own["pcam"] = train_pcam(Path(folder) / "pcam", Path(sys.argv[1]).resolve())
+        own = {"phantom": train_phantom(Path(folder) / "phantom", asked.phantom, asked.epochs)}
+        if asked.pcam is not None:
+            own["pcam"] = train_pcam(Path(folder) / "pcam", asked.pcam.resolve(), asked.epochs, asked.images)
         for name, (predictor, familiar, tiles) in own.items():
             record = {"trained on": name, "tiles": len(tiles), **shares(predictor, familiar, tiles)}
             for other, (_, _, strange) in own.items():

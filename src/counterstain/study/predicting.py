@@ -1,10 +1,9 @@
 """A trained model given images, with or without labels: one call per image, what backs it, and what to do next."""
 
-import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from counterstain.audit.membership import MEMBERS, Overlap, overlap, read_member
 from counterstain.cohort.new_images import NewImages, of_cohort, read_new_images
 from counterstain.cohort.split import only_part
 from counterstain.errors import InputError
-from counterstain.files import write_csv
 from counterstain.judging.calibration import Calibration, calibrate, read_calibration, use_warnings
 from counterstain.judging.evaluation import score_arms
 from counterstain.judging.predictions import Predictions
@@ -25,7 +23,6 @@ from counterstain.learning.bundle import Bundle, load_network, read_bundle, with
 from counterstain.learning.export_features import STATISTICS, Familiar, read_familiar
 from counterstain.learning.machine import prepare_machine
 from counterstain.learning.mil import is_bag_network
-from counterstain.learning.own_network import SOURCE
 from counterstain.learning.prediction import predict_logits
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime, softmax
 from counterstain.learning.unfamiliar import listening, measure_distances
@@ -34,112 +31,11 @@ from counterstain.study.bags import predict_bags, write_attention
 from counterstain.study.calibrating import decided_as, sets_of
 from counterstain.study.inputs import Talk, read_images
 from counterstain.study.model_choice import ModelChoice, choose_model, ensemble_calibration
+from counterstain.study.predicted import Asked, Predicted, draw_sheet, next_commands, write_predicted
 
 __all__ = ["Asked", "Predicted", "predict_images"]
 
 FEW = 2_000  # images whose tiles are not worth keeping beside the predictions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """How images are to be predicted.
-
-    arm, seed, fold: of a run, instead of the best on validation data; see choose_model.
-    ensemble:   average the seeds of a run's arm.
-    splits, part: only this part of a splits.csv, whose images are all labelled.
-    runtime, precision: see runtimes.choose_runtime.
-    attention:  of a model of whole slides: folder for the weight of every tile.
-    columns:    of a table, {our column: its column}.
-    sheet:      picture of the images with their calls, see called_sheet.
-    """
-
-    arm: str | None = None
-    seed: int | None = None
-    fold: str | None = None
-    ensemble: bool = False
-    splits: Path | None = None
-    part: str = "test"
-    runtime: str = "auto"
-    precision: str = "fp32"
-    attention: Path | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    sheet: Path | None = None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Predicted:
-    """What a model says of images, one entry per image that could be read.
-
-    images:   the images, in order; classes: of the model, the positive one of two last
-    prob:     (N, C) calibrated probabilities; spread: (N,) standard deviation over an ensemble's members of the
-              probability of the called class, None for one model
-    call:     (N,) class index, the one call; rule: by which it was made
-    sets:     (N, C) which classes can't be ruled out; None where the model was not calibrated
-    sets_hold: whether they were fitted on enough patients to rule anything out
-    seen:     (N,) whether the very image was in training; None where the model does not know
-    distance: (N,) Mahalanobis distance from the training features, unfamiliar: (N,) beyond the limit; None where the
-              model has no such statistics
-    set_aside: (image, reason) of those that could not be read
-    scores:   the record of score_arms on the labelled images; None where none is labelled
-    """
-
-    images: NewImages
-    classes: tuple[str, ...]
-    prob: NDArray[np.float64]
-    call: NDArray[np.int64]
-    rule: str
-    sets: NDArray[np.bool_] | None
-    sets_hold: bool
-    spread: NDArray[np.float64] | None
-    seen: NDArray[np.bool_] | None
-    distance: NDArray[np.float64] | None
-    unfamiliar: NDArray[np.bool_] | None
-    set_aside: tuple[tuple[str, str], ...]
-    scores: Mapping[str, Any] | None
-    out: Path
-    next_lines: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.call)
-
-    def __repr__(self) -> str:
-        return f"Predicted({self.summary()[:180]})"
-
-    @property
-    def told(self) -> NDArray[np.bool_] | None:
-        """(N,) whether exactly one class can't be ruled out; None where that is not known."""
-        return self.sets.sum(axis=1) == 1 if self.sets is not None and self.sets_hold else None
-
-    def summary(self) -> str:
-        """One line: "8 images: 5 malignant, 3 benign; 1 can't be told; 0 seen in training; 2 unlike the training"."""
-        counts = np.bincount(self.call, minlength=len(self.classes))
-        order = sorted(range(len(self.classes)), key=lambda k: (-counts[k], -k))
-        parts = [", ".join(f"{counts[k]} {self.classes[k]}" for k in order)]
-        if self.told is not None:
-            parts.append(f"{int((~self.told).sum())} can't be told")
-        parts.append("unknown whether seen in training" if self.seen is None else f"{self.seen.sum()} seen in training")
-        if self.unfamiliar is not None:
-            parts.append(f"{self.unfamiliar.sum()} unlike the training images")
-        if self.set_aside:
-            parts.append(f"{len(self.set_aside)} could not be read")
-        noun = "image" if len(self) == 1 else "images"
-        return f"{len(self)} {noun}: {'; '.join(parts)}"
-
-    def record(self) -> dict[str, Any]:
-        """The counts as JSON."""
-        return {
-            "schema": "counterstain.predicted/1",
-            "predictions": str(self.out),
-            "images": len(self),
-            "calls": {name: int((self.call == k).sum()) for k, name in enumerate(self.classes)},
-            "decision_rule": self.rule,
-            "cannot_be_told": None if self.told is None else int((~self.told).sum()),
-            "seen_in_training": None if self.seen is None else int(self.seen.sum()),
-            "unfamiliar": None if self.unfamiliar is None else int(self.unfamiliar.sum()),
-            "set_aside": [list(pair) for pair in self.set_aside],
-            "scores": self.scores,
-            "summary": self.summary(),
-        }
 
 
 def predict_images(
@@ -186,12 +82,12 @@ def predict_images(
     fitted = ensemble_calibration(choice) if len(raw) > 1 else read_calibration(choice.folder)
     predicted = _judged(choice, bundle, images, raw, fitted, distance, seen, store.set_aside, out)
     _tell(predicted, bundle, fitted, seen, talk)
-    _write(predicted)
+    write_predicted(predicted)
     if asked.attention is not None:
         write_attention(choice.folder, [images.root / name for name in images.image], asked.attention)
     if asked.sheet is not None and shown is not None:
-        _draw(predicted, shown, asked.sheet)
-    return replace(predicted, next_lines=_next(predicted, model, choice, sources, asked))
+        draw_sheet(predicted, shown, asked.sheet)
+    return replace(predicted, next_lines=next_commands(predicted, model, choice, sources, asked))
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
@@ -395,29 +291,6 @@ def _tell(predicted: Predicted, bundle: Bundle, fitted: Calibration | None, seen
         talk.say(f"set aside: {image}: {reason}")
 
 
-def _write(predicted: Predicted) -> None:
-    """predictions.csv: what is not known has no column."""
-    table, names = predicted.images.table, np.array(predicted.classes, dtype=object)
-    columns: dict[str, Sequence[Any]] = {
-        name: table[name].tolist() for name in ("image_path", "patient_id", "slide_id", "site")
-    }
-    if predicted.images.labelled.any():
-        columns["label"] = table["label"].tolist()
-    columns |= {f"prob_{name}": predicted.prob[:, k].tolist() for k, name in enumerate(predicted.classes)}
-    columns["decision"] = names[predicted.call].tolist()
-    columns["decision_rule"] = [predicted.rule] * len(predicted)
-    if predicted.sets is not None:
-        columns["prediction_set"] = ["|".join(names[row]) for row in predicted.sets]
-    if predicted.spread is not None:
-        columns["spread"] = predicted.spread.tolist()
-    for name, flags in (("seen_in_training", predicted.seen), ("unfamiliar", predicted.unfamiliar)):
-        if flags is not None:
-            columns[name] = ["yes" if flag else "no" for flag in flags]
-    if predicted.distance is not None:
-        columns["distance"] = predicted.distance.tolist()
-    write_csv(predicted.out, tuple(columns), zip(*columns.values(), strict=True))
-
-
 SHOWN = 60  # images on a contact sheet at most
 
 
@@ -427,50 +300,3 @@ def _shown(store: Store | BagStore, images: NewImages) -> tuple[NDArray[np.int64
         raise InputError("a contact sheet is of images; this model takes feature files: leave --sheet out")
     rows = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(np.int64)
     return rows, read_batch(store, store.rows([images.image[row] for row in rows]))
-
-
-def _draw(predicted: Predicted, shown: tuple[NDArray[np.int64], NDArray[np.uint8]], path: Path) -> None:
-    """The contact sheet: each image framed in the colour of its call, with the probability and what speaks against."""
-    from counterstain.pixels.contact_sheet import CalledTile, called_sheet
-    from counterstain.slides.tile_map import colours
-    from counterstain.study.sheet import save_sheet
-
-    colour = colours(predicted.classes)
-    rows, tiles = shown
-    captions = []
-    for row in rows:
-        call = int(predicted.call[row])
-        marks = [f"{predicted.classes[call]} {predicted.prob[row, call]:.2f}"]
-        if predicted.told is not None and not predicted.told[row]:
-            marks.append("can't be told")
-        if predicted.unfamiliar is not None and predicted.unfamiliar[row]:
-            marks.append("unfamiliar")
-        if predicted.seen is not None and predicted.seen[row]:
-            marks.append("seen in training")
-        captions.append(CalledTile(Path(predicted.images.image[row]).name, ", ".join(marks), colour[call]))
-    legend = list(zip(predicted.classes, colour, strict=True))
-    save_sheet(path, called_sheet(tiles, captions, legend))
-
-
-def _next(
-    predicted: Predicted, model: Path, choice: ModelChoice, sources: Sequence[Path], asked: Asked
-) -> tuple[str, ...]:
-    """What to do now, as commands that run as they stand."""
-    given = " ".join(shlex.quote(str(source)) for source in sources)
-    out, folder = shlex.quote(str(predicted.out)), shlex.quote(str(choice.folder))
-    source = choice.folder / SOURCE
-    code = f" --network-file {shlex.quote(str(source))}" if source.is_file() else ""
-    lines = []
-    if predicted.scores is not None:
-        page = shlex.quote(str(predicted.out.with_name("evaluation.html")))
-        lines.append(f"counterstain evaluate {out} --model {folder} --out {page}")
-        if len(sources) == 1 and asked.splits is None:
-            place = shlex.quote(str(predicted.out.with_name("explanation")))
-            lines.append(f"counterstain explain {folder} {given} --out {place}{code}")
-    if asked.sheet is None and asked.splits is None and not asked.columns:
-        sheet = shlex.quote(str(predicted.out.with_name("sheet.png")))
-        named = (("--arm", asked.arm), ("--seed", asked.seed), ("--fold", asked.fold))
-        which = "".join(f" {option} {value}" for option, value in named if value is not None)
-        which += " --ensemble" if asked.ensemble else ""
-        lines.append(f"counterstain predict {shlex.quote(str(model))} {given}{which} --out {out} --sheet {sheet}{code}")
-    return tuple(lines)
