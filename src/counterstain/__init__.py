@@ -57,7 +57,7 @@ _NOUNS = {
     "Parity": "study.results",
     "Part": "cohort.parts",
     "Phantom": "cohort.phantom",
-    "Predicted": "study.predicting",
+    "Predicted": "study.predicted",
     "Predictions": "judging.predictions",
     "RobustnessCard": "robustness.robustness_result",
     "ScaledNetwork": "learning.scaled_network",

@@ -58,7 +58,7 @@ from counterstain.slides.slides_result import Inspection as Inspection
 from counterstain.slides.slides_result import SlideInspection as SlideInspection
 from counterstain.study.model import Model as Model
 from counterstain.study.model import load_model as load_model
-from counterstain.study.predicting import Predicted as Predicted
+from counterstain.study.predicted import Predicted as Predicted
 from counterstain.study.protocol import Study as Study
 from counterstain.study.protocol import read_study as read_study
 from counterstain.study.results import Export as Export

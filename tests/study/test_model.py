@@ -12,7 +12,8 @@ from counterstain.judging.reading import read_predictions
 from counterstain.learning.settings import Training
 from counterstain.pixels.augment import Augmentation
 from counterstain.study.model import Model, load_model
-from counterstain.study.predicting import Asked, predict_images
+from counterstain.study.predicted import Asked
+from counterstain.study.predicting import predict_images
 from counterstain.study.single import train_once
 
 TILE_PX = 127

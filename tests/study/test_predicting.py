@@ -116,8 +116,8 @@ def test_with_labels_it_scores_and_the_next_lines_run(run: Path, tmp_path: Path)
     assert "AUROC" in result.stdout
     lines = result.stdout.splitlines()
     commands = [line.split() for line in lines[lines.index("Next:") + 1 :]]
-    assert [command[1] for command in commands] == ["evaluate", "explain", "predict"]
-    for command in (commands[0], commands[2]):
+    assert [command[1] for command in commands] == ["evaluate", "explain", "predict", "predict"]
+    for command in (commands[0], *commands[2:]):
         done = CliRunner().invoke(app, command[1:])
         assert done.exit_code == 0, done.output
 

@@ -12,7 +12,8 @@ from counterstain.study.exporting import export as export_to
 from counterstain.study.feature_files import Laying, Made, encode_slides, encode_tiles
 from counterstain.study.inputs import TABLES, read_images
 from counterstain.study.model import find_bundle
-from counterstain.study.predicting import Asked, Predicted, predict_images
+from counterstain.study.predicted import Asked, Predicted
+from counterstain.study.predicting import predict_images
 from counterstain.study.protocol import parse_arm
 from counterstain.study.results import Export
 from counterstain.study.single import train_once

@@ -94,3 +94,5 @@ def _print(predicted: "Predicted", sheet: Path | None) -> None:
         print("Next:")
         for line in predicted.next_lines:
             print(f"  {line}")
+    if predicted.scores is None:
+        print(f"To score them, add a column `label` to {predicted.out}, and: counterstain evaluate {predicted.out}")

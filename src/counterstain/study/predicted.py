@@ -183,6 +183,13 @@ def next_commands(
         if len(sources) == 1 and asked.splits is None:
             place = shlex.quote(str(predicted.out.with_name("explanation")))
             lines.append(f"counterstain explain {folder} {given} --out {place}{code}")
+    if not asked.ensemble and asked.splits is None and not asked.columns and _has_seeds(choice, model):
+        arm, fold = choice.folder.parts[-3], choice.folder.name.removeprefix("fold-")
+        table = shlex.quote(str(predicted.out.with_name("ensemble.csv")))
+        lines.append(
+            f"counterstain predict {shlex.quote(str(model))} {given} --arm {arm} --fold {fold} --ensemble "
+            f"--out {table}{code}"
+        )
     if asked.sheet is None and asked.splits is None and not asked.columns:
         sheet = shlex.quote(str(predicted.out.with_name("sheet.png")))
         named = (("--arm", asked.arm), ("--seed", asked.seed), ("--fold", asked.fold))
@@ -190,3 +197,11 @@ def next_commands(
         which += " --ensemble" if asked.ensemble else ""
         lines.append(f"counterstain predict {shlex.quote(str(model))} {given}{which} --out {out} --sheet {sheet}{code}")
     return tuple(lines)
+
+
+def _has_seeds(choice: ModelChoice, model: Path) -> bool:
+    """Whether a run was named whose chosen arm and fold have several seeds, so that they can be averaged."""
+    if choice.run is None or model != choice.run:
+        return False
+    arm, fold = choice.folder.parts[-3], choice.folder.name
+    return len(list((model / "arms" / arm).glob(f"seed-*/{fold}"))) > 1
