@@ -1,6 +1,7 @@
 """Images that are rows of one array in a file: PCam's HDF5 pairs and MedMNIST's .npz. Nothing is unpickled."""
 
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from counterstain.tables import read_cells
 __all__ = ["array_shape", "read_hdf5", "read_npz", "unlabelled_rows"]
 
 MOST_LABELS = 50_000_000
+# What the readers of .npz raise for damage; an array's header is a Python literal, which has its own errors.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, tokenize.TokenError, SyntaxError, NotImplementedError)
 _PAIRS = (("x", "y"), ("images", "labels"), ("data", "labels"))
 _IMAGES = re.compile(r"x|images|data|[a-z]+_images")
 _SPLIT_IN_NAME = re.compile(r"(?:^|_)(train|valid|val|test)(?:_|$)")
@@ -135,7 +138,7 @@ def read_npz(root: Path, files: Sequence[str]) -> dict[str, list[Any]]:
             try:
                 with np.load(root / file, allow_pickle=False) as arrays:
                     labels = _words(arrays[label_key])
-            except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
+            except (*DAMAGED, ValueError, OSError) as error:
                 raise InputError(f"{file}: {label_key} is damaged ({error})") from None
             columns["image_path"] += [f"{file}#{image_key}/{row}" for row in range(len(labels))]
             columns["label"] += labels
@@ -167,7 +170,7 @@ def _npz_headers(root: Path, file: str) -> dict[str, tuple[tuple[int, ...], Any]
                                 f"{file}: {name} promises {promised:,} bytes and holds fewer; the file is damaged"
                             )
                         headers[name.removesuffix(".npy")] = (shape, dtype)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError) as error:
+    except (*DAMAGED, ValueError, OSError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{file} cannot be read as .npz ({str(error).splitlines()[0]})") from None

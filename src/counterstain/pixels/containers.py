@@ -4,7 +4,6 @@ import os
 import tempfile
 import threading
 import zipfile
-import zlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.cohort.containers import DAMAGED
 from counterstain.pixels.source import BadImage, Source
 
 __all__ = ["read_row"]
@@ -119,7 +119,7 @@ def _open_npz(source: Source, key: str) -> _Rows:
                         source.name, f"'{key}' holds Python objects or is in Fortran order; save plain numbers"
                     )
                 return _unpack(source, key, member, shape, dtype)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+    except (*DAMAGED, ValueError, RuntimeError) as error:
         if isinstance(error, BadImage):
             raise
         raise BadImage(source.name, f"{Path(source.path).name} is damaged ({_first_line(error)})") from None
