@@ -209,6 +209,6 @@ def test_a_run_s_own_cohort_works_in_every_verb(
     here = tmp_path / "w"
     shutil.copytree(workshop, here)
     monkeypatch.chdir(here)
-    verb, *more = words(line)
+    verb, *more = words(f"counterstain {line}")
     done = RUNNER.invoke(app, [verb, *more, *SMALL.get(verb, [])])
     assert done.exit_code in (0, 3), f"{line}\n{done.output}"
