@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -115,4 +116,5 @@ def _headless_own(network: OwnNetwork) -> nn.Module:
     name = next(name for name, module in network.named_modules() if module is last)
     parent, _, own = name.rpartition(".")
     setattr(network.get_submodule(parent), own, nn.Identity())
+    network.log_prior = torch.zeros(1, device=network.log_prior.device)  # of logits, which there are none any more
     return network
