@@ -123,19 +123,13 @@ def train(
         device=settings.device, precision=settings.precision, threads=threads, network=settings.network
     )
     tile_px = int(store.tiles.shape[1])
-    inputs = {
-        "settings": asdict(settings) | {"device": machine.device, "precision": machine.precision},
-        # Not the number of processes: what several began, one may end, equal within rounding though not in its bytes.
-        "machine": {"threads": machine.threads, "torch": machine.torch, "pooling": machine.pooling},
-        "augmentation": asdict(augmentation),
+    state = _start(settings, machine, classes=classes, tile_px=tile_px, seed=seed)
+    inputs = _inputs(settings, machine, augmentation, staining, objective) | {
         "data": {"tiles": store.key, "training": training.digest(), "validation": validation.digest()},
-        "staining": staining.record(),
-        "objective": asdict(objective),
         "seed": seed,
         "classes": classes,
+        "weights": state.weights,
     }
-    state = _start(settings, machine, classes=classes, tile_px=tile_px, seed=seed)
-    inputs["weights"] = state.weights
     checkpoint = load_checkpoint(folder)
     if checkpoint is not None:
         _restore(state, checkpoint, inputs, folder)
@@ -176,6 +170,24 @@ def train(
     return Trained(
         state.network, state.history, state.best_epoch, machine, tuple(seconds), state.weights, staining, done=done
     )
+
+
+def _inputs(
+    settings: TrainingConfig,
+    machine: Device,
+    augmentation: Augmentation,
+    staining: StainPipeline,
+    objective: Objective,
+) -> dict[str, Any]:
+    """All beside the data that the weights follow from, as a checkpoint records it."""
+    return {
+        "settings": asdict(settings) | {"device": machine.device, "precision": machine.precision},
+        # Not the number of processes: what several began, one may end, equal within rounding though not in its bytes.
+        "machine": {"threads": machine.threads, "torch": machine.torch, "pooling": machine.pooling},
+        "augmentation": asdict(augmentation),
+        "staining": staining.record(),
+        "objective": asdict(objective),
+    }
 
 
 def _patience_is_over(state: _State, settings: TrainingConfig) -> bool:

@@ -86,68 +86,80 @@ def write_report(run: Path) -> Path:
         InputError: If a record is missing, or is not what it should be.
     """
     record = read_run(run)
-    figures = illustrate(record)
-    page = environment().get_template("report.html").render(
-        name=clean(record.resolved.get("name") or "study"),
-        stamp=clean(record.stamp),
-        leak=record.stamp.startswith("LEAK"),
-        version=clean(record.environment.get("counterstain") or record.resolved.get("counterstain") or ""),
-        style=Markup(template("report.css")),
-        figures=figures,
-        headline=_typeset(headline(record), record.arms),
-        verdicts=_verdicts(record),
-        facts=_facts(record),
-        warnings=_warnings(record),
-        rule=_typeset(record.comparison.get("rule") or "", record.arms),
-        methods=list(dict.fromkeys(_typeset(own["method"], ()) for own in record.scores["arms"].values())),
-        primary=primary_table(record),
-        baselines=baseline_table(record),
-        audit=audit_table(record),
-        audit_words=_typeset(record.audit.get("words") or "", ()),
-        audit_looked=audit_words(record),
-        use_words=" ".join(use_sentences(record)),
-        calibration=calibration_table(record),
-        decisions=decision_table(record),
-        calibration_notes=calibration_notes(record),
-        sets=set_table(record),
-        subgroups=subgroup_tables(record),
-        worst=worst_words(record),
-        spread=spread_table(record),
-        ledger=ledger_words(record),
-        paragraph=methods_paragraph(record),
-        guidelines=guideline_table(record),
-        levels=[table for level in ("image", "slide", "patient") for table in metric_tables(record, level)],
-        classes=class_table(record),
-        pairs=pair_table(record),
-        factorial=factorial(record),
-        support=support_table(record),
-        procedures=procedures_table(record),
-        procedures_words=[_typeset(line, record.arms) for line in procedures_words(record)],
-        variance=variance_table(record),
-        arms=arm_table(record),
-        trained=[*preparation_sentences(record), *stain_sentences(record), *training_sentences(record)],
-        probes=probe_table(record),
-        cohort=cohort_table(record),
-        cohort_words=_cohort_words(record),
-        sites=site_table(record),
-        set_aside=[(clean(image), clean(reason)) for image, reason in record.set_aside[:MOST_SET_ASIDE]],
-        set_aside_count=len(record.set_aside),
-        split=split_table(record),
-        split_words=_split_words(record),
-        augmentation_words=_augmentation_words(record),
-        ranges=ranges_table(record) if _was_augmented(record) else None,
-        contact_sheet=photograph_uri(record.contact_sheet) if record.contact_sheet and _was_augmented(record) else "",
-        slide_words=_slide_words(record.slide) if record.slide_picture else "",
-        slide_picture=photograph_uri(record.slide_picture) if record.slide_picture else "",
-        cells_words=_cells_words(len(record.scores["classes"])),
-        several_runs=len(record.trainings) > len(record.arms),
-        several_histories=_several_histories(record),
-        machine=_machine(record),
-        hashes=record.hashes,
-    )  # fmt: skip
+    page = environment().get_template("report.html").render(_results_of(record) | _protocol_of(record))
     path = run / "report.html"
     write_bytes(path, page)
     return path
+
+
+def _results_of(record: RunRecord) -> dict[str, Any]:
+    """What the page shows of the results: verdict, scores, calibration, comparison."""
+    return {
+        "name": clean(record.resolved.get("name") or "study"),
+        "stamp": clean(record.stamp),
+        "leak": record.stamp.startswith("LEAK"),
+        "version": clean(record.environment.get("counterstain") or record.resolved.get("counterstain") or ""),
+        "style": Markup(template("report.css")),
+        "figures": illustrate(record),
+        "headline": _typeset(headline(record), record.arms),
+        "verdicts": _verdicts(record),
+        "facts": _facts(record),
+        "warnings": _warnings(record),
+        "rule": _typeset(record.comparison.get("rule") or "", record.arms),
+        "methods": list(dict.fromkeys(_typeset(own["method"], ()) for own in record.scores["arms"].values())),
+        "primary": primary_table(record),
+        "baselines": baseline_table(record),
+        "audit": audit_table(record),
+        "audit_words": _typeset(record.audit.get("words") or "", ()),
+        "audit_looked": audit_words(record),
+        "use_words": " ".join(use_sentences(record)),
+        "calibration": calibration_table(record),
+        "decisions": decision_table(record),
+        "calibration_notes": calibration_notes(record),
+        "sets": set_table(record),
+        "subgroups": subgroup_tables(record),
+        "worst": worst_words(record),
+        "spread": spread_table(record),
+        "ledger": ledger_words(record),
+        "paragraph": methods_paragraph(record),
+        "guidelines": guideline_table(record),
+        "levels": [table for level in ("image", "slide", "patient") for table in metric_tables(record, level)],
+        "classes": class_table(record),
+        "pairs": pair_table(record),
+        "factorial": factorial(record),
+        "support": support_table(record),
+        "procedures": procedures_table(record),
+        "procedures_words": [_typeset(line, record.arms) for line in procedures_words(record)],
+        "variance": variance_table(record),
+    }  # fmt: skip
+
+
+def _protocol_of(record: RunRecord) -> dict[str, Any]:
+    """What the page shows of how they came about: arms, cohort, split, augmentation, machine."""
+    return {
+        "arms": arm_table(record),
+        "trained": [*preparation_sentences(record), *stain_sentences(record), *training_sentences(record)],
+        "probes": probe_table(record),
+        "cohort": cohort_table(record),
+        "cohort_words": _cohort_words(record),
+        "sites": site_table(record),
+        "set_aside": [(clean(image), clean(reason)) for image, reason in record.set_aside[:MOST_SET_ASIDE]],
+        "set_aside_count": len(record.set_aside),
+        "split": split_table(record),
+        "split_words": _split_words(record),
+        "augmentation_words": _augmentation_words(record),
+        "ranges": ranges_table(record) if _was_augmented(record) else None,
+        "contact_sheet": (
+            photograph_uri(record.contact_sheet) if record.contact_sheet and _was_augmented(record) else ""
+        ),
+        "slide_words": _slide_words(record.slide) if record.slide_picture else "",
+        "slide_picture": photograph_uri(record.slide_picture) if record.slide_picture else "",
+        "cells_words": _cells_words(len(record.scores["classes"])),
+        "several_runs": len(record.trainings) > len(record.arms),
+        "several_histories": _several_histories(record),
+        "machine": _machine(record),
+        "hashes": record.hashes,
+    }  # fmt: skip
 
 
 # -------------------------------------------------------------------------------------------------------- the verdict
