@@ -15,9 +15,12 @@ from counterstain.robustness.robustness_result import Limit, Loss, RobustnessCar
 from counterstain.slides.cutting import Cut
 from counterstain.slides.run import Result
 from counterstain.slides.slides_result import Inspection, SlideInspection
+from counterstain.study.doctor import Check, Health
 from counterstain.study.feature_files import Made
+from counterstain.study.reproduce import Reproduction
 from counterstain.study.results import Export, Parity, StudyPlan, StudyRun
 from counterstain.study.search import Searched
+from counterstain.study.verify import Verification
 
 N = 5000
 LONG = "a_very_long_name_of_a_class_or_an_arm_that_somebody_chose" * 3
@@ -37,6 +40,7 @@ def many() -> list[object]:
     finding = counterstain.Finding("near", "leak", ("train", "test"), N, tuple((name, name) for name in names), LONG)
     audit = {"verdict": "leaks", "words": LONG, "images": N, "copies": {}, "findings": [finding.to_record()]}
     output = ModelOutput(image=names, classes=(LONG, LONG + "b"), prob=np.stack([1 - prob, prob], axis=1))
+    changed = Verification(LONG, N, names, names, names)
     return [
         table, scores, comparison, part, finding, output, counterstain.Split(names, (part,), "patient"),
         counterstain.AuditReport(audit), counterstain.Explanation(Path(LONG), record), *comparison.pairs,
@@ -50,6 +54,7 @@ def many() -> list[object]:
         Bundle(LONG, (LONG, LONG), 257, "stretch", "-1..1", provenance={"data": names}),
         Cut(Path(LONG), dict.fromkeys(names, 1), (), names), Made(Path(LONG), N, N, N, ((LONG, LONG),) * N),
         Result(Path(LONG), {name: {} for name in names}, ()), Searched({LONG: 1}, 0.1, 0.1, 3, 0, 1.0, Path(LONG)),
+        Health((Check(LONG, "problem", LONG),)), changed, Reproduction("different", LONG, {}, {}, names, changed, N),
     ]  # fmt: skip
 
 

@@ -42,6 +42,7 @@ def train(
     unit: str = "patient",
     positive: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
     verbose: bool = False,
 ) -> Path:
     """Train one network once; `out` becomes its bundle, with history and test predictions.
@@ -58,7 +59,7 @@ def train(
         precision: auto, fp32 or bf16; device: auto, cpu or cuda; threads: None for OMP_NUM_THREADS, else all cores.
         seed: for all randomness; fold: of a cross-validation, repeat-fold.
         settings: any other setting of an arm, such as {"tune": "frozen"}; the command line's --set.
-        unit: "patient" or "image"; positive, columns: see `cohort`.
+        unit: "patient" or "image"; positive, columns, root: see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
@@ -75,7 +76,7 @@ def train(
     with working(verbose=verbose) as talk:
         train_once(
             Path(images), Path(splits), Path(out), settings=chosen, tile_px=tile_px, fit=fit, seed=seed, fold=fold,
-            unit=unit, positive=positive, columns=columns, talk=talk,
+            unit=unit, positive=positive, columns=columns, root=None if root is None else Path(root), talk=talk,
         )  # fmt: skip
     return Path(out)
 
@@ -93,10 +94,12 @@ def predict(
     ensemble: bool = False,
     splits: Path | str | None = None,
     part: str = "test",
+    split_fold: str | None = None,
     runtime: str = "auto",
     precision: str = "fp32",
     attention: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
     verbose: bool = False,
 ) -> Predicted:
     """Call every image, say what can't be told and what is unlike the training images; no labels are needed.
@@ -110,10 +113,11 @@ def predict(
         out: the predictions.csv to write; sheet: also a picture of the images with their calls.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         ensemble: average all seeds of the arm.
-        splits, part: predict only this part of a splits.csv.
+        splits, part: predict only this part of a splits.csv; split_fold: of a split with several folds, as "0-1"; by
+            default the model's own.
         runtime: torch, openvino, onnxruntime, or auto: the fastest that agrees; precision: fp32 or bf16.
         attention: of a model of whole slides (mil/…): folder for the weight of every tile.
-        columns: {our column: the table's}.
+        columns: {our column: the table's}; root: folder that image paths of a table count from.
         verbose: say on stderr what was chosen and what runs it.
 
     Raises:
@@ -124,8 +128,9 @@ def predict(
         allow_file(Path(network_file))
     asked = Asked(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=None if splits is None else Path(splits), part=part,
-        runtime=runtime, precision=precision, attention=None if attention is None else Path(attention),
-        columns=dict(columns or {}), sheet=None if sheet is None else Path(sheet),
+        split_fold=split_fold, runtime=runtime, precision=precision,
+        attention=None if attention is None else Path(attention), columns=dict(columns or {}),
+        root=None if root is None else Path(root), sheet=None if sheet is None else Path(sheet),
     )  # fmt: skip
     with working(verbose=verbose) as talk:
         return predict_images(Path(model), paths, Path(out), asked=asked, talk=talk)
@@ -152,6 +157,7 @@ def features(
     precision: str = "fp32",
     positive: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
     verbose: bool = False,
 ) -> Made:
     """Features of tiles, one .h5 file per slide, and the manifest with which slides are learned from them.
@@ -166,7 +172,7 @@ def features(
         fit: of a cohort: stretch, crop or exact. weights: of a backbone: pretrained, random, or a file.
         overlap, least_tissue, assume_mpp, mpp_table: of slides, see `slides_tiles`.
         device: auto, cpu or cuda; precision: fp32 or bf16.
-        positive, columns: see `cohort`.
+        positive, columns, root: see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
@@ -199,9 +205,9 @@ def features(
             named, tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision
         )
         if mpp is None:
-            cohort = read_images(paths[0], positive=positive, columns=columns)
+            cohort = read_images(paths[0], positive=positive, columns=columns, root=root)
             return encode_tiles(encoder, cohort, Path(out), fit=fit or encoder.fit or "exact", talk=talk)
-        known = None if table is None else read_images(table, positive=positive, columns=columns)
+        known = None if table is None else read_images(table, positive=positive, columns=columns, root=root)
         slides = paths if known is None else [known.root / name for name in known.image]
         laying = Laying(
             mpp=mpp, overlap=overlap, least_tissue=least_tissue or None, assume_mpp=assume_mpp,

@@ -65,7 +65,9 @@ def reproduce(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     data: Annotated[Path | None, typer.Option(help="Where the images or their table lie now.")] = None,
     arm: Annotated[str | None, typer.Option(help="Repeat the trainings of this arm alone.")] = None,
-    judging: Annotated[bool, typer.Option("--judging", help="Repeat the evaluation alone; needs no images.")] = False,
+    evaluation: Annotated[
+        bool, typer.Option("--evaluation", help="Repeat the evaluation alone; needs no images.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the repetition in this new folder.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -74,13 +76,13 @@ def reproduce(
     Checks the run's own files, names what differs in versions, repeats it, and names the first place that differs.
     Ends with exit code 3 where it is different.
 
-    Example: counterstain reproduce runs/mystudy --judging
+    Example: counterstain reproduce runs/mystudy --evaluation
     """
     from counterstain.study.reproduce import reproduce as repeat
     from counterstain.terminal import talking
 
     with talking() as talk:
-        found = repeat(run, data=data, arm=arm, judging=judging, out=out, talk=talk)
+        found = repeat(run, data=data, arm=arm, evaluation=evaluation, out=out, talk=talk)
     print(json.dumps(found.record(), indent=2) if as_json else found.summary())
     if not found:
         raise typer.Exit(3)

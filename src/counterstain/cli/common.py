@@ -122,14 +122,6 @@ def columns_given(texts: list[str] | None) -> dict[str, str]:
     return parse_columns(texts or ())
 
 
-def columns_of_two(columns: dict[str, str], *, both: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """--columns for a table of slides and for one of µm/px; given `both`, what is said of µm/px goes to the latter."""
-    if not both:
-        return columns, columns
-    of_mpp = {noun: name for noun, name in columns.items() if noun.startswith("mpp")}
-    return {noun: name for noun, name in columns.items() if noun not in of_mpp}, of_mpp
-
-
 def chosen_model(model: Path, arm: str | None, seed: int | None, fold: str | None, network_file: Path | None) -> Path:
     """The bundle's folder that MODEL, --arm, --seed and --fold mean; says on stderr which of a run was taken."""
     allow_network(network_file)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from counterstain.cli.common import Columns, Json, app, columns_given, columns_of_two, verb
+from counterstain.cli.common import Columns, Json, app, columns_given, verb
 from counterstain.cli.slides_run import slides_app
 
 Slides = Annotated[list[Path], typer.Argument(help="Slides, and folders of them.")]
@@ -138,6 +138,7 @@ def slides_tiles(
     """
     import json
 
+    from counterstain.columns import columns_of_two
     from counterstain.errors import GateError
     from counterstain.slides.cutting import Cutting, cut_slides, find_slides
     from counterstain.slides.scale import read_mpp_table

@@ -19,7 +19,6 @@ from counterstain.cli.common import (
     app,
     chosen_model,
     columns_given,
-    columns_of_two,
     verb,
 )
 
@@ -72,6 +71,7 @@ def slides_run(
 
     Example: counterstain slides run runs/demo slides/ --out maps --mpp 0.5
     """
+    from counterstain.columns import columns_of_two
     from counterstain.errors import GateError
     from counterstain.slides.one_slide import Reading
     from counterstain.slides.run import run_slides
