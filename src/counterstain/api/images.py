@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from counterstain.api.process import working
 from counterstain.audit.audit_result import AuditReport
-from counterstain.cohort.manifest import Cohort, write_cohort
-from counterstain.cohort.site_split import leave_one_site_out, site_preserved_folds
-from counterstain.cohort.split import Split, holdout, write_split
-from counterstain.cohort.split import folds as cross_validation
+from counterstain.cohort.cohort import Cohort, write_cohort
+from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
+from counterstain.cohort.splitters import Split, holdout, write_split
+from counterstain.cohort.splitters import folds as cross_validation
 from counterstain.errors import InputError
 
 if TYPE_CHECKING:
-    from counterstain.cohort.phantom_slide import SlideTruth
+    from counterstain.phantom.slide import SlideTruth
 
 __all__ = ["audit", "augment", "cohort", "init", "phantom", "phantom_slides", "split"]
 
@@ -51,7 +51,7 @@ def cohort(
     Raises:
         InputError: If there is no image, or labels or ids can't be told.
     """
-    from counterstain.study.inputs import read_images
+    from counterstain.cohort.layouts import read_images
 
     table = read_images(
         images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
@@ -61,7 +61,7 @@ def cohort(
         write_cohort(table, Path(out))
     if not decode or any(name.endswith(".h5") for name in table.image):  # feature files hold no images
         return table
-    from counterstain.pixels.unreadable import find_unreadable
+    from counterstain.images.unreadable import find_unreadable
 
     damaged = (f"{name} cannot be read: {reason}" for name, reason in find_unreadable(table))
     return replace(table, notes=(*table.notes, *damaged))
@@ -77,7 +77,7 @@ def _cohort_of(
                 "leave them out"
             )
         return images
-    from counterstain.study.inputs import read_images
+    from counterstain.cohort.layouts import read_images
 
     return read_images(images, positive=positive, columns=columns, root=root)
 
@@ -162,7 +162,7 @@ def audit(
     Returns:
         The report; `report.clean` is False where there are leaks.
     """
-    from counterstain.study.auditing import audit_images
+    from counterstain.study.audit_stage import audit_images
 
     options: dict[str, Any] = {
         "layout": layout, "positive": positive, "pattern": pattern, "columns": columns, "root": root,
@@ -192,7 +192,7 @@ def augment(
         out: the picture to write.
         tile_px: side of the tiles, px; count: how many images to show; seed: for all randomness.
     """
-    from counterstain.study.sheet import write_sheet
+    from counterstain.study.contact_sheets import write_sheet
 
     write_sheet(_cohort_of(images, None, columns, root), Path(out), tile_px=tile_px, count=count, seed=seed)
     return Path(out)
@@ -221,7 +221,7 @@ def init(
         name: of the study; by default the folder's. unit: "patient" or "image".
         layout, positive, pattern, task, magnification, columns, root, follow_links: see `cohort`.
     """
-    from counterstain.study.starter import start_study
+    from counterstain.study.init import start_study
 
     options: dict[str, Any] = {
         "layout": layout, "positive": positive, "pattern": pattern, "task": task, "magnification": magnification,
@@ -250,7 +250,7 @@ def phantom(
         difficulty: 0 easy to 1 hard; shortcut: 0 none to 1 the colour tells the class.
         seed: for all randomness; workers: processes that draw.
     """
-    from counterstain.cohort.phantom import Phantom, write_phantom
+    from counterstain.phantom.tiles import Phantom, write_phantom
 
     made = Phantom(
         patients=patients, tiles_per_patient=tiles, tile_px=tile_px, difficulty=difficulty, shortcut=shortcut, seed=seed
@@ -290,8 +290,8 @@ def phantom_slides(
         distinct_blocks: different 512-px blocks per class.
         difficulty: 0 easy to 1 hard; seed: for all randomness; workers: processes that draw.
     """
-    from counterstain.cohort.phantom import Phantom
-    from counterstain.cohort.phantom_slide import PhantomSlide, write_slides
+    from counterstain.phantom.slide import PhantomSlide, write_slides
+    from counterstain.phantom.tiles import Phantom
 
     settings = PhantomSlide(
         phantom=Phantom(patients=patients, mpp=mpp, difficulty=difficulty, seed=seed),
