@@ -33,7 +33,8 @@ def evaluate(
     predictions: Sources, /, *, positive: str | None = None, columns: Mapping[str, str] | None = None,
     threshold: float | str | None = None, threshold_from: Sources | None = None, by: By = (),
     prevalence: float | None = None, interval: str = "jackknife", confidence: float = 0.95,
-    model: Path | str | None = None, ledger: Path | str | None = None, out: Path | str | None = None,
+    model: Path | str | None = None, arm: str | None = None, seed: int | None = None, fold: str | None = None,
+    ledger: Path | str | None = None, out: Path | str | None = None,
 ) -> Scores: ...  # fmt: skip
 @overload
 def evaluate(
@@ -41,8 +42,8 @@ def evaluate(
     site: Names | None = None, image: Names | None = None, classes: Sequence[str] | None = None,
     positive: str | int | bool | None = None, threshold: float | str | None = None,
     threshold_from: Sources | None = None, by: By = (), prevalence: float | None = None,
-    interval: str = "jackknife", confidence: float = 0.95, model: Path | str | None = None,
-    out: Path | str | None = None,
+    interval: str = "jackknife", confidence: float = 0.95, model: Path | str | None = None, arm: str | None = None,
+    seed: int | None = None, fold: str | None = None, out: Path | str | None = None,
 ) -> Scores: ...  # fmt: skip
 def evaluate(
     y_true: Any,
@@ -63,6 +64,9 @@ def evaluate(
     interval: str = "jackknife",
     confidence: float = 0.95,
     model: Path | str | None = None,
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
     ledger: Path | str | None = None,
     out: Path | str | None = None,
 ) -> Scores:
@@ -83,8 +87,8 @@ def evaluate(
         by: subgroups: names of columns (site, slide, patient, or any of a file), or {name: (N,) values}.
         prevalence: of the positive class where the model is to be used; adds PPV and NPV there.
         interval: "jackknife" or "bootstrap", both over patients; confidence: of the intervals.
-        model: folder of the bundle that made the predictions: which images it was trained on, and whether its promises
-            hold.
+        model: folder of the run, bundle or export that made the predictions: which images it was trained on, and
+            whether its promises hold; arm, seed, fold: which model of a run, see `predict`.
         ledger: folder in which this use of the test set is recorded; for files.
         out: a folder for scores.json and scores.csv, or a page (report.html).
 
@@ -100,6 +104,7 @@ def evaluate(
     """
     if out is not None:
         _check_place(Path(out))
+    folder = _model_folder(model, arm=arm, seed=seed, fold=fold)
     arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     if y_prob is not None:
         _refuse("of a table; the data are arrays", columns=columns, ledger=ledger)
@@ -123,11 +128,11 @@ def evaluate(
         ],
         prevalence=prevalence,
         by=given,
-        deployed=None if model is None else _deployed(Path(model)),
+        deployed=None if folder is None else _deployed(folder),
         columns=cells,
     )
-    if model is not None:
-        record["seen"] = _seen(Path(model), tables[0])
+    if folder is not None:
+        record["seen"] = _seen(folder, tables[0])
     if ledger is not None:
         from counterstain.evaluation.test_set_log import note_tables
 
@@ -201,6 +206,16 @@ def _groups(
         place = str(source) if isinstance(source, (str, Path)) else "the data"
         raise InputError(f"--by {unknown}: {place} has no column '{unknown}'; name one of its columns, or site")
     return {name: cells.get(name) for name in by}, cells
+
+
+def _model_folder(model: Path | str | None, *, arm: str | None, seed: int | None, fold: str | None) -> Path | None:
+    """The folder of the one model that is meant."""
+    if model is None:
+        _refuse("of a model's run; name it as model", arm=arm, seed=seed, fold=fold)
+        return None
+    from counterstain.learning.model_choice import choose_model
+
+    return choose_model(Path(model), arm=arm, seed=seed, fold=fold).folder
 
 
 def _deployed(model: Path) -> Any:

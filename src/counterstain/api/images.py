@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from counterstain.api.process import working
 from counterstain.audit.audit_result import AuditReport
 from counterstain.cohort.cohort import Cohort, write_cohort
+from counterstain.cohort.layouts import read_images
 from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.splitters import Split, holdout, write_split
 from counterstain.cohort.splitters import folds as cross_validation
@@ -51,8 +52,6 @@ def cohort(
     Raises:
         InputError: If there is no image, or labels or ids can't be told.
     """
-    from counterstain.cohort.layouts import read_images
-
     table = read_images(
         images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
         columns=columns, root=root, follow_links=follow_links,
@@ -67,19 +66,14 @@ def cohort(
     return replace(table, notes=(*table.notes, *damaged))
 
 
-def _cohort_of(
-    images: Images, positive: str | None, columns: Mapping[str, str] | None, root: Path | str | None
-) -> Cohort:
-    if isinstance(images, Cohort):
-        if positive is not None or columns or root is not None:
-            raise InputError(
-                "positive, columns and root are of a folder or a manifest, and images is a cohort, which knows them; "
-                "leave them out"
-            )
-        return images
-    from counterstain.cohort.layouts import read_images
-
-    return read_images(images, positive=positive, columns=columns, root=root)
+def cohort_of(images: Images, **reading: Any) -> Cohort:
+    """A cohort as it is, or read by the options of `layouts.read_images`."""
+    if not isinstance(images, Cohort):
+        return read_images(images, **reading)
+    unused = next((name for name, value in reading.items() if value not in (None, False, "auto", {})), None)
+    if unused is not None:
+        raise InputError(f"{unused} is of a folder or a manifest, and images is a Cohort; leave it out")
+    return images
 
 
 def split(
@@ -95,8 +89,13 @@ def split(
     unit: str = "patient",
     seed: int = 0,
     positive: str | None = None,
+    layout: str = "auto",
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
     root: Path | str | None = None,
+    follow_links: bool = False,
 ) -> Split:
     """Divide a cohort into train, val and test, by patient, stratified by class.
 
@@ -109,7 +108,7 @@ def split(
             in one fold, classes balanced.
         unit: "patient", or "image" where patients are unknown.
         seed: of the division.
-        positive, columns, root: see `cohort`.
+        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`; not for a Cohort.
 
     Returns:
         The split; `for train, test in split` gives row numbers of the cohort, as scikit-learn's splitters do.
@@ -117,7 +116,10 @@ def split(
     Raises:
         InputError: If patients are unknown, or a class has too few of them.
     """
-    table = _cohort_of(images, positive, columns, root)
+    table = cohort_of(
+        images, positive=positive, layout=layout, pattern=pattern, task=task, magnification=magnification,
+        columns=columns, root=root, follow_links=follow_links,
+    )  # fmt: skip
     if sites:
         made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
     elif preserve_sites:
@@ -140,11 +142,14 @@ def audit(
     tile_px: int = 128,
     rotated: bool = True,
     distinct_ids: bool = False,
-    layout: str = "auto",
     positive: str | None = None,
+    layout: str = "auto",
     pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
     root: Path | str | None = None,
+    follow_links: bool = False,
     verbose: bool = False,
 ) -> AuditReport:
     """Copies, leaks between parts, label conflicts, blank tiles and shortcuts.
@@ -156,7 +161,7 @@ def audit(
         unit: that the split kept together.
         tile_px: side in px at which images are compared; rotated: also look for rotated and cropped copies.
         distinct_ids: ids that nearly agree (18842 and 18842D) are of different patients.
-        layout, positive, pattern, columns, root: see `cohort`.
+        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
@@ -165,7 +170,8 @@ def audit(
     from counterstain.study.audit_stage import audit_images
 
     options: dict[str, Any] = {
-        "layout": layout, "positive": positive, "pattern": pattern, "columns": columns, "root": root,
+        "layout": layout, "positive": positive, "pattern": pattern, "task": task, "magnification": magnification,
+        "columns": columns, "root": root, "follow_links": follow_links,
     }  # fmt: skip
     with working(verbose=verbose) as talk:
         record, lines = audit_images(
@@ -182,19 +188,30 @@ def augment(
     tile_px: int = 257,
     count: int = 6,
     seed: int = 0,
+    positive: str | None = None,
+    layout: str = "auto",
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
     root: Path | str | None = None,
+    follow_links: bool = False,
 ) -> Path:
     """A contact sheet: each transformation on `count` images of the cohort; returns the file written.
 
     Args:
-        images: a cohort, a folder of images or a manifest; columns, root: see `cohort`.
+        images: a cohort, a folder of images or a manifest.
         out: the picture to write.
         tile_px: side of the tiles, px; count: how many images to show; seed: for all randomness.
+        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`; not for a Cohort.
     """
     from counterstain.study.contact_sheets import write_sheet
 
-    write_sheet(_cohort_of(images, None, columns, root), Path(out), tile_px=tile_px, count=count, seed=seed)
+    table = cohort_of(
+        images, positive=positive, layout=layout, pattern=pattern, task=task, magnification=magnification,
+        columns=columns, root=root, follow_links=follow_links,
+    )  # fmt: skip
+    write_sheet(table, Path(out), tile_px=tile_px, count=count, seed=seed)
     return Path(out)
 
 

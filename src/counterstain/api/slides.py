@@ -152,7 +152,7 @@ def slides_run(
     columns: Mapping[str, str] | None = None,
     allow_scale: bool = False,
     raw: bool = False,
-    runtime: str = "torch",
+    runtime: str = "auto",
     precision: str = "fp32",
     device: str = "auto",
     batch: int | None = None,

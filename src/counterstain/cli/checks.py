@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.options import Json, app, verb
+from counterstain.cli.options import Arm, Json, app, verb
 
 
 @app.command()
 @verb
 def doctor(
-    folder: Annotated[Path, typer.Argument(help="Where studies are to lie: its disk is looked at.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder where studies will lie; its disk is checked.")] = Path(),
     as_json: Json = False,
 ) -> None:
     """Check this machine: processor, memory, disk, versions, readers, and pixels that are known.
@@ -42,7 +42,7 @@ def doctor(
 @app.command()
 @verb
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A finished run, a model or an export.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run, a model or an export.")],
     as_json: Json = False,
 ) -> None:
     """Check the hash of every file of a run, a model or an export against its own list.
@@ -62,13 +62,16 @@ def verify(
 @app.command()
 @verb
 def reproduce(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    data: Annotated[Path | None, typer.Option(help="Where the images or their table lie now.")] = None,
-    arm: Annotated[str | None, typer.Option(help="Repeat the trainings of this arm alone.")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    data: Annotated[Path | None, typer.Option(help="Where the images or their table are now.")] = None,
+    arm: Arm = None,
     evaluation: Annotated[
-        bool, typer.Option("--evaluation", help="Repeat the evaluation alone; needs no images.")
+        bool, typer.Option("--evaluation", help="Repeat the evaluation only; this needs no images.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Keep the repetition in this new folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to write, in which the repetition is kept; it must not exist yet."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Repeat a finished run and say whether it comes out the same: bit-equal, within the spread, or different.
