@@ -105,6 +105,7 @@ def predict(
     split_fold: str | None = None,
     runtime: str = "auto",
     precision: str = "fp32",
+    device: str = "auto",
     attention: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
     root: Path | str | None = None,
@@ -124,6 +125,7 @@ def predict(
         splits, part: predict only this part of a splits.csv; split_fold: of a split with several folds, as "0-1"; by
             default the model's own.
         runtime: torch, openvino, onnxruntime, or auto: the fastest that agrees; precision: fp32 or bf16.
+        device: auto, cpu or cuda; with cuda the runtime is torch.
         attention: of a model of whole slides (mil/…): folder for the weight of every tile.
         columns: {our column: the table's}; root: folder that image paths of a table count from.
         verbose: say on stderr what was chosen and what runs it.
@@ -136,7 +138,7 @@ def predict(
         allow_file(Path(network_file))
     asked = Asked(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=None if splits is None else Path(splits), part=part,
-        split_fold=split_fold, runtime=runtime, precision=precision,
+        split_fold=split_fold, runtime=runtime, precision=precision, device=device,
         attention=None if attention is None else Path(attention), columns=dict(columns or {}),
         root=None if root is None else Path(root), sheet=None if sheet is None else Path(sheet),
     )  # fmt: skip

@@ -10,11 +10,13 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
+from counterstain.cli.suggestions import SuggestingGroup
 from counterstain.errors import GateError, InputError
 from counterstain.files import check_writable, refusal
 from counterstain.version import __version__
 
 app = typer.Typer(
+    cls=SuggestingGroup,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

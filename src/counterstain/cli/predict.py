@@ -8,6 +8,7 @@ import typer
 from counterstain.cli.options import (
     Arm,
     Columns,
+    Device,
     Fold,
     Json,
     Model,
@@ -53,6 +54,7 @@ def predict(
     split_fold: OwnFold = None,
     runtime: Runtime = "auto",
     precision: Precision = "fp32",
+    device: Device = "auto",
     attention: Annotated[
         Path | None, typer.Option(help="Folder for the weight of every tile, of a mil/… model.")
     ] = None,
@@ -75,7 +77,7 @@ def predict(
     allow_network(network_file)
     asked = Asked(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part,
-        split_fold=split_fold, root=root, runtime=runtime, precision=precision,
+        split_fold=split_fold, root=root, runtime=runtime, precision=precision, device=device,
         attention=attention, columns=columns_given(columns), sheet=sheet,
     )  # fmt: skip
     with talking() as talk:

@@ -25,11 +25,14 @@ from counterstain.cli.options import (
     verb,
 )
 from counterstain.cli.slide_options import AssumeMpp, LeastTissue, MppTable, Overlap, Recursive, Slides, TissueMask
+from counterstain.cli.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
     from counterstain.slides.infer_cohort import SlideProgress, SlidesProgress, SlidesResult
 
-slides_app = typer.Typer(no_args_is_help=True, help="Whole slides: cut them into tiles, read them with a model.")
+slides_app = typer.Typer(
+    cls=SuggestingGroup, no_args_is_help=True, help="Whole slides: cut them into tiles, read them with a model."
+)
 app.add_typer(slides_app, name="slides")
 
 

@@ -17,7 +17,7 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.files import hash_file, hash_json, read_record, write_csv, write_json
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
-from counterstain.learning.device import prepare_device
+from counterstain.learning.device import device_for, prepare_device
 from counterstain.learning.predictor import Predictor, load_predictor
 from counterstain.reports.robustness_report import write_card
 from counterstain.robustness.budget import Budget, check_budget, judge_budget, read_budget
@@ -125,7 +125,7 @@ def robustness_card(
     calibration, threshold, threshold_words = _threshold(folder, material.bundle)
     judge = judge_of(_images(material), calibration, threshold)
     steps = steps_of(list(trials.values()), rotation=rotation)
-    chosen = prepare_device(device=device, precision="fp32").device
+    chosen = prepare_device(device=device_for(runtime, device), precision="fp32").device
     many = len(material.rows) * (1 + len(steps))
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=many)
     sight.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
