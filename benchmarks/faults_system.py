@@ -116,7 +116,7 @@ def _outputs(world: World, here: Path) -> Iterator[Case]:
         "evaluate": ["evaluate", world.table, "--out"],
         "robustness": ["robustness", world.model, world.cohort, "--only", "rotation", "--out"],
         "explain": ["explain", world.model, world.cohort, "--out"],
-        "export": ["export", world.model, "--formats", "none", "--to"],
+        "export": ["export", world.model, "--formats", "none", "--out"],
         "predict": ["predict", world.model, world.cohort, "--out"],
         "phantom": ["phantom", "--patients", 4, "--tiles", 2, "--workers", 1, "--out"],
     }  # fmt: skip
@@ -147,7 +147,7 @@ def _inputs(world: World, here: Path) -> Iterator[Case]:
     verbs: dict[str, list[object]] = {
         "evaluate": ["evaluate"], "compare": ["compare", world.table], "cohort": ["cohort"], "audit": ["audit"],
         "run": ["run"], "predict": ["predict", world.model], "robustness": ["robustness", world.model],
-        "export": ["export", "--to", here / "x"], "split": ["split"],
+        "export": ["export", "--out", here / "x"], "split": ["split"],
     }  # fmt: skip
     for verb, words in verbs.items():
         for kind, path in (
@@ -188,7 +188,7 @@ def _killed(world: World, verb: str, home: Path) -> list[object]:
         "search": ["search", "base.yaml"],
         "robustness": ["robustness", world.model, world.cohort, "--only", "brightness", "--out", "card"],
         "explain": ["explain", world.model, world.cohort, "--trials", 8, "--out", "explained"],
-        "export": ["export", world.model, "--formats", "wsinfer,onnx", "--to", "exported"],
+        "export": ["export", world.model, "--formats", "wsinfer,onnx", "--out", "exported"],
     }[verb]  # type: ignore[return-value]
 
 

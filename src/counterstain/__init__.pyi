@@ -1,5 +1,8 @@
 """What `import counterstain` offers, for type checkers and completion; __init__.py loads the same names lazily."""
 
+from counterstain.api.checks import doctor as doctor
+from counterstain.api.checks import reproduce as reproduce
+from counterstain.api.checks import verify as verify
 from counterstain.api.evaluation import compare as compare
 from counterstain.api.evaluation import evaluate as evaluate
 from counterstain.api.images import audit as audit
@@ -56,13 +59,16 @@ from counterstain.robustness.robustness_result import Loss as Loss
 from counterstain.robustness.robustness_result import RobustnessCard as RobustnessCard
 from counterstain.slides.slides_result import Inspection as Inspection
 from counterstain.slides.slides_result import SlideInspection as SlideInspection
+from counterstain.study.doctor import Health as Health
 from counterstain.study.model import Model as Model
 from counterstain.study.model import load_model as load_model
 from counterstain.study.predicted import Predicted as Predicted
+from counterstain.study.reproduce import Reproduction as Reproduction
 from counterstain.study.results import Export as Export
 from counterstain.study.results import Parity as Parity
 from counterstain.study.results import StudyPlan as StudyPlan
 from counterstain.study.results import StudyRun as StudyRun
 from counterstain.study.study_config import Study as Study
 from counterstain.study.study_config import read_study as read_study
+from counterstain.study.verify import Verification as Verification
 from counterstain.version import __version__ as __version__

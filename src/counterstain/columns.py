@@ -13,6 +13,7 @@ __all__ = [
     "ALIASES",
     "WEAK_ALIASES",
     "check_columns",
+    "columns_of_two",
     "find_column",
     "name_key",
     "parse_columns",
@@ -209,3 +210,11 @@ def check_columns(columns: Mapping[str, str], nouns: Sequence[str], header: Sequ
             raise InputError(
                 f"columns: {noun} is to be '{name}', but {where} has no such column{suggest(name, header)}"
             )
+
+
+def columns_of_two(columns: Mapping[str, str], *, both: bool) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Names for a table of slides and for one of µm/px; with `both`, those of µm/px are for the latter."""
+    if not both:
+        return columns, columns
+    of_mpp = {noun: name for noun, name in columns.items() if noun.startswith("mpp")}
+    return {noun: name for noun, name in columns.items() if noun not in of_mpp}, of_mpp

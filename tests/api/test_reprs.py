@@ -16,8 +16,11 @@ from counterstain.slides.extract_tiles import ExtractedTiles
 from counterstain.slides.feature_files import FeatureFiles
 from counterstain.slides.infer_cohort import SlidesResult
 from counterstain.slides.slides_result import Inspection, SlideInspection
+from counterstain.study.doctor import Check, Health
+from counterstain.study.reproduce import Reproduction
 from counterstain.study.results import Export, Parity, StudyPlan, StudyRun
 from counterstain.study.search import SearchResult
+from counterstain.study.verify import Verification
 
 N = 5000
 LONG = "a_very_long_name_of_a_class_or_an_arm_that_somebody_chose" * 3
@@ -37,6 +40,7 @@ def many() -> list[object]:
     finding = counterstain.Finding("near", "leak", ("train", "test"), N, tuple((name, name) for name in names), LONG)
     audit = {"verdict": "leaks", "words": LONG, "images": N, "copies": {}, "findings": [finding.to_record()]}
     output = ModelOutput(image=names, classes=(LONG, LONG + "b"), prob=np.stack([1 - prob, prob], axis=1))
+    changed = Verification(LONG, N, names, names, names)
     return [
         table,
         scores,
@@ -65,6 +69,9 @@ def many() -> list[object]:
         FeatureFiles(Path(LONG), N, N, N, ((LONG, LONG),) * N),
         SlidesResult(Path(LONG), {name: {} for name in names}, ()),
         SearchResult({LONG: 1}, 0.1, 0.1, 3, 0, 1.0, Path(LONG)),
+        Health((Check(LONG, "problem", LONG),)),
+        changed,
+        Reproduction("different", LONG, {}, {}, names, changed, N),
     ]
 
 

@@ -75,7 +75,7 @@ def test_the_training_is_the_one_named_or_the_best_on_validation_data(run: Path)
 def test_export_of_a_run(run: Path, tmp_path: Path) -> None:
     """Everything at once: the verb, the formats, int8, features, scores, hashes."""
     to = tmp_path / "out"
-    asked = ["export", str(run), "--arm", "small", "--to", str(to), "--mpp", "0.5", "--int8", "--licence", "mit",
+    asked = ["export", str(run), "--arm", "small", "--out", str(to), "--mpp", "0.5", "--int8", "--licence", "mit",
              "--json"]  # fmt: skip
     result = CliRunner().invoke(app, asked)
     assert result.exit_code == 0, result.output
@@ -164,10 +164,10 @@ def test_a_cohort_of_other_classes_is_refused(run: Path, tmp_path: Path) -> None
 
 def test_exit_codes(run: Path, tmp_path: Path) -> None:
     runner = CliRunner()
-    result = runner.invoke(app, ["export", str(run), "--arm", "small", "--to", str(tmp_path / "out")])
+    result = runner.invoke(app, ["export", str(run), "--arm", "small", "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert "--mpp" in result.stderr
     assert not (tmp_path / "out").exists()
-    result = runner.invoke(app, ["export", str(run), "--arm", "small", "--formats", "keras", "--to", str(tmp_path)])
+    result = runner.invoke(app, ["export", str(run), "--arm", "small", "--formats", "keras", "--out", str(tmp_path)])
     assert result.exit_code == 2
     assert "no format is called 'keras'" in result.stderr

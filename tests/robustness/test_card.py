@@ -105,7 +105,7 @@ def test_a_model_that_reads_brightness_fails_where_brightness_changes_and_nowher
             small.cohort,
             tmp_path / "card",
             budget=budget,
-            images=24,  # one of each patient
+            sample=24,  # one of each patient
             sight=CardProgress(predicted=lambda *at: seen.append(at)),
         )
     lines = str(shut.value).splitlines()
@@ -273,10 +273,10 @@ def test_another_task_another_scale_and_a_sample_of_none(small: Any, tmp_path: P
     other = replace(small.cohort, table=table, classes=("c", "b"))
     with pytest.raises(InputError, match="the cohort has classes c, b"):
         robustness_card(small.bundle, other, tmp_path / "card")
-    with pytest.raises(InputError, match="--images is 0"):
-        robustness_card(small.bundle, small.cohort, tmp_path / "card", images=0)
+    with pytest.raises(InputError, match="--sample is 0"):
+        robustness_card(small.bundle, small.cohort, tmp_path / "card", sample=0)
     coarse = replace(small.cohort, table=small.cohort.table.assign(mpp=1.0))
-    record = robustness_card(small.bundle, coarse, tmp_path / "card", only=["rotation"], images=24, runtime="torch")
+    record = robustness_card(small.bundle, coarse, tmp_path / "card", only=["rotation"], sample=24, runtime="torch")
     assert any("trained at 0.5 µm/px, these tiles have 1" in note for note in record["notes"])
 
 
@@ -316,7 +316,7 @@ def test_three_classes_have_no_threshold_and_no_sensitivity(small: Any, tmp_path
     label = [classes[int(name[1:]) % 3] for name in small.cohort.patient]
     cohort = replace(small.cohort, table=small.cohort.table.assign(label=label), classes=classes, positive=None)
     out = tmp_path / "card"
-    record = robustness_card(tmp_path / "bundle", cohort, out, only=["jpeg"], images=24, runtime="torch")
+    record = robustness_card(tmp_path / "bundle", cohort, out, only=["jpeg"], sample=24, runtime="torch")
     assert list(record["clean"]) == ["auroc", "balanced_accuracy", "accuracy"]
     assert record["threshold"] == {"value": None, "words": "the most probable class is called"}
     jsonschema.validate(json.loads((out / "robustness.json").read_text()), RECORD)

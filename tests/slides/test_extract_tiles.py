@@ -85,7 +85,7 @@ def test_without_annotations_labels_come_from_a_table(slides: Path, tmp_path: Pa
         "slide_id,patient_id,label,site,split\nP1-A,p1,benign,north,train\nP2-A.tif,p2,malignant,south,test\n"
     )
     out = tmp_path / "tiles"
-    done = run("slides", "tiles", slides, "--tile-px", 64, "--table", table, "--out", out, "--json")
+    done = run("slides", "tiles", slides, "--tile-px", 64, "--slide-table", table, "--out", out, "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["tiles"] == {"benign": 48, "malignant": 12}
     cohort = read_manifest(out / "cohort.csv")

@@ -143,7 +143,7 @@ def test_the_other_verbs_take_it(run: Path, home: Path, tmp_path: Path) -> None:
     """robustness, explain, features, and an export whose files answer as PyTorch does."""
     cohort = str(home / "images" / "cohort.csv")
     for words in (
-        ["robustness", str(run), cohort, "--arm", "small", "--only", "blur_px", "--images", "8"],
+        ["robustness", str(run), cohort, "--arm", "small", "--only", "blur_px", "--sample", "8"],
         ["explain", str(run), cohort, "--arm", "small", "--trials", "4"],
         ["features", str(run), cohort, "--arm", "small", "--fit", "stretch", "--columns", "slide_id=patient_id"],
     ):
@@ -151,7 +151,7 @@ def test_the_other_verbs_take_it(run: Path, home: Path, tmp_path: Path) -> None:
         assert (result.exit_code in (0, 3) and result.exception is None) or isinstance(result.exception, SystemExit)
         assert result.exit_code in (0, 3), result.output
     to = tmp_path / "export"
-    result = CliRunner().invoke(app, ["export", str(run), "--arm", "small", "--to", str(to), "--mpp", "0.5", "--json"])
+    result = CliRunner().invoke(app, ["export", str(run), "--arm", "small", "--out", str(to), "--mpp", "0.5", "--json"])
     assert result.exit_code == 0, result.output
     parity = {row["runtime"]: row["difference"] for row in json.loads(result.stdout)["parity"]}
     assert set(parity) == {"torch", "wsinfer", "onnx", "openvino"} and max(parity.values()) <= 1e-4

@@ -185,9 +185,9 @@ def test_an_ensemble_is_calibrated_on_its_own_mean(run: Path, new: Path, tmp_pat
 def test_other_verbs_take_a_run_in_the_same_way(run: Path, verb: str, tmp_path: Path) -> None:
     cohort = str(run.parent.parent / "images" / "cohort.csv")
     more = {
-        "export": ["--to", str(tmp_path / "x"), "--formats", "none"],
+        "export": ["--out", str(tmp_path / "x"), "--formats", "none"],
         "features": [cohort, "--out", str(tmp_path / "x"), "--fit", "stretch", "--columns", "slide_id=patient_id"],
-        "robustness": [cohort, "--out", str(tmp_path / "x"), "--only", "blur_px", "--images", "8"],
+        "robustness": [cohort, "--out", str(tmp_path / "x"), "--only", "blur_px", "--sample", "8"],
         "explain": [cohort, "--out", str(tmp_path / "x"), "--trials", "4"],
     }[verb]
     result = CliRunner().invoke(app, [verb, str(run), *more])

@@ -54,7 +54,7 @@ def test_a_run_repeats_in_whole_in_one_arm_and_in_its_evaluation(run: Path, tmp_
     images.rename(tmp_path / "moved")
     with pytest.raises(InputError, match=r"cohort\.csv does not exist; .* --data"):
         reproduce(run)
-    assert reproduce(run, judging=True).outcome == "bit-equal"  # needs no image
+    assert reproduce(run, evaluation=True).outcome == "bit-equal"  # needs no image
     assert reproduce(run, data=tmp_path / "moved" / "cohort.csv", arm=arm).outcome == "bit-equal"
 
 
@@ -65,12 +65,12 @@ def test_what_was_changed_afterwards_is_found_even_where_the_manifest_was_change
     score["value"] = score["value"] + 0.2 if score["value"] < 0.5 else score["value"] - 0.2
     scores.write_text(json.dumps(record, indent=2))
     relist(run, "scores.json")
-    found = reproduce(run, judging=True)
+    found = reproduce(run, evaluation=True)
     assert found.files
     assert found.first_difference.startswith("scores.json, line ")
     assert found.outcome == "different"
     assert max(found.moved.values()) == pytest.approx(0.2)
-    answer = CliRunner().invoke(app, ["reproduce", str(run), "--judging"])
+    answer = CliRunner().invoke(app, ["reproduce", str(run), "--evaluation"])
     assert answer.exit_code == 3
     assert "first difference: scores.json, line " in answer.output
 
@@ -79,7 +79,7 @@ def test_versions_that_differ_are_named(run: Path) -> None:
     record = json.loads((run / "environment.json").read_text())
     record["libraries"]["torch"] = "2.6.0"
     (run / "environment.json").write_text(json.dumps(record))
-    found = reproduce(run, judging=True)
+    found = reproduce(run, evaluation=True)
     assert found.files.changed == ("environment.json",)
     assert not found  # its outcome is equal, but a file of it was changed
     assert [line.split(" became")[0] for line in found.environment] == ["torch 2.6.0"]
@@ -103,7 +103,7 @@ def test_what_cannot_be_repeated_is_refused(what: str, run: Path, tmp_path: Path
             reproduce(run, arm="nine")
     elif what == "both":
         with pytest.raises(InputError, match="name one of the two"):
-            reproduce(run, arm=next(iter(json.loads((run / "resolved.json").read_text())["arms"])), judging=True)
+            reproduce(run, arm=next(iter(json.loads((run / "resolved.json").read_text())["arms"])), evaluation=True)
     else:
         with pytest.raises(InputError, match="name a new folder"):
             reproduce(run, out=tmp_path)

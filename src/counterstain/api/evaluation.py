@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 from counterstain.errors import GateError, InputError
-from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.comparison import compare_arms, threshold_notes
+from counterstain.evaluation.comparison_notes import check_copies
 from counterstain.evaluation.comparison_result import Comparison
 from counterstain.evaluation.from_arrays import Names, Probabilities, Source, as_predictions, from_source, is_frame
 from counterstain.evaluation.predictions import Predictions
@@ -13,7 +14,7 @@ from counterstain.evaluation.predictions_csv import columns_of, read_columns
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD
 from counterstain.evaluation.scores_result import Scores
 from counterstain.evaluation.subgroups import GROUPINGS
-from counterstain.evaluation.table_evaluation import columns_wanted, evaluate_tables, evaluation_rows
+from counterstain.evaluation.table_evaluation import ARM, columns_wanted, evaluate_tables, evaluation_rows
 from counterstain.evaluation.thresholds import decided_arms
 from counterstain.files import write_csv, write_json
 from counterstain.tables import table_of_frame
@@ -22,7 +23,9 @@ __all__ = ["compare", "evaluate"]
 
 By = Sequence[str] | Mapping[str, Names]
 Sources = Source | Sequence[Source]
-Pages = (".html", ".htm")
+Threshold = float | Mapping[str, float] | Sequence[str]
+PAGES = (".html", ".htm")
+NOT_A_FOLDER = (".csv", ".json", ".pdf", ".txt", ".md", ".xlsx", ".png", ".svg", ".parquet")
 
 
 @overload
@@ -30,7 +33,8 @@ def evaluate(
     predictions: Sources, /, *, positive: str | None = None, columns: Mapping[str, str] | None = None,
     threshold: float | str | None = None, threshold_from: Sources | None = None, by: By = (),
     prevalence: float | None = None, interval: str = "jackknife", confidence: float = 0.95,
-    model: Path | str | None = None, ledger: Path | str | None = None, out: Path | str | None = None,
+    model: Path | str | None = None, arm: str | None = None, seed: int | None = None, fold: str | None = None,
+    ledger: Path | str | None = None, out: Path | str | None = None,
 ) -> Scores: ...  # fmt: skip
 @overload
 def evaluate(
@@ -38,8 +42,8 @@ def evaluate(
     site: Names | None = None, image: Names | None = None, classes: Sequence[str] | None = None,
     positive: str | int | bool | None = None, threshold: float | str | None = None,
     threshold_from: Sources | None = None, by: By = (), prevalence: float | None = None,
-    interval: str = "jackknife", confidence: float = 0.95, model: Path | str | None = None,
-    out: Path | str | None = None,
+    interval: str = "jackknife", confidence: float = 0.95, model: Path | str | None = None, arm: str | None = None,
+    seed: int | None = None, fold: str | None = None, out: Path | str | None = None,
 ) -> Scores: ...  # fmt: skip
 def evaluate(
     y_true: Any,
@@ -60,6 +64,9 @@ def evaluate(
     interval: str = "jackknife",
     confidence: float = 0.95,
     model: Path | str | None = None,
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
     ledger: Path | str | None = None,
     out: Path | str | None = None,
 ) -> Scores:
@@ -80,8 +87,8 @@ def evaluate(
         by: subgroups: names of columns (site, slide, patient, or any of a file), or {name: (N,) values}.
         prevalence: of the positive class where the model is to be used; adds PPV and NPV there.
         interval: "jackknife" or "bootstrap", both over patients; confidence: of the intervals.
-        model: folder of the bundle that made the predictions: which images it was trained on, and whether its promises
-            hold.
+        model: folder of the run, bundle or export that made the predictions: which images it was trained on, and
+            whether its promises hold; arm, seed, fold: which model of a run, see `predict`.
         ledger: folder in which this use of the test set is recorded; for files.
         out: a folder for scores.json and scores.csv, or a page (report.html).
 
@@ -95,6 +102,9 @@ def evaluate(
         >>> scores.unit, scores.patients, scores["sensitivity"].value
         ('patient', 6, 0.75)
     """
+    if out is not None:
+        _check_place(Path(out))
+    folder = _model_folder(model, arm=arm, seed=seed, fold=fold)
     arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     if y_prob is not None:
         _refuse("of a table; the data are arrays", columns=columns, ledger=ledger)
@@ -105,6 +115,7 @@ def evaluate(
         sources = _listed(y_true)
         named = None if positive is None else str(positive)
     tables = [from_source(source, positive=named, columns=columns) for source in sources]
+    check_copies({ARM: tables}, {ARM: _shown(sources, "the model")})
     given, cells = _groups(by, sources[0], tables[0], columns_wanted(tuple(by)))
     record = evaluate_tables(
         tables,
@@ -117,11 +128,11 @@ def evaluate(
         ],
         prevalence=prevalence,
         by=given,
-        deployed=None if model is None else _deployed(Path(model)),
+        deployed=None if folder is None else _deployed(folder),
         columns=cells,
     )
-    if model is not None:
-        record["seen"] = _seen(Path(model), tables[0])
+    if folder is not None:
+        record["seen"] = _seen(folder, tables[0])
     if ledger is not None:
         from counterstain.evaluation.test_set_log import note_tables
 
@@ -135,6 +146,21 @@ def _refuse(why: str, **options: object) -> None:
     for name, value in options.items():
         if value is not None and not (isinstance(value, Mapping) and not value):
             raise InputError(f"{name} is {why}; leave it out")
+
+
+def _check_place(out: Path) -> None:
+    # A name with the ending of another file was meant as that file, not as a folder.
+    if out.suffix.lower() in NOT_A_FOLDER:
+        raise InputError(
+            f"--out is {out}; name a page that ends in .html, or a folder, which gets scores.json and scores.csv"
+        )
+
+
+def _shown(sources: Sequence[Source], name: str) -> list[str]:
+    """What messages call each source."""
+    return [
+        str(source) if isinstance(source, (str, Path)) else f"table {k} of {name}" for k, source in enumerate(sources)
+    ]
 
 
 def _listed(sources: Any) -> list[Source]:
@@ -182,6 +208,16 @@ def _groups(
     return {name: cells.get(name) for name in by}, cells
 
 
+def _model_folder(model: Path | str | None, *, arm: str | None, seed: int | None, fold: str | None) -> Path | None:
+    """The folder of the one model that is meant."""
+    if model is None:
+        _refuse("of a model's run; name it as model", arm=arm, seed=seed, fold=fold)
+        return None
+    from counterstain.learning.model_choice import choose_model
+
+    return choose_model(Path(model), arm=arm, seed=seed, fold=fold).folder
+
+
 def _deployed(model: Path) -> Any:
     from counterstain.evaluation.deployed import read_deployed
 
@@ -200,7 +236,7 @@ def _seen(model: Path, table: Predictions) -> dict[str, Any]:
 
 def _write(out: Path, record: Mapping[str, Any], tables: Sequence[Predictions], name: str) -> None:
     """The page where `out` ends in .html, else scores.json and scores.csv in that folder."""
-    if out.suffix.lower() in Pages:
+    if out.suffix.lower() in PAGES:
         from counterstain.reports.table_report import write_table_report
 
         write_table_report(record, tables, out, name=name)
@@ -211,10 +247,11 @@ def _write(out: Path, record: Mapping[str, Any], tables: Sequence[Predictions], 
 
 @overload
 def compare(
-    models: Mapping[str, Sources], /, *, primary: str = "auroc", co_primary: Sequence[str] = (), level: str = "image",
+    models: Mapping[str, Sources], /, *, primary: str | None = None, co_primary: Sequence[str] = (),
+    level: str = "image",
     reference: str | None = None, margin: float | None = None, noninferiority: bool = False,
     equivalence: bool = False, gate: bool = False, fixed_models: bool = False,
-    threshold: float | Mapping[str, float] | None = None, detect: float | None = None,
+    threshold: Threshold | None = None, detect: float | None = None,
     prior_sd: float = DEFAULT_PRIOR_SD, alpha: float = 0.05, positive: str | None = None,
     columns: Mapping[str, str] | None = None, out: Path | str | None = None,
 ) -> Comparison: ...  # fmt: skip
@@ -222,10 +259,11 @@ def compare(
 def compare(
     y_true: Names, y_probs: Mapping[str, Probabilities | Sequence[Probabilities]], /, *, groups: Names | None = None,
     slide: Names | None = None, site: Names | None = None, image: Names | None = None,
-    classes: Sequence[str] | None = None, primary: str = "auroc", co_primary: Sequence[str] = (), level: str = "image",
+    classes: Sequence[str] | None = None, primary: str | None = None, co_primary: Sequence[str] = (),
+    level: str = "image",
     reference: str | None = None, margin: float | None = None, noninferiority: bool = False,
     equivalence: bool = False, gate: bool = False, fixed_models: bool = False,
-    threshold: float | Mapping[str, float] | None = None, detect: float | None = None,
+    threshold: Threshold | None = None, detect: float | None = None,
     prior_sd: float = DEFAULT_PRIOR_SD, alpha: float = 0.05, positive: str | int | bool | None = None,
     out: Path | str | None = None,
 ) -> Comparison: ...  # fmt: skip
@@ -239,7 +277,7 @@ def compare(
     site: Names | None = None,
     image: Names | None = None,
     classes: Sequence[str] | None = None,
-    primary: str = "auroc",
+    primary: str | None = None,
     co_primary: Sequence[str] = (),
     level: str = "image",
     reference: str | None = None,
@@ -248,7 +286,7 @@ def compare(
     equivalence: bool = False,
     gate: bool = False,
     fixed_models: bool = False,
-    threshold: float | Mapping[str, float] | None = None,
+    threshold: Threshold | None = None,
     detect: float | None = None,
     prior_sd: float = DEFAULT_PRIOR_SD,
     alpha: float = 0.05,
@@ -265,13 +303,13 @@ def compare(
             or (N,) true classes, beside `y_probs`.
         y_probs: {name: (N,) or (N, C) probabilities, or a list of such arrays, one for each seed}.
         groups, slide, site, image, classes: of arrays, see `evaluate`.
-        primary: the measure that the verdict is about; co_primary: several that must all pass.
+        primary: the measure that the verdict is about, by default auroc; co_primary: several that must all pass.
         level: "image", "slide" or "patient".
         reference: compare the others with this one only.
         margin: a difference too small to matter; noninferiority, equivalence: what is asked of it.
         gate: raise GateError unless what was asked is shown.
         fixed_models: judge these fitted models alone, one table each.
-        threshold: frozen, one for all or {name: threshold}.
+        threshold: frozen, one for all or {name: threshold}, which the texts "0.3" and "NAME=0.3" say, too.
         detect: a difference for which the number of patients is wanted.
         prior_sd: of the sceptical prior on a true difference; alpha: how often a false winner may be named.
         positive, columns: see `evaluate`.
@@ -291,6 +329,10 @@ def compare(
     """
     if noninferiority and equivalence:
         raise InputError("--noninferiority and --equivalence were both given; ask one question")
+    if primary is not None and co_primary:
+        raise InputError(
+            f"--primary {primary} and --co-primary {','.join(co_primary)} were both given; name all endpoints in one"
+        )
     arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     if y_probs is not None:
         _refuse("of a table; the data are arrays", columns=columns)
@@ -298,9 +340,14 @@ def compare(
     else:
         _refuse("for arrays (y_true, {name: y_prob}); the data are tables, which say it themselves", **arrays)
         arms, files = _arms_of_tables(_named(models), None if positive is None else str(positive), columns)
+    if primary is None and not co_primary and any(table.hard for tables in arms.values() for table in tables):
+        raise InputError(
+            "a table has predicted classes alone, which have no AUROC; ask about --primary accuracy, f1, …"
+        )
+    thresholds = [] if threshold is None else _threshold_texts(threshold)
     record = compare_arms(
         arms,
-        primary=primary,
+        primary=primary or "auroc",
         co_primary=co_primary,
         level=level,
         reference=reference,
@@ -308,11 +355,13 @@ def compare(
         alpha=alpha,
         hypothesis="noninferiority" if noninferiority else "equivalence" if equivalence else "difference",
         claim="models" if fixed_models else "procedures",
-        decided=None if threshold is None else decided_arms(arms, _threshold_texts(threshold)),
+        decided=decided_arms(arms, thresholds) if thresholds else None,
         detect=detect,
         prior_sd=prior_sd,
         files=files,
     )
+    if thresholds:
+        record["warnings"] = [*threshold_notes(thresholds, record), *record["warnings"]]
     if out is not None:
         write_json(Path(out), record)
     if gate and not record["shown"]:
@@ -342,19 +391,14 @@ def _arms_of_tables(
         name: [from_source(source, positive=positive, columns=columns) for source in own]
         for name, own in sources.items()
     }
-    files = {
-        name: [
-            str(source) if isinstance(source, (str, Path)) else f"table {k} of '{name}'" for k, source in enumerate(own)
-        ]
-        for name, own in sources.items()
-    }
-    return arms, files
+    return arms, {name: _shown(own, f"'{name}'") for name, own in sources.items()}
 
 
-def _threshold_texts(threshold: float | Mapping[str, float]) -> list[str]:
+def _threshold_texts(threshold: Threshold) -> list[str]:
+    """One text for each threshold, as the command line has them."""
     if isinstance(threshold, Mapping):
         return [f"{name}={value}" for name, value in threshold.items()]
-    return [str(threshold)]
+    return [str(threshold)] if isinstance(threshold, (int, float, str)) else list(threshold)
 
 
 def _named(models: Any) -> Mapping[str, Any]:

@@ -1,15 +1,18 @@
 """Verbs of images before a model: cohort, split, audit, augment, init, and phantoms whose truth is known."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterstain.api.process import working
 from counterstain.audit.audit_result import AuditReport
 from counterstain.cohort.cohort import Cohort, write_cohort
-from counterstain.cohort.site_splitters import leave_one_site_out
+from counterstain.cohort.layouts import read_images
+from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.splitters import Split, holdout, write_split
 from counterstain.cohort.splitters import folds as cross_validation
+from counterstain.errors import InputError
 
 if TYPE_CHECKING:
     from counterstain.phantom.slide import SlideTruth
@@ -29,6 +32,9 @@ def cohort(
     task: str | None = None,
     magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
+    follow_links: bool = False,
+    decode: bool = True,
 ) -> Cohort:
     """The images of a study with their labels, patients and sites.
 
@@ -39,27 +45,35 @@ def cohort(
             groups such as (?P<patient_id>…); task, magnification: of layouts with several.
         positive: the positive one of two classes.
         columns: {our column: the manifest's}.
+        root: folder that image paths of a manifest count from; by default the manifest's own.
+        follow_links: follow links inside the folder, or inside `root`.
+        decode: decode every image; those that cannot be read are named in the notes.
 
     Raises:
         InputError: If there is no image, or labels or ids can't be told.
     """
-    from counterstain.cohort.layouts import read_images
-
     table = read_images(
         images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
-        columns=columns,
+        columns=columns, root=root, follow_links=follow_links,
     )  # fmt: skip
     if out is not None:
         write_cohort(table, Path(out))
-    return table
+    if not decode or any(name.endswith(".h5") for name in table.image):  # feature files hold no images
+        return table
+    from counterstain.images.unreadable import find_unreadable
+
+    damaged = (f"{name} cannot be read: {reason}" for name, reason in find_unreadable(table))
+    return replace(table, notes=(*table.notes, *damaged))
 
 
-def _cohort_of(images: Images, positive: str | None, columns: Mapping[str, str] | None) -> Cohort:
-    if isinstance(images, Cohort):
-        return images
-    from counterstain.cohort.layouts import read_images
-
-    return read_images(images, positive=positive, columns=columns)
+def cohort_of(images: Images, **reading: Any) -> Cohort:
+    """A cohort as it is, or read by the options of `layouts.read_images`."""
+    if not isinstance(images, Cohort):
+        return read_images(images, **reading)
+    unused = next((name for name, value in reading.items() if value not in (None, False, "auto", {})), None)
+    if unused is not None:
+        raise InputError(f"{unused} is of a folder or a manifest, and images is a Cohort; leave it out")
+    return images
 
 
 def split(
@@ -71,10 +85,17 @@ def split(
     folds: int = 1,
     repeats: int = 1,
     sites: bool = False,
+    preserve_sites: bool = False,
     unit: str = "patient",
     seed: int = 0,
     positive: str | None = None,
+    layout: str = "auto",
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
+    follow_links: bool = False,
 ) -> Split:
     """Divide a cohort into train, val and test, by patient, stratified by class.
 
@@ -83,10 +104,11 @@ def split(
         out: writes splits.csv there.
         test: share of the images to report on; val: share of the rest to choose with.
         folds: of cross-validation, 1 for one division; repeats: how often to divide into folds.
-        sites: one fold per site, each tested by models of the others.
+        sites: one fold per site, each tested by models of the others; preserve_sites: with `folds`, every site whole
+            in one fold, classes balanced.
         unit: "patient", or "image" where patients are unknown.
         seed: of the division.
-        positive, columns: see `cohort`.
+        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`; not for a Cohort.
 
     Returns:
         The split; `for train, test in split` gives row numbers of the cohort, as scikit-learn's splitters do.
@@ -94,9 +116,14 @@ def split(
     Raises:
         InputError: If patients are unknown, or a class has too few of them.
     """
-    table = _cohort_of(images, positive, columns)
+    table = cohort_of(
+        images, positive=positive, layout=layout, pattern=pattern, task=task, magnification=magnification,
+        columns=columns, root=root, follow_links=follow_links,
+    )  # fmt: skip
     if sites:
         made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
+    elif preserve_sites:
+        made = site_preserved_folds(table, k=folds, val=val, unit=unit, seed=seed)
     elif folds > 1:
         made = cross_validation(table, k=folds, repeats=repeats, val=val, unit=unit, seed=seed)
     else:
@@ -115,10 +142,14 @@ def audit(
     tile_px: int = 128,
     rotated: bool = True,
     distinct_ids: bool = False,
-    layout: str = "auto",
     positive: str | None = None,
+    layout: str = "auto",
     pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
+    follow_links: bool = False,
     verbose: bool = False,
 ) -> AuditReport:
     """Copies, leaks between parts, label conflicts, blank tiles and shortcuts.
@@ -130,7 +161,7 @@ def audit(
         unit: that the split kept together.
         tile_px: side in px at which images are compared; rotated: also look for rotated and cropped copies.
         distinct_ids: ids that nearly agree (18842 and 18842D) are of different patients.
-        layout, positive, pattern, columns: see `cohort`.
+        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
@@ -138,7 +169,10 @@ def audit(
     """
     from counterstain.study.audit_stage import audit_images
 
-    options: dict[str, Any] = {"layout": layout, "positive": positive, "pattern": pattern, "columns": columns}
+    options: dict[str, Any] = {
+        "layout": layout, "positive": positive, "pattern": pattern, "task": task, "magnification": magnification,
+        "columns": columns, "root": root, "follow_links": follow_links,
+    }  # fmt: skip
     with working(verbose=verbose) as talk:
         record, lines = audit_images(
             Path(images), None if splits is None else Path(splits), Path(out), unit=unit, tile_px=tile_px,
@@ -154,11 +188,30 @@ def augment(
     tile_px: int = 257,
     count: int = 6,
     seed: int = 0,
+    positive: str | None = None,
+    layout: str = "auto",
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
+    follow_links: bool = False,
 ) -> Path:
-    """A contact sheet: each transformation on `count` images of the cohort; returns the file written."""
+    """A contact sheet: each transformation on `count` images of the cohort; returns the file written.
+
+    Args:
+        images: a cohort, a folder of images or a manifest.
+        out: the picture to write.
+        tile_px: side of the tiles, px; count: how many images to show; seed: for all randomness.
+        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`; not for a Cohort.
+    """
     from counterstain.study.contact_sheets import write_sheet
 
-    write_sheet(_cohort_of(images, None, None), Path(out), tile_px=tile_px, count=count, seed=seed)
+    table = cohort_of(
+        images, positive=positive, layout=layout, pattern=pattern, task=task, magnification=magnification,
+        columns=columns, root=root, follow_links=follow_links,
+    )  # fmt: skip
+    write_sheet(table, Path(out), tile_px=tile_px, count=count, seed=seed)
     return Path(out)
 
 
@@ -173,6 +226,9 @@ def init(
     pattern: str | None = None,
     task: str | None = None,
     magnification: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
+    follow_links: bool = False,
 ) -> Cohort:
     """Look at a folder of images and write a commented study.yaml for it; returns the cohort.
 
@@ -180,14 +236,16 @@ def init(
         images: a folder or a manifest.
         out: the file to write; never over an existing one.
         name: of the study; by default the folder's. unit: "patient" or "image".
-        layout, positive, pattern, task, magnification: see `cohort`.
+        layout, positive, pattern, task, magnification, columns, root, follow_links: see `cohort`.
     """
     from counterstain.study.init import start_study
 
     options: dict[str, Any] = {
         "layout": layout, "positive": positive, "pattern": pattern, "task": task, "magnification": magnification,
+        "follow_links": follow_links or None,
     }  # fmt: skip
-    return start_study(Path(images), Path(out), name=name, unit=unit, **options)
+    home = None if root is None else Path(root)
+    return start_study(Path(images), Path(out), name=name, unit=unit, columns=columns, root=home, **options)
 
 
 def phantom(

@@ -42,7 +42,13 @@ def train(
     settings: Mapping[str, object] | None = None,
     unit: str = "patient",
     positive: str | None = None,
+    layout: str = "auto",
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
+    follow_links: bool = False,
     verbose: bool = False,
 ) -> Path:
     """Train one network once; `out` becomes its bundle, with history and test predictions.
@@ -59,7 +65,8 @@ def train(
         precision: auto, fp32 or bf16; device: auto, cpu or cuda; threads: None for OMP_NUM_THREADS, else all cores.
         seed: for all randomness; fold: of a cross-validation, repeat-fold.
         settings: any other setting of an arm, such as {"tune": "frozen"}; the command line's --set.
-        unit: "patient" or "image"; positive, columns: see `cohort`.
+        unit: "patient" or "image".
+        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
@@ -76,7 +83,8 @@ def train(
     with working(verbose=verbose) as talk:
         train_once(
             Path(images), Path(splits), Path(out), settings=chosen, tile_px=tile_px, fit=fit, seed=seed, fold=fold,
-            unit=unit, positive=positive, columns=columns, talk=talk,
+            unit=unit, positive=positive, layout=layout, pattern=pattern, task=task, magnification=magnification,
+            columns=columns, root=root, follow_links=follow_links, talk=talk,
         )  # fmt: skip
     return Path(out)
 
@@ -94,10 +102,13 @@ def predict(
     ensemble: bool = False,
     splits: Path | str | None = None,
     part: str = "test",
+    split_fold: str | None = None,
     runtime: str = "auto",
     precision: str = "fp32",
+    device: str = "auto",
     attention: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
     verbose: bool = False,
 ) -> Predicted:
     """Call every image, say what can't be told and what is unlike the training images; no labels are needed.
@@ -111,10 +122,12 @@ def predict(
         out: the predictions.csv to write; sheet: also a picture of the images with their calls.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         ensemble: average all seeds of the arm.
-        splits, part: predict only this part of a splits.csv.
+        splits, part: predict only this part of a splits.csv; split_fold: of a split with several folds, as "0-1"; by
+            default the model's own.
         runtime: torch, openvino, onnxruntime, or auto: the fastest that agrees; precision: fp32 or bf16.
+        device: auto, cpu or cuda; with cuda the runtime is torch.
         attention: of a model of whole slides (mil/…): folder for the weight of every tile.
-        columns: {our column: the table's}.
+        columns: {our column: the table's}; root: folder that image paths of a table count from.
         verbose: say on stderr what was chosen and what runs it.
 
     Raises:
@@ -125,8 +138,9 @@ def predict(
         allow_file(Path(network_file))
     asked = Asked(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=None if splits is None else Path(splits), part=part,
-        runtime=runtime, precision=precision, attention=None if attention is None else Path(attention),
-        columns=dict(columns or {}), sheet=None if sheet is None else Path(sheet),
+        split_fold=split_fold, runtime=runtime, precision=precision, device=device,
+        attention=None if attention is None else Path(attention), columns=dict(columns or {}),
+        root=None if root is None else Path(root), sheet=None if sheet is None else Path(sheet),
     )  # fmt: skip
     with working(verbose=verbose) as talk:
         return predict_images(Path(model), paths, Path(out), asked=asked, talk=talk)
@@ -152,7 +166,13 @@ def features(
     device: str = "auto",
     precision: str = "fp32",
     positive: str | None = None,
+    layout: str = "auto",
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
+    follow_links: bool = False,
     verbose: bool = False,
 ) -> FeatureFiles:
     """Features of tiles, one .h5 file per slide, and the manifest with which slides are learned from them.
@@ -167,7 +187,7 @@ def features(
         fit: of a cohort: stretch, crop or exact. weights: of a backbone: pretrained, random, or a file.
         overlap, least_tissue, assume_mpp, mpp_table: of slides, see `slides_tiles`.
         device: auto, cpu or cuda; precision: fp32 or bf16.
-        positive, columns: see `cohort`.
+        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
@@ -189,6 +209,10 @@ def features(
         raise InputError(f"{paths[0]} is of slides, and at what µm/px their tiles are read is not said: add --mpp")
     if mpp is not None and fit is not None:
         raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
+    reading: dict[str, Any] = {
+        "positive": positive, "layout": layout, "pattern": pattern, "task": task, "magnification": magnification,
+        "columns": columns, "root": root, "follow_links": follow_links,
+    }  # fmt: skip
     with working(verbose=verbose) as talk:
         machine = prepare_device(device=device, precision="fp32" if precision == "auto" else precision)
         named = str(model)
@@ -200,9 +224,9 @@ def features(
             named, tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision
         )
         if mpp is None:
-            cohort = read_images(paths[0], positive=positive, columns=columns)
+            cohort = read_images(paths[0], **reading)
             return encode_tiles(encoder, cohort, Path(out), fit=fit or encoder.fit or "exact", talk=talk)
-        known = None if table is None else read_images(table, positive=positive, columns=columns)
+        known = None if table is None else read_images(table, **reading)
         slides = paths if known is None else [known.root / name for name in known.image]
         laying = TileGrid(
             mpp=mpp, overlap=overlap, least_tissue=least_tissue or None, assume_mpp=assume_mpp,
@@ -213,7 +237,7 @@ def features(
 
 def export(
     model: Path | str,
-    to: Path | str,
+    out: Path | str,
     *,
     arm: str | None = None,
     seed: int | None = None,
@@ -231,7 +255,7 @@ def export(
     """A trained model for every runtime: QuPath (WSInfer), ONNX, OpenVINO, each proven to answer as PyTorch does.
 
     Args:
-        model: folder of a run, a bundle or an export; to: the folder to write, which must not be there yet.
+        model: folder of a run, a bundle or an export; out: the folder to write, which must not exist yet.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         formats: of wsinfer, onnx and openvino; () for the bundle alone.
         mpp: µm/px of the tiles, where the model does not know it.
@@ -253,4 +277,4 @@ def export(
     if network_file is not None:
         allow_file(Path(network_file))
     with working(verbose=verbose) as talk:
-        return Export(Path(to), export_to(Path(model), Path(to), wanted, talk))
+        return Export(Path(out), export_to(Path(model), Path(out), wanted, talk))

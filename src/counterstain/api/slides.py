@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from counterstain.api.process import working
+from counterstain.columns import columns_of_two
 from counterstain.errors import InputError
 from counterstain.slides.extract_tiles import ExtractedTiles, ExtractionOptions, extract_tiles, find_slides
 from counterstain.slides.guarded import require_readers
@@ -115,12 +116,13 @@ def slides_tiles(
     Returns:
         The cohort.csv, tiles by label, and the slides that could not be read.
     """
+    of_slides, of_mpp = columns_of_two(columns or {}, both=slide_table is not None and mpp_table is not None)
     settings = ExtractionOptions(
         mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, whole_tiles=not edges,
         tissue=tissue_mask, annotations=None if annotations is None else Path(annotations), classes=classes, rest=rest,
         least_overlap=least_overlap, origin=origin, slide_table=None if slide_table is None else Path(slide_table),
-        columns=columns, pattern=pattern, assume_mpp=assume_mpp,
-        mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)),
+        columns=of_slides, pattern=pattern, assume_mpp=assume_mpp,
+        mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table), columns=of_mpp),
     )  # fmt: skip
     with working(verbose=verbose) as talk:
         paths = find_slides(_listed(slides), recursive=recursive, say=talk.say)
@@ -150,7 +152,7 @@ def slides_run(
     columns: Mapping[str, str] | None = None,
     allow_scale: bool = False,
     raw: bool = False,
-    runtime: str = "torch",
+    runtime: str = "auto",
     precision: str = "fp32",
     device: str = "auto",
     batch: int | None = None,
@@ -178,11 +180,12 @@ def slides_run(
     Returns:
         The records of the slides read, and the slides that could not be read.
     """
+    of_truth, of_mpp = columns_of_two(columns or {}, both=truth is not None and mpp_table is not None)
     settings = InferenceOptions(
         mpp=mpp, overlap=overlap, least_tissue=least_tissue if tissue_mask else None, batch=batch, runtime=runtime,
         precision=precision, device=device, workers=workers, assume_mpp=assume_mpp,
-        mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)), allow_scale=allow_scale,
-        origin=origin, merged=regions, compress=compress, calibrated=not raw,
+        mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table), columns=of_mpp),
+        allow_scale=allow_scale, origin=origin, merged=regions, compress=compress, calibrated=not raw,
     )  # fmt: skip
     bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
     with working(verbose=verbose) as talk:
@@ -190,5 +193,5 @@ def slides_run(
             talk.say(words)
         return run_slides(
             bundle, _listed(slides), Path(out), settings, truth=None if truth is None else Path(truth),
-            columns=columns, pooling=pooling, recursive=recursive, talk=SlidesProgress(say=talk.say),
+            columns=of_truth, pooling=pooling, recursive=recursive, talk=SlidesProgress(say=talk.say),
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from counterstain.api.process import working
 from counterstain.cohort.cohort import Cohort
@@ -31,13 +32,20 @@ def robustness(
     network_file: Path | str | None = None,
     splits: Path | str | None = None,
     part: str = "test",
+    split_fold: str | None = None,
     budget: Path | str | None = None,
     sample: int | None = None,
     only: Sequence[str] | None = None,
     runtime: str = "auto",
     precision: str = "fp32",
-    device: str = "cpu",
+    device: str = "auto",
+    layout: str = "auto",
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
+    follow_links: bool = False,
     verbose: bool = False,
 ) -> RobustnessCard:
     """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and rotated tiles.
@@ -46,25 +54,29 @@ def robustness(
         model: folder of a run, a bundle or an export; images: a folder or a manifest.
         out: folder of the card.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
-        splits, part: try only this part of a splits.csv.
+        splits, part: try only this part of a splits.csv; split_fold: of a split with several folds, as "0-1"; by
+            default the model's own.
         budget: YAML file of limits; whether they are met is `card.met`, and nothing is raised where one is not.
         sample: at most so many images, evenly over the patients.
         only: names of trials, such as blur or rotation.
         runtime: auto, torch, onnxruntime or openvino; precision: fp32 or bf16; device: auto, cpu or cuda.
-        columns: {our column: the manifest's}.
+        layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
         verbose: show progress on stderr.
 
     Raises:
         InputError: If the bundle is damaged, classes differ, `out` holds a card, or `only` or the budget doesn't fit.
     """
     bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
-    cohort = _cohort_for(bundle, images, columns)
+    cohort = _cohort_for(
+        bundle, images, layout=layout, pattern=pattern, task=task, magnification=magnification, columns=columns,
+        root=root, follow_links=follow_links,
+    )  # fmt: skip
     # With GateError the card is whole, and says which limits are not met.
     with working(verbose=verbose) as talk, suppress(GateError):
         _tell(talk, words)
         robustness_card(
                 bundle, cohort, Path(out), splits=None if splits is None else Path(splits), part=part,
-                budget=None if budget is None else Path(budget), images=sample, only=tuple(only or ()),
+                fold=split_fold, budget=None if budget is None else Path(budget), sample=sample, only=tuple(only or ()),
                 runtime=runtime, precision=precision, device=device,
                 seen=lambda tried: seen_before(bundle, tried),
                 sight=CardProgress(say=talk.say, stored=talk.stored),
@@ -88,10 +100,10 @@ def _tell(talk: Progress, words: str) -> None:
         talk.say(words)
 
 
-def _cohort_for(bundle: Path, images: Path | str, columns: Mapping[str, str] | None) -> Cohort:
+def _cohort_for(bundle: Path, images: Path | str, **reading: Any) -> Cohort:
     """The images with the bundle's positive class as theirs."""
     classes = read_bundle(bundle).classes
-    return read_images(images, positive=classes[-1] if len(classes) == 2 else None, columns=columns)
+    return read_images(images, positive=classes[-1] if len(classes) == 2 else None, **reading)
 
 
 def explain(
@@ -100,44 +112,54 @@ def explain(
     *,
     out: Path | str = "explanation",
     arm: str | None = None,
-    seed_of_model: int | None = None,
+    seed: int | None = None,
     fold: str | None = None,
     network_file: Path | str | None = None,
     splits: Path | str | None = None,
     part: str = "test",
+    split_fold: str | None = None,
     method: str = "hirescam",
     each: int = 8,
     trials: int = 32,
     embedding: str = "pca",
     device: str = "auto",
-    seed: int = 0,
+    random_seed: int = 0,
+    layout: str = "auto",
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
+    root: Path | str | None = None,
+    follow_links: bool = False,
     verbose: bool = False,
 ) -> Explanation:
     """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
 
     Args:
         model: folder of a run, a bundle or an export; images: a folder or a manifest; out: folder of the page.
-        arm, seed_of_model, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
-        splits, part: explain only this part of a splits.csv.
+        arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
+        splits, part, split_fold: explain only this part of a splits.csv, see `robustness`.
         method: hirescam, gradcam, gradcam++ or integrated-gradients.
         each: tiles per row of the gallery; trials: tiles that the maps are checked on.
         embedding: pca, or umap where umap-learn is installed.
-        device: auto, cpu or cuda; seed: for all randomness.
-        columns: {our column: the manifest's}.
+        device: auto, cpu or cuda; random_seed: for all randomness.
+        layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
         verbose: show progress on stderr.
 
     Raises:
         InputError: If the bundle is damaged, classes differ, or the part is empty.
         GateError: If the model cannot be told from one that guesses; no map is shown then.
     """
-    settings = ExplanationOptions(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
-    bundle, words = find_bundle(model, arm=arm, seed=seed_of_model, fold=fold, network_file=network_file)
-    cohort = _cohort_for(bundle, images, columns)
+    settings = ExplanationOptions(method=method, each=each, trials=trials, embedding=embedding, seed=random_seed)
+    bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
+    cohort = _cohort_for(
+        bundle, images, layout=layout, pattern=pattern, task=task, magnification=magnification, columns=columns,
+        root=root, follow_links=follow_links,
+    )  # fmt: skip
     with working(verbose=verbose) as talk:
         _tell(talk, words)
         record = explain_bundle(
             bundle, cohort, Path(out), settings=settings, splits=None if splits is None else Path(splits),
-            part=part, device=device, say=talk.say, progress=talk.stored,
+            part=part, fold=split_fold, device=device, say=talk.say, progress=talk.stored,
         )  # fmt: skip
     return Explanation(Path(out), record)

@@ -11,7 +11,7 @@ import typer
 
 from counterstain.cli.options import (
     Arm,
-    Columns,
+    Device,
     Fold,
     Images,
     Json,
@@ -19,11 +19,15 @@ from counterstain.cli.options import (
     NetworkFile,
     Out,
     OwnFold,
-    Root,
+    Precision,
+    RandomSeed,
+    Runtime,
     Seed,
+    SplitPart,
+    Splits,
     app,
     chosen_model,
-    columns_given,
+    takes_images,
     verb,
 )
 
@@ -34,32 +38,30 @@ if TYPE_CHECKING:
 
 @app.command()
 @verb
+@takes_images
 def robustness(
     model: Model,
     images: Images,
+    reading: dict[str, Any],
     out: Out = Path("robustness"),
-    splits: Annotated[Path | None, typer.Option(help="Try only a part of this splits.csv …")] = None,
-    part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    splits: Splits = None,
+    part: SplitPart = "test",
     split_fold: OwnFold = None,
-    budget: Annotated[Path | None, typer.Option(help="YAML file of limits; ends with 3 if one is not met.")] = None,
-    sample: Annotated[
-        int | None, typer.Option("--images", help="At most so many images, evenly over the patients.")
+    budget: Annotated[
+        Path | None, typer.Option(help="YAML file of limits; ends with exit code 3 if one is exceeded.")
     ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(help="One trial, such as blur or rotation; may stand several times.")
-    ] = None,
+    sample: Annotated[int | None, typer.Option(help="Maximum number of images, spread evenly over patients.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run this trial only: blur, rotation, …; repeatable.")] = None,
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
     network_file: NetworkFile = None,
-    runtime: Annotated[str, typer.Option(help="auto, torch, onnxruntime or openvino.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
-    columns: Columns = None,
-    root: Root = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "fp32",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and turned tiles.
+    """Measure what a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and rotation.
 
     Writes robustness.json, robustness.csv and robustness.html; differences are paired, intervals over patients.
 
@@ -75,13 +77,12 @@ def robustness(
 
     bundle = chosen_model(model, arm, seed, fold, network_file)
     classes = read_bundle(bundle).classes
-    two = classes[-1] if len(classes) == 2 else None
-    cohort = read_images(images, positive=two, columns=columns_given(columns), root=root)
+    cohort = read_images(images, positive=classes[-1] if len(classes) == 2 else None, **reading)
     shut: GateError | None = None
     try:
         with _watching() as sight:
             robustness_card(
-                bundle, cohort, out, splits=splits, part=part, fold=split_fold, budget=budget, images=sample,
+                bundle, cohort, out, splits=splits, part=part, fold=split_fold, budget=budget, sample=sample,
                 only=tuple(only or ()), runtime=runtime, precision=precision, device=device,
                 seen=partial(_seen_before, bundle), sight=sight,
             )  # fmt: skip
@@ -175,48 +176,44 @@ def _sparse() -> Callable[[int, int], None]:
 
 @app.command()
 @verb
+@takes_images
 def explain(
     model: Model,
     images: Images,
+    reading: dict[str, Any],
     out: Out = Path("explanation"),
-    splits: Annotated[Path | None, typer.Option(help="Explain only a part of this splits.csv …")] = None,
-    part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    splits: Splits = None,
+    part: SplitPart = "test",
     split_fold: OwnFold = None,
-    method: Annotated[str, typer.Option(help="hirescam, gradcam, gradcam++ or integrated-gradients.")] = "hirescam",
-    each: Annotated[int, typer.Option(help="Tiles a row of the gallery.")] = 8,
-    trials: Annotated[int, typer.Option(help="Tiles that the maps are tried on.")] = 32,
-    embedding: Annotated[str, typer.Option(help="pca, or umap where umap-learn is installed.")] = "pca",
+    method: Annotated[
+        str, typer.Option(help="Saliency method: hirescam, gradcam, gradcam++ or integrated-gradients.")
+    ] = "hirescam",
+    each: Annotated[int, typer.Option(help="Number of tiles per row of the gallery.")] = 8,
+    trials: Annotated[int, typer.Option(help="Number of tiles on which the maps are checked.")] = 32,
+    embedding: Annotated[
+        str, typer.Option(help="Map of the features: pca, or umap where umap-learn is installed.")
+    ] = "pca",
     arm: Arm = None,
-    seed_of_model: Annotated[int | None, typer.Option("--model-seed", help="Of a run: this seed.")] = None,
+    seed: Seed = None,
     fold: Fold = None,
     network_file: NetworkFile = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
-    columns: Columns = None,
-    root: Root = None,
+    device: Device = "auto",
+    random_seed: RandomSeed = 0,
     as_json: Json = False,
 ) -> None:
-    """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
+    """Show where the score is sensitive, never why: maps, checks of them, and tiles by their features.
 
-    Ends with 3 and without a map where the model cannot be told from one that guesses.
+    Ends with exit code 3, and without a map, where the model cannot be told from one that guesses.
 
     Example: counterstain explain model/ cohort.csv --splits splits.csv --out explanation
     """
     import json
 
-    from counterstain.cohort.layouts import read_images
-    from counterstain.explanation.explain_model import ExplanationOptions, explain_bundle
-    from counterstain.learning.bundle import read_bundle
-    from counterstain.terminal import talking
+    from counterstain.api.trust import explain as explain_model
 
-    bundle = chosen_model(model, arm, seed_of_model, fold, network_file)
-    settings = ExplanationOptions(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
-    classes = read_bundle(bundle).classes
-    two = classes[-1] if len(classes) == 2 else None
-    cohort = read_images(images, positive=two, columns=columns_given(columns), root=root)
-    with talking() as talk:
-        record = explain_bundle(
-            bundle, cohort, out, settings=settings, splits=splits, part=part, fold=split_fold, device=device,
-            say=talk.say, progress=talk.stored,
-        )  # fmt: skip
-    print(json.dumps(record["validity"], indent=2) if as_json else out / "explanation.html")
+    explanation = explain_model(
+        model, images, out=out, splits=splits, part=part, split_fold=split_fold, method=method, each=each,
+        trials=trials, embedding=embedding, arm=arm, seed=seed, fold=fold, network_file=network_file, device=device,
+        random_seed=random_seed, verbose=True, **reading,
+    )  # fmt: skip
+    print(json.dumps(explanation.record["validity"], indent=2) if as_json else out / "explanation.html")

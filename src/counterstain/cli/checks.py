@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.options import Json, app, verb
+from counterstain.cli.options import Arm, Json, app, verb
 
 
 @app.command()
 @verb
 def doctor(
-    folder: Annotated[Path, typer.Argument(help="Where studies are to lie: its disk is looked at.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder where studies will lie; its disk is checked.")] = Path(),
     as_json: Json = False,
 ) -> None:
     """Check this machine: processor, memory, disk, versions, readers, and pixels that are known.
@@ -42,7 +42,7 @@ def doctor(
 @app.command()
 @verb
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A finished run, a model or an export.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run, a model or an export.")],
     as_json: Json = False,
 ) -> None:
     """Check the hash of every file of a run, a model or an export against its own list.
@@ -62,11 +62,16 @@ def verify(
 @app.command()
 @verb
 def reproduce(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    data: Annotated[Path | None, typer.Option(help="Where the images or their table lie now.")] = None,
-    arm: Annotated[str | None, typer.Option(help="Repeat the trainings of this arm alone.")] = None,
-    judging: Annotated[bool, typer.Option("--judging", help="Repeat the evaluation alone; needs no images.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Keep the repetition in this new folder.")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    data: Annotated[Path | None, typer.Option(help="Where the images or their table are now.")] = None,
+    arm: Arm = None,
+    evaluation: Annotated[
+        bool, typer.Option("--evaluation", help="Repeat the evaluation only; this needs no images.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to write, in which the repetition is kept; it must not exist yet."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Repeat a finished run and say whether it comes out the same: bit-equal, within the spread, or different.
@@ -74,13 +79,13 @@ def reproduce(
     Checks the run's own files, names what differs in versions, repeats it, and names the first place that differs.
     Ends with exit code 3 where it is different.
 
-    Example: counterstain reproduce runs/mystudy --judging
+    Example: counterstain reproduce runs/mystudy --evaluation
     """
     from counterstain.study.reproduce import reproduce as repeat
     from counterstain.terminal import talking
 
     with talking() as talk:
-        found = repeat(run, data=data, arm=arm, judging=judging, out=out, talk=talk)
+        found = repeat(run, data=data, arm=arm, evaluation=evaluation, out=out, talk=talk)
     print(json.dumps(found.record(), indent=2) if as_json else found.summary())
     if not found:
         raise typer.Exit(3)

@@ -3,100 +3,74 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from counterstain.cli.options import (
     Arm,
-    Columns,
+    Device,
     Fold,
     Json,
     Model,
     NetworkFile,
     Out,
-    Positive,
-    Root,
+    Precision,
     Seed,
     Set,
-    allow_network,
+    StudyFile,
+    StudyFolder,
     app,
     assignment,
-    chosen_model,
-    columns_given,
+    takes_images,
     verb,
 )
-from counterstain.errors import InputError
+from counterstain.cli.slide_options import AssumeMpp, LeastTissue, MppTable, Overlap
 
 
 @app.command()
 @verb
+@takes_images
 def features(
-    model: Annotated[str, typer.Argument(help="A run, a bundle or an export; or a backbone: timm/…")],
-    sources: Annotated[list[Path], typer.Argument(help="A cohort of tiles; with --mpp slides, or a manifest of them.")],
+    model: Annotated[str, typer.Argument(help="Run, bundle or export; or a backbone without training: timm/…")],
+    sources: Annotated[
+        list[Path], typer.Argument(help="A cohort of tiles; with --mpp slides, or a manifest of slides.")
+    ],
+    reading: dict[str, Any],
     out: Out = Path("features"),
-    mpp: Annotated[float | None, typer.Option(help="Read slides, their tiles at so many µm/px.")] = None,
-    tile_px: Annotated[int | None, typer.Option(help="Side of the tiles in px; a trained model has its own.")] = None,
-    fit: Annotated[str | None, typer.Option(help="Of a cohort: stretch, crop or exact, which is the default.")] = None,
-    weights: Annotated[str, typer.Option(help="Of a backbone: pretrained, random, or a file.")] = "pretrained",
-    overlap: Annotated[float, typer.Option(help="Of slides: share of a tile that its neighbour covers too.")] = 0.0,
-    least_tissue: Annotated[float, typer.Option(help="Of slides: share of a tile that must be tissue.")] = 0.5,
-    assume_mpp: Annotated[float | None, typer.Option(help="µm/px of slides that do not say it.")] = None,
-    mpp_table: Annotated[Path | None, typer.Option(help="CSV of slide,mpp that overrules the files.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Read slides, with tiles at this resolution in µm/px.")] = None,
+    tile_px: Annotated[
+        int | None, typer.Option(help="Side length of the tiles in px; a trained model has its own.")
+    ] = None,
+    fit: Annotated[str | None, typer.Option(help="How an image becomes a tile: stretch, crop or exact.")] = None,
+    weights: Annotated[str, typer.Option(help="Weights of a backbone: pretrained, random, or a file.")] = "pretrained",
+    overlap: Overlap = 0.0,
+    least_tissue: LeastTissue = 0.5,
+    assume_mpp: AssumeMpp = None,
+    mpp_table: MppTable = None,
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
     network_file: NetworkFile = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
-    positive: Positive = None,
-    columns: Columns = None,
-    root: Root = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
     as_json: Json = False,
 ) -> None:
-    """Features of tiles, one .h5 a slide, and the manifest with which slides are learned from them (mil/… arms).
+    """Compute features of tiles: one .h5 file per slide, and the manifest with which mil/… arms learn from slides.
 
-    Ends with 3 where a slide was set aside; the same command again makes only what is missing.
+    Ends with exit code 3 where a slide was skipped; the same command again makes only what is missing.
 
     Example: counterstain features timm/resnet50 slides.csv --mpp 0.5 --tile-px 256 --out features
     """
-    import json
+    from counterstain.api.models import features as compute
 
-    from counterstain.cohort.layouts import read_images
-    from counterstain.learning.device import prepare_device
-    from counterstain.learning.encoder import load_encoder
-    from counterstain.slides.feature_files import TileGrid, encode_slides, encode_tiles
-    from counterstain.slides.scale import read_mpp_table
-    from counterstain.slides.slide_files import names_slides
-    from counterstain.study.prepare import TABLES
-    from counterstain.terminal import talking
-
-    table = sources[0] if len(sources) == 1 and sources[0].suffix.lower() in TABLES else None
-    if mpp is None and len(sources) != 1:
-        raise InputError("name one cohort of tiles (a folder or a manifest); to read slides, say --mpp")
-    if mpp is None and table is None and names_slides(sources[0]):
-        raise InputError(f"{sources[0]} is of slides, and at what µm/px their tiles are read is not said: add --mpp")
-    if mpp is not None and fit is not None:
-        raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
-    machine = prepare_device(device=device, precision="fp32" if precision == "auto" else precision)
-    if Path(model).is_dir():
-        model = str(chosen_model(Path(model), arm, seed, fold, network_file))
-    encoder = load_encoder(model, tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision)
-    with talking() as talk:
-        if mpp is None:
-            cohort = read_images(sources[0], positive=positive, columns=columns_given(columns), root=root)
-            made = encode_tiles(encoder, cohort, out, fit=fit or encoder.fit or "exact", talk=talk)
-        else:
-            named = columns_given(columns)
-            known = None if table is None else read_images(table, positive=positive, columns=named, root=root)
-            slides = sources if known is None else [known.root / name for name in known.image]
-            laying = TileGrid(
-                mpp=mpp, overlap=overlap, least_tissue=least_tissue or None, assume_mpp=assume_mpp,
-                mpp_table=None if mpp_table is None else read_mpp_table(mpp_table),
-            )  # fmt: skip
-            made = encode_slides(encoder, slides, out, laying, table=known, talk=talk)
-    print(json.dumps({"out": str(out), "slides": made.slides, "tiles": made.tiles,
-                      "failures": dict(made.failures)}) if as_json else out)  # fmt: skip
+    made = compute(
+        model, sources, out=out, mpp=mpp, tile_px=tile_px, fit=fit, weights=weights, overlap=overlap,
+        least_tissue=least_tissue, assume_mpp=assume_mpp, mpp_table=mpp_table, arm=arm, seed=seed, fold=fold,
+        network_file=network_file, device=device, precision=precision, verbose=True, **reading,
+    )  # fmt: skip
+    record = {"out": str(out), "slides": made.slides, "tiles": made.tiles, "failures": dict(made.failures)}
+    print(json.dumps(record) if as_json else out)
     if made.failures:
         raise typer.Exit(3)
 
@@ -104,15 +78,15 @@ def features(
 @app.command()
 @verb
 def search(
-    study: Annotated[Path, typer.Argument(help="The study's YAML file, with a section `search`.")],
-    trials: Annotated[int | None, typer.Option(help="How many in all; by default what the study says.")] = None,
+    study: StudyFile,
+    trials: Annotated[int | None, typer.Option(help="Number of trials in all; by default the study's.")] = None,
     set_: Set = None,
-    folder: Annotated[Path | None, typer.Option(help="Where runs/ and store/ are made.")] = None,
+    folder: StudyFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Search settings of one arm on validation patients; writes the study with the best of them, to be run once.
+    """Search settings of one arm on validation patients; write the study with the best of them, to be run once.
 
-    Goes on where an earlier search was stopped. The test part is not looked at.
+    The study has a section `search`. An earlier search that was stopped is resumed. The test part is not looked at.
 
     Example: counterstain search study.yaml --trials 20
     """
@@ -133,55 +107,57 @@ def search(
 @verb
 def export(
     model: Model,
-    to: Annotated[Path, typer.Option("--to", help="The folder to write; it must not be there yet.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")],
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
     network_file: NetworkFile = None,
-    formats: Annotated[str, typer.Option(help="Of wsinfer, onnx, openvino; or none.")] = "wsinfer,onnx,openvino",
-    mpp: Annotated[float | None, typer.Option(help="µm per px of the tiles, where the model does not know it.")] = None,
+    formats: Annotated[
+        str, typer.Option(help="Formats beside the bundle: wsinfer, onnx, openvino; or none.")
+    ] = "wsinfer,onnx,openvino",
+    mpp: Annotated[
+        float | None, typer.Option(help="Resolution of the tiles in µm/px; by default the model's own.")
+    ] = None,
     uncalibrated: Annotated[
-        bool, typer.Option("--uncalibrated", help="Probabilities as the network gives them.")
+        bool, typer.Option("--uncalibrated", help="Export the network's own probabilities, without calibration.")
     ] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Also an 8-bit OpenVINO model, and what it loses.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Add an 8-bit OpenVINO model, and report what it loses.")
+    ] = False,
     calibrate: Annotated[
-        Path | None, typer.Option(help="Cohort that sets int8's ranges and measures its loss; else the run's.")
+        Path | None, typer.Option(help="Cohort for the ranges of --int8 and its loss; by default the run's.")
     ] = None,
     cohort: Annotated[
-        Path | None, typer.Option(help="The training images, where a model is exported without its run.")
+        Path | None, typer.Option(help="Training images, where a model is exported without its run.")
     ] = None,
-    licence: Annotated[str, typer.Option(help="Of the model, for its card: apache-2.0, cc-by-4.0, …")] = "",
+    licence: Annotated[str, typer.Option(help="Licence on the model card: apache-2.0, cc-by-4.0, …")] = "",
     as_json: Json = False,
 ) -> None:
-    """A trained model for every runtime: QuPath (WSInfer), ONNX, OpenVINO, each proven to answer as PyTorch does.
+    """Export a model for QuPath (WSInfer), ONNX and OpenVINO, each proven to give the same answers as PyTorch.
 
-    Ends with 3, and writes nothing, where a probability differs by more than 1e-4.
+    Ends with exit code 3, and writes nothing, where a probability differs by more than 1e-4.
 
-    Example: counterstain export runs/study --arm given-32 --seed 0 --mpp 0.5 --to model/
+    Example: counterstain export runs/study --arm given-32 --seed 0 --mpp 0.5 --out model/
     """
-    import json
+    from counterstain.api.models import export as export_model
+    from counterstain.terminal import print_table, say
 
-    from counterstain.export.from_run import ExportOptions
-    from counterstain.export.from_run import export as export_to
-    from counterstain.terminal import print_table, talking
-
-    allow_network(network_file)
-    names = tuple(name.strip() for name in formats.split(",") if name.strip() not in ("", "none"))
-    wanted = ExportOptions(
-        arm=arm, seed=seed, fold=fold, formats=names, mpp=mpp, calibrated=not uncalibrated, int8=int8,
-        calibrate=calibrate, cohort=cohort, licence=licence,
-    )  # fmt: skip
-    with talking() as talk:
-        record = export_to(model, to, wanted, talk)
-        if record["features"] is None:
-            talk.say(f"unfamiliar tiles are not flagged: {record['features_absent']}")
-        if record["int8"] is not None:
-            talk.say(f"8-bit integers: {record['int8']['words']}")
+    record = export_model(
+        model, out, arm=arm, seed=seed, fold=fold, network_file=network_file, mpp=mpp, uncalibrated=uncalibrated,
+        formats=[name.strip() for name in formats.split(",") if name.strip() not in ("", "none")], int8=int8,
+        calibrate=calibrate, cohort=cohort, licence=licence, verbose=True,
+    ).record  # fmt: skip
+    if record["features"] is None:
+        say(f"unfamiliar tiles are not flagged: {record['features_absent']}")
+    if isinstance(record["int8"], dict):
+        say(f"8-bit integers: {record['int8']['words']}")
     if as_json:
-        print(json.dumps({"to": str(to), **record}, indent=2, sort_keys=True, ensure_ascii=False))
+        print(json.dumps({"out": str(out), **record}, indent=2, sort_keys=True, ensure_ascii=False))
         return
+    parity: Any = record["parity"]
+    rates: Any = record["images_per_s"]
     rows = [
-        [row["runtime"], f"{row['difference']:.1e}", f"{record['images_per_s'][row['runtime']]:.0f}", str(row["tiles"])]
-        for row in record["parity"]
+        [row["runtime"], f"{row['difference']:.1e}", f"{rates[row['runtime']]:.0f}", str(row["tiles"])]
+        for row in parity
     ]
-    print_table(str(to), ("runtime", "largest difference of a probability", "images/s", "tiles"), rows)
+    print_table(str(out), ("runtime", "largest difference of a probability", "images/s", "tiles"), rows)

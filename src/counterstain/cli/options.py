@@ -1,58 +1,134 @@
 """What every verb shares: the app, common options, and how errors become exit codes."""
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
+from counterstain.cli.suggestions import SuggestingGroup
 from counterstain.errors import GateError, InputError
 from counterstain.files import check_writable, refusal
 from counterstain.version import __version__
 
 app = typer.Typer(
+    cls=SuggestingGroup,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="From a folder of histology images to a claim that survives another hospital. Start with: counterstain demo",
 )
 
 P = ParamSpec("P")
 
-Images = Annotated[Path, typer.Argument(help="A folder of images, or a CSV or Parquet manifest.")]
+Images = Annotated[Path, typer.Argument(help="Folder of images, or a CSV or Parquet manifest.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-Unit = Annotated[str, typer.Option(help="patient, or image where patients are unknown.")]
-Positive = Annotated[str | None, typer.Option(help="The positive one of two classes.")]
-Layout = Annotated[str, typer.Option(help="How names carry labels and ids: auto, folder, breakhis, idc, tcga, …")]
-Pattern = Annotated[str | None, typer.Option(help="Regular expression with groups such as (?P<patient_id>…).")]
-Task = Annotated[str | None, typer.Option(help="For layouts with several: binary or subtype (BreakHis).")]
+UNIT = typer.Option(help="What a split keeps together: patient, or image where patients are unknown.")
+Unit = Annotated[str, UNIT]
+Positive = Annotated[str | None, typer.Option(help="Positive class, of two classes.")]
 Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--columns", help="What the table calls our columns: label=GT,patient_id=Case; see docs/tables.md."),
-]
-Model = Annotated[
-    Path, typer.Argument(help="A run (its best arm on validation data), a bundle or an export.", show_default=False)
-]
-Arm = Annotated[str | None, typer.Option(help="Of a run: this arm instead of the best one on validation data.")]
-Seed = Annotated[int | None, typer.Option(help="Of a run: this seed.")]
-Fold = Annotated[str | None, typer.Option(help="Of a run: this fold, as 0-0.")]
-NetworkFile = Annotated[
-    Path | None,
-    typer.Option("--network-file", help="Of a model with a network of your own: its Python file, which is run."),
+    typer.Option("--columns", help="Names of a table's columns: label=GT,patient_id=Case; see docs/tables.md."),
 ]
 Root = Annotated[
     Path | None, typer.Option(help="Folder that image paths of a table count from; by default the table's own.")
 ]
+Splits = Annotated[Path | None, typer.Option(help="Use only the images of one part of this splits.csv.")]
+SplitPart = Annotated[str, typer.Option(help="The part of --splits to use.")]
 OwnFold = Annotated[
     str | None,
-    typer.Option("--split-fold", help="Of a split with several folds, as repeat-fold; by default the model's own."),
+    typer.Option("--split-fold", help="Fold of --splits to use, as repeat-fold: 0-3; by default the model's own."),
 ]
-FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow links inside the folder, or inside --root.")]
+Model = Annotated[
+    Path,
+    typer.Argument(help="Run (its best arm on validation data is taken), bundle or export.", show_default=False),
+]
+Arm = Annotated[str | None, typer.Option(help="Arm of the run; for a model, instead of the best on validation data.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the training to take from a run.")]
+FOLD = typer.Option(help="Fold of the cross-validation, as repeat-fold: 0-3.")
+Fold = Annotated[str | None, FOLD]
+NetworkFile = Annotated[
+    Path | None,
+    typer.Option("--network-file", help="Python file of the model's own network; its code is run."),
+]
+RandomSeed = Annotated[int, typer.Option(help="Seed for all randomness.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+Runtime = Annotated[
+    str, typer.Option(help="Runtime: torch, openvino, onnxruntime, or auto for the fastest that agrees with torch.")
+]
+Precision = Annotated[str, typer.Option(help="Number format: fp32, or bf16 (faster, slightly less accurate).")]
+TilePx = Annotated[int, typer.Option(help="Side length of the tiles in px.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
+StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.")]
+StudyFolder = Annotated[
+    Path | None, typer.Option(help="Folder in which runs/ and store/ are made; by default the study's own.")
+]
+
+# Every verb that reads a cohort takes these, see `takes_images`.
+READING: tuple[tuple[str, Any, Any], ...] = (
+    ("positive", Positive, None),
+    (
+        "layout",
+        Annotated[str, typer.Option(help="How paths carry labels and ids: auto, folder, breakhis, idc, tcga, …")],
+        "auto",
+    ),
+    ("pattern", Annotated[str | None, typer.Option(help="Regular expression for names: (?P<patient_id>…)")], None),
+    (
+        "task",
+        Annotated[
+            str | None, typer.Option(help="Classes of a layout with several tasks: binary or subtype (BreakHis).")
+        ],
+        None,
+    ),
+    (
+        "magnification",
+        Annotated[str | None, typer.Option(help="Magnification of BreakHis: 40, 100, 200 or 400; by default all.")],
+        None,
+    ),
+    ("columns", Columns, None),
+    ("root", Root, None),
+    (
+        "follow_links",
+        Annotated[bool, typer.Option("--follow-links", help="Follow links inside the folder, or inside --root.")],
+        False,
+    ),
+)
+
+
+def takes_images(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options of READING; it gets them as one mapping, `reading`, as the functions of Python take them.
+
+    A verb that gives images to a model has no --positive: the model knows its classes.
+    """
+    own = inspect.signature(function).parameters
+    extra = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, annotation, default in READING
+        if not (name == "positive" and {"model", "images"} <= set(own))
+    ]
+    kept = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in own.items()
+        if name not in ("reading", "as_json")
+    ]
+    last = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, parameter in own.items() if name == "as_json"
+    ]
+
+    @functools.wraps(function)
+    def wrapped(**options: Any) -> None:
+        reading = {parameter.name: options.pop(parameter.name) for parameter in extra}
+        function(**options, reading={**reading, "columns": columns_given(reading["columns"])})
+
+    signature = inspect.Signature([*kept, *extra, *last])
+    wrapped.__signature__ = signature  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return wrapped
 
 
 def verb(function: Callable[P, None]) -> Callable[P, None]:
@@ -61,9 +137,8 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            for name in ("out", "to"):
-                if isinstance(place := kwargs.get(name), Path):
-                    check_writable(place)
+            if isinstance(place := kwargs.get("out"), Path):
+                check_writable(place)
             function(*args, **kwargs)
         except InputError as error:
             print(f"counterstain: {error}", file=sys.stderr)
@@ -72,7 +147,7 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
             print(f"counterstain: {error}", file=sys.stderr)
             raise typer.Exit(3) from None
         except KeyboardInterrupt:
-            print("counterstain: stopped; the same command goes on from where it was", file=sys.stderr)
+            print("counterstain: stopped; the same command resumes", file=sys.stderr)
             raise typer.Exit(130) from None
         except (OSError, MemoryError, RuntimeError) as error:
             words = _system_words(error)
@@ -110,7 +185,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def counterstain(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """From a folder of histology images to a claim that survives another hospital."""
 
@@ -120,14 +197,6 @@ def columns_given(texts: list[str] | None) -> dict[str, str]:
     from counterstain.columns import parse_columns
 
     return parse_columns(texts or ())
-
-
-def columns_of_two(columns: dict[str, str], *, both: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """--columns for a table of slides and for one of µm/px; given `both`, what is said of µm/px goes to the latter."""
-    if not both:
-        return columns, columns
-    of_mpp = {noun: name for noun, name in columns.items() if noun.startswith("mpp")}
-    return {noun: name for noun, name in columns.items() if noun not in of_mpp}, of_mpp
 
 
 def chosen_model(model: Path, arm: str | None, seed: int | None, fold: str | None, network_file: Path | None) -> Path:

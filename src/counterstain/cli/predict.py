@@ -8,14 +8,19 @@ import typer
 from counterstain.cli.options import (
     Arm,
     Columns,
+    Device,
     Fold,
     Json,
     Model,
     NetworkFile,
     Out,
     OwnFold,
+    Precision,
     Root,
+    Runtime,
     Seed,
+    SplitPart,
+    Splits,
     allow_network,
     app,
     columns_given,
@@ -30,30 +35,37 @@ if TYPE_CHECKING:
 @verb
 def predict(
     model: Model,
-    sources: Annotated[list[Path], typer.Argument(help="Pictures, a folder, a CSV, a container; no labels needed.")],
+    sources: Annotated[
+        list[Path], typer.Argument(help="Images, folders, a table or a container; no labels are needed.")
+    ],
     out: Out = Path("predictions.csv"),
-    sheet: Annotated[Path | None, typer.Option(help="Also a picture of the images with their calls (PNG).")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Picture to write, too: the images with their calls (PNG).")
+    ] = None,
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
     network_file: NetworkFile = None,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average all seeds of the arm; adds their spread to each row.")
+        bool, typer.Option("--ensemble", help="Average all seeds of the arm, and add their spread to each row.")
     ] = False,
-    splits: Annotated[Path | None, typer.Option(help="Predict only a part of this splits.csv …")] = None,
-    part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    splits: Splits = None,
+    part: SplitPart = "test",
     split_fold: OwnFold = None,
-    runtime: Annotated[str, typer.Option(help="torch, openvino, onnxruntime; auto: the fastest that agrees.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, and a little off.")] = "fp32",
-    attention: Annotated[Path | None, typer.Option(help="Of mil/…: a folder for the weight of every tile.")] = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "fp32",
+    device: Device = "auto",
+    attention: Annotated[
+        Path | None, typer.Option(help="Folder for the weight of every tile, of a mil/… model.")
+    ] = None,
     columns: Columns = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Call every image, say what can't be told and what is unlike the training images; no labels are needed.
+    """Predict images: class, what cannot be ruled out, and what is unlike the training images; no labels are needed.
 
     MODEL is a run (the arm that did best on validation data is taken, and named), a bundle or an export. Where labels
-    are known, the calls are scored. Ends with 3 where an image could not be read.
+    are known, the calls are scored. Ends with exit code 3 where an image could not be read.
 
     Example: counterstain predict runs/study new_hospital/ --out predictions.csv --sheet sheet.png
     """
@@ -65,7 +77,7 @@ def predict(
     allow_network(network_file)
     asked = Asked(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part,
-        split_fold=split_fold, root=root, runtime=runtime, precision=precision,
+        split_fold=split_fold, root=root, runtime=runtime, precision=precision, device=device,
         attention=attention, columns=columns_given(columns), sheet=sheet,
     )  # fmt: skip
     with talking() as talk:

@@ -5,40 +5,43 @@ from typing import Annotated, Any
 
 import typer
 
-from counterstain.cli.options import Columns, Json, app, columns_given, columns_of_two, verb
+from counterstain.cli.options import Columns, Json, TilePx, app, columns_given, verb
+from counterstain.cli.slide_options import (
+    AssumeMpp,
+    Edges,
+    LeastTissue,
+    Mpp,
+    MppTable,
+    Overlap,
+    Recursive,
+    Slides,
+    TissueMask,
+)
 from counterstain.cli.slides_run import slides_app
-
-Slides = Annotated[list[Path], typer.Argument(help="Slides, and folders of them.")]
-AssumeMpp = Annotated[float | None, typer.Option(help="µm/px of slides that do not say.")]
-MppTable = Annotated[Path | None, typer.Option(help="CSV of slide,mpp: overrules what the files say.")]
-LeastTissue = Annotated[float, typer.Option(help="Share of a tile that must be tissue.")]
-Recursive = Annotated[
-    bool | None, typer.Option(help="Search subfolders too; by default only of folders without slides of their own.")
-]
-Edges = Annotated[bool, typer.Option("--edges", help="Keep tiles that stick out, filled up with white.")]
-Overlap = Annotated[float, typer.Option(help="Share of a tile that its neighbour covers too.")]
 
 
 @app.command()
 @verb
 def inspect(
     slides: Slides,
-    mpp: Annotated[float, typer.Option(help="µm/px of the tiles to plan.")] = 0.5,
-    tile_px: Annotated[int, typer.Option(help="Their side in px.")] = 256,
+    mpp: Mpp = 0.5,
+    tile_px: TilePx = 256,
     overlap: Overlap = 0.0,
     least_tissue: LeastTissue = 0.5,
     assume_mpp: AssumeMpp = None,
     mpp_table: MppTable = None,
     columns: Columns = None,
-    tissue_mask: Annotated[bool, typer.Option(help="Leave out glass, pen and blur.")] = True,
+    tissue_mask: TissueMask = True,
     edges: Edges = False,
     recursive: Recursive = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for a picture of each slide and its tiles.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write, with a picture of each slide and its tiles.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Inspect slides: pyramid levels, µm/px and its source, tissue, and the tiles that `slides tiles` would cut.
 
-    Many slides end in one table. A slide that cannot be read is named, and the exit code is 3.
+    Several slides are summed up in one table. A slide that cannot be read is named, and the exit code is 3.
 
     Example: counterstain inspect slides/ --mpp 0.5 --tile-px 256 --out pictures
     """
@@ -108,24 +111,30 @@ def _show(record: dict[str, Any]) -> None:
 @verb
 def slides_tiles(
     slides: Slides,
-    out: Annotated[Path, typer.Option("--out", help="New folder for tiles and cohort.csv.")],
-    mpp: Annotated[float, typer.Option(help="µm/px of the tiles.")] = 0.5,
-    tile_px: Annotated[int, typer.Option(help="Their side in px.")] = 256,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder to write, with tiles and cohort.csv; it must not exist yet.")
+    ],
+    mpp: Mpp = 0.5,
+    tile_px: TilePx = 256,
     overlap: Overlap = 0.0,
     least_tissue: LeastTissue = 0.5,
-    tissue_mask: Annotated[bool, typer.Option(help="Leave out glass, pen and blur.")] = True,
+    tissue_mask: TissueMask = True,
     edges: Edges = False,
     annotations: Annotated[
         Path | None, typer.Option(help="Folder of annotations: QuPath, ASAP, ImageScope, HALO or Darwin.")
     ] = None,
-    classes: Annotated[list[str] | None, typer.Option("--class", help="Annotated name, or NAME=label; repeat.")] = None,
-    rest: Annotated[str | None, typer.Option(help="Label of tiles that no annotation touches.")] = None,
-    least_overlap: Annotated[float, typer.Option(help="Share of a tile that its class must cover.")] = 0.5,
-    origin: Annotated[str, typer.Option(help="(0, 0) of annotations: auto, bounds (QuPath) or slide (ASAP).")] = "auto",
-    slide_table: Annotated[
-        Path | None, typer.Option("--table", help="CSV of slide_id and any of patient_id, site, label, split.")
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Annotated class to use, or NAME=label; repeatable.")
     ] = None,
-    pattern: Annotated[str | None, typer.Option(help="Finds ids in slides' names: (?P<patient_id>…)")] = None,
+    rest: Annotated[str | None, typer.Option(help="Label of the tiles that no annotation touches.")] = None,
+    least_overlap: Annotated[float, typer.Option(help="Share of a tile that its class must cover.")] = 0.5,
+    origin: Annotated[
+        str, typer.Option(help="Where (0, 0) of annotations is: auto, bounds (as in QuPath) or slide (as in ASAP).")
+    ] = "auto",
+    slide_table: Annotated[
+        Path | None, typer.Option("--slide-table", help="CSV of slide_id and any of patient_id, site, label, split.")
+    ] = None,
+    pattern: Annotated[str | None, typer.Option(help="Regular expression for names: (?P<patient_id>…)")] = None,
     assume_mpp: AssumeMpp = None,
     mpp_table: MppTable = None,
     columns: Columns = None,
@@ -138,6 +147,7 @@ def slides_tiles(
     """
     import json
 
+    from counterstain.columns import columns_of_two
     from counterstain.errors import GateError
     from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles, find_slides
     from counterstain.slides.scale import read_mpp_table

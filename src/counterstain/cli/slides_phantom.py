@@ -1,4 +1,4 @@
-"""The verb that makes up whole slides."""
+"""The verb that generates whole slides."""
 
 import json
 from pathlib import Path
@@ -6,32 +6,38 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.options import Json, Out, app, verb
+from counterstain.cli.options import Json, Out, RandomSeed, app, verb
 
 
 @app.command(name="phantom-slides")
 @verb
 def phantom_slides(
     out: Out = Path("phantom-slides"),
-    slides: Annotated[int, typer.Option(help="How many, malignant and benign by turns.")] = 4,
-    size_px: Annotated[int, typer.Option(help="Width at level 0 in px.")] = 8192,
-    height_px: Annotated[int | None, typer.Option(help="Height; by default three quarters of the width.")] = None,
-    patients: Annotated[int, typer.Option(help="Of the phantom that the slides belong to.")] = 40,
-    mpp: Annotated[float, typer.Option(help="True µm per px at level 0.")] = 0.5,
-    states_mpp: Annotated[str, typer.Option(help="What the file says of it: right, missing or wrong.")] = "right",
-    vendor: Annotated[str, typer.Option(help="generic (.tif) or aperio (.svs).")] = "generic",
-    step: Annotated[int, typer.Option(help="From one level of the pyramid to the next: 2 or 4.")] = 4,
-    pieces: Annotated[int, typer.Option(help="Pieces of tissue on a slide.")] = 1,
-    tumours: Annotated[int, typer.Option(help="Tumours on a malignant slide.")] = 2,
-    pen: Annotated[int, typer.Option(help="Pen strokes, over tissue and on glass.")] = 0,
-    blur: Annotated[int, typer.Option(help="Patches out of focus.")] = 0,
-    distinct_blocks: Annotated[int, typer.Option(help="Different 512-px blocks a class; more: slower.")] = 64,
-    difficulty: Annotated[float, typer.Option(help="0 easy to 1 hard.")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
+    slides: Annotated[int, typer.Option(help="Number of slides, alternately malignant and benign.")] = 4,
+    size_px: Annotated[int, typer.Option(help="Width of a slide at level 0 in px.")] = 8192,
+    height_px: Annotated[
+        int | None, typer.Option(help="Height of a slide in px; by default three quarters of the width.")
+    ] = None,
+    patients: Annotated[int, typer.Option(help="Number of patients to generate.")] = 40,
+    mpp: Annotated[float, typer.Option(help="True resolution at level 0 in µm/px.")] = 0.5,
+    states_mpp: Annotated[
+        str, typer.Option(help="Resolution that the file states: right, missing or wrong.")
+    ] = "right",
+    vendor: Annotated[str, typer.Option(help="File format: generic (.tif) or aperio (.svs).")] = "generic",
+    step: Annotated[int, typer.Option(help="Factor from one pyramid level to the next: 2 or 4.")] = 4,
+    pieces: Annotated[int, typer.Option(help="Number of pieces of tissue per slide.")] = 1,
+    tumours: Annotated[int, typer.Option(help="Number of tumours per malignant slide.")] = 2,
+    pen: Annotated[int, typer.Option(help="Number of pen strokes, over tissue and on glass.")] = 0,
+    blur: Annotated[int, typer.Option(help="Number of patches out of focus.")] = 0,
+    distinct_blocks: Annotated[
+        int, typer.Option(help="Number of different 512-px blocks per class; more is slower.")
+    ] = 64,
+    difficulty: Annotated[float, typer.Option(help="Difficulty of the task, from 0 (easy) to 1 (hard).")] = 0.3,
+    seed: RandomSeed = 0,
+    workers: Annotated[int, typer.Option(help="Number of workers: processes that draw, or threads that decode.")] = 2,
     as_json: Json = False,
 ) -> None:
-    """Make up whole slides whose tumours are known as polygons.
+    """Generate synthetic whole slides whose tumours are known as polygons.
 
     Example: counterstain phantom-slides --out slides --slides 4 --size-px 8192 --pen 1
     """

@@ -11,22 +11,28 @@ import typer
 from counterstain.cli.options import (
     Arm,
     Columns,
+    Device,
     Fold,
     Json,
     Model,
     NetworkFile,
+    Precision,
+    Runtime,
     Seed,
     app,
     chosen_model,
     columns_given,
-    columns_of_two,
     verb,
 )
+from counterstain.cli.slide_options import AssumeMpp, LeastTissue, MppTable, Overlap, Recursive, Slides, TissueMask
+from counterstain.cli.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
     from counterstain.slides.infer_cohort import SlideProgress, SlidesProgress, SlidesResult
 
-slides_app = typer.Typer(no_args_is_help=True, help="Whole slides: cut them into tiles, read them with a model.")
+slides_app = typer.Typer(
+    cls=SuggestingGroup, no_args_is_help=True, help="Whole slides: cut them into tiles, read them with a model."
+)
 app.add_typer(slides_app, name="slides")
 
 
@@ -34,44 +40,54 @@ app.add_typer(slides_app, name="slides")
 @verb
 def slides_run(
     model: Model,
-    slides: Annotated[list[Path], typer.Argument(help="Slides, and folders of them.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results; the same again goes on.")],
+    slides: Slides,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results; the same command again resumes.")],
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
     network_file: NetworkFile = None,
-    mpp: Annotated[float | None, typer.Option(help="µm/px of the tiles; the model's by default.")] = None,
-    overlap: Annotated[float, typer.Option(help="Share of a tile that its neighbour covers too.")] = 0.0,
-    least_tissue: Annotated[float, typer.Option(help="Share of a tile that must be tissue.")] = 0.5,
-    tissue_mask: Annotated[bool, typer.Option(help="Leave out glass, pen and blur.")] = True,
-    truth: Annotated[Path | None, typer.Option(help="CSV of slide_id,patient_id,label,split: scores slides.")] = None,
-    pooling: Annotated[str, typer.Option(help="Tiles to slide: auto, mean, top_5pct_mean, quantile_90, …")] = "auto",
-    regions: Annotated[bool, typer.Option("--regions", help="Add merged regions of each class to GeoJSON.")] = False,
-    compress: Annotated[bool, typer.Option("--gz", help="Write .geojson.gz.")] = False,
-    origin: Annotated[str, typer.Option(help="(0, 0) of GeoJSON: bounds, as QuPath shows it, or slide.")] = "bounds",
-    assume_mpp: Annotated[float | None, typer.Option(help="µm/px of slides that do not say.")] = None,
-    mpp_table: Annotated[Path | None, typer.Option(help="CSV of slide,mpp for slides that misstate it.")] = None,
-    columns: Columns = None,
-    allow_scale: Annotated[bool, typer.Option("--allow-scale", help="Read at another µm/px than trained at.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Leave the model's calibration out.")] = False,
-    runtime: Annotated[str, typer.Option(help="torch, openvino, onnxruntime, or auto: the fastest.")] = "torch",
-    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch: Annotated[int | None, typer.Option(help="Tiles predicted together.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that decode; one a core by default.")] = None,
-    recursive: Annotated[
-        bool | None,
-        typer.Option(help="Search subfolders too; by default only of folders without slides of their own."),
+    mpp: Annotated[
+        float | None, typer.Option(help="Resolution of the tiles in µm/px; by default the model's own.")
     ] = None,
+    overlap: Overlap = 0.0,
+    least_tissue: LeastTissue = 0.5,
+    tissue_mask: TissueMask = True,
+    truth: Annotated[
+        Path | None, typer.Option(help="CSV of slide_id,patient_id,label,split, by which slides are scored.")
+    ] = None,
+    pooling: Annotated[
+        str, typer.Option(help="Pooling from tiles to a slide: auto, mean, top_5pct_mean, quantile_90, …")
+    ] = "auto",
+    regions: Annotated[bool, typer.Option("--regions", help="Add merged regions of each class to GeoJSON.")] = False,
+    compress: Annotated[bool, typer.Option("--compress", help="Write .geojson.gz instead of .geojson.")] = False,
+    origin: Annotated[str, typer.Option(help="Where (0, 0) of GeoJSON is: bounds (as in QuPath) or slide.")] = "bounds",
+    assume_mpp: AssumeMpp = None,
+    mpp_table: MppTable = None,
+    columns: Columns = None,
+    allow_scale: Annotated[
+        bool, typer.Option("--allow-scale", help="Allow another resolution than that of the training.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Report the network's own probabilities, without calibration.")
+    ] = False,
+    runtime: Runtime = "auto",
+    precision: Precision = "fp32",
+    device: Device = "auto",
+    batch: Annotated[int | None, typer.Option(help="Number of tiles per batch.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of workers: processes that draw, or threads that decode.")
+    ] = None,
+    recursive: Recursive = None,
     as_json: Json = False,
 ) -> None:
     """Read slides with a model: tables and GeoJSON of tiles, heat maps, and scores of slides and patients.
 
-    Stopped at any moment, the same command goes on to the same bytes. A slide that cannot be read is set aside in
-    failures.csv, the others are read, and the exit code is 3.
+    A run that was stopped is resumed by the same command and gives the same bytes. A slide that cannot be read is
+    skipped and named in failures.csv, and the exit code is 3.
 
     Example: counterstain slides run runs/demo slides/ --out maps --mpp 0.5
     """
+    from counterstain.columns import columns_of_two
     from counterstain.errors import GateError
     from counterstain.slides.infer_cohort import run_slides
     from counterstain.slides.infer_slide import InferenceOptions

@@ -2,26 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from counterstain.cli.options import (
-    Columns,
-    FollowLinks,
+    FOLD,
+    UNIT,
+    Device,
     Images,
     Json,
-    Layout,
     Out,
-    Pattern,
-    Positive,
-    Root,
+    RandomSeed,
     Set,
-    Task,
+    StudyFile,
+    StudyFolder,
+    TilePx,
     Unit,
     app,
     assignment,
-    columns_given,
+    takes_images,
     verb,
 )
 
@@ -30,10 +30,11 @@ from counterstain.cli.options import (
 @verb
 def demo(
     out: Out = Path("demo"),
-    seeds: Annotated[int, typer.Option(help="How many times each arm is trained.")] = 3,
-    patients: Annotated[int, typer.Option(help="How many patients are made up.")] = 48,
+    seeds: Annotated[int, typer.Option(help="Number of trainings per arm, each with its own seed.")] = 3,
+    patients: Annotated[int, typer.Option(help="Number of patients to generate.")] = 48,
+    as_json: Json = False,
 ) -> None:
-    """The whole main job on made-up histology: two arms, a report.
+    """Run a whole study on synthetic histology: two arms and a report.
 
     Example: counterstain demo --out demo
     """
@@ -42,59 +43,46 @@ def demo(
 
     with talking() as talk:
         run = run_demo(out, seeds=seeds, patients=patients, talk=talk)
-    print_result(run, as_json=False)
+    print_result(run, as_json=as_json)
 
 
 @app.command()
 @verb
+@takes_images
 def init(
     images: Images,
+    reading: dict[str, Any],
     out: Out = Path("study.yaml"),
-    name: Annotated[str | None, typer.Option(help="Of the study; by default the folder's.")] = None,
-    unit: Annotated[str | None, typer.Option(help="patient or image.")] = None,
-    layout: Layout = "auto",
-    positive: Positive = None,
-    pattern: Pattern = None,
-    task: Task = None,
-    magnification: Annotated[str | None, typer.Option(help="For BreakHis: 40, 100, 200, 400; all by default.")] = None,
-    columns: Columns = None,
-    root: Root = None,
-    follow_links: FollowLinks = False,
+    name: Annotated[str | None, typer.Option(help="Name of the study; by default the folder's.")] = None,
+    unit: Annotated[str | None, UNIT] = None,
+    as_json: Json = False,
 ) -> None:
     """Look at a folder of images and write a commented study.yaml for it.
 
     Example: counterstain init images/ --positive malignant
     """
-    from counterstain.study.init import start_study
+    from counterstain.api.images import init as start
     from counterstain.terminal import print_cohort, say
 
-    options = {
-        "layout": layout,
-        "positive": positive,
-        "pattern": pattern,
-        "task": task,
-        "magnification": magnification,
-        "follow_links": follow_links or None,
-    }
-    cohort = start_study(images, out, name=name, unit=unit, columns=columns_given(columns), root=root, **options)
-    print_cohort(cohort, as_json=False)
+    cohort = start(images, out=out, name=name, unit=unit, **reading)
+    print_cohort(cohort, as_json=as_json)
     say(f"wrote {out}; look at it, then: counterstain run {out}")
 
 
 @app.command()
 @verb
 def run(
-    study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
+    study: StudyFile,
     set_: Set = None,
-    folder: Annotated[Path | None, typer.Option(help="Where runs/ and store/ are made.")] = None,
-    jobs: Annotated[int, typer.Option(help="Trainings at once; each gets its share of the cores.")] = 1,
+    folder: StudyFolder = None,
+    jobs: Annotated[int, typer.Option(help="Number of trainings at once; each gets its share of the cores.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Send trainings to a dask cluster: tcp://host:8786")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything; print the plan with its time and disk.")
+        bool, typer.Option("--dry-run", help="Check everything; print the plan with its time and disk space.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Do everything that a study asks for and is not done yet; stopped runs go on where they were.
+    """Do everything that a study asks for and is not done yet; a stopped run is resumed.
 
     Example: counterstain run study.yaml --set training.epochs=50 --jobs 2
     """
@@ -114,17 +102,11 @@ def run(
 
 @app.command()
 @verb
+@takes_images
 def cohort(
     images: Images,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the table: .csv or .parquet.")] = None,
-    layout: Layout = "auto",
-    positive: Positive = None,
-    pattern: Pattern = None,
-    task: Task = None,
-    magnification: Annotated[str | None, typer.Option(help="For BreakHis: 40, 100, 200, 400; all by default.")] = None,
-    columns: Columns = None,
-    root: Root = None,
-    follow_links: FollowLinks = False,
+    reading: dict[str, Any],
+    out: Annotated[Path | None, typer.Option("--out", help="Table to write: .csv or .parquet.")] = None,
     decode: Annotated[bool, typer.Option(help="Decode every image, and name those that cannot be read.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -137,10 +119,7 @@ def cohort(
     from counterstain.images.unreadable import find_unreadable
     from counterstain.terminal import print_cohort, talking
 
-    table = read_images(
-        images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
-        columns=columns_given(columns), root=root, follow_links=follow_links,
-    )  # fmt: skip
+    table = read_images(images, **reading)
     if out is not None:
         write_cohort(table, out)
     unreadable = None
@@ -152,88 +131,75 @@ def cohort(
 
 @app.command()
 @verb
+@takes_images
 def split(
     images: Images,
+    reading: dict[str, Any],
     out: Out = Path("splits.csv"),
-    test: Annotated[float, typer.Option(help="Share of the images to report on.")] = 0.2,
-    val: Annotated[float, typer.Option(help="Share of the rest to choose with.")] = 0.2,
-    folds: Annotated[int, typer.Option(help="Cross-validation folds; 1 for one division.")] = 1,
-    repeats: Annotated[int, typer.Option(help="How often to divide into folds.")] = 1,
+    test: Annotated[float, typer.Option(help="Share of the images in the test part.")] = 0.2,
+    val: Annotated[float, typer.Option(help="Share of the other images in the validation part.")] = 0.2,
+    folds: Annotated[int, typer.Option(help="Number of cross-validation folds; 1 for a single split.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Number of times to divide into folds.")] = 1,
     sites: Annotated[
-        bool, typer.Option("--sites", help="One fold a site: each is tested by models of others.")
+        bool, typer.Option("--sites", help="One fold per site, tested by models of the other sites.")
     ] = False,
     preserve_sites: Annotated[
-        bool, typer.Option("--preserve-sites", help="With --folds: every site whole in one fold, classes balanced.")
+        bool, typer.Option("--preserve-sites", help="With --folds: keep each site in one fold, with balanced classes.")
     ] = False,
     unit: Unit = "patient",
-    seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
-    positive: Positive = None,
-    columns: Columns = None,
-    root: Root = None,
+    seed: RandomSeed = 0,
     as_json: Json = False,
 ) -> None:
     """Divide a cohort into train, val and test, by patient, stratified by class.
 
     Example: counterstain split cohort.csv --folds 5 --out splits.csv
     """
-    from counterstain.cohort import splitters as splits
+    from counterstain.api.images import split as split_cohort
     from counterstain.cohort.layouts import read_images
+    from counterstain.cohort.split import count_parts
     from counterstain.terminal import print_split
 
-    table = read_images(images, positive=positive, columns=columns_given(columns), root=root)
-    if sites:
-        from counterstain.cohort.site_splitters import leave_one_site_out
-
-        made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
-    elif preserve_sites:
-        from counterstain.cohort.site_splitters import site_preserved_folds
-
-        made = site_preserved_folds(table, k=folds, val=val, unit=unit, seed=seed)
-    elif folds > 1:
-        made = splits.folds(table, k=folds, repeats=repeats, val=val, unit=unit, seed=seed)
-    else:
-        made = splits.holdout(table, test=test, val=val, unit=unit, seed=seed)
-    splits.write_split(made, out)
-    print_split(splits.count_parts(made, table), as_json=as_json)
+    table = read_images(images, **reading)
+    made = split_cohort(
+        table, out=out, test=test, val=val, folds=folds, repeats=repeats, sites=sites, preserve_sites=preserve_sites,
+        unit=unit, seed=seed,
+    )  # fmt: skip
+    print_split(count_parts(made, table), as_json=as_json)
 
 
 @app.command()
 @verb
+@takes_images
 def audit(
     images: Images,
-    splits: Annotated[Path | None, typer.Argument(help="The splits.csv to audit; without: the cohort alone.")] = None,
+    reading: dict[str, Any],
+    splits: Annotated[
+        Path | None, typer.Argument(help="The splits.csv to audit; without it only the cohort is audited.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for audit.json, baselines and splits.csv.")] = Path(
         "audit"
     ),
     unit: Unit = "patient",
-    tile_px: Annotated[int, typer.Option(help="Side in px at which images are looked at.")] = 128,
+    tile_px: Annotated[int, typer.Option(help="Side length in px at which images are compared.")] = 128,
     rotated: Annotated[bool, typer.Option(help="Look for rotated and cropped copies, too.")] = True,
-    distinct_ids: Annotated[bool, typer.Option(help="18842 and 18842D are two patients.")] = False,
-    layout: Layout = "auto",
-    positive: Positive = None,
-    pattern: Pattern = None,
-    columns: Columns = None,
-    root: Root = None,
+    distinct_ids: Annotated[
+        bool, typer.Option(help="Ids that nearly agree, such as 18842 and 18842D, are of different patients.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copies, leaks between parts, label conflicts, blank tiles and shortcuts; ends with 3 where there are leaks.
+    """Look for copies, leaks between parts, label conflicts, blank tiles and shortcuts.
+
+    Ends with exit code 3 where there are leaks.
 
     Example: counterstain audit cohort.csv splits.csv --out audit
     """
     from counterstain.study.audit_stage import audit_images
     from counterstain.terminal import talking
 
-    options = {
-        "layout": layout,
-        "positive": positive,
-        "pattern": pattern,
-        "columns": columns_given(columns),
-        "root": root,
-    }
     with talking() as talk:
         record, lines = audit_images(
             images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
-            **options,
+            **reading,
         )  # fmt: skip
     print(json.dumps(record, indent=2) if as_json else "\n".join(lines))
     if record["verdict"] == "leaks":
@@ -242,52 +208,53 @@ def audit(
 
 @app.command()
 @verb
+@takes_images
 def augment(
     images: Images,
+    reading: dict[str, Any],
     out: Out = Path("augmentation.png"),
-    tile_px: Annotated[int, typer.Option(help="Side of the tiles in px.")] = 257,
-    count: Annotated[int, typer.Option(help="How many images to show.")] = 6,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    columns: Columns = None,
-    root: Root = None,
+    tile_px: TilePx = 257,
+    count: Annotated[int, typer.Option(help="Number of images to show.")] = 6,
+    seed: RandomSeed = 0,
+    as_json: Json = False,
 ) -> None:
-    """A contact sheet: each transformation on images of the cohort.
+    """Draw a contact sheet: each augmentation applied to some images of the cohort.
 
     Example: counterstain augment images/ --out sheet.png
     """
-    from counterstain.cohort.layouts import read_images
-    from counterstain.study.contact_sheets import write_sheet
+    from counterstain.api.images import augment as draw_sheet
 
-    cohort = read_images(images, columns=columns_given(columns), root=root)
-    write_sheet(cohort, out, tile_px=tile_px, count=count, seed=seed)
-    print(out)
+    made = draw_sheet(images, out=out, tile_px=tile_px, count=count, seed=seed, **reading)
+    print(json.dumps({"out": str(made)}) if as_json else made)
 
 
 @app.command()
 @verb
+@takes_images
 def train(
     images: Images,
+    reading: dict[str, Any],
     splits: Annotated[Path, typer.Argument(help="The splits.csv of the cohort.")],
     out: Out,
-    network: Annotated[str, typer.Option(help="given, modified, timm/… or a foundation model.")] = "given",
-    batch: Annotated[int, typer.Option(help="Images a step.")] = 32,
-    epochs: Annotated[int, typer.Option(help="At most.")] = 100,
-    patience: Annotated[int, typer.Option(help="Epochs without improvement before stopping.")] = 10,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-4,
-    tile_px: Annotated[int, typer.Option(help="Side of the tiles in px.")] = 257,
-    fit: Annotated[str, typer.Option(help="stretch, crop or exact.")] = "stretch",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Of the processor; by default all cores.")] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    fold: Annotated[str, typer.Option(help="Of a cross-validation: repeat-fold.")] = "0-0",
+    network: Annotated[
+        str, typer.Option(help="Network: given, modified, timm/…, a foundation model, or your own my_nets.py:Net.")
+    ] = "given",
+    batch: Annotated[int, typer.Option(help="Number of tiles per batch.")] = 32,
+    epochs: Annotated[int, typer.Option(help="Maximum number of epochs.")] = 100,
+    patience: Annotated[int, typer.Option(help="Number of epochs without improvement before stopping.")] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-4,
+    tile_px: TilePx = 257,
+    fit: Annotated[str, typer.Option(help="How an image becomes a tile: stretch, crop or exact.")] = "stretch",
+    precision: Annotated[str, typer.Option(help="Number format: auto, fp32 or bf16.")] = "auto",
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(help="Number of processor threads; by default one per core.")] = None,
+    seed: RandomSeed = 0,
+    fold: Annotated[str, FOLD] = "0-0",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting of an arm: tune=frozen")] = None,
     unit: Unit = "patient",
-    positive: Positive = None,
-    columns: Columns = None,
-    root: Root = None,
+    as_json: Json = False,
 ) -> None:
-    """Train one network once; writes a bundle, its history and its test predictions.
+    """Train one network once; write a bundle, its history and its test predictions.
 
     On several devices: torchrun --nproc-per-node 2 -m counterstain train cohort.csv splits.csv --out model/
 
@@ -304,49 +271,37 @@ def train(
     settings = parse_arm(named, dict(assignment(text) for text in set_ or []))
     with talking() as talk:
         leads = train_once(
-            images,
-            splits,
-            out,
-            settings=settings,
-            tile_px=tile_px,
-            fit=fit,
-            seed=seed,
-            fold=fold,
-            unit=unit,
-            positive=positive,
-            columns=columns_given(columns),
-            root=root,
-            talk=talk,
-        )
+            images, splits, out, settings=settings, tile_px=tile_px, fit=fit, seed=seed, fold=fold, unit=unit,
+            talk=talk, **reading,
+        )  # fmt: skip
     if leads:
-        print(out)
+        print(json.dumps({"out": str(out)}) if as_json else out)
 
 
 @app.command()
 @verb
 def phantom(
     out: Out = Path("phantom"),
-    patients: Annotated[int, typer.Option(help="How many.")] = 40,
-    tiles: Annotated[int, typer.Option(help="About so many tiles a patient.")] = 12,
-    tile_px: Annotated[int, typer.Option(help="Side of the tiles in px.")] = 257,
-    difficulty: Annotated[float, typer.Option(help="0 easy to 1 hard.")] = 0.3,
-    shortcut: Annotated[float, typer.Option(help="0 no colour shortcut to 1 colour tells all.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
+    patients: Annotated[int, typer.Option(help="Number of patients to generate.")] = 40,
+    tiles: Annotated[int, typer.Option(help="Approximate number of tiles per patient.")] = 12,
+    tile_px: TilePx = 257,
+    difficulty: Annotated[float, typer.Option(help="Difficulty of the task, from 0 (easy) to 1 (hard).")] = 0.3,
+    shortcut: Annotated[
+        float, typer.Option(help="Colour shortcut, from 0 (none) to 1 (the colour tells the class).")
+    ] = 0.0,
+    seed: RandomSeed = 0,
+    workers: Annotated[int, typer.Option(help="Number of workers: processes that draw, or threads that decode.")] = 2,
+    as_json: Json = False,
 ) -> None:
-    """Make up a cohort of H&E-like tiles whose truth is known.
+    """Generate a synthetic cohort of H&E-like tiles whose truth is known.
 
     Example: counterstain phantom --out phantom --patients 40 --difficulty 0.5
     """
-    from counterstain.phantom.tiles import Phantom, write_phantom
+    from counterstain.api.images import phantom as generate
     from counterstain.terminal import print_cohort
 
-    made = Phantom(
-        patients=patients,
-        tiles_per_patient=tiles,
-        tile_px=tile_px,
-        difficulty=difficulty,
-        shortcut=shortcut,
-        seed=seed,
-    )
-    print_cohort(write_phantom(made, out, workers=workers), as_json=False)
+    made = generate(
+        out, patients=patients, tiles=tiles, tile_px=tile_px, difficulty=difficulty, shortcut=shortcut, seed=seed,
+        workers=workers,
+    )  # fmt: skip
+    print_cohort(made, as_json=as_json)

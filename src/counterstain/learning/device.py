@@ -11,7 +11,7 @@ from counterstain.learning.networks import NETWORKS
 from counterstain.learning.pooling import has_kernels
 from counterstain.system import default_threads, keep_pages
 
-__all__ = ["DEVICES", "PRECISIONS", "Device", "check_machine", "prepare_device"]
+__all__ = ["DEVICES", "PRECISIONS", "Device", "check_machine", "device_for", "prepare_device"]
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -29,6 +29,27 @@ class Device:
     pooling: str
     processor: str
     torch: str
+
+
+def device_for(runtime: str, device: str) -> str:
+    """The device to ask `prepare_device` for: runtimes other than torch compute on the processor.
+
+    Args:
+        runtime: "auto", "torch" or another of runtimes.RUNTIMES.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        InputError: If "cuda" is asked for with a runtime of the processor.
+
+    Example:
+        >>> device_for("openvino", "auto"), device_for("auto", "auto"), device_for("torch", "cuda")
+        ('cpu', 'auto', 'cuda')
+    """
+    if runtime in ("auto", "torch"):
+        return device
+    if device == "cuda":
+        raise InputError(f"runtime {runtime} is of the processor, and cuda was asked for; take torch, or device cpu")
+    return "cpu" if device == "auto" else device
 
 
 def prepare_device(

@@ -17,7 +17,7 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.files import hash_file, hash_json, read_record, write_csv, write_json
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
-from counterstain.learning.device import prepare_device
+from counterstain.learning.device import device_for, prepare_device
 from counterstain.learning.predictor import Predictor, load_predictor
 from counterstain.reports.robustness_report import write_card
 from counterstain.robustness.budget import Budget, check_budget, judge_budget, read_budget
@@ -78,7 +78,7 @@ def robustness_card(
     part: str = "test",
     fold: str | None = None,
     budget: Path | None = None,
-    images: int | None = None,
+    sample: int | None = None,
     only: Sequence[str] = (),
     runtime: str = "auto",
     precision: str = "fp32",
@@ -98,7 +98,7 @@ def robustness_card(
         splits, part: one part of a split of the cohort, where not all of it is meant.
         fold: of that split, as "repeat-fold"; by default the model's own.
         budget: a file of limits, see budget.Budget.
-        images: at most so many, evenly over the patients.
+        sample: at most so many images, evenly over the patients.
         only: names of trials, where not all are wanted; see trials.TRIALS, and "rotation".
         runtime, precision: see load_predictor; device: "auto", "cpu" or "cuda".
         seen: what to tell a reader of the images that are tried, such as that the model was trained on them.
@@ -112,7 +112,7 @@ def robustness_card(
     sight = sight or CardProgress()
     known = _known_card(out, hash_file(folder / SUMS)) if (out / RECORD).exists() else None
     limits = read_budget(budget) if budget is not None else None
-    material = _material(folder, cohort, out, splits, part, fold, images, sight)
+    material = _material(folder, cohort, out, splits, part, fold, sample, sight)
     trials, said = choose_trials(mpp_known=material.mpp is not None, sites=material.sites, only=only)
     rotation = not only or ROTATION in only
     if limits is not None:
@@ -125,7 +125,7 @@ def robustness_card(
     calibration, threshold, threshold_words = _threshold(folder, material.bundle)
     judge = judge_of(_images(material), calibration, threshold)
     steps = steps_of(list(trials.values()), rotation=rotation)
-    chosen = prepare_device(device=device, precision="fp32").device
+    chosen = prepare_device(device=device_for(runtime, device), precision="fp32").device
     many = len(material.rows) * (1 + len(steps))
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=many)
     sight.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
@@ -215,16 +215,16 @@ def _material(
     splits: Path | None,
     part: str,
     fold: str | None,
-    images: int | None,
+    sample: int | None,
     sight: CardProgress,
 ) -> _TriedImages:
     bundle = read_bundle(folder)
     cohort = with_classes_of(bundle, cohort, images="the cohort has", model=str(folder))
     cohort = part_of_model(folder, cohort, splits, part, stamp=bundle.stamp, fold=fold)
-    if images is not None and images < 1:
-        raise InputError(f"--images is {images}; 1 or more is needed, or leave it out for all")
+    if sample is not None and sample < 1:
+        raise InputError(f"--sample is {sample}; 1 or more is needed, or leave it out for all")
     of = len(cohort)
-    cohort = cohort.subset(choose_images(cohort, images))
+    cohort = cohort.subset(choose_images(cohort, sample))
     store = build_store(cohort, out.parent / "store", tile_px=bundle.tile_px, fit=bundle.fit, progress=sight.stored)
     kept = set(store.image)
     cohort = cohort.subset(np.array([name in kept for name in cohort.image]))

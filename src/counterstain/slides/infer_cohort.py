@@ -224,12 +224,12 @@ def _load(
     folder: Path, bundle: Bundle, settings: InferenceOptions, images: int, agreed: Path, talk: SlidesProgress
 ) -> Model:
     """The model, ready to answer. What "auto" took the first time is taken again: another would give other bytes."""
-    from counterstain.learning.device import prepare_device
+    from counterstain.learning.device import device_for, prepare_device
     from counterstain.learning.ood_statistics import STATISTICS, read_ood_statistics
     from counterstain.learning.predictor import load_predictor
     from counterstain.learning.unfamiliar import with_distances
 
-    machine = prepare_device(device=settings.device)
+    machine = prepare_device(device=device_for(settings.runtime, settings.device))
     record = read_json(agreed)
     predictor = load_predictor(
         folder,

@@ -60,7 +60,7 @@ class InferenceOptions:
     overlap: float = 0.0
     least_tissue: float | None = 0.5
     batch: int | None = None
-    runtime: str = "torch"
+    runtime: str = "auto"
     precision: str = "fp32"
     device: str = "cpu"
     workers: int | None = None

@@ -57,7 +57,7 @@ class Health:
         return not any(check.state == "problem" for check in self.checks)
 
     def __repr__(self) -> str:
-        return f"Health({self.summary()})"
+        return f"Health({self.summary()[:180]})"
 
     def summary(self) -> str:
         """Counts of problems and notes, and the names of what has a problem."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,15 +42,17 @@ def train_once(
     seed: int = 0,
     fold: str = "0-0",
     unit: str = "patient",
-    positive: str | None = None,
     columns: Mapping[str, str] | None = None,
-    root: Path | None = None,
     talk: Progress | None = None,
+    **reading: Any,
 ) -> bool:
     """Train one network on one division of a cohort; `out` becomes its bundle, with history and predictions.
 
     A training that was stopped goes on from its last finished epoch when the same call is made again. Where a launcher
     (torchrun, accelerate, srun) has started several processes, they train the one network together.
+
+    Args:
+        **reading: how the cohort is read, see layouts.read_images.
 
     Returns:
         Whether this is the process that wrote; of several, one does.
@@ -64,7 +67,7 @@ def train_once(
         with leader_first(world):
             if (out / SUMS).exists():
                 raise InputError(f"{out} holds a finished model; name another folder with --out")
-            cohort = read_images(images, positive=positive, columns=columns, root=root)
+            cohort = read_images(images, columns=columns, **reading)
             split = read_split(splits, cohort, unit=unit, columns=columns)
             check(split, cohort)
             if is_bag_network(settings.network):

@@ -29,6 +29,7 @@ class Asked:
     splits, part: only this part of a splits.csv, whose images are all labelled.
     split_fold: of a split with several folds, this one as "repeat-fold"; by default the model's own.
     runtime, precision: see runtimes.choose_runtime.
+    device:     "auto", "cpu" or "cuda"; models of whole slides are on the processor.
     attention:  of a model of whole slides: folder for the weight of every tile.
     columns:    of a table, {our column: its column}.
     root:       of a table, the folder that its image paths count from.
@@ -44,6 +45,7 @@ class Asked:
     split_fold: str | None = None
     runtime: str = "auto"
     precision: str = "fp32"
+    device: str = "auto"
     attention: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None

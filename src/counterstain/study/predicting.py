@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -23,12 +24,19 @@ from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
 from counterstain.learning.bag_loop import predict_bags, write_attention
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
-from counterstain.learning.device import prepare_device
+from counterstain.learning.device import device_for, prepare_device
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.model_choice import ModelChoice, choose_model, ensemble_calibration
 from counterstain.learning.ood_statistics import STATISTICS, OodStatistics, read_ood_statistics
 from counterstain.learning.predictor import predict_logits
-from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime, softmax
+from counterstain.learning.runtimes import (
+    TRIAL_TILES,
+    RuntimeChoice,
+    check_runtime,
+    choose_runtime,
+    softmax,
+    torch_runtime,
+)
 from counterstain.learning.unfamiliar import listening, measure_distances
 from counterstain.progress import Progress
 from counterstain.study.calibrate import decided_as, sets_of
@@ -72,7 +80,12 @@ def predict_images(
     images = _read(sources, choice.folder, bundle, asked, features=of_slides)
     for note in images.notes:
         talk.say(note)
-    prepare_device(device="cpu", precision="fp32")
+    if of_slides and asked.device == "cuda":
+        raise InputError(
+            f"{bundle.network} is a model of whole slides, which computes on the processor; take device cpu"
+        )
+    device = "cpu" if of_slides else device_for(asked.runtime, asked.device)
+    asked = replace(asked, device=prepare_device(device=device, precision="fp32").device)
     with _place_of_store(out, images) as place:
         store = _open(images, bundle, place, of_slides=of_slides, talk=talk)
         names = set(store.image)
@@ -168,9 +181,12 @@ def _tile_logits(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
     """(N, C) logits by the fastest runtime or the one asked for, and (N,) distances where there are statistics."""
     sample = bundle.staining.for_all(read_batch(store, rows[:TRIAL_TILES]))
-    taken = choose_runtime(
-        network, sample, scale=bundle.scale, images=len(rows), asked=asked.runtime, precision=asked.precision
-    )
+    if asked.device == "cpu":
+        taken = choose_runtime(
+            network, sample, scale=bundle.scale, images=len(rows), asked=asked.runtime, precision=asked.precision
+        )
+    else:
+        taken = _on_device(network.to(asked.device), bundle.scale, asked)
     for line in taken.lines:
         talk.say(line)
     blank: list[int] = []
@@ -193,6 +209,12 @@ def _tile_logits(
     if sum(blank):
         talk.say(f"stain: {sum(blank)} of {len(rows)} tiles have too little tissue to be normalised and pass unchanged")
     return logits, away
+
+
+def _on_device(network: nn.Module, scale: str, asked: Asked) -> RuntimeChoice:
+    """PyTorch on another device than the processor."""
+    infer = torch_runtime(network, scale=scale, device=asked.device, precision=asked.precision)
+    return RuntimeChoice("torch", infer, (f"runtime: torch {torch.__version__}, {asked.precision}, {asked.device}",))
 
 
 def _seen(folder: Path, images: NewImages, store: Store | BagStore) -> Overlap | None:

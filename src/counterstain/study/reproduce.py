@@ -90,7 +90,7 @@ def reproduce(
     *,
     data: Path | str | None = None,
     arm: str | None = None,
-    judging: bool = False,
+    evaluation: bool = False,
     out: Path | str | None = None,
     talk: Progress | None = None,
 ) -> Reproduction:
@@ -100,7 +100,7 @@ def reproduce(
         run: the folder of a finished run.
         data: where the images or the manifest lie now; by default where the study said, seen from the run's home.
         arm: repeat this arm's trainings alone.
-        judging: repeat the evaluation alone, from the run's own predictions; needs no images.
+        evaluation: repeat the evaluation alone, from the run's own predictions; needs no images.
         out: keep the repetition in this new folder; by default it is thrown away.
         talk: where progress is told.
 
@@ -114,14 +114,14 @@ def reproduce(
     resolved = read_json(run / "resolved.json")
     if arm is not None and arm not in resolved["arms"]:
         raise InputError(f"{run} has no arm '{arm}'; it has {', '.join(resolved['arms'])}")
-    if arm is not None and judging:
-        raise InputError("--arm repeats trainings and --judging repeats none; name one of the two")
+    if arm is not None and evaluation:
+        raise InputError("--arm repeats trainings and --evaluation repeats none; name one of the two")
     if out is not None and Path(out).exists():
         raise InputError(f"{out} exists; name a new folder for the repetition")
     with tempfile.TemporaryDirectory(prefix="counterstain-") as scratch:
         place = Path(out) if out is not None else Path(scratch)
         place.mkdir(parents=True, exist_ok=True)
-        if judging:
+        if evaluation:
             again = _judge_again(run, resolved, place, talk)
         else:
             again = _run_again(run, resolved, place, data, arm, talk)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from counterstain.cohort.image_paths import LOCATION
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
 
@@ -12,7 +13,7 @@ __all__ = ["Verification", "verify"]
 
 MANIFEST, SUMS = "run.json", "SHA256SUMS"
 SHOWN = 5  # names in a summary
-NOT_LISTED = ("run.log", SUMS, MANIFEST)
+NOT_LISTED = ("run.log", LOCATION, SUMS, MANIFEST)
 
 
 @dataclass(frozen=True)
