@@ -30,6 +30,7 @@ METRIC_NAMES = {
     "loss": "log loss",
     "accuracy": "accuracy",
     "precision": "precision",
+    "npv": "NPV",
     "recall": "sensitivity (recall)",
     "specificity": "specificity",
     "f1": "F1",
