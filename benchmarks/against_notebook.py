@@ -95,7 +95,7 @@ def write_job(folder: Path, path: Path, *, images: int, epochs: int, copies: int
 
 def computes_in_bf16() -> bool:
     """Whether this project would choose bf16 here by itself; asked in a process of its own, to stay small."""
-    code = "from counterstain.learning.device import prepare_device as p; print(p(device='cpu').precision)"
+    code = "from counterstain.learning.device import prepare_machine as p; print(p(device='cpu').precision)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip() == "bf16"
 

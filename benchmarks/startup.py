@@ -23,7 +23,7 @@ DRIVER = """
 import os, sys, time
 from contextlib import contextmanager
 from counterstain import cli, terminal
-from counterstain.progress import Progress
+from counterstain.study.prepare import Talk
 
 def first(label, step):
     print(time.time(), flush=True)
@@ -31,7 +31,7 @@ def first(label, step):
 
 @contextmanager
 def talking():
-    yield Progress(trained=first)
+    yield Talk(trained=first)
 
 terminal.talking = talking
 cli.main()

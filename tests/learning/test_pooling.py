@@ -206,8 +206,8 @@ elif {why!r} == "no Numba":
 else:
     sys.path.insert(0, {str(folder)!r})
     open({str(folder)!r} + "/coverage.py", "w").close()
-from counterstain.learning.device import prepare_device
-print(prepare_device(device="cpu", network="given").pooling)
+from counterstain.learning.device import prepare_machine
+print(prepare_machine(device="cpu", network="given").pooling)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["torch"]

@@ -163,8 +163,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from counterstain.slides import one_slide
-from counterstain.slides.infer_cohort import SlidesProgress, run_slides
-from counterstain.slides.infer_slide import InferenceOptions
+from counterstain.slides.infer_cohort import Talk, run_slides
+from counterstain.slides.infer_slide import Reading
 
 bundle, slides, out, where = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 
@@ -183,7 +183,7 @@ if where == "writing":
             die()
         write(heat, path, slide=slide)
     one_slide.write_heatmap = half
-run_slides(bundle, [slides], out, InferenceOptions(batch=4, workers=2), talk=SlidesProgress(progress=told))
+run_slides(bundle, [slides], out, Reading(batch=4, workers=2), talk=Talk(progress=told))
 """
 
 
