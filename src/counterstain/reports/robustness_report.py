@@ -196,7 +196,10 @@ def _loss_table(record: Mapping[str, Any]) -> Table | None:
         cells.append(Cell(share(turned, 1)))
         rows.append(tuple(cells))
     head = ("trial", "mild", "moderate", "severe", "first sure loss", "decisions turned at moderate")
-    caption = "Change of AUROC, in the worse direction where there are two, and what becomes of the decisions"
+    caption = (
+        f"Change of AUROC, {_intervals(record)}, in the worse direction where there are two, and what becomes of the "
+        "decisions"
+    )
     return Table(caption, head, tuple(rows)) if rows else None
 
 

@@ -254,7 +254,10 @@ def factorial(run: RunRecord) -> Table | None:
     ]
     edge = (effect((second, low), (first, low)), effect((second, high), (first, high)), Cell(""))
     rows.append((Cell("effect of the network", f"{clean(second)} − {clean(first)}"), *edge))
-    caption = f"{metric_name(metric)}, {level} level, by network and batch size; p is corrected for the number of pairs"
+    caption = (
+        f"{metric_name(metric)}, {level} level, by network and batch size; {scores_level(run)} intervals, p is "
+        "corrected for the number of pairs"
+    )
     head = ("network", f"batch {low}", f"batch {high}", f"effect of the batch, {high} − {low}")
     return Table(caption, head, tuple(rows))
 
