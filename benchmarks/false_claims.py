@@ -15,11 +15,10 @@ import json
 import time
 
 import numpy as np
+from near_ceiling import Study, counted
 
-from counterstain.evaluation.intervals import sample, units_of
 from counterstain.evaluation.paired_difference import difference
 from counterstain.evaluation.paired_tests import mcnemar
-from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.verdict import Question, verdict
 
 SCENES = {  # standard deviations on the probit scale: patient x arm, patient x training, training
@@ -40,8 +39,8 @@ def simulate_study(
     effect: float = 0.0,
     prevalence: float = 0.5,
     fixed: bool = False,
-) -> tuple[list[Predictions], list[Predictions]]:
-    """Prediction tables of two arms on the same patients; the first arm's classes lie `effect` further apart."""
+) -> Study:
+    """Scores of two arms on the same patients; the first arm's classes lie `effect` further apart."""
     by_arm, by_training, training = SCENES[scene]
     training = 0.0 if fixed else training  # two fitted models that are equally good, on patients drawn at random
     size = np.clip(np.round(np.exp(rng.normal(np.log(12), 0.7, patients))), 2, 60).astype(int)
@@ -51,48 +50,55 @@ def simulate_study(
     label = malignant[code].astype(np.int64)
     side = 2 * label - 1
     shared = rng.normal(0, PATIENT, patients)[code] + rng.normal(0, SHARED_NOISE, len(code))
-    names = tuple(f"image-{k}" for k in range(len(code)))
-    people = tuple(f"patient-{k}" for k in code)
-    blank = ("",) * len(code)
-    arms: tuple[list[Predictions], list[Predictions]] = ([], [])
+    arms: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for number, arm in enumerate(arms):
         suits = rng.normal(0, by_arm, patients)
         for _ in range(seeds):
             apart = SEPARATION + (effect if number == 0 else 0.0) + 2 * rng.normal(0, training)
             own = (suits + rng.normal(0, by_training, patients))[code] + rng.normal(0, OWN_NOISE, len(code))
-            score = 1 / (1 + np.exp(-(side * apart / 2 + shared + own + rng.normal(0, training))))
-            arm.append(
-                Predictions(
-                    image=names, patient=people, slide=blank, site=blank, label=label,
-                    prob=np.column_stack([1 - score, score]), classes=("benign", "malignant"),
-                )
-            )  # fmt: skip
-    return arms
+            arm.append(1 / (1 + np.exp(-(side * apart / 2 + shared + own + rng.normal(0, training)))))
+    return Study(code, label, np.stack(arms[0]), np.stack(arms[1]))
 
 
-def judge_study(arms: tuple[list[Predictions], list[Predictions]], *, fixed: bool = False) -> dict[str, bool]:
+def judge_study(study: Study, *, fixed: bool = False) -> dict[str, bool]:
     """Was a winner named: by the project's rule on each metric, and by McNemar over the images of the first seeds."""
-    names = units_of(arms[0][:1])
-    a, b = (sample(own, names, level="image") for own in arms)
     out = {}
     for metric in METRICS:
+        a, b = (counted(study, scores, metric) for scores in (study.a, study.b))
         found = difference(a, b, (metric, None))
         asked = Question(metric=metric, claim="models" if fixed else "procedures")
-        kind = verdict(found, asked, seeds=len(arms[0]), p_adjusted=found.p)
+        kind = verdict(found, asked, seeds=len(study.a), p_adjusted=found.p)
         out[metric] = kind in ("a_better", "b_better")
-    right = [own[0].prob.argmax(axis=1) == own[0].label for own in arms]
+    right = [(scores[0] > 0.5) == (study.label == 1) for scores in (study.a, study.b)]
     out["mcnemar over images"] = mcnemar(int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum())).p < 0.05
     return out
 
 
 def rates(
-    *, patients: int, seeds: int, scene: str, studies: int, effect: float = 0.0, seed: int = 0, fixed: bool = False
+    *,
+    patients: int,
+    seeds: int,
+    scene: str,
+    studies: int,
+    effect: float = 0.0,
+    prevalence: float = 0.5,
+    seed: int = 0,
+    fixed: bool = False,
 ) -> dict[str, float]:
     """Share of simulated studies in which a winner was named, for each way of judging."""
     rng = np.random.default_rng([seed, patients, seeds, sorted(SCENES).index(scene)])
     named = [
         judge_study(
-            simulate_study(rng, patients=patients, seeds=seeds, scene=scene, effect=effect, fixed=fixed), fixed=fixed
+            simulate_study(
+                rng,
+                patients=patients,
+                seeds=seeds,
+                scene=scene,
+                effect=effect,
+                prevalence=prevalence,
+                fixed=fixed,
+            ),
+            fixed=fixed,
         )
         for _ in range(studies)
     ]
@@ -107,6 +113,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, nargs="+", default=[15, 30, 100])
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5])
     parser.add_argument("--scenes", nargs="+", default=list(SCENES))
+    parser.add_argument("--prevalence", type=float, default=0.5, help="share of positive patients")
     parser.add_argument("--fixed", action="store_true", help="two fixed models, one table each, no training drawn anew")
     given = parser.parse_args()
     rows = []
@@ -116,7 +123,7 @@ def main() -> None:
             for seeds in [1] if given.fixed else given.seeds:
                 found = rates(
                     patients=patients, seeds=seeds, scene=scene, studies=given.studies, effect=given.effect,
-                    fixed=given.fixed,
+                    prevalence=given.prevalence, fixed=given.fixed,
                 )  # fmt: skip
                 rows.append({"scene": scene, "patients": patients, "seeds": seeds, **found})
                 shown = "  ".join(f"{key} {value:.1%}" for key, value in found.items())

@@ -14,10 +14,9 @@ import json
 import time
 
 import numpy as np
+from near_ceiling import Study, counted
 
-from counterstain.evaluation.intervals import sample, units_of
 from counterstain.evaluation.paired_difference import difference
-from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.ranking import pair_chance, ranking_record
 from counterstain.evaluation.verdict import Question
 
@@ -27,30 +26,24 @@ KEY = ("accuracy", None)
 
 def draw_arms(
     rng: np.random.Generator, true: np.ndarray, patients: int, seeds: int, training: float
-) -> list[list[Predictions]]:
-    """Tables of arms with these true accuracies: each patient's difficulty is shared, calls are made image by image."""
+) -> tuple[Study, list[np.ndarray]]:
+    """Images, and scores of arms with these true accuracies; patients are as hard for all arms, images are called."""
     size = np.clip(np.round(np.exp(rng.normal(np.log(12), 0.7, patients))), 2, 60).astype(int)
     code = np.repeat(np.arange(patients), size)
     label = (np.arange(patients) % 2)[code].astype(np.int64)
-    names, people = tuple(f"i{k}" for k in range(len(code))), tuple(f"p{k}" for k in code)
-    blank = ("",) * len(code)
     hard = rng.normal(0, 0.5, patients)[code] + rng.normal(0, 0.8, len(code))
     arms = []
     for accuracy in true:
-        own: list[Predictions] = []
+        own = []
         for _ in range(seeds):
             # The sum of the three normals has the SD 1.11, so that its share below the cut is the true accuracy.
             score = hard + rng.normal(0, 0.6, len(code))
             own_accuracy = np.clip(accuracy + rng.normal(0, training), 0.5, 0.995)
             cut = _normal_quantile(own_accuracy) * np.sqrt(0.5**2 + 0.8**2 + 0.6**2)
             called = np.where(score < cut, label, 1 - label)
-            prob = np.eye(2)[called] * 0.8 + 0.1
-            own.append(
-                Predictions(image=names, patient=people, slide=blank, site=blank, label=label, prob=prob,
-                            classes=("benign", "malignant"))
-            )  # fmt: skip
-        arms.append(own)
-    return arms
+            own.append(0.1 + 0.8 * called)
+        arms.append(np.stack(own))
+    return Study(code, label, arms[0], arms[1]), arms
 
 
 def _normal_quantile(share: float) -> float:
@@ -64,9 +57,8 @@ def study(
 ) -> dict[str, float]:
     """One study: the stated chance for the leading pair and for the best of all, and whether each is false."""
     true = np.clip(0.85 + rng.normal(0, 0 if equal else sd / np.sqrt(2), arms), 0.55, 0.985)
-    tables = draw_arms(rng, true, patients, seeds, training)
-    names = units_of(tables[0][:1])
-    samples = {str(k): sample(own, names, level="image") for k, own in enumerate(tables)}
+    images, drawn = draw_arms(rng, true, patients, seeds, training)
+    samples = {str(k): counted(images, own, "accuracy") for k, own in enumerate(drawn)}
     claim = "models" if seeds == 1 else "procedures"
     first = difference(samples["0"], samples["1"], KEY)
     rows = []

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -405,13 +406,16 @@ def test_a_table_of_anyone_is_no_test_part_and_no_seed(table: Path) -> None:
     assert "model (1 table)" in said
 
 
-def test_the_page_gives_levels_and_draws_nothing_empty(table: Path, tmp_path: Path) -> None:
+def test_the_page_gives_levels_and_draws_nothing_empty(
+    table: Path, tmp_path: Path, unlevelled: Callable[[str], list[str]]
+) -> None:
     assert call("evaluate", table, "--by", "site", "--out", tmp_path / "page.html").exit_code == 0
     page = (tmp_path / "page.html").read_text()
     assert "95\u00a0% interval [" in page.split('class="verdict">')[1].split("</p>")[0]
     assert "<dt>Tables</dt><dd>1</dd>" in page
     assert "95 % interval" not in page  # the number and its % are never on two lines
     assert 'alt="ROC' in page
+    assert unlevelled(page) == []
     one = write(tmp_path / "one.csv", 1, one=True)
     assert call("evaluate", one, "--out", tmp_path / "one.html").exit_code == 0
     page = (tmp_path / "one.html").read_text()

@@ -29,7 +29,7 @@ def test_numbers_have_three_decimals_and_a_true_minus() -> None:
 
 def test_differences_have_a_sign_unless_they_are_zero() -> None:
     assert [signed(0.02), signed(-0.02), signed(0.0), signed(0.0001)] == ["+0.020", "−0.020", "0.000", "0.000"]
-    assert difference(0.021, -0.03, 0.072) == "+0.021 [−0.030, +0.072]"
+    assert difference(0.021, -0.03, 0.072) == "+0.021 (95\u00a0% interval [−0.030, +0.072])"
 
 
 def test_an_interval_is_whole_or_absent() -> None:

@@ -1,6 +1,7 @@
 """Intervals: against DeLong and Wilson where those hold, by property, and by simulation where nothing else holds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,3 +141,34 @@ def test_patient_recognition_is_the_mean_of_the_patients_shares(make_table: Make
     table = make_table([1, 1, 1, 0, 0], [0.9, 0.8, 0.1, 0.2, 0.6], ["a", "a", "a", "b", "b"])
     found = own_estimates(table, level="patient")["patient_recognition", None]
     assert found.value == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
+def all_right(positive: int, negative: int) -> Predictions:
+    """Patients of one class and two images each, all predicted right."""
+    label = np.repeat([1] * positive + [0] * negative, 2)
+    code = np.repeat(np.arange(positive + negative), 2)
+    score = np.where(label == 1, 0.9, 0.1)
+    blank = ("",) * len(label)
+    return Predictions(
+        image=tuple(map(str, range(len(label)))), patient=tuple(f"p{k:02}" for k in code), slide=blank, site=blank,
+        label=label, prob=np.column_stack([1 - score, score]), classes=("benign", "malignant"),
+    )  # fmt: skip
+
+
+def test_an_mcc_of_1_has_the_limit_of_as_many_whole_patients() -> None:
+    """40 patients who are all right: a share of up to 1 - 0.025^(1/40) fails, and the MCC is 1 less twice that."""
+    found = own_estimates(all_right(20, 20))["mcc", None]
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(2 * 0.025 ** (1 / 40) - 1)
+    wrong = all_right(20, 20)
+    wrong = replace(wrong, prob=wrong.prob[:, ::-1])
+    turned = own_estimates(wrong)["mcc", None]
+    assert (turned.value, turned.low, turned.high) == pytest.approx((-1, -1, 1 - 2 * 0.025 ** (1 / 40)))
+
+
+@pytest.mark.parametrize(("metric", "patients"), [("auroc", 4), ("balanced_accuracy", 8)])
+def test_a_perfect_score_of_two_classes_is_as_sure_as_its_rarer_class(metric: str, patients: float) -> None:
+    """Of 4 patients of one class none failed; that 36 of the other were right doesn't say more of those."""
+    rare, common = (own_estimates(all_right(*counts))[metric, None] for counts in ((4, 36), (36, 4)))
+    assert rare.low == common.low == pytest.approx(0.025 ** (1 / patients))
+    assert own_estimates(all_right(4, 36))["recall", None].low == pytest.approx(0.025 ** (1 / 4))

@@ -192,3 +192,36 @@ def test_the_variance_of_few_patients_is_what_differences_vary_by() -> None:
                 plain.append(difference(replace(a, carried={}), b, key).se_patient ** 2)
         assert 0.8 < np.mean(error) / np.var(seen) < 1.2, name
         assert np.mean(plain) > 1.25 * np.mean(error), name
+
+
+def surely_right(patients: int, prob: float) -> Predictions:
+    """Every image has this probability of its own class: its loss is -log of it, and no patient varies it."""
+    return table([[1] * 4] * patients, sure=prob)
+
+
+def test_a_log_loss_that_no_patient_varies_has_an_interval_and_no_equivalence() -> None:
+    """20 patients leave a share of 1 - 0.025^(1/20) = 0.168 unseen, whose loss may be 16.1 lower."""
+    found = compared(surely_right(20, 0.9), surely_right(20, 0.8), "loss", margin=0.2)
+    seen, unseen = np.log(0.8 / 0.9), 1 - 0.025 ** (1 / 20)
+    assert found.difference == pytest.approx(seen)
+    assert found.p == pytest.approx(2.0**-19)
+    assert (found.low, found.high) == pytest.approx(
+        (seen * (1 - unseen) + unseen * np.log(1e-7), seen * (1 - unseen)), rel=1e-6
+    )
+    assert found.high_margin - found.low_margin > 1
+    assert found.p_equivalence > 0.5 and found.p_noninferior > 0.5
+
+
+@pytest.mark.parametrize("metric", ["loss", "brier", "accuracy", "mcc", "auroc"])
+def test_no_difference_without_variance_has_an_interval_of_no_width(metric: str) -> None:
+    found = compared(surely_right(20, 0.9), surely_right(20, 0.8), metric, margin=0.05)
+    assert found.low < found.high and found.low_margin < found.high_margin
+    assert found.low <= found.difference <= found.high
+    assert found.p_equivalence > 0.05
+
+
+def test_a_loss_that_patients_vary_has_the_t_interval() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (table(rng.integers(0, 2, (20, 4)).tolist()) for _ in range(2))
+    found = compared(a, b, "loss", margin=0.1)
+    assert found.low_one_sided == pytest.approx(found.low) and found.high_one_sided == pytest.approx(found.high)

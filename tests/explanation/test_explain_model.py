@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,13 +99,16 @@ def test_tiles_and_overlays_are_those_of_the_named_images(made: SimpleNamespace)
             assert (made.folders[0] / "overlays" / card["file"]).is_file()
 
 
-def test_no_name_becomes_markup_and_nothing_is_fetched(made: SimpleNamespace) -> None:
+def test_no_name_becomes_markup_and_nothing_is_fetched(
+    made: SimpleNamespace, unlevelled: Callable[[str], list[str]]
+) -> None:
     page = (made.folders[0] / "explanation.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page and "<b>tile" not in page and "<i>" not in page and "alert(2)</script>" not in page
     assert "&lt;b&gt;tile" in page and "site &lt;i&gt;" in page
     assert page.count("<script") == page.count("</script>") == 2  # the points, and what colours them
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert "never why" in page
+    assert unlevelled(page) == []
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy is not None and "default-src 'none'" in policy[1] and "sha256-" in policy[1]
     assert "unsafe-inline" not in policy[1].partition("script-src")[2]

@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,16 @@ def test_page_has_every_number_with_its_interval(tmp_path: Path, runs: Any) -> N
         assert number(abs(pair["difference"])) in parsed.text
         assert f"{pair['a']} − {pair['b']}" in parsed.text
     assert "effect of the network" in parsed.text and "effect of the batch, 200 − 32" in parsed.text
+
+
+def test_every_interval_of_the_page_says_its_level(
+    tmp_path: Path, runs: Any, two: tuple[Path, str], unlevelled: Callable[[str], list[str]]
+) -> None:
+    assert unlevelled(two[1]) == []
+    four = write_report(runs.make_run(tmp_path / "run", **runs.KINDS["margin"]))
+    assert unlevelled(four.read_text(encoding="utf-8")) == []
+    assert unlevelled("<p>AUROC 0.8 [0.7, 0.9]</p>") == ["[0.7, 0.9]"]
+    assert unlevelled("<figure><figcaption>Scores</figcaption><td>[70 %, 90 %]</td></figure>") == ["[70 %, 90 %]"]
 
 
 def test_every_figure_is_in_the_page_and_in_the_folder(two: tuple[Path, str]) -> None:

@@ -175,5 +175,5 @@ def test_what_is_unknown_is_never_met_and_says_why() -> None:
 def test_the_words_of_a_limit_say_all() -> None:
     judged = judge_budget(Budget.model_validate({"stain_shift": {"auroc_drop": 0.05, "at": 0.2}}), record())
     assert judged["limits"][0]["words"] == (
-        "stain_shift at −20 %: loss of AUROC is 0.030 [0.000, 0.060]; at most 0.05 is needed"
+        "stain_shift at −20 %: loss of AUROC is 0.030 (95 % interval [0.000, 0.060]); at most 0.05 is needed"
     )

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,9 @@ def test_a_card_that_is_stopped_anywhere_goes_on(small: Any, tmp_path: Path, mon
 
 
 @pytest.mark.usefixtures("planted")
-def test_the_table_holds_every_number_and_the_page_nothing_from_outside(small: Any, tmp_path: Path) -> None:
+def test_the_table_holds_every_number_and_the_page_nothing_from_outside(
+    small: Any, tmp_path: Path, unlevelled: Callable[[str], list[str]]
+) -> None:
     out = tmp_path / "card"
     record = robustness_card(small.bundle, small.cohort, out, only=["brightness", "jpeg", "rotation"])
     with (out / "robustness.csv").open(encoding="utf-8", newline="") as stream:
@@ -208,6 +211,7 @@ def test_the_table_holds_every_number_and_the_page_nothing_from_outside(small: A
     assert "Content-Security-Policy" in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "<script" not in page
+    assert unlevelled(page) == []
     before = page
     card.write_card(out)  # drawn from the record alone, to the same bytes
     assert (out / "robustness.html").read_text(encoding="utf-8") == before

@@ -167,6 +167,36 @@ def test_co_primary_endpoints_at_frozen_thresholds(study: Path) -> None:
     assert not any("column is the last" in note for note in comparison["warnings"])  # the cohort says which is positive
 
 
+def test_a_study_of_the_npv_compares_and_reports_it(study: Path) -> None:
+    run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1", "comparison.primary": "NPV"})
+    comparison = read_json(run / "comparison.json")
+    values = {arm: {score["metric"]: score["value"] for score in own["scores"] if score["level"] == "image"}
+              for arm, own in read_json(run / "scores.json")["arms"].items()}  # fmt: skip
+    pair = comparison["pairs"][0]
+    assert comparison["primary"] == "npv"
+    assert [pair["value_a"], pair["value_b"]] == [values[pair["a"]]["npv"], values[pair["b"]]["npv"]]
+    assert "NPV, image level, test part" in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [({"thresholds": "frozen"}, "a threshold is for two"), ({"primary": "npv"}, "asks for the NPV"),
+     ({"co_primary": "[sensitivity, NPV]"}, "asks for the NPV")],
+)  # fmt: skip
+def test_what_needs_two_classes_is_refused_before_images_are_read(
+    study: Path, asked: dict[str, str], words: str
+) -> None:
+    table = study.parent / "images" / "cohort.csv"
+    lines = table.read_text().splitlines()
+    label = lines[0].split(",").index("label")
+    rows = [line.split(",") for line in lines[1:]]
+    for row in rows[::3]:
+        row[label] = "third"
+    table.write_text("\n".join([lines[0], *(",".join(row) for row in rows)]) + "\n")
+    with pytest.raises(InputError, match=f"{words}.*3 classes|3 classes.*{words}"):
+        run_study(study, overrides={f"comparison.{key}": value for key, value in asked.items()})
+
+
 def test_bad_images_are_set_aside_and_listed(study: Path) -> None:
     bad = study.parent / "images" / "a" / "P00-0.png"
     bad.write_bytes(b"")

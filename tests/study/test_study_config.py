@@ -154,3 +154,4 @@ def test_what_a_comparison_asks_is_checked_before_anything_runs(comparison: dict
 def test_measures_go_by_any_of_their_names() -> None:
     section = parse_study(changed(comparison={"primary": "AUC", "co_primary": ["Sensitivity", "TNR"]})).comparison
     assert (section.primary, section.co_primary) == ("auroc", ["recall", "specificity"])
+    assert parse_study(changed(comparison={"primary": "negative predictive value"})).comparison.primary == "npv"

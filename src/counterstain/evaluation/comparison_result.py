@@ -185,4 +185,5 @@ class Comparison:
             (f"{pair.a} − {pair.b}", shown_interval(pair.difference, pair.low, pair.high, sign=True), str(pair.verdict))
             for pair in self.pairs
         ]
-        return html_of(self.summary(), self.notes, ("pair", f"difference in {self.primary}", "verdict"), rows)
+        head = ("pair", f"difference in {self.primary} ({100 * self.record['confidence']:g} % interval)", "verdict")
+        return html_of(self.summary(), self.notes, head, rows)

@@ -30,6 +30,7 @@ METRIC_NAMES = {
     "loss": "log loss",
     "accuracy": "accuracy",
     "precision": "precision",
+    "npv": "NPV",
     "recall": "sensitivity (recall)",
     "specificity": "specificity",
     "f1": "F1",
@@ -70,15 +71,15 @@ def interval(low: float | None, high: float | None, digits: int = 3, *, sign: bo
     return f"[{shown(low, digits)}, {shown(high, digits)}]"
 
 
-def levelled(low: float | None, high: float | None, *, confidence: float = 0.95) -> str:
+def levelled(low: float | None, high: float | None, *, confidence: float = 0.95, sign: bool = False) -> str:
     """An interval with its level, for a sentence: " (95 % interval [0.741, 0.869])"; "" where it is undefined."""
-    ends = interval(low, high)
+    ends = interval(low, high, sign=sign)
     return f" ({100 * confidence:g}\u00a0% interval {ends})" if ends else ""
 
 
 def difference(value: float | None, low: float | None, high: float | None) -> str:
-    """A difference with its interval, as "+0.021 [−0.030, +0.072]"."""
-    return f"{signed(value)} {interval(low, high, sign=True)}".strip()
+    """A difference with its interval, as "+0.021 (95 % interval [−0.030, +0.072])"."""
+    return f"{signed(value)}{levelled(low, high, sign=True)}"
 
 
 def p_value(value: float | None) -> str:

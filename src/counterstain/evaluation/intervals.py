@@ -153,12 +153,28 @@ def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float]:
     return patient, float(values.var(ddof=1)) / seeds if seeds > 1 else 0.0
 
 
-def estimate(values: Floats, left_out: Floats, df: float, *, metric: str, confidence: float = 0.95) -> Estimate:
+def estimate(
+    values: Floats,
+    left_out: Floats,
+    df: float,
+    *,
+    metric: str,
+    whole: float = float("inf"),
+    confidence: float = 0.95,
+) -> Estimate:
     """Mean over seeds and its interval for one score; NaN limits where the score hangs on too few patients.
 
     The interval is a t-interval on the scale on which the score has no walls (logit for shares, Fisher's z for the
     MCC, log for the loss), so that it never leaves the score's range. At the wall itself (all right, none right) the
     exact binomial limit for as many units as move the score is used.
+
+    Args:
+        values: (S,) score of each seed.
+        left_out: (S, G) the same with one unit (or group) left out.
+        df: degrees of freedom of the variance over units.
+        metric: name of the measure.
+        whole: number of whole patients that a score of several classes consists of (`whole_patients`).
+        confidence: of the interval.
     """
     from scipy.special import stdtrit
 
@@ -172,7 +188,7 @@ def estimate(values: Floats, left_out: Floats, df: float, *, metric: str, confid
     half = float(stdtrit(df, 0.5 + confidence / 2)) * np.sqrt(patient + seed)
     low, high = limits(value, half, metric)
     if patient + seed <= NOISE**2:  # rounding is no variance, and no variance no knowledge
-        low, high = _at_the_wall(value, df + 1, metric, confidence)
+        low, high = _at_the_wall(value, min(df + 1, whole), metric, confidence)
     return Estimate(value, low, high, each, float(np.sqrt(patient)), float(np.sqrt(seed)), df)
 
 
@@ -185,7 +201,8 @@ def estimate_of(drawn: Sample, key: Key, *, confidence: float = 0.95) -> Estimat
     df, left_out = drawn.df[key], drawn.left_out[key]
     if drawn.by_size is not None and drawn.by_size.detected:
         df = max(min(df, carrying_units(left_out.mean(axis=0))), 1.0)
-    return estimate(drawn.values[key], left_out, df, metric=key[0], confidence=confidence)
+    whole = drawn.whole.get(key, float("inf"))
+    return estimate(drawn.values[key], left_out, df, metric=key[0], whole=whole, confidence=confidence)
 
 
 def limits(value: float, half: float, metric: str) -> tuple[float, float]:
@@ -204,10 +221,17 @@ def limits(value: float, half: float, metric: str) -> tuple[float, float]:
 
 
 def _at_the_wall(value: float, units: float, metric: str, confidence: float) -> tuple[float, float]:
-    """Limits where leaving out any unit changes nothing: exact for 0 or all of `units`, else unknown."""
-    if metric in ("loss", "brier", "mcc") or value not in (0.0, 1.0):
+    """Limits where leaving out any unit changes nothing: exact for 0 or all of `units`, else unknown.
+
+    A score at its end is that of `units` whole patients who are all right (or all wrong). The MCC is at 1 - 2x where a
+    share x of them fails.
+    """
+    share = (value + 1) / 2 if metric == "mcc" else value
+    end = min((0.0, 1.0), key=lambda wall: abs(wall - share))
+    if metric in ("loss", "brier") or abs(share - end) > NOISE:
         return float("nan"), float("nan")
-    return clopper_pearson(units * value, units, confidence=confidence)
+    low, high = clopper_pearson(units * end, units, confidence=confidence)
+    return (2 * low - 1, 2 * high - 1) if metric == "mcc" else (low, high)
 
 
 def estimates(drawn: Sample, *, confidence: float = 0.95) -> dict[Key, Estimate]:

@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import combined_df
+from counterstain.evaluation.metrics import PROB_CLIP
 
 __all__ = ["NOISE", "Units", "Wall", "near_wall"]
 
 NOISE = 1e-9  # standard errors up to here are rounding
 PSEUDO = 3.0  # whole patients on which the arms are taken to differ, half of them each way; docs/log.md has others
 RARE = 0.25  # where fewer than this share of the patients carry the difference, they are counted exactly
-UNBOUNDED = ("loss",)
-WIDTH = {"mcc": 2.0, "brier": 2.0}  # what a single patient can change, where it isn't 1
+FAR_APART = ("loss",)  # one certain mistake costs 16, so that pseudo-patients would drown what was seen
+WIDTH = {"mcc": 2.0, "brier": 2.0, "loss": float(-np.log(PROB_CLIP))}  # what a patient can change, where it isn't 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +35,9 @@ class Units:
     metric: str
 
     @property
-    def bounded(self) -> bool:
-        """Whether a patient can change the measure only so far."""
-        return self.metric not in UNBOUNDED
-
-    @property
     def widest(self) -> float:
         """The largest difference that the measure allows."""
-        return WIDTH.get(self.metric, 1.0) if self.bounded else float("inf")
+        return WIDTH.get(self.metric, 1.0)
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,7 @@ class Wall:
 
     centre, se, df: with pseudo-patients, and the spread over seeds added
     seen: the difference itself; rare: whether the exact limits by counting count, too
+    counted: whether limits are made here at all; of a loss only where no patient varies it
     """
 
     centre: float
@@ -59,13 +56,13 @@ class Wall:
     count: float
     scale: float
     rare: bool
-    bounded: bool
+    counted: bool
 
     def limits(self, tail: float) -> tuple[float, float]:
-        """Lower and upper limit, each with the chance `tail` outside; the difference itself where nothing bounds it."""
+        """Lower and upper limit, each with the chance `tail` outside; the difference itself where none are made."""
         from scipy.special import betaincinv, stdtrit
 
-        if not self.bounded:
+        if not self.counted:
             return self.seen, self.seen
         half = float(stdtrit(self.df, 1 - tail)) * self.se
         low, high = self.centre - half, self.centre + half
@@ -82,7 +79,7 @@ class Wall:
         """
         from scipy.special import betainc, stdtr
 
-        if not self.bounded:
+        if not self.counted:
             return 0.0
         side = 1 if upper else -1
         found = float(stdtr(self.df, (side * self.centre - margin) / self.se))
@@ -108,7 +105,7 @@ def near_wall(units: Units, patient: float, seed: float, df: float) -> Wall:
     Source: Agresti & Min 2005, Stat. Med. 24:729, doi:10.1002/sim.1781 (pseudo-observations for paired shares);
         Clopper & Pearson 1934, Biometrika 26:404 (exact limits); Kish 1965 (effective number).
     """
-    scale = WIDTH.get(units.metric, 1.0)
+    scale = units.widest
     groups = len(units.left_out)
     influence = (groups - 1) * (units.left_out.mean() - units.left_out)
     influence = np.where(np.abs(influence) <= NOISE * groups, 0.0, influence)
@@ -131,5 +128,5 @@ def near_wall(units: Units, patient: float, seed: float, df: float) -> Wall:
         count=count,
         scale=scale,
         rare=carried < RARE * n,
-        bounded=units.bounded,
+        counted=units.metric not in FAR_APART or patient + seed == 0,
     )

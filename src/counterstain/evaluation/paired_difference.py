@@ -108,10 +108,10 @@ def _without_variance(
 
     def ends(tail: float) -> tuple[float, float]:
         unseen = 1 - tail ** (1 / units.effective)
-        contrary = 0.0 if p < alpha else 1.0
-        low = delta * (1 - unseen) - unseen * (contrary if delta > 0 else 1.0)
-        high = delta * (1 - unseen) + unseen * (contrary if delta < 0 else 1.0)
-        return (min(low, delta), max(high, delta)) if units.bounded else (delta, delta)
+        contrary = 0.0 if p < alpha else units.widest
+        low = delta * (1 - unseen) - unseen * (contrary if delta > 0 else units.widest)
+        high = delta * (1 - unseen) + unseen * (contrary if delta < 0 else units.widest)
+        return min(low, delta), max(high, delta)
 
     wall = near_wall(units, 0.0, 0.0, df)
     sign = -1 if units.metric in LOWER_IS_BETTER else 1

@@ -30,10 +30,11 @@ def procedures_table(run: RunRecord) -> Table | None:
                 *(Cell(number(chance[name], 2)) for name in ("a_better", "within_rope", "b_better")),
             )
         )
+    level = f"{100 * run.comparison.get('confidence', 0.95):.4g}\u00a0%"
     head = ("arms", "folds", "difference", "p, corrected", "first better", "practically alike", "second better")
     caption = (
-        f"Differences over the folds in {metric_name(run.procedures['metric'])}; the last three columns are chances, "
-        f"practically alike within ±{rope:g} ({clean(run.procedures['rope_from'])})"
+        f"Differences over the folds in {metric_name(run.procedures['metric'])}, with {level} intervals; the last "
+        f"three columns are chances, practically alike within ±{rope:g} ({clean(run.procedures['rope_from'])})"
     )
     return Table(caption, head, tuple(rows))
 

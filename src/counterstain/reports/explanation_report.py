@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from counterstain.evaluation.format import clean, interval, listed, number, plural
+from counterstain.evaluation.format import clean, levelled, listed, number, plural
 from counterstain.files import read_record, write_bytes, write_with
 from counterstain.reports.explanation_checks import checks_of, summary
 from counterstain.reports.explanation_embedding import draw_embedding, read_points
@@ -83,7 +83,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     if record["patients"] is not None:
         tiles += f" of {plural(record['patients'], 'patient')}"
     part = clean(source.get("part") or "")
-    auroc = f"{number(ability['auroc'])} {interval(ability['low'], ability['high'])}".strip()
+    auroc = f"{number(ability['auroc'])}{levelled(ability['low'], ability['high'])}"
     cells = f"{record['cells']} × {record['cells']} cells"
     return [
         ("Method", clean(record["settings"]["method"])),

@@ -11,6 +11,7 @@ from counterstain.evaluation.format import (
     clean,
     difference,
     interval,
+    levelled,
     listed,
     metric_name,
     number,
@@ -81,7 +82,7 @@ def write_card(folder: Path) -> Path:
 def headline(record: Mapping[str, Any]) -> str:
     """What the model reaches, what costs it most, and whether a budget is met."""
     auroc = record["clean"]["auroc"]
-    words = f"AUROC is {number(auroc['value'])} {interval(auroc['low'], auroc['high'])}".rstrip() + " on clean tiles"
+    words = f"AUROC is {number(auroc['value'])}{levelled(auroc['low'], auroc['high'])} on clean tiles"
     steps = [(step["scores"]["auroc"], curve, step) for curve in record["curves"] for step in curve["steps"]]
     known = [found for found in steps if found[0]["difference"] is not None]
     if known:
@@ -126,7 +127,12 @@ def _scale(mpp: Mapping[str, float] | None) -> str:
 
 def _clean_table(record: Mapping[str, Any]) -> Table:
     rows = tuple((Cell(metric_name(name)), _valued(found)) for name, found in _ordered(record["clean"]))
-    return Table("Unchanged tiles", ("measure", "value"), rows, inline=True)
+    return Table(f"Unchanged tiles, {_intervals(record)}", ("measure", "value"), rows, inline=True)
+
+
+def _intervals(record: Mapping[str, Any]) -> str:
+    """What stands behind the values of a table."""
+    return f"with 95\u00a0% intervals over {record['unit']}s"
 
 
 def _ordered(scores: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -190,7 +196,10 @@ def _loss_table(record: Mapping[str, Any]) -> Table | None:
         cells.append(Cell(share(turned, 1)))
         rows.append(tuple(cells))
     head = ("trial", "mild", "moderate", "severe", "first sure loss", "decisions turned at moderate")
-    caption = "Change of AUROC, in the worse direction where there are two, and what becomes of the decisions"
+    caption = (
+        f"Change of AUROC, {_intervals(record)}, in the worse direction where there are two, and what becomes of the "
+        "decisions"
+    )
     return Table(caption, head, tuple(rows)) if rows else None
 
 
@@ -244,15 +253,15 @@ def _rotation_words(record: Mapping[str, Any]) -> str:
     return (
         f"{share(whole['value'], 1)} of the decisions {_percents(whole)} are not those of the tile as it is, and "
         f"{share(some['value'], 1)} of the images {_percents(some)} have at least one of the seven that differs. The "
-        f"largest change of an image's probability is {number(moved['value'])} "
-        f"{interval(moved['low'], moved['high'])} on average."
+        f"largest change of an image's probability is {number(moved['value'])}"
+        f"{levelled(moved['low'], moved['high'])} on average."
     )
 
 
 def _percents(found: Mapping[str, Any]) -> str:
     if found["low"] is None or found["high"] is None:
         return "(no interval)"
-    return f"[{share(found['low'], 1)}, {share(found['high'], 1)}]"
+    return f"(95\u00a0% interval [{share(found['low'], 1)}, {share(found['high'], 1)}])"
 
 
 def _site_table(record: Mapping[str, Any]) -> Table | None:
@@ -269,7 +278,11 @@ def _site_table(record: Mapping[str, Any]) -> Table | None:
         few = [Cell("too few")] * len(names)
         own = few if row["scores"] is None else [_valued(row["scores"][name]) for name in names]
         rows.append((Cell(clean(row["site"]), count), *own))
-    return Table("Scores within sites, unchanged tiles", ("site", *(metric_name(name) for name in names)), tuple(rows))
+    return Table(
+        f"Scores within sites, unchanged tiles, {_intervals(record)}",
+        ("site", *(metric_name(name) for name in names)),
+        tuple(rows),
+    )
 
 
 def _site_words(record: Mapping[str, Any]) -> str:
@@ -281,8 +294,8 @@ def _site_words(record: Mapping[str, Any]) -> str:
     if worst is None:
         return f"Fewer than two sites could be scored, so none is the worst. {rule}".rstrip()
     return (
-        f"The lowest AUROC is that of {clean(worst['site'])}: {number(worst['value'])} "
-        f"{interval(worst['low'], worst['high'])}. The lowest of {worst['of']} sites is low by chance, too, and its "
+        f"The lowest AUROC is that of {clean(worst['site'])}: {number(worst['value'])}"
+        f"{levelled(worst['low'], worst['high'])}. The lowest of {worst['of']} sites is low by chance, too, and its "
         f"interval does not allow for that. {rule}"
     ).rstrip()
 
@@ -295,8 +308,8 @@ def _probe_words(record: Mapping[str, Any]) -> str:
     floor = max(probe["chance"], probe["label_alone"])
     words = (
         f"From the {probe['features']:,} numbers that go into the network's last layer, a logistic regression names "
-        f"the site of patients it has not seen with a balanced accuracy of {number(found['value'])} "
-        f"{interval(found['low'], found['high'])}; chance is {number(probe['chance'])}"
+        f"the site of patients it has not seen with a balanced accuracy of {number(found['value'])}"
+        f"{levelled(found['low'], found['high'])}; chance is {number(probe['chance'])}"
     )
     if probe["label_alone"] > probe["chance"] + 0.005:
         words += f", and the true label alone would reach {number(probe['label_alone'])}"

@@ -31,6 +31,7 @@ __all__ = [
     "pair_table",
     "primary_table",
     "ranges_table",
+    "scores_level",
     "site_table",
     "split_table",
 ]
@@ -96,12 +97,13 @@ def _score_cell(score: Mapping[str, Any] | None) -> Cell:
     return Cell(number(score["value"]), interval(score["low"], score["high"]) or NO_INTERVAL)
 
 
-def _percent(run: RunRecord) -> str:
+def scores_level(run: RunRecord) -> str:
+    """The level of the scores' intervals, as "95 %"."""
     return f"{100 * float(run.scores.get('confidence', 0.95)):g}\u00a0%"
 
 
 def _unit_words(run: RunRecord) -> str:
-    return f"{_percent(run)} intervals with the {run.scores['unit']} as the unit"
+    return f"{scores_level(run)} intervals with the {run.scores['unit']} as the unit"
 
 
 # ------------------------------------------------------------------------------------------------------------- results
@@ -126,7 +128,7 @@ def primary_table(run: RunRecord) -> Table:
     caption = (
         f"{metric_name(metric)[:1].upper()}{metric_name(metric)[1:]}, {level} level, test part; {_unit_words(run)}"
     )
-    head = ("arm", metric_name(metric), f"{_percent(run)} interval", "each seed", "seeds", "images", "patients")
+    head = ("arm", metric_name(metric), f"{scores_level(run)} interval", "each seed", "seeds", "images", "patients")
     return Table(caption, head, tuple(rows))
 
 
@@ -252,7 +254,10 @@ def factorial(run: RunRecord) -> Table | None:
     ]
     edge = (effect((second, low), (first, low)), effect((second, high), (first, high)), Cell(""))
     rows.append((Cell("effect of the network", f"{clean(second)} − {clean(first)}"), *edge))
-    caption = f"{metric_name(metric)}, {level} level, by network and batch size; p is corrected for the number of pairs"
+    caption = (
+        f"{metric_name(metric)}, {level} level, by network and batch size; {scores_level(run)} intervals, p is "
+        "corrected for the number of pairs"
+    )
     head = ("network", f"batch {low}", f"batch {high}", f"effect of the batch, {high} − {low}")
     return Table(caption, head, tuple(rows))
 

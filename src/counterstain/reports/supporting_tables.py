@@ -6,7 +6,7 @@ from typing import Any
 from counterstain.evaluation.calibration import SAW_TRAINING
 from counterstain.evaluation.format import UNDEFINED, clean, interval, levelled, metric_name, number, plural
 from counterstain.reports.run_record import RunRecord
-from counterstain.reports.run_tables import NO_INTERVAL, Cell, Table
+from counterstain.reports.run_tables import NO_INTERVAL, Cell, Table, scores_level
 
 __all__ = [
     "audit_table",
@@ -60,6 +60,11 @@ def audit_table(run: RunRecord) -> Table | None:
     return Table(caption, ("kind", "what was found"), tuple(rows), words=frozenset({0, 1}))
 
 
+def _over_units(run: RunRecord) -> str:
+    """What stands behind the values of a table."""
+    return f"{scores_level(run)} intervals, unit {run.scores['unit']}"
+
+
 def baseline_table(run: RunRecord) -> Table | None:
     """What no network would score on the same test images, beside the arms."""
     if not run.baselines.get("arms"):
@@ -73,7 +78,7 @@ def baseline_table(run: RunRecord) -> Table | None:
             *((run.scores, arm, arm) for arm in run.arms),
         ]
     ]
-    caption = f"The same test images without looking at tissue, and with; image level, unit {run.scores['unit']}"
+    caption = f"The same test images without looking at tissue, and with; image level; {_over_units(run)}"
     return Table(caption, ("scored by", *(metric_name(metric) for metric in metrics)), tuple(rows))
 
 
@@ -106,7 +111,11 @@ def calibration_table(run: RunRecord) -> Table | None:
         )  # fmt: skip
     _, about, bins = clean(after["ece"]["name"]).split("_")
     head = ("arm", "temperature", "log loss", f"ECE ({about}, {bins} bins)", "Brier score")
-    return Table("Before → after calibration, test part; intervals are of the state after", head, tuple(rows))
+    return Table(
+        f"Before → after calibration, test part; {scores_level(run)} intervals are of the state after",
+        head,
+        tuple(rows),
+    )
 
 
 def decision_table(run: RunRecord) -> Table | None:
@@ -121,7 +130,11 @@ def decision_table(run: RunRecord) -> Table | None:
         return None
     rule = clean(run.in_use.get("threshold_rule") or "")
     head = ("arm", "threshold", *(metric_name(name) for name in ("recall", "specificity", "precision", "accuracy")))
-    return Table(f"At the threshold frozen on validation patients (rule: {rule}), test part", head, tuple(rows))
+    return Table(
+        f"At the threshold frozen on validation patients (rule: {rule}), test part; {scores_level(run)} intervals",
+        head,
+        tuple(rows),
+    )
 
 
 def _over(trainings: list[Mapping[str, Any]], name: str) -> str:
@@ -158,7 +171,7 @@ def set_table(run: RunRecord) -> Table | None:
         "images without an answer",
         "share right of the answered",
     )
-    return Table("Prediction sets on the test part", head, tuple(rows))
+    return Table(f"Prediction sets on the test part; {scores_level(run)} intervals", head, tuple(rows))
 
 
 def calibration_notes(run: RunRecord) -> list[str]:

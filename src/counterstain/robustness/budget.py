@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from counterstain.errors import InputError, suggest
-from counterstain.evaluation.format import interval, metric_name, number
+from counterstain.evaluation.format import levelled, metric_name, number
 from counterstain.files import read_yaml
 from counterstain.robustness.trials import ROTATION, TRIALS, Trial
 
@@ -214,7 +214,7 @@ def _row(
                         for k in ("value", "low", "high"))  # fmt: skip
     judged = value if budget.judge == "estimate" else low if least else high
     met = bool(judged >= bound if least else judged <= bound)
-    words = f"{what} is {number(value)} {interval(low, high) or '(no interval)'}"
+    words = f"{what} is {number(value)}{levelled(low, high) or ' (no interval)'}"
     if math.isnan(value):
         words = f"{what} is not known"
     elif math.isnan(judged):

@@ -15,9 +15,9 @@ from counterstain.cohort.layouts import read_images
 from counterstain.cohort.splitters import Fold, Split, read_divisions, write_split
 from counterstain.errors import GateError, InputError
 from counterstain.evaluation.arm_scores import score_arms
+from counterstain.evaluation.format import levelled, metric_name, number
 from counterstain.evaluation.predictions import Predictions, concatenate
 from counterstain.evaluation.predictions_csv import write_predictions
-from counterstain.evaluation.text_tables import shown_interval
 from counterstain.files import hash_json, read_json, write_json
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
@@ -158,7 +158,8 @@ def baseline_lines(record: dict[str, Any]) -> list[str]:
     for name, own in record["arms"].items():
         found = {score["metric"]: score for score in own["scores"] if score["level"] == "image" and not score["class"]}
         shown = ", ".join(
-            f"{metric} {shown_interval(found[metric]['value'], found[metric]['low'], found[metric]['high'])}"
+            f"{metric_name(metric)} {number(found[metric]['value'])}"
+            f"{levelled(found[metric]['low'], found[metric]['high'], confidence=record['confidence'])}"
             for metric in ("accuracy", "auroc")
             if metric in found
         )

@@ -87,15 +87,28 @@ def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[st
     return split
 
 
+def _check_comparison(study: Study, classes: int) -> None:
+    """Refuse what the comparison asks of two classes where there are more."""
+    section = study.comparison
+    if classes == 2:
+        return
+    if section.thresholds == "frozen":
+        raise InputError(
+            f"comparison.thresholds is frozen, but there are {classes} classes; a threshold is for two. "
+            "Write `thresholds: half` there, or leave it out"
+        )
+    if "npv" in (section.primary, *section.co_primary):
+        raise InputError(
+            f"comparison asks for the NPV, but there are {classes} classes; the NPV is the precision of calling one of "
+            "two classes negative. Take `precision` (the mean over the classes), or another measure"
+        )
+
+
 def prepare(study: Study, base: Path, *, store: Path, talk: Progress) -> PreparedStudy:
     """Read the cohort, decode its images once, split what is left; refuses here what cannot be studied."""
     cohort = read_cohort(study, base)
     talk.say(f"cohort: {len(cohort)} images, classes {', '.join(cohort.classes)}")
-    if study.comparison.thresholds == "frozen" and len(cohort.classes) != 2:
-        raise InputError(
-            f"comparison.thresholds is frozen, but there are {len(cohort.classes)} classes; a threshold is for two. "
-            "Write `thresholds: half` there, or leave it out"
-        )
+    _check_comparison(study, len(cohort.classes))
     if study.split.method == "legacy_augment_first":
         cohort = expand_cohort(cohort, study, store, talk.stored)
         talk.say(f"legacy protocol: expanded to {len(cohort)} images BEFORE the split")

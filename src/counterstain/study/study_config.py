@@ -28,7 +28,7 @@ MOST_SEEDS = 1000
 MOST_TRAININGS = 20_000
 Share = Annotated[float, Field(gt=0, lt=1)]
 METRIC_NAMES = (
-    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
+    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc", "npv",
 )  # fmt: skip
 
 # The stages own their settings; here they only become strict: a key they do not know is refused.
