@@ -40,7 +40,7 @@ def record(pairs: list[dict], **more: object) -> dict:
     ]
     return {
         "alpha": 0.05, "primary": "auroc", "pairs": pairs, "hypothesis": "difference", "margin": None, "detect": None,
-        "unit": "patient", "prior_sd": 0.04, "reference": None,
+        "unit": "patient", "prior_sd": 0.04, "reference": None, "co_primary": [],
         "ranking": {"arms": arms, "chance_not_best": 0.1234}, **more,
     }  # fmt: skip
 
@@ -157,17 +157,17 @@ def test_every_pair_is_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hypothesis", "level", "interval", "p"),
+    ("hypothesis", "head", "interval", "p"),
     [
-        ("difference", "95 %", "+0.031 [+0.011, +0.051]", "0.012"),
-        ("equivalence", "90 %", "+0.031 [+0.014, +0.048]", "< 0.001"),
-        ("noninferiority", "95 %", "+0.031 [+0.010, +0.052]", "< 0.001"),
+        ("difference", "difference (95 % interval)", "+0.031 [+0.011, +0.051]", "0.012"),
+        ("equivalence", "difference (90 % interval)", "+0.031 [+0.014, +0.048]", "< 0.001"),
+        ("noninferiority", "difference, at worst (97.5 % limit)", "+0.031, +0.010", "< 0.001"),
     ],
 )
-def test_pairs_have_the_interval_and_p_that_decided(hypothesis: str, level: str, interval: str, p: str) -> None:
+def test_pairs_have_the_interval_and_p_that_decided(hypothesis: str, head: str, interval: str, p: str) -> None:
     own = pair("net", "old", "no_evidence")
     header, rows = pairs_table(record([own], hypothesis=hypothesis), [own])
-    assert header == ["pair", f"difference ({level} interval)", "p (Holm)", "verdict"]
+    assert header == ["pair", head, "p (Holm)", "verdict"]
     assert rows == [["net − old", interval, p, "no evidence of a difference"]]
 
 
@@ -183,7 +183,7 @@ def test_pairs_have_the_interval_and_p_that_decided(hypothesis: str, level: str,
 def test_a_difference_to_detect_adds_its_column(needed: dict | None, cell: str) -> None:
     own = pair("net", "old", "no_evidence", needed=needed)
     header, rows = pairs_table(record([own], detect=0.02), [own])
-    assert header[4:] == ["patients to find 0.02"]
+    assert header[4:] == ["patients to find 0.02 (90 % range)"]
     assert rows[0][4:] == [cell]
 
 
@@ -191,14 +191,14 @@ def test_the_best_is_on_top_and_the_others_are_placed_behind_it() -> None:
     """The difference is the best minus the other, whichever way round the pair is."""
     pairs = [pair("net", "old", "a_better"), pair("new", "net", "no_evidence", -0.04), pair("old", "new", "b_better")]
     header, rows = ranking_table(record(pairs))
-    assert header == ["arm", "AUROC (95 % interval)", "behind the best", "p (Holm)", "vs the best"]
+    assert header == ["arm", "AUROC (95 % interval)", "behind the best (95 % interval)", "p (Holm)", "vs the best"]
     assert rows == [
         ["net", "0.900 [0.850, 0.950]", "", "", "the best"],
         ["old", "0.870 [0.800, 0.930]", "+0.031 [+0.011, +0.051]", "0.012", "worse"],
         ["new", "0.860 [no interval]", "+0.040 [+0.020, +0.060]", "0.012", "unclear"],
     ]
     header, rows = ranking_table(record([pairs[0], pair("new", "net", "undefined", None)], detect=0.02))
-    assert header[5:] == ["patients to find 0.02"]
+    assert header[5:] == ["patients to find 0.02 (90 % range)"]
     assert rows[0] == ["net", "0.900 [0.850, 0.950]", "", "", "the best", ""]
     assert rows[2] == ["new", "0.860 [no interval]", "undefined", "0.012", "undefined", ""]
 
@@ -309,5 +309,6 @@ def test_co_primary_endpoints_each_have_their_rows_and_no_ranking() -> None:
         "difference, net − old", "95 % interval", "p against no difference",
         "specificity for 'malignant': net", "specificity for 'malignant': old", "difference, net − old",
         "95 % interval", "p against no difference",
+        "joint p against no difference, the largest (Holm over 3 pairs)",
         "test",
     ]  # fmt: skip

@@ -192,12 +192,12 @@ def test_every_further_measure_is_a_row(table: Predictions) -> None:
     record = evaluate_tables([table], prevalence=0.05)
     rows = further(record)
     assert list(rows) == [
-        "npv", "lr_positive", "lr_negative", "ppv_at_prevalence", "npv_at_prevalence", "ece_positive_10",
+        "lr_positive", "lr_negative", "ppv_at_prevalence", "npv_at_prevalence", "ece_positive_10",
         "observed_to_expected", "calibration_in_the_large", "calibration_slope", "ici",
     ]  # fmt: skip
     scores, probabilities = record["decision"]["scores"], record["probabilities"]
     sources = {
-        "npv": scores["npv"], "ppv_at_prevalence": scores["at_prevalence"]["ppv"],
+        "ppv_at_prevalence": scores["at_prevalence"]["ppv"],
         "npv_at_prevalence": scores["at_prevalence"]["npv"], "ece_positive_10": probabilities["reliability"]["ece"],
         "observed_to_expected": probabilities["measures"]["oe"],
         "calibration_in_the_large": probabilities["measures"]["in_the_large"],
@@ -217,7 +217,7 @@ def test_at_a_threshold_the_rows_say_so(table: Predictions) -> None:
 def test_rows_of_several_classes_and_of_classes_alone(random_table: Make, table: Predictions) -> None:
     assert list(further(evaluate_tables([random_table(1, n_classes=3)]))) == ["ece_confidence_10"]
     hard = replace(table, prob=np.eye(2)[(table.prob[:, 1] >= 0.5).astype(int)], hard=True)
-    assert list(further(evaluate_tables([hard]))) == ["npv", "lr_positive", "lr_negative"]
+    assert list(further(evaluate_tables([hard]))) == ["lr_positive", "lr_negative"]
 
 
 def test_what_is_infinite_is_an_empty_cell(table: Predictions) -> None:

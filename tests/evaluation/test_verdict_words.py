@@ -128,10 +128,13 @@ def pair(a: str, b: str, kind: str, seeds: int = 3) -> dict:
     return {"a": a, "b": b, "verdict": kind, "words": f"<{a} {b}>", "patients": 23, "images": 1414, "seeds": seeds}
 
 
-def test_few_pairs_about_a_margin_say_each_their_own() -> None:
+def test_few_pairs_about_a_margin_are_counted_too() -> None:
     asked = replace(ASKED, hypothesis="noninferiority")
     rows = [pair("a", "b", "noninferior"), pair("a", "c", "inferior"), pair("b", "c", "noninferior")]
-    assert summary_words(rows, asked, "a", None) == "<a b> <a c> <b c>"
+    assert summary_words(rows, asked, "a", None) == (
+        f"Non-inferiority in AUROC within the margin of 0.05 is shown for 2 of 3 pairs {COUNTS}: a to b and b to c; "
+        f"inferior by more than the margin: a to c. {ELSE}"
+    )
     assert summary_words(rows[:1], replace(asked, hypothesis="difference"), "a", "b") == "<a b>"
 
 

@@ -72,7 +72,7 @@ class Fold:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{self.assignment.count(name)} {name}" for name in self.names)
-        return f"Part(repeat {self.repeat}, fold {self.fold}: {counts[:120]})"
+        return f"Fold(repeat {self.repeat}, fold {self.fold}: {counts[:120]})"
 
 
 @dataclass(frozen=True)

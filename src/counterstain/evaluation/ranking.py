@@ -151,7 +151,7 @@ def pair_chance(
         prior_sd: of the true difference.
     """
     lead, error, df = leads(a, [b], key)
-    wider = _widening(np.sqrt(np.diag(error)), [(found.low, found.high, found.df)], alpha)
+    wider = _widening(np.sqrt(np.maximum(np.diag(error), 0)), [(found.low, found.high, found.df)], alpha)
     return chance_not_best(np.abs(lead), wider(error), df=df, prior_sd=prior_sd)
 
 
@@ -217,6 +217,6 @@ def _chance_of(
         return None
     lead, error, df = leads(samples[order[0]], [samples[arm] for arm in others], (asked.metric, None))
     printed = [(float(against[arm]["low"]), float(against[arm]["high"]), float(against[arm]["df"])) for arm in others]
-    wider = _widening(np.sqrt(np.diag(error)), printed, asked.alpha)
+    wider = _widening(np.sqrt(np.maximum(np.diag(error), 0)), printed, asked.alpha)
     found = chance_not_best(asked.better_sign * lead, wider(error), df=df, prior_sd=prior_sd)
     return None if np.isnan(found) else found

@@ -210,7 +210,8 @@ def _odd_sizes(layout: Mapping[str, Any]) -> list[str]:
     """The sizes of a network that are none: it would be built of them before its weights are looked at."""
     names = ("width", "hidden", "attention", "input_px", "views")
     # A backbone that takes tiles as they are has no input_px of its own.
-    sizes = {name: layout[name] for name in names if name in layout and (name, layout[name]) != ("input_px", None)}
+    none = (("input_px", None), ("attention", 0))  # and the mean of a slide's tiles has no attention
+    sizes = {name: layout[name] for name in names if name in layout and (name, layout[name]) not in none}
     return [name for name, value in sizes.items() if type(value) is not int or not 1 <= value <= 100_000]
 
 

@@ -41,7 +41,8 @@ class Verification:
         return not self.changed and not self.missing
 
     def __repr__(self) -> str:
-        return f"Verification({self.summary()})"
+        state = "whole" if self else f"{len(self.changed)} changed, {len(self.missing)} missing"
+        return f"Verification({self.intact} intact; {state})"
 
     def summary(self) -> str:
         """One sentence with the counts, and the first names of what is wrong."""
