@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from counterstain.judging.measure_names import measure_words
+from counterstain.judging.measure_names import ORDER, measure_words
 from counterstain.judging.score_tables import counted, evaluation_notes, evaluation_tables
 from counterstain.judging.tables import details_table, pairs_table, ranking_table, several_arms_notes, shown_interval
 from counterstain.text_table import table_lines, wrapped
@@ -42,12 +42,8 @@ __all__ = [
     "talking",
 ]
 
-SHOWN = (
-    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
-    "sensitivity_at_95_specificity", "loss", "brier",
-)  # fmt: skip
-
-
+# The table of calls has the NPV, and the report the patient recognition rate.
+SHOWN = tuple(name for name in ORDER if name not in ("npv", "patient_recognition"))
 STEP_S = 5.0  # between two lines on one piece of work, where stderr is no terminal
 
 

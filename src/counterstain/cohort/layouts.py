@@ -71,7 +71,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 LAYOUT_WAY = "with --layout of `counterstain cohort`, `init` or `audit`; in a study with cohort.layout"
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xls", ".ods")
-_NAMED = ("breakhis", "idc", "kather", "tcga")
+_NAMED = tuple(name for name, layout in LAYOUTS.items() if layout.pattern)
 _CONTAINERS: dict[str, tuple[tuple[str, ...], Callable[[Path, Sequence[str]], dict[str, list[Any]]]]] = {
     "pcam": ((".h5", ".hdf5"), read_hdf5),
     "medmnist": ((".npz",), read_npz),

@@ -1,4 +1,4 @@
-"""The names of the measures: one list of the words that other tools and fields use for them, and which need a class."""
+"""The names of the measures, once: as records, readers and other tools call them, and the order of tables."""
 
 import difflib
 import re
@@ -6,7 +6,17 @@ from collections.abc import Collection
 
 from counterstain.errors import InputError, suggest
 
-__all__ = ["CLASS_BOUND", "canonical_measure", "is_class_bound", "measure_words"]
+__all__ = ["CLASS_BOUND", "COMPARABLE", "ORDER", "WORDS", "canonical_measure", "is_class_bound", "measure_words"]
+
+# The order in which tables show them; a table leaves out what it doesn't have.
+ORDER = (
+    "auroc", "auprc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "npv", "f1", "mcc",
+    "sensitivity_at_95_specificity", "loss", "brier", "patient_recognition",
+)  # fmt: skip
+# Those that a study may name as its primary measure: defined for any number of classes, and the higher the better.
+COMPARABLE = (
+    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
+)  # fmt: skip
 
 # Measures of one class against the rest: with the other class as the positive one they are other numbers. AUROC isn't
 # among them: of two classes it is the same for both.
@@ -37,7 +47,8 @@ NEAREST_IN_MEANING = {
 WORDS = {
     "loss": "log loss", "recall": "sensitivity (recall)", "f1": "F1", "balanced_accuracy": "balanced accuracy",
     "mcc": "MCC", "auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier score", "npv": "NPV", "precision": "precision",
-    "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+    "sensitivity_at_95_specificity": "sensitivity at 95 % specificity", "accuracy": "accuracy",
+    "specificity": "specificity", "patient_recognition": "patient recognition rate",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from counterstain.judging.measure_names import is_class_bound
+from counterstain.judging.measure_names import ORDER, is_class_bound
 from counterstain.reporting.illustrations import find_score, part_order, primary
 from counterstain.reporting.record import RunRecord
 from counterstain.reporting.wording import (
@@ -35,10 +35,6 @@ __all__ = [
     "split_table",
 ]
 
-METRICS = (
-    "auroc", "auprc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc",
-    "sensitivity_at_95_specificity", "loss", "brier",
-)  # fmt: skip
 ARMS_ABREAST = 4
 ROOMY = 2
 MOST_ROWS = 40
@@ -136,7 +132,7 @@ def metric_tables(run: RunRecord, level: str) -> list[Table]:
     known = {
         score["metric"] for arm in run.arms for score in run.scores["arms"][arm]["scores"] if score["class"] is None
     }
-    metrics = [*(name for name in METRICS if name in known), *natural(known.difference(METRICS))]
+    metrics = [*(name for name in ORDER if name in known), *natural(known.difference(ORDER))]
     tables = []
     for start in range(0, len(run.arms), ARMS_ABREAST):
         arms = run.arms[start : start + ARMS_ABREAST]

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain.errors import InputError, suggest
 from counterstain.files import parse_yaml, read_yaml
-from counterstain.judging.measure_names import canonical_measure
+from counterstain.judging.measure_names import COMPARABLE, canonical_measure
 from counterstain.judging.ranking import DEFAULT_PRIOR_SD
 from counterstain.judging.thresholds import parse_rule
 from counterstain.learning.mil import is_bag_network
@@ -27,9 +27,6 @@ MOST_FOLDS = 1000
 MOST_SEEDS = 1000
 MOST_TRAININGS = 20_000
 Share = Annotated[float, Field(gt=0, lt=1)]
-METRIC_NAMES = (
-    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
-)  # fmt: skip
 
 # The stages own their settings; here they only become strict: a key they do not know is refused.
 StrictAugmentation = strict_dataclass(Augmentation, frozen=True, config=ConfigDict(extra="forbid"))
@@ -83,7 +80,7 @@ class TilesSection(_Section):
 
 def _measure(value: Any) -> Any:
     """A measure by its name in the records; the field's other names are known ("sensitivity" is recall)."""
-    return canonical_measure(value, METRIC_NAMES, what="the measure") if isinstance(value, str) else value
+    return canonical_measure(value, COMPARABLE, what="the measure") if isinstance(value, str) else value
 
 
 Measure = Annotated[str, BeforeValidator(_measure)]
