@@ -1,0 +1,125 @@
+"""Numbers and names as a reader sees them: rounded sensibly, with their interval, in the field's words."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from counterstain.evaluation.metric_names import WORDS
+
+__all__ = [
+    "METRIC_NAMES",
+    "UNDEFINED",
+    "clean",
+    "difference",
+    "interval",
+    "levelled",
+    "listed",
+    "metric_name",
+    "natural",
+    "number",
+    "p_value",
+    "plural",
+    "share",
+    "shorten",
+    "signed",
+]
+
+# What is printed for a number that does not exist, such as the precision of a model that predicted no positive.
+UNDEFINED = "–"
+
+METRIC_NAMES = {name: words.replace(" %", "\u00a0%") for name, words in WORDS.items()}
+
+
+def metric_name(metric: str) -> str:
+    """The name that a reader knows a metric by; an unknown one with its underscores as spaces."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A value to `digits` decimals with a true minus sign; an en dash where it is undefined."""
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    text = f"{value:,.{digits}f}"
+    return f"−{text[1:]}" if text.startswith("-") and float(text.replace(",", "")) else text.lstrip("-")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference to `digits` decimals, with its sign; zero has none."""
+    text = number(value, digits)
+    return f"+{text}" if value is not None and value > 0 and any(digit in text for digit in "123456789") else text
+
+
+def interval(low: float | None, high: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """An interval as "[0.741, 0.869]"; "" where it is undefined."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    shown = signed if sign else number
+    return f"[{shown(low, digits)}, {shown(high, digits)}]"
+
+
+def levelled(low: float | None, high: float | None, *, confidence: float = 0.95) -> str:
+    """An interval with its level, for a sentence: " (95 % interval [0.741, 0.869])"; "" where it is undefined."""
+    ends = interval(low, high)
+    return f" ({100 * confidence:g}\u00a0% interval {ends})" if ends else ""
+
+
+def difference(value: float | None, low: float | None, high: float | None) -> str:
+    """A difference with its interval, as "+0.021 [−0.030, +0.072]"."""
+    return f"{signed(value)} {interval(low, high, sign=True)}".strip()
+
+
+def p_value(value: float | None) -> str:
+    """A p value to two significant digits; "< 0.001" below that."""
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    if value < 0.001:
+        return "< 0.001"
+    if value >= 0.995:
+        return "1.0" if value >= 1 else "> 0.99"
+    return f"{value:.{1 - math.floor(math.log10(value))}f}" if value < 0.1 else f"{value:.2f}"
+
+
+def share(part: float, whole: float, digits: int = 1) -> str:
+    """A percentage as "41.3 %", with a space that does not break; an en dash of nothing."""
+    return f"{100 * part / whole:.{digits}f}\u00a0%" if whole else UNDEFINED
+
+
+def plural(count: float | None, noun: str, nouns: str | None = None) -> str:
+    """A count with its noun: "1 patient", "1,200 images"; "" where the count is unknown."""
+    if count is None:
+        return ""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as "a, b and c"."""
+    *most, last = tuple(words) or ("",)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def clean(name: object) -> str:
+    """A name without characters that no page or figure can show: controls, line ends, unpaired surrogates."""
+    kept = (
+        " " if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Cn") else letter for letter in str(name)
+    )
+    return " ".join("".join(kept).split())
+
+
+def shorten(name: str, letters: int = 24) -> str:
+    """A name in at most `letters` letters, its middle left out: the ends of file names are what tells them apart."""
+    name = clean(name)
+    if len(name) <= letters:
+        return name
+    tail = (letters - 1) // 2
+    return f"{name[: letters - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def natural(names: Iterable[str]) -> list[str]:
+    """Names in the order of a reader: batch-32 before batch-200."""
+
+    def key(name: str) -> Sequence[tuple[int, int, str]]:
+        pieces = re.split(r"([0-9]+)", name)
+        return [(1, 0, piece) if index % 2 == 0 else (0, int(piece), "") for index, piece in enumerate(pieces)]
+
+    return sorted(names, key=lambda name: (key(name), name))
