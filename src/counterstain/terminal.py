@@ -123,7 +123,7 @@ def _json(record: Mapping[str, Any]) -> str:
 
 
 def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
-    """The scores of every arm with their intervals: a row a measure, a column an arm; one table a level."""
+    """The scores of every arm with their intervals: one row per measure, one column per arm; one table per level."""
     if as_json:
         print(_json(record))
         return

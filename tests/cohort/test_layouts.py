@@ -195,7 +195,7 @@ def test_medmnist_faults(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds train_images; needed"):  # objects would have to be unpickled
         read_folder(path)
     np.savez(path, train_images=images, train_labels=np.zeros((4, 14), np.uint8))
-    with pytest.raises(InputError, match="several labels an image"):
+    with pytest.raises(InputError, match="several labels per image"):
         read_folder(path)
     np.savez(path, train_images=images, train_labels=np.zeros((3, 1), np.uint8))
     with pytest.raises(InputError, match="one label an image"):

@@ -194,7 +194,7 @@ def test_16_bit_rgb_is_scaled_and_noted(tiff: Tiff) -> None:
     for content, name in ((tiff(deep), "x.tif"), (png_of(256, 32, depth=16, colour=2, data=by_hand), "x.png")):
         decoded = decode_content(content, name)
         check_ramp(decoded.pixels)
-        assert any("16 bits a channel" in note for note in decoded.notes), name
+        assert any("16 bits per channel" in note for note in decoded.notes), name
 
 
 def test_float_from_0_to_1_is_scaled(tiff: Tiff) -> None:

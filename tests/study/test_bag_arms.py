@@ -195,7 +195,7 @@ def test_bags_of_another_width_and_tiles_are_refused_by_a_bundle(study: Path, tm
             file["features"] = wide
     done = call("predict", bundle, other / "slides.csv", "--out", tmp_path / "p.csv")
     assert done.exit_code == 2
-    assert "it has 17 features a tile; the model takes 16" in done.output
+    assert "it has 17 features per tile; the model takes 16" in done.output
     with pytest.raises(InputError, match=r"takes \(tiles, 16\)"):
         write_attention(bundle, [other / "P00-0.h5"], tmp_path / "attention")
 

@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 # Correlation of rings: of 23,000 strangers none reaches SURE, of turned crops 99 in 100 reach LIKELY (copies.md).
 LIKELY, SURE = 0.72, 0.92
 ALIGNED = 0.8  # correlation of fine structure once aligned, for what lies between
-NEAREST = 6  # candidates a tile and zoom that are looked at
+NEAREST = 6  # candidates per tile and zoom that are looked at
 ROWS = 512  # tiles compared with all others at once
 
 

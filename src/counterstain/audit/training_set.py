@@ -109,7 +109,7 @@ def overlap(
 
     Args:
         record: of `read_members`.
-        patient, image, file, tiles: see `member_record`; one entry an image, in one order.
+        patient, image, file, tiles: see `member_record`; one entry per image, in one order.
     """
     pixels = [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in tiles]
     given = {"patient": patient, "image": image, "file": file, "pixels": pixels}

@@ -129,7 +129,7 @@ def read_folder(
         return _read_containers(chosen, path, found, positive, splits)
     if not found.images:
         raise InputError(
-            f"0 usable images in {path} ({_kinds(found)}); needed: PNG, JPEG, TIFF or BMP in a folder a class"
+            f"0 usable images in {path} ({_kinds(found)}); needed: PNG, JPEG, TIFF or BMP in one folder per class"
         )
     if chosen.name in _NAMED:
         columns = _read_names(chosen, found.images, task, magnification, path)

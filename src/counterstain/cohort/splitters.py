@@ -66,7 +66,7 @@ def holdout(cohort: Cohort, *, test: float = 0.2, val: float = 0.2, unit: str = 
 def folds(
     cohort: Cohort, *, k: int = 5, repeats: int = 1, val: float = 0.2, unit: str = "patient", seed: int = 0
 ) -> Split:
-    """Grouped k-fold cross-validation: each image is tested once a repeat; `val` is a share of each training side.
+    """Grouped k-fold cross-validation: each image is tested once per repeat; `val` is a share of each training side.
 
     Every class is in every fold's train, val and test. The same seed gives the same folds, whatever the row order.
 

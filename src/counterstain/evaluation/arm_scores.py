@@ -100,7 +100,7 @@ def score_arms(
     """The record scores.json: every score of every arm with its interval, unit and n.
 
     Args:
-        arms: arm -> its prediction tables, one a seed, all on the same images.
+        arms: arm -> its prediction tables, one per seed, all on the same images.
         seeds: arm -> the seeds' numbers; default 0, 1, 2, ...
         confidence: of the intervals.
         interval: "jackknife" (the default: it covers better), or "bootstrap" for those at image level.

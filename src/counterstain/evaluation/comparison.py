@@ -272,7 +272,7 @@ def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list
     are for two fitted models, so they are given for one table each only.
 
     Args:
-        a, b: the arms' tables, one a seed, all with the same rows in the same order.
+        a, b: the arms' tables, one per seed, all with the same rows in the same order.
 
     Returns:
         Records of "test", "p", and "about": what is compared with what as the unit.
@@ -290,14 +290,14 @@ def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list
 
 
 def _fitted_models(a: Predictions, b: Predictions, code: NDArray[np.int64], *, alone: bool) -> list[dict[str, Any]]:
-    """Tests of two fitted models: for one image a unit (`alone`) or for clusters."""
+    """Tests of two fitted models: for one image per unit (`alone`) or for clusters."""
     right_a, right_b = (predicted_class(t.prob) == t.label for t in (a, b))
     only_a, only_b = right_a & ~right_b, right_b & ~right_a
     positive, two = a.label == 1, len(a.classes) == 2
     if alone:
-        out = [_row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, "accuracy, one image a unit")]
+        out = [_row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, "accuracy, one image per unit")]
         if two and not (a.hard or b.hard):
-            out.append(_row("DeLong", delong(positive, a.prob[:, 1], b.prob[:, 1]).p, "AUROC, one image a unit"))
+            out.append(_row("DeLong", delong(positive, a.prob[:, 1], b.prob[:, 1]).p, "AUROC, one image per unit"))
         return out
     b_count, c_count = (np.bincount(code, weights=which).astype(int).tolist() for which in (only_a, only_b))
     found = clustered_mcnemar(b_count, c_count, np.bincount(code).tolist())

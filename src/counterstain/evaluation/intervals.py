@@ -68,12 +68,12 @@ class Estimate:
 
 
 def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -> Sample:
-    """Score the tables of one arm (one a seed) on all units in `names` and without each of them.
+    """Score the tables of one arm (one per seed) on all units in `names` and without each of them.
 
     Args:
-        tables: S tables, one a seed.
+        tables: S tables, one per seed.
         names: the units of all arms, in the order in which they are left out.
-        level: "image", or "slide" or "patient": the mean probability over its images, one row a slide or patient.
+        level: "image", or "slide" or "patient": the mean probability over its images, one row per slide or patient.
     """
     pool = {"patient": pool_patients, "slide": pool_slides}.get(level)
     pooled = [table if pool is None else pool(table) for table in tables]

@@ -78,7 +78,7 @@ def note_tables(folder: Path, paths: Sequence[Path], table: Predictions) -> list
 
     Args:
         folder: of the ledger.
-        paths: of the tables, one a seed.
+        paths: of the tables, one per seed.
         table: the first of them; its images are known by their names alone.
 
     Raises:

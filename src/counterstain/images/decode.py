@@ -295,7 +295,7 @@ def _tiff_shape(stream: BinaryIO) -> str:
 
 
 def _depth(image: ImageFile.ImageFile, kind: _Format) -> tuple[int, bool]:
-    """Bits a channel as the file says, and whether 0 means white and Pillow's reader leaves that as it is."""
+    """Bits per channel as the file says, and whether 0 means white and Pillow's reader leaves that as it is."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = max(int(value) for value in image.tag_v2.get(258, (1,)))
         return bits, image.tag_v2.get(262) == 0 and image.mode in ("I;16", "I;16B", "F")

@@ -91,7 +91,7 @@ def _spread(pixels: NDArray[np.uint8]) -> int:
 
 
 def _deep(bits: int) -> list[str]:
-    return [f"{bits} bits a channel, of which the upper 8 were read"] if bits > 8 else []
+    return [f"{bits} bits per channel, of which the upper 8 were read"] if bits > 8 else []
 
 
 def _grey16(array: NDArray[Any], bits: int, inverted: bool, keyed: bool) -> tuple[NDArray[np.uint8], list[str]]:

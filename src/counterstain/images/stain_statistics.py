@@ -38,7 +38,7 @@ class StainStatistics:
 
     moments: for each colour space "lab", "hsv" and "hed", 4 × 3 numbers: over the tiles, mean and standard deviation of
              the tiles' channel means, then mean and standard deviation of the tiles' channel standard deviations
-    stains:  8 numbers a tile, of at most 512: optical density of haematoxylin and of eosin (R, G, B), unit length,
+    stains:  8 numbers per tile, of at most 512: optical density of haematoxylin and of eosin (R, G, B), unit length,
              and the strength of each
     tiles:   how many tiles were looked at; blank: how many of them were left out for lack of tissue
     """

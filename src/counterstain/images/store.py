@@ -113,7 +113,7 @@ def build_store(
         tile_px: side of the tiles, pixels.
         fit: "stretch", "crop" or "exact", see `fit_tile`.
         max_bad: largest share of the images that may be set aside, in [0, 1].
-        threads: that decode; None takes one a core.
+        threads: that decode; None takes one per core.
         rehash: read and hash every image again, whatever the times of its file say.
         progress: called with (images done, images in all).
 

@@ -75,7 +75,7 @@ def joined(*, device: str = "auto") -> Iterator[World]:
     if on_gpus:
         if world.local >= torch.cuda.device_count():
             raise InputError(
-                f"{world.local_size} processes were started here for {torch.cuda.device_count()} GPUs; start one a GPU"
+                f"{world.local_size} processes were started for {torch.cuda.device_count()} GPUs; start one per GPU"
             )
         torch.cuda.set_device(world.local)
     if "MASTER_ADDR" not in os.environ:

@@ -1,4 +1,4 @@
-"""The training loop: early stopping on the validation loss, best weights restored, one checkpoint an epoch."""
+"""The training loop: early stopping on the validation loss, best weights restored, one checkpoint per epoch."""
 
 import math
 import pickle

@@ -66,7 +66,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: head has one text a column; the first cell of each row names it.
+    """A table: head has one text per column; the first cell of each row names it.
 
     words: the columns that hold no numbers; inline: what is below a cell stands beside it, as there is room.
     """

@@ -329,7 +329,7 @@ def write_scores(
 
     slides.csv has every slide under every pooling, as pooled. With a truth, pooling.json says which was taken and its
     calibration, and for each part predictions.csv (of another part than test: predictions_<part>.csv) has a row a
-    slide and patients.csv a row a patient, both in the one form that `evaluate` and `compare` read.
+    slide and patients.csv one row per patient, both in the one form that `evaluate` and `compare` read.
 
     Args:
         out: folder of the run.
@@ -365,7 +365,7 @@ def write_scores(
 
 
 def _write_patients(table: Predictions, path: Path) -> list[str]:
-    """One row a patient: the mean over its slides; what could not be pooled is told."""
+    """One row per patient: the mean over its slides; what could not be pooled is told."""
     try:
         pooled = pool_patients(table)
     except InputError:

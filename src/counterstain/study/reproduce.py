@@ -57,7 +57,7 @@ class Reproduction:
         return f"Reproduction({self.outcome}, {self.compared} files compared)"
 
     def summary(self) -> str:
-        """What a reader must know, a sentence per line."""
+        """What a reader must know, one sentence per line."""
         lines = [self.files.summary()]
         lines += [f"environment: {line}" for line in self.environment] or ["environment: the same versions"]
         if self.outcome == "bit-equal":

@@ -226,7 +226,7 @@ class Study(_Section):
 
     @property
     def of_bags(self) -> bool:
-        """Whether its arms learn from feature files, one a slide, rather than from images."""
+        """Whether its arms learn from feature files, one per slide, rather than from images."""
         return any(is_bag_network(self.arm(arm).network) for arm in self.arms)
 
     def _check_number(self) -> None:
