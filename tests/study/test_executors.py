@@ -144,7 +144,7 @@ def test_a_training_that_another_process_holds_is_waited_for_and_not_done_twice(
         assert said.wait(60)
         assert not (run / "arms" / FIRST).exists()
     second.join()
-    assert lines == [f"{FIRST}: another process is still at it; waiting for its end"]
+    assert lines == [f"{FIRST}: another process is training it; waiting"]
     weights = run / "arms" / FIRST / "model.safetensors"
     before = weights.stat().st_mtime_ns
     assert not train_one(run, prepared, FIRST, say=say).resumed

@@ -53,7 +53,7 @@ def test_a_number_of_seeds_is_a_list_of_them() -> None:
         (changed(arms={"a": {"network": "givn"}}), "arms.a.network is 'givn'; did you mean 'given'"),
         (changed(arms={}), "arms is empty"),
         (changed(seeds=[]), "seeds"),
-        (changed(seeds=[1, 1]), "each may stand once"),
+        (changed(seeds=[1, 1]), "each may appear once"),
         (changed(split={"test": 1.5}), "split.test is 1.5"),
         (changed(split={"method": "random"}), "split.method is 'random'"),
         (changed(split={"method": "legacy_augment_first"}), "unit: image"),

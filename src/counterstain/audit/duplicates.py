@@ -40,7 +40,7 @@ class Duplicate:
 
 TURNS = (
     "as it is", "turned by 90°", "turned by 180°", "turned by 270°",
-    "flipped", "flipped and turned by 90°", "flipped and turned by 180°", "flipped and turned by 270°",
+    "flipped", "flipped and rotated by 90°", "flipped and rotated by 180°", "flipped and rotated by 270°",
 )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ class _Candidate:
     @property
     def words(self) -> str:
         """What makes b of a."""
-        turned = f"{'flipped, ' if self.mirrored else ''}turned by about {self.degrees:.0f}°"
+        turned = f"{'flipped, ' if self.mirrored else ''}rotated by about {self.degrees:.0f}°"
         return f"{turned}, enlarged {self.zoom:g} times"
 
 
@@ -112,7 +112,7 @@ def _candidates(
         if not same and zoom > 1:
             yield from _enlarged(second, first, zoom, same=False, swapped=True)
         if step is not None:
-            step("looking for turned crops", done, len(ZOOMS))
+            step("searching for rotated crops", done, len(ZOOMS))
 
 
 def _sizes(waves: NDArray[np.complex64], mean: Floats) -> Floats:

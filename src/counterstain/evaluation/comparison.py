@@ -208,7 +208,7 @@ def _primary_pairs(
 
 def _check_settings(margin: float | None, alpha: float, prior_sd: float) -> None:
     if margin is not None and not margin > 0:
-        raise InputError(f"margin is {margin:g}; a difference above 0 that would not matter was needed")
+        raise InputError(f"margin is {margin:g}; a negligible difference above 0 is needed")
     if not 0 < alpha < 0.5:
         raise InputError(f"alpha is {alpha}; an error rate between 0 and 0.5 was needed, say 0.05")
     if not 0 < prior_sd < float("inf"):
@@ -223,7 +223,7 @@ def _check_question(
     if claim not in CLAIMS:
         raise InputError(f"claim is '{claim}'{suggest(claim, CLAIMS)}")
     if hypothesis != "difference" and margin is None:
-        raise InputError(f"{hypothesis} was asked without a margin; state the difference that would not matter, margin")
+        raise InputError(f"{hypothesis} was asked without a margin; set the margin, the largest negligible difference")
     several = next((arm for arm, own in arms.items() if claim == "models" and len(own) != 1), None)
     if several is not None:
         raise InputError(

@@ -48,11 +48,11 @@ def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, 
                     f"tables {i + 1} and {j + 1} of '{arm}' ({names}) hold equal probabilities: copies are not seeds. "
                     f"Give one table for each training of '{arm}'{models}"
                 )
-            notes.append(f"several seeds of {arm} gave equal predictions; its training doesn't depend on the seed")
+            notes.append(f"several seeds of {arm} gave equal predictions; its training does not depend on the seed")
             break
     for (a, own_a), (b, own_b) in itertools.combinations(arms.items(), 2):
         if any(np.array_equal(one.prob, other.prob) for one in own_a for other in own_b):
-            notes.append(f"{a} and {b} hold a table with equal probabilities: that is the same model under two names")
+            notes.append(f"{a} and {b} hold a table with equal probabilities: this is the same model under two names")
     return list(dict.fromkeys(notes))
 
 
@@ -80,9 +80,7 @@ def comparison_notes(
     """
     out = [*notes, *first.notes, *_positive_notes(asked, first)]
     if first.unit == "image" and not first.own_patients:
-        out.append(
-            "patients are unknown: every image is taken as independent, which finds differences that are not there"
-        )
+        out.append("patients are unknown: every image is treated as independent, which finds spurious differences")
     elif units < FEW_PATIENTS:
         out.append(f"only {count(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found")
     few = [arm for arm, own in tables.items() if len(own) < MIN_SEEDS]

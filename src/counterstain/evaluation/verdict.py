@@ -82,14 +82,14 @@ def check_margin(metric: str, margin: float | None) -> str:
     if margin is None:
         return ""
     if not margin > 0:
-        raise InputError(f"margin is {margin:g}; a difference above 0 that would not matter was needed")
+        raise InputError(f"margin is {margin:g}; a negligible difference above 0 is needed")
     if metric == "loss":
         return ""
     widest = 2 if metric == "brier" else 1
     if margin >= widest:
         raise InputError(
             f"margin is {margin:g}; {measure_words(metric)} differs by at most {2 if metric == 'mcc' else widest}, so "
-            "that any two arms would pass. State a difference that would not matter, such as 0.02 (2 points)"
+            "that any two arms would pass. State a negligible difference, such as 0.02 (2 points)"
         )
     if margin > WIDE_MARGIN:
         return f"the margin of {margin:g} is wide: arms that differ by {100 * margin:.0f} points would pass"

@@ -80,9 +80,7 @@ def summary(validity: Mapping[str, Any]) -> str:
         else f"Not passed: {listed(failed)}. Interpret the maps below accordingly, or use another method."
     )
     if blank:
-        words += (
-            f" {blank} of {validity['tiles']} maps are 0 everywhere: nothing raises the score of their class."
-        )
+        words += f" {blank} of {validity['tiles']} maps are 0 everywhere: nothing raises the score of their class."
     reach = validity["reach"]
     if reach["share"] < 1:
         left, top, right, bottom = reach["box_px"]

@@ -63,7 +63,7 @@ def train_once(
         # What is wrong with the input is said once, and the store is built once; the others find it built.
         with leader_first(world):
             if (out / SUMS).exists():
-                raise InputError(f"{out} holds a finished model; name another folder with --out")
+                raise InputError(f"{out} contains a finished model; name another folder with --out")
             cohort = read_images(images, positive=positive, columns=columns, root=root)
             split = read_split(splits, cohort, unit=unit, columns=columns)
             check(split, cohort)
