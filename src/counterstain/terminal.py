@@ -143,7 +143,9 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
         metrics = [metric for metric in SHOWN if any(metric in scores for scores in found.values())]
         if not metrics:
             continue
-        rows = [[_word(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics]
+        rows = [
+            [measure_words(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics
+        ]
         heads = [f"{arm} ({counted(len(own['seeds']), tables)})" for arm, own in arms.items()]
         title = f"{level.capitalize()} level: value and {level_words} interval, unit {record['unit']}, {part}{counts}"
         print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
@@ -198,19 +200,6 @@ def _endpoint(record: Mapping[str, Any]) -> str:
 def _print_notes(record: Mapping[str, Any], notes: Iterable[str]) -> None:
     for note in dict.fromkeys([*([record["stamp"]] if record["stamp"] else []), *notes]):
         _print_wrapped(f"Note: {note}")
-
-
-def _word(metric: str) -> str:
-    named = {
-        "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
-        "brier": "Brier score",
-        "recall": "recall (sensitivity)",
-        "auroc": "AUROC",
-        "auprc": "AUPRC",
-        "mcc": "MCC",
-        "f1": "F1",
-    }
-    return named.get(metric, metric.replace("_", " "))
 
 
 def _interval(score: Mapping[str, Any] | None) -> str:

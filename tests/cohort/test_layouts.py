@@ -198,7 +198,7 @@ def test_medmnist_faults(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="several labels per image"):
         read_folder(path)
     np.savez(path, train_images=images, train_labels=np.zeros((3, 1), np.uint8))
-    with pytest.raises(InputError, match="one label an image"):
+    with pytest.raises(InputError, match="one label per image"):
         read_folder(path)
     np.savez(path, images=images, labels=np.array([0.5, 1, 0, 1]))
     with pytest.raises(InputError, match="whole numbers"):

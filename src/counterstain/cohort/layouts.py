@@ -123,7 +123,7 @@ def read_folder(
     else:
         found = find_images(path, follow_links=follow_links, root=None if root is None else Path(root))
     chosen = _choose(found, layout, pattern, path)
-    if (task or magnification) and chosen.name != "breakhis":
+    if (task and not chosen.tasks) or (magnification and "(?P<magnification>" not in chosen.pattern):
         raise InputError(f"task and magnification are for BreakHis; these images are read as {chosen.title}")
     if chosen.name in _CONTAINERS:
         return _read_containers(chosen, path, found, positive, splits)

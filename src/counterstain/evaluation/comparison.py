@@ -39,8 +39,6 @@ from counterstain.evaluation.verdict_words import summary_words
 __all__ = ["COMPARISON_SCHEMA", "compare_arms", "supporting_tests", "threshold_notes"]
 
 COMPARISON_SCHEMA = "counterstain.comparison/1"
-# What a threshold changes; the rest (AUROC, AUPRC, loss, Brier) stays that of the probabilities.
-DECIDED = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "npv")
 
 
 def compare_arms(
@@ -175,7 +173,7 @@ def threshold_notes(given: Sequence[str], record: Mapping[str, Any]) -> list[str
     at = ", ".join(f"{float(value):g} or more{f' ({name})' if name else ''}" for name, _, value in each)
     notes = [f"called '{record['positive']}' at a probability of {at}"]
     for metric in record["co_primary"] or [record["primary"]]:
-        if metric not in DECIDED:
+        if metric in PROBABILITY_MEASURES:
             notes.append(f"{measure_words(metric)} is that of the probabilities; --threshold doesn't change it")
     return notes
 
@@ -234,7 +232,7 @@ def _check_question(
 
 def _with_calls(own: Sample, calls: Sample) -> Sample:
     """The scores of a sample, those of calls replaced by the ones at the frozen threshold."""
-    keys = [key for key in own.values if key[0] in DECIDED]
+    keys = [key for key in own.values if key[0] not in PROBABILITY_MEASURES]
 
     return replace(
         own,

@@ -8,14 +8,13 @@ import numpy as np
 
 from counterstain.errors import InputError
 from counterstain.evaluation.intervals import FEW_PATIENTS, Sample
-from counterstain.evaluation.metric_names import is_class_bound, measure_words
+from counterstain.evaluation.metric_names import is_class_bound, measure_words, width
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.verdict import MIN_SEEDS, Question
 from counterstain.evaluation.verdict_words import count
 
 __all__ = ["check_copies", "check_detect", "comparison_notes", "detect_notes", "size_notes"]
 
-WIDEST = {"mcc": 2.0, "brier": 2.0}  # what a measure can differ by, where it isn't 1
 _WHY_NO_NUMBER = {
     "not_enough_runs": "too few runs to know the spread over seeds",
     "undefined": "the pilot has no interval",
@@ -102,9 +101,9 @@ def check_detect(detect: float | None, metrics: Sequence[str]) -> None:
     if not 0 < detect < float("inf"):
         raise InputError(f"detect is {detect:g}; a difference above 0 was needed, such as 0.02 (2 points)")
     for metric in metrics:
-        if metric != "loss" and detect >= WIDEST.get(metric, 1.0):
+        if detect >= width(metric):
             raise InputError(
-                f"detect is {detect:g}; {measure_words(metric)} differs by at most {WIDEST.get(metric, 1.0):g}. Name "
+                f"detect is {detect:g}; {measure_words(metric)} differs by at most {width(metric):g}. Name "
                 "the difference that would matter, such as 0.02 (2 points)"
             )
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import Key, carrying_units, class_shares, combined_df, whole_patients
+from counterstain.evaluation.metric_names import RANGES
 from counterstain.evaluation.near_ceiling import NOISE
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.evaluation.proportions import clopper_pearson, wilson
@@ -192,7 +193,7 @@ def limits(value: float, half: float, metric: str) -> tuple[float, float]:
     """value +- half, made on the score's open scale by the delta method."""
     if metric == "loss" or (metric == "brier" and value >= 1):  # more than two classes reach up to 2
         return (value * np.exp(-half / value), value * np.exp(half / value)) if value > 0 else (value, value)
-    if metric == "mcc":
+    if RANGES.get(metric, (0.0, 1.0))[0] < 0:
         if abs(value) >= 1:
             return value, value
         z, step = np.arctanh(value), half / (1 - value**2)
@@ -205,7 +206,7 @@ def limits(value: float, half: float, metric: str) -> tuple[float, float]:
 
 def _at_the_wall(value: float, units: float, metric: str, confidence: float) -> tuple[float, float]:
     """Limits where leaving out any unit changes nothing: exact for 0 or all of `units`, else unknown."""
-    if metric in ("loss", "brier", "mcc") or value not in (0.0, 1.0):
+    if metric in RANGES or value not in (0.0, 1.0):
         return float("nan"), float("nan")
     return clopper_pearson(units * value, units, confidence=confidence)
 

@@ -6,7 +6,17 @@ from collections.abc import Collection
 
 from counterstain.errors import InputError, suggest
 
-__all__ = ["CLASS_BOUND", "COMPARABLE", "ORDER", "WORDS", "canonical_measure", "is_class_bound", "measure_words"]
+__all__ = [
+    "CLASS_BOUND",
+    "COMPARABLE",
+    "ORDER",
+    "RANGES",
+    "WORDS",
+    "canonical_measure",
+    "is_class_bound",
+    "measure_words",
+    "width",
+]
 
 # The order in which tables show them; a table leaves out what it doesn't have.
 ORDER = (
@@ -17,6 +27,9 @@ ORDER = (
 COMPARABLE = (
     "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
 )  # fmt: skip
+
+# The lowest and the highest value of those that do not lie in [0, 1].
+RANGES = {"mcc": (-1.0, 1.0), "brier": (0.0, 2.0), "loss": (0.0, float("inf"))}
 
 # Measures of one class against the rest: with the other class as the positive one they are other numbers. AUROC isn't
 # among them: of two classes it is the same for both.
@@ -93,6 +106,17 @@ def canonical_measure(name: str, known: Collection[str], *, what: str = "primary
     near = difflib.get_close_matches(squeezed, [*own, *_BY_ALIAS], n=1, cutoff=0.75)
     found = own.get(near[0], _BY_ALIAS.get(near[0])) if near else None
     raise InputError(f"{what} is '{name}'" + (f"; did you mean '{found}'?" if found in known else suggest("", known)))
+
+
+def width(metric: str) -> float:
+    """What two models can differ by at most in the measure, as (-1, 1) is 2 wide.
+
+    Examples:
+        >>> width("mcc"), width("auroc")
+        (2.0, 1.0)
+    """
+    low, high = RANGES.get(metric, (0.0, 1.0))
+    return high - low
 
 
 def is_class_bound(metric: str) -> bool:

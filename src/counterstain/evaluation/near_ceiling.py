@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import combined_df
+from counterstain.evaluation.metric_names import width
 
 __all__ = ["NOISE", "Units", "Wall", "near_wall"]
 
@@ -13,7 +14,6 @@ NOISE = 1e-9  # standard errors up to here are rounding
 PSEUDO = 3.0  # whole patients on which the arms are taken to differ, half of them each way; docs/log.md has others
 RARE = 0.25  # where fewer than this share of the patients carry the difference, they are counted exactly
 UNBOUNDED = ("loss",)
-WIDTH = {"mcc": 2.0, "brier": 2.0}  # what a single patient can change, where it isn't 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Units:
     @property
     def widest(self) -> float:
         """The largest difference that the measure allows."""
-        return WIDTH.get(self.metric, 1.0) if self.bounded else float("inf")
+        return width(self.metric) if self.bounded else float("inf")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def near_wall(units: Units, patient: float, seed: float, df: float) -> Wall:
     Source: Agresti & Min 2005, Stat. Med. 24:729, doi:10.1002/sim.1781 (pseudo-observations for paired shares);
         Clopper & Pearson 1934, Biometrika 26:404 (exact limits); Kish 1965 (effective number).
     """
-    scale = WIDTH.get(units.metric, 1.0)
+    scale = width(units.metric) if units.bounded else 1.0
     groups = len(units.left_out)
     influence = (groups - 1) * (units.left_out.mean() - units.left_out)
     influence = np.where(np.abs(influence) <= NOISE * groups, 0.0, influence)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from counterstain.errors import InputError, suggest
-from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.metric_names import measure_words, width
 from counterstain.evaluation.paired_difference import LOWER_IS_BETTER, Difference
 
 __all__ = [
@@ -88,7 +88,7 @@ def check_margin(metric: str, margin: float | None) -> str:
     widest = 2 if metric == "brier" else 1
     if margin >= widest:
         raise InputError(
-            f"margin is {margin:g}; {measure_words(metric)} differs by at most {2 if metric == 'mcc' else widest}, so "
+            f"margin is {margin:g}; {measure_words(metric)} differs by at most {width(metric):g}, so "
             "that any two arms would pass. State a negligible difference, such as 0.02 (2 points)"
         )
     if margin > WIDE_MARGIN:
