@@ -122,7 +122,7 @@ def test_kather_both_sets(tmp_path: Path) -> None:
     cohort = read_folder(old)
     assert list(cohort.table["slide_id"]) == ["CRC-Prim-HE-03", "CRC-Prim-HE-02", "CRC-Prim-HE-10"]
     assert cohort.patient == tuple(cohort.table["slide_id"])
-    assert any("each slide is taken for a patient" in note for note in cohort.notes)
+    assert any("each slide is treated as a patient" in note for note in cohort.notes)
     assert list(cohort.table["x"]) == [151, 301, 1]
     assert list(cohort.table["y"]) == [301, 151, 1]
     nct = read_folder(touch(tmp_path / "nct", "ADI/ADI-TCGA-AAICEQFN.tif", "TUM/TUM-TCGA-AAKTCYHC.tif"))

@@ -284,7 +284,7 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path) -> None
 def test_a_place_that_cannot_be_written_to_is_found_out_first(tmp_path: Path) -> None:
     source = make_bundle(tmp_path / "source")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="a file stands where a folder is needed"):
+    with pytest.raises(InputError, match="there is a file where a folder is needed"):
         check_export(source, tmp_path / "file" / "out", handover())
     assert (tmp_path / "file").read_text() == "mine"
 

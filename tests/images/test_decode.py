@@ -358,7 +358,7 @@ def test_first_picture_of_a_jpeg_with_several_is_read_and_noted(picture: Picture
     two = saved(Image.fromarray(picture), "MPO", save_all=True, append_images=[Image.fromarray(picture[::-1].copy())])
     decoded = decode_content(two, "x.jpg")
     assert np.abs(decoded.pixels.astype(int) - picture).mean() < 8
-    assert "holds further pictures, the first was read" in decoded.notes
+    assert "holds further images; the first was read" in decoded.notes
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (15, 40), (16, 321), (321, 16)])

@@ -247,7 +247,7 @@ def test_a_part_of_a_split_a_sample_and_the_bundle_s_threshold(small: Any, tmp_p
     assert record["clean"]["sensitivity"]["value"] < 1
     assert record["threshold"]["value"] == 0.999
     assert "validation patients by 'specificity>=0.95'" in record["threshold"]["words"]
-    assert record["notes"][:2] == ["seen 20", "a sample of 20 of 36 images, taken evenly over the patients"]
+    assert record["notes"][:2] == ["seen 20", "a sample of 20 of 36 images, balanced over patients"]
     assert record["rotation"] is None
     assert record["site_probe"] is None
     with pytest.raises(InputError, match="no image in part 'tset'"):

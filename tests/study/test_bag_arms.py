@@ -233,7 +233,7 @@ def test_a_bad_file_is_set_aside_and_listed(study: Path) -> None:
     run = run_study(study, overrides={"seeds": "[0]", "training.epochs": "1"})
     assert "P00-0.h5" in (run / "set_aside.csv").read_text()
     assert "P00-0.h5" not in (run / "cohort.csv").read_text()
-    with pytest.raises(InputError, match="at most 1 % may be set aside"):
+    with pytest.raises(InputError, match="at most 1 % may be skipped"):
         plan_study(study, overrides={"tiles.max_bad": "0.01"})
 
 

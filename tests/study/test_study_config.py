@@ -78,7 +78,7 @@ def test_faults_are_named_in_one_line(record: dict[str, Any], words: str) -> Non
         ("", "holds nothing, not settings"),
         ("- a\n- b", "holds a list, not settings"),
         ("a: [", "is not YAML"),
-        ("a: 1\nb: 2\na: 3", "line 3: key 'a' stands twice"),
+        ("a: 1\nb: 2\na: 3", "line 3: key 'a' appears twice"),
         ("a: &x [1]\nb: *x", "aliases"),
         ("a: !!python/object/apply:os.system ['true']", "is not YAML"),
         ("a: " + "[" * 100_000, "nested deeper than 20 levels"),

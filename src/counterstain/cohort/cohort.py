@@ -256,7 +256,7 @@ def assemble(
     if not images:
         raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
     classes, chosen = order_classes(table["label"], positive)
-    assumed = [f"positive class: '{chosen}' (assumed; say positive for the other)"] if chosen != positive else []
+    assumed = [f"positive class: '{chosen}' (assumed; set positive for the other)"] if chosen != positive else []
     return Cohort(table, classes, root, chosen, tuple(skipped), (*notes, *merged, *assumed, *_twin_notes(images)))
 
 

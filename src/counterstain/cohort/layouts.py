@@ -257,7 +257,7 @@ def _finish(
         if name in columns:
             columns[name] = clean_numbers(columns[name], len(columns["image_path"]), name, "file names").tolist()
     if layout.slide_is_patient and any(columns.get("slide_id", [])):
-        notes.append("patients are not published; each slide is taken for a patient")
+        notes.append("patients are not published; each slide is treated as a patient")
     tables = [name for name, _ in found.skipped if name.lower().endswith(_TABLES)]
     if tables:
         notes.append(f"tables that were not used: {first_names(tables)}; name one instead of the folder to use its ids")
@@ -297,7 +297,7 @@ def _read_containers(
     notes = [f"layout: {layout.title}"]
     if layout.slide_is_patient and any(columns.get("slide_id", [])):
         columns["patient_id"] = list(columns["slide_id"])
-        notes.append("patients are not published; each slide is taken for a patient")
+        notes.append("patients are not published; each slide is treated as a patient")
     ignored = [(name, "not a part of this layout") for name in (*found.images, *found.containers) if name not in files]
     return assemble(columns, root=folder, positive=positive, skipped=sorted([*found.skipped, *ignored]), notes=notes)
 
@@ -335,7 +335,7 @@ def read_images(
         return replace(found, notes=(*found.notes, *_not_listed(path, found)))
     if not path.is_dir() and not path.name.lower().endswith((*CONTAINER_SUFFIXES, *IMAGE_SUFFIXES)):
         if unused := _named(options):
-            raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table, whose columns say it all")
+            raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table with columns instead")
         return read_manifest(
             path, root=root, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}),
             pattern=options.get("pattern"),

@@ -130,7 +130,7 @@ def check(split: Split, cohort: Cohort) -> None:
     if split.image != cohort.image:
         unknown = sorted(set(split.image) - set(cohort.image)) or sorted(set(cohort.image) - set(split.image))
         name = unknown[0] if unknown else split.image[0]
-        raise InputError(f"the split and the cohort differ in their images or their order ({name}); split it anew")
+        raise InputError(f"the split and the cohort differ in their images or their order ({name}); split it again")
     if not split.parts:
         raise InputError("the split has no parts; needed: train, val and test")
     check_leak(split, cohort)

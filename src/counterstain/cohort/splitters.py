@@ -174,7 +174,7 @@ def _deal(
         scarcest = int(np.argmin((inside > 0).sum(axis=0)))
         rows = np.flatnonzero(inside[:, scarcest]) if among is None else among[np.flatnonzero(inside[:, scarcest])]
         raise InputError(
-            f"no division into {len(shares)} parts was found that has every class in every part; the scarcest is "
+            f"no split into {len(shares)} parts was found that has every class in every part; the scarcest is "
             f"class '{sorted(cohort.classes)[scarcest]}' with {listed([names[int(row)] for row in rows], unit)}: "
             f"add {unit}s, merge it with another class, leave it out, or ask for fewer parts"
         )

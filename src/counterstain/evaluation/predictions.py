@@ -41,7 +41,7 @@ class Predictions:
     positive_from: what made the last class the positive one
     rows_are: what the names in `image` are; "row": the table names nothing, and its rows are only numbered
     own_patients: the ids were given and equal the image names: each image is its own patient, rather than of an unknown
-    hard:    prob is 0 or 1, since the table has predicted classes alone: scores of probabilities mean nothing
+    hard:    prob is 0 or 1, since the table has predicted classes alone: scores of probabilities are ignored
 
     Raises:
         InputError: On a size that differs, a name twice, a label out of range, a probability that is none.

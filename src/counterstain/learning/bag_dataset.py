@@ -141,7 +141,7 @@ def open_bags(
         name, reason = next(iter(reasons.items()))
         raise InputError(
             f"{len(reasons)} of {len(cohort)} feature files cannot be used "
-            f"(at most {100 * max_bad:.3g} % may be set aside): first {name}: {reason}"
+            f"(at most {100 * max_bad:.3g} % may be skipped): first {name}: {reason}"
         )
     data_hash = hash_json({name: found[name].sha256 for name in good})
     return BagStore(

@@ -149,7 +149,7 @@ class TrainingConfig:
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be 0 (off) or more")
         if weights != "none" and self.sampler == "balanced":
-            raise InputError("training.class_weights and sampler: balanced do the same twice; take one of them")
+            raise InputError("training.class_weights and sampler: balanced do the same; use one of them")
         given = [name for name, off in UNEVEN.items() if getattr(self, name) != off]
         if given and (self.tune == "frozen" or is_bag_network(self.network)):
             what = "a probe on frozen features" if self.tune == "frozen" else self.network

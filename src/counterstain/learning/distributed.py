@@ -55,7 +55,7 @@ def find_world(environ: Mapping[str, str]) -> World:
         text = environ.get(name, "1" if name == "LOCAL_WORLD_SIZE" else "")
         text = text.partition("(")[0].partition(",")[0]  # SLURM writes 4(x2): four tasks on each of two machines
         if not text.isdigit():
-            raise InputError(f"{name} is '{environ.get(name, '')}', which tells no number; start with torchrun or srun")
+            raise InputError(f"{name} is '{environ.get(name, '')}', which is not a number; start with torchrun or srun")
         values.append(int(text))
     return World(*values)
 
@@ -157,7 +157,7 @@ def leader_first(world: World) -> Iterator[None]:
 
 def _left_alone(world: World, error: RuntimeError) -> InputError:
     return InputError(
-        f"process {world.rank + 1} of {world.size} has lost another one ({_brief(error)}); the last whole epoch is "
+        f"process {world.rank + 1} of {world.size} has lost another process ({_brief(error)}); the last whole epoch is "
         "kept, start the same command again to go on from it"
     )
 

@@ -109,7 +109,7 @@ def objective_of(settings: TrainingConfig, classes: Sequence[str], label: NDArra
 
     Example:
         >>> label = np.array([0, 0, 0, 1])
-        >>> objective_of(Training(class_weights="balanced"), ["benign", "malignant"], label).weights
+        >>> objective_of(TrainingConfig(class_weights="balanced"), ["benign", "malignant"], label).weights
         (0.6666666666666666, 2.0)
     """
     count = np.bincount(label, minlength=len(classes)).astype(np.float64)

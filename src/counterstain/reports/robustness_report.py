@@ -152,8 +152,8 @@ def loss_rows(
 ) -> list[tuple[str, list[Mapping[str, Any]], Mapping[str, Any] | None, float]]:
     """For each trial: title, the worse step at each of its five strengths, the first sure loss of AUROC, turned share.
 
-    A loss is sure where the whole interval of the difference lies below 0. The share of decisions turned is that at the
-    third strength, in whichever direction more turn.
+    A loss is sure where the whole interval of the difference lies below 0. The share of flipped decisions is that at
+    the third strength, in whichever direction more flip.
     """
     rows = []
     for curve in record["curves"]:

@@ -139,7 +139,7 @@ def _the_one(column: Any, slide: str) -> str:
     found = sorted(set(column))
     if len(found) > 1:
         raise InputError(
-            f"tiles of slide '{slide}' have several values of {column.name}: {', '.join(found[:3])}; mend it"
+            f"tiles of slide '{slide}' have several values of {column.name}: {', '.join(found[:3])}; correct it"
         )
     return str(found[0])
 
@@ -225,7 +225,7 @@ def encode_slides(
             talk.say(f"{number} of {len(jobs)}, {job.name}: {count:,} tiles")
         except InputError as error:
             failures.append((job.name, str(error)))
-            talk.say(f"{job.name} is set aside: {error}")
+            talk.say(f"{job.name} is skipped: {error}")
     write_csv(out / FAILURES, ("slide", "reason"), failures)
     if table is not None:
         failed = {name for name, _ in failures}

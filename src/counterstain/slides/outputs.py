@@ -275,7 +275,7 @@ def agree(path: Path, settings: Mapping[str, Any]) -> None:
         return
     known = read_record(path, RUN).get("settings")
     if not isinstance(known, dict):
-        raise InputError(f"{path} has no settings: it was changed after it was written; take another folder")
+        raise InputError(f"{path} has no settings: it was changed after it was written; use another folder")
     different = [name for name in settings if known.get(name) != settings[name]]
     if different:
         name = different[0]

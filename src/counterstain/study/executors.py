@@ -70,7 +70,7 @@ def check_engine(*, jobs: int, scheduler: str | None) -> None:
     """Refuse at once what could only fail later: numbers, a missing package, a scheduler that does not answer.
 
     Raises:
-        InputError: If jobs is below 1, both are asked for, or nothing listens at the scheduler's address.
+        InputError: If jobs is below 1, both are asked for, or empty listens at the scheduler's address.
     """
     if jobs < 1:
         raise InputError(f"jobs is {jobs}; it must be 1 or more")

@@ -265,7 +265,7 @@ def _calibrated(folder: Path, prob: NDArray[np.float64], classes: tuple[str, ...
 
 
 def _table(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, ...]) -> Predictions:
-    """The probabilities as a table whose labels mean nothing: for what looks at probabilities alone."""
+    """The probabilities as a table whose labels are ignored: for what looks at probabilities alone."""
     blank = ("",) * len(images)
     return Predictions(
         image=images.image, patient=images.image, slide=blank, site=blank, label=np.zeros(len(images), np.int64),

@@ -33,7 +33,7 @@ class Reproduction:
     """What a repeated run says of the first one.
 
     outcome: "bit-equal": every table, weight and score has the same bytes. "within the spread": they differ, and each
-        arm's primary measure moved by no more than `spread`. "different": it moved by more, or nothing can be said
+        arm's primary measure moved by no more than `spread`. "different": it moved by more, or empty can be said
     first_difference: the first file that differs and where, "" where none does
     moved: by arm, how far its primary measure moved
     spread: by arm, twice the standard deviation between its seeds as the first run states it; None with one seed
