@@ -304,7 +304,7 @@ def test_empty_one_class_and_flat_folders(tmp_path: Path) -> None:
         read_folder(touch(tmp_path / "one", "benign/1.png", "benign/2.png"))
     with pytest.raises(InputError, match=r"holds the folders benign, malignant: .* name .*data"):
         read_folder(touch(tmp_path / "wrapped", "data/benign/1.png", "data/malignant/2.png"))
-    with pytest.raises(InputError, match=r"all 2 images lie in .* itself"):
+    with pytest.raises(InputError, match=r"all 2 images are in .* itself"):
         read_folder(touch(tmp_path / "flat", "1.png", "2.png"))
     with pytest.raises(InputError, match="does not exist"):
         read_folder(tmp_path / "none")
