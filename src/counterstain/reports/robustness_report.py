@@ -282,8 +282,8 @@ def _site_words(record: Mapping[str, Any]) -> str:
         return f"Fewer than two sites could be scored, so none is the worst. {rule}".rstrip()
     return (
         f"The lowest AUROC is that of {clean(worst['site'])}: {number(worst['value'])} "
-        f"{interval(worst['low'], worst['high'])}. The lowest of {worst['of']} sites is low by chance, too, and its "
-        f"interval does not allow for that. {rule}"
+        f"{interval(worst['low'], worst['high'])}. The lowest of {worst['of']} sites is partly low by chance, and its "
+        f"interval does not account for that. {rule}"
     ).rstrip()
 
 

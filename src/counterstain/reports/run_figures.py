@@ -169,9 +169,9 @@ def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
         rows, title=title, axis_label=f"{metric_name(metric)} with {_percent(run)} interval", stamp=run.stamp
     )
     caption = (
-        f"Points are means over the training seeds, bars their {_percent(run)} interval with the {unit} as the "
-        "unit. Small ticks above it are the single seeds. Overlapping bars do not say that arms are alike: the paired "
-        "differences further down do the comparing."
+        f"Points are means over the training seeds, bars their {_percent(run)} intervals with the {unit} as the "
+        "unit. Small ticks above them are single seeds. Overlapping bars do not show that arms are equal: see the paired "
+        "differences below."
     )
     return [keep_figure(figure, folder / "arms", alt=title, caption=caption)]
 

@@ -313,8 +313,8 @@ def _split_words(run: RunRecord) -> str:
     method, unit = section.get("method"), run.split.get("unit") or section.get("unit")
     if method == "legacy_augment_first":
         return (
-            "Images were augmented first, and the copies then dealt out at random, so that copies of one image stand "
-            "in training and in test. This is the old protocol, kept to measure what it is worth."
+            "Images were augmented first, and the copies then split at random, so that copies of one image are in "
+            "both training and test sets. This is the old protocol, kept to measure what it is worth."
         )
     if not method or not unit:
         return ""
@@ -367,8 +367,8 @@ def _slide_words(slide: Mapping[str, Any]) -> str:
         f"After training, the model of {clean(slide['arm'])} read {clean(slide['slide'])}, a synthetic slide of "
         f"{width:,} × {height:,} px at {slide['mpp']:g} µm/px, of a patient not used for training. "
         f"AUROC of its {plural(slide['tiles'], 'tile')}, {slide['positive']:,} of them in tumour: "
-        f"{number(slide['auroc'])}. Called tumour from {number(slide['threshold'])} on, the map and the true tumours "
-        f"share {slide['iou']:.0%} of the area that either covers. One slide shows how a map is made and held against "
+        f"{number(slide['auroc'])}. Predicted tumour from {number(slide['threshold'])} on, the map and the true tumours "
+        f"share {slide['iou']:.0%} of the area that either covers. One slide illustrates how a map compares with the "
         "truth; it is no evidence about other slides."
     )
 

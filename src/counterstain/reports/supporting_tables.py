@@ -73,7 +73,7 @@ def baseline_table(run: RunRecord) -> Table | None:
             *((run.scores, arm, arm) for arm in run.arms),
         ]
     ]
-    caption = f"The same test images without looking at tissue, and with; image level, unit {run.scores['unit']}"
+    caption = f"Baselines and arms on the same test images; image level, unit {run.scores['unit']}"
     return Table(caption, ("scored by", *(metric_name(metric) for metric in metrics)), tuple(rows))
 
 
