@@ -160,7 +160,7 @@ def split(
     folds: Annotated[int, typer.Option(help="Cross-validation folds; 1 for one division.")] = 1,
     repeats: Annotated[int, typer.Option(help="How often to divide into folds.")] = 1,
     sites: Annotated[
-        bool, typer.Option("--sites", help="One fold a site: each is tested by models of others.")
+        bool, typer.Option("--sites", help="One fold per site, each tested by models trained on the others.")
     ] = False,
     preserve_sites: Annotated[
         bool, typer.Option("--preserve-sites", help="With --folds: every site whole in one fold, classes balanced.")
@@ -327,7 +327,7 @@ def train(
 def phantom(
     out: Out = Path("phantom"),
     patients: Annotated[int, typer.Option(help="How many.")] = 40,
-    tiles: Annotated[int, typer.Option(help="About so many tiles a patient.")] = 12,
+    tiles: Annotated[int, typer.Option(help="Mean number of tiles per patient.")] = 12,
     tile_px: Annotated[int, typer.Option(help="Side of the tiles in px.")] = 257,
     difficulty: Annotated[float, typer.Option(help="0 easy to 1 hard.")] = 0.3,
     shortcut: Annotated[float, typer.Option(help="0 no colour shortcut to 1 colour tells all.")] = 0.0,

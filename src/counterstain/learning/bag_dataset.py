@@ -105,7 +105,7 @@ def open_bags(
     width: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BagStore:
-    """The bags of a cohort, one feature file a row, after each was read once; unchanged ones are not read again.
+    """The bags of a cohort, one feature file per row, each read once; unchanged ones are not read again.
 
     A file that is damaged, has no tiles, has features that are not finite, or is of another width or encoder than most
     is set aside with its reason, as an image that cannot be decoded is.

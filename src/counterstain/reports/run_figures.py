@@ -170,8 +170,8 @@ def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
     )
     caption = (
         f"Points are means over the training seeds, bars their {_percent(run)} intervals with the {unit} as the "
-        "unit. Small ticks above them are single seeds. Overlapping bars do not show that arms are equal: see the paired "
-        "differences below."
+        "unit. Small ticks above them are single seeds. Overlapping bars do not show that arms are equal: see the "
+        "paired differences below."
     )
     return [keep_figure(figure, folder / "arms", alt=title, caption=caption)]
 

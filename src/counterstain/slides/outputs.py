@@ -328,7 +328,7 @@ def write_scores(
     """Write the folder slide-scores; returns what a reader should be told.
 
     slides.csv has every slide under every pooling, as pooled. With a truth, pooling.json says which was taken and its
-    calibration, and for each part predictions.csv (of another part than test: predictions_<part>.csv) has a row a
+    calibration, and for each part predictions.csv (of another part than test: predictions_<part>.csv) has one row per
     slide and patients.csv one row per patient, both in the one form that `evaluate` and `compare` read.
 
     Args:
