@@ -217,7 +217,7 @@ def test_one_class_in_the_whole_table_is_said(tmp_path: Path) -> None:
     assert "image level: all images are 'benign'" in result.stdout.replace("\n", " ")
     assert "balanced accuracy  " not in result.stdout
     page = (tmp_path / "one.html").read_text()
-    assert "AUROC is undefined, since only one class is there" in page
+    assert "AUROC is undefined, because only one class is present" in page
 
 
 @pytest.mark.parametrize(("patients", "one"), [(1, True), (2, False), (3, False), (12, False), (12, True)])
@@ -415,6 +415,6 @@ def test_the_page_gives_levels_and_draws_nothing_empty(table: Path, tmp_path: Pa
     one = write(tmp_path / "one.csv", 1, one=True)
     assert call("evaluate", one, "--out", tmp_path / "one.html").exit_code == 0
     page = (tmp_path / "one.html").read_text()
-    assert "AUROC is undefined, since only one class is there" in page
+    assert "AUROC is undefined, because only one class is present" in page
     assert 'alt="ROC' not in page
     assert 'alt="Precision' not in page

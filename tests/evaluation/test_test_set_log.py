@@ -59,7 +59,7 @@ def test_a_count_that_is_no_number_is_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "a,b\n", "study,run\n"])
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / LEDGER).write_text(text)
-    with pytest.raises(InputError, match="is not a ledger of looks; move it away, or name another folder with"):
+    with pytest.raises(InputError, match="is not a log of test-set uses; move it, or name another folder with"):
         read_uses(tmp_path)
 
 

@@ -260,7 +260,7 @@ def test_fixed_tiles_are_the_same_every_time() -> None:
         ({}, {"formats": ("tflite",)}, "no format is called 'tflite'"),
         ({}, {"calibration": CALIBRATION | {"classes": ["malignant", "benign"]}}, "of another model"),
         ({"staining": StainPipeline(StainRecipe(method="reinhard", mean=(60.0, 20.0, 5.0), spread=(9.0, 9.0, 9.0)))},
-         {}, "brings every tile to one stain"),
+         {}, "this model normalises stain"),
     ],
 )  # fmt: skip
 def test_refused_before_any_work(tmp_path: Path, bundle: dict[str, Any], asked: dict[str, Any], said: str) -> None:
@@ -430,7 +430,7 @@ def test_card_is_yaml_and_words(plain: Path) -> None:
     assert header["pipeline_tag"] == "image-classification"
     for words in (
         "not a medical device", "0.5 µm/px", "calibrated (temperature) on 40 images of 12 validation patients",
-        "called malignant from a calibrated probability of 0.4", "quantile (0.3)", "a note", "Not known here",
+        "predicted as malignant from a calibrated probability of 0.4", "quantile (0.3)", "a note", "Not available: the model",
     ):  # fmt: skip
         assert words in body
     assert read_json(plain / EXPORT)["hashes"]["weights"] in body

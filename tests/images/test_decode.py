@@ -222,7 +222,7 @@ def test_negative_float_is_refused(tiff: Tiff) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint32])
 def test_signed_and_32_bit_numbers_are_refused(tiff: Tiff, dtype: type) -> None:
-    assert "white is not known" in refusal(tiff((RAMP // 4).astype(dtype)), "x.tif")
+    assert "white point is not known" in refusal(tiff((RAMP // 4).astype(dtype)), "x.tif")
 
 
 # ---- rows 13 to 15, 21: colour

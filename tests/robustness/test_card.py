@@ -176,7 +176,7 @@ def test_a_card_that_is_stopped_anywhere_goes_on(small: Any, tmp_path: Path, mon
     asked.clear()
     lines: list[str] = []
     again = robustness_card(small.bundle, small.cohort, out, **options, sight=CardProgress(say=lines.append))
-    assert asked == [] and "made before" in lines[-1]
+    assert asked == [] and "already exists for the same model" in lines[-1]
     assert contents(out) == contents(tmp_path / "whole")
     assert again == json.loads((out / "robustness.json").read_text())
     with pytest.raises(InputError, match="other images or other settings"):

@@ -104,7 +104,7 @@ def test_scales_by_named_columns_and_what_names_nothing(tmp_path: Path) -> None:
 def test_a_model_refuses_another_scale() -> None:
     assert check_scale(0.5, 0.499) == ""
     assert check_scale(0.5, 0.549) == ""
-    assert "on trust" in check_scale(None, 0.5)
+    assert "is assumed" in check_scale(None, 0.5)
     for mpp in (0.25, 0.56, 0.44):
         with pytest.raises(InputError, match=r"say --mpp 0\.5"):
             check_scale(0.5, mpp)

@@ -88,7 +88,7 @@ def test_a_study_stops_at_the_gate_before_anything_is_trained(leaky: Path) -> No
     )
     with pytest.raises(GateError, match="Nothing was trained") as stopped:
         run_study(leaky / "study.yaml")
-    assert "flips or quarter-turns" in str(stopped.value)
+    assert "flips or rotations by 90°" in str(stopped.value)
     run = leaky / "runs" / "s"
     assert (run / "audit.json").is_file()
     assert (run / "audit" / "splits.csv").is_file()

@@ -100,7 +100,7 @@ def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_a_worker_that_finds_another_study_refuses(study: Path, prepared: PreparedStudy) -> None:
     order = order_of(study, prepared)
     outcome = train_order(replace(order, key="another"))
-    assert "finds another cohort, split or study" in outcome.refusal
+    assert "found another cohort, split or study" in outcome.refusal
     assert not (order.run / "arms").exists()
 
 

@@ -367,9 +367,9 @@ def _slide_words(slide: Mapping[str, Any]) -> str:
         f"After training, the model of {clean(slide['arm'])} read {clean(slide['slide'])}, a synthetic slide of "
         f"{width:,} × {height:,} px at {slide['mpp']:g} µm/px, of a patient not used for training. "
         f"AUROC of its {plural(slide['tiles'], 'tile')}, {slide['positive']:,} of them in tumour: "
-        f"{number(slide['auroc'])}. Predicted tumour from {number(slide['threshold'])} on, the map and the true "
-        f"tumours share {slide['iou']:.0%} of the area that either covers. One slide illustrates how a map compares with "
-        "the truth; it is no evidence about other slides."
+        f"{number(slide['auroc'])}. Predicted tumour from {number(slide['threshold'])} on, the map and the "
+        f"true tumours share {slide['iou']:.0%} of the area that either covers. One slide illustrates how a map "
+        "compares with the truth; it is no evidence about other slides."
     )
 
 
