@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 PEERS = {"Lightning": "lightning_style.py", "fastai": "fastai_style.py"}
 SETTINGS = {
     "Lightning": "ImageFolder, torchvision v2 (flips, equalise, affine), 2 workers, fp32",
-    "fastai": "Resize an item; flips and one affine warp a batch, 2 workers, fp32",
+    "fastai": "Resize an item; flips and one affine warp per batch, 2 workers, fp32",
     "this project, fp32": "tile store, all five augmentations on the fly, fp32",
     "this project, bf16": "the same, bf16 steps",
 }

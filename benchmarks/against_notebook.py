@@ -212,7 +212,7 @@ def show_runs(runs: dict[str, list[dict[str, Any]]], summary: dict[str, Any], ep
     for side, ratio in summary["ratios"].items():
         say(
             f"{side}: from a folder to {epochs} trained epochs, everything included, {ratio['total_s']:.2f} × as soon, "
-            f"in 1/{ratio['peak_gb']:.1f} of the peak memory; {ratio['images_per_s']:.2f} × the images a second"
+            f"in 1/{ratio['peak_gb']:.1f} of the peak memory; {ratio['images_per_s']:.2f} × the images per second"
         )
     say("The notebook augments while preparing, this project in the epochs; seconds in all start with the process.")
     if SIDES["bf16"] in runs:
@@ -244,7 +244,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=2, help="of every side (2)")
     parser.add_argument("--rounds", type=int, default=1, help="each of all sides in turn; medians are shown (1)")
     parser.add_argument("--ours", choices=SIDES, nargs="+", default=list(SIDES), help="which of our sides (both)")
-    parser.add_argument("--originals", action="store_true", help="no augmentation, so a sixth of the images an epoch")
+    parser.add_argument("--originals", action="store_true", help="no augmentation, so a sixth of the images per epoch")
     parser.add_argument("--folder", type=Path, default=IMAGES, help="where the images are kept (.benchenv-images)")
     parser.add_argument("--draw", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)

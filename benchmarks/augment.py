@@ -1,4 +1,4 @@
-"""How many tiles a second are augmented? Ours against torchvision v2, Keras's layers and plain OpenCV calls.
+"""How many tiles per second are augmented? Ours against torchvision v2, Keras's layers and plain OpenCV calls.
 
     .venv/bin/python benchmarks/augment.py [--rounds 5] [--tiles 64] [--tile-px 257]
 

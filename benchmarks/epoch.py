@@ -29,7 +29,7 @@ WAITS: dict[str, dict[str, str]] = {
 
 
 def epoch_of(options: argparse.Namespace, folder: Path, precision: str) -> Callable[[int], float]:
-    """A function that trains the n-th epoch and gives its images a second, from its first read to its last step."""
+    """A function that trains the n-th epoch and gives its images per second, from its first read to its last step."""
     import numpy as np
     from made_up import write_store
 
@@ -80,7 +80,7 @@ def side(options: argparse.Namespace) -> None:
 
 
 def profile(options: argparse.Namespace) -> None:
-    """Processor time of each stage by itself, in microseconds an image, on one thread."""
+    """Processor time of each stage by itself, in microseconds per image, on one thread."""
     import cv2
     import numpy as np
     import torch
@@ -109,7 +109,7 @@ def profile(options: argparse.Namespace) -> None:
             "to tensor": lambda _: to_tensor(tiles, scale="-1..1"),
             f"step, {machine.precision}, to tensor included": step,
         }
-        rows = [("stage", "µs an image", "images/s a core")]
+        rows = [("stage", "µs per image", "images/s per core")]
         found = {}
         for name, stage in stages.items():
             for number in range(12):
@@ -155,7 +155,9 @@ def main() -> None:
         middle = sorted(records, key=lambda record: record["epoch"])[len(records) // 2]
         rows.append((name, f"{middle['bare']:.0f}", f"{middle['epoch']:.0f}", f"{ratios[name]['median']:.3f}"))
     show(rows)
-    say(f"{options.images} images of {options.tile_px} px an epoch, batch {options.batch}, augmentation {options.mode}")
+    say(
+        f"{options.images} images of {options.tile_px} px per epoch, batch {options.batch}, augmentation {options.mode}"
+    )
     sizes_record = {name: getattr(options, name) for name in ("images", "tile_px", "batch", "mode", "wait")}
     return finish("epoch", sizes_record | {"ratios": ratios, "runs": runs})
 

@@ -191,7 +191,7 @@ def shown(row: Row) -> str:
 def compare_all(
     bundle: Path, python: Path, scales: Sequence[float] = SCALES, *, pyramid: bool = False
 ) -> dict[str, Any]:
-    """The record: a row per scale, and whether all of them are within the bar."""
+    """The record: one row per scale, and whether all of them are within the bar."""
     from counterstain.export.from_run import ExportOptions, export
     from counterstain.export.graphs import TORCHSCRIPT
 

@@ -31,7 +31,7 @@ def main() -> None:
         train="train",
         valid="val",
         item_tfms=Resize(TILE_PX, method=ResizeMethod.Squish),
-        # One affine warp a batch, as fastai composes it; it has neither shear nor equalisation among its usual ones.
+        # One affine warp per batch, as fastai composes it; it has neither shear nor equalisation among its usual ones.
         batch_tfms=aug_transforms(
             flip_vert=True,
             max_rotate=AUGMENTATION["rotation_deg"],

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/growth.py [--sizes 1000 5000 20000 50000] [--tile-px 127] [--rounds 1] [--figure]
 
 For each size a tile store is written straight away, and a process of its own trains the given network on it with the
-five augmentations: one epoch, or as many as make 5,000 images. Images a second are counted from the 13th step on (the
+five augmentations: one epoch, or as many as make 5,000 images. Images per second are counted from the 13th step on (the
 first ones fill the allocator), memory is the largest seen at any step: anonymous (the process's own) and resident
 (with pages of files that it has mapped). 50,000 tiles are 2.4 GB on disk at 127 px, 9.9 GB at 257 px. With --figure:
 docs/figures/cost_against_size.svg. A table goes to stderr, one JSON line to stdout.
@@ -33,7 +33,7 @@ def memory() -> dict[str, int]:
 
 
 def train_on(store_folder: Path, precision: str, enough: int) -> dict[str, Any]:
-    """Train on all tiles of a store; images a second, and the most memory held."""
+    """Train on all tiles of a store; images per second, and the most memory held."""
     import numpy as np
 
     from counterstain.images.augment import Augmentation, image_keys
@@ -80,7 +80,7 @@ def draw(found: dict[int, dict[str, float]], tile_px: int, path: Path) -> None:
     FigureCanvasSVG(figure)
     time_axes, memory_axes = figure.subplots(1, 2)
     time_axes.plot(sizes, [1000 / found[size]["images_per_s"] for size in sizes], "o-", color="#4c6a92")
-    time_axes.set_ylabel("ms an image")
+    time_axes.set_ylabel("ms per image")
     for name, colour in (("anonymous", "#a33b5b"), ("resident", "#4c6a92")):
         memory_axes.plot(sizes, [found[size][name] / 1e9 for size in sizes], "o-", color=colour, label=name)
     memory_axes.set_ylabel("GB")

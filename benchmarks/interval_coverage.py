@@ -1,4 +1,4 @@
-"""Do 95 % intervals hold the truth in 95 of 100 studies? Beta-binomial patients, uneven sizes, one table a study.
+"""Do 95 % intervals hold the truth in 95 of 100 studies? Beta-binomial patients, uneven sizes, one table per study.
 
     python benchmarks/interval_coverage.py --studies 1000
     python benchmarks/interval_coverage.py --studies 2000 --patients 20 30 60 --prevalence 0.5 --steepness 0 0.5 1

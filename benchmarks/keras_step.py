@@ -44,7 +44,7 @@ def main() -> None:
 
 
 class Steps(keras.callbacks.Callback):  # type: ignore[misc]
-    """Images a second from the end of the first step to the end of the last: `fit`'s own start is not counted."""
+    """Images per second from the end of the first step to the end of the last: `fit`'s own start is not counted."""
 
     def __init__(self, batch: int) -> None:
         super().__init__()

@@ -45,7 +45,7 @@ def gflop_of(step: Callable[[int], None]) -> float:
 
 
 def rate_of(step: Callable[[int], None], *, steps: int, batch: int) -> float:
-    """Images a second over so many steps."""
+    """Images per second over so many steps."""
     began = time.perf_counter()
     for number in range(steps):
         step(number)

@@ -1,4 +1,4 @@
-"""How many phantom tiles a second one and two processes draw and write. Prints one JSON line.
+"""How many phantom tiles per second one and two processes draw and write. Prints one JSON line.
 
 python benchmarks/phantom.py [--tiles 600] [--tile-px 257]
 """
@@ -15,7 +15,7 @@ from counterstain.phantom.tiles import Phantom, write_phantom
 
 
 def measure(phantom: Phantom, workers: int) -> float:
-    """Tiles a second from the call to the written cohort, the start of the processes included."""
+    """Tiles per second from the call to the written cohort, the start of the processes included."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         cohort = write_phantom(phantom, Path(folder), workers=workers)
@@ -24,7 +24,7 @@ def measure(phantom: Phantom, workers: int) -> float:
 
 def main() -> None:
     """Time both and print."""
-    parser = argparse.ArgumentParser(description="Phantom tiles a second.")
+    parser = argparse.ArgumentParser(description="Phantom tiles per second.")
     parser.add_argument("--tiles", type=int, default=600)
     parser.add_argument("--tile-px", type=int, default=257)
     given = parser.parse_args()

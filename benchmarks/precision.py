@@ -105,7 +105,7 @@ def main() -> None:
                 runs[precision].append(once(precision, seed))
                 say(f"seed {seed}, {precision}: AUROC {runs[precision][-1]['auroc']:.4f}")
     summary = summarise(runs)
-    rows = [("", *(f"seed {seed}" for seed in range(options.seeds)), "mean", "SD over seeds", "seconds a training")]
+    rows = [("", *(f"seed {seed}" for seed in range(options.seeds)), "mean", "SD over seeds", "seconds per training")]
     for precision, records in runs.items():
         values = [run["auroc"] for run in records]
         seconds = statistics.median(run["seconds"] for run in records)

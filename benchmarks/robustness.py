@@ -21,7 +21,7 @@ TILES, ROUNDS = 16, 3
 
 
 def degradations() -> dict[str, list[float]]:
-    """Each trial's ms a tile, the best of three rounds, weakest strength first."""
+    """Each trial's ms per tile, the best of three rounds, weakest strength first."""
     phantom = Phantom(patients=TILES, tiles_per_patient=1, sites=2)
     tiles = np.stack([draw_tile(phantom, patient, 0).pixels for patient in range(TILES)])
     moments = mean_and_spread(lab_sums(tiles))

@@ -181,7 +181,7 @@ def main() -> None:
     medians = {
         side: {name: statistics.median(run[name] for run in found) for name in found[0]} for side, found in runs.items()
     }
-    rows = [["side", "in all", "start", "worker", "a training", "overhead", "end", "s a training done", "speed-up"]]
+    rows = [["side", "in all", "start", "worker", "a training", "overhead", "end", "s per training done", "speed-up"]]
     speed_up = {side: ratio(runs, WHOLE, side, "total_s") for side in AT_ONCE}
     per_training = {side: ratio(runs, WHOLE, side, "per_training_s") for side in AT_ONCE}
     names = ("total_s", "start_s", "worker_start_s", "training_s", "overhead_s", "end_s", "per_training_s")

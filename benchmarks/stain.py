@@ -128,7 +128,7 @@ def main() -> None:
     rounds, apart = [record["ms"] for record in runs["stain"]], runs["stain"][0]["apart"]
     milliseconds = {name: [one[name] for one in rounds] for name in rounds[0]}
     step = [record["ms"] for record in runs["step"]]
-    rows = [("ms an image", "median", "from torchstain's")]
+    rows = [("ms per image", "median", "from torchstain's")]
     for name, values in milliseconds.items():
         rows.append((name, f"{statistics.median(values):.3f}", f"{apart[name]:.4f}" if name in apart else ""))
     rows.append(("training step, all cores", f"{statistics.median(step):.3f}", ""))

@@ -96,7 +96,7 @@ def profile(precision: str, tile_px: int, batch: int, steps: int) -> None:
             step(number)
     events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
     whole = sum(event.self_cpu_time_total for event in events)
-    rows = [("operator", "ms a step", "share", "calls a step")]
+    rows = [("operator", "ms per step", "share", "calls per step")]
     for event in events[:14]:
         ms, share = event.self_cpu_time_total / 1000 / steps, event.self_cpu_time_total / whole
         rows.append((event.key, f"{ms:.2f}", f"{100 * share:.1f} %", f"{event.count / steps:g}"))

@@ -29,7 +29,7 @@ def image(path: Path, seed: int = 0) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Two classes, six patients each, two images a patient, whose ids stand in the names."""
+    """Two classes, six patients each, two images per patient, whose ids stand in the names."""
     folder = tmp_path / "images"
     for label in ("benign", "malignant"):
         for patient in range(6):

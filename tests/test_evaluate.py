@@ -218,7 +218,7 @@ def test_one_class_in_the_whole_table_is_said(tmp_path: Path) -> None:
     assert "image level: all images are 'benign'" in result.stdout.replace("\n", " ")
     assert "balanced accuracy  " not in result.stdout
     page = (tmp_path / "one.html").read_text()
-    assert "AUROC is undefined, since only one class is there" in page
+    assert "AUROC is undefined, because only one class is present" in page
 
 
 @pytest.mark.parametrize(("patients", "one"), [(1, True), (2, False), (3, False), (12, False), (12, True)])
@@ -250,7 +250,7 @@ def test_more_than_two_classes_have_what_they_can(tmp_path: Path) -> None:
     assert found["probabilities"]["reliability"]["kind"] == "confidence"
     assert call("evaluate", path, "--out", tmp_path / "three.html").exit_code == 0
     assert "there are 3 classes; --prevalence is for two" in refusal(call("evaluate", path, "--prevalence", "0.1"))
-    assert "a threshold is for two" in refusal(call("evaluate", path, "--threshold", "0.3"))
+    assert "a threshold needs two" in refusal(call("evaluate", path, "--threshold", "0.3"))
 
 
 # -------------------------------------------------------------------------------------------------- a deployed model
@@ -300,7 +300,7 @@ def test_the_page_stands_alone(table: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.html", "test.csv", "two.html"]
     assert "<script" not in page
     assert "http" not in page.split("</style>")[1].replace("http-equiv", "")
-    for section in ("At a glance", "What a call means", "Probabilities", "Subgroups", "All measures"):
+    for section in ("At a glance", "Decisions and predictive values", "Probabilities", "Subgroups", "All measures"):
         assert f"<h2>{section}</h2>" in page
     assert page.count("<img") == 7  # four of the core set, the groups, the confusion matrix, precision and recall
     assert "Counterstain evaluation" in page
@@ -382,7 +382,7 @@ def test_hard_calls_are_called_by_the_table(table: Path, tmp_path: Path) -> None
         stream.write("image_path,label,predicted\n")
         stream.writelines(f"i{k},{'ab'[k % 2]},{'ab'[k % 3 % 2]}\n" for k in range(60))
     said = call("evaluate", hard).output
-    assert "Called 'b' by the table itself: value and 95 % interval" in said
+    assert "Predicted 'b' by the table itself: value and 95 % interval" in said
     assert "most probable" not in said
     assert said.count("independent") == 1
     assert "where it is the most probable class" in call("evaluate", table).output
@@ -419,6 +419,6 @@ def test_the_page_gives_levels_and_draws_nothing_empty(
     one = write(tmp_path / "one.csv", 1, one=True)
     assert call("evaluate", one, "--out", tmp_path / "one.html").exit_code == 0
     page = (tmp_path / "one.html").read_text()
-    assert "AUROC is undefined, since only one class is there" in page
+    assert "AUROC is undefined, because only one class is present" in page
     assert 'alt="ROC' not in page
     assert 'alt="Precision' not in page

@@ -112,8 +112,8 @@ def test_a_record_states_its_schema(tmp_path: Path) -> None:
         ("a: !!float x", "has a value that YAML cannot read"),
         ("a: " + "9" * 5000, "has a value that YAML cannot read"),
         ("a: !!binary x", "is not YAML"),
-        ("a: {b: 1, b: 2}", "line 1: key 'b' stands twice"),
-        ("a: [{b: 1}, {c: 1, c: 2}]", "line 1: key 'c' stands twice"),
+        ("a: {b: 1, b: 2}", "line 1: key 'b' appears twice"),
+        ("a: [{b: 1}, {c: 1, c: 2}]", "line 1: key 'c' appears twice"),
         ("a: &x 1\nb: *x", "aliases"),
         ("a: " + "[" * 30 + "]" * 30, "nested deeper than 20"),
         ("a: !x 1", "is not YAML"),
@@ -181,7 +181,7 @@ def test_a_folder_where_a_file_is_wanted_is_named(tmp_path: Path) -> None:
 def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for attempt in (lambda p: write_bytes(p, "y"), check_writable):
-        with pytest.raises(InputError, match=r"a\.csv: a file stands where a folder is needed"):
+        with pytest.raises(InputError, match=r"a\.csv: there is a file where a folder is needed"):
             attempt(tmp_path / "file" / "deep" / "a.csv")
     assert (tmp_path / "file").read_text() == "x"
 

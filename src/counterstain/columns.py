@@ -192,7 +192,7 @@ def parse_columns(texts: Iterable[str]) -> dict[str, str]:
             if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
                 name = name[1:-1]
             if noun in found:
-                raise InputError(f"--columns names {noun} twice ('{found[noun]}' and '{name}'); say it once")
+                raise InputError(f"--columns names {noun} twice ('{found[noun]}' and '{name}'); name it once")
             found[noun] = name
     return found
 

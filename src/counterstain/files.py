@@ -133,8 +133,8 @@ _REFUSALS = {
     errno.EACCES: ("permission is denied", "name a place that you may write to, or change its permissions"),
     errno.EPERM: ("the operation is not permitted", "name a place that you may write to, or change its permissions"),
     errno.EISDIR: ("a folder of that name is there", "name a file in it, or another name"),
-    errno.ENOTDIR: ("a file stands where a folder is needed", "name another place, or move that file away"),
-    errno.EEXIST: ("a file stands where a folder is needed", "name another place, or move that file away"),
+    errno.ENOTDIR: ("there is a file where a folder is needed", "name another place, or move that file away"),
+    errno.EEXIST: ("there is a file where a folder is needed", "name another place, or move that file away"),
     errno.ENAMETOOLONG: ("the name is longer than the system allows", "name a shorter one"),
     errno.ELOOP: ("this link leads to itself", "name another place, or remove the link"),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), then give the same command again"),
@@ -395,7 +395,7 @@ def _refuse_repeated_keys(node: Any, source: str) -> None:
         if not isinstance(key.value, str):
             raise InputError(f"{line}: a key is a list or a mapping; a plain word was needed")
         if key.value in seen:
-            raise InputError(f"{line}: key '{key.value}' stands twice")
+            raise InputError(f"{line}: key '{key.value}' appears twice")
         seen.add(key.value)
         _refuse_repeated_keys(value, source)
 

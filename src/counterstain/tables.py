@@ -40,10 +40,10 @@ _OTHER_KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "a NumPy array", "write it as CSV, with a header line"),
     (b"SQLite format 3", "an SQLite database", "write its table as CSV"),
     (b"%PDF", "a PDF", "give the table as CSV"),
-    (b"\x80\x02", "a Python pickle", "write its table as CSV; pickles are never opened, since they can run programs"),
-    (b"\x80\x03", "a Python pickle", "write its table as CSV; pickles are never opened, since they can run programs"),
-    (b"\x80\x04", "a Python pickle", "write its table as CSV; pickles are never opened, since they can run programs"),
-    (b"\x80\x05", "a Python pickle", "write its table as CSV; pickles are never opened, since they can run programs"),
+    (b"\x80\x02", "a Python pickle", "write its table as CSV; pickles are never opened, because they can run programs"),
+    (b"\x80\x03", "a Python pickle", "write its table as CSV; pickles are never opened, because they can run programs"),
+    (b"\x80\x04", "a Python pickle", "write its table as CSV; pickles are never opened, because they can run programs"),
+    (b"\x80\x05", "a Python pickle", "write its table as CSV; pickles are never opened, because they can run programs"),
     (b"{", "JSON", "write it as CSV, one row per image"),
     (b"[{", "JSON", "write it as CSV, one row per image"),
     (b"<", "HTML or XML", "save the table as CSV"),
@@ -254,7 +254,7 @@ def _as_utf8(content: bytes, path: Path) -> tuple[bytes, tuple[str, ...]]:
     if coding is None:
         raise InputError(f"{path.name} is not a CSV: it is no text; save the table as 'CSV UTF-8'")
     if coding == "cp1252":
-        notes = (f"{path.name} is not UTF-8; read as Windows-1252 (Latin-1): look at names with accents",)
+        notes = (f"{path.name} is not UTF-8; read as Windows-1252 (Latin-1): check names with accents",)
     text = content if coding == "utf-8" else content.decode(coding).encode()
     return text.removeprefix(codecs.BOM_UTF8), notes
 

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from counterstain.evaluation.evaluation_tables import counted, evaluation_notes, evaluation_tables
-from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.metric_names import ORDER, measure_words
 from counterstain.evaluation.text_tables import (
     details_table,
     pairs_table,
@@ -47,12 +47,8 @@ __all__ = [
     "talking",
 ]
 
-SHOWN = (
-    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
-    "sensitivity_at_95_specificity", "loss", "brier",
-)  # fmt: skip
-
-
+# The table of calls has the NPV, and the report the patient recognition rate.
+SHOWN = tuple(name for name in ORDER if name not in ("npv", "patient_recognition"))
 STEP_S = 5.0  # between two lines on one piece of work, where stderr is no terminal
 
 
@@ -127,7 +123,7 @@ def _json(record: Mapping[str, Any]) -> str:
 
 
 def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
-    """The scores of every arm with their intervals: a row a measure, a column an arm; one table a level."""
+    """The scores of every arm with their intervals: one row per measure, one column per arm; one table per level."""
     if as_json:
         print(_json(record))
         return
@@ -147,7 +143,9 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
         metrics = [metric for metric in SHOWN if any(metric in scores for scores in found.values())]
         if not metrics:
             continue
-        rows = [[_word(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics]
+        rows = [
+            [measure_words(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics
+        ]
         heads = [f"{arm} ({counted(len(own['seeds']), tables)})" for arm, own in arms.items()]
         title = f"{level.capitalize()} level: value and {level_words} interval, unit {record['unit']}, {part}{counts}"
         print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
@@ -202,19 +200,6 @@ def _endpoint(record: Mapping[str, Any]) -> str:
 def _print_notes(record: Mapping[str, Any], notes: Iterable[str]) -> None:
     for note in dict.fromkeys([*([record["stamp"]] if record["stamp"] else []), *notes]):
         _print_wrapped(f"Note: {note}")
-
-
-def _word(metric: str) -> str:
-    named = {
-        "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
-        "brier": "Brier score",
-        "recall": "recall (sensitivity)",
-        "auroc": "AUROC",
-        "auprc": "AUPRC",
-        "mcc": "MCC",
-        "f1": "F1",
-    }
-    return named.get(metric, metric.replace("_", " "))
 
 
 def _interval(score: Mapping[str, Any] | None) -> str:

@@ -170,7 +170,7 @@ def test_the_record_and_its_lines(images: Cohort, tmp_path: Path) -> None:
     assert leak["examples"][0] == ("0.png", "10.png")
     assert record["findings"][0]["severity"] == "leak"
     lines = audit_lines(record)
-    assert "flips or quarter-turns" in lines[0]
+    assert "flips or rotations by 90°" in lines[0]
     # Without a split the same copy is only noted.
     alone = audit_record(images, None, store, copies)
     assert next(one for one in alone["findings"] if one["tier"] == "turned")["severity"] == "note"

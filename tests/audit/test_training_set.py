@@ -42,7 +42,7 @@ def test_the_record_holds_no_name_and_another_salt_makes_another_record() -> Non
 
 
 def test_a_bundle_without_a_record_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no bundle"):
+    with pytest.raises(InputError, match="is not a bundle"):
         read_members(tmp_path)
     write_json(tmp_path / MEMBERS, RECORD | {"schema": "other/9"})
     with pytest.raises(InputError, match="schema other/9"):

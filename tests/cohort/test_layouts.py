@@ -122,7 +122,7 @@ def test_kather_both_sets(tmp_path: Path) -> None:
     cohort = read_folder(old)
     assert list(cohort.table["slide_id"]) == ["CRC-Prim-HE-03", "CRC-Prim-HE-02", "CRC-Prim-HE-10"]
     assert cohort.patient == tuple(cohort.table["slide_id"])
-    assert any("each slide is taken for a patient" in note for note in cohort.notes)
+    assert any("each slide is treated as a patient" in note for note in cohort.notes)
     assert list(cohort.table["x"]) == [151, 301, 1]
     assert list(cohort.table["y"]) == [301, 151, 1]
     nct = read_folder(touch(tmp_path / "nct", "ADI/ADI-TCGA-AAICEQFN.tif", "TUM/TUM-TCGA-AAKTCYHC.tif"))
@@ -195,10 +195,10 @@ def test_medmnist_faults(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds train_images; needed"):  # objects would have to be unpickled
         read_folder(path)
     np.savez(path, train_images=images, train_labels=np.zeros((4, 14), np.uint8))
-    with pytest.raises(InputError, match="several labels an image"):
+    with pytest.raises(InputError, match="several labels per image"):
         read_folder(path)
     np.savez(path, train_images=images, train_labels=np.zeros((3, 1), np.uint8))
-    with pytest.raises(InputError, match="one label an image"):
+    with pytest.raises(InputError, match="one label per image"):
         read_folder(path)
     np.savez(path, images=images, labels=np.array([0.5, 1, 0, 1]))
     with pytest.raises(InputError, match="whole numbers"):
@@ -304,7 +304,7 @@ def test_empty_one_class_and_flat_folders(tmp_path: Path) -> None:
         read_folder(touch(tmp_path / "one", "benign/1.png", "benign/2.png"))
     with pytest.raises(InputError, match=r"holds the folders benign, malignant: .* name .*data"):
         read_folder(touch(tmp_path / "wrapped", "data/benign/1.png", "data/malignant/2.png"))
-    with pytest.raises(InputError, match=r"all 2 images lie in .* itself"):
+    with pytest.raises(InputError, match=r"all 2 images are in .* itself"):
         read_folder(touch(tmp_path / "flat", "1.png", "2.png"))
     with pytest.raises(InputError, match="does not exist"):
         read_folder(tmp_path / "none")

@@ -82,5 +82,5 @@ def test_a_hold_out_that_cannot_be_is_refused_by_its_scarcest_class() -> None:
     rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
     names, labels, owners = zip(*rows, strict=True)
     cohort = assemble({"image_path": names, "label": labels, "patient_id": owners}, root=Path())
-    with pytest.raises(InputError, match=r"^no division into 3 parts .* class 'a' with 3 patients \(P1, P2, P3\)"):
+    with pytest.raises(InputError, match=r"^no split into 3 parts .* class 'a' with 3 patients \(P1, P2, P3\)"):
         holdout(cohort)

@@ -159,9 +159,9 @@ def test_the_ledger_counts_each_look_once(tmp_path: Path) -> None:
     assert (tmp_path / LEDGER).read_text().count("\n") == 4
     assert ",'=m," in (tmp_path / LEDGER).read_text()
     said = uses_in_words(read_uses(tmp_path), "d")
-    assert said[0].startswith("this test part has been looked at twice: 2 models of 2 studies")
+    assert said[0].startswith("this test part has been used twice: 2 models of 2 studies")
     assert "p-values are too small" in said[1]
-    assert uses_in_words((), "d") == ("no look at this test part is on record",)
+    assert uses_in_words((), "d") == ("no use of this test part is on record",)
 
 
 def test_a_line_that_was_cut_off_is_left_out_and_a_stranger_is_refused(tmp_path: Path) -> None:

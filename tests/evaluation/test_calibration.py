@@ -41,7 +41,7 @@ def table(
 
 
 def overconfident(rng: np.random.Generator, n: int, *, sharp: float = 3.0, classes: int = 2) -> Predictions:
-    """Labels drawn from a softmax whose logits are then made `sharp` times too large, three images a patient."""
+    """Labels drawn from a softmax whose logits are then made `sharp` times too large, three images per patient."""
     logits = rng.normal(0, 1, (n, classes))
     true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     label = np.array([rng.choice(classes, p=row) for row in true])

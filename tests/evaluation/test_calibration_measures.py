@@ -65,7 +65,7 @@ def test_oe_by_hand(make_table: Callable[..., Predictions]) -> None:
     assert found["oe"]["low"] < 0.8 < found["oe"]["high"]
     assert found["slope"] == {"value": None, "low": None, "high": None}
     assert found["notes"] == [
-        "no calibration slope: the probabilities tell the classes apart without a mistake, or all are the same"
+        "no calibration slope: the probabilities separate the classes perfectly, or are all equal"
     ]
 
 

@@ -48,7 +48,7 @@ def test_the_gate_is_the_exit_code(files: dict[str, list[str]]) -> None:
     assert call(*good, *poor, "--gate").exit_code == 0
     shut = call(*poor, *good, "--gate")
     assert shut.exit_code == 3
-    assert "the gate is shut: it is not shown that poor is better than good" in shut.output
+    assert "the gate fails: it is not shown that poor is better than good" in shut.output
     assert "Verdict: good is better than poor" in shut.output
     assert call(*poor, *good).exit_code == 0
     margin = ("--margin", "0.1", "--gate")

@@ -100,8 +100,8 @@ def test_the_same_predictions_are_no_evidence_either(make_table: Make) -> None:
     record = compare_arms({"a": same, "b": same})
     row = record["pairs"][0]
     assert (row["difference"], row["p"], row["verdict"]) == (0.0, 1.0, "no_evidence")
-    assert "several seeds of a gave equal predictions; its training doesn't depend on the seed" in record["warnings"]
-    assert "a and b hold a table with equal probabilities: that is the same model under two names" in record["warnings"]
+    assert "several seeds of a gave equal predictions; its training does not depend on the seed" in record["warnings"]
+    assert "a and b hold a table with equal probabilities: this is the same model under two names" in record["warnings"]
 
 
 def test_copies_of_a_file_are_not_seeds(make_table: Make) -> None:

@@ -232,7 +232,7 @@ def test_patients_are_one_row_of_quantiles() -> None:
     quantiles = {"lowest": 0.0, "p10": 0.25, "p25": 0.5, "median": 0.75, "p75": 0.9, "highest": 1.0}
     own = {"count": 1040, "quantiles": quantiles, "below_half": 1003}
     table = only({"subgroups": {"patient": {"arms": {"model": own}}}})
-    assert (table.name, table.title) == ("patient", "Share predicted right in each patient")
+    assert (table.name, table.title) == ("patient", "Share predicted correctly in each patient")
     assert table.head == ("patients", "lowest", "10 %", "25 %", "median", "75 %", "highest", "below one half")
     assert table.rows == (("1,040", "0.00", "0.25", "0.50", "0.75", "0.90", "1.00", "1,003"),)
 

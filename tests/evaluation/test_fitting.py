@@ -122,13 +122,13 @@ def test_what_a_reader_should_be_told() -> None:
     rng = np.random.default_rng(2)
     good = made(rng.random(36), rng.integers(0, 2, 36), 12)
     few = made(good.prob[:, 1], good.label, 9)
-    note = "fitted on 9 validation patients only; another few would give another result"
+    note = "fitted on 9 validation patients only; the result depends on them"
     assert note in fit_calibration(few).notes
     assert not any("only;" in line for line in fit_calibration(made(good.prob[:, 1], good.label, 10)).notes)
     sets = "5 validation patients are too few for sets that miss 10%; every class stays in"
     assert sets in fit_calibration(made(good.prob[:, 1], good.label, 5)).notes
     one = made(np.array([0.6, 0.8]), np.array([1, 1]))
-    same = "the validation part has one class only; probabilities are as the network gives them"
+    same = "the validation part has one class only; probabilities are not calibrated"
     for method, parameters in (
         ("temperature", {"temperature": 1.0}), ("platt", {"slope": 1.0, "intercept": 0.0}),
         ("isotonic", {"x": [0.0, 1.0], "y": [0.0, 1.0]}),
@@ -143,14 +143,14 @@ def test_a_fit_that_raises_the_loss_is_not_taken() -> None:
     table = made(np.array([0.98, 0.98, 0.02, 0.02]), np.array([1, 1, 0, 0]))
     found = fit_calibration(table, method="platt")
     assert found.parameters == {"slope": 1.0, "intercept": 0.0}
-    note = "the fit did not lower the validation loss; probabilities are as the network gives them"
+    note = "the fit did not lower the validation loss; probabilities are not calibrated"
     assert note in found.notes
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_methods_of_two_classes(method: str) -> None:
     three = made(np.full((3, 3), 1 / 3), np.array([0, 1, 2]))
-    with pytest.raises(InputError, match=f"^{method} is for two classes; 3 are here: take temperature$"):
+    with pytest.raises(InputError, match=f"^{method} is for two classes; 3 are present: use temperature$"):
         fit_calibration(three, method=method)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from counterstain.evaluation.degrees_of_freedom import combined_df, effective_units
 from counterstain.evaluation.intervals import estimate, estimates, sample, units_of, variance_parts
+from counterstain.evaluation.metric_names import RANGES
 from counterstain.evaluation.paired_tests import clustered_auroc_difference, delong
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.proportions import clopper_pearson, wilson
@@ -56,12 +57,9 @@ def test_every_interval_holds_its_value_and_stays_in_range(seed: int, n_classes:
                 continue
             assert own.low <= own.value <= own.high
             assert own.value == pytest.approx(np.mean(own.per_seed))
-            if metric == "mcc":
-                assert own.low >= -1
-            else:
-                assert own.low >= 0
-            if metric != "loss":
-                assert own.high <= 1
+            low, high = RANGES.get(metric, (0.0, 1.0))
+            assert own.low >= low
+            assert own.high <= (1.0 if metric == "brier" and n_classes == 2 else high)
 
 
 @settings(deadline=None, max_examples=10)

@@ -59,7 +59,7 @@ def test_a_count_that_is_no_number_is_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "a,b\n", "study,run\n"])
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / LEDGER).write_text(text)
-    with pytest.raises(InputError, match="is not a ledger of looks; move it away, or name another folder with"):
+    with pytest.raises(InputError, match="is not a log of test-set uses; move it, or name another folder with"):
         read_uses(tmp_path)
 
 
@@ -75,10 +75,10 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, text: str) -> None:
 def test_what_is_said(looks: list[tuple[str, str]], expected: str) -> None:
     known = [replace(LOOK, study=study, model=model) for study, model in looks] + [replace(LOOK, data_hash="e")]
     said = uses_in_words(known, "d")
-    assert said[0] == f"this test part has been looked at {expected}"
-    warning = "what was tried after the first look was chosen knowing it: its p-values are too small"
+    assert said[0] == f"this test part has been used {expected}"
+    warning = "later experiments were chosen with knowledge of the first result: their p-values are too small"
     assert said[1:] == ((warning,) if "studies" in expected else ())
-    assert uses_in_words(known, "f") == ("no look at this test part is on record",)
+    assert uses_in_words(known, "f") == ("no use of this test part is on record",)
 
 
 def test_anyones_tables_are_one_look(tmp_path: Path, random_table) -> None:  # type: ignore[no-untyped-def]
@@ -86,14 +86,14 @@ def test_anyones_tables_are_one_look(tmp_path: Path, random_table) -> None:  # t
     for path in paths:
         path.write_text(path.name)
     table = random_table(0, images=30)
-    assert note_tables(tmp_path, paths, table) == ["this test part has been looked at once: 1 model of 1 study"]
+    assert note_tables(tmp_path, paths, table) == ["this test part has been used once: 1 model of 1 study"]
     note_tables(tmp_path, paths, table)
     (own,) = read_uses(tmp_path)
     assert (own.study, own.run, own.model, own.part, own.purpose) == ("evaluate", "", "one.csv", "test", "evaluate")
     assert own.images == 30
     assert own.data_hash == hash_json({"images": sorted(table.image)})
     assert own.key == hash_json({"tables": [hash_file(path) for path in paths]})
-    assert note_tables(tmp_path, paths[1:], table) == ["this test part has been looked at twice: 2 models of 1 study"]
+    assert note_tables(tmp_path, paths[1:], table) == ["this test part has been used twice: 2 models of 1 study"]
 
 
 def test_a_ledger_that_cannot_be_written_is_the_users_to_move(

@@ -188,7 +188,7 @@ def test_tables_that_order_their_classes_differently_are_refused() -> None:
     turned = [
         replace(b[0], classes=b[0].classes[::-1], prob=b[0].prob[:, ::-1], label=1 - b[0].label)
     ]  # fmt: skip
-    with pytest.raises(InputError, match="say which one is positive with --positive tumour or --positive benign"):
+    with pytest.raises(InputError, match="name the positive one with --positive tumour or --positive benign"):
         compare_arms({"a": a, "b": turned}, primary="recall")
 
 

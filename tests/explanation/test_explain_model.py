@@ -150,7 +150,7 @@ def test_a_finished_explanation_is_not_overwritten(made: SimpleNamespace, plante
     before = contents(made.folders[0])
     lines: list[str] = []
     found = explain(made.predictor, made.cohort, made.store, made.folders[0], settings=SETTINGS, say=lines.append)
-    assert found == made.record and "made before" in lines[-1]
+    assert found == made.record and "already exists for the same model" in lines[-1]
     for predictor, settings in ((made.predictor, replace(SETTINGS, seed=7)), (planted.predictor("masked"), SETTINGS)):
         with pytest.raises(InputError, match="holds an explanation of another model, other images or other settings"):
             explain(predictor, made.cohort, made.store, made.folders[0], settings=settings)

@@ -64,7 +64,7 @@ def test_a_model_that_guesses_is_found_out_by_patient() -> None:
 
 
 def test_few_patients_do_not_become_able_by_having_many_tiles() -> None:
-    """One lucky level a patient: by tile the AUROC is far from 0.5, by patient nothing is known."""
+    """One lucky level per patient: by tile the AUROC is far from 0.5, by patient nothing is known."""
     rng = np.random.default_rng(1)
     label = np.repeat([0, 1] * 4, 100)
     patient = [f"P{row // 100}" for row in range(800)]

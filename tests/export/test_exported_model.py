@@ -260,7 +260,7 @@ def test_fixed_tiles_are_the_same_every_time() -> None:
         ({}, {"formats": ("tflite",)}, "no format is called 'tflite'"),
         ({}, {"calibration": CALIBRATION | {"classes": ["malignant", "benign"]}}, "of another model"),
         ({"staining": StainPipeline(StainRecipe(method="reinhard", mean=(60.0, 20.0, 5.0), spread=(9.0, 9.0, 9.0)))},
-         {}, "brings every tile to one stain"),
+         {}, "this model normalises stain"),
     ],
 )  # fmt: skip
 def test_refused_before_any_work(tmp_path: Path, bundle: dict[str, Any], asked: dict[str, Any], said: str) -> None:
@@ -284,7 +284,7 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path) -> None
 def test_a_place_that_cannot_be_written_to_is_found_out_first(tmp_path: Path) -> None:
     source = make_bundle(tmp_path / "source")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="a file stands where a folder is needed"):
+    with pytest.raises(InputError, match="there is a file where a folder is needed"):
         check_export(source, tmp_path / "file" / "out", handover())
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -430,7 +430,7 @@ def test_card_is_yaml_and_words(plain: Path) -> None:
     assert header["pipeline_tag"] == "image-classification"
     for words in (
         "not a medical device", "0.5 µm/px", "calibrated (temperature) on 40 images of 12 validation patients",
-        "called malignant from a calibrated probability of 0.4", "quantile (0.3)", "a note", "Not known here",
+        "predicted as malignant from a calibrated probability of 0.4", "quantile (0.3)", "a note", "Not available:",
     ):  # fmt: skip
         assert words in body
     assert read_json(plain / EXPORT)["hashes"]["weights"] in body

@@ -194,7 +194,7 @@ def test_16_bit_rgb_is_scaled_and_noted(tiff: Tiff) -> None:
     for content, name in ((tiff(deep), "x.tif"), (png_of(256, 32, depth=16, colour=2, data=by_hand), "x.png")):
         decoded = decode_content(content, name)
         check_ramp(decoded.pixels)
-        assert any("16 bits a channel" in note for note in decoded.notes), name
+        assert any("16 bits per channel" in note for note in decoded.notes), name
 
 
 def test_float_from_0_to_1_is_scaled(tiff: Tiff) -> None:
@@ -222,7 +222,7 @@ def test_negative_float_is_refused(tiff: Tiff) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint32])
 def test_signed_and_32_bit_numbers_are_refused(tiff: Tiff, dtype: type) -> None:
-    assert "white is not known" in refusal(tiff((RAMP // 4).astype(dtype)), "x.tif")
+    assert "white point is not known" in refusal(tiff((RAMP // 4).astype(dtype)), "x.tif")
 
 
 # ---- rows 13 to 15, 21: colour
@@ -358,7 +358,7 @@ def test_first_picture_of_a_jpeg_with_several_is_read_and_noted(picture: Picture
     two = saved(Image.fromarray(picture), "MPO", save_all=True, append_images=[Image.fromarray(picture[::-1].copy())])
     decoded = decode_content(two, "x.jpg")
     assert np.abs(decoded.pixels.astype(int) - picture).mean() < 8
-    assert "holds further pictures, the first was read" in decoded.notes
+    assert "holds further images; the first was read" in decoded.notes
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (15, 40), (16, 321), (321, 16)])

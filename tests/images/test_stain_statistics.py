@@ -45,7 +45,7 @@ def test_a_record_survives_json(made: Any) -> None:
     ("change", "words"),
     [
         ({"schema": "other"}, "have schema"),
-        ({"moments": {}}, "fit them anew"),
+        ({"moments": {}}, "fit them again"),
         ({"moments": {"lab": {"mean": [1, 2, 3]}}}, "damaged"),
         ({"stains": [[1.0] * 7]}, "damaged"),
         ({"stains": [[float("inf")] * 8]}, "damaged"),

@@ -178,7 +178,7 @@ def test_too_many_bad_images_are_refused_with_the_first_and_the_count(images: Ma
     with pytest.raises(InputError) as caught:
         build_store(cohort, tmp_path / "store", tile_px=32)
     assert str(caught.value) == (
-        "3 of 12 images cannot be read (25 %; at most 5 % may be set aside): "
+        "3 of 12 images cannot be read (25 %; at most 5 % may be skipped): "
         "first 002.png: is empty (0 bytes); copy it again from its origin"
     )
     assert len(build_store(cohort, tmp_path / "store", tile_px=32, max_bad=0.25).image) == 9

@@ -170,7 +170,7 @@ def test_a_dead_process_ends_the_run_and_leaves_the_last_epoch(cohort: Path, tmp
     _, talk = process.communicate(timeout=90)
     assert process.returncode != 0
     assert any(
-        line.startswith("counterstain: process ") and "has lost another one" in line for line in talk.splitlines()
+        line.startswith("counterstain: process ") and "has lost another process" in line for line in talk.splitlines()
     )
     kept = load_checkpoint(out)
     assert kept is not None

@@ -189,12 +189,12 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path: Path) -> Non
     assert store.image == ("5.h5", "6.h5", "7.h5")
     reasons = dict(store.set_aside)
     assert list(reasons) == ["0.h5", "1.h5", "2.h5", "3.h5", "4.h5"]
-    for name, words in (("0", "HDF5"), ("1", "7 features a tile; most files have 6"), ("2", "no tiles"),
+    for name, words in (("0", "HDF5"), ("1", "7 features per tile; most files have 6"), ("2", "no tiles"),
                         ("3", "not finite"), ("4", "of virchow; those of most files are of uni_v1")):  # fmt: skip
         assert words in reasons[f"{name}.h5"]
     with pytest.raises(InputError, match=r"'0\.h5' cannot be used: .*HDF5"):
         store.rows(["0.h5"])
-    with pytest.raises(InputError, match=r"4 of 4 .* it has 6 features a tile; the model takes 9"):
+    with pytest.raises(InputError, match=r"4 of 4 .* it has 6 features per tile; the model takes 9"):
         open_bags(cohort_of(tmp_path, names[4:]), tmp_path / "store", width=9)
     with pytest.raises(InputError, match=r"x\.png is no feature file"):
         open_bags(cohort_of(tmp_path, ["5.h5", "x.png"]), tmp_path / "store")

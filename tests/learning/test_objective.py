@@ -89,7 +89,7 @@ def test_weights_of_an_arm() -> None:
         ({"label_smoothing": 1.0}, "from 0 to below 1"),
         ({"focal": -1}, "focal is -1"),
         ({"cutmix": float("inf")}, "cutmix is inf"),
-        ({"class_weights": "balanced", "sampler": "balanced"}, "the same twice"),
+        ({"class_weights": "balanced", "sampler": "balanced"}, "do the same; use one"),
         ({"network": "timm/resnet18", "tune": "frozen", "focal": 2}, "probe on frozen features has no such setting"),
         ({"network": "mil/abmil", "mixup": 0.2}, "mil/abmil has no such setting"),
     ],

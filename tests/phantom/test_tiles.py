@@ -135,7 +135,7 @@ def test_patients_are_balanced_spread_over_sites_and_uneven_in_tiles():
         here = [who.label for who in people if who.site == site]
         assert len(here) == 10
         assert sum(here) in (2, 3)
-    # One scanner a site, one staining a patient.
+    # One scanner per site, one staining per patient.
     assert len({who.scanner.gamma for who in people}) == 4
     assert len({who.staining.eosin for who in people}) == 40
     counts = tile_counts(phantom)

@@ -65,12 +65,12 @@ def _discordant_correlation(cells: Floats) -> float:
 
 
 def sign_flip_means(a: Floats, b: Floats, *, draws: int = 100_000, seed: int = 0) -> float:
-    """`sign_flip` of paired values, one pair a patient."""
+    """`sign_flip` of paired values, one pair per patient."""
     return sign_flip(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), draws=draws, seed=seed)
 
 
 def cochran_q(right: NDArray[np.int64]) -> tuple[float, int, float]:
-    """Q, degrees of freedom and p that several models are right equally often; for one image a patient.
+    """Q, degrees of freedom and p that several models are right equally often; for one image per patient.
 
     Args:
         right: (N, M) 1 where the model has the image right, else 0.
@@ -164,7 +164,7 @@ def probability_of_false_claim(accuracy_a: float, accuracy_b: float, n: int, bot
     """Chance that the model with the higher accuracy on n independent images is not the better one.
 
     Needs only what a paper prints, and the share that both have right (or a guess at it). It takes images as
-    independent, so with several images a patient n is to be the number of patients.
+    independent, so with several images per patient n is to be the number of patients.
 
     Args:
         accuracy_a, accuracy_b: in [0, 1]; a is the one claimed to be better.

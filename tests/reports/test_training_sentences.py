@@ -304,12 +304,12 @@ def test_real_arms_of_each_kind_say_what_they_did(tmp_path: Path) -> None:
 def test_tests_beside_the_verdict_stand_in_the_comparison(tmp_path: Path, runs: Any) -> None:
     run = made(runs, tmp_path, arms=TWO)
     comparison = read_json(run / "comparison.json")
-    comparison["pairs"][0]["tests"] = [{"test": "DeLong", "p": 0.0421, "about": "AUROC, one image a unit"}]
+    comparison["pairs"][0]["tests"] = [{"test": "DeLong", "p": 0.0421, "about": "AUROC, one image per unit"}]
     write_json(run / "comparison.json", comparison)
     table = support_table(read_run(run))
     assert table is not None
     assert [cell.text for cell in table.rows[0]] == [
-        "given-32 − modified-200", "DeLong", "AUROC, one image a unit", "0.042"
+        "given-32 − modified-200", "DeLong", "AUROC, one image per unit", "0.042"
     ]  # fmt: skip
     comparison["pairs"][0].pop("tests")
     write_json(run / "comparison.json", comparison)

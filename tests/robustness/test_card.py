@@ -177,7 +177,7 @@ def test_a_card_that_is_stopped_anywhere_goes_on(small: Any, tmp_path: Path, mon
     asked.clear()
     lines: list[str] = []
     again = robustness_card(small.bundle, small.cohort, out, **options, sight=CardProgress(say=lines.append))
-    assert asked == [] and "made before" in lines[-1]
+    assert asked == [] and "already exists for the same model" in lines[-1]
     assert contents(out) == contents(tmp_path / "whole")
     assert again == json.loads((out / "robustness.json").read_text())
     with pytest.raises(InputError, match="other images or other settings"):
@@ -251,7 +251,7 @@ def test_a_part_of_a_split_a_sample_and_the_bundle_s_threshold(small: Any, tmp_p
     assert record["clean"]["sensitivity"]["value"] < 1
     assert record["threshold"]["value"] == 0.999
     assert "validation patients by 'specificity>=0.95'" in record["threshold"]["words"]
-    assert record["notes"][:2] == ["seen 20", "a sample of 20 of 36 images, taken evenly over the patients"]
+    assert record["notes"][:2] == ["seen 20", "a sample of 20 of 36 images, balanced over patients"]
     assert record["rotation"] is None
     assert record["site_probe"] is None
     with pytest.raises(InputError, match="no image in part 'tset'"):

@@ -42,7 +42,7 @@ def test_every_step_is_predicted_on_every_image_in_order(small: Any, monkeypatch
 
 def test_a_fault_in_the_other_thread_is_not_lost(small: Any) -> None:
     rows = small.store.rows(small.cohort.image)[:3]
-    with pytest.raises(ValueError, match="sites that are known"):
+    with pytest.raises(ValueError, match="between known sites"):
         measure(brightness, small.store, rows, [Step(TRIALS["scanner"], 0.4)], Setting())
 
 

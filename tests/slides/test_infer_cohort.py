@@ -343,7 +343,7 @@ def test_scale(slides: Path, bundle: Path, tmp_path: Path) -> None:
     _, size, _ = read_tile_csv(tmp_path / "b" / "model-outputs-csv" / "S0.csv")
     assert (size == 2 * TILE_PX).all()
     silent = make_bundle(tmp_path / "silent", mpp=None)
-    with pytest.raises(InputError, match="say it with --mpp"):
+    with pytest.raises(InputError, match="give it with --mpp"):
         run_slides(silent, [slides], tmp_path / "c", READING)
 
 

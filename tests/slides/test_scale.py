@@ -37,7 +37,7 @@ def test_the_first_credible_statement_is_taken(said: dict, expected: tuple) -> N
 def test_what_is_doubtful_is_said() -> None:
     assert "depends on the scanner" in choose_scale(SLIDE, objective=20.0).notes[0]
     assert "72 dpi" not in choose_scale(SLIDE, tiff=(352.8, 352.8), objective=20.0).notes[0]
-    assert "no microscope" in choose_scale(SLIDE, tiff=(352.8, 352.8), objective=20.0).notes[0]
+    assert "implausible" in choose_scale(SLIDE, tiff=(352.8, 352.8), objective=20.0).notes[0]
     assert "unusual" in choose_scale(SLIDE, file=(0.25, 0.25), objective=20.0).notes[0]
     assert not choose_scale(SLIDE, file=(0.23, 0.23), objective=40.0).notes
     assert "the table 0.5" in choose_scale(SLIDE, file=(0.25, 0.25), mpp_table={"S1": (0.5, 0.5)}).notes[0]
@@ -104,7 +104,7 @@ def test_scales_by_named_columns_and_what_names_nothing(tmp_path: Path) -> None:
 def test_a_model_refuses_another_scale() -> None:
     assert check_scale(0.5, 0.499) == ""
     assert check_scale(0.5, 0.549) == ""
-    assert "on trust" in check_scale(None, 0.5)
+    assert "is assumed" in check_scale(None, 0.5)
     for mpp in (0.25, 0.56, 0.44):
         with pytest.raises(InputError, match=r"say --mpp 0\.5"):
             check_scale(0.5, mpp)

@@ -9,7 +9,7 @@ from counterstain.files import write_csv
 
 
 def make_images(folder: Path, *, patients: int = 12, each: int = 4, seed: int = 0) -> Path:
-    """PNG tiles of 40 px: class b is brighter; one row an image in cohort.csv, patients P00, P01, …"""
+    """PNG tiles of 40 px: class b is brighter; one row per image in cohort.csv, patients P00, P01, …"""
     random = np.random.default_rng(seed)
     rows = []
     for patient in range(patients):

@@ -88,7 +88,7 @@ def test_a_study_stops_at_the_gate_before_anything_is_trained(leaky: Path) -> No
     )
     with pytest.raises(GateError, match="Nothing was trained") as stopped:
         run_study(leaky / "study.yaml")
-    assert "flips or quarter-turns" in str(stopped.value)
+    assert "flips or rotations by 90°" in str(stopped.value)
     run = leaky / "runs" / "s"
     assert (run / "audit.json").is_file()
     assert (run / "audit" / "splits.csv").is_file()
@@ -149,5 +149,5 @@ def test_damaged_images_are_named_with_their_number(leaky: Path) -> None:
 def test_the_audit_tells_how_far_it_is(leaky: Path) -> None:
     steps: list[tuple[str, int, int]] = []
     audit_images(leaky / "cohort.csv", None, leaky / "out", talk=Progress(step=lambda *step: steps.append(step)))
-    assert {"describing tiles", "comparing tiles", "looking for turned crops"} <= {label for label, _, _ in steps}
+    assert {"describing tiles", "comparing tiles", "searching for rotated crops"} <= {label for label, _, _ in steps}
     assert all(0 < done <= total for _, done, total in steps)

@@ -195,7 +195,7 @@ def test_bags_of_another_width_and_tiles_are_refused_by_a_bundle(study: Path, tm
             file["features"] = wide
     done = call("predict", bundle, other / "slides.csv", "--out", tmp_path / "p.csv")
     assert done.exit_code == 2
-    assert "it has 17 features a tile; the model takes 16" in done.output
+    assert "it has 17 features per tile; the model takes 16" in done.output
     with pytest.raises(InputError, match=r"takes \(tiles, 16\)"):
         write_attention(bundle, [other / "P00-0.h5"], tmp_path / "attention")
 
@@ -233,7 +233,7 @@ def test_a_bad_file_is_set_aside_and_listed(study: Path) -> None:
     run = run_study(study, overrides={"seeds": "[0]", "training.epochs": "1"})
     assert "P00-0.h5" in (run / "set_aside.csv").read_text()
     assert "P00-0.h5" not in (run / "cohort.csv").read_text()
-    with pytest.raises(InputError, match="at most 1 % may be set aside"):
+    with pytest.raises(InputError, match="at most 1 % may be skipped"):
         plan_study(study, overrides={"tiles.max_bad": "0.01"})
 
 

@@ -61,7 +61,7 @@ def test_a_reader_that_returns_white_is_a_problem(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(openslide.OpenSlide, "read_region", white)
     found = module._slide_pixels()
-    assert (found.state, found.found) == ("problem", "OpenSlide returned other pixels than were written")
+    assert (found.state, found.found) == ("problem", "OpenSlide returned pixels that differ from those written")
 
 
 def test_a_decoder_that_is_off_by_one_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

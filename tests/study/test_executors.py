@@ -100,7 +100,7 @@ def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_a_worker_that_finds_another_study_refuses(study: Path, prepared: PreparedStudy) -> None:
     order = order_of(study, prepared)
     outcome = train_order(replace(order, key="another"))
-    assert "finds another cohort, split or study" in outcome.refusal
+    assert "found another cohort, split or study" in outcome.refusal
     assert not (order.run / "arms").exists()
 
 
@@ -144,7 +144,7 @@ def test_a_training_that_another_process_holds_is_waited_for_and_not_done_twice(
         assert said.wait(60)
         assert not (run / "arms" / FIRST).exists()
     second.join()
-    assert lines == [f"{FIRST}: another process is still at it; waiting for its end"]
+    assert lines == [f"{FIRST}: another process is training it; waiting"]
     weights = run / "arms" / FIRST / "model.safetensors"
     before = weights.stat().st_mtime_ns
     assert not train_one(run, prepared, FIRST, say=say).resumed

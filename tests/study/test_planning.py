@@ -90,10 +90,10 @@ def test_a_plan_in_words() -> None:
             "stamp": "image-level", "estimate": estimate}  # fmt: skip
     assert plan_lines(plan, jobs=2) == [
         "plan of s: 15 trainings",
-        "tiles      1,500, 1 unreadable and set aside",
+        "tiles      1,500, 1 unreadable and skipped",
         "images     train 1,200, test 300 (the first of 5 folds)",
         "speed      g 412 images per second, from 3 batches of each arm",
-        "time       at most about 60.0 minutes in 2 jobs; early stopping makes it less",
-        "disk       about 3.2 GB, the tile store included",
+        "time       at most 60.0 minutes in 2 jobs; less with early stopping",
+        "disk       about 3.2 GB, including the tile store",
         "stamp      image-level",
     ]

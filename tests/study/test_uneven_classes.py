@@ -60,7 +60,7 @@ def test_a_class_that_is_never_called_is_told() -> None:
         )  # fmt: skip
 
     (line,) = never_called(table([0, 0, 1]))
-    assert "no validation image is called 'malignant'" in line and "though 1 of 3 are" in line
+    assert "no validation image is predicted 'malignant'" in line and "though 1 of 3 are" in line
     assert never_called(table([0, 0, 0])) == []
 
 

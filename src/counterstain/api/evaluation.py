@@ -111,7 +111,7 @@ def evaluate(
         sources: list[Source] = [as_predictions(y_true, y_prob, positive=positive, **cast(Any, arrays))]
         named = None
     else:
-        _refuse("for arrays (y_true, y_prob); the data are tables, which say it themselves", **arrays)
+        _refuse("for arrays (y_true, y_prob); the data are tables, which contain it", **arrays)
         sources = _listed(y_true)
         named = None if positive is None else str(positive)
     tables = [from_source(source, positive=named, columns=columns) for source in sources]
@@ -338,7 +338,7 @@ def compare(
         _refuse("of a table; the data are arrays", columns=columns)
         arms, files = _arms_of_arrays(models, _named(y_probs), {"positive": positive, **arrays})
     else:
-        _refuse("for arrays (y_true, {name: y_prob}); the data are tables, which say it themselves", **arrays)
+        _refuse("for arrays (y_true, {name: y_prob}); the data are tables, which contain it", **arrays)
         arms, files = _arms_of_tables(_named(models), None if positive is None else str(positive), columns)
     if primary is None and not co_primary and any(table.hard for tables in arms.values() for table in tables):
         raise InputError(
@@ -365,7 +365,7 @@ def compare(
     if out is not None:
         write_json(Path(out), record)
     if gate and not record["shown"]:
-        raise GateError(f"the gate is shut: it is not shown {record['asked']}")
+        raise GateError(f"the gate fails: it is not shown {record['asked']}")
     return Comparison(record)
 
 

@@ -1,4 +1,4 @@
-"""Whether two tiles are turned crops of each other: one is turned back, and their fine structure compared."""
+"""Whether two tiles are rotated crops of each other: one is turned back, and their fine structure compared."""
 
 import cv2
 import numpy as np

@@ -40,7 +40,7 @@ class Duplicate:
 
 TURNS = (
     "as it is", "turned by 90°", "turned by 180°", "turned by 270°",
-    "flipped", "flipped and turned by 90°", "flipped and turned by 180°", "flipped and turned by 270°",
+    "flipped", "flipped and rotated by 90°", "flipped and rotated by 180°", "flipped and rotated by 270°",
 )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def find_duplicates(
         store: the tiles; its time is that of one reading, and of comparing all pairs of short descriptions.
         fit: how its tiles were made of the images.
         rotated: also look for turns by any angle with crops (LC25000-style), which takes the longest.
-        threads: that work; None takes one a core.
+        threads: that work; None takes one per core.
         step: called with what is being done, and how much of how much is.
     """
     described = None if step is None else partial(step, "describing tiles")

@@ -99,7 +99,7 @@ def fingerprint(
         store: the tiles.
         fit: how they were made of the images.
         rotated: also describe each tile so that it can be known again after a turn by any angle.
-        threads: that work; None takes one a core.
+        threads: that work; None takes one per core.
         progress: called with (tiles done, tiles in all).
     """
     count = len(store.image)

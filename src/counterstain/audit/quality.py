@@ -33,7 +33,9 @@ def conflicts(cohort: Cohort, images: Sequence[str], copies: Sequence[Duplicate]
     ]
     out = []
     if found:
-        words = f"{len(found)} pairs of images show the same and have different labels; one of each is wrong"
+        words = (
+            f"{len(found)} pairs of images have the same content and different labels; one label of each pair is wrong"
+        )
         out.append(Finding("conflict", "leak", (), len(found), first_examples(found), words))
     classes: dict[str, set[str]] = defaultdict(set)
     for patient, own in zip(cohort.table["patient_id"], cohort.table["label"], strict=True):
@@ -41,7 +43,7 @@ def conflicts(cohort: Cohort, images: Sequence[str], copies: Sequence[Duplicate]
             classes[patient].add(own)
     mixed = sorted(patient for patient, own in classes.items() if len(own) > 1)
     if mixed:
-        words = f"{len(mixed)} patients have images of more than one class, and no label of their own"
+        words = f"{len(mixed)} patients have images of more than one class, and no label as a patient"
         severity = "note" if len(mixed) > len(classes) / 2 else "warning"
         out.append(Finding("mixed-patient", severity, (), len(mixed), first_examples([(one,) for one in mixed]), words))
     return out
@@ -57,12 +59,12 @@ def thin_classes(cohort: Cohort) -> list[Finding]:
         for own in cohort.classes:
             holders = sorted(set(names[cohort.table["label"] == own]))
             if len(holders) == 1:
-                words = f"class '{own}' is held by one {what}: what is learned of it may be that {what}"
+                words = f"class '{own}' is held by one {what}: a model may learn to recognise that {what}"
                 out.append(Finding(tier, "warning", (), 1, ((own, holders[0]),), words))
     sites = cohort.table[cohort.table["site"] != ""].groupby("site")["label"].nunique()
     single = sorted(sites.index[sites == 1]) if len(sites) > 1 else []
     if single:
-        words = f"{len(single)} of {len(sites)} sites hold one class only: the scanner could stand for the class"
+        words = f"{len(single)} of {len(sites)} sites have one class only: the scanner may predict the class"
         out.append(Finding("lone-site", "warning", (), len(single), first_examples([(one,) for one in single]), words))
     return out
 

@@ -21,9 +21,9 @@ NAMED = 10  # images that could not be read, in the lines of text; audit.json ha
 SHOWS = {
     "bytes": "are the same file",
     "pixels": "have the same pixels",
-    "turned": "are flips or quarter-turns of each other",
+    "turned": "are flips or rotations by 90° of each other",
     "near": "are the same image re-compressed, brightened or slightly changed",
-    "rotated": "are turned crops of each other",
+    "rotated": "are rotated crops of each other",
 }
 
 

@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 # Correlation of rings: of 23,000 strangers none reaches SURE, of turned crops 99 in 100 reach LIKELY (copies.md).
 LIKELY, SURE = 0.72, 0.92
 ALIGNED = 0.8  # correlation of fine structure once aligned, for what lies between
-NEAREST = 6  # candidates a tile and zoom that are looked at
+NEAREST = 6  # candidates per tile and zoom that are looked at
 ROWS = 512  # tiles compared with all others at once
 
 
@@ -51,7 +51,7 @@ class _Candidate:
     @property
     def words(self) -> str:
         """What makes b of a."""
-        turned = f"{'flipped, ' if self.mirrored else ''}turned by about {self.degrees:.0f}°"
+        turned = f"{'flipped, ' if self.mirrored else ''}rotated by about {self.degrees:.0f}°"
         return f"{turned}, enlarged {self.zoom:g} times"
 
 
@@ -112,7 +112,7 @@ def _candidates(
         if not same and zoom > 1:
             yield from _enlarged(second, first, zoom, same=False, swapped=True)
         if step is not None:
-            step("looking for turned crops", done, len(ZOOMS))
+            step("searching for rotated crops", done, len(ZOOMS))
 
 
 def _sizes(waves: NDArray[np.complex64], mean: Floats) -> Floats:

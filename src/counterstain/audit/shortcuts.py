@@ -94,7 +94,7 @@ def bag_baselines(
     """What could be scored without looking at a slide's features: the majority, and how many tiles it has.
 
     Args:
-        cohort: one row a slide.
+        cohort: one row per slide.
         count: (N,) tiles of each.
         assignment, unit: as in `baselines`.
     """
@@ -150,7 +150,7 @@ def colour_features(cohort: Cohort, store: Store) -> tuple[Floats, Floats]:
 
 
 def file_features(cohort: Cohort) -> Floats:
-    """(N, 8) bytes, width, height, bytes a pixel, format, mode, and mean and first entry of the JPEG tables.
+    """(N, 8) bytes, width, height, bytes per pixel, format, mode, and mean and first entry of the JPEG tables.
 
     (N, 0) where the images lie in a container and so have no files of their own.
     """

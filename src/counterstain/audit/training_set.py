@@ -62,7 +62,7 @@ def read_members(bundle: Path) -> dict[str, Any]:
     """
     path = bundle / MEMBERS
     if not path.is_file():
-        raise InputError(f"{bundle} has no {MEMBERS}; it is no bundle, or was made before bundles had one")
+        raise InputError(f"{bundle} has no {MEMBERS}; it is not a bundle, or is from an older version")
     return read_record(path, SCHEMA)
 
 
@@ -83,9 +83,9 @@ class Overlap:
         """One line for each way in which a "new" image was seen; empty where none was."""
         said = {
             "patient": "{} the id of a patient that the model was trained on ({})",
-            "image": "{} the name of an image that the model was trained on ({}); names may meet by chance",
+            "image": "{} the name of an image that the model was trained on ({}); names may coincide by chance",
             "file": "{} byte for byte the content of an image that the model was trained on ({})",
-            "pixels": "{} the very pixels of an image that the model was trained on ({})",
+            "pixels": "{} the pixels of an image that the model was trained on ({})",
         }
         return tuple(said[kind].format(self._counted(kind), self._named(kind)) for kind in KINDS if self.seen.get(kind))
 
@@ -109,7 +109,7 @@ def overlap(
 
     Args:
         record: of `read_members`.
-        patient, image, file, tiles: see `member_record`; one entry an image, in one order.
+        patient, image, file, tiles: see `member_record`; one entry per image, in one order.
     """
     pixels = [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in tiles]
     given = {"patient": patient, "image": image, "file": file, "pixels": pixels}

@@ -91,11 +91,11 @@ def _check_shapes(file: str, images: tuple[int, ...], labels: tuple[int, ...], d
     if len(images) not in (3, 4):
         raise InputError(f"{file}: the images are an array of shape {images}; needed: (N, H, W) or (N, H, W, channels)")
     if dtype.kind not in "iub":
-        raise InputError(f"{file}: the labels are {dtype}; needed: whole numbers, one an image")
+        raise InputError(f"{file}: the labels are {dtype}; needed: whole numbers, one per image")
     size = int(np.prod(labels, dtype=object))
     if size != images[0] or size > MOST_LABELS:
         several = len(labels) > 1 and labels[0] == images[0]
-        why = "several labels an image are not supported" if several else "there must be one label an image"
+        why = "several labels per image are not supported" if several else "there must be one label per image"
         raise InputError(f"{file}: {images[0]} images and labels of shape {labels}; {why}")
 
 

@@ -69,7 +69,7 @@ def label_by_folder(
     rows = [row for row, place in enumerate(places) if len(place) > depth + 1]
     if not rows:
         raise InputError(
-            f"all {len(places)} images lie in {folder} itself ({places[0][-1]}); put each class into a folder of its "
+            f"all {len(places)} images are in {folder} itself ({places[0][-1]}); put each class into a folder of its "
             "own, or give the labels in a manifest or by a pattern with (?P<label>…)"
         )
     result = {name: [values[row] for row in rows] for name, values in columns.items()}
@@ -91,7 +91,7 @@ def label_by_folder(
     notes = []
     if lower:
         shown = first_names(sorted(below))
-        notes = [f"classes: the folders {shown}; the folders below them ({first_names(lower)}) mean nothing"]
+        notes = [f"classes: the folders {shown}; the folders below them ({first_names(lower)}) are ignored"]
         notes[0] += " unless a pattern reads them" if not known else " but what the pattern reads"
     stray = [path for path, place in zip(columns["image_path"], places, strict=True) if len(place) <= depth + 1]
     return result, stray, notes

@@ -1,4 +1,4 @@
-"""The cohort: what is studied, one row an image; read from and written to CSV or Parquet."""
+"""The cohort: what is studied, one row per image; read from and written to CSV or Parquet."""
 
 import os
 import re
@@ -62,7 +62,7 @@ _NEGATIVE_WORDS = frozenset(
 class Cohort:
     """The images of a study and what is known about them.
 
-    table:    one row an image, columns exactly COLUMNS; text is str with "" for missing, mpp (µm/px), x and y
+    table:    one row per image, columns exactly COLUMNS; text is str with "" for missing, mpp (µm/px), x and y
               (level-0 px) are float64 with NaN for missing; the row order is the cohort's order
     classes:  in order; for two classes the positive one is last
     root:     the folder that image_path is relative to (POSIX slashes); "file.h5#x/12" names row 12 of data set "x"
@@ -256,7 +256,7 @@ def assemble(
     if not images:
         raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
     classes, chosen = order_classes(table["label"], positive)
-    assumed = [f"positive class: '{chosen}' (assumed; say positive for the other)"] if chosen != positive else []
+    assumed = [f"positive class: '{chosen}' (assumed; set positive for the other)"] if chosen != positive else []
     return Cohort(table, classes, root, chosen, tuple(skipped), (*notes, *merged, *assumed, *_twin_notes(images)))
 
 
@@ -282,7 +282,7 @@ def read_manifest(
     splits: Mapping[str, str] | None = None,
     pattern: str | None = None,
 ) -> Cohort:
-    """The cohort of a CSV or Parquet manifest, one row an image.
+    """The cohort of a CSV or Parquet manifest, one row per image.
 
     Args:
         path: a CSV or Parquet table with a header; see tables.read_table.
@@ -303,7 +303,7 @@ def read_manifest(
     chosen = choose_columns(table.header, columns, where=path.name, needed=needed)
     text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
     if not text["image_path"]:
-        raise InputError(f"{path.name} has a header and no rows; it needs one row an image")
+        raise InputError(f"{path.name} has a header and no rows; it needs one row per image")
     base, names = place_images(text["image_path"], path.parent, path.name, root=given)
     if pattern is not None:
         text = fill_by_pattern({**text, "image_path": names}, pattern, path.name)

@@ -171,7 +171,7 @@ def clean_numbers(values: Sequence[str] | None, count: int, noun: str, where: st
     for row, value in enumerate(values or ()):
         number = parse_number(value)
         if number is None:
-            raise InputError(f"{where} row {row + 1}: {noun} is '{value}'; needed: a number, or nothing")
+            raise InputError(f"{where} row {row + 1}: {noun} is '{value}'; needed: a number, or empty")
         if np.isinf(number) or (noun == "mpp" and number <= 0):
             raise InputError(f"{where} row {row + 1}: {noun} is {value.strip()}; needed: a finite number, mpp above 0")
         numbers[row] = number

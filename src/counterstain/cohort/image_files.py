@@ -70,7 +70,7 @@ def find_images(folder: Path, *, follow_links: bool = False, root: Path | None =
     start = Path(os.path.realpath(folder))
     limit = start if root is None or not follow_links else Path(os.path.realpath(root))
     if not start.is_relative_to(limit):
-        raise InputError(f"{folder} does not lie in the root folder {root}; name a folder above all images")
+        raise InputError(f"{folder} is not in the root folder {root}; name a folder above all images")
     images: list[str] = []
     containers: list[str] = []
     skipped: list[tuple[str, str]] = []
@@ -146,7 +146,7 @@ def _reason(entry: "os.DirEntry[str]", root: Path, follow_links: bool) -> str:
         else:
             mode = entry.stat(follow_symlinks=False).st_mode
     except OSError as error:
-        return f"cannot be looked at ({error.strerror})"
+        return f"cannot be accessed ({error.strerror})"
     return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "neither a file nor a folder"
 
 

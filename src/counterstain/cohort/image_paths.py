@@ -112,5 +112,5 @@ def recorded_root(table: Path) -> Path | None:
         return None
     said = read_json(record)
     if said.get("schema") != _SCHEMA or not isinstance(said.get("root"), str):
-        raise InputError(f"{record} is not a record of where images are; remove it, and name the folder with --root")
+        raise InputError(f"{record} is not a record of image locations; remove it, and name the folder with --root")
     return Path(os.path.normpath(Path(os.path.realpath(table.parent)) / said["root"]))

@@ -79,7 +79,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 LAYOUT_WAY = "with --layout of `counterstain cohort`, `init` or `audit`; in a study with cohort.layout"
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xls", ".ods")
-_NAMED = ("breakhis", "idc", "kather", "tcga")
+_NAMED = tuple(name for name, layout in LAYOUTS.items() if layout.pattern)
 _CONTAINERS: dict[str, tuple[tuple[str, ...], Callable[[Path, Sequence[str]], dict[str, list[Any]]]]] = {
     "pcam": ((".h5", ".hdf5"), read_hdf5),
     "medmnist": ((".npz",), read_npz),
@@ -123,13 +123,13 @@ def read_folder(
     else:
         found = find_images(path, follow_links=follow_links, root=None if root is None else Path(root))
     chosen = _choose(found, layout, pattern, path)
-    if (task or magnification) and chosen.name != "breakhis":
+    if (task and not chosen.tasks) or (magnification and "(?P<magnification>" not in chosen.pattern):
         raise InputError(f"task and magnification are for BreakHis; these images are read as {chosen.title}")
     if chosen.name in _CONTAINERS:
         return _read_containers(chosen, path, found, positive, splits)
     if not found.images:
         raise InputError(
-            f"0 usable images in {path} ({_kinds(found)}); needed: PNG, JPEG, TIFF or BMP in a folder a class"
+            f"0 usable images in {path} ({_kinds(found)}); needed: PNG, JPEG, TIFF or BMP in one folder per class"
         )
     if chosen.name in _NAMED:
         columns = _read_names(chosen, found.images, task, magnification, path)
@@ -257,7 +257,7 @@ def _finish(
         if name in columns:
             columns[name] = clean_numbers(columns[name], len(columns["image_path"]), name, "file names").tolist()
     if layout.slide_is_patient and any(columns.get("slide_id", [])):
-        notes.append("patients are not published; each slide is taken for a patient")
+        notes.append("patients are not published; each slide is treated as a patient")
     tables = [name for name, _ in found.skipped if name.lower().endswith(_TABLES)]
     if tables:
         notes.append(f"tables that were not used: {first_names(tables)}; name one instead of the folder to use its ids")
@@ -297,7 +297,7 @@ def _read_containers(
     notes = [f"layout: {layout.title}"]
     if layout.slide_is_patient and any(columns.get("slide_id", [])):
         columns["patient_id"] = list(columns["slide_id"])
-        notes.append("patients are not published; each slide is taken for a patient")
+        notes.append("patients are not published; each slide is treated as a patient")
     ignored = [(name, "not a part of this layout") for name in (*found.images, *found.containers) if name not in files]
     return assemble(columns, root=folder, positive=positive, skipped=sorted([*found.skipped, *ignored]), notes=notes)
 
@@ -335,7 +335,7 @@ def read_images(
         return replace(found, notes=(*found.notes, *_not_listed(path, found)))
     if not path.is_dir() and not path.name.lower().endswith((*CONTAINER_SUFFIXES, *IMAGE_SUFFIXES)):
         if unused := _named(options):
-            raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table, whose columns say it all")
+            raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table with columns instead")
         return read_manifest(
             path, root=root, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}),
             pattern=options.get("pattern"),

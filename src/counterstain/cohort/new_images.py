@@ -169,7 +169,7 @@ def _one_class(source: Path, classes: Sequence[str], why: str) -> tuple[NewImage
         return None, why
     label = firsts.pop()
     frame = _frame({"image_path": list(found.images), "label": [label] * len(found.images)})
-    return NewImages(frame, source, (f"every image lies in the folder of one class, '{label}'",), found.skipped), ""
+    return NewImages(frame, source, (f"every image is in the folder of one class, '{label}'",), found.skipped), ""
 
 
 def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str], root: Path | None) -> NewImages:

@@ -18,7 +18,7 @@ _GAP = 1e-3
 
 
 def leave_one_site_out(cohort: Cohort, *, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Split:
-    """A fold a site, by the alphabet: the site is its test part; the share `val` of the others' images chooses.
+    """One fold per site, by the alphabet: the site is its test part; the share `val` of the others' images chooses.
 
     Validation is drawn by `unit` from all other sites together. Every class is in every part. The same seed gives the
     same folds, whatever the order of the rows.

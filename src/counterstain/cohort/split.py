@@ -102,7 +102,7 @@ class Split:
             yield part.train, part.test
 
     def summary(self) -> str:
-        """A line per fold with its counts of images."""
+        """One line per fold with its counts of images."""
         head = f"{len(self.image)} images, divided by {self.unit}"
         return "\n".join([head, *(f"  {part!r}" for part in self.parts)])
 
@@ -130,7 +130,7 @@ def check(split: Split, cohort: Cohort) -> None:
     if split.image != cohort.image:
         unknown = sorted(set(split.image) - set(cohort.image)) or sorted(set(cohort.image) - set(split.image))
         name = unknown[0] if unknown else split.image[0]
-        raise InputError(f"the split and the cohort differ in their images or their order ({name}); split it anew")
+        raise InputError(f"the split and the cohort differ in their images or their order ({name}); split it again")
     if not split.parts:
         raise InputError("the split has no parts; needed: train, val and test")
     check_leak(split, cohort)
@@ -190,7 +190,7 @@ def check_leak(split: Split, cohort: Cohort) -> None:
 
 
 def _check_folds(split: Split) -> None:
-    """Refuse folds in which an image is tested more or less often than once a repeat."""
+    """Refuse folds in which an image is tested more or less often than once per repeat."""
     for repeat in sorted({part.repeat for part in split.parts}):
         same = [part for part in split.parts if part.repeat == repeat]
         if len({part.fold for part in same}) != len(same):
@@ -276,7 +276,7 @@ def split_lines(record: dict[str, Any]) -> list[str]:
 
 
 def write_split(split: Split, path: Path | str) -> None:
-    """Write splits.csv: image_path,split (hold-out), or a row an image and fold with image_path,repeat,fold,split."""
+    """Write splits.csv: image_path,split; with folds image_path,repeat,fold,split, one row per image and fold."""
     if len(split.parts) == 1:
         write_csv(path, ("image_path", "split"), zip(split.image, split.parts[0].assignment, strict=True))
         return

@@ -66,7 +66,7 @@ def holdout(cohort: Cohort, *, test: float = 0.2, val: float = 0.2, unit: str = 
 def folds(
     cohort: Cohort, *, k: int = 5, repeats: int = 1, val: float = 0.2, unit: str = "patient", seed: int = 0
 ) -> Split:
-    """Grouped k-fold cross-validation: each image is tested once a repeat; `val` is a share of each training side.
+    """Grouped k-fold cross-validation: each image is tested once per repeat; `val` is a share of each training side.
 
     Every class is in every fold's train, val and test. The same seed gives the same folds, whatever the row order.
 
@@ -174,7 +174,7 @@ def _deal(
         scarcest = int(np.argmin((inside > 0).sum(axis=0)))
         rows = np.flatnonzero(inside[:, scarcest]) if among is None else among[np.flatnonzero(inside[:, scarcest])]
         raise InputError(
-            f"no division into {len(shares)} parts was found that has every class in every part; the scarcest is "
+            f"no split into {len(shares)} parts was found that has every class in every part; the scarcest is "
             f"class '{sorted(cohort.classes)[scarcest]}' with {listed([names[int(row)] for row in rows], unit)}: "
             f"add {unit}s, merge it with another class, leave it out, or ask for fewer parts"
         )

@@ -70,7 +70,7 @@ def describe(
 
 
 def _patients(cohort: "Cohort") -> dict[str, Any] | None:
-    """Patients, images a patient, and the patients whose images are of more than one class."""
+    """Patients, images per patient, and the patients whose images are of more than one class."""
     table = cohort.table[cohort.table["patient_id"] != ""]
     if table.empty:
         return None

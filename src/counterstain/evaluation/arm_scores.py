@@ -61,7 +61,7 @@ def _check_positive(first: Predictions, table: Predictions, which: str) -> None:
         return
     raise InputError(
         f"{which} has '{other}' as the positive class and the first table '{one}': they order their classes "
-        f"differently; say which one is positive with --positive {one} or --positive {other}"
+        f"differently; name the positive one with --positive {one} or --positive {other}"
     )
 
 
@@ -100,7 +100,7 @@ def score_arms(
     """The record scores.json: every score of every arm with its interval, unit and n.
 
     Args:
-        arms: arm -> its prediction tables, one a seed, all on the same images.
+        arms: arm -> its prediction tables, one per seed, all on the same images.
         seeds: arm -> the seeds' numbers; default 0, 1, 2, ...
         confidence: of the intervals.
         interval: "jackknife" (the default: it covers better), or "bootstrap" for those at image level.
@@ -183,7 +183,7 @@ def _single_units(table: Predictions) -> list[str]:
     if len(table.patient_codes[0]) == 1:
         return []
     return [
-        f"only one {table.unit} has '{name}': scores that need this class have no interval, or one that means little"
+        f"only one {table.unit} has '{name}': scores that need this class have no interval, or a meaningless one"
         for name, own in zip(table.classes, found, strict=True)
         if len(own) == 1
     ]
@@ -203,15 +203,15 @@ def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> dic
 
 
 def _method(unit: str, units: int, seeds: int, confidence: float, interval: str, own: bool = False) -> str:
-    lone = "images (each of a patient of its own)" if own else "images (no patients are known)"
+    lone = "images (each of a different patient)" if own else "images (no patients are known)"
     drawn = "patients" if unit == "patient" else lone
     if interval == "bootstrap":
         return f"{confidence:.0%} BCa interval at image level from drawing {drawn} and seeds anew 10,000 times"
     how = "one by one" if units <= GROUPS else f"in {GROUPS} random groups"
     text = f"{confidence:.0%} interval from leaving out {drawn} {how} (jackknife, t-quantile, logit scale)"
     if seeds > 1:
-        return f"{text}, widened by the spread over the {seeds} training seeds; the value is the mean over seeds"
-    return f"{text}; one training run, so the spread over training seeds is not in it"
+        return f"{text}, including the variance between the {seeds} training seeds; the value is the mean over seeds"
+    return f"{text}; one training run, so between-seed variance is not included"
 
 
 def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
@@ -223,9 +223,9 @@ def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
             few = "1 patient" if units == 1 else f"{units} patients"
             out.append(f"only {few} (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
     elif not tables[0].own_patients:
-        out.append("patients are unknown: intervals take every image as independent and are too narrow if they are not")
+        out.append("patients are unknown: intervals treat images as independent and are too narrow if they are not")
     if len(tables) == 1:
-        out.append("a single training run: how much another seed would change is unknown")
+        out.append("a single training run: the variance between seeds is unknown")
     return tuple(dict.fromkeys(out))
 
 
@@ -234,7 +234,7 @@ def _size_notes(by_size: SizeAndDifficulty | None, confidence: float, interval: 
     words = "" if by_size is None else by_size.words(confidence)
     if not words:
         return ()
-    widened = "; intervals at image level are widened, since few patients make most of their width"
+    widened = "; intervals at image level are widened, because few patients contribute most of the variance"
     return (words + (widened if interval == "jackknife" else ""),)
 
 

@@ -46,7 +46,7 @@ def bootstrap_estimates(
     default.
 
     Args:
-        tables: S tables of the same patients, one a seed.
+        tables: S tables of the same patients, one per seed.
         names: the units, sorted; see `units_of`.
         resamples: of patients; each draws S of the S seeds, too.
         confidence: of the intervals.
@@ -187,7 +187,7 @@ def operating_point(
     spread over seeds is added, and the t-interval on the logit scale is as for every other share.
 
     Args:
-        tables: S tables of two classes and the same patients, one a seed.
+        tables: S tables of two classes and the same patients, one per seed.
     """
     from scipy.special import stdtrit
 

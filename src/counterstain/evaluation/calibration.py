@@ -193,11 +193,11 @@ def fit_calibration(
     if conformal not in CONFORMAL:
         raise InputError(f"calibration.conformal is '{conformal}'{suggest(conformal, CONFORMAL)}")
     if method in ("platt", "isotonic") and len(validation.classes) != 2:
-        raise InputError(f"{method} is for two classes; {len(validation.classes)} are here: take temperature")
+        raise InputError(f"{method} is for two classes; {len(validation.classes)} are present: use temperature")
     patients = len(set(validation.patient))
     notes = []
     if patients < FEW_PATIENTS:
-        notes.append(f"fitted on {patients} validation {validation.unit}s only; another few would give another result")
+        notes.append(f"fitted on {patients} validation {validation.unit}s only; the result depends on them")
     parameters, note = _fit(method, validation)
     notes += [note] if note else []
     fitted = Calibration(
@@ -261,7 +261,7 @@ def calibrate(calibration: Calibration, prob: Floats, classes: tuple[str, ...]) 
     if classes != calibration.classes:
         raise InputError(
             f"the calibration is of the classes {', '.join(calibration.classes)}, the table's are "
-            f"{', '.join(classes)}; calibrate the model that made this table"
+            f"{', '.join(classes)}; use the calibration of the model that made this table"
         )
     return _applied(calibration.method, calibration.parameters, prob)
 
@@ -296,13 +296,13 @@ def _fit(method: str, table: Predictions) -> tuple[dict[str, Any], str]:
     if method == "none":
         return {}, ""
     if len(set(table.label.tolist())) < 2:
-        return same[method], "the validation part has one class only; probabilities are as the network gives them"
+        return same[method], "the validation part has one class only; probabilities are not calibrated"
     fit = {"temperature": _fit_temperature, "platt": _fit_platt, "isotonic": _fit_isotonic}[method]
     found = fit(table)
     before = float(image_loss(table.label, table.prob).mean())
     after = float(image_loss(table.label, _applied(method, found, table.prob)).mean())
     if not after <= before:
-        return same[method], "the fit did not lower the validation loss; probabilities are as the network gives them"
+        return same[method], "the fit did not lower the validation loss; probabilities are not calibrated"
     return found, ""
 
 

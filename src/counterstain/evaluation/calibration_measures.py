@@ -123,7 +123,7 @@ def calibration_measures(tables: Sequence[Predictions], *, confidence: float = 0
         record["notes"].append("no measure of calibration: all images are of one class")
     elif record["slope"]["value"] is None:
         record["notes"].append(
-            "no calibration slope: the probabilities tell the classes apart without a mistake, or all are the same"
+            "no calibration slope: the probabilities separate the classes perfectly, or are all equal"
         )
     return record
 

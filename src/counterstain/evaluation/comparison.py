@@ -39,8 +39,6 @@ from counterstain.evaluation.verdict_words import summary_words
 __all__ = ["COMPARISON_SCHEMA", "compare_arms", "supporting_tests", "threshold_notes"]
 
 COMPARISON_SCHEMA = "counterstain.comparison/1"
-# What a threshold changes; the rest (AUROC, AUPRC, loss, Brier) stays that of the probabilities.
-DECIDED = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "npv")
 
 
 def compare_arms(
@@ -175,7 +173,7 @@ def threshold_notes(given: Sequence[str], record: Mapping[str, Any]) -> list[str
     at = ", ".join(f"{float(value):g} or more{f' ({name})' if name else ''}" for name, _, value in each)
     notes = [f"called '{record['positive']}' at a probability of {at}"]
     for metric in record["co_primary"] or [record["primary"]]:
-        if metric not in DECIDED:
+        if metric in PROBABILITY_MEASURES:
             notes.append(f"{measure_words(metric)} is that of the probabilities; --threshold doesn't change it")
     return notes
 
@@ -208,7 +206,7 @@ def _primary_pairs(
 
 def _check_settings(margin: float | None, alpha: float, prior_sd: float) -> None:
     if margin is not None and not margin > 0:
-        raise InputError(f"margin is {margin:g}; a difference above 0 that would not matter was needed")
+        raise InputError(f"margin is {margin:g}; a negligible difference above 0 is needed")
     if not 0 < alpha < 0.5:
         raise InputError(f"alpha is {alpha}; an error rate between 0 and 0.5 was needed, say 0.05")
     if not 0 < prior_sd < float("inf"):
@@ -223,7 +221,7 @@ def _check_question(
     if claim not in CLAIMS:
         raise InputError(f"claim is '{claim}'{suggest(claim, CLAIMS)}")
     if hypothesis != "difference" and margin is None:
-        raise InputError(f"{hypothesis} was asked without a margin; state the difference that would not matter, margin")
+        raise InputError(f"{hypothesis} was asked without a margin; set the margin, the largest negligible difference")
     several = next((arm for arm, own in arms.items() if claim == "models" and len(own) != 1), None)
     if several is not None:
         raise InputError(
@@ -234,7 +232,7 @@ def _check_question(
 
 def _with_calls(own: Sample, calls: Sample) -> Sample:
     """The scores of a sample, those of calls replaced by the ones at the frozen threshold."""
-    keys = [key for key in own.values if key[0] in DECIDED]
+    keys = [key for key in own.values if key[0] not in PROBABILITY_MEASURES]
 
     return replace(
         own,
@@ -272,7 +270,7 @@ def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list
     are for two fitted models, so they are given for one table each only.
 
     Args:
-        a, b: the arms' tables, one a seed, all with the same rows in the same order.
+        a, b: the arms' tables, one per seed, all with the same rows in the same order.
 
     Returns:
         Records of "test", "p", and "about": what is compared with what as the unit.
@@ -290,14 +288,14 @@ def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list
 
 
 def _fitted_models(a: Predictions, b: Predictions, code: NDArray[np.int64], *, alone: bool) -> list[dict[str, Any]]:
-    """Tests of two fitted models: for one image a unit (`alone`) or for clusters."""
+    """Tests of two fitted models: for one image per unit (`alone`) or for clusters."""
     right_a, right_b = (predicted_class(t.prob) == t.label for t in (a, b))
     only_a, only_b = right_a & ~right_b, right_b & ~right_a
     positive, two = a.label == 1, len(a.classes) == 2
     if alone:
-        out = [_row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, "accuracy, one image a unit")]
+        out = [_row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, "accuracy, one image per unit")]
         if two and not (a.hard or b.hard):
-            out.append(_row("DeLong", delong(positive, a.prob[:, 1], b.prob[:, 1]).p, "AUROC, one image a unit"))
+            out.append(_row("DeLong", delong(positive, a.prob[:, 1], b.prob[:, 1]).p, "AUROC, one image per unit"))
         return out
     b_count, c_count = (np.bincount(code, weights=which).astype(int).tolist() for which in (only_a, only_b))
     found = clustered_mcnemar(b_count, c_count, np.bincount(code).tolist())

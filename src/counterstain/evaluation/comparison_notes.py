@@ -8,14 +8,13 @@ import numpy as np
 
 from counterstain.errors import InputError
 from counterstain.evaluation.intervals import FEW_PATIENTS, Sample
-from counterstain.evaluation.metric_names import is_class_bound, measure_words
+from counterstain.evaluation.metric_names import is_class_bound, measure_words, width
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.verdict import MIN_SEEDS, Question
 from counterstain.evaluation.verdict_words import count
 
 __all__ = ["check_copies", "check_detect", "comparison_notes", "detect_notes", "size_notes"]
 
-WIDEST = {"mcc": 2.0, "brier": 2.0}  # what a measure can differ by, where it isn't 1
 _WHY_NO_NUMBER = {
     "not_enough_runs": "too few runs to know the spread over seeds",
     "undefined": "the pilot has no interval",
@@ -48,11 +47,11 @@ def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, 
                     f"tables {i + 1} and {j + 1} of '{arm}' ({names}) hold equal probabilities: copies are not seeds. "
                     f"Give one table for each training of '{arm}'{models}"
                 )
-            notes.append(f"several seeds of {arm} gave equal predictions; its training doesn't depend on the seed")
+            notes.append(f"several seeds of {arm} gave equal predictions; its training does not depend on the seed")
             break
     for (a, own_a), (b, own_b) in itertools.combinations(arms.items(), 2):
         if any(np.array_equal(one.prob, other.prob) for one in own_a for other in own_b):
-            notes.append(f"{a} and {b} hold a table with equal probabilities: that is the same model under two names")
+            notes.append(f"{a} and {b} hold a table with equal probabilities: this is the same model under two names")
     return list(dict.fromkeys(notes))
 
 
@@ -80,9 +79,7 @@ def comparison_notes(
     """
     out = [*notes, *first.notes, *_positive_notes(asked, first)]
     if first.unit == "image" and not first.own_patients:
-        out.append(
-            "patients are unknown: every image is taken as independent, which finds differences that are not there"
-        )
+        out.append("patients are unknown: every image is treated as independent, which finds spurious differences")
     elif units < FEW_PATIENTS:
         out.append(f"only {count(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found")
     few = [arm for arm, own in tables.items() if len(own) < MIN_SEEDS]
@@ -104,9 +101,9 @@ def check_detect(detect: float | None, metrics: Sequence[str]) -> None:
     if not 0 < detect < float("inf"):
         raise InputError(f"detect is {detect:g}; a difference above 0 was needed, such as 0.02 (2 points)")
     for metric in metrics:
-        if metric != "loss" and detect >= WIDEST.get(metric, 1.0):
+        if detect >= width(metric):
             raise InputError(
-                f"detect is {detect:g}; {measure_words(metric)} differs by at most {WIDEST.get(metric, 1.0):g}. Name "
+                f"detect is {detect:g}; {measure_words(metric)} differs by at most {width(metric):g}. Name "
                 "the difference that would matter, such as 0.02 (2 points)"
             )
 

@@ -204,7 +204,7 @@ def _pair(
         )
     elif not np.isfinite(base["differences"]).all():
         bad = next(place for place, value in delta.items() if not np.isfinite(value))
-        reason = f"{measure} is undefined in repeat {bad[0]}, fold {bad[1]}, so no test over the folds can be made"
+        reason = f"{measure} is undefined in repeat {bad[0]}, fold {bad[1]}, so there is no test over the folds"
     if reason:
         return base | {"test": None, "posterior": None, "words": f"{a} and {b}: {reason}."}
     ratio = float(np.mean([sizes[place][1] / sizes[place][0] for place in delta]))
@@ -217,7 +217,7 @@ def _pair(
     p = "< 0.001" if found.p < 0.001 else f"= {found.p:.3f}"
     words = (
         f"{a} less {b} over {len(delta)} folds: {found.mean:+.3f} ({100 * (1 - alpha):.4g} % interval "
-        f"[{found.low:+.3f}, {found.high:+.3f}]) in {measure}, corrected t-test p {p}; chances: {a} better by more "
-        f"than {rope:g}: {better:.2f}, practically alike: {within:.2f}, {b} better by more: {worse:.2f}."
+        f"[{found.low:+.3f}, {found.high:+.3f}]) in {measure}, corrected t-test p {p}; probabilities: {a} better by "
+        f"more than {rope:g}: {better:.2f}, practically alike: {within:.2f}, {b} better by more: {worse:.2f}."
     )
     return base | {"test": shown | interval, "posterior": posterior, "words": words}

@@ -22,8 +22,8 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 def decision_curve(tables: Sequence[Predictions], *, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
     """Net benefit of one arm at each threshold, mean over its seeds, with 95 % intervals over patients and seeds.
 
-    Net benefit is TP/n - FP/n · t/(1 - t): true positives an image, less the false ones at the price that a threshold t
-    puts on them. Treating nobody has 0.
+    Net benefit is TP/n - FP/n · t/(1 - t): true positives per image, less the false ones at the price that a
+    threshold t puts on them. Treating nobody has 0.
 
     Args:
         tables: S tables of two classes and the same patients.

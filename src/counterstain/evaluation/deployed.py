@@ -118,11 +118,12 @@ def deployed_record(
         spread = float(np.sqrt(fitted.alpha * (1 - fitted.alpha) / (fitted.patients + 1)))
         notes.append(
             f"sets that were fitted on {on} cover {1 - fitted.alpha:.0%} on average over such fits, give or take "
-            f"{spread:.3f} from one fit to another; a miss of that size need not be a change of the images"
+            f"{spread:.3f} from one fit to another; a deviation of that size need not be a change of the images"
         )
     if any(row["word"] == "nothing stated" for row in rows):
         notes.append(
-            "this bundle does not record what its threshold gave on its validation patients; only the sets promise"
+            "this bundle does not record the performance of its threshold on validation patients; only prediction sets "
+            "are checked"
         )
     return {
         "rows": rows,
@@ -188,7 +189,7 @@ def _called(
     """(N,) whether each image is called positive, by the table's column or by the frozen threshold."""
     own = decide(table.prob[:, 1], fitted.threshold or 0.0)
     if cells is None:
-        notes.append(f"the table has no column {DECISION}; its probabilities were held against the model's threshold")
+        notes.append(f"the table has no column {DECISION}; its probabilities were compared with the model's threshold")
         return own
     unknown = next((cell for cell in cells if cell not in table.classes), None)
     if unknown is not None:

@@ -102,7 +102,7 @@ def _calls(record: Mapping[str, Any]) -> TextTable | None:
     if at is not None:
         share = f"{100 * at['prevalence']:g} %"
         rows += [(f"{name.upper()} at a prevalence of {share}", _value(at[name])) for name in ("ppv", "npv")]
-    title = f"Called '{positive}' {_rule_words(own, full=True)}: value and {_level(record)} interval"
+    title = f"Predicted '{positive}' {_rule_words(own, full=True)}: value and {_level(record)} interval"
     return TextTable("calls", title, ("measure", "value"), tuple(rows))
 
 
@@ -177,7 +177,7 @@ def _groups(record: Mapping[str, Any], by: str, own: Mapping[str, Any]) -> TextT
         names = ("lowest", "p10", "p25", "median", "p75", "highest")
         row = (f"{found['count']:,}", *(shown(quantiles[name], 2) for name in names), f"{found['below_half']:,}")
         head = (f"{by}s", "lowest", "10 %", "25 %", "median", "75 %", "highest", "below one half")
-        return TextTable(by, f"Share predicted right in each {by}", head, (row,))
+        return TextTable(by, f"Share predicted correctly in each {by}", head, (row,))
     rows, few = [], [group for group in found["groups"] if not group["scores"]]
     # Many groups too small to be scored, as of a column of numbers, would bury the scored ones.
     named = found["groups"] if len(few) <= MOST_UNSCORED else [group for group in found["groups"] if group["scores"]]
@@ -218,7 +218,7 @@ def _promises(record: Mapping[str, Any]) -> TextTable | None:
     ]
     validated = next((row["stated_from"] for row in own["rows"] if row["what"] == "sensitivity"), "")
     on = f" on {validated}" if validated else ""
-    title = f"What the model stated{on}, and what it does here: {_level(record)} interval, unit {record['unit']}"
+    title = f"Performance stated{on}, and observed here: {_level(record)} interval, unit {record['unit']}"
     return TextTable(
         "promises", title, ("promise", "stated", "obtained", ""), tuple(rows), _promise_sentences(own["rows"])
     )

@@ -167,10 +167,10 @@ def _names(values: Iterable[object], what: str) -> tuple[str, ...]:
     plain = [_plain(value) for value in array.tolist()]
     missing = next((row for row, value in enumerate(plain) if value is None or value != value), None)
     if missing is not None and what != "site":
-        raise InputError(f"{what}[{missing}] is missing; every image needs one, or leave {what} out")
+        raise InputError(f"{what}[{missing}] is missing; every image needs one, or omit {what}")
     fraction = next((value for value in plain if isinstance(value, float) and value == value), None)
     if fraction is not None:
-        raise InputError(f"{what} has {fraction}; names or whole numbers are needed")
+        raise InputError(f"{what} has {fraction}; names or integers are needed")
     return tuple("" if value is None or value != value else str(value) for value in plain)
 
 

@@ -41,7 +41,7 @@ def freeze_threshold(
             classes differ.
     """
     if len(tables[0].classes) != 2:
-        raise InputError(f"there are {len(tables[0].classes)} classes; a threshold is for two. Leave --threshold out.")
+        raise InputError(f"there are {len(tables[0].classes)} classes; a threshold needs two. Omit --threshold.")
     number = _number(rule)
     if number is not None:
         if validation:

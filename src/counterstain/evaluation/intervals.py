@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import Key, carrying_units, class_shares, combined_df, whole_patients
+from counterstain.evaluation.metric_names import RANGES
 from counterstain.evaluation.near_ceiling import NOISE
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.evaluation.proportions import clopper_pearson, wilson
@@ -68,12 +69,12 @@ class Estimate:
 
 
 def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -> Sample:
-    """Score the tables of one arm (one a seed) on all units in `names` and without each of them.
+    """Score the tables of one arm (one per seed) on all units in `names` and without each of them.
 
     Args:
-        tables: S tables, one a seed.
+        tables: S tables, one per seed.
         names: the units of all arms, in the order in which they are left out.
-        level: "image", or "slide" or "patient": the mean probability over its images, one row a slide or patient.
+        level: "image", or "slide" or "patient": the mean probability over its images, one row per slide or patient.
     """
     pool = {"patient": pool_patients, "slide": pool_slides}.get(level)
     pooled = [table if pool is None else pool(table) for table in tables]
@@ -209,7 +210,7 @@ def limits(value: float, half: float, metric: str) -> tuple[float, float]:
     """value +- half, made on the score's open scale by the delta method."""
     if metric == "loss" or (metric == "brier" and value >= 1):  # more than two classes reach up to 2
         return (value * np.exp(-half / value), value * np.exp(half / value)) if value > 0 else (value, value)
-    if metric == "mcc":
+    if RANGES.get(metric, (0.0, 1.0))[0] < 0:
         if abs(value) >= 1:
             return value, value
         z, step = np.arctanh(value), half / (1 - value**2)

@@ -1,4 +1,4 @@
-"""The names of the measures: one list of the words that other tools and fields use for them, and which need a class."""
+"""The names of the measures, once: as records, readers and other tools call them, and the order of tables."""
 
 import difflib
 import re
@@ -6,7 +6,30 @@ from collections.abc import Collection
 
 from counterstain.errors import InputError, suggest
 
-__all__ = ["CLASS_BOUND", "canonical_measure", "is_class_bound", "measure_words"]
+__all__ = [
+    "CLASS_BOUND",
+    "COMPARABLE",
+    "ORDER",
+    "RANGES",
+    "WORDS",
+    "canonical_measure",
+    "is_class_bound",
+    "measure_words",
+    "width",
+]
+
+# The order in which tables show them; a table leaves out what it doesn't have.
+ORDER = (
+    "auroc", "auprc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "npv", "f1", "mcc",
+    "sensitivity_at_95_specificity", "loss", "brier", "patient_recognition",
+)  # fmt: skip
+# Those that a study may name as its primary measure: defined for any number of classes, and the higher the better.
+COMPARABLE = (
+    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
+)  # fmt: skip
+
+# The lowest and the highest value of those that do not lie in [0, 1].
+RANGES = {"mcc": (-1.0, 1.0), "brier": (0.0, 2.0), "loss": (0.0, float("inf"))}
 
 # Measures of one class against the rest: with the other class as the positive one they are other numbers. AUROC isn't
 # among them: of two classes it is the same for both.
@@ -37,7 +60,8 @@ NEAREST_IN_MEANING = {
 WORDS = {
     "loss": "log loss", "recall": "sensitivity (recall)", "f1": "F1", "balanced_accuracy": "balanced accuracy",
     "mcc": "MCC", "auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier score", "npv": "NPV", "precision": "precision",
-    "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+    "sensitivity_at_95_specificity": "sensitivity at 95 % specificity", "accuracy": "accuracy",
+    "specificity": "specificity", "patient_recognition": "patient recognition rate",
 }  # fmt: skip
 
 
@@ -82,6 +106,17 @@ def canonical_measure(name: str, known: Collection[str], *, what: str = "primary
     near = difflib.get_close_matches(squeezed, [*own, *_BY_ALIAS], n=1, cutoff=0.75)
     found = own.get(near[0], _BY_ALIAS.get(near[0])) if near else None
     raise InputError(f"{what} is '{name}'" + (f"; did you mean '{found}'?" if found in known else suggest("", known)))
+
+
+def width(metric: str) -> float:
+    """What two models can differ by at most in the measure, as (-1, 1) is 2 wide.
+
+    Examples:
+        >>> width("mcc"), width("auroc")
+        (2.0, 1.0)
+    """
+    low, high = RANGES.get(metric, (0.0, 1.0))
+    return high - low
 
 
 def is_class_bound(metric: str) -> bool:

@@ -23,7 +23,7 @@ SIGNS = 50_000  # held at once
 EXACT_UP_TO = 16  # units that differ: 2^16 sign patterns are enumerated, more are drawn
 
 
-# ------------------------------------------------------------------------------------------------ one image a patient
+# ------------------------------------------------------------------------------------------------ one image per patient
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class McNemar:
 
 
 def mcnemar(b: int, c: int) -> McNemar:
-    """McNemar's test; right only where every pair is independent, so for one image a patient.
+    """McNemar's test; right only where every pair is independent, so for one image per patient.
 
     Args:
         b: pairs that only the first model has right.
@@ -92,7 +92,7 @@ class DeLong:
 
 
 def delong(positive: NDArray[np.bool_], score_a: Floats, score_b: Floats) -> DeLong:
-    """DeLong's test of two correlated AUROCs; right only for one image a patient.
+    """DeLong's test of two correlated AUROCs; right only for one image per patient.
 
     Equal curves give z = 0 and p = 1. With fewer than two positives or negatives the variances are NaN.
 
@@ -134,7 +134,7 @@ def _z_test(delta: float, variance: float) -> tuple[float, float]:
     return z, float(2 * ndtr(-abs(z)))
 
 
-# ------------------------------------------------------------------------------------------- several images a patient
+# ------------------------------------------------------------------------------------------- several images per patient
 
 
 @dataclass(frozen=True)

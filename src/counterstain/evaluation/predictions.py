@@ -41,7 +41,7 @@ class Predictions:
     positive_from: what made the last class the positive one
     rows_are: what the names in `image` are; "row": the table names nothing, and its rows are only numbered
     own_patients: the ids were given and equal the image names: each image is its own patient, rather than of an unknown
-    hard:    prob is 0 or 1, since the table has predicted classes alone: scores of probabilities mean nothing
+    hard:    prob is 0 or 1, since the table has predicted classes alone: scores of probabilities are ignored
 
     Raises:
         InputError: On a size that differs, a name twice, a label out of range, a probability that is none.
@@ -356,7 +356,7 @@ def _unique(items: Iterable[str]) -> tuple[str, ...]:
 
 
 def pool_patients(table: Predictions) -> Predictions:
-    """One row a patient: the mean probability over the patient's images, in order of first appearance.
+    """One row per patient: the mean probability over the patient's images, in order of first appearance.
 
     A patient whose images carry more than one label has no label of their own and is left out, with a note.
 
@@ -367,7 +367,7 @@ def pool_patients(table: Predictions) -> Predictions:
 
 
 def pool_slides(table: Predictions) -> Predictions:
-    """One row a slide, as `pool_patients` does for patients; a slide that two patients share is two.
+    """One row per slide, as `pool_patients` does for patients; a slide that two patients share is two.
 
     Raises:
         InputError: If an image has no slide, or no slide is left.

@@ -240,7 +240,7 @@ def _hard_note(file: str, column: str) -> str:
 
 
 def _ids(table: Table, place: Mapping[str, str], noun: str) -> tuple[str, ...] | None:
-    """The ids in a column, "" for missing ones; None where there is no column, or nothing in it."""
+    """The ids in a column, "" for missing ones; None where there is no column, or empty in it."""
     name = place[noun]
     if not name:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.arm_scores import score_rows
 from counterstain.evaluation.evaluation_tables import counted, evaluation_notes
-from counterstain.evaluation.metric_names import canonical_measure, measure_words
+from counterstain.evaluation.metric_names import ORDER, canonical_measure, measure_words
 from counterstain.evaluation.table_evaluation import evaluation_rows
 from counterstain.evaluation.text_tables import shown_interval
 from counterstain.records import Record, html_of, json_text
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Score", "Scores"]
-
-HEADLINE = (
-    "auroc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc", "auprc", "brier",
-    "loss",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -166,8 +161,9 @@ class Scores:
 
     def summary(self) -> str:
         """The main measures at image level with their intervals, one line each, below what they rest on."""
-        rows = [f"  {name:<28} {cell}" for name, cell in self._rows()]
-        return "\n".join([self._head(), *rows])
+        rows = self._rows()
+        wide = max((len(name) for name, _ in rows), default=0)
+        return "\n".join([self._head(), *(f"  {name:<{wide}} {cell}" for name, cell in rows)])
 
     def _head(self) -> str:
         counts = counted(self.images, "image")
@@ -177,7 +173,7 @@ class Scores:
 
     def _rows(self) -> list[tuple[str, str]]:
         known = {score.metric: score for score in self if score.level == "image" and score.of is None}
-        return [(measure_words(name, self.positive), str(known[name])) for name in HEADLINE if name in known]
+        return [(measure_words(name, self.positive), str(known[name])) for name in ORDER if name in known]
 
     def __repr__(self) -> str:
         first = self.metrics[0] if "auroc" not in self.metrics else "auroc"

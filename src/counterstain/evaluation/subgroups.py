@@ -31,7 +31,7 @@ def subgroup_scores(
     """Scores of each arm within groups of the test images.
 
     Args:
-        arms: arm -> its tables, one a seed, all on the same images.
+        arms: arm -> its tables, one per seed, all on the same images.
         by: "site", or any other column whose names are in `groups`: one row per group, with intervals over patients;
             groups of fewer than 10 patients are suppressed. "slide" or "patient": each is one case, so the spread of
             their accuracy is described and none is named.

@@ -74,7 +74,7 @@ def evaluate_tables(
         )
     frozen = None if threshold is None else freeze_threshold(threshold, own, validation)
     if threshold is None and validation:
-        raise InputError("--threshold-from was given without --threshold; say the rule, such as --threshold youden")
+        raise InputError("--threshold-from was given without --threshold; give the rule, such as --threshold youden")
     if frozen is None and deployed is not None:
         frozen = _of_model(deployed)
     calls = None if frozen is None else [decided(*pair) for pair in zip(own, frozen.values, strict=True)]

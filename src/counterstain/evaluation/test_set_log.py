@@ -78,7 +78,7 @@ def note_tables(folder: Path, paths: Sequence[Path], table: Predictions) -> list
 
     Args:
         folder: of the ledger.
-        paths: of the tables, one a seed.
+        paths: of the tables, one per seed.
         table: the first of them; its images are known by their names alone.
 
     Raises:
@@ -109,7 +109,7 @@ def read_uses(folder: Path) -> tuple[LoggedUse, ...]:
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))
     if not rows or tuple(rows[0]) != COLUMNS:
-        raise InputError(f"{path} is not a ledger of looks; move it away, or name another folder with `ledger`")
+        raise InputError(f"{path} is not a log of test-set uses; move it, or name another folder with `ledger`")
     whole = (row for row in rows[1:] if len(row) == len(COLUMNS))
     return tuple(_look(dict(zip(COLUMNS, map(plain_cell, row), strict=True))) for row in whole)
 
@@ -123,16 +123,16 @@ def uses_in_words(looks: Iterable[LoggedUse], data_hash: str) -> tuple[str, ...]
     """What the ledger says of the images with this hash."""
     own: Sequence[LoggedUse] = [look for look in looks if look.data_hash == data_hash]
     if not own:
-        return ("no look at this test part is on record",)
+        return ("no use of this test part is on record",)
     studies = len({look.study for look in own})
     models = len({(look.study, look.model) for look in own})
     said = (
-        f"this test part has been looked at {_times(len(own))}: {models} model{'s' * (models > 1)} of "
+        f"this test part has been used {_times(len(own))}: {models} model{'s' * (models > 1)} of "
         f"{studies} stud{'ies' if studies > 1 else 'y'}"
     )
     if studies < 2:
         return (said,)
-    return (said, "what was tried after the first look was chosen knowing it: its p-values are too small")
+    return (said, "later experiments were chosen with knowledge of the first result: their p-values are too small")
 
 
 def _times(count: int) -> str:

@@ -45,7 +45,7 @@ def shown_interval(
 def score_table_rows(
     record: Mapping[str, Any], *, metrics: Sequence[str] = SHOWN, level: str = "image"
 ) -> tuple[list[str], Rows]:
-    """Header and rows, one an arm: each metric with its interval, then n images, n patients and seeds.
+    """Header and rows, one per arm: each metric with its interval, then n images, n patients and seeds.
 
     Args:
         record: scores.json.

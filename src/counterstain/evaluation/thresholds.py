@@ -34,7 +34,7 @@ def decided(table: Predictions, threshold: float) -> Predictions:
         InputError: If there are more than two classes, or the threshold is no probability.
     """
     if len(table.classes) != 2:
-        raise InputError(f"there are {len(table.classes)} classes; a threshold is for two. Leave it out.")
+        raise InputError(f"there are {len(table.classes)} classes; a threshold needs two. Omit it.")
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold:g}; a probability from 0 to 1 was needed")
     return replace(table, prob=np.eye(2)[decide(table.prob[:, 1], threshold).astype(np.int64)])

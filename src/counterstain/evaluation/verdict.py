@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from counterstain.errors import InputError, suggest
-from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.metric_names import measure_words, width
 from counterstain.evaluation.paired_difference import LOWER_IS_BETTER, Difference
 
 __all__ = [
@@ -82,14 +82,14 @@ def check_margin(metric: str, margin: float | None) -> str:
     if margin is None:
         return ""
     if not margin > 0:
-        raise InputError(f"margin is {margin:g}; a difference above 0 that would not matter was needed")
+        raise InputError(f"margin is {margin:g}; a negligible difference above 0 is needed")
     if metric == "loss":
         return ""
     widest = 2 if metric == "brier" else 1
     if margin >= widest:
         raise InputError(
-            f"margin is {margin:g}; {measure_words(metric)} differs by at most {2 if metric == 'mcc' else widest}, so "
-            "that any two arms would pass. State a difference that would not matter, such as 0.02 (2 points)"
+            f"margin is {margin:g}; {measure_words(metric)} differs by at most {width(metric):g}, so "
+            "that any two arms would pass. State a negligible difference, such as 0.02 (2 points)"
         )
     if margin > WIDE_MARGIN:
         return f"the margin of {margin:g} is wide: arms that differ by {100 * margin:.0f} points would pass"

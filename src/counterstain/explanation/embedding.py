@@ -60,7 +60,7 @@ def check_projection(method: str) -> None:
     if method not in PROJECTIONS:
         raise InputError(f"embedding is '{method}'{suggest(method, PROJECTIONS)}")
     if method == "umap" and importlib.util.find_spec("umap") is None:
-        raise InputError("embedding umap needs umap-learn: pip install umap-learn, or take pca")
+        raise InputError("embedding umap needs umap-learn: pip install umap-learn, or use pca")
 
 
 def project(features: NDArray[np.float32], method: str, *, seed: int) -> Embedding:
@@ -69,7 +69,7 @@ def project(features: NDArray[np.float32], method: str, *, seed: int) -> Embeddi
     Args:
         features: (N, D).
         method: "pca", or "umap" where umap-learn is installed: closer to neighbourhoods, but its distances, sizes of
-            groups and gaps between them mean nothing, and it hangs on its seed.
+            groups and gaps between them are ignored, and it hangs on its seed.
         seed: of UMAP.
 
     Raises:

@@ -35,7 +35,7 @@ from counterstain.version import __version__
 __all__ = ["ExplanationOptions", "explain", "explain_bundle"]
 
 BATCH = 64
-WORDING = "Maps show where the score is sensitive, never why: a marked place is not a finding, and not a reason."
+WORDING = "Maps show where the score is sensitive, never why: a highlighted region is neither a finding nor a reason."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +210,7 @@ def _finish(out: Path, key: str, say: Callable[[str], None]) -> dict[str, Any]:
             "--out"
         )
     if (out / PAGE).is_file():
-        say(f"the explanation in {out} was made before of the same model, images and settings")
+        say(f"the explanation in {out} already exists for the same model, images and settings")
     else:
         write_page(out)
     open_unfinished(out, key).forget()

@@ -143,7 +143,7 @@ def sensitivity(explainer: Explainer, tiles: Tiles, target: NDArray[np.int64]) -
 def _activation_map(
     network: nn.Module, inputs: Tensor, target: Tensor, weigh: Callable[[Tensor, Tensor], Tensor], layer: Layer
 ) -> Tensor:
-    """(B, side, side) one class activation map a tile, still with its sign."""
+    """(B, side, side) one class activation map per tile, still with its sign."""
     with torch.enable_grad():
         # The inputs ask for gradients, so that a frozen body's map has one as well.
         logits, output = run_to(network, inputs.detach().requires_grad_(), layer)

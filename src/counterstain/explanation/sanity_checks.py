@@ -58,7 +58,7 @@ class Mean:
 
 
 def clustered_mean(values: Floats, patient: Sequence[str], *, share: bool = False, confidence: float = 0.95) -> Mean:
-    """The mean of one number a tile, with a t-interval from leaving out each patient in turn.
+    """The mean of one number per tile, with a t-interval from leaving out each patient in turn.
 
     Args:
         values: (N,) of the tiles.

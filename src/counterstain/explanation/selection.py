@@ -43,7 +43,7 @@ def judge_ability(table: Predictions) -> Ability:
     if not np.isfinite(found.low):
         reason = (
             f"the AUROC ({found.value:.3f}) has no interval: of {len(names)} {table.unit}s too few are of one class, "
-            "so the model cannot be told from one that guesses"
+            "so the model does not perform detectably better than chance"
         )
     elif found.low <= 0.5:
         reason = (

@@ -123,7 +123,7 @@ def check_export(source: Path, to: Path, handover: ExportContent) -> Bundle:
     recipe = bundle.staining.recipe
     if recipe is not None and handover.formats:
         raise InputError(
-            f"this model brings every tile to one stain ({recipe.method}), which no graph can do; train without "
+            f"this model normalises stain ({recipe.method}), which no graph can do; train without "
             f"normalisation, or export with --formats none (asked: {', '.join(handover.formats)})"
         )
     if handover.calibration is not None and tuple(handover.calibration["classes"]) != bundle.classes:

@@ -140,7 +140,7 @@ def _number(value: float | None) -> str:
     return "?" if value is None or value != value else f"{value:.3f}"
 
 
-_UNKNOWN = "Not known here: the model was exported without its study. See the report of the run that made it."
+_UNKNOWN = "Not available: the model was exported without its study. See the report of the run that created it."
 
 
 def _what(bundle: Bundle, record: Mapping[str, Any]) -> str:
@@ -150,9 +150,9 @@ def _what(bundle: Bundle, record: Mapping[str, Any]) -> str:
     recipe = bundle.staining.recipe
     colours = ", ".join(f"{name} (r {r}, g {g}, b {b})" for name, (r, g, b) in record["colours"].items())
     lines = [
-        "## What it takes and gives\n",
+        "## Inputs and outputs\n",
         f"- a tile: RGB, {bundle.tile_px} × {bundle.tile_px} px, {scale}; "
-        f"another size is made to fit by: {'stretch' if bundle.fit == 'exact' else bundle.fit}",
+        f"another size is resized by: {'stretch' if bundle.fit == 'exact' else bundle.fit}",
         f"- stain: {'as it is' if recipe is None else f'brought to one recipe ({recipe.method}, in bundle.json)'}",
         f"- pixels of 0 to 255 become: {bundle.scale}",
         f"- a probability for each of: {', '.join(bundle.classes)}; {_calibration_words(record)}",
@@ -199,8 +199,8 @@ def _limits(bundle: Bundle, record: Mapping[str, Any]) -> str:
     lines = ["## Before it is used\n"]
     if fitted is not None and fitted["threshold"] is not None:
         lines.append(
-            f"- a tile is called {bundle.classes[-1]} from a calibrated probability of {fitted['threshold']:.4g} on "
-            f"(rule: {fitted['threshold_rule']})"
+            f"- a tile is predicted as {bundle.classes[-1]} from a calibrated probability of "
+            f"{fitted['threshold']:.4g} on (rule: {fitted['threshold_rule']})"
         )
     if fitted is not None:
         lines.append(
@@ -239,7 +239,7 @@ def _origin(bundle: Bundle, record: Mapping[str, Any]) -> str:
         else "random weights"
     )
     lines = [
-        "## Where it comes from\n",
+        "## Provenance\n",
         f"- network: {bundle.network}; training began from {began}",
         f"- licence of this model: {licence['model'] or 'not stated by who exported it'}",
         *(f"- {name}: SHA-256 `{value}`" for name, value in hashes.items() if value),

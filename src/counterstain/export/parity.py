@@ -90,7 +90,7 @@ def check_parity(
 
 
 def _speed(run: Run, tiles: Tiles) -> float:
-    """Images a second; the fastest of a few batches, since others may be at work on this machine."""
+    """Images per second; the fastest of a few batches, since others may be at work on this machine."""
     best, until = float("inf"), time.perf_counter() + CLOCKED_S
     while True:
         began = time.perf_counter()

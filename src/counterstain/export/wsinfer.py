@@ -22,12 +22,12 @@ def check_wsinfer(bundle: Bundle) -> None:
     """
     if bundle.mpp is None:
         raise InputError(
-            f"WSInfer reads slides in µm/px, and this model does not know that of its {bundle.tile_px} px tiles; "
+            f"WSInfer reads slides in µm/px, and this model does not record it for its {bundle.tile_px} px tiles; "
             "give it with --mpp, or leave wsinfer out of --formats"
         )
     if bundle.staining.recipe is not None:
         raise InputError(
-            f"this model brings every tile to one stain ({bundle.staining.recipe.method}), for which WSInfer's form "
+            f"this model normalises stain ({bundle.staining.recipe.method}), for which WSInfer's form "
             "has no place; train without normalisation, or leave wsinfer out of --formats"
         )
 

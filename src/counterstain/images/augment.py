@@ -154,7 +154,7 @@ def augment_batch(
     """Every tile with this epoch's draw of all transformations at once: (B, H, W, 3) uint8, a new array or `out`.
 
     What becomes of a tile depends on (seed, epoch, its key) alone, not on the batch, its order or the thread count.
-    One interpolation a tile, whatever is composed; reflected borders; flips and quarter turns alone are exact.
+    One interpolation per tile, whatever is composed; reflected borders; flips and quarter turns alone are exact.
 
     Args:
         tiles: (B, H, W, 3) uint8 RGB; not changed.

@@ -33,7 +33,7 @@ def augment_on_device(
 
     Flips, quarter turns and equalisation alone have the same bytes; a warp differs by less than a grey level on
     average, for OpenCV interpolates in steps of a fraction of a pixel. What is drawn is worked out on the processor
-    from (seed, epoch, key), and only a few numbers an image are sent: nothing here waits for the device.
+    from (seed, epoch, key), and only a few numbers per image are sent: nothing here waits for the device.
 
     Args:
         tiles: (B, H, W, 3) uint8 RGB on the device; not changed.
@@ -87,7 +87,7 @@ def _warped(pixels: Tensor, plan: _Plan) -> Tensor:
 
 
 def _recoloured(pixels: Tensor, factors: NDArray[np.float64]) -> Tensor:
-    """images.colour for a batch: one matrix and one offset a tile, rounded and clipped."""
+    """images.colour for a batch: one matrix and one offset per tile, rounded and clipped."""
     matrix, grey_share = colour_matrices(*factors.T)
     luma = send(np.array(LUMA, np.float32), pixels.device)
     grey = torch.einsum("bc,c->b", pixels.mean((2, 3)), luma) * send(grey_share.astype(np.float32), pixels.device)

@@ -27,7 +27,7 @@ def contact_sheet(
     tile_px: int = 160,
     draws: int = 2,
 ) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) uint8 RGB: a row a tile; columns the original, each transformation alone, and all together.
+    """A picture (H, W, 3) uint8 RGB: one row per tile; columns: the original, each transformation, all together.
 
     Each transformation is shown as the "expand" way draws it, whatever `settings.mode`; the last columns are the first
     epochs of the "on the fly" way.

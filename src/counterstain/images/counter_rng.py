@@ -13,7 +13,7 @@ _MASK = (1 << 64) - 1
 
 
 def image_keys(names: Sequence[str]) -> NDArray[np.uint64]:
-    """(N,) uint64, one number an image name: the same on every machine, whatever other images there are.
+    """(N,) uint64, one number per image name: the same on every machine, whatever other images there are.
 
     Source:
         The first 64 bits of BLAKE2b of the UTF-8 name (RFC 7693).
@@ -29,7 +29,7 @@ def uniforms(keys: NDArray[np.uint64], count: int, *, seed: int, epoch: int) -> 
 
     Args:
         keys: (B,) uint64, see image_keys.
-        count: draws an image; asking for more never changes the first ones.
+        count: draws per image; asking for more never changes the first ones.
         seed: any integer, taken modulo 2^64.
         epoch: any integer, taken modulo 2^64.
 

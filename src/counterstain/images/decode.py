@@ -192,7 +192,7 @@ def decode_content(content: Content, name: str, *, max_pixels: int = MAX_PIXELS)
         if kind.name != "TIFF" and (turned := _orientation(image)) in _UPRIGHT:
             upright = image.transpose(_UPRIGHT[turned])
         if turned in _UPRIGHT:
-            notes.append(f"EXIF orientation {turned} carried out")
+            notes.append(f"EXIF orientation {turned} applied")
     except _DAMAGE as error:
         raise BadImage(name, f"damaged or cut off {kind.name} ({_plainly(error)}); copy it again") from None
     pixels, more = rgb_of_image(upright, name, bits=bits, inverted=inverted)
@@ -239,7 +239,7 @@ def _open_header(stream: BinaryIO, name: str, max_pixels: int) -> tuple[ImageFil
         raise BadImage(
             name,
             f"holds {count} pages, the first of {image.height} × {image.width} px: a stack, an animation or more than "
-            "four channels; save the one RGB image that is meant",
+            "four channels; save the intended RGB image",
         )
     return image, kind
 
@@ -295,7 +295,7 @@ def _tiff_shape(stream: BinaryIO) -> str:
 
 
 def _depth(image: ImageFile.ImageFile, kind: _Format) -> tuple[int, bool]:
-    """Bits a channel as the file says, and whether 0 means white and Pillow's reader leaves that as it is."""
+    """Bits per channel as the file says, and whether 0 means white and Pillow's reader leaves that as it is."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = max(int(value) for value in image.tag_v2.get(258, (1,)))
         return bits, image.tag_v2.get(262) == 0 and image.mode in ("I;16", "I;16B", "F")
@@ -325,7 +325,7 @@ def _notes_of_header(image: ImageFile.ImageFile, kind: _Format, name: str) -> li
     if image.info.get("icc_profile"):
         notes.append("colour profile ignored")
     if kind.name == "JPEG" and "mp" in image.info:
-        notes.append("holds further pictures, the first was read")
+        notes.append("holds further images; the first was read")
     return notes
 
 

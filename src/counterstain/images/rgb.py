@@ -30,7 +30,7 @@ def rgb_of_image(image: Image.Image, name: str, *, bits: int, inverted: bool) ->
     if image.mode.startswith("I;16"):
         return _grey16(np.asarray(image), bits, inverted, "transparency" in image.info)
     if image.mode == "I":
-        raise BadImage(name, "holds whole numbers of more than 16 bits or with a sign, so their white is not known; "
+        raise BadImage(name, "holds integers of more than 16 bits or with a sign, so their white point is not known; "
                              "save it with 8 or 16 bits")  # fmt: skip
     if image.mode == "F":
         grey, notes = _scaled_float(np.asarray(image), name)
@@ -68,7 +68,7 @@ def rgb_of_array(array: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], lis
         pixels = array
     else:
         raise BadImage(
-            name, f"holds {array.dtype}, so its white is not known; store uint8, uint16 or floats from 0 to 1"
+            name, f"holds {array.dtype}, so its white point is not known; store uint8, uint16 or floats from 0 to 1"
         )
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         pixels, more = _on_white(pixels)
@@ -91,7 +91,7 @@ def _spread(pixels: NDArray[np.uint8]) -> int:
 
 
 def _deep(bits: int) -> list[str]:
-    return [f"{bits} bits a channel, of which the upper 8 were read"] if bits > 8 else []
+    return [f"{bits} bits per channel, of which the upper 8 were read"] if bits > 8 else []
 
 
 def _grey16(array: NDArray[Any], bits: int, inverted: bool, keyed: bool) -> tuple[NDArray[np.uint8], list[str]]:

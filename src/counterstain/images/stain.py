@@ -62,7 +62,7 @@ class StainRecipe:
             values = getattr(self, name)
             if name not in _FIELDS[self.method]:
                 if values != ():
-                    raise InputError(f"stain recipe '{self.method}' has no {name}; fit it anew with fit_recipe")
+                    raise InputError(f"stain recipe '{self.method}' has no {name}; fit it again with fit_recipe")
                 continue
             array = np.asarray(values, dtype=np.float64)
             if array.shape != shape or not np.isfinite(array).all():
@@ -86,7 +86,7 @@ class StainRecipe:
             InputError: If the record is of another schema, or a number is missing or out of its range.
         """
         if record.get("schema") != _SCHEMA:
-            raise InputError(f"stain recipe has schema {record.get('schema')!r}, not '{_SCHEMA}'; fit it anew")
+            raise InputError(f"stain recipe has schema {record.get('schema')!r}, not '{_SCHEMA}'; fit it again")
         known = {"method", "mean", "spread", "vectors", "strength", "tiles", "blank"}
         if unknown := sorted(set(record) - known - {"schema"}):
             raise InputError(f"stain recipe has an unknown key '{unknown[0]}'{suggest(unknown[0], known)}")

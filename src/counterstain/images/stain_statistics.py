@@ -38,7 +38,7 @@ class StainStatistics:
 
     moments: for each colour space "lab", "hsv" and "hed", 4 × 3 numbers: over the tiles, mean and standard deviation of
              the tiles' channel means, then mean and standard deviation of the tiles' channel standard deviations
-    stains:  8 numbers a tile, of at most 512: optical density of haematoxylin and of eosin (R, G, B), unit length,
+    stains:  8 numbers per tile, of at most 512: optical density of haematoxylin and of eosin (R, G, B), unit length,
              and the strength of each
     tiles:   how many tiles were looked at; blank: how many of them were left out for lack of tissue
     """
@@ -51,13 +51,13 @@ class StainStatistics:
     def __post_init__(self) -> None:
         if set(self.moments) != set(SPACES):
             raise InputError(
-                f"stain statistics are of {sorted(self.moments)}; they need {sorted(SPACES)}: fit them anew"
+                f"stain statistics are of {sorted(self.moments)}; they need {sorted(SPACES)}: fit them again"
             )
         tables = [np.asarray(table, dtype=np.float64) for table in self.moments.values()]
         stains = np.asarray(self.stains, dtype=np.float64)
         right = all(table.shape == (4, 3) and np.isfinite(table).all() for table in tables)
         if not right or stains.ndim != 2 or stains.shape[1] != 8 or not np.isfinite(stains).all():
-            raise InputError("stain statistics are damaged; fit them anew with fit_statistics")
+            raise InputError("stain statistics are damaged; fit them again with fit_statistics")
 
     def record(self) -> dict[str, Any]:
         """As JSON, for the study's record."""
@@ -76,7 +76,7 @@ class StainStatistics:
             InputError: If the record is of another schema, or damaged.
         """
         if record.get("schema") != _SCHEMA:
-            raise InputError(f"stain statistics have schema {record.get('schema')!r}, not '{_SCHEMA}'; fit them anew")
+            raise InputError(f"stain statistics have schema {record.get('schema')!r}, not '{_SCHEMA}'; fit them again")
         try:
             moments = {
                 space: tuple(tuple(float(one) for one in table[name]) for name in _ROWS)
@@ -87,7 +87,7 @@ class StainStatistics:
         except (AttributeError, KeyError, TypeError, ValueError) as fault:
             if isinstance(fault, InputError):
                 raise
-            raise InputError(f"stain statistics are damaged ({fault}); fit them anew with fit_statistics") from fault
+            raise InputError(f"stain statistics are damaged ({fault}); fit them again with fit_statistics") from fault
 
 
 def fit_statistics(tiles: Tiles) -> StainStatistics:

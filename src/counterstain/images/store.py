@@ -64,7 +64,7 @@ class Store:
         except KeyError as error:
             name = str(error.args[0])
             reason = dict(self.set_aside).get(name)
-            why = f"it was set aside: {reason}" if reason else "build the store from a cohort that holds it"
+            why = f"it was skipped: {reason}" if reason else "build the store from a cohort that holds it"
             raise InputError(f"image '{name}' is not in the tile store; {why}") from None
 
     @cached_property
@@ -113,7 +113,7 @@ def build_store(
         tile_px: side of the tiles, pixels.
         fit: "stretch", "crop" or "exact", see `fit_tile`.
         max_bad: largest share of the images that may be set aside, in [0, 1].
-        threads: that decode; None takes one a core.
+        threads: that decode; None takes one per core.
         rehash: read and hash every image again, whatever the times of its file say.
         progress: called with (images done, images in all).
 
@@ -199,7 +199,7 @@ def _open(record: StoreRecord) -> Store:
     tiles = np.load(record.folder / "tiles.npy", mmap_mode="r", allow_pickle=False)
     good = [row for row in record.rows if not row.reason]
     if tiles.shape != (len(good), record.tile_px, record.tile_px, 3) or tiles.dtype != np.uint8:
-        raise InputError(f"{record.folder} holds tiles of shape {tiles.shape}; delete that folder, it is made again")
+        raise InputError(f"{record.folder} holds tiles of shape {tiles.shape}; delete that folder; it is rebuilt")
     return Store(
         folder=record.folder,
         key=record.key,
@@ -218,7 +218,7 @@ def _open(record: StoreRecord) -> Store:
 def _check_share(record: StoreRecord, images: int, max_bad: float) -> None:
     bad = [row for row in record.rows if row.reason]
     if len(bad) > max_bad * images or len(bad) == images:
-        most = f"; at most {100 * max_bad:.3g} % may be set aside" if max_bad < 1 else ""
+        most = f"; at most {100 * max_bad:.3g} % may be skipped" if max_bad < 1 else ""
         first = f"first {bad[0].image_path}: {bad[0].reason}" if bad else "the cohort is empty"
         raise InputError(
             f"{len(bad)} of {images} images cannot be read ({100 * len(bad) / max(images, 1):.3g} %{most}): {first}"

@@ -71,7 +71,7 @@ def build(
             nonlocal rows
             rows = _write_tiles(path, recipe, threads, progress)
 
-        # Pillow warns of odd metadata on stderr, once a process and without the file's name: of no use to anyone.
+        # Pillow warns of odd metadata on stderr, once per process and without the file's name: of no use to anyone.
         with warnings.catch_warnings(), one_opencv_thread():  # images are what is shared among threads
             warnings.filterwarnings("ignore", module=r"PIL\.")
             write_with(building / "tiles.npy", fill)

@@ -45,12 +45,12 @@ def check_blocks(path: Path, known: Sequence[str]) -> None:
     try:
         found = block_sums(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); delete its folder, it is made again") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}); delete its folder; it is rebuilt") from None
     if found == list(known):
         return
     bad = [k for k, pair in enumerate(zip(found, known, strict=False)) if pair[0] != pair[1]]
     where = f"block {bad[0] + 1} of {len(known)} differs" if bad else f"{len(found)} blocks instead of {len(known)}"
     raise InputError(
         f"{path} is damaged ({where} from what was written, {path.stat().st_size:,} bytes); "
-        "delete its folder, it is made again"
+        "delete its folder; it is rebuilt"
     )

@@ -143,7 +143,7 @@ def read_record(folder: Path) -> StoreRecord:
     head = read_json(folder / "store.json")
     if head.get("schema") != SCHEMA:
         raise InputError(
-            f"{folder} is of schema {head.get('schema')!r}, not {SCHEMA}; delete that folder, it is made again"
+            f"{folder} is of schema {head.get('schema')!r}, not {SCHEMA}; delete that folder; it is rebuilt"
         )
     try:
         with (folder / "index.csv").open(encoding="utf-8", newline="") as stream:
@@ -156,9 +156,9 @@ def read_record(folder: Path) -> StoreRecord:
             tuple(map(str, head["blocks"])),
         )  # fmt: skip
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder} is damaged ({error}); delete that folder, it is made again") from None
+        raise InputError(f"{folder} is damaged ({error}); delete that folder; it is rebuilt") from None
     if key_of(record.recipe, rows) != record.key or data_hash_of(rows) != record.data_hash:
-        raise InputError(f"{folder} is damaged (its index does not fit its key); delete that folder, it is made again")
+        raise InputError(f"{folder} is damaged (its index does not fit its key); delete that folder; it is rebuilt")
     return record
 
 

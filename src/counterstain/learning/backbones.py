@@ -24,7 +24,7 @@ class Backbone(nn.Module):
     Takes (B, 3, tile_px, tile_px) floats in the body's own scale; tiles of another side than input_px are resized
     inside, so that what predicts need not know. Gives (B, classes) logits.
 
-    pooled: "body" where the body gives one row a tile; "class" and "class+mean" of the tokens it gives; "levels" for
+    pooled: "body" where the body gives one row per tile; "class" and "class+mean" of the tokens it gives; "levels" for
         that row and beside it mean and maximum of the map at every level: texture is told better by the early ones.
     views: features are the mean over so many of a tile's symmetries: as it is, flipped, and these two turned. While it
         learns, a network sees one of them at a time: augmentation draws it.

@@ -36,7 +36,7 @@ class BagStore:
     data_hash: SHA-256 over (name, content) of the N files, in whatever order
     content:   (N,) SHA-256 of each file
     count:     (N,) int64 tiles of each bag, 1 or more
-    width:     features a tile, the same for all
+    width:     features per tile, the same for all
     encoder:   what made the features, where the files say it, else ""
     """
 
@@ -105,7 +105,7 @@ def open_bags(
     width: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BagStore:
-    """The bags of a cohort, one feature file a row, after each was read once; unchanged ones are not read again.
+    """The bags of a cohort, one feature file per row, each read once; unchanged ones are not read again.
 
     A file that is damaged, has no tiles, has features that are not finite, or is of another width or encoder than most
     is set aside with its reason, as an image that cannot be decoded is.
@@ -114,7 +114,7 @@ def open_bags(
         cohort: image_path names the files.
         folder: where what was found is kept for the next time.
         max_bad: largest share of the files that may be set aside, in [0, 1].
-        width: features a tile that are needed; None for what most files have.
+        width: features per tile that are needed; None for what most files have.
         progress: called with (files done, files in all).
 
     Raises:
@@ -122,7 +122,9 @@ def open_bags(
     """
     other = next((name for name in cohort.image if not is_feature_file(name)), None)
     if other is not None:
-        raise InputError(f"{other} is no feature file (.h5): networks of bags (mil/…) need one a row, one row a slide")
+        raise InputError(
+            f"{other} is no feature file (.h5): networks of bags (mil/…) need one in each row, one row per slide"
+        )
     root = Path(cohort.root)
     index = folder / "bags" / f"{hash_bytes(os.fsencode(root.absolute()))[:32]}.json"
     known = _read_index(index)
@@ -139,7 +141,7 @@ def open_bags(
         name, reason = next(iter(reasons.items()))
         raise InputError(
             f"{len(reasons)} of {len(cohort)} feature files cannot be used "
-            f"(at most {100 * max_bad:.3g} % may be set aside): first {name}: {reason}"
+            f"(at most {100 * max_bad:.3g} % may be skipped): first {name}: {reason}"
         )
     data_hash = hash_json({name: found[name].sha256 for name in good})
     return BagStore(
@@ -191,7 +193,7 @@ def _reasons(found: dict[str, _Seen], width: int | None) -> dict[str, str]:
     for name, one in usable.items():
         if one.width != wanted:
             whose = "the model takes" if width else "most files have"
-            reasons[name] = f"it has {one.width} features a tile; {whose} {wanted}"
+            reasons[name] = f"it has {one.width} features per tile; {whose} {wanted}"
         elif one.encoder and one.encoder != encoder:
             reasons[name] = f"its features are of {one.encoder}; those of most files are of {encoder}"
     return {name: reasons[name] for name in found if name in reasons}

@@ -49,7 +49,7 @@ def train_bags(
         store: the bags.
         training, validation: slides of it, of different patients.
         classes: how many.
-        settings: batch is slides a step; bag_tiles caps the tiles of a slide that one epoch sees.
+        settings: batch is slides per step; bag_tiles caps the tiles of a slide that one epoch sees.
         seed: of weights, order, dropout and the tiles drawn.
         progress: called after each step and each epoch.
 
@@ -160,7 +160,7 @@ def predict_bags(network: nn.Module, store: BagStore, rows: NDArray[np.int64]) -
 
 
 def write_attention(bundle: Path, files: Sequence[Path], folder: Path) -> list[Path]:
-    """Write one CSV a slide: x, y (level-0 px, −1 where not known), row and weight of each tile, the heaviest first.
+    """Write one CSV per slide: x, y (level-0 px, −1 where not known), row and weight of each tile, the heaviest first.
 
     The weight is the share that a tile has in the bag that is classified; it sums to 1 over the slide. It says what the
     model looked at, not why, and nothing about which class a tile speaks for.

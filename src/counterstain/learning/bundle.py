@@ -104,7 +104,7 @@ def _card(bundle: Bundle) -> str:
     scale = f"{bundle.mpp:g} µm/px" if bundle.mpp else "not recorded"
     bags = is_bag_network(bundle.network)
     takes = [
-        f"- tiles: RGB, {bundle.tile_px} × {bundle.tile_px} px, scale {scale}, made to fit by: {bundle.fit}",
+        f"- tiles: RGB, {bundle.tile_px} × {bundle.tile_px} px, scale {scale}, resized by: {bundle.fit}",
         f"- values of 0 to 255 become {bundle.scale}",
     ]
     if bags:
@@ -117,9 +117,9 @@ def _card(bundle: Bundle) -> str:
         f"- network: {bundle.network}",
         *takes,
         f"- answers: a probability for each of {', '.join(bundle.classes)}",
-        f"- made with: Counterstain {__version__}; the settings, seed and data hashes are in {RECORD}",
+        f"- created with: Counterstain {__version__}; the settings, seed and data hashes are in {RECORD}",
         "",
-        "For research use only; not a medical device. How well it does is in the report of the run that made it.",
+        "For research use only; not a medical device. Its performance is in the report of the run that created it.",
     ]
     return "\n".join(lines) + "\n"
 

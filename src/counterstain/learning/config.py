@@ -39,7 +39,7 @@ class TrainingConfig:
         from the study's folder) or "package.module:Name", see learning.own_network.
     network_settings: keyword arguments of an own network beside `classes`.
     network_sha256: of an own network's source; it is found by itself, and refused where it is given and differs.
-    batch: images a step.
+    batch: images per step.
     learning_rate, epsilon: of Adam; weight_decay: of AdamW, 0 for plain Adam.
     schedule: "constant", or "cosine": the rate falls to 0 over all epochs.
     epochs: at most; patience: how many epochs the validation loss may fail to improve before training stops.
@@ -59,7 +59,7 @@ class TrainingConfig:
     normalisation: of every tile, to the training tiles' own stain, see images.stain.
     class_weights: of each class's error: "none", "balanced" (the rarer the heavier) or {class: weight}; the
         probabilities stay those of the classes' true frequencies, see learning.objective.
-    sampler: "shuffled", every image once an epoch; or "balanced", as many draws of every class.
+    sampler: "shuffled", every image once per epoch; or "balanced", as many draws of every class.
     label_smoothing: share of each target that is spread over all classes, in [0, 1).
     focal: exponent of the focal loss, such as 2; 0 is cross-entropy.
     mixup, cutmix: parameter α of the Beta distribution that shares are drawn from, such as 0.2 and 1; 0 is off. With
@@ -149,7 +149,7 @@ class TrainingConfig:
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be 0 (off) or more")
         if weights != "none" and self.sampler == "balanced":
-            raise InputError("training.class_weights and sampler: balanced do the same twice; take one of them")
+            raise InputError("training.class_weights and sampler: balanced do the same; use one of them")
         given = [name for name, off in UNEVEN.items() if getattr(self, name) != off]
         if given and (self.tune == "frozen" or is_bag_network(self.network)):
             what = "a probe on frozen features" if self.tune == "frozen" else self.network

@@ -55,7 +55,7 @@ def find_world(environ: Mapping[str, str]) -> World:
         text = environ.get(name, "1" if name == "LOCAL_WORLD_SIZE" else "")
         text = text.partition("(")[0].partition(",")[0]  # SLURM writes 4(x2): four tasks on each of two machines
         if not text.isdigit():
-            raise InputError(f"{name} is '{environ.get(name, '')}', which tells no number; start with torchrun or srun")
+            raise InputError(f"{name} is '{environ.get(name, '')}', which is not a number; start with torchrun or srun")
         values.append(int(text))
     return World(*values)
 
@@ -75,7 +75,7 @@ def joined(*, device: str = "auto") -> Iterator[World]:
     if on_gpus:
         if world.local >= torch.cuda.device_count():
             raise InputError(
-                f"{world.local_size} processes were started here for {torch.cuda.device_count()} GPUs; start one a GPU"
+                f"{world.local_size} processes were started for {torch.cuda.device_count()} GPUs; start one per GPU"
             )
         torch.cuda.set_device(world.local)
     if "MASTER_ADDR" not in os.environ:
@@ -157,7 +157,7 @@ def leader_first(world: World) -> Iterator[None]:
 
 def _left_alone(world: World, error: RuntimeError) -> InputError:
     return InputError(
-        f"process {world.rank + 1} of {world.size} has lost another one ({_brief(error)}); the last whole epoch is "
+        f"process {world.rank + 1} of {world.size} has lost another process ({_brief(error)}); the last whole epoch is "
         "kept, start the same command again to go on from it"
     )
 

@@ -71,7 +71,7 @@ def load_encoder(
             f"{model} has no weights of its own; name the folder of a trained model, or a backbone (timm/…)"
         )
     if tile_px is None:
-        raise InputError(f"say the side of the tiles that {model} is to see: --tile-px 256")
+        raise InputError(f"give the side of the tiles for {model}: --tile-px 256")
     settings = TrainingConfig(network=model, weights=weights)
     network, found = start_network(settings, classes=2, tile_px=tile_px, seed=0)
     sha256 = found.get("sha256", "")

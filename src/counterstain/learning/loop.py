@@ -1,4 +1,4 @@
-"""The training loop: early stopping on the validation loss, best weights restored, one checkpoint an epoch."""
+"""The training loop: early stopping on the validation loss, best weights restored, one checkpoint per epoch."""
 
 import math
 import pickle
@@ -246,7 +246,7 @@ def _check_same_epoch(state: _State, folder: Path, machine: Device, world: World
     if int(sum_over(torch.tensor([epochs], device=machine.device), world)) != epochs * world.size:
         raise InputError(
             f"process {world.rank + 1} of {world.size} finds {epochs} trained epochs in {folder}, another one finds a "
-            "different number; put the folder where all processes see it"
+            "different number; put the folder where all processes can see it"
         )
 
 
@@ -283,7 +283,7 @@ def _fit_epoch(
             loss = float(loss_sum) / seen
             if not math.isfinite(loss):
                 raise InputError(
-                    f"the loss is {loss} in epoch {epoch} after {seen} images; the last whole epoch is kept. "
+                    f"the loss is {loss} in epoch {epoch} after {seen} images; the last completed epoch is kept. "
                     f"Try a learning rate below {settings.learning_rate:g}, or precision fp32"
                 )
             if progress is not None:

@@ -97,7 +97,7 @@ def build_bag_network(
 
     Args:
         name: "mil/mean" or "mil/abmil".
-        width: features a tile.
+        width: features per tile.
         classes: how many, 2 or more.
         seed: of the weights; torch's own generator is neither read nor moved.
         hidden: width of an embedded tile.

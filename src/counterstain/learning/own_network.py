@@ -206,7 +206,9 @@ def _check_answers(network: "OwnNetwork", reference: str, classes: int, tile_px:
             f"{reference} gave {shape} for tiles of (2, 3, {tile_px}, {tile_px}); logits of (2, {classes}) are needed"
         )
     if not torch.isfinite(answer).all():
-        raise InputError(f"{reference} gave a logit that is not finite before any training; mend its initial weights")
+        raise InputError(
+            f"{reference} gave a logit that is not finite before any training; correct its initial weights"
+        )
     sums = answer.sum(1)
     if (answer >= 0).all() and (answer <= 1).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
         raise InputError(f"{reference} gives probabilities; logits are needed: leave its last softmax out")

@@ -120,7 +120,7 @@ class SlideTruth:
 def write_slide(settings: PhantomSlide, path: Path, progress: Callable[[int, int], None] | None = None) -> SlideTruth:
     """Draw a slide to `path`, and its truth beside it as GeoJSON (see `truth_path`).
 
-    Memory does not grow with the slide's height, and by some bytes a px with its width.
+    Memory does not grow with the slide's height, and by some bytes per px with its width.
 
     Args:
         settings: What to draw.

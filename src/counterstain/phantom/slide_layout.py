@@ -215,7 +215,7 @@ def cover(rings: tuple[Ring, ...], window: Window, soft_px: float) -> NDArray[np
 
 
 def _coverage(ring: Ring, shape: tuple[int, int]) -> Ring:
-    """(H, W) how much of each pixel a ring covers: exact along x, from _LINES lines a pixel along y.
+    """(H, W) how much of each pixel a ring covers: exact along x, from _LINES lines per pixel along y.
 
     cv2's own filling draws every pixel that an edge touches, and draws an edge otherwise where the window cuts it.
     """

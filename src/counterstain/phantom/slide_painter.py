@@ -45,7 +45,7 @@ class Painter:
     grades: of benign and of malignant tissue
     budget: the slide's colour, whatever the class
     key:    whole numbers that seed everything on the slide
-    stock:  number of different blocks a class; 0: every place has its own
+    stock:  number of different blocks per class; 0: every place has its own
     blocks: the blocks drawn so far, by class and number or by class and place
     """
 

@@ -54,7 +54,7 @@ class Phantom:
     """What a phantom cohort is made of.
 
     patients:          number of patients, at least 2
-    tiles_per_patient: mean number of tiles a patient; real cohorts are uneven, so is this one (half to double)
+    tiles_per_patient: mean number of tiles per patient; real cohorts are uneven, so is this one (half to double)
     sites:             number of sites, each with a scanner of its own; classes are spread evenly over them
     malignant_share:   share of the patients that are malignant, 0..1; each class has at least one
     tile_px, mpp:      side of a tile in px; µm per px
@@ -248,7 +248,7 @@ def draw_plane(who: Patient, key: tuple[int, ...], grade: float, rng: np.random.
 def write_phantom(
     phantom: Phantom, folder: Path, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
 ) -> "Cohort":
-    """Draw every tile into `folder`, one folder a class, with a `cohort.csv` beside them, and return the cohort.
+    """Draw every tile into `folder`, one folder per class, with a `cohort.csv` beside them, and return the cohort.
 
     The files' bytes depend on the settings alone, not on the number of workers.
 

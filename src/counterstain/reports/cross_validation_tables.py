@@ -13,7 +13,7 @@ NOT_SHOWN = "not shown"
 
 
 def procedures_table(run: RunRecord) -> Table | None:
-    """A row a pair that could be tested over folds; None where none could."""
+    """One row per pair that could be tested over folds; None where none could."""
     tested = [pair for pair in run.procedures.get("pairs", ()) if pair["test"]]
     if not tested:
         return None
@@ -63,7 +63,7 @@ def procedures_words(run: RunRecord) -> list[str]:
 
 
 def variance_table(run: RunRecord) -> Table | None:
-    """A row an arm: one standard deviation from each source, and the largest."""
+    """One row per arm: one standard deviation from each source, and the largest."""
     arms = run.procedures.get("variance") or {}
     if not arms:
         return None

@@ -30,7 +30,7 @@ def checks_of(validity: Mapping[str, Any]) -> list[Check]:
         last = stage["layers"] == "all layers"
         what = "rank correlation with the maps of a network that has learnt nothing" if last else "the same"
         found.append(_check(
-            f"Weights of {stage['layers']} drawn anew", what, stage["similarity"],
+            f"Weights of {stage['layers']} randomised", what, stage["similarity"],
             f"interval below {validity['random_weights']['most']:g}" if last else "", stage["passed"] if last else None,
         ))  # fmt: skip
     for own in validity["curves"]["kinds"]:
@@ -77,12 +77,10 @@ def summary(validity: Mapping[str, Any]) -> str:
         "Every check that asks for something was passed: the maps depend on what the network has learnt, and mark "
         "cells that its score depends on."
         if not failed
-        else f"Not passed: {listed(failed)}. Read the maps below with that in mind, or take another method."
+        else f"Not passed: {listed(failed)}. Interpret the maps below accordingly, or use another method."
     )
     if blank:
-        words += (
-            f" {blank} of {validity['tiles']} maps are 0 everywhere: nothing in them raises the score of their class."
-        )
+        words += f" {blank} of {validity['tiles']} maps are 0 everywhere: nothing raises the score of their class."
     reach = validity["reach"]
     if reach["share"] < 1:
         left, top, right, bottom = reach["box_px"]

@@ -179,7 +179,7 @@ def _embedding_words(embedding: Mapping[str, Any]) -> str:
         )
     return (
         f"{tiles}, {embedding['features']:,} numbers each, in two dimensions by UMAP: neighbours are mostly kept, but "
-        "distances, sizes of groups and the gaps between them mean nothing."
+        "distances, sizes of groups and the gaps between them are ignored."
     )
 
 

@@ -266,7 +266,7 @@ def forest_figure(
     margin: float | None = None,
     stamp: str = "",
 ) -> Figure:
-    """Values with their intervals, one a line, and the numbers at the right.
+    """Values with their intervals, one per line, and the numbers at the right.
 
     Args:
         rows: from top to bottom; one without a value keeps its line and says so. Weak rows are drawn in grey.

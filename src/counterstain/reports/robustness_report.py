@@ -91,7 +91,7 @@ def headline(record: Mapping[str, Any]) -> str:
         if score["difference"] < 0:
             words += f"; it changes most, by {lost}, under {_lower(curve['title'])} at {step['shown']}"
         else:
-            words += "; nothing that was tried lowers it"
+            words += "; no trial lowers it"
     if record["budget"] is not None:
         rows = record["budget"]["limits"]
         failed = sum(not row["met"] for row in rows)
@@ -158,8 +158,8 @@ def loss_rows(
 ) -> list[tuple[str, list[Mapping[str, Any]], Mapping[str, Any] | None, float]]:
     """For each trial: title, the worse step at each of its five strengths, the first sure loss of AUROC, turned share.
 
-    A loss is sure where the whole interval of the difference lies below 0. The share of decisions turned is that at the
-    third strength, in whichever direction more turn.
+    A loss is sure where the whole interval of the difference lies below 0. The share of flipped decisions is that at
+    the third strength, in whichever direction more flip.
     """
     rows = []
     for curve in record["curves"]:
@@ -217,7 +217,7 @@ def _number_table(record: Mapping[str, Any]) -> Table | None:
         for step in curve["steps"]
     ]
     head = ("trial and strength", *(metric_name(name) for name in names), "decisions turned")
-    return Table("Every difference to the unchanged tiles, with its 95 % interval", head, tuple(rows))
+    return Table("All differences from the unchanged tiles, with 95 % intervals", head, tuple(rows))
 
 
 def _budget_table(record: Mapping[str, Any]) -> Table | None:
@@ -314,7 +314,7 @@ def _probe_words(record: Mapping[str, Any]) -> str:
     if probe["label_alone"] > probe["chance"] + 0.005:
         words += f", and the true label alone would reach {number(probe['label_alone'])}"
     if found["low"] is not None and found["low"] > floor:
-        verdict = "The network's features carry the site: what it learned at some sites may not hold at another."
+        verdict = "The network's features encode the site: what it learned at some sites may not generalise to others."
     else:
         verdict = "No more of the site was found in the features than that."
     left = f" Left out for want of patients: {listed(map(clean, probe['left_out']))}." if probe["left_out"] else ""

@@ -169,9 +169,9 @@ def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
         rows, title=title, axis_label=f"{metric_name(metric)} with {_percent(run)} interval", stamp=run.stamp
     )
     caption = (
-        f"The point is the mean over the training seeds, the bar its {_percent(run)} interval with the {unit} as the "
-        "unit. Small ticks above it are the single seeds. Overlapping bars do not say that arms are alike: the paired "
-        "differences further down do the comparing."
+        f"Points are means over the training seeds, bars their {_percent(run)} intervals with the {unit} as the "
+        "unit. Small ticks above them are single seeds. Overlapping bars do not show that arms are equal: see the "
+        "paired differences below."
     )
     return [keep_figure(figure, folder / "arms", alt=title, caption=caption)]
 
@@ -343,5 +343,5 @@ def _differences(run: RunRecord, folder: Path) -> list[Illustration]:
     if margin is not None:
         caption += f" The grey band is the margin of ±{margin:g} within which a difference would not matter."
     if any(not pair["primary"] for pair in pairs):
-        caption += " Grey rows are exploratory: they were not named beforehand."
+        caption += " Grey rows are exploratory: they were not prespecified."
     return [keep_figure(figure, folder / "differences", alt=title, caption=caption)]

@@ -23,7 +23,7 @@ HASHED = ("study.yaml", "resolved.json", "cohort.csv", "splits.csv", "scores.jso
 class TrainingRun:
     """One training of one arm.
 
-    history: loss, accuracy, val_loss and val_accuracy, one number an epoch (epochs count from 1).
+    history: loss, accuracy, val_loss and val_accuracy, one number per epoch (epochs count from 1).
     record: training.json: settings, done, machine, parameters, best_epoch, last_epoch; {} where it is missing.
     data_hash: SHA-256 of the cohort's tiles, as the bundle has it; "" where there is none.
     probe: of a frozen arm, candidate -> validation loss, in the order in which they were tried.
@@ -60,7 +60,7 @@ class RunRecord:
 
     arms: in the order in which the study compares them.
     set_aside: image and reason.
-    predictions: arm -> the test predictions, one table a seed, with the seed's file name.
+    predictions: arm -> the test predictions, one table per seed, with the seed's file name.
     hashes: file -> SHA-256.
     contact_sheet: PNG bytes of the augmentation's contact sheet, or None.
     audit, baselines, in_use, subgroups, decision_curve, looks, procedures, slide: the JSON files of these names.

@@ -254,7 +254,7 @@ def _warnings(run: RunRecord) -> list[Markup]:
     if any(score is not None and score["value"] is not None and score["low"] is None for score in scores):
         found.append(
             f"no interval can be given for {metric_name(metric)}: the test part has too few {run.scores['unit']}s of a "
-            "class, so its values are no evidence; see the split, and divide by folds to test every patient"
+            "class, so its values are no evidence; see the split, and use folds to test every patient"
         )
     return list(dict.fromkeys(_typeset(text, run.arms) for text in found))
 
@@ -295,7 +295,7 @@ def _cohort_words(run: RunRecord) -> str:
     text = ", ".join(words)
     patients, slides = cohort.get("patients") or {}, cohort.get("slides")
     if patient_words(run) == "own":
-        text += ", each of a patient of its own"
+        text += ", each of a different patient"
     elif patients:
         text += f", of {plural(patients['count'], 'patient')}"
         text += f" on {plural(slides, 'slide')}" if slides else ""
@@ -308,7 +308,7 @@ def _cohort_words(run: RunRecord) -> str:
                 else f"; {low:,} to {high:,} {noun}s per patient (median {median:g})"
             )
     else:
-        text += "; their patients are not known"
+        text += "; patients are unknown"
     mpp = cohort.get("mpp")
     if mpp:
         same = mpp["min"] == mpp["max"]
@@ -325,24 +325,24 @@ def _split_words(run: RunRecord) -> str:
     method, unit = section.get("method"), run.split.get("unit") or section.get("unit")
     if method == "legacy_augment_first":
         return (
-            "Images were augmented first, and the copies then dealt out at random, so that copies of one image stand "
-            "in training and in test. This is the old protocol, kept to measure what it is worth."
+            "Images were augmented first, and the copies then split at random, so that copies of one image are in "
+            "both training and test sets. This is the old protocol, kept to measure what it is worth."
         )
     if not method or not unit:
         return ""
     whole = f"{capital(kept_words(run, str(unit)))}."
     made = {
-        "holdout": f"One division into training, validation and test by {unit}.",
+        "holdout": f"One split into training, validation and test sets by {unit}.",
         "folds": f"Cross-validation by {unit}: {plural(section.get('folds'), 'fold')}, "
         f"{plural(section.get('repeats'), 'repeat')}; every image is tested once in each repeat.",
-        "official": "The division that came with the images.",
-        "sites": "Each site is tested once, by models that have seen no image of it.",
+        "official": "The split that came with the images.",
+        "sites": "Each site is tested once, by models trained without any image of it.",
     }.get(str(method), "")
     seed = f"Seed of the split: {section.get('seed', 0)}."
     if section.get("file"):
-        made, seed = "The division was read from a file.", ""
+        made, seed = "The split was read from a file.", ""
     use = choice_sentence(run)
-    test = "Test images are only reported on."
+    test = "Test images are used for reporting only."
     return " ".join(filter(None, (made, whole, use, test, seed)))
 
 
@@ -360,7 +360,7 @@ def _augmentation_words(run: RunRecord) -> str:
     text = [*augmentation_sentences(run), *stain_sentences(run)]
     arms = augmented_arms(run)
     if any((arm.done.get("augmentation") or {}).get("mode") == "on_the_fly" for arm in arms):
-        text.append("What is drawn is a function of the seed, the epoch and the image alone.")
+        text.append("Random draws depend only on the seed, the epoch and the image.")
     training, grown = run.augmentation.get("training_images") or [], run.augmentation.get("images_an_epoch") or []
     if arms and training and grown:
         pairs = list(dict.fromkeys(zip(training, grown, strict=False)))
@@ -371,17 +371,17 @@ def _augmentation_words(run: RunRecord) -> str:
 
 
 def _slide_words(slide: Mapping[str, Any]) -> str:
-    """What a made-up slide of known truth, the demo's last step, says of a model."""
+    """What a synthetic slide of known truth, the demo's last step, says of a model."""
     if not slide:
         return ""
     width, height = slide["size_px"]
     return (
-        f"After training, the model of {clean(slide['arm'])} read {clean(slide['slide'])}, a made-up slide of "
-        f"{width:,} × {height:,} px at {slide['mpp']:g} µm/px, of a patient whom no model has seen. "
+        f"After training, the model of {clean(slide['arm'])} read {clean(slide['slide'])}, a synthetic slide of "
+        f"{width:,} × {height:,} px at {slide['mpp']:g} µm/px, of a patient not used for training. "
         f"AUROC of its {plural(slide['tiles'], 'tile')}, {slide['positive']:,} of them in tumour: "
-        f"{number(slide['auroc'])}. Called tumour from {number(slide['threshold'])} on, the map and the true tumours "
-        f"share {slide['iou']:.0%} of the area that either covers. One slide shows how a map is made and held against "
-        "truth; it is no evidence about other slides."
+        f"{number(slide['auroc'])}. Predicted tumour from {number(slide['threshold'])} on, the map and the "
+        f"true tumours share {slide['iou']:.0%} of the area that either covers. One slide illustrates how a map "
+        "compares with the truth; it is no evidence about other slides."
     )
 
 

@@ -16,7 +16,7 @@ from counterstain.evaluation.format import (
     p_value,
     share,
 )
-from counterstain.evaluation.metric_names import is_class_bound
+from counterstain.evaluation.metric_names import ORDER, is_class_bound
 from counterstain.reports.run_figures import find_score, part_order, primary
 from counterstain.reports.run_record import RunRecord
 
@@ -36,10 +36,6 @@ __all__ = [
     "split_table",
 ]
 
-METRICS = (
-    "auroc", "auprc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc",
-    "sensitivity_at_95_specificity", "loss", "brier",
-)  # fmt: skip
 ARMS_ABREAST = 4
 ROOMY = 2
 MOST_ROWS = 40
@@ -71,7 +67,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: head has one text a column; the first cell of each row names it.
+    """A table: head has one text per column; the first cell of each row names it.
 
     words: the columns that hold no numbers; inline: what is below a cell stands beside it, as there is room.
     """
@@ -138,7 +134,7 @@ def metric_tables(run: RunRecord, level: str) -> list[Table]:
     known = {
         score["metric"] for arm in run.arms for score in run.scores["arms"][arm]["scores"] if score["class"] is None
     }
-    metrics = [*(name for name in METRICS if name in known), *natural(known.difference(METRICS))]
+    metrics = [*(name for name in ORDER if name in known), *natural(known.difference(ORDER))]
     tables = []
     for start in range(0, len(run.arms), ARMS_ABREAST):
         arms = run.arms[start : start + ARMS_ABREAST]

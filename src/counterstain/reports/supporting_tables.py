@@ -212,7 +212,7 @@ def subgroup_tables(run: RunRecord) -> list[Table]:
 
 
 def worst_words(run: RunRecord) -> list[str]:
-    """One sentence an arm on its worst site."""
+    """One sentence per arm on its worst site."""
     arms = ((run.subgroups.get("site") or {}).get("arms")) or {}
     return [
         f"{clean(arm)}: the worst site is {clean(own['worst']['group'])}, {metric_name(own['worst']['metric'])} "

@@ -103,7 +103,7 @@ def _headline(record: Mapping[str, Any]) -> str:
     if own["patients"] is not None:
         on += f" of {counted(own['patients'], 'patient')}"
     if score is None or not _is_defined(score):
-        said = f"Evaluated on {on}; AUROC is undefined, since only one class is there."
+        said = f"Evaluated on {on}; AUROC is undefined, because only one class is present."
     else:
         ends = levelled(score["low"], score["high"], confidence=record["confidence"]) or " (no interval)"
         said = f"AUROC {number(score['value'])}{ends} on {on}."

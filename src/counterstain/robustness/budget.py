@@ -163,7 +163,7 @@ def check_budget(
     for name, losses in budget.curves():
         if name not in trials:
             made = ", ".join(trials) or "none"
-            raise InputError(f"the budget limits {name}, which is not tried on this cohort; tried are: {made}")
+            raise InputError(f"the budget limits {name}, which is not tried on this cohort; trials: {made}")
         strengths = trials[name].strengths
         if not any(math.isclose(losses.at, strength) for strength in strengths):
             known = ", ".join(f"{strength:g}" for strength in strengths)
@@ -237,7 +237,7 @@ def _curve_rows(budget: Budget, record: Mapping[str, Any]) -> Iterator[dict[str,
             where = f"{trial} at {step['shown']}"
             for name, bound in losses.limits().items():
                 if name == "flipped":
-                    yield _row(budget, f"{where}: share of decisions turned", step["flipped"], bound, least=False)
+                    yield _row(budget, f"{where}: share of flipped decisions", step["flipped"], bound, least=False)
                     continue
                 found = step["scores"][name.removesuffix("_drop")]
                 drop = {"value": -found["difference"], "low": -found["high"], "high": -found["low"]}
@@ -247,8 +247,8 @@ def _curve_rows(budget: Budget, record: Mapping[str, Any]) -> Iterator[dict[str,
 
 def _turn_rows(budget: Budget, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     words = {
-        "flipped": "share of decisions turned",
-        "any_flipped": "share of images with a decision turned",
+        "flipped": "share of flipped decisions",
+        "any_flipped": "share of images with a flipped decision",
         "moved": "mean change of probability",
         "largest_moved": "mean of the largest change of probability",
     }

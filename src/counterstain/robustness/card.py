@@ -189,7 +189,7 @@ def _finish(out: Path, record: dict[str, Any], key: str, sight: CardProgress) ->
         raise InputError(
             f"{out} holds a robustness card of other images or other settings; name another folder with --out"
         )
-    sight.say(f"the card in {out} was made before of the same model, images and settings")
+    sight.say(f"the card in {out} already exists for the same model, images and settings")
     if not (out / PAGE).is_file():
         write_card(out)
     open_unfinished(out, key).forget()
@@ -230,9 +230,9 @@ def _material(
     cohort = cohort.subset(np.array([name in kept for name in cohort.image]))
     rows = store.rows(cohort.image)
     mpp = tile_mpp(cohort, store, rows, fit=bundle.fit)
-    notes = [f"{image} was set aside: {reason}" for image, reason in store.set_aside]
+    notes = [f"{image} was skipped: {reason}" for image, reason in store.set_aside]
     if len(cohort) + len(store.set_aside) < of:
-        notes.insert(0, f"a sample of {len(cohort):,} of {of:,} images, taken evenly over the patients")
+        notes.insert(0, f"a sample of {len(cohort):,} of {of:,} images, balanced over patients")
     if mpp is not None and bundle.mpp is not None and not np.allclose(mpp, bundle.mpp, rtol=0.05):
         found = f"{mpp.min():.3g} to {mpp.max():.3g}" if np.ptp(mpp) > 1e-3 else f"{mpp.mean():.3g}"
         notes.append(
@@ -262,7 +262,7 @@ def _threshold(folder: Path, bundle: Bundle) -> tuple[Calibration | None, float,
     if len(bundle.classes) != 2:
         return calibration, 0.5, "the most probable class is called"
     if calibration is None or calibration.threshold is None:
-        return calibration, 0.5, "0.5: the bundle has no threshold of its own"
+        return calibration, 0.5, "0.5: the bundle has no threshold"
     chosen = f"chosen on validation {calibration.unit}s by '{calibration.threshold_rule}' and frozen in the bundle"
     return calibration, calibration.threshold, f"{calibration.threshold:.3g}, {chosen}"
 
@@ -344,7 +344,7 @@ def _notes(judge: Evaluator, clean: Evaluation) -> list[str]:
     images, units = judge.images, len(judge.units)
     notes = []
     if images.unit == "image":
-        notes.append("patients are unknown: every image is taken as independent, so intervals are too narrow")
+        notes.append("patients are unknown: images are treated as independent, so intervals are too narrow")
     elif units < FEW_PATIENTS:
         notes.append(f"only {units} patients (fewer than {FEW_PATIENTS}): intervals are wide")
     for number, name in enumerate(images.classes):

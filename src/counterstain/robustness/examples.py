@@ -30,7 +30,7 @@ def write_examples(
     trials: Mapping[str, Trial],
     clean: Evaluation,
 ) -> str:
-    """Write a picture with a row a trial: five tiles from one end to the other, the unchanged one among them.
+    """Write a picture with one row per trial: five tiles from one end to the other, the unchanged one among them.
 
     The tile is the one of the last (positive) class whose probability is the median of its class.
 

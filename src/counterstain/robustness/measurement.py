@@ -32,7 +32,7 @@ SITE_TILES = 200  # of each site, for its mean and spread
 
 
 def penultimate(predictor: Predictor, store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """(N, D) what goes into the last linear layer with an output a class; None where the network has no such layer.
+    """(N, D) what goes into the last linear layer, with one output per class; None where the network has no such layer.
 
     Args:
         predictor: whose network is run by torch, whatever runs its predictions.

@@ -99,7 +99,7 @@ class Step:
 
 def _transfer(tiles: Tiles, at: float, setting: Setting) -> Tiles:
     if setting.source is None or setting.target is None:
-        raise ValueError("colours can only be transferred between sites that are known")
+        raise ValueError("colours can only be transferred between known sites")
     return transfer_colour(tiles, at, source=setting.source, target=setting.target)
 
 
@@ -163,7 +163,7 @@ def choose_trials(*, mpp_known: bool, sites: int, only: Sequence[str] = ()) -> t
     notes = []
     possible.pop("blur_px" if mpp_known else "blur")
     if not mpp_known:
-        notes.append("µm/px is not known of every image: blur is measured in px of the tile")
+        notes.append("µm/px is not known for every image: blur is in px of the tile")
     if sites < 2:
         possible.pop("scanner")
         what = "no site is known" if sites == 0 else "there is one site only"

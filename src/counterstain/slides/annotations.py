@@ -130,7 +130,7 @@ def load_annotations(
             "auto" takes that; "bounds" or "slide" overrules it.
 
     Raises:
-        InputError: If the file is of no such program, an outline cannot be read, or nothing in it is classified.
+        InputError: If the file is of no such program, an outline cannot be read, or empty in it is classified.
     """
     from shapely import affinity
 
@@ -181,7 +181,7 @@ def _unpacked(path: Path) -> bytes:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path} cannot be unpacked ({file_words(path, error)}); export it again") from None
     if len(content) > _GREATEST_BYTES:
-        raise InputError(f"{path} holds more than {_GREATEST_BYTES >> 20} MiB; that is no file of annotations")
+        raise InputError(f"{path} holds more than {_GREATEST_BYTES >> 20} MiB; that is not an annotation file")
     return content
 
 
@@ -234,9 +234,7 @@ def _join(outlines: Sequence[Outline], path: Path) -> list[tuple[str, Any]]:
             by_class.setdefault(name, []).append(shape)
         return [(name, _areas(shapely.union_all(shapes))) for name, shapes in sorted(by_class.items())]
     except (ShapelyError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"{path} has outlines that enclose nothing ({file_words(path, error)}); draw them again"
-        ) from None
+        raise InputError(f"{path} has outlines without area ({file_words(path, error)}); draw them again") from None
 
 
 def _with_holes(outlines: Sequence[Outline]) -> list[Outline]:

@@ -93,7 +93,7 @@ def extract_tiles(
     with its reason in failures.csv; the others are cut. TCGA's barcodes give patient and site where nothing else does.
 
     Args:
-        say: called with a line a slide.
+        say: called with one line per slide.
 
     Raises:
         InputError: If `out` holds a cohort already, a setting is wrong, or no slide gave a tile.

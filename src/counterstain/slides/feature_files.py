@@ -1,4 +1,4 @@
-"""Feature files of slides: one .h5 a slide in TRIDENT's layout, of a cohort's tiles or straight from slides.
+"""Feature files of slides: one .h5 per slide in TRIDENT's layout, of a cohort's tiles or straight from slides.
 
 `features` (tiles, D) float32 and `coords` (tiles, 2) int64, level-0 px, with attributes: patch_size (px of a tile),
 patch_size_level0 (the same in level-0 px, of slides), mpp, encoder and others. A manifest beside them is what a study
@@ -93,7 +93,7 @@ def encode_tiles(
     refuse_features(cohort)
     nameless = next((name for name, slide in zip(cohort.image, cohort.table["slide_id"], strict=True) if not slide), "")
     if nameless:
-        raise InputError(f"{nameless} has no slide_id; features are one file a slide: add that column to a manifest")
+        raise InputError(f"{nameless} has no slide_id; features are one file per slide: add that column to a manifest")
     files = _file_names(cohort.table["slide_id"])
     listed = _listed(cohort, files, talk)
     store = build_store(cohort, out.parent / "store", tile_px=encoder.tile_px, fit=fit, progress=talk.stored)
@@ -139,7 +139,7 @@ def _the_one(column: Any, slide: str) -> str:
     found = sorted(set(column))
     if len(found) > 1:
         raise InputError(
-            f"tiles of slide '{slide}' have several values of {column.name}: {', '.join(found[:3])}; mend it"
+            f"tiles of slide '{slide}' have several values of {column.name}: {', '.join(found[:3])}; correct it"
         )
     return str(found[0])
 
@@ -189,7 +189,7 @@ def encode_slides(
     table: Cohort | None = None,
     talk: Progress | None = None,
 ) -> FeatureFiles:
-    """Write the features of slides' tiles, one file a slide; a slide that cannot be read is set aside, others go on.
+    """Write the features of slides' tiles, one file per slide; a slide that cannot be read is set aside, others go on.
 
     Args:
         encoder: see load_encoder.
@@ -225,7 +225,7 @@ def encode_slides(
             talk.say(f"{number} of {len(jobs)}, {job.name}: {count:,} tiles")
         except InputError as error:
             failures.append((job.name, str(error)))
-            talk.say(f"{job.name} is set aside: {error}")
+            talk.say(f"{job.name} is skipped: {error}")
     write_csv(out / FAILURES, ("slide", "reason"), failures)
     if table is not None:
         failed = {name for name, _ in failures}

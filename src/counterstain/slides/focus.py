@@ -41,9 +41,9 @@ def out_of_focus(
     mpp_x, mpp_y = slide.info.mpp_x, slide.info.mpp_y
     blurred = np.zeros(tissue.shape, bool)
     if mpp_x is None or mpp_y is None:
-        return blurred, ("focus was not looked at: µm/px are unknown",)
+        return blurred, ("focus was not checked: µm/px are unknown",)
     if max(mpp_x, mpp_y) > _COARSEST_MPP:
-        return blurred, (f"focus was not looked at: the slide is too coarse for it ({mpp_x:.3g} µm/px)",)
+        return blurred, (f"focus was not checked: the slide is too coarse for it ({mpp_x:.3g} µm/px)",)
     area_um2 = float(tissue.sum()) * downsample[0] * mpp_x * downsample[1] * mpp_y
     cell_um = max(_LEAST_CELL_UM, math.sqrt(area_um2 / SAMPLES))
     wide = max(1, round(cell_um / (downsample[0] * mpp_x)))

@@ -25,10 +25,10 @@ class HeatMap:
     """Probabilities on a grid that begins at the slide's visible corner.
 
     value: (K, H, W) uint8; 0: no tile was read there; v >= 1: a probability of (v - 1) / 254. K is 1 (the positive
-        class) for two classes, else one plane a class
+        class) for two classes, else one plane per class
     names: K names of the planes
     corner: level-0 point (x, y) of the top left corner of pixel (0, 0)
-    step: (x, y) level-0 px a pixel
+    step: (x, y) level-0 px per pixel
     mpp: (x, y) µm a pixel of the map
     """
 

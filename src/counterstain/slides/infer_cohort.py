@@ -160,7 +160,7 @@ def _check(settings: InferenceOptions, bundle: Bundle, pooling: str, talk: Slide
             raise InputError(f"{name} is {value}; it must be 1 or more, or left out")
     mpp = settings.mpp or bundle.mpp
     if mpp is None:
-        raise InputError("the model does not say at what µm/px it was trained; say it with --mpp")
+        raise InputError("the model does not record the µm/px at which it was trained; give it with --mpp")
     if settings.allow_scale:
         return mpp
     try:
@@ -217,7 +217,7 @@ def _set_aside(
     job: SlideJob, error: Exception, failures: dict[str, tuple[str, str, str]], talk: SlidesProgress
 ) -> None:
     failures[job.name] = (job.name, str(job.path), str(error))
-    talk.say(f"{job.name} is set aside: {error}")
+    talk.say(f"{job.name} is skipped: {error}")
 
 
 def _load(

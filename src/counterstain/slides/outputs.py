@@ -275,7 +275,7 @@ def agree(path: Path, settings: Mapping[str, Any]) -> None:
         return
     known = read_record(path, RUN).get("settings")
     if not isinstance(known, dict):
-        raise InputError(f"{path} has no settings: it was changed after it was written; take another folder")
+        raise InputError(f"{path} has no settings: it was changed after it was written; use another folder")
     different = [name for name in settings if known.get(name) != settings[name]]
     if different:
         name = different[0]
@@ -328,8 +328,8 @@ def write_scores(
     """Write the folder slide-scores; returns what a reader should be told.
 
     slides.csv has every slide under every pooling, as pooled. With a truth, pooling.json says which was taken and its
-    calibration, and for each part predictions.csv (of another part than test: predictions_<part>.csv) has a row a
-    slide and patients.csv a row a patient, both in the one form that `evaluate` and `compare` read.
+    calibration, and for each part predictions.csv (of another part than test: predictions_<part>.csv) has one row per
+    slide and patients.csv one row per patient, both in the one form that `evaluate` and `compare` read.
 
     Args:
         out: folder of the run.
@@ -365,7 +365,7 @@ def write_scores(
 
 
 def _write_patients(table: Predictions, path: Path) -> list[str]:
-    """One row a patient: the mean over its slides; what could not be pooled is told."""
+    """One row per patient: the mean over its slides; what could not be pooled is told."""
     try:
         pooled = pool_patients(table)
     except InputError:

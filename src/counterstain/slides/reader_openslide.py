@@ -111,7 +111,7 @@ class OpenSlideSlide:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError:
             raise InputError(
-                f"{path} is no format that OpenSlide reads; leave the choice of the reader to us"
+                f"{path} is no format that OpenSlide reads; let the reader be chosen automatically"
             ) from None
         except openslide.OpenSlideError as error:
             raise InputError(

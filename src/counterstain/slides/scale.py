@@ -74,7 +74,7 @@ def choose_scale(
         if _credible(found):
             notes += _against_objective(found[0], objective)
             return Scale(*found, source, tuple(notes))
-        notes.append(f"{source} says {found[0]:.4g} × {found[1]:.4g} µm/px, which no microscope has: taken as missing")
+        notes.append(f"{source} says {found[0]:.4g} × {found[1]:.4g} µm/px, which is implausible: treated as missing")
     if objective:
         return _by_objective(path, objective, assume_mpp, notes)
     if assume_mpp:
@@ -92,7 +92,7 @@ def _by_objective(path: Path, objective: float, assume_mpp: float | None, notes:
     if assume_mpp:
         return Scale(assume_mpp, assume_mpp, "--assume-mpp", tuple(notes))
     if not _credible((nominal, nominal)):
-        return Scale(None, None, "", (*notes, f"objective {objective:g}x: taken as missing"))
+        return Scale(None, None, "", (*notes, f"objective {objective:g}x: treated as missing"))
     words = f"µm/px is not in the file: {nominal:g} is what {objective:g}x usually means, which depends on the scanner"
     return Scale(nominal, nominal, "objective", (*notes, words))
 
@@ -194,7 +194,7 @@ def check_scale(model_mpp: float | None, tile_mpp: float, *, tolerance: float = 
         InputError: If they differ by more than `tolerance`.
     """
     if model_mpp is None:
-        return f"the model does not say at what µm/px it was trained: {tile_mpp:g} is taken on trust"
+        return f"the model does not record the µm/px at which it was trained: {tile_mpp:g} is assumed"
     if abs(tile_mpp - model_mpp) > tolerance * model_mpp:
         raise InputError(
             f"the model was trained at {model_mpp:g} µm/px (of its tiles, after any resizing) and the tiles are to be "

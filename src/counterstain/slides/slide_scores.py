@@ -147,7 +147,7 @@ def _check_truth(
         if not slide or not patient:
             raise InputError(f"{path.name} row {row} has no {'patient' if slide else 'slide'}; every slide needs both")
         if slide in seen:
-            raise InputError(f"{path.name} names slide '{slide}' twice; one row a slide")
+            raise InputError(f"{path.name} names slide '{slide}' twice; one row per slide")
         seen.add(slide)
         if label not in classes:
             raise InputError(f"{path.name} row {row}: the model has no class '{label}'{suggest(label, classes)}")
@@ -189,7 +189,7 @@ def slide_table(
     pooling: str,
     part: str,
 ) -> Predictions | None:
-    """The slides of a part as a table, a row a slide in order of name; None where none of them was read.
+    """The slides of a part as a table, one row per slide in order of name; None where none of them was read.
 
     Args:
         pooled: for each slide what `pool_tiles` gave.

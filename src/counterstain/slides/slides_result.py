@@ -74,7 +74,7 @@ class Inspection:
         return json_text({"slides": [own.record for own in self.slides], "failures": failures}, path)
 
     def summary(self) -> str:
-        """A line per slide."""
+        """One line per slide."""
         lines = [own.summary() for own in self.slides]
         return "\n".join([*lines, *(f"{name}: {reason}" for name, reason in self.failures)])
 

@@ -251,7 +251,7 @@ def _ome_scale(xml: str) -> _Ome:
     if not sizes:
         return _Ome(None, objective, bits)
     known = next(iter(sizes))
-    notes = () if len(sizes) == 2 else (f"OME states µm/px along {known} alone: px are taken as square",)
+    notes = () if len(sizes) == 2 else (f"OME states µm/px along {known} alone: pixels are assumed to be square",)
     return _Ome((sizes.get("X", sizes[known]), sizes.get("Y", sizes[known])), objective, bits, notes)
 
 

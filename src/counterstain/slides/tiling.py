@@ -130,7 +130,7 @@ def plan_tiles(
 
 def _check(mpp: float, tile_px: int, overlap: float, least_tissue: float) -> None:
     if not (math.isfinite(mpp) and mpp > 0) or tile_px < 1:
-        raise InputError(f"tiles of {tile_px} px at {mpp:g} µm/px were asked for; both must be above 0")
+        raise InputError(f"tiles of {tile_px} px at {mpp:g} µm/px were requested; both must be above 0")
     if not 0 <= overlap < 1:
         raise InputError(f"overlap is {overlap:g}; needed: a share of the tile's side, from 0 to below 1")
     if not 0 <= least_tissue <= 1:

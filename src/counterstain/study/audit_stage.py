@@ -134,10 +134,10 @@ def _baselines_to(
         tested = any(name.startswith("test") for name in part.names)
         if len(set(labels[part.rows("train")])) < 2 or not tested:
             lack = "test part" if not tested else "second class in train"
-            return ["", f"what no network would score was not worked out: the split has no {lack}"]
+            return ["", f"baselines were not computed: the split has no {lack}"]
     scored = score_baselines(tables_of(split), IMAGE_STAMP if split.unit == "image" else "")
     write_json(out / "baselines.json", scored)
-    return ["", "what no network would score on the test part", *baseline_lines(scored)]
+    return ["", "baselines without a network on the test part", *baseline_lines(scored)]
 
 
 def _split_to_audit(
@@ -261,7 +261,7 @@ def _gate(run: Path, prepared: PreparedStudy) -> None:
     proposal = run / PROPOSAL
     way = f"take the split proposed in {proposal} (split.file), " if proposal.is_file() else ""
     raise GateError(
-        f"{record['words']} Nothing was trained. Mend the data, {way}or write audit.gate: warn; all that was found is "
+        f"{record['words']} Nothing was trained. Correct the data, {way}or write audit.gate: warn; all findings are "
         f"in {run / RECORD}"
     )
 

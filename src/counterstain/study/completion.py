@@ -63,7 +63,9 @@ def lock(run: Path) -> Iterator[None]:
         _take(handle)
     except OSError:
         os.close(handle)
-        raise InputError(f"{run} is being written by another process; wait for it, or give this run a name") from None
+        raise InputError(
+            f"{run} is being written by another process; wait for it, or give this run another name"
+        ) from None
     try:
         yield
     finally:

@@ -46,7 +46,7 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
     images = folder / "phantom"
     # The table is written last, so it says that the images are all there.
     if not (images / "cohort.csv").is_file():
-        talk.say(f"phantom: making up {patients} patients")
+        talk.say(f"phantom: drawing {patients} patients")
         write_phantom(made, images, workers=min(2, os.cpu_count() or 1), progress=talk.stored)
     study = folder / "study.yaml"
     text = study_text(
@@ -55,7 +55,7 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
         arms=DEMO_ARMS,
         seeds=str(list(range(seeds))),
         tile_px=DEMO_TILE_PX,
-        tile_comment="half the size that the networks were made for, to end in minutes",
+        tile_comment="half the size that the networks were designed for, to finish in minutes",
         epochs=DEMO_EPOCHS,
         patience=20,
         learning_rate=DEMO_LEARNING_RATE,
@@ -65,7 +65,7 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
 
     def read_slide(run: Path) -> None:
         if not slides_can_be_read():
-            talk.say("slide: left out; to read slides: pip install 'counterstain[slides]'")
+            talk.say("slide: skipped; to read slides: pip install 'counterstain[slides]'")
             return
         arm = next(iter(read_json(run / "resolved.json")["arms"]))
         read_phantom_slide(

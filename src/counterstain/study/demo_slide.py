@@ -118,7 +118,7 @@ def read_phantom_slide(
     )
     who = draw_patient(wider, patient)
     path = folder / "slides" / f"{who.patient_id}-S1.svs"
-    talk.say(f"slide: drawing {path.name}, {size_px[0]} × {size_px[1]} px, of a patient whom no model has seen")
+    talk.say(f"slide: drawing {path.name}, {size_px[0]} × {size_px[1]} px, of a patient not used for training")
     truth = write_slide(settings, path)
     reading = InferenceOptions(mpp=mpp, overlap=OVERLAP, least_tissue=LEAST_TISSUE, allow_scale=True, merged=True)
     maps = folder / "slide-maps" / run.name

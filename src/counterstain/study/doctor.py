@@ -91,7 +91,7 @@ def doctor(folder: Path | str = ".") -> Health:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; name the folder where studies are to lie")
+        raise InputError(f"{folder} is not a folder; name the folder for studies")
     return Health(tuple(_checks(folder)))
 
 
@@ -174,7 +174,7 @@ def _cgroup_cores() -> float | None:
 def _memory() -> Check:
     lines = Path("/proc/meminfo")
     if not lines.exists():
-        return Check("memory", "ok", "not told by this system")
+        return Check("memory", "ok", "not reported by this system")
     sizes = {
         key: int(rest.split()[0]) * 1024
         for key, _, rest in (line.partition(":") for line in lines.read_text(encoding="utf-8").splitlines())
@@ -186,7 +186,7 @@ def _memory() -> Check:
         total, free = limit, min(free, limit)
     found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
     if free < LITTLE_MEMORY:
-        return Check("memory", "note", found, "4 GiB are comfortable; close other programs or set a smaller batch")
+        return Check("memory", "note", found, "4 GiB are recommended; close other programs or set a smaller batch")
     return Check("memory", "ok", found)
 
 
@@ -228,7 +228,7 @@ def _gpu() -> Check:
         size = torch.cuda.get_device_properties(0).total_memory / GIB
         return Check("GPU", "ok", f"{', '.join(names)}; {size:.0f} GiB; CUDA {torch.version.cuda}")
     if Path("/proc/driver/nvidia/version").exists():
-        advice = "the driver and this PyTorch do not fit: compare nvidia-smi with torch.version.cuda"
+        advice = "the driver and this PyTorch do not match: compare nvidia-smi with torch.version.cuda"
         return Check("GPU", "problem", f"a driver is loaded, but PyTorch {torch.__version__} sees no device", advice)
     return Check("GPU", "ok", "none; training uses the processor")
 
@@ -237,12 +237,12 @@ def _gpu() -> Check:
 
 # (package, versions that break, what breaks). Each row was met or is published.
 BREAKS = (  # the table of docs/doctor.md
-    ("timm", "<1.0.22", "fails on import beside today's torch"),
+    ("timm", "<1.0.22", "fails on import with current versions of torch"),
     ("timm", "==1.0.23", "withdrawn release"),
     ("onnxscript", "<0.6.2", "export to ONNX fails"),
     ("captum", "<0.9", "explain's captum methods fail"),
-    ("mlflow", "<3.10", "fails on import beside pandas 3"),
-    ("pillow", "<12.2", "has known holes in its decoders: do not open images of unknown origin"),
+    ("mlflow", "<3.10", "fails on import with pandas 3"),
+    ("pillow", "<12.2", "has known vulnerabilities in its decoders: do not open images of unknown origin"),
     ("keras", "<3.11", "safe mode can be broken (CVE-2025-1550, -8747, -9906): do not open models of unknown origin"),
     ("lightning", "==2.6.2", "compromised release"),
     ("lightning", "==2.6.3", "compromised release"),
@@ -287,7 +287,7 @@ def _known_breakage() -> Iterator[Check]:
             state: State = "note" if package in ("zarr", "pillow", "keras") else "problem"
             yield Check(package, state, f"{version}: {what}", f"pip install '{package}{_other_than(broken)}'")
     if not found:
-        yield Check("known breakage", "ok", "no installed version is known to break")
+        yield Check("known breakage", "ok", "no installed version has a known problem")
 
 
 def _other_than(broken: str) -> str:
@@ -325,7 +325,7 @@ def _probe(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, "ok", look())
     except (ImportError, OSError, InputError, ValueError) as error:
-        return Check(name, "problem", str(error).splitlines()[0], "reinstall it; until then do not trust its pixels")
+        return Check(name, "problem", str(error).splitlines()[0], "reinstall it; do not trust its pixels until then")
 
 
 def _decoder_pixels() -> str:
@@ -365,7 +365,7 @@ def _known_slide() -> str:
         with openslide.open_slide(path) as slide:
             seen = np.asarray(slide.read_region((100, 60), 0, (300, 200)).convert("RGB"))
     if not np.array_equal(seen, tile[60:260, 100:400]):
-        raise ValueError("OpenSlide returned other pixels than were written")
+        raise ValueError("OpenSlide returned pixels that differ from those written")
     return f"{openslide.__library_version__}; a known region to the last bit"
 
 
@@ -391,5 +391,5 @@ def _locale() -> Check:
     encoding, names = locale.getpreferredencoding(False), sys.getfilesystemencoding()
     found = f"text {encoding}, file names {names}"
     if "utf" not in encoding.lower() or "utf" not in names.lower():
-        return Check("locale", "note", found, "set PYTHONUTF8=1: names of files and classes may hold any letter")
+        return Check("locale", "note", found, "set PYTHONUTF8=1: names of files and classes may contain any letter")
     return Check("locale", "ok", found)

@@ -52,7 +52,7 @@ def judge(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
     }
     if is_done(run, "judging", inputs):
         return
-    talk.say("judging: intervals and comparison, clustered by " + study.split.unit)
+    talk.say("evaluation: intervals and comparison, clustered by " + study.split.unit)
     replicates = {arm: list(tables.values()) for arm, tables in arms.items()}
     written = [*_write_scores(run, prepared, replicates), *_write_comparison(run, prepared, replicates)]
     write_json(run / "in_use.json", _in_use(run, prepared, replicates))

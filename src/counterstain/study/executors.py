@@ -70,7 +70,7 @@ def check_engine(*, jobs: int, scheduler: str | None) -> None:
     """Refuse at once what could only fail later: numbers, a missing package, a scheduler that does not answer.
 
     Raises:
-        InputError: If jobs is below 1, both are asked for, or nothing listens at the scheduler's address.
+        InputError: If jobs is below 1, both are asked for, or empty listens at the scheduler's address.
     """
     if jobs < 1:
         raise InputError(f"jobs is {jobs}; it must be 1 or more")
@@ -109,7 +109,7 @@ def settle_threads(
         study = read_study(path, found)
     for arm in study.arms:
         if study.arm(arm).threads is None:
-            raise InputError(f"arms.{arm}.threads is null, which is another number on each machine; write a number")
+            raise InputError(f"arms.{arm}.threads is null, which means another number on each machine; set a number")
     return found
 
 
@@ -175,7 +175,7 @@ def _prepared(run: Path, base: Path, store: Path, overrides: tuple[tuple[str, st
     found = prepare(read_study(run / "study.yaml", dict(overrides), base=base), base, store=store, talk=Progress())
     if hash_json(found.key()) != key:
         raise InputError(
-            f"{socket.gethostname()} finds another cohort, split or study at {base} than the machine that started the "
+            f"{socket.gethostname()} found another cohort, split or study at {base} than the machine that started the "
             f"run; share one file system, let it settle, and run again"
         )
     return found
@@ -193,7 +193,7 @@ def _by_processes(orders: Sequence[RemoteJob], jobs: int, talk: Progress) -> Gen
         ended = True
     except BrokenProcessPool:
         raise InputError(
-            "a training's process was killed, perhaps for want of memory; try fewer --jobs: what is trained is kept"
+            "a training's process was killed, perhaps for lack of memory; try fewer --jobs: finished trainings are kept"
         ) from None
     finally:
         if not ended:  # a training lasts for hours, and nobody waits for it any more
@@ -222,7 +222,7 @@ def _by_cluster(
     """Do the trainings on the workers of a dask cluster; the one of a lost worker is taken up by another."""
     distributed = _distributed()
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a scheduler's end is told in one line below
-    gone = f"{address} has gone, or has dropped the trainings; what is trained is kept"
+    gone = f"{address} is gone, or has dropped the trainings; finished trainings are kept"
     with ExitStack() as stack:
         try:
             client = stack.enter_context(distributed.Client(address, timeout=f"{REACH_S}s", set_as_default=False))
@@ -235,7 +235,7 @@ def _by_cluster(
         except distributed.KilledWorker as error:
             raise InputError(
                 f"training {error.task[1]} has lost every worker that tried it ({error.allowed_failures + 1} of them, "
-                f"perhaps for want of memory); see the workers' logs. What is trained is kept"
+                f"perhaps for lack of memory); see the workers' logs. Finished trainings are kept"
             ) from None
         except (CancelledError, distributed.comm.CommClosedError):
             raise InputError(gone) from None
@@ -275,7 +275,9 @@ def _common(client: Any, address: str, prepared: PreparedStudy, talk: Progress) 
             raise answer
     answers = {worker: answer for worker, answer in found.items() if isinstance(answer, dict)}
     if not answers:
-        raise InputError(f"no worker could say what it has installed: {next(iter(found.values()), 'all are lost')!r}")
+        raise InputError(
+            f"no worker could report its installed versions: {next(iter(found.values()), 'all are lost')!r}"
+        )
     (first, common), *rest = answers.items()
     for worker, own in rest:
         _agree(common, own, first, who=worker)

@@ -35,7 +35,7 @@ def study_text(
     method_comment: str = "",
     k: int = 5,
     unit: str = "patient",
-    unit_comment: str = "no patient is ever on two sides",
+    unit_comment: str = "no patient is in two parts",
     tile_px: int = 257,
     tile_comment: str = "every image becomes a square tile of this side; 127 or more",
     fit: str = "stretch",
@@ -59,8 +59,8 @@ cohort:
 split:
 {method_comment}  method: {method}        # holdout, folds (cross-validation), official (the table's), sites, site_folds
   unit: {unit}          # {unit_comment}
-  test: 0.2             # share of the images that is only reported on, once
-  val: 0.2              # share of the rest that says when to stop training
+  test: 0.2             # share of the images used for reporting only, once
+  val: 0.2              # share of the rest, used for early stopping
   folds: {k}              # for method folds: every patient is tested once in each repeat
   repeats: 1
   seed: 0
@@ -68,7 +68,7 @@ split:
 tiles:
   tile_px: {tile_px}          # {tile_comment}
   fit: {fit}          # stretch to the square, crop its centre, or exact (refuse images of any other size)
-  max_bad: 0.05         # share of unreadable images that may be set aside, and listed
+  max_bad: 0.05         # share of unreadable images that may be skipped, and listed
 
 augmentation:           # of training images only, after the split
   mode: on_the_fly      # or expand: originals plus one image per transformation, as a notebook would; or none
@@ -77,30 +77,30 @@ training:
   epochs: {epochs}           # at most
   patience: {patience}          # stop when the validation loss has not improved for so many epochs
   learning_rate: {learning_rate}
-  scale: "{scale}"        # what pixels of 0 to 255 become; 0..1 is what most notebooks do, and is learned from slower
-  precision: auto       # bf16 where the processor has it, else fp32
+  scale: "{scale}"        # scaling of pixels; 0..1 is common in notebooks, and trains more slowly
+  precision: auto       # bf16 if the processor supports it, else fp32
 {uneven}
 {arms}
 seeds: {seeds}        # a single run is never a result: with fewer than 3 no winner is named
 
 comparison:
-  primary: auroc        # the one measure that the verdict is about, chosen before the results are seen
+  primary: auroc        # the measure of the verdict, chosen before the results are known
   level: image          # or patient
   margin: null          # a difference too small to matter, such as 0.02: only with it can "as good as" be shown
   hypothesis: difference # or equivalence, noninferiority (first arm of a pair against the second): both need a margin
 
 audit:                  # before anything is trained: copies across the parts, label conflicts, shortcuts
-  gate: stop            # at a leak; warn goes on and says so on every page; off does not look
+  gate: stop            # if there is a leak; warn continues and marks every page; off skips the audit
   rotated: true         # rotated and cropped copies too, which takes the longest
-  baselines: true       # what the majority, mean colour, a colour histogram and the files alone would score
+  baselines: true       # scores of the majority class, mean colour, a colour histogram and file properties
 
 calibration:            # fitted on the validation part of each training, then frozen with the model
   method: temperature   # platt, isotonic (two classes), or none
   threshold: youden     # or "sensitivity>=0.95", "specificity>=0.95", "cost 5:1" (a miss costs 5 false alarms)
-  alpha: 0.1            # prediction sets hold the true class of a new patient's image with the chance 1 - alpha
-  conformal: marginal   # class: the same for each class by itself, which needs more validation patients
+  alpha: 0.1            # prediction sets contain the true class of a new patient's image with probability 1 - alpha
+  conformal: marginal   # or class: for each class separately, which needs more validation patients
 
-ledger: null            # folder in which each look at the test part is written down; by default the cohort's own
+ledger: null            # folder for the log of test-set uses; by default the cohort's
 """
 
 
@@ -112,11 +112,11 @@ def write_study(
         raise InputError(f"{path} exists; remove it, or name another with --out")
     if unit is None:
         unit = "patient"
-    comment = "no patient is ever on two sides"
+    comment = "no patient is in two parts"
     if not cohort.has_patients:
         comment = (
             "no patient ids were found. Give them (a column patient_id, or cohort.pattern); "
-            "or write `image` here, and every result is stamped image-level"
+            "or write `image` here, and every result is marked image-level"
         )
     method, k, said = _choose_split(cohort, unit)
     text = study_text(

@@ -155,7 +155,7 @@ class Model:
                 for _, result in loaded:
                     if isinstance(result, BadImage):
                         if damaged == "refuse":
-                            raise InputError(f"{result}; mend it, or leave such images out with damaged='skip'")
+                            raise InputError(f"{result}; fix it, or skip such images with damaged='skip'")
                         skipped.append((result.name, result.reason))
                 good = [(str(path), tile) for path, tile in loaded if not isinstance(tile, BadImage)]
                 if good:
@@ -238,7 +238,7 @@ def _device(device: str, runtime: str) -> str:
         raise InputError(f"device is '{device}'{suggest(device, DEVICES)}")
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
-        raise InputError("device is 'cuda', but this PyTorch sees no CUDA device; take device='cpu' or 'auto'")
+        raise InputError("device is 'cuda', but this PyTorch sees no CUDA device; use device='cpu' or 'auto'")
     return "cuda" if has_cuda and (device == "cuda" or (device == "auto" and runtime == "torch")) else "cpu"
 
 
@@ -255,7 +255,7 @@ def _checked(images: NDArray[np.generic]) -> Tiles:
     if batch.dtype != np.uint8:
         hint = " If they are in [0, 1]: (255 * tiles).round().astype(np.uint8)." if batch.dtype.kind == "f" else ""
         raise InputError(
-            f"tiles are {batch.dtype}; uint8 RGB from 0 to 255 is needed, since the model scales pixels itself.{hint}"
+            f"tiles are {batch.dtype}; uint8 RGB from 0 to 255 is needed, because the model scales pixels itself.{hint}"
         )
     if 0 in batch.shape:
         raise InputError(f"tiles have shape {images.shape}; one tile or more is needed")
@@ -288,5 +288,5 @@ def _paths(source: Path | str | Iterable[Path | str]) -> list[Path]:
         raise InputError("the list of images is empty; name one image or more")
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
-        raise InputError(f"{twice} is in the list twice; name each image once")
+        raise InputError(f"{twice} is in the list twice; list each image once")
     return paths

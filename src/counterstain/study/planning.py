@@ -162,7 +162,7 @@ def plan_lines(record: Mapping[str, Any], *, jobs: int = 1) -> list[str]:
     parts = record["split"]["parts"]
     shown = ", ".join(f"{name} {counts['images']:,}" for name, counts in parts[0]["counts"].items())
     folds = f" (the first of {len(parts)} folds)" if len(parts) > 1 else ""
-    aside = f", {len(record['set_aside'])} unreadable and set aside" if record["set_aside"] else ""
+    aside = f", {len(record['set_aside'])} unreadable and skipped" if record["set_aside"] else ""
     lines = [
         f"plan of {record['name']}: {len(record['trainings'])} trainings",
         f"tiles      {record['tiles']:,}{aside}",
@@ -174,8 +174,8 @@ def plan_lines(record: Mapping[str, Any], *, jobs: int = 1) -> list[str]:
         among = f" in {jobs} jobs" if jobs > 1 else ""
         lines += [
             f"speed      {rates} images per second, from {TRIAL_BATCHES} batches of each arm",
-            f"time       at most about {_duration(estimate['seconds'] / jobs)}{among}; early stopping makes it less",
-            f"disk       about {_size(estimate['disk_bytes'])}, the tile store included",
+            f"time       at most {_duration(estimate['seconds'] / jobs)}{among}; less with early stopping",
+            f"disk       about {_size(estimate['disk_bytes'])}, including the tile store",
         ]
     return lines + ([f"stamp      {record['stamp']}"] if record["stamp"] else [])
 

@@ -103,7 +103,9 @@ class Predicted:
         parts = [", ".join(f"{counts[k]} {self.classes[k]}" for k in order)]
         if self.told is not None:
             parts.append(f"{int((~self.told).sum())} can't be told")
-        parts.append("unknown whether seen in training" if self.seen is None else f"{self.seen.sum()} seen in training")
+        parts.append(
+            "overlap with training images unknown" if self.seen is None else f"{self.seen.sum()} seen in training"
+        )
         if self.unfamiliar is not None:
             parts.append(f"{self.unfamiliar.sum()} unlike the training images")
         if self.set_aside:

@@ -111,7 +111,7 @@ def _read(sources: Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *
     """The images; of one part of a split where that is asked, and then with the labels that a split is of."""
     if asked.splits is not None:
         if len(sources) != 1:
-            raise InputError(f"--splits is of one cohort; {len(sources)} sources were named")
+            raise InputError(f"--splits belongs to one cohort; {len(sources)} sources were named")
         two = bundle.classes[-1] if len(bundle.classes) == 2 else None
         cohort = read_images(sources[0], positive=two, columns=asked.columns, root=asked.root)
         cohort = with_classes_of(bundle, cohort, images=f"{sources[0]} has", model="the model")
@@ -207,7 +207,9 @@ def _tile_logits(
                 predict_logits(network, store, rows, scale=bundle.scale, staining=bundle.staining)
             away = measure_distances(features, familiar)
     if sum(blank):
-        talk.say(f"stain: {sum(blank)} of {len(rows)} tiles have too little tissue to be normalised and pass unchanged")
+        talk.say(
+            f"stain: {sum(blank)} of {len(rows)} tiles have too little tissue to be normalised and are used unchanged"
+        )
     return logits, away
 
 
@@ -285,7 +287,7 @@ def _calibrated(folder: Path, prob: NDArray[np.float64], classes: tuple[str, ...
 
 
 def _table(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, ...]) -> Predictions:
-    """The probabilities as a table whose labels mean nothing: for what looks at probabilities alone."""
+    """The probabilities as a table whose labels are ignored: for what looks at probabilities alone."""
     blank = ("",) * len(images)
     return Predictions(
         image=images.image, patient=images.image, slide=blank, site=blank, label=np.zeros(len(images), np.int64),
@@ -316,7 +318,7 @@ def _tell(
     for line in () if fitted is None else use_warnings(fitted, bundle.stamp):
         talk.say(f"calibration: {line}")
     if predicted.told is None:
-        talk.say("which images can't be told is unknown: the model has no prediction sets fitted on enough patients")
+        talk.say("no prediction sets: the model was calibrated on too few patients")
     for image, reason in predicted.set_aside:
         talk.say(f"set aside: {image}: {reason}")
 
@@ -327,6 +329,6 @@ SHOWN = 60  # images on a contact sheet at most
 def _shown(store: Store | BagStore, images: NewImages) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Evenly taken images and their tiles."""
     if isinstance(store, BagStore):
-        raise InputError("a contact sheet is of images; this model takes feature files: leave --sheet out")
+        raise InputError("a contact sheet needs images, and this model takes feature files; omit --sheet")
     rows = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(np.int64)
     return rows, read_batch(store, store.rows([images.image[row] for row in rows]))

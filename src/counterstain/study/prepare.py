@@ -169,6 +169,6 @@ def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Progress) -> 
     )
     aside = f", {len(store.set_aside)} set aside" if store.set_aside else ""
     if store.rebuilt:
-        talk.say(f"tiles: made again, since {store.rebuilt}")
+        talk.say(f"tiles: rebuilt, because {store.rebuilt}")
     talk.say(f"tiles: {len(store.image)} of {section.tile_px} px in {time.perf_counter() - began:.1f} s{aside}")
     return store

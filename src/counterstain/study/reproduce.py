@@ -33,7 +33,7 @@ class Reproduction:
     """What a repeated run says of the first one.
 
     outcome: "bit-equal": every table, weight and score has the same bytes. "within the spread": they differ, and each
-        arm's primary measure moved by no more than `spread`. "different": it moved by more, or nothing can be said
+        arm's primary measure moved by no more than `spread`. "different": it moved by more, or empty can be said
     first_difference: the first file that differs and where, "" where none does
     moved: by arm, how far its primary measure moved
     spread: by arm, twice the standard deviation between its seeds as the first run states it; None with one seed
@@ -57,7 +57,7 @@ class Reproduction:
         return f"Reproduction({self.outcome}, {self.compared} files compared)"
 
     def summary(self) -> str:
-        """What a reader must know, a sentence per line."""
+        """What a reader must know, one sentence per line."""
         lines = [self.files.summary()]
         lines += [f"environment: {line}" for line in self.environment] or ["environment: the same versions"]
         if self.outcome == "bit-equal":
@@ -68,7 +68,7 @@ class Reproduction:
             known = (
                 "the spread between seeds is unknown" if spread is None else f"twice the SD of seeds is {spread:.3f}"
             )
-            lines.append(f"{arm}: the primary measure moved by {moved:.4f}; {known}")
+            lines.append(f"{arm}: the primary measure changed by {moved:.4f}; {known}")
         return "\n".join([*lines, self.outcome])
 
     def record(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def reproduce(
     """
     run, talk = Path(run), talk or Progress()
     if not (run / "run.json").is_file():
-        raise InputError(f"{run} is no finished run (it has no run.json); name a folder such as runs/mystudy")
+        raise InputError(f"{run} is not a finished run (it has no run.json); name a folder such as runs/mystudy")
     files = verify(run)
     resolved = read_json(run / "resolved.json")
     if arm is not None and arm not in resolved["arms"]:
@@ -117,7 +117,7 @@ def reproduce(
     if arm is not None and evaluation:
         raise InputError("--arm repeats trainings and --evaluation repeats none; name one of the two")
     if out is not None and Path(out).exists():
-        raise InputError(f"{out} exists; name a new folder for the repetition")
+        raise InputError(f"{out} exists; name a new folder for the repeated run")
     with tempfile.TemporaryDirectory(prefix="counterstain-") as scratch:
         place = Path(out) if out is not None else Path(scratch)
         place.mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def _run_again(
     home = run.resolve().parent.parent
     images = Path(data).resolve() if data is not None else home / resolved["cohort"]["path"]
     if not images.exists():
-        raise InputError(f"{images} does not exist; say where the images or their table lie: --data PATH")
+        raise InputError(f"{images} does not exist; say where the images or their table are: --data PATH")
     study["cohort"] = {**resolved["cohort"], "path": str(images)}
     if resolved["split"].get("file"):
         study["split"] = {**resolved["split"], "file": str((run / "splits.csv").resolve())}
@@ -195,7 +195,7 @@ def _cohort_without_images(run: Path, positive: str | None) -> Cohort:
 def _compare(run: Path, again: Path, files: Verification, resolved: Mapping[str, Any], arm: str | None) -> Reproduction:
     names = [name for name in _in_order(run, again) if arm is None or name.startswith(f"arms/{arm}/")]
     if not names:
-        raise InputError(f"{run} and its repetition have no file in common; was the run moved or thinned out?")
+        raise InputError(f"{run} and its repetition have no file in common; was the run moved, or were files deleted?")
     different = [name for name in names if hash_file(run / name) != hash_file(again / name)]
     primary, level = resolved["comparison"]["primary"], resolved["comparison"]["level"]
     before, after = (_primary(place, primary, level) for place in (run, again))

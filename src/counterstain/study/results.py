@@ -64,7 +64,7 @@ class Export:
         return json_text(self.record, path)
 
     def summary(self) -> str:
-        """The folder, and a line per format with its largest difference from PyTorch."""
+        """The folder, and one line per format with its largest difference from PyTorch."""
         rows = [f"  {own.runtime}: differs by at most {own.difference:.1e} ({own.tiles} tiles)" for own in self.parity]
         return "\n".join([str(self.folder), *rows])
 

@@ -86,7 +86,7 @@ def run_study(
     run = _choose_folder(home / "runs", study.name, prepared, talk)
     with lock(run):
         if (run / MANIFEST).is_file():
-            talk.say(f"{run} is finished; nothing is left to do")
+            talk.say(f"{run} is finished; nothing to do")
             return run
         talk = replace(talk, say=_logged(run / "run.log", talk.say))
         _write_protocol(run, path, prepared, talk)
@@ -123,7 +123,7 @@ def _choose_folder(runs: Path, name: str, prepared: PreparedStudy, talk: Progres
             return run
         previous = run
     if previous is not None and not run.exists():
-        talk.say(f"{previous} is finished, and the study or its data has changed since: this run goes to {run}")
+        talk.say(f"{previous} is finished, and the study or its data has changed since: this run is written to {run}")
         shutil.copytree(previous, run, ignore=shutil.ignore_patterns(MANIFEST, *OWN))
     return run
 

@@ -162,7 +162,7 @@ def _check_same(place: Path, prepared: PreparedStudy) -> None:
     digest = hash_json(key)
     path = place / "search.key"
     if path.is_file() and path.read_text(encoding="utf-8") != digest:
-        raise InputError(f"{place} holds a search of another study or other data; give this study another name")
+        raise InputError(f"{place} contains a search of another study or other data; give this study another name")
     write_bytes(path, digest)
 
 
@@ -256,7 +256,7 @@ def _conclude(
     numbered = dict(enumerate(_ended(found, optuna), start=1))
     complete = {number: trial for number, trial in numbered.items() if trial.state == optuna.trial.TrialState.COMPLETE}
     if not complete:
-        raise InputError("no trial was trained to its end; ask for more trials")
+        raise InputError("no trial was completed; ask for more trials")
     names = list(next(iter(complete.values())).params)
     write_csv(
         place / "trials.csv",
@@ -287,7 +287,9 @@ def _conclude(
         {"schema": "counterstain.search/1", **asdict(searched), "study": searched.study.name, "best": searched.best},
     )
     unit = "image" if prepared.split.unit == "image" else "patient"
-    corrected = "" if expected is None else f"; on new {unit}s expect {expected:.4f}, since it was chosen for this one"
+    corrected = (
+        "" if expected is None else f"; on new {unit}s expect {expected:.4f}, because it was selected for this one"
+    )
     talk.say(
         f"search: best of {searched.trials}: {_words(searched.best)}: validation loss {found.best_value:.4f}{corrected}"
     )

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain.errors import InputError, suggest
-from counterstain.evaluation.metric_names import canonical_measure
+from counterstain.evaluation.metric_names import COMPARABLE, canonical_measure
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD
 from counterstain.evaluation.thresholds import parse_rule
 from counterstain.files import parse_yaml, read_yaml
@@ -69,7 +69,7 @@ class SplitSection(_Section):
     @model_validator(mode="after")
     def _legacy_is_by_image(self) -> "SplitSection":
         if self.method == "legacy_augment_first" and self.unit != "image":
-            raise ValueError("legacy_augment_first splits by image; write `unit: image` beside it to say that you know")
+            raise ValueError("legacy_augment_first splits by image; set `unit: image` to confirm")
         return self
 
 
@@ -83,7 +83,7 @@ class TilesSection(_Section):
 
 def _measure(value: Any) -> Any:
     """A measure by its name in the records; the field's other names are known ("sensitivity" is recall)."""
-    return canonical_measure(value, METRIC_NAMES, what="the measure") if isinstance(value, str) else value
+    return canonical_measure(value, COMPARABLE, what="the measure") if isinstance(value, str) else value
 
 
 Measure = Annotated[str, BeforeValidator(_measure)]
@@ -107,9 +107,9 @@ class ComparisonSection(_Section):
     @model_validator(mode="after")
     def _question_is_whole(self) -> "ComparisonSection":
         if self.hypothesis != "difference" and self.margin is None:
-            raise ValueError(f"{self.hypothesis} needs comparison.margin, the difference that would not matter")
+            raise ValueError(f"{self.hypothesis} needs comparison.margin, the largest negligible difference")
         if self.pairs is not None and self.reference is not None:
-            raise ValueError("comparison.reference already says which pairs matter; leave comparison.pairs out")
+            raise ValueError("comparison.reference already says which pairs matter; omit comparison.pairs")
         if self.co_primary and (len(self.co_primary) < 2 or len(set(self.co_primary)) < len(self.co_primary)):
             raise ValueError("comparison.co_primary needs two or more different measures, [sensitivity, specificity]")
         return self
@@ -150,13 +150,11 @@ class Range(_Section):
     @model_validator(mode="after")
     def _is_one_of_both(self) -> "Range":
         if (self.choices is None) == (self.low is None or self.high is None):
-            raise ValueError(
-                "a range is {low, high} (with log: true where it spans powers of ten), or {choices: [...]}"
-            )
+            raise ValueError("a range is {low, high} (with log: true if it spans powers of ten), or {choices: [...]}")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"low is {self.low} and high {self.high}; low must be below high")
         if self.log and (self.low is None or self.low <= 0):
-            raise ValueError("log: true needs a low above 0")
+            raise ValueError("log: true requires low above 0")
         return self
 
 
@@ -197,7 +195,7 @@ class Study(_Section):
         if not self.arms:
             raise ValueError("arms is empty; name at least one, such as `given: {network: given, batch: 32}`")
         if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds are {self.seeds}; each may stand once")
+            raise ValueError(f"seeds are {self.seeds}; each may appear once")
         for arm in self.arms:
             self.arm(arm)
         # A number that every arm replaces is in no arm, and wrong all the same.
@@ -229,7 +227,7 @@ class Study(_Section):
 
     @property
     def of_bags(self) -> bool:
-        """Whether its arms learn from feature files, one a slide, rather than from images."""
+        """Whether its arms learn from feature files, one per slide, rather than from images."""
         return any(is_bag_network(self.arm(arm).network) for arm in self.arms)
 
     def _check_number(self) -> None:
@@ -240,7 +238,7 @@ class Study(_Section):
         if many > MOST_TRAININGS:
             raise ValueError(
                 f"the study has {len(self.arms)} arms, {len(self.seeds)} seeds and {divisions} divisions: {many:,} "
-                f"trainings; at most {MOST_TRAININGS:,} are taken: ask for fewer repeats, folds or seeds"
+                f"trainings; at most {MOST_TRAININGS:,} are allowed: reduce repeats, folds or seeds"
             )
 
     def _check_bags(self) -> None:
@@ -250,11 +248,11 @@ class Study(_Section):
             return
         if tiles:
             raise InputError(
-                f"arms.{tiles[0]} learns from images and others from feature files (mil/…); make two studies of them"
+                f"arms.{tiles[0]} learns from images and others from feature files (mil/…); use two studies"
             )
         if "augmentation" in self.model_fields_set or self.tiles.model_fields_set - {"max_bad"}:
             section = "augmentation" if "augmentation" in self.model_fields_set else "tiles"
-            raise InputError(f"{section} is about images, and mil/… arms learn from feature files; leave it out")
+            raise InputError(f"{section} applies to images, and mil/… arms learn from feature files; omit it")
         if self.split.method == "legacy_augment_first":
             raise InputError("split.method legacy_augment_first is about images, and mil/… arms learn from features")
 

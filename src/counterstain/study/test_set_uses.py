@@ -25,7 +25,7 @@ def ledger_folder(study: Study, base: Path) -> Path:
     folder = base / study.ledger if study.ledger is not None else base / study.cohort.path
     if study.ledger is not None and not folder.is_dir():
         what = "a file" if folder.exists() else "which does not exist"
-        raise InputError(f"ledger is {folder}, {what}; name a folder that is there, or make it")
+        raise InputError(f"ledger is {folder}, {what}; name an existing folder, or create it")
     return folder.parent if folder.is_file() else folder
 
 

@@ -186,7 +186,7 @@ def _alone(run: Path, name: str, say: Callable[[str], None]) -> Iterator[None]:
                 break
             except InputError:
                 if not told:
-                    say(f"{name}: another process is still at it; waiting for its end")
+                    say(f"{name}: another process is training it; waiting")
                 told = True
                 time.sleep(0.5)
         yield
@@ -218,7 +218,7 @@ def never_called(table: Predictions) -> list[str]:
     called = np.bincount(predicted_class(table.prob), minlength=len(table.classes))
     true = np.bincount(table.label, minlength=len(table.classes))
     return [
-        f"no validation image is called '{name}' by the most probable class, though {true[k]} of {len(table)} are; "
+        f"no validation image is predicted '{name}' by the most probable class, though {true[k]} of {len(table)} are; "
         "a longer training may help, or class_weights: balanced or sampler: balanced (docs/uneven-classes.md)"
         for k, name in enumerate(table.classes)
         if true[k] and not called[k]

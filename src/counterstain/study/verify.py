@@ -116,7 +116,7 @@ def _of_run(path: Path) -> Mapping[str, str]:
     record = read_json(path)
     files = record.get("files")
     if not isinstance(files, dict) or not all(_is_row(name, digest) for name, digest in files.items()):
-        raise InputError(f"{path} lists no files with their hashes; it was not written by this program")
+        raise InputError(f"{path} does not list files with hashes; it was not written by this program")
     return dict(files)
 
 
@@ -125,7 +125,7 @@ def _of_sums(path: Path) -> Mapping[str, str]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         digest, _, name = line.partition("  ")
         if not _is_row(name, digest):
-            raise InputError(f"{path}, line {number} is no hash with a file name; fetch the folder again")
+            raise InputError(f"{path}, line {number} is not a hash with a file name; download the folder again")
         listed[name] = digest
     return listed
 
