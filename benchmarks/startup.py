@@ -23,7 +23,7 @@ DRIVER = """
 import os, sys, time
 from contextlib import contextmanager
 from counterstain import cli, terminal
-from counterstain.study.inputs import Talk
+from counterstain.study.prepare import Talk
 
 def first(label, step):
     print(time.time(), flush=True)
