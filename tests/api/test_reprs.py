@@ -38,19 +38,34 @@ def many() -> list[object]:
     audit = {"verdict": "leaks", "words": LONG, "images": N, "copies": {}, "findings": [finding.to_record()]}
     output = ModelOutput(image=names, classes=(LONG, LONG + "b"), prob=np.stack([1 - prob, prob], axis=1))
     return [
-        table, scores, comparison, part, finding, output, counterstain.Split(names, (part,), "patient"),
-        counterstain.AuditReport(audit), counterstain.Explanation(Path(LONG), record), *comparison.pairs,
-        scores["auroc"], RobustnessCard(Path(LONG), card), Limit(True, LONG), SlideInspection(record),
-        Inspection((SlideInspection(record),), ()), Export(Path(LONG), {"formats": ["onnx", "openvino"]}),
-        Parity("openvino", 1e-5, 123.4, 16), StudyPlan({"name": LONG, "trainings": list(names)}),
+        table,
+        scores,
+        comparison,
+        part,
+        finding,
+        output,
+        counterstain.Split(names, (part,), "patient"),
+        counterstain.AuditReport(audit),
+        counterstain.Explanation(Path(LONG), record),
+        *comparison.pairs,
+        scores["auroc"],
+        RobustnessCard(Path(LONG), card),
+        Limit(True, LONG),
+        SlideInspection(record),
+        Inspection((SlideInspection(record),), ()),
+        Export(Path(LONG), {"formats": ["onnx", "openvino"]}),
+        Parity("openvino", 1e-5, 123.4, 16),
+        StudyPlan({"name": LONG, "trainings": list(names)}),
         Loss("elastic", 0.123456789, LONG[:12], "balanced_accuracy", 0.1, -0.2, -0.3, 0.0, 0.123456789),
         counterstain.TrainingConfig(batch=7, epochs=3, learning_rate=0.1, patience=3, threads=2, micro_batch=3),
         counterstain.Augmentation(rotation_deg=3.0, shear_deg=1.0, translation=0.0, brightness=0.5, contrast=0.5),
         Phantom(patients=7, difficulty=0.9, shortcut=0.123, seed=5, tile_px=64, malignant_share=0.25),
         Bundle(LONG, (LONG, LONG), 257, "stretch", "-1..1", provenance={"data": names}),
-        ExtractedTiles(Path(LONG), dict.fromkeys(names, 1), (), names), FeatureFiles(Path(LONG), N, N, N, ((LONG, LONG),) * N),
-        SlidesResult(Path(LONG), {name: {} for name in names}, ()), SearchResult({LONG: 1}, 0.1, 0.1, 3, 0, 1.0, Path(LONG)),
-    ]  # fmt: skip
+        ExtractedTiles(Path(LONG), dict.fromkeys(names, 1), (), names),
+        FeatureFiles(Path(LONG), N, N, N, ((LONG, LONG),) * N),
+        SlidesResult(Path(LONG), {name: {} for name in names}, ()),
+        SearchResult({LONG: 1}, 0.1, 0.1, 3, 0, 1.0, Path(LONG)),
+    ]
 
 
 def test_reprs_are_short() -> None:

@@ -35,8 +35,8 @@ class TrainingConfig:
     """How one network is trained. The defaults are those of the given network's study.
 
     network: "given", "modified", "timm/…" or the name of a foundation model, see learning.backbones; "mil/mean" or
-        "mil/abmil" over feature files, see learning.mil_networks; or the user's own, "my_nets.py:SmallNet" (counted from the
-        study's folder) or "package.module:Name", see learning.own_network.
+        "mil/abmil" over feature files, see learning.mil_networks; or the user's own, "my_nets.py:SmallNet" (counted
+        from the study's folder) or "package.module:Name", see learning.own_network.
     network_settings: keyword arguments of an own network beside `classes`.
     network_sha256: of an own network's source; it is found by itself, and refused where it is given and differs.
     batch: images a step.
