@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "counterstain"
 GROUND = {
     "columns",
     "errors",
+    "extras",
     "files",
     "progress",
     "records",
@@ -25,6 +26,7 @@ GROUND = {
 SHOWN = GROUND | {"cohort", "images", "learning", "evaluation"}
 MAY_IMPORT = {
     "errors": set(),
+    "extras": {"errors"},
     "files": {"errors"},
     "columns": {"errors"},
     "tables": {"errors", "files"} | {"table_columns"},
@@ -43,6 +45,7 @@ MAY_IMPORT = {
         "evaluation",
         "explanation",
         "export",
+        "extras",
         "files",
         "images",
         "learning",

@@ -111,7 +111,12 @@ sys.modules[__name__].__class__ = _Package
 
 
 def _load(name: str) -> Any:
-    return getattr(import_module(f"counterstain.{_HOME[name]}"), name)
+    try:
+        return getattr(import_module(f"counterstain.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        from counterstain.extras import missing_package
+
+        raise missing_package(error, f"counterstain.{name}") from None
 
 
 def __getattr__(name: str) -> Any:

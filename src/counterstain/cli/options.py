@@ -10,6 +10,7 @@ from typing import Annotated, ParamSpec
 import typer
 
 from counterstain.errors import GateError, InputError
+from counterstain.extras import missing_words
 from counterstain.files import check_writable, refusal
 from counterstain.version import __version__
 
@@ -74,6 +75,12 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             print("counterstain: stopped; the same command goes on from where it was", file=sys.stderr)
             raise typer.Exit(130) from None
+        except ModuleNotFoundError as error:
+            words = missing_words(error, _verb_name(function.__name__))
+            if words is None:
+                raise
+            print(f"counterstain: {words}", file=sys.stderr)
+            raise typer.Exit(2) from None
         except (OSError, MemoryError, RuntimeError) as error:
             words = _system_words(error)
             if words is None:
@@ -82,6 +89,11 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(2) from None
 
     return wrapped
+
+
+def _verb_name(function: str) -> str:
+    """A verb as it is typed, from the name of its function."""
+    return function.replace("_", " " if function.startswith("slides_") else "-")
 
 
 def _system_words(error: OSError | MemoryError | RuntimeError) -> str | None:

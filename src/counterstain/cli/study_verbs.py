@@ -209,6 +209,9 @@ def audit(
     tile_px: Annotated[int, typer.Option(help="Side in px at which images are looked at.")] = 128,
     rotated: Annotated[bool, typer.Option(help="Look for rotated and cropped copies, too.")] = True,
     distinct_ids: Annotated[bool, typer.Option(help="18842 and 18842D are two patients.")] = False,
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Open no image: patients, ids, labels and parts alone.")
+    ] = False,
     layout: Layout = "auto",
     positive: Positive = None,
     pattern: Pattern = None,
@@ -220,7 +223,7 @@ def audit(
 
     Example: counterstain audit cohort.csv splits.csv --out audit
     """
-    from counterstain.study.audit_stage import audit_images
+    from counterstain.audit.tables_only import audit_tables
     from counterstain.terminal import talking
 
     options = {
@@ -230,11 +233,16 @@ def audit(
         "columns": columns_given(columns),
         "root": root,
     }
-    with talking() as talk:
-        record, lines = audit_images(
-            images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
-            **options,
-        )  # fmt: skip
+    if tables_only:
+        record, lines = audit_tables(images, splits, out, unit=unit, distinct_ids=distinct_ids, **options)
+    else:
+        from counterstain.study.audit_stage import audit_images
+
+        with talking() as talk:
+            record, lines = audit_images(
+                images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
+                **options,
+            )  # fmt: skip
     print(json.dumps(record, indent=2) if as_json else "\n".join(lines))
     if record["verdict"] == "leaks":
         raise typer.Exit(3)
