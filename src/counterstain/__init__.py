@@ -18,7 +18,11 @@ _VERBS = {
     "augment": "api.images",
     "cohort": "api.images",
     "compare": "api.evaluation",
+    "data_fetch": "api.verification",
+    "data_list": "api.verification",
+    "data_verify": "api.verification",
     "demo": "api.studies",
+    "doctor": "api.verification",
     "evaluate": "api.evaluation",
     "explain": "api.trust",
     "export": "api.models",
@@ -29,6 +33,7 @@ _VERBS = {
     "phantom_slides": "api.images",
     "predict": "api.models",
     "report": "api.studies",
+    "reproduce": "api.reproduction",
     "robustness": "api.trust",
     "run": "api.studies",
     "search": "api.studies",
@@ -36,6 +41,7 @@ _VERBS = {
     "slides_tiles": "api.slides",
     "split": "api.images",
     "train": "api.models",
+    "verify": "api.verification",
 }
 _NOUNS = {
     "AuditReport": "audit.audit_result",

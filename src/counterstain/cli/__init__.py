@@ -6,6 +6,7 @@ import sys
 from counterstain.cli import (
     check_verbs,
     checks,
+    data_verbs,
     evaluation_verbs,
     model_verbs,
     predict,
@@ -21,6 +22,7 @@ __all__ = [
     "app",
     "check_verbs",
     "checks",
+    "data_verbs",
     "evaluation_verbs",
     "main",
     "model_verbs",

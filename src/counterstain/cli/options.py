@@ -93,7 +93,7 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
 
 def _verb_name(function: str) -> str:
     """A verb as it is typed, from the name of its function."""
-    return function.replace("_", " " if function.startswith("slides_") else "-")
+    return function.replace("_", " " if function.startswith(("slides_", "data_")) else "-")
 
 
 def _system_words(error: OSError | MemoryError | RuntimeError) -> str | None:
