@@ -16,6 +16,7 @@ __all__ = ["check_file", "checksum_of", "download"]
 TRIES = 3  # where a connection breaks; each goes on from the bytes that came before
 TIMEOUT_S = 60
 _BLOCK = 1 << 20
+PIECE = 1 << 16  # read at once: what a broken connection loses at most
 Step = Callable[[int, int], None]
 
 
@@ -144,7 +145,7 @@ def _fetch(url: str, part: Path, *, page: str, progress: Step | None) -> None:
             )
         here = have if goes_on else 0
         with part.open("ab" if goes_on else "wb") as out:
-            for block in answer.iter_content(_BLOCK):
+            for block in answer.iter_content(PIECE):
                 out.write(block)
                 here += len(block)
                 if progress is not None:
