@@ -14,6 +14,7 @@ EXTRA_OF = {
     "imagecodecs": ("imagecodecs", "train"),
     "jinja2": ("Jinja", "report"),
     "keras": ("Keras", "keras"),
+    "markupsafe": ("Jinja", "report"),
     "matplotlib": ("matplotlib", "report"),
     "nncf": ("NNCF", "int8"),
     "numba": ("Numba", "train"),
