@@ -1,15 +1,19 @@
 """Verbs that check: the machine, a run, whether it repeats; and public cohorts."""
 
 from pathlib import Path
+from typing import Any
 
+from counterstain.audit.privacy import PrivacyReport, find_identifiers
 from counterstain.datasets.catalogue import COHORTS, PublicCohort, public_cohort
 from counterstain.datasets.fetch import FetchedCohort, fetch_cohort, verify_cohort
+from counterstain.files import write_json
+from counterstain.sbom import bill_of_materials
 from counterstain.study.doctor import Health
 from counterstain.study.doctor import doctor as look_at_machine
 from counterstain.study.verify import Verification
 from counterstain.study.verify import verify as check_files
 
-__all__ = ["data_fetch", "data_list", "data_verify", "doctor", "verify"]
+__all__ = ["data_fetch", "data_list", "data_verify", "doctor", "privacy", "sbom", "verify"]
 
 
 def doctor(folder: Path | str = ".") -> Health:
@@ -104,3 +108,31 @@ def data_verify(folder: Path | str) -> FetchedCohort:
         InputError: If it holds no fetched cohort.
     """
     return verify_cohort(Path(folder))
+
+
+def privacy(path: Path | str) -> PrivacyReport:
+    """What could name a patient in a folder or a file; true where nothing has the form of an identifier.
+
+    Args:
+        path: a cohort, an export, a run, or one file.
+
+    Raises:
+        InputError: If there is nothing.
+    """
+    return find_identifiers(path)
+
+
+def sbom(model: Path | str | None = None, *, out: Path | str | None = None) -> dict[str, Any]:
+    """Software bill of materials (CycloneDX 1.6) of this installation, and of a model.
+
+    Args:
+        model: a model or an export, to be listed with its hashes.
+        out: writes it there.
+
+    Raises:
+        InputError: If the folder holds no model.
+    """
+    bill = bill_of_materials(None if model is None else Path(model))
+    if out is not None:
+        write_json(Path(out), bill)
+    return bill

@@ -58,6 +58,8 @@ _ORDER = [
     "verify",
     "reproduce",
     "doctor",
+    "privacy",
+    "sbom",
 ]
 app.registered_commands.sort(key=lambda one: _ORDER.index(one.name or (one.callback.__name__ if one.callback else "")))
 

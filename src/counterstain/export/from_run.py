@@ -123,6 +123,8 @@ def export(source: Path, to: Path, wanted: ExportOptions, talk: Progress | None 
         hashes={} if run is None else {"split": hash_file(run / "splits.csv"), "cohort": hash_file(run / "cohort.csv")},
         scores=None if run is None else _scores(run, folder, calibrated=wanted.calibrated and fitted is not None),
     )
+    for one in find_identifiers(folder).found[:MOST_NAMED]:
+        talk.say(f"could name a patient: {one.kind} {one.text} ({one.where} of {one.file})")
     check_export(folder, to, handover)  # before any tile is decoded
     known: _Known | str
     if wanted.cohort is not None:
