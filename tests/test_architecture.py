@@ -71,7 +71,7 @@ MAY_IMPORT = {
     "learning": GROUND | {"cohort", "images", "evaluation"},
     "reports": GROUND | {"evaluation"},
     "slides": SHOWN,
-    "export": SHOWN | {"slides"},
+    "export": SHOWN | {"slides", "audit"},
     "robustness": SHOWN | {"reports"} | {"audit"},
     "explanation": SHOWN | {"reports"} | {"audit"},
     "study": SHOWN | {"phantom", "audit", "reports", "slides", "export", "robustness", "explanation"},

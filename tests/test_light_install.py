@@ -167,20 +167,8 @@ NEEDS = {
     "slides run": (["model", "slides", "--out", "x"], "slides"),
     "slides tiles": (["slides", "--out", "x", "--mpp", "0.5", "--tile-px", "256"], "slides"),
 }
-LIGHT = {
-    "init",
-    "cohort",
-    "split",
-    "evaluate",
-    "compare",
-    "verify",
-    "doctor",
-    "privacy",
-    "sbom",
-    "data list",
-    "data fetch",
-    "data verify",
-}
+LIGHT = {"init", "cohort", "split", "evaluate", "compare", "verify", "doctor", "privacy", "sbom"}
+LIGHT |= {"data list", "data fetch", "data verify"}
 
 
 def verbs() -> set[str]:

@@ -110,7 +110,7 @@ def _component(name: str) -> dict[str, Any]:
 
 
 def _licence(found: Any) -> dict[str, Any] | None:
-    """An SPDX expression where the package states one, else its own name for its licence; None where it says nothing."""
+    """An SPDX expression where the package states one, else its own words; None where it says nothing."""
     if expression := found.get("License-Expression"):
         return {"expression": str(expression)}
     words = [
@@ -132,8 +132,10 @@ def _model(folder: Path) -> dict[str, Any]:
         "bom-ref": f"model:{hash_file(folder / SUMS)}",
         "name": folder.resolve().name,
         "hashes": [{"alg": "SHA-256", "content": hash_file(folder / SUMS)}],
-        "components": [
-            {"type": "file", "name": path.relative_to(folder).as_posix(), "hashes": [{"alg": "SHA-256", "content": hash_file(path)}]}
-            for path in files
-        ],
-    }  # fmt: skip
+        "components": [_file(path, folder) for path in files],
+    }
+
+
+def _file(path: Path, folder: Path) -> dict[str, Any]:
+    name = path.relative_to(folder).as_posix()
+    return {"type": "file", "name": name, "hashes": [{"alg": "SHA-256", "content": hash_file(path)}]}

@@ -1,4 +1,4 @@
-"""What could name a patient is found in names, texts and tags; coordinates, hashes and pseudonyms are not taken for it."""
+"""What could name a patient is found in names, texts and tags; coordinates, hashes and pseudonyms are let through."""
 
 import json
 from pathlib import Path

@@ -27,18 +27,19 @@ MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _FORMS: tuple[tuple[str, str], ...] = (
     ("date", r"(?:19|20)\d\d[-_.:/ ]?(?:0[1-9]|1[0-2])[-_.:/ ]?(?:0[1-9]|[12]\d|3[01])"),
     ("date", r"(?:0?[1-9]|[12]\d|3[01])[./](?:0?[1-9]|1[0-2])[./](?:(?:19|20)\d\d|\d\d)"),
-    ("date", r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/(?:19|20)\d\d"),
+    ("date", r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/(?:(?:19|20)\d\d|\d\d)"),
     ("date", rf"(?:0?[1-9]|[12]\d|3[01])[- ]?(?:{MONTHS})[a-z]*[- ]?(?:19|20)\d\d"),
-    ("name", r"[A-Z][\w'’-]+\^[A-Z][\w'’-]*"),
+    ("name", r"[^\W\d_]+(?:['’-][^\W\d_]+)*\^[^\W\d_]+(?:['’-][^\W\d_]+)*"),
     ("name", r"(?:patient|pat|surname|last|first|given|family)[ _-]?name[\"']?\s*[:=]\s*[\"']?[^\W\d_]{2,}"),
-    ("record number", r"(?:mrn|medical[ _-]record|patient[ _-]?(?:no|nr|number)|ssn|nhs)[\"']?\s*[:=#_-]?\s*[\"']?\d{5,}"),
-    ("case number", r"(?:accession|case|spec(?:imen)?)[ _-]?(?:no|nr|number)?[\"']?\s*[:=#]\s*[\"']?[A-Z]{0,3}\d{2,}[-/]?\d*"),
+    ("record number", r"(?:mrn|medical[ _-]record|patient[ _-]?(?:no|nr|number)|ssn|nhs)[\"':=#_ -]{0,4}\d{5,}"),
+    ("case number", r"(?:accession|case|spec(?:imen)?)[ _-]?(?:no|nr|number)?[\"']?\s*[:=#][\"' ]{0,2}[A-Z]{0,3}\d{2,}"),
     ("case number", r"[A-Z]{1,3}-?(?:(?:19|20)\d\d|\d\d)[-/]\d{3,7}"),
     ("birth", r"(?:dob|birth[ _-]?(?:date|day)?|born)[\"']?\s*[:=]\s*[\"']?\d"),
     ("address", r"[\w.+-]+@[\w-]+\.[\w.-]+"),
 )  # fmt: skip
-_COMPILED = tuple((kind, re.compile(rf"(?<![A-Za-z0-9]){form}(?![A-Za-z0-9])", re.IGNORECASE)) for kind, form in _FORMS)
-_CASED = re.compile(_FORMS[4][1])  # a name of DICOM has capitals
+_COMPILED = tuple(
+    (kind, re.compile(rf"(?<![A-Za-z0-9])(?<!\d\.){form}(?![A-Za-z0-9])", re.IGNORECASE)) for kind, form in _FORMS
+)
 # Pseudonyms and hashes of public data: TCGA's barcodes, UUIDs, SHA-256.
 _HARMLESS = re.compile(
     r"TCGA(?:-\w+)+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32,64}(?![0-9a-f])"
@@ -104,7 +105,7 @@ def identifiers_in(text: str) -> list[tuple[str, str]]:
 
     Example:
         >>> identifiers_in("slides/Doe^Jane_S19-12345.svs")
-        [('name', 'Doe^Jane_S19-12345'), ('case number', 'S19-12345')]
+        [('name', 'Doe^Jane'), ('case number', 'S19-12345')]
         >>> identifiers_in("TCGA-AA-3514-01Z-00-DX1.svs, tile_256_512.png")
         []
     """
@@ -113,7 +114,9 @@ def identifiers_in(text: str) -> list[tuple[str, str]]:
     for kind, form in _COMPILED:
         for match in form.finditer(text):
             words = match[0].strip()
-            if (kind == "date" and not _is_date(words)) or ("^" in words and not _CASED.search(words)):
+            if (kind == "date" and not _is_date(words)) or (
+                "^" in words and not all(part[0].isupper() for part in words.split("^"))
+            ):
                 continue
             found[kind, words[:60]] = None
     return list(found)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.audit.privacy import find_identifiers
 from counterstain.cohort.cohort import Cohort, assemble
 from counterstain.cohort.cohort_columns import clean_numbers
 from counterstain.cohort.layouts import read_images
@@ -44,6 +45,7 @@ from counterstain.tables import read_cells
 __all__ = ["ExportOptions", "export", "find_training"]
 
 BATCH = 64
+MOST_NAMED = 20  # of what could name a patient, before a model is handed on
 COMPARED, QUANTISED, FAMILIAR = 16, 300, 2000  # tiles at most: of the parity check, of int8's ranges, of the features
 _EVERY = 5  # of the patients of a cohort without parts, every fifth is held out
 
