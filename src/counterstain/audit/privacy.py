@@ -32,7 +32,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("name", r"[^\W\d_]+(?:['’-][^\W\d_]+)*\^[^\W\d_]+(?:['’-][^\W\d_]+)*"),
     ("name", r"(?:patient|pat|surname|last|first|given|family)[ _-]?name[\"']?\s*[:=]\s*[\"']?[^\W\d_]{2,}"),
     ("record number", r"(?:mrn|medical[ _-]record|patient[ _-]?(?:no|nr|number)|ssn|nhs)[\"':=#_ -]{0,4}\d{5,}"),
-    ("case number", r"(?:accession|case|spec(?:imen)?)[ _-]?(?:no|nr|number)?[\"']?\s*[:=#][\"' ]{0,2}[A-Z]{0,3}\d{2,}"),
+    ("case number", r"(?:accession|case|spec(?:imen)?)[ _-]?(?:no|nr|number)?[\"' ]*[:=#][\"' ]{0,2}[A-Z]{0,3}\d{2,}"),
     ("case number", r"[A-Z]{1,3}-?(?:(?:19|20)\d\d|\d\d)[-/]\d{3,7}"),
     ("birth", r"(?:dob|birth[ _-]?(?:date|day)?|born)[\"']?\s*[:=]\s*[\"']?\d"),
     ("address", r"[\w.+-]+@[\w-]+\.[\w.-]+"),
