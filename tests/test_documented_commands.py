@@ -19,6 +19,8 @@ RUNNER = CliRunner()
 # What only runs with public data, a hub or a cluster, or takes a study of its own that another test makes.
 ELSEWHERE = {
     "examples/": "needs PatchCamelyon or BreakHis",
+    "data fetch": "needs a network; tests/datasets/test_fetch.py",
+    "data verify": "a fetched cohort; tests/datasets/test_fetch.py",
     "tcp://": "needs a dask cluster; tests/study/test_executors.py",
     "counterstain export": "minutes; tests/export/test_from_run.py",
     "arms/abmil": "a study of feature files; tests/study/test_bag_arms.py",

@@ -18,8 +18,11 @@ _VERBS = {
     "augment": "api.images",
     "cohort": "api.images",
     "compare": "api.evaluation",
+    "data_fetch": "api.verification",
+    "data_list": "api.verification",
+    "data_verify": "api.verification",
     "demo": "api.studies",
-    "doctor": "api.checks",
+    "doctor": "api.verification",
     "evaluate": "api.evaluation",
     "explain": "api.trust",
     "export": "api.models",
@@ -29,16 +32,18 @@ _VERBS = {
     "phantom": "api.images",
     "phantom_slides": "api.images",
     "predict": "api.models",
+    "privacy": "api.verification",
     "report": "api.studies",
-    "reproduce": "api.checks",
+    "reproduce": "api.reproduction",
     "robustness": "api.trust",
     "run": "api.studies",
+    "sbom": "api.verification",
     "search": "api.studies",
     "slides_run": "api.slides",
     "slides_tiles": "api.slides",
     "split": "api.images",
     "train": "api.models",
-    "verify": "api.checks",
+    "verify": "api.verification",
 }
 _NOUNS = {
     "AuditReport": "audit.audit_result",
@@ -117,7 +122,12 @@ sys.modules[__name__].__class__ = _Package
 
 
 def _load(name: str) -> Any:
-    return getattr(import_module(f"counterstain.{_HOME[name]}"), name)
+    try:
+        return getattr(import_module(f"counterstain.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        from counterstain.extras import missing_package
+
+        raise missing_package(error, f"counterstain.{name}") from None
 
 
 def __getattr__(name: str) -> Any:

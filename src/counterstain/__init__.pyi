@@ -1,8 +1,5 @@
 """What `import counterstain` offers, for type checkers and completion; __init__.py loads the same names lazily."""
 
-from counterstain.api.checks import doctor as doctor
-from counterstain.api.checks import reproduce as reproduce
-from counterstain.api.checks import verify as verify
 from counterstain.api.evaluation import compare as compare
 from counterstain.api.evaluation import evaluate as evaluate
 from counterstain.api.images import audit as audit
@@ -16,6 +13,7 @@ from counterstain.api.models import export as export
 from counterstain.api.models import features as features
 from counterstain.api.models import predict as predict
 from counterstain.api.models import train as train
+from counterstain.api.reproduction import reproduce as reproduce
 from counterstain.api.slides import inspect as inspect
 from counterstain.api.slides import slides_run as slides_run
 from counterstain.api.slides import slides_tiles as slides_tiles
@@ -25,6 +23,13 @@ from counterstain.api.studies import run as run
 from counterstain.api.studies import search as search
 from counterstain.api.trust import explain as explain
 from counterstain.api.trust import robustness as robustness
+from counterstain.api.verification import data_fetch as data_fetch
+from counterstain.api.verification import data_list as data_list
+from counterstain.api.verification import data_verify as data_verify
+from counterstain.api.verification import doctor as doctor
+from counterstain.api.verification import privacy as privacy
+from counterstain.api.verification import sbom as sbom
+from counterstain.api.verification import verify as verify
 from counterstain.audit.audit_result import AuditReport as AuditReport
 from counterstain.audit.findings import Finding as Finding
 from counterstain.cohort.cohort import Cohort as Cohort

@@ -15,13 +15,24 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.files import plain_cell
+from counterstain.table_columns import (
+    MISSING,
+    any_cell,
+    column_of,
+    distinct_cells,
+    frame_columns,
+    has_arrow,
+    numbers_of,
+    parse_number,
+    text_of_values,
+    tuple_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["MISSING", "Table", "parse_number", "read_cells", "read_table", "table_of_frame"]
 
-MISSING = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
 MOST_BYTES = 2 << 30  # of a file, and of the text that a Parquet file unpacks to
 MOST_CELLS = 500_000_000
 
@@ -55,7 +66,7 @@ class Table:
     """A table file as it was written: N rows of text, by column.
 
     path:    of the file
-    columns: {name: (N,) text of a pyarrow column}, in the file's order
+    columns: {name: (N,) column of text}, in the file's order; see table_columns
     lines:   (N,) the line of the file on which each row starts; None: row k stands on line k + 2
     notes:   what a reader should know of how it was read
     """
@@ -79,78 +90,22 @@ class Table:
 
     def cell(self, name: str, row: int) -> str:
         """One cell, without spaces at its ends."""
-        return str(self.columns[name][row].as_py()).strip()
+        return str(self.columns[name][row]).strip()
 
     def text(self, name: str, *, strip: bool = True) -> tuple[str, ...]:
         """The N cells of a column; equal cells are one object, so a column of few values takes little memory."""
-        import pyarrow.compute as pc
-
-        column = pc.utf8_trim_whitespace(self.columns[name]) if strip else self.columns[name]
-        first = column.slice(0, 1000)
-        if pc.count_distinct(first).as_py() == len(first):  # names: looking for equal ones would only cost time
-            return tuple(column.to_pylist())
-        values, codes = _distinct(column)
-        return tuple(np.array(values, dtype=object)[codes])
+        return tuple_of(self.columns[name], strip=strip)
 
     def distinct(self, name: str, *, strip: bool = True) -> tuple[list[str], NDArray[np.int64]]:
         """The different cells of a column in order of appearance, and (N,) which of them stands in each row."""
-        import pyarrow.compute as pc
-
-        return _distinct(pc.utf8_trim_whitespace(self.columns[name]) if strip else self.columns[name])
+        return distinct_cells(self.columns[name], strip=strip)
 
     def numbers(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """(N,) numbers of a column, NaN for missing ones, and (N,) which cells are text that is no number.
 
         A decimal comma and a percent sign are understood; see `parse_number`.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        column = pc.utf8_trim_whitespace(self.columns[name])
-        comma = r"^[+-]?\d*,\d+([eE][+-]?\d+)?$|^[+-]?\d+([eE][+-]?\d+)?$"
-        if pc.any(pc.match_substring(column, ",")).as_py() and pc.all(pc.match_substring_regex(column, comma)).as_py():
-            column = pc.replace_substring(column, ",", ".")
-        try:
-            return _plain_numbers(pc.cast(column, pa.float64())), np.zeros(len(self), dtype=bool)
-        except pa.ArrowInvalid:
-            cells, codes = self.distinct(name)
-        found = [parse_number(cell) for cell in cells]
-        values = np.array([np.nan if value is None else value for value in found])
-        return values[codes], np.array([value is None for value in found], dtype=bool)[codes]
-
-
-def _distinct(column: Any) -> tuple[list[str], NDArray[np.int64]]:
-    coded = column.combine_chunks().dictionary_encode()
-    return coded.dictionary.to_pylist(), _buffer(coded.indices, np.int32).astype(np.int64)
-
-
-def _plain_numbers(column: Any) -> NDArray[np.float64]:
-    """(N,) float64, NaN where a value is missing."""
-    if column.null_count:
-        return np.array(column.to_pylist(), dtype=np.float64)
-    return np.concatenate([_buffer(chunk, np.float64) for chunk in column.chunks] or [np.zeros(0)])
-
-
-def _buffer(array: Any, kind: Any) -> NDArray[Any]:
-    """The values of an array without missing ones. Its own way to NumPy imports pandas first."""
-    return np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array)]
-
-
-def parse_number(text: str) -> float | None:
-    """The number in a cell: NaN where it is missing, None where it is no number.
-
-    >>> parse_number("0,25"), parse_number(" 7e-3"), parse_number("85 %"), parse_number("1.234,5"), parse_number("wide")
-    (0.25, 0.007, 85.0, None, None)
-    """
-    plain = text.strip().removesuffix("%").rstrip()
-    if plain.lower() in MISSING:
-        return float("nan")
-    if plain.count(",") == 1 and "." not in plain:
-        plain = plain.replace(",", ".")
-    try:
-        return None if "_" in plain else float(plain)
-    except ValueError:
-        return None
+        return numbers_of(self.columns[name])
 
 
 def read_cells(path: Path, *, kind: str = "table") -> dict[str, list[str]]:
@@ -167,22 +122,13 @@ def table_of_frame(frame: "pd.DataFrame") -> Table:
     Raises:
         InputError: If a column's name stands there twice, or a column mixes kinds that can't be told apart.
     """
-    import pyarrow as pa
-
     named = any(name is not None for name in frame.index.names)
     frame = frame.reset_index() if named else frame
     names = list(map(str, frame.columns))
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"the data frame has two columns named '{repeated[0]}'; rename or remove one of them")
-    try:
-        found = pa.Table.from_pandas(frame, preserve_index=False)
-    except pa.ArrowException as error:
-        raise InputError(
-            f"the data frame holds what is neither text nor a number ({str(error).splitlines()[0]}); turn that column "
-            "into text with .astype(str), or leave it out"
-        ) from None
-    columns = {name: _as_text(found.column(k)) for k, name in enumerate(names)}
+    columns = frame_columns(frame, names)
     return _checked(Table(Path("the data frame"), columns, lines=np.arange(len(frame))), guarded=False)
 
 
@@ -290,7 +236,7 @@ def _read_csv(path: Path, data: bytes, notes: tuple[str, ...]) -> Table:
         data = data[declared.end() :]
     first = data[: data.find(b"\n") + 1 or len(data)].decode()
     separator = declared[1].decode() if declared else max(_SEPARATORS, key=_outside_quotes(first).count)
-    table = None if declared or not _is_plain(data) else _by_arrow(path, data, separator, notes)
+    table = None if declared or not has_arrow() or not _is_plain(data) else _by_arrow(path, data, separator, notes)
     return table or _by_python(path, data.decode(), separator, notes, skipped=int(bool(declared)))
 
 
@@ -362,20 +308,24 @@ def _by_python(path: Path, text: str, separator: str, notes: tuple[str, ...], *,
 
 
 def _columns_of(rows: Sequence[Sequence[str]]) -> list[Any]:
+    return [column_of(cells) for cells in zip(*rows, strict=True)]
+
+
+def _joined(chunks: Sequence[Any]) -> Any:
+    """One column of several pieces of it."""
+    if not has_arrow():
+        return tuple(cell for chunk in chunks for cell in chunk)
     import pyarrow as pa
 
-    return [pa.array(cells, pa.large_string()) for cells in zip(*rows, strict=True)]
+    return pa.chunked_array(list(chunks), pa.large_string())
 
 
 def _named(path: Path, header: list[str], chunks: Sequence[list[Any]]) -> dict[str, Any]:
     """The columns by name; columns without a name and without a cell (a trailing separator) are left out."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if not header:
         raise InputError(f"{path.name} is empty; it needs a header and one row per image")
-    found = [pa.chunked_array([chunk[k] for chunk in chunks], pa.large_string()) for k in range(len(header))]
-    kept = [k for k, name in enumerate(header) if name or pc.any(pc.not_equal(found[k], "")).as_py()]
+    found = [_joined([chunk[k] for chunk in chunks]) for k in range(len(header))]
+    kept = [k for k, name in enumerate(header) if name or any_cell(found[k])]
     names = [header[k] for k in kept]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -394,9 +344,6 @@ def _lines(text: str) -> Iterator[str]:
 
 def _checked(table: Table, *, guarded: bool) -> Table:
     """The table with the guards of formulas taken off, unless its first line is data rather than a header."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     number = next((name for name in table.header if re.fullmatch(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?", name)), None)
     if number is not None:
         raise InputError(
@@ -407,8 +354,8 @@ def _checked(table: Table, *, guarded: bool) -> Table:
         return table
     columns = {}
     for name, column in table.columns.items():
-        if pc.any(pc.match_substring(column, "'")).as_py():
-            column = pa.chunked_array([pa.array([plain_cell(c) for c in column.to_pylist()], pa.large_string())])
+        if any_cell(column, holds="'"):
+            column = _joined([column_of(plain_cell(cell) for cell in tuple_of(column, strip=False))])
         columns[plain_cell(name)] = column
     return Table(table.path, columns, table.lines, table.notes)
 
@@ -418,6 +365,11 @@ def _checked(table: Table, *, guarded: bool) -> Table:
 
 def _read_parquet(path: Path) -> Table:
     """The columns of a Parquet file as text; whole numbers without a point, missing values as ""."""
+    if not has_arrow():
+        raise InputError(
+            f"{path.name} is a Parquet file, and pyarrow, which reads them, is not installed; "
+            "pip install 'counterstain[parquet]', or write the table as CSV"
+        )
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -439,25 +391,4 @@ def _read_parquet(path: Path) -> Table:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"{path.name} has two columns named '{repeated[0]}'; rename or remove one of them")
-    return Table(path, {name: _as_text(found.column(k)) for k, name in enumerate(names)})
-
-
-def _as_text(column: Any) -> Any:
-    """A column of any type as text. Floats keep every digit, since Python writes them in their shortest exact form."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
-        return pc.fill_null(column.cast(pa.large_string()), "")
-    return pa.chunked_array([pa.array([_text(value) for value in column.to_pylist()], pa.large_string())])
-
-
-def _text(value: object) -> str:
-    if value is None or (isinstance(value, float) and value != value):
-        return ""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))  # ids and labels of a column with gaps are stored as 7.0
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return Table(path, {name: text_of_values(found.column(k)) for k, name in enumerate(names)})

@@ -8,6 +8,7 @@ import pytest
 
 import counterstain
 from counterstain.cli import app
+from counterstain.cli.data_verbs import data_app
 from counterstain.cli.slides_run import slides_app
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -15,8 +16,11 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     for command in app.registered_commands
     if command.callback is not None
 } | {
-    f"slides_{command.name}": command.callback for command in slides_app.registered_commands if command.callback
-}  # fmt: skip
+    f"{group}_{command.name}": command.callback
+    for group, typed in (("slides", slides_app), ("data", data_app))
+    for command in typed.registered_commands
+    if command.callback is not None
+}
 
 SPELLED = {"set_": "settings"}  # --set key=value is a mapping here
 OF_A_TERMINAL = {"as_json"}

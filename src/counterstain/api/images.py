@@ -13,6 +13,7 @@ from counterstain.cohort.site_splitters import leave_one_site_out, site_preserve
 from counterstain.cohort.splitters import Split, holdout, write_split
 from counterstain.cohort.splitters import folds as cross_validation
 from counterstain.errors import InputError
+from counterstain.extras import missing_package
 
 if TYPE_CHECKING:
     from counterstain.phantom.slide import SlideTruth
@@ -142,6 +143,7 @@ def audit(
     tile_px: int = 128,
     rotated: bool = True,
     distinct_ids: bool = False,
+    tables_only: bool = False,
     positive: str | None = None,
     layout: str = "auto",
     pattern: str | None = None,
@@ -161,21 +163,33 @@ def audit(
         unit: that the split kept together.
         tile_px: side in px at which images are compared; rotated: also look for rotated and cropped copies.
         distinct_ids: ids that nearly agree (18842 and 18842D) are of different patients.
+        tables_only: open no image: patients, ids, labels and parts alone, which needs neither PyTorch nor OpenCV.
         positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
         The report; `report.clean` is False where there are leaks.
     """
-    from counterstain.study.audit_stage import audit_images
-
     options: dict[str, Any] = {
         "layout": layout, "positive": positive, "pattern": pattern, "task": task, "magnification": magnification,
         "columns": columns, "root": root, "follow_links": follow_links,
     }  # fmt: skip
+    divided = None if splits is None else Path(splits)
+    if tables_only:
+        from counterstain.audit.tables_only import audit_tables
+
+        record, lines = audit_tables(
+            Path(images), divided, Path(out), unit=unit, distinct_ids=distinct_ids, **options
+        )  # fmt: skip
+        return AuditReport(record, tuple(lines))
+    try:
+        from counterstain.study.audit_stage import audit_images
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "counterstain.audit without tables_only") from None
+
     with working(verbose=verbose) as talk:
         record, lines = audit_images(
-            Path(images), None if splits is None else Path(splits), Path(out), unit=unit, tile_px=tile_px,
+            Path(images), divided, Path(out), unit=unit, tile_px=tile_px,
             rotated=rotated, distinct_ids=distinct_ids, talk=talk, **options,
         )  # fmt: skip
     return AuditReport(record, tuple(lines))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from counterstain.extras import missing_package
 from counterstain.system import wait_shortly
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ def kept_settings() -> Iterator[None]:
     """
     before = {name: os.environ.get(name) for name in VARIABLES}
     wait_shortly()
-    import cv2
-    import torch
+    try:
+        import cv2
+        import torch
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "this verb") from None
 
     torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
     try:

@@ -1,13 +1,13 @@
 """Copies among tiles, in tiers: the same bytes, pixels, a flip or quarter-turn, a near-duplicate, a turned crop."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.audit.findings import TIERS, Duplicate
 from counterstain.audit.fingerprints import Fingerprints, fingerprint, symmetries, turned_hash
 from counterstain.audit.rotated_crops import rotated_crops
 from counterstain.images.store import Store
@@ -16,26 +16,10 @@ __all__ = ["TIERS", "Duplicate", "duplicates_among", "find_duplicates", "find_du
 
 Floats = NDArray[np.float32]
 
-TIERS = ("bytes", "pixels", "turned", "near", "rotated")
 HAMMING = 12  # of 64 bits, between hashes of a candidate
 SAME = 0.9  # correlation of fine structure from which on two tiles are one
 SAME_PLAIN = 0.99  # the same where a tile has too little variety for that
 ROWS = 512  # tiles compared with all others at once
-
-
-@dataclass(frozen=True)
-class Duplicate:
-    """Two tiles that show the same: rows a < b of one store (of `new` and `known`, where there are two).
-
-    tier: of TIERS; similarity: correlation of their fine structure, 1 where the pixels are the same
-    turn: what turns a into b, in words
-    """
-
-    a: int
-    b: int
-    tier: str
-    similarity: float
-    turn: str
 
 
 TURNS = (

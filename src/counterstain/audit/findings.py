@@ -6,10 +6,11 @@ from typing import Any
 
 from counterstain.records import short_repr
 
-__all__ = ["MOST_EXAMPLES", "SEVERITIES", "Finding", "worst_first"]
+__all__ = ["MOST_EXAMPLES", "SEVERITIES", "TIERS", "Duplicate", "Finding", "worst_first"]
 
 SEVERITIES = ("leak", "warning", "note")
 MOST_EXAMPLES = 50
+TIERS = ("bytes", "pixels", "turned", "near", "rotated")  # of copies, the surest first
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,21 @@ class Finding:
     def to_record(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Two tiles that show the same: rows a < b of one store (of `new` and `known`, where there are two).
+
+    tier: of TIERS; similarity: correlation of their fine structure, 1 where the pixels are the same
+    turn: what turns a into b, in words
+    """
+
+    a: int
+    b: int
+    tier: str
+    similarity: float
+    turn: str
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:

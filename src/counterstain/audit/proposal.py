@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from counterstain.audit.connected_components import link
-from counterstain.audit.duplicates import Duplicate
+from counterstain.audit.findings import Duplicate
 from counterstain.audit.ids import plain_id
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.splitters import Fold, Split, folds, holdout

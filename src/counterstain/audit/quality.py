@@ -3,16 +3,17 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.audit.duplicates import Duplicate
-from counterstain.audit.findings import Finding, first_examples
+from counterstain.audit.findings import Duplicate, Finding, first_examples
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.splitters import Split
-from counterstain.images.store import Store, read_batch
+
+if TYPE_CHECKING:
+    from counterstain.images.store import Store
 
 __all__ = ["TileAppearance", "absent_classes", "conflicts", "look_at", "poor_tiles", "thin_classes", "unreadable"]
 
@@ -104,8 +105,12 @@ class TileAppearance:
     sharpness: NDArray[np.float32]
 
 
-def look_at(store: Store) -> TileAppearance:
+def look_at(store: "Store") -> TileAppearance:
     """Tissue and sharpness of every tile of a store, read in blocks."""
+    import cv2  # here, with the store: what is asked of tables alone does without either
+
+    from counterstain.images.store import read_batch
+
     tissue, sharpness = np.zeros(len(store.image), np.float32), np.zeros(len(store.image), np.float32)
     for start in range(0, len(store.image), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(store.image)))

@@ -2,19 +2,21 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counterstain.audit.duplicates import TIERS, Duplicate
-from counterstain.audit.findings import Finding, first_examples, worst_first
+from counterstain.audit.findings import TIERS, Duplicate, Finding, first_examples, worst_first
 from counterstain.audit.ids import crossings, divided, last_digits, near_ids, overlapping, severity_between
 from counterstain.audit.quality import absent_classes, conflicts, look_at, poor_tiles, thin_classes, unreadable
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.splitters import Split
-from counterstain.images.store import Store
+from counterstain.files import hash_json
 
-__all__ = ["AUDIT_SCHEMA", "audit_lines", "audit_record", "feature_record"]
+if TYPE_CHECKING:
+    from counterstain.images.store import Store
+
+__all__ = ["AUDIT_SCHEMA", "audit_lines", "audit_record", "feature_record", "table_record"]
 
 AUDIT_SCHEMA = "counterstain.audit/1"
 NAMED = 10  # images that could not be read, in the lines of text; audit.json has more
@@ -28,7 +30,7 @@ SHOWS = {
 
 
 def audit_record(
-    cohort: Cohort, split: Split | None, store: Store, copies: Sequence[Duplicate], *, distinct_ids: bool = False
+    cohort: Cohort, split: Split | None, store: "Store", copies: Sequence[Duplicate], *, distinct_ids: bool = False
 ) -> dict[str, Any]:
     """The record audit.json.
 
@@ -84,6 +86,22 @@ def feature_record(
         *absent_classes(cohort, split),
     ]
     return _record(cohort, split, data, copies, findings)
+
+
+def table_record(cohort: Cohort, split: Split | None, *, distinct_ids: bool = False) -> dict[str, Any]:
+    """The record of a cohort whose images are not opened: ids, parts, labels and classes; a note says what was not.
+
+    Args:
+        cohort, split, distinct_ids: as in `audit_record`. Its `data` is the hash of the cohort's table.
+    """
+    assignments = [part.assignment for part in split.parts] if split is not None else []
+    unseen = "only the tables were read: copies, overlaps, shortcuts and faults that show in images were not looked for"
+    findings = [
+        *_of_ids_and_copies(cohort, cohort.image, (), assignments, distinct_ids),
+        Finding("tables-only", "note", (), len(cohort), (), unseen),
+        *absent_classes(cohort, split),
+    ]
+    return _record(cohort, split, hash_json({"": cohort.table.drop(columns="split").to_csv()}), (), findings)
 
 
 def _of_ids_and_copies(

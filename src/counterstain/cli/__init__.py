@@ -6,6 +6,7 @@ import sys
 from counterstain.cli import (
     check_verbs,
     checks,
+    data_verbs,
     evaluation_verbs,
     model_verbs,
     predict,
@@ -21,6 +22,7 @@ __all__ = [
     "app",
     "check_verbs",
     "checks",
+    "data_verbs",
     "evaluation_verbs",
     "main",
     "model_verbs",
@@ -56,6 +58,8 @@ _ORDER = [
     "verify",
     "reproduce",
     "doctor",
+    "privacy",
+    "sbom",
 ]
 app.registered_commands.sort(key=lambda one: _ORDER.index(one.name or (one.callback.__name__ if one.callback else "")))
 

@@ -8,6 +8,8 @@ import typer
 
 from counterstain.cli.options import Arm, Json, app, verb
 
+MOST_NAMED = 50  # of what could name a patient, without --json
+
 
 @app.command()
 @verb
@@ -89,3 +91,51 @@ def reproduce(
     print(json.dumps(found.record(), indent=2) if as_json else found.summary())
     if not found:
         raise typer.Exit(3)
+
+
+@app.command()
+@verb
+def privacy(
+    path: Annotated[Path, typer.Argument(help="A folder (a cohort, an export, a run) or a file.")],
+    as_json: Json = False,
+) -> None:
+    """What could name a patient: dates, names and case numbers in file names, texts and tags of images.
+
+    Ends with exit code 3 where something has such a form. That nothing is found is no proof.
+
+    Example: counterstain privacy model/
+    """
+    from counterstain.audit.privacy import find_identifiers
+
+    found = find_identifiers(path)
+    if as_json:
+        print(json.dumps(found.record(), indent=2, ensure_ascii=False))
+    else:
+        for one in found.found[:MOST_NAMED]:
+            print(f"{one.kind:14} {one.text}  ({one.where} of {one.file})")
+        if len(found.found) > MOST_NAMED:
+            print(f"… and {len(found.found) - MOST_NAMED} more; --json has all")
+        print(found.summary())
+    if not found:
+        raise typer.Exit(3)
+
+
+@app.command()
+@verb
+def sbom(
+    model: Annotated[Path | None, typer.Argument(help="A model or an export, to be listed with its hashes.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write it here instead of printing it.")] = None,
+) -> None:
+    """Software bill of materials (CycloneDX): every installed package with version and licence, and a model's files.
+
+    Example: counterstain sbom model/ --out sbom.cdx.json
+    """
+    from counterstain.files import write_json
+    from counterstain.sbom import bill_of_materials
+
+    bill = bill_of_materials(model)
+    if out is None:
+        print(json.dumps(bill, indent=2, ensure_ascii=False))
+    else:
+        write_json(out, bill)
+        print(out)

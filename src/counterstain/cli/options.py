@@ -12,6 +12,7 @@ import typer
 
 from counterstain.cli.suggestions import SuggestingGroup
 from counterstain.errors import GateError, InputError
+from counterstain.extras import missing_words
 from counterstain.files import check_writable, refusal
 from counterstain.version import __version__
 
@@ -149,6 +150,12 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             print("counterstain: stopped; the same command resumes", file=sys.stderr)
             raise typer.Exit(130) from None
+        except ModuleNotFoundError as error:
+            words = missing_words(error, _verb_name(function.__name__))
+            if words is None:
+                raise
+            print(f"counterstain: {words}", file=sys.stderr)
+            raise typer.Exit(2) from None
         except (OSError, MemoryError, RuntimeError) as error:
             words = _system_words(error)
             if words is None:
@@ -157,6 +164,11 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(2) from None
 
     return wrapped
+
+
+def _verb_name(function: str) -> str:
+    """A verb as it is typed, from the name of its function."""
+    return function.replace("_", " " if function.startswith(("slides_", "data_")) else "-")
 
 
 def _system_words(error: OSError | MemoryError | RuntimeError) -> str | None:

@@ -185,6 +185,9 @@ def audit(
     distinct_ids: Annotated[
         bool, typer.Option(help="Ids that nearly agree, such as 18842 and 18842D, are of different patients.")
     ] = False,
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Open no image: check patients, ids, labels and parts alone.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look for copies, leaks between parts, label conflicts, blank tiles and shortcuts.
@@ -193,14 +196,19 @@ def audit(
 
     Example: counterstain audit cohort.csv splits.csv --out audit
     """
-    from counterstain.study.audit_stage import audit_images
+    from counterstain.audit.tables_only import audit_tables
     from counterstain.terminal import talking
 
-    with talking() as talk:
-        record, lines = audit_images(
-            images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
-            **reading,
-        )  # fmt: skip
+    if tables_only:
+        record, lines = audit_tables(images, splits, out, unit=unit, distinct_ids=distinct_ids, **reading)
+    else:
+        from counterstain.study.audit_stage import audit_images
+
+        with talking() as talk:
+            record, lines = audit_images(
+                images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
+                **reading,
+            )  # fmt: skip
     print(json.dumps(record, indent=2) if as_json else "\n".join(lines))
     if record["verdict"] == "leaks":
         raise typer.Exit(3)

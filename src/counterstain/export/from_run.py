@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.audit.privacy import find_identifiers
 from counterstain.cohort.cohort import Cohort, assemble
 from counterstain.cohort.cohort_columns import clean_numbers
 from counterstain.cohort.layouts import read_images
@@ -44,6 +45,7 @@ from counterstain.tables import read_cells
 __all__ = ["ExportOptions", "export", "find_training"]
 
 BATCH = 64
+MOST_NAMED = 20  # of what could name a patient, before a model is handed on
 COMPARED, QUANTISED, FAMILIAR = 16, 300, 2000  # tiles at most: of the parity check, of int8's ranges, of the features
 _EVERY = 5  # of the patients of a cohort without parts, every fifth is held out
 
@@ -123,6 +125,8 @@ def export(source: Path, to: Path, wanted: ExportOptions, talk: Progress | None 
         hashes={} if run is None else {"split": hash_file(run / "splits.csv"), "cohort": hash_file(run / "cohort.csv")},
         scores=None if run is None else _scores(run, folder, calibrated=wanted.calibrated and fitted is not None),
     )
+    for one in find_identifiers(folder).found[:MOST_NAMED]:
+        talk.say(f"could name a patient: {one.kind} {one.text} ({one.where} of {one.file})")
     check_export(folder, to, handover)  # before any tile is decoded
     known: _Known | str
     if wanted.cohort is not None:

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,6 +80,8 @@ def _array(source: Source, key: str) -> _Rows:
 
 
 def _open_hdf5(source: Source, key: str) -> _Rows:
+    import h5py  # here, for most cohorts are files of images
+
     # A larger chunk cache than 1 MiB, so that the rows of one chunk are decompressed once when read in order.
     file = h5py.File(source.path, "r", rdcc_nbytes=64 << 20, locking="best-effort")
     # Step by step along hard links: a soft or external link, met half-way, could lead into any other file.

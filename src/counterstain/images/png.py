@@ -2,16 +2,20 @@
 
 import struct
 import threading
+from importlib import import_module
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageFile
 
 __all__ = ["plain_pixels"]
 
-_CODECS: Any = imagecodecs  # it takes and gives arrays where its annotations speak of bytes
+try:
+    # It takes and gives arrays where its annotations speak of bytes.
+    _CODECS: Any = import_module("imagecodecs")
+except ModuleNotFoundError:  # a light install: Pillow reads the same pixels, in twice the time
+    _CODECS = None
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 _COLOUR_TYPE = {"L": 0, "RGB": 2, "RGBA": 6}
 _UNKNOWN_FILTER = 5  # 0 to 4 are known
@@ -41,6 +45,8 @@ def plain_pixels(image: ImageFile.ImageFile, content: bytes) -> NDArray[np.uint8
     Source:
         PNG, third edition (W3C), sections 5 (chunks), 9 (filters) and 10 (compression).
     """
+    if _CODECS is None:
+        return None
     tile = image.tile[0] if len(image.tile) == 1 else None
     if tile is None or image.mode not in _CHANNELS or tile.args != image.mode:
         return None
@@ -52,7 +58,7 @@ def plain_pixels(image: ImageFile.ImageFile, content: bytes) -> NDArray[np.uint8
         return None
     try:
         rows = _CODECS.deflate_decode(deflated, out=_scratch("rows", row_bytes * image.height))
-    except imagecodecs.DeflateError:
+    except _CODECS.DeflateError:
         return None
     if len(rows) != row_bytes * image.height or int(rows[::row_bytes].max()) >= _UNKNOWN_FILTER:
         return None

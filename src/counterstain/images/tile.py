@@ -2,7 +2,6 @@
 
 import re
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
@@ -48,6 +47,8 @@ def fit_tile(pixels: NDArray[np.uint8], name: str, *, tile_px: int, fit: str) ->
 def _resized(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     if pixels.shape[:2] == (height, width):
         return pixels
+    import cv2  # here, for reading images does without it
+
     shrinks = width <= pixels.shape[1] and height <= pixels.shape[0]
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)

@@ -10,9 +10,10 @@ from counterstain.audit.duplicates import Duplicate, find_duplicates
 from counterstain.audit.proposal import propose_split
 from counterstain.audit.report import audit_lines, audit_record, feature_record
 from counterstain.audit.shortcuts import bag_baselines, baselines, colour_features, file_features
+from counterstain.audit.tables_only import split_to_audit
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
-from counterstain.cohort.splitters import Fold, Split, read_divisions, write_split
+from counterstain.cohort.splitters import Split, write_split
 from counterstain.errors import GateError, InputError
 from counterstain.evaluation.arm_scores import score_arms
 from counterstain.evaluation.format import levelled, metric_name, number
@@ -86,7 +87,7 @@ def audit_images(
     store = build_store(whole, out.parent / "store", tile_px=tile_px, max_bad=1.0, progress=talk.stored)
     kept = set(store.image)
     cohort = whole.subset(np.array([name in kept for name in whole.image]))
-    split = _split_to_audit(splits, cohort, unit, [name for name, _ in store.set_aside], columns)
+    split = split_to_audit(splits, cohort, unit, [name for name, _ in store.set_aside], columns)
     record, copies = audit_tiles(cohort, split, store, rotated=rotated, distinct_ids=distinct_ids, step=talk.step)
     lines = audit_lines(record)
     lines += _baselines_to(out, lambda chosen: _baseline_tables(cohort, store, chosen), cohort, split)
@@ -115,7 +116,7 @@ def _audit_feature_files(
     bags = open_bags(whole, out.parent / "store", max_bad=1.0, progress=talk.stored)
     kept = set(bags.image)
     cohort = whole.subset(np.array([name in kept for name in whole.image]))
-    split = _split_to_audit(splits, cohort, unit, [name for name, _ in bags.set_aside], columns)
+    split = split_to_audit(splits, cohort, unit, [name for name, _ in bags.set_aside], columns)
     record, _ = audit_bags(cohort, split, bags, distinct_ids=distinct_ids)
     lines = audit_lines(record)
     lines += _baselines_to(out, lambda chosen: _bag_baseline_tables(cohort, bags, chosen), cohort, split)
@@ -138,18 +139,6 @@ def _baselines_to(
     scored = score_baselines(tables_of(split), IMAGE_STAMP if split.unit == "image" else "")
     write_json(out / "baselines.json", scored)
     return ["", "baselines without a network on the test part", *baseline_lines(scored)]
-
-
-def _split_to_audit(
-    splits: Path | None, cohort: Cohort, unit: str, aside: list[str], columns: Mapping[str, str] | None = None
-) -> Split | None:
-    """The split as it is, leaks and all: what `check` would refuse is here to be found."""
-    if splits is not None:
-        return Split(cohort.image, read_divisions(splits, cohort, aside=aside, columns=columns), unit)
-    words = tuple(cohort.table["split"])
-    if "train" not in words or not any(word.startswith("test") for word in words):
-        return None
-    return Split(cohort.image, (Fold(0, 0, words),), unit)
 
 
 def baseline_lines(record: dict[str, Any]) -> list[str]:

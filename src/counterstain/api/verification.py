@@ -1,0 +1,138 @@
+"""Verbs that check: the machine, a run, whether it repeats; and public cohorts."""
+
+from pathlib import Path
+from typing import Any
+
+from counterstain.audit.privacy import PrivacyReport, find_identifiers
+from counterstain.datasets.catalogue import COHORTS, PublicCohort, public_cohort
+from counterstain.datasets.fetch import FetchedCohort, fetch_cohort, verify_cohort
+from counterstain.files import write_json
+from counterstain.sbom import bill_of_materials
+from counterstain.study.doctor import Health
+from counterstain.study.doctor import doctor as look_at_machine
+from counterstain.study.verify import Verification
+from counterstain.study.verify import verify as check_files
+
+__all__ = ["data_fetch", "data_list", "data_verify", "doctor", "privacy", "sbom", "verify"]
+
+
+def doctor(folder: Path | str = ".") -> Health:
+    """What this machine is ready for: processor, memory, disk, versions, readers, and pixels that are known.
+
+    Args:
+        folder: where studies are to lie.
+
+    Returns:
+        The checks; false where something will fail or be wrong.
+
+    Example:
+        >>> doctor().checks[0].name
+        'Python'
+    """
+    return look_at_machine(folder)
+
+
+def verify(folder: Path | str) -> Verification:
+    """Whether every file of a run, a model or an export has the hash that its own list says.
+
+    Args:
+        folder: of a run, a model or an export.
+
+    Returns:
+        Which files are whole, changed, missing or not listed; false where one has changed or is missing.
+
+    Raises:
+        InputError: If the folder has no list.
+    """
+    return check_files(folder)
+
+
+def data_list(name: str | None = None) -> tuple[PublicCohort, ...]:
+    """The public cohorts: addresses, checksums, licence, patient rule, known defects.
+
+    Args:
+        name: only this one.
+
+    Raises:
+        InputError: If there is none of that name.
+
+    Example:
+        >>> [row.name for row in data_list()][:2]
+        ['breakhis', 'pcam']
+    """
+    return COHORTS if name is None else (public_cohort(name),)
+
+
+def data_fetch(
+    name: str,
+    *,
+    out: Path | str | None = None,
+    source: Path | str | None = None,
+    manifest: Path | str | None = None,
+    unpack: bool = True,
+    verbose: bool = False,
+) -> FetchedCohort:
+    """Fetch a public cohort, check it against the published checksums, and unpack it.
+
+    Args:
+        name: of the list.
+        out: folder for it; by default one of its name.
+        source: folder of files fetched elsewhere (--from on the command line); no address is asked.
+        manifest: for tcga, the manifest of the GDC portal.
+        unpack: unpack archives into the folder images/.
+        verbose: show progress on stderr.
+
+    Returns:
+        The files with their SHA-256.
+
+    Raises:
+        InputError: If a file cannot be fetched, or is not the published one.
+    """
+    given = (None if source is None else Path(source), None if manifest is None else Path(manifest))
+    folder = Path(name if out is None else out)
+    if not verbose:
+        return fetch_cohort(name, folder, source=given[0], manifest=given[1], unpacked=unpack)
+    from counterstain.terminal import talking
+
+    with talking() as talk:
+        return fetch_cohort(name, folder, source=given[0], manifest=given[1], unpacked=unpack, talk=talk)
+
+
+def data_verify(folder: Path | str) -> FetchedCohort:
+    """Whether every file of a fetched cohort is still what it was; false where one has changed or is missing.
+
+    Args:
+        folder: that `data_fetch` wrote.
+
+    Raises:
+        InputError: If it holds no fetched cohort.
+    """
+    return verify_cohort(Path(folder))
+
+
+def privacy(path: Path | str) -> PrivacyReport:
+    """What could name a patient in a folder or a file; true where nothing has the form of an identifier.
+
+    Args:
+        path: a cohort, an export, a run, or one file.
+
+    Raises:
+        InputError: If there is nothing.
+    """
+    return find_identifiers(path)
+
+
+def sbom(model: Path | str | None = None, *, out: Path | str | None = None) -> dict[str, Any]:
+    """Software bill of materials (CycloneDX 1.6) of this installation, and of a model.
+
+    Args:
+        model: a model or an export, to be listed with its hashes.
+        out: writes it there.
+
+    Raises:
+        InputError: If the folder holds no model.
+    """
+    bill = bill_of_materials(None if model is None else Path(model))
+    if out is not None:
+        write_json(Path(out), bill)
+    return bill

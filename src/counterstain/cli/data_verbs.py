@@ -1,0 +1,105 @@
+"""Public cohorts: which there are, fetching one, and checking one that was fetched."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from counterstain.cli.options import Json, app, verb
+
+if TYPE_CHECKING:
+    from counterstain.datasets.catalogue import PublicCohort
+
+data_app = typer.Typer(no_args_is_help=True, help="Public cohorts: list them, fetch one, check one.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("list")
+@verb
+def data_list(
+    name: Annotated[str | None, typer.Argument(help="Only this one, with all that is known of it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Public cohorts with their size, licence, patient rule, and known defects.
+
+    Example: counterstain data list breakhis
+    """
+    from counterstain.datasets.catalogue import COHORTS, public_cohort
+
+    rows = list(COHORTS) if name is None else [public_cohort(name)]
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
+    elif name is None:
+        for row in rows:
+            print(f"{row.name:17} {row.title}")
+            print(f"{'':17} licence: {row.licence}{'; fetched by hand' if row.by_hand else ''}")
+        print("\npatient rule, defects and addresses of one: counterstain data list NAME")
+    else:
+        _print_row(rows[0])
+
+
+def _print_row(row: "PublicCohort") -> None:
+    from counterstain.terminal import print_table
+
+    cells = [("page", row.page), ("paper", row.paper), ("licence", row.licence), ("patients", row.patients)]
+    cells += [("split", row.split or "none is published")]
+    cells += [("defect", words) for words in row.defects]
+    cells += [("suspicious", row.alarm)] if row.alarm else []
+    for file in row.files:
+        cells.append(("file", f"{file.name} {file.checksum or 'no published checksum'}"))
+        cells.append(("from", file.url or "by hand, then --from FOLDER"))
+    if row.read_as:
+        cells.append(("read by", f"counterstain cohort {row.name}/images {row.read_as}"))
+    print_table(row.title, ("", ""), cells, head=False)
+
+
+@data_app.command("fetch")
+@verb
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="As `data list` names it.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for it; by default one of its name.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder of files fetched elsewhere; no address is asked.")
+    ] = None,
+    manifest: Annotated[Path | None, typer.Option(help="For tcga: the manifest of the GDC portal.")] = None,
+    unpack: Annotated[bool, typer.Option(help="Unpack archives into its folder images/.")] = True,
+) -> None:
+    """Fetch a public cohort, check it against the published checksums, and unpack it; the same command goes on.
+
+    Example: counterstain data fetch pathmnist --out pathmnist
+    """
+    from counterstain.datasets.catalogue import public_cohort
+    from counterstain.datasets.fetch import fetch_cohort
+    from counterstain.terminal import say, talking
+
+    row = public_cohort(name)
+    say(f"{row.title}\nlicence: {row.licence}\npatients: {row.patients}")
+    for words in row.defects:
+        say(f"defect: {words}")
+    with talking() as talk:
+        found = fetch_cohort(name, out or Path(name), source=source, manifest=manifest, unpacked=unpack, talk=talk)
+    say(found.summary())
+    print(found.folder)
+    if row.read_as:
+        images = found.folder / "images" if found.images else found.folder
+        say(f"then: counterstain cohort {images} {row.read_as} --out {found.folder / 'cohort.csv'}")
+
+
+@data_app.command("verify")
+@verb
+def data_verify(
+    folder: Annotated[Path, typer.Argument(help="A folder that `data fetch` wrote.")],
+    as_json: Json = False,
+) -> None:
+    """Check every file of a fetched cohort; ends with exit code 3 where one has changed or is missing.
+
+    Example: counterstain data verify pathmnist
+    """
+    from counterstain.datasets.fetch import verify_cohort
+
+    found = verify_cohort(folder)
+    print(json.dumps(found.record(), indent=2) if as_json else found.summary())
+    if not found:
+        raise typer.Exit(3)
