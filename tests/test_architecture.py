@@ -32,10 +32,12 @@ MAY_IMPORT = {
     "explanation": GROUND | {"cohort", "pixels", "audit", "learning", "judging", "reporting"},
     "study": GROUND
     | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation"},
+    "serving": GROUND
+    | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation", "study"},
     "text_table": set(),
     "api": GROUND
     | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation", "study"}
-    | {"terminal"},
+    | {"terminal", "serving"},
     "terminal": GROUND | {"cohort", "judging", "study", "learning", "text_table"},
     "__main__": GROUND | {"cli"},
 }

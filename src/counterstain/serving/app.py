@@ -1,0 +1,152 @@
+"""The application: pages, pictures and REST over a folder of runs; Guard stands before it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException
+
+from counterstain.errors import InputError
+from counterstain.reporting.wording import METRIC_NAMES
+from counterstain.serving.error_view import error_data
+from counterstain.serving.pages import Links, render, static_file
+from counterstain.serving.problems import ServingError, problem
+from counterstain.serving.runs import RunsFolder
+from counterstain.serving.security import Access, Guard
+from counterstain.serving.serve import ServeOptions
+from counterstain.serving.tiles import read_tiles, tile_picture
+from counterstain.version import __version__
+
+__all__ = ["Served", "make_app", "served_of", "studies_data"]
+
+# A report is one page that needs nothing else; it may not run anything here.
+REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What a server shows.
+
+    runs: the folder of runs.
+    """
+
+    runs: RunsFolder
+
+
+def served_of(runs: Path, options: ServeOptions) -> Served:
+    """What a command line asks to be served.
+
+    Raises:
+        InputError: If a folder is none.
+    """
+    return Served(runs=RunsFolder(runs))
+
+
+def make_app(served: Served, access: Access) -> Guard:
+    """The ASGI application behind its door."""
+    return Guard(bare_app(served), access)
+
+
+def bare_app(served: Served) -> FastAPI:
+    """The application without the door, for its tests and its OpenAPI document."""
+    app = FastAPI(
+        title="Counterstain", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
+        description="Runs, tiles and predictions of a folder of studies. Errors are RFC 9457 problem details.",
+    )  # fmt: skip
+    _add_errors(app)
+    _add_pages(app, served)
+    _add_runs(app, served)
+    return app
+
+
+def studies_data(runs: RunsFolder) -> dict[str, Any]:
+    """What the page of studies draws."""
+    return {"runs": [asdict(row) for row in runs.rows()], "names": METRIC_NAMES}
+
+
+# ---------------------------------------------------------------------------------------------------------- the errors
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ServingError)
+    def refused(request: Request, error: ServingError) -> Response:
+        return _told(request, error.status, error.detail)
+
+    @app.exception_handler(InputError)
+    def bad_input(request: Request, error: InputError) -> Response:
+        return _told(request, 422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return _told(request, 422, f"{place}: {first['msg']}; see /api/docs for what is needed")
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> Response:
+        detail = "there is no such page" if error.status_code == 404 else str(error.detail)
+        return _told(request, error.status_code, detail)
+
+    @app.exception_handler(Exception)
+    def fault(request: Request, _: Exception) -> Response:
+        return _told(request, 500, "this is a fault of ours; the terminal that runs the server shows what happened")
+
+
+def _told(request: Request, status: int, detail: str) -> Response:
+    """A page for who looks, problem details for programs."""
+    wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(("/api", "/v2"))
+    if not wants_page:
+        return problem(status, detail)
+    heading = "Not found" if status == 404 else "That does not work"
+    return HTMLResponse(render("missing", title=heading, links=Links(), heading=heading, detail=detail), status)
+
+
+# ----------------------------------------------------------------------------------------------------------- the pages
+
+
+def _add_pages(app: FastAPI, served: Served) -> None:
+    links = Links()
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    def studies() -> str:
+        return render("studies", title="Studies", data=studies_data(served.runs), links=links)
+
+    @app.get("/runs/{run}/errors", response_class=HTMLResponse, include_in_schema=False)
+    def errors(run: str) -> str:
+        return render("errors", title=f"Errors of {run}", data=error_data(served.runs.find(run)), run=run, links=links)
+
+    @app.get("/runs/{run}/report", include_in_schema=False)
+    def report(run: str) -> Response:
+        page = served.runs.find(run) / "report.html"
+        if not page.is_file() or page.is_symlink():
+            raise ServingError(404, "this run has no report yet; it is written when the run is finished")
+        headers = {"content-security-policy": REPORT_POLICY}
+        return Response(page.read_bytes(), media_type="text/html; charset=utf-8", headers=headers)
+
+    @app.get("/runs/{run}/tiles/{identity}", include_in_schema=False)
+    def tile(run: str, identity: str, full: bool = False) -> Response:
+        table = read_tiles(served.runs.find(run))
+        content = tile_picture(table.root, table.find(identity), full=full)
+        return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+    @app.get("/static/{name}", include_in_schema=False)
+    def static(name: str) -> Response:
+        found = static_file(name)
+        if found is None:
+            raise ServingError(404, "there is no such file")
+        return Response(found[0], media_type=found[1])
+
+
+def _add_runs(app: FastAPI, served: Served) -> None:
+    @app.get("/api/runs", tags=["runs"])
+    def runs() -> dict[str, Any]:
+        """Every run: verdict, primary measure with interval, stamp, looks at the test part."""
+        return studies_data(served.runs)
+
+    @app.get("/api/runs/{run}/errors", tags=["runs"])
+    def errors(run: str) -> dict[str, Any]:
+        """Confusion, probabilities of every test image, and each patient's influence on the first comparison."""
+        return error_data(served.runs.find(run))
