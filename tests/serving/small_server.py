@@ -13,9 +13,9 @@ from make_run import make_run
 from PIL import Image
 from starlette.testclient import TestClient
 
-from counterstain.serving.app import Served, make_app
-from counterstain.serving.runs import RunsFolder
+from counterstain.serving.app import make_app, served_of
 from counterstain.serving.security import Access, allowed_hosts
+from counterstain.serving.serve import ServeOptions
 
 TOKEN = "the-token-of-these-tests"
 PORT = 8765
@@ -54,7 +54,28 @@ def access() -> Access:
 @pytest.fixture
 def client(runs: Path, access: Access) -> Iterator[TestClient]:
     """A program with the bearer token."""
-    app = make_app(Served(runs=RunsFolder(runs)), access)
+    app = make_app(served_of(runs, ServeOptions()), access)
     with TestClient(app, base_url=f"http://127.0.0.1:{PORT}", raise_server_exceptions=True) as made:
         made.headers["Authorization"] = f"Bearer {TOKEN}"
         yield made
+
+
+def small_model(home: Path) -> Path:
+    """cohort.csv with its images under images/, and a model of them, trained for two epochs, under model/."""
+    from counterstain.cohort.split import holdout, write_split
+    from counterstain.learning.settings import Training
+    from counterstain.pixels.augment import Augmentation
+    from counterstain.study.inputs import read_images
+    from counterstain.study.single import train_once
+
+    sys.path.insert(0, str(Path(__file__).parent.parent / "study"))
+    from make_study import make_images
+
+    cohort = make_images(home / "images")
+    (home / "runs").mkdir()
+    write_split(holdout(read_images(cohort)), home / "splits.csv")
+    train_once(
+        cohort, home / "splits.csv", home / "model", tile_px=128, augmentation=Augmentation(mode="none"),
+        settings=Training(batch=8, epochs=2, learning_rate=1e-3, precision="fp32", threads=1, device="cpu"),
+    )  # fmt: skip
+    return home

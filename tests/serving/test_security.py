@@ -11,10 +11,9 @@ from small_server import PORT, TOKEN
 from starlette.testclient import TestClient
 
 from counterstain.errors import InputError
-from counterstain.serving.app import Served, make_app
-from counterstain.serving.runs import RunsFolder
+from counterstain.serving.app import make_app, served_of
 from counterstain.serving.security import Access, Guard, allowed_hosts
-from counterstain.serving.serve import check_address
+from counterstain.serving.serve import ServeOptions, check_address
 from counterstain.serving.tiles import image_id
 
 BASE = f"http://127.0.0.1:{PORT}"
@@ -22,7 +21,7 @@ GOOD = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def anyone(runs: Path, access: Access) -> TestClient:
-    return TestClient(make_app(Served(runs=RunsFolder(runs)), access), base_url=BASE, follow_redirects=False)
+    return TestClient(make_app(served_of(runs, ServeOptions()), access), base_url=BASE, follow_redirects=False)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_a_row_says_what_the_records_say(client: TestClient, runs: Path) -> None
     assert row["name"] == "two"
     assert row["sentence"] == comparison["pairs"][0]["words"]
     assert row["patients"] == scores["arms"]["given-32"]["patients"]
-    auroc = [s for s in scores["arms"]["given-32"]["scores"] if s["metric"] == "auroc" and s["level"] == "image"][0]
+    auroc = next(s for s in scores["arms"]["given-32"]["scores"] if s["metric"] == "auroc" and s["level"] == "image")
     shown = next(arm for arm in row["arms"] if arm["arm"] == "given-32")
     assert (shown["value"], shown["low"], shown["high"]) == (auroc["value"], auroc["low"], auroc["high"])
 

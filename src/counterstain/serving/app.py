@@ -12,8 +12,10 @@ from starlette.exceptions import HTTPException
 from counterstain.errors import InputError
 from counterstain.reporting.wording import METRIC_NAMES
 from counterstain.serving.error_view import error_data
+from counterstain.serving.inference import ModelShelf
 from counterstain.serving.pages import Links, render, static_file
 from counterstain.serving.problems import ServingError, problem
+from counterstain.serving.rest import add_rest
 from counterstain.serving.runs import RunsFolder
 from counterstain.serving.security import Access, Guard
 from counterstain.serving.serve import ServeOptions
@@ -30,10 +32,11 @@ REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; f
 class Served:
     """What a server shows.
 
-    runs: the folder of runs.
+    runs: the folder of runs; shelf: the models that can be asked.
     """
 
     runs: RunsFolder
+    shelf: ModelShelf
 
 
 def served_of(runs: Path, options: ServeOptions) -> Served:
@@ -42,7 +45,8 @@ def served_of(runs: Path, options: ServeOptions) -> Served:
     Raises:
         InputError: If a folder is none.
     """
-    return Served(runs=RunsFolder(runs))
+    folder = RunsFolder(runs)
+    return Served(runs=folder, shelf=ModelShelf(folder, options.model))
 
 
 def make_app(served: Served, access: Access) -> Guard:
@@ -59,6 +63,7 @@ def bare_app(served: Served) -> FastAPI:
     _add_errors(app)
     _add_pages(app, served)
     _add_runs(app, served)
+    add_rest(app, served.shelf)
     return app
 
 
@@ -117,6 +122,17 @@ def _add_pages(app: FastAPI, served: Served) -> None:
     @app.get("/runs/{run}/errors", response_class=HTMLResponse, include_in_schema=False)
     def errors(run: str) -> str:
         return render("errors", title=f"Errors of {run}", data=error_data(served.runs.find(run)), run=run, links=links)
+
+    @app.get("/runs/{run}/predict", response_class=HTMLResponse, include_in_schema=False)
+    def predict(run: str) -> str:
+        served.runs.find(run)
+        return render(
+            "predict", title=f"Predict with {run}", data={"models": served.shelf.names()}, run=run, links=links
+        )
+
+    @app.get("/api/docs", response_class=HTMLResponse, include_in_schema=False)
+    def api() -> str:
+        return render("api", title="REST", data=app.openapi(), links=links)
 
     @app.get("/runs/{run}/report", include_in_schema=False)
     def report(run: str) -> Response:

@@ -1,11 +1,14 @@
 """Starting the server: its address, its token, and the words that say how to reach it."""
 
-import asyncio
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from counterstain.errors import InputError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 __all__ = ["ServeOptions", "Started", "check_address", "start", "web_is_there"]
 
@@ -44,12 +47,12 @@ class Started:
     token: str
     host: str
     port: int
-    server: object
+    server: "uvicorn.Server"
     listening: socket.socket
 
-    def run(self) -> None:
+    async def run(self) -> None:
         """Serve until Ctrl-C."""
-        asyncio.run(self.server.serve(sockets=[self.listening]))  # type: ignore[attr-defined]
+        await self.server.serve(sockets=[self.listening])
 
     def lines(self) -> list[str]:
         """What is printed: the address, and how to reach it from another machine."""
