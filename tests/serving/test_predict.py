@@ -18,6 +18,7 @@ from counterstain.serving.serve import ServeOptions
 from counterstain.study.predicting import Asked, predict_images
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/png"}
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_open_inference(home: Path, asked: TestClient) -> None:
     text = base64.b64encode(path.read_bytes()).decode()
     files = {"name": "tiles", "shape": [2], "datatype": "BYTES", "data": [text, text]}
     for tensor in (tiles, files):
-        made = asked.post("/v2/models/model/infer", json={"id": "7", "inputs": [tensor]}).json()
+        made = asked.post("/v2/models/model/infer", json={"id": "7", "inputs": [tensor]}, headers=JSON).json()
         outputs = {output["name"]: output for output in made["outputs"]}
         assert made["id"] == "7" and outputs["prob"]["shape"] == [2, 2]
         assert outputs["prob"]["data"][1] == pytest.approx(alone["prob_b"], abs=1e-6)
@@ -127,7 +128,7 @@ def test_open_inference(home: Path, asked: TestClient) -> None:
     ],
 )
 def test_tensors_that_are_none(asked: TestClient, tensor: dict[str, object]) -> None:
-    answer = asked.post("/v2/models/model/infer", json={"inputs": [{"name": "tiles", **tensor}]})
+    answer = asked.post("/v2/models/model/infer", json={"inputs": [{"name": "tiles", **tensor}]}, headers=JSON)
     assert answer.status_code == 422, answer.text
 
 
