@@ -20,6 +20,7 @@ RUNNER = CliRunner()
 ELSEWHERE = {
     "examples/": "needs PatchCamelyon or BreakHis",
     "tcp://": "needs a dask cluster; tests/study/test_scheduling.py",
+    "counterstain export": "minutes; tests/study/test_exporting.py",
     "arms/abmil": "a study of feature files; tests/study/test_bags.py",
     "counterstain demo": "make demo; tests/study/test_run.py does the same on less",
 }
@@ -145,7 +146,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("study.yaml").write_text(STUDY)
         do("run", "study.yaml")
         shutil.copytree("runs/study", "runs/demo")
-        Path("budget.yaml").write_text("limits: []\n")
+        Path("budget.yaml").write_text("blur: {at: 2.0, auroc_drop: 1.0}\n")
         tables(folder)
         shutil.rmtree("store")
     return folder
@@ -183,3 +184,31 @@ def test_a_documented_command_runs(
             shutil.rmtree(more[more.index(option) + 1], ignore_errors=True)
     done = RUNNER.invoke(app, [verb, *more, *SMALL.get(verb, [])])
     assert done.exit_code in (0, 3), f"{place}: {line}\n{done.output}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cohort runs/demo/cohort.csv",
+        "cohort runs/demo",
+        "split runs/demo/cohort.csv --out s.csv",
+        "audit runs/demo/cohort.csv runs/demo/splits.csv --out audited --no-rotated",
+        "augment runs/demo/cohort.csv --out sheet.png",
+        "train runs/demo/cohort.csv runs/demo/splits.csv --out again",
+        "predict model/ runs/demo/cohort.csv --splits runs/demo/splits.csv --out p.csv --runtime torch",
+        "robustness model/ runs/demo/cohort.csv --splits runs/demo/splits.csv --out card",
+        "explain model/ runs/demo/cohort.csv --splits runs/demo/splits.csv --out explanation",
+        "features model/ runs/demo/cohort.csv --out features",
+        "init runs/demo/cohort.csv --out other.yaml",
+    ],
+)
+def test_a_run_s_own_cohort_works_in_every_verb(
+    line: str, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "w"
+    shutil.copytree(workshop, here)
+    monkeypatch.chdir(here)
+    verb, *more = words(f"counterstain {line}")
+    done = RUNNER.invoke(app, [verb, *more, *SMALL.get(verb, [])])
+    assert done.exit_code in (0, 3), f"{line}\n{done.output}"

@@ -199,7 +199,7 @@ def _check_answers(network: "OwnNetwork", reference: str, classes: int, tile_px:
     """Refuse what does not answer two tiles with two rows of logits."""
     tiles = torch.rand(2, 3, tile_px, tile_px, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
-        answer = network(tiles)
+        answer = network.answer(tiles)
     if not isinstance(answer, Tensor) or tuple(answer.shape) != (2, classes):
         shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         raise InputError(
@@ -238,12 +238,16 @@ class OwnNetwork(nn.Module):
 
     def forward(self, tiles: Tensor, masks: Tensor | None = None) -> Tensor:
         """(B, 3, tile_px, tile_px) floats to (B, classes) logits; its own dropout is drawn by torch or Keras."""
+        return self.answer(tiles) - self.log_prior
+
+    def answer(self, tiles: Tensor) -> Tensor:
+        """What the user's module gives, whatever that is."""
         if self.is_keras:
             keras: Any = self.__dict__["_keras"]
             logits: Tensor = keras(tiles.permute(0, 2, 3, 1), training=self.training)
         else:
             logits = self.body(tiles)
-        return logits - self.log_prior
+        return logits
 
 
 def _is_keras(module: nn.Module) -> bool:
