@@ -18,7 +18,7 @@ slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
 
 # While working: the statistics, cohorts and splits, in under a minute. Or other rooms: `make quick ROOMS=tests/slides`.
-ROOMS := tests/judging $(filter-out tests/cohort/test_phantom%, $(wildcard tests/cohort/test_*.py)) \
+ROOMS := tests/evaluation $(filter-out tests/cohort/test_phantom%, $(wildcard tests/cohort/test_*.py)) \
 	tests/test_architecture.py tests/test_files.py tests/test_tables.py
 quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow and not realdata" $(ROOMS)

@@ -39,14 +39,14 @@ def ours(job_path: Path, precision: str) -> None:
     import numpy as np
 
     from counterstain.cohort.layouts import read_folder
-    from counterstain.learning.feeding import Examples
-    from counterstain.learning.settings import Training
-    from counterstain.learning.training import train
-    from counterstain.pixels.augment import Augmentation, image_keys
-    from counterstain.pixels.store import build_store
+    from counterstain.images.augment import Augmentation, image_keys
+    from counterstain.images.store import build_store
+    from counterstain.learning.config import TrainingConfig
+    from counterstain.learning.loader import Examples
+    from counterstain.learning.loop import train
 
     job = json.loads(job_path.read_text(encoding="utf-8"))
-    settings = Training(epochs=1, precision=precision, device="cpu")
+    settings = TrainingConfig(epochs=1, precision=precision, device="cpu")
 
     def measure() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=job_path.parent) as folder:

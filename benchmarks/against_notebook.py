@@ -40,8 +40,8 @@ def draw_images(folder: Path, count: int) -> None:
     import cv2
     import numpy as np
 
-    from counterstain.cohort.phantom import CLASSES, Phantom, draw_patient, draw_tile
     from counterstain.files import write_bytes
+    from counterstain.phantom.tiles import CLASSES, Phantom, draw_patient, draw_tile
 
     patients = 40
     phantom = Phantom(patients=patients, tiles_per_patient=100, tile_px=WIDTH_PX)
@@ -95,7 +95,7 @@ def write_job(folder: Path, path: Path, *, images: int, epochs: int, copies: int
 
 def computes_in_bf16() -> bool:
     """Whether this project would choose bf16 here by itself; asked in a process of its own, to stay small."""
-    code = "from counterstain.learning.machine import prepare_machine as p; print(p(device='cpu').precision)"
+    code = "from counterstain.learning.device import prepare_device as p; print(p(device='cpu').precision)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip() == "bf16"
 
@@ -109,12 +109,12 @@ def train_ours(job_path: Path, precision: str) -> dict[str, Any]:
     import numpy as np
 
     from counterstain.cohort.layouts import read_folder
-    from counterstain.learning.feeding import Examples
+    from counterstain.images.augment import Augmentation, expanded_count, image_keys
+    from counterstain.images.store import build_store
+    from counterstain.learning.config import TrainingConfig
+    from counterstain.learning.loader import Examples
+    from counterstain.learning.loop import train
     from counterstain.learning.networks import count_parameters
-    from counterstain.learning.settings import Training
-    from counterstain.learning.training import train
-    from counterstain.pixels.augment import Augmentation, expanded_count, image_keys
-    from counterstain.pixels.store import build_store
 
     job = json.loads(job_path.read_text(encoding="utf-8"))
     began = time.perf_counter()
@@ -128,7 +128,7 @@ def train_ours(job_path: Path, precision: str) -> dict[str, Any]:
             return Examples(store.rows(names), np.array([label[name] for name in names]), image_keys(names))
 
         augmentation = Augmentation(mode="expand" if job["copies"] > 1 else "none")
-        settings = Training(
+        settings = TrainingConfig(
             epochs=job["epochs"],
             patience=job["epochs"] + 1,
             precision=precision,

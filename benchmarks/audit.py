@@ -19,11 +19,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from counterstain.audit.copies import Copy, find_copies
-from counterstain.cohort.manifest import Cohort
-from counterstain.pixels.decode import decode
-from counterstain.pixels.store import Store, build_store
-from counterstain.study.inputs import read_images
+from counterstain.audit.duplicates import Duplicate, find_duplicates
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.layouts import read_images
+from counterstain.images.decode import decode
+from counterstain.images.store import Store, build_store
 
 TILE_PX = 128
 
@@ -91,14 +91,14 @@ def plant(cohort: Cohort, folder: Path, names: list[str], sources: list[str]) ->
     return made
 
 
-def audit(folder: Path, store: Path) -> tuple[Store, tuple[Copy, ...]]:
+def audit(folder: Path, store: Path) -> tuple[Store, tuple[Duplicate, ...]]:
     """Every copy among the images of a folder."""
     cohort = read_images(folder, layout="folder")
     built = build_store(cohort, store, tile_px=TILE_PX)
-    return built, find_copies(built)
+    return built, find_duplicates(built)
 
 
-def linked(copies: tuple[Copy, ...], store: Store) -> dict[str, set[str]]:
+def linked(copies: tuple[Duplicate, ...], store: Store) -> dict[str, set[str]]:
     """Image -> the images that it is in one cluster with."""
     parent = list(range(len(store.image)))
 
@@ -165,7 +165,7 @@ def timed(source: Path, count: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as text:
         store = build_store(cohort, Path(text), tile_px=TILE_PX)
         decoded = time.perf_counter() - start
-        copies = find_copies(store)
+        copies = find_duplicates(store)
     return {
         "images": len(cohort),
         "decoding_s": round(decoded, 1),

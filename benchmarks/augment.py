@@ -33,7 +33,7 @@ def ours_of(tiles: Any) -> dict[str, Callable[[int, int], Any]]:
     """Each operation of ours as a function of (epoch, threads)."""
     import numpy as np
 
-    from counterstain.pixels.augment import Augmentation, augment_batch, image_keys
+    from counterstain.images.augment import Augmentation, augment_batch, image_keys
 
     keys = image_keys([str(number) for number in range(len(tiles))])
     out = np.empty_like(tiles)

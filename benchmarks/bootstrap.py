@@ -10,9 +10,9 @@ import time
 
 import numpy as np
 
-from counterstain.judging.bootstrap import bootstrap_estimates
-from counterstain.judging.intervals import estimates, sample, units_of
-from counterstain.judging.predictions import Predictions
+from counterstain.evaluation.bootstrap import bootstrap_estimates
+from counterstain.evaluation.intervals import estimates, sample, units_of
+from counterstain.evaluation.predictions import Predictions
 
 
 def make_table(images: int, patients: int, seed: int) -> Predictions:

@@ -13,10 +13,10 @@ import json
 
 import numpy as np
 
-from counterstain.judging.calibration_measures import calibration_measures
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.predictive_values import predictive_values
-from counterstain.judging.smoothed_reliability import smoothed_reliability
+from counterstain.evaluation.calibration_measures import calibration_measures
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictive_values import predictive_values
+from counterstain.evaluation.smoothed_reliability import smoothed_reliability
 
 PREVALENCE = 0.05  # at which PPV and NPV are wanted
 

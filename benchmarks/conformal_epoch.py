@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from counterstain.judging.calibration import apply_calibration, fit_calibration
-from counterstain.judging.conformal import conformal_quantile, coverage_record, prediction_sets
-from counterstain.judging.predictions import Predictions
+from counterstain.evaluation.calibration import apply_calibration, fit_calibration
+from counterstain.evaluation.conformal import conformal_quantile, coverage_record, prediction_sets
+from counterstain.evaluation.predictions import Predictions
 
 FEATURES, HIDDEN, EPOCHS, IMAGES, TRAINED, TESTED = 40, 32, 60, 8, 40, 300
 

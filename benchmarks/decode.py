@@ -88,8 +88,8 @@ def measure(options: argparse.Namespace, folder: Path, names: list[str]) -> dict
     """Images/s of every side, a value a round."""
     import pandas as pd
 
-    from counterstain.pixels.fit import fit_tile
-    from counterstain.pixels.store import build_store
+    from counterstain.images.store import build_store
+    from counterstain.images.tile import fit_tile
 
     contents = [(folder / name).read_bytes() for name in names]  # and so that the disk plays no part for anyone
     cohort: Any = SimpleNamespace(table=pd.DataFrame({"image_path": names}), root=folder)
@@ -127,7 +127,7 @@ def differences(kind: str, folder: Path, names: list[str]) -> dict[str, int]:
     """The largest difference of any pixel from Pillow's, grey levels; ours is looked at like the peers."""
     import numpy as np
 
-    from counterstain.pixels.decode import decode_content
+    from counterstain.images.decode import decode_content
 
     sides: dict[str, Peer] = {"ours": lambda content: decode_content(content, "x").pixels, **peers(kind)}
     largest = dict.fromkeys(sides, 0)
@@ -151,7 +151,7 @@ def as_jpeg(folder: Path, names: list[str], place: Path) -> list[str]:
 
 def report(options: argparse.Namespace, rates: dict[str, list[float]], largest: dict[str, int], count: int) -> None:
     """The table and the JSON line."""
-    from counterstain.pixels.decode import decoder_version
+    from counterstain.images.decode import decoder_version
 
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ratios = {

@@ -33,19 +33,20 @@ def epoch_of(options: argparse.Namespace, folder: Path, precision: str) -> Calla
     import numpy as np
     from made_up import write_store
 
-    from counterstain.learning.feeding import Examples
-    from counterstain.learning.settings import Training
-    from counterstain.learning.training import Progress, train
-    from counterstain.pixels.augment import Augmentation, image_keys
+    from counterstain.images.augment import Augmentation, image_keys
+    from counterstain.learning.config import TrainingConfig
+    from counterstain.learning.loader import Examples
+    from counterstain.learning.loop import train
+    from counterstain.progress import TrainingProgress
 
     store = write_store(folder / "store", options.images, options.tile_px)
     label = np.arange(options.images) % 2
     everything = Examples(np.arange(options.images), label, image_keys(store.image))
     few = Examples(everything.row[:2], label[:2], everything.key[:2])
-    settings = Training(batch=options.batch, epochs=1, precision=precision, device="cpu")
+    settings = TrainingConfig(batch=options.batch, epochs=1, precision=precision, device="cpu")
 
     def epoch(number: int) -> float:
-        seen: list[Progress] = []
+        seen: list[TrainingProgress] = []
         train(
             store, everything, few, classes=2, settings=settings, augmentation=Augmentation(mode=options.mode),
             seed=number, folder=folder / f"epoch-{number}", progress=seen.append,
@@ -57,7 +58,7 @@ def epoch_of(options: argparse.Namespace, folder: Path, precision: str) -> Calla
 
 def side(options: argparse.Namespace) -> None:
     """One precision: bare steps, then an epoch, whenever asked."""
-    from counterstain.cores import wait_shortly
+    from counterstain.system import wait_shortly
 
     wait_shortly()  # before PyTorch is imported, as on the command line
     from own_step import make_step, rate_of
@@ -86,10 +87,10 @@ def profile(options: argparse.Namespace) -> None:
     from made_up import write_store
     from own_step import make_step
 
+    from counterstain.images.augment import Augmentation, augment_batch, image_keys
+    from counterstain.images.store import read_batch
+    from counterstain.images.tensor import to_tensor
     from counterstain.learning.networks import seen_px
-    from counterstain.pixels.augment import Augmentation, augment_batch, image_keys
-    from counterstain.pixels.store import read_batch
-    from counterstain.pixels.tensor import to_tensor
 
     step, machine = make_step(options.profile, tile_px=options.tile_px, batch=options.batch)
     torch.set_num_threads(1)

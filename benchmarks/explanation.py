@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from counterstain.cohort.phantom import Phantom, write_phantom
-from counterstain.cohort.split import holdout, write_split
-from counterstain.explanation.maps import METHODS, make_explainer
-from counterstain.explanation.pointing import plan_composites, play
-from counterstain.judging.predictions import Predictions
-from counterstain.learning.prediction import load_predictor
-from counterstain.learning.settings import Training
-from counterstain.pixels.store import build_store, read_batch
-from counterstain.study.single import train_once
+from counterstain.cohort.splitters import holdout, write_split
+from counterstain.evaluation.predictions import Predictions
+from counterstain.explanation.pointing_game import plan_composites, play
+from counterstain.explanation.saliency import METHODS, make_explainer
+from counterstain.images.store import build_store, read_batch
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.predictor import load_predictor
+from counterstain.phantom.tiles import Phantom, write_phantom
+from counterstain.study.one_model import train_once
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
@@ -31,7 +31,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
     cohort = write_phantom(phantom, folder / "phantom", workers=1)
     split = holdout(cohort, seed=0)
     write_split(split, folder / "splits.csv")
-    settings = Training(
+    settings = TrainingConfig(
         network=arguments.network, weights="random", epochs=arguments.epochs, patience=10,
         learning_rate=arguments.learning_rate,
     )  # fmt: skip

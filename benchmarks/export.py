@@ -31,10 +31,10 @@ def say(text: str) -> None:
 
 def sides_of(name: str, tile_px: int, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
     """What runs each file, and its size in MB."""
-    from counterstain.learning import export_graphs as graphs
+    from counterstain.export import graphs as graphs
+    from counterstain.export.parity import fixed_tiles
     from counterstain.learning.backbones import build_backbone
     from counterstain.learning.bundle import Bundle
-    from counterstain.learning.export_parity import fixed_tiles
     from counterstain.learning.networks import build_network
     from counterstain.learning.runtimes import softmax, torch_runtime
 
@@ -94,9 +94,9 @@ def main() -> None:
     options = parser.parse_args()
     if (options.bundle is None) != (options.wsinfer is None):
         parser.error("--bundle and --wsinfer go together")
-    from counterstain.learning.machine import prepare_machine
+    from counterstain.learning.device import prepare_device
 
-    machine = prepare_machine(device="cpu", precision="fp32")
+    machine = prepare_device(device="cpu", precision="fp32")
     found = {}
     for label in options.networks:
         name, tile_px = NETWORKS[label]

@@ -68,8 +68,8 @@ class Row:
 
 def make_slide(folder: Path, scale: float, tile_px: int, mpp: float) -> Path:
     """One phantom slide of that scale, whose width and height are no whole number of tiles."""
-    from counterstain.cohort.phantom import Phantom
-    from counterstain.cohort.phantom_slide import PhantomSlide, write_slides
+    from counterstain.phantom.slide import PhantomSlide, write_slides
+    from counterstain.phantom.tiles import Phantom
 
     side = tile_px * scale
     across = max(TILES, int(260 / side + 3.4))  # a phantom slide has 256 px at least
@@ -107,19 +107,19 @@ def read_table(path: Path, classes: Sequence[str]) -> dict[tuple[int, int], NDAr
 
 
 def ours_by_run(model: Path, slide: Path, results: Path) -> None:
-    from counterstain.slides.one_slide import Reading
-    from counterstain.slides.run import run_slides
+    from counterstain.slides.infer_cohort import run_slides
+    from counterstain.slides.infer_slide import InferenceOptions
 
-    made = run_slides(model, [slide], results, Reading(least_tissue=None, runtime="torch"))
+    made = run_slides(model, [slide], results, InferenceOptions(least_tissue=None, runtime="torch"))
     if made.failures:
         raise SystemExit(f"our run failed: {made.failures}")
 
 
 def ours_by_fit(model: Path, slide: Path, results: Path, scale: float) -> None:
     """Level 0 cut into tiles and fitted: the tables and the patches file as a run writes them."""
-    from counterstain.judging.calibration import calibrate, read_calibration
-    from counterstain.learning.prediction import load_predictor
-    from counterstain.pixels.fit import fit_tile
+    from counterstain.evaluation.calibration import calibrate, read_calibration
+    from counterstain.images.tile import fit_tile
+    from counterstain.learning.predictor import load_predictor
 
     predictor = load_predictor(model)
     bundle, fitted = predictor.bundle, read_calibration(model)
@@ -192,12 +192,12 @@ def compare_all(
     bundle: Path, python: Path, scales: Sequence[float] = SCALES, *, pyramid: bool = False
 ) -> dict[str, Any]:
     """The record: a row per scale, and whether all of them are within the bar."""
-    from counterstain.learning.export_graphs import TORCHSCRIPT
-    from counterstain.study.exporting import Wanted, export
+    from counterstain.export.from_run import ExportOptions, export
+    from counterstain.export.graphs import TORCHSCRIPT
 
     with tempfile.TemporaryDirectory() as place:
         model = Path(place) / "model"
-        export(bundle, model, Wanted(formats=("wsinfer",)))
+        export(bundle, model, ExportOptions(formats=("wsinfer",)))
         if not (model / TORCHSCRIPT).is_file():
             raise SystemExit("nothing was exported")
         rows = []

@@ -16,11 +16,11 @@ import time
 
 import numpy as np
 
-from counterstain.judging.intervals import sample, units_of
-from counterstain.judging.paired import mcnemar
-from counterstain.judging.paired_difference import difference
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.verdict import Question, verdict
+from counterstain.evaluation.intervals import sample, units_of
+from counterstain.evaluation.paired_difference import difference
+from counterstain.evaluation.paired_tests import mcnemar
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.verdict import Question, verdict
 
 SCENES = {  # standard deviations on the probit scale: patient x arm, patient x training, training
     "calm seeds": (0.30, 0.15, 0.03),

@@ -22,19 +22,19 @@ from faults_slides import damaged
 from faults_tally import Tally
 from PIL import Image
 
-from counterstain.audit.membership import MEMBERS, read_members
+from counterstain.audit.training_set import MEMBERS, read_members
+from counterstain.cohort.cohort import read_manifest
 from counterstain.cohort.layouts import read_folder
-from counterstain.cohort.manifest import read_manifest
-from counterstain.cohort.split import read_split
+from counterstain.cohort.splitters import read_split
+from counterstain.evaluation.calibration import CALIBRATION, apply_calibration, read_calibration
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import plain_cell, read_json, safe_cell, write_csv
-from counterstain.judging.calibration import CALIBRATION, apply_calibration, read_calibration
-from counterstain.judging.reading import read_predictions
+from counterstain.images.decode import decode
 from counterstain.learning.bundle import RECORD, SUMS, WEIGHTS, Bundle, load_network, read_bundle, seal, write_bundle
 from counterstain.learning.features import read_features
 from counterstain.learning.networks import build_network
-from counterstain.pixels.decode import decode
 from counterstain.robustness.budget import read_budget
-from counterstain.study.protocol import read_study
+from counterstain.study.study_config import read_study
 
 Rng = np.random.Generator
 OTHERS: tuple[Any, ...] = (

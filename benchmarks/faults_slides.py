@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.slides.annotations import load_annotations
-from counterstain.slides.cutting import Cutting, cut_slides
+from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles
+from counterstain.slides.infer_cohort import run_slides
+from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.inspection import inspect_slide
-from counterstain.slides.one_slide import Reading
-from counterstain.slides.run import run_slides
 from counterstain.slides.slide_files import slide_name
 
 HALO = """<Annotations><Annotation Name="a"><Regions><Region Type="Polygon" NegativeROA="0"><Vertices>
@@ -212,11 +212,11 @@ def _one_slide(path: Path, sound: Path, out: Path, bundle: Path | None) -> str:
         inspect_slide(path, mpp=0.5, tile_px=128)
     except InputError:
         refused = True
-    cut = cut_slides([path, sound], out, Cutting(mpp=0.5, tile_px=128, assume_mpp=0.5))
+    cut = extract_tiles([path, sound], out, ExtractionOptions(mpp=0.5, tile_px=128, assume_mpp=0.5))
     if sound.name not in {f"{name}{sound.suffix}" for name in _cut_slides(cut.cohort)}:
         raise RuntimeError(f"the sound slide was not cut beside {path.name}")
     if bundle is not None:
-        result = run_slides(bundle, [path, sound], out / "run", Reading(assume_mpp=0.5))
+        result = run_slides(bundle, [path, sound], out / "run", InferenceOptions(assume_mpp=0.5))
         if slide_name(sound) not in result.records:
             raise RuntimeError(f"the sound slide was not read beside {path.name}")
         refused = refused or bool(result.failures)

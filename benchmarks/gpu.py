@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from made_up import write_store
 
-from counterstain.learning import training as loop
+from counterstain.images.augment import Augmentation, image_keys
+from counterstain.learning import loop as loop
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.device import prepare_device
 from counterstain.learning.distributed import ALONE
-from counterstain.learning.feeding import Examples, feed, keep_on_device
-from counterstain.learning.machine import prepare_machine
-from counterstain.learning.settings import Training
-from counterstain.pixels.augment import Augmentation, image_keys
+from counterstain.learning.loader import Examples, feed, keep_on_device
 
 
 def seconds_of(work: Callable[[], Any], device: str) -> float:
@@ -42,8 +42,8 @@ def seconds_of(work: Callable[[], Any], device: str) -> float:
 
 def measure_precision(options: argparse.Namespace, folder: Path, precision: str, compiled: bool) -> dict[str, Any]:
     """Images/s of steps alone and of epochs, kept on the device and not; the median over the rounds."""
-    machine = prepare_machine(device=options.device, precision=precision)
-    settings = Training(batch=options.batch, precision=precision, device=options.device)
+    machine = prepare_device(device=options.device, precision=precision)
+    settings = TrainingConfig(batch=options.batch, precision=precision, device=options.device)
     state = loop._start(settings, machine, classes=2, tile_px=options.tile_px, seed=0)
     state.network.train()
     if compiled:

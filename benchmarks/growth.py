@@ -36,11 +36,12 @@ def train_on(store_folder: Path, precision: str, enough: int) -> dict[str, Any]:
     """Train on all tiles of a store; images a second, and the most memory held."""
     import numpy as np
 
-    from counterstain.learning.feeding import Examples
-    from counterstain.learning.settings import Training
-    from counterstain.learning.training import Progress, train
-    from counterstain.pixels.augment import Augmentation, image_keys
-    from counterstain.pixels.store import open_store
+    from counterstain.images.augment import Augmentation, image_keys
+    from counterstain.images.store import open_store
+    from counterstain.learning.config import TrainingConfig
+    from counterstain.learning.loader import Examples
+    from counterstain.learning.loop import train
+    from counterstain.progress import TrainingProgress
 
     store = open_store(store_folder)
     count = len(store.image)
@@ -48,11 +49,11 @@ def train_on(store_folder: Path, precision: str, enough: int) -> dict[str, Any]:
     everything = Examples(np.arange(count), label, image_keys(store.image))
     few = Examples(everything.row[:2], label[:2], everything.key[:2])
     epochs = -(-enough // count)
-    settings = Training(epochs=epochs, patience=epochs + 1, precision=precision, device="cpu")
+    settings = TrainingConfig(epochs=epochs, patience=epochs + 1, precision=precision, device="cpu")
     most = memory()
     stamps: list[float] = []
 
-    def look(step: Progress) -> None:
+    def look(step: TrainingProgress) -> None:
         if step.val_loss is None:
             stamps.append(time.perf_counter())
             if len(stamps) % 20 == 0:

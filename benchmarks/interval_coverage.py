@@ -18,9 +18,9 @@ import time
 
 import numpy as np
 
-from counterstain.judging.intervals import estimates, sample, units_of
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.proportions import wilson
+from counterstain.evaluation.intervals import estimates, sample, units_of
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.proportions import wilson
 
 SENSITIVITY, SPECIFICITY = 0.80, 0.88
 METRICS = ("accuracy", "recall", "specificity", "auroc")

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.pixels.store import Store, open_store
-from counterstain.pixels.store_check import block_sums
-from counterstain.pixels.store_files import ImageRow, StoreRecord, data_hash_of, key_of, write_record
+from counterstain.images.store import Store, open_store
+from counterstain.images.store_check import block_sums
+from counterstain.images.store_files import ImageRow, StoreRecord, data_hash_of, key_of, write_record
 
 __all__ = ["make_tiles", "write_pngs", "write_store"]
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.freedom import class_shares, effective_units, score_df, whole_patients
-from counterstain.judging.intervals import Sample
-from counterstain.judging.paired_difference import difference
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.resampling import left_out_totals
-from counterstain.judging.scores import from_confusion
+from counterstain.evaluation.degrees_of_freedom import class_shares, effective_units, score_df, whole_patients
+from counterstain.evaluation.intervals import Sample
+from counterstain.evaluation.metrics import from_confusion
+from counterstain.evaluation.paired_difference import difference
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.resampling import left_out_totals
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -7,23 +7,21 @@ from typing import Any, cast
 import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
 
-from counterstain.learning import training as loop
-from counterstain.learning.machine import Machine, prepare_machine
+from counterstain.learning import loop as loop
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.device import Device, prepare_device
 from counterstain.learning.networks import TileNetwork
-from counterstain.learning.settings import Training
 
 __all__ = ["gflop_of", "make_step", "rate_of"]
 
 
-def make_step(
-    precision: str, *, tile_px: int, batch: int, whole: bool = False
-) -> tuple[Callable[[int], None], Machine]:
+def make_step(precision: str, *, tile_px: int, batch: int, whole: bool = False) -> tuple[Callable[[int], None], Device]:
     """A function that takes the n-th step of the given network on batches held in memory, and the machine it is on.
 
     whole: of every tile all that the network is said to do, also what its answer does not depend on.
     """
-    settings = Training(batch=batch, precision=precision, device="cpu")
-    machine = prepare_machine(device="cpu", precision=precision, network=settings.network)
+    settings = TrainingConfig(batch=batch, precision=precision, device="cpu")
+    machine = prepare_device(device="cpu", precision=precision, network=settings.network)
     state = loop._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.train()
     cast(TileNetwork, state.network).whole = whole

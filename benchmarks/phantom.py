@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from counterstain.cohort.phantom import Phantom, write_phantom
+from counterstain.phantom.tiles import Phantom, write_phantom
 
 
 def measure(phantom: Phantom, workers: int) -> float:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from counterstain.cohort.phantom_slide import PhantomSlide, write_slide
+from counterstain.phantom.slide import PhantomSlide, write_slide
 
 
 def measure(side_px: int) -> dict[str, float]:

@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from turns import finish, say, show
 
-from counterstain.cohort.manifest import Cohort, read_manifest
-from counterstain.judging.scores import roc_auc
-from counterstain.learning.feeding import Examples
-from counterstain.learning.prediction import predict_probabilities
-from counterstain.learning.settings import Training
-from counterstain.learning.training import train
-from counterstain.pixels.augment import Augmentation, image_keys
-from counterstain.pixels.store import Store, build_store
+from counterstain.cohort.cohort import Cohort, read_manifest
+from counterstain.evaluation.metrics import roc_auc
+from counterstain.images.augment import Augmentation, image_keys
+from counterstain.images.store import Store, build_store
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.loader import Examples
+from counterstain.learning.loop import train
+from counterstain.learning.predictor import predict_probabilities
 
 PROJECT = Path(__file__).resolve().parent.parent
 PRECISIONS = ("fp32", "bf16")
@@ -64,7 +64,7 @@ def make_trainer(
         return Examples(store.rows(names), np.array([index[name] for name in names]), image_keys(names))
 
     def once(precision: str, seed: int) -> dict[str, Any]:
-        settings = Training(epochs=epochs, patience=epochs + 1, precision=precision, device="cpu")
+        settings = TrainingConfig(epochs=epochs, patience=epochs + 1, precision=precision, device="cpu")
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             trained = train(

@@ -58,9 +58,9 @@ def store_of(images: int, tile_px: int, folder: Path) -> Any:
     """A tile store of so many random tiles, laid down as `build_store` does, without files to decode."""
     import numpy as np
 
-    from counterstain.pixels.store import open_store
-    from counterstain.pixels.store_check import block_sums
-    from counterstain.pixels.store_files import ImageRow, Recipe, StoreRecord, data_hash_of, key_of, write_record
+    from counterstain.images.store import open_store
+    from counterstain.images.store_check import block_sums
+    from counterstain.images.store_files import ImageRow, Recipe, StoreRecord, data_hash_of, key_of, write_record
 
     tiles = np.random.default_rng(0).integers(0, 256, (images, tile_px, tile_px, 3), dtype=np.uint8)
     names = tuple(f"{number}.png" for number in range(images))
@@ -157,9 +157,9 @@ def measure(name: str, options: argparse.Namespace, threads: int) -> dict[str, A
     import numpy as np
     import torch
 
-    from counterstain.learning.prediction import predict_logits
+    from counterstain.images.tensor import to_tensor
+    from counterstain.learning.predictor import predict_logits
     from counterstain.learning.runtimes import TRIAL_TILES, choose_runtime, softmax
-    from counterstain.pixels.tensor import to_tensor
 
     network = network_of(name, whole=True)
     with tempfile.TemporaryDirectory(dir=options.scratch) as place:
@@ -238,9 +238,9 @@ def main() -> None:
     import openvino
     import torch
 
-    from counterstain.learning.machine import prepare_machine
+    from counterstain.learning.device import prepare_device
 
-    machine = prepare_machine(device="cpu", precision="fp32", threads=options.threads)
+    machine = prepare_device(device="cpu", precision="fp32", threads=options.threads)
     summaries = {}
     for name in options.networks:
         summaries[name] = summarise(measure(name, options, machine.threads))

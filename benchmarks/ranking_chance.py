@@ -15,11 +15,11 @@ import time
 
 import numpy as np
 
-from counterstain.judging.intervals import sample, units_of
-from counterstain.judging.paired_difference import difference
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.ranking import pair_chance, ranking_record
-from counterstain.judging.verdict import Question
+from counterstain.evaluation.intervals import sample, units_of
+from counterstain.evaluation.paired_difference import difference
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.ranking import pair_chance, ranking_record
+from counterstain.evaluation.verdict import Question
 
 BINS = ((0.0, 0.05), (0.05, 0.2), (0.2, 1.0))
 KEY = ("accuracy", None)

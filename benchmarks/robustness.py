@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 
-from counterstain.cohort.phantom import Phantom, draw_tile
-from counterstain.judging.predictions import Predictions
-from counterstain.pixels.degrade import lab_sums, mean_and_spread
-from counterstain.robustness.scoring import judge_of, step_record
+from counterstain.evaluation.predictions import Predictions
+from counterstain.phantom.tiles import Phantom, draw_tile
+from counterstain.robustness.degrade import lab_sums, mean_and_spread
+from counterstain.robustness.losses import judge_of, step_record
 from counterstain.robustness.trials import TRIALS, Setting
 
 TILES, ROUNDS = 16, 3

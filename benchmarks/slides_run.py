@@ -66,7 +66,7 @@ def slide_of(side: int) -> Path:
 
 def drawn_tiles() -> tuple[list[bytes], bytes]:
     """Tiles of a phantom's images, and one of glass, as JPEG."""
-    from counterstain.cohort.phantom import Phantom, draw_tile
+    from counterstain.phantom.tiles import Phantom, draw_tile
 
     phantom = Phantom(tile_px=TILE, mpp=MPP)
     tiles = [jpeg(draw_tile(phantom, patient, number).pixels) for patient in range(8) for number in range(8)]
@@ -104,12 +104,12 @@ def bundle_of(network: str, folder: Path, tile_px: int) -> Path:
 
 def measure_memory(side: int, network: str, workers: int) -> dict[str, Any]:
     """In a process of its own: one slide from file to files."""
-    from counterstain.slides import run
-    from counterstain.slides.one_slide import Model, Reading
+    from counterstain.slides import infer_cohort as run
+    from counterstain.slides.infer_slide import InferenceOptions, Model
 
     first: list[float] = []
 
-    def told(progress: run.Progress) -> None:
+    def told(progress: run.SlideProgress) -> None:
         if progress.done and not first:
             first.append(time.perf_counter() - began)
 
@@ -127,8 +127,8 @@ def measure_memory(side: int, network: str, workers: int) -> dict[str, Any]:
             )  # torch is loaded all the same
         began = time.perf_counter()
         result = run.run_slides(
-            folder, [SLIDES / f"s{side}.tif"], Path(name) / "out", Reading(workers=workers, merged=True),
-            talk=run.Talk(progress=told),
+            folder, [SLIDES / f"s{side}.tif"], Path(name) / "out", InferenceOptions(workers=workers, merged=True),
+            talk=run.SlidesProgress(progress=told),
         )  # fmt: skip
         seconds = time.perf_counter() - began
     tiles = result.records[f"s{side}"]["tiles"]
@@ -168,15 +168,15 @@ def memory(sides: list[int], network: str, workers: int) -> dict[str, Any]:
 
 
 def throughput(side: int, network: str, device: str, batches: int, rounds: int, workers: int) -> dict[str, Any]:
-    from counterstain.learning.machine import prepare_machine
-    from counterstain.learning.prediction import load_predictor
+    from counterstain.learning.device import prepare_device
+    from counterstain.learning.predictor import load_predictor
     from counterstain.slides.reader import open_slide
-    from counterstain.slides.stream import batch_size, read_ahead, stream_logits
+    from counterstain.slides.tile_stream import batch_size, read_ahead, stream_logits
     from counterstain.slides.tiling import plan_tiles
     from counterstain.slides.tissue import tissue_mask
 
     path = slide_of(side)
-    machine = prepare_machine(device=device)
+    machine = prepare_device(device=device)
     with tempfile.TemporaryDirectory() as name:
         predictor = load_predictor(bundle_of(network, Path(name), TILE), device=machine.device)
     with open_slide(path) as slide:

@@ -47,11 +47,11 @@ def torchstain_of(method: str, backend: str, tiles: Any) -> Callable[[], list[An
 
 def ways_of(tiles: Any) -> dict[str, Callable[[], Any]]:
     """Everything that is measured on one thread, by name."""
-    from counterstain.pixels.augment import image_keys
-    from counterstain.pixels.stain import METHODS, apply_recipe, fit_recipe
-    from counterstain.pixels.stain_augment import StainAugmentation, augment_stain
-    from counterstain.pixels.stain_equalisation import equalise_tissue
-    from counterstain.pixels.stain_statistics import fit_statistics
+    from counterstain.images.augment import image_keys
+    from counterstain.images.stain import METHODS, apply_recipe, fit_recipe
+    from counterstain.images.stain_augment import StainAugmentation, augment_stain
+    from counterstain.images.stain_equalisation import equalise_tissue
+    from counterstain.images.stain_statistics import fit_statistics
 
     recipes = {method: fit_recipe(tiles[:1], method=method) for method in METHODS}
     found: dict[str, Callable[[], Any]] = {
@@ -76,8 +76,8 @@ def stain_side(options: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from counterstain.cohort.phantom import Phantom, draw_tile
-    from counterstain.memory import keep_pages
+    from counterstain.phantom.tiles import Phantom, draw_tile
+    from counterstain.system import keep_pages
 
     keep_pages()
     cv2.setNumThreads(1)

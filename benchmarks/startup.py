@@ -23,7 +23,7 @@ DRIVER = """
 import os, sys, time
 from contextlib import contextmanager
 from counterstain import cli, terminal
-from counterstain.study.inputs import Talk
+from counterstain.progress import Progress
 
 def first(label, step):
     print(time.time(), flush=True)
@@ -31,7 +31,7 @@ def first(label, step):
 
 @contextmanager
 def talking():
-    yield Talk(trained=first)
+    yield Progress(trained=first)
 
 terminal.talking = talking
 cli.main()

@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 
-from counterstain.judging.comparison import compare_arms
-from counterstain.judging.over_folds import Place, fold_tests
-from counterstain.judging.predictions import Predictions, concatenate
+from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.cross_validation import Place, fold_tests
+from counterstain.evaluation.predictions import Predictions, concatenate
 
 PER_AUROC = 1.0 / 0.21  # classes 1.6 apart with a noise SD of 1.12 give an AUROC of 0.84, which grows by 0.21 for each
 

@@ -60,9 +60,9 @@ def peak_side(precision: str, batch: int) -> None:
     import torch
     from torch.nn import functional
 
-    from counterstain.learning.machine import prepare_machine
+    from counterstain.learning.device import prepare_device
 
-    prepare_machine(device="cpu")
+    prepare_device(device="cpu")
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     side, channels = 64, 48
     maps = torch.randn(batch, channels, side, side, dtype=kind).to(memory_format=torch.channels_last)

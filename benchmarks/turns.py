@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def say(text: str) -> None:
-    """Talk goes to stderr; stdout is for the JSON line."""
+    """Progress goes to stderr; stdout is for the JSON line."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from counterstain.cohort.manifest import write_cohort
-from counterstain.cohort.phantom import Phantom, write_phantom
+from counterstain.cohort.cohort import write_cohort
+from counterstain.evaluation.calibration import read_calibration
+from counterstain.evaluation.metrics import image_loss, roc_auc
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json
-from counterstain.judging.calibration import read_calibration
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.reading import read_predictions
-from counterstain.judging.scores import image_loss, roc_auc
-from counterstain.study.calibrating import called, sets_of
+from counterstain.phantom.tiles import Phantom, write_phantom
+from counterstain.study.calibrate import called, sets_of
 from counterstain.study.run import run_study
 
 RARE = 20

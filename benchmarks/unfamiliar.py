@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.manifest import write_cohort
-from counterstain.cohort.phantom import Phantom, write_phantom
-from counterstain.cohort.split import holdout, official, write_split
+from counterstain.cohort.cohort import write_cohort
+from counterstain.cohort.layouts import read_images
+from counterstain.cohort.splitters import holdout, official, write_split
+from counterstain.export.ood_statistics import STATISTICS, OodStatistics, distances, features_of, read_ood_statistics
 from counterstain.files import write_csv
-from counterstain.learning.export_features import STATISTICS, Familiar, distances, features_of, read_familiar
-from counterstain.learning.prediction import Predictor, load_predictor
-from counterstain.learning.settings import Training
-from counterstain.pixels.store import build_store, read_batch
+from counterstain.images.store import build_store, read_batch
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.predictor import Predictor, load_predictor
+from counterstain.phantom.tiles import Phantom, write_phantom
 from counterstain.robustness.trials import TRIALS, Setting
-from counterstain.study.inputs import read_images
-from counterstain.study.single import train_once
+from counterstain.study.one_model import train_once
 
 TILE_PX, TILES = 127, 300
 SHIFTS = {"stain_shift": (0.2, 0.5), "brightness": (-0.3, 0.3), "jpeg": (50, 10), "blur_px": (1, 4), "contrast": (0.5,)}
@@ -34,7 +34,7 @@ SHIFTS = {"stain_shift": (0.2, 0.5), "brightness": (-0.3, 0.3), "jpeg": (50, 10)
 Tiles = NDArray[np.uint8]
 
 
-def train_phantom(home: Path, drawn: Path | None, epochs: int) -> tuple[Predictor, Familiar, Tiles]:
+def train_phantom(home: Path, drawn: Path | None, epochs: int) -> tuple[Predictor, OodStatistics, Tiles]:
     if drawn is not None:
         home.mkdir(parents=True)
         return train(home, drawn / "cohort.csv", epochs)
@@ -45,7 +45,7 @@ def train_phantom(home: Path, drawn: Path | None, epochs: int) -> tuple[Predicto
     return train(home, home / "images" / "cohort.csv", epochs)
 
 
-def train_pcam(home: Path, pcam: Path, epochs: int, images: int) -> tuple[Predictor, Familiar, Tiles]:
+def train_pcam(home: Path, pcam: Path, epochs: int, images: int) -> tuple[Predictor, OodStatistics, Tiles]:
     """Row numbers are the only ids: train and valid are slide-disjoint, so valid is the test part."""
     rows = []
     for part, most in (("train", images // 2), ("valid", TILES // 2)):
@@ -60,26 +60,26 @@ def train_pcam(home: Path, pcam: Path, epochs: int, images: int) -> tuple[Predic
     return train(home, home / "cohort.csv", epochs)
 
 
-def train(home: Path, table: Path, epochs: int) -> tuple[Predictor, Familiar, Tiles]:
+def train(home: Path, table: Path, epochs: int) -> tuple[Predictor, OodStatistics, Tiles]:
     cohort = read_images(table)
     unit = "patient" if cohort.has_patients else "image"
     split = official(cohort, unit=unit) if "test" in set(cohort.table["split"]) else holdout(cohort, test=0.3)
     write_split(split, home / "splits.csv")
-    settings = Training(network="given", epochs=epochs, patience=4, learning_rate=1e-3)
+    settings = TrainingConfig(network="given", epochs=epochs, patience=4, learning_rate=1e-3)
     train_once(table, home / "splits.csv", home / "model", settings=settings, tile_px=TILE_PX, unit=unit)
     store = build_store(cohort, home / "store", tile_px=TILE_PX)
     test = np.flatnonzero(np.array(split.parts[0].assignment) == "test")[:TILES]
     tiles = read_batch(store, store.rows([cohort.image[row] for row in test]))
-    return load_predictor(home / "model"), read_familiar(home / "model" / STATISTICS), tiles
+    return load_predictor(home / "model"), read_ood_statistics(home / "model" / STATISTICS), tiles
 
 
-def flagged(predictor: Predictor, familiar: Familiar, tiles: Tiles) -> float:
+def flagged(predictor: Predictor, familiar: OodStatistics, tiles: Tiles) -> float:
     batches = [tiles[start : start + 64] for start in range(0, len(tiles), 64)]
     found = [distances(features_of(predictor.network, predictor.to_tensor, batch), familiar) for batch in batches]
     return round(float((np.concatenate(found) > familiar.limit).mean()), 3)
 
 
-def shares(predictor: Predictor, familiar: Familiar, tiles: Tiles) -> dict[str, float]:
+def shares(predictor: Predictor, familiar: OodStatistics, tiles: Tiles) -> dict[str, float]:
     out = {"test part": flagged(predictor, familiar, tiles)}
     for name, strengths in SHIFTS.items():
         for at in strengths:

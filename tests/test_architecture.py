@@ -10,41 +10,85 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "counterstain"
 
 # Each room may import itself and the rooms named here; nothing else of the package.
-GROUND = {"columns", "cores", "errors", "files", "memory", "records", "tables", "unfinished", "version"}
+GROUND = {"columns", "errors", "files", "progress", "records", "system", "tables", "unfinished", "version"}
+SHOWN = GROUND | {"cohort", "images", "learning", "evaluation"}
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
-    "records": {"errors", "files"},
     "columns": {"errors"},
     "tables": {"errors", "files"},
-    "cores": set(),
+    "system": set(),
+    "progress": set(),
+    "records": {"errors", "files"},
     "version": set(),
-    "memory": set(),
     "unfinished": {"errors", "files"},
-    "cohort": GROUND,
-    "pixels": GROUND | {"cohort"},
-    "learning": GROUND | {"cohort", "pixels"},
-    "judging": GROUND,
-    "audit": GROUND | {"cohort", "pixels", "judging"},
-    "reporting": GROUND | {"judging"},
-    "slides": GROUND | {"cohort", "pixels", "learning", "judging"},
-    "robustness": GROUND | {"cohort", "pixels", "audit", "learning", "judging", "reporting"},
-    "explanation": GROUND | {"cohort", "pixels", "audit", "learning", "judging", "reporting"},
-    "study": GROUND
-    | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation"},
-    "serving": GROUND
-    | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation", "study"},
+    "serving": {
+        "audit",
+        "cohort",
+        "columns",
+        "errors",
+        "evaluation",
+        "explanation",
+        "export",
+        "files",
+        "images",
+        "learning",
+        "phantom",
+        "progress",
+        "records",
+        "reports",
+        "robustness",
+        "slides",
+        "study",
+        "system",
+        "tables",
+        "unfinished",
+        "version",
+    },
     "text_table": set(),
-    "api": GROUND
-    | {"cohort", "pixels", "learning", "judging", "audit", "reporting", "slides", "robustness", "explanation", "study"}
-    | {"terminal", "serving"},
-    "terminal": GROUND | {"cohort", "judging", "study", "learning", "text_table"},
+    "api": {
+        "audit",
+        "cohort",
+        "columns",
+        "errors",
+        "evaluation",
+        "explanation",
+        "export",
+        "files",
+        "images",
+        "learning",
+        "phantom",
+        "progress",
+        "records",
+        "reports",
+        "robustness",
+        "serving",
+        "slides",
+        "study",
+        "system",
+        "tables",
+        "terminal",
+        "unfinished",
+        "version",
+    },
+    "cohort": GROUND,
+    "evaluation": GROUND,
+    "images": GROUND | {"cohort"},
+    "phantom": GROUND | {"cohort"},
+    "audit": GROUND | {"cohort", "images", "evaluation"},
+    "learning": GROUND | {"cohort", "images", "evaluation"},
+    "reports": GROUND | {"evaluation"},
+    "slides": SHOWN,
+    "export": SHOWN | {"slides"},
+    "robustness": SHOWN | {"reports"} | {"audit"},
+    "explanation": SHOWN | {"reports"} | {"audit"},
+    "study": SHOWN | {"phantom", "audit", "reports", "slides", "export", "robustness", "explanation"},
+    "terminal": GROUND | {"cohort", "evaluation", "study", "learning"} | {"text_table"},
     "__main__": GROUND | {"cli"},
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
-WITHOUT_TORCH = ("cohort", "judging", "audit", "reporting", "errors", "files", "columns", "tables", "memory", "cores")
-WITHOUT_TORCH += ("records", "text_table", "version")
+WITHOUT_TORCH = {"cohort", "evaluation", "audit", "phantom", "reports", "text_table", *GROUND}
 
 
 def modules() -> list[Path]:
@@ -76,7 +120,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_judging_and_cohort_do_without_torch(path: Path) -> None:
+def test_evaluation_and_cohort_do_without_torch(path: Path) -> None:
     if room(path) in WITHOUT_TORCH:
         assert not {name.split(".")[0] for name in imported(path)} & {"torch", "torchvision"}
 
@@ -86,8 +130,8 @@ def test_judging_and_cohort_do_without_torch(path: Path) -> None:
     [
         ("counterstain", ("torch", "pandas", "numpy")),
         ("counterstain.cli", ("torch", "pandas", "numpy", "matplotlib", "pydantic")),
-        ("counterstain.judging.predictions", ("torch", "pandas", "sklearn", "matplotlib")),
-        ("counterstain.judging.comparison", ("torch", "pandas", "sklearn", "matplotlib")),
+        ("counterstain.evaluation.predictions", ("torch", "pandas", "sklearn", "matplotlib")),
+        ("counterstain.evaluation.comparison", ("torch", "pandas", "sklearn", "matplotlib")),
     ],
 )
 def test_start_up_is_light(module: str, absent: tuple[str, ...]) -> None:
@@ -99,3 +143,11 @@ def test_start_up_is_light(module: str, absent: tuple[str, ...]) -> None:
 def test_files_stay_small() -> None:
     long = {str(path): n for path in modules() if (n := len(path.read_text(encoding="utf-8").splitlines())) > 500}
     assert not long
+
+
+def test_no_two_files_of_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in modules():
+        if path.name != "__main__.py":
+            places.setdefault(path.name, []).append(path.relative_to(SOURCE).as_posix())
+    assert not [where for where in places.values() if len(where) > 1]

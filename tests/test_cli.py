@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from counterstain.cli import app
-from counterstain.cli.common import verb as as_verb
+from counterstain.cli.options import verb as as_verb
 
 RUNNER = CliRunner()
 

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from counterstain.cli import app
-from counterstain.judging.measure_names import measure_words
-from counterstain.judging.score_tables import evaluation_tables
-from counterstain.judging.tables import details_table
+from counterstain.evaluation.evaluation_tables import evaluation_tables
+from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.text_tables import details_table
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

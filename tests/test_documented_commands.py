@@ -19,9 +19,9 @@ RUNNER = CliRunner()
 # What only runs with public data, a hub or a cluster, or takes a study of its own that another test makes.
 ELSEWHERE = {
     "examples/": "needs PatchCamelyon or BreakHis",
-    "tcp://": "needs a dask cluster; tests/study/test_scheduling.py",
-    "counterstain export": "minutes; tests/study/test_exporting.py",
-    "arms/abmil": "a study of feature files; tests/study/test_bags.py",
+    "tcp://": "needs a dask cluster; tests/study/test_executors.py",
+    "counterstain export": "minutes; tests/export/test_from_run.py",
+    "arms/abmil": "a study of feature files; tests/study/test_bag_arms.py",
     "counterstain demo": "make demo; tests/study/test_run.py does the same on less",
 }
 # Words that stand for the user's own, and options that make a command small: the last of two wins.

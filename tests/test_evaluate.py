@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from counterstain.cli import app
+from counterstain.evaluation.calibration import fit_calibration
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import hash_file, write_json
-from counterstain.judging.calibration import fit_calibration
-from counterstain.judging.reading import read_predictions
-from counterstain.study.calibrating import write_calibrated
+from counterstain.study.calibrate import write_calibrated
 
 RUNNER = CliRunner()
 STAMP = "image-level: patients are unknown or ignored, so every figure here is optimistic"

@@ -20,15 +20,20 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from counterstain.judging.measure_names import measure_words
-from counterstain.judging.score_tables import counted, evaluation_notes, evaluation_tables
-from counterstain.judging.tables import details_table, pairs_table, ranking_table, several_arms_notes, shown_interval
+from counterstain.evaluation.evaluation_tables import counted, evaluation_notes, evaluation_tables
+from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.text_tables import (
+    details_table,
+    pairs_table,
+    ranking_table,
+    several_arms_notes,
+    shown_interval,
+)
 from counterstain.text_table import table_lines, wrapped
 
 if TYPE_CHECKING:
-    from counterstain.cohort.manifest import Cohort
-    from counterstain.learning.training import Progress
-    from counterstain.study.inputs import Talk
+    from counterstain.cohort.cohort import Cohort
+    from counterstain.progress import Progress, TrainingProgress
 
 __all__ = [
     "print_cohort",
@@ -86,7 +91,7 @@ def print_cohort(
     table: "Cohort", *, as_json: bool = False, unreadable: Sequence[tuple[str, str]] | None = None
 ) -> None:
     """Counts of images, classes, patients and sites, and of images in colour; and those that cannot be read."""
-    from counterstain.cohort.description import describe, describe_lines, measure_colour
+    from counterstain.cohort.summary import describe, describe_lines, measure_colour
 
     record = describe(table, measure_colour(table), unreadable)
     print(_json(record) if as_json else "\n".join(describe_lines(record)))
@@ -94,7 +99,7 @@ def print_cohort(
 
 def print_split(record: Mapping[str, Any], *, as_json: bool = False) -> None:
     """Counts of images and patients in each part."""
-    from counterstain.cohort.parts import split_lines
+    from counterstain.cohort.split import split_lines
 
     print(_json(record) if as_json else "\n".join(split_lines(dict(record))))
 
@@ -237,7 +242,7 @@ class _Shown:
         if done >= total:
             self.bars.remove_task(self.tasks.pop(label))
 
-    def trained(self, label: str, progress: "Progress") -> None:
+    def trained(self, label: str, progress: "TrainingProgress") -> None:
         if label not in self.tasks:
             for task in self.tasks.values():
                 self.bars.remove_task(task)
@@ -271,16 +276,16 @@ def progress_bars(*more: ProgressColumn) -> Iterator[tuple[Bars, Callable[[str],
 
 
 @contextmanager
-def talking() -> Iterator["Talk"]:
-    """A Talk that shows bars with time left where stderr is a terminal, and plain lines where it is not."""
-    from counterstain.study.inputs import Talk
+def talking() -> Iterator["Progress"]:
+    """A Progress that shows bars with time left where stderr is a terminal, and plain lines where it is not."""
+    from counterstain.progress import Progress
 
     if not sys.stderr.isatty():
-        yield Talk(say=say, stored=_sparse(), trained=_epoch_lines, step=_sparse_steps())
+        yield Progress(say=say, stored=_sparse(), trained=_epoch_lines, step=_sparse_steps())
         return
     with progress_bars(TextColumn("{task.fields[detail]}")) as (bars, tell):
         shown = _Shown(bars)
-        yield Talk(say=tell, stored=shown.stored, trained=shown.trained, step=shown.step)
+        yield Progress(say=tell, stored=shown.stored, trained=shown.trained, step=shown.step)
 
 
 def _sparse() -> Callable[[int, int], None]:
@@ -310,7 +315,7 @@ def _sparse_steps() -> Callable[[str, int, int], None]:
     return step
 
 
-def _epoch_lines(label: str, progress: "Progress") -> None:
+def _epoch_lines(label: str, progress: "TrainingProgress") -> None:
     if progress.val_loss is not None and (progress.epoch % 10 == 0 or progress.epoch == 1):
         say(
             f"  {label} epoch {progress.epoch}: loss {progress.loss:.4f} accuracy {progress.accuracy:.3f} "

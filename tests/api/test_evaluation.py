@@ -10,9 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 import counterstain
 from counterstain.errors import GateError, InputError
-from counterstain.judging.comparison_result import Verdict
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.verdict import SHOWN_BY
+from counterstain.evaluation.comparison_result import Verdict
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.verdict import SHOWN_BY
 
 N = 60
 RANDOM = np.random.default_rng(0)
@@ -213,7 +213,7 @@ def test_verdicts_are_those_of_the_rule() -> None:
     import inspect
     import re
 
-    from counterstain.judging import verdict
+    from counterstain.evaluation import verdict
 
     source = inspect.getsource(verdict.verdict) + inspect.getsource(verdict.also_better)
     body = source.replace(verdict.verdict.__doc__ or "", "").replace(verdict.also_better.__doc__ or "", "")

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 import counterstain
-from counterstain.cohort.phantom import Phantom
-from counterstain.judging.model_output import ModelOutput
+from counterstain.evaluation.model_output import ModelOutput
 from counterstain.learning.bundle import Bundle
+from counterstain.phantom.tiles import Phantom
 from counterstain.records import short_repr
 from counterstain.robustness.robustness_result import Limit, Loss, RobustnessCard
-from counterstain.slides.cutting import Cut
-from counterstain.slides.run import Result
+from counterstain.slides.extract_tiles import ExtractedTiles
+from counterstain.slides.feature_files import FeatureFiles
+from counterstain.slides.infer_cohort import SlidesResult
 from counterstain.slides.slides_result import Inspection, SlideInspection
-from counterstain.study.feature_files import Made
 from counterstain.study.results import Export, Parity, StudyPlan, StudyRun
-from counterstain.study.search import Searched
+from counterstain.study.search import SearchResult
 
 N = 5000
 LONG = "a_very_long_name_of_a_class_or_an_arm_that_somebody_chose" * 3
@@ -31,7 +31,7 @@ def many() -> list[object]:
     table = counterstain.as_predictions([f"{LONG}{row}" for row in truth], prob, groups=names)
     scores = counterstain.evaluate(table)
     comparison = counterstain.compare({LONG: table, LONG + "2": table}, fixed_models=True)
-    part = counterstain.Part(0, 0, tuple(["train", "val", "test", f"test_{LONG}"] * (N // 4)))
+    part = counterstain.Fold(0, 0, tuple(["train", "val", "test", f"test_{LONG}"] * (N // 4)))
     record = {"images": N, "settings": {"method": "hirescam"}, "slide": LONG, "mpp_x": None, "mpp_y": None}
     card = {"curves": [], "budget": None}
     finding = counterstain.Finding("near", "leak", ("train", "test"), N, tuple((name, name) for name in names), LONG)
@@ -44,12 +44,12 @@ def many() -> list[object]:
         Inspection((SlideInspection(record),), ()), Export(Path(LONG), {"formats": ["onnx", "openvino"]}),
         Parity("openvino", 1e-5, 123.4, 16), StudyPlan({"name": LONG, "trainings": list(names)}),
         Loss("elastic", 0.123456789, LONG[:12], "balanced_accuracy", 0.1, -0.2, -0.3, 0.0, 0.123456789),
-        counterstain.Training(batch=7, epochs=3, learning_rate=0.1, patience=3, threads=2, micro_batch=3),
+        counterstain.TrainingConfig(batch=7, epochs=3, learning_rate=0.1, patience=3, threads=2, micro_batch=3),
         counterstain.Augmentation(rotation_deg=3.0, shear_deg=1.0, translation=0.0, brightness=0.5, contrast=0.5),
         Phantom(patients=7, difficulty=0.9, shortcut=0.123, seed=5, tile_px=64, malignant_share=0.25),
         Bundle(LONG, (LONG, LONG), 257, "stretch", "-1..1", provenance={"data": names}),
-        Cut(Path(LONG), dict.fromkeys(names, 1), (), names), Made(Path(LONG), N, N, N, ((LONG, LONG),) * N),
-        Result(Path(LONG), {name: {} for name in names}, ()), Searched({LONG: 1}, 0.1, 0.1, 3, 0, 1.0, Path(LONG)),
+        ExtractedTiles(Path(LONG), dict.fromkeys(names, 1), (), names), FeatureFiles(Path(LONG), N, N, N, ((LONG, LONG),) * N),
+        SlidesResult(Path(LONG), {name: {} for name in names}, ()), SearchResult({LONG: 1}, 0.1, 0.1, 3, 0, 1.0, Path(LONG)),
     ]  # fmt: skip
 
 
@@ -100,5 +100,7 @@ def test_html_escapes_what_a_user_named() -> None:
 
 def test_only_what_was_changed_is_shown() -> None:
     assert short_repr(Phantom(patients=7)) == "Phantom(patients=7)" and repr(Phantom()) == "Phantom()"
-    assert "batch=64" in repr(counterstain.Training(batch=64)) and "epochs" not in repr(counterstain.Training(batch=64))
+    assert "batch=64" in repr(counterstain.TrainingConfig(batch=64)) and "epochs" not in repr(
+        counterstain.TrainingConfig(batch=64)
+    )
     assert short_repr(Parity("x" * 300, 0.1, 1.0, 2)).endswith("…)")

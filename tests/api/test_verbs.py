@@ -90,9 +90,9 @@ def test_scikit_learn_takes_a_split_as_its_folds(home: Path) -> None:
 
 
 def test_external_test_parts_are_the_test_where_there_is_no_other() -> None:
-    part = counterstain.Part(0, 0, ("train", "val", "test_x", "test_y", ""))
+    part = counterstain.Fold(0, 0, ("train", "val", "test_x", "test_y", ""))
     assert part.test.tolist() == [2, 3]
-    assert counterstain.Part(0, 0, ("train", "test", "test_x")).test.tolist() == [1]
+    assert counterstain.Fold(0, 0, ("train", "test", "test_x")).test.tolist() == [1]
 
 
 def test_audit(home: Path, tmp_path: Path) -> None:

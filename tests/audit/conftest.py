@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counterstain.cohort.manifest import Cohort, read_manifest
-from counterstain.cohort.phantom import Phantom, write_phantom
+from counterstain.cohort.cohort import Cohort, read_manifest
 from counterstain.files import write_csv
-from counterstain.pixels.decode import decode
-from counterstain.pixels.store import Store, build_store
+from counterstain.images.decode import decode
+from counterstain.images.store import Store, build_store
+from counterstain.phantom.tiles import Phantom, write_phantom
 
 Plant = Callable[[dict[str, Callable[[np.ndarray], np.ndarray]]], tuple[Cohort, Store]]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from counterstain.audit.copies import _agreement, _alike
+from counterstain.audit.duplicates import _agreement, _alike
 from counterstain.audit.fingerprints import symmetries
 
 

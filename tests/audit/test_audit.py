@@ -10,16 +10,16 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from counterstain.audit.copies import Copy, find_copies
-from counterstain.audit.identity import divided, last_digits, near_ids, overlapping
+from counterstain.audit.duplicates import Duplicate, find_duplicates
+from counterstain.audit.ids import divided, last_digits, near_ids, overlapping
 from counterstain.audit.proposal import clusters, propose_split
 from counterstain.audit.quality import conflicts, look_at, poor_tiles, thin_classes
-from counterstain.audit.record import audit_lines, audit_record
+from counterstain.audit.report import audit_lines, audit_record
 from counterstain.audit.shortcuts import baselines, colour_features
-from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import Part, Split, folds, holdout
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.splitters import Fold, Split, folds, holdout
 from counterstain.errors import InputError
-from counterstain.pixels.store import build_store
+from counterstain.images.store import build_store
 
 
 def table(**columns: list[object]) -> Cohort:
@@ -79,8 +79,8 @@ def test_tiles_that_overlap_on_their_slide() -> None:
 
 def test_copies_with_two_labels_and_patients_of_two_classes() -> None:
     cohort = table(patient_id=["p", "p", "q", "r"])
-    pair = Copy(0, 1, "turned", 1.0, "flipped")
-    same = Copy(0, 2, "near", 1.0, "as it is")
+    pair = Duplicate(0, 1, "turned", 1.0, "flipped")
+    same = Duplicate(0, 2, "near", 1.0, "as it is")
     found = {one.tier: one for one in conflicts(cohort, cohort.image, [pair, same])}
     assert found["conflict"].count == 1
     assert found["conflict"].severity == "leak"
@@ -158,8 +158,8 @@ def test_baselines_are_fitted_on_the_training_part_and_find_a_colour(images: Coh
 def test_the_record_and_its_lines(images: Cohort, tmp_path: Path) -> None:
     Image.open(tmp_path / "0.png").transpose(Image.Transpose.ROTATE_90).save(tmp_path / "10.png")
     store = build_store(images, tmp_path / "store", tile_px=48)
-    copies = find_copies(store)
-    split = Split(images.image, (Part(0, 0, tuple("test" if k < 8 else "train" for k in range(24))),), "patient")
+    copies = find_duplicates(store)
+    split = Split(images.image, (Fold(0, 0, tuple("test" if k < 8 else "train" for k in range(24))),), "patient")
     record = audit_record(images, split, store, copies)
     assert record["verdict"] == "leaks"
     assert record["copies"]["turned"] == 1
@@ -178,7 +178,11 @@ def test_the_record_and_its_lines(images: Cohort, tmp_path: Path) -> None:
 
 def test_the_proposal_keeps_clusters_whole() -> None:
     cohort = table(patient_id=[f"p{k // 2}" for k in range(40)], label=["ab"[(k // 2) % 2] for k in range(40)])
-    copies = [Copy(0, 5, "near", 1.0, ""), Copy(5, 39, "rotated", 0.9, ""), Copy(10, 21, "bytes", 1.0, "")]
+    copies = [
+        Duplicate(0, 5, "near", 1.0, ""),
+        Duplicate(5, 39, "rotated", 0.9, ""),
+        Duplicate(10, 21, "bytes", 1.0, ""),
+    ]
     own = clusters(cohort, cohort.image, copies)
     assert own[0] == own[1] == own[4] == own[5] == own[38] == own[39] != own[2]
     for given in (holdout(cohort, unit="image"), folds(cohort, k=4, unit="image")):
@@ -204,7 +208,7 @@ def test_one_giant_cluster_is_told() -> None:
 def test_a_refused_proposal_names_patients_and_no_cluster_numbers() -> None:
     names, slides = ["P1", "P1", "P9", "P2", "P3", "P4", "P5", ""], ["S1", "S1", "S1", *[""] * 5]
     cohort = table(patient_id=names, slide_id=slides, label=["b", "a", "b", "a", "a", "a", "a", "a"])
-    given = Split(cohort.image, (Part(0, 0, ("train",) * 4 + ("val", "val", "test", "test")),), "image")
+    given = Split(cohort.image, (Fold(0, 0, ("train",) * 4 + ("val", "val", "test", "test")),), "image")
     with pytest.raises(InputError, match=r"class 'b' has 1 patient \(P1 \+ P9\)") as refused:
         propose_split(cohort, cohort.image, [], given)
     assert "cluster" not in str(refused.value)

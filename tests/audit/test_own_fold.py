@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from counterstain.audit.membership import MEMBERS, member_record
 from counterstain.audit.own_fold import part_of_model
-from counterstain.cohort.manifest import Cohort, assemble
-from counterstain.cohort.split import folds, read_split, write_split
+from counterstain.audit.training_set import MEMBERS, member_record
+from counterstain.cohort.cohort import Cohort, assemble
+from counterstain.cohort.splitters import folds, read_split, write_split
 from counterstain.errors import InputError
 from counterstain.files import write_csv, write_json
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from counterstain.cohort.discovery import find_images
+from counterstain.cohort.image_files import find_images
 from counterstain.cohort.layouts import read_folder
 from counterstain.errors import InputError
 

@@ -11,10 +11,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from counterstain.cohort.description import describe, measure_colour
+from counterstain.cohort.cohort import Cohort, check_files, read_manifest, write_cohort
 from counterstain.cohort.layouts import LAYOUTS, read_folder
-from counterstain.cohort.manifest import Cohort, check_files, read_manifest, write_cohort
-from counterstain.cohort.split import official
+from counterstain.cohort.splitters import official
+from counterstain.cohort.summary import describe, measure_colour
 from counterstain.errors import InputError
 
 

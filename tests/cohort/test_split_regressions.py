@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from counterstain.cohort.manifest import Cohort, assemble
-from counterstain.cohort.split import Part, folds, holdout, official
+from counterstain.cohort.cohort import Cohort, assemble
+from counterstain.cohort.splitters import Fold, folds, holdout, official
 
 # Of each patient in the order of PATIENTS: "." for train, "v" for val, "T" for test.
 HOLDOUT = {0: ".v...T.v.T..", 1: ".T.v....Tv.."}
@@ -32,7 +32,7 @@ def cohort() -> Cohort:
     return assemble({"image_path": names, "label": labels, "patient_id": owners}, root=Path())
 
 
-def letters(part: Part) -> str:
+def letters(part: Fold) -> str:
     """One letter per patient, as above; both images are in the same part."""
     assert part.assignment[::2] == part.assignment[1::2]
     return "".join({"train": ".", "val": "v", "test": "T"}[word] for word in part.assignment[::2])

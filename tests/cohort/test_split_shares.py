@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from counterstain.cohort.manifest import Cohort, assemble
-from counterstain.cohort.split import Split, folds, holdout, official
+from counterstain.cohort.cohort import Cohort, assemble
+from counterstain.cohort.splitters import Split, folds, holdout, official
 from counterstain.errors import InputError
 
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from counterstain.images.tensor import to_tensor
 from counterstain.learning.bundle import Bundle
-from counterstain.learning.prediction import Predictor
-from counterstain.pixels.tensor import to_tensor
+from counterstain.learning.predictor import Predictor
 
 PX, CELL, SIDE = 64, 8, 8
 CLASSES = ("benign", "malignant")

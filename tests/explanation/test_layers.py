@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from counterstain.errors import InputError
 from counterstain.explanation.layers import Layer, as_map, find_layer, run_to
 from counterstain.learning.backbones import build_backbone
-from counterstain.learning.models import penultimate
+from counterstain.learning.build import penultimate
 from counterstain.learning.networks import build_network
 
 

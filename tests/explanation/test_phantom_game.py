@@ -5,22 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.phantom import Phantom, write_phantom
-from counterstain.cohort.split import holdout
-from counterstain.explanation.choosing import judge_ability
-from counterstain.explanation.maps import make_explainer
-from counterstain.explanation.pointing import plan_composites, play
-from counterstain.judging.predictions import Predictions
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.splitters import holdout
+from counterstain.evaluation.predictions import Predictions
+from counterstain.explanation.pointing_game import plan_composites, play
+from counterstain.explanation.saliency import make_explainer
+from counterstain.explanation.selection import judge_ability
+from counterstain.images.augment import Augmentation
+from counterstain.images.counter_rng import image_keys
+from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bundle import Bundle
-from counterstain.learning.feeding import Examples
-from counterstain.learning.prediction import Predictor
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.loader import Examples
+from counterstain.learning.loop import train
+from counterstain.learning.predictor import Predictor
 from counterstain.learning.runtimes import torch_runtime
-from counterstain.learning.settings import Training
-from counterstain.learning.training import train
-from counterstain.pixels.augment import Augmentation
-from counterstain.pixels.draws import image_keys
-from counterstain.pixels.store import Store, build_store, read_batch
+from counterstain.phantom.tiles import Phantom, write_phantom
 
 TILE_PX = 192  # 6 × 6 cells, of which the last convolution and pooling of the given network leave none out
 
@@ -59,7 +59,7 @@ def _train(cohort: Cohort, store: Store, part: np.ndarray, folder: Path) -> Pred
         )
         for word in ("train", "val")
     }
-    settings = Training(epochs=40, learning_rate=5e-4, patience=10, device="cpu", precision="fp32", threads=1)
+    settings = TrainingConfig(epochs=40, learning_rate=5e-4, patience=10, device="cpu", precision="fp32", threads=1)
     trained = train(
         store, own["train"], own["val"], classes=2, settings=settings, augmentation=Augmentation(), seed=0,
         folder=folder / "training",

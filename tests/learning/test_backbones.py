@@ -13,16 +13,16 @@ from safetensors.torch import save_file
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file
-from counterstain.learning import backbone_weights
-from counterstain.learning.backbone_weights import find_weights, load_pretrained, weights_folder
+from counterstain.images.tensor import SCALES, to_tensor
+from counterstain.learning import weights as backbone_weights
 from counterstain.learning.backbones import Backbone, build_backbone, natural_scale
+from counterstain.learning.build import layout_of, start_network
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, write_bundle
+from counterstain.learning.config import TrainingConfig
 from counterstain.learning.foundation import FOUNDATION, Foundation
-from counterstain.learning.models import layout_of, start_network
 from counterstain.learning.optimiser import build_optimiser, set_phase, set_rates
-from counterstain.learning.prediction import load_predictor
-from counterstain.learning.settings import Training
-from counterstain.pixels.tensor import SCALES, to_tensor
+from counterstain.learning.predictor import load_predictor
+from counterstain.learning.weights import find_weights, load_pretrained, weights_folder
 
 LITE0 = "timm/tf_efficientnet_lite0"
 SMALL_VIT = {"patch_size": 16, "embed_dim": 48, "depth": 2, "num_heads": 3}
@@ -64,7 +64,7 @@ def test_the_seed_alone_makes_the_weights() -> None:
 
 def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(InputError, match="resnet18"):
-        Training(network="timm/resnet81")
+        TrainingConfig(network="timm/resnet81")
 
 
 def test_scales_are_those_of_the_weights() -> None:
@@ -87,7 +87,7 @@ def test_a_scale_by_its_numbers_is_the_named_one() -> None:
 def test_own_networks_refuse_what_is_for_backbones() -> None:
     for wrong in ({"tune": "frozen"}, {"weights": "pretrained"}, {"input_px": 224}):
         with pytest.raises(InputError, match="for backbones"):
-            Training(network="given", **wrong)
+            TrainingConfig(network="given", **wrong)
 
 
 def test_shipped_weights_are_those_of_the_architecture() -> None:
@@ -158,7 +158,7 @@ def test_a_foundation_model_in_the_cache_is_loaded(tmp_path: Path, monkeypatch: 
     refs.mkdir()
     (refs / "main").write_text("abc")
     torch.save(donor.body.state_dict(), snapshot / "pytorch_model.bin")
-    network, record = start_network(Training(network="small"), classes=2, tile_px=96, seed=0)
+    network, record = start_network(TrainingConfig(network="small"), classes=2, tile_px=96, seed=0)
     assert isinstance(network, Backbone)
     assert record["source"] == "lab/small" and record["licence"] == "MIT"
     assert network.input_px == 64 and network.output.in_features == 96  # class token and mean, side by side
@@ -182,7 +182,7 @@ def test_weights_are_of_the_stated_revision_and_hash(tmp_path: Path, monkeypatch
     digest = hash_file(home / "snapshots" / ("1" * 40) / "pytorch_model.bin")
 
     def record(weights: str) -> dict[str, str]:
-        return start_network(Training(network="small", weights=weights), classes=2, tile_px=96, seed=0)[1]
+        return start_network(TrainingConfig(network="small", weights=weights), classes=2, tile_px=96, seed=0)[1]
 
     assert record("pretrained")["revision"] == "2" * 40
     assert record(f"pretrained@{'1' * 40}") == record(f"pretrained@{'1' * 40}:{digest}")
@@ -280,7 +280,9 @@ def test_a_bundle_of_a_backbone_predicts_as_it_was(tmp_path: Path) -> None:
 
 
 def test_head_first_leaves_the_body_alone_and_then_does_not() -> None:
-    settings = Training(network="timm/resnet18", weights="random", tune="head_first", head_epochs=2, backbone_rate=0.1)
+    settings = TrainingConfig(
+        network="timm/resnet18", weights="random", tune="head_first", head_epochs=2, backbone_rate=0.1
+    )
     network, _ = start_network(settings, classes=2, tile_px=64, seed=0)
     optimiser = build_optimiser(network, settings)
     assert [group["lr"] for group in optimiser.param_groups] == [pytest.approx(1e-5), pytest.approx(1e-4)]
@@ -298,7 +300,7 @@ def test_head_first_leaves_the_body_alone_and_then_does_not() -> None:
 
 
 def test_the_cosine_falls_from_the_rate_to_nothing() -> None:
-    settings = Training(network="given", schedule="cosine", epochs=4, learning_rate=1e-3)
+    settings = TrainingConfig(network="given", schedule="cosine", epochs=4, learning_rate=1e-3)
     network, _ = start_network(settings, classes=2, tile_px=127, seed=0)
     optimiser = build_optimiser(network, settings)
     rates = []

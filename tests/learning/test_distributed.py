@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from counterstain.cohort.manifest import Cohort, read_manifest
-from counterstain.cohort.phantom import Phantom, write_phantom
-from counterstain.cohort.split import holdout, write_split
+from counterstain.cohort.cohort import Cohort, read_manifest
+from counterstain.cohort.splitters import holdout, write_split
 from counterstain.errors import InputError
 from counterstain.learning.checkpoint import load_checkpoint
 from counterstain.learning.distributed import World, _first_host, find_world, share
 from counterstain.learning.networks import build_network, dropout_masks
+from counterstain.phantom.tiles import Phantom, write_phantom
 
 # One network, 127 px, a batch of 16 whose last one is smaller; the launcher's processes get one thread each.
 IN_DOUBLE = (str(Path(__file__).with_name("train_in_double.py")),)

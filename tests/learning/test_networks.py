@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from counterstain.errors import InputError
+from counterstain.images.tensor import to_tensor
 from counterstain.learning.networks import (
     NETWORKS,
     STRIDES,
@@ -25,7 +26,6 @@ from counterstain.learning.networks import (
     smallest_tile_px,
     unseen,
 )
-from counterstain.pixels.tensor import to_tensor
 
 
 def tiles(count: int, tile_px: int, seed: int = 0) -> Tensor:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from counterstain.learning import training
-from counterstain.learning.machine import prepare_machine
+from counterstain.images.tensor import to_tensor
+from counterstain.learning import loop
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.device import prepare_device
 from counterstain.learning.networks import NETWORKS, TileNetwork, build_network, count_parameters
-from counterstain.learning.settings import Training
-from counterstain.pixels.tensor import to_tensor
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras"
@@ -146,8 +146,8 @@ def one_step(
     our_optimiser: in place of the one that training makes.
     """
     network, twin = pair(keras, name, tile_px)
-    machine = prepare_machine(precision="fp32", device="cpu")
-    settings = Training(
+    machine = prepare_device(precision="fp32", device="cpu")
+    settings = TrainingConfig(
         network=name,
         learning_rate=RATE,
         epsilon=EPSILON,
@@ -156,12 +156,12 @@ def one_step(
         micro_batch=4,
         scale="0..1",
     )
-    state = training._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
+    state = loop._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.load_state_dict(network.state_dict())
     state.network.eval()
     if our_optimiser is not None:
         state.optimiser = our_optimiser(state.network.parameters())
-    training._step(state, stored_tiles(tile_px), LABEL, settings, machine)
+    loop._step(state, stored_tiles(tile_px), LABEL, settings, machine)
     gradient = in_keras_layout(parameter.grad for parameter in state.network.parameters() if parameter.grad is not None)
     twin.compile(optimizer=their_optimiser, loss=keras.losses.BinaryCrossentropy())
     twin.train_on_batch(for_keras(stored_tiles(tile_px)), ONE_HOT)

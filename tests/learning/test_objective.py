@@ -12,14 +12,14 @@ from torch import nn
 from torch.nn import functional
 
 from counterstain.errors import InputError
+from counterstain.images.augment import Augmentation
+from counterstain.learning.config import TrainingConfig
 from counterstain.learning.distributed import World
-from counterstain.learning.feeding import Examples, Feed, _copies, draw_order
+from counterstain.learning.loader import Examples, TileLoader, _copies, draw_order
 from counterstain.learning.mixing import Plan, mix, plan_mixing
 from counterstain.learning.networks import build_network
 from counterstain.learning.objective import PLAIN, Mixed, Objective, objective_of, remove_shift
-from counterstain.learning.settings import Training
-from counterstain.learning.staining import UNSTAINED
-from counterstain.pixels.augment import Augmentation
+from counterstain.learning.stain_pipeline import UNSTAINED
 
 CLASSES = ("benign", "malignant")
 
@@ -62,22 +62,22 @@ def test_mixed_targets_by_hand() -> None:
 
 def test_weights_of_an_arm() -> None:
     label = np.repeat([0, 1], [95, 5])
-    assert objective_of(Training(), CLASSES, label) == PLAIN
-    even = objective_of(Training(class_weights="balanced"), CLASSES, label).weights
+    assert objective_of(TrainingConfig(), CLASSES, label) == PLAIN
+    even = objective_of(TrainingConfig(class_weights="balanced"), CLASSES, label).weights
     assert even == pytest.approx((100 / (2 * 95), 100 / (2 * 5)))
     assert np.mean(np.array(even)[label]) == pytest.approx(1)
-    own = objective_of(Training(class_weights={"malignant": 3, "benign": 1}), CLASSES, label).weights
+    own = objective_of(TrainingConfig(class_weights={"malignant": 3, "benign": 1}), CLASSES, label).weights
     assert own[1] / own[0] == pytest.approx(3) and np.mean(np.array(own)[label]) == pytest.approx(1)
-    drawn = objective_of(Training(sampler="balanced"), CLASSES, label)
+    drawn = objective_of(TrainingConfig(sampler="balanced"), CLASSES, label)
     assert (drawn.weights, drawn.drawn) == ((), pytest.approx(even))
     for weights, words in (
         ({"malignant": 3}, "no weight for class 'benign'"),
         ({"malignat": 1}, "did you mean 'malig"),
     ):
         with pytest.raises(InputError, match=words):
-            objective_of(Training(class_weights=weights), CLASSES, label)
+            objective_of(TrainingConfig(class_weights=weights), CLASSES, label)
     with pytest.raises(InputError, match="class 'malignant' has no training image"):
-        objective_of(Training(class_weights="balanced"), CLASSES, np.zeros(3, np.int64))
+        objective_of(TrainingConfig(class_weights="balanced"), CLASSES, np.zeros(3, np.int64))
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_weights_of_an_arm() -> None:
 )
 def test_settings_that_are_refused(wanted: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Training(**wanted)
+        TrainingConfig(**wanted)
 
 
 def test_the_minimum_of_a_weighted_loss_gives_true_frequencies_once_the_shift_is_gone() -> None:
     """Two kinds of image, positive in 1 of 20 and in 1 of 2: a table of logits is fitted, 1:20 weights and all."""
     kind, label = np.repeat([0, 0, 1, 1], [190, 10, 10, 10]), np.repeat([0, 1, 0, 1], [190, 10, 10, 10])
-    objective = objective_of(Training(class_weights="balanced"), CLASSES, label)
+    objective = objective_of(TrainingConfig(class_weights="balanced"), CLASSES, label)
     table = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([table], max_iter=200, tolerance_grad=1e-12)
 
@@ -133,12 +133,12 @@ class Fed:
     """A feed without tiles: which images are drawn needs none."""
 
     @staticmethod
-    def of(label: list[int], sampler: str, seed: int = 0) -> Feed:
+    def of(label: list[int], sampler: str, seed: int = 0) -> TileLoader:
         count = len(label)
         examples = Examples(np.arange(count), np.array(label), np.arange(count, dtype=np.uint64))
-        settings = Training(sampler=sampler)
+        settings = TrainingConfig(sampler=sampler)
         plain, cpu = Augmentation(mode="none"), torch.device("cpu")
-        return Feed(None, examples, settings, plain, UNSTAINED, World(), cpu, None, seed, 1)  # type: ignore[arg-type]
+        return TileLoader(None, examples, settings, plain, UNSTAINED, World(), cpu, None, seed, 1)  # type: ignore[arg-type]
 
 
 def test_a_balanced_epoch_has_as_many_of_every_class() -> None:
@@ -161,13 +161,13 @@ def test_copies_are_counted_from_0_in_the_order_in_which_they_come(order: list[i
 
 
 def test_mixing_is_off_unless_asked_for_and_a_function_of_its_seed() -> None:
-    assert plan_mixing(Training(), (0, 1, 2), 8) is None
-    one, two = (plan_mixing(Training(mixup=0.2), (0, 1, 2), 8) for _ in range(2))
+    assert plan_mixing(TrainingConfig(), (0, 1, 2), 8) is None
+    one, two = (plan_mixing(TrainingConfig(mixup=0.2), (0, 1, 2), 8) for _ in range(2))
     assert one is not None and two is not None and one.centre is None
     np.testing.assert_array_equal(one.share, two.share)
-    other = plan_mixing(Training(mixup=0.2), (0, 1, 3), 8)
+    other = plan_mixing(TrainingConfig(mixup=0.2), (0, 1, 3), 8)
     assert other is not None and not np.array_equal(one.share, other.share)
-    kinds = {plan_mixing(Training(mixup=1, cutmix=1), (0, 1, at), 2).centre is None for at in range(20)}  # type: ignore[union-attr]
+    kinds = {plan_mixing(TrainingConfig(mixup=1, cutmix=1), (0, 1, at), 2).centre is None for at in range(20)}  # type: ignore[union-attr]
     assert kinds == {True, False}
 
 

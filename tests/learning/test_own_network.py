@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from counterstain.errors import InputError
+from counterstain.learning.build import last_layer, layout_of
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, write_bundle
-from counterstain.learning.models import last_layer, layout_of
 from counterstain.learning.own_network import (
     _LOADED,
     SOURCE,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from counterstain.learning import pooling
-from counterstain.learning.machine import prepare_machine
+from counterstain.learning.device import prepare_device
 from counterstain.learning.networks import build_network, same_padding
 from counterstain.learning.pooling import convolve_and_pool, has_kernels
 
@@ -206,17 +206,17 @@ elif {why!r} == "no Numba":
 else:
     sys.path.insert(0, {str(folder)!r})
     open({str(folder)!r} + "/coverage.py", "w").close()
-from counterstain.learning.machine import prepare_machine
-print(prepare_machine(device="cpu", network="given").pooling)
+from counterstain.learning.device import prepare_device
+print(prepare_device(device="cpu", network="given").pooling)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["torch"]
 
 
 def test_the_machine_says_how_it_pools() -> None:
-    assert prepare_machine(device="cpu", network="given").pooling == "compiled"
-    assert prepare_machine(device="cpu", network="timm/resnet18").pooling == "torch"
-    assert prepare_machine(device="cpu").pooling == "torch"
+    assert prepare_device(device="cpu", network="given").pooling == "compiled"
+    assert prepare_device(device="cpu", network="timm/resnet18").pooling == "torch"
+    assert prepare_device(device="cpu").pooling == "torch"
 
 
 # -------------------------------------------------------------------------------------------------------- in prediction

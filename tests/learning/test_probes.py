@@ -13,15 +13,15 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
+from counterstain.images.store import Store, build_store
 from counterstain.learning import features as room
 from counterstain.learning.backbones import build_backbone
 from counterstain.learning.features import Features, cached_features, read_features, write_features
 from counterstain.learning.heads import build_head
 from counterstain.learning.probes import STRENGTHS, fit_probe
-from counterstain.learning.staining import UNSTAINED
-from counterstain.pixels.store import Store, build_store
+from counterstain.learning.stain_pipeline import UNSTAINED
 
 Rows = NDArray[np.float32]
 

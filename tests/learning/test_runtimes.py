@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from counterstain.errors import InputError
+from counterstain.images.tensor import to_tensor
 from counterstain.learning import runtimes
 from counterstain.learning.networks import build_network
 from counterstain.learning.runtimes import (
@@ -24,7 +25,6 @@ from counterstain.learning.runtimes import (
     softmax,
     torch_runtime,
 )
-from counterstain.pixels.tensor import to_tensor
 
 PX = 127
 MANY = 1_000_000

@@ -9,7 +9,7 @@ import torch
 from counterstain.errors import InputError
 from counterstain.learning.bundle import Bundle, write_bundle
 from counterstain.learning.networks import build_network
-from counterstain.learning.prediction import load_predictor
+from counterstain.learning.predictor import load_predictor
 from counterstain.learning.scaled_network import ScaledNetwork, load_network
 
 SIDE = 127
@@ -68,7 +68,7 @@ def test_what_is_given_stays_as_it_was_and_gradients_flow(network: ScaledNetwork
 
 
 def test_networks_of_bags_are_refused(tmp_path: Path) -> None:
-    from counterstain.learning.mil import build_bag_network
+    from counterstain.learning.mil_networks import build_bag_network
 
     sizes = {"width": 8, "hidden": 8, "attention": 4}
     bags = build_bag_network("mil/mean", classes=2, seed=0, **sizes)

@@ -5,10 +5,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from counterstain import cli
-from counterstain.learning import prediction, runtimes, training
+from counterstain.learning import loop, predictor, runtimes
 
-start_network = training.start_network
-to_tensor = training.to_tensor
+start_network = loop.start_network
+to_tensor = loop.to_tensor
 
 
 def start_in_double(*arguments: Any, **options: Any) -> tuple[nn.Module, dict[str, str]]:
@@ -21,7 +21,7 @@ def tiles_in_double(*arguments: Any, **options: Any) -> Tensor:
 
 
 if __name__ == "__main__":
-    training.start_network = start_in_double
-    for module in (training, prediction, runtimes):
+    loop.start_network = start_in_double
+    for module in (loop, predictor, runtimes):
         module.to_tensor = tiles_in_double
     cli.main()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.paired import _over, sign_flip
-from counterstain.judging.procedures import _spread, _t_test
+from counterstain.evaluation.paired_tests import _over, sign_flip
+from counterstain.evaluation.resampled_tests import _spread, _t_test
 
 Floats = NDArray[np.float64]
 

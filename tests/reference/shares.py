@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.proportions import wilson
+from counterstain.evaluation.proportions import wilson
 
 
 def _z(confidence: float) -> float:

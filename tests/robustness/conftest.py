@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counterstain.cohort.manifest import Cohort, read_manifest
+from counterstain.cohort.cohort import Cohort, read_manifest
 from counterstain.files import write_csv
+from counterstain.images.store import Store, build_store
 from counterstain.learning.bundle import Bundle, write_bundle
 from counterstain.learning.networks import build_network
-from counterstain.pixels.store import Store, build_store
 
 TILE_PX = 127
 

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from counterstain.cli import app
 from counterstain.errors import GateError, InputError
+from counterstain.evaluation.calibration import Calibration
 from counterstain.files import write_csv, write_json
-from counterstain.judging.calibration import Calibration
 from counterstain.learning.bundle import Bundle, seal, write_bundle
 from counterstain.learning.networks import build_network
-from counterstain.learning.prediction import Predictor, load_predictor
-from counterstain.robustness import card, measuring
-from counterstain.robustness.card import Sight, robustness_card
+from counterstain.learning.predictor import Predictor, load_predictor
+from counterstain.robustness import card, measurement
+from counterstain.robustness.card import CardProgress, robustness_card
 
 SHARE: dict[str, Any] = {
     "type": "object",
@@ -106,7 +106,7 @@ def test_a_model_that_reads_brightness_fails_where_brightness_changes_and_nowher
             tmp_path / "card",
             budget=budget,
             images=24,  # one of each patient
-            sight=Sight(predicted=lambda *at: seen.append(at)),
+            sight=CardProgress(predicted=lambda *at: seen.append(at)),
         )
     lines = str(shut.value).splitlines()
     assert lines[0] == "2 of 4 limits of budget.yaml are not met"
@@ -157,8 +157,8 @@ def test_a_card_that_is_stopped_anywhere_goes_on(small: Any, tmp_path: Path, mon
         return write
 
     monkeypatch.setattr(card, "load_predictor", lambda folder, **_: replace(load_predictor(folder), logits=counted))
-    monkeypatch.setattr(measuring, "BATCH", 12)
-    monkeypatch.setattr(measuring, "BLOCK", 24)
+    monkeypatch.setattr(measurement, "BATCH", 12)
+    monkeypatch.setattr(measurement, "BLOCK", 24)
     options: dict[str, Any] = {"only": ["brightness", "rotation"]}
     robustness_card(small.bundle, small.cohort, tmp_path / "whole", **options)
     in_all, out = sum(asked), tmp_path / "pieces"
@@ -175,7 +175,7 @@ def test_a_card_that_is_stopped_anywhere_goes_on(small: Any, tmp_path: Path, mon
     assert (out / "robustness.json").is_file() and not (out / "robustness.html").exists()
     asked.clear()
     lines: list[str] = []
-    again = robustness_card(small.bundle, small.cohort, out, **options, sight=Sight(say=lines.append))
+    again = robustness_card(small.bundle, small.cohort, out, **options, sight=CardProgress(say=lines.append))
     assert asked == [] and "made before" in lines[-1]
     assert contents(out) == contents(tmp_path / "whole")
     assert again == json.loads((out / "robustness.json").read_text())

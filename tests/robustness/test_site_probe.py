@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from counterstain.judging.predictions import Predictions
+from counterstain.evaluation.predictions import Predictions
 from counterstain.robustness.site_probe import probe_sites
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from counterstain.cohort.manifest import Cohort, assemble
+from counterstain.cohort.cohort import Cohort, assemble
 from counterstain.errors import InputError
 from counterstain.robustness.trials import TRIALS, Setting, choose_trials, steps_of, tile_mpp
 

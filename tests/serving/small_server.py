@@ -62,11 +62,11 @@ def client(runs: Path, access: Access) -> Iterator[TestClient]:
 
 def small_model(home: Path) -> Path:
     """cohort.csv with its images under images/, and a model of them, trained for two epochs, under model/."""
-    from counterstain.cohort.split import holdout, write_split
-    from counterstain.learning.settings import Training
-    from counterstain.pixels.augment import Augmentation
-    from counterstain.study.inputs import read_images
-    from counterstain.study.single import train_once
+    from counterstain.cohort.layouts import read_images
+    from counterstain.cohort.splitters import holdout, write_split
+    from counterstain.images.augment import Augmentation
+    from counterstain.learning.config import TrainingConfig
+    from counterstain.study.one_model import train_once
 
     sys.path.insert(0, str(Path(__file__).parent.parent / "study"))
     from make_study import make_images
@@ -76,6 +76,6 @@ def small_model(home: Path) -> Path:
     write_split(holdout(read_images(cohort)), home / "splits.csv")
     train_once(
         cohort, home / "splits.csv", home / "model", tile_px=128, augmentation=Augmentation(mode="none"),
-        settings=Training(batch=8, epochs=2, learning_rate=1e-3, precision="fp32", threads=1, device="cpu"),
+        settings=TrainingConfig(batch=8, epochs=2, learning_rate=1e-3, precision="fp32", threads=1, device="cpu"),
     )  # fmt: skip
     return home

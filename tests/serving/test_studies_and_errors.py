@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from counterstain.evaluation.metrics import roc_auc
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json, write_json
-from counterstain.judging.reading import read_predictions
-from counterstain.judging.scores import roc_auc
 from counterstain.serving.error_view import error_data, patient_influence
 from counterstain.serving.runs import RunsFolder, state_of
 from counterstain.serving.tiles import image_id
-from counterstain.study.stages import lock
+from counterstain.study.completion import lock
 
 
 def test_a_row_says_what_the_records_say(client: TestClient, runs: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from counterstain.errors import InputError
 from counterstain.slides.geojson import origin_of, read_tile_geojson, regions, write_geojson
 from counterstain.slides.info import SlideInfo, level_of
-from counterstain.slides.tile_map import TileMap, predicted
+from counterstain.slides.tile_predictions import TilePredictions, predicted
 from counterstain.slides.tiling import Tiling, plan_tiles
 
 POINT = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
@@ -91,17 +91,17 @@ SCHEMA = {
 }
 
 
-def table(corner: Any, prob: Any, **more: Any) -> TileMap:
+def table(corner: Any, prob: Any, **more: Any) -> TilePredictions:
     given = {
         "slide": "s", "classes": ("benign", "tumour"), "corner": np.asarray(corner, np.int64).reshape(-1, 2),
         "size": (100, 100), "prob": np.column_stack([1 - np.asarray(prob, float), np.asarray(prob, float)]),
         "extent": (0, 0, 5000, 5000), "mpp": (0.25, 0.25),
     }  # fmt: skip
-    return TileMap(**(given | more))
+    return TilePredictions(**(given | more))
 
 
 @st.composite
-def tilings(draw: st.DrawFn) -> tuple[Tiling, TileMap]:
+def tilings(draw: st.DrawFn) -> tuple[Tiling, TilePredictions]:
     """The tiles that are planned of a slide, whatever its size, bounds and scale: edge tiles stick out."""
     width, height = draw(st.integers(700, 9001)), draw(st.integers(700, 9001))
     bounds = None
@@ -129,7 +129,7 @@ def tilings(draw: st.DrawFn) -> tuple[Tiling, TileMap]:
 @settings(max_examples=60, deadline=None)
 @given(made=tilings(), origin=st.sampled_from(["bounds", "slide"]), suffix=st.sampled_from([".geojson", ".geojson.gz"]))
 def test_tiles_come_back_to_the_pixel(
-    made: tuple[Tiling, TileMap], origin: str, suffix: str, tmp_path_factory: pytest.TempPathFactory
+    made: tuple[Tiling, TilePredictions], origin: str, suffix: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     tiling, tiles = made
     path = tmp_path_factory.mktemp("geojson") / f"s{suffix}"
@@ -159,7 +159,7 @@ def test_tiles_come_back_to_the_pixel(
 
 @settings(max_examples=60, deadline=None)
 @given(made=tilings())
-def test_regions_are_the_union_of_their_tiles(made: tuple[Tiling, TileMap]) -> None:
+def test_regions_are_the_union_of_their_tiles(made: tuple[Tiling, TilePredictions]) -> None:
     _, tiles = made
     called = predicted(tiles)
     found = dict(regions(tiles))

@@ -13,18 +13,18 @@ from PIL import Image
 
 from counterstain.slides.heatmap import draw_heatmap, overlay, write_heatmap
 from counterstain.slides.overview import write_png
-from counterstain.slides.tile_map import TileMap
+from counterstain.slides.tile_predictions import TilePredictions
 
 RED, BLUE = 0.98, 0.02
 
 
-def table(corner: Any, prob: Any, **more: Any) -> TileMap:
+def table(corner: Any, prob: Any, **more: Any) -> TilePredictions:
     given = {
         "slide": "s", "classes": ("benign", "tumour"), "corner": np.asarray(corner, np.int64).reshape(-1, 2),
         "size": (100, 100), "prob": np.column_stack([1 - np.asarray(prob, float), np.asarray(prob, float)]),
         "extent": (0, 0, 1000, 600), "mpp": (0.25, 0.5),
     }  # fmt: skip
-    return TileMap(**(given | more))
+    return TilePredictions(**(given | more))
 
 
 @settings(max_examples=60, deadline=None)
@@ -62,7 +62,7 @@ def test_a_huge_slide_gets_larger_pixels() -> None:
 
 
 def test_several_classes_are_planes() -> None:
-    tiles = TileMap(
+    tiles = TilePredictions(
         slide="s", classes=("a", "b", "c"), corner=np.array([(0, 0), (100, 0)]), size=(100, 100),
         prob=np.array([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0]]), extent=(0, 0, 200, 100), mpp=(1, 1),
     )  # fmt: skip

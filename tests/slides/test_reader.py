@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.errors import InputError
-from counterstain.slides import page_grid
-from counterstain.slides.file_grids import paint
+from counterstain.slides import tiff_grid
+from counterstain.slides.openslide_grids import paint
 from counterstain.slides.reader import Slide, open_slide
 from counterstain.slides.reader_openslide import OpenSlideSlide
 from counterstain.slides.tiling import plan_tiles, read_tile
@@ -286,8 +286,8 @@ def test_memory_and_reading_do_not_grow_with_the_slide(
         tmp_path / "a.tif", [np.full((12_000, 12_000, 3), 200, np.uint8)], compression="deflate", tile=(256, 256)
     )
     read = []
-    plain = page_grid.read_at
-    monkeypatch.setattr(page_grid, "read_at", lambda *a: read.append(a[1]) or plain(*a))
+    plain = tiff_grid.read_at
+    monkeypatch.setattr(tiff_grid, "read_at", lambda *a: read.append(a[1]) or plain(*a))
     tracemalloc.start()
     with open_slide(path, reader="tifffile") as slide:
         assert not read

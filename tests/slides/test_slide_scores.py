@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.errors import InputError
-from counterstain.judging.comparison import compare_arms
-from counterstain.judging.evaluation import score_arms
-from counterstain.judging.reading import read_predictions
-from counterstain.slides.run_records import write_scores
+from counterstain.evaluation.arm_scores import score_arms
+from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.predictions_csv import read_predictions
+from counterstain.slides.outputs import write_scores
 from counterstain.slides.slide_scores import POOLINGS, Truth, choose_pooling, pool_tiles, read_truth, slide_table
 
 CLASSES = ("benign", "tumour")
@@ -108,8 +108,8 @@ def test_each_patient_weighs_the_same_in_the_choice() -> None:
         rows[f"copy{number}"] = rows["val0"]
     table = slide_table(pooled, as_truth(rows), CLASSES, pooling="mean", part="val")
     assert table is not None
-    from counterstain.judging.calibration import apply_calibration
-    from counterstain.judging.scores import image_loss
+    from counterstain.evaluation.calibration import apply_calibration
+    from counterstain.evaluation.metrics import image_loss
 
     many = choose_pooling(pooled, as_truth(rows), CLASSES, asked="mean")
     assert many.calibration is not None

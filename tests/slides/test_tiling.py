@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.errors import InputError
+from counterstain.slides.area_resampling import area_resample
 from counterstain.slides.info import level_of, level_px
 from counterstain.slides.reader import open_slide
-from counterstain.slides.resampling import area_resample
 from counterstain.slides.tiling import plan_tiles, read_tile, read_tiles
 
 

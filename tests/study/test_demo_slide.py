@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from counterstain.cohort.manifest import read_manifest
-from counterstain.cohort.phantom import Phantom, draw_patient, write_phantom
-from counterstain.cohort.phantom_slide import PhantomSlide, SlideTruth, write_slide
-from counterstain.cohort.split import holdout, write_split
-from counterstain.learning.settings import Training
-from counterstain.slides.one_slide import Reading
-from counterstain.slides.run import run_slides
-from counterstain.slides.tile_map import TileMap
+from counterstain.cohort.cohort import read_manifest
+from counterstain.cohort.splitters import holdout, write_split
+from counterstain.learning.config import TrainingConfig
+from counterstain.phantom.slide import PhantomSlide, SlideTruth, write_slide
+from counterstain.phantom.tiles import Phantom, draw_patient, write_phantom
+from counterstain.slides.infer_cohort import run_slides
+from counterstain.slides.infer_slide import InferenceOptions
+from counterstain.slides.tile_predictions import TilePredictions
 from counterstain.study.demo_slide import read_map, read_phantom_slide, score_map
-from counterstain.study.single import train_once
+from counterstain.study.one_model import train_once
 
 SQUARE = np.array([[1000.0, 500.0], [2000.0, 500.0], [2000.0, 1500.0], [1000.0, 1500.0]])
 
@@ -25,11 +25,11 @@ def truth_of(*tumours: np.ndarray) -> SlideTruth:
     return SlideTruth("S", "P", "site-1", "malignant", 0.5, 0.5, (3000, 2000), tumours, (), (), ())
 
 
-def table_of(step: int, prob_of, threshold: float | None = None) -> TileMap:
+def table_of(step: int, prob_of, threshold: float | None = None) -> TilePredictions:
     """Tiles of 200 px, every `step` px, over a slide of 3000 x 2000 px; prob_of gets their middles."""
     corner = np.array([(x, y) for y in range(0, 1801, step) for x in range(0, 2801, step)])
     positive = np.array([prob_of(x + 100, y + 100) for x, y in corner])
-    return TileMap(
+    return TilePredictions(
         slide="S", classes=("benign", "malignant"), corner=corner, size=(200, 200),
         prob=np.stack([1 - positive, positive], axis=1), extent=(0, 0, 3000, 2000), mpp=(0.5, 0.5), threshold=threshold,
     )  # fmt: skip
@@ -75,7 +75,7 @@ def test_a_model_of_phantom_tiles_finds_the_tumours_of_phantom_slides(tmp_path: 
     phantom = Phantom(patients=48, tiles_per_patient=10, tile_px=257, difficulty=0.15, seed=0)
     cohort = write_phantom(phantom, tmp_path / "phantom", workers=2)
     write_split(holdout(cohort, test=0.2, val=0.2, unit="patient", seed=0), tmp_path / "splits.csv")
-    settings = Training(network="given", batch=32, epochs=28, patience=20, learning_rate=5e-4, threads=1)
+    settings = TrainingConfig(network="given", batch=32, epochs=28, patience=20, learning_rate=5e-4, threads=1)
     bundle = tmp_path / "model"
     train_once(tmp_path / "phantom" / "cohort.csv", tmp_path / "splits.csv", bundle, settings=settings, tile_px=128)
 
@@ -86,7 +86,7 @@ def test_a_model_of_phantom_tiles_finds_the_tumours_of_phantom_slides(tmp_path: 
         made = PhantomSlide(phantom=wider, patient=patient, size_px=(5120, 3840), distinct_blocks=24)
         truths[patient] = write_slide(made, tmp_path / "slides" / f"P{patient}.tif")
     mpp = 0.5 * 257 / 128
-    reading = Reading(mpp=mpp, overlap=0.5, least_tissue=0.9, allow_scale=True)
+    reading = InferenceOptions(mpp=mpp, overlap=0.5, least_tissue=0.9, allow_scale=True)
     run_slides(bundle, [tmp_path / "slides"], tmp_path / "maps", reading)
     scores = {n: score_map(read_map(tmp_path / "maps", f"P{n}", truth, bundle), truth) for n, truth in truths.items()}
     assert np.mean([one.auroc for one in scores.values()]) >= 0.95, scores

@@ -67,7 +67,7 @@ def test_a_reader_that_returns_white_is_a_problem(monkeypatch: pytest.MonkeyPatc
 def test_a_decoder_that_is_off_by_one_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from counterstain.pixels import decode as decoding
+    from counterstain.images import decode as decoding
 
     real: Callable[..., Any] = decoding.decode
     monkeypatch.setattr(

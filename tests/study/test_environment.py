@@ -1,15 +1,17 @@
 """What must be the same on every machine of a run."""
 
-from counterstain.learning.machine import prepare_machine
-from counterstain.learning.settings import Training
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.device import prepare_device
 from counterstain.study.environment import environment, settled
 
 
 def test_what_auto_means_is_settled_on_each_machine() -> None:
-    found = settled({"a": Training(precision="fp32", device="cpu"), "b": Training(precision="bf16", device="cpu")})
+    found = settled(
+        {"a": TrainingConfig(precision="fp32", device="cpu"), "b": TrainingConfig(precision="bf16", device="cpu")}
+    )
     assert (found["arm a"], found["arm b"]) == ("cpu fp32", "cpu bf16")
     assert (
-        found["pooling of arm a"] == found["pooling of arm b"] == prepare_machine(device="cpu", network="given").pooling
+        found["pooling of arm a"] == found["pooling of arm b"] == prepare_device(device="cpu", network="given").pooling
     )
     assert {"counterstain", "torch", "numpy"} <= set(found)
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counterstain.cohort.manifest import read_manifest
+from counterstain.cohort.cohort import read_manifest
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json, write_csv
-from counterstain.judging.reading import read_predictions
-from counterstain.study.inputs import Talk, prepare
-from counterstain.study.protocol import LEGACY_STAMP, read_study
+from counterstain.progress import Progress
+from counterstain.study.prepare import prepare
 from counterstain.study.run import run_study
+from counterstain.study.study_config import LEGACY_STAMP, read_study
 
 STUDY = """\
 name: random-labels
@@ -58,7 +59,7 @@ def accuracy(run: Path) -> float:
 
 
 def test_the_legacy_cohort_is_originals_and_copies_split_by_image(study: Path) -> None:
-    prepared = prepare(read_study(study, LEGACY), study.parent, store=study.parent / "store", talk=Talk())
+    prepared = prepare(read_study(study, LEGACY), study.parent, store=study.parent / "store", talk=Progress())
     cohort = prepared.material.cohort
     assert len(cohort) == 48 * 6
     assert cohort.image[:2] == ("P00-0.png@original.png", "P00-0.png@flip.png")

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from counterstain.errors import InputError
-from counterstain.judging.model_output import ModelOutput
-from counterstain.judging.reading import read_predictions
-from counterstain.learning.settings import Training
-from counterstain.pixels.augment import Augmentation
+from counterstain.evaluation.model_output import ModelOutput
+from counterstain.evaluation.predictions_csv import read_predictions
+from counterstain.images.augment import Augmentation
+from counterstain.learning.config import TrainingConfig
 from counterstain.study.model import Model, load_model
+from counterstain.study.one_model import train_once
 from counterstain.study.predicted import Asked
 from counterstain.study.predicting import predict_images
-from counterstain.study.single import train_once
 
 TILE_PX = 127
 
@@ -38,15 +38,15 @@ def make_images(folder: Path, *, patients: int = 12, each: int = 6) -> Path:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """cohort.csv with its images under images/, and a trained model under model/."""
-    from counterstain.cohort.split import holdout, write_split
-    from counterstain.study.inputs import read_images
+    from counterstain.cohort.layouts import read_images
+    from counterstain.cohort.splitters import holdout, write_split
 
     folder = tmp_path_factory.mktemp("model")
     cohort = make_images(folder / "images")
     write_split(holdout(read_images(cohort)), folder / "splits.csv")
     train_once(
         cohort, folder / "splits.csv", folder / "model", tile_px=TILE_PX, augmentation=Augmentation(mode="none"),
-        settings=Training(batch=8, epochs=2, learning_rate=1e-3, precision="fp32", threads=1, device="cpu"),
+        settings=TrainingConfig(batch=8, epochs=2, learning_rate=1e-3, precision="fp32", threads=1, device="cpu"),
     )  # fmt: skip
     return folder
 
@@ -105,13 +105,13 @@ def test_nothing_of_the_process_changes(home: Path) -> None:
 def test_without_statistics_there_is_no_distance_and_with_them_there_is(home: Path, model: Model) -> None:
     from dataclasses import replace
 
-    from counterstain.learning.export_features import fit_familiar
+    from counterstain.export.ood_statistics import fit_ood_statistics
 
     assert model.predict(home / "images").distance is None and model.predict(home / "images").unfamiliar is None
     random = np.random.default_rng(0)
     tiles = random.integers(0, 140, (120, 40, 40, 3), dtype=np.uint8)
     features = _features(model, tiles)
-    knowing = replace(model, familiar=fit_familiar(features[:60], features[60:]))
+    knowing = replace(model, familiar=fit_ood_statistics(features[:60], features[60:]))
     near = knowing.predict(tiles)
     assert near.distance is not None and near.unfamiliar is not None and near.unfamiliar.mean() < 0.05
     white = knowing.predict(np.full((3, 40, 40, 3), 255, np.uint8))
@@ -120,8 +120,8 @@ def test_without_statistics_there_is_no_distance_and_with_them_there_is(home: Pa
 
 
 def _features(model: Model, tiles: np.ndarray) -> np.ndarray:
-    from counterstain.learning.export_features import features_of
-    from counterstain.pixels.fit import fit_tile
+    from counterstain.export.ood_statistics import features_of
+    from counterstain.images.tile import fit_tile
 
     fitted = np.stack([fit_tile(tile, "", tile_px=TILE_PX, fit="stretch") for tile in tiles])
     return features_of(model.predictor.network, model.predictor.to_tensor, fitted)

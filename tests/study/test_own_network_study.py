@@ -13,14 +13,13 @@ from typer.testing import CliRunner
 
 from counterstain.cli import app
 from counterstain.errors import InputError
+from counterstain.export.exported_model import read_export
 from counterstain.files import hash_file, read_json
 from counterstain.learning import own_network
-from counterstain.learning.export import read_export
 from counterstain.learning.own_network import SOURCE
-from counterstain.learning.training import Progress
-from counterstain.study.inputs import Talk
-from counterstain.study.protocol import read_study
+from counterstain.progress import Progress, TrainingProgress
 from counterstain.study.run import run_study
+from counterstain.study.study_config import read_study
 
 NETS = """\
 from torch import nn
@@ -67,7 +66,7 @@ def lines() -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(home: Path, lines: list[str]) -> Path:
-    return run_study(home / "study.yaml", talk=Talk(say=lines.append))
+    return run_study(home / "study.yaml", talk=Progress(say=lines.append))
 
 
 def weights(run: Path, arm: str = "small") -> Path:
@@ -92,13 +91,13 @@ def test_the_run_knows_the_source(run: Path, home: Path, lines: list[str]) -> No
 def test_a_stopped_training_goes_on_to_the_same_bytes(run: Path, home: Path, tmp_path: Path) -> None:
     ended = [0]
 
-    def stop(label: str, progress: Progress) -> None:
+    def stop(label: str, progress: TrainingProgress) -> None:
         ended[0] += progress.val_loss is not None
         if ended[0] == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(home / "study.yaml", folder=tmp_path, talk=Talk(trained=stop))
+        run_study(home / "study.yaml", folder=tmp_path, talk=Progress(trained=stop))
     again = run_study(home / "study.yaml", folder=tmp_path)
     for arm in ("small", "wide"):
         assert hash_file(weights(again, arm)) == hash_file(weights(run, arm))
@@ -163,8 +162,8 @@ def test_the_other_verbs_take_it(run: Path, home: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_train_it_together(home: Path, tmp_path: Path) -> None:
     """Batch normalisation and dropout are each process's own, so the weights differ; that both end with one is held."""
-    from counterstain.cohort.manifest import read_manifest
-    from counterstain.cohort.split import holdout, write_split
+    from counterstain.cohort.cohort import read_manifest
+    from counterstain.cohort.splitters import holdout, write_split
 
     write_split(holdout(read_manifest(home / "images" / "cohort.csv"), test=0.2), tmp_path / "splits.csv")
     words = ["train", str(home / "images" / "cohort.csv"), str(tmp_path / "splits.csv"), "--out", str(tmp_path / "m"),
@@ -201,12 +200,12 @@ def test_a_keras_model_trains_resumes_and_predicts(home: Path, tmp_path: Path, m
     (tmp_path / "study.yaml").write_text(text)
     whole = run_study(tmp_path / "study.yaml", folder=tmp_path / "whole")
 
-    def stop(label: str, progress: Progress) -> None:
+    def stop(label: str, progress: TrainingProgress) -> None:
         if progress.val_loss is not None and progress.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(tmp_path / "study.yaml", folder=tmp_path / "stopped", talk=Talk(trained=stop))
+        run_study(tmp_path / "study.yaml", folder=tmp_path / "stopped", talk=Progress(trained=stop))
     again = run_study(tmp_path / "study.yaml", folder=tmp_path / "stopped")
     assert hash_file(weights(again, "k")) == hash_file(weights(whole, "k"))
     result = CliRunner().invoke(

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from counterstain.cli import app
 from counterstain.errors import InputError
+from counterstain.evaluation.calibration import read_calibration
+from counterstain.evaluation.metrics import image_loss, roc_auc
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json
-from counterstain.judging.calibration import read_calibration
-from counterstain.judging.reading import read_predictions
-from counterstain.judging.scores import image_loss, roc_auc
 from counterstain.study.model_choice import choose_model, ensemble_calibration
 from counterstain.study.predicting import Asked, predict_images
 from counterstain.study.run import run_study

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from counterstain.cli import app
 from counterstain.errors import InputError
 from counterstain.files import hash_file
-from counterstain.study.protocol import parse_study
 from counterstain.study.reproduce import _study_of, reproduce
 from counterstain.study.run import run_study
+from counterstain.study.study_config import parse_study
 from counterstain.study.verify import verify
 
 

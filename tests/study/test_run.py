@@ -12,10 +12,10 @@ import pytest
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
-from counterstain.learning.training import Progress
-from counterstain.study.inputs import Talk, prepare
-from counterstain.study.protocol import read_study
+from counterstain.progress import Progress, TrainingProgress
+from counterstain.study.prepare import prepare
 from counterstain.study.run import UNTRACKED, plan_study, run_study
+from counterstain.study.study_config import read_study
 
 ONE_SEED = {"seeds": "[0]"}
 
@@ -33,10 +33,10 @@ class Listener:
         self.lines: list[str] = []
         self.epochs: list[str] = []
 
-    def talk(self) -> Talk:
-        return Talk(say=self.lines.append, trained=self._trained)
+    def talk(self) -> Progress:
+        return Progress(say=self.lines.append, trained=self._trained)
 
-    def _trained(self, label: str, progress: Progress) -> None:
+    def _trained(self, label: str, progress: TrainingProgress) -> None:
         if progress.val_loss is not None:
             self.epochs.append(label)
 
@@ -104,14 +104,14 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(study: Path, tmp_
     for moment in (1, 3, 6):
         steps = [0]
 
-        def stop(label: str, progress: Progress, steps: list[int] = steps, moment: int = moment) -> None:
+        def stop(label: str, progress: TrainingProgress, steps: list[int] = steps, moment: int = moment) -> None:
             steps[0] += 1
             if steps[0] == moment:
                 raise KeyboardInterrupt
 
         home = tmp_path / f"stopped-{moment}"
         with pytest.raises(KeyboardInterrupt):
-            run_study(study, folder=home, overrides=ONE_SEED, talk=Talk(trained=stop))
+            run_study(study, folder=home, overrides=ONE_SEED, talk=Progress(trained=stop))
         assert contents(run_study(study, folder=home, overrides=ONE_SEED)) == whole
 
 

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from counterstain.errors import InputError
-from counterstain.judging.predictions import Predictions
-from counterstain.learning.feeding import Examples
-from counterstain.learning.settings import Training
+from counterstain.evaluation.predictions import Predictions
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.loader import Examples
+from counterstain.progress import Progress
 from counterstain.study import search
-from counterstain.study.inputs import Talk
-from counterstain.study.protocol import parse_study, read_study
 from counterstain.study.search import optimism, search_settings
+from counterstain.study.study_config import parse_study, read_study
 
 RANGES = """\
 search:
@@ -36,7 +36,7 @@ def searched(study: Path) -> Path:
 
 def test_a_search_ends_in_a_study_that_runs_once(searched: Path) -> None:
     lines: list[str] = []
-    found = search_settings(searched, talk=Talk(say=lines.append))
+    found = search_settings(searched, talk=Progress(say=lines.append))
     place = searched.parent / "runs" / "small-search"
     assert 1e-4 <= found.best["learning_rate"] <= 1e-2 and found.best["batch"] in (4, 8)
     assert found.trials + found.pruned == 3 and found.seconds > 0
@@ -87,7 +87,9 @@ def test_a_search_in_pieces_tries_what_one_in_one_go_tries(searched: Path, monke
 
     fitted: list[float] = []
 
-    def fit(material: object, training: object, validation: Examples, settings: Training, **more: object) -> object:
+    def fit(
+        material: object, training: object, validation: Examples, settings: TrainingConfig, **more: object
+    ) -> object:
         fitted.append(settings.learning_rate)
         (Path(str(more["folder"])) / "checkpoint.safetensors").touch()
         if len(fitted) == 5:
@@ -173,8 +175,8 @@ def test_optimism_of_one_clear_winner_is_small() -> None:
 def test_validation_patients_are_not_those_of_the_test_part(searched: Path) -> None:
     found = search_settings(searched, trials=1)
     table = (found.study.parent / "trial-0001" / "val.csv").read_text()
-    from counterstain.study.inputs import prepare
+    from counterstain.study.prepare import prepare
 
-    prepared = prepare(read_study(searched), searched.parent, store=searched.parent / "store", talk=Talk())
+    prepared = prepare(read_study(searched), searched.parent, store=searched.parent / "store", talk=Progress())
     parts = dict(zip(prepared.material.cohort.image, prepared.split.parts[0].assignment, strict=True))
     assert all(parts[line.split(",")[0]] == "val" for line in table.splitlines()[1:])

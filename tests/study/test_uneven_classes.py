@@ -7,12 +7,11 @@ import pytest
 import yaml
 from make_study import make_images
 
+from counterstain.evaluation.predictions import Predictions
 from counterstain.files import hash_file, read_json, write_csv
-from counterstain.judging.predictions import Predictions
-from counterstain.learning.training import Progress
-from counterstain.study.inputs import Talk
+from counterstain.progress import Progress, TrainingProgress
+from counterstain.study.init import start_study
 from counterstain.study.run import run_study
-from counterstain.study.starter import start_study
 from counterstain.study.trainings import never_called
 from counterstain.tables import read_cells
 
@@ -78,13 +77,13 @@ def test_the_settings_are_trained_resumed_and_reported(home: Path, tmp_path: Pat
     ):  # fmt: skip
         assert clause in words
 
-    def stop(label: str, progress: Progress) -> None:
+    def stop(label: str, progress: TrainingProgress) -> None:
         if progress.val_loss is not None:
             raise KeyboardInterrupt
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            run_study(home / "study.yaml", folder=tmp_path / "stopped", talk=Talk(trained=stop))
+            run_study(home / "study.yaml", folder=tmp_path / "stopped", talk=Progress(trained=stop))
     again = run_study(home / "study.yaml", folder=tmp_path / "stopped")
     for arm in ("weighted", "drawn"):
         name = f"arms/{arm}/seed-0/fold-0-0/model.safetensors"
@@ -99,8 +98,8 @@ def test_two_processes_draw_and_mix_as_one(home: Path, tmp_path: Path) -> None:
 
     from safetensors.torch import load_file
 
-    from counterstain.cohort.manifest import read_manifest
-    from counterstain.cohort.split import holdout, write_split
+    from counterstain.cohort.cohort import read_manifest
+    from counterstain.cohort.splitters import holdout, write_split
 
     cohort = home / "images" / "rare.csv"
     write_split(holdout(read_manifest(cohort), test=0.2, val=0.3), tmp_path / "splits.csv")

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 from counterstain.errors import GateError, InputError
+from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.comparison_result import Comparison
+from counterstain.evaluation.from_arrays import Names, Probabilities, Source, as_predictions, from_source, is_frame
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import columns_of, read_columns
+from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD
+from counterstain.evaluation.scores_result import Scores
+from counterstain.evaluation.subgroups import GROUPINGS
+from counterstain.evaluation.table_evaluation import columns_wanted, evaluate_tables, evaluation_rows
+from counterstain.evaluation.thresholds import decided_arms
 from counterstain.files import write_csv, write_json
-from counterstain.judging.comparison import compare_arms
-from counterstain.judging.comparison_result import Comparison
-from counterstain.judging.evaluated_table import columns_wanted, evaluate_tables, evaluation_rows
-from counterstain.judging.from_arrays import Names, Probabilities, Source, as_predictions, from_source, is_frame
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.ranking import DEFAULT_PRIOR_SD
-from counterstain.judging.reading import columns_of, read_columns
-from counterstain.judging.scores_result import Scores
-from counterstain.judging.subgroups import GROUPINGS
-from counterstain.judging.thresholds import decided_arms
 from counterstain.tables import table_of_frame
 
 __all__ = ["compare", "evaluate"]
@@ -123,7 +123,7 @@ def evaluate(
     if model is not None:
         record["seen"] = _seen(Path(model), tables[0])
     if ledger is not None:
-        from counterstain.judging.ledger import note_tables
+        from counterstain.evaluation.test_set_log import note_tables
 
         record["looks"] = note_tables(Path(ledger), _files(sources, "ledger"), tables[0])
     if out is not None:
@@ -183,14 +183,14 @@ def _groups(
 
 
 def _deployed(model: Path) -> Any:
-    from counterstain.judging.deployed import read_deployed
+    from counterstain.evaluation.deployed import read_deployed
 
     return read_deployed(model)
 
 
 def _seen(model: Path, table: Predictions) -> dict[str, Any]:
     """Which images and patients of a table the model was trained on."""
-    from counterstain.audit.membership import MEMBERS, overlap, read_members
+    from counterstain.audit.training_set import MEMBERS, overlap, read_members
 
     if not (model / MEMBERS).is_file():
         return {"counts": {}, "words": [f"unknown, since {model} does not list what its model was trained on"]}
@@ -201,7 +201,7 @@ def _seen(model: Path, table: Predictions) -> dict[str, Any]:
 def _write(out: Path, record: Mapping[str, Any], tables: Sequence[Predictions], name: str) -> None:
     """The page where `out` ends in .html, else scores.json and scores.csv in that folder."""
     if out.suffix.lower() in Pages:
-        from counterstain.reporting.table_report import write_table_report
+        from counterstain.reports.table_report import write_table_report
 
         write_table_report(record, tables, out, name=name)
         return

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from counterstain.api.process import working
 from counterstain.audit.audit_result import AuditReport
-from counterstain.cohort.manifest import Cohort, write_cohort
-from counterstain.cohort.site_split import leave_one_site_out
-from counterstain.cohort.split import Split, holdout, write_split
-from counterstain.cohort.split import folds as cross_validation
+from counterstain.cohort.cohort import Cohort, write_cohort
+from counterstain.cohort.site_splitters import leave_one_site_out
+from counterstain.cohort.splitters import Split, holdout, write_split
+from counterstain.cohort.splitters import folds as cross_validation
 
 if TYPE_CHECKING:
-    from counterstain.cohort.phantom_slide import SlideTruth
+    from counterstain.phantom.slide import SlideTruth
 
 __all__ = ["audit", "augment", "cohort", "init", "phantom", "phantom_slides", "split"]
 
@@ -43,7 +43,7 @@ def cohort(
     Raises:
         InputError: If there is no image, or labels or ids can't be told.
     """
-    from counterstain.study.inputs import read_images
+    from counterstain.cohort.layouts import read_images
 
     table = read_images(
         images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
@@ -57,7 +57,7 @@ def cohort(
 def _cohort_of(images: Images, positive: str | None, columns: Mapping[str, str] | None) -> Cohort:
     if isinstance(images, Cohort):
         return images
-    from counterstain.study.inputs import read_images
+    from counterstain.cohort.layouts import read_images
 
     return read_images(images, positive=positive, columns=columns)
 
@@ -136,7 +136,7 @@ def audit(
     Returns:
         The report; `report.clean` is False where there are leaks.
     """
-    from counterstain.study.auditing import audit_images
+    from counterstain.study.audit_stage import audit_images
 
     options: dict[str, Any] = {"layout": layout, "positive": positive, "pattern": pattern, "columns": columns}
     with working(verbose=verbose) as talk:
@@ -156,7 +156,7 @@ def augment(
     seed: int = 0,
 ) -> Path:
     """A contact sheet: each transformation on `count` images of the cohort; returns the file written."""
-    from counterstain.study.sheet import write_sheet
+    from counterstain.study.contact_sheets import write_sheet
 
     write_sheet(_cohort_of(images, None, None), Path(out), tile_px=tile_px, count=count, seed=seed)
     return Path(out)
@@ -182,7 +182,7 @@ def init(
         name: of the study; by default the folder's. unit: "patient" or "image".
         layout, positive, pattern, task, magnification: see `cohort`.
     """
-    from counterstain.study.starter import start_study
+    from counterstain.study.init import start_study
 
     options: dict[str, Any] = {
         "layout": layout, "positive": positive, "pattern": pattern, "task": task, "magnification": magnification,
@@ -209,7 +209,7 @@ def phantom(
         difficulty: 0 easy to 1 hard; shortcut: 0 none to 1 the colour tells the class.
         seed: for all randomness; workers: processes that draw.
     """
-    from counterstain.cohort.phantom import Phantom, write_phantom
+    from counterstain.phantom.tiles import Phantom, write_phantom
 
     made = Phantom(
         patients=patients, tiles_per_patient=tiles, tile_px=tile_px, difficulty=difficulty, shortcut=shortcut, seed=seed
@@ -249,8 +249,8 @@ def phantom_slides(
         distinct_blocks: different 512-px blocks per class.
         difficulty: 0 easy to 1 hard; seed: for all randomness; workers: processes that draw.
     """
-    from counterstain.cohort.phantom import Phantom
-    from counterstain.cohort.phantom_slide import PhantomSlide, write_slides
+    from counterstain.phantom.slide import PhantomSlide, write_slides
+    from counterstain.phantom.tiles import Phantom
 
     settings = PhantomSlide(
         phantom=Phantom(patients=patients, mpp=mpp, difficulty=difficulty, seed=seed),

@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from counterstain.api.process import working, yaml_texts
+from counterstain.cohort.layouts import read_images
 from counterstain.errors import InputError
+from counterstain.export.from_run import ExportOptions
+from counterstain.export.from_run import export as export_to
 from counterstain.learning.own_network import allow_file
-from counterstain.study.exporting import Wanted
-from counterstain.study.exporting import export as export_to
-from counterstain.study.feature_files import Laying, Made, encode_slides, encode_tiles
-from counterstain.study.inputs import TABLES, read_images
+from counterstain.slides.feature_files import FeatureFiles, TileGrid, encode_slides, encode_tiles
 from counterstain.study.model import find_bundle
+from counterstain.study.one_model import train_once
 from counterstain.study.predicted import Asked, Predicted
 from counterstain.study.predicting import predict_images
-from counterstain.study.protocol import parse_arm
+from counterstain.study.prepare import TABLES
 from counterstain.study.results import Export
-from counterstain.study.single import train_once
+from counterstain.study.study_config import parse_arm
 
 __all__ = ["export", "features", "predict", "train"]
 
@@ -153,7 +154,7 @@ def features(
     positive: str | None = None,
     columns: Mapping[str, str] | None = None,
     verbose: bool = False,
-) -> Made:
+) -> FeatureFiles:
     """Features of tiles, one .h5 file per slide, and the manifest with which slides are learned from them.
 
     Args:
@@ -175,8 +176,8 @@ def features(
     Raises:
         InputError: If the model, a source or an option does not fit.
     """
-    from counterstain.learning.encoders import load_encoder
-    from counterstain.learning.machine import prepare_machine
+    from counterstain.learning.device import prepare_device
+    from counterstain.learning.encoder import load_encoder
     from counterstain.slides.scale import read_mpp_table
     from counterstain.slides.slide_files import names_slides
 
@@ -189,7 +190,7 @@ def features(
     if mpp is not None and fit is not None:
         raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
     with working(verbose=verbose) as talk:
-        machine = prepare_machine(device=device, precision="fp32" if precision == "auto" else precision)
+        machine = prepare_device(device=device, precision="fp32" if precision == "auto" else precision)
         named = str(model)
         if Path(model).is_dir():
             folder, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
@@ -203,7 +204,7 @@ def features(
             return encode_tiles(encoder, cohort, Path(out), fit=fit or encoder.fit or "exact", talk=talk)
         known = None if table is None else read_images(table, positive=positive, columns=columns)
         slides = paths if known is None else [known.root / name for name in known.image]
-        laying = Laying(
+        laying = TileGrid(
             mpp=mpp, overlap=overlap, least_tissue=least_tissue or None, assume_mpp=assume_mpp,
             mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)),
         )  # fmt: skip
@@ -244,7 +245,7 @@ def export(
         InputError: If there is no such training, or it cannot be exported as asked.
         GateError: If a probability differs from PyTorch's by more than 1e-4; nothing is written then.
     """
-    wanted = Wanted(
+    wanted = ExportOptions(
         arm=arm, seed=seed, fold=fold, formats=tuple(formats), mpp=mpp, calibrated=not uncalibrated, int8=int8,
         calibrate=None if calibrate is None else Path(calibrate), cohort=None if cohort is None else Path(cohort),
         licence=licence,

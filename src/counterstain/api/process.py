@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from counterstain.cores import wait_shortly
+from counterstain.system import wait_shortly
 
 if TYPE_CHECKING:
-    from counterstain.study.inputs import Talk
+    from counterstain.progress import Progress
 
 __all__ = ["kept_settings", "working", "yaml_texts"]
 
@@ -41,7 +41,7 @@ def kept_settings() -> Iterator[None]:
 
 
 @contextmanager
-def working(*, verbose: bool) -> Iterator["Talk"]:
+def working(*, verbose: bool) -> Iterator["Progress"]:
     """`kept_settings` around a verb, and where it tells what it does: on stderr as on the command line, or nowhere."""
     with ExitStack() as stack:
         stack.enter_context(kept_settings())
@@ -50,9 +50,9 @@ def working(*, verbose: bool) -> Iterator["Talk"]:
 
             yield stack.enter_context(talking())
             return
-        from counterstain.study.inputs import Talk
+        from counterstain.progress import Progress
 
-        yield Talk()
+        yield Progress()
 
 
 def yaml_texts(settings: Mapping[str, object] | None) -> dict[str, str]:

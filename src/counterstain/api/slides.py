@@ -5,11 +5,11 @@ from pathlib import Path
 
 from counterstain.api.process import working
 from counterstain.errors import InputError
-from counterstain.slides.cutting import Cut, Cutting, cut_slides, find_slides
+from counterstain.slides.extract_tiles import ExtractedTiles, ExtractionOptions, extract_tiles, find_slides
 from counterstain.slides.guarded import require_readers
+from counterstain.slides.infer_cohort import SlidesProgress, SlidesResult, run_slides
+from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.inspection import inspect_slide
-from counterstain.slides.one_slide import Reading
-from counterstain.slides.run import Result, Talk, run_slides
 from counterstain.slides.scale import read_mpp_table, unused_rows
 from counterstain.slides.slides_result import Inspection, SlideInspection
 from counterstain.study.model import find_bundle
@@ -100,7 +100,7 @@ def slides_tiles(
     columns: Mapping[str, str] | None = None,
     recursive: bool | None = None,
     verbose: bool = False,
-) -> Cut:
+) -> ExtractedTiles:
     """Cut slides into tiles with labels from annotations, and a cohort.csv that a study can train on.
 
     Args:
@@ -115,7 +115,7 @@ def slides_tiles(
     Returns:
         The cohort.csv, tiles by label, and the slides that could not be read.
     """
-    settings = Cutting(
+    settings = ExtractionOptions(
         mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, whole_tiles=not edges,
         tissue=tissue_mask, annotations=None if annotations is None else Path(annotations), classes=classes, rest=rest,
         least_overlap=least_overlap, origin=origin, slide_table=None if slide_table is None else Path(slide_table),
@@ -124,7 +124,7 @@ def slides_tiles(
     )  # fmt: skip
     with working(verbose=verbose) as talk:
         paths = find_slides(_listed(slides), recursive=recursive, say=talk.say)
-        return cut_slides(paths, Path(out), settings, say=talk.say)
+        return extract_tiles(paths, Path(out), settings, say=talk.say)
 
 
 def slides_run(
@@ -157,7 +157,7 @@ def slides_run(
     workers: int | None = None,
     recursive: bool | None = None,
     verbose: bool = False,
-) -> Result:
+) -> SlidesResult:
     """Read slides with a model: tables and GeoJSON of tiles, heat maps, and scores of slides and patients.
 
     The same call again resumes a run that was stopped, to the same bytes.
@@ -178,7 +178,7 @@ def slides_run(
     Returns:
         The records of the slides read, and the slides that could not be read.
     """
-    settings = Reading(
+    settings = InferenceOptions(
         mpp=mpp, overlap=overlap, least_tissue=least_tissue if tissue_mask else None, batch=batch, runtime=runtime,
         precision=precision, device=device, workers=workers, assume_mpp=assume_mpp,
         mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)), allow_scale=allow_scale,
@@ -190,5 +190,5 @@ def slides_run(
             talk.say(words)
         return run_slides(
             bundle, _listed(slides), Path(out), settings, truth=None if truth is None else Path(truth),
-            columns=columns, pooling=pooling, recursive=recursive, talk=Talk(say=talk.say),
+            columns=columns, pooling=pooling, recursive=recursive, talk=SlidesProgress(say=talk.say),
         )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Literal, overload
 
 from counterstain.api.process import working, yaml_texts
 from counterstain.study.results import StudyPlan, StudyRun
-from counterstain.study.search import Searched
+from counterstain.study.search import SearchResult
 
 __all__ = ["demo", "report", "run", "search"]
 
@@ -78,7 +78,7 @@ def search(
     settings: Mapping[str, object] | None = None,
     folder: Path | str | None = None,
     verbose: bool = False,
-) -> Searched:
+) -> SearchResult:
     """Search settings of one arm on validation patients; writes the study with the best of them, to be run once.
 
     Args:
@@ -95,6 +95,6 @@ def search(
 
 def report(folder: Path | str) -> Path:
     """Draw the figures of a run again and write its report.html; returns the page."""
-    from counterstain.reporting.report import write_report
+    from counterstain.reports.run_report import write_report
 
     return write_report(Path(folder))

@@ -5,15 +5,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from counterstain.api.process import working
-from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.layouts import read_images
 from counterstain.errors import GateError
-from counterstain.explanation.explaining import Settings, explain_bundle
+from counterstain.explanation.explain_model import ExplanationOptions, explain_bundle
 from counterstain.explanation.explanation_result import Explanation
 from counterstain.files import read_json
 from counterstain.learning.bundle import read_bundle
-from counterstain.robustness.card import Sight, robustness_card
+from counterstain.progress import Progress
+from counterstain.robustness.card import CardProgress, robustness_card
 from counterstain.robustness.robustness_result import RobustnessCard
-from counterstain.study.inputs import Talk, read_images
 from counterstain.study.model import find_bundle
 
 __all__ = ["explain", "robustness", "seen_before"]
@@ -66,14 +67,14 @@ def robustness(
                 budget=None if budget is None else Path(budget), images=sample, only=tuple(only or ()),
                 runtime=runtime, precision=precision, device=device,
                 seen=lambda tried: seen_before(bundle, tried),
-                sight=Sight(say=talk.say, stored=talk.stored),
+                sight=CardProgress(say=talk.say, stored=talk.stored),
             )  # fmt: skip
     return RobustnessCard(Path(out), read_json(Path(out) / "robustness.json"))
 
 
 def seen_before(bundle: Path, cohort: Cohort) -> list[str]:
     """Which of these images the model was trained on, in words; by patient and by name of the image."""
-    from counterstain.audit.membership import MEMBERS, overlap, read_members
+    from counterstain.audit.training_set import MEMBERS, overlap, read_members
 
     if not (bundle / MEMBERS).is_file():
         return []
@@ -82,7 +83,7 @@ def seen_before(bundle: Path, cohort: Cohort) -> list[str]:
     return [f"seen before: {line}" for line in found.words]
 
 
-def _tell(talk: Talk, words: str) -> None:
+def _tell(talk: Progress, words: str) -> None:
     if words:
         talk.say(words)
 
@@ -130,7 +131,7 @@ def explain(
         InputError: If the bundle is damaged, classes differ, or the part is empty.
         GateError: If the model cannot be told from one that guesses; no map is shown then.
     """
-    settings = Settings(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
+    settings = ExplanationOptions(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
     bundle, words = find_bundle(model, arm=arm, seed=seed_of_model, fold=fold, network_file=network_file)
     cohort = _cohort_for(bundle, images, columns)
     with working(verbose=verbose) as talk:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.audit.alignment import CLOSER
-from counterstain.cores import usable_cores
-from counterstain.pixels.store import Store, read_batch
+from counterstain.images.store import Store, read_batch
+from counterstain.system import usable_cores
 
 __all__ = [
     "ANGLES",

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from counterstain.audit.membership import MEMBERS, overlap, read_members
-from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import Part, draw_missing_val, read_divisions
+from counterstain.audit.training_set import MEMBERS, overlap, read_members
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.splitters import Fold, draw_missing_val, read_divisions
 from counterstain.errors import InputError
 
 __all__ = ["own_fold", "part_of_model"]
 
 
-def own_fold(bundle: Path, cohort: Cohort, parts: Sequence[Part], *, where: str, fold: str | None = None) -> Part:
+def own_fold(bundle: Path, cohort: Cohort, parts: Sequence[Fold], *, where: str, fold: str | None = None) -> Fold:
     """The division that a model was trained on: the one of whose training side it has seen every image, and no other.
 
     Args:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from counterstain.audit.copies import Copy
-from counterstain.audit.identity import plain_id
-from counterstain.audit.links import link
-from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import Part, Split, folds, holdout
+from counterstain.audit.connected_components import link
+from counterstain.audit.duplicates import Duplicate
+from counterstain.audit.ids import plain_id
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.splitters import Fold, Split, folds, holdout
 from counterstain.errors import InputError
 
 __all__ = ["clusters", "propose_split"]
@@ -21,7 +21,7 @@ GIANT = 0.5  # share of the images in one cluster above which no split is worth 
 
 
 def clusters(
-    cohort: Cohort, images: Sequence[str], copies: Sequence[Copy], *, distinct_ids: bool = False
+    cohort: Cohort, images: Sequence[str], copies: Sequence[Duplicate], *, distinct_ids: bool = False
 ) -> NDArray[np.int64]:
     """(N,) the cluster of each of the cohort's images: joined by copies, slides and patients.
 
@@ -45,7 +45,7 @@ def clusters(
 def propose_split(
     cohort: Cohort,
     images: Sequence[str],
-    copies: Sequence[Copy],
+    copies: Sequence[Duplicate],
     split: Split,
     *,
     test: float = 0.2,
@@ -81,7 +81,7 @@ def propose_split(
     else:
         k = len({part.fold for part in split.parts})
         made = folds(grouped, k=k, repeats=len(split.parts) // k, val=val, unit="patient", seed=seed)
-    parts = tuple(Part(part.repeat, part.fold, part.assignment) for part in made.parts)
+    parts = tuple(Fold(part.repeat, part.fold, part.assignment) for part in made.parts)
     return Split(cohort.image, parts, split.unit)
 
 

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.audit.copies import Copy
+from counterstain.audit.duplicates import Duplicate
 from counterstain.audit.findings import Finding, first_examples
-from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.split import Split
-from counterstain.pixels.store import Store, read_batch
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.splitters import Split
+from counterstain.images.store import Store, read_batch
 
-__all__ = ["Looks", "absent_classes", "conflicts", "look_at", "poor_tiles", "thin_classes", "unreadable"]
+__all__ = ["TileAppearance", "absent_classes", "conflicts", "look_at", "poor_tiles", "thin_classes", "unreadable"]
 
 ONE_IMAGE = ("bytes", "pixels", "turned", "near")  # tiers that are surely one image; a turned crop is one field
 EMPTY = 0.05  # share of tissue below which a tile is blank
@@ -23,7 +23,7 @@ BLURRED = 0.25  # of the cohort's median sharpness
 BLOCK = 256
 
 
-def conflicts(cohort: Cohort, images: Sequence[str], copies: Sequence[Copy]) -> list[Finding]:
+def conflicts(cohort: Cohort, images: Sequence[str], copies: Sequence[Duplicate]) -> list[Finding]:
     """Copies whose labels differ, and patients with images of more than one class."""
     label = dict(zip(cohort.image, cohort.table["label"].tolist(), strict=True))
     found = [
@@ -95,14 +95,14 @@ def absent_classes(cohort: Cohort, split: Split | None) -> list[Finding]:
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
+class TileAppearance:
     """How each stored tile looks: share of tissue in [0, 1], and sharpness (SD of the Laplacian on tissue)."""
 
     tissue: NDArray[np.float32]
     sharpness: NDArray[np.float32]
 
 
-def look_at(store: Store) -> Looks:
+def look_at(store: Store) -> TileAppearance:
     """Tissue and sharpness of every tile of a store, read in blocks."""
     tissue, sharpness = np.zeros(len(store.image), np.float32), np.zeros(len(store.image), np.float32)
     for start in range(0, len(store.image), BLOCK):
@@ -114,10 +114,10 @@ def look_at(store: Store) -> Looks:
             tissue[row] = mask.mean()
             fine = cv2.Laplacian(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
             sharpness[row] = fine[mask].std() if mask.any() else 0.0
-    return Looks(tissue, sharpness)
+    return TileAppearance(tissue, sharpness)
 
 
-def poor_tiles(cohort: Cohort, images: Sequence[str], looks: Looks) -> list[Finding]:
+def poor_tiles(cohort: Cohort, images: Sequence[str], looks: TileAppearance) -> list[Finding]:
     """Blank tiles, and tiles far less sharp than the cohort's are; a class that is mostly such is worse."""
     label = dict(zip(cohort.image, cohort.table["label"].tolist(), strict=True))
     total = Counter(label[image] for image in images)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from counterstain.cohort.manifest import Cohort
-from counterstain.judging.predictions import Predictions
-from counterstain.pixels.store import Store, read_batch
+from counterstain.cohort.cohort import Cohort
+from counterstain.evaluation.predictions import Predictions
+from counterstain.images.store import Store, read_batch
 
 __all__ = ["BASELINES", "bag_baselines", "baselines", "colour_features", "file_features"]
 

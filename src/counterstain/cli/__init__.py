@@ -4,40 +4,33 @@ import signal
 import sys
 
 from counterstain.cli import (
+    check_verbs,
     checks,
-    explain,
-    handover,
-    judging,
-    learning,
+    evaluation_verbs,
+    model_verbs,
     predict,
-    search,
     serve,
-    slides,
+    slide_verbs,
     slides_phantom,
     slides_run,
-    studies,
-    trust,
+    study_verbs,
 )
-from counterstain.cli.common import app
-from counterstain.cores import wait_shortly
-from counterstain.memory import keep_pages
+from counterstain.cli.options import app
+from counterstain.system import keep_pages, wait_shortly
 
 __all__ = [
     "app",
+    "check_verbs",
     "checks",
-    "explain",
-    "handover",
-    "judging",
-    "learning",
+    "evaluation_verbs",
     "main",
+    "model_verbs",
     "predict",
-    "search",
     "serve",
-    "slides",
+    "slide_verbs",
     "slides_phantom",
     "slides_run",
-    "studies",
-    "trust",
+    "study_verbs",
 ]
 
 # As --help lists them: in the order in which they are met.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Json, app, verb
+from counterstain.cli.options import Json, app, verb
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterstain.cli.common import (
+from counterstain.cli.options import (
     Arm,
     Columns,
     Fold,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import app, verb
+from counterstain.cli.options import app, verb
 
 
 @app.command()

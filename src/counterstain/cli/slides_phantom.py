@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.common import Json, Out, app, verb
+from counterstain.cli.options import Json, Out, app, verb
 
 
 @app.command(name="phantom-slides")
@@ -35,8 +35,8 @@ def phantom_slides(
 
     Example: counterstain phantom-slides --out slides --slides 4 --size-px 8192 --pen 1
     """
-    from counterstain.cohort.phantom import Phantom
-    from counterstain.cohort.phantom_slide import PhantomSlide, write_slides
+    from counterstain.phantom.slide import PhantomSlide, write_slides
+    from counterstain.phantom.tiles import Phantom
     from counterstain.terminal import say
 
     settings = PhantomSlide(

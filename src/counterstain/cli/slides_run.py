@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterstain.cli.common import (
+from counterstain.cli.options import (
     Arm,
     Columns,
     Fold,
@@ -24,7 +24,7 @@ from counterstain.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from counterstain.slides.run import Progress, Result, Talk
+    from counterstain.slides.infer_cohort import SlideProgress, SlidesProgress, SlidesResult
 
 slides_app = typer.Typer(no_args_is_help=True, help="Whole slides: cut them into tiles, read them with a model.")
 app.add_typer(slides_app, name="slides")
@@ -73,13 +73,13 @@ def slides_run(
     Example: counterstain slides run runs/demo slides/ --out maps --mpp 0.5
     """
     from counterstain.errors import GateError
-    from counterstain.slides.one_slide import Reading
-    from counterstain.slides.run import run_slides
+    from counterstain.slides.infer_cohort import run_slides
+    from counterstain.slides.infer_slide import InferenceOptions
     from counterstain.slides.scale import read_mpp_table
 
     bundle = chosen_model(model, arm, seed, fold, network_file)
     of_truth, of_mpp = columns_of_two(columns_given(columns), both=truth is not None and mpp_table is not None)
-    settings = Reading(
+    settings = InferenceOptions(
         mpp=mpp,
         overlap=overlap,
         least_tissue=least_tissue if tissue_mask else None,
@@ -106,7 +106,7 @@ def slides_run(
         raise GateError(f"{len(result.failures)} slides were set aside; {out / 'failures.csv'} says why")
 
 
-def _print(result: "Result", *, as_json: bool) -> None:
+def _print(result: "SlidesResult", *, as_json: bool) -> None:
     """The slides read, on stdout."""
     import json
 
@@ -123,13 +123,13 @@ def _print(result: "Result", *, as_json: bool) -> None:
 
 
 @contextmanager
-def _talking() -> Iterator["Talk"]:
+def _talking() -> Iterator["SlidesProgress"]:
     """Bars with time left for the slide and for all where stderr is a terminal, else a line a slide."""
-    from counterstain.slides.run import Talk
+    from counterstain.slides.infer_cohort import SlidesProgress
     from counterstain.terminal import progress_bars, say
 
     if not sys.stderr.isatty():
-        yield Talk(say=say, progress=_line)
+        yield SlidesProgress(say=say, progress=_line)
         return
     with progress_bars() as (bars, tell):
         plan = bars.add_task("slides looked at", total=None)
@@ -140,17 +140,17 @@ def _talking() -> Iterator["Talk"]:
         def planned(done: int, total: int) -> None:
             bars.update(plan, completed=done, total=total, visible=done < total)
 
-        def told(progress: "Progress") -> None:
+        def told(progress: "SlideProgress") -> None:
             if progress.slide != at[0]:  # a new slide: its time left counts from here
                 at[0] = progress.slide
                 bars.reset(own, description=f"{progress.slide} ({progress.number} of {progress.slides})", visible=True)
             bars.update(own, completed=progress.done, total=progress.tiles)
             bars.update(every, completed=progress.all_done, total=progress.all_tiles, visible=True)
 
-        yield Talk(say=tell, planned=planned, progress=told)
+        yield SlidesProgress(say=tell, planned=planned, progress=told)
 
 
-def _line(progress: "Progress") -> None:
+def _line(progress: "SlideProgress") -> None:
     from counterstain.terminal import say
 
     if progress.done == progress.tiles:

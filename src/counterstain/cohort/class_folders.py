@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from counterstain.cohort.columns import clean_labels, split_word
+from counterstain.cohort.cohort_columns import clean_labels, split_word
 from counterstain.errors import InputError
 
 __all__ = ["DATA_SET_PARTS", "first_names", "label_by_folder", "part_folders"]

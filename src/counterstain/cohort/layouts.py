@@ -1,20 +1,28 @@
 """Folders of images as cohorts: a class a folder, and the naming of public data sets, each a row of a table."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from counterstain.cohort.arrays import read_hdf5, read_npz
 from counterstain.cohort.class_folders import DATA_SET_PARTS, first_names, label_by_folder, part_folders
-from counterstain.cohort.columns import NUMBER_COLUMNS, clean_labels, clean_numbers, rename_splits
-from counterstain.cohort.containers import read_hdf5, read_npz
-from counterstain.cohort.discovery import CONTAINER_SUFFIXES, LINKS_WAY_OUT, PACKED, Found, find_images
-from counterstain.cohort.manifest import Cohort, assemble
+from counterstain.cohort.cohort import Cohort, assemble, container, is_own_table, read_manifest
+from counterstain.cohort.cohort_columns import NUMBER_COLUMNS, clean_labels, clean_numbers, rename_splits
+from counterstain.cohort.image_files import (
+    CONTAINER_SUFFIXES,
+    IMAGE_SUFFIXES,
+    LINKS_WAY_OUT,
+    PACKED,
+    ImageFiles,
+    find_images,
+)
 from counterstain.cohort.patterns import match_pattern
 from counterstain.errors import InputError, suggest
 
-__all__ = ["LAYOUTS", "Layout", "read_folder"]
+__all__ = ["LAYOUTS", "Layout", "read_folder", "read_images"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ def read_folder(
     if layout != "auto" and layout not in LAYOUTS:
         raise InputError(f"layout is '{layout}'{suggest(layout, ('auto', *LAYOUTS))}")
     if path.is_file() and path.name.lower().endswith(CONTAINER_SUFFIXES):
-        found, path = Found((), _with_labels(path), ()), path.parent
+        found, path = ImageFiles((), _with_labels(path), ()), path.parent
     else:
         found = find_images(path, follow_links=follow_links, root=None if root is None else Path(root))
     chosen = _choose(found, layout, pattern, path)
@@ -138,7 +146,7 @@ def _with_labels(path: Path) -> tuple[str, ...]:
     return tuple(sorted({path.name, *([other] if (path.parent / other).is_file() else [])}))
 
 
-def _kinds(found: Found) -> str:
+def _kinds(found: ImageFiles) -> str:
     if not found.skipped:
         return "it is empty"
     packed = [name for name, reason in found.skipped if reason == PACKED]
@@ -150,7 +158,7 @@ def _kinds(found: Found) -> str:
     return f"{len(found.skipped)} other files were skipped, the first {name}: {reason}"
 
 
-def _choose(found: Found, layout: str, pattern: str | None, folder: Path) -> Layout:
+def _choose(found: ImageFiles, layout: str, pattern: str | None, folder: Path) -> Layout:
     """The named layout; or the one that all file names follow."""
     if layout != "auto":
         return LAYOUTS[layout]
@@ -227,7 +235,7 @@ def _read_names(
 def _finish(
     layout: Layout,
     folder: Path,
-    found: Found,
+    found: ImageFiles,
     columns: dict[str, list[Any]],
     positive: str | None,
     splits: Mapping[str, str] | None,
@@ -278,7 +286,7 @@ def _add_parts(columns: dict[str, list[Any]], splits: Mapping[str, str] | None, 
 
 
 def _read_containers(
-    layout: Layout, folder: Path, found: Found, positive: str | None, splits: Mapping[str, str] | None
+    layout: Layout, folder: Path, found: ImageFiles, positive: str | None, splits: Mapping[str, str] | None
 ) -> Cohort:
     suffixes, read = _CONTAINERS[layout.name]
     files = [name for name in found.containers if name.lower().endswith(suffixes)]
@@ -292,3 +300,71 @@ def _read_containers(
         notes.append("patients are not published; each slide is taken for a patient")
     ignored = [(name, "not a part of this layout") for name in (*found.images, *found.containers) if name not in files]
     return assemble(columns, root=folder, positive=positive, skipped=sorted([*found.skipped, *ignored]), notes=notes)
+
+
+def read_images(
+    path: Path | str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
+    positive: str | None = None,
+    root: Path | str | None = None,
+    **options: Any,
+) -> Cohort:
+    """The cohort in a folder of images, a container, or a CSV or Parquet manifest.
+
+    A folder with a cohort.csv that Counterstain wrote (`slides tiles`, `phantom`, a run) is that cohort, unless a
+    layout is named.
+
+    Args:
+        path: of it.
+        columns, splits, root: of a manifest; see read_manifest.
+        positive: of two classes, the one whose probability is reported.
+        **options: pattern, and layout, task, magnification and follow_links of a folder; see read_folder.
+
+    Raises:
+        InputError: If there is nothing at the path, or it is not a cohort.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")
+    if path.is_dir() and is_own_table(path / "cohort.csv") and not _named(options):
+        found = read_images(
+            path / "cohort.csv", columns=columns, splits=splits, positive=positive, root=root, **options
+        )
+        return replace(found, notes=(*found.notes, *_not_listed(path, found)))
+    if not path.is_dir() and not path.name.lower().endswith((*CONTAINER_SUFFIXES, *IMAGE_SUFFIXES)):
+        if unused := _named(options):
+            raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table, whose columns say it all")
+        return read_manifest(
+            path, root=root, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}),
+            pattern=options.get("pattern"),
+        )  # fmt: skip
+    if root is not None and not options.get("follow_links"):
+        raise InputError(
+            f"root is of a CSV or Parquet manifest; {path} is a folder of images, which is its own root; with "
+            "follow_links it is the folder that no link may leave"
+        )
+    if columns:
+        raise InputError(f"columns are of a CSV or Parquet manifest; {path} is a folder of images")
+    return read_folder(path, positive=positive, splits=dict(splits or {}), root=root, **options)
+
+
+def _named(options: Mapping[str, Any]) -> list[str]:
+    """The options that say how a folder's files are named, where they say something."""
+    return [name for name, value in options.items() if name != "pattern" and value not in (None, False, "auto")]
+
+
+def _not_listed(folder: Path, cohort: Cohort) -> list[str]:
+    """Notes of a folder that is read by its own cohort.csv: that it is, and which images are not in that table."""
+    listed = {container(name)[0] for name in cohort.image}
+    inside = Path(os.path.realpath(folder)) == Path(os.path.realpath(cohort.root))
+    others = [name for name in find_images(folder).images if name not in listed] if inside else []
+    notes = [f"read from {folder / 'cohort.csv'}"]
+    if others:
+        first = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+        notes.append(
+            f"{len(others)} images in the folder are not in its cohort.csv ({first}); remove that table to "
+            "have the folder read anew"
+        )
+    return notes

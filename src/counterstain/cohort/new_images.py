@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from counterstain.cohort.columns import (
+from counterstain.cohort.arrays import unlabelled_rows
+from counterstain.cohort.cohort import Cohort, check_files
+from counterstain.cohort.cohort_columns import (
     COLUMNS,
     MISSING_LABEL,
     NUMBER_COLUMNS,
@@ -18,11 +20,9 @@ from counterstain.cohort.columns import (
     clean_ids,
     clean_numbers,
 )
-from counterstain.cohort.containers import unlabelled_rows
-from counterstain.cohort.discovery import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, Found, find_images
+from counterstain.cohort.image_files import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, ImageFiles, find_images
 from counterstain.cohort.image_paths import place_images, recorded_root
 from counterstain.cohort.layouts import read_folder
-from counterstain.cohort.manifest import Cohort, check_files
 from counterstain.errors import InputError
 from counterstain.tables import read_table
 
@@ -119,7 +119,7 @@ def _of_path(source: Path, classes: Sequence[str]) -> NewImages:
     if source.is_file() and source.name.lower().endswith(IMAGE_SUFFIXES):
         return NewImages(_frame({"image_path": [source.name]}), source.parent)
     if source.is_file():
-        found = Found((), (source.name,), ())
+        found = ImageFiles((), (source.name,), ())
         root = source.parent
     else:
         found, root = find_images(source), source
@@ -137,7 +137,7 @@ def _of_path(source: Path, classes: Sequence[str]) -> NewImages:
 
 def _of_features(source: Path) -> NewImages:
     """Feature files: one, or those below a folder."""
-    found = Found((), (source.name,), ()) if source.is_file() else find_images(source)
+    found = ImageFiles((), (source.name,), ()) if source.is_file() else find_images(source)
     if not found.containers:
         raise InputError(f"{source} holds no feature file (.h5), which this model of whole slides takes")
     root = source.parent if source.is_file() else source

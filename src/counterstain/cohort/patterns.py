@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from counterstain.cohort.columns import COLUMNS
+from counterstain.cohort.cohort_columns import COLUMNS
 from counterstain.errors import InputError, suggest
 
 __all__ = ["fill_by_pattern", "match_pattern"]

@@ -1,322 +1,288 @@
-"""Train, validation and test parts by patient: hold-out, folds, or the official ones; read back from splits.csv."""
+"""Which image is used for what: the parts of a split, what makes them valid, their counts and their file."""
 
-import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.columns import rename_splits
-from counterstain.cohort.dealing import deal
-from counterstain.cohort.manifest import Cohort
-from counterstain.cohort.parts import (
-    Part,
-    Split,
-    check,
-    check_leak,
-    count_by_unit,
-    count_parts,
-    label_columns,
-    listed,
-    split_lines,
-    write_split,
-)
-from counterstain.columns import find_column
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.summary import count, table_lines
 from counterstain.errors import InputError
-from counterstain.tables import Table, read_table
+from counterstain.files import write_csv
+from counterstain.records import html_of, json_text
 
 __all__ = [
-    "Part",
+    "UNITS",
+    "Fold",
     "Split",
     "check",
+    "check_leak",
+    "count_by_unit",
     "count_parts",
-    "draw_missing_val",
-    "folds",
-    "holdout",
-    "official",
-    "read_divisions",
-    "read_split",
+    "label_columns",
+    "listed",
+    "require_patients",
     "split_lines",
     "write_split",
 ]
 
+UNITS = ("patient", "image")
 
-def holdout(cohort: Cohort, *, test: float = 0.2, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Split:
-    """One train/val/test division; `test` is a share of all images, `val` a share of the rest.
 
-    The same seed gives the same division, whatever the order of the rows. Every class is in every part.
+@dataclass(frozen=True)
+class Fold:
+    """One division of all images: the only one of a hold-out (repeat 0, fold 0), or one fold of one repeat.
+
+    assignment: (N,) "train", "val", "test", "test_<name>", or "" for an image that is in none.
+    """
+
+    repeat: int
+    fold: int
+    assignment: tuple[str, ...]
+
+    def rows(self, name: str) -> NDArray[np.int64]:
+        """The row numbers of the images in the part of this name, ascending."""
+        return np.flatnonzero(np.array(self.assignment, dtype=object) == name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its parts that have images: train, val, test, then test_<name> by the alphabet."""
+        order = {"train": 0, "val": 1, "test": 2}
+        return tuple(sorted(set(self.assignment) - {""}, key=lambda name: (order.get(name, 3), name)))
+
+    @property
+    def train(self) -> NDArray[np.int64]:
+        """Row numbers of the images to learn from."""
+        return self.rows("train")
+
+    @property
+    def val(self) -> NDArray[np.int64]:
+        """Row numbers of the images to choose with: when to stop, thresholds, calibration."""
+        return self.rows("val")
+
+    @property
+    def test(self) -> NDArray[np.int64]:
+        """Row numbers of the images to report on; where there is no part "test", those of every part "test_…"."""
+        if "test" in self.names:
+            return self.rows("test")
+        return np.flatnonzero([word.startswith("test") for word in self.assignment])
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.assignment.count(name)} {name}" for name in self.names)
+        return f"Part(repeat {self.repeat}, fold {self.fold}: {counts[:120]})"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which image is used for what.
+
+    `for train, test in split` gives the row numbers of each fold, as scikit-learn's splitters do. The validation images
+    are in neither: `for part in split.parts` has them as `part.val`.
+
+    image: (N,) names in the cohort's order
+    parts: one of a hold-out; repeats × k of folds
+    unit:  what was kept together: "patient", or "image" (then results are stamped "image-level")
+    notes: what a reader should know of how it was made
+    """
+
+    image: tuple[str, ...]
+    parts: tuple[Fold, ...]
+    unit: str
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """How many folds, over all repeats."""
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        for part in self.parts:
+            yield part.train, part.test
+
+    def summary(self) -> str:
+        """A line per fold with its counts of images."""
+        head = f"{len(self.image)} images, divided by {self.unit}"
+        return "\n".join([head, *(f"  {part!r}" for part in self.parts)])
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The split as JSON text; with a path it is also written there. `write_split` writes the CSV that is read."""
+        parts = [{"repeat": part.repeat, "fold": part.fold, "assignment": part.assignment} for part in self.parts]
+        return json_text({"unit": self.unit, "image": self.image, "parts": parts}, path)
+
+    def __repr__(self) -> str:
+        first = f", {self.parts[0]!r}" if len(self.parts) == 1 else ""
+        return f"Split({len(self.image)} images, {len(self.parts)} folds, unit {self.unit}{first})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self.summary())
+
+
+def check(split: Split, cohort: Cohort) -> None:
+    """Refuse a split that does not fit the cohort, divides a patient, or lacks a class in a part.
 
     Raises:
-        InputError: If patients are unknown (unit "patient"), or a class has too few of them.
+        InputError: Naming the image, the patient or the class.
     """
-    _check_share(test, "test")
-    _check_share(val, "val")
-    names, unit_row, counts = count_by_unit(cohort, unit)
-    shares = {"train": (1 - test) * (1 - val), "val": (1 - test) * val, "test": test}
-    _require(cohort, names, counts, unit, 3, "train, val and test each need one")
-    part = _deal(cohort, names, counts, unit, list(shares.values()), _rng(seed, "holdout"))
-    words = np.array(list(shares), dtype=object)[part]
-    split = Split(cohort.image, (Part(0, 0, tuple(words[unit_row])),), unit)
-    check(split, cohort)
-    return split
+    if split.unit not in UNITS:
+        raise InputError(f"unit is '{split.unit}'; needed: patient, or image")
+    if split.image != cohort.image:
+        unknown = sorted(set(split.image) - set(cohort.image)) or sorted(set(cohort.image) - set(split.image))
+        name = unknown[0] if unknown else split.image[0]
+        raise InputError(f"the split and the cohort differ in their images or their order ({name}); split it anew")
+    if not split.parts:
+        raise InputError("the split has no parts; needed: train, val and test")
+    check_leak(split, cohort)
+    labels = np.array(cohort.table["label"], dtype=object)
+    for part in split.parts:
+        for needed in ("train", "val"):
+            if needed not in part.names:
+                raise InputError(f"{_where(part, split)}has no {needed} part; needed: train, val and test")
+        if not any(name.startswith("test") for name in part.names):
+            raise InputError(f"{_where(part, split)}has no test part; needed: train, val and test")
+        for name in part.names:
+            absent = [label for label in cohort.classes if label not in set(labels[part.rows(name)])]
+            if absent:
+                raise InputError(
+                    f"{_where(part, split)}has no image of class '{absent[0]}' in {name}; "
+                    f"{_having(cohort, absent[0])}; every part needs every class"
+                )
+    if len(split.parts) > 1:
+        _check_folds(split)
 
 
-def folds(
-    cohort: Cohort, *, k: int = 5, repeats: int = 1, val: float = 0.2, unit: str = "patient", seed: int = 0
-) -> Split:
-    """Grouped k-fold cross-validation: each image is tested once a repeat; `val` is a share of each training side.
+def _where(part: Fold, split: Split) -> str:
+    return f"repeat {part.repeat} fold {part.fold} of the split " if len(split.parts) > 1 else "the split "
 
-    Every class is in every fold's train, val and test. The same seed gives the same folds, whatever the row order.
+
+def _having(cohort: Cohort, label: str) -> str:
+    rows = cohort.table["label"] == label
+    if not cohort.has_patients:
+        return f"it has {int(rows.sum())} images in all"
+    return f"it has {listed(sorted(set(cohort.table['patient_id'][rows])), 'patient')}"
+
+
+def check_leak(split: Split, cohort: Cohort) -> None:
+    """Refuse a patient on two sides of any part (where the unit is the patient).
 
     Raises:
-        InputError: If patients are unknown (unit "patient"), or a class has too few of them.
+        InputError: Naming the first such patient and the parts that it is in.
     """
-    _check_share(val, "val")
-    if k < 2 or repeats < 1:
-        raise InputError(f"folds: k is {k} and repeats {repeats}; needed: k of 2 or more and repeats of 1 or more")
-    names, unit_row, counts = count_by_unit(cohort, unit)
-    # A class needs a unit in each fold, and two outside any fold: one for train and one for val.
-    needed = max(k, math.ceil(2 * k / (k - 1)))
-    why = f"{k} folds with train, val and test need {needed}; take fewer folds,"
-    _require(cohort, names, counts, unit, needed, why)
-    most = (counts > 0).sum(axis=0) - 2
-    parts = []
-    dealt: list[NDArray[np.int64]] = []
-    for repeat in range(repeats):
-        rng = _rng(seed, "folds", repeat)
-        fold_of = _deal(cohort, names, counts, unit, [1 / k] * k, rng, most_units=most, known=dealt, vary=repeat > 0)
-        dealt.append(fold_of)
-        for fold in range(k):
-            words = np.full(len(names), "test", dtype=object)
-            side = np.flatnonzero(fold_of != fold)
-            chosen = _deal(cohort, names, counts, unit, [1 - val, val], _rng(seed, "val", repeat, fold), among=side)
-            words[side] = np.array(["train", "val"], dtype=object)[chosen]
-            parts.append(Part(repeat, fold, tuple(words[unit_row])))
-    split = Split(cohort.image, tuple(parts), unit)
-    check(split, cohort)
-    return split
-
-
-def official(cohort: Cohort, *, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Split:
-    """The split of the cohort's own `split` column; where it has no val, that share of train is taken for it.
-
-    Raises:
-        InputError: If the column has no train or no test part, divides a patient, or lacks a class in a part.
-    """
-    words = list(cohort.table["split"])
-    found = sorted(set(words) - {""})
-    if "train" not in found or not any(word.startswith("test") for word in found):
-        raise InputError(
-            f"the cohort's split column names {', '.join(found) or 'nothing'}; needed: train and test. "
-            "Rename one with splits (say {val: test}), or let a hold-out or folds be drawn"
-        )
-    names, unit_row, counts = count_by_unit(cohort, unit)
-    given = Split(cohort.image, (Part(0, 0, tuple(words)),), unit)
-    check_leak(given, cohort)
-    if "val" not in found:
-        _check_share(val, "val")
-        train = np.array(words, dtype=object) == "train"
-        side = np.unique(unit_row[train])
-        inside = np.zeros_like(counts)
-        np.add.at(inside, (unit_row[train], label_columns(cohort)[train]), 1)
-        _require(cohort, names, inside, unit, 2, "train and val (a part of the official train) each need one")
-        chosen = _deal(cohort, names, inside, unit, [1 - val, val], _rng(seed, "official"), among=side)
-        is_val = np.zeros(len(names), dtype=bool)
-        is_val[side] = chosen == 1
-        words = ["val" if word == "train" and is_val[row] else word for word, row in zip(words, unit_row, strict=True)]
-    split = Split(cohort.image, (Part(0, 0, tuple(words)),), unit)
-    check(split, cohort)
-    return split
-
-
-def _check_share(share: float, name: str) -> None:
-    if not 0 < share < 1:
-        raise InputError(f"{name} is {share}; needed: a share between 0 and 1, such as 0.2")
-
-
-def _rng(seed: int, purpose: str, *more: int) -> np.random.Generator:
-    """A stream of its own for each seed and purpose."""
-    if seed < 0:
-        raise InputError(f"seed is {seed}; needed: 0 or more")
-    return np.random.default_rng([seed, *purpose.encode(), *more])
-
-
-def _require(cohort: Cohort, names: Sequence[str], counts: NDArray[np.int64], unit: str, needed: int, why: str) -> None:
-    """Refuse a class with fewer than `needed` units."""
-    for column, name in enumerate(sorted(cohort.classes)):
-        having = [names[int(row)] for row in np.flatnonzero(counts[:, column])]
-        if len(having) < needed:
+    if split.unit == "image":
+        return
+    owner = cohort.patient
+    require_patients(cohort)
+    for part in split.parts:
+        pairs = sorted({pair for pair in zip(owner, part.assignment, strict=True) if pair[1]})
+        words: dict[str, list[str]] = {}
+        for name, word in pairs:
+            words.setdefault(name, []).append(word)
+        leaking = [name for name, found in words.items() if len(found) > 1]
+        if leaking:
+            name, between = leaking[0], " and ".join(words[leaking[0]])
+            many = f"{len(leaking)} patient{'' if len(leaking) == 1 else 's'}"
             raise InputError(
-                f"class '{name}' has {listed(having, unit)}; {why.rstrip(',')}"
-                f"{',' if why.endswith(',') else ':'} add {unit}s, merge it with another class, or leave it out"
+                f"{_where(part, split)}divides {many} (first: {name}, in {between}); "
+                "put each patient on one side, or write unit: image (--unit image) and have the results stamped "
+                "'image-level'"
             )
 
 
-def _deal(
-    cohort: Cohort,
-    names: Sequence[str],
-    counts: NDArray[np.int64],
-    unit: str,
-    shares: Sequence[float],
-    rng: np.random.Generator,
-    *,
-    among: NDArray[np.int64] | None = None,
-    most_units: NDArray[np.int64] | None = None,
-    known: Sequence[NDArray[np.int64]] = (),
-    vary: bool = False,
-) -> NDArray[np.int64]:
-    """`deal`, or the refusal that names the scarcest class. The units `among` (all by default) are dealt."""
-    inside = counts if among is None else counts[among]
-    part = deal(inside, shares, rng, most_units=most_units, known=known, vary=vary)
-    if part is None:
-        scarcest = int(np.argmin((inside > 0).sum(axis=0)))
-        rows = np.flatnonzero(inside[:, scarcest]) if among is None else among[np.flatnonzero(inside[:, scarcest])]
+def _check_folds(split: Split) -> None:
+    """Refuse folds in which an image is tested more or less often than once a repeat."""
+    for repeat in sorted({part.repeat for part in split.parts}):
+        same = [part for part in split.parts if part.repeat == repeat]
+        if len({part.fold for part in same}) != len(same):
+            raise InputError(f"the split has a fold of repeat {repeat} twice")
+        tested = np.sum([np.array(part.assignment, dtype=object) == "test" for part in same], axis=0)
+        wrong = np.flatnonzero(tested != 1)
+        if len(wrong):
+            raise InputError(f"{split.image[wrong[0]]} is tested {tested[wrong[0]]} times in repeat {repeat} "
+                             f"({len(wrong)} such images); needed: once")  # fmt: skip
+
+
+def listed(names: Sequence[str], unit: str) -> str:
+    """The number and the first names, as "7 patients (P1, P2, P3, P4, P5, …)"."""
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return f"{len(names)} {unit}{'' if len(names) == 1 else 's'}" + (f" ({shown})" if names else "")
+
+
+def label_columns(cohort: Cohort) -> NDArray[np.int64]:
+    """(N,) class numbers by the alphabet, so that naming another class positive changes no split."""
+    column = {name: number for number, name in enumerate(sorted(cohort.classes))}
+    return np.array([column[label] for label in cohort.table["label"].tolist()], dtype=np.int64)
+
+
+def require_patients(cohort: Cohort) -> None:
+    """Refuse a cohort with images whose patient is unknown.
+
+    Raises:
+        InputError: With their number, and the two ways out.
+    """
+    if not cohort.has_patients:
+        without = cohort.table["image_path"][cohort.table["patient_id"] == ""]
         raise InputError(
-            f"no division into {len(shares)} parts was found that has every class in every part; the scarcest is "
-            f"class '{sorted(cohort.classes)[scarcest]}' with {listed([names[int(row)] for row in rows], unit)}: "
-            f"add {unit}s, merge it with another class, leave it out, or ask for fewer parts"
+            f"{len(without)} of {len(cohort)} images have no patient id (first: {without.iloc[0]}), so patients "
+            "cannot be kept apart; give patient_id in a manifest or by a pattern (`counterstain cohort FOLDER "
+            "--pattern … --out cohort.csv`), or write unit: image (in a command, --unit image; results are then "
+            "stamped 'image-level')"
         )
-    return part
 
 
-def read_split(
-    path: Path | str,
-    cohort: Cohort,
-    *,
-    unit: str = "patient",
-    val: float = 0.2,
-    seed: int = 0,
-    aside: Collection[str] = (),
-    columns: Mapping[str, str] | None = None,
-) -> Split:
-    """The split of a CSV as `write_split` makes it, or of one without val, which is then drawn from train.
-
-    Args:
-        path, cohort, aside, columns: see `read_divisions`.
-        unit: that is kept together.
-        val, seed: of a validation part that the file lacks; see `draw_missing_val`.
-
-    Raises:
-        InputError: If the file is no split of this cohort, or `check` refuses it.
-    """
-    parts = read_divisions(Path(path), cohort, aside=aside, columns=columns)
-    given = Split(cohort.image, parts, unit)
-    check_leak(given, cohort)
-    split = replace(given, parts=tuple(draw_missing_val(cohort, part, val=val, unit=unit, seed=seed) for part in parts))
-    check(split, cohort)
-    return split
+def count_by_unit(cohort: Cohort, unit: str) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """The units' names by the alphabet, (N,) each image's unit, and (U, K) the units' images in each class."""
+    if unit not in UNITS:
+        raise InputError(f"unit is '{unit}'; needed: patient, or image")
+    if unit == "patient":
+        require_patients(cohort)
+    owner = cohort.patient if unit == "patient" else cohort.image
+    names = sorted(set(owner))
+    number = {name: row for row, name in enumerate(names)}
+    unit_row = np.array([number[name] for name in owner], dtype=np.int64)
+    counts = np.zeros((len(names), len(cohort.classes)), dtype=np.int64)
+    np.add.at(counts, (unit_row, label_columns(cohort)), 1)
+    return names, unit_row, counts
 
 
-def read_divisions(
-    path: Path, cohort: Cohort, *, aside: Collection[str] = (), columns: Mapping[str, str] | None = None
-) -> tuple[Part, ...]:
-    """The divisions of a CSV as they stand there: nothing is drawn, and leaks and missing classes are not looked for.
-
-    Columns: image_path,split; image_path,repeat,fold,split; or image_path,fold (the fold that tests the image), or
-    what `columns` maps to these where it has such a column; their other names are known, too. Images of the cohort
-    that the file does not list are in no part.
-
-    Args:
-        path: of the file.
-        cohort: whose images it names.
-        aside: images that may be in the file though they are not in the cohort, since they could not be read.
-        columns: {our column: the file's}.
-
-    Raises:
-        InputError: If the file is no split of this cohort.
-    """
-    where = Path(path).name
-    known = {name: row for row, name in enumerate(cohort.image)}
-    table = _split_columns(read_table(Path(path), kind="split"), cohort, dict(columns or {}), where)
-    gone = set(aside) - set(known)
-    kept = [row for row, name in enumerate(table["image_path"]) if name not in gone]
-    table = {name: [values[row] for row in kept] for name, values in table.items()}
-    stranger = next((name for name in table["image_path"] if name not in known), None)
-    if stranger is not None:
-        raise InputError(f"{where} names {stranger}, which is not in the cohort; the split is of other images")
-    rows = [known[name] for name in table["image_path"]]
-    if "fold" not in table:
-        words = _place(rows, rename_splits(table["split"], None, where=where), len(cohort), where)
-        return (Part(0, 0, tuple(words)),)
-    repeat = _whole(table["repeat"], where) if "repeat" in table else [0] * len(rows)
-    fold = _whole(table["fold"], where)
-    if "split" in table:
-        words = rename_splits(table["split"], None, where=where)
-        by_part: dict[tuple[int, int], tuple[list[int], list[str]]] = {}
-        for key, row, word in zip(zip(repeat, fold, strict=True), rows, words, strict=True):
-            listed = by_part.setdefault(key, ([], []))
-            listed[0].append(row)
-            listed[1].append(word)
-        placed = {key: _place(*listed, len(cohort), where) for key, listed in by_part.items()}
-    else:
-        placed = _fold_numbers(cohort, rows, repeat, fold, where)
-    return tuple(Part(number, index, tuple(words)) for (number, index), words in sorted(placed.items()))
+def count_parts(split: Split, cohort: Cohort) -> dict[str, Any]:
+    """Images and patients of every part, in all and per class: the record of split.json."""
+    notes = {"notes": list(split.notes)} if split.notes else {}
+    return notes | {
+        "schema": "counterstain.split/1",
+        "unit": split.unit,
+        "images": len(split.image),
+        "parts": [
+            {"repeat": part.repeat, "fold": part.fold, "unused": part.assignment.count(""),
+             "counts": {name: count(cohort, part.rows(name)) for name in part.names}}
+            for part in split.parts
+        ],
+    }  # fmt: skip
 
 
-def draw_missing_val(cohort: Cohort, part: Part, *, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Part:
-    """A division with its val, or with the share `val` of its train taken for it: by unit, differently in each fold.
+def split_lines(record: dict[str, Any]) -> list[str]:
+    """The record of `count_parts` as lines of text: for each part, images and patients in all and per class."""
+    lines = [f"split by {record['unit']}: {record['images']:,} images"]
+    for part in record["parts"]:
+        if len(record["parts"]) > 1:
+            lines += ["", f"repeat {part['repeat']} fold {part['fold']}"]
+        counts = {}
+        for name, total in part["counts"].items():
+            counts[name] = total
+            counts.update({f"  {name} {label}": of_class for label, of_class in total["per_class"].items()})
+        lines += table_lines("part", counts)
+        lines += [f"{part['unused']} images are in no part"] if part["unused"] else []
+    return lines + [f"note: {note}" for note in record.get("notes", ())]
 
-    Raises:
-        InputError: If there is no train to take it from, patients are unknown, or a class has too few.
-    """
-    if "val" in part.assignment:
-        return part
-    number = seed + 1_000_003 * part.repeat + 1009 * part.fold
-    return replace(
-        part,
-        assignment=official(cohort.with_split(part.assignment), val=val, unit=unit, seed=number).parts[0].assignment,
+
+def write_split(split: Split, path: Path | str) -> None:
+    """Write splits.csv: image_path,split (hold-out), or a row an image and fold with image_path,repeat,fold,split."""
+    if len(split.parts) == 1:
+        write_csv(path, ("image_path", "split"), zip(split.image, split.parts[0].assignment, strict=True))
+        return
+    rows = (
+        (image, part.repeat, part.fold, word)
+        for part in split.parts
+        for image, word in zip(split.image, part.assignment, strict=True)
     )
-
-
-def _split_columns(table: Table, cohort: Cohort, columns: Mapping[str, str], where: str) -> dict[str, list[str]]:
-    """The columns of a split by our names, with images named as the cohort names them."""
-    nouns = ("image_path", "repeat", "fold", "split")
-    # A command's --columns speaks of the cohort and of the split: what isn't in this table is of the other.
-    columns = {noun: name for noun, name in columns.items() if noun in nouns and name in table.header}
-    chosen = {noun: find_column(noun, table.header, columns, where) for noun in nouns}
-    for noun in ("image_path", "fold" if chosen["fold"] else "split"):
-        if not chosen[noun]:
-            raise InputError(
-                f"{where} has no column '{noun}'; needed: image_path,split or image_path,repeat,fold,split. "
-                f"It has {', '.join(table.header)}; rename one, or say --columns {noun}=<its name>"
-            )
-    found = {noun: list(table.text(name, strip=noun != "image_path")) for noun, name in chosen.items() if name}
-    known = set(cohort.image)
-    root = f"{Path(cohort.root).absolute().as_posix()}/"
-    for row, name in enumerate(found["image_path"]):
-        if not name.strip():
-            raise InputError(f"{where} line {table.line(row)} names no image; name one, or remove the line")
-        if name not in known:  # as a manifest's paths are read: Windows' slashes, "./", and absolute ones
-            found["image_path"][row] = name.strip().replace("\\", "/").removeprefix("./").removeprefix(root)
-    return found
-
-
-def _whole(values: Sequence[str], where: str) -> list[int]:
-    wrong = next((value for value in values if not (value.isascii() and value.isdigit())), None)
-    if wrong is not None:
-        raise InputError(f"{where} has repeat or fold '{wrong}'; needed: whole numbers from 0")
-    return [int(value) for value in values]
-
-
-def _place(rows: Sequence[int], words: Sequence[str], count: int, where: str) -> list[str]:
-    if len(set(rows)) != len(rows):
-        raise InputError(f"{where} lists an image twice in one part ({len(rows) - len(set(rows))} such rows)")
-    placed = [""] * count
-    for row, word in zip(rows, words, strict=True):
-        placed[row] = word
-    return placed
-
-
-def _fold_numbers(
-    cohort: Cohort, rows: Sequence[int], repeat: Sequence[int], fold: Sequence[int], where: str
-) -> dict[tuple[int, int], list[str]]:
-    """Each fold's train and test, from the number of the fold that tests each image."""
-    placed: dict[tuple[int, int], list[str]] = {}
-    for number in sorted(set(repeat)):
-        chosen = [(row, f) for row, r, f in zip(rows, repeat, fold, strict=True) if r == number]
-        tested = _place([row for row, _ in chosen], [str(f) for _, f in chosen], len(cohort), where)
-        for index in sorted({f for _, f in chosen}):
-            placed[number, index] = ["test" if f == str(index) else "train" if f else "" for f in tested]
-    return placed
+    write_csv(path, ("image_path", "repeat", "fold", "split"), rows)

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
-from counterstain.learning.models import penultimate
-from counterstain.learning.prediction import Predictor
+from counterstain.learning.build import penultimate
+from counterstain.learning.predictor import Predictor
 
 __all__ = ["PROJECTIONS", "Embedding", "check_projection", "features_of", "pca", "project"]
 

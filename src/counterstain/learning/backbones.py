@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from counterstain.errors import InputError, suggest
+from counterstain.images.tensor import scale_name
 from counterstain.learning.depthwise import quicken
 from counterstain.learning.foundation import FOUNDATION
 from counterstain.learning.heads import build_head
-from counterstain.pixels.tensor import scale_name
 
 __all__ = ["TIMM", "Backbone", "build_backbone", "check_backbone", "is_backbone", "natural_scale"]
 
@@ -138,7 +138,7 @@ def build_backbone(
     levels: bool = False,
     views: int = 1,
 ) -> Backbone:
-    """A backbone with fresh weights, the same for the same seed; see backbone_weights.load_pretrained for trained ones.
+    """A backbone with fresh weights, the same for the same seed; see weights.load_pretrained for trained ones.
 
     Args:
         name: "timm/" and a timm model's name, or a name of FOUNDATION.

@@ -11,19 +11,19 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from counterstain.errors import InputError
+from counterstain.export.ood_statistics import STATISTICS
 from counterstain.files import hash_file, read_record, write_bytes, write_json
-from counterstain.learning.export_features import STATISTICS
-from counterstain.learning.mil import is_bag_network
-from counterstain.learning.models import build_model
+from counterstain.images.tensor import scale_of
+from counterstain.images.tile import FITS
+from counterstain.learning.build import build_model
+from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.own_network import SOURCE, OwnNetwork, source_of
-from counterstain.learning.staining import UNSTAINED, Staining
-from counterstain.pixels.fit import FITS
-from counterstain.pixels.tensor import scale_of
+from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
 from counterstain.records import short_repr
 from counterstain.version import __version__
 
 if TYPE_CHECKING:
-    from counterstain.cohort.manifest import Cohort
+    from counterstain.cohort.cohort import Cohort
 
 __all__ = ["SCHEMA", "Bundle", "load_network", "read_bundle", "read_sums", "seal", "with_classes_of", "write_bundle"]
 
@@ -45,8 +45,8 @@ class Bundle:
 
     network: its name; classes: in the order of its outputs, the positive one last where there are two.
     tile_px, fit: side of its tiles in px, and how an image becomes one; mpp: µm/px of them, where known.
-    scale: what pixels of 0…255 become, see pixels.tensor.scale_of.
-    layout: what a backbone needs beside its name to be built, see models.layout_of.
+    scale: what pixels of 0…255 become, see images.tensor.scale_of.
+    layout: what a backbone needs beside its name to be built, see build.layout_of.
     staining: what every tile gets beforehand.
     provenance: settings, seed, machine, and hashes of what it was trained on.
     stamp: "" or what limits every claim made with it ("image-level", "LEAK: …").
@@ -60,7 +60,7 @@ class Bundle:
     mpp: float | None = None
     stamp: str = ""
     layout: Mapping[str, Any] = field(default_factory=dict)
-    staining: Staining = UNSTAINED
+    staining: StainPipeline = UNSTAINED
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -228,7 +228,7 @@ def _from_record(record: Mapping[str, Any]) -> Bundle:
         mpp=tiles["mpp"],
         stamp=record["stamp"],
         layout=record["layout"],
-        staining=Staining.from_record(record["stain"]),
+        staining=StainPipeline.from_record(record["stain"]),
         provenance=record["provenance"],
     )
 
@@ -255,7 +255,7 @@ def with_classes_of(bundle: Bundle, cohort: "Cohort", *, images: str, model: str
 def load_network(folder: Path) -> tuple[Bundle, nn.Module]:
     """The bundle and its bare network with its weights, in eval mode.
 
-    The network takes pixels on `bundle.scale` (pixels.tensor.to_tensor), after `bundle.staining.for_all`: given other
+    The network takes pixels on `bundle.scale` (images.tensor.to_tensor), after `bundle.staining.for_all`: given other
     ones it answers without an error and wrongly. `counterstain.load_network` and `load_model` do both themselves.
     """
     bundle = read_bundle(folder)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.files import hash_json, write_with
+from counterstain.images.store import Store, read_batch
+from counterstain.images.tensor import to_tensor
 from counterstain.learning.backbones import Backbone
-from counterstain.learning.staining import Staining
-from counterstain.pixels.store import Store, read_batch
-from counterstain.pixels.tensor import to_tensor
+from counterstain.learning.stain_pipeline import StainPipeline
 
 __all__ = ["Features", "cached_features", "compute_features", "read_features", "write_features"]
 
@@ -129,7 +129,7 @@ def cached_features(
     *,
     model: Mapping[str, Any],
     fit: str,
-    staining: Staining,
+    staining: StainPipeline,
     scale: str,
     device: str = "cpu",
     precision: str = "fp32",
@@ -143,7 +143,7 @@ def cached_features(
         rows: (N,) rows of it.
         folder: of all features; the file's name is a hash of the model and the preprocessing.
         model: what tells this backbone from all others: its name and the hash of its weights.
-        fit: how images became tiles, see pixels.fit.
+        fit: how images became tiles, see images.tile.
         staining: what every tile gets.
         scale, device, precision: of the computation.
         progress: called with (tiles done, tiles to do).

@@ -13,7 +13,7 @@ class Foundation:
 
     source:   its repository on the Hugging Face hub, where one asks for access if it is gated.
     shape:    the timm architecture that holds its weights, and options: what differs from that architecture.
-    input_px: side of its input; mpp: µm/px that it was trained at; scale: a name of pixels.tensor.SCALES.
+    input_px: side of its input; mpp: µm/px that it was trained at; scale: a name of images.tensor.SCALES.
     pooled:   "class" for the class token, "class+mean" for it and the mean of the patch tokens side by side.
     licence:  of the weights; gated: whether one must ask for them.
     revision: commit of that repository that is fetched; "" where none is stated, and then what came is recorded.

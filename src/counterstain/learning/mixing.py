@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from counterstain.learning.settings import Training
+from counterstain.learning.config import TrainingConfig
 
 __all__ = ["Plan", "mix", "plan_mixing"]
 
@@ -30,7 +30,7 @@ class Plan:
         return Plan(self.partner[own], self.share[own], None if self.centre is None else self.centre[own])
 
 
-def plan_mixing(settings: Training, seed: tuple[int, int, int], size: int) -> Plan | None:
+def plan_mixing(settings: TrainingConfig, seed: tuple[int, int, int], size: int) -> Plan | None:
     """The plan of one batch, a pure function of its seed; None where nothing is mixed.
 
     Source: Zhang et al. 2018, ICLR, arXiv:1710.09412; Yun et al. 2019, ICCV, arXiv:1905.04899.

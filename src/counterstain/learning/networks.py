@@ -114,7 +114,7 @@ def _next_all_seen(tile_px: int) -> int:
 class TileNetwork(nn.Module):
     """Five 3×3 convolutions with 2×2 max-pooling, one or two dense layers with dropout, and one output a class.
 
-    Takes (B, 3, tile_px, tile_px) floats on the scale that it is trained with (see pixels.tensor.scale_of: the bundle
+    Takes (B, 3, tile_px, tile_px) floats on the scale that it is trained with (see images.tensor.scale_of: the bundle
     records it, -1 to 1 by default); gives (B, classes) logits, whose softmax are the probabilities.
     What cannot change them is not worked out (see `seen_px`), unless `whole` is set.
     """

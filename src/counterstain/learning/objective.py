@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from counterstain.errors import InputError, suggest
+from counterstain.learning.config import UNEVEN, TrainingConfig
 from counterstain.learning.own_network import OwnNetwork
-from counterstain.learning.settings import UNEVEN, Training
 
 __all__ = ["PLAIN", "Mixed", "Objective", "objective_of", "remove_shift", "uneven_record"]
 
@@ -96,7 +96,7 @@ class Objective:
 PLAIN = Objective()
 
 
-def objective_of(settings: Training, classes: Sequence[str], label: NDArray[np.int64]) -> Objective:
+def objective_of(settings: TrainingConfig, classes: Sequence[str], label: NDArray[np.int64]) -> Objective:
     """The objective that an arm asks for, for these training images.
 
     Args:
@@ -138,7 +138,7 @@ def _named_weights(given: Mapping[str, float], classes: Sequence[str]) -> NDArra
     return np.array([given[name] for name in classes], dtype=np.float64)
 
 
-def uneven_record(settings: Training, objective: Objective) -> dict[str, object]:
+def uneven_record(settings: TrainingConfig, objective: Objective) -> dict[str, object]:
     """For training.json: the settings for classes of uneven size that are not off, and what they came to.
 
     Both are null where nothing was done.

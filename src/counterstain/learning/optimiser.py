@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from counterstain.learning.backbones import Backbone
-from counterstain.learning.settings import Training
+from counterstain.learning.config import TrainingConfig
 
 __all__ = ["build_optimiser", "loop_record", "set_phase", "set_rates"]
 
 
-def build_optimiser(network: nn.Module, settings: Training) -> torch.optim.Adam:
+def build_optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim.Adam:
     """Adam (AdamW where there is weight decay), its groups in the order of the network's parameters."""
     groups = [
         {
@@ -30,7 +30,7 @@ def build_optimiser(network: nn.Module, settings: Training) -> torch.optim.Adam:
     return torch.optim.Adam(groups, eps=settings.epsilon, fused=True)
 
 
-def loop_record(optimiser: torch.optim.Optimizer, settings: Training) -> dict[str, Any]:
+def loop_record(optimiser: torch.optim.Optimizer, settings: TrainingConfig) -> dict[str, Any]:
     """What a training loop did with these settings, for training.json: the optimiser, and when it stopped."""
     return {
         "optimiser": {
@@ -44,13 +44,13 @@ def loop_record(optimiser: torch.optim.Optimizer, settings: Training) -> dict[st
     }
 
 
-def set_phase(network: nn.Module, settings: Training, epoch: int) -> None:
+def set_phase(network: nn.Module, settings: TrainingConfig, epoch: int) -> None:
     """Let the body learn or keep it, as this epoch (from 1) wants it."""
     if isinstance(network, Backbone):
         network.freeze(settings.tune == "head_first" and epoch <= settings.head_epochs)
 
 
-def set_rates(optimiser: torch.optim.Optimizer, settings: Training, *, epoch: int, share: float) -> None:
+def set_rates(optimiser: torch.optim.Optimizer, settings: TrainingConfig, *, epoch: int, share: float) -> None:
     """The learning rates of a step, `share` of the epoch (0 to 1) having been seen."""
     if settings.schedule == "constant":
         return

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from counterstain.errors import InputError, suggest
+from counterstain.images.tensor import scale_of, to_tensor
 from counterstain.learning.networks import seen_side
-from counterstain.pixels.tensor import scale_of, to_tensor
 
 __all__ = [
     "PRECISIONS",
     "RUNTIMES",
     "TRIAL_TILES",
-    "Chosen",
     "Infer",
     "Runtime",
+    "RuntimeChoice",
     "check_runtime",
     "choose_runtime",
     "first_line",
@@ -61,7 +61,7 @@ class Runtime:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class RuntimeChoice:
     """What runs the network, and why it does: one line for each runtime that was looked at, the one taken last."""
 
     name: str
@@ -77,7 +77,7 @@ def choose_runtime(
     images: int,
     asked: str = "auto",
     precision: str = "fp32",
-) -> Chosen:
+) -> RuntimeChoice:
     """The runtime that was asked for, or the fastest of those installed, after its answers were compared with torch's.
 
     "auto" is torch for few images. For more, every installed runtime that takes the precision predicts a few of the
@@ -86,7 +86,7 @@ def choose_runtime(
     Args:
         network: on the processor.
         tiles: (N, tile_px, tile_px, 3) uint8, some of those to be predicted; the first 32 are used.
-        scale: see pixels.tensor.scale_of.
+        scale: see images.tensor.scale_of.
         images: how many are to be predicted.
         asked: "auto" or a name of RUNTIMES.
         precision: "fp32" or "bf16". With bf16 the largest difference from fp32 is said, and not judged.
@@ -106,7 +106,9 @@ def choose_runtime(
     else:
         names = [name for name, row in RUNTIMES.items() if _suits(row, precision, images)]
     if names == ["torch"] and precision == "fp32":
-        return Chosen("torch", torch_runtime(network, scale=scale), (f"runtime: torch {torch.__version__}, fp32",))
+        return RuntimeChoice(
+            "torch", torch_runtime(network, scale=scale), (f"runtime: torch {torch.__version__}, fp32",)
+        )
     tile_px = tiles.shape[1]
     reference = softmax(torch_runtime(network, scale=scale)(tiles[:TRIAL_TILES]))
     rates: dict[str, float] = {}
@@ -130,7 +132,7 @@ def choose_runtime(
         f"runtime: {best} {_version(best)}, {precision} (images/s on {len(reference)} of them: {speeds}; "
         f"probabilities differ from torch in fp32 by {differences[best]:.2g} at most)"
     )
-    return Chosen(best, made[best], tuple(lines))
+    return RuntimeChoice(best, made[best], tuple(lines))
 
 
 def _timed(infer: Infer, tiles: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:

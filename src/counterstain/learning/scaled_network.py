@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from counterstain.errors import InputError
+from counterstain.images.tensor import apply_scale
 from counterstain.learning.bundle import Bundle
 from counterstain.learning.bundle import load_network as load_bare_network
-from counterstain.learning.mil import is_bag_network
-from counterstain.pixels.tensor import apply_scale
+from counterstain.learning.mil_networks import is_bag_network
 
 __all__ = ["ScaledNetwork", "load_network"]
 

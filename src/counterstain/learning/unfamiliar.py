@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from counterstain.learning.export_features import Familiar, distances
-from counterstain.learning.models import last_layer
-from counterstain.learning.prediction import Predictor
+from counterstain.export.ood_statistics import OodStatistics, distances
+from counterstain.learning.build import last_layer
+from counterstain.learning.predictor import Predictor
 from counterstain.learning.runtimes import Infer
 
 __all__ = ["listening", "measure_distances", "with_distances"]
@@ -31,14 +31,14 @@ def listening(network: nn.Module) -> Iterator[list[NDArray[np.float32]]]:
         handle.remove()
 
 
-def measure_distances(features: Sequence[NDArray[np.float32]], familiar: Familiar) -> NDArray[np.float64]:
+def measure_distances(features: Sequence[NDArray[np.float32]], familiar: OodStatistics) -> NDArray[np.float64]:
     """(N,) Mahalanobis distances of the batches' features; a tile beyond `familiar.limit` is unfamiliar."""
     if not features:
         return np.empty(0)
     return np.concatenate([distances(batch.astype(np.float64), familiar) for batch in features])
 
 
-def with_distances(predictor: Predictor, familiar: Familiar) -> Infer:
+def with_distances(predictor: Predictor, familiar: OodStatistics) -> Infer:
     """What gives (B, classes + 1) float32 for tiles: the predictor's logits, and the distance as the last column.
 
     By torch one pass gives both; by another runtime torch makes a second one for the features.

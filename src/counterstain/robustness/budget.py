@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from counterstain.errors import InputError, suggest
+from counterstain.evaluation.format import interval, metric_name, number
 from counterstain.files import read_yaml
-from counterstain.reporting.wording import interval, metric_name, number
 from counterstain.robustness.trials import ROTATION, TRIALS, Trial
 
 __all__ = ["Budget", "check_budget", "judge_budget", "read_budget"]

@@ -9,42 +9,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.audit.own_fold import part_of_model
-from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.cohort import Cohort
 from counterstain.errors import GateError, InputError
+from counterstain.evaluation.calibration import Calibration, read_calibration
+from counterstain.evaluation.intervals import FEW_PATIENTS
+from counterstain.evaluation.predictions import Predictions
 from counterstain.files import hash_file, hash_json, read_record, write_csv, write_json
-from counterstain.judging.calibration import Calibration, read_calibration
-from counterstain.judging.intervals import FEW_PATIENTS
-from counterstain.judging.predictions import Predictions
+from counterstain.images.store import Store, build_store
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
-from counterstain.learning.machine import prepare_machine
-from counterstain.learning.prediction import Predictor, load_predictor
-from counterstain.pixels.store import Store, build_store
-from counterstain.reporting.robustness import write_card
+from counterstain.learning.device import prepare_device
+from counterstain.learning.predictor import Predictor, load_predictor
+from counterstain.reports.robustness_report import write_card
 from counterstain.robustness.budget import Budget, check_budget, judge_budget, read_budget
 from counterstain.robustness.examples import write_examples
-from counterstain.robustness.measuring import choose_images, measure, penultimate, site_setting
-from counterstain.robustness.scoring import (
-    Judge,
-    Judged,
+from counterstain.robustness.losses import (
+    Evaluation,
+    Evaluator,
     judge_of,
     measures_of,
     rotation_record,
     site_record,
     step_record,
 )
+from counterstain.robustness.measurement import choose_images, measure, penultimate, site_setting
 from counterstain.robustness.site_probe import PROBE_IMAGES, probe_sites
 from counterstain.robustness.trials import ROTATION, Setting, Step, Trial, choose_trials, steps_of, tile_mpp
 from counterstain.unfinished import open_unfinished
 from counterstain.version import __version__
 
-__all__ = ["SCHEMA", "Sight", "robustness_card"]
+__all__ = ["SCHEMA", "CardProgress", "robustness_card"]
 
 SCHEMA = "counterstain.robustness/1"
 RECORD, PAGE = "robustness.json", "robustness.html"
 
 
 @dataclass(frozen=True)
-class Sight:
+class CardProgress:
     """Where a card tells what it does: lines, how many images are read, and how many predictions are made."""
 
     say: Callable[[str], None] = lambda line: None
@@ -53,7 +53,7 @@ class Sight:
 
 
 @dataclass(frozen=True, eq=False)
-class _Material:
+class _TriedImages:
     """The images that are tried: cohort and rows of the store in the same order, and what their tiles are like."""
 
     bundle: Bundle
@@ -84,7 +84,7 @@ def robustness_card(
     precision: str = "fp32",
     device: str = "cpu",
     seen: Callable[[Cohort], Sequence[str]] | None = None,
-    sight: Sight | None = None,
+    sight: CardProgress | None = None,
 ) -> dict[str, Any]:
     """Try a bundle on every image of a cohort, degraded in every way; write the card; return its record.
 
@@ -109,7 +109,7 @@ def robustness_card(
             or `only` asks for what cannot be tried on this cohort.
         GateError: After everything is written, if a limit of the budget is not met; one line a limit.
     """
-    sight = sight or Sight()
+    sight = sight or CardProgress()
     known = _known_card(out, hash_file(folder / SUMS)) if (out / RECORD).exists() else None
     limits = read_budget(budget) if budget is not None else None
     material = _material(folder, cohort, out, splits, part, fold, images, sight)
@@ -125,7 +125,7 @@ def robustness_card(
     calibration, threshold, threshold_words = _threshold(folder, material.bundle)
     judge = judge_of(_images(material), calibration, threshold)
     steps = steps_of(list(trials.values()), rotation=rotation)
-    chosen = prepare_machine(device=device, precision="fp32").device
+    chosen = prepare_device(device=device, precision="fp32").device
     many = len(material.rows) * (1 + len(steps))
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=many)
     sight.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
@@ -162,7 +162,9 @@ def robustness_card(
     return record
 
 
-def _key(folder: Path, material: _Material, limits: Budget | None, *, only: Sequence[str], asked: Sequence[str]) -> str:
+def _key(
+    folder: Path, material: _TriedImages, limits: Budget | None, *, only: Sequence[str], asked: Sequence[str]
+) -> str:
     """The hash of all that a card depends on."""
     table = material.cohort.table
     described = {name: list(map(str, table[name])) for name in ("image_path", "patient_id", "site", "label", "mpp")}
@@ -181,7 +183,7 @@ def _known_card(out: Path, sums: str) -> dict[str, Any]:
     return record
 
 
-def _finish(out: Path, record: dict[str, Any], key: str, sight: Sight) -> dict[str, Any]:
+def _finish(out: Path, record: dict[str, Any], key: str, sight: CardProgress) -> dict[str, Any]:
     """A card whose record is there: its page is drawn if that was still missing."""
     if record.get("made_of") != key:
         raise InputError(
@@ -214,8 +216,8 @@ def _material(
     part: str,
     fold: str | None,
     images: int | None,
-    sight: Sight,
-) -> _Material:
+    sight: CardProgress,
+) -> _TriedImages:
     bundle = read_bundle(folder)
     cohort = with_classes_of(bundle, cohort, images="the cohort has", model=str(folder))
     cohort = part_of_model(folder, cohort, splits, part, stamp=bundle.stamp, fold=fold)
@@ -237,10 +239,10 @@ def _material(
             f"the bundle was trained at {bundle.mpp:g} µm/px, these tiles have {found}: the clean scores already "
             "carry an error of scale"
         )
-    return _Material(bundle, cohort, store, rows, mpp, of, notes)
+    return _TriedImages(bundle, cohort, store, rows, mpp, of, notes)
 
 
-def _images(material: _Material) -> Predictions:
+def _images(material: _TriedImages) -> Predictions:
     """The table of the images; its probabilities are to be exchanged for those predicted."""
     table, classes = material.cohort.table, material.bundle.classes
     return Predictions(
@@ -283,7 +285,7 @@ def _bundle_record(folder: Path, bundle: Bundle, predictor: Predictor) -> dict[s
     }
 
 
-def _cohort_record(material: _Material, part: str | None) -> dict[str, Any]:
+def _cohort_record(material: _TriedImages, part: str | None) -> dict[str, Any]:
     cohort, mpp = material.cohort, material.mpp
     patients = len(set(cohort.patient)) if cohort.has_patients else None
     counts = np.bincount(cohort.label_index, minlength=len(cohort.classes))
@@ -300,7 +302,7 @@ def _cohort_record(material: _Material, part: str | None) -> dict[str, Any]:
 
 
 def _curve(
-    judge: Judge, clean: Judged, trial: Trial, steps: Sequence[Step], prob: NDArray[np.float64]
+    judge: Evaluator, clean: Evaluation, trial: Trial, steps: Sequence[Step], prob: NDArray[np.float64]
 ) -> dict[str, Any]:
     rows = [
         {"at": step.at, "shown": trial.shown(step.at), **step_record(judge, clean, judge.judged(own))}
@@ -318,12 +320,12 @@ def _curve(
     }
 
 
-def _rotation(judge: Judge, clean: Judged, steps: Sequence[Step], prob: NDArray[np.float64]) -> dict[str, Any]:
+def _rotation(judge: Evaluator, clean: Evaluation, steps: Sequence[Step], prob: NDArray[np.float64]) -> dict[str, Any]:
     turned = [judge.judged(own) for step, own in zip(steps, prob, strict=True) if step.trial is None]
     return rotation_record(judge, clean, turned)
 
 
-def _probe(material: _Material, predictor: Predictor, judge: Judge) -> tuple[dict[str, Any] | None, str]:
+def _probe(material: _TriedImages, predictor: Predictor, judge: Evaluator) -> tuple[dict[str, Any] | None, str]:
     if material.sites < 2:
         return None, ""
     chosen = choose_images(material.cohort, PROBE_IMAGES)
@@ -337,7 +339,7 @@ def _probe(material: _Material, predictor: Predictor, judge: Judge) -> tuple[dic
     return probe_sites(features, replace(images, label=images.label[chosen], prob=images.prob[chosen], **cut))
 
 
-def _notes(judge: Judge, clean: Judged) -> list[str]:
+def _notes(judge: Evaluator, clean: Evaluation) -> list[str]:
     """What the intervals cannot say."""
     images, units = judge.images, len(judge.units)
     notes = []
@@ -357,10 +359,10 @@ def _notes(judge: Judge, clean: Judged) -> list[str]:
 def _write(
     out: Path,
     record: dict[str, Any],
-    material: _Material,
+    material: _TriedImages,
     setting: Setting,
     trials: Mapping[str, Trial],
-    clean: Judged,
+    clean: Evaluation,
 ) -> None:
     """The record comes last but for the page, which is drawn from it alone."""
     out.mkdir(parents=True, exist_ok=True)

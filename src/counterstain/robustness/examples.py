@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from counterstain.files import write_with
-from counterstain.pixels.store import Store, read_batch
-from counterstain.robustness.scoring import Judged
+from counterstain.images.store import Store, read_batch
+from counterstain.robustness.losses import Evaluation
 from counterstain.robustness.trials import Setting, Trial
 
 __all__ = ["write_examples"]
@@ -28,7 +28,7 @@ def write_examples(
     rows: NDArray[np.int64],
     setting: Setting,
     trials: Mapping[str, Trial],
-    clean: Judged,
+    clean: Evaluation,
 ) -> str:
     """Write a picture with a row a trial: five tiles from one end to the other, the unchanged one among them.
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterstain.errors import InputError, suggest
-from counterstain.judging.scores_result import Score
+from counterstain.evaluation.scores_result import Score
 from counterstain.records import Record, html_of, json_text
-from counterstain.reporting.robustness import headline
+from counterstain.reports.robustness_report import headline
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.judging.intervals import estimates, sample, units_of
-from counterstain.judging.predictions import Predictions
+from counterstain.evaluation.intervals import estimates, sample, units_of
+from counterstain.evaluation.predictions import Predictions
 
 __all__ = ["PROBE_IMAGES", "probe_sites"]
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError, suggest
-from counterstain.pixels.degrade import (
+from counterstain.evaluation.format import share
+from counterstain.images.store import Store
+from counterstain.robustness.degrade import (
     SYMMETRIES,
     blur,
     brighten,
@@ -19,8 +21,6 @@ from counterstain.pixels.degrade import (
     transfer_colour,
     turn,
 )
-from counterstain.pixels.store import Store
-from counterstain.reporting.wording import share
 
 __all__ = ["ROTATION", "TRIALS", "Setting", "Step", "Trial", "choose_trials", "steps_of", "tile_mpp"]
 
@@ -193,7 +193,7 @@ def tile_mpp(cohort: Cohort, store: Store, rows: NDArray[np.int64], *, fit: str)
         cohort: of the N images.
         store: that holds them.
         rows: (N,) rows of the store, one for each image of the cohort.
-        fit: how an image became a tile, see pixels.fit.
+        fit: how an image became a tile, see images.tile.
     """
     given = np.asarray(cohort.table["mpp"], dtype=np.float64)
     mpp = np.where(np.isnan(given), store.mpp[rows], given)

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from counterstain.errors import InputError
-from counterstain.reporting.wording import METRIC_NAMES
+from counterstain.evaluation.format import METRIC_NAMES
 from counterstain.serving.error_view import error_data
 from counterstain.serving.inference import ModelShelf
 from counterstain.serving.pages import Links, render, static_file

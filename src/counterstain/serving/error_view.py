@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from counterstain.errors import InputError
+from counterstain.evaluation.metrics import confusion, predicted_class, score_table
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import plain_values, read_json
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.reading import read_predictions
-from counterstain.judging.scores import confusion, predicted_class, score_table
 from counterstain.serving.problems import ServingError
 from counterstain.serving.tiles import image_id
 

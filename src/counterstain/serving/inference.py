@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.audit.membership import MEMBERS, overlap, read_members
+from counterstain.audit.training_set import MEMBERS, overlap, read_members
 from counterstain.errors import InputError
-from counterstain.explanation.maps import make_explainer, sensitivity
-from counterstain.judging.model_output import ModelOutput
-from counterstain.judging.predictions import Predictions
-from counterstain.pixels.decode import decode_content, hash_content
-from counterstain.pixels.fit import fit_tile
-from counterstain.pixels.source import BadImage
+from counterstain.evaluation.model_output import ModelOutput
+from counterstain.evaluation.predictions import Predictions
+from counterstain.explanation.saliency import make_explainer, sensitivity
+from counterstain.images.decode import decode_content, hash_content
+from counterstain.images.source import BadImage
+from counterstain.images.tile import fit_tile
 from counterstain.serving.problems import ServingError
 from counterstain.serving.runs import RunsFolder
 from counterstain.serving.tiles import DECODING
-from counterstain.study.calibrating import decided_as
+from counterstain.study.calibrate import decided_as
 from counterstain.study.model import Model, load_model
 
 __all__ = ["MOST_PIXELS", "LoadedModel", "ModelShelf", "Upload", "answer_record", "read_upload"]

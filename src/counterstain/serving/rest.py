@@ -10,8 +10,8 @@ from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from counterstain.pixels.fit import fit_tile
-from counterstain.pixels.source import BadImage
+from counterstain.images.source import BadImage
+from counterstain.images.tile import fit_tile
 from counterstain.serving.inference import LoadedModel, ModelShelf, Tile, answer_record, read_upload
 from counterstain.serving.problems import ServingError
 from counterstain.serving.security import IMAGE_TYPES

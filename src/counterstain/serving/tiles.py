@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.cohort.cohort import container
 from counterstain.cohort.image_paths import recorded_root
-from counterstain.cohort.manifest import container
 from counterstain.errors import InputError
 from counterstain.files import plain_cell, read_json
-from counterstain.pixels.decode import decode
-from counterstain.pixels.source import BadImage
+from counterstain.images.decode import decode
+from counterstain.images.source import BadImage
 from counterstain.serving.problems import ServingError
 
 __all__ = ["SMALL_PX", "TileTable", "check_inside", "image_id", "jpeg", "read_tiles", "tile_picture"]

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.slides.area_resampling import area_resample
 from counterstain.slides.info import Slide
-from counterstain.slides.resampling import area_resample
 
 __all__ = ["out_of_focus", "sharpness"]
 

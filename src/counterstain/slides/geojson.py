@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.files import write_with
-from counterstain.slides.tile_map import TileMap, colours, predicted
+from counterstain.slides.tile_predictions import TilePredictions, colours, predicted
 
 __all__ = ["ORIGINS", "origin_of", "read_tile_geojson", "regions", "write_geojson"]
 
@@ -22,14 +22,14 @@ _CHUNK = 4096  # tiles turned into text, or boxes merged, at a time: memory does
 _IDS = uuid.UUID("6f1d9d1e-3c5b-5d0e-9b6a-0c1f0a2b7d43")  # ids are names within this space: the same tile, the same id
 
 
-def origin_of(table: TileMap, origin: str) -> tuple[int, int]:
+def origin_of(table: TilePredictions, origin: str) -> tuple[int, int]:
     """The level-0 point (x, y) that is (0, 0) of the coordinates written: QuPath shows a slide from its bounds on."""
     if origin not in ORIGINS:
         raise InputError(f"origin is '{origin}'; take bounds (where QuPath's picture begins) or slide (level 0)")
     return table.extent[:2] if origin == "bounds" else (0, 0)
 
 
-def write_geojson(table: TileMap, path: Path, *, origin: str = "bounds", merged: bool = False) -> None:
+def write_geojson(table: TilePredictions, path: Path, *, origin: str = "bounds", merged: bool = False) -> None:
     """Write a FeatureCollection, whole or not at all; the same table makes the same bytes.
 
     Args:
@@ -62,7 +62,7 @@ def _write(stream: IO[bytes] | gzip.GzipFile, features: Iterator[str]) -> None:
     stream.write(b"\n]}\n")
 
 
-def _features(table: TileMap, shift: tuple[int, int], *, merged: bool) -> Iterator[str]:
+def _features(table: TilePredictions, shift: tuple[int, int], *, merged: bool) -> Iterator[str]:
     """The text of each feature: regions, then tiles, a chunk of them at a time."""
     shown = [
         {"name": name, "color": list(rgb)} for name, rgb in zip(table.classes, colours(table.classes), strict=True)
@@ -99,7 +99,7 @@ def _id(slide: str, *rest: object) -> str:
 # ------------------------------------------------------------------------------------------------------------- regions
 
 
-def regions(table: TileMap, *, shift: tuple[int, int] = (0, 0)) -> list[tuple[int, dict[str, Any]]]:
+def regions(table: TilePredictions, *, shift: tuple[int, int] = (0, 0)) -> list[tuple[int, dict[str, Any]]]:
     """For each class that a tile is called: its index and the union of its tiles, a GeoJSON Polygon or MultiPolygon.
 
     Where tiles meet but for one pixel (a tile's size in level-0 px was rounded), they are taken to touch.

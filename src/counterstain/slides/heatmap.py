@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.files import write_with
-from counterstain.slides.tile_map import TileMap
+from counterstain.slides.tile_predictions import TilePredictions
 
 __all__ = ["HeatMap", "draw_heatmap", "overlay", "write_heatmap"]
 
@@ -39,7 +39,7 @@ class HeatMap:
     mpp: tuple[float, float]
 
 
-def draw_heatmap(table: TileMap) -> HeatMap:
+def draw_heatmap(table: TilePredictions) -> HeatMap:
     """The map: a pixel has the mean probability of the tiles that its middle lies in.
 
     A quarter of a tile is one pixel (more where the map would pass 4096 px), from the visible corner to the last pixel

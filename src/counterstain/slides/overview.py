@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.files import write_bytes
+from counterstain.slides.area_resampling import area_resample
 from counterstain.slides.info import Level, Slide
-from counterstain.slides.resampling import area_resample
 
 __all__ = ["LARGEST_PX", "Overview", "read_overview", "write_png"]
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
-from counterstain.slides.file_grids import find_grids, paint
 from counterstain.slides.guarded import reader_errors
 from counterstain.slides.info import SlideInfo, level_of, level_px, reading
-from counterstain.slides.page_grid import PageGrid, check_colours
+from counterstain.slides.openslide_grids import find_grids, paint
 from counterstain.slides.scale import choose_scale
+from counterstain.slides.tiff_grid import PageGrid, check_colours
 from counterstain.slides.tiff_pages import check_upright
 
 __all__ = ["OpenSlideSlide", "suits"]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.slides.info import SlideInfo, level_of, level_px
-from counterstain.slides.page_grid import PageGrid, open_grid
 from counterstain.slides.scale import choose_scale
+from counterstain.slides.tiff_grid import PageGrid, open_grid
 from counterstain.slides.tiff_pages import TiffPages, open_pages
 
 __all__ = ["TiffSlide"]

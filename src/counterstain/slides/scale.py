@@ -7,7 +7,7 @@ from pathlib import Path
 
 from counterstain.columns import check_columns, find_column
 from counterstain.errors import InputError
-from counterstain.pixels.resolution import CREDIBLE_MPP
+from counterstain.images.tile import CREDIBLE_MPP
 from counterstain.tables import parse_number, read_table
 
 __all__ = ["Scale", "check_scale", "choose_scale", "read_mpp_table", "require_mpp", "unused_rows"]

@@ -8,14 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.columns import MISSING_SITE, choose_columns, clean_ids, clean_labels, rename_splits
+from counterstain.cohort.cohort_columns import MISSING_SITE, choose_columns, clean_ids, clean_labels, rename_splits
 from counterstain.errors import InputError, suggest
-from counterstain.judging.calibration import Calibration, apply_calibration, fit_calibration
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.scores import image_loss
+from counterstain.evaluation.calibration import Calibration, apply_calibration, fit_calibration
+from counterstain.evaluation.metrics import image_loss
+from counterstain.evaluation.predictions import Predictions
 from counterstain.tables import read_cells
 
-__all__ = ["POOLINGS", "Chosen", "Truth", "check_pooling", "choose_pooling", "pool_tiles", "read_truth", "slide_table"]
+__all__ = [
+    "POOLINGS",
+    "PoolingChoice",
+    "Truth",
+    "check_pooling",
+    "choose_pooling",
+    "pool_tiles",
+    "read_truth",
+    "slide_table",
+]
 
 Floats = NDArray[np.float64]
 
@@ -152,7 +161,7 @@ def _check_truth(
 
 
 @dataclass(frozen=True)
-class Chosen:
+class PoolingChoice:
     """How slides are scored: the pooling, its calibration (None: as pooled), and each candidate's validation loss."""
 
     pooling: str
@@ -209,7 +218,7 @@ def choose_pooling(
     classes: Sequence[str],
     *,
     asked: str = "auto",
-) -> Chosen:
+) -> PoolingChoice:
     """The pooling with the lowest loss over validation patients after its calibration; the one asked for otherwise.
 
     Each candidate is calibrated on the validation slides (two classes: Platt's two parameters, more: a temperature) and
@@ -232,7 +241,7 @@ def choose_pooling(
     if first is None or len(set(first.label.tolist())) < 2:
         found = "no validation slides" if first is None else "validation slides of one class only"
         taken = DEFAULT if asked == "auto" else asked
-        return Chosen(taken, None, {}, (f"there are {found}: slides are scored by {taken}, uncalibrated",))
+        return PoolingChoice(taken, None, {}, (f"there are {found}: slides are scored by {taken}, uncalibrated",))
     fits, losses = {}, {}
     for name, table in tables.items():
         if table is None:
@@ -240,7 +249,7 @@ def choose_pooling(
         fits[name] = fit_calibration(table, method="platt" if len(classes) == 2 else "temperature")
         losses[name] = _patient_loss(apply_calibration(fits[name], table))
     best = min(losses, key=lambda name: losses[name])
-    return Chosen(best, fits[best], losses, fits[best].notes)
+    return PoolingChoice(best, fits[best], losses, fits[best].notes)
 
 
 def check_pooling(asked: str) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.slides.area_resampling import area_resample
 from counterstain.slides.info import Level, Slide, SlideInfo, level_px
-from counterstain.slides.resampling import area_resample
 from counterstain.slides.scale import require_mpp
 
 __all__ = ["Tiling", "TissueShare", "plan_tiles", "read_tile", "read_tiles"]

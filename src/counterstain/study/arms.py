@@ -1,134 +1,48 @@
 """One training of one arm: fit on the training part, stop on the validation part, predict the rest once."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.audit.membership import MEMBERS, member_record
-from counterstain.cohort.manifest import Cohort
+from counterstain.audit.training_set import MEMBERS, member_record
 from counterstain.errors import InputError
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import write_predictions
+from counterstain.export.ood_statistics import STATISTICS, fit_ood_statistics, write_ood_statistics
 from counterstain.files import hash_json, write_csv, write_json
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.reading import write_predictions
-from counterstain.learning.bags import BagStore
+from counterstain.images.store import Store, read_batch
+from counterstain.learning.bag_dataset import BagStore
+from counterstain.learning.bag_loop import train_bags
+from counterstain.learning.build import layout_of
 from counterstain.learning.bundle import SUMS, Bundle, write_bundle
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.dataset import TileDataset, examples, predict_rows, table_of
 from counterstain.learning.distributed import ALONE, World
-from counterstain.learning.export_features import STATISTICS, fit_familiar, write_familiar
-from counterstain.learning.feeding import Examples
-from counterstain.learning.models import layout_of
+from counterstain.learning.loader import Examples
+from counterstain.learning.loop import Trained, train, write_history
 from counterstain.learning.objective import objective_of
-from counterstain.learning.prediction import predict_logits, predict_probabilities
-from counterstain.learning.runtimes import Infer
-from counterstain.learning.settings import Training
-from counterstain.learning.staining import UNSTAINED, Staining, fit_staining
-from counterstain.learning.training import Progress, Trained, train, write_history
+from counterstain.learning.predictor import predict_logits
+from counterstain.learning.probe_loop import train_probe
+from counterstain.learning.stain_pipeline import fit_staining
 from counterstain.learning.unfamiliar import listening
-from counterstain.pixels.augment import Augmentation, image_keys
-from counterstain.pixels.store import Store, read_batch
-from counterstain.study.bags import train_bags
-from counterstain.study.probing import train_probe
+from counterstain.progress import TrainingProgress
 from counterstain.study.training_record import training_record
 
-__all__ = ["Material", "examples", "fit_arm", "member_tiles", "predict_rows", "table_of", "train_arm"]
-
-
-@dataclass(frozen=True)
-class Material:
-    """What every arm of a study shares: the cohort, its tiles, and how they are made and varied.
-
-    store: the tiles of its images; or the bags of its slides, which are neither fitted nor varied.
-    """
-
-    cohort: Cohort
-    store: Store | BagStore
-    augmentation: Augmentation
-    tile_px: int
-    fit: str
-    stamp: str
-    unit: str = "patient"
-
-    @property
-    def tiles(self) -> Store:
-        """The store of tiles.
-
-        Raises:
-            InputError: If the cohort is of feature files.
-        """
-        if isinstance(self.store, BagStore):
-            raise InputError("this cohort is of feature files (.h5), which hold no tiles; name a cohort of images")
-        return self.store
-
-    def rows(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows of the store of the cohort's images with these row numbers."""
-        return self.store.rows([self.cohort.image[row] for row in chosen])
-
-    @property
-    def mpp(self) -> float | None:
-        """µm/px of the tiles where the whole cohort has one and all images are resized alike, else None."""
-        known = set(self.cohort.table["mpp"].dropna())
-        if len(known) != 1 or self.cohort.table["mpp"].isna().any() or isinstance(self.store, BagStore):
-            return None
-        mpp = float(known.pop())
-        if self.fit == "exact":
-            return mpp
-        sides = np.unique(self.store.size_px[self.store.rows(self.cohort.image)])
-        return mpp * float(sides[0]) / self.tile_px if self.fit == "stretch" and len(sides) == 1 else None
-
-
-def examples(material: Material, chosen: NDArray[np.int64]) -> Examples:
-    """The cohort's images with these row numbers, as training takes them."""
-    names = [material.cohort.image[row] for row in chosen]
-    return Examples(material.store.rows(names), material.cohort.label_index[chosen], image_keys(names))
-
-
-def predict_rows(
-    material: Material,
-    chosen: NDArray[np.int64],
-    network: Any,
-    *,
-    scale: str,
-    device: str = "cpu",
-    infer: Infer | None = None,
-    staining: Staining = UNSTAINED,
-) -> Predictions:
-    """Predictions for the cohort's images with these row numbers; by torch in fp32 where no `infer` is given."""
-    rows = material.rows(chosen)
-    prob = predict_probabilities(
-        network, material.tiles, rows, scale=scale, device=device, infer=infer, staining=staining
-    )
-    return table_of(material, chosen, prob)
-
-
-def table_of(material: Material, chosen: NDArray[np.int64], prob: NDArray[np.float64]) -> Predictions:
-    """The cohort's images with these row numbers, and their probabilities."""
-    cohort = material.cohort
-    table = cohort.table.iloc[chosen]
-    names = tuple(table["image_path"])
-    return Predictions(
-        image=names,
-        # Where the study's unit is the image, so is that of its statistics: the stamp says what that is worth.
-        patient=tuple(np.array(cohort.patient, dtype=object)[chosen]) if material.unit == "patient" else names,
-        slide=tuple(table["slide_id"]),
-        site=tuple(table["site"]),
-        label=cohort.label_index[chosen],
-        prob=prob,
-        classes=cohort.classes,
-        own_patients=material.unit == "patient" and cohort.has_patients and tuple(table["patient_id"]) == names,
-    )
+__all__ = ["fit_arm", "member_tiles", "train_arm"]
 
 
 def train_arm(
-    material: Material,
+    material: TileDataset,
     assignment: Sequence[str],
-    settings: Training,
+    settings: TrainingConfig,
     *,
     seed: int,
     folder: Path,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[TrainingProgress], None] | None = None,
     world: World = ALONE,
 ) -> list[Path]:
     """Train one arm with one seed on one division of the cohort; write everything it leaves behind.
@@ -139,7 +53,7 @@ def train_arm(
         settings: of the training.
         seed: of weights, order, augmentation and dropout.
         folder: gets history, training.json, the bundle and raw_<part>.csv: probabilities before any calibration.
-        progress, world: see training.train.
+        progress, world: see loop.train.
 
     Returns:
         The files written, all the same bytes for the same inputs on one machine; [] in a process that does not lead.
@@ -172,14 +86,14 @@ def train_arm(
 
 
 def fit_arm(
-    material: Material,
+    material: TileDataset,
     training: Examples,
     validation: Examples,
-    settings: Training,
+    settings: TrainingConfig,
     *,
     seed: int,
     folder: Path,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[TrainingProgress], None] | None = None,
     world: World = ALONE,
 ) -> tuple[Trained, Callable[[NDArray[np.int64]], Predictions]]:
     """The trained model, and what predicts images of the cohort with it, as train_arm but without writing results."""
@@ -212,7 +126,12 @@ FAMILIAR = 2000  # tiles at most of either part that the statistics of features 
 
 
 def _write_statistics(
-    folder: Path, material: Material, training: Examples, validation: Examples, trained: Trained, settings: Training
+    folder: Path,
+    material: TileDataset,
+    training: Examples,
+    validation: Examples,
+    trained: Trained,
+    settings: TrainingConfig,
 ) -> None:
     """What the features of training tiles look like, for whoever predicts with this model; nothing of bags or few."""
     path = folder / STATISTICS
@@ -231,19 +150,19 @@ def _write_statistics(
         return np.concatenate(heard).astype(np.float64)
 
     try:
-        write_familiar(fit_familiar(features(training), features(validation)), path)
+        write_ood_statistics(fit_ood_statistics(features(training), features(validation)), path)
     except InputError:  # too few tiles for a limit, or no last layer: predict says that nothing is flagged
         return
 
 
-def member_tiles(material: Material, stored: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+def member_tiles(material: TileDataset, stored: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
     """The tiles in these rows of the store, one by one; none of bags."""
     if isinstance(material.store, Store):
         for row in stored:
             yield read_batch(material.store, np.array([row]))[0]
 
 
-def _members(material: Material, rows: NDArray[np.int64]) -> dict[str, Any]:
+def _members(material: TileDataset, rows: NDArray[np.int64]) -> dict[str, Any]:
     """The salted hashes of these images; the salt follows from the data, so that a run can be made again."""
     table = material.cohort.table.iloc[rows]
     names = tuple(table["image_path"])
@@ -257,7 +176,7 @@ def _members(material: Material, rows: NDArray[np.int64]) -> dict[str, Any]:
     )
 
 
-def _tiles(material: Material) -> dict[str, Any]:
+def _tiles(material: TileDataset) -> dict[str, Any]:
     """How images became tiles, and how many had to be changed for it; {} of bags."""
     if isinstance(material.store, BagStore):
         return {}
@@ -267,7 +186,7 @@ def _tiles(material: Material) -> dict[str, Any]:
     return {"tile_px": side, "fit": material.fit, "images": len(own), "resized": resized}
 
 
-def _bundle(trained: Trained, settings: Training, material: Material, training: Examples, seed: int) -> Bundle:
+def _bundle(trained: Trained, settings: TrainingConfig, material: TileDataset, training: Examples, seed: int) -> Bundle:
     provenance = {
         "settings": asdict(settings),
         "augmentation": asdict(material.augmentation),

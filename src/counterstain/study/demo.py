@@ -4,13 +4,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from counterstain.cohort.phantom import Phantom, write_phantom
 from counterstain.errors import InputError
 from counterstain.files import read_json, write_bytes
+from counterstain.phantom.tiles import Phantom, write_phantom
+from counterstain.progress import Progress
 from counterstain.study.demo_slide import read_phantom_slide, slides_can_be_read
-from counterstain.study.inputs import Talk
+from counterstain.study.init import study_text
 from counterstain.study.run import run_study
-from counterstain.study.starter import study_text
 
 __all__ = ["run_demo"]
 
@@ -27,7 +27,7 @@ arms:
 """
 
 
-def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, talk: Talk | None = None) -> Path:
+def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, talk: Progress | None = None) -> Path:
     """Make up a cohort, write its study, run it, read a slide; what is there already is used again.
 
     Args:
@@ -39,7 +39,7 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
     Returns:
         The run's folder.
     """
-    talk = talk or Talk()
+    talk = talk or Progress()
     if seeds < 1 or patients < 8:
         raise InputError(f"the demo needs 1 seed and 8 patients or more, got {seeds} and {patients}")
     made = replace(PHANTOM, patients=patients)

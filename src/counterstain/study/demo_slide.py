@@ -8,21 +8,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.phantom import CLASSES, Phantom, draw_patient
-from counterstain.cohort.phantom_slide import PhantomSlide, SlideTruth, write_slide
-from counterstain.cohort.phantom_slide_layout import Ring, Window, cover
+from counterstain.evaluation.calibration import read_calibration
+from counterstain.evaluation.metrics import roc_auc
 from counterstain.files import write_json
-from counterstain.judging.calibration import read_calibration
-from counterstain.judging.scores import roc_auc
+from counterstain.phantom.slide import PhantomSlide, SlideTruth, write_slide
+from counterstain.phantom.slide_layout import Ring, Window, cover
+from counterstain.phantom.tiles import CLASSES, Phantom, draw_patient
+from counterstain.progress import Progress
 from counterstain.slides.heatmap import HeatMap, draw_heatmap, overlay
-from counterstain.slides.one_slide import Reading
+from counterstain.slides.infer_cohort import SlidesProgress as SlidesTalk
+from counterstain.slides.infer_cohort import run_slides
+from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.outputs import paths_of, read_tile_csv
 from counterstain.slides.overview import read_overview, write_png
 from counterstain.slides.reader import open_slide
-from counterstain.slides.run import Talk as SlidesTalk
-from counterstain.slides.run import run_slides
-from counterstain.slides.tile_map import TileMap
-from counterstain.study.inputs import Talk
+from counterstain.slides.tile_predictions import TilePredictions
 
 __all__ = ["MapScores", "read_map", "read_phantom_slide", "score_map", "slides_can_be_read"]
 
@@ -52,7 +52,7 @@ class MapScores:
     threshold: float
 
 
-def score_map(table: TileMap, truth: SlideTruth) -> MapScores:
+def score_map(table: TilePredictions, truth: SlideTruth) -> MapScores:
     """Hold a slide's tiles and their map against its truth."""
     threshold = 0.5 if table.threshold is None else table.threshold
     heat = draw_heatmap(table)
@@ -95,7 +95,7 @@ def read_phantom_slide(
     mpp: float,
     arm: str,
     size_px: tuple[int, int] = SLIDE_PX,
-    talk: Talk | None = None,
+    talk: Progress | None = None,
 ) -> MapScores:
     """Draw a slide of a malignant patient whom no model has seen, read it, and write slide.json and slide.png.
 
@@ -109,7 +109,7 @@ def read_phantom_slide(
         size_px: width and height of the slide.
         talk: where progress is told.
     """
-    talk = talk or Talk()
+    talk = talk or Progress()
     # The patients beyond the known ones share the sites with them, and nothing else.
     wider = replace(phantom, patients=2 * phantom.patients)
     patient = next(n for n in range(phantom.patients, wider.patients) if draw_patient(wider, n).label == 1)
@@ -120,7 +120,7 @@ def read_phantom_slide(
     path = folder / "slides" / f"{who.patient_id}-S1.svs"
     talk.say(f"slide: drawing {path.name}, {size_px[0]} × {size_px[1]} px, of a patient whom no model has seen")
     truth = write_slide(settings, path)
-    reading = Reading(mpp=mpp, overlap=OVERLAP, least_tissue=LEAST_TISSUE, allow_scale=True, merged=True)
+    reading = InferenceOptions(mpp=mpp, overlap=OVERLAP, least_tissue=LEAST_TISSUE, allow_scale=True, merged=True)
     maps = folder / "slide-maps" / run.name
     run_slides(bundle, [path], maps, reading, talk=SlidesTalk(say=talk.say))
     table = read_map(maps, path.stem, truth, bundle)
@@ -137,11 +137,11 @@ def read_phantom_slide(
     return scores
 
 
-def read_map(maps: Path, slide: str, truth: SlideTruth, bundle: Path) -> TileMap:
+def read_map(maps: Path, slide: str, truth: SlideTruth, bundle: Path) -> TilePredictions:
     """What a model said of a phantom slide, from the table that run_slides wrote; with the model's threshold."""
     corner, size, prob = read_tile_csv(paths_of(maps, slide, compress=False).table)
     calibration = read_calibration(bundle)
-    return TileMap(
+    return TilePredictions(
         slide=slide, classes=CLASSES, corner=corner, size=(int(size[0, 0]), int(size[0, 1])),
         prob=np.stack([prob[name] for name in CLASSES], axis=1), extent=(0, 0, *truth.size_px),
         mpp=(truth.mpp, truth.mpp),
@@ -149,7 +149,7 @@ def read_map(maps: Path, slide: str, truth: SlideTruth, bundle: Path) -> TileMap
     )  # fmt: skip
 
 
-def _write_picture(table: TileMap, truth: SlideTruth, slide: Path, path: Path) -> None:
+def _write_picture(table: TilePredictions, truth: SlideTruth, slide: Path, path: Path) -> None:
     """The slide with its truth, and beside it the same under the map."""
     with open_slide(slide) as opened:
         picture = read_overview(opened, finest_downsample=_PANEL_DOWNSAMPLE)

@@ -12,8 +12,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
 
-from counterstain.cores import usable_cores
 from counterstain.errors import InputError
+from counterstain.system import usable_cores
 from counterstain.version import __version__
 
 __all__ = ["Check", "Health", "doctor"]
@@ -333,7 +333,7 @@ def _decoder_pixels() -> str:
     import numpy as np
     from PIL import Image
 
-    from counterstain.pixels.decode import decode
+    from counterstain.images.decode import decode
 
     tile = (np.indices((48, 64)).sum(axis=0)[:, :, None] * np.array([2, 1, 1]) + np.array([10, 90, 40])).astype("uint8")
     with tempfile.TemporaryDirectory() as folder:
@@ -375,7 +375,7 @@ def _known_slide() -> str:
 def _cache() -> Check:
     if util.find_spec("torch") is None:
         return Check("cache", "ok", "no weights are downloaded without PyTorch")
-    from counterstain.learning.backbone_weights import weights_folder
+    from counterstain.learning.weights import weights_folder
 
     folder = weights_folder()
     there = next(place for place in (folder, *folder.parents) if place.exists())

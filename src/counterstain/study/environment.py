@@ -5,8 +5,8 @@ from importlib import metadata
 from platform import python_version
 from typing import Any
 
-from counterstain.learning.machine import prepare_machine
-from counterstain.learning.settings import Training
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.device import prepare_device
 from counterstain.version import __version__
 
 __all__ = ["environment", "settled"]
@@ -24,7 +24,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def settled(arms: Mapping[str, Training]) -> dict[str, str]:
+def settled(arms: Mapping[str, TrainingConfig]) -> dict[str, str]:
     """What must be the same wherever trainings of one study are done: versions, and what each arm is computed with.
 
     Raises:
@@ -33,7 +33,7 @@ def settled(arms: Mapping[str, Training]) -> dict[str, str]:
     found = environment()
     record = {"counterstain": found["counterstain"], **found["libraries"]}
     for name, arm in arms.items():
-        machine = prepare_machine(device=arm.device, precision=arm.precision, threads=arm.threads, network=arm.network)
+        machine = prepare_device(device=arm.device, precision=arm.precision, threads=arm.threads, network=arm.network)
         record[f"arm {name}"] = f"{machine.device} {machine.precision}"
         record[f"pooling of arm {name}"] = machine.pooling
     return record

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from counterstain.cohort.manifest import Cohort
+from counterstain.cohort.cohort import Cohort
 from counterstain.files import hash_json, write_csv, write_with
-from counterstain.pixels.augment import Augmentation, expand_batch, expanded_count, image_keys
-from counterstain.pixels.store import build_store, read_batch
-from counterstain.study.protocol import Study
+from counterstain.images.augment import Augmentation, expand_batch, expanded_count, image_keys
+from counterstain.images.store import build_store, read_batch
+from counterstain.study.study_config import Study
 
 __all__ = ["expand_cohort"]
 

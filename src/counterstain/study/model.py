@@ -10,23 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from counterstain.cohort.discovery import find_images
-from counterstain.cores import usable_cores
+from counterstain.cohort.image_files import find_images
 from counterstain.errors import InputError, suggest
-from counterstain.judging.calibration import Calibration, calibrate, read_calibration, use_warnings
-from counterstain.judging.conformal import prediction_sets
-from counterstain.judging.model_output import ModelOutput
-from counterstain.judging.thresholds import decide
-from counterstain.learning.export_features import STATISTICS, Familiar, read_familiar
-from counterstain.learning.machine import DEVICES
+from counterstain.evaluation.calibration import Calibration, calibrate, read_calibration, use_warnings
+from counterstain.evaluation.conformal import prediction_sets
+from counterstain.evaluation.model_output import ModelOutput
+from counterstain.evaluation.thresholds import decide
+from counterstain.export.ood_statistics import STATISTICS, OodStatistics, read_ood_statistics
+from counterstain.images.decode import decode
+from counterstain.images.source import BadImage
+from counterstain.images.tile import fit_tile
+from counterstain.learning.device import DEVICES
 from counterstain.learning.own_network import allow_file
-from counterstain.learning.prediction import BATCH, Predictor, load_predictor
+from counterstain.learning.predictor import BATCH, Predictor, load_predictor
 from counterstain.learning.runtimes import softmax
 from counterstain.learning.unfamiliar import with_distances
-from counterstain.pixels.decode import decode
-from counterstain.pixels.fit import fit_tile
-from counterstain.pixels.source import BadImage
 from counterstain.study.model_choice import choose_model
+from counterstain.system import usable_cores
 
 __all__ = ["Model", "ModelSource", "find_bundle", "load_model"]
 
@@ -49,7 +49,7 @@ class Model:
     folder: Path
     predictor: Predictor
     calibration: Calibration | None
-    familiar: Familiar | None
+    familiar: OodStatistics | None
     choice: str = ""
 
     @property
@@ -218,7 +218,7 @@ def load_model(
     folder, words = find_bundle(path, arm=arm, seed=seed, fold=fold, network_file=network_file)
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=_device(device, runtime), images=1)
     calibration = read_calibration(folder)
-    familiar = read_familiar(folder / STATISTICS) if (folder / STATISTICS).is_file() else None
+    familiar = read_ood_statistics(folder / STATISTICS) if (folder / STATISTICS).is_file() else None
     return Model(folder, predictor, calibration, familiar, words)
 
 

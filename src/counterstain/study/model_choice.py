@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from counterstain.errors import InputError, suggest
+from counterstain.evaluation.calibration import Calibration, fit_calibration
+from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.metrics import image_loss, score_table
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json
-from counterstain.judging.calibration import Calibration, fit_calibration
-from counterstain.judging.measure_names import measure_words
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.reading import read_predictions
-from counterstain.judging.scores import image_loss, score_table
 from counterstain.learning.bundle import SUMS
 
 __all__ = ["ModelChoice", "choose_model", "ensemble_calibration"]

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.split import count_parts
-from counterstain.learning.machine import check_machine
-from counterstain.learning.mil import is_bag_network
+from counterstain.cohort.splitters import count_parts
+from counterstain.images.augment import expanded_count
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.dataset import TileDataset, examples
+from counterstain.learning.device import check_machine
+from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.networks import NETWORKS, check_tile_px, count_parameters
-from counterstain.learning.settings import Training
-from counterstain.learning.training import Progress
-from counterstain.pixels.augment import expanded_count
-from counterstain.study.arms import Material, examples, fit_arm
-from counterstain.study.inputs import Prepared, Talk, prepare
-from counterstain.study.looks import ledger_folder
-from counterstain.study.protocol import Study, read_study
+from counterstain.progress import Progress, TrainingProgress
+from counterstain.study.arms import fit_arm
+from counterstain.study.prepare import PreparedStudy, prepare
+from counterstain.study.study_config import Study, read_study
+from counterstain.study.test_set_uses import ledger_folder
 from counterstain.study.trainings import trainings
 
 __all__ = ["check_settings", "plan_lines", "plan_study"]
@@ -53,7 +54,7 @@ def plan_study(
     *,
     overrides: dict[str, str] | None = None,
     folder: Path | None = None,
-    talk: Talk | None = None,
+    talk: Progress | None = None,
     trial: bool = True,
 ) -> dict[str, Any]:
     """What run_study would do: everything is read and checked as there, and nothing is kept but the tile store.
@@ -71,7 +72,7 @@ def plan_study(
     """
     study = read_study(path, overrides)
     check_settings(study, path.parent)
-    talk = talk or Talk()
+    talk = talk or Progress()
     prepared = prepare(study, path.parent, store=(folder or path.parent) / "store", talk=talk)
     record = {
         "name": study.name,
@@ -92,7 +93,7 @@ class _Trial:
     weight_bytes: int
 
 
-def _estimate(prepared: Prepared, talk: Talk) -> dict[str, Any]:
+def _estimate(prepared: PreparedStudy, talk: Progress) -> dict[str, Any]:
     study, tried = prepared.study, {}
     for name in study.arms:
         talk.say(f"trial: {TRIAL_BATCHES} batches of {name}")
@@ -110,7 +111,7 @@ def _estimate(prepared: Prepared, talk: Talk) -> dict[str, Any]:
     return {"seconds": seconds, "disk_bytes": disk, "images_per_s": rates}
 
 
-def _copies(material: Material, settings: Training) -> int:
+def _copies(material: TileDataset, settings: TrainingConfig) -> int:
     """Images that an epoch sees for each training image."""
     expands = material.augmentation.mode == "expand" and settings.tune != "frozen"
     return expanded_count(material.augmentation) if expands and not is_bag_network(settings.network) else 1
@@ -120,7 +121,7 @@ def _bytes_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _try_arm(material: Material, assignment: Sequence[str], settings: Training) -> _Trial:
+def _try_arm(material: TileDataset, assignment: Sequence[str], settings: TrainingConfig) -> _Trial:
     """Train an arm on a few batches in a folder of its own, which is thrown away."""
     words, label = np.array(assignment, dtype=object), material.cohort.label_index
     many = max(1, TRIAL_BATCHES * settings.batch // _copies(material, settings))
@@ -128,7 +129,7 @@ def _try_arm(material: Material, assignment: Sequence[str], settings: Training) 
     validation = _some(np.flatnonzero(words == "val"), label, settings.batch)
     steps: list[tuple[int, float]] = []
 
-    def note(progress: Progress) -> None:
+    def note(progress: TrainingProgress) -> None:
         if progress.val_loss is None:
             steps.append((progress.seen, time.perf_counter()))
 

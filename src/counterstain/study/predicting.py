@@ -11,25 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from counterstain.audit.membership import MEMBERS, Overlap, overlap, read_members
 from counterstain.audit.own_fold import part_of_model
+from counterstain.audit.training_set import MEMBERS, Overlap, overlap, read_members
+from counterstain.cohort.layouts import read_images
 from counterstain.cohort.new_images import NewImages, of_cohort, read_new_images
 from counterstain.errors import InputError
-from counterstain.judging.calibration import Calibration, calibrate, read_calibration, use_warnings
-from counterstain.judging.evaluation import score_arms
-from counterstain.judging.predictions import Predictions
-from counterstain.learning.bags import BagStore, is_feature_file, open_bags
+from counterstain.evaluation.arm_scores import score_arms
+from counterstain.evaluation.calibration import Calibration, calibrate, read_calibration, use_warnings
+from counterstain.evaluation.predictions import Predictions
+from counterstain.export.ood_statistics import STATISTICS, OodStatistics, read_ood_statistics
+from counterstain.images.store import Store, build_store, read_batch
+from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
+from counterstain.learning.bag_loop import predict_bags, write_attention
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
-from counterstain.learning.export_features import STATISTICS, Familiar, read_familiar
-from counterstain.learning.machine import prepare_machine
-from counterstain.learning.mil import is_bag_network
-from counterstain.learning.prediction import predict_logits
+from counterstain.learning.device import prepare_device
+from counterstain.learning.mil_networks import is_bag_network
+from counterstain.learning.predictor import predict_logits
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime, softmax
 from counterstain.learning.unfamiliar import listening, measure_distances
-from counterstain.pixels.store import Store, build_store, read_batch
-from counterstain.study.bags import predict_bags, write_attention
-from counterstain.study.calibrating import decided_as, sets_of
-from counterstain.study.inputs import Talk, read_images
+from counterstain.progress import Progress
+from counterstain.study.calibrate import decided_as, sets_of
 from counterstain.study.model_choice import ModelChoice, choose_model, ensemble_calibration
 from counterstain.study.predicted import Asked, Predicted, draw_sheet, next_commands, write_predicted
 
@@ -39,7 +40,7 @@ FEW = 2_000  # images whose tiles are not worth keeping beside the predictions
 
 
 def predict_images(
-    model: Path, sources: Sequence[Path], out: Path, *, asked: Asked | None = None, talk: Talk | None = None
+    model: Path, sources: Sequence[Path], out: Path, *, asked: Asked | None = None, talk: Progress | None = None
 ) -> Predicted:
     """Predict images with a bundle, an export or a run; write predictions.csv, and the contact sheet where asked.
 
@@ -57,7 +58,7 @@ def predict_images(
     Raises:
         InputError: If the model or a source cannot be used, no image can be read, or a setting does not fit.
     """
-    asked, talk = asked or Asked(), talk or Talk()
+    asked, talk = asked or Asked(), talk or Progress()
     check_runtime(asked.runtime, asked.precision)
     choice = choose_model(model, arm=asked.arm, seed=asked.seed, fold=asked.fold, ensemble=asked.ensemble)
     bundle = read_bundle(choice.folder)
@@ -71,7 +72,7 @@ def predict_images(
     images = _read(sources, choice.folder, bundle, asked, features=of_slides)
     for note in images.notes:
         talk.say(note)
-    prepare_machine(device="cpu", precision="fp32")
+    prepare_device(device="cpu", precision="fp32")
     with _place_of_store(out, images) as place:
         store = _open(images, bundle, place, of_slides=of_slides, talk=talk)
         names = set(store.image)
@@ -125,7 +126,7 @@ def _place_of_store(out: Path, images: NewImages) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _open(images: NewImages, bundle: Bundle, place: Path, *, of_slides: bool, talk: Talk) -> Store | BagStore:
+def _open(images: NewImages, bundle: Bundle, place: Path, *, of_slides: bool, talk: Progress) -> Store | BagStore:
     """The readable images; any number of the others is set aside, but not all."""
     if of_slides:
         return open_bags(images, place, width=int(bundle.layout["width"]), max_bad=1.0, progress=talk.stored)
@@ -136,8 +137,8 @@ def _open(images: NewImages, bundle: Bundle, place: Path, *, of_slides: bool, ta
 
 
 def _answers(
-    choice: ModelChoice, store: Store | BagStore, rows: NDArray[np.int64], asked: Asked, talk: Talk
-) -> tuple[list[NDArray[np.float64]], tuple[NDArray[np.float64], Familiar] | None]:
+    choice: ModelChoice, store: Store | BagStore, rows: NDArray[np.int64], asked: Asked, talk: Progress
+) -> tuple[list[NDArray[np.float64]], tuple[NDArray[np.float64], OodStatistics] | None]:
     """Each member's (N, C) probabilities before calibration, and the distances by the first one's statistics."""
     prob: list[NDArray[np.float64]] = []
     distance = None
@@ -148,7 +149,7 @@ def _answers(
             continue
         familiar = None
         if number == 0 and (folder / STATISTICS).is_file():
-            familiar = read_familiar(folder / STATISTICS)
+            familiar = read_ood_statistics(folder / STATISTICS)
         logits, away = _tile_logits(bundle, network, store, rows, familiar, asked, talk)
         prob.append(softmax(logits))
         if familiar is not None and away is not None:
@@ -161,9 +162,9 @@ def _tile_logits(
     network: nn.Module,
     store: Store,
     rows: NDArray[np.int64],
-    familiar: Familiar | None,
+    familiar: OodStatistics | None,
     asked: Asked,
-    talk: Talk,
+    talk: Progress,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
     """(N, C) logits by the fastest runtime or the one asked for, and (N,) distances where there are statistics."""
     sample = bundle.staining.for_all(read_batch(store, rows[:TRIAL_TILES]))
@@ -215,7 +216,7 @@ def _judged(
     images: NewImages,
     raw: Sequence[NDArray[np.float64]],
     fitted: Calibration | None,
-    distance: tuple[NDArray[np.float64], Familiar] | None,
+    distance: tuple[NDArray[np.float64], OodStatistics] | None,
     seen: Overlap | None,
     set_aside: tuple[tuple[str, str], ...],
     out: Path,
@@ -285,7 +286,9 @@ def _labelled(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, 
 # -------------------------------------------------------------------------------------------------------------- telling
 
 
-def _tell(predicted: Predicted, bundle: Bundle, fitted: Calibration | None, seen: Overlap | None, talk: Talk) -> None:
+def _tell(
+    predicted: Predicted, bundle: Bundle, fitted: Calibration | None, seen: Overlap | None, talk: Progress
+) -> None:
     for line in () if seen is None else seen.words:
         talk.say(f"seen before: {line}")
     for line in () if fitted is None else use_warnings(fitted, bundle.stamp):

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import yaml
 
-from counterstain.cohort.columns import TEXT_COLUMNS
-from counterstain.cohort.manifest import Cohort, assemble
-from counterstain.cohort.split import read_split
+from counterstain.cohort.cohort import Cohort, assemble
+from counterstain.cohort.cohort_columns import TEXT_COLUMNS
+from counterstain.cohort.splitters import read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_bytes
+from counterstain.progress import Progress
 from counterstain.study.environment import environment
-from counterstain.study.inputs import Talk
 from counterstain.study.verify import Verification, verify
 from counterstain.tables import read_table
 
@@ -92,7 +92,7 @@ def reproduce(
     arm: str | None = None,
     judging: bool = False,
     out: Path | str | None = None,
-    talk: Talk | None = None,
+    talk: Progress | None = None,
 ) -> Reproduction:
     """Repeat a finished run from its own folder and compare what comes out, byte by byte.
 
@@ -107,7 +107,7 @@ def reproduce(
     Raises:
         InputError: If the folder is no finished run, the images are not there, or there is no such arm.
     """
-    run, talk = Path(run), talk or Talk()
+    run, talk = Path(run), talk or Progress()
     if not (run / "run.json").is_file():
         raise InputError(f"{run} is no finished run (it has no run.json); name a folder such as runs/mystudy")
     files = verify(run)
@@ -140,7 +140,7 @@ def _study_of(resolved: Mapping[str, Any], arm: str | None) -> dict[str, Any]:
 
 
 def _run_again(
-    run: Path, resolved: Mapping[str, Any], place: Path, data: Path | str | None, arm: str | None, talk: Talk
+    run: Path, resolved: Mapping[str, Any], place: Path, data: Path | str | None, arm: str | None, talk: Progress
 ) -> Path:
     from counterstain.study.run import run_study
 
@@ -156,22 +156,22 @@ def _run_again(
     return run_study(place / "study.yaml", talk=talk)
 
 
-def _judge_again(run: Path, resolved: Mapping[str, Any], place: Path, talk: Talk) -> Path:
+def _judge_again(run: Path, resolved: Mapping[str, Any], place: Path, talk: Progress) -> Path:
     """The evaluation alone: the run's predictions, cohort and split are read, its images are not."""
-    from counterstain.pixels.augment import Augmentation
-    from counterstain.study.arms import Material
-    from counterstain.study.claims import judge
-    from counterstain.study.inputs import Prepared
-    from counterstain.study.protocol import parse_study
+    from counterstain.images.augment import Augmentation
+    from counterstain.learning.dataset import TileDataset
+    from counterstain.study.evaluate_run import judge
+    from counterstain.study.prepare import PreparedStudy
+    from counterstain.study.study_config import parse_study
 
     study = parse_study(_study_of(resolved, None) | {"name": resolved["name"]}, str(run / "resolved.json"))
     cohort = _cohort_without_images(run, read_json(run / "cohort.json").get("positive"))
     split = read_split(run / "splits.csv", cohort, unit=study.split.unit, val=study.split.val, seed=study.split.seed)
     nothing: Any = None  # evaluation reads no tile
-    material = Material(cohort, nothing, Augmentation(mode="none"), 0, "", study.stamp, study.split.unit)
+    material = TileDataset(cohort, nothing, Augmentation(mode="none"), 0, "", study.stamp, study.split.unit)
     again = place / "runs" / "again"
     shutil.copytree(run / "arms", again / "arms")
-    judge(again, Prepared(study, material, split, cohort), talk)
+    judge(again, PreparedStudy(study, material, split, cohort), talk)
     return again
 
 

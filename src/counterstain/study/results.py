@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from counterstain.evaluation.comparison_result import Comparison
+from counterstain.evaluation.scores_result import Scores
 from counterstain.files import read_json
-from counterstain.judging.comparison_result import Comparison
-from counterstain.judging.scores_result import Scores
 from counterstain.records import Record, html_of, json_text
 
 if TYPE_CHECKING:

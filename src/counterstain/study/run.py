@@ -9,26 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from counterstain.cohort.description import describe
-from counterstain.cohort.discovery import NOT_AN_IMAGE
+from counterstain.cohort.cohort import write_cohort
+from counterstain.cohort.image_files import NOT_AN_IMAGE
 from counterstain.cohort.image_paths import LOCATION, write_location
-from counterstain.cohort.manifest import write_cohort
-from counterstain.cohort.split import count_parts, write_split
+from counterstain.cohort.splitters import count_parts, write_split
+from counterstain.cohort.summary import describe
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
-from counterstain.memory import keep_pages
-from counterstain.pixels.augment import Augmentation, expanded_count
-from counterstain.reporting.report import write_report
-from counterstain.study.auditing import audit_stage
-from counterstain.study.claims import judge
+from counterstain.images.augment import Augmentation, expanded_count
+from counterstain.progress import Progress
+from counterstain.reports.run_report import write_report
+from counterstain.study.audit_stage import audit_stage
+from counterstain.study.completion import file_hashes, lock
+from counterstain.study.contact_sheets import sheet_of
 from counterstain.study.environment import environment
-from counterstain.study.inputs import Prepared, Talk, prepare
-from counterstain.study.looks import ledger_folder, write_looks
+from counterstain.study.evaluate_run import judge
+from counterstain.study.executors import check_engine, sender, settle_threads
 from counterstain.study.planning import check_settings, plan_study
-from counterstain.study.protocol import read_study
-from counterstain.study.scheduling import check_engine, sender, settle_threads
-from counterstain.study.sheet import sheet_of
-from counterstain.study.stages import file_hashes, lock
+from counterstain.study.prepare import PreparedStudy, prepare
+from counterstain.study.study_config import read_study
+from counterstain.study.test_set_uses import ledger_folder, write_test_set_uses
 from counterstain.study.trainings import train_all
+from counterstain.system import keep_pages
 from counterstain.version import __version__
 
 __all__ = ["plan_study", "run_study"]
@@ -46,7 +47,7 @@ def run_study(
     *,
     overrides: dict[str, str] | None = None,
     folder: Path | None = None,
-    talk: Talk | None = None,
+    talk: Progress | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
     before_report: Callable[[Path], None] | None = None,
@@ -73,7 +74,7 @@ def run_study(
         InputError: For whatever the user must mend.
     """
     path = Path(path)
-    talk = talk or Talk()
+    talk = talk or Progress()
     keep_pages()
     check_engine(jobs=jobs, scheduler=scheduler)
     if jobs > 1 or scheduler is not None:
@@ -93,7 +94,7 @@ def run_study(
         send = sender(jobs=jobs, scheduler=scheduler, base=path.parent, store=home / "store", overrides=overrides)
         train_all(run, prepared, talk, send)
         judge(run, prepared, talk)
-        write_looks(run, prepared, ledger_folder(study, path.parent), talk)
+        write_test_set_uses(run, prepared, ledger_folder(study, path.parent), talk)
         if before_report is not None:
             before_report(run)
         _report(run, prepared, talk)
@@ -110,7 +111,7 @@ def _logged(log: Path, say: Callable[[str], None]) -> Callable[[str], None]:
     return speak
 
 
-def _choose_folder(runs: Path, name: str, prepared: Prepared, talk: Talk) -> Path:
+def _choose_folder(runs: Path, name: str, prepared: PreparedStudy, talk: Progress) -> Path:
     """The folder of this run: a finished one only if it is of this very study and data."""
     key = hash_json(prepared.key())
     previous: Path | None = None
@@ -127,7 +128,7 @@ def _choose_folder(runs: Path, name: str, prepared: Prepared, talk: Talk) -> Pat
     return run
 
 
-def _write_protocol(run: Path, source: Path, prepared: Prepared, talk: Talk) -> None:
+def _write_protocol(run: Path, source: Path, prepared: PreparedStudy, talk: Progress) -> None:
     """Everything that is known before training: protocol, cohort, set-aside images, split, augmentation, machine."""
     study, cohort, store = prepared.study, prepared.material.cohort, prepared.material.store
     write_bytes(run / "study.yaml", source.read_bytes())
@@ -171,7 +172,7 @@ def _protocol_lines(counts: dict[str, Any], augmentation: dict[str, Any]) -> lis
     return [f"split by {counts['unit']}{more}: {', '.join(shown)}", f"augmentation: {names}{grown}"]
 
 
-def _augmentation_record(prepared: Prepared) -> dict[str, Any]:
+def _augmentation_record(prepared: PreparedStudy) -> dict[str, Any]:
     study = prepared.study
     settings: Augmentation = study.augmentation if _augments(prepared) else Augmentation(mode="none")
     training = [sum(word == "train" for word in part.assignment) for part in prepared.split.parts]
@@ -187,7 +188,7 @@ def _augmentation_record(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _augments(prepared: Prepared) -> bool:
+def _augments(prepared: PreparedStudy) -> bool:
     """Whether any arm learns from altered images: neither bags nor frozen arms do; the legacy protocol's all do."""
     study = prepared.study
     if study.of_bags:
@@ -195,7 +196,7 @@ def _augments(prepared: Prepared) -> bool:
     return bool(study.stamp.startswith("LEAK")) or any(study.arm(arm).tune != "frozen" for arm in study.arms)
 
 
-def _report(run: Path, prepared: Prepared, talk: Talk) -> None:
+def _report(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
     talk.say("report: figures and report.html")
     for path in (run / "figures").glob("*"):
         if path.name != SHEET:
@@ -203,7 +204,7 @@ def _report(run: Path, prepared: Prepared, talk: Talk) -> None:
     write_report(run)
 
 
-def _write_manifest(run: Path, prepared: Prepared) -> None:
+def _write_manifest(run: Path, prepared: PreparedStudy) -> None:
     """The list of everything the run made, written last: where it stands, the run is finished."""
     files = [path for path in run.rglob("*") if path.is_file() and path.name not in UNTRACKED]
     files = [path for path in files if not path.name.startswith(".") and path.name != MANIFEST]

@@ -13,32 +13,33 @@ import yaml
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.evaluation.metrics import image_loss
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
 from counterstain.files import hash_json, read_yaml, write_bytes, write_csv, write_json
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.reading import read_predictions, write_predictions
-from counterstain.judging.scores import image_loss
+from counterstain.images.augment import Augmentation
 from counterstain.learning.checkpoint import forget
-from counterstain.learning.training import Progress
-from counterstain.pixels.augment import Augmentation
-from counterstain.study.arms import Material, examples, fit_arm
-from counterstain.study.inputs import Prepared, Talk, prepare
+from counterstain.learning.dataset import TileDataset, examples
+from counterstain.progress import Progress, TrainingProgress
+from counterstain.study.arms import fit_arm
+from counterstain.study.completion import lock
 from counterstain.study.planning import check_settings
-from counterstain.study.protocol import Range, read_study
-from counterstain.study.stages import lock
+from counterstain.study.prepare import PreparedStudy, prepare
+from counterstain.study.study_config import Range, read_study
 
 if TYPE_CHECKING:
     import optuna
 
 from counterstain.records import short_repr
 
-__all__ = ["Searched", "optimism", "search_settings"]
+__all__ = ["SearchResult", "optimism", "search_settings"]
 
 RESAMPLES = 500
 STORAGE, PREDICTIONS = "search.db", "val.csv"
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchResult:
     """What a search found.
 
     best: the settings that were searched, as they came out best; val_loss: theirs, on the validation patients.
@@ -65,8 +66,8 @@ def search_settings(
     trials: int | None = None,
     overrides: dict[str, str] | None = None,
     folder: Path | None = None,
-    talk: Talk | None = None,
-) -> Searched:
+    talk: Progress | None = None,
+) -> SearchResult:
     """Search the ranges that a study declares; goes on where an earlier search of the same study was stopped.
 
     Args:
@@ -80,7 +81,7 @@ def search_settings(
         InputError: If the study declares no ranges, optuna is not installed, or the search there is of another study.
     """
     optuna = _optuna()
-    talk = talk or Talk()
+    talk = talk or Progress()
     study = read_study(path, overrides)
     check_settings(study, path.parent)
     if study.search is None:
@@ -153,7 +154,7 @@ def _optuna() -> Any:
     return optuna
 
 
-def _check_same(place: Path, prepared: Prepared) -> None:
+def _check_same(place: Path, prepared: PreparedStudy) -> None:
     """Trials of another study, split or data say nothing here."""
     key = prepared.key()
     key["study"] = {name: value for name, value in key["study"].items() if name not in ("seeds", "comparison")}
@@ -201,7 +202,7 @@ def _suggest(trial: Any, name: str, wanted: Range) -> Any:
     return trial.suggest_float(name, float(low), float(high), log=wanted.log)
 
 
-def _try(trial: Any, *, number: int, prepared: Prepared, place: Path, talk: Talk) -> float:
+def _try(trial: Any, *, number: int, prepared: PreparedStudy, place: Path, talk: Progress) -> float:
     """One trial: train, and the mean loss of the validation images; stopped where it falls behind the others."""
     optuna = _optuna()
     search = prepared.study.search
@@ -210,7 +211,7 @@ def _try(trial: Any, *, number: int, prepared: Prepared, place: Path, talk: Talk
     settings, material = _with(prepared, chosen)
     shown = talk.trained
 
-    def progress(step: Progress) -> None:
+    def progress(step: TrainingProgress) -> None:
         if shown is not None:
             shown(f"trial {number}", step)
         if step.val_loss is not None:
@@ -239,16 +240,18 @@ def _folder(place: Path, number: int) -> Path:
     return place / f"trial-{number:04d}"
 
 
-def _with(prepared: Prepared, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], Material]:
+def _with(prepared: PreparedStudy, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], TileDataset]:
     """The arm's settings and the material with what a trial drew."""
     settings = {name: value for name, value in chosen.items() if not name.startswith("augmentation.")}
     varied = {name.partition(".")[2]: value for name, value in chosen.items() if name.startswith("augmentation.")}
     old = prepared.material
     augmentation = Augmentation(**{**asdict(old.augmentation), **varied})
-    return settings, Material(old.cohort, old.store, augmentation, old.tile_px, old.fit, old.stamp, old.unit)
+    return settings, TileDataset(old.cohort, old.store, augmentation, old.tile_px, old.fit, old.stamp, old.unit)
 
 
-def _conclude(found: "optuna.Study", prepared: Prepared, path: Path, place: Path, optuna: Any, talk: Talk) -> Searched:
+def _conclude(
+    found: "optuna.Study", prepared: PreparedStudy, path: Path, place: Path, optuna: Any, talk: Progress
+) -> SearchResult:
     """Write the table of trials, the study with the best settings, and what may be expected of them."""
     numbered = dict(enumerate(_ended(found, optuna), start=1))
     complete = {number: trial for number, trial in numbered.items() if trial.state == optuna.trial.TrialState.COMPLETE}
@@ -274,7 +277,7 @@ def _conclude(found: "optuna.Study", prepared: Prepared, path: Path, place: Path
         losses = np.stack([image_loss(table.label, table.prob) for table in tables])
         expected = found.best_value + optimism(losses, _numbered(tables[0]))
     seconds = sum(trial.duration.total_seconds() for trial in found.trials if trial.duration is not None)
-    searched = Searched(
+    searched = SearchResult(
         best=dict(found.best_params), val_loss=found.best_value, expected=expected, trials=len(complete),
         pruned=len(numbered) - len(complete), seconds=seconds, study=place / "best.yaml",
     )  # fmt: skip
@@ -295,7 +298,7 @@ def _numbered(table: Predictions) -> NDArray[np.int64]:
     return np.unique(np.array(table.patient, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
 
 
-def _write_study(prepared: Prepared, path: Path, searched: Searched) -> None:
+def _write_study(prepared: PreparedStudy, path: Path, searched: SearchResult) -> None:
     """The user's own file with the best settings in place of the search; JSON is YAML, and exact for numbers."""
     record = read_yaml(path, what="a study")
     search = record.pop("search")

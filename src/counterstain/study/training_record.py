@@ -5,18 +5,18 @@ from dataclasses import asdict
 from typing import Any
 
 from counterstain.learning.backbones import Backbone
-from counterstain.learning.mil import BagNetwork
+from counterstain.learning.config import TrainingConfig
+from counterstain.learning.loop import Trained
+from counterstain.learning.mil_networks import BagNetwork
 from counterstain.learning.networks import count_parameters
 from counterstain.learning.own_network import OwnNetwork, receptive_field
-from counterstain.learning.settings import Training
-from counterstain.learning.training import Trained
 
 __all__ = ["training_record"]
 
 
 def training_record(
     trained: Trained,
-    settings: Training,
+    settings: TrainingConfig,
     *,
     seed: int,
     processes: int,
@@ -57,7 +57,7 @@ def training_record(
     }
 
 
-def _done(trained: Trained, settings: Training, tiles: Mapping[str, Any]) -> dict[str, Any]:
+def _done(trained: Trained, settings: TrainingConfig, tiles: Mapping[str, Any]) -> dict[str, Any]:
     """kind: "network", "backbone", "probe" or "bags"; and what such a one has."""
     network, done = trained.network, trained.done
     recipe = trained.staining.recipe
@@ -88,7 +88,7 @@ def _done(trained: Trained, settings: Training, tiles: Mapping[str, Any]) -> dic
     return record | {"kind": kind, "backbone": kept, "weights": source}
 
 
-def _named(settings: Training, weights: Mapping[str, str]) -> str:
+def _named(settings: TrainingConfig, weights: Mapping[str, str]) -> str:
     """Where trained weights came from; of a file of the user's only its name, since places are nobody's business."""
     if settings.weights == "auto" or settings.weights.startswith("pretrained"):
         return weights["source"]

@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from counterstain.cohort.split import Part
+from counterstain.cohort.splitters import Fold
 from counterstain.errors import InputError
+from counterstain.evaluation.metrics import predicted_class
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import hash_json, read_json, write_json
-from counterstain.judging.predictions import Predictions
-from counterstain.judging.reading import read_predictions
-from counterstain.judging.scores import predicted_class
 from counterstain.learning.checkpoint import forget, load_checkpoint
-from counterstain.learning.training import Progress
+from counterstain.progress import Progress, TrainingProgress
 from counterstain.study.arms import train_arm
-from counterstain.study.calibrating import finish_training
-from counterstain.study.inputs import Prepared, Talk
-from counterstain.study.protocol import CalibrationSection
-from counterstain.study.stages import STAGES, is_done, lock, mark_done
+from counterstain.study.calibrate import finish_training
+from counterstain.study.completion import STAGES, is_done, lock, mark_done
+from counterstain.study.prepare import PreparedStudy
+from counterstain.study.study_config import CalibrationSection
 
 __all__ = ["HELD", "Outcome", "Send", "train_all", "train_one", "training_place", "trainings"]
 
@@ -52,10 +52,10 @@ class Outcome:
 
 
 # Does the named trainings of a run, wherever and in whatever order, and gives each one's outcome once it has ended.
-Send = Callable[[Path, Prepared, Sequence[str], Talk], Generator[Outcome, None, None]]
+Send = Callable[[Path, PreparedStudy, Sequence[str], Progress], Generator[Outcome, None, None]]
 
 
-def trainings(prepared: Prepared) -> Iterable[tuple[str, int, Part]]:
+def trainings(prepared: PreparedStudy) -> Iterable[tuple[str, int, Fold]]:
     """Every training of the study: arm, seed and division of the cohort, the arms of one seed after another."""
     return (
         (arm, seed, part)
@@ -65,12 +65,12 @@ def trainings(prepared: Prepared) -> Iterable[tuple[str, int, Part]]:
     )
 
 
-def training_place(arm: str, seed: int, part: Part) -> str:
+def training_place(arm: str, seed: int, part: Fold) -> str:
     """The folder of one training, within arms/."""
     return f"{arm}/seed-{seed}/fold-{part.repeat}-{part.fold}"
 
 
-def train_all(run: Path, prepared: Prepared, talk: Talk, send: Send | None = None) -> None:
+def train_all(run: Path, prepared: PreparedStudy, talk: Progress, send: Send | None = None) -> None:
     """Train what is not trained yet, and calibrate every training on its own validation part.
 
     Args:
@@ -113,11 +113,11 @@ def train_all(run: Path, prepared: Prepared, talk: Talk, send: Send | None = Non
 
 def train_one(
     run: Path,
-    prepared: Prepared,
+    prepared: PreparedStudy,
     name: str,
     *,
     say: Callable[[str], None],
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[TrainingProgress], None] | None = None,
 ) -> Outcome:
     """Do one training of a run from where it was stopped, alone; what another process has done is not done again.
 
@@ -126,7 +126,7 @@ def train_one(
         prepared: the study.
         name: of the training, see training_place.
         say: told when another process holds this training and is waited for.
-        progress: see training.train.
+        progress: see loop.train.
     """
     arm, seed, part = next(one for one in trainings(prepared) if training_place(*one) == name)
     folder, inputs = run / "arms" / name, _inputs(prepared, arm, seed, part)
@@ -147,7 +147,7 @@ def train_one(
 
 
 def _one_after_the_other(
-    run: Path, prepared: Prepared, names: Sequence[str], talk: Talk
+    run: Path, prepared: PreparedStudy, names: Sequence[str], talk: Progress
 ) -> Generator[Outcome, None, None]:
     """Do the trainings here, showing each one's steps."""
     every = {training_place(*one): (number, one) for number, one in enumerate(trainings(prepared), start=1)}
@@ -159,7 +159,7 @@ def _one_after_the_other(
         yield Outcome(name, outcome.seconds, resumed=outcome.resumed)
 
 
-def _inputs(prepared: Prepared, arm: str, seed: int, part: Part) -> dict[str, Any]:
+def _inputs(prepared: PreparedStudy, arm: str, seed: int, part: Fold) -> dict[str, Any]:
     """All that one training depends on, but the machine."""
     study, material = prepared.study, prepared.material
     resolved = study.resolved()
@@ -244,7 +244,9 @@ def _left(seconds: float) -> str:
     return f"; about {shown} left"
 
 
-def _labelled(shown: Callable[[str, Progress], None], label: str, part: Part) -> Callable[[Progress], None]:
+def _labelled(
+    shown: Callable[[str, TrainingProgress], None], label: str, part: Fold
+) -> Callable[[TrainingProgress], None]:
     if part.repeat or part.fold:
         label += f" fold {part.repeat}-{part.fold}"
     return lambda progress: shown(label, progress)

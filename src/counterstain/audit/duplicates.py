@@ -1,0 +1,163 @@
+"""Copies among tiles, in tiers: the same bytes, pixels, a flip or quarter-turn, a near-duplicate, a turned crop."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.audit.fingerprints import Fingerprints, fingerprint, symmetries, turned_hash
+from counterstain.audit.rotated_crops import rotated_crops
+from counterstain.images.store import Store
+
+__all__ = ["TIERS", "Duplicate", "duplicates_among", "find_duplicates", "find_duplicates_between"]
+
+Floats = NDArray[np.float32]
+
+TIERS = ("bytes", "pixels", "turned", "near", "rotated")
+HAMMING = 12  # of 64 bits, between hashes of a candidate
+SAME = 0.9  # correlation of fine structure from which on two tiles are one
+SAME_PLAIN = 0.99  # the same where a tile has too little variety for that
+ROWS = 512  # tiles compared with all others at once
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Two tiles that show the same: rows a < b of one store (of `new` and `known`, where there are two).
+
+    tier: of TIERS; similarity: correlation of their fine structure, 1 where the pixels are the same
+    turn: what turns a into b, in words
+    """
+
+    a: int
+    b: int
+    tier: str
+    similarity: float
+    turn: str
+
+
+TURNS = (
+    "as it is", "turned by 90°", "turned by 180°", "turned by 270°",
+    "flipped", "flipped and turned by 90°", "flipped and turned by 180°", "flipped and turned by 270°",
+)  # fmt: skip
+
+
+def find_duplicates(
+    store: Store,
+    *,
+    fit: str = "stretch",
+    rotated: bool = True,
+    threads: int | None = None,
+    step: Callable[[str, int, int], None] | None = None,
+) -> tuple[Duplicate, ...]:
+    """All pairs of tiles of a store that show the same, each in its first tier of TIERS.
+
+    Tiles without structure are only compared by bytes and pixels: one blank tile is like another.
+
+    Args:
+        store: the tiles; its time is that of one reading, and of comparing all pairs of short descriptions.
+        fit: how its tiles were made of the images.
+        rotated: also look for turns by any angle with crops (LC25000-style), which takes the longest.
+        threads: that work; None takes one a core.
+        step: called with what is being done, and how much of how much is.
+    """
+    described = None if step is None else partial(step, "describing tiles")
+    prints = fingerprint(store, fit=fit, rotated=rotated, threads=threads, progress=described)
+    return duplicates_among(prints, prints, store.content, store.content, same=True, step=step)
+
+
+def find_duplicates_between(new: Store, known: Store, *, rotated: bool = True) -> tuple[Duplicate, ...]:
+    """All pairs of a tile of `new` (a) and one of `known` (b) that show the same."""
+    prints = [fingerprint(store, rotated=rotated) for store in (new, known)]
+    return duplicates_among(prints[0], prints[1], new.content, known.content, same=False)
+
+
+def duplicates_among(
+    first: Fingerprints,
+    second: Fingerprints,
+    content_a: Iterable[str],
+    content_b: Iterable[str],
+    *,
+    same: bool,
+    step: Callable[[str, int, int], None] | None = None,
+) -> tuple[Duplicate, ...]:
+    """The copies between two sets of fingerprints, or within one (`same`); `step` is told the progress."""
+    found: dict[tuple[int, int], Duplicate] = {}
+
+    def keep(copy: Duplicate) -> None:
+        key = (min(copy.a, copy.b), max(copy.a, copy.b)) if same else (copy.a, copy.b)
+        if same and copy.a == copy.b:
+            return
+        if key not in found:
+            found[key] = Duplicate(*key, copy.tier, copy.similarity, copy.turn)
+
+    for tier, left, right in (("bytes", content_a, content_b), ("pixels", first.digest, second.digest)):
+        for a, b in _equal(list(left), list(right)):
+            keep(Duplicate(a, b, tier, 1.0, TURNS[0]))
+    for copy in _near(first, second, same=same, step=step):
+        keep(copy)
+    if len(first.waves) and len(second.waves):
+        for crop in rotated_crops(first, second, found.keys(), same=same, step=step):
+            keep(Duplicate(crop.a, crop.b, "rotated", crop.similarity, crop.turn))
+    return tuple(found[key] for key in sorted(found))
+
+
+def _equal(left: list[str], right: list[str]) -> Iterable[tuple[int, int]]:
+    """Pairs with the same text; of a group of many each is paired with the first, by which the group is known."""
+    place: dict[str, int] = {}
+    for row, text in enumerate(right):
+        place.setdefault(text, row)
+    return [(row, place[text]) for row, text in enumerate(left) if text in place]
+
+
+# ---------------------------------------------------------------------------------------- flips, turns, small changes
+
+
+def _near(
+    first: Fingerprints, second: Fingerprints, *, same: bool, step: Callable[[str, int, int], None] | None = None
+) -> Iterable[Duplicate]:
+    """Pairs whose perceptual hashes are close under a symmetry, and whose fine structure then agrees."""
+    turned = turned_hash(first.hash)
+    plain_a, plain_b = first.plain, second.plain
+    columns = np.flatnonzero(~second.blank)
+    known = second.hash[columns]
+    for start in range(0, len(first.hash), ROWS):
+        rows = np.arange(start, min(start + ROWS, len(first.hash)))
+        rows = rows[~first.blank[rows]]
+        best: dict[tuple[int, int], tuple[float, int]] = {}
+        for index in range(8):
+            apart = np.bitwise_count(turned[index, rows][:, None] ^ known[None, :])
+            for at, column in zip(*np.nonzero(apart <= HAMMING), strict=True):
+                a, b = int(rows[at]), int(columns[column])
+                if same and a >= b:
+                    continue
+                value = _agreement(first.small[a], second.small[b], index)
+                enough = SAME_PLAIN if plain_a[a] or plain_b[b] else SAME
+                if value >= enough and value > best.get((a, b), (0.0, 0))[0]:
+                    best[a, b] = value, index
+        for (a, b), (value, index) in best.items():
+            exact = _alike(first.small[a], second.small[b], index)
+            yield Duplicate(a, b, "turned" if exact and index else "near", value, TURNS[index])
+        if step is not None:
+            step("comparing tiles", min(start + ROWS, len(first.hash)), len(first.hash))
+
+
+def _fine_unit(grey: NDArray[np.uint8]) -> Floats:
+    values = grey.astype(np.float32)
+    fine = values - cv2.GaussianBlur(values, (0, 0), 6)
+    fine -= fine.mean()
+    size = float(np.linalg.norm(fine))
+    unit: Floats = fine / size if size > 0 else fine
+    return unit
+
+
+def _agreement(a: NDArray[np.uint8], b: NDArray[np.uint8], index: int) -> float:
+    """Correlation of the fine structure of a, turned, with that of b."""
+    return float((_fine_unit(np.ascontiguousarray(symmetries(a)[index])) * _fine_unit(b)).sum())
+
+
+def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8], index: int) -> bool:
+    """Whether the small pictures are the same but for the rounding of their making."""
+    return bool(np.abs(symmetries(a)[index].astype(np.int16) - b).mean() < 1.0)

@@ -1,0 +1,173 @@
+"""Leaks that ids and coordinates tell: patients and slides on two sides, ids that nearly agree, overlapping tiles."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.audit.findings import Finding, first_examples
+from counterstain.cohort.cohort import Cohort
+
+__all__ = ["crossings", "divided", "last_digits", "near_ids", "overlapping", "plain_id"]
+
+LEAST_OVERLAP = 0.05  # of a tile's area; less is the seam of a grid
+MOST_PAIRS = 100_000
+# A stem, then letters or a separator that mark what follows as a part of it, then one digit.
+_LAST_DIGIT = re.compile(r"(?P<stem>.*\d)(?P<mark>[\s_.\-]+[A-Za-z]{1,3}|[A-Za-z]{1,3}|[\s_.\-]+)[\s_.\-]?\d")
+
+
+def crossings(assignments: Sequence[Sequence[str]]) -> list[NDArray[np.object_]]:
+    """Each division's parts as an array, "" for an image that is in none."""
+    return [np.array(list(words), dtype=object) for words in assignments]
+
+
+def severity_between(one: str, other: str) -> str:
+    """A leak where a test part is concerned; between train and val it only spoils the choice of the epoch."""
+    return "leak" if "test" in (one[:4], other[:4]) else "warning"
+
+
+def divided(cohort: Cohort, assignments: Sequence[Sequence[str]]) -> list[Finding]:
+    """Patients, and slides, that are in more than one part of a division."""
+    out = []
+    for tier, column in (("patient", "patient_id"), ("slide", "slide_id")):
+        names = cohort.table[column].to_numpy(dtype=object)
+        seen: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        for words in crossings(assignments):
+            parts: dict[str, set[str]] = defaultdict(set)
+            for name, word in zip(names, words, strict=True):
+                if name and word:
+                    parts[name].add(word)
+            for name, found in parts.items():
+                if len(found) > 1:
+                    seen[tuple(sorted(found))].add(name)
+        for between, found in seen.items():
+            tested = any(word.startswith("test") for word in between)
+            out.append(
+                Finding(
+                    tier, "leak" if tested else "warning", between, len(found),
+                    first_examples([(name,) for name in sorted(found)]),
+                    f"{len(found)} {tier}s have images in {' and in '.join(between)}",
+                )
+            )  # fmt: skip
+    return out
+
+
+def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[Finding]:
+    """Patient ids that may mean one patient: the same but for case, separators, leading zeros, letters at the end.
+
+    A leak where such ids stand on two sides of a test part, else a warning.
+    """
+    ids = cohort.table["patient_id"].to_numpy(dtype=object)
+    groups: dict[str, set[str]] = defaultdict(set)
+    for name in sorted(set(ids) - {""}):
+        groups[plain_id(name)].add(name)
+    alike = {name: tuple(sorted(found)) for name, found in sorted(groups.items()) if len(found) > 1}
+    plain = np.array([plain_id(name) if name else "" for name in ids], dtype=object)
+    across: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for words in crossings(assignments):
+        for name in alike:
+            parts = sorted({word for word in words[plain == name] if word})
+            if len(parts) > 1:
+                across[tuple(parts)].add(name)
+    differ = "differ only in case, separators, leading zeros or letters at the end"
+    way = "are they one patient? If not, say so: distinct ids"
+    out = [
+        Finding(
+            "near-id", "leak" if any(word.startswith("test") for word in between) else "warning", between, len(names),
+            first_examples([alike[name] for name in sorted(names)]),
+            f"{len(names)} groups of patient ids with images in {' and in '.join(between)} {differ}; {way}",
+        )
+        for between, names in across.items()
+    ]  # fmt: skip
+    rest = [found for name, found in alike.items() if not any(name in names for names in across.values())]
+    if rest:
+        out.append(
+            Finding(
+                "near-id",
+                "warning",
+                (),
+                len(rest),
+                first_examples(rest),
+                f"{len(rest)} groups of patient ids {differ}; {way}",
+            )
+        )
+    return out
+
+
+def last_digits(cohort: Cohort) -> list[Finding]:
+    """Patient ids that differ only in a last digit after a mark, as …-R3 and …-R4, which may be samples of one patient.
+
+    Only asked, never a leak: hospitals number patients in this way, too.
+    """
+    groups: dict[str, set[str]] = defaultdict(set)
+    for name in sorted(set(cohort.table["patient_id"]) - {""}):
+        found = _LAST_DIGIT.fullmatch(name.strip())
+        if found and not name.upper().startswith("TCGA-"):  # whose barcodes are known to be of patients
+            groups[f"{found['stem']}\0{found['mark'].lower()}"].add(name)
+    alike = [tuple(sorted(names)) for _, names in sorted(groups.items()) if len(names) > 1]
+    if not alike:
+        return []
+    words = (
+        f"{len(alike)} group{'s' * (len(alike) > 1)} of patient ids differ only in a last digit; are they samples of "
+        "one patient? If so give them one id; if not, say so: distinct ids"
+    )
+    return [Finding("last-digit", "warning", (), len(alike), first_examples(alike), words)]
+
+
+def plain_id(name: str) -> str:
+    """18842D and 18842 are 18842; P-01, p_1 and P01 are p1; P1, P2 and P10 stay apart."""
+    text = re.sub(r"[\s_\-./]+", "-", name.strip().lower())
+    text = re.sub(r"(?<=\d\d)[a-z]{1,3}$", "", text)  # letters that tell blocks of one case
+    text = re.sub(r"(?<!\d)0+(?=\d)", "", text)
+    # A separator between two numbers means something (14-2523); between letters and numbers it does not.
+    return re.sub(r"(?<=[a-z])-|-(?=[a-z])", "", text)
+
+
+def overlapping(cohort: Cohort, side_px: NDArray[np.float64], assignments: Sequence[Sequence[str]]) -> list[Finding]:
+    """Tiles of one slide whose places overlap although they are in different parts.
+
+    Args:
+        cohort: with slide_id, x and y (level-0 px) where known.
+        side_px: (N,) side of each image in level-0 px, NaN where unknown.
+        assignments: the divisions.
+    """
+    table = cohort.table
+    x, y = table["x"].to_numpy(), table["y"].to_numpy()
+    known = np.isfinite(x) & np.isfinite(y) & np.isfinite(side_px) & (table["slide_id"] != "").to_numpy()
+    by_slide: dict[str, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(known):
+        by_slide[table["slide_id"].iloc[row]].append(int(row))
+    pairs = [pair for rows in by_slide.values() for pair in _overlaps(np.array(rows), x, y, side_px)][:MOST_PAIRS]
+    found: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+    for words in crossings(assignments):
+        for a, b in pairs:
+            if words[a] and words[b] and words[a] != words[b]:
+                one, other = sorted((words[a], words[b]))
+                found[one, other].add((a, b))
+    names = cohort.image
+    return [
+        Finding(
+            "place", severity_between(*between), between, len(rows),
+            first_examples([(names[a], names[b]) for a, b in sorted(rows)]),
+            f"{len(rows)} pairs of tiles overlap on their slide, one in {between[0]}, the other in {between[1]}",
+        )
+        for between, rows in found.items()
+    ]  # fmt: skip
+
+
+def _overlaps(
+    rows: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64], side: NDArray[np.float64]
+) -> Iterable[tuple[int, int]]:
+    """Pairs of rows whose squares share more than LEAST_OVERLAP of the smaller; swept from left to right."""
+    order = rows[np.argsort(x[rows], kind="stable")]
+    widest = side[order].max()
+    for place, a in enumerate(order):
+        for b in order[place + 1 :]:
+            if x[b] >= x[a] + widest:
+                break
+            wide = min(x[a] + side[a], x[b] + side[b]) - max(x[a], x[b])
+            high = min(y[a] + side[a], y[b] + side[b]) - max(y[a], y[b])
+            if wide > 0 and high > 0 and wide * high > LEAST_OVERLAP * min(side[a], side[b]) ** 2:
+                yield (int(min(a, b)), int(max(a, b)))

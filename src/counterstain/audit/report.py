@@ -1,0 +1,175 @@
+"""The record of an audit: every finding, worst first, the counts behind it, and one verdict."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from counterstain.audit.duplicates import TIERS, Duplicate
+from counterstain.audit.findings import Finding, first_examples, worst_first
+from counterstain.audit.ids import crossings, divided, last_digits, near_ids, overlapping, severity_between
+from counterstain.audit.quality import absent_classes, conflicts, look_at, poor_tiles, thin_classes, unreadable
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.splitters import Split
+from counterstain.images.store import Store
+
+__all__ = ["AUDIT_SCHEMA", "audit_lines", "audit_record", "feature_record"]
+
+AUDIT_SCHEMA = "counterstain.audit/1"
+NAMED = 10  # images that could not be read, in the lines of text; audit.json has more
+SHOWS = {
+    "bytes": "are the same file",
+    "pixels": "have the same pixels",
+    "turned": "are flips or quarter-turns of each other",
+    "near": "are the same image re-compressed, brightened or slightly changed",
+    "rotated": "are turned crops of each other",
+}
+
+
+def audit_record(
+    cohort: Cohort, split: Split | None, store: Store, copies: Sequence[Duplicate], *, distinct_ids: bool = False
+) -> dict[str, Any]:
+    """The record audit.json.
+
+    Args:
+        cohort: the images that are in the store.
+        split: the divisions to be audited; None: only the cohort is.
+        store: the tiles.
+        distinct_ids: patient ids that nearly agree are of different patients.
+        copies: of `find_copies` on that store.
+
+    Returns:
+        schema; verdict "clean" or "leaks"; words; images; copies: pairs in each tier; findings, worst first.
+    """
+    assignments = [part.assignment for part in split.parts] if split is not None else []
+    side = store.size_px[store.rows(cohort.image)].max(axis=1).astype(np.float64)
+    findings = [
+        *_of_ids_and_copies(cohort, store.image, copies, assignments, distinct_ids),
+        *overlapping(cohort, side, assignments),
+        *poor_tiles(cohort, store.image, look_at(store)),
+        *unreadable(store.set_aside),
+        *absent_classes(cohort, split),
+    ]
+    return _record(cohort, split, store.data_hash, copies, findings)
+
+
+def feature_record(
+    cohort: Cohort,
+    split: Split | None,
+    *,
+    images: Sequence[str],
+    data: str,
+    copies: Sequence[Duplicate],
+    distinct_ids: bool = False,
+    set_aside: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """The record of a cohort of feature files, in which no tile can be looked at; a note says what was not.
+
+    Args:
+        cohort, split, copies, distinct_ids: as in `audit_record`.
+        images: names of the files that `copies` counts by.
+        data: hash of the files.
+        set_aside: (file, reason) of those that could not be read.
+    """
+    assignments = [part.assignment for part in split.parts] if split is not None else []
+    unseen = (
+        "of feature files only ids and identical files were compared: copies, overlaps and faults that show in pixels "
+        "alone were not looked for"
+    )
+    findings = [
+        *_of_ids_and_copies(cohort, images, copies, assignments, distinct_ids),
+        Finding("features", "note", (), len(cohort), (), unseen),
+        *unreadable(set_aside),
+        *absent_classes(cohort, split),
+    ]
+    return _record(cohort, split, data, copies, findings)
+
+
+def _of_ids_and_copies(
+    cohort: Cohort,
+    images: Sequence[str],
+    copies: Sequence[Duplicate],
+    assignments: Sequence[Sequence[str]],
+    distinct_ids: bool,
+) -> list[Finding]:
+    return [
+        *_copies(cohort, images, copies, assignments),
+        *divided(cohort, assignments),
+        *([] if distinct_ids else (*near_ids(cohort, assignments), *last_digits(cohort))),
+        *conflicts(cohort, images, copies),
+        *thin_classes(cohort),
+    ]
+
+
+def _record(
+    cohort: Cohort, split: Split | None, data: str, copies: Sequence[Duplicate], findings: Sequence[Finding]
+) -> dict[str, Any]:
+    ordered = worst_first(findings)
+    leaks = [one for one in ordered if one.severity == "leak"]
+    return {
+        "schema": AUDIT_SCHEMA,
+        "verdict": "leaks" if leaks else "clean",
+        "words": _words(ordered, split),
+        "images": len(cohort),
+        "data": data,
+        "copies": {tier: sum(copy.tier == tier for copy in copies) for tier in TIERS},
+        "findings": [one.to_record() for one in ordered],
+    }
+
+
+def _words(findings: Sequence[Finding], split: Split | None) -> str:
+    leaks = [one.words for one in findings if one.severity == "leak"]
+    if leaks:
+        more = f"; and {len(leaks) - 3} more" if len(leaks) > 3 else ""
+        return f"The audit found leaks: {'; '.join(leaks[:3])}{more}."
+    warned = sum(one.severity == "warning" for one in findings)
+    told = f", {warned} warning{'s' * (warned > 1)}" if warned else ""
+    return f"The audit found no leak{' between the parts of the split' if split is not None else ''}{told}."
+
+
+def _copies(
+    cohort: Cohort, images: Sequence[str], copies: Sequence[Duplicate], assignments: Sequence[Sequence[str]]
+) -> list[Finding]:
+    """A finding for each tier and two parts that copies stand in; one for those within parts, or without a split."""
+    place = {name: row for row, name in enumerate(cohort.image)}
+    across: dict[tuple[str, tuple[str, str]], dict[tuple[str, str], float]] = defaultdict(dict)
+    crossed: set[tuple[str, str]] = set()
+    pairs = [
+        (images[copy.a], images[copy.b], copy) for copy in copies if images[copy.a] in place and images[copy.b] in place
+    ]
+    for words in crossings(assignments):
+        for a, b, copy in pairs:
+            one, other = words[place[a]], words[place[b]]
+            if one and other and one != other:
+                between = (min(one, other), max(one, other))
+                across[copy.tier, between][a, b] = copy.similarity
+                crossed.add((a, b))
+    out = [
+        Finding(
+            tier, severity_between(*between), between, len(found), first_examples(sorted(found)),
+            f"{len(found)} pairs of images, one in {between[0]} and one in {between[1]}, {SHOWS[tier]}",
+        )
+        for (tier, between), found in across.items()
+    ]  # fmt: skip
+    rest = Counter(copy.tier for a, b, copy in pairs if (a, b) not in crossed)
+    for tier, count in rest.items():
+        own = [(a, b) for a, b, copy in pairs if copy.tier == tier and (a, b) not in crossed]
+        where = "within one part" if assignments else "in the cohort"
+        out.append(
+            Finding(tier, "note", (), count, first_examples(own), f"{count} pairs of images {where} {SHOWS[tier]}")
+        )
+    return out
+
+
+def audit_lines(record: Mapping[str, Any]) -> list[str]:
+    """The record as lines of text: the verdict, then each finding with how bad it is."""
+    lines = [record["words"]]
+    for one in record["findings"]:
+        lines.append(f"  {one['severity']:8} {one['words']}")
+        if (one["severity"] == "leak" or one["tier"] == "last-digit") and one["examples"]:
+            lines.append(f"           such as {' and '.join(one['examples'][0])}")
+        if one["tier"] == "unreadable":
+            lines += [f"           {': '.join(example)}" for example in one["examples"][:NAMED]]
+            lines += ["           …"] if one["count"] > NAMED else []
+    return lines

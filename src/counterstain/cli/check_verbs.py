@@ -1,0 +1,222 @@
+"""Verbs that check a model: how robust it is, and what its score depends on."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from counterstain.cli.options import (
+    Arm,
+    Columns,
+    Fold,
+    Images,
+    Json,
+    Model,
+    NetworkFile,
+    Out,
+    OwnFold,
+    Root,
+    Seed,
+    app,
+    chosen_model,
+    columns_given,
+    verb,
+)
+
+if TYPE_CHECKING:
+    from counterstain.cohort.cohort import Cohort
+    from counterstain.robustness.card import CardProgress
+
+
+@app.command()
+@verb
+def robustness(
+    model: Model,
+    images: Images,
+    out: Out = Path("robustness"),
+    splits: Annotated[Path | None, typer.Option(help="Try only a part of this splits.csv …")] = None,
+    part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    split_fold: OwnFold = None,
+    budget: Annotated[Path | None, typer.Option(help="YAML file of limits; ends with 3 if one is not met.")] = None,
+    sample: Annotated[
+        int | None, typer.Option("--images", help="At most so many images, evenly over the patients.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="One trial, such as blur or rotation; may stand several times.")
+    ] = None,
+    arm: Arm = None,
+    seed: Seed = None,
+    fold: Fold = None,
+    network_file: NetworkFile = None,
+    runtime: Annotated[str, typer.Option(help="auto, torch, onnxruntime or openvino.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    columns: Columns = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and turned tiles.
+
+    Writes robustness.json, robustness.csv and robustness.html; differences are paired, intervals over patients.
+
+    Example: counterstain robustness model/ cohort.csv --splits splits.csv --budget budget.yaml --out card
+    """
+    import json
+
+    from counterstain.cohort.layouts import read_images
+    from counterstain.errors import GateError
+    from counterstain.files import read_json
+    from counterstain.learning.bundle import read_bundle
+    from counterstain.robustness.card import robustness_card
+
+    bundle = chosen_model(model, arm, seed, fold, network_file)
+    classes = read_bundle(bundle).classes
+    two = classes[-1] if len(classes) == 2 else None
+    cohort = read_images(images, positive=two, columns=columns_given(columns), root=root)
+    shut: GateError | None = None
+    try:
+        with _watching() as sight:
+            robustness_card(
+                bundle, cohort, out, splits=splits, part=part, fold=split_fold, budget=budget, images=sample,
+                only=tuple(only or ()), runtime=runtime, precision=precision, device=device,
+                seen=partial(_seen_before, bundle), sight=sight,
+            )  # fmt: skip
+    except GateError as error:  # the card is whole: it is shown before the gate says no
+        shut = error
+    record = read_json(out / "robustness.json")
+    if as_json:
+        print(json.dumps(record, indent=2))
+    else:
+        _print_card(record, out)
+    if shut is not None:
+        raise shut
+
+
+def _seen_before(bundle: Path, cohort: "Cohort") -> list[str]:
+    """What of these images the model was trained on, in words; by patient and by name of the image."""
+    from counterstain.audit.training_set import MEMBERS, overlap, read_members
+
+    if not (bundle / MEMBERS).is_file():
+        return []
+    table = cohort.table
+    found = overlap(read_members(bundle), patient=tuple(table["patient_id"]), image=tuple(table["image_path"]))
+    return [f"seen before: {line}" for line in found.words]
+
+
+def _print_card(record: dict[str, Any], out: Path) -> None:
+    """The losses as a table, the notes, and where the card is."""
+    from counterstain.evaluation.text_tables import shown_interval
+    from counterstain.reports.robustness_report import headline, loss_rows
+    from counterstain.terminal import print_table
+
+    print(headline(record))
+    rows = []
+    for title, worse, first, turned in loss_rows(record):
+        cells = []
+        for step in (worse[1], worse[2], worse[4]):
+            found = step["scores"]["auroc"]
+            cells.append(f"{shown_interval(found['difference'], found['low'], found['high'])} at {step['shown']}")
+        rows.append([title, *cells, "none found" if first is None else first["shown"], f"{100 * turned:.1f} %"])
+    if rows:
+        title = f"Change of AUROC and its 95 % interval, unit {record['unit']}"
+        print_table(title, ["trial", "mild", "moderate", "severe", "first sure loss", "turned at moderate"], rows)
+    for note in record["notes"]:
+        print(f"Note: {note}")
+    print(f"Card:  {out / 'robustness.html'}")
+
+
+@contextmanager
+def _watching() -> "Iterator[CardProgress]":
+    """Bars with time left where stderr is a terminal, and a line at every tenth where it is not."""
+    from counterstain.robustness.card import CardProgress
+    from counterstain.terminal import progress_bars, say
+
+    if not sys.stderr.isatty():
+        yield CardProgress(say=say, predicted=_sparse())
+        return
+    with progress_bars() as (bars, tell):
+        tasks: dict[str, Any] = {}
+
+        def shown(name: str) -> Callable[[int, int], None]:
+            def update(done: int, total: int) -> None:
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name, total=total)
+                bars.update(tasks[name], completed=done, total=total)
+
+            return update
+
+        yield CardProgress(say=tell, stored=shown("reading images"), predicted=shown("predicting"))
+
+
+def _sparse() -> Callable[[int, int], None]:
+    """Predictions made so far and the time left, at every tenth part."""
+    import time
+
+    from counterstain.terminal import say
+
+    began: list[float] = []
+    last = [0]
+
+    def predicted(done: int, total: int) -> None:
+        began[:] = began or [time.perf_counter()]  # reading comes before, and has another pace
+        tenth = 10 * done // max(total, 1)
+        if tenth > last[0] and done < total:
+            left = (time.perf_counter() - began[0]) * (total - done) / done
+            shown = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+            say(f"  {done:,} of {total:,} predictions, about {shown} left")
+        last[0] = tenth
+
+    return predicted
+
+
+@app.command()
+@verb
+def explain(
+    model: Model,
+    images: Images,
+    out: Out = Path("explanation"),
+    splits: Annotated[Path | None, typer.Option(help="Explain only a part of this splits.csv …")] = None,
+    part: Annotated[str, typer.Option(help="… this one.")] = "test",
+    split_fold: OwnFold = None,
+    method: Annotated[str, typer.Option(help="hirescam, gradcam, gradcam++ or integrated-gradients.")] = "hirescam",
+    each: Annotated[int, typer.Option(help="Tiles a row of the gallery.")] = 8,
+    trials: Annotated[int, typer.Option(help="Tiles that the maps are tried on.")] = 32,
+    embedding: Annotated[str, typer.Option(help="pca, or umap where umap-learn is installed.")] = "pca",
+    arm: Arm = None,
+    seed_of_model: Annotated[int | None, typer.Option("--model-seed", help="Of a run: this seed.")] = None,
+    fold: Fold = None,
+    network_file: NetworkFile = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    columns: Columns = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
+
+    Ends with 3 and without a map where the model cannot be told from one that guesses.
+
+    Example: counterstain explain model/ cohort.csv --splits splits.csv --out explanation
+    """
+    import json
+
+    from counterstain.cohort.layouts import read_images
+    from counterstain.explanation.explain_model import ExplanationOptions, explain_bundle
+    from counterstain.learning.bundle import read_bundle
+    from counterstain.terminal import talking
+
+    bundle = chosen_model(model, arm, seed_of_model, fold, network_file)
+    settings = ExplanationOptions(method=method, each=each, trials=trials, embedding=embedding, seed=seed)
+    classes = read_bundle(bundle).classes
+    two = classes[-1] if len(classes) == 2 else None
+    cohort = read_images(images, positive=two, columns=columns_given(columns), root=root)
+    with talking() as talk:
+        record = explain_bundle(
+            bundle, cohort, out, settings=settings, splits=splits, part=part, fold=split_fold, device=device,
+            say=talk.say, progress=talk.stored,
+        )  # fmt: skip
+    print(json.dumps(record["validity"], indent=2) if as_json else out / "explanation.html")

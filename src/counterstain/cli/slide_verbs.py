@@ -1,0 +1,165 @@
+"""Verbs of whole slides: look at them, cut them into tiles. `slides run` has a file of its own."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from counterstain.cli.options import Columns, Json, app, columns_given, columns_of_two, verb
+from counterstain.cli.slides_run import slides_app
+
+Slides = Annotated[list[Path], typer.Argument(help="Slides, and folders of them.")]
+AssumeMpp = Annotated[float | None, typer.Option(help="µm/px of slides that do not say.")]
+MppTable = Annotated[Path | None, typer.Option(help="CSV of slide,mpp: overrules what the files say.")]
+LeastTissue = Annotated[float, typer.Option(help="Share of a tile that must be tissue.")]
+Recursive = Annotated[
+    bool | None, typer.Option(help="Search subfolders too; by default only of folders without slides of their own.")
+]
+Edges = Annotated[bool, typer.Option("--edges", help="Keep tiles that stick out, filled up with white.")]
+Overlap = Annotated[float, typer.Option(help="Share of a tile that its neighbour covers too.")]
+
+
+@app.command()
+@verb
+def inspect(
+    slides: Slides,
+    mpp: Annotated[float, typer.Option(help="µm/px of the tiles to plan.")] = 0.5,
+    tile_px: Annotated[int, typer.Option(help="Their side in px.")] = 256,
+    overlap: Overlap = 0.0,
+    least_tissue: LeastTissue = 0.5,
+    assume_mpp: AssumeMpp = None,
+    mpp_table: MppTable = None,
+    columns: Columns = None,
+    tissue_mask: Annotated[bool, typer.Option(help="Leave out glass, pen and blur.")] = True,
+    edges: Edges = False,
+    recursive: Recursive = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for a picture of each slide and its tiles.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Inspect slides: pyramid levels, µm/px and its source, tissue, and the tiles that `slides tiles` would cut.
+
+    Many slides end in one table. A slide that cannot be read is named, and the exit code is 3.
+
+    Example: counterstain inspect slides/ --mpp 0.5 --tile-px 256 --out pictures
+    """
+    import json
+
+    from counterstain.errors import GateError, InputError
+    from counterstain.slides.extract_tiles import find_slides
+    from counterstain.slides.guarded import require_readers
+    from counterstain.slides.inspection import inspect_slide, summary_rows
+    from counterstain.slides.scale import read_mpp_table, unused_rows
+    from counterstain.terminal import print_table, say
+
+    table = read_mpp_table(mpp_table, columns=columns_given(columns)) if mpp_table is not None else None
+    records, failures = [], []
+    require_readers()
+    paths = find_slides(slides, recursive=recursive, say=say)
+    if table is not None and (note := unused_rows(table, paths)):
+        say(f"note: {note}")
+    for path in paths:
+        try:
+            record = inspect_slide(
+                path, mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue,
+                assume_mpp=assume_mpp, mpp_table=table, thumbnails=out, whole_tiles=not edges, tissue=tissue_mask,
+            )  # fmt: skip
+        except InputError as error:
+            if len(paths) == 1:
+                raise
+            failures.append({"slide": str(path), "reason": str(error)})
+            say(f"{path.name}: {error}")
+            continue
+        records.append(record)
+        if not as_json:
+            _show(record)
+    if as_json:
+        print(json.dumps({"slides": records, "failures": failures}, indent=2))
+    elif len(paths) > 1:
+        rows = summary_rows(records, [row["reason"] for row in failures])
+        print_table("All slides", ("format, scanner", "µm/px (source)", "slides", "tiles", "refused"), rows)
+    if failures:
+        raise GateError(f"{len(failures)} of {len(paths)} files could not be read")
+
+
+def _show(record: dict[str, Any]) -> None:
+    """A slide's record in a few lines."""
+    from counterstain.slides.inspection import plan_in_words
+
+    scale = "unknown"
+    if record["mpp_x"] is not None:
+        scale = f"{record['mpp_x']:.4g} × {record['mpp_y']:.4g} (from: {record['mpp_source']})"
+    lens = f", {record['objective']:g}x" if record["objective"] else ""
+    print(f"{record['slide']}\n  {record['vendor']}, read by {record['reader']}{lens}\n  µm/px: {scale}")
+    for number, level in enumerate(record["levels"]):
+        mpp = "" if level["mpp"] is None else f", {level['mpp']:.4g} µm/px"
+        tile = "" if level["tile_px"] is None else f", own tiles of {level['tile_px'][0]} × {level['tile_px'][1]} px"
+        print(f"  level {number}: {level['width_px']:,} × {level['height_px']:,} px{mpp}{tile}")
+    if record["bounds"]:
+        print("  scanned area: x {}, y {}, {} × {} px".format(*record["bounds"]))
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in record["tissue"].items())
+    print(f"  {shares}\n  {plan_in_words(record)}")
+    for note in record["notes"]:
+        print(f"  note: {note}")
+    if record["thumbnail"]:
+        print(f"  picture: {record['thumbnail']}")
+
+
+@slides_app.command("tiles")
+@verb
+def slides_tiles(
+    slides: Slides,
+    out: Annotated[Path, typer.Option("--out", help="New folder for tiles and cohort.csv.")],
+    mpp: Annotated[float, typer.Option(help="µm/px of the tiles.")] = 0.5,
+    tile_px: Annotated[int, typer.Option(help="Their side in px.")] = 256,
+    overlap: Overlap = 0.0,
+    least_tissue: LeastTissue = 0.5,
+    tissue_mask: Annotated[bool, typer.Option(help="Leave out glass, pen and blur.")] = True,
+    edges: Edges = False,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Folder of annotations: QuPath, ASAP, ImageScope, HALO or Darwin.")
+    ] = None,
+    classes: Annotated[list[str] | None, typer.Option("--class", help="Annotated name, or NAME=label; repeat.")] = None,
+    rest: Annotated[str | None, typer.Option(help="Label of tiles that no annotation touches.")] = None,
+    least_overlap: Annotated[float, typer.Option(help="Share of a tile that its class must cover.")] = 0.5,
+    origin: Annotated[str, typer.Option(help="(0, 0) of annotations: auto, bounds (QuPath) or slide (ASAP).")] = "auto",
+    slide_table: Annotated[
+        Path | None, typer.Option("--table", help="CSV of slide_id and any of patient_id, site, label, split.")
+    ] = None,
+    pattern: Annotated[str | None, typer.Option(help="Finds ids in slides' names: (?P<patient_id>…)")] = None,
+    assume_mpp: AssumeMpp = None,
+    mpp_table: MppTable = None,
+    columns: Columns = None,
+    recursive: Recursive = None,
+    as_json: Json = False,
+) -> None:
+    """Cut slides into tiles with labels from annotations, and a cohort.csv that a study can train on.
+
+    Example: counterstain slides tiles slides/ --annotations drawn/ --class tumour=malignant --rest benign --out tiles
+    """
+    import json
+
+    from counterstain.errors import GateError
+    from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles, find_slides
+    from counterstain.slides.scale import read_mpp_table
+    from counterstain.terminal import say
+
+    chosen = None
+    if classes:
+        chosen = {name: label or name for name, _, label in (text.partition("=") for text in classes)}
+    of_slides, of_mpp = columns_of_two(columns_given(columns), both=slide_table is not None and mpp_table is not None)
+    cut = extract_tiles(
+        find_slides(slides, recursive=recursive, say=say), out,
+        ExtractionOptions(
+            mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, whole_tiles=not edges,
+            tissue=tissue_mask, annotations=annotations, classes=chosen, rest=rest, least_overlap=least_overlap,
+            origin=origin, slide_table=slide_table, columns=of_slides, pattern=pattern, assume_mpp=assume_mpp,
+            mpp_table=None if mpp_table is None else read_mpp_table(mpp_table, columns=of_mpp),
+        ),
+        say=say,
+    )  # fmt: skip
+    for note in cut.notes:
+        say(f"note: {note}")
+    record = {"cohort": str(cut.cohort), "tiles": dict(cut.tiles), "failures": dict(cut.failures)}
+    print(json.dumps(record, indent=2) if as_json else cut.cohort)
+    if cut.failures:
+        raise GateError(f"{len(cut.failures)} slides were skipped; {out / 'failures.csv'} says why")

@@ -1,0 +1,426 @@
+"""The cohort: what is studied, one row an image; read from and written to CSV or Parquet."""
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from counterstain.cohort.cohort_columns import (
+    COLUMNS,
+    MISSING_SITE,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    choose_columns,
+    clean_ids,
+    clean_labels,
+    clean_numbers,
+    label_key,
+    rename_splits,
+    split_word,
+    unify_labels,
+)
+from counterstain.cohort.image_files import CONTAINER_SUFFIXES
+from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
+from counterstain.cohort.patterns import fill_by_pattern
+from counterstain.cohort.summary import describe
+from counterstain.errors import InputError, suggest
+from counterstain.files import write_csv, write_with
+from counterstain.records import html_of, json_text
+from counterstain.tables import MISSING, read_table
+
+__all__ = [
+    "COLUMNS",
+    "Cohort",
+    "assemble",
+    "check_files",
+    "container",
+    "describe",
+    "is_own_table",
+    "order_classes",
+    "read_manifest",
+    "write_cohort",
+]
+
+_NEGATIVE_WORDS = frozenset(
+    {
+        *("0", "false", "no", "negative", "neg", "benign", "normal", "healthy", "control", "wildtype", "wild_type"),
+        *("wt", "mss", "nontumor", "nontumour", "noncancer", "non_tumor", "non_tumour", "non_cancer", "non_idc"),
+        *("non_malignant", "no_tumor", "no_tumour", "no_cancer"),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """The images of a study and what is known about them.
+
+    table:    one row an image, columns exactly COLUMNS; text is str with "" for missing, mpp (µm/px), x and y
+              (level-0 px) are float64 with NaN for missing; the row order is the cohort's order
+    classes:  in order; for two classes the positive one is last
+    root:     the folder that image_path is relative to (POSIX slashes); "file.h5#x/12" names row 12 of data set "x"
+    positive: for two classes the class whose probability is `prob`; None for more
+    skipped:  (path, reason) of files that were found and left out
+    notes:    what a reader should know: how the cohort was read, names that look like twins
+
+    Raises:
+        InputError: If anything of this does not hold, an image occurs twice, or there are fewer than two classes.
+    """
+
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+    root: Path
+    positive: str | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [str(name) for name in self.table.columns if name not in COLUMNS]
+        absent = [name for name in COLUMNS if name not in self.table.columns]
+        if unknown or absent:
+            name = unknown[0] if unknown else absent[0]
+            raise InputError(f"a cohort's table {'has unknown' if unknown else 'lacks'} column '{name}'"
+                             f"{suggest(name, COLUMNS)}")  # fmt: skip
+        object.__setattr__(self, "table", self.table[list(COLUMNS)].reset_index(drop=True))
+        _check_classes(self.classes, self.positive)
+        _check_table(self.table, self.classes)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"Cohort({self.summary()[:180]})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self.summary(), self.notes)
+
+    def summary(self) -> str:
+        """Counts in a line: images, patients, classes."""
+        counts = np.bincount(self.label_index, minlength=len(self.classes))
+        shown = ", ".join(f"{count} {name}" for count, name in zip(counts, self.classes, strict=True))
+        whose = f" of {len(set(self.patient))} patients" if self.has_patients else ""
+        return f"{len(self)} images{whose}: {shown}"
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The record of `describe` as JSON text; with a path it is also written there."""
+        return json_text(describe(self), path)
+
+    @property
+    def image(self) -> tuple[str, ...]:
+        """(N,) the unique image names, in the cohort's order."""
+        return tuple(self.table["image_path"].tolist())
+
+    @property
+    def label_index(self) -> NDArray[np.int64]:
+        """(N,) the index of each image's label in `classes`."""
+        index = {name: number for number, name in enumerate(self.classes)}
+        return np.array([index[label] for label in self.table["label"].tolist()], dtype=np.int64)
+
+    @property
+    def has_patients(self) -> bool:
+        """Whether every image has a patient id."""
+        return bool((self.table["patient_id"] != "").all())
+
+    @property
+    def patient(self) -> tuple[str, ...]:
+        """(N,) the unit that must not be divided: the patient id, or the image's own name where there is none."""
+        pairs = zip(self.table["patient_id"].tolist(), self.table["image_path"].tolist(), strict=True)
+        return tuple(patient or image for patient, image in pairs)
+
+    def subset(self, rows: Sequence[int] | NDArray[np.int64] | NDArray[np.bool_]) -> "Cohort":
+        """The cohort of these rows (numbers or a mask), in this order, with the same classes."""
+        index = np.asarray(rows)
+        index = np.flatnonzero(index) if index.dtype == np.bool_ else index
+        return replace(self, table=self.table.iloc[index])
+
+    def with_split(self, split: Sequence[str]) -> "Cohort":
+        """The cohort with this (N,) split column: train, val, test, test_<name> or ""."""
+        return replace(self, table=self.table.assign(split=pd.Series(list(split), dtype=object)))
+
+
+def _check_classes(classes: tuple[str, ...], positive: str | None) -> None:
+    if len(set(classes)) != len(classes):
+        raise InputError(f"a class is named twice in {classes}")
+    if len(classes) < 2:
+        found = f"only one class, '{classes[0]}'" if classes else "no class"
+        raise InputError(f"the cohort has {found}; a classifier needs two or more: add images of another class")
+    if (len(classes) == 2) != (positive is not None) or positive not in (None, classes[-1]):
+        raise InputError(f"positive is {positive!r}; of two classes it is the last of {classes}, of more there is none")
+
+
+def _check_table(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    if not len(table):
+        raise InputError("the cohort has 0 images; two or more classes of images are needed")
+    for name in TEXT_COLUMNS:
+        values = table[name].tolist()
+        if not all(isinstance(value, str) for value in values):
+            row, value = next((row, value) for row, value in enumerate(values) if not isinstance(value, str))
+            raise InputError(f"{name} of row {row + 1} is {value!r}, not text")
+    for name in NUMBER_COLUMNS:
+        numbers = table[name].to_numpy()
+        if numbers.dtype != np.float64 or np.isinf(numbers).any():
+            raise InputError(f"{name} must be finite float64 numbers with NaN for missing; it is {numbers.dtype}")
+    if (table["mpp"] <= 0).any():
+        raise InputError(f"mpp is {table['mpp'].min()}; needed: µm per pixel, above 0")
+    _check_paths(table["image_path"].tolist())
+    known = set(classes)
+    for row, label in enumerate(table["label"].tolist()):
+        if label not in known:
+            path = table["image_path"].iloc[row]
+            raise InputError(f"{path} has label '{label}', which is not among the classes {', '.join(classes)}")
+    for value in set(table["split"]):
+        if split_word(value) != value:
+            raise InputError(f"split '{value}' is unknown; needed: train, val, test or test_<name>, or empty")
+
+
+def _check_paths(paths: list[str]) -> None:
+    first_row: dict[str, int] = {}
+    for row, path in enumerate(paths):
+        if not path:
+            raise InputError(f"image {row + 1} has no path; every row names an image")
+        if "\r" in path or "\0" in path:  # which CSV files cannot be trusted to carry
+            raise InputError(f"{path!r} has a carriage return or a null in its name; rename it")
+        if path in first_row:
+            twice = len(paths) - len(set(paths))
+            raise InputError(
+                f"{path} is listed twice (images {first_row[path] + 1} and {row + 1}; {twice} such rows in all); "
+                "list each image once"
+            )
+        first_row[path] = row
+        if path.startswith("/") or re.match(r"[A-Za-z]:[\\/]", path) or (".." in path and ".." in path.split("/")):
+            raise InputError(f"{path} is not a path inside the root folder; give a path relative to root")
+
+
+def order_classes(labels: Iterable[str], positive: str | None = None) -> tuple[tuple[str, ...], str | None]:
+    """The distinct labels in order (numbers by value), and the positive one of two, which comes last.
+
+    Where `positive` is not given, the class that is no plain word for "negative" (benign, normal, 0, …) is taken, or
+    else the last in the alphabet.
+
+    Raises:
+        InputError: If `positive` is no class, or is given for more than two classes.
+    """
+    classes = sorted(set(labels), key=_natural)
+    if positive is not None and positive not in classes:
+        raise InputError(f"positive class '{positive}' is not among the labels{suggest(positive, classes)}")
+    if len(classes) != 2:
+        if positive is not None and len(classes) > 2:
+            raise InputError(
+                f"positive is '{positive}', but there are {len(classes)} classes; it is for two classes only"
+            )
+        return tuple(classes), None
+    if positive is None:
+        affirmed = [name for name in classes if re.sub(r"[\s\-]+", "_", name.lower()) not in _NEGATIVE_WORDS]
+        positive = affirmed[0] if len(affirmed) == 1 else classes[-1]
+    return tuple(sorted(classes, key=lambda name: name == positive)), positive
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    pieces = [piece for piece in re.split(r"([0-9]+)", text) if piece]
+    return [(0, int(piece), piece) if piece.isascii() and piece.isdigit() else (1, 0, piece) for piece in pieces]
+
+
+def assemble(
+    columns: Mapping[str, Sequence[Any] | NDArray[np.float64]],
+    *,
+    root: Path,
+    positive: str | None = None,
+    skipped: Iterable[tuple[str, str]] = (),
+    notes: Iterable[str] = (),
+) -> Cohort:
+    """A Cohort of whatever columns are there ((N,) each; `image_path` and `label` at least); the rest is missing.
+
+    Raises:
+        InputError: If the rows do not make a cohort.
+    """
+    images = list(columns["image_path"])
+    labels, merged = unify_labels(list(columns["label"]))
+    if positive is not None and positive not in labels:  # another spelling of a class is that class
+        positive = next((label for label in labels if label_key(label) == label_key(positive)), positive)
+    columns = {**columns, "label": labels}
+    data: dict[str, NDArray[Any]] = {}
+    for name in COLUMNS:
+        if name in NUMBER_COLUMNS:
+            data[name] = np.array(columns.get(name, np.full(len(images), np.nan)), dtype=np.float64)
+        else:
+            data[name] = np.array(columns.get(name, [""] * len(images)), dtype=object)
+    # Text as plain objects: pandas would take it for its own string type, which its next version may change.
+    table = pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in data.items()})
+    if not images:
+        raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
+    classes, chosen = order_classes(table["label"], positive)
+    assumed = [f"positive class: '{chosen}' (assumed; say positive for the other)"] if chosen != positive else []
+    return Cohort(table, classes, root, chosen, tuple(skipped), (*notes, *merged, *assumed, *_twin_notes(images)))
+
+
+def _twin_notes(paths: Sequence[str]) -> list[str]:
+    """Names that differ in letter case or in Unicode form alone: on another machine they are one file."""
+    seen: dict[str, str] = {}
+    twins = []
+    for path in paths:
+        plain = path.casefold() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
+        if plain in seen:
+            twins.append(f"{seen[plain]!r} and {path!r}")
+        seen[plain] = path
+    more = f" and {len(twins) - 3} more pairs" if len(twins) > 3 else ""
+    return [f"names that differ only in letter case or Unicode form: {'; '.join(twins[:3])}{more}"] if twins else []
+
+
+def read_manifest(
+    path: Path | str,
+    *,
+    root: Path | str | None = None,
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
+    pattern: str | None = None,
+) -> Cohort:
+    """The cohort of a CSV or Parquet manifest, one row an image.
+
+    Args:
+        path: a CSV or Parquet table with a header; see tables.read_table.
+        root: The folder that image paths are relative to; by default the manifest's own, see image_paths.place_images.
+        positive: The class of two whose probability is reported.
+        columns: {cohort column: manifest column}, where the names are not known ones; "" leaves a column out.
+        splits: {manifest's split: ours}, e.g. {"valid": "test"}; applied before the known words.
+        pattern: A regular expression for image paths, whose named groups fill what the table leaves empty.
+
+    Raises:
+        InputError: If the file cannot be read, columns are missing or ambiguous, a label is empty, an image is listed
+            twice, missing or outside the root, or there are fewer than two classes.
+    """
+    path = Path(path)
+    given = recorded_root(path) if root is None else Path(root)
+    table = read_table(path, kind="manifest")
+    needed = ("image_path",) if pattern is not None and "(?P<label>" in pattern else ("image_path", "label")
+    chosen = choose_columns(table.header, columns, where=path.name, needed=needed)
+    text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
+    if not text["image_path"]:
+        raise InputError(f"{path.name} has a header and no rows; it needs one row an image")
+    base, names = place_images(text["image_path"], path.parent, path.name, root=given)
+    if pattern is not None:
+        text = fill_by_pattern({**text, "image_path": names}, pattern, path.name)
+    read: dict[str, Sequence[Any]] = {"image_path": names}
+    read["label"] = clean_labels(text["label"], path.name)
+    for noun in ("patient_id", "slide_id"):
+        read[noun] = clean_ids(text.get(noun), len(read["label"]))
+    read["site"] = clean_ids(text.get("site"), len(read["label"]), MISSING_SITE)
+    numbers = {}
+    for noun in NUMBER_COLUMNS:
+        numbers[noun] = clean_numbers(text.get(noun), len(read["label"]), noun, path.name)
+    if "split" in text:
+        values = ["" if value.strip().lower() in MISSING else value.strip() for value in text["split"]]
+        read["split"] = rename_splits(values, splits, where=path.name)
+    elif splits:
+        raise InputError(f"splits: {path.name} has no column for the split")
+    unused = [name for name in table.header if name not in chosen.values()]
+    notes = [*table.notes]
+    notes += [f"columns of {path.name} that were not used: {', '.join(unused)}"] if unused else []
+    cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
+    check_files(cohort)
+    return cohort
+
+
+def container(image_path: str) -> tuple[str, str]:
+    """The file of an image and its address inside it: ("a.h5", "x/12") for "a.h5#x/12", and "" for a plain image."""
+    file, mark, address = image_path.rpartition("#")
+    if mark and file.lower().endswith(CONTAINER_SUFFIXES):
+        return file, address
+    return image_path, ""
+
+
+class _OnDisk(Protocol):
+    """Image paths and the folder that they count from."""
+
+    @property
+    def table(self) -> pd.DataFrame: ...
+
+    @property
+    def root(self) -> Path: ...
+
+
+def check_files(cohort: _OnDisk) -> None:
+    """Refuse a cohort whose files are missing, are no files, or are links that leave the root folder.
+
+    Raises:
+        InputError: With the first three and their count.
+    """
+    files = dict.fromkeys(container(path)[0] for path in cohort.table["image_path"])
+    root = Path(os.path.realpath(cohort.root))
+    safe_parents: dict[str, bool] = {}
+    missing, outside = [], []
+    for file in files:
+        full = os.path.join(root, file)  # noqa: PTH118 (Path objects would double the time for 20,000 rows)
+        try:
+            mode = os.lstat(full).st_mode
+            if stat.S_ISLNK(mode):
+                inside = Path(os.path.realpath(full)).is_relative_to(root)
+                mode = os.stat(full).st_mode if inside else mode  # noqa: PTH116
+            else:
+                inside = True
+        except (OSError, ValueError):
+            missing.append(file)
+            continue
+        parent = file.rpartition("/")[0]
+        if parent not in safe_parents:
+            safe_parents[parent] = Path(os.path.realpath(root / parent)).is_relative_to(root)
+        if not (inside and safe_parents[parent]):
+            outside.append(file)
+        elif not stat.S_ISREG(mode):
+            missing.append(file)
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(files)} image files do not exist under {cohort.root} ({_first(missing)}); "
+            "correct their paths, or name the folder that they are relative to with --root (in a study, cohort.root)"
+        )
+    if outside:
+        raise InputError(
+            f"{len(outside)} of {len(files)} image files are links that lead out of {cohort.root} ({_first(outside)}); "
+            "copy the files, or name the folder above all images with --root (in a study, cohort.root)"
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def is_own_table(path: Path) -> bool:
+    """Whether a file is a cohort's table as `write_cohort` writes it, by its header."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.readline(1000).strip() == ",".join(COLUMNS).encode()
+
+
+def write_cohort(cohort: Cohort, path: Path | str, *, as_named: bool = False) -> None:
+    """Write the cohort's table as CSV, or as Parquet where `path` ends so; missing numbers are empty cells.
+
+    Image paths are written relative to the table, so that it can be read back from where it is.
+
+    Args:
+        cohort: to be written.
+        path: of the table.
+        as_named: write the images' names instead, which count from the cohort's root.
+    """
+    path, table = Path(path), cohort.table
+    if not as_named:
+        paths = paths_from_table(cohort.image, cohort.root, path)
+        table = table.assign(image_path=pd.Series(paths, dtype=object))
+    if path.suffix.lower() in (".parquet", ".pq"):
+        write_with(path, lambda temporary: table.to_parquet(temporary, index=False))
+        return
+    cells = [_cells(table[name]) for name in COLUMNS]
+    write_csv(path, COLUMNS, zip(*cells, strict=True))
+
+
+def _cells(column: "pd.Series[Any]") -> list[object]:
+    if column.name not in NUMBER_COLUMNS:
+        return list(column)
+    return [None if value != value else int(value) if value.is_integer() else value for value in column.tolist()]

@@ -1,0 +1,261 @@
+"""Scores of the arms of a study with their intervals: the record scores.json, and its flat table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from counterstain.errors import InputError, suggest
+from counterstain.evaluation.bootstrap import OPERATING_POINT, bootstrap_estimates, operating_point
+from counterstain.evaluation.degrees_of_freedom import Key
+from counterstain.evaluation.intervals import FEW_PATIENTS, Estimate, estimates, sample, units_of
+from counterstain.evaluation.metrics import confusion, predicted_class
+from counterstain.evaluation.predictions import (
+    PROBABILITY_MEASURES,
+    Predictions,
+    align,
+    pool_patients,
+    pool_slides,
+    slide_codes,
+)
+from counterstain.evaluation.resampling import GROUPS
+from counterstain.evaluation.size_and_difficulty import SizeAndDifficulty, tables_by_size
+
+__all__ = ["SCORES_SCHEMA", "aligned_arms", "levels_of", "score_arms", "score_rows"]
+
+SCORES_SCHEMA = "counterstain.scores/1"
+INTERVALS = ("jackknife", "bootstrap")
+SCORE_COLUMNS = ("arm", "level", "metric", "class", "value", "low", "high", "images", "patients", "seeds", "unit")
+
+
+def aligned_arms(arms: Mapping[str, Sequence[Predictions]]) -> dict[str, list[Predictions]]:
+    """Every table of every arm with its rows in the order of the first: the same images, labels and patients.
+
+    Raises:
+        InputError: If an arm has no table, or two tables cannot be joined; the arm and seed are named.
+    """
+    if not arms:
+        raise InputError("no arms were given; at least one arm with one prediction table is needed")
+    first: Predictions | None = None
+    out: dict[str, list[Predictions]] = {}
+    for arm, tables in arms.items():
+        if not tables:
+            raise InputError(f"arm '{arm}' has no prediction tables; one for each seed is needed")
+        out[arm] = []
+        for number, table in enumerate(tables):
+            if first is None:
+                first = table
+            _check_positive(first, table, f"table {number + 1} of arm '{arm}'")
+            try:
+                first, joined = align(first, table)
+            except InputError as error:
+                raise InputError(f"table {number + 1} of arm '{arm}': {error}") from None
+            out[arm].append(joined)
+    return {arm: [align(first, table)[1] for table in tables] for arm, tables in out.items() if first is not None}
+
+
+def _check_positive(first: Predictions, table: Predictions, which: str) -> None:
+    """Column order alone may not decide which class is the positive one where two tables disagree about it."""
+    one, other = first.positive, table.positive
+    if one is None or other is None or one == other or set(first.classes) != set(table.classes):
+        return
+    raise InputError(
+        f"{which} has '{other}' as the positive class and the first table '{one}': they order their classes "
+        f"differently; say which one is positive with --positive {one} or --positive {other}"
+    )
+
+
+def levels_of(tables: Sequence[Predictions]) -> tuple[str, ...]:
+    """The levels that can be scored: "image"; "slide" and "patient" where known, with one label each.
+
+    Slides are a level of their own only where they are neither the images nor the patients again.
+    """
+    first = tables[0]
+    if first.unit == "image":
+        return ("image",)
+    out = ["image"]
+    if "" not in first.slide:
+        slides = int(slide_codes(first).max()) + 1
+        if len(first.patient_codes[0]) < slides < len(first) and _pools(first, pool_slides):
+            out.append("slide")
+    return (*out, "patient") if _pools(first, pool_patients) else tuple(out)
+
+
+def _pools(table: Predictions, pool: Callable[[Predictions], Predictions]) -> bool:
+    try:
+        pool(table)
+    except InputError:
+        return False
+    return True
+
+
+def score_arms(
+    arms: Mapping[str, Sequence[Predictions]],
+    *,
+    seeds: Mapping[str, Sequence[int]] | None = None,
+    confidence: float = 0.95,
+    interval: str = "jackknife",
+    stamp: str = "",
+) -> dict[str, Any]:
+    """The record scores.json: every score of every arm with its interval, unit and n.
+
+    Args:
+        arms: arm -> its prediction tables, one a seed, all on the same images.
+        seeds: arm -> the seeds' numbers; default 0, 1, 2, ...
+        confidence: of the intervals.
+        interval: "jackknife" (the default: it covers better), or "bootstrap" for those at image level.
+        stamp: "" or the warning that every output of this study carries ("image-level", "LEAK: ...").
+
+    Raises:
+        InputError: If the tables are not of the same images, labels, patients and classes.
+    """
+    if interval not in INTERVALS:
+        raise InputError(f"interval is '{interval}'{suggest(interval, INTERVALS)}")
+    tables = aligned_arms(arms)
+    first = next(iter(tables.values()))[0]
+    names = units_of([first])
+    record: dict[str, Any] = {
+        "schema": SCORES_SCHEMA,
+        "stamp": stamp,
+        "unit": first.unit,
+        "classes": list(first.classes),
+        "positive": first.positive,
+        "confidence": confidence,
+        "arms": {},
+    }
+    for arm, own in tables.items():
+        numbers = list(seeds[arm]) if seeds is not None else list(range(len(own)))
+        scores, lone = [], []
+        by_size = tables_by_size(own, names)
+        for level in levels_of(own):
+            if interval == "bootstrap" and level == "image":
+                found = bootstrap_estimates(own, names, confidence=confidence)
+            else:
+                found = estimates(sample(own, names, level=level), confidence=confidence)
+            if name := _lone_class(own, level):
+                # With one class balanced accuracy is its recall alone, and would pass for a score of both.
+                found = {key: value for key, value in found.items() if key[0] != "balanced_accuracy"}
+                lone.append(_lone_words(name, level, len(first.classes)))
+            if any(table.hard for table in own):
+                found = {key: value for key, value in found.items() if key[0] not in PROBABILITY_MEASURES}
+            elif level == "image" and len(first.classes) == 2:
+                found[OPERATING_POINT, None] = operating_point(own, confidence=confidence)
+            scores += [_score(key, value, level, first.classes) for key, value in found.items()]
+        lone += _single_units(first)
+        record["arms"][arm] = {
+            "seeds": numbers,
+            "images": len(first),
+            "patients": len(names) if first.unit == "patient" else None,
+            "method": _method(first.unit, len(names), len(own), confidence, interval, first.own_patients),
+            "warnings": [*lone, *_warnings(own, len(names)), *_size_notes(by_size, confidence, interval)],
+            "size_and_difficulty": None if by_size is None else by_size.to_json(confidence),
+            "scores": scores,
+            "confusion": {
+                str(number): confusion(table.label, predicted_class(table.prob), len(table.classes)).tolist()
+                for number, table in zip(numbers, own, strict=True)
+            },
+        }
+    return record
+
+
+def _lone_class(tables: Sequence[Predictions], level: str) -> str | None:
+    """The class that all images (or slides, or patients) of a level are of; None where there are several."""
+    pool = {"patient": pool_patients, "slide": pool_slides}.get(level)
+    table = tables[0] if pool is None else pool(tables[0])
+    present = set(table.label.tolist())
+    return table.classes[present.pop()] if len(present) == 1 else None
+
+
+def _lone_words(name: str, level: str, classes: int) -> str:
+    """That a level has one class only, and what is undefined there."""
+    other = "the other class" if classes == 2 else "other classes"
+    whose = "all images are" if level == "image" else f"every {level} with images of one class only is"
+    return (
+        f"{level} level: {whose} '{name}'; AUROC, MCC and balanced accuracy are undefined, "
+        f"and accuracy says nothing about {other}"
+    )
+
+
+def _single_units(table: Predictions) -> list[str]:
+    """Classes that hang on one patient, so that scores of them have no interval; [] where there is one patient."""
+    code = table.patient_codes[1]
+    found = [np.unique(code[table.label == index]) for index in range(len(table.classes))]
+    if len(table.patient_codes[0]) == 1:
+        return []
+    return [
+        f"only one {table.unit} has '{name}': scores that need this class have no interval, or one that means little"
+        for name, own in zip(table.classes, found, strict=True)
+        if len(own) == 1
+    ]
+
+
+def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> dict[str, Any]:
+    metric, index = key
+    return {
+        "metric": metric,
+        "level": level,
+        "class": None if index is None else classes[index],
+        "value": value.value,
+        "low": value.low,
+        "high": value.high,
+        "per_seed": list(value.per_seed),
+    }
+
+
+def _method(unit: str, units: int, seeds: int, confidence: float, interval: str, own: bool = False) -> str:
+    lone = "images (each of a patient of its own)" if own else "images (no patients are known)"
+    drawn = "patients" if unit == "patient" else lone
+    if interval == "bootstrap":
+        return f"{confidence:.0%} BCa interval at image level from drawing {drawn} and seeds anew 10,000 times"
+    how = "one by one" if units <= GROUPS else f"in {GROUPS} random groups"
+    text = f"{confidence:.0%} interval from leaving out {drawn} {how} (jackknife, t-quantile, logit scale)"
+    if seeds > 1:
+        return f"{text}, widened by the spread over the {seeds} training seeds; the value is the mean over seeds"
+    return f"{text}; one training run, so the spread over training seeds is not in it"
+
+
+def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
+    unit = tables[0].unit
+    out = [note for table in tables for note in table.notes]
+    if unit == "patient":
+        out += pool_notes(tables[0])
+        if units < FEW_PATIENTS:
+            few = "1 patient" if units == 1 else f"{units} patients"
+            out.append(f"only {few} (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
+    elif not tables[0].own_patients:
+        out.append("patients are unknown: intervals take every image as independent and are too narrow if they are not")
+    if len(tables) == 1:
+        out.append("a single training run: how much another seed would change is unknown")
+    return tuple(dict.fromkeys(out))
+
+
+def _size_notes(by_size: SizeAndDifficulty | None, confidence: float, interval: str) -> tuple[str, ...]:
+    """What to know where images per patient go with difficulty."""
+    words = "" if by_size is None else by_size.words(confidence)
+    if not words:
+        return ()
+    widened = "; intervals at image level are widened, since few patients make most of their width"
+    return (words + (widened if interval == "jackknife" else ""),)
+
+
+def pool_notes(table: Predictions) -> tuple[str, ...]:
+    """What pooling a table by patient leaves out, in words."""
+    try:
+        return pool_patients(table).notes
+    except InputError as error:
+        return (str(error),)
+
+
+def score_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Header and rows of scores.csv from the record scores.json; None is an empty cell."""
+    rows = []
+    for arm, own in record["arms"].items():
+        for score in own["scores"]:
+            shown = (_blank(score["value"]), _blank(score["low"]), _blank(score["high"]))
+            named = (arm, score["level"], score["metric"], score["class"])
+            rows.append((*named, *shown, own["images"], own["patients"], len(own["seeds"]), record["unit"]))
+    return SCORE_COLUMNS, rows
+
+
+def _blank(value: float | None) -> float | None:
+    return None if value is None or value != value else value

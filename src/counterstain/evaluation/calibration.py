@@ -1,0 +1,396 @@
+"""Calibration: probabilities, a threshold and prediction sets fitted on validation patients, then frozen."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError, suggest
+from counterstain.evaluation.conformal import class_quantiles, conformal_quantile
+from counterstain.evaluation.metrics import PROB_CLIP, image_loss
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.reliability import expected_calibration_error
+from counterstain.evaluation.thresholds import choose_threshold, decide
+from counterstain.files import read_json
+
+__all__ = [
+    "CALIBRATION",
+    "CONFORMAL",
+    "METHODS",
+    "SAW_TRAINING",
+    "Calibration",
+    "apply_calibration",
+    "calibrate",
+    "fit_calibration",
+    "read_calibration",
+    "use_warnings",
+]
+
+Floats = NDArray[np.float64]
+
+SCHEMA = "counterstain.calibration/1"
+CALIBRATION = "calibration.json"
+METHODS = ("temperature", "platt", "isotonic", "none")
+CONFORMAL = ("marginal", "class")
+LATER = ("conformal", "qhat_by_class", "stated")  # records of earlier versions lack these
+ECE_BINS = 10
+FEW_PATIENTS = 10  # below, what is fitted here hangs on single patients
+SAW_TRAINING = (
+    "calibration, threshold and prediction sets were fitted in an image-level study: their validation images are of "
+    "patients and slides that were trained on, too, so what they state is too good for new patients"
+)
+LARGEST_LOG_T = 4.6  # temperatures from 1/100 to 100
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted on validation patients and is applied, unchanged, wherever the model predicts.
+
+    method: temperature, platt, isotonic or none
+    parameters: {"temperature": T}; {"slope": a, "intercept": b}; {"x": [...], "y": [...]}; {}
+    threshold: probability of the positive class from which on an image is called positive; None for more than two
+        classes
+    threshold_rule: how it was chosen
+    alpha, qhat: share of images of new patients whose set may miss the true class, and the largest 1 - probability of a
+        class that stays in the set; infinite where the patients are too few, and then every class stays
+    patients, images, unit: what it was fitted on
+    notes: what a reader should be told, one line each
+    conformal: "marginal" (the sets hold over all images) or "class" (over the images of each class; Mondrian)
+    qhat_by_class: one quantile per class where sets are by class, and then qhat is the largest of them; else ()
+    stated: what the frozen threshold gave on the validation patients: sensitivity, specificity, ece (its name and
+        value); {} where it was not recorded, or with more than two classes
+    """
+
+    method: str
+    parameters: Mapping[str, Any]
+    threshold: float | None
+    threshold_rule: str
+    alpha: float
+    qhat: float
+    classes: tuple[str, ...]
+    patients: int
+    images: int
+    unit: str
+    notes: tuple[str, ...] = ()
+    conformal: str = "marginal"
+    qhat_by_class: tuple[float, ...] = ()
+    stated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantile of each class, in the order of the classes."""
+        return self.qhat_by_class or (self.qhat,) * len(self.classes)
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON; an infinite quantile is null."""
+        record = asdict(self) | {"schema": SCHEMA, "classes": list(self.classes), "notes": list(self.notes)}
+        by_class = [_finite(value) for value in self.qhat_by_class]
+        return record | {"qhat": _finite(self.qhat), "qhat_by_class": by_class, "stated": dict(self.stated)}
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> "Calibration":
+        """The calibration of a record.
+
+        Raises:
+            InputError: If it is of another schema or lacks something.
+        """
+        if record.get("schema") != SCHEMA:
+            raise InputError(f"the calibration is of schema {record.get('schema')}; this version reads {SCHEMA}")
+        try:
+            kept = {name: record[name] for name in Calibration.__dataclass_fields__ if name not in LATER}
+        except KeyError as error:
+            raise InputError(f"the calibration lacks {error}; it was changed after it was written") from None
+        later = {
+            "conformal": record.get("conformal", "marginal"),
+            "qhat_by_class": record.get("qhat_by_class") or [],
+            "stated": record.get("stated") or {},
+        }
+        if fault := _fault(kept | later):
+            raise InputError(f"the calibration's {fault}; it was changed after it was written")
+        lists = {"classes": tuple(kept["classes"]), "notes": tuple(kept["notes"])}
+        quantiles = {"qhat": _infinite(kept["qhat"]), "qhat_by_class": tuple(map(_infinite, later["qhat_by_class"]))}
+        return Calibration(**(kept | lists | later | quantiles))
+
+
+def _fault(kept: Mapping[str, Any]) -> str:
+    """What of a calibration's record is of the wrong kind, in words; "" for nothing."""
+
+    def is_number(value: Any, low: float, high: float) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+    def are_texts(values: Any) -> bool:
+        return isinstance(values, list) and all(isinstance(one, str) for one in values)
+
+    parameters = kept["parameters"]
+    numbers = {"temperature": 1, "slope": 1, "intercept": 1, "x": 0, "y": 0}
+    sound = isinstance(parameters, dict) and all(
+        is_number(parameters[name], -1e9, 1e9)
+        if single
+        else isinstance(parameters[name], list) and all(is_number(one, -1, 2) for one in parameters[name])
+        for name, single in numbers.items()
+        if name in parameters
+    )
+    needed = {"temperature": {"temperature"}, "platt": {"slope", "intercept"}, "isotonic": {"x", "y"}, "none": set()}
+    rules = {
+        "method": isinstance(kept["method"], str) and kept["method"] in METHODS,
+        "parameters": sound and needed.get(str(kept["method"]), set()) <= set(parameters),
+        "threshold": kept["threshold"] is None or is_number(kept["threshold"], 0, 1),
+        "alpha": is_number(kept["alpha"], 0, 1),
+        "qhat": kept["qhat"] is None or is_number(kept["qhat"], 0, 1),
+        "classes": are_texts(kept["classes"]) and len(set(kept["classes"])) == len(kept["classes"]) >= 2,
+        "notes": are_texts(kept["notes"]),
+        "unit": kept["unit"] in ("patient", "image"),
+        "images": is_number(kept["images"], 0, 1e12),
+        "patients": is_number(kept["patients"], 0, 1e12),
+        "conformal": kept["conformal"] in CONFORMAL,
+        "qhat_by_class": isinstance(kept["qhat_by_class"], list)
+        and len(kept["qhat_by_class"]) in (0, len(kept["classes"]) if isinstance(kept["classes"], list) else 0)
+        and all(one is None or is_number(one, 0, 1) for one in kept["qhat_by_class"]),
+        "stated": isinstance(kept["stated"], dict),
+    }
+    wrong = next((name for name, right in rules.items() if not right), None)
+    return "" if wrong is None else f"{wrong} is {str(kept[wrong])[:80]!r}"
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _infinite(value: float | None) -> float:
+    return float("inf") if value is None else float(value)
+
+
+def fit_calibration(
+    validation: Predictions,
+    *,
+    method: str = "temperature",
+    threshold: str = "youden",
+    alpha: float = 0.1,
+    conformal: str = "marginal",
+) -> Calibration:
+    """Fit probabilities, then the threshold and the sets on what they have become; nothing else is ever looked at.
+
+    Args:
+        validation: predictions of the validation part, as the network gives them.
+        method: "temperature" (never changes which class is the most probable), "platt" or "isotonic" (two classes), or
+            "none".
+        threshold: see `choose_threshold`.
+        alpha: see `conformal_quantile`.
+        conformal: "marginal" or "class" (see `class_quantiles`).
+
+    Returns:
+        Where the validation part bears no fit (one class, a loss that would rise), the probabilities stay as they are,
+        with a note.
+
+    Raises:
+        InputError: For an unknown method, threshold or kind of set, or a method of two classes for more.
+    """
+    if method not in METHODS:
+        raise InputError(f"calibration method is '{method}'{suggest(method, METHODS)}")
+    if conformal not in CONFORMAL:
+        raise InputError(f"calibration.conformal is '{conformal}'{suggest(conformal, CONFORMAL)}")
+    if method in ("platt", "isotonic") and len(validation.classes) != 2:
+        raise InputError(f"{method} is for two classes; {len(validation.classes)} are here: take temperature")
+    patients = len(set(validation.patient))
+    notes = []
+    if patients < FEW_PATIENTS:
+        notes.append(f"fitted on {patients} validation {validation.unit}s only; another few would give another result")
+    parameters, note = _fit(method, validation)
+    notes += [note] if note else []
+    fitted = Calibration(
+        method=method, parameters=parameters, threshold=None, threshold_rule=threshold, alpha=alpha, qhat=float("inf"),
+        classes=validation.classes, patients=patients, images=len(validation), unit=validation.unit,
+    )  # fmt: skip
+    calibrated = apply_calibration(fitted, validation)
+    value: float | None = None
+    stated: dict[str, Any] = {}
+    if len(validation.classes) == 2:
+        value, note = choose_threshold(validation.label == 1, calibrated.prob[:, 1], rule=threshold)
+        notes += [note] if note else []
+        stated = _stated(calibrated, value)
+    by_class = class_quantiles(calibrated, alpha=alpha) if conformal == "class" else ()
+    qhat = max(by_class) if by_class else conformal_quantile(calibrated, alpha=alpha)
+    notes += _set_notes(validation, qhat, by_class, alpha)
+    return replace(
+        fitted, threshold=value, qhat=qhat, notes=tuple(notes), conformal=conformal, qhat_by_class=by_class,
+        stated=stated,
+    )  # fmt: skip
+
+
+def _stated(calibrated: Predictions, threshold: float) -> dict[str, Any]:
+    """What the threshold and the probabilities do on the patients that they were chosen on; null without a class."""
+    positive, called = calibrated.label == 1, decide(calibrated.prob[:, 1], threshold)
+    ece = expected_calibration_error(calibrated.prob[:, 1], positive, bins=ECE_BINS)
+    return {
+        "sensitivity": float(called[positive].mean()) if positive.any() else None,
+        "specificity": float((~called[~positive]).mean()) if not positive.all() else None,
+        "ece": {"name": f"ece_positive_{ECE_BINS}", "value": ece},
+    }
+
+
+def _set_notes(validation: Predictions, qhat: float, by_class: tuple[float, ...], alpha: float) -> list[str]:
+    """That patients are too few for sets, of all classes together or of some."""
+    few = [name for name, value in zip(validation.classes, by_class, strict=False) if not np.isfinite(value)]
+    if few:
+        named = ", ".join(f"'{name}'" for name in few)
+        return [
+            f"too few validation {validation.unit}s have {named} for sets that miss {alpha:.0%}; it always stays in"
+        ]
+    if np.isfinite(qhat):
+        return []
+    patients = len(set(validation.patient))
+    return [
+        f"{patients} validation {validation.unit}s are too few for sets that miss {alpha:.0%}; every class stays in"
+    ]
+
+
+def apply_calibration(calibration: Calibration, table: Predictions) -> Predictions:
+    """The table with calibrated probabilities; see calibrate."""
+    return replace(table, prob=calibrate(calibration, table.prob, table.classes))
+
+
+def calibrate(calibration: Calibration, prob: Floats, classes: tuple[str, ...]) -> Floats:
+    """(N, C) calibrated probabilities.
+
+    Raises:
+        InputError: If the classes are not those of the calibration, in their order.
+    """
+    if classes != calibration.classes:
+        raise InputError(
+            f"the calibration is of the classes {', '.join(calibration.classes)}, the table's are "
+            f"{', '.join(classes)}; calibrate the model that made this table"
+        )
+    return _applied(calibration.method, calibration.parameters, prob)
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """The calibration of a bundle's folder, or None where it has none."""
+    path = folder / CALIBRATION
+    return Calibration.from_record(read_json(path)) if path.is_file() else None
+
+
+def use_warnings(calibration: Calibration, stamp: str) -> tuple[str, ...]:
+    """What must be said wherever this calibration is used: its own notes, and whether it saw the training slides.
+
+    Args:
+        calibration: of a bundle.
+        stamp: of the bundle; of an image-level study it is not empty.
+    """
+    return tuple(dict.fromkeys([*calibration.notes, *([SAW_TRAINING] if stamp else [])]))
+
+
+# -------------------------------------------------------------------------------------------------------- the methods
+
+
+def _fit(method: str, table: Predictions) -> tuple[dict[str, Any], str]:
+    """Parameters of a method and "", or those that change nothing and why."""
+    same: dict[str, dict[str, Any]] = {
+        "temperature": {"temperature": 1.0},
+        "platt": {"slope": 1.0, "intercept": 0.0},
+        "isotonic": {"x": [0.0, 1.0], "y": [0.0, 1.0]},
+        "none": {},
+    }
+    if method == "none":
+        return {}, ""
+    if len(set(table.label.tolist())) < 2:
+        return same[method], "the validation part has one class only; probabilities are as the network gives them"
+    fit = {"temperature": _fit_temperature, "platt": _fit_platt, "isotonic": _fit_isotonic}[method]
+    found = fit(table)
+    before = float(image_loss(table.label, table.prob).mean())
+    after = float(image_loss(table.label, _applied(method, found, table.prob)).mean())
+    if not after <= before:
+        return same[method], "the fit did not lower the validation loss; probabilities are as the network gives them"
+    return found, ""
+
+
+def _logs(prob: Floats) -> Floats:
+    return np.log(np.clip(prob, PROB_CLIP, 1.0))
+
+
+def _fit_temperature(table: Predictions) -> dict[str, Any]:
+    """The temperature with the lowest loss, every image weighing the same.
+
+    Fewer than FEW_PATIENTS may all be predicted right, and then the loss is lowest at no temperature at all: there the
+    temperature is drawn towards 1, as if one further patient had spoken for it (a normal prior of its logarithm).
+
+    Source: Guo et al. 2017, ICML, arXiv:1706.04599.
+    """
+    from scipy.optimize import minimize_scalar
+
+    logs = _logs(table.prob)
+    row = np.arange(len(table))
+    patients = len(set(table.patient))
+    pull = 0.5 / patients if patients < FEW_PATIENTS else 0.0
+
+    def loss(log_t: float) -> float:
+        scaled = logs / np.exp(log_t)
+        top = scaled.max(axis=1)
+        total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+        return float((total - scaled[row, table.label]).mean()) + pull * log_t**2
+
+    found = minimize_scalar(loss, bounds=(-LARGEST_LOG_T, LARGEST_LOG_T), method="bounded", options={"xatol": 1e-6})
+    return {"temperature": float(np.exp(found.x))}
+
+
+def _fit_platt(table: Predictions) -> dict[str, Any]:
+    """Slope and intercept of a logistic regression on the log odds, with Platt's targets that keep both finite.
+
+    Source: Platt 1999, Advances in Large Margin Classifiers, p. 61; Lin et al. 2007, doi:10.1007/s10994-007-5018-6.
+    """
+    from scipy.optimize import minimize
+
+    positive = table.label == 1
+    odds = _log_odds(table.prob[:, 1])
+    n, m = int(positive.sum()), int((~positive).sum())
+    target = np.where(positive, (n + 1) / (n + 2), 1 / (m + 2))
+
+    def loss(at: Floats) -> tuple[float, Floats]:
+        z = at[0] * odds + at[1]
+        p = 1 / (1 + np.exp(-z))
+        value = float((np.logaddexp(0, z) - target * z).mean())
+        return value, np.array([((p - target) * odds).mean(), (p - target).mean()])
+
+    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
+    return {"slope": float(found.x[0]), "intercept": float(found.x[1])}
+
+
+def _fit_isotonic(table: Predictions) -> dict[str, Any]:
+    """The rising step function with the lowest Brier score, its ends kept off 0 and 1 by half an image.
+
+    Source: Zadrozny & Elkan 2002, KDD, doi:10.1145/775047.775151.
+    """
+    from scipy.optimize import isotonic_regression
+
+    x, place = np.unique(table.prob[:, 1], return_inverse=True)
+    weight = np.bincount(place).astype(np.float64)
+    share = np.bincount(place, weights=table.label == 1) / weight
+    y = isotonic_regression(share, weights=weight).x
+    edge = 0.5 / len(table)
+    return {"x": x.tolist(), "y": np.clip(y, edge, 1 - edge).tolist()}
+
+
+def _log_odds(p: Floats) -> Floats:
+    p = np.clip(p, PROB_CLIP, 1 - PROB_CLIP)
+    odds: Floats = np.log(p / (1 - p))
+    return odds
+
+
+def _applied(method: str, parameters: Mapping[str, Any], prob: Floats) -> Floats:
+    """(N, C) calibrated probabilities; each row sums to 1."""
+    if method == "none":
+        return prob
+    if method == "temperature":
+        if parameters["temperature"] == 1.0:
+            return prob
+        scaled = _logs(prob) / parameters["temperature"]
+        above = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        softened: Floats = above / above.sum(axis=1, keepdims=True)
+        return softened
+    if method == "platt":
+        p = 1 / (1 + np.exp(-(parameters["slope"] * _log_odds(prob[:, 1]) + parameters["intercept"])))
+    else:
+        p = np.interp(prob[:, 1], parameters["x"], parameters["y"])
+    return np.column_stack([1 - p, p])

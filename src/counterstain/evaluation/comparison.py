@@ -1,0 +1,315 @@
+"""Comparison of arms: the paired difference, its interval and test by patient and seed, one verdict from one rule."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError, suggest
+from counterstain.evaluation.arm_scores import aligned_arms, levels_of
+from counterstain.evaluation.comparison_notes import (
+    check_copies,
+    check_detect,
+    comparison_notes,
+    detect_notes,
+    size_notes,
+)
+from counterstain.evaluation.cross_validation import FoldTests
+from counterstain.evaluation.intervals import Sample, sample, units_of
+from counterstain.evaluation.metric_names import canonical_measure, measure_words
+from counterstain.evaluation.metrics import predicted_class
+from counterstain.evaluation.pair_verdicts import Compared, joint_rows, judged_rows
+from counterstain.evaluation.paired_difference import difference
+from counterstain.evaluation.paired_tests import (
+    clustered_auroc_difference,
+    clustered_mcnemar,
+    delong,
+    mcnemar,
+    sign_flip,
+)
+from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions
+from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD, ranking_record
+from counterstain.evaluation.resampling import unit_codes
+from counterstain.evaluation.verdict import CLAIMS, HYPOTHESES, Question, check_margin, rule_in_words, shown
+from counterstain.evaluation.verdict_words import summary_words
+
+__all__ = ["COMPARISON_SCHEMA", "compare_arms", "supporting_tests", "threshold_notes"]
+
+COMPARISON_SCHEMA = "counterstain.comparison/1"
+# What a threshold changes; the rest (AUROC, AUPRC, loss, Brier) stays that of the probabilities.
+DECIDED = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "npv")
+
+
+def compare_arms(
+    arms: Mapping[str, Sequence[Predictions]],
+    *,
+    primary: str = "auroc",
+    level: str = "image",
+    margin: float | None = None,
+    alpha: float = 0.05,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    reference: str | None = None,
+    hypothesis: str = "difference",
+    claim: str = "procedures",
+    co_primary: Sequence[str] = (),
+    decided: Mapping[str, Sequence[Predictions]] | None = None,
+    prior_sd: float = DEFAULT_PRIOR_SD,
+    detect: float | None = None,
+    over_folds: FoldTests | None = None,
+    files: Mapping[str, Sequence[str]] | None = None,
+    stamp: str = "",
+) -> dict[str, Any]:
+    """The record comparison.json: every pair of arms, compared on the primary endpoint, with one verdict each.
+
+    Args:
+        arms: arm -> its prediction tables, one for each seed, all on the same images.
+        primary: the one endpoint: a measure's name, or another name that the field has for it ("sensitivity").
+        level: "image" or "patient": what is scored. The unit of the error is the patient at either level.
+        margin: the difference that would not matter, stated beforehand; needed for equivalence and non-inferiority.
+        alpha: two-sided error.
+        pairs: the primary pairs; the rest is exploratory and marked so. Default: all pairs are primary.
+        reference: compare every other arm with this one only (Holm over k - 1 pairs); not together with `pairs`.
+        hypothesis: "difference"; "equivalence"; "noninferiority" of a pair's first arm to its second.
+        claim: "procedures" (ways of training, several seeds); "models" (these fitted ones alone, one table for each).
+        co_primary: endpoints that must all pass, such as ("sensitivity", "specificity"), instead of `primary`.
+        decided: arm -> the same tables with the calls at frozen thresholds as probabilities 0 and 1
+            (`thresholds.decided`); measures of calls are taken from them.
+        prior_sd: standard deviation of the sceptical prior on a true difference; docs/measures/false-claim-probability.
+        detect: a difference for which the number of patients is wanted.
+        over_folds: tests over several training sets, which the verdict must pass too.
+        files: arm -> the tables' file names; given, equal tables within an arm are refused by name.
+        stamp: carried through to the record.
+
+    Raises:
+        InputError: If there are fewer than two arms, a name is unknown, or the tables cannot be joined.
+    """
+    if len(arms) < 2:
+        raise InputError(f"{len(arms)} arm was given; a comparison needs two. Give another prediction table.")
+    wanted = _primary_pairs(arms, pairs, reference)
+    _check_settings(margin, alpha, prior_sd)
+    _check_question(arms, margin, hypothesis, claim)
+    tables = aligned_arms(arms)
+    copies = check_copies(tables, files)
+    first = next(iter(tables.values()))[0]
+    if level not in levels_of([first]):
+        raise InputError(f"level is '{level}'; these tables can be compared at {' or '.join(levels_of([first]))} level")
+    names = units_of([first])
+    samples = {arm: sample(own, names, level=level) for arm, own in tables.items()}
+    if decided is not None:
+        calls = aligned_arms(decided)
+        samples = {arm: _with_calls(own, sample(calls[arm], names, level=level)) for arm, own in samples.items()}
+    known = [metric for metric, index in next(iter(samples.values())).values if index is None]
+    if any(table.hard for own in tables.values() for table in own):
+        known = [metric for metric in known if metric not in PROBABILITY_MEASURES]
+    endpoints = tuple(canonical_measure(name, known, what="co-primary endpoint") for name in co_primary)
+    if len(set(endpoints)) != len(endpoints) or len(endpoints) == 1:
+        raise InputError(f"co-primary endpoints are {', '.join(co_primary)}; two or more different ones are needed")
+    metric = endpoints[0] if endpoints else canonical_measure(primary, known)
+    check_detect(detect, endpoints or (metric,))
+    margin_notes = {check_margin(name, margin) for name in endpoints or (metric,)} - {""}
+    asked = Question(
+        metric=metric, level=level, unit=first.unit, alpha=alpha, margin=margin, hypothesis=hypothesis, claim=claim,
+        positive=first.positive, training_sets=1 if over_folds is None else over_folds.training_sets,
+        co_primary=endpoints,
+    )  # fmt: skip
+    compared = Compared(
+        tables=tables, samples=samples, units=len(names), prior_sd=prior_sd, detect=detect, over_folds=over_folds,
+        primary_pairs=tuple(wanted) or tuple(itertools.combinations(arms, 2)),
+    )  # fmt: skip
+    every = wanted + [p for p in itertools.combinations(arms, 2) if p not in wanted and p[::-1] not in wanted]
+    rows = joint_rows(every, compared, asked) if endpoints else judged_rows(every, compared, asked)
+    for row in rows:
+        row["tests"] = supporting_tests(tables[row["a"]], tables[row["b"]])
+    primary_rows = [row for row in rows if row["primary"]]
+    ranking = ranking_record(samples, rows, asked, prior_sd=prior_sd)
+    return {
+        "schema": COMPARISON_SCHEMA,
+        "stamp": stamp,
+        "primary": metric,
+        "co_primary": list(endpoints),
+        "level": level,
+        "unit": first.unit,
+        "positive": first.positive,
+        "positive_from": first.positive_from if first.positive is not None else None,
+        "alpha": alpha,
+        "confidence": 1 - alpha,
+        "margin": margin,
+        "hypothesis": hypothesis,
+        "asked": _asked_words(wanted or list(compared.primary_pairs), hypothesis),
+        "claim": claim,
+        "reference": reference,
+        "prior_sd": prior_sd,
+        "detect": detect,
+        "training_sets": asked.training_sets,
+        "thresholds": "0.5" if decided is None else "frozen",
+        "rule": rule_in_words(asked),
+        "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows),
+        "pairs": rows,
+        "ranking": ranking,
+        "exploratory": _exploratory(every, samples, known, endpoints or (metric,), level, alpha),
+        "words": summary_words(primary_rows, asked, ranking["arms"][0]["arm"], reference),
+        "warnings": [
+            *comparison_notes(
+                asked,
+                first,
+                tables,
+                units=len(names),
+                notes=[*copies, *sorted(margin_notes), *size_notes(samples, asked)],
+            ),
+            *detect_notes(detect, primary_rows),
+        ],
+    }
+
+
+def threshold_notes(given: Sequence[str], record: Mapping[str, Any]) -> list[str]:
+    """From which probability each arm calls positive, and which endpoint no threshold changes.
+
+    Args:
+        given: "0.3" for all arms, or "NAME=0.3" for each, as `thresholds.decided_arms` takes them.
+        record: comparison.json.
+    """
+    each = [text.rpartition("=") for text in given]
+    at = ", ".join(f"{float(value):g} or more{f' ({name})' if name else ''}" for name, _, value in each)
+    notes = [f"called '{record['positive']}' at a probability of {at}"]
+    for metric in record["co_primary"] or [record["primary"]]:
+        if metric not in DECIDED:
+            notes.append(f"{measure_words(metric)} is that of the probabilities; --threshold doesn't change it")
+    return notes
+
+
+def _asked_words(pairs: Sequence[tuple[str, str]], hypothesis: str) -> str:
+    """What a gate asks to be shown: "that a is not inferior to b"."""
+    words = {"difference": "is better than", "equivalence": "is equivalent to", "noninferiority": "is not inferior to"}
+    each = [f"{a} {words[hypothesis]} {b}" for a, b in pairs]
+    return "that " + (" and ".join(each) if len(each) <= 3 else f"{each[0]}, and so on for {len(each)} pairs")
+
+
+def _primary_pairs(
+    arms: Mapping[str, object], pairs: Sequence[tuple[str, str]] | None, reference: str | None
+) -> list[tuple[str, str]]:
+    """The pairs that share the error; [] where all of them do."""
+    if reference is not None:
+        if pairs is not None:
+            raise InputError("both pairs and a reference were given; a reference already says which pairs matter")
+        if reference not in arms:
+            raise InputError(f"reference is '{reference}'{suggest(reference, arms)}")
+        return [(arm, reference) for arm in arms if arm != reference]
+    for pair in pairs or ():
+        for arm in pair:
+            if arm not in arms:
+                raise InputError(f"a pair names arm '{arm}'{suggest(arm, arms)}")
+        if pair[0] == pair[1]:
+            raise InputError(f"a pair names arm '{pair[0]}' twice; two different arms are needed")
+    return list(pairs or ())
+
+
+def _check_settings(margin: float | None, alpha: float, prior_sd: float) -> None:
+    if margin is not None and not margin > 0:
+        raise InputError(f"margin is {margin:g}; a difference above 0 that would not matter was needed")
+    if not 0 < alpha < 0.5:
+        raise InputError(f"alpha is {alpha}; an error rate between 0 and 0.5 was needed, say 0.05")
+    if not 0 < prior_sd < float("inf"):
+        raise InputError(f"prior_sd is {prior_sd}; a standard deviation above 0 was needed, say {DEFAULT_PRIOR_SD}")
+
+
+def _check_question(
+    arms: Mapping[str, Sequence[Predictions]], margin: float | None, hypothesis: str, claim: str
+) -> None:
+    if hypothesis not in HYPOTHESES:
+        raise InputError(f"hypothesis is '{hypothesis}'{suggest(hypothesis, HYPOTHESES)}")
+    if claim not in CLAIMS:
+        raise InputError(f"claim is '{claim}'{suggest(claim, CLAIMS)}")
+    if hypothesis != "difference" and margin is None:
+        raise InputError(f"{hypothesis} was asked without a margin; state the difference that would not matter, margin")
+    several = next((arm for arm, own in arms.items() if claim == "models" and len(own) != 1), None)
+    if several is not None:
+        raise InputError(
+            f"arm '{several}' has {len(arms[several])} tables; a claim about fitted models needs one for each arm. "
+            "Give one, or ask about the way of training instead"
+        )
+
+
+def _with_calls(own: Sample, calls: Sample) -> Sample:
+    """The scores of a sample, those of calls replaced by the ones at the frozen threshold."""
+    keys = [key for key in own.values if key[0] in DECIDED]
+
+    return replace(
+        own,
+        values={**own.values, **{key: calls.values[key] for key in keys}},
+        left_out={**own.left_out, **{key: calls.left_out[key] for key in keys}},
+        df={**own.df, **{key: calls.df[key] for key in keys}},
+    )
+
+
+def _exploratory(
+    pairs: Sequence[tuple[str, str]],
+    samples: Mapping[str, Sample],
+    known: Sequence[str],
+    judged: Sequence[str],
+    level: str,
+    alpha: float,
+) -> list[dict[str, Any]]:
+    """Differences in all other scores: described, not judged."""
+    kept = ("value_a", "value_b", "difference", "low", "high", "p")
+    rows = []
+    for a, b in pairs:
+        for metric in (name for name in known if name not in judged):
+            found = asdict(difference(samples[a], samples[b], (metric, None), alpha=alpha))
+            rows.append({"a": a, "b": b, "metric": metric, "level": level} | {name: found[name] for name in kept})
+    return rows
+
+
+DRAWS = 20_000  # of sign patterns: p is good to 0.003 near 0.05
+
+
+def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list[dict[str, Any]]:
+    """What published tests say of two arms on the same images; they do not decide the verdict.
+
+    Sign-flip over patients takes the accuracy of each patient, averaged over the seeds. McNemar's and the AUROC tests
+    are for two fitted models, so they are given for one table each only.
+
+    Args:
+        a, b: the arms' tables, one a seed, all with the same rows in the same order.
+
+    Returns:
+        Records of "test", "p", and "about": what is compared with what as the unit.
+    """
+    code = unit_codes([a[0]])[1][0]
+    units = int(code.max()) + 1
+    right = [np.mean([predicted_class(t.prob) == t.label for t in arm], axis=0) for arm in (a, b)]
+    delta = np.bincount(code, weights=right[0] - right[1], minlength=units).astype(np.float64)
+    delta[np.abs(delta) < 1e-9] = 0.0
+    unit = a[0].unit
+    out = [_row("sign-flip permutation", sign_flip(delta, draws=DRAWS), f"accuracy, mean over seeds, by {unit}")]
+    if len(a) == len(b) == 1:
+        out += _fitted_models(a[0], b[0], code, alone=units == len(a[0]))
+    return out
+
+
+def _fitted_models(a: Predictions, b: Predictions, code: NDArray[np.int64], *, alone: bool) -> list[dict[str, Any]]:
+    """Tests of two fitted models: for one image a unit (`alone`) or for clusters."""
+    right_a, right_b = (predicted_class(t.prob) == t.label for t in (a, b))
+    only_a, only_b = right_a & ~right_b, right_b & ~right_a
+    positive, two = a.label == 1, len(a.classes) == 2
+    if alone:
+        out = [_row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, "accuracy, one image a unit")]
+        if two and not (a.hard or b.hard):
+            out.append(_row("DeLong", delong(positive, a.prob[:, 1], b.prob[:, 1]).p, "AUROC, one image a unit"))
+        return out
+    b_count, c_count = (np.bincount(code, weights=which).astype(int).tolist() for which in (only_a, only_b))
+    found = clustered_mcnemar(b_count, c_count, np.bincount(code).tolist())
+    out = [
+        _row("clustered McNemar, Obuchowski", found.p_obuchowski, "accuracy, by patient"),
+        _row("clustered McNemar, Durkalski", found.p_durkalski, "accuracy, by patient"),
+    ]
+    if two and not (a.hard or b.hard):
+        area = clustered_auroc_difference(positive, a.prob[:, 1], b.prob[:, 1], code)
+        out.append(_row("clustered AUROC difference, Obuchowski", area.p, "AUROC, by patient"))
+    return out
+
+
+def _row(test: str, p: float, about: str) -> dict[str, Any]:
+    return {"test": test, "p": p, "about": about}

@@ -1,0 +1,153 @@
+"""What a reader of a comparison must know besides its verdict: how few cases, copies, and which class is positive."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from counterstain.errors import InputError
+from counterstain.evaluation.intervals import FEW_PATIENTS, Sample
+from counterstain.evaluation.metric_names import is_class_bound, measure_words
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.verdict import MIN_SEEDS, Question
+from counterstain.evaluation.verdict_words import count
+
+__all__ = ["check_copies", "check_detect", "comparison_notes", "detect_notes", "size_notes"]
+
+WIDEST = {"mcc": 2.0, "brier": 2.0}  # what a measure can differ by, where it isn't 1
+_WHY_NO_NUMBER = {
+    "not_enough_runs": "too few runs to know the spread over seeds",
+    "undefined": "the pilot has no interval",
+    "no_evidence": "no patient of the pilot changes the difference",
+    "equivalence_not_shown": "no patient of the pilot changes the difference",
+    "noninferiority_not_shown": "no patient of the pilot changes the difference",
+}
+
+
+def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """Notes on equal tables; copies of one table aren't seeds.
+
+    Args:
+        arms: arm -> its tables, all with the same rows in the same order.
+        files: arm -> their names; given, equal tables within an arm are refused. Without (a study, which trained them
+            itself) they are noted: a training that has no randomness gives the same model for every seed.
+
+    Raises:
+        InputError: Naming the equal tables of an arm.
+    """
+    notes = []
+    for arm, own in arms.items():
+        for (i, one), (j, other) in itertools.combinations(enumerate(own), 2):
+            if not np.array_equal(one.prob, other.prob):
+                continue
+            if files is not None and not _is_hard(one):
+                models = ", or one table and --fixed-models" if len(arms) > 1 else ""
+                names = " and ".join(dict.fromkeys(files[arm][k] for k in (i, j)))
+                raise InputError(
+                    f"tables {i + 1} and {j + 1} of '{arm}' ({names}) hold equal probabilities: copies are not seeds. "
+                    f"Give one table for each training of '{arm}'{models}"
+                )
+            notes.append(f"several seeds of {arm} gave equal predictions; its training doesn't depend on the seed")
+            break
+    for (a, own_a), (b, own_b) in itertools.combinations(arms.items(), 2):
+        if any(np.array_equal(one.prob, other.prob) for one in own_a for other in own_b):
+            notes.append(f"{a} and {b} hold a table with equal probabilities: that is the same model under two names")
+    return list(dict.fromkeys(notes))
+
+
+def _is_hard(table: Predictions) -> bool:
+    """Whether the probabilities are calls, which good models share without being copies."""
+    return bool(((table.prob == 0) | (table.prob == 1)).all())
+
+
+def comparison_notes(
+    asked: Question,
+    first: Predictions,
+    tables: Mapping[str, Sequence[Predictions]],
+    *,
+    units: int,
+    notes: Sequence[str] = (),
+) -> list[str]:
+    """What limits a comparison, one line each.
+
+    Args:
+        asked: the question.
+        first: the table whose rows the others follow.
+        tables: arm -> its tables.
+        units: patients, or images where patients are unknown.
+        notes: what was found before, put first.
+    """
+    out = [*notes, *first.notes, *_positive_notes(asked, first)]
+    if first.unit == "image" and not first.own_patients:
+        out.append(
+            "patients are unknown: every image is taken as independent, which finds differences that are not there"
+        )
+    elif units < FEW_PATIENTS:
+        out.append(f"only {count(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found")
+    few = [arm for arm, own in tables.items() if len(own) < MIN_SEEDS]
+    if asked.claim == "models":
+        out.append("the verdict is about these fitted models only; another training of either may rank otherwise")
+    elif few:
+        out.append(f"fewer than {MIN_SEEDS} seeds: {', '.join(few)}; a single run is not a result")
+    return list(dict.fromkeys(out))
+
+
+def check_detect(detect: float | None, metrics: Sequence[str]) -> None:
+    """Whether a difference can be had at all.
+
+    Raises:
+        InputError: If it isn't above 0, or is as wide as one of the measures.
+    """
+    if detect is None:
+        return
+    if not 0 < detect < float("inf"):
+        raise InputError(f"detect is {detect:g}; a difference above 0 was needed, such as 0.02 (2 points)")
+    for metric in metrics:
+        if metric != "loss" and detect >= WIDEST.get(metric, 1.0):
+            raise InputError(
+                f"detect is {detect:g}; {measure_words(metric)} differs by at most {WIDEST.get(metric, 1.0):g}. Name "
+                "the difference that would matter, such as 0.02 (2 points)"
+            )
+
+
+def detect_notes(detect: float | None, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why no number of patients stands beside a pair, where one was asked for."""
+    if detect is None:
+        return []
+    parts = [(row, one) for row in rows for one in row.get("endpoints") or [row]]
+    silent = [(row, one) for row, one in parts if one["needed"] is None]
+    why = {
+        _WHY_NO_NUMBER.get(one["verdict"], "settled"): f"{row['a']} and {row['b']}" for row, one in silent
+    }  # fmt: skip
+    if not why:
+        return []
+    if len(silent) == len(parts) and set(why) == {"settled"}:
+        return [f"no number of patients for a difference of {detect:g}: the question is settled"]
+    return [
+        f"no number of patients for a difference of {detect:g} between {pair}: {words}"
+        for words, pair in why.items()
+        if words != "settled"
+    ]
+
+
+def _positive_notes(asked: Question, first: Predictions) -> list[str]:
+    """Where a measure is bound to a class: which class, if only the order of the columns chose it."""
+    bound = [name for name in asked.co_primary or (asked.metric,) if is_class_bound(name)]
+    if first.positive is None or not bound or first.positive_from != "column order":
+        return []
+    return [
+        f"{measure_words(bound[0], first.positive)}: it is the positive class only because its column is the last; "
+        "say which one is meant with --positive"
+    ]
+
+
+def size_notes(samples: Mapping[str, Sample], asked: Question) -> list[str]:
+    """One line for each arm whose share of right predictions goes with a patient's number of images.
+
+    Args:
+        samples: arm -> its scores at the level that is compared.
+        asked: the question, whose error is that of the intervals.
+    """
+    words = {arm: "" if own.by_size is None else own.by_size.words(1 - asked.alpha) for arm, own in samples.items()}
+    return [f"{arm}: {text}" for arm, text in words.items() if text]

@@ -1,0 +1,188 @@
+"""A comparison as an object: the verdict of each pair and what it rests on, over the record comparison.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterstain.errors import InputError
+from counterstain.evaluation.text_tables import shown_interval
+from counterstain.records import Record, html_of, json_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Comparison", "PairComparison", "Verdict"]
+
+
+class Verdict(StrEnum):
+    """What may be said of a pair of arms; the first is `a`, the second `b`."""
+
+    A_BETTER = "a_better"
+    B_BETTER = "b_better"
+    NO_EVIDENCE = "no_evidence"
+    EQUIVALENT = "equivalent"
+    EQUIVALENCE_NOT_SHOWN = "equivalence_not_shown"
+    NONINFERIOR = "noninferior"
+    INFERIOR = "inferior"
+    NONINFERIORITY_NOT_SHOWN = "noninferiority_not_shown"
+    NOT_ENOUGH_RUNS = "not_enough_runs"
+    UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True)
+class PairComparison:
+    """Two arms on the same cases.
+
+    a, b: their names; primary: whether the verdict is confirmatory; metric, level: what is compared.
+    verdict: by the rule of the comparison; words: the same as a sentence with its evidence.
+    value_a, value_b, difference (a - b), low, high: with the interval of the difference; NaN where undefined.
+    p, p_adjusted: against no difference, before and after Holm's correction over the pairs.
+    seeds, patients, images: what it rests on; patients is None where they are unknown.
+    """
+
+    a: str
+    b: str
+    primary: bool
+    metric: str
+    level: str
+    verdict: Verdict
+    words: str
+    value_a: float
+    value_b: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    seeds: int
+    patients: int | None
+    images: int
+
+    @property
+    def better(self) -> str | None:
+        """Name of the arm that is shown to be better; None where neither is."""
+        return {Verdict.A_BETTER: self.a, Verdict.B_BETTER: self.b}.get(self.verdict)
+
+    def __repr__(self) -> str:
+        difference = shown_interval(self.difference, self.low, self.high, sign=True)
+        return f"PairComparison({self.a[:40]} - {self.b[:40]}, {self.metric} {difference}, {self.verdict})"
+
+
+_NUMBERS = ("value_a", "value_b", "difference", "low", "high", "p", "p_adjusted")
+
+
+def _pair(row: Mapping[str, Any]) -> PairComparison:
+    numbers = {name: float("nan") if row[name] is None else float(row[name]) for name in _NUMBERS}
+    return PairComparison(
+        a=row["a"], b=row["b"], primary=row["primary"], metric=row["metric"], level=row["level"],
+        verdict=Verdict(row["verdict"]), words=row["words"], seeds=row["seeds"], patients=row["patients"],
+        images=row["images"], **numbers,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Arms on the same cases, with one verdict for each pair.
+
+    record: comparison.json.
+    """
+
+    record: Record
+
+    @property
+    def pairs(self) -> tuple[PairComparison, ...]:
+        """Every pair of arms, the primary ones first."""
+        rows: Any = self.record["pairs"]
+        return tuple(map(_pair, rows))
+
+    def pair(self, a: str, b: str) -> PairComparison:
+        """The comparison of these two arms, in the order of the record.
+
+        Raises:
+            InputError: If there is no such pair.
+        """
+        found = next((pair for pair in self.pairs if {pair.a, pair.b} == {a, b}), None)
+        if found is None:
+            known = ", ".join(f"{pair.a} and {pair.b}" for pair in self.pairs)
+            raise InputError(f"no pair of '{a}' and '{b}' was compared; these were: {known}")
+        return found
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of the one primary pair.
+
+        Raises:
+            InputError: If there are several; `pairs` has each one's.
+        """
+        primary = [pair for pair in self.pairs if pair.primary]
+        if len(primary) != 1:
+            raise InputError(f"{len(primary)} pairs are primary, each with its verdict; see pairs, or name one: pair()")
+        return primary[0].verdict
+
+    @property
+    def shown(self) -> bool:
+        """Whether what was asked is shown of every primary pair: the first better, equivalent, or not inferior."""
+        return bool(self.record["shown"])
+
+    @property
+    def asked(self) -> str:
+        """What was asked, as the end of a sentence: "that a is better than b"."""
+        return str(self.record["asked"])
+
+    @property
+    def primary(self) -> str:
+        """The measure that the verdict is about."""
+        return str(self.record["primary"])
+
+    @property
+    def unit(self) -> str:
+        """What is taken as independent: "patient" or "image"."""
+        return str(self.record["unit"])
+
+    @property
+    def rule(self) -> str:
+        """The rule that every verdict follows from."""
+        return str(self.record["rule"])
+
+    @property
+    def ranking(self) -> tuple[str, ...]:
+        """Names of the arms, the best value first; a ranking is no verdict."""
+        ranking: Any = self.record["ranking"]
+        return tuple(str(row["arm"]) for row in ranking["arms"])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must be told, one line each."""
+        warnings: Any = self.record["warnings"]
+        stamp = str(self.record["stamp"])
+        return tuple(dict.fromkeys([*([stamp] if stamp else []), *warnings]))
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row per pair, with the attributes of `PairComparison`."""
+        from dataclasses import asdict
+
+        import pandas as pd
+
+        return pd.DataFrame([asdict(pair) | {"verdict": str(pair.verdict)} for pair in self.pairs])
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The record as JSON text; with a path it is also written there."""
+        return json_text(self.record, path)
+
+    def summary(self) -> str:
+        """The verdict in words, with its evidence."""
+        return str(self.record["words"])
+
+    def __repr__(self) -> str:
+        first = self.pairs[0]
+        more = f", {len(self.pairs)} pairs" if len(self.pairs) > 1 else ""
+        return f"Comparison({first.a[:40]} - {first.b[:40]}, {first.metric}: {first.verdict}{more}, unit {self.unit})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (f"{pair.a} − {pair.b}", shown_interval(pair.difference, pair.low, pair.high, sign=True), str(pair.verdict))
+            for pair in self.pairs
+        ]
+        return html_of(self.summary(), self.notes, ("pair", f"difference in {self.primary}", "verdict"), rows)

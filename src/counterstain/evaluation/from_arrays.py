@@ -1,0 +1,183 @@
+"""Arrays and data frames, as a scikit-learn user has them, as Predictions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.errors import InputError
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import predictions_of, read_predictions
+from counterstain.tables import table_of_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Names", "Probabilities", "Source", "as_predictions", "from_source", "is_frame"]
+
+# Unions by typing's own name: what pandas has is named by text, since pandas takes half a second to import.
+Names = Union[
+    Sequence[str], Sequence[int], Sequence[bool], NDArray[np.str_], NDArray[np.integer], NDArray[np.bool_],
+    NDArray[np.object_], "pd.Series[str]", "pd.Series[int]", "pd.Series[bool]",
+]  # fmt: skip
+Probabilities = Union[
+    Sequence[float], Sequence[Sequence[float]], NDArray[np.floating], "pd.Series[float]", "pd.DataFrame"
+]
+Source = Union[Predictions, Path, str, "pd.DataFrame"]
+
+
+def is_frame(value: object) -> "TypeGuard[pd.DataFrame]":
+    """Whether a value is a pandas data frame, without importing pandas."""
+    return type(value).__name__ == "DataFrame" and hasattr(value, "columns")
+
+
+def from_source(
+    source: Source,
+    *,
+    classes: Sequence[str] | None = None,
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Predictions:
+    """Predictions as they are, or read from a file or a data frame; see predictions_csv.read_predictions.
+
+    Raises:
+        InputError: If the source is none of these, or can't be read.
+    """
+    if isinstance(source, Predictions):
+        return source if positive is None else _with_positive(source, positive)
+    if isinstance(source, (str, Path)):
+        return read_predictions(source, classes=classes, positive=positive, columns=columns)
+    if is_frame(source):
+        return predictions_of(table_of_frame(source), classes=classes, positive=positive, columns=columns)
+    raise InputError(
+        f"a {type(source).__name__} was given; a path, a data frame or Predictions is needed. Arrays go in as "
+        "(y_true, y_prob)"
+    )
+
+
+def _with_positive(table: Predictions, positive: str) -> Predictions:
+    """The table with that class as the last of its two."""
+    if positive not in table.classes:
+        raise InputError(f"positive is '{positive}'; the classes are {', '.join(table.classes)}")
+    if len(table.classes) != 2 or table.positive == positive:
+        return table
+    return Predictions(
+        image=table.image, patient=table.patient, slide=table.slide, site=table.site, label=1 - table.label,
+        prob=table.prob[:, ::-1], classes=table.classes[::-1], notes=table.notes, positive_from="given",
+        rows_are=table.rows_are, own_patients=table.own_patients, hard=table.hard,
+    )  # fmt: skip
+
+
+def as_predictions(
+    y_true: Names,
+    y_prob: Probabilities,
+    *,
+    groups: Names | None = None,
+    slide: Names | None = None,
+    site: Names | None = None,
+    image: Names | None = None,
+    classes: Sequence[str] | None = None,
+    positive: str | int | bool | None = None,
+) -> Predictions:
+    """Arrays as scikit-learn has them, as Predictions.
+
+    Args:
+        y_true: (N,) the true class of each image: names, numbers or booleans.
+        y_prob: (N,) probability of the positive class of two, or (N, C) of every class; of a data frame the columns
+            are the classes' names.
+        groups: (N,) the patient of each image; without it every image is taken as independent.
+        slide, site, image: (N,) names.
+        classes: in the order of the columns of y_prob; by default sorted, as scikit-learn's `classes_` are.
+        positive: the positive one of two classes; by default the last. Of a 1-d y_prob it is what y_prob is of.
+
+    Raises:
+        InputError: If sizes differ, a label is missing or none of the classes, or y_prob is no probability.
+
+    Examples:
+        >>> table = as_predictions([0, 1, 1], [0.25, 0.5, 0.75], groups=["P1", "P1", "P2"])
+        >>> table.classes, table.positive, table.unit, table.prob.tolist()
+        (('0', '1'), '1', 'patient', [[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
+    """
+    labels = _names(y_true, "y_true")
+    named = list(map(str, y_prob.columns)) if is_frame(y_prob) else None
+    try:
+        prob = np.asarray(y_prob, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("y_prob is not an array of numbers; (N,) or (N, C) probabilities are needed") from None
+    known = _classes(labels, prob, classes, named)
+    wanted = None if positive is None else str(_plain(positive))
+    if wanted is not None and wanted not in known:
+        raise InputError(f"positive is '{wanted}'; the classes are {', '.join(known)}")
+    if prob.ndim == 1 and wanted is not None and known[-1] != wanted:
+        known = known[::-1]
+    if prob.ndim == 1:
+        prob = np.stack([1 - prob, prob], axis=1)
+    if prob.ndim != 2 or prob.shape != (len(labels), len(known)):
+        raise InputError(
+            f"y_prob has shape {np.shape(y_prob)} for {len(labels)} labels of {len(known)} classes "
+            f"({', '.join(known[:6])}); (N,) or (N, C) is needed. Name the classes in the order of its columns: "
+            "classes=[…]"
+        )
+    place = {name: k for k, name in enumerate(known)}
+    stray = next((name for name in labels if name not in place), None)
+    if stray is not None:
+        raise InputError(f"y_true has '{stray}', which is none of the classes {', '.join(known[:6])}")
+    blank = ("",) * len(labels)
+    images = tuple(map(str, range(len(labels)))) if image is None else _names(image, "image")
+    patients = None if groups is None else _names(groups, "groups")
+    table = Predictions(
+        image=images, patient=patients or images, slide=blank if slide is None else _names(slide, "slide"),
+        site=blank if site is None else _names(site, "site"),
+        label=np.array([place[name] for name in labels], dtype=np.int64), prob=prob, classes=known,
+        notes=() if groups is not None else (NO_GROUPS,), positive_from="given" if positive is not None or classes
+        else "column order", rows_are="row" if image is None else "image", own_patients=patients == images,
+    )  # fmt: skip
+    return table if wanted is None else _with_positive(table, wanted)
+
+
+NO_GROUPS = "no groups were given; images are taken as independent, which makes intervals too narrow"
+
+
+def _classes(
+    labels: Sequence[str], prob: NDArray[np.float64], classes: Sequence[str] | None, named: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The classes in the order of the columns."""
+    if classes is not None:
+        return tuple(str(_plain(name)) for name in classes)
+    if named is not None:
+        found = [name.removeprefix("prob_") for name in named]
+        return tuple(found if set(labels) <= set(found) else named)
+    distinct = set(labels)
+    if len(distinct) < 2 and (prob.ndim == 1 or prob.shape[1:] == (2,)):
+        raise InputError(
+            f"y_true has one class only ({', '.join(distinct)}); name both, in the order of the columns of y_prob: "
+            "classes=['benign', 'malignant']"
+        )
+    numbers = all(name.lstrip("-").isdigit() for name in distinct)
+    return tuple(sorted(distinct, key=int if numbers else str))
+
+
+def _names(values: Iterable[object], what: str) -> tuple[str, ...]:
+    """Text of each value, whole floats without their point; a missing one is refused."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise InputError(f"{what} has shape {array.shape}; (N,) is needed, one name per image")
+    plain = [_plain(value) for value in array.tolist()]
+    missing = next((row for row, value in enumerate(plain) if value is None or value != value), None)
+    if missing is not None and what != "site":
+        raise InputError(f"{what}[{missing}] is missing; every image needs one, or leave {what} out")
+    fraction = next((value for value in plain if isinstance(value, float) and value == value), None)
+    if fraction is not None:
+        raise InputError(f"{what} has {fraction}; names or whole numbers are needed")
+    return tuple("" if value is None or value != value else str(value) for value in plain)
+
+
+def _plain(value: object) -> object:
+    """A whole number as an int, a boolean as 0 or 1."""
+    if isinstance(value, (bool, np.bool_)):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,0 +1,135 @@
+"""Limits of a difference where few patients tell two arms apart, and a variance of nearly 0 is no knowledge."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.evaluation.degrees_of_freedom import combined_df
+
+__all__ = ["NOISE", "Units", "Wall", "near_wall"]
+
+NOISE = 1e-9  # standard errors up to here are rounding
+PSEUDO = 3.0  # whole patients on which the arms are taken to differ, half of them each way; docs/log.md has others
+RARE = 0.25  # where fewer than this share of the patients carry the difference, they are counted exactly
+UNBOUNDED = ("loss",)
+WIDTH = {"mcc": 2.0, "brier": 2.0}  # what a single patient can change, where it isn't 1
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What each patient does to a difference.
+
+    left_out: (G,) the difference without patient (or group) g
+    difference: with all of them
+    effective: number of patients that carry the score, 1 or more
+    rows: number of images (or patients, at patient level)
+    metric: name of the measure
+    """
+
+    left_out: NDArray[np.float64]
+    difference: float
+    effective: float
+    rows: int
+    metric: str
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a patient can change the measure only so far."""
+        return self.metric not in UNBOUNDED
+
+    @property
+    def widest(self) -> float:
+        """The largest difference that the measure allows."""
+        return WIDTH.get(self.metric, 1.0) if self.bounded else float("inf")
+
+
+@dataclass(frozen=True)
+class Wall:
+    """A difference as a share of `count` independent observations, each -1, 0 or 1 in units of `scale`.
+
+    centre, se, df: with pseudo-patients, and the spread over seeds added
+    seen: the difference itself; rare: whether the exact limits by counting count, too
+    """
+
+    centre: float
+    se: float
+    df: float
+    seen: float
+    count: float
+    scale: float
+    rare: bool
+    bounded: bool
+
+    def limits(self, tail: float) -> tuple[float, float]:
+        """Lower and upper limit, each with the chance `tail` outside; the difference itself where nothing bounds it."""
+        from scipy.special import betaincinv, stdtrit
+
+        if not self.bounded:
+            return self.seen, self.seen
+        half = float(stdtrit(self.df, 1 - tail)) * self.se
+        low, high = self.centre - half, self.centre + half
+        if self.rare:
+            below, above = (self.count * max(side * self.seen / self.scale, 0.0) for side in (-1, 1))
+            low = min(low, -self.scale * float(betaincinv(below + 1, max(self.count - below, 1e-9), 1 - tail)))
+            high = max(high, self.scale * float(betaincinv(above + 1, max(self.count - above, 1e-9), 1 - tail)))
+        return low, high
+
+    def p(self, margin: float, *, upper: bool) -> float:
+        """One-sided p that the true difference is at the margin or beyond: above it (`upper`), or below its negative.
+
+        It is below a tail exactly where the limit of that tail lies inside the margin.
+        """
+        from scipy.special import betainc, stdtr
+
+        if not self.bounded:
+            return 0.0
+        side = 1 if upper else -1
+        found = float(stdtr(self.df, (side * self.centre - margin) / self.se))
+        share = margin / self.scale
+        if self.rare and 0 < share < 1:
+            events = self.count * max(side * self.seen / self.scale, 0.0)
+            found = max(found, float(betainc(max(self.count - events, 1e-9), events + 1, 1 - share)))
+        return found
+
+
+def near_wall(units: Units, patient: float, seed: float, df: float) -> Wall:
+    """The difference with three whole patients added, half for each arm, as a share of independent observations.
+
+    The number of observations is that of the patients where they are right or wrong as a whole, and rises to that of
+    the images where each image is a draw of its own. It is read off the size of the patients' own differences, drawn
+    towards whole patients by the three that are added: as long as nothing tells the arms apart a patient counts once.
+
+    Args:
+        units: what each patient does.
+        patient, seed: variance of the difference from patients and from seeds.
+        df: of the difference, which those of the seeds follow from.
+
+    Source: Agresti & Min 2005, Stat. Med. 24:729, doi:10.1002/sim.1781 (pseudo-observations for paired shares);
+        Clopper & Pearson 1934, Biometrika 26:404 (exact limits); Kish 1965 (effective number).
+    """
+    scale = WIDTH.get(units.metric, 1.0)
+    groups = len(units.left_out)
+    influence = (groups - 1) * (units.left_out.mean() - units.left_out)
+    influence = np.where(np.abs(influence) <= NOISE * groups, 0.0, influence)
+    n, delta = units.effective, units.difference / scale
+    own = np.abs(influence / scale + delta) * n / groups
+    total = float(own.sum())
+    of_whole = (float((own**2).sum()) * groups / n + PSEUDO) / (total + PSEUDO)
+    count = n / min(max(of_whole, n / max(units.rows, n)), 1.0)
+    spread = count * patient / scale**2
+    observations = count + PSEUDO
+    centre = count * delta / observations
+    variance = max((count * (spread + delta**2) + PSEUDO) / observations - centre**2, 0.0) / observations
+    fourth = float((influence**4).sum())
+    carried = float((influence**2).sum()) ** 2 / fourth if fourth > 0 else 0.0
+    return Wall(
+        centre=centre * scale,
+        se=float(np.sqrt(variance * scale**2 + seed)),
+        df=max(combined_df(variance * scale**2, seed, observations - 1, max(df, 1.0)), 1.0),
+        seen=units.difference,
+        count=count,
+        scale=scale,
+        rare=carried < RARE * n,
+        bounded=units.bounded,
+    )

@@ -1,0 +1,285 @@
+"""The pairs of a comparison with their verdicts, corrected for each other; of several endpoints one joint verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from counterstain.evaluation.cross_validation import FoldTests, with_folds
+from counterstain.evaluation.intervals import Sample
+from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.multiplicity import holm
+from counterstain.evaluation.paired_difference import Difference, difference
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.ranking import pair_chance
+from counterstain.evaluation.sample_size import patients_needed
+from counterstain.evaluation.undefined_metrics import why_undefined
+from counterstain.evaluation.verdict import (
+    DECIDING_ENDS,
+    LOWER_IS_BETTER,
+    Question,
+    also_better,
+    margin_p,
+    percent,
+    verdict,
+)
+from counterstain.evaluation.verdict_words import (
+    Basis,
+    counts_words,
+    listed,
+    scope_words,
+    shared_p_words,
+    too_few_advice,
+    verdict_words,
+)
+
+__all__ = ["Compared", "joint_rows", "judged_rows"]
+
+Pair = tuple[str, str]
+UNSETTLED = ("no_evidence", "noninferiority_not_shown", "equivalence_not_shown")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compared:
+    """What all pairs are judged from.
+
+    tables, samples: arm -> its aligned tables, and their scores on all units and without each of them
+    units: patients, or images where patients are unknown
+    primary_pairs: those that share the error among themselves; prior_sd, detect, over_folds: as for `compare_arms`
+    """
+
+    tables: Mapping[str, Sequence[Predictions]]
+    samples: Mapping[str, Sample]
+    units: int
+    primary_pairs: Sequence[Pair]
+    prior_sd: float
+    detect: float | None = None
+    over_folds: FoldTests | None = None
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """The p-values of each pair after Holm's correction: against 0, against the margin, of inferiority."""
+
+    p: Mapping[Pair, float]
+    margin: Mapping[Pair, float]
+    inferior: Mapping[Pair, float]
+
+
+def judged_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> list[dict[str, Any]]:
+    """One row for each pair, with Holm's correction over the primary pairs, and over all pairs for the others."""
+    found = {pair: _difference(pair, compared, asked) for pair in pairs}
+    corrected = _corrected([found], compared, asked)
+    return [_row(pair, own, compared, asked, corrected) for pair, own in found.items()]
+
+
+def joint_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> list[dict[str, Any]]:
+    """One row for each pair with the joint verdict of the co-primary endpoints, each of which must pass.
+
+    Asking all of several tests needs no correction between them; Holm over the pairs runs on each pair's largest p.
+
+    Source: Berger 1982, Technometrics 24:295, doi:10.1080/00401706.1982.10487790.
+    """
+    each = [replace(asked, metric=metric) for metric in asked.co_primary]
+    found = [{pair: _difference(pair, compared, one) for pair in pairs} for one in each]
+    joint = _corrected(found, compared, asked)
+    # Beside the joint verdict each endpoint has a row of its own, with its own p.
+    alone = [_corrected([own], compared, one) for own, one in zip(found, each, strict=True)]
+    return [
+        _joint_row(
+            pair,
+            [_row(pair, own[pair], compared, one, joint) for own, one in zip(found, each, strict=True)],
+            [_row(pair, own[pair], compared, one, p) for own, one, p in zip(found, each, alone, strict=True)],
+            asked,
+        )
+        for pair in pairs
+    ]
+
+
+def _joint_row(
+    pair: Pair, together: Sequence[dict[str, Any]], endpoints: Sequence[dict[str, Any]], asked: Question
+) -> dict[str, Any]:
+    """One pair: the joint answer with its p, from the endpoints as they stand `together`, and each endpoint alone."""
+    first = together[0]
+    kind = joint_verdict([row["verdict"] for row in together], asked)
+    also = first["also"] if len({row["also"] for row in together}) == 1 else None
+    words = _joint_words(pair, kind, first, endpoints, asked)
+    return first | {
+        "verdict": kind,
+        "also": also,
+        "endpoints": list(endpoints),
+        "words": words if first["primary"] else f"Exploratory: {words}",
+    }
+
+
+def joint_verdict(kinds: Sequence[str], asked: Question) -> str:
+    """The one verdict of several endpoints: what all of them say, else that it isn't shown."""
+    for kind in ("not_enough_runs", "undefined", "inferior"):
+        if kind in kinds:
+            return kind
+    if len(set(kinds)) == 1:
+        return kinds[0]
+    open_kind = {"equivalence": "equivalence_not_shown", "noninferiority": "noninferiority_not_shown"}
+    return open_kind.get(asked.hypothesis, "no_evidence")
+
+
+def _joint_words(
+    pair: Pair, kind: str, joint: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], asked: Question
+) -> str:
+    """Whether all endpoints passed and what it holds for, and then each endpoint's own evidence in one sentence."""
+    a, b = pair
+    names = listed([replace(asked, metric=part["metric"]).measure for part in parts])
+    margin = "" if asked.margin is None else f" by the margin of {asked.margin:g}"
+    within = "" if asked.margin is None else f" within ±{asked.margin:g}"
+    start = {
+        "a_better": f"{a} is better than {b} in both",
+        "b_better": f"{b} is better than {a} in both",
+        "equivalent": f"{a} and {b} are equivalent{within} in both",
+        "noninferior": f"{a} is not inferior to {b}{margin} in both",
+        "inferior": f"{a} is inferior to {b} by more than the margin of {asked.margin or 0:g} in at least one of the",
+        "not_enough_runs": f"Not enough runs to claim anything about {a} and {b} in both",
+        "undefined": f"{a} and {b} can't be compared in both",
+        "noninferiority_not_shown": f"It is not shown that {a} is not inferior to {b}{margin} in both",
+        "equivalence_not_shown": f"It is not shown that {a} and {b} are equivalent{within} in both",
+    }.get(kind, f"It is not shown that either of {a} and {b} is better in both")
+    if len(parts) > 2:
+        start = start.replace("in both", f"in all {len(parts)}")
+    p = {"equivalence": "p_margin_adjusted", "noninferiority": "p_margin_adjusted"}.get(asked.hypothesis, "p_adjusted")
+    tested = kind not in ("not_enough_runs", "undefined", "inferior")
+    decided = f" ({shared_p_words(joint[p], joint['tests_corrected_for'])})" if tested else ""
+    ends = "; ".join(_endpoint_words(part, asked) for part in parts)
+    if kind == "not_enough_runs":
+        advice = too_few_advice(joint["seeds"])
+        return f"{start} co-primary endpoints, {names}, {counts_words(parts, asked)}: {ends}. {advice}"
+    scope = scope_words(asked)
+    return f"{start} co-primary endpoints, {names}{decided}, {counts_words(parts, asked)}; {scope}. In detail: {ends}."
+
+
+def _endpoint_words(part: Mapping[str, Any], asked: Question) -> str:
+    """An endpoint's difference with the limits that decide the question, and its own answer."""
+    metric, difference_ = measure_words(part["metric"]), part["difference"]
+    if part["low"] != part["low"]:
+        return f"{metric} is undefined" if difference_ != difference_ else f"{metric} {difference_:+.3f} (no interval)"
+    shown = f"{metric} {difference_:+.3f} ({_deciding_words(part, asked)})"
+    if part["verdict"] == "not_enough_runs":
+        return shown
+    answers = {
+        "a_better": f"{part['a']} is better",
+        "b_better": f"{part['b']} is better",
+        "no_evidence": "no evidence of a difference",
+        "noninferior": "not inferior",
+        "noninferiority_not_shown": "non-inferiority not shown",
+        "equivalence_not_shown": "equivalence not shown",
+    }
+    return f"{shown}, {answers.get(part['verdict'], part['verdict'])}"
+
+
+def _deciding_words(part: Mapping[str, Any], asked: Question) -> str:
+    """The interval or limit that an endpoint's answer follows from, with its level."""
+    if asked.hypothesis == "noninferiority":
+        end = "high_one_sided" if part["metric"] in LOWER_IS_BETTER else "low_one_sided"
+        return f"at worst {part[end]:+.3f}, one-sided {percent(1 - asked.alpha / 2)} limit"
+    ends = DECIDING_ENDS.get(asked.hypothesis, ("low", "high"))
+    level = percent(1 - (2 if asked.hypothesis == "equivalence" else 1) * asked.alpha)
+    return f"{level} interval [{part[ends[0]]:+.3f}, {part[ends[1]]:+.3f}]"
+
+
+def _difference(pair: Pair, compared: Compared, asked: Question) -> Difference:
+    """The difference over patients and seeds, and where there are several training sets over these too."""
+    a, b = pair
+    found = difference(
+        compared.samples[a], compared.samples[b], (asked.metric, None), alpha=asked.alpha, margin=asked.margin
+    )
+    test = None if compared.over_folds is None else compared.over_folds.of(asked.metric, a, b)
+    if test is None or not np.isfinite(found.p):
+        return found
+    return with_folds(found, test, asked.metric, alpha=asked.alpha, margin=asked.margin)
+
+
+def _corrected(found: Sequence[Mapping[Pair, Difference]], compared: Compared, asked: Question) -> Corrected:
+    """Holm over the pairs; of several endpoints each pair's largest p goes in, for inferiority its smallest."""
+    pairs = list(found[0])
+
+    def worst(value: Any, pick: Any = max) -> dict[Pair, float]:
+        return {pair: _nan_if_any([value(own[pair]) for own in found], pick) for pair in pairs}
+
+    def adjusted(p: Mapping[Pair, float]) -> dict[Pair, float]:
+        everyone = dict(zip(p, holm(list(p.values())), strict=True))
+        primary = list(compared.primary_pairs)
+        return everyone | dict(zip(primary, holm([p[pair] for pair in primary]), strict=True))
+
+    return Corrected(
+        p=adjusted(worst(lambda own: own.p)),
+        margin=adjusted(worst(lambda own: margin_p(own, asked))),
+        # One endpoint is enough for inferiority, so its smallest p counts times the number of endpoints.
+        inferior=adjusted(worst(lambda own: min(1.0, len(found) * own.p_inferior), min)),
+    )
+
+
+def _nan_if_any(values: Sequence[float], pick: Any) -> float:
+    return float("nan") if any(value != value for value in values) else float(pick(values))
+
+
+def _row(pair: Pair, own: Difference, compared: Compared, asked: Question, corrected: Corrected) -> dict[str, Any]:
+    """The record of one pair and one endpoint."""
+    a, b = pair
+    samples, first = compared.samples, compared.tables[a][0]
+    seeds = min(len(samples[arm].values[asked.metric, None]) for arm in pair)
+    p, p_margin, p_inferior = (own_p[pair] for own_p in (corrected.p, corrected.margin, corrected.inferior))
+    kind = verdict(own, asked, seeds=seeds, p_adjusted=p, p_margin_adjusted=p_margin, p_inferior_adjusted=p_inferior)
+    also = also_better(own, asked, p) if kind not in ("not_enough_runs", "undefined", "a_better", "b_better") else None
+    why = why_undefined(pair, compared.tables, samples, (asked.metric, None)) if not np.isfinite(own.p) else ""
+    is_primary = pair in compared.primary_pairs
+    tests = len(compared.primary_pairs) if is_primary else max(len(corrected.p), 1)
+    rests = Basis(
+        a=a, b=b, seeds=seeds, units=compared.units, images=len(first), tests=tests, p=p, p_margin=p_margin,
+        p_inferior=p_inferior, also=also, why_undefined=why,
+    )  # fmt: skip
+    words = verdict_words(kind, own, asked, rests)
+    return {
+        "a": a,
+        "b": b,
+        "primary": is_primary,
+        "metric": asked.metric,
+        "positive": asked.positive,
+        "level": asked.level,
+        "confidence": 1 - asked.alpha,
+        **asdict(own),
+        "p_adjusted": p,
+        "p_margin": margin_p(own, asked),
+        "p_margin_adjusted": p_margin,
+        "p_inferior_adjusted": p_inferior,
+        "tests_corrected_for": tests,
+        "probability_false": _chance(pair, own, kind, compared, asked),
+        "needed": _needed(pair, own, kind, compared, asked, tests),
+        "test": f"paired difference, {own.method}",
+        "seeds": seeds,
+        "patients": compared.units if asked.unit == "patient" else None,
+        "images": len(first),
+        "verdict": kind,
+        "also": also,
+        "words": words if is_primary else f"Exploratory: {words}",
+    }
+
+
+def _chance(pair: Pair, own: Difference, kind: str, compared: Compared, asked: Question) -> float | None:
+    """Chance that the ranking of a pair is false; None where nothing can be said."""
+    if kind in ("not_enough_runs", "undefined"):
+        return None
+    a, b = (compared.samples[arm] for arm in pair)
+    return pair_chance(a, b, own, (asked.metric, None), alpha=asked.alpha, prior_sd=compared.prior_sd)
+
+
+def _needed(
+    pair: Pair, own: Difference, kind: str, compared: Compared, asked: Question, tests: int
+) -> dict[str, Any] | None:
+    """Patients for the difference that the user named; nothing beside what is settled or can't be computed."""
+    if compared.detect is None or kind not in UNSETTLED:
+        return None
+    df = min(compared.samples[arm].df[asked.metric, None] for arm in pair)
+    found = patients_needed(
+        compared.detect, se_patient=own.se_patient, se_seed=own.se_seed, df=df, units=compared.units,
+        alpha=asked.alpha, tests=tests,
+    )  # fmt: skip
+    return None if found is None else asdict(found)

@@ -1,0 +1,417 @@
+"""Prediction tables as CSV: anyone's is read, one form is written."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.columns import check_columns, find_column, name_key, quoted, spelled_alike, unused_ids
+from counterstain.errors import InputError, suggest
+from counterstain.evaluation.predictions import Place, Predictions, RowName, check_names, check_prob
+from counterstain.evaluation.probability_columns import (
+    ProbabilityColumns,
+    find_probability_columns,
+    named_after_target,
+    read_numbers,
+    rescaled,
+    same_class,
+)
+from counterstain.files import write_csv
+from counterstain.tables import MISSING, Table, read_table
+
+__all__ = ["columns_of", "predictions_of", "read_columns", "read_predictions", "write_predictions"]
+
+_NOUNS = ("image_path", "patient_id", "slide_id", "site", "label")
+# Names that are said of the truth alone; `label`, `class` and the like are also said of a model's call.
+_TRUTHS = ("y_true", "true_label", "label_true", "ground_truth", "gt", "gt_label", "true_class", "truth", "actual",
+           "actual_label", "reference_standard")  # fmt: skip
+_SITES_MISSING = MISSING - {"na", "none"}  # "NA" is a site of TCGA
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What each column of a table is: {our name: the table's}, and the probabilities (None: hard calls alone)."""
+
+    place: Mapping[str, str]
+    prob: ProbabilityColumns | None
+
+
+def read_predictions(
+    path: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Predictions:
+    """Anyone's prediction table as Predictions.
+
+    Columns are found by name: the truth in `label` (or true_label, y_true, target, ...) is needed, and a probability
+    for each class in `prob_<class>` or in what other tools call it; `image_path`, `patient_id`, `slide_id` and `site`
+    (or their other names) are taken where they are. A table of two classes may have one probability column; its class
+    is in its name (`prob_malignant`) or is `positive`. A table of predicted classes alone is read as such (`hard`).
+    Percent and probabilities rounded to two decimals are understood, with a note. See docs/tables.md.
+
+    Args:
+        path: CSV or Parquet; see tables.read_table.
+        classes: The classes in the wanted order; default: the order of the columns.
+        positive: Of two classes the positive one, which is put last; default: the last.
+        columns: {our column: the table's}, where the names are not known ones: {"label": "GT", "prob_malignant": "S"};
+            "" leaves a column out.
+
+    Raises:
+        InputError: With file, row (line 1 is the header) and value, where anything is missing, double or no number; and
+            where it can't be told whether a column is the truth or the model's own call.
+    """
+    return predictions_of(
+        read_table(Path(path), kind="prediction table"), classes=classes, positive=positive, columns=columns
+    )
+
+
+def predictions_of(
+    table: Table,
+    *,
+    classes: Sequence[str] | None = None,
+    positive: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Predictions:
+    """A table that is read already as Predictions; see `read_predictions`."""
+    path = table.path
+    if not len(table):
+        raise InputError(f"{path} has a header but no rows; one row per image is needed")
+    layout = _find_layout(table, dict(columns or {}))
+
+    def where(row: int) -> str:
+        return f"row {table.line(row)} of {path}"
+
+    cells, codes = table.distinct(layout.place["label"])
+    notes = table.notes
+    if layout.prob is None:
+        calls, called = table.distinct(layout.place["predicted"])
+        names, prob = _as_certain(cells, calls, called)
+        notes += (_hard_note(path.name, layout.place["predicted"]),)
+    else:
+        names, prob, more = _probabilities(table, layout.prob, cells, positive, where)
+        notes += more
+    positive = next((name for name in names if positive is not None and same_class(name, positive)), positive)
+    names, prob = _ordered(path, names, prob, classes, positive)
+    check_prob(prob, where)
+    label = _label_index(cells, codes, names, where)
+    text = {noun: _ids(table, layout.place, noun) for noun in _NOUNS if noun != "label"}
+    image, rows_are, more = _row_names(path.name, text, len(table), table)
+    notes += more
+    check_names(image, where)
+    patient = text["patient_id"]
+    if patient is None:
+        patient = image
+        notes += (f"{path.name} names no patients; say which column does with --columns patient_id=<its name>",)
+    elif "" in patient:
+        raise InputError(f"{where(patient.index(''))} has no patient; name one in every row, or leave the column out")
+    else:
+        notes += _near_ids_note(path.name, patient)
+    notes += _unused_note(table, layout)
+    blank = ("",) * len(table)
+    one_column = layout.prob is not None and len(layout.prob.columns) == 1 and not layout.prob.lists
+    return Predictions(
+        image=image, patient=patient, slide=text["slide_id"] or blank, site=text["site"] or blank,
+        label=label, prob=prob, classes=names, notes=notes, rows_are=rows_are,
+        positive_from="given" if positive or classes else "only probability column" if one_column else "column order",
+        own_patients=text["patient_id"] == image, hard=layout.prob is None,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- what each column is
+
+
+def _find_layout(table: Table, columns: dict[str, str]) -> _Layout:
+    """Which column is what, by the user's word, by name, and by the layouts of known tools.
+
+    Raises:
+        InputError: If there is no truth, no prediction, or doubt about which is which.
+    """
+    path = table.path
+    check_columns(columns, (*_NOUNS, "predicted", "prob"), table.header, str(path))
+    place = {noun: find_column(noun, table.header, columns, str(path)) for noun in _NOUNS if noun != "label"}
+    place["label"], prob = _truth(table, columns, set(place.values()))
+    labels = table.distinct(place["label"])[0]
+    free = [name for name in table.header if name not in place.values()]
+    only_calls = "predicted" in columns and not any(noun.startswith("prob") for noun in columns)
+    prob = None if only_calls else prob or find_probability_columns(table, free, labels, columns)
+    place["predicted"] = find_column("predicted", free, columns, str(path)) if prob is None else ""
+    _check_truth(table, place["label"], labels, prob, columns)
+    if prob is None and place["predicted"] and _holds_fractions(table, place["predicted"]):
+        prob = ProbabilityColumns((place["predicted"],), ("",))  # probabilities by the name of a call, as y_pred may be
+    if prob is None and not place["predicted"]:
+        raise InputError(
+            f"{path} has no probability columns; prob_<class> for each class was needed; it has "
+            f"{', '.join(table.header)}. Say which they are, such as --columns prob_malignant=<its name>, or "
+            "--columns predicted=<its name> for predicted classes alone"
+        )
+    return _Layout(place, prob)
+
+
+def _truth(table: Table, columns: Mapping[str, str], used: set[str]) -> tuple[str, ProbabilityColumns | None]:
+    """The column of true labels; of STAMP's layout the probability columns too."""
+    header = [name for name in table.header if name not in used - {""}]
+    # CLAM writes the truth as Y; in no prediction table is y a coordinate unless x is there as well.
+    extra = () if any(name_key(name) == "x" for name in header) else ("y",)
+    label = find_column("label", header, columns, str(table.path), extra=extra)
+    if label:
+        return label, None
+    by_outcome = [name for name in header if name.lower().endswith(("-y_true", "_y_true"))]  # slideflow
+    if len(by_outcome) == 1:
+        return by_outcome[0], None
+    if by_outcome:
+        raise InputError(
+            f"{table.path} has the truth of {len(by_outcome)} outcomes: {quoted(by_outcome)}; say which with "
+            f"--columns label={by_outcome[0]}, and its probabilities with prob_<class>=<name>"
+        )
+    named = named_after_target(table)
+    if named is not None:
+        return named
+    raise InputError(
+        f"{table.path} has no column 'label' (or y_true, true_label, target); it has {', '.join(table.header)}. "
+        "Predictions without the truth can't be scored: add the true class of each row, or say which column holds it "
+        "with --columns label=<its name>"
+    )
+
+
+def _check_truth(
+    table: Table, label: str, labels: Sequence[str], prob: ProbabilityColumns | None, columns: Mapping[str, str]
+) -> None:
+    """Refuse a `label` that may be the model's own call, unless the user has said that it is the truth."""
+    if "label" in columns or name_key(label) in {name_key(name) for name in _TRUTHS}:
+        return
+    keys = {name_key(name) for name in _TRUTHS}
+    cells = table.text(label)
+    for other in (name for name in table.header if name_key(name) in keys):
+        pairs = set(zip(cells, table.text(other), strict=True))
+        if not len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):  # not two codings of one
+            differ = sum(one != two for one, two in zip(cells, table.text(other), strict=True))
+            raise InputError(
+                f"{table.path} has '{label}' and '{other}', which differ in {differ} of {len(cells)} rows: one of them "
+                f"is the model's own call. Say which is the truth: --columns label={other}"
+            )
+    if prob is not None and prob.classes == ("",) and "prob" not in columns:
+        values, _ = table.numbers(prob.columns[0])
+        highest = np.nanmax(values) if np.isfinite(values).any() else 0
+        if 1 / max(len(labels), 2) <= np.nanmin(values, initial=np.inf) and highest <= 1:
+            raise InputError(
+                f"'{prob.columns[0]}' in {table.path} is never below {1 / max(len(labels), 2):g}, so '{label}' looks "
+                "like the model's own call and not like the truth (timm's inference.py writes such tables). Add the "
+                f"truth and a probability for each class, or say that it is the truth: --columns label={label}"
+            )
+
+
+def _holds_fractions(table: Table, name: str) -> bool:
+    values, bad = table.numbers(name)
+    return not bad.any() and bool(np.any(values != np.round(values)))
+
+
+def _near_ids_note(file: str, patient: tuple[str, ...]) -> tuple[str, ...]:
+    """A note on ids that differ in case, spaces and separators alone: they may be one patient who is counted twice."""
+    both = " and ".join(next(iter(spelled_alike(patient)), ()))
+    words = f"{file} has patient ids that differ in case, spaces or separators alone, such as {both}; each counts as a "
+    return (f"{words}patient of its own: if they are one, write them alike",) if both else ()
+
+
+def _unused_note(table: Table, layout: _Layout) -> tuple[str, ...]:
+    """A note on columns that look like ids and served for nothing, so that none is passed over in silence."""
+    used = {*layout.place.values(), *(layout.prob.columns if layout.prob is not None else ())}
+    left = unused_ids(table.header, used)
+    if not left:
+        return ()
+    return (
+        f"columns of {table.path.name} that look like ids and were not used: {', '.join(left)}; "
+        f"say what they are with --columns, such as patient_id={left[0]}",
+    )
+
+
+def _hard_note(file: str, column: str) -> str:
+    return (
+        f"{file} has predicted classes ('{column}') and no probabilities: AUROC, AUPRC, log loss, Brier score and "
+        "sensitivity at 95 % specificity can't be computed"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- its cells
+
+
+def _ids(table: Table, place: Mapping[str, str], noun: str) -> tuple[str, ...] | None:
+    """The ids in a column, "" for missing ones; None where there is no column, or nothing in it."""
+    name = place[noun]
+    if not name:
+        return None
+    if noun == "image_path":
+        found = table.text(name)
+        return found if any(found) else None
+    values, codes = table.distinct(name)
+    missing = _SITES_MISSING if noun == "site" else MISSING
+    plain = ["" if value.lower() in missing else unicodedata.normalize("NFC", value) for value in values]
+    return tuple(np.array(plain, dtype=object)[codes]) if any(plain) else None
+
+
+def _row_names(
+    file: str, known: Mapping[str, tuple[str, ...] | None], rows: int, table: Table
+) -> tuple[tuple[str, ...], RowName, tuple[str, ...]]:
+    """What the rows are called, what that is, and a note: by image, else by slide, else by patient where one row each.
+
+    A table that names none of them can be scored, but its rows can't be paired with those of another table.
+    """
+    images = known["image_path"]
+    if images is not None:
+        return images, "image", ()
+    kinds: tuple[tuple[RowName, str], ...] = (("slide", "slide_id"), ("patient", "patient_id"))
+    for what, column in kinds:
+        names = known[column]
+        if names is not None and "" not in names and len(set(names)) == len(names):
+            return names, what, (f"{file} names no images; its rows are taken as {what}s, one row each",)
+    numbered = tuple(f"row {table.line(row)}" for row in range(rows))
+    return numbered, "row", (f"{file} names no images; its rows are told apart by their place in the file",)
+
+
+def _as_certain(
+    labels: Sequence[str], calls: Sequence[str], called: NDArray[np.int64]
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Predicted classes as probabilities 0 and 1; the classes are those of the truth and the calls, in order."""
+    names: list[str] = []
+    for name in (cell.removesuffix(".0") if cell.removesuffix(".0").isdigit() else cell for cell in [*labels, *calls]):
+        if name and not any(same_class(name, known) for known in names):
+            names.append(name)
+    names.sort(key=lambda name: (not name.replace(".", "", 1).isdigit(), name.zfill(20) if name.isdigit() else name))
+    index = [next((k for k, known in enumerate(names) if same_class(name, known)), -1) for name in calls]
+    chosen = np.array(index, dtype=np.int64)[called]
+    prob = np.zeros((len(called), len(names)))
+    prob[np.flatnonzero(chosen >= 0), chosen[chosen >= 0]] = 1.0
+    return tuple(names), prob
+
+
+def _probabilities(
+    table: Table, found: ProbabilityColumns, labels: Sequence[str], positive: str | None, where: Place
+) -> tuple[tuple[str, ...], NDArray[np.float64], tuple[str, ...]]:
+    """Class names and (N, C) probabilities, the second column of a lone one added, and notes."""
+    prob, classes = read_numbers(table, found, where)
+    prob, notes = rescaled(table, found, prob)
+    names = tuple(_spelled(name, labels) for name in classes)
+    if len(names) > 1:
+        return names, prob, notes
+    path, column, known = table.path, found.columns[0], sorted(set(labels))
+    name = names[0] or (_spelled(positive, labels) if positive is not None else "")
+    if not name:
+        raise InputError(
+            f"{path} has one probability column, '{column}', and labels {', '.join(known[:5])}; "
+            f"say whose probability it is with positive (in a command, --positive {known[-1]})"
+        )
+    others = [label for label in known if not same_class(label, name)]
+    if len(others) != 1:
+        raise InputError(
+            f"{path} has one probability column, for '{name}', but {len(others)} other labels "
+            f"({', '.join(others[:5]) or 'none'}); give one column prob_<class> for each class, or say whose "
+            f"probability it is with --columns prob_{known[-1]}={column}"
+        )
+    p = prob[:, 0]
+    outside = np.flatnonzero((p < 0) | (p > 1))
+    if outside.size:
+        row = int(outside[0])
+        raise InputError(
+            f"probability in {where(row)} is {p[row]:.6g}; from 0 to 1 was needed. "
+            "If these are logits, apply the sigmoid before writing the file."
+        )
+    return (others[0], name), np.column_stack([1 - p, p]), notes
+
+
+def _spelled(name: str, labels: Sequence[str]) -> str:
+    """The class as the labels spell it, if they do in one way; 1 and not a spreadsheet's 1.0."""
+    if name in labels:
+        return name
+    alike = [label for label in labels if same_class(label, name)]
+    return alike[0] if len(alike) == 1 and not alike[0].endswith(".0") else name
+
+
+def _ordered(
+    path: Path,
+    names: tuple[str, ...],
+    prob: NDArray[np.float64],
+    classes: Sequence[str] | None,
+    positive: str | None,
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Classes and columns in the wanted order: `classes` where given, and of two the positive one last."""
+    wanted = list(classes) if classes is not None else list(names)
+    if sorted(wanted) != sorted(names):
+        raise InputError(f"{path} has the classes {', '.join(names)}; {', '.join(wanted)} were needed")
+    if positive is not None:
+        if positive not in wanted:
+            raise InputError(f"positive class '{positive}' is not in {path}{suggest(positive, names)}")
+        if len(wanted) > 2:
+            raise InputError(f"{path} has {len(wanted)} classes; a positive class is for two. Leave positive out.")
+        wanted = [name for name in wanted if name != positive] + [positive]
+    return tuple(wanted), prob[:, [names.index(name) for name in wanted]]
+
+
+def _label_index(
+    cells: Sequence[str], codes: NDArray[np.int64], names: Sequence[str], where: Place
+) -> NDArray[np.int64]:
+    """(N,) class index of each row, from its different label cells and which of them stands where."""
+    exact = {name: k for k, name in enumerate(names)}
+    index = [exact.get(cell, next((k for k, name in enumerate(names) if same_class(cell, name)), -1)) for cell in cells]
+    if -1 in index:
+        bad = cells[index.index(-1)]
+        row = int(np.flatnonzero(codes == index.index(-1))[0])
+        shown = f"'{bad}'" if bad else "empty"
+        hint = ""
+        if bad and all(name.isdigit() for name in names):
+            hint = f". Say which class is which: --columns prob_{bad}=<the column of class {names[0]}>, and so on"
+        raise InputError(
+            f"label in {where(row)} is {shown}, which has no probability column{suggest(bad, names)}{hint}"
+        )
+    return np.array(index, dtype=np.int64)[codes]
+
+
+def write_predictions(
+    table: Predictions, path: Path | str, *, extra: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write the one CSV form; floats in their shortest exact form, so equal tables make equal bytes.
+
+    Args:
+        table: what to write.
+        path: of the CSV.
+        extra: further columns by name, N cells each; reading leaves them out.
+    """
+    more = list((extra or {}).values())
+    known = table.unit == "patient" or table.own_patients
+    rows = (
+        [
+            table.image[k],
+            table.patient[k] if known else "",
+            table.slide[k],
+            table.site[k],
+            table.classes[label],
+            *prob,
+            *(cells[k] for cells in more),
+        ]
+        for k, (label, prob) in enumerate(zip(table.label.tolist(), table.prob.tolist(), strict=True))
+    )
+    columns = ["image_path", "patient_id", "slide_id", "site", "label", *(f"prob_{name}" for name in table.classes)]
+    columns += list(extra or {})
+    write_csv(path, columns, rows)
+
+
+def read_columns(path: Path | str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Columns of a prediction table as text, row by row: those of `names` that it has, however they are spelled.
+
+    Args:
+        path: as for `read_predictions`.
+        names: the wanted columns.
+
+    Returns:
+        wanted name -> its cells; a column that isn't there is left out.
+    """
+    return columns_of(read_table(Path(path), kind="prediction table"), names)
+
+
+def columns_of(table: Table, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Columns of a table that is read already; see `read_columns`."""
+    known = {name_key(name): name for name in reversed(table.header)}
+    return {name: table.text(known[name_key(name)]) for name in names if name_key(name) in known}

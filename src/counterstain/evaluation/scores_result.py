@@ -1,0 +1,187 @@
+"""Scores as an object: each measure with its interval, unit and n, over the record scores.json."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterstain.errors import InputError, suggest
+from counterstain.evaluation.arm_scores import score_rows
+from counterstain.evaluation.evaluation_tables import counted, evaluation_notes
+from counterstain.evaluation.metric_names import canonical_measure, measure_words
+from counterstain.evaluation.table_evaluation import evaluation_rows
+from counterstain.evaluation.text_tables import shown_interval
+from counterstain.records import Record, html_of, json_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Score", "Scores"]
+
+HEADLINE = (
+    "auroc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc", "auprc", "brier",
+    "loss",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measure with its interval.
+
+    metric: its name in the records; level: "image", "slide" or "patient"; of: the class, None for the positive one of
+        two or the mean over more.
+    value: None where it is undefined; low, high: ends of the interval over patients, None where there is none.
+    """
+
+    metric: str
+    level: str
+    of: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def __float__(self) -> float:
+        return float("nan") if self.value is None else self.value
+
+    def __str__(self) -> str:
+        return shown_interval(self.value, self.low, self.high)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores:
+    """Every score of one model, with intervals over patients.
+
+    `scores["auroc"]` is a `Score`; the field's other names are understood ("sensitivity", "auc").
+
+    record: scores.json; arm: whose scores of it.
+    """
+
+    record: Record
+    arm: str = "model"
+
+    @property
+    def _own(self) -> Mapping[str, Any]:
+        arms: Any = self.record["arms"]
+        return dict(arms[self.arm])
+
+    def __iter__(self) -> Iterator[Score]:
+        for row in self._own["scores"]:
+            yield Score(row["metric"], row["level"], row["class"], row["value"], row["low"], row["high"])
+
+    def __getitem__(self, metric: str) -> Score:
+        return self.at(metric)
+
+    def at(self, metric: str, *, level: str = "image", of: str | None = None) -> Score:
+        """One score.
+
+        Args:
+            metric: its name or a known alias.
+            level: "image", "slide" or "patient".
+            of: a class; None for the positive one of two, or the mean over more.
+
+        Raises:
+            InputError: If there is no such score.
+        """
+        found = {score.metric: score for score in self if score.level == level and score.of == of}
+        if not found and level not in self.levels:
+            raise InputError(f"level is '{level}'{suggest(level, self.levels)}")
+        if not found and of not in self.classes:
+            raise InputError(f"of is '{of}'{suggest(str(of), self.classes)}")
+        if not found:
+            raise InputError(f"of two classes only the positive one is scored; evaluate again with positive='{of}'")
+        return found[canonical_measure(metric, list(found), what="measure")]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the measures at image level."""
+        return tuple(score.metric for score in self if score.level == "image" and score.of is None)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """What is scored: "image", and "slide" and "patient" where they are known."""
+        return tuple(dict.fromkeys(score.level for score in self))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in order."""
+        names: Any = self.record["classes"]
+        return tuple(names)
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class of two; None for more."""
+        name = self.record["positive"]
+        return None if name is None else str(name)
+
+    @property
+    def unit(self) -> str:
+        """What the intervals take as independent: "patient" or "image"."""
+        return str(self.record["unit"])
+
+    @property
+    def confidence(self) -> float:
+        """Of the intervals, 0.95 by default."""
+        level: Any = self.record["confidence"]
+        return float(level)
+
+    @property
+    def images(self) -> int:
+        """How many images."""
+        return int(self._own["images"])
+
+    @property
+    def patients(self) -> int | None:
+        """How many patients; None where they are unknown."""
+        number: int | None = self._own["patients"]
+        return number
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold at which calls are scored; None for the most probable class, or one for each seed."""
+        decision: Any = self.record.get("decision")
+        values = None if decision is None else decision["thresholds"]
+        return float(values[0]) if values is not None and len(set(values)) == 1 else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must be told, one line each."""
+        seen: Any = self.record.get("seen") or {}
+        looks: Any = self.record.get("looks") or ()
+        stamp = str(self.record["stamp"])
+        notes = [*self._own["warnings"], *evaluation_notes(self.record)]
+        notes += [f"seen before: {line}" for line in seen.get("words", ())] + list(looks)
+        return tuple(dict.fromkeys([*([stamp] if stamp else []), *notes]))
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows of scores.csv: arm, level, metric, class, value, low, high, images, patients, seeds, unit."""
+        import pandas as pd
+
+        header, rows = evaluation_rows(self.record) if "decision" in self.record else score_rows(self.record)
+        frame = pd.DataFrame(rows, columns=list(header))
+        return frame[frame["arm"] == self.arm].reset_index(drop=True)
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """The record as JSON text; with a path it is also written there."""
+        return json_text(self.record, path)
+
+    def summary(self) -> str:
+        """The main measures at image level with their intervals, one line each, below what they rest on."""
+        rows = [f"  {name:<28} {cell}" for name, cell in self._rows()]
+        return "\n".join([self._head(), *rows])
+
+    def _head(self) -> str:
+        counts = counted(self.images, "image")
+        if self.patients is not None:
+            counts += f" of {counted(self.patients, 'patient')}"
+        return f"{counts}; value and {100 * self.confidence:g} % interval, unit {self.unit}"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        known = {score.metric: score for score in self if score.level == "image" and score.of is None}
+        return [(measure_words(name, self.positive), str(known[name])) for name in HEADLINE if name in known]
+
+    def __repr__(self) -> str:
+        first = self.metrics[0] if "auroc" not in self.metrics else "auroc"
+        return f"Scores({first} {self[first]}, {self.images} images, unit {self.unit})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self._head(), self.notes, ("measure", "value and interval"), self._rows())

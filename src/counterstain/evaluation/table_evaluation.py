@@ -1,0 +1,190 @@
+"""Anyone's prediction table in full: scores, calls at a threshold, calibration, net benefit, subgroups, promises."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from counterstain.errors import InputError
+from counterstain.evaluation.arm_scores import aligned_arms, score_arms, score_rows
+from counterstain.evaluation.calibration_measures import calibration_measures
+from counterstain.evaluation.decision_curve import decision_curve
+from counterstain.evaluation.deployed import DECISION, SETS, Deployed, deployed_record
+from counterstain.evaluation.evaluation_tables import THE_CALLS
+from counterstain.evaluation.frozen_threshold import FrozenThreshold, freeze_threshold
+from counterstain.evaluation.intervals import estimates, sample, units_of
+from counterstain.evaluation.metrics import predicted_class
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictive_values import predictive_values
+from counterstain.evaluation.reliability import probability_distribution, reliability_record
+from counterstain.evaluation.smoothed_reliability import smoothed_reliability
+from counterstain.evaluation.subgroups import subgroup_scores
+from counterstain.evaluation.thresholds import decide, decided
+
+__all__ = ["ARM", "columns_wanted", "evaluate_tables", "evaluation_rows"]
+
+ARM = "model"
+MOST_PROBABLE = "the most probable class"
+OF_CALLS = ("accuracy", "balanced_accuracy", "f1", "mcc")
+PREDICTIVE = ("recall", "specificity", "precision", "npv", "lr_positive", "lr_negative")
+
+
+def evaluate_tables(
+    tables: Sequence[Predictions],
+    *,
+    interval: str = "jackknife",
+    confidence: float = 0.95,
+    threshold: str | None = None,
+    validation: Sequence[Predictions] = (),
+    prevalence: float | None = None,
+    by: Mapping[str, Sequence[str] | None] | None = None,
+    deployed: Deployed | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """The record of one model's tables: scores.json, and beside it what a reviewer asks for.
+
+    Args:
+        tables: one per seed, on the same images.
+        interval, confidence: see `score_arms`.
+        threshold: a number, or a rule that is applied to `validation`; None: that of `deployed`, and without one the
+            most probable class is called.
+        validation: see `freeze_threshold`.
+        prevalence: where the model is to be used; adds PPV and NPV there.
+        by: column -> (N,) the group of each image of the first table; None for site, slide and patient, which the
+            tables know themselves.
+        deployed: the bundle that made the one table.
+        columns: of the one table, see `deployed_record`.
+
+    Returns:
+        As `score_arms`, and: decision, probabilities (both None for more than two classes but for reliability, and
+        probabilities for tables of predicted classes alone),
+        subgroups {column: …}, deployed (None without a bundle).
+
+    Raises:
+        InputError: If the tables can't be joined, or a threshold, prevalence or column doesn't fit them.
+    """
+    if deployed is not None and len(tables) > 1:
+        raise InputError(f"--model is held against one table; {len(tables)} were given")
+    own = aligned_arms({ARM: tables})[ARM]
+    hard = any(table.hard for table in own)
+    if hard and (threshold is not None or validation or deployed is not None):
+        raise InputError(
+            "these are predicted classes without probabilities; a threshold or a model's promises can't be held "
+            "against them. Leave out --threshold, --threshold-from and --model, or give the probabilities"
+        )
+    frozen = None if threshold is None else freeze_threshold(threshold, own, validation)
+    if threshold is None and validation:
+        raise InputError("--threshold-from was given without --threshold; say the rule, such as --threshold youden")
+    if frozen is None and deployed is not None:
+        frozen = _of_model(deployed)
+    calls = None if frozen is None else [decided(*pair) for pair in zip(own, frozen.values, strict=True)]
+    binary = len(own[0].classes) == 2
+    if prevalence is not None and not binary:
+        raise InputError(f"there are {len(own[0].classes)} classes; --prevalence is for two. Leave it out.")
+    record = score_arms({ARM: own}, confidence=confidence, interval=interval)
+    record["decision"] = _decision(own, frozen, calls, prevalence, confidence) if binary else None
+    record["probabilities"] = None if hard else _probabilities(own, binary, confidence)
+    record["subgroups"] = {name: _subgroups(own, calls, name, groups) for name, groups in (by or {}).items()}
+    record["deployed"] = None if deployed is None else deployed_record(deployed, own[0], columns or {})
+    return record
+
+
+def _of_model(deployed: Deployed) -> FrozenThreshold | None:
+    """The threshold that a bundle froze; None with more than two classes."""
+    fitted = deployed.calibration
+    if fitted.threshold is None:
+        return None
+    chosen = f"{fitted.patients:,} validation {fitted.unit}{'' if fitted.patients == 1 else 's'}, frozen in the model"
+    return FrozenThreshold((fitted.threshold,), fitted.threshold_rule, chosen)
+
+
+def _decision(
+    tables: Sequence[Predictions],
+    frozen: FrozenThreshold | None,
+    calls: Sequence[Predictions] | None,
+    prevalence: float | None,
+    confidence: float,
+) -> dict[str, Any]:
+    """What is called positive, and what that is worth."""
+    if frozen is None:
+        called = [predicted_class(table.prob) == 1 for table in tables]
+    else:
+        called = [decide(table.prob[:, 1], value) for table, value in zip(tables, frozen.values, strict=True)]
+    found = predictive_values(tables, called, prevalence=prevalence, confidence=confidence)
+    if calls is not None:
+        got = estimates(sample(calls, units_of(calls[:1]), level="image"), confidence=confidence)
+        for name in OF_CALLS:
+            if name != "balanced_accuracy" or len(set(tables[0].label.tolist())) == 2:
+                value = got[name, None]
+                found[name] = {"value": value.value, "low": value.low, "high": value.high}
+    return {
+        "rule": (THE_CALLS if tables[0].hard else MOST_PROBABLE) if frozen is None else frozen.rule,
+        "thresholds": None if frozen is None else list(frozen.values),
+        "chosen_on": "" if frozen is None else frozen.chosen_on,
+        "notes": [] if frozen is None else list(frozen.notes),
+        "scores": found,
+    }
+
+
+def _probabilities(tables: Sequence[Predictions], binary: bool, confidence: float) -> dict[str, Any]:
+    """What the probabilities are worth: reliability for any number of classes, the rest for two."""
+    found: dict[str, Any] = {"reliability": reliability_record(tables)}
+    if not binary:
+        return found
+    found["measures"] = calibration_measures(tables, confidence=confidence)
+    found["smoothed"] = smoothed_reliability(tables, confidence=confidence)
+    found["distribution"] = probability_distribution(tables)
+    found["decision_curve"] = decision_curve(tables)
+    return found
+
+
+def _subgroups(
+    tables: Sequence[Predictions], calls: Sequence[Predictions] | None, name: str, groups: Sequence[str] | None
+) -> dict[str, Any]:
+    """The subgroups of one column, which has to name at least two."""
+    first = tables[0]
+    known = {"site": first.site, "slide": first.slide, "patient": first.patient if first.unit == "patient" else ()}
+    values = groups if groups is not None else known.get(name, ())
+    if not any(values):
+        raise InputError(f"--by {name}: the table names no {name}; name a column that it has")
+    if len(set(values) - {""}) < 2:
+        raise InputError(f"--by {name}: all images are of one {name}; there is nothing to compare")
+    decided_arms = None if calls is None else {ARM: calls}
+    return subgroup_scores({ARM: tables}, by=name, groups=groups, decided=decided_arms)
+
+
+def columns_wanted(by: Sequence[str]) -> tuple[str, ...]:
+    """The columns of a table that its Predictions don't hold, and that are read as text."""
+    return (*(name for name in by if name not in ("site", "slide", "patient")), DECISION, SETS)
+
+
+def evaluation_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Header and rows of scores.csv: those of `score_rows`, and one for each further measure at image level."""
+    header, rows = score_rows(record)
+    own = record["arms"][ARM]
+    after = (own["images"], own["patients"], len(own["seeds"]), record["unit"])
+    for name, found in _further(record):
+        shown = (None if v is None or not np.isfinite(v) else v for v in (found["value"], found["low"], found["high"]))
+        rows.append((ARM, "image", name, None, *shown, *after))
+    return header, rows
+
+
+def _further(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Name and value of each measure that is not among the arms' scores."""
+    out: list[tuple[str, Mapping[str, Any]]] = []
+    decision, probabilities = record["decision"], record["probabilities"]
+    if decision is not None:
+        scores = decision["scores"]
+        chosen = decision["thresholds"] is not None
+        names = (*PREDICTIVE, *OF_CALLS) if chosen else ("lr_positive", "lr_negative")
+        out += [(f"{name}_at_threshold" if chosen else name, scores[name]) for name in names if name in scores]
+        at = scores["at_prevalence"]
+        out += [] if at is None else [(f"{name}_at_prevalence", at[name]) for name in ("ppv", "npv")]
+    if probabilities is None:
+        return out
+    out.append((probabilities["reliability"]["ece"]["name"], probabilities["reliability"]["ece"]))
+    if "measures" in probabilities:
+        named = {"oe": "observed_to_expected", "in_the_large": "calibration_in_the_large", "slope": "calibration_slope"}
+        out += [(words, probabilities["measures"][name]) for name, words in named.items()]
+        out.append(("ici", probabilities["smoothed"]["ici"]))
+    return out

@@ -1,0 +1,139 @@
+"""The ledger: each look at a test part, one line a look, in the cohort's folder; a test part wears out."""
+
+import csv
+import io
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.evaluation.predictions import Predictions
+from counterstain.files import hash_file, hash_json, plain_cell, safe_cell
+
+__all__ = ["LEDGER", "LoggedUse", "note_tables", "read_uses", "record_use", "uses_in_words"]
+
+LEDGER = "counterstain_looks.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedUse:
+    """One look at the predictions of one model on one test part.
+
+    data_hash: of the images looked at; key: of what was seen, so that the same result seen again is the same look.
+    """
+
+    study: str
+    run: str
+    model: str
+    part: str
+    data_hash: str
+    images: int
+    purpose: str
+    key: str
+    time_utc: str = ""
+
+    def to_record(self) -> dict[str, Any]:
+        """All but the time, which is in the ledger only: a run made again is the same bytes."""
+        return {name: value for name, value in asdict(self).items() if name != "time_utc"}
+
+
+COLUMNS = tuple(field.name for field in fields(LoggedUse))
+
+
+def record_use(folder: Path, look: LoggedUse) -> int:
+    """Add a look to the ledger of a folder unless it is there; returns how many looks at these images are known.
+
+    The line is added by one write at the end of the file and synced, so that two processes do not mix theirs and what
+    was killed has written a line or none.
+
+    Raises:
+        OSError: If the folder cannot be written to.
+        InputError: If the ledger there is not one.
+    """
+    path = folder / LEDGER
+    known = read_uses(folder)
+    if look.key not in {own.key for own in known}:
+        stamped = look.time_utc or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        row = asdict(look) | {"time_utc": stamped}
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if os.fstat(handle).st_size == 0:
+                writer.writerow(COLUMNS)
+            writer.writerow([safe_cell(row[name]) for name in COLUMNS])
+            os.write(handle, text.getvalue().encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        known = read_uses(folder)
+    return sum(own.data_hash == look.data_hash for own in known)
+
+
+def note_tables(folder: Path, paths: Sequence[Path], table: Predictions) -> list[str]:
+    """Note a look at prediction tables, which may be anyone's; returns what the ledger then says of their images.
+
+    Args:
+        folder: of the ledger.
+        paths: of the tables, one a seed.
+        table: the first of them; its images are known by their names alone.
+
+    Raises:
+        InputError: If the ledger cannot be written.
+    """
+    data = hash_json({"images": sorted(table.image)})
+    key = hash_json({"tables": [hash_file(path) for path in paths]})
+    look = LoggedUse(
+        study="evaluate", run="", model=paths[0].name, part="test", data_hash=data, images=len(table),
+        purpose="evaluate", key=key,
+    )  # fmt: skip
+    try:
+        record_use(folder, look)
+    except OSError as error:
+        raise InputError(f"the ledger in {folder} cannot be written ({error.strerror}); name another folder") from None
+    return list(uses_in_words(read_uses(folder), data))
+
+
+def read_uses(folder: Path) -> tuple[LoggedUse, ...]:
+    """The looks noted in a folder, oldest first; none where there is no ledger. A line that was cut off is left out.
+
+    Raises:
+        InputError: If the file is not a ledger.
+    """
+    path = folder / LEDGER
+    if not path.is_file():
+        return ()
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise InputError(f"{path} is not a ledger of looks; move it away, or name another folder with `ledger`")
+    whole = (row for row in rows[1:] if len(row) == len(COLUMNS))
+    return tuple(_look(dict(zip(COLUMNS, map(plain_cell, row), strict=True))) for row in whole)
+
+
+def _look(row: dict[str, str]) -> LoggedUse:
+    images = int(row["images"]) if row["images"].isdigit() else 0
+    return LoggedUse(**{**row, "images": images})  # type: ignore[arg-type]
+
+
+def uses_in_words(looks: Iterable[LoggedUse], data_hash: str) -> tuple[str, ...]:
+    """What the ledger says of the images with this hash."""
+    own: Sequence[LoggedUse] = [look for look in looks if look.data_hash == data_hash]
+    if not own:
+        return ("no look at this test part is on record",)
+    studies = len({look.study for look in own})
+    models = len({(look.study, look.model) for look in own})
+    said = (
+        f"this test part has been looked at {_times(len(own))}: {models} model{'s' * (models > 1)} of "
+        f"{studies} stud{'ies' if studies > 1 else 'y'}"
+    )
+    if studies < 2:
+        return (said,)
+    return (said, "what was tried after the first look was chosen knowing it: its p-values are too small")
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

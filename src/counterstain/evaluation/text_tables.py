@@ -1,0 +1,335 @@
+"""The tables of scores and comparison as plain rows and text, for a terminal, a page or a log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.verdict import DECIDING_ENDS, LOWER_IS_BETTER, percent
+
+__all__ = [
+    "as_text",
+    "comparison_table",
+    "details_table",
+    "needed_words",
+    "pairs_table",
+    "ranking_table",
+    "score_table_rows",
+    "shown",
+]
+__all__ += ["several_arms_notes", "shown_interval", "verdict_label"]
+
+SHOWN = ("accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc", "auroc", "auprc", "loss")
+
+Rows = list[list[str]]
+
+
+def shown(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """A score as text; what is undefined is "undefined", never 0; a difference has its sign."""
+    if value is None or value != value:
+        return "undefined"
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def shown_interval(
+    value: float | None, low: float | None, high: float | None, digits: int = 3, *, sign: bool = False
+) -> str:
+    """ "0.812 [0.701, 0.889]"; without an interval "0.812 [no interval]"."""
+    if value is None or value != value:
+        return "undefined"
+    if low is None or low != low or high is None or high != high:
+        return f"{shown(value, digits, sign=sign)} [no interval]"
+    ends = f"[{shown(low, digits, sign=sign)}, {shown(high, digits, sign=sign)}]"
+    return f"{shown(value, digits, sign=sign)} {ends}"
+
+
+def score_table_rows(
+    record: Mapping[str, Any], *, metrics: Sequence[str] = SHOWN, level: str = "image"
+) -> tuple[list[str], Rows]:
+    """Header and rows, one an arm: each metric with its interval, then n images, n patients and seeds.
+
+    Args:
+        record: scores.json.
+        metrics: the columns, in order; those of the positive class or the macro mean.
+        level: "image" or "patient".
+    """
+    header = ["arm", *metrics, "images", "patients", "seeds"]
+    rows = []
+    for arm, own in record["arms"].items():
+        by_name = {s["metric"]: s for s in own["scores"] if s["class"] is None and s["level"] == level}
+        cells = [
+            shown_interval(by_name[m]["value"], by_name[m]["low"], by_name[m]["high"]) if m in by_name else "-"
+            for m in metrics
+        ]
+        patients = "unknown" if own["patients"] is None else str(own["patients"])
+        rows.append([arm, *cells, str(own["images"]), patients, str(len(own["seeds"]))])
+    return header, rows
+
+
+def comparison_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    """Header and rows, one for each pair: difference with its interval, p, chance of a false ranking, and verdict."""
+    header = ["pair", "metric", f"difference ({_level(record)} interval)", "p (adjusted)"]
+    header += ["chance of a false ranking", "verdict"]
+    rows = []
+    for pair in record["pairs"]:
+        rows.append(
+            [
+                f"{pair['a']} - {pair['b']}" + ("" if pair["primary"] else " (exploratory)"),
+                f"{_measure(pair)} ({pair['level']})",
+                shown_interval(pair["difference"], pair["low"], pair["high"], sign=True),
+                _shown_p(pair["p_adjusted"]),
+                _shown_p(pair["probability_false"]),
+                verdict_label(pair),
+            ]
+        )
+    return header, rows
+
+
+def ranking_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    """Header and rows, one for each arm, the best on top: its value with interval, and its pair with the best.
+
+    Args:
+        record: comparison.json.
+    """
+    best = record["ranking"]["arms"][0]["arm"]
+    pairs = {
+        pair["b"] if pair["a"] == best else pair["a"]: pair
+        for pair in record["pairs"]
+        if best in (pair["a"], pair["b"])
+    }
+    header = ["arm", f"{measure_words(record['primary'])} ({_level(record)} interval)"]
+    header += [f"behind the best ({_level(record)} interval)", "p (Holm)", "vs the best", *_detect_head(record)]
+    rows = []
+    for one in record["ranking"]["arms"]:
+        value = shown_interval(one["value"], one["low"], one["high"])
+        pair = pairs.get(one["arm"])
+        if pair is None:
+            rows.append([one["arm"], value, "", "", "the best", *[""] * len(_detect_head(record))])
+            continue
+        turned = pair["a"] == best
+        lead = pair["difference"] if turned else _minus(pair["difference"])
+        ends = (pair["low"], pair["high"]) if turned else (_minus(pair["high"]), _minus(pair["low"]))
+        rows.append([one["arm"], value, shown_interval(lead, *ends, sign=True), _shown_p(pair["p_adjusted"]),
+                     _against_best(pair, best), *_detect_cell(record, pair)])  # fmt: skip
+    return header, rows
+
+
+def pairs_table(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> tuple[list[str], Rows]:
+    """Header and rows, one for each pair, with the interval and the p that decided.
+
+    Args:
+        record: comparison.json.
+        pairs: those of its pairs that are wanted.
+    """
+    header = ["pair", _deciding_head(record), "p (Holm)", "verdict", *_detect_head(record)]
+    rows: Rows = []
+    for pair in pairs:
+        name, p = f"{pair['a']} − {pair['b']}", _shown_p(pair[_deciding_p(record)])
+        endpoints = pair.get("endpoints") or ()
+        value = "" if endpoints else _deciding_cell(record, pair)
+        joint = f"{name}, all of:" if endpoints else name
+        rows.append([joint, value, p, verdict_label(pair), *([""] if endpoints and _detect_head(record) else [])])
+        if not endpoints:
+            rows[-1] += _detect_cell(record, pair)
+        for one in endpoints:
+            own = [f"  {_measure(one)}", _deciding_cell(record, one), _shown_p(one[_deciding_p(record)])]
+            rows.append([*own, verdict_label(one), *_detect_cell(record, one)])
+    return header, rows
+
+
+def _deciding_p(record: Mapping[str, Any]) -> str:
+    """The p that the question is decided by."""
+    return "p_adjusted" if record["hypothesis"] == "difference" else "p_margin_adjusted"
+
+
+def _deciding_head(record: Mapping[str, Any]) -> str:
+    """The head above differences: with the limit or interval that decides the question, and its level."""
+    if record["hypothesis"] == "noninferiority":
+        return f"difference, at worst ({percent(1 - record['alpha'] / 2)} limit)"
+    level = percent(1 - (2 if record["hypothesis"] == "equivalence" else 1) * record["alpha"])
+    return f"difference ({level} interval)"
+
+
+def _deciding_cell(record: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+    if record["hypothesis"] == "noninferiority":
+        worst = pair["high_one_sided" if pair["metric"] in LOWER_IS_BETTER else "low_one_sided"]
+        difference = shown(pair["difference"], sign=True)
+        return difference if worst is None or worst != worst else f"{difference}, {shown(worst, sign=True)}"
+    ends = DECIDING_ENDS.get(record["hypothesis"], ("low", "high"))
+    return shown_interval(pair["difference"], pair[ends[0]], pair[ends[1]], sign=True)
+
+
+def several_arms_notes(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the table of several arms doesn't hold: the ranking's chance, other pairs that differ, patients needed."""
+    best = record["ranking"]["arms"][0]["arm"]
+    lines = []
+    chance = record["ranking"]["chance_not_best"]
+    if chance is not None and not record["co_primary"]:
+        lines.append(
+            f"Chance that {best} isn't the best of the {len(record['ranking']['arms'])}: {_shown_p(chance)} "
+            f"(sceptical prior with SD {record['prior_sd']:g})"
+        )
+    others = [
+        pair for pair in pairs if best not in (pair["a"], pair["b"]) and pair["verdict"] in ("a_better", "b_better")
+    ]
+    if others and record["reference"] is None and not record["co_primary"]:
+        lines.append(
+            "Also told apart: " + ", ".join(f"{_winner(pair)} is better than {_loser(pair)}" for pair in others)
+        )
+    return lines
+
+
+def _winner(pair: Mapping[str, Any]) -> str:
+    return str(pair["a"] if pair["verdict"] == "a_better" else pair["b"])
+
+
+def _loser(pair: Mapping[str, Any]) -> str:
+    return str(pair["b"] if pair["verdict"] == "a_better" else pair["a"])
+
+
+def _against_best(pair: Mapping[str, Any], best: str) -> str:
+    """What a pair with the best arm says of the other one, in a word or two."""
+    kind = pair["also"] or pair["verdict"]
+    if kind in ("a_better", "b_better"):
+        return "worse" if pair["a" if kind == "a_better" else "b"] == best else "better"
+    other = {"equivalent": "equivalent", "undefined": "undefined", "not_enough_runs": "too few runs"}
+    return other.get(kind, "unclear")
+
+
+def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    """Two columns with all that the verdict on one pair rests on.
+
+    Args:
+        record: comparison.json.
+        pair: one of its pairs.
+    """
+    a, b = pair["a"], pair["b"]
+    rows = []
+    for one in pair.get("endpoints") or [pair]:
+        measure = _measure(one)
+        rows.append([f"{measure}: {a}", shown(one["value_a"])])
+        rows.append([f"{measure}: {b}", shown(one["value_b"])])
+        rows.append([f"difference, {a} − {b}", shown(one["difference"], sign=True)])
+        rows.append([f"{_level(record)} interval", _ends(one["low"], one["high"])])
+        rows.append(["p against no difference" + _holm(one), _shown_p(one["p_adjusted"])])
+        rows += _margin_rows(record, one)
+    if pair.get("endpoints"):
+        against = "no difference" if record["hypothesis"] == "difference" else "the margin"
+        rows.append([f"joint p against {against}, the largest{_holm(pair)}", _shown_p(pair[_deciding_p(record)])])
+    chance = pair["probability_false"]
+    if chance is not None and chance == chance and not pair.get("endpoints"):
+        rows.append([f"chance that this ranking is false (prior SD {record['prior_sd']:g})", _shown_p(chance)])
+    if record["detect"] is not None and (needed := needed_words(pair, record["unit"])):
+        rows.append([f"{record['unit']}s to find a difference of {record['detect']:g}", needed])
+    if chance is not None:
+        rows.append(["test", pair["test"]])
+    for beside in pair.get("tests", ()):
+        if beside["p"] is not None and beside["p"] == beside["p"]:
+            rows.append([f"beside it: {beside['test']}", f"p {_p_sign(beside['p'])} ({beside['about']})"])
+    return ["on what it rests", ""], rows
+
+
+def _margin_rows(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Rows:
+    """What decided the question about the margin, with its own level."""
+    alpha = record["alpha"]
+    if record["margin"] is None:
+        return []
+    if record["hypothesis"] == "noninferiority":
+        worst = "high_one_sided" if pair["metric"] in LOWER_IS_BETTER else "low_one_sided"
+        return [
+            [f"one-sided {percent(1 - alpha / 2)} limit", shown(pair[worst], sign=True)],
+            [f"p of non-inferiority by {record['margin']:g}{_holm(pair)}", _shown_p(pair["p_margin_adjusted"])],
+            [f"p of inferiority by more than that{_holm(pair)}", _shown_p(pair["p_inferior_adjusted"])],
+        ]  # fmt: skip
+    return [
+        [f"{percent(1 - 2 * alpha)} interval for equivalence", _ends(pair["low_margin"], pair["high_margin"])],
+        [f"p of equivalence within ±{record['margin']:g}{_holm(pair)}", _shown_p(pair["p_margin_adjusted"])],
+    ]
+
+
+def needed_words(pair: Mapping[str, Any], unit: str) -> str:
+    """ "135 (90 % range 103 to 186)" for what `detect` asked; "" where the pair is settled."""
+    found = pair.get("needed")
+    if found is None:
+        return ""
+    if found["patients"] is None:
+        return f"no number of {unit}s: the spread over seeds hides it; train more seeds"
+    high = f"{found['high']:,}" if found["high"] is not None else "no number"
+    return f"{found['patients']:,} (90 % range {found['low']:,} to {high})"
+
+
+def _detect_head(record: Mapping[str, Any]) -> list[str]:
+    """The head of the column with the patients needed, where a difference was named."""
+    return [] if record["detect"] is None else [f"{record['unit']}s to find {record['detect']:g} (90 % range)"]
+
+
+def _detect_cell(record: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
+    if record["detect"] is None:
+        return []
+    found = pair["needed"]
+    if found is None:
+        return [""]
+    high = "∞" if found["high"] is None else f"{found['high']:,}"
+    return ["more seeds" if found["patients"] is None else f"{found['patients']:,} ({found['low']:,} to {high})"]
+
+
+def _holm(pair: Mapping[str, Any]) -> str:
+    count = pair["tests_corrected_for"]
+    return f" (Holm over {count} pairs)" if count > 1 else ""
+
+
+def _level(record: Mapping[str, Any]) -> str:
+    return percent(1 - record["alpha"])
+
+
+def _measure(row: Mapping[str, Any]) -> str:
+    return measure_words(row["metric"], row["positive"], several=row["positive"] is None)
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    if low is None or low != low or high is None or high != high:
+        return "no interval"
+    return f"[{low:+.3f}, {high:+.3f}]"
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _shown_p(p: float | None) -> str:
+    if p is None or p != p:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _p_sign(p: float) -> str:
+    """ "< 0.001" or "= 0.034"."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def verdict_label(pair: Mapping[str, Any]) -> str:
+    """The verdict of one pair in a few words."""
+    a, b = pair["a"], pair["b"]
+    words = {
+        "a_better": f"{a} is better",
+        "b_better": f"{b} is better",
+        "equivalent": "equivalent within the margin",
+        "noninferior": f"{a} is not inferior by the margin",
+        "inferior": f"{a} is inferior by more than the margin",
+        "noninferiority_not_shown": "non-inferiority not shown",
+        "equivalence_not_shown": "equivalence not shown",
+        "no_evidence": "no evidence of a difference",
+        "not_enough_runs": "not enough runs to claim",
+        "undefined": "undefined",
+    }
+    also = {"a_better": f"; {a} is better", "b_better": f"; {b} is better"}.get(pair["also"] or "", "")
+    return words[pair["verdict"]] + also
+
+
+def as_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns lined up with two spaces between, a rule under the header, no trailing blanks."""
+    widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+    return "\n".join([line(header), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])

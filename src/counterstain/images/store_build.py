@@ -1,0 +1,183 @@
+"""Build a tile store: read, hash, decode and resize on threads, write in order, rename when complete."""
+
+import io
+import secrets
+import shutil
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.cohort.cohort import container
+from counterstain.errors import InputError
+from counterstain.files import write_with
+from counterstain.images.decode import decode_content, hash_content, read_content
+from counterstain.images.opencv_threads import one_opencv_thread
+from counterstain.images.source import BadImage
+from counterstain.images.store_check import block_sums, check_blocks
+from counterstain.images.store_files import (
+    BUILDING,
+    ImageRow,
+    Recipe,
+    StoreRecord,
+    data_hash_of,
+    key_of,
+    read_record,
+    stat_file,
+    steady,
+    sweep,
+    write_record,
+)
+from counterstain.images.tile import fit_tile
+
+__all__ = ["Recipe", "build", "is_whole"]
+
+_CHUNK_BYTES = 1 << 20  # of tiles that one thread makes at a time: few, so that all threads end at about the same time
+_CHUNK_IMAGES = 32
+
+Chunk = tuple[list[ImageRow], NDArray[np.uint8]]
+
+
+def build(
+    folder: Path,
+    recipe: Recipe,
+    *,
+    threads: int,
+    progress: Callable[[int, int], None] | None,
+    alone: bool,
+) -> StoreRecord:
+    """Decode all images into a new store under `folder`, and give its record.
+
+    Args:
+        folder: of all stores.
+        recipe: what to hold.
+        threads: that decode.
+        progress: called with (images done, images in all).
+        alone: whether the folder's lock is held, so that whatever lies half-built was left by a killed build.
+    """
+    if alone:
+        sweep(folder)
+    building = folder / f"{BUILDING}{secrets.token_hex(8)}"
+    building.mkdir()
+    try:
+        rows: tuple[ImageRow, ...] = ()
+
+        def fill(path: Path) -> None:
+            nonlocal rows
+            rows = _write_tiles(path, recipe, threads, progress)
+
+        # Pillow warns of odd metadata on stderr, once a process and without the file's name: of no use to anyone.
+        with warnings.catch_warnings(), one_opencv_thread():  # images are what is shared among threads
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            write_with(building / "tiles.npy", fill)
+        digest = recipe.digest()
+        sums = tuple(block_sums(building / "tiles.npy", threads))
+        record = StoreRecord(building, key_of(digest, rows), digest, recipe.tile_px, rows, data_hash_of(rows), sums)
+        write_record(building, record)
+        return _put_in_place(record, folder / record.key)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _put_in_place(record: StoreRecord, place: Path) -> StoreRecord:
+    """Rename the finished folder; where another builder was faster, take what it made, unless that is damaged."""
+    try:
+        record.folder.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise
+        if is_whole(place):
+            return read_record(place)
+        shutil.rmtree(place)
+        record.folder.rename(place)
+    return replace(record, folder=place)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a finished store lies in the folder, with every block of its tiles as it was written."""
+    try:
+        check_blocks(folder / "tiles.npy", read_record(folder).blocks)
+    except InputError:
+        return False
+    return True
+
+
+def _write_tiles(
+    path: Path, recipe: Recipe, threads: int, progress: Callable[[int, int], None] | None
+) -> tuple[ImageRow, ...]:
+    """Fill `path` with the tiles of all usable images, in order, and give the rows of all images."""
+    rows: list[ImageRow] = []
+    count = 0
+    with path.open("wb") as stream:
+        room = stream.write(_npy_header(len(recipe.images), recipe.tile_px))
+        for chunk_rows, tiles in _chunks(recipe, threads):
+            rows.extend(chunk_rows)
+            count += len(tiles)
+            stream.write(tiles.data)
+            if progress is not None:
+                progress(len(rows), len(recipe.images))
+        header = _npy_header(count, recipe.tile_px)
+        if len(header) != room:  # NumPy leaves room for 21 digits, so that the count may change in place
+            raise RuntimeError(f"a .npy header of {len(header)} bytes does not fit in {room}")
+        stream.seek(0)
+        stream.write(header)
+    return tuple(rows)
+
+
+def _npy_header(count: int, tile_px: int) -> bytes:
+    stream = io.BytesIO()
+    layout = {"descr": "|u1", "fortran_order": False, "shape": (count, tile_px, tile_px, 3)}
+    np.lib.format.write_array_header_1_0(stream, layout)
+    return stream.getvalue()
+
+
+def _chunks(recipe: Recipe, threads: int) -> Iterator[Chunk]:
+    """The images' rows and tiles in order, a chunk at a time; no more than a few chunks are ever in memory."""
+    size = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (recipe.tile_px**2 * 3)))
+    waiting: deque[Future[Chunk]] = deque()
+    with ThreadPoolExecutor(threads, "decode") as pool:
+        try:
+            for start in range(0, len(recipe.images), size):
+                waiting.append(pool.submit(_make_chunk, recipe, recipe.images[start : start + size]))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for chunk in waiting:  # stopped half-way: by Ctrl-C, or by an error in another chunk
+                chunk.cancel()
+
+
+def _make_chunk(recipe: Recipe, images: tuple[str, ...]) -> Chunk:
+    tiles = np.empty((len(images), recipe.tile_px, recipe.tile_px, 3), dtype=np.uint8)
+    rows, good = [], 0
+    for image in images:
+        row, tile = _make_tile(recipe, image)
+        rows.append(row)
+        if tile is not None:
+            tiles[good] = tile
+            good += 1
+    return rows, tiles[:good]
+
+
+def _make_tile(recipe: Recipe, image: str) -> tuple[ImageRow, NDArray[np.uint8] | None]:
+    size, mtime_ns, ctime_ns = stat_file(
+        recipe.root, container(image)[0]
+    )  # before reading, so that a change while reading shows later
+    row = ImageRow(image, "", size, steady(mtime_ns), ctime_ns=steady(ctime_ns))
+    try:
+        content = read_content(image, root=recipe.root)
+        row = replace(row, sha256=hash_content(content))
+        decoded = decode_content(content, image)
+        tile = fit_tile(decoded.pixels, image, tile_px=recipe.tile_px, fit=recipe.fit)
+    except BadImage as error:
+        return replace(row, reason=error.reason), None
+    height, width = decoded.pixels.shape[:2]
+    mpp = float("nan") if decoded.mpp is None else decoded.mpp
+    notes = "; ".join(decoded.notes)
+    return replace(row, height=height, width=width, colour=decoded.colour, mpp=mpp, notes=notes), tile

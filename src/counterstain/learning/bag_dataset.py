@@ -1,0 +1,260 @@
+"""Bags: the feature files (.h5) of a cohort's slides, each looked at once, read one at a time, never all in memory."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.new_images import NewImages
+from counterstain.errors import InputError
+from counterstain.files import hash_bytes, hash_file, hash_json, read_json, write_json
+from counterstain.learning.features import read_features
+
+__all__ = ["BagStore", "draw_tiles", "is_feature_file", "keep_bags", "measure_bags", "open_bags", "refuse_features"]
+
+SUFFIXES = (".h5", ".hdf5")
+SCHEMA = "counterstain.bags/1"
+ROOM = 2**30  # bytes of features that are kept in memory between epochs
+
+
+@dataclass(frozen=True, eq=False)
+class BagStore:
+    """The feature files of a cohort's slides, in the cohort's order without those that were set aside.
+
+    folder:    that the files' names count from; they are read where they lie
+    key:       the same as data_hash
+    image:     (N,) names of the files, as in the cohort
+    set_aside: (file, reason) of those that cannot be used
+    data_hash: SHA-256 over (name, content) of the N files, in whatever order
+    content:   (N,) SHA-256 of each file
+    count:     (N,) int64 tiles of each bag, 1 or more
+    width:     features a tile, the same for all
+    encoder:   what made the features, where the files say it, else ""
+    """
+
+    folder: Path
+    key: str
+    image: tuple[str, ...]
+    set_aside: tuple[tuple[str, str], ...]
+    data_hash: str
+    content: tuple[str, ...]
+    count: NDArray[np.int64]
+    width: int
+    encoder: str
+
+    def rows(self, images: Sequence[str]) -> NDArray[np.int64]:
+        """The row of each named file, (len(images),) int64.
+
+        Raises:
+            InputError: If one is not here.
+        """
+        try:
+            return np.array([self._row[name] for name in images], dtype=np.int64)
+        except KeyError as error:
+            name = str(error.args[0])
+            reason = dict(self.set_aside).get(name, "it is not of this cohort")
+            raise InputError(f"feature file '{name}' cannot be used: {reason}") from None
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.image)}
+
+    def read(self, row: int) -> NDArray[np.float32]:
+        """(tiles, width) features of one bag.
+
+        Raises:
+            InputError: If the file is not the one that was looked at.
+        """
+        found = read_features(self.folder / self.image[row]).features
+        if found.shape != (self.count[row], self.width):
+            raise InputError(f"{self.folder / self.image[row]} was changed while in use; run the same command again")
+        return found
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was found in one file; `size` and `changed_ns` tell whether it must be looked at again."""
+
+    size: int
+    changed_ns: int
+    sha256: str
+    tiles: int
+    width: int
+    encoder: str
+    reason: str
+
+
+def is_feature_file(name: str) -> bool:
+    """Whether an image's name is that of a whole feature file (not of a row in a container)."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def open_bags(
+    cohort: Cohort | NewImages,
+    folder: Path,
+    *,
+    max_bad: float = 0.05,
+    width: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> BagStore:
+    """The bags of a cohort, one feature file a row, after each was read once; unchanged ones are not read again.
+
+    A file that is damaged, has no tiles, has features that are not finite, or is of another width or encoder than most
+    is set aside with its reason, as an image that cannot be decoded is.
+
+    Args:
+        cohort: image_path names the files.
+        folder: where what was found is kept for the next time.
+        max_bad: largest share of the files that may be set aside, in [0, 1].
+        width: features a tile that are needed; None for what most files have.
+        progress: called with (files done, files in all).
+
+    Raises:
+        InputError: If a row names no feature file, or more files than allowed cannot be used.
+    """
+    other = next((name for name in cohort.image if not is_feature_file(name)), None)
+    if other is not None:
+        raise InputError(f"{other} is no feature file (.h5): networks of bags (mil/…) need one a row, one row a slide")
+    root = Path(cohort.root)
+    index = folder / "bags" / f"{hash_bytes(os.fsencode(root.absolute()))[:32]}.json"
+    known = _read_index(index)
+    found: dict[str, _Seen] = {}
+    for done, name in enumerate(cohort.image, start=1):
+        found[name] = _look(root / name, known.get(name))
+        if progress is not None:
+            progress(done, len(cohort))
+    if any(known.get(name) != one for name, one in found.items()):
+        write_json(index, {"schema": SCHEMA, "files": {name: asdict(one) for name, one in (known | found).items()}})
+    reasons = _reasons(found, width)
+    good = [name for name in cohort.image if name not in reasons]
+    if not good or len(reasons) > max_bad * len(cohort):
+        name, reason = next(iter(reasons.items()))
+        raise InputError(
+            f"{len(reasons)} of {len(cohort)} feature files cannot be used "
+            f"(at most {100 * max_bad:.3g} % may be set aside): first {name}: {reason}"
+        )
+    data_hash = hash_json({name: found[name].sha256 for name in good})
+    return BagStore(
+        folder=root,
+        key=data_hash,
+        image=tuple(good),
+        set_aside=tuple(reasons.items()),
+        data_hash=data_hash,
+        content=tuple(found[name].sha256 for name in good),
+        count=np.array([found[name].tiles for name in good], dtype=np.int64),
+        width=found[good[0]].width,
+        encoder=next((found[name].encoder for name in good if found[name].encoder), ""),
+    )
+
+
+def _read_index(path: Path) -> dict[str, _Seen]:
+    """What was found before; a record that cannot be used is as none: the files are read again."""
+    try:
+        record = read_json(path)
+        return {name: _Seen(**one) for name, one in record["files"].items()} if record["schema"] == SCHEMA else {}
+    except (InputError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _look(path: Path, known: _Seen | None) -> _Seen:
+    status = path.stat()
+    if known is not None and (known.size, known.changed_ns) == (status.st_size, status.st_mtime_ns):
+        return known
+    sha256, encoder, shape, reason = hash_file(path), "", (0, 0), ""
+    try:
+        bag = read_features(path)
+        shape, encoder = bag.features.shape, str(bag.attributes.get("encoder", ""))
+        reason = "" if len(bag.features) else "it has no tiles"
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # what h5py makes of a damaged inside
+        reason = f"its features cannot be read: {str(error).splitlines()[0][:120]}"
+    return _Seen(status.st_size, status.st_mtime_ns, sha256, *shape, encoder, reason)
+
+
+def _reasons(found: dict[str, _Seen], width: int | None) -> dict[str, str]:
+    """Why files cannot be used, by name."""
+    usable = {name: one for name, one in found.items() if not one.reason}
+    widths = Counter(one.width for one in usable.values())
+    wanted = width or (widths.most_common(1)[0][0] if widths else 0)
+    encoders = Counter(one.encoder for one in usable.values() if one.width == wanted and one.encoder)
+    encoder = encoders.most_common(1)[0][0] if encoders else ""
+    reasons = {name: one.reason for name, one in found.items() if one.reason}
+    for name, one in usable.items():
+        if one.width != wanted:
+            whose = "the model takes" if width else "most files have"
+            reasons[name] = f"it has {one.width} features a tile; {whose} {wanted}"
+        elif one.encoder and one.encoder != encoder:
+            reasons[name] = f"its features are of {one.encoder}; those of most files are of {encoder}"
+    return {name: reasons[name] for name in found if name in reasons}
+
+
+def keep_bags(store: BagStore, device: str = "cpu", *, room: int = ROOM) -> Callable[[int], Tensor]:
+    """What gives the (tiles, width) float32 tensor of a row, keeping those read first in memory while they fit.
+
+    Args:
+        store: of the bags.
+        device: that the tensors are wanted on.
+        room: bytes that may be kept, on that device.
+    """
+    kept: dict[int, Tensor] = {}
+    left = [room]
+
+    def bag(row: int) -> Tensor:
+        if row in kept:
+            return kept[row]
+        found = torch.from_numpy(store.read(row)).to(device)
+        if found.nbytes <= left[0]:
+            left[0] -= found.nbytes
+            kept[row] = found
+        return found
+
+    return bag
+
+
+def draw_tiles(count: int, most: int | None, *, seed: int, epoch: int, key: int) -> NDArray[np.int64] | None:
+    """Which of a bag's tiles one epoch sees, sorted, drawn without replacement; None for all of them.
+
+    Args:
+        count: tiles of the bag.
+        most: that an epoch may see; None for all.
+        seed, epoch: any integers from 0.
+        key: of the slide's name, see images.counter_rng.image_keys.
+    """
+    if most is None or count <= most:
+        return None
+    drawn = np.random.default_rng((seed, epoch, key)).choice(count, most, replace=False, shuffle=False)
+    return np.sort(drawn).astype(np.int64)
+
+
+def measure_bags(bag: Callable[[int], Tensor], rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """(width,) mean and spread of the features of these bags, each bag weighing the same whatever its size.
+
+    A feature that never changes gets the spread 1, so that standardising leaves it as it is.
+    """
+    parts = [torch.var_mean(bag(row), 0, correction=0) for row in rows]
+    means = torch.stack([mean for _, mean in parts]).double()
+    within = torch.stack([variance for variance, _ in parts]).double().mean(0)
+    spread = (within + means.var(0, correction=0)).sqrt()
+    return means.mean(0).float(), torch.where(spread > 1e-6, spread, 1.0).float()
+
+
+def refuse_features(cohort: Cohort) -> None:
+    """Refuse feature files where images are needed.
+
+    Raises:
+        InputError: Naming the first.
+    """
+    found = next((name for name in cohort.image if is_feature_file(name)), None)
+    if found is not None:
+        raise InputError(
+            f"{found} is a feature file, not an image; what learns from those is network: mil/abmil or mil/mean"
+        )

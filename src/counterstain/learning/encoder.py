@@ -1,0 +1,118 @@
+"""Encoders: a backbone, or a trained bundle without its head: tiles in, features out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from counterstain.errors import InputError
+from counterstain.files import hash_file
+from counterstain.learning.backbones import is_backbone
+from counterstain.learning.build import last_layer, start_network
+from counterstain.learning.bundle import SUMS, load_network
+from counterstain.learning.config import TrainingConfig, check_network
+from counterstain.learning.mil_networks import is_bag_network
+from counterstain.learning.networks import TileNetwork
+from counterstain.learning.own_network import OwnNetwork
+from counterstain.learning.runtimes import torch_runtime
+
+__all__ = ["Encoder", "load_encoder"]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What turns tiles into features.
+
+    name:     tells it from all others: the network and the first digits of its weights' SHA-256
+    features: (B, tile_px, tile_px, 3) uint8 RGB to (B, D) float32
+    tile_px:  side of its tiles, px
+    fit:      how images became its tiles when it was trained; "" where it does not say
+    mpp:      µm/px that it was trained at, where known
+    record:   all that its features depend on, but the tiles
+    """
+
+    name: str
+    features: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    tile_px: int
+    fit: str
+    mpp: float | None
+    record: Mapping[str, Any]
+
+
+def load_encoder(
+    model: str,
+    *,
+    tile_px: int | None = None,
+    weights: str = "pretrained",
+    device: str = "cpu",
+    precision: str = "fp32",
+) -> Encoder:
+    """The encoder of a bundle's folder, or of a backbone's name.
+
+    Args:
+        model: folder of a bundle (its last features, with its own stain recipe), "timm/…" or a foundation model.
+        tile_px: side of the tiles, px; a bundle has its own.
+        weights: of a backbone: "pretrained", a file's path, or "random" (seed 0).
+        device: of torch, settled; precision: "fp32" or "bf16".
+
+    Raises:
+        InputError: If it is neither, has no tiles, or the side of its tiles is not said.
+    """
+    if Path(model).is_dir():
+        return _of_bundle(Path(model), tile_px, device, precision)
+    check_network(model, "the model")
+    if not is_backbone(model):
+        raise InputError(
+            f"{model} has no weights of its own; name the folder of a trained model, or a backbone (timm/…)"
+        )
+    if tile_px is None:
+        raise InputError(f"say the side of the tiles that {model} is to see: --tile-px 256")
+    settings = TrainingConfig(network=model, weights=weights)
+    network, found = start_network(settings, classes=2, tile_px=tile_px, seed=0)
+    sha256 = found.get("sha256", "")
+    record = {
+        "network": model, "weights": sha256 or "random, seed 0", "tile_px": tile_px, "scale": settings.scale,
+        "stain": {}, "precision": precision,
+    }  # fmt: skip
+    run = torch_runtime(_headless(network).to(device), scale=settings.scale, device=device, precision=precision)
+    return Encoder(f"{model}@{sha256[:8] or 'random'}", run, tile_px, "", None, record)
+
+
+def _of_bundle(folder: Path, tile_px: int | None, device: str, precision: str) -> Encoder:
+    bundle, network = load_network(folder)
+    if is_bag_network(bundle.network):
+        raise InputError(f"{folder} is a model of whole slides ({bundle.network}), which has no features of tiles")
+    if tile_px not in (None, bundle.tile_px):
+        raise InputError(f"{folder} takes tiles of {bundle.tile_px} px; leave --tile-px out")
+    sha256 = hash_file(folder / SUMS)
+    record = {
+        "network": bundle.network, "bundle": sha256, "tile_px": bundle.tile_px, "scale": bundle.scale,
+        "stain": bundle.staining.record(), "precision": precision,
+    }  # fmt: skip
+    run = torch_runtime(_headless(network).to(device), scale=bundle.scale, device=device, precision=precision)
+    prepare = bundle.staining.for_all
+    return Encoder(
+        f"{bundle.network}@{sha256[:8]}", lambda tiles: run(prepare(tiles)), bundle.tile_px, bundle.fit, bundle.mpp,
+        record,
+    )  # fmt: skip
+
+
+def _headless(network: nn.Module) -> nn.Module:
+    """The network with what its last layer takes as its answer."""
+    if isinstance(network, OwnNetwork):
+        return _headless_own(network)
+    cast(TileNetwork, network).output = cast(nn.Linear, nn.Identity())  # every network calls its last layer so
+    return network
+
+
+def _headless_own(network: OwnNetwork) -> nn.Module:
+    """A user's network whose last linear layer gives what it is given."""
+    last = last_layer(network)
+    name = next(name for name, module in network.named_modules() if module is last)
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, nn.Identity())
+    return network

@@ -1,0 +1,108 @@
+"""What reporting guidelines ask for: what the run itself proves, and what is the author's to write.
+
+Topics are in our own words; the lists themselves are to be had from their authors: TRIPOD+AI (Collins et al. 2024, BMJ
+385:e078378) and CLAIM 2024 (Tejani et al. 2024, Radiol. Artif. Intell. 6:e240300). Item numbers are left to them.
+"""
+
+from counterstain.evaluation.format import clean, metric_name, plural
+from counterstain.reports.methods import of_bags, patient_words, threshold_was_chosen, use_sentences
+from counterstain.reports.run_figures import capital
+from counterstain.reports.run_record import RunRecord
+from counterstain.reports.run_tables import Cell, Table
+from counterstain.reports.training_sentences import (
+    augmentation_sentences,
+    preparation_sentences,
+    recorded,
+    stain_sentences,
+    start_words,
+    training_sentences,
+)
+
+__all__ = ["guideline_table"]
+
+AUTHOR = "the author's to write"
+
+
+def guideline_table(run: RunRecord) -> Table:
+    """One row per topic: what this run proves of it, or that it is the author's."""
+    rows = tuple((Cell(topic), Cell(proven or AUTHOR, strong=False)) for topic, proven in _items(run))
+    caption = "Topics of TRIPOD+AI and CLAIM (2024): what this run proves, and what is left to write"
+    return Table(caption, ("topic", "what this run proves"), rows, words=frozenset({0, 1}))
+
+
+def _items(run: RunRecord) -> list[tuple[str, str]]:
+    first = run.scores["arms"][run.arms[0]]
+    patients, noun = first["patients"], "slide" if of_bags(run) else "image"
+    of = {"own": ", each of a patient of its own", "unknown": ", patients unknown"}.get(patient_words(run), "")
+    tested = plural(first["images"], noun) + (f" of {plural(patients, 'patient')}" if patients else of)
+    split = run.resolved.get("split") or {}
+    metric = run.comparison.get("primary")
+    seeds = plural(len(first["seeds"]), "training seed")
+    audit = "" if not run.audit else clean(run.audit.get("words") or "")
+    sites = (run.subgroups.get("site") or {}).get("arms")
+    made = f"{clean(split['method'])} by {clean(split.get('unit', ''))}; splits.csv" if split.get("method") else ""
+    level = f"{100 * float(run.scores.get('confidence', 0.95)):g} %"
+    return [
+        ("Title and abstract: kind of study, aim, main result", ""),
+        ("Clinical context, intended use, and who would use it", ""),
+        ("Where the images come from, dates, centres, how patients were chosen", ""),
+        ("Ethics approval and consent; how data were made anonymous", ""),
+        ("Reference standard: who labelled, how, with what agreement", ""),
+        ("Images used, and those left out with reasons", _used(run)),
+        ("Preparation of the images", " ".join([*preparation_sentences(run), *stain_sentences(run)])),
+        ("How the data were divided, and the unit of division", made),
+        ("Leakage between the parts", audit),
+        ("Model: architecture, parameters, starting weights", _models(run)),
+        (
+            "Training: augmentation, optimiser, stopping, choice of the final model",
+            " ".join([*training_sentences(run), *augmentation_sentences(run)]),
+        ),
+        ("Sample size and how it was justified", f"tested on {tested}; the justification is {AUTHOR}"),
+        ("Measures, with uncertainty and its unit", f"all with {level} intervals, unit {clean(run.scores['unit'])}"),
+        ("Primary endpoint stated before the results", f"{metric_name(metric)}, in study.yaml" if metric else ""),
+        ("Comparison of models, correction for several", "comparison.json" if run.comparison.get("pairs") else ""),
+        ("Variation over training runs", seeds),
+        ("Calibration of probabilities", _calibration(run)),
+        ("Decision threshold and how it was chosen", _threshold(run)),
+        ("Clinical usefulness (net benefit)", "decision curve with intervals" if run.decision_curve else ""),
+        ("Performance in subgroups; fairness", f"by site; age, sex and others are {AUTHOR}" if sites else ""),
+        ("External test at another hospital", ""),
+        ("Failures: where and why the model is wrong", ""),
+        ("How often the test part was used", clean(". ".join(run.looks.get("words") or ()))),
+        ("Code, weights and data: where they can be had", f"their hashes are in this report; the places are {AUTHOR}"),
+        ("Software and machine", "environment.json; this page, Reproducing it" if run.environment else ""),
+        ("Registration and protocol", f"study.yaml and its hash; whether it was registered is {AUTHOR}"),
+        ("Funding, conflicts of interest, involvement of patients", ""),
+        ("Limitations and what must come before clinical use", ""),
+    ]
+
+
+def _models(run: RunRecord) -> str:
+    """Network, parameters and starting weights of each arm that recorded them."""
+    told = []
+    for arm in recorded(run):
+        size = f", {plural(arm.parameters, 'parameter')}" if arm.parameters else ""
+        kept = ", kept frozen" if arm.kind == "probe" else ""
+        told.append(f"{clean(arm.arm)}: {arm.network}{size}, {start_words(arm)}{kept}")
+    return "; ".join(told)
+
+
+def _calibration(run: RunRecord) -> str:
+    shown = "reliability, Brier score, named ECE, slope and intercept are reported"
+    return f"{use_sentences(run)[0]} {capital(shown)}." if use_sentences(run) else ""
+
+
+def _threshold(run: RunRecord) -> str:
+    if not threshold_was_chosen(run):
+        return ""
+    return f"rule {clean(run.in_use.get('threshold_rule'))}, on the validation part"
+
+
+def _used(run: RunRecord) -> str:
+    images = run.cohort.get("images")
+    if images is None:
+        return ""
+    return (
+        f"{plural(images, 'slide' if of_bags(run) else 'image')} used, {plural(len(run.set_aside), 'file')} left out, "
+        "with reasons (set_aside.csv)"
+    )

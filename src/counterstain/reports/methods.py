@@ -1,0 +1,249 @@
+"""The methods paragraph of a run, ready to paste: only what its records prove."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from counterstain.evaluation.format import clean, listed, metric_name, plural
+from counterstain.reports.run_record import RunRecord
+from counterstain.reports.training_sentences import (
+    augmentation_sentences,
+    preparation_sentences,
+    recorded,
+    stain_sentences,
+    training_sentences,
+)
+
+__all__ = [
+    "audit_words",
+    "kept_words",
+    "methods_paragraph",
+    "of_bags",
+    "patient_words",
+    "ran_words",
+    "threshold_was_chosen",
+    "use_sentences",
+]
+
+
+CALIBRATIONS = {
+    "temperature": "temperature scaling",
+    "platt": "Platt's logistic method",
+    "isotonic": "isotonic regression",
+}
+# The parameters with which each method changes no probability: what is kept where a fit was not possible or no gain.
+UNCHANGED: dict[str, Mapping[str, Any]] = {
+    "temperature": {"temperature": 1.0},
+    "platt": {"slope": 1.0, "intercept": 0.0},
+    "isotonic": {"x": [0.0, 1.0], "y": [0.0, 1.0]},
+}
+
+
+def methods_paragraph(run: RunRecord) -> str:
+    """What was done, in past tense and plain sentences; nothing that the run folder does not say."""
+    training = [*preparation_sentences(run), *stain_sentences(run), *training_sentences(run), _seeds(run)]
+    parts = (_images(run), _division(run), _audit(run), *training, *augmentation_sentences(run), *use_sentences(run),
+             _statistics(run), _software(run))  # fmt: skip
+    return " ".join(filter(None, parts))
+
+
+def ran_words(run: RunRecord) -> str:
+    """How often each arm was trained on each split: "3 seeds", or "3 seeds × 2 repeats"."""
+    tables = len(run.scores["arms"][run.arms[0]]["seeds"])
+    seeds = len(run.resolved.get("seeds") or ()) or tables
+    if tables == seeds or tables % seeds:
+        return plural(tables, "seed")
+    return f"{plural(seeds, 'seed')} × {plural(tables // seeds, 'repeat')}"
+
+
+def of_bags(run: RunRecord) -> bool:
+    """Whether the arms learned from bags of tile features, one for each slide."""
+    return any(arm.kind == "bags" for arm in recorded(run))
+
+
+def patient_words(run: RunRecord) -> str:
+    """ "own" where each image is its own patient, "known" with patients, "unknown" without, "" without a record."""
+    images, patients = run.cohort.get("images"), run.cohort.get("patients") or {}
+    if images is None:
+        return ""
+    if not patients or patients.get("images_without"):
+        return "unknown"
+    return "own" if patients.get("count") == images else "known"
+
+
+def _images(run: RunRecord) -> str:
+    classes = listed(clean(name) for name in run.scores["classes"])
+    images, patients = run.cohort.get("images"), run.cohort.get("patients") or {}
+    if images is None:
+        return ""
+    unknown = patient_words(run) == "unknown"
+    of = ", whose patients were not known," if unknown else f" of {plural(patients.get('count'), 'patient')}"
+    skipped = f"; {plural(len(run.set_aside), 'file')} could not be used" if run.set_aside else ""
+    positive = run.scores.get("positive")
+    which = f" ({clean(positive)} taken as positive)" if positive else ""
+    noun = "slide" if of_bags(run) else "image"
+    return f"We classified {plural(images, noun)}{of} into {classes}{which}{skipped}."
+
+
+def kept_words(run: RunRecord, unit: str) -> str:
+    """What the division kept apart, as a clause."""
+    if unit == "patient" or patient_words(run) == "own":
+        return "no patient is in more than one part"
+    if patient_words(run) == "unknown":
+        return "patients are not known, so images of one patient may be in several parts"
+    return "patients were not used, so images of one patient may be in several parts"
+
+
+def _division(run: RunRecord) -> str:
+    section = run.resolved.get("split") or {}
+    method, unit = section.get("method"), run.split.get("unit") or section.get("unit")
+    if method == "legacy_augment_first":
+        return (
+            "Images were augmented before they were divided at random, so that copies of one image were in training "
+            "and in test; the results are therefore not valid and are shown to measure what this protocol is worth."
+        )
+    if not method or not unit:
+        return ""
+    kept = kept_words(run, str(unit)).replace(" is ", " was ").replace(" are ", " were ")
+    seed = section.get("seed", 0)
+    if section.get("file"):
+        return f"The division was read from a file; {kept}."
+    if method == "folds":
+        repeats = section.get("repeats", 1)
+        again = f", repeated {repeats} times" if repeats > 1 else ""
+        return (
+            f"We used {section.get('folds')}-fold cross-validation by {unit}{again}, stratified by class "
+            f"(seed {seed}); {kept}, and a part of each training side was held out for validation."
+        )
+    if method == "sites":
+        sites = len(run.split.get("parts", ()))
+        return (
+            f"Each of {plural(sites, 'site')} was tested once by models that had seen no image of it; a part of the "
+            f"other sites' images, drawn by {unit} (seed {seed}), was held out for validation; {kept}."
+        )
+    if method == "official":
+        return f"We used the division that came with the images, by {unit}; {kept}."
+    sizes = _part_sizes(run)
+    return f"We divided them once by {unit}, stratified by class (seed {seed}){sizes}; {kept}."
+
+
+def _part_sizes(run: RunRecord) -> str:
+    """The sizes of the parts of a single division, as split.json counted them."""
+    parts = run.split.get("parts", ())
+    if len(parts) != 1:
+        return ""
+    counts = parts[0]["counts"]
+    named = {"train": "for training", "val": "for validation", "test": "for testing"}
+    told = [f"{counts[name]['images']:,} {words}" for name, words in named.items() if name in counts]
+    return f", {listed(told)}" if told else ""
+
+
+def audit_words(run: RunRecord) -> str:
+    """What the audit looked for, as a noun phrase."""
+    if any(one.get("tier") == "features" for one in run.audit.get("findings") or ()):
+        return "shared patients and slides and for identical files"
+    crops = ", rotated crops" if (run.resolved.get("audit") or {}).get("rotated", True) else ""
+    return (
+        "shared patients and slides and for copies (same bytes, same pixels, flips and quarter-turns, "
+        f"near-duplicates{crops})"
+    )
+
+
+def _audit(run: RunRecord) -> str:
+    if not run.audit:
+        return ""
+    result = (
+        "leaks, which are listed in the report" if run.audit.get("verdict") == "leaks" else "none between the parts"
+    )
+    return f"Before training, the data were audited for {audit_words(run)}; the audit found {result}."
+
+
+def _seeds(run: RunRecord) -> str:
+    return f"Each arm was run with {ran_words(run)}." if recorded(run) else ""
+
+
+# -------------------------------------------------------------------------------------------------- what was calibrated
+
+
+def use_sentences(run: RunRecord) -> list[str]:
+    """What was fitted on the validation part and frozen, by what each training recorded of it."""
+    trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
+    if not trainings:
+        return []
+    said = [_calibrated(run, trainings), *_threshold(run, trainings), *_sets(run, trainings)]
+    return [*filter(None, said), "What was fitted on the validation part was then frozen."]
+
+
+def _calibrated(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> str:
+    method = str(run.in_use.get("method"))
+    if method not in CALIBRATIONS:
+        return "Probabilities were not calibrated."
+    changed = sum((one.get("parameters") or {}) not in ({}, UNCHANGED[method]) for one in trainings)
+    name = CALIBRATIONS[method]
+    if not changed:
+        return f"Calibration by {name} was tried on the validation part and left all probabilities as they were."
+    rest = f" in {changed} of {len(trainings)} trainings; in the others it left them as they were"
+    return f"Probabilities were calibrated by {name} on the validation part{rest if changed < len(trainings) else ''}."
+
+
+def threshold_was_chosen(run: RunRecord) -> bool:
+    """Whether a rule picked a decision threshold on validation images: not with more than two classes, nor a number."""
+    trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
+    return any(one.get("threshold") is not None for one in trainings) and not _stated(run)
+
+
+def _stated(run: RunRecord) -> bool:
+    """Whether the threshold is a number that the study stated."""
+    return str(run.in_use.get("threshold_rule") or "").replace(".", "", 1).isdigit()
+
+
+def _threshold(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
+    rule = clean(run.in_use.get("threshold_rule") or "")
+    known = [one for one in trainings if one.get("threshold") is not None]
+    if not known or not rule:
+        return []
+    if _stated(run):
+        return [f"The decision threshold, {rule}, was stated beforehand."]
+    failed = sum(any("threshold is 0.5" in note for note in one.get("notes") or ()) for one in known)
+    if failed == len(known):
+        return [f"The rule for the decision threshold ({rule}) could not be applied; it stayed at 0.5."]
+    rest = f"; in {failed} of {len(known)} trainings it could not be, and stayed at 0.5" if failed else ""
+    return [f"The decision threshold was chosen on the validation part (rule: {rule}){rest}."]
+
+
+def _sets(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
+    alpha, unit = run.in_use.get("alpha"), run.scores["unit"]
+    if alpha is None:
+        return []
+    by_class = run.in_use.get("conformal") == "class"
+    fitted = sum(one.get("qhat") is not None for one in trainings)
+    kind = "Class-conditional (Mondrian) split-conformal" if by_class else "Split-conformal"
+    what = f"{kind} prediction sets (alpha {alpha:g}, all {unit}s weighing the same)"
+    stays = "a class that too few have" if by_class else "every class"
+    few = f"validation {unit}s were too few, and {stays} stays in the set"
+    if not fitted:
+        return [f"{what} were asked for; {few}."]
+    rest = f"; in {len(trainings) - fitted} of {len(trainings)} trainings {few}" if fitted < len(trainings) else ""
+    return [f"{what} were fitted on the validation part{rest}."]
+
+
+def _statistics(run: RunRecord) -> str:
+    methods = dict.fromkeys(clean(own["method"]) for own in run.scores["arms"].values() if own.get("method"))
+    text = "" if run.stamp.startswith("LEAK") else "Test images were used for reporting only. "
+    text += f"Intervals: {'; '.join(methods)}." if methods else ""
+    if run.comparison.get("pairs"):
+        metric, level = run.comparison.get("primary", "auroc"), run.comparison.get("level", "image")
+        rule = clean(run.comparison.get("rule") or "")
+        if any(pair["test"] for pair in run.procedures.get("pairs", ())):
+            text += (
+                " Over the folds the arms were also compared by the corrected resampled t-test (Nadeau and Bengio) and "
+                f"the Bayesian correlated t-test, with ±{run.procedures['rope']:g} as practically alike."
+            )
+        text += f" The primary endpoint was {metric_name(metric)} at {level} level. {rule}"
+    return text.strip()
+
+
+def _software(run: RunRecord) -> str:
+    libraries = run.environment.get("libraries") or {}
+    version = run.environment.get("counterstain")
+    shown = f", PyTorch {clean(libraries['torch'])}" if "torch" in libraries else ""
+    return f"Counterstain {clean(version)}{shown}, Python {clean(run.environment.get('python'))}." if version else ""

@@ -1,0 +1,351 @@
+"""The robustness card as a page: drawn from robustness.json (and the picture beside it) alone."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from counterstain.evaluation.format import (
+    clean,
+    difference,
+    interval,
+    listed,
+    metric_name,
+    number,
+    plural,
+    share,
+    signed,
+)
+from counterstain.files import read_record, write_bytes
+from counterstain.reports.figures import Row, forest_figure, save_figure
+from counterstain.reports.page import environment, template
+from counterstain.reports.robustness_figures import curves_figure
+from counterstain.reports.run_figures import Illustration, photograph_uri
+from counterstain.reports.run_tables import Cell, Table
+
+__all__ = ["headline", "loss_rows", "write_card"]
+
+SCHEMA = "counterstain.robustness/1"
+MEASURES = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "accuracy")
+
+
+def write_card(folder: Path) -> Path:
+    """Write a card's figures (figures/*.png and *.svg) and robustness.html; the same record gives the same bytes.
+
+    Args:
+        folder: with robustness.json, and examples.png where any trial was made.
+
+    Returns:
+        The path of robustness.html.
+
+    Raises:
+        InputError: If there is no record, or it is of another schema.
+    """
+    record = read_record(folder / "robustness.json", SCHEMA)
+    examples = folder / "examples.png"
+    page = environment().get_template("robustness.html").render(
+        style=Markup(template("report.css")),
+        name=clean(record["bundle"]["folder"]),
+        stamp=clean(record["bundle"]["stamp"]),
+        version=record["counterstain"],
+        headline=headline(record),
+        facts=_facts(record),
+        notes=[clean(note) for note in record["notes"]],
+        budget=_budget_table(record),
+        budget_met=record["budget"] is not None and record["budget"]["met"],
+        losses=_loss_table(record),
+        curves=_curves(record, folder / "figures"),
+        examples=photograph_uri(examples.read_bytes()) if examples.is_file() else "",
+        example=clean(record["example"]),
+        clean_scores=_clean_table(record),
+        rotation=_rotation_table(record),
+        rotation_words=_rotation_words(record),
+        sites=_site_table(record),
+        site_figure=_sites(record, folder / "figures"),
+        site_words=_site_words(record),
+        probe_words=_probe_words(record),
+        numbers=_number_table(record),
+        decision=record["threshold"]["words"],
+        unit=record["unit"],
+    )  # fmt: skip
+    path = folder / "robustness.html"
+    write_bytes(path, page)
+    return path
+
+
+# -------------------------------------------------------------------------------------------------------- what is said
+
+
+def headline(record: Mapping[str, Any]) -> str:
+    """What the model reaches, what costs it most, and whether a budget is met."""
+    auroc = record["clean"]["auroc"]
+    words = f"AUROC is {number(auroc['value'])} {interval(auroc['low'], auroc['high'])}".rstrip() + " on clean tiles"
+    steps = [(step["scores"]["auroc"], curve, step) for curve in record["curves"] for step in curve["steps"]]
+    known = [found for found in steps if found[0]["difference"] is not None]
+    if known:
+        score, curve, step = min(known, key=lambda found: float(found[0]["difference"]))
+        lost = difference(score["difference"], score["low"], score["high"])
+        if score["difference"] < 0:
+            words += f"; it changes most, by {lost}, under {_lower(curve['title'])} at {step['shown']}"
+        else:
+            words += "; nothing that was tried lowers it"
+    if record["budget"] is not None:
+        rows = record["budget"]["limits"]
+        failed = sum(not row["met"] for row in rows)
+        broken = "none is" if not failed else "1 is" if failed == 1 else f"{failed} are"
+        words += f". Of {plural(len(rows), 'limit')} in the budget {broken} broken"
+    return f"{words}."
+
+
+def _lower(title: str) -> str:
+    return title if title.startswith("JPEG") else title[0].lower() + title[1:]
+
+
+def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    cohort, bundle = record["cohort"], record["bundle"]
+    tried = plural(cohort["images"], "image")
+    if cohort["patients"] is not None:
+        tried += f" of {plural(cohort['patients'], 'patient')}"
+    where = "not known" if cohort["sites"] == 0 else plural(cohort["sites"], "site")
+    return [
+        ("Network", clean(bundle["network"])),
+        ("Tried on", tried + (f", part {clean(cohort['part'])}" if cohort["part"] else "")),
+        ("Sites", where),
+        ("Scale of the tiles", _scale(cohort["tile_mpp"])),
+    ]
+
+
+def _scale(mpp: Mapping[str, float] | None) -> str:
+    if mpp is None:
+        return "not known"
+    low, high = f"{mpp['min']:.3g}", f"{mpp['max']:.3g}"
+    return f"{low} µm/px" if low == high else f"{low} to {high} µm/px"
+
+
+def _clean_table(record: Mapping[str, Any]) -> Table:
+    rows = tuple((Cell(metric_name(name)), _valued(found)) for name, found in _ordered(record["clean"]))
+    return Table("Unchanged tiles", ("measure", "value"), rows, inline=True)
+
+
+def _ordered(scores: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Measures in the order of a reader; a JSON record has them by the alphabet."""
+    return [(name, scores[name]) for name in MEASURES if name in scores]
+
+
+def _valued(found: Mapping[str, Any], *, percent: bool = False) -> Cell:
+    if percent and found["value"] is not None:
+        low, high = found["low"], found["high"]
+        below = f"[{share(low, 1)}, {share(high, 1)}]" if low is not None and high is not None else "no interval"
+        return Cell(share(found["value"], 1), below)
+    return Cell(number(found["value"]), interval(found["low"], found["high"]) or "no interval")
+
+
+def _lost(score: Mapping[str, Any]) -> Cell:
+    sure = score["high"] is not None and score["high"] < 0
+    return Cell(signed(score["difference"]), interval(score["low"], score["high"], sign=True) or "no interval", sure)
+
+
+def loss_rows(
+    record: Mapping[str, Any],
+) -> list[tuple[str, list[Mapping[str, Any]], Mapping[str, Any] | None, float]]:
+    """For each trial: title, the worse step at each of its five strengths, the first sure loss of AUROC, turned share.
+
+    A loss is sure where the whole interval of the difference lies below 0. The share of decisions turned is that at the
+    third strength, in whichever direction more turn.
+    """
+    rows = []
+    for curve in record["curves"]:
+        by_strength: dict[float, list[Mapping[str, Any]]] = {}
+        for step in curve["steps"]:
+            by_strength.setdefault(round(abs(step["at"] - curve["clean_at"]), 6), []).append(step)
+        sorted_steps = _worse_first(by_strength)
+        worse = [steps[0] for steps in sorted_steps]
+        highs = ((step, step["scores"]["auroc"]["high"]) for steps in sorted_steps for step in steps)
+        first = next((step for step, high in highs if high is not None and high < 0), None)
+        turned = max(float(step["flipped"]["value"]) for step in sorted_steps[2])
+        rows.append((curve["title"], worse, first, turned))
+    return rows
+
+
+def _worse_first(by_strength: Mapping[float, Sequence[Mapping[str, Any]]]) -> list[list[Mapping[str, Any]]]:
+    """The steps at each strength, from weak to strong, the greater loss before the smaller."""
+    return [sorted(steps, key=_auroc_change) for _, steps in sorted(by_strength.items())]
+
+
+def _auroc_change(step: Mapping[str, Any]) -> float:
+    change = step["scores"]["auroc"]["difference"]
+    return 0.0 if change is None else float(change)
+
+
+def _loss_table(record: Mapping[str, Any]) -> Table | None:
+    rows = []
+    for title, worse, first, turned in loss_rows(record):
+        cells = [Cell(title)]
+        for step in (worse[1], worse[2], worse[4]):
+            lost = _lost(step["scores"]["auroc"])
+            cells.append(Cell(f"{step['shown']}: {lost.text}", lost.below, lost.strong))
+        cells.append(Cell(first["shown"] if first is not None else "none found"))
+        cells.append(Cell(share(turned, 1)))
+        rows.append(tuple(cells))
+    head = ("trial", "mild", "moderate", "severe", "first sure loss", "decisions turned at moderate")
+    caption = "Change of AUROC, in the worse direction where there are two, and what becomes of the decisions"
+    return Table(caption, head, tuple(rows)) if rows else None
+
+
+def _number_table(record: Mapping[str, Any]) -> Table | None:
+    if not record["curves"]:
+        return None
+    names = [name for name, _ in _ordered(record["curves"][0]["steps"][0]["scores"])]
+    rows = [
+        (
+            Cell(f"{curve['title']}, {step['shown']}"),
+            *(_lost(step["scores"][name]) for name in names),
+            _valued(step["flipped"], percent=True),
+        )
+        for curve in record["curves"]
+        for step in curve["steps"]
+    ]
+    head = ("trial and strength", *(metric_name(name) for name in names), "decisions turned")
+    return Table("Every difference to the unchanged tiles, with its 95 % interval", head, tuple(rows))
+
+
+def _budget_table(record: Mapping[str, Any]) -> Table | None:
+    if record["budget"] is None:
+        return None
+    rows = tuple(
+        (
+            Cell(clean(row["words"].partition(";")[0])),
+            Cell(clean(row["words"].rpartition("; ")[2].removesuffix(" is needed"))),
+            Cell("met" if row["met"] else "not met", strong=not row["met"]),
+        )
+        for row in record["budget"]["limits"]
+    )
+    by = "the worse end of the interval" if record["budget"]["judge"] == "interval" else "the value itself"
+    return Table(f"{clean(record['budget']['file'])}, judged by {by}", ("found", "needed", ""), rows, frozenset({0, 1}))
+
+
+def _rotation_table(record: Mapping[str, Any]) -> Table | None:
+    if record["rotation"] is None:
+        return None
+    rows = tuple(
+        (Cell(row["name"]), Cell(share(row["flipped"], 1)), Cell(number(row["moved"])))
+        for row in record["rotation"]["symmetries"]
+    )
+    return Table("The seven other symmetries", ("tile", "decisions turned", "mean change of probability"), rows)
+
+
+def _rotation_words(record: Mapping[str, Any]) -> str:
+    found = record["rotation"]
+    if found is None:
+        return ""
+    whole, some, moved = found["flipped"], found["any_flipped"], found["largest_moved"]
+    return (
+        f"{share(whole['value'], 1)} of the decisions {_percents(whole)} are not those of the tile as it is, and "
+        f"{share(some['value'], 1)} of the images {_percents(some)} have at least one of the seven that differs. The "
+        f"largest change of an image's probability is {number(moved['value'])} "
+        f"{interval(moved['low'], moved['high'])} on average."
+    )
+
+
+def _percents(found: Mapping[str, Any]) -> str:
+    if found["low"] is None or found["high"] is None:
+        return "(no interval)"
+    return f"[{share(found['low'], 1)}, {share(found['high'], 1)}]"
+
+
+def _site_table(record: Mapping[str, Any]) -> Table | None:
+    if record["sites"] is None:
+        return None
+    sites = record["sites"]["sites"]
+    scored = next((row for row in sites if row["scores"] is not None), None)
+    names = [name for name, _ in _ordered(scored["scores"])] if scored is not None else []
+    rows = []
+    for row in sites:
+        count = plural(row["images"], "image")
+        if row["patients"] is not None:
+            count += f", {plural(row['patients'], 'patient')}"
+        few = [Cell("too few")] * len(names)
+        own = few if row["scores"] is None else [_valued(row["scores"][name]) for name in names]
+        rows.append((Cell(clean(row["site"]), count), *own))
+    return Table("Scores within sites, unchanged tiles", ("site", *(metric_name(name) for name in names)), tuple(rows))
+
+
+def _site_words(record: Mapping[str, Any]) -> str:
+    if record["sites"] is None:
+        return ""
+    worst = record["sites"]["worst"].get("auroc")
+    few = record["sites"]["fewest_patients"]
+    rule = f"Sites of fewer than {few} patients are not scored." if record["unit"] == "patient" else ""
+    if worst is None:
+        return f"Fewer than two sites could be scored, so none is the worst. {rule}".rstrip()
+    return (
+        f"The lowest AUROC is that of {clean(worst['site'])}: {number(worst['value'])} "
+        f"{interval(worst['low'], worst['high'])}. The lowest of {worst['of']} sites is low by chance, too, and its "
+        f"interval does not allow for that. {rule}"
+    ).rstrip()
+
+
+def _probe_words(record: Mapping[str, Any]) -> str:
+    probe = record["site_probe"]
+    if probe is None:
+        return ""
+    found = probe["balanced_accuracy"]
+    floor = max(probe["chance"], probe["label_alone"])
+    words = (
+        f"From the {probe['features']:,} numbers that go into the network's last layer, a logistic regression names "
+        f"the site of patients it has not seen with a balanced accuracy of {number(found['value'])} "
+        f"{interval(found['low'], found['high'])}; chance is {number(probe['chance'])}"
+    )
+    if probe["label_alone"] > probe["chance"] + 0.005:
+        words += f", and the true label alone would reach {number(probe['label_alone'])}"
+    if found["low"] is not None and found["low"] > floor:
+        verdict = "The network's features carry the site: what it learned at some sites may not hold at another."
+    else:
+        verdict = "No more of the site was found in the features than that."
+    left = f" Left out for want of patients: {listed(map(clean, probe['left_out']))}." if probe["left_out"] else ""
+    return f"{words}. {verdict}{left}"
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def _curves(record: Mapping[str, Any], folder: Path) -> list[Illustration]:
+    if not record["curves"]:
+        return []
+    names = [name for name, _ in _ordered(record["clean"])]
+    decided = names[1:3]
+    words = " and ".join(map(metric_name, decided))
+    caption = (
+        f"Paired differences on the same images; bands are 95 % intervals over {record['unit']}s, each for its point "
+        "alone. At 0 (of JPEG: 100) the tile is unchanged. All panels have one scale."
+    )
+    drawn = (("auroc", ["auroc"], caption), ("decisions", decided, f"The same for {words} of the decisions."))
+    found = []
+    for name, measures, below in drawn:
+        title = f"Change of {' and '.join(map(metric_name, measures))} against the unchanged tiles"
+        figure = curves_figure(record["curves"], measures, title=title, stamp=clean(record["bundle"]["stamp"]))
+        _, svg = save_figure(figure, folder / f"curves_{name}")
+        found.append(Illustration(name, _svg_uri(svg), f"{title}, for each trial at each strength", below))
+    return found
+
+
+def _svg_uri(path: Path) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _sites(record: Mapping[str, Any], folder: Path) -> Illustration | None:
+    if record["sites"] is None:
+        return None
+    scored = [row for row in record["sites"]["sites"] if row["scores"] is not None]
+    if len(scored) < 2:
+        return None
+    found = [(row["site"], row["scores"]["auroc"]) for row in scored]
+    rows = [Row(site, score["value"], score["low"], score["high"]) for site, score in found]
+    whole = record["clean"]["auroc"]
+    rows.append(Row("all together", whole["value"], whole["low"], whole["high"], strong=False))
+    title = "AUROC within each site, unchanged tiles"
+    figure = forest_figure(rows, title=title, axis_label="AUROC", stamp=clean(record["bundle"]["stamp"]))
+    _, svg = save_figure(figure, folder / "sites")
+    return Illustration("sites", _svg_uri(svg), title, "Each bar is a 95 % interval over patients.")

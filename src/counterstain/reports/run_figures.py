@@ -1,0 +1,347 @@
+"""Which figures a run's report has: drawn from its records, written to its figures folder, ready to stand in a page."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from counterstain.evaluation.format import clean, interval, listed, metric_name, number, plural, share, shorten
+from counterstain.evaluation.format import natural as in_order
+from counterstain.evaluation.metrics import pr_curve_points, roc_curve_points
+from counterstain.evaluation.predictions import Predictions
+from counterstain.reports.figures import (
+    Curve,
+    Row,
+    confusion_figure,
+    forest_figure,
+    history_figure,
+    pr_figure,
+    roc_figure,
+    save_figure,
+    split_figure,
+)
+from counterstain.reports.probability_figures import net_benefit_figure, reliability_figure
+from counterstain.reports.run_record import RunRecord
+
+__all__ = [
+    "Illustration",
+    "capital",
+    "find_score",
+    "illustrate",
+    "keep_figure",
+    "mean_curve",
+    "part_order",
+    "photograph_uri",
+    "png_uri",
+    "primary",
+]
+
+Floats = NDArray[np.float64]
+
+# Where a figure has so many strokes that its SVG is this large, the page takes the PNG: the SVG stays beside it.
+LARGEST_SVG = 400_000
+LARGEST_PHOTOGRAPH = 600_000
+GRID = np.linspace(0.0, 1.0, 401)
+FEW_PARTS = 6
+MOST_RELIABILITY = 4
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A figure as a page shows it: data is a data: URI; alt says in words what is seen; narrow ones stand in pairs."""
+
+    name: str
+    data: str
+    alt: str
+    caption: str
+    narrow: bool = False
+
+
+def find_score(
+    scores: Mapping[str, Any], arm: str, metric: str, level: str, klass: str | None = None
+) -> Mapping[str, Any] | None:
+    """One arm's score record, or None where it was not made."""
+    own = scores["arms"].get(arm, {}).get("scores", ())
+    wanted = (metric, level, klass)
+    return next((found for found in own if (found["metric"], found["level"], found["class"]) == wanted), None)
+
+
+def part_order(names: Sequence[str]) -> list[str]:
+    """The parts of a split in the order of their use: train, val, test, then external tests by name."""
+    first = [name for name in ("train", "val", "test") if name in names]
+    return first + [name for name in in_order(names) if name not in first]
+
+
+def png_uri(content: bytes) -> str:
+    """A PNG as a data: URI."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def photograph_uri(content: bytes) -> str:
+    """A PNG of tiles as a data: URI: as it is where small, else as a JPEG of at most 1400 px width."""
+    if len(content) <= LARGEST_PHOTOGRAPH:
+        return png_uri(content)
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        shown = image.convert("RGB")
+    shown.thumbnail((1400, 1400 * shown.height // shown.width + 1), Image.Resampling.LANCZOS)
+    smaller = io.BytesIO()
+    shown.save(smaller, "JPEG", quality=88, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(smaller.getvalue()).decode()}"
+
+
+def illustrate(run: RunRecord, folder: Path | None = None) -> dict[str, list[Illustration]]:
+    """Draw, write and return every figure of a run, by the section that it belongs to.
+
+    Args:
+        run: whose figures are drawn.
+        folder: where they are written; by default the run's own folder of figures.
+    """
+    folder = folder or run.folder / "figures"
+    return {
+        "arms": _arms_forest(run, folder),
+        "split": _split(run, folder),
+        "histories": _histories(run, folder),
+        "confusions": _confusions(run, folder),
+        "curves": _curves(run, folder),
+        "differences": _differences(run, folder),
+        "reliability": _reliability(run, folder),
+        "benefit": _benefit(run, folder),
+    }
+
+
+def _reliability(run: RunRecord, folder: Path) -> list[Illustration]:
+    """Reliability of the first arms, before and after calibration."""
+    arms = run.in_use.get("arms") or {}
+    found = []
+    for number_, arm in enumerate(arm for arm in run.arms[:MOST_RELIABILITY] if arm in arms):
+        own = arms[arm]
+        figure = reliability_figure(own["before"], own["after"], title=clean(arm), stamp=run.stamp)
+        after = own["after"]["ece"]
+        alt = f"Reliability of {clean(arm)}: {clean(after['name'])} {number(after['value'])} after calibration"
+        found.append(keep_figure(figure, folder / f"reliability-{number_ + 1}", alt=alt, caption="", narrow=True))
+    return found
+
+
+def _benefit(run: RunRecord, folder: Path) -> list[Illustration]:
+    curves = run.decision_curve.get("arms") or {}
+    chosen = [(clean(arm), curves[arm]) for arm in run.arms if arm in curves]
+    if not chosen:
+        return []
+    alt = f"Net benefit over the thresholds for {listed(arm for arm, _ in chosen)}, treating all, and treating nobody"
+    return [keep_figure(net_benefit_figure(chosen, stamp=run.stamp), folder / "net_benefit", alt=alt, caption="")]
+
+
+def keep_figure(figure: Figure, path: Path, *, alt: str, caption: str, narrow: bool = False) -> Illustration:
+    """Write a figure and return it as a page shows it: as SVG, or as PNG where the SVG would be too large."""
+    png, svg = save_figure(figure, path)
+    content = svg.read_bytes()
+    if len(content) <= LARGEST_SVG:
+        data = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
+    else:
+        data = png_uri(png.read_bytes())
+    return Illustration(path.name, data, alt, caption, narrow)
+
+
+def _percent(run: RunRecord) -> str:
+    return f"{100 * float(run.scores.get('confidence', 0.95)):g}\u00a0%"
+
+
+def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
+    metric, level = primary(run)
+    found = {arm: find_score(run.scores, arm, metric, level) for arm in run.arms}
+    rows = [
+        Row(arm, score["value"], score["low"], score["high"], tuple(v for v in score["per_seed"] if v is not None))
+        for arm, score in found.items()
+        if score is not None
+    ]
+    if not rows:
+        return []
+    unit = run.scores["unit"]
+    title = f"{capital(metric_name(metric))} of each arm on the test part, {level} level"
+    figure = forest_figure(
+        rows, title=title, axis_label=f"{metric_name(metric)} with {_percent(run)} interval", stamp=run.stamp
+    )
+    caption = (
+        f"The point is the mean over the training seeds, the bar its {_percent(run)} interval with the {unit} as the "
+        "unit. Small ticks above it are the single seeds. Overlapping bars do not say that arms are alike: the paired "
+        "differences further down do the comparing."
+    )
+    return [keep_figure(figure, folder / "arms", alt=title, caption=caption)]
+
+
+def primary(run: RunRecord) -> tuple[str, str]:
+    """The metric and level that the verdict is about; AUROC of images where nothing was compared."""
+    section = run.comparison or run.resolved.get("comparison") or {}
+    return str(section.get("primary") or "auroc"), str(section.get("level") or "image")
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in capitals."""
+    return text[:1].upper() + text[1:]
+
+
+def _split(run: RunRecord, folder: Path) -> list[Illustration]:
+    parts = run.split.get("parts", ())
+    if len(parts) != 1 or len(run.scores["classes"]) > FEW_PARTS:
+        return []
+    counts = parts[0]["counts"]
+    images = {
+        name: {klass: of_class["images"] for klass, of_class in counts[name]["per_class"].items()}
+        for name in part_order(list(counts))
+    }
+    title = "Images of each part of the split, by class"
+    figure = split_figure(images, run.scores["classes"], title=title, stamp=run.stamp)
+    return [keep_figure(figure, folder / "split", alt=title, caption="")]
+
+
+def _histories(run: RunRecord, folder: Path) -> list[Illustration]:
+    # A probe has one fit and no epochs: its curve would be an empty frame.
+    trainings = [own for own in run.trainings if own.has_epochs]
+    if not trainings:
+        return []
+    every = [value for own in trainings for key in ("loss", "val_loss") for value in own.history[key]]
+    lowest = min(value for own in trainings for key in ("accuracy", "val_accuracy") for value in own.history[key])
+    limits = (max(own.epochs for own in trainings), float(np.nanmax(every)), lowest)
+    made = []
+    for arm in run.arms:
+        own = [training for training in trainings if training.arm == arm]
+        if not own:
+            continue
+        title = f"Training of {arm}: loss and accuracy over {plural(len(own), 'run')}"
+        figure = history_figure(
+            [training.history for training in own],
+            [training.best_epoch for training in own],
+            title=title,
+            limits=limits,
+            stamp=run.stamp,
+        )
+        made.append(keep_figure(figure, folder / f"history-{arm}", alt=title, caption=""))
+    return made
+
+
+def _confusions(run: RunRecord, folder: Path) -> list[Illustration]:
+    made = []
+    classes = run.scores["classes"]
+    for arm in run.arms:
+        matrices = run.scores["arms"][arm].get("confusion", {})
+        if not matrices:
+            continue
+        total = np.sum([np.asarray(matrix) for matrix in matrices.values()], axis=0)
+        summed = f", sum of {len(matrices)} seeds" if len(matrices) > 1 else ""
+        title = f"{arm}{summed}"
+        figure = confusion_figure(total, classes, title=title, stamp=run.stamp)
+        rows = "; ".join(
+            f"true {clean(name)}: {share(total[index, index], total[index].sum(), 0)} predicted right"
+            for index, name in enumerate(classes)
+        )
+        alt = f"Confusion matrix of {arm}{summed}. {rows}."
+        made.append(keep_figure(figure, folder / f"confusion-{arm}", alt=alt, caption="", narrow=len(classes) <= 3))
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------- ROC and PR
+
+
+def _curves(run: RunRecord, folder: Path) -> list[Illustration]:
+    arms = [arm for arm in run.arms if run.predictions[arm]]
+    if not arms:
+        return []
+    positive = run.scores.get("positive")
+    what = shorten(positive, 16) if positive else "macro mean"
+    made = []
+    for name, metric, long in (("roc", "auroc", "ROC curves"), ("pr", "auprc", "Precision–recall")):
+        curves = [_arm_curve(run, arm, metric) for arm in arms]
+        title = f"{long}, {what}"
+        if name == "roc":
+            figure = roc_figure(curves, title=title, stamp=run.stamp)
+        else:
+            prevalence = _prevalence(run.predictions[arms[0]][0])
+            figure = pr_figure(curves, prevalence=prevalence, title=title, stamp=run.stamp)
+        alt = f"{title}. {listed(f'{curve.name}: {curve.note}' for curve in curves)}."
+        made.append(keep_figure(figure, folder / name, alt=alt, caption="", narrow=True))
+    return made
+
+
+def _prevalence(table: Predictions) -> float:
+    """Share of the positive class; of more than two classes the mean over those that are there."""
+    shares = np.bincount(table.label, minlength=len(table.classes)) / len(table)
+    return float(shares[-1]) if len(shares) == 2 else float(shares[shares > 0].mean())
+
+
+def _arm_curve(run: RunRecord, arm: str, metric: str) -> Curve:
+    score = find_score(run.scores, arm, metric, "image") or {}
+    level = f"{100 * run.scores['confidence']:g} %"
+    ends = interval(score.get("low"), score.get("high"))
+    note = f"{metric_name(metric)} {number(score.get('value'))}{f' ({level}: {ends})' if ends else ''}"
+    curves = np.stack([mean_curve(table, metric) for table in run.predictions[arm]])
+    x, mean, low, high = GRID, curves.mean(axis=0), curves.min(axis=0), curves.max(axis=0)
+    if metric == "auroc":
+        x, mean, low, high = (np.concatenate([[0.0], values]) for values in (x, mean, low, high))
+    return Curve(arm, note, x, mean, low, high)
+
+
+def mean_curve(table: Predictions, metric: str) -> Floats:
+    """(401,) sensitivity at even false-positive rates ("auroc"), or precision at even recalls ("auprc").
+
+    Of two classes the positive one's; of more, the mean over the classes that are in the table, each against the rest.
+    """
+    classes = range(len(table.classes)) if len(table.classes) > 2 else [1]
+    curves = []
+    for index in classes:
+        positive = table.label == index
+        if positive.any() and not positive.all():
+            points = roc_curve_points if metric == "auroc" else pr_curve_points
+            x, y, _ = points(positive, table.prob[:, index])
+            curves.append(_between(x, y) if metric == "auroc" else y[np.searchsorted(x, GRID, side="left")])
+    return np.mean(curves, axis=0) if curves else np.full(len(GRID), np.nan)
+
+
+def _between(x: Floats, y: Floats) -> Floats:
+    """The highest point of the curve at each x of the grid; between two points a straight line (ties of the score)."""
+    last = np.searchsorted(x, GRID, side="right") - 1
+    after = np.minimum(last + 1, len(x) - 1)
+    step = x[after] - x[last]
+    share_way = np.divide(GRID - x[last], step, out=np.zeros_like(GRID), where=step > 0)
+    return y[last] + share_way * (y[after] - y[last])
+
+
+# ------------------------------------------------------------------------------------------------------- differences
+
+
+def _differences(run: RunRecord, folder: Path) -> list[Illustration]:
+    pairs = run.comparison.get("pairs", ())
+    if not pairs:
+        return []
+    metric, level = primary(run)
+    rows = [
+        Row(f"{pair['a']} − {pair['b']}", pair["difference"], pair["low"], pair["high"], strong=bool(pair["primary"]))
+        for pair in pairs
+    ]
+    margin = run.comparison.get("margin")
+    title = f"Paired differences in {level}-level {metric_name(metric)}"
+    figure = forest_figure(
+        rows,
+        title=title,
+        axis_label=f"difference in {metric_name(metric)}: right of 0, the first-named arm is higher",
+        reference=0.0,
+        margin=margin,
+        stamp=run.stamp,
+    )
+    percent = 100 * (1 - float(run.comparison.get("alpha", 0.05)))
+    unit = run.comparison.get("unit", "patient")
+    caption = (
+        f"Each bar is the {percent:g}\u00a0% interval of a difference between two arms on the same {unit}s, before "
+        "correction for the number of pairs."
+    )
+    if margin is not None:
+        caption += f" The grey band is the margin of ±{margin:g} within which a difference would not matter."
+    if any(not pair["primary"] for pair in pairs):
+        caption += " Grey rows are exploratory: they were not named beforehand."
+    return [keep_figure(figure, folder / "differences", alt=title, caption=caption)]

@@ -1,0 +1,239 @@
+"""What stands behind the numbers of a report: audit, baselines, calibration, subgroups, ledger; as tables and words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from counterstain.evaluation.calibration import SAW_TRAINING
+from counterstain.evaluation.format import UNDEFINED, clean, interval, levelled, metric_name, number, plural
+from counterstain.reports.run_record import RunRecord
+from counterstain.reports.run_tables import NO_INTERVAL, Cell, Table
+
+__all__ = [
+    "audit_table",
+    "baseline_table",
+    "calibration_notes",
+    "calibration_table",
+    "decision_table",
+    "ledger_words",
+    "set_table",
+    "spread_table",
+    "subgroup_tables",
+    "worst_words",
+]
+
+MOST_FINDINGS = 20
+MOST_GROUPS = 30
+BASELINE_NAMES = {
+    "majority": "the majority class",
+    "mean-rgb": "mean colour",
+    "tile-count": "the number of tiles",
+    "colour-histogram": "colour histogram",
+    "file": "the files alone",
+}
+
+
+def _valued(found: Mapping[str, Any] | None) -> Cell:
+    """A value with its interval below it."""
+    if not found or found.get("value") is None:
+        return Cell(UNDEFINED)
+    return Cell(number(found["value"]), interval(found.get("low"), found.get("high")) or NO_INTERVAL)
+
+
+def audit_table(run: RunRecord) -> Table | None:
+    """The findings of the audit, worst first; names only of images, never of patients."""
+    findings = run.audit.get("findings") or ()
+    if not findings:
+        return None
+    rows = []
+    for one in findings[:MOST_FINDINGS]:
+        example = " and ".join(one["examples"][0]) if one["examples"] and len(one["examples"][0]) == 2 else ""
+        shown = (
+            ""
+            if one["tier"] in ("patient", "slide", "near-id", "last-digit", "mixed-patient", "lone-patient")
+            else example
+        )
+        rows.append(
+            (Cell(clean(one["severity"]), strong=one["severity"] == "leak"), Cell(clean(one["words"]), clean(shown)))
+        )
+    more = len(findings) - len(rows)
+    caption = "Findings of the audit, worst first" + (f"; {more} more are in audit.json" if more else "")
+    return Table(caption, ("kind", "what was found"), tuple(rows), words=frozenset({0, 1}))
+
+
+def baseline_table(run: RunRecord) -> Table | None:
+    """What no network would score on the same test images, beside the arms."""
+    if not run.baselines.get("arms"):
+        return None
+    names = [name for name in BASELINE_NAMES if name in run.baselines["arms"]]
+    metrics = ("accuracy", "balanced_accuracy", "auroc")
+    rows = [
+        (Cell(clean(label)), *(_valued(_score(record, arm, metric)) for metric in metrics))
+        for record, arm, label in [
+            *((run.baselines, name, BASELINE_NAMES[name]) for name in names),
+            *((run.scores, arm, arm) for arm in run.arms),
+        ]
+    ]
+    caption = f"The same test images without looking at tissue, and with; image level, unit {run.scores['unit']}"
+    return Table(caption, ("scored by", *(metric_name(metric) for metric in metrics)), tuple(rows))
+
+
+def _score(record: Mapping[str, Any], arm: str, metric: str) -> Mapping[str, Any] | None:
+    found = record["arms"][arm]["scores"]
+    return next((s for s in found if s["metric"] == metric and s["level"] == "image" and s["class"] is None), None)
+
+
+# ------------------------------------------------------------------------------------------------------- probabilities
+
+
+def calibration_table(run: RunRecord) -> Table | None:
+    """For each arm what calibration did on the test part, and what the frozen threshold gives there."""
+    arms = run.in_use.get("arms") or {}
+    if not arms:
+        return None
+    rows = []
+    for arm in (arm for arm in run.arms if arm in arms):
+        own = arms[arm]
+        before, after = own["before"], own["after"]
+        rows.append(
+            (
+                Cell(clean(arm)),
+                Cell(_over(own["trainings"], "temperature")),
+                Cell(f"{number(before['loss'])} → {number(after['loss'])}"),
+                Cell(f"{number(before['ece']['value'])} → {number(after['ece']['value'])}",
+                     interval(after["ece"]["low"], after["ece"]["high"])),
+                _valued(after["brier"]),
+            )
+        )  # fmt: skip
+    _, about, bins = clean(after["ece"]["name"]).split("_")
+    head = ("arm", "temperature", "log loss", f"ECE ({about}, {bins} bins)", "Brier score")
+    return Table("Before → after calibration, test part; intervals are of the state after", head, tuple(rows))
+
+
+def decision_table(run: RunRecord) -> Table | None:
+    """What the frozen threshold of each arm gives on the test part; None with more than two classes."""
+    arms = run.in_use.get("arms") or {}
+    rows = []
+    for arm in (arm for arm in run.arms if arm in arms and arms[arm]["decision"]):
+        decided = {score["metric"]: score for score in arms[arm]["decision"]["scores"]}
+        shown = (_valued(decided.get(name)) for name in ("recall", "specificity", "precision", "accuracy"))
+        rows.append((Cell(clean(arm)), Cell(_over(arms[arm]["trainings"], "threshold")), *shown))
+    if not rows:
+        return None
+    rule = clean(run.in_use.get("threshold_rule") or "")
+    head = ("arm", "threshold", *(metric_name(name) for name in ("recall", "specificity", "precision", "accuracy")))
+    return Table(f"At the threshold frozen on validation patients (rule: {rule}), test part", head, tuple(rows))
+
+
+def _over(trainings: list[Mapping[str, Any]], name: str) -> str:
+    """The range of a fitted number over the trainings."""
+    values = [(one.get("parameters") or {}).get(name) if name == "temperature" else one.get(name) for one in trainings]
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return UNDEFINED
+    low, high = min(known), max(known)
+    return number(low, 2) if f"{low:.2f}" == f"{high:.2f}" else f"{number(low, 2)} to {number(high, 2)}"
+
+
+def set_table(run: RunRecord) -> Table | None:
+    """Coverage and abstention of the prediction sets of each arm."""
+    arms = run.in_use.get("arms") or {}
+    if not arms:
+        return None
+    rows = []
+    for arm in (arm for arm in run.arms if arm in arms):
+        own = arms[arm]["conformal"]
+        rows.append(
+            (
+                Cell(clean(arm)),
+                Cell(f"{100 * own['asked']:.0f}\u00a0%"),
+                _valued(own["covered"]),
+                Cell(f"{100 * own['abstain']:.0f}\u00a0%"),
+                Cell(UNDEFINED if own["accuracy_single"] is None else number(own["accuracy_single"])),
+            )
+        )
+    head = (
+        "arm",
+        "asked for",
+        "covered, mean over patients",
+        "images without an answer",
+        "share right of the answered",
+    )
+    return Table("Prediction sets on the test part", head, tuple(rows))
+
+
+def calibration_notes(run: RunRecord) -> list[str]:
+    """What is to be said of how little the calibration rests on, once each."""
+    notes = [
+        note
+        for arm in (run.in_use.get("arms") or {}).values()
+        for training in arm["trainings"]
+        for note in training.get("notes") or ()
+    ]
+    # What was chosen on slides that were trained on says so wherever it is shown.
+    warned = [SAW_TRAINING] if run.in_use and run.in_use.get("stamp") else []
+    return [clean(note) for note in dict.fromkeys([*warned, *notes])]
+
+
+# ----------------------------------------------------------------------------------------------------------- subgroups
+
+
+def subgroup_tables(run: RunRecord) -> list[Table]:
+    """A table an arm of its scores by site; sites of fewer than ten patients are counted and not scored."""
+    arms = ((run.subgroups.get("site") or {}).get("arms")) or {}
+    tables = []
+    for arm in (arm for arm in run.arms if arm in arms):
+        rows = []
+        for group in arms[arm]["groups"][:MOST_GROUPS]:
+            counts = (
+                Cell(f"{group['images']:,}"),
+                Cell("unknown" if group["patients"] is None else str(group["patients"])),
+            )
+            scores = group["scores"] or {}
+            shown = [_valued(scores.get(name)) for name in ("accuracy", "recall", "specificity", "auroc")]
+            if not scores:
+                shown = [Cell("suppressed", "fewer than 10 patients")] + [Cell(UNDEFINED)] * 3
+            rows.append((Cell(clean(group["group"])), *counts, *shown))
+        head = ("site", "images", "patients", *(metric_name(m) for m in ("accuracy", "recall", "specificity", "auroc")))
+        tables.append(Table(f"{clean(arm)} by site; 95\u00a0% intervals, unit {run.scores['unit']}", head, tuple(rows)))
+    return tables
+
+
+def worst_words(run: RunRecord) -> list[str]:
+    """One sentence an arm on its worst site."""
+    arms = ((run.subgroups.get("site") or {}).get("arms")) or {}
+    return [
+        f"{clean(arm)}: the worst site is {clean(own['worst']['group'])}, {metric_name(own['worst']['metric'])} "
+        f"{number(own['worst']['value'])}{levelled(own['worst']['low'], own['worst']['high'])}; "
+        f"{own['worst']['note']}."
+        for arm, own in arms.items()
+        if own.get("worst")
+    ]
+
+
+def spread_table(run: RunRecord) -> Table | None:
+    """How the accuracy of single patients, and slides, is spread; no names."""
+    rows = []
+    for by in ("patient", "slide"):
+        for arm, own in (((run.subgroups.get(by) or {}).get("arms")) or {}).items():
+            q = own["quantiles"]
+            shown = (number(q[name], 2) for name in ("lowest", "p10", "p25", "median", "highest"))
+            below = f"{own['below_half']} of {own['count']}"
+            rows.append((Cell(f"{clean(arm)}, {by}s"), *(Cell(text) for text in shown), Cell(below)))
+    if not rows:
+        return None
+    head = ("accuracy of single", "lowest", "10th percentile", "25th", "median", "highest", "below one half")
+    return Table(
+        "Each patient's and slide's share of images predicted right, mean over seeds",
+        head,
+        tuple(rows),
+    )
+
+
+def ledger_words(run: RunRecord) -> str:
+    """What the ledger says of this test part."""
+    words = [clean(line) for line in run.looks.get("words") or ()]
+    count = run.looks.get("count")
+    if not words:
+        return ""
+    text = ". ".join(line[:1].upper() + line[1:] for line in words) + "."
+    return text if count is None else f"{text} On record: {plural(count, 'look')}."

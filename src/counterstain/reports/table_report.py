@@ -1,0 +1,221 @@
+"""The page of anyone's prediction table: the core set first, then calls, promises, groups and every measure."""
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from counterstain.errors import InputError
+from counterstain.evaluation.evaluation_tables import TextTable, counted, evaluation_notes, evaluation_tables
+from counterstain.evaluation.format import clean, levelled, listed, number
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.table_evaluation import ARM
+from counterstain.files import write_bytes
+from counterstain.reports.figures import Row, forest_figure
+from counterstain.reports.page import environment, template
+from counterstain.reports.run_figures import Illustration, find_score, illustrate, keep_figure
+from counterstain.reports.run_record import RunRecord
+from counterstain.reports.run_tables import Cell, Table, class_table, metric_tables
+from counterstain.reports.table_figures import distribution_figure, narrow_benefit_figure, smoothed_figure
+from counterstain.version import __version__
+
+__all__ = ["write_table_report"]
+
+MOST_FOREST = 30
+INTERVAL = re.compile(r"^(.+?) (\[.*\])$")
+
+
+def write_table_report(
+    record: Mapping[str, Any], tables: Sequence[Predictions], path: Path, *, name: str = "predictions"
+) -> Path:
+    """Write the page of one model's prediction tables, whoever made them; it needs no other file and no network.
+
+    Args:
+        record: of evaluation.table_evaluation.evaluate_tables.
+        tables: the same tables.
+        path: of the page, such as report.html.
+        name: what the page is called.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: If the tables have predicted classes alone, of which the page's figures can't be drawn.
+    """
+    if record["probabilities"] is None:
+        raise InputError(
+            f"{path.name} shows probabilities, and these tables have predicted classes alone; name a folder for their "
+            "scores, such as --out scores"
+        )
+    run = _as_run(record, tables, path.parent)
+    texts = {table.name: table for table in evaluation_tables(record)}
+    with tempfile.TemporaryDirectory() as folder:
+        figures = _figures(record, run, Path(folder))
+    groups = [texts[by] for by in record["subgroups"] if by in texts]
+    page = environment().get_template("table_report.html").render(
+        name=clean(name),
+        stamp=clean(record["stamp"]),
+        version=__version__,
+        style=Markup(template("report.css")),
+        headline=_headline(record),
+        facts=_facts(record),
+        figures=figures,
+        promises=_table(texts.get("promises")),
+        missed=[_signed(note) for note in texts["promises"].notes] if "promises" in texts else [],
+        calls=_table(texts.get("calls")),
+        calibration=_table(texts.get("calibration")),
+        benefit=_table(texts.get("benefit")),
+        distribution=_table(texts.get("distribution")),
+        groups=[_table(group) for group in groups],
+        group_notes=[_capital(note) for group in groups for note in group.notes],
+        levels=[table for level in ("image", "slide", "patient") for table in metric_tables(run, level)],
+        classes=class_table(run),
+        warnings=_warnings(record),
+        method=record["arms"][ARM]["method"],
+        several=len(tables) > 1,
+    )  # fmt: skip
+    write_bytes(path, page)
+    return path
+
+
+def _as_run(record: Mapping[str, Any], tables: Sequence[Predictions], folder: Path) -> RunRecord:
+    """The table as a run of one arm that was trained elsewhere, so that a study's tables and figures can be used."""
+    curve = (record["probabilities"] or {}).get("decision_curve")
+    return RunRecord(
+        folder=folder, resolved={}, cohort={}, set_aside=(), split={}, augmentation={}, environment={}, trainings=(),
+        scores=record, comparison={}, predictions={ARM: tuple(tables)}, arms=(ARM,), hashes={}, contact_sheet=None,
+        decision_curve={} if curve is None else {"arms": {ARM: curve}},
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------------- the words
+
+
+def _headline(record: Mapping[str, Any]) -> str:
+    """The AUROC on what it rests on, and the promises that were missed."""
+    own = record["arms"][ARM]
+    score = find_score(record, ARM, "auroc", "image")
+    on = counted(own["images"], "image")
+    if own["patients"] is not None:
+        on += f" of {counted(own['patients'], 'patient')}"
+    if score is None or not _is_defined(score):
+        said = f"Evaluated on {on}; AUROC is undefined, since only one class is there."
+    else:
+        ends = levelled(score["low"], score["high"], confidence=record["confidence"]) or " (no interval)"
+        said = f"AUROC {number(score['value'])}{ends} on {on}."
+    missed = [row["what"] for row in (record["deployed"] or {}).get("rows", ()) if row["word"] == "missed"]
+    return f"{said} Missed what the model stated: {listed(missed)}." if missed else said
+
+
+def _is_defined(score: Mapping[str, Any] | None) -> bool:
+    return score is not None and score["value"] is not None and score["value"] == score["value"]
+
+
+def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    own, decision = record["arms"][ARM], record["decision"]
+    facts = [("Tables", f"{len(own['seeds'])}"), ("Unit of the statistics", record["unit"])]
+    if decision is not None:
+        share = f"{100 * decision['scores']['prevalence']:.1f}\u00a0%"
+        facts.insert(0, ("Positive class", f"{clean(record['positive'])} ({share} of the images)"))
+        chosen = decision["thresholds"]
+        called = "most probable class" if chosen is None else listed(dict.fromkeys(number(v) for v in chosen))
+        facts.append(("Called from" if chosen else "Called", called))
+    else:
+        facts.insert(0, ("Classes", str(len(record["classes"]))))
+    return facts
+
+
+def _warnings(record: Mapping[str, Any]) -> list[str]:
+    notes = [*record["arms"][ARM]["warnings"], *evaluation_notes(record)]
+    notes += [f"seen before: {line}" for line in (record.get("seen") or {}).get("words", ())]
+    notes += record.get("looks") or ()
+    return [_capital(clean(note)) for note in dict.fromkeys(notes)]
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _signed(text: str) -> str:
+    """True minus signs before numbers; a number and its % stay on one line."""
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", re.sub(r"(?<![\w-])-(?=\d)", "−", clean(text)))
+
+
+def _table(table: TextTable | None) -> Table | None:
+    """A table of texts as the page's: an interval stands beside its value in smaller letters."""
+    if table is None:
+        return None
+    rows = tuple(tuple(_cell(text) for text in row) for row in table.rows)
+    words = frozenset({0, 3}) if table.name == "promises" else frozenset({0})
+    return Table(_signed(table.title), table.head, rows, words=words, inline=len(table.head) <= 4)
+
+
+def _cell(text: str) -> Cell:
+    found = INTERVAL.match(text)
+    if found is None:
+        return Cell(_signed(text), strong=text == "missed")
+    return Cell(_signed(found[1]), "no interval" if found[2] == "[no interval]" else _signed(found[2]))
+
+
+# --------------------------------------------------------------------------------------------------------- the figures
+
+
+def _figures(record: Mapping[str, Any], run: RunRecord, folder: Path) -> dict[str, list[Illustration]]:
+    """Those of a study's page that one table has, and the core set of page one."""
+    drawn = illustrate(run, folder)
+    ranked = _is_defined(find_score(record, ARM, "auroc", "image"))  # of one class there is no curve
+    core = [one for one in drawn["curves"] if one.name == "roc" and ranked]
+    found, stamp = record["probabilities"], record["stamp"]
+    positive = clean(record["positive"] or "")
+    if "smoothed" in found:
+        ici = f"ICI {number(found['smoothed']['ici']['value'])}"
+        core.append(_narrow(
+            smoothed_figure(found["smoothed"], found["reliability"], title="Calibration", stamp=stamp),
+            folder / "calibration", f"Smoothed share of {positive} over its probability, with a band; {ici}",
+        ))  # fmt: skip
+        core.append(_narrow(
+            narrow_benefit_figure(found["decision_curve"], title="Net benefit", stamp=stamp),
+            folder / "benefit", "Net benefit over the thresholds, of the model, of treating all and of treating nobody",
+        ))  # fmt: skip
+        chosen = record["decision"]["thresholds"]
+        line = None if chosen is None or len(set(chosen)) > 1 else chosen[0]
+        core.append(_narrow(
+            distribution_figure(found["distribution"], positive=record["positive"], threshold=line, stamp=stamp,
+                                title="Probabilities by true class"),
+            folder / "distribution", f"Histograms of the probability of {positive} among the images of each class",
+        ))  # fmt: skip
+    return {
+        "core": core,
+        "pr": [one for one in drawn["curves"] if one.name == "pr" and ranked],
+        "confusions": drawn["confusions"],
+        "groups": [_forest(record, by, folder) for by in record["subgroups"] if _groups_of(record, by)],
+    }
+
+
+def _narrow(figure: Figure, path: Path, alt: str) -> Illustration:
+    return keep_figure(figure, path, alt=alt, caption="", narrow=True)
+
+
+def _groups_of(record: Mapping[str, Any], by: str) -> list[Mapping[str, Any]]:
+    groups = record["subgroups"][by]["arms"][ARM].get("groups", ())
+    return [group for group in groups if group["scores"]][:MOST_FOREST]
+
+
+def _forest(record: Mapping[str, Any], by: str, folder: Path) -> Illustration:
+    """AUROC of each group where one has it, else accuracy."""
+    groups = _groups_of(record, by)
+    known = [group["scores"]["auroc"]["value"] for group in groups]
+    metric = "auroc" if any(value is not None and value == value for value in known) else "accuracy"
+    rows = [
+        Row(clean(group["group"]), *(group["scores"][metric][key] for key in ("value", "low", "high")))
+        for group in groups
+    ]
+    named = "AUROC" if metric == "auroc" else "accuracy"
+    title = f"{named[:1].upper()}{named[1:]} by {clean(by)}"
+    percent = f"{100 * record['confidence']:g}\u00a0%"
+    figure = forest_figure(rows, title=title, axis_label=f"{named} with {percent} interval", stamp=record["stamp"])
+    return keep_figure(figure, folder / f"groups-{len(list(folder.glob('groups-*')))}", alt=title, caption="")

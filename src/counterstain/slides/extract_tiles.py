@@ -1,0 +1,296 @@
+"""From slides to a folder of tiles and the cohort.csv that a study trains on."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from counterstain.cohort.cohort_columns import COLUMNS, choose_columns
+from counterstain.cohort.layouts import LAYOUTS
+from counterstain.cohort.patterns import match_pattern
+from counterstain.errors import InputError, suggest
+from counterstain.files import write_bytes, write_csv, write_json
+from counterstain.records import short_repr
+from counterstain.slides.annotations import TileLabels, find_annotations, label_tiles, load_annotations
+from counterstain.slides.guarded import require_readers
+from counterstain.slides.info import Slide
+from counterstain.slides.inspection import draw_tiles, read_picture
+from counterstain.slides.overview import write_png
+from counterstain.slides.reader import open_slide
+from counterstain.slides.scale import read_mpp_table, unused_rows
+from counterstain.slides.slide_files import find_slides, folder_names, slide_name
+from counterstain.slides.tiling import Tiling, plan_tiles, read_tile
+from counterstain.slides.tissue import tissue_mask
+from counterstain.system import usable_cores
+from counterstain.tables import read_cells
+
+__all__ = ["ExtractedTiles", "ExtractionOptions", "extract_tiles", "find_slides", "slide_name"]
+
+SCHEMA = "counterstain.cutting/1"
+FAILURES = "failures.csv"
+_KNOWN = ("patient_id", "site", "label", "split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionOptions:
+    """How slides are cut.
+
+    mpp, tile_px, overlap, least_tissue, whole_tiles: as in `plan_tiles`
+    tissue:        whether glass, ink and blur are left out
+    annotations:   folder of one annotation file per slide, of any program that `load_annotations` reads
+    classes:       {annotated name: label}; None takes every name
+    rest:          label of tiles that no annotation touches; None leaves them out
+    least_overlap: share of a tile that its class must cover
+    origin:        where an annotation's (0, 0) lies, as in `load_annotations`
+    slide_table:   CSV of slide and any of patient_id, site, label, split
+    columns:       {our column: the slide table's}, where the names are not known ones
+    pattern:       regular expression that finds patient_id (or site, label) in the slide's name
+    assume_mpp, mpp_table: as in `open_slide`
+    """
+
+    mpp: float
+    tile_px: int
+    overlap: float = 0.0
+    least_tissue: float = 0.5
+    whole_tiles: bool = True
+    tissue: bool = True
+    annotations: Path | None = None
+    classes: Mapping[str, str] | None = None
+    rest: str | None = None
+    least_overlap: float = 0.5
+    origin: str = "auto"
+    slide_table: Path | None = None
+    columns: Mapping[str, str] | None = None
+    pattern: str | None = None
+    assume_mpp: float | None = None
+    mpp_table: Path | Mapping[str, tuple[float, float]] | None = None
+
+
+@dataclass(frozen=True)
+class ExtractedTiles:
+    """What was cut: the cohort.csv, tiles by label, slides set aside as (slide, reason), and notes."""
+
+    cohort: Path
+    tiles: Mapping[str, int]
+    failures: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
+
+
+def extract_tiles(
+    slides: Sequence[Path], out: Path, settings: ExtractionOptions, *, say: Callable[[str], None] = lambda line: None
+) -> ExtractedTiles:
+    """Write tiles/<slide>/<x>_<y>.png, previews/<slide>.png, cohort.csv, failures.csv and cutting.json.
+
+    With annotations, tiles that get no label are not written; they are counted. A slide that cannot be read is skipped,
+    with its reason in failures.csv; the others are cut. TCGA's barcodes give patient and site where nothing else does.
+
+    Args:
+        say: called with a line a slide.
+
+    Raises:
+        InputError: If `out` holds a cohort already, a setting is wrong, or no slide gave a tile.
+    """
+    if (out / "cohort.csv").exists():
+        raise InputError(f"{out} holds a cohort already; name a new folder")
+    require_readers()
+    known, notes = _known_of(slides, settings)
+    annotated = _check_classes(slides, settings)
+    if settings.mpp_table is not None:
+        scales = settings.mpp_table
+        scales = read_mpp_table(scales) if isinstance(scales, Path) else scales
+        notes += [note] if (note := unused_rows(scales, slides)) else []
+    folders = folder_names([slide_name(path) for path in slides])
+    rows: list[list[Any]] = []
+    records, failures = [], []
+    for path in slides:
+        name = slide_name(path)
+        try:
+            found, record = _cut(path, name, out, folders[name], settings, known[name])
+        except InputError as error:
+            failures.append((name, str(path), str(error)))
+            say(f"{name}: skipped: {error}")
+            continue
+        rows += found
+        records.append(record)
+        notes += [f"{name}: {note}" for note in record["notes"]]
+        say(f"{name}: {len(found):,} tiles" + (f", {record['ambiguous']:,} ambiguous" if record["ambiguous"] else ""))
+    if failures:
+        write_csv(out / FAILURES, ("slide", "path", "reason"), failures)
+    if not rows:
+        raise InputError(f"no tile was cut: {failures[0][2] if failures else 'no tile holds enough tissue or a label'}")
+    if not all(row[2] for row in rows):
+        notes.append("patients are unknown: name them with a slide table or a pattern, or no split can keep them apart")
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row[1]] = counts.get(row[1], 0) + 1
+    empty = sorted(annotated - set(counts))
+    if empty:
+        notes.append(f"no tile got the label {', '.join(empty)}: its areas are too small for tiles, or hold no tissue")
+    if len(counts) < 2:
+        notes.append(f"all tiles have one label ({next(iter(counts)) or 'none'}): a study needs two or more")
+    asked = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
+    record = {"schema": SCHEMA, "settings": asked, "slides": records, "tiles": counts}
+    record["failures"] = {name: reason for name, _, reason in failures}
+    write_json(out / "cutting.json", record)
+    write_csv(out / "cohort.csv", COLUMNS, rows)  # last: where it is, all of it is
+    return ExtractedTiles(
+        out / "cohort.csv", counts, tuple((name, reason) for name, _, reason in failures), tuple(notes)
+    )
+
+
+def _check_classes(slides: Sequence[Path], settings: ExtractionOptions) -> set[str]:
+    """The labels that tiles may get from annotations.
+
+    Raises:
+        InputError: If a class that is asked for is annotated on no slide, before anything is cut: it is a slip.
+    """
+    if settings.annotations is None:
+        return set()
+    if not settings.annotations.is_dir():
+        raise InputError(f"{settings.annotations} is no folder; name the folder of the annotations")
+    names: set[str] = set()
+    for path in slides:
+        try:
+            file = find_annotations(settings.annotations, path)
+            names |= {region.name for region in load_annotations(file).regions} if file is not None else set()
+        except InputError:  # told when the slide's turn comes
+            continue
+    for name in settings.classes or ():
+        if name not in names:
+            raise InputError(f"no slide has an area annotated as '{name}'{suggest(name, sorted(names))}")
+    return names if settings.classes is None else set(settings.classes.values())
+
+
+def _known_of(slides: Sequence[Path], settings: ExtractionOptions) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """What the table, the pattern and TCGA's barcodes say of each slide, by its name; and notes."""
+    names = [slide_name(path) for path in slides]
+    known: dict[str, dict[str, str]] = {name: {} for name in names}
+    if settings.slide_table is not None:
+        table = read_cells(settings.slide_table, kind="table of slides")
+        chosen = choose_columns(list(table), settings.columns, where=settings.slide_table.name, needed=())
+        key = chosen.get("slide_id") or chosen.get("image_path")
+        if key is None or not set(_KNOWN) & set(chosen):
+            raise InputError(
+                f"{settings.slide_table} has columns {', '.join(table)}; needed: slide_id and any of "
+                f"{', '.join(_KNOWN)}; other names can be told with --columns slide_id=<name>"
+            )
+        said = {slide_name(Path(slide.replace("\\", "/"))): row for row, slide in enumerate(table[key])}
+        said |= {slide: row for row, slide in enumerate(table[key])}
+        for name in names:
+            if name not in said:
+                raise InputError(
+                    f"{settings.slide_table} has no row for slide '{name}'; add it, or leave the slide out"
+                )
+            known[name] = {noun: table[chosen[noun]][said[name]] for noun in _KNOWN if noun in chosen}
+    if settings.pattern is not None:
+        for column, values in match_pattern(settings.pattern, names).items():
+            for name, value in zip(names, values, strict=True):
+                known[name].setdefault(column, value)
+    return known, _add_barcodes(known)
+
+
+def _add_barcodes(known: dict[str, dict[str, str]]) -> list[str]:
+    """Add patient and site to slides that are named after TCGA's barcode and have no patient yet; a note on it."""
+    barcode = LAYOUTS["tcga"].pattern
+    count = 0
+    for name, said in known.items():
+        found = re.match(barcode, name) if not said.get("patient_id") else None
+        if found is not None:
+            said["patient_id"] = found["patient_id"]
+            said["site"] = said.get("site") or found["site"]
+            count += 1
+    return [f"patient and site of {count} slides are read from their TCGA barcodes"] if count else []
+
+
+def _cut(
+    path: Path, name: str, out: Path, folder: str, settings: ExtractionOptions, known: Mapping[str, str]
+) -> tuple[list[list[Any]], dict[str, Any]]:
+    """One slide's tiles on disk, their rows of the cohort, and a record of the slide."""
+    with open_slide(path, assume_mpp=settings.assume_mpp, mpp_table=settings.mpp_table) as slide:
+        mask = tissue_mask(slide)
+        tiling = plan_tiles(
+            slide,
+            mpp=settings.mpp,
+            tile_px=settings.tile_px,
+            overlap=settings.overlap,
+            tissue=mask if settings.tissue else None,
+            least_tissue=settings.least_tissue,
+            whole_tiles=settings.whole_tiles,
+        )
+        labels, remarks = _labels(path, slide, tiling, settings)
+        label = labels.label if labels else (known.get("label", ""),) * len(tiling)
+        kept = [row for row in range(len(tiling)) if label[row] or labels is None]
+        files = _write_tiles(slide, tiling, kept, out, Path("tiles") / folder)
+        write_png(draw_tiles(read_picture(slide), tiling, mask), out / "previews" / f"{folder}.png")
+        mpp = float(np.sqrt(np.prod(tiling.actual_mpp)))
+        rows = [
+            [file, label[row], known.get("patient_id", ""), name, known.get("site", ""), mpp,
+             int(tiling.coords[row, 0]), int(tiling.coords[row, 1]), known.get("split", "")]
+            for file, row in zip(files, kept, strict=True)
+        ]  # fmt: skip
+        info = slide.info
+        record = {
+            "slide_id": name,
+            "slide": str(path),
+            "reader": info.reader,
+            "mpp": [info.mpp_x, info.mpp_y],
+            "mpp_source": info.mpp_source,
+            "actual_mpp": tiling.actual_mpp,
+            "tile_level0_px": tiling.tile_level0_px,
+            "level": tiling.level,
+            "tiles": len(kept),
+            "unlabelled": len(tiling) - len(kept),
+            "ambiguous": labels.ambiguous if labels else 0,
+            "tissue": {"tissue": mask.share, **mask.rejected},
+            "notes": [*info.notes, *mask.notes, *tiling.notes, *remarks],
+        }
+        return rows, record
+
+
+def _labels(
+    path: Path, slide: Slide, tiling: Tiling, settings: ExtractionOptions
+) -> tuple[TileLabels | None, tuple[str, ...]]:
+    if settings.annotations is None:
+        return None, ()
+    file = find_annotations(settings.annotations, path)
+    if file is None:
+        raise InputError(
+            f"{settings.annotations} holds no annotations named after {path.name}; add them, or leave it out"
+        )
+    drawn = load_annotations(file, bounds=slide.info.bounds, origin=settings.origin)
+    regions = drawn.regions
+    classes = settings.classes
+    if classes is not None:  # a slide need not show every class
+        classes = {name: label for name, label in classes.items() if name in {region.name for region in regions}}
+    labels = label_tiles(
+        tiling.coords,
+        tiling.tile_level0_px,
+        regions,
+        least_overlap=settings.least_overlap,
+        classes=classes,
+        rest=settings.rest,
+    )
+    return labels, drawn.notes
+
+
+def _write_tiles(slide: Slide, tiling: Tiling, kept: Sequence[int], out: Path, folder: Path) -> list[str]:
+    def write(row: int) -> str:
+        x, y = tiling.coords[row].tolist()
+        file = folder / f"{x}_{y}.png"
+        tile = read_tile(slide, tiling, row)
+        good, png = cv2.imencode(".png", cv2.cvtColor(tile, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        if not good:
+            raise RuntimeError(f"{file} could not be packed")
+        write_bytes(out / file, png.tobytes())
+        return file.as_posix()
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return list(pool.map(write, kept))

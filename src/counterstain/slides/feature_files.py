@@ -1,0 +1,327 @@
+"""Feature files of slides: one .h5 a slide in TRIDENT's layout, of a cohort's tiles or straight from slides.
+
+`features` (tiles, D) float32 and `coords` (tiles, 2) int64, level-0 px, with attributes: patch_size (px of a tile),
+patch_size_level0 (the same in level-0 px, of slides), mpp, encoder and others. A manifest beside them is what a study
+of mil/… arms reads. A slide whose file is there and was made of the same is not made again.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from counterstain.cohort.cohort import Cohort
+from counterstain.errors import InputError
+from counterstain.files import hash_json, write_csv, write_json
+from counterstain.images.store import Store, build_store, read_batch
+from counterstain.learning.bag_dataset import refuse_features
+from counterstain.learning.encoder import Encoder
+from counterstain.learning.features import Features, write_features
+from counterstain.progress import Progress
+from counterstain.records import short_repr
+from counterstain.slides.info import Slide
+from counterstain.slides.outputs import SlideJob, find_jobs
+from counterstain.slides.reader import open_slide
+from counterstain.slides.scale import check_scale
+from counterstain.slides.tile_stream import batch_size, read_ahead
+from counterstain.slides.tiling import Tiling, plan_tiles
+from counterstain.slides.tissue import tissue_mask
+from counterstain.version import __version__
+
+__all__ = ["MANIFEST", "FeatureFiles", "TileGrid", "encode_slides", "encode_tiles"]
+
+SCHEMA = "counterstain.feature-files/1"
+MANIFEST, RECORD, FAILURES = "manifest.csv", "features.json", "failures.csv"
+COLUMNS = ("image_path", "label", "patient_id", "slide_id", "site", "mpp", "split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileGrid:
+    """How tiles are laid on slides: see slides.tiling.plan_tiles and slides.reader.open_slide.
+
+    mpp: µm/px of the tiles. least_tissue: None keeps every tile.
+    """
+
+    mpp: float
+    overlap: float = 0.0
+    least_tissue: float | None = 0.5
+    assume_mpp: float | None = None
+    mpp_table: Mapping[str, tuple[float, float]] | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """What was made: feature files in all, those that were there before, tiles, and (slide, reason) of failures."""
+
+    out: Path
+    slides: int
+    before: int
+    tiles: int
+    failures: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return short_repr(self)
+
+
+def encode_tiles(
+    encoder: Encoder, cohort: Cohort, out: Path, *, fit: str, talk: Progress | None = None
+) -> FeatureFiles:
+    """Write the features of a cohort's tiles, one file for each slide_id.
+
+    The manifest gives a slide the label of its tiles. Where they differ and there are two classes it is the positive
+    one (a slide is positive where any of its tiles is, the assumption of multiple-instance learning), and it is said;
+    of more classes such a slide has no label and is left out of the manifest, and that is said, too.
+
+    Args:
+        encoder: see load_encoder.
+        cohort: its images are tiles, with slide_id; x, y are level-0 px where known.
+        out: folder of the files; the tile store is made beside it.
+        fit: how images become tiles; "exact" takes them as they are.
+        talk: where progress is told.
+
+    Raises:
+        InputError: If a tile has no slide, a slide is of two patients, sites or parts, two slides would share a file,
+            or too many images cannot be read.
+    """
+    talk = talk or Progress()
+    refuse_features(cohort)
+    nameless = next((name for name, slide in zip(cohort.image, cohort.table["slide_id"], strict=True) if not slide), "")
+    if nameless:
+        raise InputError(f"{nameless} has no slide_id; features are one file a slide: add that column to a manifest")
+    files = _file_names(cohort.table["slide_id"])
+    listed = _listed(cohort, files, talk)
+    store = build_store(cohort, out.parent / "store", tile_px=encoder.tile_px, fit=fit, progress=talk.stored)
+    for name, reason in store.set_aside:
+        talk.say(f"set aside: {name}: {reason}")
+    kept = set(store.image)
+    table = cohort.table[[name in kept for name in cohort.image]]
+    before, done = 0, 0
+    slides = table.groupby("slide_id", sort=False)
+    for slide, own in slides:
+        before += _encode_stored(encoder, store, own, out / files[str(slide)], slide=str(slide), fit=fit)
+        done += len(own)
+        if talk.stored is not None:
+            talk.stored(done, len(table))
+    made = {files[str(slide)] for slide in slides.groups}
+    write_csv(out / MANIFEST, COLUMNS, [row for row in listed if row[0] in made])
+    _write_record(out, encoder, {"source": "tiles", "fit": fit}, len(made), len(table))
+    return FeatureFiles(out, len(made), before, len(table))
+
+
+def _listed(cohort: Cohort, files: Mapping[str, str], talk: Progress) -> list[tuple[Any, ...]]:
+    """The manifest's rows, of each slide that has a label."""
+    rows, mixed = list[tuple[Any, ...]](), list[str]()
+    for slide, own in cohort.table.groupby("slide_id", sort=False):
+        labels = set(own["label"])
+        label = labels.pop() if len(labels) == 1 else cohort.positive
+        mixed += [str(slide)] * bool(labels)
+        patient, site, split = (_the_one(own[name], str(slide)) for name in ("patient_id", "site", "split"))
+        if label:
+            rows.append((files[str(slide)], label, patient, slide, site, _number(own["mpp"]), split))
+    if mixed:
+        rule = "they count as positive" if cohort.positive else f"they are left out of {MANIFEST}"
+        talk.say(f"{len(mixed)} slides have tiles of several classes ({', '.join(mixed[:3])}): {rule}")
+    return rows
+
+
+def _the_one(column: Any, slide: str) -> str:
+    """The one value that a slide's tiles have in a column.
+
+    Raises:
+        InputError: If they have several.
+    """
+    found = sorted(set(column))
+    if len(found) > 1:
+        raise InputError(
+            f"tiles of slide '{slide}' have several values of {column.name}: {', '.join(found[:3])}; mend it"
+        )
+    return str(found[0])
+
+
+def _number(column: Any) -> float | None:
+    """The one number of a column, where it has one."""
+    known = set(column.dropna())
+    return known.pop() if len(known) == 1 else None
+
+
+def _file_names(slides: Iterable[str]) -> dict[str, str]:
+    """A file for each slide: its id, with what no file name should have made "_"."""
+    names = {slide: re.sub(r"[^\w.+-]+", "_", slide).lstrip(".") + ".h5" for slide in slides}
+    taken: dict[str, str] = {}
+    for slide, name in names.items():
+        other = taken.setdefault(name.casefold(), slide)
+        if other != slide:
+            raise InputError(f"slides '{other}' and '{slide}' would both be {name}; give one of them another slide_id")
+    return names
+
+
+def _encode_stored(encoder: Encoder, store: Store, table: Any, path: Path, *, slide: str, fit: str) -> bool:
+    """Write one slide's file from the store; True where it was there before."""
+    rows = store.rows(list(table["image_path"]))
+    coords = table[["x", "y"]].to_numpy(dtype=np.float64)
+    coords = np.where(np.isnan(coords), -1, np.round(coords)).astype(np.int64)
+    content = [store.content[row] for row in rows]
+    key = hash_json({"encoder": encoder.record, "fit": fit, "tiles": content, "coords": coords})
+    if _key_of(path) == key:
+        return True
+    batches = (rows[start : start + 64] for start in range(0, len(rows), 64))
+    found = np.concatenate([encoder.features(read_batch(store, batch)) for batch in batches])
+    attributes = {"patch_size": encoder.tile_px, "fit": fit}
+    mpp = _number(table["mpp"])
+    if mpp is not None and fit == "exact":
+        attributes["mpp"] = mpp
+    _write(path, found, coords, encoder, name=slide, key=key, attributes=attributes)
+    return False
+
+
+def encode_slides(
+    encoder: Encoder,
+    slides: Sequence[Path],
+    out: Path,
+    laying: TileGrid,
+    *,
+    table: Cohort | None = None,
+    talk: Progress | None = None,
+) -> FeatureFiles:
+    """Write the features of slides' tiles, one file a slide; a slide that cannot be read is set aside, others go on.
+
+    Args:
+        encoder: see load_encoder.
+        slides: files, and folders of them.
+        out: folder of the files; gets failures.csv.
+        laying: where tiles lie.
+        table: what is known of the slides, image_path being their files: then a manifest is written.
+        talk: where progress is told.
+
+    Raises:
+        InputError: Before any slide is read: for what is asked, or where an encoder was trained at another scale.
+    """
+    talk = talk or Progress()
+    note = check_scale(encoder.mpp, laying.mpp)
+    if note:
+        talk.say(note)
+    depends = {
+        "encoder": dict(encoder.record), "mpp": laying.mpp, "overlap": laying.overlap,
+        "least_tissue": laying.least_tissue, "assume_mpp": laying.assume_mpp,
+        "mpp_table": dict(laying.mpp_table or {}),
+    }  # fmt: skip
+    jobs = find_jobs(slides, out, depends, compress=False)
+    before, tiles, failures = 0, 0, list[tuple[str, str]]()
+    for number, job in enumerate(jobs, start=1):
+        path = out / f"{job.name}.h5"
+        try:
+            if _key_of(path) == job.key:
+                before += 1
+                count = _count(path)
+            else:
+                count = _encode_slide(encoder, job, path, laying, talk.stored)
+            tiles += count
+            talk.say(f"{number} of {len(jobs)}, {job.name}: {count:,} tiles")
+        except InputError as error:
+            failures.append((job.name, str(error)))
+            talk.say(f"{job.name} is set aside: {error}")
+    write_csv(out / FAILURES, ("slide", "reason"), failures)
+    if table is not None:
+        failed = {name for name, _ in failures}
+        known = {Path(table.root, image).resolve(): row for row, image in enumerate(table.image)}
+        rows = [(job, table.table.iloc[known[job.path.resolve()]]) for job in jobs if job.name not in failed]
+        write_csv(out / MANIFEST, COLUMNS, (
+            (
+                f"{job.name}.h5", row["label"], row["patient_id"], row["slide_id"] or job.name, row["site"], laying.mpp,
+                row["split"],
+            )
+            for job, row in rows
+        ))  # fmt: skip
+    made = FeatureFiles(out, len(jobs) - len(failures), before, tiles, tuple(failures))
+    _write_record(out, encoder, {"source": "slides"} | depends, made.slides, tiles)
+    return made
+
+
+def _encode_slide(
+    encoder: Encoder, job: SlideJob, path: Path, laying: TileGrid, progress: Callable[[int, int], None] | None
+) -> int:
+    """Write one slide's file; how many tiles it has."""
+
+    def opened() -> Slide:
+        return open_slide(job.path, assume_mpp=laying.assume_mpp, mpp_table=laying.mpp_table)
+
+    with opened() as slide:
+        info = slide.info
+        tiling = _lay(slide, encoder.tile_px, laying)
+    found, done = list[NDArray[np.float32]](), 0
+    for tiles in read_ahead(opened, tiling, _batches(tiling), workers=laying.workers):
+        found.append(encoder.features(tiles))
+        done += len(tiles)
+        if progress is not None:
+            progress(done, len(tiling))
+    attributes: dict[str, Any] = {
+        "patch_size": tiling.tile_px,
+        "patch_size_level0": max(1, round(tiling.tile_level0_px[0])),
+        "overlap": round(tiling.overlap * tiling.tile_px),
+        "mpp": laying.mpp,
+        "level0_mpp": float(info.mpp_x or np.nan),
+        "level0_width": info.size_px[0],
+        "level0_height": info.size_px[1],
+    }
+    if info.objective and info.mpp_x:
+        attributes["level0_magnification"] = info.objective
+        attributes["target_magnification"] = info.objective * info.mpp_x / laying.mpp
+    _write(path, np.concatenate(found), tiling.coords, encoder, name=job.name, key=job.key, attributes=attributes)
+    return len(tiling)
+
+
+def _lay(slide: Slide, tile_px: int, laying: TileGrid) -> Tiling:
+    mask = None if laying.least_tissue is None else tissue_mask(slide)
+    tiling = plan_tiles(
+        slide, mpp=laying.mpp, tile_px=tile_px, overlap=laying.overlap, tissue=mask,
+        least_tissue=0.0 if laying.least_tissue is None else laying.least_tissue,
+    )  # fmt: skip
+    if len(tiling) == 0:
+        raise InputError(
+            f"{slide.info.path} has no tile with {laying.least_tissue or 0:.0%} tissue; lower --least-tissue"
+        )
+    return tiling
+
+
+def _batches(tiling: Tiling) -> Iterator[NDArray[np.int64]]:
+    size = batch_size(tiling.tile_px)
+    return (np.arange(start, min(start + size, len(tiling))) for start in range(0, len(tiling), size))
+
+
+def _write(
+    path: Path,
+    features: NDArray[np.float32],
+    coords: NDArray[np.int64],
+    encoder: Encoder,
+    *,
+    name: str,
+    key: str,
+    attributes: Mapping[str, Any],
+) -> None:
+    own = {"name": name, "encoder": encoder.name, "key": key, "counterstain": __version__}
+    write_features(path, Features(features, coords, {**attributes, **own}))
+
+
+def _key_of(path: Path) -> str:
+    """What a file says it was made of; "" where it is not there, or is no file of ours."""
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file["coords"].attrs.get("key", ""))
+    except (OSError, KeyError):
+        return ""
+
+
+def _count(path: Path) -> int:
+    with h5py.File(path, "r") as file:
+        return len(file["features"])
+
+
+def _write_record(out: Path, encoder: Encoder, asked: Mapping[str, Any], slides: int, tiles: int) -> None:
+    record = {"schema": SCHEMA, "counterstain": __version__, "encoder": encoder.name, **asked}
+    write_json(out / RECORD, {**record, "encoded_by": dict(encoder.record), "slides": slides, "tiles": tiles})

@@ -1,0 +1,280 @@
+"""A model reads a cohort of slides: all are planned, then each is read; what is there is kept, faults are set aside."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.evaluation.calibration import read_calibration, use_warnings
+from counterstain.files import hash_file, read_json, write_csv, write_json
+from counterstain.learning.bundle import SUMS, Bundle, read_bundle
+from counterstain.learning.runtimes import check_runtime
+from counterstain.records import short_repr
+from counterstain.slides.geojson import ORIGINS
+from counterstain.slides.infer_slide import InferenceOptions, Model, plan_slide, read_slide
+from counterstain.slides.outputs import (
+    UNFINISHED,
+    SlideJob,
+    agree,
+    find_jobs,
+    finished,
+    paths_of,
+    write_metadata,
+    write_scores,
+)
+from counterstain.slides.scale import check_scale, unused_rows
+from counterstain.slides.slide_scores import check_pooling, read_truth
+
+__all__ = ["SlideProgress", "SlidesProgress", "SlidesResult", "run_slides"]
+
+SETTINGS = "slides_run.json"
+FAILURES = "failures.csv"
+
+
+@dataclass(frozen=True)
+class SlideProgress:
+    """How far a run has come, told after each batch.
+
+    slide, number, slides: the slide at work, which it is (from 1), and of how many
+    done, tiles: of this slide
+    all_done, all_tiles: of all slides that are read in this run
+    """
+
+    slide: str
+    number: int
+    slides: int
+    done: int
+    tiles: int
+    all_done: int
+    all_tiles: int
+
+
+@dataclass(frozen=True)
+class SlidesProgress:
+    """Where a run tells what it does: lines, how many slides are planned, and how far it has come."""
+
+    say: Callable[[str], None] = lambda line: None
+    planned: Callable[[int, int], None] = lambda done, total: None
+    progress: Callable[[SlideProgress], None] = lambda progress: None
+
+
+@dataclass(frozen=True)
+class SlidesResult:
+    """What a run made.
+
+    out: its folder
+    records: of each slide that is finished, by name
+    failures: (slide, file, reason) of each that was set aside
+    """
+
+    out: Path
+    records: Mapping[str, Mapping[str, Any]]
+    failures: tuple[tuple[str, str, str], ...]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
+
+
+def run_slides(
+    bundle_folder: Path,
+    slides: Sequence[Path | str],
+    out: Path,
+    settings: InferenceOptions | None = None,
+    *,
+    truth: Path | None = None,
+    pooling: str = "auto",
+    recursive: bool | None = False,
+    columns: Mapping[str, str] | None = None,
+    talk: SlidesProgress | None = None,
+) -> SlidesResult:
+    """Read slides with a model and write their tables, maps and scores; call it again to go on after it was stopped.
+
+    Results of a slide appear under their final names only when complete. A slide that cannot be read is set aside with
+    its reason, in failures.csv, and the others go on. A second call reads what is missing, to the same bytes.
+
+    Args:
+        bundle_folder: the model.
+        slides: files, and folders of them.
+        out: folder of the results.
+        settings: how slides are read.
+        truth: table of slides with slide_id, patient_id, label and split: slides are then scored for `evaluate`.
+        pooling: how a slide is scored from its tiles, see slide_scores.POOLINGS; "auto" chooses on the val slides.
+        recursive: whether subfolders are searched, too, see slide_files.find_slides.
+        columns: {our column: that of `truth`}, where the names are not known ones.
+        talk: where to tell what is done.
+
+    Raises:
+        InputError: Before any slide is read: for what is asked, or for a folder with results of other settings.
+    """
+    settings, talk = settings or InferenceOptions(), talk or SlidesProgress()
+    began = datetime.now(UTC)
+    bundle = read_bundle(bundle_folder)
+    mpp = _check(settings, bundle, pooling, talk)
+    depends = _depends(settings, bundle_folder, mpp)
+    jobs = find_jobs(slides, out, depends, compress=settings.compress, recursive=recursive, say=talk.say)
+    if settings.mpp_table and (note := unused_rows(settings.mpp_table, [job.path for job in jobs])):
+        talk.say(note)
+    names = {job.path.name: job.name for job in jobs}
+    known = read_truth(truth, bundle.classes, names, columns=columns) if truth else None
+    agree(out / SETTINGS, depends)
+    records = {job.name: record for job in jobs if (record := finished(job)) is not None}
+    for name in records:  # killed between its last two steps
+        paths_of(out, name, compress=settings.compress).partial.unlink(missing_ok=True)
+    left = [job for job in jobs if job.name not in records]
+    if records:
+        talk.say(f"{len(records)} of {len(jobs)} slides were read before")
+    failures: dict[str, tuple[str, str, str]] = {}
+    tiles = _plan(left, settings, mpp, bundle.tile_px, failures, talk)
+    took: dict[str, float] = {}
+    if tiles:
+        model = _load(bundle_folder, bundle, settings, sum(tiles.values()), out / SETTINGS, talk)
+        _read([job for job in left if job.name in tiles], settings, model, mpp, tiles, records, failures, took, talk)
+    if (out / UNFINISHED).is_dir() and not any((out / UNFINISHED).iterdir()):
+        (out / UNFINISHED).rmdir()
+    kept = tuple(failures[job.name] for job in jobs if job.name in failures)
+    write_csv(out / FAILURES, ("slide", "path", "reason"), kept)
+    records = {job.name: records[job.name] for job in jobs if job.name in records}
+    notes = write_scores(out, records, bundle.classes, known, pooling)
+    for note in notes:
+        talk.say(note)
+    result = SlidesResult(out, records, kept)
+    write_metadata(
+        out, began=began, bundle=bundle_folder, settings={**asdict(settings), "mpp": mpp, "pooling": pooling},
+        slides={job.name: str(job.path) for job in jobs}, records=records, failures=kept, seconds=took,
+    )  # fmt: skip
+    return result
+
+
+def _check(settings: InferenceOptions, bundle: Bundle, pooling: str, talk: SlidesProgress) -> float:
+    """The µm/px to read at, after all that is asked was checked."""
+    check_runtime(settings.runtime, settings.precision)
+    check_pooling(pooling)
+    if settings.origin not in ORIGINS:
+        raise InputError(f"origin is '{settings.origin}'; take {' or '.join(ORIGINS)}")
+    for name in ("batch", "workers"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; it must be 1 or more, or left out")
+    mpp = settings.mpp or bundle.mpp
+    if mpp is None:
+        raise InputError("the model does not say at what µm/px it was trained; say it with --mpp")
+    if settings.allow_scale:
+        return mpp
+    try:
+        note = check_scale(bundle.mpp, mpp, tolerance=0.05)
+    except InputError as error:
+        raise InputError(f"{error}; or insist with --allow-scale") from None
+    if note:
+        talk.say(note)
+    return mpp
+
+
+def _depends(settings: InferenceOptions, bundle_folder: Path, mpp: float) -> dict[str, Any]:
+    """What results mean depends on these; on batches and threads only their last digits do."""
+    kept = (
+        "overlap",
+        "least_tissue",
+        "precision",
+        "assume_mpp",
+        "mpp_table",
+        "origin",
+        "merged",
+        "compress",
+        "runtime",
+    )
+    return {
+        "model": hash_file(bundle_folder / SUMS),
+        "mpp": mpp,
+        "calibrated": settings.calibrated,
+        **{name: getattr(settings, name) for name in kept},
+    }
+
+
+def _plan(
+    jobs: Sequence[SlideJob],
+    settings: InferenceOptions,
+    mpp: float,
+    tile_px: int,
+    failures: dict[str, tuple[str, str, str]],
+    talk: SlidesProgress,
+) -> dict[str, int]:
+    """Tiles of each slide that can be read; the others go to `failures`."""
+    tiles = {}
+    for number, job in enumerate(jobs):
+        talk.planned(number, len(jobs))
+        try:
+            tiles[job.name] = plan_slide(job, settings, mpp=mpp, tile_px=tile_px)
+        except InputError as error:
+            _set_aside(job, error, failures, talk)
+    talk.planned(len(jobs), len(jobs))
+    return tiles
+
+
+def _set_aside(
+    job: SlideJob, error: Exception, failures: dict[str, tuple[str, str, str]], talk: SlidesProgress
+) -> None:
+    failures[job.name] = (job.name, str(job.path), str(error))
+    talk.say(f"{job.name} is set aside: {error}")
+
+
+def _load(
+    folder: Path, bundle: Bundle, settings: InferenceOptions, images: int, agreed: Path, talk: SlidesProgress
+) -> Model:
+    """The model, ready to answer. What "auto" took the first time is taken again: another would give other bytes."""
+    from counterstain.export.ood_statistics import STATISTICS, read_ood_statistics
+    from counterstain.learning.device import prepare_device
+    from counterstain.learning.predictor import load_predictor
+    from counterstain.learning.unfamiliar import with_distances
+
+    machine = prepare_device(device=settings.device)
+    record = read_json(agreed)
+    predictor = load_predictor(
+        folder,
+        runtime=record.get("runtime", settings.runtime),
+        precision=settings.precision,
+        device=machine.device,
+        images=images,
+    )
+    write_json(agreed, record | {"runtime": predictor.runtime})
+    talk.say(f"runtime: {predictor.runtime}, {settings.precision}, {machine.device}, {machine.threads} threads")
+    calibration = read_calibration(folder) if settings.calibrated else None
+    for line in () if calibration is None else use_warnings(calibration, bundle.stamp):
+        talk.say(f"calibration: {line}")
+    key = f"{predictor.runtime} {machine.torch} {machine.device} {machine.threads}"
+    if not (folder / STATISTICS).is_file():
+        return Model(predictor.logits, bundle.classes, bundle.tile_px, calibration, key)
+    familiar = read_ood_statistics(folder / STATISTICS)
+    return Model(with_distances(predictor, familiar), bundle.classes, bundle.tile_px, calibration, key, familiar.limit)
+
+
+def _read(
+    jobs: Sequence[SlideJob],
+    settings: InferenceOptions,
+    model: Model,
+    mpp: float,
+    tiles: Mapping[str, int],
+    records: dict[str, dict[str, Any]],
+    failures: dict[str, tuple[str, str, str]],
+    took: dict[str, float],
+    talk: SlidesProgress,
+) -> None:
+    """Read each slide in turn; records and failures grow."""
+    total, before = sum(tiles.values()), 0
+    for number, job in enumerate(jobs, start=1):
+        started = time.perf_counter()
+
+        def told(done: int, of: int, job: SlideJob = job, number: int = number, before: int = before) -> None:
+            talk.progress(SlideProgress(job.name, number, len(jobs), done, of, before + done, total))
+
+        try:
+            records[job.name] = read_slide(job, settings, model, mpp=mpp, progress=told)
+        except InputError as error:
+            _set_aside(job, error, failures, talk)
+        else:
+            if words := (records[job.name].get("unfamiliar") or {}).get("words"):
+                talk.say(f"{job.name}: {words}")
+        before += tiles[job.name]
+        took[job.name] = time.perf_counter() - started

@@ -1,0 +1,307 @@
+"""The audit of a study before anything is trained: its record, what no network would score, and the gate."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from counterstain.audit.duplicates import Duplicate, find_duplicates
+from counterstain.audit.proposal import propose_split
+from counterstain.audit.report import audit_lines, audit_record, feature_record
+from counterstain.audit.shortcuts import bag_baselines, baselines, colour_features, file_features
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.layouts import read_images
+from counterstain.cohort.splitters import Fold, Split, read_divisions, write_split
+from counterstain.errors import GateError, InputError
+from counterstain.evaluation.arm_scores import score_arms
+from counterstain.evaluation.predictions import Predictions, concatenate
+from counterstain.evaluation.predictions_csv import write_predictions
+from counterstain.evaluation.text_tables import shown_interval
+from counterstain.files import hash_json, read_json, write_json
+from counterstain.images.store import Store, build_store
+from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
+from counterstain.progress import Progress
+from counterstain.study.completion import is_done, mark_done
+from counterstain.study.prepare import PreparedStudy
+from counterstain.study.study_config import IMAGE_STAMP
+
+__all__ = ["audit_bags", "audit_images", "audit_stage", "audit_tiles", "baseline_lines", "score_baselines"]
+
+RECORD = "audit.json"
+BASELINES = "baselines.json"
+PROPOSAL = "audit/splits.csv"
+
+
+def audit_tiles(
+    cohort: Cohort,
+    split: Split | None,
+    store: Store,
+    *,
+    fit: str = "stretch",
+    rotated: bool = True,
+    distinct_ids: bool = False,
+    step: Callable[[str, int, int], None] | None = None,
+) -> tuple[dict[str, Any], tuple[Duplicate, ...]]:
+    """The audit's record of a cohort and its split, and the copies found among its tiles; `step` is told how far."""
+    copies = find_duplicates(store, fit=fit, rotated=rotated, step=step)
+    return audit_record(cohort, split, store, copies, distinct_ids=distinct_ids), copies
+
+
+def audit_images(
+    images: Path,
+    splits: Path | None,
+    out: Path,
+    *,
+    unit: str = "patient",
+    tile_px: int = 128,
+    rotated: bool = True,
+    distinct_ids: bool = False,
+    talk: Progress | None = None,
+    **options: Any,
+) -> tuple[dict[str, Any], list[str]]:
+    """Audit a cohort, and its split where one is given; write audit.json and what follows from it to `out`.
+
+    Args:
+        images: a folder or a manifest.
+        splits: the splits.csv; without it the manifest's own split column, and without that only the cohort is audited.
+        out: gets audit.json; with a split also baselines.json and, where there are leaks, a splits.csv without.
+        unit: that the split kept together.
+        tile_px: side in px at which images are looked at; the store is made beside `out`.
+        rotated: also look for turned crops.
+        distinct_ids: patient ids that nearly agree are of different patients.
+        **options: see read_images.
+
+    Returns:
+        The record, and its lines of text.
+    """
+    talk = talk or Progress()
+    given = {key: value for key, value in options.items() if value is not None}
+    whole = read_images(images, **given)
+    columns = given.get("columns")
+    if all(is_feature_file(name) for name in whole.image):
+        return _audit_feature_files(
+            whole, splits, out, unit=unit, distinct_ids=distinct_ids, talk=talk, columns=columns
+        )
+    store = build_store(whole, out.parent / "store", tile_px=tile_px, max_bad=1.0, progress=talk.stored)
+    kept = set(store.image)
+    cohort = whole.subset(np.array([name in kept for name in whole.image]))
+    split = _split_to_audit(splits, cohort, unit, [name for name, _ in store.set_aside], columns)
+    record, copies = audit_tiles(cohort, split, store, rotated=rotated, distinct_ids=distinct_ids, step=talk.step)
+    lines = audit_lines(record)
+    lines += _baselines_to(out, lambda chosen: _baseline_tables(cohort, store, chosen), cohort, split)
+    if split is not None and record["verdict"] == "leaks":
+        try:
+            proposed = propose_split(cohort, store.image, copies, split, distinct_ids=distinct_ids)
+            write_split(proposed, out / "splits.csv")
+            lines += ["", f"a split that keeps copies together: {out / 'splits.csv'}"]
+        except InputError as error:
+            lines += ["", f"no split without leaks can be proposed: {error}"]
+    write_json(out / "audit.json", record)
+    return record, lines
+
+
+def _audit_feature_files(
+    whole: Cohort,
+    splits: Path | None,
+    out: Path,
+    *,
+    unit: str,
+    distinct_ids: bool,
+    talk: Progress,
+    columns: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], list[str]]:
+    """The same for a cohort of feature files: ids and identical files are compared, and what tile counts tell."""
+    bags = open_bags(whole, out.parent / "store", max_bad=1.0, progress=talk.stored)
+    kept = set(bags.image)
+    cohort = whole.subset(np.array([name in kept for name in whole.image]))
+    split = _split_to_audit(splits, cohort, unit, [name for name, _ in bags.set_aside], columns)
+    record, _ = audit_bags(cohort, split, bags, distinct_ids=distinct_ids)
+    lines = audit_lines(record)
+    lines += _baselines_to(out, lambda chosen: _bag_baseline_tables(cohort, bags, chosen), cohort, split)
+    write_json(out / "audit.json", record)
+    return record, lines
+
+
+def _baselines_to(
+    out: Path, tables_of: Callable[[Split], dict[str, Predictions]], cohort: Cohort, split: Split | None
+) -> list[str]:
+    """Write baselines.json of a split, and give its lines; the reason where there can be none."""
+    if split is None:
+        return []
+    labels = np.array(cohort.table["label"], dtype=object)
+    for part in split.parts:
+        tested = any(name.startswith("test") for name in part.names)
+        if len(set(labels[part.rows("train")])) < 2 or not tested:
+            lack = "test part" if not tested else "second class in train"
+            return ["", f"what no network would score was not worked out: the split has no {lack}"]
+    scored = score_baselines(tables_of(split), IMAGE_STAMP if split.unit == "image" else "")
+    write_json(out / "baselines.json", scored)
+    return ["", "what no network would score on the test part", *baseline_lines(scored)]
+
+
+def _split_to_audit(
+    splits: Path | None, cohort: Cohort, unit: str, aside: list[str], columns: Mapping[str, str] | None = None
+) -> Split | None:
+    """The split as it is, leaks and all: what `check` would refuse is here to be found."""
+    if splits is not None:
+        return Split(cohort.image, read_divisions(splits, cohort, aside=aside, columns=columns), unit)
+    words = tuple(cohort.table["split"])
+    if "train" not in words or not any(word.startswith("test") for word in words):
+        return None
+    return Split(cohort.image, (Fold(0, 0, words),), unit)
+
+
+def baseline_lines(record: dict[str, Any]) -> list[str]:
+    """Accuracy and AUROC of each baseline, with intervals, as lines of text."""
+    lines = []
+    for name, own in record["arms"].items():
+        found = {score["metric"]: score for score in own["scores"] if score["level"] == "image" and not score["class"]}
+        shown = ", ".join(
+            f"{metric} {shown_interval(found[metric]['value'], found[metric]['low'], found[metric]['high'])}"
+            for metric in ("accuracy", "auroc")
+            if metric in found
+        )
+        lines.append(f"  {name:18} {shown}")
+    return lines
+
+
+def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
+    """Audit a study's cohort and split, score its baselines, and stop it where the gate is shut.
+
+    Writes audit.json, baselines.json, baselines/<name>.csv and, where there are leaks, audit/splits.csv.
+
+    Raises:
+        GateError: If there are leaks and the study's gate stops at them; what was found is written before.
+    """
+    study, material = prepared.study, prepared.material
+    if study.audit.gate == "off":
+        for name in (RECORD, BASELINES):
+            (run / name).unlink(missing_ok=True)
+        return
+    inputs = {
+        "audit": study.resolved()["audit"],
+        "data": material.store.data_hash,
+        "tiles": study.resolved()["tiles"],
+        "cohort": hash_json({"": material.cohort.table.drop(columns="split").to_csv()}),
+        "split": [hash_json({"": list(part.assignment)}) for part in prepared.split.parts],
+        "unit": prepared.split.unit,
+    }
+    if not is_done(run, "audit", inputs):
+        talk.say("audit: copies, leaks, labels and shortcuts")
+        record, copies = _audit(prepared, talk)
+        written = [run / RECORD]
+        if record["verdict"] == "leaks":
+            written += _propose(run, prepared, copies, talk)
+        if study.audit.baselines:
+            written += _write_baselines(run, prepared)
+        write_json(run / RECORD, record)
+        mark_done(run, "audit", inputs, written)
+        for line in audit_lines(record):
+            talk.say(line)
+    _gate(run, prepared)
+
+
+def _audit(prepared: PreparedStudy, talk: Progress) -> tuple[dict[str, Any], tuple[Duplicate, ...]]:
+    material, section = prepared.material, prepared.study.audit
+    if isinstance(material.store, BagStore):
+        return audit_bags(material.cohort, prepared.split, material.store, distinct_ids=section.distinct_ids)
+    return audit_tiles(
+        material.cohort, prepared.split, material.tiles, fit=material.fit, rotated=section.rotated,
+        distinct_ids=section.distinct_ids, step=talk.step,
+    )  # fmt: skip
+
+
+def audit_bags(
+    cohort: Cohort, split: Split | None, store: BagStore, *, distinct_ids: bool = False
+) -> tuple[dict[str, Any], tuple[Duplicate, ...]]:
+    """The audit's record of a cohort of feature files, and the pairs that are the same file.
+
+    Nothing of a slide's look can be seen in its features: the record says so in a note.
+    """
+    first: dict[str, int] = {}
+    copies = tuple(
+        Duplicate(first[content], row, "bytes", 1.0, "as it is")
+        for row, content in enumerate(store.content)
+        if first.setdefault(content, row) != row
+    )
+    return feature_record(
+        cohort, split, images=store.image, data=store.data_hash, copies=copies, distinct_ids=distinct_ids,
+        set_aside=store.set_aside,
+    ), copies  # fmt: skip
+
+
+def _propose(run: Path, prepared: PreparedStudy, copies: tuple[Duplicate, ...], talk: Progress) -> list[Path]:
+    """The split that keeps copies together, as a file that the study can name; [] where none is possible."""
+    section = prepared.study.split
+    try:
+        proposed = propose_split(
+            prepared.material.cohort,
+            prepared.material.store.image,
+            copies,
+            prepared.split,
+            test=section.test,
+            val=section.val,
+            seed=section.seed,
+            distinct_ids=prepared.study.audit.distinct_ids,
+        )
+    except InputError as error:
+        talk.say(f"audit: no split without leaks can be proposed: {error}")
+        return []
+    write_split(proposed, run / PROPOSAL)
+    return [run / PROPOSAL]
+
+
+def _gate(run: Path, prepared: PreparedStudy) -> None:
+    record = read_json(run / RECORD)
+    # The old protocol leaks on purpose, and says so on every page.
+    if record["verdict"] != "leaks" or prepared.study.audit.gate != "stop" or prepared.study.stamp.startswith("LEAK"):
+        return
+    proposal = run / PROPOSAL
+    way = f"take the split proposed in {proposal} (split.file), " if proposal.is_file() else ""
+    raise GateError(
+        f"{record['words']} Nothing was trained. Mend the data, {way}or write audit.gate: warn; all that was found is "
+        f"in {run / RECORD}"
+    )
+
+
+def _write_baselines(run: Path, prepared: PreparedStudy) -> list[Path]:
+    """What the majority, mean colour, a colour histogram and the files themselves would score on the test images."""
+    material, split = prepared.material, prepared.split
+    if isinstance(material.store, BagStore):
+        tables = _bag_baseline_tables(material.cohort, material.store, split)
+    else:
+        tables = _baseline_tables(material.cohort, material.tiles, split)
+    written = []
+    for name, table in tables.items():
+        path = run / "baselines" / f"{name}.csv"
+        write_predictions(table, path)
+        written.append(path)
+    write_json(run / BASELINES, score_baselines(tables, prepared.study.stamp))
+    return [*written, run / BASELINES]
+
+
+def _baseline_tables(cohort: Cohort, store: Store, split: Split) -> dict[str, Predictions]:
+    """The test predictions of every baseline; the folds of the first repeat together make one table."""
+    folds = [part for part in split.parts if part.repeat == split.parts[0].repeat]
+    colours, files = colour_features(cohort, store), file_features(cohort)
+    found = [baselines(cohort, store, part.assignment, unit=split.unit, colours=colours, files=files) for part in folds]
+    return _join(found)
+
+
+def _bag_baseline_tables(cohort: Cohort, store: BagStore, split: Split) -> dict[str, Predictions]:
+    """The same for bags: the majority, and the number of tiles alone."""
+    folds = [part for part in split.parts if part.repeat == split.parts[0].repeat]
+    count = store.count[store.rows(cohort.image)]
+    return _join([bag_baselines(cohort, count, part.assignment, unit=split.unit) for part in folds])
+
+
+def _join(found: list[dict[str, Predictions]]) -> dict[str, Predictions]:
+    """The tables of several folds as one, of the baselines that all have."""
+    names = [name for name in found[0] if all(name in own for own in found)]
+    return {name: concatenate([own[name] for own in found]) for name in names}
+
+
+def score_baselines(tables: dict[str, Predictions], stamp: str = "") -> dict[str, Any]:
+    """The record of what the baselines score, of the same shape as scores.json."""
+    return score_arms({name: [table] for name, table in tables.items()}, stamp=stamp)

@@ -1,0 +1,268 @@
+"""From the trainings' predictions to the run's claims: scores, comparison, what is frozen, subgroups, net benefit."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from counterstain.cohort.split import count_by_unit
+from counterstain.cohort.splitters import Fold
+from counterstain.errors import InputError
+from counterstain.evaluation.arm_scores import score_arms, score_rows
+from counterstain.evaluation.calibration import read_calibration
+from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.conformal import coverage_record
+from counterstain.evaluation.cross_validation import FoldTests, Place, fold_tests, procedures_record
+from counterstain.evaluation.decision_curve import decision_curve
+from counterstain.evaluation.intervals import estimates, sample, units_of
+from counterstain.evaluation.predictions import Predictions, concatenate
+from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
+from counterstain.evaluation.reliability import reliability_record
+from counterstain.evaluation.subgroups import subgroup_scores
+from counterstain.evaluation.thresholds import decided
+from counterstain.files import write_csv, write_json
+from counterstain.progress import Progress
+from counterstain.study.calibrate import called, sets_of
+from counterstain.study.completion import file_hashes, is_done, mark_done
+from counterstain.study.prepare import PreparedStudy
+from counterstain.study.trainings import training_place
+
+__all__ = ["judge"]
+
+FROZEN = ("parameters", "threshold", "qhat", "qhat_by_class", "stated", "patients", "images", "notes")
+DECIDED = ("accuracy", "recall", "specificity", "precision")
+
+
+def judge(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
+    """Write everything that follows from the trainings' predictions: predictions/, scores, comparison, and the rest."""
+    study = prepared.study
+    arms = {arm: _replicates(run, prepared, arm, "predictions.csv") for arm in study.arms}
+    for arm, tables in arms.items():
+        for name, table in tables.items():
+            write_predictions(table, run / "predictions" / arm / f"{name}.csv")
+    inputs = {
+        "predictions": file_hashes(run, (run / "predictions").rglob("*.csv")),
+        "comparison": study.resolved()["comparison"],
+        "calibration": study.resolved()["calibration"],
+        "unit": study.split.unit,
+        "stamp": study.stamp,
+        "arms": list(study.arms),
+    }
+    if is_done(run, "judging", inputs):
+        return
+    talk.say("judging: intervals and comparison, clustered by " + study.split.unit)
+    replicates = {arm: list(tables.values()) for arm, tables in arms.items()}
+    written = [*_write_scores(run, prepared, replicates), *_write_comparison(run, prepared, replicates)]
+    write_json(run / "in_use.json", _in_use(run, prepared, replicates))
+    write_json(run / "subgroups.json", _subgroups(replicates))
+    write_json(run / "procedures.json", _procedures(run, prepared))
+    written += [run / name for name in ("in_use.json", "subgroups.json", "procedures.json")]
+    if len(prepared.material.cohort.classes) == 2:
+        curves = {"arms": {arm: decision_curve(tables) for arm, tables in replicates.items()}}
+        write_json(run / "decision_curve.json", curves)
+        written.append(run / "decision_curve.json")
+    mark_done(run, "judging", inputs, written)
+
+
+def _replicates(run: Path, prepared: PreparedStudy, arm: str, name: str) -> dict[str, Predictions]:
+    """One arm's tables of this file name by seed (and repeat): the folds of a repeat together make one table."""
+    repeats = sorted({part.repeat for part in prepared.split.parts})
+    tables = {}
+    for seed in prepared.study.seeds:
+        for repeat in repeats:
+            parts = [read_predictions(folder / name) for folder, _ in _folders(run, prepared, arm, seed, repeat)]
+            label = f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}"
+            tables[label] = concatenate(parts) if len(parts) > 1 else parts[0]
+    return tables
+
+
+def _folders(run: Path, prepared: PreparedStudy, arm: str, seed: int, repeat: int) -> list[tuple[Path, Fold]]:
+    return [
+        (run / "arms" / training_place(arm, seed, part), part) for part in prepared.split.parts if part.repeat == repeat
+    ]
+
+
+def _write_scores(run: Path, prepared: PreparedStudy, replicates: Mapping[str, Sequence[Predictions]]) -> list[Path]:
+    study = prepared.study
+    # A repeat of a cross-validation is a replicate like a seed is; both are numbered as they come.
+    numbers = study.seeds if len(next(iter(replicates.values()))) == len(study.seeds) else None
+    seeds = None if numbers is None else dict.fromkeys(study.arms, numbers)
+    scores = score_arms(replicates, seeds=seeds, stamp=study.stamp)
+    write_json(run / "scores.json", scores)
+    write_csv(run / "scores.csv", *score_rows(scores))
+    return [run / "scores.json", run / "scores.csv"]
+
+
+def _write_comparison(
+    run: Path, prepared: PreparedStudy, replicates: Mapping[str, Sequence[Predictions]]
+) -> list[Path]:
+    if len(replicates) < 2:
+        (run / "comparison.json").unlink(missing_ok=True)
+        return []
+    section = prepared.study.comparison
+    frozen = section.thresholds == "frozen"
+    calls = {arm: _decided(run, prepared, arm) for arm in replicates} if frozen else None
+    # The cohort says which class is positive; that its column comes last in our own tables is no accident.
+    named = {arm: [replace(table, positive_from="given") for table in tables] for arm, tables in replicates.items()}
+    comparison = compare_arms(
+        named,
+        primary=section.primary,
+        co_primary=section.co_primary,
+        decided=calls,
+        level=section.level,
+        alpha=section.alpha,
+        margin=section.margin,
+        pairs=section.pairs,
+        reference=section.reference,
+        hypothesis=section.hypothesis,
+        detect=section.detect,
+        prior_sd=section.prior_sd,
+        over_folds=_over_folds(run, prepared, frozen=frozen),
+        stamp=prepared.study.stamp,
+    )
+    write_json(run / "comparison.json", comparison)
+    return [run / "comparison.json"]
+
+
+def _decided(run: Path, prepared: PreparedStudy, arm: str) -> list[Predictions]:
+    """One arm's tables with the calls at the threshold that each training froze on its validation patients."""
+    repeats = sorted({part.repeat for part in prepared.split.parts})
+    tables = []
+    for seed in prepared.study.seeds:
+        for repeat in repeats:
+            parts = [_called(folder) for folder, _ in _folders(run, prepared, arm, seed, repeat)]
+            tables.append(concatenate(parts) if len(parts) > 1 else parts[0])
+    return tables
+
+
+def _called(folder: Path) -> Predictions:
+    """The test predictions of one training as calls at its own frozen threshold."""
+    fitted = read_calibration(folder)
+    if fitted is None or fitted.threshold is None:
+        raise InputError("comparison.thresholds is frozen, but no threshold was frozen: it needs two classes")
+    return decided(read_predictions(folder / "predictions.csv", classes=fitted.classes), fitted.threshold)
+
+
+def _over_folds(run: Path, prepared: PreparedStudy, *, frozen: bool) -> FoldTests | None:
+    """The tests over several training sets, which the verdict must pass too; None where there is one."""
+    section = prepared.study.comparison
+    if len(prepared.split.parts) < 2:
+        return None
+    read = _called if frozen else (lambda folder: read_predictions(folder / "predictions.csv"))
+    return fold_tests(
+        _by_place(run, prepared, read),
+        _sizes(prepared),
+        metrics=section.co_primary or [section.primary],
+        level=section.level,
+        alpha=section.alpha,
+    )
+
+
+def _by_place(
+    run: Path, prepared: PreparedStudy, read: Callable[[Path], Predictions]
+) -> dict[str, dict[Place, Predictions]]:
+    """arm -> (seed, repeat, fold) -> that training's table."""
+    return {
+        arm: {
+            (seed, part.repeat, part.fold): read(run / "arms" / training_place(arm, seed, part))
+            for seed in prepared.study.seeds
+            for part in prepared.split.parts
+        }
+        for arm in prepared.study.arms
+    }
+
+
+def _sizes(prepared: PreparedStudy) -> dict[tuple[int, int], tuple[int, int]]:
+    """(repeat, fold) -> independent units in its training and in its test part."""
+    _, unit_row, _ = count_by_unit(prepared.material.cohort, prepared.study.split.unit)
+
+    def units(part: Fold, names: Iterable[str]) -> int:
+        return len({unit for name in names for unit in unit_row[part.rows(name)].tolist()})
+
+    return {
+        (part.repeat, part.fold): (
+            units(part, ["train"]),
+            units(part, [name for name in part.names if name.startswith("test")]),
+        )
+        for part in prepared.split.parts
+    }
+
+
+def _procedures(run: Path, prepared: PreparedStudy) -> dict[str, Any]:
+    """The arms as ways of training: every fold's difference, and where each arm's variance comes from."""
+    section = prepared.study.comparison
+    pairs = section.pairs
+    if section.reference is not None:
+        pairs = [(arm, section.reference) for arm in prepared.study.arms if arm != section.reference]
+    return procedures_record(
+        _by_place(run, prepared, lambda folder: read_predictions(folder / "predictions.csv")),
+        _sizes(prepared),
+        metric=section.co_primary[0] if section.co_primary else section.primary,
+        level=section.level,
+        margin=section.margin,
+        pairs=pairs,
+        alpha=section.alpha,
+    )
+
+
+# ------------------------------------------------------------------------------- what was frozen on validation patients
+
+
+def _in_use(run: Path, prepared: PreparedStudy, replicates: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
+    """What calibration, threshold and prediction sets do on the test part; none of them was chosen there."""
+    section = prepared.study.calibration
+    return {
+        "schema": "counterstain.in_use/1",
+        "method": section.method,
+        "threshold_rule": section.threshold,
+        "alpha": section.alpha,
+        "conformal": section.conformal,
+        "stamp": prepared.study.stamp,
+        "arms": {arm: _arm_in_use(run, prepared, arm, list(tables)) for arm, tables in replicates.items()},
+    }
+
+
+def _arm_in_use(run: Path, prepared: PreparedStudy, arm: str, calibrated: list[Predictions]) -> dict[str, Any]:
+    raw = list(_replicates(run, prepared, arm, "raw_test.csv").values())
+    trainings, decided, sets = [], [], []
+    for seed in prepared.study.seeds:
+        for repeat in sorted({part.repeat for part in prepared.split.parts}):
+            hard, within = [], []
+            for folder, part in _folders(run, prepared, arm, seed, repeat):
+                fitted = read_calibration(folder)
+                assert fitted is not None  # finish_training wrote it
+                record = fitted.to_record()
+                kept = {key: record.get(key) for key in FROZEN}
+                trainings.append({"seed": seed, "fold": f"{part.repeat}-{part.fold}", **kept})
+                table = read_predictions(folder / "predictions.csv", classes=fitted.classes)
+                within.append(sets_of(fitted, table))
+                decisions = called(fitted, table)
+                if decisions is not None:
+                    hard.append(replace(table, prob=np.eye(2)[decisions]))
+            sets.append(np.concatenate(within))
+            decided += [concatenate(hard) if len(hard) > 1 else hard[0]] if hard else []
+    return {
+        "trainings": trainings,
+        "before": reliability_record(raw),
+        "after": reliability_record(calibrated),
+        "decision": {"scores": _decision_scores(decided)} if decided else None,
+        "conformal": coverage_record(calibrated, sets, alpha=prepared.study.calibration.alpha),
+    }
+
+
+def _decision_scores(decided: Sequence[Predictions]) -> list[dict[str, Any]]:
+    """Accuracy, recall, specificity and precision at the frozen thresholds, with intervals by patient."""
+    found = estimates(sample(decided, units_of(decided[:1]), level="image"))
+    return [
+        {"metric": name, "value": found[name, None].value, "low": found[name, None].low, "high": found[name, None].high}
+        for name in DECIDED
+    ]
+
+
+def _subgroups(replicates: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
+    """Scores by site, slide and patient, each where it is known."""
+    first = next(iter(replicates.values()))[0]
+    known = {"site": any(first.site), "slide": any(first.slide), "patient": first.unit == "patient"}
+    return {by: subgroup_scores(replicates, by=by) if has else None for by, has in known.items()}

@@ -1,0 +1,219 @@
+"""The study that a newcomer starts from: look at a folder, write a commented study.yaml for it."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.layouts import read_images
+from counterstain.cohort.splitters import folds, holdout
+from counterstain.errors import InputError
+from counterstain.files import write_bytes
+
+__all__ = ["ARMS", "start_study", "study_text", "write_study"]
+
+# The 2×2 that tells the effect of the second dense layer from that of the batch size.
+ARMS = """\
+arms:
+  given-32:     {network: given,    batch: 32}    # the given network as it was
+  modified-200: {network: modified, batch: 200}   # a second dense layer, and a larger batch
+  given-200:    {network: given,    batch: 200}   # these two tell which of the two changes
+  modified-32:  {network: modified, batch: 32}    # made the difference
+"""
+
+
+def study_text(
+    *,
+    name: str,
+    cohort: str,
+    cohort_extra: str = "",
+    method: str = "holdout",
+    method_comment: str = "",
+    k: int = 5,
+    unit: str = "patient",
+    unit_comment: str = "no patient is ever on two sides",
+    tile_px: int = 257,
+    tile_comment: str = "every image becomes a square tile of this side; 127 or more",
+    fit: str = "stretch",
+    epochs: int = 100,
+    patience: int = 10,
+    learning_rate: str = "1.0e-4",
+    scale: str = "-1..1",
+    uneven: str = "",
+    arms: str = ARMS,
+    seeds: str = "[0, 1, 2]",
+) -> str:
+    """The text of a study.yaml, with a comment at every choice."""
+    return f"""\
+# A study: what is compared, on what, and how. `counterstain run study.yaml` does it all.
+# Every key that can be left out is shown with its default. An unknown key is refused, not ignored.
+name: {name}
+
+cohort:
+  path: {cohort}{cohort_extra}
+
+split:
+{method_comment}  method: {method}        # holdout, folds (cross-validation), official (the table's), sites, site_folds
+  unit: {unit}          # {unit_comment}
+  test: 0.2             # share of the images that is only reported on, once
+  val: 0.2              # share of the rest that says when to stop training
+  folds: {k}              # for method folds: every patient is tested once in each repeat
+  repeats: 1
+  seed: 0
+
+tiles:
+  tile_px: {tile_px}          # {tile_comment}
+  fit: {fit}          # stretch to the square, crop its centre, or exact (refuse images of any other size)
+  max_bad: 0.05         # share of unreadable images that may be set aside, and listed
+
+augmentation:           # of training images only, after the split
+  mode: on_the_fly      # or expand: originals plus one image per transformation, as a notebook would; or none
+
+training:
+  epochs: {epochs}           # at most
+  patience: {patience}          # stop when the validation loss has not improved for so many epochs
+  learning_rate: {learning_rate}
+  scale: "{scale}"        # what pixels of 0 to 255 become; 0..1 is what most notebooks do, and is learned from slower
+  precision: auto       # bf16 where the processor has it, else fp32
+{uneven}
+{arms}
+seeds: {seeds}        # a single run is never a result: with fewer than 3 no winner is named
+
+comparison:
+  primary: auroc        # the one measure that the verdict is about, chosen before the results are seen
+  level: image          # or patient
+  margin: null          # a difference too small to matter, such as 0.02: only with it can "as good as" be shown
+  hypothesis: difference # or equivalence, noninferiority (first arm of a pair against the second): both need a margin
+
+audit:                  # before anything is trained: copies across the parts, label conflicts, shortcuts
+  gate: stop            # at a leak; warn goes on and says so on every page; off does not look
+  rotated: true         # rotated and cropped copies too, which takes the longest
+  baselines: true       # what the majority, mean colour, a colour histogram and the files alone would score
+
+calibration:            # fitted on the validation part of each training, then frozen with the model
+  method: temperature   # platt, isotonic (two classes), or none
+  threshold: youden     # or "sensitivity>=0.95", "specificity>=0.95", "cost 5:1" (a miss costs 5 false alarms)
+  alpha: 0.1            # prediction sets hold the true class of a new patient's image with the chance 1 - alpha
+  conformal: marginal   # class: the same for each class by itself, which needs more validation patients
+
+ledger: null            # folder in which each look at the test part is written down; by default the cohort's own
+"""
+
+
+def write_study(
+    path: Path, cohort: Cohort, cohort_path: str, *, name: str, unit: str | None, extra: str = ""
+) -> tuple[str, ...]:
+    """Write the commented study of a cohort, never over an existing file; returns what is to be said of its split."""
+    if path.exists():
+        raise InputError(f"{path} exists; remove it, or name another with --out")
+    if unit is None:
+        unit = "patient"
+    comment = "no patient is ever on two sides"
+    if not cohort.has_patients:
+        comment = (
+            "no patient ids were found. Give them (a column patient_id, or cohort.pattern); "
+            "or write `image` here, and every result is stamped image-level"
+        )
+    method, k, said = _choose_split(cohort, unit)
+    text = study_text(
+        name=name,
+        cohort=cohort_path,
+        cohort_extra=extra,
+        method=method,
+        method_comment="".join(f"  # {line}\n" for line in said),
+        k=k,
+        unit=unit,
+        unit_comment=comment,
+        uneven=_uneven_line(cohort),
+    )
+    write_bytes(path, text)
+    return said
+
+
+def _choose_split(cohort: Cohort, unit: str) -> tuple[str, int, tuple[str, ...]]:
+    """A method that can be run on this cohort, its folds, and what is to be known of it.
+
+    A hold-out wherever it can be drawn; it is said where a class has one patient in its test part, and folds are
+    offered. Folds where no hold-out is possible.
+    """
+    if "test" in set(cohort.table["split"]):
+        return "official", 5, ()
+    if unit == "patient" and not cohort.has_patients:
+        return "holdout", 5, ()  # which unit is to be kept together is to be settled first
+    k = next((k for k in (5, 4, 3, 2) if _can_fold(cohort, k, unit)), 0)
+    offer = f"method: folds with folds: {k} would test every {unit} once" if k else "no folds are possible, either"
+    try:
+        part = holdout(cohort, unit=unit).parts[0]
+    except InputError as error:
+        return ("folds" if k else "holdout"), k or 5, (f"a hold-out is not possible: {error}", offer)
+    owner = cohort.patient if unit == "patient" else cohort.image
+    tested: dict[str, set[str]] = {label: set() for label in cohort.classes}
+    for row in part.rows("test").tolist():
+        tested[cohort.table["label"].iloc[row]].add(owner[row])
+    alone = [f"'{label}' ({next(iter(units))})" for label, units in tested.items() if len(units) == 1]
+    if not alone:
+        return "holdout", 5, ()
+    words = f"the test part of this hold-out has only one {unit} of class {' and of class '.join(alone)}"
+    return "holdout", k or 5, (f"{words}, which supports hardly any claim", offer)
+
+
+def _can_fold(cohort: Cohort, k: int, unit: str) -> bool:
+    try:
+        folds(cohort, k=k, unit=unit)
+    except InputError:
+        return False
+    return True
+
+
+RARE = 0.25  # share of the images, below which a class gets a line about weights
+
+
+def _uneven_line(cohort: Cohort) -> str:
+    """A setting, off, with what it is for, where the rarest class is rarer than 1 in 4 and rarer than an even share."""
+    share = cohort.table["label"].value_counts(normalize=True)
+    rarest, least = str(share.index[-1]), float(share.iloc[-1])
+    if least >= min(RARE, 1 / len(cohort.classes)):
+        return ""
+    return (
+        f"  class_weights: none   # '{rarest}' is 1 image in {1 / least:.0f}: with `balanced` classes count alike,\n"
+        "                        # and probabilities stay right; or sampler: balanced (docs/uneven-classes.md)\n"
+    )
+
+
+def start_study(
+    images: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    unit: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    **options: str | bool | None,
+) -> Cohort:
+    """Read a cohort and write the commented study for it to `out`; returns the cohort, with notes of its split.
+
+    Args:
+        images: a folder of images or a manifest.
+        out: the study.yaml to write.
+        name: of the study; by default made from the folder's name.
+        unit: "patient" or "image"; by default patient, with a comment where there are no patient ids.
+        columns, root: of a manifest.
+        **options: layout, positive, pattern, task, magnification, follow_links; see read_images.
+    """
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    cohort = read_images(images, columns=columns, root=root, **given)
+    if root is not None:
+        given["root"] = os.path.relpath(root, out.parent)
+    if columns:
+        given["columns"] = dict(columns)
+    extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items() if key != "layout")
+    if given.get("layout", "auto") != "auto":
+        extra += f"\n  layout: {given['layout']}"
+    relative = os.path.relpath(images, out.parent)
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or images.resolve().name).strip("-.")[:64] or "study"
+    said = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra)
+    return replace(cohort, notes=(*cohort.notes, *said))

@@ -1,0 +1,161 @@
+"""What a study works on: its cohort, its split, and its tiles, read and checked before anything is trained."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.layouts import read_images
+from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
+from counterstain.cohort.splitters import Split, check, folds, holdout, official, read_split
+from counterstain.errors import InputError
+from counterstain.files import hash_json
+from counterstain.images.augment import Augmentation
+from counterstain.images.store import Store, build_store
+from counterstain.learning.bag_dataset import BagStore, open_bags, refuse_features
+from counterstain.learning.build import start_network
+from counterstain.learning.dataset import TileDataset
+from counterstain.learning.networks import count_parameters, unseen
+from counterstain.learning.own_network import is_own, receptive_field
+from counterstain.progress import Progress
+from counterstain.study.legacy import expand_cohort
+from counterstain.study.study_config import Study
+
+__all__ = ["PreparedStudy", "prepare", "read_cohort", "split_cohort"]
+
+TABLES = (".csv", ".tsv", ".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """A study with its cohort, tiles and split in hand, before anything is trained."""
+
+    study: Study
+    material: TileDataset
+    split: Split
+    full: Cohort
+
+    def key(self) -> dict[str, Any]:
+        """All that the results depend on."""
+        parts = [(part.repeat, part.fold, hash_json({"": list(part.assignment)})) for part in self.split.parts]
+        return {"study": self.study.resolved(), "data": self.material.store.data_hash, "split": parts}
+
+
+def read_cohort(study: Study, base: Path) -> Cohort:
+    """The study's cohort; a relative path counts from `base`, the folder of the study's file."""
+    options = study.cohort.model_dump(exclude={"path", "root"})
+    root = None if study.cohort.root is None else base / study.cohort.root
+    return read_images(base / study.cohort.path, root=root, **options)
+
+
+def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[str] = ()) -> Split:
+    """The study's split of its cohort, checked: no patient on two sides, every class in every part.
+
+    Args:
+        study: its split section.
+        cohort: of the readable images.
+        base: the folder that split.file counts from.
+        aside: images that a split file may list though they were set aside.
+    """
+    section = study.split
+    if section.file is not None:
+        split = read_split(
+            base / section.file, cohort, unit=section.unit, val=section.val, seed=section.seed, aside=aside
+        )
+    elif section.method == "folds":
+        split = folds(
+            cohort,
+            k=section.folds,
+            repeats=section.repeats,
+            val=section.val,
+            unit=section.unit,
+            seed=section.seed,
+        )
+    elif section.method == "sites":
+        split = leave_one_site_out(cohort, val=section.val, unit=section.unit, seed=section.seed)
+    elif section.method == "site_folds":
+        split = site_preserved_folds(cohort, k=section.folds, val=section.val, unit=section.unit, seed=section.seed)
+    elif section.method == "official":
+        split = official(cohort, val=section.val, unit=section.unit, seed=section.seed)
+    else:
+        split = holdout(cohort, test=section.test, val=section.val, unit=section.unit, seed=section.seed)
+    check(split, cohort)
+    return split
+
+
+def prepare(study: Study, base: Path, *, store: Path, talk: Progress) -> PreparedStudy:
+    """Read the cohort, decode its images once, split what is left; refuses here what cannot be studied."""
+    cohort = read_cohort(study, base)
+    talk.say(f"cohort: {len(cohort)} images, classes {', '.join(cohort.classes)}")
+    if study.comparison.thresholds == "frozen" and len(cohort.classes) != 2:
+        raise InputError(
+            f"comparison.thresholds is frozen, but there are {len(cohort.classes)} classes; a threshold is for two. "
+            "Write `thresholds: half` there, or leave it out"
+        )
+    if study.split.method == "legacy_augment_first":
+        cohort = expand_cohort(cohort, study, store, talk.stored)
+        talk.say(f"legacy protocol: expanded to {len(cohort)} images BEFORE the split")
+    # A split that cannot be made is told before an hour of decoding; the one used is made of the readable images.
+    split_cohort(study, cohort, base)
+    tiles = _build_store(study, cohort, store, talk)
+    kept = set(tiles.image)
+    readable = cohort.subset(np.array([name in kept for name in cohort.image]))
+    split = split_cohort(study, readable, base, aside=[name for name, _ in tiles.set_aside])
+    for network in dict.fromkeys(study.arm(name).network for name in study.arms):
+        if line := unseen(network, study.tiles.tile_px):
+            talk.say(line)
+    for line in own_words(study, len(readable.classes)):
+        talk.say(line)
+    augmentation: Augmentation = study.augmentation
+    if study.split.method == "legacy_augment_first" or study.of_bags:
+        augmentation = Augmentation(mode="none")
+    if isinstance(tiles, BagStore):
+        readable = replace(readable, notes=(*readable.notes, _bag_words(tiles)))
+    side, fit = (0, "features") if study.of_bags else (study.tiles.tile_px, study.tiles.fit)
+    material = TileDataset(readable, tiles, augmentation, side, fit, study.stamp, study.split.unit)
+    return PreparedStudy(study, material, split, cohort)
+
+
+def own_words(study: Study, classes: int) -> Iterator[str]:
+    """A line for each own network: parameters and receptive field; each is built and tried, before an hour of work."""
+    said = set()
+    for name in study.arms:
+        settings = study.arm(name)
+        if not is_own(settings.network):
+            continue
+        network, _ = start_network(settings, classes=classes, tile_px=study.tiles.tile_px, seed=0)
+        side = receptive_field(network, study.tiles.tile_px)
+        reach = "not known" if side is None else f"{side} px of {study.tiles.tile_px}"
+        line = f"network {settings.network}: {count_parameters(network):,} parameters, receptive field {reach}"
+        if line not in said:
+            said.add(line)
+            yield line
+
+
+def _bag_words(bags: BagStore) -> str:
+    low, high = int(bags.count.min()), int(bags.count.max())
+    of = f" of {bags.encoder}" if bags.encoder else ""
+    return f"each image is the feature file of a slide: {low:,} to {high:,} tiles with {bags.width} features{of}"
+
+
+def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Progress) -> Store | BagStore:
+    began = time.perf_counter()
+    section = study.tiles
+    if study.of_bags:
+        bags = open_bags(cohort, folder, max_bad=section.max_bad, progress=talk.stored)
+        aside = f", {len(bags.set_aside)} set aside" if bags.set_aside else ""
+        talk.say(f"bags: {len(bags.image)}{aside}; {_bag_words(bags)}")
+        return bags
+    refuse_features(cohort)
+    store = build_store(
+        cohort, folder, tile_px=section.tile_px, fit=section.fit, max_bad=section.max_bad, progress=talk.stored
+    )
+    aside = f", {len(store.set_aside)} set aside" if store.set_aside else ""
+    if store.rebuilt:
+        talk.say(f"tiles: made again, since {store.rebuilt}")
+    talk.say(f"tiles: {len(store.image)} of {section.tile_px} px in {time.perf_counter() - began:.1f} s{aside}")
+    return store

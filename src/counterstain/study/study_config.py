@@ -1,0 +1,434 @@
+"""The protocol of a study: one YAML file, validated whole before anything runs; an unknown key is an error."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass as strict_dataclass
+
+from counterstain.errors import InputError, suggest
+from counterstain.evaluation.metric_names import canonical_measure
+from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD
+from counterstain.evaluation.thresholds import parse_rule
+from counterstain.files import parse_yaml, read_yaml
+from counterstain.images.augment import Augmentation
+from counterstain.learning.config import TrainingConfig, check_network
+from counterstain.learning.mil_networks import is_bag_network
+from counterstain.learning.own_network import is_own, read_reference
+from counterstain.version import __version__
+
+__all__ = ["LEGACY_STAMP", "Range", "Study", "parse_arm", "parse_study", "read_study"]
+
+LEGACY_STAMP = "LEAK: images were augmented before an image-level split"
+IMAGE_STAMP = "image-level: patients are unknown or ignored, so every figure here is optimistic"
+MOST_FOLDS = 1000
+MOST_SEEDS = 1000
+MOST_TRAININGS = 20_000
+Share = Annotated[float, Field(gt=0, lt=1)]
+METRIC_NAMES = (
+    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
+)  # fmt: skip
+
+# The stages own their settings; here they only become strict: a key they do not know is refused.
+StrictAugmentation = strict_dataclass(Augmentation, frozen=True, config=ConfigDict(extra="forbid"))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CohortSection(_Section):
+    """Where the images are, and how their names are read."""
+
+    path: str
+    root: str | None = None
+    follow_links: bool = False
+    layout: str = "auto"
+    positive: str | None = None
+    pattern: str | None = None
+    task: str | None = None
+    magnification: str | None = None
+    columns: dict[str, str] = {}
+    splits: dict[str, str] = {}
+
+
+class SplitSection(_Section):
+    """Which images train, which choose, and which are reported on."""
+
+    method: Literal["holdout", "folds", "sites", "site_folds", "official", "legacy_augment_first"] = "holdout"
+    unit: Literal["patient", "image"] = "patient"
+    file: str | None = None
+    test: Share = 0.2
+    val: Share = 0.2
+    folds: Annotated[int, Field(ge=2, le=MOST_FOLDS)] = 5
+    repeats: Annotated[int, Field(ge=1, le=MOST_FOLDS)] = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _legacy_is_by_image(self) -> "SplitSection":
+        if self.method == "legacy_augment_first" and self.unit != "image":
+            raise ValueError("legacy_augment_first splits by image; write `unit: image` beside it to say that you know")
+        return self
+
+
+class TilesSection(_Section):
+    """What every image becomes before a network sees it."""
+
+    tile_px: Annotated[int, Field(ge=16, le=4096)] = 257
+    fit: Literal["stretch", "crop", "exact"] = "stretch"
+    max_bad: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+
+def _measure(value: Any) -> Any:
+    """A measure by its name in the records; the field's other names are known ("sensitivity" is recall)."""
+    return canonical_measure(value, METRIC_NAMES, what="the measure") if isinstance(value, str) else value
+
+
+Measure = Annotated[str, BeforeValidator(_measure)]
+
+
+class ComparisonSection(_Section):
+    """What the verdict is about, stated before the results are seen."""
+
+    primary: Measure = "auroc"
+    co_primary: list[Measure] = []
+    thresholds: Literal["half", "frozen"] = "half"
+    level: Literal["image", "patient"] = "image"
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    hypothesis: Literal["difference", "equivalence", "noninferiority"] = "difference"
+    pairs: list[tuple[str, str]] | None = None
+    reference: str | None = None
+    detect: Annotated[float, Field(gt=0, lt=1)] | None = None
+    prior_sd: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_PRIOR_SD
+
+    @model_validator(mode="after")
+    def _question_is_whole(self) -> "ComparisonSection":
+        if self.hypothesis != "difference" and self.margin is None:
+            raise ValueError(f"{self.hypothesis} needs comparison.margin, the difference that would not matter")
+        if self.pairs is not None and self.reference is not None:
+            raise ValueError("comparison.reference already says which pairs matter; leave comparison.pairs out")
+        if self.co_primary and (len(self.co_primary) < 2 or len(set(self.co_primary)) < len(self.co_primary)):
+            raise ValueError("comparison.co_primary needs two or more different measures, [sensitivity, specificity]")
+        return self
+
+
+class AuditSection(_Section):
+    """What is looked for before anything is trained, and what happens when it is found."""
+
+    # YAML reads a bare `off` as false.
+    gate: Annotated[Literal["stop", "warn", "off"], BeforeValidator(lambda v: "off" if v is False else v)] = "stop"
+    rotated: bool = True
+    distinct_ids: bool = False
+    baselines: bool = True
+
+
+def _rule(value: str) -> str:
+    parse_rule(value)
+    return value
+
+
+class CalibrationSection(_Section):
+    """What is fitted on the validation part and frozen: probabilities, the threshold, the prediction sets."""
+
+    method: Literal["temperature", "platt", "isotonic", "none"] = "temperature"
+    threshold: Annotated[str, AfterValidator(_rule)] = "youden"
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    conformal: Literal["marginal", "class"] = "marginal"
+
+
+class Range(_Section):
+    """What a search may draw for one setting: between low and high, or one of the choices."""
+
+    low: float | int | None = None
+    high: float | int | None = None
+    log: bool = False
+    choices: Annotated[list[str | int | float | bool], Field(min_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "Range":
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise ValueError(
+                "a range is {low, high} (with log: true where it spans powers of ten), or {choices: [...]}"
+            )
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"low is {self.low} and high {self.high}; low must be below high")
+        if self.log and (self.low is None or self.low <= 0):
+            raise ValueError("log: true needs a low above 0")
+        return self
+
+
+class SearchSection(_Section):
+    """What `counterstain search` may change of one arm, and how often it tries."""
+
+    arm: str
+    ranges: Annotated[dict[str, Range], Field(min_length=1)]
+    trials: Annotated[int, Field(ge=1, le=MOST_TRAININGS)] = 20
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and value > MOST_SEEDS:
+        raise ValueError(f"at most {MOST_SEEDS} seeds can be trained")
+    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
+
+
+class Study(_Section):
+    """One study: the whole protocol, every default visible."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    cohort: CohortSection
+    split: SplitSection = SplitSection()
+    tiles: TilesSection = TilesSection()
+    augmentation: StrictAugmentation = StrictAugmentation()  # type: ignore[valid-type]
+    training: dict[str, Any] = {}
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")], dict[str, Any]]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], BeforeValidator(_seeds), Field(min_length=1)]
+    comparison: ComparisonSection = ComparisonSection()
+    audit: AuditSection = AuditSection()
+    calibration: CalibrationSection = CalibrationSection()
+    ledger: str | None = None
+    search: SearchSection | None = None
+
+    @model_validator(mode="after")
+    def _arms_can_be_trained(self) -> "Study":
+        if not self.arms:
+            raise ValueError("arms is empty; name at least one, such as `given: {network: given, batch: 32}`")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds are {self.seeds}; each may stand once")
+        for arm in self.arms:
+            self.arm(arm)
+        # A number that every arm replaces is in no arm, and wrong all the same.
+        for key, value in self.training.items():
+            if isinstance(value, (int, float)) and all(key in own for own in self.arms.values()):
+                self.with_arm(next(iter(self.arms)), {key: value})
+        self._check_number()
+        for pair in self.comparison.pairs or ():
+            if pair[0] == pair[1]:
+                raise ValueError(f"comparison.pairs compares arm '{pair[0]}' with itself; name two arms")
+        if len({frozenset(pair) for pair in self.comparison.pairs or ()}) < len(self.comparison.pairs or ()):
+            raise ValueError("comparison.pairs names a pair twice; name each once")
+        for arm in (arm for pair in self.comparison.pairs or () for arm in pair):
+            if arm not in self.arms:
+                raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
+        if self.comparison.reference is not None and self.comparison.reference not in self.arms:
+            wanted = self.comparison.reference
+            raise ValueError(f"comparison.reference names arm '{wanted}'{suggest(wanted, self.arms)}")
+        self._check_bags()
+        if self.search is not None:
+            self._search_can_be_done(self.search)
+        augmentation: Augmentation = self.augmentation
+        if self.split.method == "legacy_augment_first" and augmentation.mode != "expand":
+            raise ValueError("legacy_augment_first writes one image per transformation: set augmentation.mode: expand")
+        return self
+
+    def __repr__(self) -> str:
+        return f"Study({self.name[:40]}, {len(self.arms)} arms, {len(self.seeds)} seeds, {self.comparison.primary})"
+
+    @property
+    def of_bags(self) -> bool:
+        """Whether its arms learn from feature files, one a slide, rather than from images."""
+        return any(is_bag_network(self.arm(arm).network) for arm in self.arms)
+
+    def _check_number(self) -> None:
+        """Refuse what no machine would ever get done."""
+        repeats = {"folds": self.split.repeats, "site_folds": 1}.get(self.split.method)
+        divisions = 1 if repeats is None else self.split.folds * repeats
+        many = len(self.arms) * len(self.seeds) * divisions
+        if many > MOST_TRAININGS:
+            raise ValueError(
+                f"the study has {len(self.arms)} arms, {len(self.seeds)} seeds and {divisions} divisions: {many:,} "
+                f"trainings; at most {MOST_TRAININGS:,} are taken: ask for fewer repeats, folds or seeds"
+            )
+
+    def _check_bags(self) -> None:
+        """One study is of one kind of input; what is said of tiles means nothing for features."""
+        tiles = [arm for arm in self.arms if not is_bag_network(self.arm(arm).network)]
+        if not self.of_bags:
+            return
+        if tiles:
+            raise InputError(
+                f"arms.{tiles[0]} learns from images and others from feature files (mil/…); make two studies of them"
+            )
+        if "augmentation" in self.model_fields_set or self.tiles.model_fields_set - {"max_bad"}:
+            section = "augmentation" if "augmentation" in self.model_fields_set else "tiles"
+            raise InputError(f"{section} is about images, and mil/… arms learn from feature files; leave it out")
+        if self.split.method == "legacy_augment_first":
+            raise InputError("split.method legacy_augment_first is about images, and mil/… arms learn from features")
+
+    def _search_can_be_done(self, search: SearchSection) -> None:
+        if search.arm not in self.arms:
+            raise ValueError(f"search.arm is '{search.arm}'{suggest(search.arm, self.arms)}")
+        known = [field.name for field in fields(TrainingConfig)]
+        known += [f"augmentation.{field.name}" for field in fields(Augmentation)]
+        for name, wanted in search.ranges.items():
+            if name not in known:
+                raise ValueError(f"search.ranges has unknown setting '{name}'{suggest(name, known)}")
+            for value in wanted.choices or (wanted.low, wanted.high):
+                if name.startswith("augmentation."):
+                    self._check_augmentation(name.removeprefix("augmentation."), value)
+                else:
+                    self.with_arm(search.arm, {name: value})
+
+    def _check_augmentation(self, name: str, value: Any) -> None:
+        given = {**asdict(self.augmentation), name: value}
+        try:
+            StrictAugmentation(**given)
+        except ValidationError as error:
+            raise ValueError(f"search.ranges.augmentation.{name}: {error.errors()[0]['msg']}") from None
+
+    def with_arm(self, name: str, instead: Mapping[str, Any]) -> TrainingConfig:
+        """The settings of an arm with some of them replaced."""
+        changed = self.model_copy(update={"arms": {**self.arms, name: {**self.arms[name], **instead}}})
+        return changed.arm(name)
+
+    def arm(self, name: str) -> TrainingConfig:
+        """The training settings of one arm: the study's own, with what the arm says instead."""
+        for section, given in (("training", self.training), (f"arms.{name}", self.arms[name])):
+            _refuse_unknown(section, given)
+        return _settings({**self.training, **self.arms[name]}, f"arms.{name}.network")
+
+    @property
+    def stamp(self) -> str:
+        """What limits every claim of this study, or ""."""
+        if self.split.method == "legacy_augment_first":
+            return LEGACY_STAMP
+        return IMAGE_STAMP if self.split.unit == "image" else ""
+
+    def resolved(self) -> dict[str, Any]:
+        """The study with every default and every arm written out, as it goes into the run folder."""
+        record: dict[str, Any] = self.model_dump(mode="json")
+        record["arms"] = {name: asdict(self.arm(name)) for name in self.arms}
+        record.pop("training")
+        if self.of_bags:
+            record["tiles"] = {"max_bad": self.tiles.max_bad}
+            record["augmentation"] = asdict(Augmentation(mode="none"))
+        return record | {"schema": "counterstain.study/1", "counterstain": __version__, "stamp": self.stamp}
+
+
+def parse_arm(named: Mapping[str, Any], overrides: Mapping[str, str]) -> TrainingConfig:
+    """The settings of one arm by itself.
+
+    Args:
+        named: settings by name.
+        overrides: others with YAML values.
+
+    Raises:
+        InputError: Naming the setting that is unknown or out of range.
+    """
+    _refuse_unknown("--set", overrides)
+    try:
+        given = {**named, **{key: parse_yaml(value, f"--set {key}") for key, value in overrides.items()}}
+        if is_own(str(given.get("network", ""))):
+            reference = str(given["network"])
+            given["network_sha256"] = _source(reference, Path(), given.get("network_sha256"), "--set")
+        return _settings(given, "--network")
+    except ValidationError as error:
+        raise InputError(_one_line(error, {})) from None
+
+
+def _settings(wanted: Mapping[str, Any], where: str) -> TrainingConfig:
+    if isinstance(weights := wanted.get("class_weights"), Mapping):  # YAML reads class names such as 0 as numbers
+        wanted = {**wanted, "class_weights": {str(name): value for name, value in weights.items()}}
+    strict = strict_dataclass(TrainingConfig, frozen=True, config=ConfigDict(extra="forbid"))
+    check_network(str(wanted.get("network", TrainingConfig.network)), where)
+    return TrainingConfig(**asdict(strict(**wanted)))
+
+
+def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
+    known = [field.name for field in fields(TrainingConfig)]
+    unknown = next((key for key in given if key not in known), None)
+    if unknown is not None:
+        raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
+
+
+def read_study(
+    path: Path | str, overrides: Mapping[str, str] | None = None, *, base: Path | str | None = None
+) -> Study:
+    """The study in a YAML file.
+
+    Args:
+        path: of the file.
+        overrides: dotted keys with YAML values that replace those of the file: {"training.epochs": "5"}.
+        base: folder that the files of own networks count from; that of the study by default.
+
+    Raises:
+        InputError: In one line, naming the key, for whatever is unreadable, unknown, missing or out of range.
+    """
+    path = Path(path)
+    record = read_yaml(path, what="a study (`counterstain init FOLDER` writes one for a folder of images)")
+    for dotted, value in (overrides or {}).items():
+        *parents, last = dotted.split(".")
+        section = record
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise InputError(f"--set {dotted}: {parent} is not a section")
+        section[last] = parse_yaml(value, f"--set {dotted}")
+    return parse_study(record, str(path), base=Path(base or path.parent))
+
+
+def parse_study(record: Mapping[str, Any], source: str = "study", *, base: Path = Path()) -> Study:
+    """The study that a plain record describes; see read_study."""
+    try:
+        return Study.model_validate(_with_sources(record, base))
+    except ValidationError as error:
+        raise InputError(f"{source}: {_one_line(error, record)}") from None
+
+
+def _with_sources(record: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """The record with the hash of each own network's source in its arm; the sources are loaded, which runs them."""
+    training, arms = record.get("training"), record.get("arms")
+    shared = training.get("network") if isinstance(training, dict) else None
+    if not isinstance(arms, dict):
+        return dict(record)
+    found = {}
+    for name, arm in arms.items():
+        own = isinstance(arm, dict) and arm.get("network", shared)
+        found[name] = arm
+        if isinstance(own, str) and is_own(own):
+            found[name] = {**arm, "network_sha256": _source(own, base, arm.get("network_sha256"), f"arms.{name}")}
+    return {**record, "arms": found}
+
+
+def _source(reference: str, base: Path, wanted: str | None, where: str) -> str:
+    sha256 = read_reference(reference, base)
+    if wanted not in (None, "", sha256):
+        raise InputError(
+            f"{where}.network_sha256 is {wanted}, but the source of {reference} has {sha256}; it was changed since"
+        )
+    return sha256
+
+
+def _one_line(error: ValidationError, record: Mapping[str, Any]) -> str:
+    """The first fault in words, with the nearest right name for an unknown key."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        *parents, last = (str(part) for part in fault["loc"])
+        return f"{'.'.join(parents) or 'study'} has unknown key '{last}'{suggest(last, _known_keys(parents))}"
+    if fault["type"] in ("missing", "missing_argument"):
+        return f"{where} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if not where:
+        return message
+    return (
+        f"{where} is {fault['input']!r}: {message}" if not isinstance(fault["input"], dict) else f"{where}: {message}"
+    )
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    sections: dict[str, Any] = {
+        "cohort": CohortSection.model_fields,
+        "split": SplitSection.model_fields,
+        "tiles": TilesSection.model_fields,
+        "augmentation": [field.name for field in fields(Augmentation)],
+        "comparison": ComparisonSection.model_fields,
+        "audit": AuditSection.model_fields,
+        "calibration": CalibrationSection.model_fields,
+        "search": SearchSection.model_fields,
+    }
+    return list(sections.get(parents[0], ())) if parents else list(Study.model_fields)

@@ -1,0 +1,313 @@
+"""The tables of a comparison, cell by cell, from a record written by hand."""
+
+import pytest
+
+from counterstain.evaluation.text_tables import (
+    as_text,
+    comparison_table,
+    details_table,
+    pairs_table,
+    ranking_table,
+    score_table_rows,
+    several_arms_notes,
+    shown,
+    shown_interval,
+    verdict_label,
+)
+
+NAN = float("nan")
+
+
+def pair(a: str, b: str, verdict: str, difference: float | None = 0.0312, **more: object) -> dict:
+    """One pair of comparison.json; its limits lie 0.02 (two-sided), 0.017 (margin) or 0.021 (one-sided) away."""
+    d = 0.0 if difference is None else difference
+    known = difference is not None
+    return {
+        "a": a, "b": b, "metric": "auroc", "positive": "malignant", "level": "image", "primary": True, "also": None,
+        "verdict": verdict, "difference": difference, "value_a": 0.9, "value_b": 0.8688,
+        "low": d - 0.02 if known else None, "high": d + 0.02 if known else None,
+        "low_margin": d - 0.017, "high_margin": d + 0.017, "low_one_sided": d - 0.021, "high_one_sided": d + 0.021,
+        "p_adjusted": 0.0123, "p_margin_adjusted": 0.0004, "p_inferior_adjusted": 0.5, "probability_false": 0.034,
+        "tests_corrected_for": 3, "test": "jackknife over patients", "needed": None, **more,
+    }  # fmt: skip
+
+
+def record(pairs: list[dict], **more: object) -> dict:
+    arms = [
+        {"arm": "net", "value": 0.9, "low": 0.85, "high": 0.95},
+        {"arm": "old", "value": 0.87, "low": 0.8, "high": 0.93},
+        {"arm": "new", "value": 0.86, "low": None, "high": None},
+    ]
+    return {
+        "alpha": 0.05, "primary": "auroc", "pairs": pairs, "hypothesis": "difference", "margin": None, "detect": None,
+        "unit": "patient", "prior_sd": 0.04, "reference": None,
+        "ranking": {"arms": arms, "chance_not_best": 0.1234}, **more,
+    }  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------------------- cells
+
+
+@pytest.mark.parametrize(
+    ("value", "words", "signed"),
+    [(0.81249, "0.812", "+0.812"), (-0.5, "-0.500", "-0.500"), (None, "undefined", "undefined"),
+     (NAN, "undefined", "undefined"), (0.0, "0.000", "+0.000")],
+)  # fmt: skip
+def test_a_score_in_words(value: float | None, words: str, signed: str) -> None:
+    assert shown(value) == words
+    assert shown(value, sign=True) == signed
+    assert shown(0.8125, 1) == "0.8"
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "words"),
+    [
+        (0.812, 0.701, 0.889, "0.812 [0.701, 0.889]"),
+        (0.812, None, 0.889, "0.812 [no interval]"),
+        (0.812, 0.701, None, "0.812 [no interval]"),
+        (0.812, NAN, 0.889, "0.812 [no interval]"),
+        (0.812, 0.701, NAN, "0.812 [no interval]"),
+        (None, 0.701, 0.889, "undefined"),
+        (NAN, 0.701, 0.889, "undefined"),
+    ],
+)
+def test_an_interval_in_words(value: float | None, low: float | None, high: float | None, words: str) -> None:
+    assert shown_interval(value, low, high) == words
+
+
+def test_an_interval_has_its_digits_and_signs() -> None:
+    assert shown_interval(0.8125, 0.25, 1.0, 1) == "0.8 [0.2, 1.0]"
+    assert shown_interval(0.0312, -0.01, 0.07, sign=True) == "+0.031 [-0.010, +0.070]"
+    assert shown_interval(0.0312, None, 0.07, sign=True) == "+0.031 [no interval]"
+
+
+VERDICTS = {
+    "a_better": "net is better",
+    "b_better": "old is better",
+    "equivalent": "equivalent within the margin",
+    "noninferior": "net is not inferior by the margin",
+    "inferior": "net is inferior by more than the margin",
+    "noninferiority_not_shown": "non-inferiority not shown",
+    "equivalence_not_shown": "equivalence not shown",
+    "no_evidence": "no evidence of a difference",
+    "not_enough_runs": "not enough runs to claim",
+    "undefined": "undefined",
+}
+
+
+@pytest.mark.parametrize("kind", VERDICTS)
+def test_every_verdict_has_its_label(kind: str) -> None:
+    assert verdict_label(pair("net", "old", kind)) == VERDICTS[kind]
+    assert verdict_label(pair("net", "old", kind, also="a_better")) == f"{VERDICTS[kind]}; net is better"
+    assert verdict_label(pair("net", "old", kind, also="b_better")) == f"{VERDICTS[kind]}; old is better"
+
+
+def test_text_is_lined_up() -> None:
+    assert as_text(["arm", "n"], [["a", "1000"], ["long", ""]]) == "arm   n\n----  ----\na     1000\nlong"
+
+
+# ------------------------------------------------------------------------------------------------------------- scores
+
+
+def score(metric: str, value: float, level: str = "image", name: str | None = None) -> dict:
+    return {"metric": metric, "class": name, "level": level, "value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def test_scores_are_one_row_per_arm() -> None:
+    scores = [score("accuracy", 0.8), score("accuracy", 0.7, "patient"), score("recall", 0.6, name="benign"),
+              score("auroc", 0.85)]  # fmt: skip
+    arms = {
+        "net": {"scores": scores, "images": 1414, "patients": 23, "seeds": [0, 1, 2]},
+        "old": {"scores": scores[1:2], "images": 9, "patients": None, "seeds": [0]},
+    }
+    header, rows = score_table_rows({"arms": arms}, metrics=("accuracy", "recall", "auroc"))
+    assert header == ["arm", "accuracy", "recall", "auroc", "images", "patients", "seeds"]
+    assert rows == [
+        ["net", "0.800 [0.700, 0.900]", "-", "0.850 [0.750, 0.950]", "1414", "23", "3"],
+        ["old", "-", "-", "-", "9", "unknown", "1"],
+    ]
+    _, rows = score_table_rows({"arms": arms}, metrics=("accuracy",), level="patient")
+    assert [row[1] for row in rows] == ["0.700 [0.600, 0.800]"] * 2
+    assert score_table_rows({"arms": {}})[0] == [
+        "arm", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc", "auroc", "auprc",
+        "loss", "images", "patients", "seeds",
+    ]  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------------------- pairs
+
+
+def test_every_pair_is_a_row() -> None:
+    pairs = [
+        pair("net", "old", "a_better"),
+        pair("net", "new", "no_evidence", primary=False, metric="recall", level="patient", p_adjusted=0.0009,
+             probability_false=None),
+        pair("new", "old", "undefined", None, p_adjusted=NAN, probability_false=0.001),
+    ]  # fmt: skip
+    header, rows = comparison_table(record(pairs, alpha=0.1))
+    assert header == [
+        "pair", "metric", "difference (90 % interval)", "p (adjusted)", "chance of a false ranking", "verdict",
+    ]  # fmt: skip
+    assert rows == [
+        ["net - old", "AUROC (image)", "+0.031 [+0.011, +0.051]", "0.012", "0.034", "net is better"],
+        ["net - new (exploratory)", "sensitivity (recall) for 'malignant' (patient)", "+0.031 [+0.011, +0.051]",
+         "< 0.001", "–", "no evidence of a difference"],
+        ["new - old", "AUROC (image)", "undefined", "–", "0.001", "undefined"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "level", "interval", "p"),
+    [
+        ("difference", "95 %", "+0.031 [+0.011, +0.051]", "0.012"),
+        ("equivalence", "90 %", "+0.031 [+0.014, +0.048]", "< 0.001"),
+        ("noninferiority", "95 %", "+0.031 [+0.010, +0.052]", "< 0.001"),
+    ],
+)
+def test_pairs_have_the_interval_and_p_that_decided(hypothesis: str, level: str, interval: str, p: str) -> None:
+    own = pair("net", "old", "no_evidence")
+    header, rows = pairs_table(record([own], hypothesis=hypothesis), [own])
+    assert header == ["pair", f"difference ({level} interval)", "p (Holm)", "verdict"]
+    assert rows == [["net − old", interval, p, "no evidence of a difference"]]
+
+
+@pytest.mark.parametrize(
+    ("needed", "cell"),
+    [
+        (None, ""),
+        ({"patients": 1135, "low": 1003, "high": 1286}, "1,135 (1,003 to 1,286)"),
+        ({"patients": 135, "low": 103, "high": None}, "135 (103 to ∞)"),
+        ({"patients": None, "low": None, "high": None}, "more seeds"),
+    ],
+)
+def test_a_difference_to_detect_adds_its_column(needed: dict | None, cell: str) -> None:
+    own = pair("net", "old", "no_evidence", needed=needed)
+    header, rows = pairs_table(record([own], detect=0.02), [own])
+    assert header[4:] == ["patients to find 0.02"]
+    assert rows[0][4:] == [cell]
+
+
+def test_the_best_is_on_top_and_the_others_are_placed_behind_it() -> None:
+    """The difference is the best minus the other, whichever way round the pair is."""
+    pairs = [pair("net", "old", "a_better"), pair("new", "net", "no_evidence", -0.04), pair("old", "new", "b_better")]
+    header, rows = ranking_table(record(pairs))
+    assert header == ["arm", "AUROC (95 % interval)", "behind the best", "p (Holm)", "vs the best"]
+    assert rows == [
+        ["net", "0.900 [0.850, 0.950]", "", "", "the best"],
+        ["old", "0.870 [0.800, 0.930]", "+0.031 [+0.011, +0.051]", "0.012", "worse"],
+        ["new", "0.860 [no interval]", "+0.040 [+0.020, +0.060]", "0.012", "unclear"],
+    ]
+    header, rows = ranking_table(record([pairs[0], pair("new", "net", "undefined", None)], detect=0.02))
+    assert header[5:] == ["patients to find 0.02"]
+    assert rows[0] == ["net", "0.900 [0.850, 0.950]", "", "", "the best", ""]
+    assert rows[2] == ["new", "0.860 [no interval]", "undefined", "0.012", "undefined", ""]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "kind", "also", "word"),
+    [
+        ("net", "old", "a_better", None, "worse"),
+        ("net", "old", "b_better", None, "better"),
+        ("old", "net", "a_better", None, "better"),
+        ("old", "net", "b_better", None, "worse"),
+        ("net", "old", "equivalent", "a_better", "worse"),
+        ("net", "old", "equivalent", None, "equivalent"),
+        ("net", "old", "not_enough_runs", None, "too few runs"),
+        ("net", "old", "undefined", None, "undefined"),
+        ("net", "old", "equivalence_not_shown", None, "unclear"),
+    ],
+)
+def test_a_word_against_the_best(a: str, b: str, kind: str, also: str | None, word: str) -> None:
+    _, rows = ranking_table(record([pair(a, b, kind, also=also)]))
+    assert rows[1][4] == word
+
+
+def test_what_the_table_of_several_arms_lacks() -> None:
+    pairs = [pair("net", "old", "a_better"), pair("old", "new", "a_better"), pair("new", "x", "b_better"),
+             pair("x", "old", "no_evidence")]  # fmt: skip
+    assert several_arms_notes(record(pairs), pairs) == [
+        "Chance that net isn't the best of the 3: 0.123 (sceptical prior with SD 0.04)",
+        "Also told apart: old is better than new, x is better than new",
+    ]
+    assert several_arms_notes(record(pairs, reference="old"), pairs) == [
+        "Chance that net isn't the best of the 3: 0.123 (sceptical prior with SD 0.04)"
+    ]
+    unknown = record(pairs) | {"ranking": {**record(pairs)["ranking"], "chance_not_best": None}}
+    assert several_arms_notes(unknown, pairs[:1]) == []
+
+
+# ------------------------------------------------------------------------------------------------------------ details
+
+
+def test_all_that_a_verdict_rests_on() -> None:
+    own = pair("net", "old", "a_better", needed={"patients": 135, "low": 103, "high": 186})
+    header, rows = details_table(record([own], detect=0.02), own)
+    assert header == ["on what it rests", ""]
+    assert rows == [
+        ["AUROC: net", "0.900"],
+        ["AUROC: old", "0.869"],
+        ["difference, net − old", "+0.031"],
+        ["95 % interval", "[+0.011, +0.051]"],
+        ["p against no difference (Holm over 3 pairs)", "0.012"],
+        ["chance that this ranking is false (prior SD 0.04)", "0.034"],
+        ["patients to find a difference of 0.02", "135 (90 % range 103 to 186)"],
+        ["test", "jackknife over patients"],
+    ]
+
+
+def test_details_of_a_pair_that_is_undefined() -> None:
+    own = pair("net", "old", "undefined", None, probability_false=None, tests_corrected_for=1)
+    assert details_table(record([own], detect=0.02), own)[1] == [
+        ["AUROC: net", "0.900"],
+        ["AUROC: old", "0.869"],
+        ["difference, net − old", "undefined"],
+        ["95 % interval", "no interval"],
+        ["p against no difference", "0.012"],
+    ]
+    for chance in (NAN, 0.034):
+        rows = details_table(record([own]), own | {"probability_false": chance})[1]
+        assert [row[0] for row in rows[5:]] == (
+            ["chance that this ranking is false (prior SD 0.04)"] if chance == chance else []
+        ) + ["test"]
+
+
+@pytest.mark.parametrize("end", ["low", "high"])
+@pytest.mark.parametrize("missing", [None, NAN])
+def test_half_an_interval_is_none(end: str, missing: float | None) -> None:
+    own = pair("net", "old", "no_evidence", **{end: missing})
+    assert details_table(record([own]), own)[1][3] == ["95 % interval", "no interval"]
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "metric", "rows"),
+    [
+        ("equivalence", "auroc", [["90 % interval for equivalence", "[+0.014, +0.048]"],
+                                  ["p of equivalence within ±0.05 (Holm over 3 pairs)", "< 0.001"]]),
+        ("difference", "auroc", [["90 % interval for equivalence", "[+0.014, +0.048]"],
+                                 ["p of equivalence within ±0.05 (Holm over 3 pairs)", "< 0.001"]]),
+        ("noninferiority", "auroc", [["one-sided 97.5 % limit", "+0.010"],
+                                     ["p of non-inferiority by 0.05 (Holm over 3 pairs)", "< 0.001"],
+                                     ["p of inferiority by more than that (Holm over 3 pairs)", "0.500"]]),
+        ("noninferiority", "loss", [["one-sided 97.5 % limit", "+0.052"],
+                                    ["p of non-inferiority by 0.05 (Holm over 3 pairs)", "< 0.001"],
+                                    ["p of inferiority by more than that (Holm over 3 pairs)", "0.500"]]),
+    ],
+)  # fmt: skip
+def test_details_about_a_margin(hypothesis: str, metric: str, rows: list) -> None:
+    own = pair("net", "old", "no_evidence", metric=metric)
+    assert details_table(record([own], hypothesis=hypothesis, margin=0.05), own)[1][5:-2] == rows
+
+
+def test_co_primary_endpoints_each_have_their_rows_and_no_ranking() -> None:
+    ends = [
+        pair("net", "old", "a_better", metric=metric, tests_corrected_for=1) for metric in ("recall", "specificity")
+    ]
+    own = pair("net", "old", "a_better", endpoints=ends)
+    rows = details_table(record([own]), own)[1]
+    assert [row[0] for row in rows] == [
+        "sensitivity (recall) for 'malignant': net", "sensitivity (recall) for 'malignant': old",
+        "difference, net − old", "95 % interval", "p against no difference",
+        "specificity for 'malignant': net", "specificity for 'malignant': old", "difference, net − old",
+        "95 % interval", "p against no difference",
+        "test",
+    ]  # fmt: skip

@@ -1,0 +1,142 @@
+"""Intervals: against DeLong and Wilson where those hold, by property, and by simulation where nothing else holds."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from counterstain.evaluation.degrees_of_freedom import combined_df, effective_units
+from counterstain.evaluation.intervals import estimate, estimates, sample, units_of, variance_parts
+from counterstain.evaluation.paired_tests import clustered_auroc_difference, delong
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.proportions import clopper_pearson, wilson
+
+Make = Callable[..., Predictions]
+
+
+def own_estimates(*tables: Predictions, level: str = "image"):  # type: ignore[no-untyped-def]
+    return estimates(sample(tables, units_of(tables[:1]), level=level))
+
+
+def test_one_image_a_patient_gives_wilson_and_delong(random_table: Make) -> None:
+    table = random_table(5, images=80, patients=80)
+    found = own_estimates(table)
+    right = int((table.prob.argmax(axis=1) == table.label).sum())
+    assert (found["accuracy", None].low, found["accuracy", None].high) == pytest.approx(wilson(right, 80))
+    own = table.label == 1
+    hits = int((table.prob[own, 1] > 0.5).sum())
+    assert (found["recall", None].low, found["recall", None].high) == pytest.approx(wilson(hits, int(own.sum())))
+    area = delong(own, table.prob[:, 1], table.prob[:, 1])
+    assert found["auroc", None].se_patient == pytest.approx(np.sqrt(area.var_a), rel=0.02)
+
+
+def test_clustered_auroc_has_obuchowskis_error(random_table: Make) -> None:
+    table = random_table(6, images=400, patients=60)
+    names = units_of([table])
+    code = np.array([names.index(name) for name in table.patient])
+    score = table.prob[:, 1]
+    published = clustered_auroc_difference(table.label == 1, score, score, code)
+    assert own_estimates(table)["auroc", None].se_patient == pytest.approx(np.sqrt(published.var_a), rel=0.05)
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 10_000), n_classes=st.integers(2, 3))
+def test_every_interval_holds_its_value_and_stays_in_range(seed: int, n_classes: int, random_table: Make) -> None:
+    tables = [random_table(seed + 100 * k, images=60, patients=12, n_classes=n_classes) for k in range(2)]
+    second = Predictions(
+        image=tables[0].image, patient=tables[0].patient, slide=tables[0].slide, site=tables[0].site,
+        label=tables[0].label, prob=tables[1].prob, classes=tables[0].classes,
+    )  # fmt: skip
+    for level in ("image", "patient"):
+        for (metric, _), own in own_estimates(tables[0], second, level=level).items():
+            if np.isnan(own.low):
+                continue
+            assert own.low <= own.value <= own.high
+            assert own.value == pytest.approx(np.mean(own.per_seed))
+            if metric == "mcc":
+                assert own.low >= -1
+            else:
+                assert own.low >= 0
+            if metric != "loss":
+                assert own.high <= 1
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 10_000), copies=st.integers(2, 4))
+def test_copies_of_a_patients_images_do_not_shrink_the_interval(seed: int, copies: int, random_table: Make) -> None:
+    table = random_table(seed, images=60, patients=12)
+    rows = np.tile(np.arange(60), copies)
+    more = Predictions(
+        image=tuple(f"{table.image[k]}-{n // 60}" for n, k in enumerate(rows)),
+        patient=tuple(table.patient[k] for k in rows), slide=("",) * len(rows), site=("",) * len(rows),
+        label=table.label[rows], prob=table.prob[rows], classes=table.classes,
+    )  # fmt: skip
+    one, two = own_estimates(table), own_estimates(more)
+    for key, own in one.items():
+        if np.isfinite(own.low):
+            assert (two[key].low, two[key].high) == pytest.approx((own.low, own.high), abs=1e-6), key
+
+
+def test_the_order_of_rows_does_not_matter(random_table: Make) -> None:
+    table = random_table(1, images=60, patients=12)
+    order = np.random.default_rng(0).permutation(60)
+    turned = Predictions(
+        image=tuple(table.image[k] for k in order), patient=tuple(table.patient[k] for k in order),
+        slide=("",) * 60, site=("",) * 60, label=table.label[order], prob=table.prob[order], classes=table.classes,
+    )  # fmt: skip
+    one, two = own_estimates(table), own_estimates(turned)
+    for key, own in one.items():
+        assert (two[key].low, two[key].high) == pytest.approx((own.low, own.high), nan_ok=True)
+
+
+def test_the_spread_over_seeds_widens_the_interval() -> None:
+    left_out = np.array([[0.70, 0.72, 0.74]] * 3)
+    calm = estimate(np.array([0.72, 0.72, 0.72]), left_out, 2.0, metric="auroc")
+    lively = estimate(np.array([0.62, 0.72, 0.82]), left_out, 2.0, metric="auroc")
+    assert calm.value == pytest.approx(lively.value)
+    assert calm.se_seed == pytest.approx(0)
+    assert lively.se_seed == pytest.approx(0.1 / np.sqrt(3))
+    assert lively.high - lively.low > calm.high - calm.low
+
+
+def test_jackknife_of_a_mean_is_its_textbook_error() -> None:
+    x = np.array([1.0, 4.0, 2.0, 7.0])
+    left_out = (x.sum() - x)[None, :] / 3
+    patient, seed = variance_parts(np.array([x.mean()]), left_out)
+    assert patient == pytest.approx(x.var(ddof=1) / 4)
+    assert seed == 0
+
+
+def test_all_right_is_not_certain(make_table: Make) -> None:
+    table = make_table([0, 1] * 10, [0.1, 0.9] * 10, [f"p{k}" for k in range(20)])
+    found = own_estimates(table)
+    assert (found["accuracy", None].low, found["accuracy", None].high) == pytest.approx(wilson(20, 20))
+    clustered = own_estimates(make_table([0, 1] * 10, [0.1, 0.9] * 10, [f"p{k // 2}" for k in range(20)]))
+    own = clustered["accuracy", None]
+    assert (own.low, own.high) == pytest.approx(clopper_pearson(10, 10))
+    assert 0.5 < clustered["auroc", None].low < 1
+
+
+def test_a_score_that_hangs_on_one_patient_has_no_interval(make_table: Make) -> None:
+    table = make_table([1, 1, 0, 0, 0], [0.9, 0.4, 0.2, 0.1, 0.7], ["a", "a", "b", "c", "d"])
+    found = own_estimates(table)
+    assert found["recall", None].value == 0.5
+    assert np.isnan(found["recall", None].low)
+    assert np.isfinite(found["accuracy", None].low)
+
+
+def test_effective_units_and_freedom_by_hand() -> None:
+    assert effective_units(np.array([5.0, 5, 5, 5])) == 4
+    assert effective_units(np.array([8.0, 1, 1])) == pytest.approx(100 / 66)
+    assert effective_units(np.zeros(3)) == 0
+    assert combined_df(1.0, 1.0, 4.0, 4.0) == 8
+    assert combined_df(1.0, 0.0, 4.0, 2.0) == 4
+    assert combined_df(0.0, 1.0, 4.0, 2.0) == 2
+
+
+def test_patient_recognition_is_the_mean_of_the_patients_shares(make_table: Make) -> None:
+    table = make_table([1, 1, 1, 0, 0], [0.9, 0.8, 0.1, 0.2, 0.6], ["a", "a", "a", "b", "b"])
+    found = own_estimates(table, level="patient")["patient_recognition", None]
+    assert found.value == pytest.approx((2 / 3 + 1 / 2) / 2)

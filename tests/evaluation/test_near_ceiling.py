@@ -1,0 +1,194 @@
+"""Differences where models are good: nothing is shown by a variance of zero, and little by a handful of patients."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.intervals import sample, units_of
+from counterstain.evaluation.paired_difference import Difference, difference
+from counterstain.evaluation.predictions import Predictions
+
+
+def table(right: list[list[int]], *, sure: float = 0.9, label: list[int] | None = None) -> Predictions:
+    """Patients in order, each a list of images that are right (1) or wrong (0); labels alternate by default."""
+    hit = np.array([value for patient in right for value in patient])
+    code = [f"p{k}" for k, patient in enumerate(right) for _ in patient]
+    true = np.array(label if label is not None else [k % 2 for k in range(len(hit))])
+    score = np.where((hit == 1) == (true == 1), sure, 1 - sure)
+    names = tuple(f"i{k}" for k in range(len(hit)))
+    blank = ("",) * len(hit)
+    return Predictions(
+        image=names, patient=tuple(code), slide=blank, site=blank, label=true,
+        prob=np.column_stack([1 - score, score]), classes=("benign", "malignant"),
+    )  # fmt: skip
+
+
+def compared(a: Predictions, b: Predictions, metric: str = "accuracy", **more: float) -> Difference:
+    names = units_of([a])
+    return difference(sample([a], names, level="image"), sample([b], names, level="image"), (metric, None), **more)
+
+
+def test_three_patients_all_right_in_both_show_nothing() -> None:
+    """0 discordant of 3 patients leaves 1 - 0.05^(1/3) = 0.63."""
+    perfect = table([[1] * 4] * 3)
+    found = compared(perfect, table([[1] * 4] * 3, sure=0.8), margin=0.02)
+    assert found.difference == 0 and found.p == 1
+    assert found.high_margin >= 1 - 0.05 ** (1 / 3) and found.low_margin <= -(1 - 0.05 ** (1 / 3))
+    assert found.p_equivalence > 0.5 and found.p_noninferior > 0.5
+    record = compare_arms(
+        {"A": [perfect], "B": [table([[1] * 4] * 3, sure=0.8)]}, primary="accuracy", margin=0.02,
+        hypothesis="equivalence", claim="models",
+    )  # fmt: skip
+    assert record["pairs"][0]["verdict"] == "equivalence_not_shown"
+
+
+@pytest.mark.parametrize(("patients", "shown"), [(58, False), (59, True)])
+def test_no_discordant_patient_shows_equivalence_where_the_exact_limit_does(patients: int, shown: bool) -> None:
+    """The rule of three by patients: 0.95^59 is the first power below 0.05."""
+    a, b = table([[1, 1]] * patients), table([[1, 1]] * patients, sure=0.8)
+    found = compared(a, b, margin=0.05)
+    assert (1 - 0.05 ** (1 / patients) < 0.05) == shown
+    exact = 0.95**patients
+    assert found.p_equivalence >= exact * (1 - 1e-9)
+    assert (found.p_equivalence < 0.05) == (max(abs(found.low_margin), found.high_margin) < 0.05)
+
+
+def test_one_image_more_of_each_patient_is_no_further_patient() -> None:
+    few, many = (compared(table([[1] * n] * 30), table([[1] * n] * 30, sure=0.8), margin=0.1) for n in (1, 40))
+    assert many.high_margin == pytest.approx(few.high_margin)
+    assert many.p_equivalence == pytest.approx(few.p_equivalence)
+
+
+def test_a_perfect_model_is_better_than_a_constant_one() -> None:
+    """All 20 patients have half of their images wrong under the constant one: sign-flip p = 2 / 2^20."""
+    constant = table([[0, 1] * 3] * 20, label=[1, 0] * 60)
+    found = compared(table([[1] * 6] * 20, label=[1, 0] * 60), constant)
+    assert found.difference == pytest.approx(0.5)
+    assert found.p == pytest.approx(2.0**-19, rel=1e-6)
+    assert 0 < found.low < 0.5 < found.high < 1
+
+
+def test_five_of_five_against_four_of_five_is_decided_by_patients_not_by_rounding() -> None:
+    better, worse = [[1] * 5] * 20, [[1, 1, 0, 1, 1]] * 20
+    found = compared(table(better), table(worse))
+    assert found.se_patient == 0
+    assert found.p == pytest.approx(2.0**-19, rel=1e-6)
+    assert found.low < 0.18
+    few = compared(table(better[:4]), table(worse[:4]))
+    assert few.p == pytest.approx(2.0**-3) and few.low < 0  # four patients settle nothing
+
+
+def test_an_interval_stays_in_the_range_of_its_measure() -> None:
+    found = compared(table([[1] * 5, [1], [1]]), table([[0] * 5, [1], [0]]), margin=0.05)
+    for low, high in ((found.low, found.high), (found.low_margin, found.high_margin)):
+        assert -1 <= low <= found.difference <= high <= 1
+
+
+Tables = tuple[list[list[int]], list[list[int]]]
+
+
+@st.composite
+def two_models(draw: Callable[..., list[int]]) -> Tables:
+    sizes = draw(st.lists(st.integers(1, 6), min_size=3, max_size=15))
+    bits = st.integers(0, 1)
+    make = [[draw(st.lists(bits, min_size=n, max_size=n)) for n in sizes] for _ in range(2)]
+    return make[0], make[1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(tables=two_models(), margin=st.floats(0.01, 0.5), metric=st.sampled_from(["accuracy", "auroc", "mcc"]))
+def test_limits_and_tests_agree(tables: Tables, margin: float, metric: str) -> None:
+    a, b = (table(right) for right in tables)
+    found, turned = compared(a, b, metric, margin=margin), compared(b, a, metric, margin=margin)
+    if not np.isfinite(found.p):
+        return
+    assert found.low_margin <= found.difference + 1e-9 and found.difference - 1e-9 <= found.high_margin
+    assert turned.low_margin == pytest.approx(-found.high_margin, abs=1e-9)
+    assert turned.p == pytest.approx(found.p, abs=1e-9)
+    widest = 2 if metric == "mcc" else 1
+    assert -widest <= found.low <= found.high <= widest
+    inside = -margin < found.low_margin and found.high_margin < margin
+    at_the_edge = min(abs(found.low_margin + margin), abs(found.high_margin - margin)) < 1e-6
+    assert at_the_edge or inside == (found.p_equivalence < 0.05)
+    beyond = found.low_one_sided > -margin
+    assert abs(found.low_one_sided + margin) < 1e-6 or beyond == (found.p_noninferior < 0.025)
+    assert (found.p < 0.05) == (found.low > 0 or found.high < 0) or abs(min(found.low, -found.high, key=abs)) < 1e-6
+    wider = compared(a, b, metric, margin=margin * 1.5)
+    assert wider.p_equivalence <= found.p_equivalence + 1e-9
+
+
+def test_the_variance_of_a_score_of_two_classes_is_that_of_each_class_by_itself() -> None:
+    """Balanced accuracy of patients of one class and one image: a quarter of both recalls' unbiased variances.
+
+    Differences per patient: of four benign ones 1, 0, 0, 0 (s² = 1/4), of five malignant ones 1, 1, 0, 0, -1
+    (s² = 7/10): (1/4 / 4 + 7/10 / 5) / 4. The plain jackknife has 1/4 / 3 + 7/10 / 4 in the brackets.
+    """
+    label = [0] * 4 + [1] * 5
+    a = table([[1], [1], [1], [0], [1], [1], [1], [0], [0]], label=label)
+    b = table([[0], [1], [1], [0], [0], [0], [1], [0], [1]], label=label)
+    found = compared(a, b, "balanced_accuracy")
+    assert found.difference == pytest.approx((1 / 4 + 1 / 5) / 2)
+    assert found.se_patient**2 == pytest.approx((1 / 4 / 4 + 7 / 10 / 5) / 4)
+
+
+def test_uneven_patients_are_weighed_by_what_they_carry_of_their_class() -> None:
+    """Recalls of patients with 1, 2 and 3 images, deviations e from the mean: each is left out with e / (1 - h), so
+    that its square counts e² / (1 - h)."""
+    label = [0] * 6 + [1] * 6
+    a = table([[1], [1, 0], [1, 1, 0], [1], [1, 1], [0, 1, 1]], label=label)
+    b = table([[0], [1, 0], [1, 0, 0], [1], [0, 1], [1, 1, 1]], label=label)
+    found = compared(a, b, "balanced_accuracy")
+    expected = 0.0
+    for moved in ([1, 0, 1], [0, 1, -1]):
+        mean = sum(moved) / 6
+        for own, images in zip(moved, (1, 2, 3), strict=True):
+            expected += ((own - mean * images) / 6) ** 2 / (1 - images / 6)
+    assert found.se_patient**2 == pytest.approx(expected / 4)
+
+
+def test_copies_of_every_image_change_no_difference_of_areas() -> None:
+    rng = np.random.default_rng(4)
+    right = [rng.integers(0, 2, 3).tolist() for _ in range(12)], [rng.integers(0, 2, 3).tolist() for _ in range(12)]
+    label = [k % 2 for k in range(12) for _ in range(3)]
+    once = compared(*(table(own, label=label) for own in right), "auroc")
+    twice = compared(
+        *(table([patient * 2 for patient in own], label=[k % 2 for k in range(12) for _ in range(6)]) for own in right),
+        "auroc",
+    )
+    assert twice.se_patient == pytest.approx(once.se_patient) and twice.p == pytest.approx(once.p)
+
+
+@pytest.mark.slow
+def test_the_variance_of_few_patients_is_what_differences_vary_by() -> None:
+    """12 patients: mean squared error of the difference over its variance in 800 studies; the plain jackknife has 1.4.
+
+    A study's squared error has a coefficient of variation of 1 to 1.9, so that the ratio is good to some 0.07.
+    """
+    path = Path(__file__).parents[2] / "benchmarks" / "near_ceiling.py"
+    spec = importlib.util.spec_from_file_location("near_ceiling", path)
+    assert spec is not None and spec.loader is not None
+    simulated = importlib.util.module_from_spec(spec)
+    sys.modules["near_ceiling"] = simulated
+    spec.loader.exec_module(simulated)
+    rng = np.random.default_rng(2)
+    for name in ("equal: AUROC 0.90, margin 0.1", "equal: balanced accuracy 0.99, images, 0.1"):
+        scene = next(one for one in simulated.SCENES if one.name == name)
+        key, seen, error, plain = (scene.metric, None), [], [], []
+        for _ in range(800):
+            study = simulated.simulate(rng, scene, 12)
+            a, b = (simulated.counted(study, scores, scene.metric) for scores in (study.a, study.b))
+            found = difference(a, b, key)
+            if np.isfinite(found.p):
+                seen.append(found.difference)
+                error.append(found.se_patient**2)
+                plain.append(difference(replace(a, carried={}), b, key).se_patient ** 2)
+        assert 0.8 < np.mean(error) / np.var(seen) < 1.2, name
+        assert np.mean(plain) > 1.25 * np.mean(error), name

@@ -1,0 +1,353 @@
+"""A small table of each tool's layout, made here as the tool's own writer makes it, and what is read from it.
+
+docs/tables.md names the repository and the file of each writer.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from counterstain.errors import InputError
+from counterstain.evaluation.arm_scores import score_arms
+from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions
+from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
+from counterstain.evaluation.table_evaluation import evaluate_tables, evaluation_rows
+
+Make = Callable[..., Predictions]
+
+
+def read(folder: Path, text: str, **how: Any) -> Predictions:
+    path = folder / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_predictions(path, **how)
+
+
+# tool: (its table, classes, labels, probabilities of the last class)
+LAYOUTS: dict[str, tuple[str, tuple[str, ...], list[int], list[float]]] = {
+    "CLAM": ("slide_id,Y,Y_hat,p_0,p_1\nS1,0.0,0.0,0.9,0.1\nS2,1.0,0.0,0.6,0.4\n", ("0", "1"), [0, 1], [0.1, 0.4]),
+    "slideflow": (
+        "slide,cohort-y_true,cohort-y_pred0,cohort-y_pred1\nS1,0,0.9,0.1\nS2,1,0.6,0.4\n",
+        ("0", "1"), [0, 1], [0.1, 0.4],
+    ),
+    "slideflow, parquet-like names": (
+        "slide,out0-y_true,out0-y_pred0,out0-y_pred1\nS1,1,0.25,0.75\nS2,0,0.5,0.5\n", ("0", "1"), [1, 0], [0.75, 0.5],
+    ),
+    "STAMP": (
+        "PATIENT,isMSIH,pred,isMSIH_MSIH,isMSIH_nonMSIH,loss\nP1,MSIH,MSIH,0.9,0.1,0.11\nP2,nonMSIH,MSIH,0.6,0.4,0.92\n",
+        ("MSIH", "nonMSIH"), [0, 1], [0.1, 0.4],
+    ),
+    "WSInfer, with a column of truth": (
+        "minx,miny,width,height,prob_notumor,prob_tumor,label\n0,0,350,350,0.9,0.1,tumor\n350,0,350,350,0.3,0.7,notumor\n",
+        ("notumor", "tumor"), [1, 0], [0.1, 0.7],
+    ),
+    "TIAToolbox, its dict as a table": (
+        'probabilities,predictions,labels\n"[0.9, 0.1]",0,0\n"[0.25, 0.75]",1,1\n', ("0", "1"), [0, 1], [0.1, 0.75],
+    ),
+    "AutoGluon": (
+        ",image,label,benign,malignant\n0,a,benign,0.9,0.1\n1,b,malignant,0.2,0.8\n",
+        ("benign", "malignant"), [0, 1], [0.1, 0.8],
+    ),
+    "AutoGluon, numbered classes": ("image,label,0,1\na,0,0.9,0.1\nb,1,0.2,0.8\n", ("0", "1"), [0, 1], [0.1, 0.8]),
+    "fastai, a class of its vocabulary without an image": (
+        "fname,label,ADI,BACK,TUM\na,ADI,.9,.05,.05\nb,TUM,.2,.1,.7\n", ("ADI", "BACK", "TUM"), [0, 2], [0.05, 0.7],
+    ),
+    "MONAI, with the header that it leaves out": (
+        "filename,prob_0,prob_1,label\na.nii.gz,0.9,0.1,0\nb.nii.gz,0.2,0.8,1\n", ("0", "1"), [0, 1], [0.1, 0.8],
+    ),
+    "Keras, with probabilities": (
+        "Filename,true_label,prob_benign,prob_malignant\nb/1.png,benign,0.9,0.1\nm/2.png,malignant,0.2,0.8\n",
+        ("benign", "malignant"), [0, 1], [0.1, 0.8],
+    ),
+    "timm, --topk 0 --results-separate-col": (
+        "filename,prob_0,prob_1,y_true\na.png,0.9,0.1,0\nb.png,0.2,0.8,1\n", ("0", "1"), [0, 1], [0.1, 0.8],
+    ),
+    "scikit-learn": ("y_true,y_pred,proba_0,proba_1\n0,0,0.9,0.1\n1,0,0.6,0.4\n", ("0", "1"), [0, 1], [0.1, 0.4]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", LAYOUTS)
+def test_each_tool_is_read(tmp_path: Path, tool: str) -> None:
+    text, classes, label, last = LAYOUTS[tool]
+    table = read(tmp_path, text)
+    assert table.classes == classes
+    assert table.label.tolist() == label
+    assert table.prob[:, -1].tolist() == last
+    assert not table.hard
+    semicolons = read(tmp_path, text.replace(",", ";").replace("; ", ", "))
+    assert np.array_equal(semicolons.prob, table.prob)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "prob_benign,prob_malignant",
+        "Prob_Benign,Prob_Malignant",
+        "PROB-BENIGN,PROB-MALIGNANT",
+        "proba_benign,proba_malignant",
+        "probability_benign,probability_malignant",
+        "Probability of benign,Probability of malignant",
+        "p_benign,p_malignant",
+        "P(benign),P(malignant)",
+        "y_prob_benign,y_prob_malignant",
+        "benign_prob,malignant_prob",
+        "Benign score,Malignant score",
+        "benign_probability,malignant_probability",
+        "score_benign,score_malignant",
+        "probBenign,probMalignant",
+        "softmax_benign,softmax_malignant",
+        "pred_benign,pred_malignant",
+        "class_prob_benign,class_prob_malignant",
+        "Benign,MALIGNANT",
+        "prob_benign (%),prob_malignant (%)",
+    ],
+)  # fmt: skip
+def test_probability_columns_by_any_name(tmp_path: Path, header: str) -> None:
+    rows = [("a", "benign", 0.75, 0.25), ("b", "malignant", 0.5, 0.5)]
+    scale = 100 if "%" in header else 1
+    text = f"image,label,{header}\n" + "".join(f"{i},{c},{p * scale},{q * scale}\n" for i, c, p, q in rows)
+    table = read(tmp_path, text)
+    assert table.classes == ("benign", "malignant")
+    assert table.prob.tolist() == [[0.75, 0.25], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("name", ["prob_malignant", "malignant_prob", "Prob_Malignant", "P(Malignant)"])
+def test_a_lone_column_names_its_class(tmp_path: Path, name: str) -> None:
+    table = read(tmp_path, f"image,label,{name}\na,benign,0.25\nb,malignant,0.5\n")
+    assert table.classes == ("benign", "malignant")
+    assert table.prob[:, 1].tolist() == [0.25, 0.5]
+    assert table.positive_from == "only probability column"
+
+
+# ------------------------------------------------------------------------------------------------- what is asked about
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("minx,miny,width,height,prob_a,prob_b\n0,0,9,9,0.9,0.1\n", "no column 'label'.*truth.*--columns label="),
+        ("Filename,Predictions\na,x\nb,y\n", "no column 'label'.*without the truth"),
+        ("x.nii.gz,0.9,0.1\ny.nii.gz,0.2,0.8\n", "no header line"),  # MONAI's CSVSaver writes none
+        ("filename,label,prob\na,x,0.9\nb,y,0.8\nc,x,0.6\n", "never below 0.5.*own call.*label=label"),
+        ("filename,index_0,index_1,prob_0,prob_1,y_true\na,1,0,0.9,0.1,1\n", "in order of size.*--topk 0"),  # timm
+        ("image,label,y_true,prob_a,prob_b\na,a,a,0.9,0.1\nb,b,a,0.1,0.9\n", "'label' and 'y_true', which differ in 1"),
+        ("slide,a-y_true,a-y_pred0,a-y_pred1,b-y_true,b-y_pred0,b-y_pred1\nS,0,1,0,1,0,1\n", "truth of 2 outcomes"),
+        ("image,label,prob_0,prob_1\na,benign,0.9,0.1\n", "is 'benign', which has no .*--columns prob_benign="),
+        ("image,label,malignant_prob\na,0,0.9\nb,1,0.2\n", "but 2 other.*--columns prob_1=malignant_prob"),
+        ("image,label,value\na,0,0.9\nb,1,0.2\n", "no probability columns.*--columns prob_malignant=.*predicted="),
+        ("image,label,case,subject,prob_a,prob_b\na,a,1,1,1,0\n", "2 columns that could be patient_id"),
+        ('probabilities,labels\n"[0.9, 0.1]",0\n"[0.9]",1\n', "row 3 .* has 1 probabilities"),
+        ('probabilities,labels\n"[0.9, x]",0\n', "row 2 .* a list of probabilities was needed"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_told_is_asked(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_user_may_say_that_label_is_the_truth(tmp_path: Path) -> None:
+    text = "filename,label,prob\na,x,0.9\nb,y,0.8\nc,x,0.6\n"
+    table = read(tmp_path, text, columns={"label": "label"}, positive="x")
+    assert table.label.tolist() == [1, 0, 1]
+
+
+def test_two_codings_of_one_truth_are_no_doubt(tmp_path: Path) -> None:
+    text = "image,label,gt,prob_a,prob_b\na,a,0,0.9,0.1\nb,b,1,0.1,0.9\nc,a,0,0.2,0.8\n"
+    assert read(tmp_path, text).label.tolist() == [0, 1, 0]
+
+
+def test_columns_that_the_user_names(tmp_path: Path) -> None:
+    text = "Bild;GT;Score (%);Case\na;benign;12,5;P1\nb;malignant;80;P2\n"
+    named = {"label": "GT", "prob_malignant": "Score (%)", "patient_id": "Case", "image_path": "Bild"}
+    table = read(tmp_path, text, columns=named)
+    assert table.image == ("a", "b")
+    assert table.patient == ("P1", "P2")
+    assert table.prob[:, 1].tolist() == [0.125, 0.8]
+    with pytest.raises(InputError, match="no column 'lable' to say; did you mean 'label'"):
+        read(tmp_path, text, columns={"lable": "GT"})
+    with pytest.raises(InputError, match="no such column; did you mean 'GT'"):
+        read(tmp_path, text, columns={"label": "GTX"})
+
+
+@pytest.mark.parametrize("name", ["PatientID", "patient_id", "Patient ID", "PATIENT-ID", "caseId", "subject"])
+def test_patients_are_found_however_they_are_spelled(tmp_path: Path, name: str) -> None:
+    table = read(tmp_path, f"image,{name},label,prob_a,prob_b\na,P,a,0.9,0.1\nb,P,b,0.1,0.9\n")
+    assert table.unit == "patient"
+    assert table.patient == ("P", "P")
+
+
+def test_a_column_that_looks_like_ids_and_is_not_used_is_said(tmp_path: Path) -> None:
+    table = read(tmp_path, "image,Patient Nr old,label,prob_a,prob_b\na,P,a,0.9,0.1\nb,P,b,0.1,0.9\n")
+    assert any("Patient Nr old" in note and "not used" in note for note in table.notes)
+
+
+# ------------------------------------------------------------------------------------------------ percent and rounding
+
+
+def test_percent_is_said(tmp_path: Path) -> None:
+    table = read(tmp_path, "image,label,prob_a,prob_b\na,a,90,10\nb,b,20.5,79.5\n")
+    assert table.prob.tolist() == [[0.9, 0.1], [0.205, 0.795]]
+    assert any("percent" in note for note in table.notes)
+    assert read(tmp_path, "image,label,prob_b\na,a,9.5 %\nb,b,79.5 %\n").prob[:, 1].tolist() == [0.095, 0.795]
+    assert read(tmp_path, "image,label,prob_b\na,a,1\nb,b,97\n").prob[:, 1].tolist() == [0.01, 0.97]
+    with pytest.raises(InputError, match=r"is 3.5; from 0 to 1.*sigmoid"):  # small numbers above 1 are logits
+        read(tmp_path, "image,label,prob_b\na,a,3.5\nb,b,0.2\n")
+
+
+@pytest.mark.parametrize(
+    ("cells", "fits"),
+    [("0.33,0.33,0.33", True), ("0.34,0.34,0.33", True), ("0.33,0.33,0.32", False), ("0.5,0.5,0.5", False)],
+)
+def test_rounded_rows_are_divided_by_their_sum_and_that_is_said(tmp_path: Path, cells: str, fits: bool) -> None:
+    text = f"image,label,prob_a,prob_b,prob_c\nx,a,0.7,0.2,0.1\ny,b,{cells}\n"
+    if not fits:
+        with pytest.raises(InputError, match=r"of row 3 of .* not 1 \(1 of 2 rows\)"):
+            read(tmp_path, text)
+        return
+    table = read(tmp_path, text)
+    own = np.array([float(cell) for cell in cells.split(",")])
+    assert table.prob[0].tolist() == [0.7, 0.2, 0.1]  # a row that sums to 1 stays as it is, to the last bit
+    assert table.prob[1].tolist() == (own / own.sum()).tolist()
+    assert any("of 1 of 2 rows" in note and "divided by their sum" in note for note in table.notes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 9))
+def test_two_decimals_are_always_read(tmp_path_factory: pytest.TempPathFactory, seed: int, classes: int) -> None:
+    prob = np.random.default_rng(seed).dirichlet(np.ones(classes), size=20)
+    names = [f"c{k}" for k in range(classes)]
+    rows = [f"i{row},c{row % classes}," + ",".join(f"{p:.2f}" for p in own) for row, own in enumerate(prob)]
+    text = "image,label," + ",".join(f"prob_{name}" for name in names) + "\n" + "\n".join(rows) + "\n"
+    table = read(tmp_path_factory.mktemp("rounded"), text)
+    assert np.abs(table.prob - prob).max() < 0.006 + 0.005 * classes
+    assert np.abs(table.prob.sum(axis=1) - 1).max() <= 1e-3
+
+
+# --------------------------------------------------------------------------------------------------------- hard calls
+
+
+HARD = "image,patient,y_true,y_pred\n" + "".join(f"i{k},p{k // 2},{k % 2},{int(k % 3 > 0)}\n" for k in range(60))
+
+
+def test_predicted_classes_alone_have_no_auroc(tmp_path: Path) -> None:
+    table = read(tmp_path, HARD)
+    assert table.hard
+    assert table.classes == ("0", "1")
+    assert set(table.prob.ravel().tolist()) == {0.0, 1.0}
+    record = score_arms({"model": [table]})
+    own = record["arms"]["model"]
+    found = {score["metric"] for score in own["scores"]}
+    assert not found & set(PROBABILITY_MEASURES)
+    assert {"accuracy", "recall", "specificity", "mcc"} <= found
+    right = np.mean([k % 2 == int(k % 3 > 0) for k in range(60)])  # by hand: 30 of 60
+    accuracy = next(s for s in own["scores"] if s["metric"] == "accuracy" and s["level"] == "image")
+    assert accuracy["value"] == right == 0.5
+    assert any("AUROC" in note and "can't be computed" in note for note in own["warnings"])
+    full = evaluate_tables([table])
+    assert full["probabilities"] is None
+    assert "npv" in {row[2] for row in evaluation_rows(full)[1]}
+    with pytest.raises(InputError, match=r"threshold .* can't be held"):
+        evaluate_tables([table], threshold="0.5")
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (("1.0", "0.0"), ("0", "1")),  # a column of numbers with an empty cell somewhere, as pandas writes it
+        (("10", "9"), ("9", "10")),
+        (("(low)", "1.5"), ("1.5", "(low)")),  # numbers come first
+        (("b", "A"), ("A", "b")),
+    ],
+)
+def test_predicted_classes_are_in_the_order_of_their_names(
+    tmp_path: Path, names: tuple[str, str], classes: tuple[str, str]
+) -> None:
+    rows = "".join(f"i{k},p{k},{names[k % 2]},{names[k % 3 % 2]}\n" for k in range(12))
+    table = read(tmp_path, "image,patient,y_true,y_pred\n" + rows)
+    assert table.classes == classes
+    first = classes.index(names[0].removesuffix(".0"))
+    assert table.label.tolist() == [first if k % 2 == 0 else 1 - first for k in range(12)]
+    assert table.prob.argmax(axis=1).tolist() == [first if k % 3 % 2 == 0 else 1 - first for k in range(12)]
+
+
+def test_hard_calls_are_compared_by_what_they_can_show(tmp_path: Path, make_table: Make) -> None:
+    calls = read(tmp_path, HARD)
+    other = read(tmp_path, HARD.replace(",1\n", ",0\n"))
+    with pytest.raises(InputError, match="'auroc', which these tables don't give"):
+        compare_arms({"a": [calls], "b": [other]}, claim="models")
+    record = compare_arms({"a": [calls], "b": [other]}, primary="accuracy", claim="models")
+    assert record["primary"] == "accuracy"
+    assert not any("AUROC" in test["about"] for row in record["pairs"] for test in row["tests"])
+
+
+def test_y_pred_may_hold_probabilities(tmp_path: Path) -> None:
+    table = read(tmp_path, "y_true,y_pred\n0,0.25\n1,0.5\n1,1\n", positive="1")
+    assert not table.hard
+    assert table.prob[:, 1].tolist() == [0.25, 0.5, 1.0]
+
+
+def test_calls_may_be_chosen_beside_probabilities(tmp_path: Path) -> None:
+    text = "image,label,prob_a,prob_b,decision\nx,a,0.9,0.1,a\ny,b,0.7,0.3,b\n"
+    assert read(tmp_path, text).prob[1].tolist() == [0.7, 0.3]
+    assert read(tmp_path, text, columns={"predicted": "decision"}).prob[1].tolist() == [0.0, 1.0]
+
+
+# ----------------------------------------------------------------------------------------------------------- dialects
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), classes=st.integers(2, 5), separator=st.sampled_from(",;\t|"),
+    coding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "parquet"]), comma=st.booleans(),
+)  # fmt: skip
+def test_any_dialect_gives_equal_predictions(
+    tmp_path_factory: pytest.TempPathFactory, random_table: Make, seed: int, classes: int, separator: str, coding: str,
+    comma: bool,
+) -> None:  # fmt: skip
+    folder = tmp_path_factory.mktemp("dialect")
+    table = random_table(seed, n_classes=classes, digits=17)
+    write_predictions(table, folder / "plain.csv")
+    text = (folder / "plain.csv").read_text(encoding="utf-8")
+    if coding == "parquet":
+        path = folder / "t.parquet"
+        pq.write_table(arrow_csv.read_csv(folder / "plain.csv"), path)
+    else:
+        path = folder / "t.csv"
+        path.write_bytes(dialect(text, separator, comma=comma and separator != ",").encode(coding))
+    back = read_predictions(path)
+    assert (back.image, back.patient, back.classes) == (table.image, table.patient, table.classes)
+    assert np.array_equal(back.prob, table.prob)
+    assert np.array_equal(back.label, table.label)
+
+
+def dialect(text: str, separator: str, *, comma: bool) -> str:
+    """A table without quotes in another dialect: its separator, and decimal commas."""
+    rows = [line.split(",") for line in text.splitlines()]
+    changed = [
+        [cell.replace(".", ",") if comma and cell.replace(".", "", 1).isdigit() else cell for cell in row]
+        for row in rows
+    ]
+    return "".join(separator.join(row) + "\n" for row in changed)
+
+
+@pytest.mark.parametrize("other", ["p1", "p 1", "P-1", "P_1"])
+def test_patient_ids_that_differ_in_spelling_alone_are_named(tmp_path: Path, other: str) -> None:
+    """They count as two patients, which makes intervals too narrow where they are one; nothing is merged by a guess."""
+    path = tmp_path / "t.csv"
+    rows = [
+        f"i0,P1,a,0.8,0.2\ni1,{other},b,0.3,0.7\ni2,P2,b,0.1,0.9\n",
+        "i0,P1,a,0.8,0.2\ni1,P1_1,b,0.3,0.7\ni2,P11,b,0.1,0.9\n",
+    ]
+    for text, expected in zip(rows, (1, 0), strict=True):
+        path.write_text(f"image,patient_id,label,prob_a,prob_b\n{text}")
+        found = read_predictions(path)
+        assert sum("differ in case, spaces or separators alone" in note for note in found.notes) == expected
+    assert len(set(found.patient)) == 3

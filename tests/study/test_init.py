@@ -1,0 +1,73 @@
+"""The study that init writes can be run, and says where its test part supports hardly any claim."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from counterstain.cli import app
+from counterstain.cohort.splitters import check
+from counterstain.study.prepare import read_cohort, split_cohort
+from counterstain.study.study_config import read_study
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def cohort(folder: Path, a: int, b: int) -> Path:
+    """So many patients of class a and of class b, with two images each; ids stand in the names."""
+    for label, count in (("a", a), ("b", b)):
+        for patient in range(count):
+            for number in range(2):
+                path = folder / "images" / label / f"{label}{patient}_{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((8, 8, 3), patient, np.uint8)).save(path)
+    return folder / "images"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "method", "k", "words"),
+    [
+        (20, 20, "holdout", 5, ""),
+        (20, 5, "holdout", 5, "has only one patient of class 'b' (b"),
+        (20, 3, "holdout", 3, "folds: 3 would test every patient once"),
+        (20, 4, "holdout", 4, "folds: 4 would test every patient once"),
+        (20, 2, "holdout", 5, "a hold-out is not possible: class 'b' has 2 patients"),
+    ],
+)
+def test_the_hold_out_can_be_run_or_folds_are_written(
+    tmp_path: Path, a: int, b: int, method: str, k: int, words: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    done = call("init", cohort(tmp_path, a, b), "--out", path, "--pattern", r"(?P<patient_id>[ab]\d+)_")
+    assert done.exit_code == 0, done.output
+    assert words in done.stdout
+    assert words in path.read_text()
+    written = yaml.safe_load(path.read_text())["split"]
+    assert (written["method"], written["folds"]) == (method, k)
+    if b > 2:
+        study = read_study(path, {"split.method": "folds"} if words else None)
+        images = read_cohort(study, tmp_path)
+        check(split_cohort(study, images, tmp_path), images)
+    else:
+        assert "no folds are possible, either" in done.stdout
+
+
+def test_a_cohort_with_columns_and_a_root_of_its_own_is_written_so(tmp_path: Path) -> None:
+    images = cohort(tmp_path, 6, 6)
+    rows = [
+        f"{path.relative_to(images).as_posix()},{path.parent.name},{path.name[:2]}" for path in images.rglob("*.png")
+    ]
+    (tmp_path / "tables").mkdir()
+    table = tmp_path / "tables" / "m.csv"
+    table.write_text("Bild,Was,Wer\n" + "\n".join(rows) + "\n")
+    named = "image_path=Bild,label=Was,patient_id=Wer"
+    done = call("init", table, "--out", tmp_path / "study.yaml", "--columns", named, "--root", images)
+    assert done.exit_code == 0, done.output
+    study = read_study(tmp_path / "study.yaml")
+    assert study.cohort.root == "images"
+    assert len(read_cohort(study, tmp_path)) == 24
