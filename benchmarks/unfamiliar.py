@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from counterstain.cohort.cohort import write_cohort
 from counterstain.cohort.layouts import read_images
 from counterstain.cohort.splitters import holdout, official, write_split
-from counterstain.export.ood_statistics import STATISTICS, OodStatistics, distances, features_of, read_ood_statistics
 from counterstain.files import write_csv
 from counterstain.images.store import build_store, read_batch
 from counterstain.learning.config import TrainingConfig
+from counterstain.learning.ood_statistics import STATISTICS, OodStatistics, distances, features_of, read_ood_statistics
 from counterstain.learning.predictor import Predictor, load_predictor
 from counterstain.phantom.tiles import Phantom, write_phantom
 from counterstain.robustness.trials import TRIALS, Setting

@@ -14,8 +14,8 @@ from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.export import parity
 from counterstain.export.exported_model import read_export
 from counterstain.export.from_run import ExportOptions, export, find_training
-from counterstain.export.ood_statistics import distances, features_of, read_ood_statistics
 from counterstain.files import hash_file, read_json, write_csv
+from counterstain.learning.ood_statistics import distances, features_of, read_ood_statistics
 from counterstain.learning.predictor import load_predictor
 from counterstain.study.run import run_study
 

@@ -24,10 +24,10 @@ from counterstain.errors import InputError
 from counterstain.evaluation.calibration import fit_calibration
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
-from counterstain.export.ood_statistics import STATISTICS, features_of, fit_ood_statistics, write_ood_statistics
 from counterstain.files import read_json
 from counterstain.learning.bundle import Bundle, seal, write_bundle
 from counterstain.learning.networks import build_network
+from counterstain.learning.ood_statistics import STATISTICS, features_of, fit_ood_statistics, write_ood_statistics
 from counterstain.learning.predictor import load_predictor
 from counterstain.slides import tile_stream as stream
 from counterstain.slides.geojson import read_tile_geojson

@@ -105,7 +105,7 @@ def test_nothing_of_the_process_changes(home: Path) -> None:
 def test_without_statistics_there_is_no_distance_and_with_them_there_is(home: Path, model: Model) -> None:
     from dataclasses import replace
 
-    from counterstain.export.ood_statistics import fit_ood_statistics
+    from counterstain.learning.ood_statistics import fit_ood_statistics
 
     assert model.predict(home / "images").distance is None and model.predict(home / "images").unfamiliar is None
     random = np.random.default_rng(0)
@@ -120,8 +120,8 @@ def test_without_statistics_there_is_no_distance_and_with_them_there_is(home: Pa
 
 
 def _features(model: Model, tiles: np.ndarray) -> np.ndarray:
-    from counterstain.export.ood_statistics import features_of
     from counterstain.images.tile import fit_tile
+    from counterstain.learning.ood_statistics import features_of
 
     fitted = np.stack([fit_tile(tile, "", tile_px=TILE_PX, fit="stretch") for tile in tiles])
     return features_of(model.predictor.network, model.predictor.to_tensor, fitted)

@@ -16,7 +16,7 @@ from counterstain.evaluation.calibration import read_calibration
 from counterstain.evaluation.metrics import image_loss, roc_auc
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json
-from counterstain.study.model_choice import choose_model, ensemble_calibration
+from counterstain.learning.model_choice import choose_model, ensemble_calibration
 from counterstain.study.predicting import Asked, predict_images
 from counterstain.study.run import run_study
 

@@ -133,7 +133,7 @@ def columns_of_two(columns: dict[str, str], *, both: bool) -> tuple[dict[str, st
 def chosen_model(model: Path, arm: str | None, seed: int | None, fold: str | None, network_file: Path | None) -> Path:
     """The bundle's folder that MODEL, --arm, --seed and --fold mean; says on stderr which of a run was taken."""
     allow_network(network_file)
-    from counterstain.study.model_choice import choose_model
+    from counterstain.learning.model_choice import choose_model
     from counterstain.terminal import say
 
     choice = choose_model(model, arm=arm, seed=seed, fold=fold)

@@ -33,7 +33,6 @@ from counterstain.export.graphs import (
     write_torchscript,
 )
 from counterstain.export.model_card import LICENCE, is_unlisted, licence_text, write_card
-from counterstain.export.ood_statistics import STATISTICS, OodStatistics, write_ood_statistics
 from counterstain.export.parity import TOLERANCE, check_parity, fixed_tiles
 from counterstain.export.wsinfer import CONFIG, check_wsinfer, open_wsinfer, wsinfer_config
 from counterstain.files import check_writable, hash_file, read_json, read_record, write_bytes, write_json
@@ -50,6 +49,7 @@ from counterstain.learning.bundle import (
     read_sums,
 )
 from counterstain.learning.mil_networks import is_bag_network
+from counterstain.learning.ood_statistics import STATISTICS, OodStatistics, write_ood_statistics
 from counterstain.learning.runtimes import softmax, torch_runtime
 from counterstain.version import __version__
 

@@ -22,13 +22,6 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.export.exported_model import FORMATS, ExportContent, check_export, export_model
 from counterstain.export.graphs import Run
-from counterstain.export.ood_statistics import (
-    STATISTICS,
-    OodStatistics,
-    features_of,
-    fit_ood_statistics,
-    read_ood_statistics,
-)
 from counterstain.files import hash_file, read_json
 from counterstain.images.augment import Augmentation
 from counterstain.images.store import Store, build_store, open_store, read_batch
@@ -36,9 +29,16 @@ from counterstain.images.store_files import Recipe, read_record
 from counterstain.images.tensor import to_tensor
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.dataset import TileDataset, table_of
+from counterstain.learning.model_choice import choose_model
+from counterstain.learning.ood_statistics import (
+    STATISTICS,
+    OodStatistics,
+    features_of,
+    fit_ood_statistics,
+    read_ood_statistics,
+)
 from counterstain.progress import Progress
 from counterstain.slides.tile_predictions import colours
-from counterstain.study.model_choice import choose_model
 from counterstain.tables import read_cells
 
 __all__ = ["ExportOptions", "export", "find_training"]

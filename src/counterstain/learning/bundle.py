@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from counterstain.errors import InputError
-from counterstain.export.ood_statistics import STATISTICS
 from counterstain.files import hash_file, read_record, write_bytes, write_json
 from counterstain.images.tensor import scale_of
 from counterstain.images.tile import FITS
 from counterstain.learning.build import build_model
 from counterstain.learning.mil_networks import is_bag_network
+from counterstain.learning.ood_statistics import STATISTICS
 from counterstain.learning.own_network import SOURCE, OwnNetwork, source_of
 from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
 from counterstain.records import short_repr

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from counterstain.export.ood_statistics import OodStatistics, distances
 from counterstain.learning.build import last_layer
+from counterstain.learning.ood_statistics import OodStatistics, distances
 from counterstain.learning.predictor import Predictor
 from counterstain.learning.runtimes import Infer
 

@@ -224,8 +224,8 @@ def _load(
     folder: Path, bundle: Bundle, settings: InferenceOptions, images: int, agreed: Path, talk: SlidesProgress
 ) -> Model:
     """The model, ready to answer. What "auto" took the first time is taken again: another would give other bytes."""
-    from counterstain.export.ood_statistics import STATISTICS, read_ood_statistics
     from counterstain.learning.device import prepare_device
+    from counterstain.learning.ood_statistics import STATISTICS, read_ood_statistics
     from counterstain.learning.predictor import load_predictor
     from counterstain.learning.unfamiliar import with_distances
 

@@ -12,7 +12,6 @@ from counterstain.audit.training_set import MEMBERS, member_record
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import write_predictions
-from counterstain.export.ood_statistics import STATISTICS, fit_ood_statistics, write_ood_statistics
 from counterstain.files import hash_json, write_csv, write_json
 from counterstain.images.store import Store, read_batch
 from counterstain.learning.bag_dataset import BagStore
@@ -25,6 +24,7 @@ from counterstain.learning.distributed import ALONE, World
 from counterstain.learning.loader import Examples
 from counterstain.learning.loop import Trained, train, write_history
 from counterstain.learning.objective import objective_of
+from counterstain.learning.ood_statistics import STATISTICS, fit_ood_statistics, write_ood_statistics
 from counterstain.learning.predictor import predict_logits
 from counterstain.learning.probe_loop import train_probe
 from counterstain.learning.stain_pipeline import fit_staining

@@ -16,16 +16,16 @@ from counterstain.evaluation.calibration import Calibration, calibrate, read_cal
 from counterstain.evaluation.conformal import prediction_sets
 from counterstain.evaluation.model_output import ModelOutput
 from counterstain.evaluation.thresholds import decide
-from counterstain.export.ood_statistics import STATISTICS, OodStatistics, read_ood_statistics
 from counterstain.images.decode import decode
 from counterstain.images.source import BadImage
 from counterstain.images.tile import fit_tile
 from counterstain.learning.device import DEVICES
+from counterstain.learning.model_choice import choose_model
+from counterstain.learning.ood_statistics import STATISTICS, OodStatistics, read_ood_statistics
 from counterstain.learning.own_network import allow_file
 from counterstain.learning.predictor import BATCH, Predictor, load_predictor
 from counterstain.learning.runtimes import softmax
 from counterstain.learning.unfamiliar import with_distances
-from counterstain.study.model_choice import choose_model
 from counterstain.system import usable_cores
 
 __all__ = ["Model", "ModelSource", "find_bundle", "load_model"]

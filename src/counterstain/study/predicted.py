@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from counterstain.cohort.new_images import NewImages
 from counterstain.files import write_csv
 from counterstain.images.contact_sheet import CalledTile, called_sheet
+from counterstain.learning.model_choice import ModelChoice
 from counterstain.learning.own_network import SOURCE
 from counterstain.slides.tile_predictions import colours
 from counterstain.study.contact_sheets import save_sheet
-from counterstain.study.model_choice import ModelChoice
 
 __all__ = ["Asked", "Predicted", "draw_sheet", "next_commands", "write_predicted"]
 

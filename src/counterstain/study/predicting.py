@@ -19,19 +19,19 @@ from counterstain.errors import InputError
 from counterstain.evaluation.arm_scores import score_arms
 from counterstain.evaluation.calibration import Calibration, calibrate, read_calibration, use_warnings
 from counterstain.evaluation.predictions import Predictions
-from counterstain.export.ood_statistics import STATISTICS, OodStatistics, read_ood_statistics
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
 from counterstain.learning.bag_loop import predict_bags, write_attention
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.device import prepare_device
 from counterstain.learning.mil_networks import is_bag_network
+from counterstain.learning.model_choice import ModelChoice, choose_model, ensemble_calibration
+from counterstain.learning.ood_statistics import STATISTICS, OodStatistics, read_ood_statistics
 from counterstain.learning.predictor import predict_logits
 from counterstain.learning.runtimes import TRIAL_TILES, check_runtime, choose_runtime, softmax
 from counterstain.learning.unfamiliar import listening, measure_distances
 from counterstain.progress import Progress
 from counterstain.study.calibrate import decided_as, sets_of
-from counterstain.study.model_choice import ModelChoice, choose_model, ensemble_calibration
 from counterstain.study.predicted import Asked, Predicted, draw_sheet, next_commands, write_predicted
 
 __all__ = ["Asked", "Predicted", "predict_images"]

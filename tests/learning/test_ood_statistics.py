@@ -9,7 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.errors import InputError
-from counterstain.export.ood_statistics import (
+from counterstain.files import write_bytes
+from counterstain.images.tensor import to_tensor
+from counterstain.learning.backbones import build_backbone
+from counterstain.learning.networks import build_network
+from counterstain.learning.ood_statistics import (
     OodStatistics,
     distances,
     features_of,
@@ -17,10 +21,6 @@ from counterstain.export.ood_statistics import (
     read_ood_statistics,
     write_ood_statistics,
 )
-from counterstain.files import write_bytes
-from counterstain.images.tensor import to_tensor
-from counterstain.learning.backbones import build_backbone
-from counterstain.learning.networks import build_network
 
 
 def drawn(count: int, seed: int, width: int = 8) -> np.ndarray:
