@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from counterstain.serving.app import make_app, served_of
 from counterstain.serving.security import Access, allowed_hosts
-from counterstain.serving.serve import ServeOptions
+from counterstain.serving.server import ServeOptions
 
 TOKEN = "the-token-of-these-tests"
 PORT = 8765

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from counterstain.serving.app import make_app, served_of
 from counterstain.serving.inference import BATCH
 from counterstain.serving.security import Access
-from counterstain.serving.serve import ServeOptions
+from counterstain.serving.server import ServeOptions
 from counterstain.study.predicting import Asked, predict_images
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/png"}

@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 
 from counterstain.errors import InputError
 from counterstain.serving.app import make_app, served_of
+from counterstain.serving.pictures import image_id
 from counterstain.serving.security import Access, Guard, allowed_hosts
-from counterstain.serving.serve import ServeOptions, check_address
-from counterstain.serving.tiles import image_id
+from counterstain.serving.server import ServeOptions, check_address
 
 BASE = f"http://127.0.0.1:{PORT}"
 GOOD = {"Authorization": f"Bearer {TOKEN}"}

@@ -12,8 +12,8 @@ from counterstain.evaluation.metrics import roc_auc
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json, write_json
 from counterstain.serving.error_view import error_data, patient_influence
+from counterstain.serving.pictures import image_id
 from counterstain.serving.runs import RunsFolder, state_of
-from counterstain.serving.tiles import image_id
 from counterstain.study.completion import lock
 
 

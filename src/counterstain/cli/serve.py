@@ -33,7 +33,7 @@ def serve(
     """
     import asyncio
 
-    from counterstain.serving.serve import ServeOptions, start, web_is_there
+    from counterstain.serving.server import ServeOptions, start, web_is_there
     from counterstain.terminal import say
 
     web_is_there()

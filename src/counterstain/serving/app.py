@@ -14,12 +14,12 @@ from counterstain.evaluation.format import METRIC_NAMES
 from counterstain.serving.error_view import error_data
 from counterstain.serving.inference import ModelShelf
 from counterstain.serving.pages import Links, render, static_file
+from counterstain.serving.pictures import read_tiles, tile_picture
 from counterstain.serving.problems import ServingError, problem
 from counterstain.serving.rest import add_rest
 from counterstain.serving.runs import RunsFolder
 from counterstain.serving.security import Access, Guard
-from counterstain.serving.serve import ServeOptions
-from counterstain.serving.tiles import read_tiles, tile_picture
+from counterstain.serving.server import ServeOptions
 from counterstain.version import __version__
 
 __all__ = ["Served", "make_app", "served_of", "studies_data"]

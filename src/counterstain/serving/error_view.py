@@ -14,8 +14,8 @@ from counterstain.evaluation.metrics import confusion, predicted_class, score_ta
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import plain_values, read_json
+from counterstain.serving.pictures import image_id
 from counterstain.serving.problems import ServingError
-from counterstain.serving.tiles import image_id
 
 __all__ = ["error_data", "patient_influence"]
 

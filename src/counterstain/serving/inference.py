@@ -20,9 +20,9 @@ from counterstain.explanation.saliency import make_explainer, sensitivity
 from counterstain.images.decode import decode_content, hash_content
 from counterstain.images.source import BadImage
 from counterstain.images.tile import fit_tile
+from counterstain.serving.pictures import DECODING
 from counterstain.serving.problems import ServingError
 from counterstain.serving.runs import RunsFolder
-from counterstain.serving.tiles import DECODING
 from counterstain.study.calibrate import decided_as
 from counterstain.study.model import Model, load_model
 
