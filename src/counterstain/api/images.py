@@ -115,6 +115,7 @@ def audit(
     tile_px: int = 128,
     rotated: bool = True,
     distinct_ids: bool = False,
+    apply: Path | str | None = None,
     layout: str = "auto",
     positive: str | None = None,
     pattern: str | None = None,
@@ -130,6 +131,7 @@ def audit(
         unit: that the split kept together.
         tile_px: side in px at which images are compared; rotated: also look for rotated and cropped copies.
         distinct_ids: ids that nearly agree (18842 and 18842D) are of different patients.
+        apply: the decisions.csv of the Audit page; `out` also gets the cohort.csv and splits.csv that follow.
         layout, positive, pattern, columns: see `cohort`.
         verbose: show progress on stderr.
 
@@ -142,7 +144,8 @@ def audit(
     with working(verbose=verbose) as talk:
         record, lines = audit_images(
             Path(images), None if splits is None else Path(splits), Path(out), unit=unit, tile_px=tile_px,
-            rotated=rotated, distinct_ids=distinct_ids, talk=talk, **options,
+            rotated=rotated, distinct_ids=distinct_ids, apply=None if apply is None else Path(apply),
+            talk=talk, **options,
         )  # fmt: skip
     return AuditReport(record, tuple(lines))
 

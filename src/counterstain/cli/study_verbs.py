@@ -209,6 +209,7 @@ def audit(
     tile_px: Annotated[int, typer.Option(help="Side in px at which images are looked at.")] = 128,
     rotated: Annotated[bool, typer.Option(help="Look for rotated and cropped copies, too.")] = True,
     distinct_ids: Annotated[bool, typer.Option(help="18842 and 18842D are two patients.")] = False,
+    apply: Annotated[Path | None, typer.Option(help="The decisions.csv of the Audit page: make what follows.")] = None,
     layout: Layout = "auto",
     positive: Positive = None,
     pattern: Pattern = None,
@@ -232,8 +233,8 @@ def audit(
     }
     with talking() as talk:
         record, lines = audit_images(
-            images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
-            **options,
+            images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, apply=apply,
+            talk=talk, **options,
         )  # fmt: skip
     print(json.dumps(record, indent=2) if as_json else "\n".join(lines))
     if record["verdict"] == "leaks":

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import METRIC_NAMES
+from counterstain.serving.audit_view import add_audit, audit_data
 from counterstain.serving.error_view import error_data
 from counterstain.serving.inference import ModelShelf
 from counterstain.serving.pages import Links, render, static_file
@@ -64,6 +65,7 @@ def bare_app(served: Served) -> FastAPI:
     _add_pages(app, served)
     _add_runs(app, served)
     add_rest(app, served.shelf)
+    add_audit(app, served.runs)
     return app
 
 
@@ -122,6 +124,10 @@ def _add_pages(app: FastAPI, served: Served) -> None:
     @app.get("/runs/{run}/errors", response_class=HTMLResponse, include_in_schema=False)
     def errors(run: str) -> str:
         return render("errors", title=f"Errors of {run}", data=error_data(served.runs.find(run)), run=run, links=links)
+
+    @app.get("/runs/{run}/audit", response_class=HTMLResponse, include_in_schema=False)
+    def audit(run: str) -> str:
+        return render("audit", title=f"Audit of {run}", data=audit_data(served.runs.find(run)), run=run, links=links)
 
     @app.get("/runs/{run}/predict", response_class=HTMLResponse, include_in_schema=False)
     def predict(run: str) -> str:

@@ -85,7 +85,7 @@ def _read_tiles(run: Path, *_: int) -> TileTable:
     part: dict[str, str] = {}
     for row in _rows(run / "splits.csv"):  # of a cross-validation an image is in several folds: the first is shown
         part.setdefault(row["image_path"], row.get("split") or f"fold {row.get('fold', '')}")
-    column["split"] = tuple(part.get(name, "") for name in image)
+    column["split"] = tuple(part.get(row["image_path"], row.get("split") or "") for row in rows)
     return TileTable(_root(run), image, column, {image_id(name): at for at, name in enumerate(image)})
 
 
