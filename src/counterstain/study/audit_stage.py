@@ -118,17 +118,16 @@ def audit_images(
     lines = audit_lines(record)
     lines += _baselines_to(out, lambda chosen: _baseline_tables(cohort, store, chosen), cohort, split)
     write_pairs(out / Path(PAIRS).name, store.image, copies)
+    chosen = split
     if split is not None and record["verdict"] == "leaks":
         try:
-            proposed = propose_split(cohort, store.image, copies, split, distinct_ids=distinct_ids)
-            write_split(proposed, out / "splits.csv")
+            chosen = propose_split(cohort, store.image, copies, split, distinct_ids=distinct_ids)
+            write_split(chosen, out / "splits.csv")
             lines += ["", f"a split that keeps copies together: {out / 'splits.csv'}"]
         except InputError as error:
             lines += ["", f"no split without leaks can be proposed: {error}"]
-    elif split is not None and decided:
-        write_split(split, out / "splits.csv")
     if decided:
-        lines += _write_decided(out, cohort, decided)
+        lines += _write_decided(out, cohort, chosen, decided)
     write_json(out / "audit.json", record)
     return record, lines
 
@@ -141,13 +140,17 @@ def _decisions_to_apply(apply: Path | None) -> tuple[Decision, ...]:
     return read_decisions(apply)
 
 
-def _write_decided(out: Path, cohort: Cohort, decided: tuple[Decision, ...]) -> list[str]:
-    """The manifest that follows from decisions, and the decisions themselves beside it for the studies of it."""
+def _write_decided(out: Path, cohort: Cohort, split: Split | None, decided: tuple[Decision, ...]) -> list[str]:
+    """The manifest that follows from decisions, its split, and the decisions themselves for the studies of it."""
     write_cohort(cohort, out / "cohort.csv")
     (out / DECISIONS).unlink(missing_ok=True)
     for one in decided:
         append_decision(out / DECISIONS, one)
-    return ["", f"the cohort as decided: {out / 'cohort.csv'}; its split: {out / 'splits.csv'}"]
+    lines = ["", f"the cohort as decided: {out / 'cohort.csv'}"]
+    if split is not None:  # with the names that the new manifest gives, counted from its own folder
+        write_split(Split(read_images(out / "cohort.csv").image, split.parts, split.unit), out / "splits.csv")
+        lines.append(f"its split: {out / 'splits.csv'}")
+    return lines
 
 
 def _audit_feature_files(
