@@ -12,8 +12,11 @@ from starlette.exceptions import HTTPException
 from counterstain.errors import InputError
 from counterstain.evaluation.format import METRIC_NAMES
 from counterstain.serving.audit_view import add_audit, audit_data
+from counterstain.serving.claim_view import add_claim
+from counterstain.serving.cohort_view import cohort_bytes
 from counterstain.serving.error_view import error_data
 from counterstain.serving.inference import ModelShelf
+from counterstain.serving.live_view import live_data
 from counterstain.serving.pages import Links, render, static_file
 from counterstain.serving.pictures import read_tiles, tile_picture
 from counterstain.serving.problems import ServingError, problem
@@ -25,6 +28,10 @@ from counterstain.version import __version__
 
 __all__ = ["Served", "make_app", "served_of", "studies_data"]
 
+# What the page of a claim offers; the first is asked where nothing is chosen.
+MEASURES = {
+    name: METRIC_NAMES[name] for name in ("auroc", "balanced_accuracy", "accuracy", "recall", "specificity", "f1")
+}
 # A report is one page that needs nothing else; it may not run anything here.
 REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 
@@ -66,6 +73,7 @@ def bare_app(served: Served) -> FastAPI:
     _add_runs(app, served)
     add_rest(app, served.shelf)
     add_audit(app, served.runs)
+    add_claim(app)
     return app
 
 
@@ -129,6 +137,19 @@ def _add_pages(app: FastAPI, served: Served) -> None:
     def audit(run: str) -> str:
         return render("audit", title=f"Audit of {run}", data=audit_data(served.runs.find(run)), run=run, links=links)
 
+    @app.get("/runs/{run}/cohort", response_class=HTMLResponse, include_in_schema=False)
+    def cohort(run: str) -> str:
+        read_tiles(served.runs.find(run))
+        return render("cohort", title=f"Cohort of {run}", run=run, links=links)
+
+    @app.get("/runs/{run}/live", response_class=HTMLResponse, include_in_schema=False)
+    def live(run: str) -> str:
+        return render("live", title=f"Training of {run}", data=live_data(served.runs.find(run)), run=run, links=links)
+
+    @app.get("/claim", response_class=HTMLResponse, include_in_schema=False)
+    def claim() -> str:
+        return render("claim", title="Claim", links=links, measures=MEASURES)
+
     @app.get("/runs/{run}/predict", response_class=HTMLResponse, include_in_schema=False)
     def predict(run: str) -> str:
         served.runs.find(run)
@@ -167,6 +188,16 @@ def _add_runs(app: FastAPI, served: Served) -> None:
     def runs() -> dict[str, Any]:
         """Every run: verdict, primary measure with interval, stamp, looks at the test part."""
         return studies_data(served.runs)
+
+    @app.get("/api/runs/{run}/cohort", tags=["runs"])
+    def cohort(run: str) -> Response:
+        """Every image of the cohort, column by column."""
+        return Response(cohort_bytes(served.runs.find(run)), media_type="application/json")
+
+    @app.get("/api/runs/{run}/live", tags=["runs"])
+    def live(run: str) -> dict[str, Any]:
+        """State, curves, time left and log of a run, as its files are now."""
+        return live_data(served.runs.find(run))
 
     @app.get("/api/runs/{run}/errors", tags=["runs"])
     def errors(run: str) -> dict[str, Any]:
