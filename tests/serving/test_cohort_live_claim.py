@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from counterstain.evaluation.compare import compare_arms
 from starlette.testclient import TestClient
 
+from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.serving.live_view import live_data
 from counterstain.serving.pictures import image_id

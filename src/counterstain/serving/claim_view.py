@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from counterstain.errors import InputError
-from counterstain.evaluation.compare import compare_arms
+from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 
