@@ -24,6 +24,8 @@ from counterstain.serving.rest import add_rest
 from counterstain.serving.runs import RunsFolder
 from counterstain.serving.security import Access, Guard
 from counterstain.serving.server import ServeOptions
+from counterstain.serving.slide_routes import add_slides
+from counterstain.serving.slide_view import SlideShelf
 from counterstain.version import __version__
 
 __all__ = ["Served", "make_app", "served_of", "studies_data"]
@@ -40,11 +42,12 @@ REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; f
 class Served:
     """What a server shows.
 
-    runs: the folder of runs; shelf: the models that can be asked.
+    runs: the folder of runs; shelf: the models that can be asked; slides: those to look at.
     """
 
     runs: RunsFolder
     shelf: ModelShelf
+    slides: SlideShelf
 
 
 def served_of(runs: Path, options: ServeOptions) -> Served:
@@ -54,7 +57,8 @@ def served_of(runs: Path, options: ServeOptions) -> Served:
         InputError: If a folder is none.
     """
     folder = RunsFolder(runs)
-    return Served(runs=folder, shelf=ModelShelf(folder, options.model))
+    slides = SlideShelf(options.slides, options.maps, runs / "annotations")
+    return Served(runs=folder, shelf=ModelShelf(folder, options.model), slides=slides)
 
 
 def make_app(served: Served, access: Access) -> Guard:
@@ -74,6 +78,7 @@ def bare_app(served: Served) -> FastAPI:
     add_rest(app, served.shelf)
     add_audit(app, served.runs)
     add_claim(app)
+    add_slides(app, served.slides)
     return app
 
 
