@@ -1,6 +1,6 @@
 """The application: pages, pictures and REST over a folder of runs; Guard stands before it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from counterstain.serving.security import Access, Guard
 from counterstain.serving.server import ServeOptions
 from counterstain.serving.slide_routes import add_slides
 from counterstain.serving.slide_view import SlideShelf
+from counterstain.serving.study_view import studies_data
 from counterstain.version import __version__
 
-__all__ = ["Served", "make_app", "served_of", "studies_data"]
+__all__ = ["Served", "make_app", "served_of"]
 
 # What the page of a claim offers; the first is asked where nothing is chosen.
 MEASURES = {
@@ -80,11 +81,6 @@ def bare_app(served: Served) -> FastAPI:
     add_claim(app)
     add_slides(app, served.slides)
     return app
-
-
-def studies_data(runs: RunsFolder) -> dict[str, Any]:
-    """What the page of studies draws."""
-    return {"runs": [asdict(row) for row in runs.rows()], "names": METRIC_NAMES}
 
 
 # ---------------------------------------------------------------------------------------------------------- the errors

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-__all__ = ["RUN_VIEWS", "render", "script_json", "static_file"]
+__all__ = ["RUN_VIEWS", "render", "script_json", "static_file", "static_files"]
 
 # The views of one run, in the order of the menu: name in the address -> name in the menu.
 RUN_VIEWS = {
@@ -71,13 +72,18 @@ def script_json(data: Any) -> Markup:
     return Markup(text)
 
 
+@lru_cache(1)
+def static_files() -> dict[str, bytes]:
+    """Every style sheet, script and licence of the package."""
+    folder = resources.files("counterstain.serving").joinpath("static")
+    found = (*folder.iterdir(), *folder.joinpath("vendor").iterdir())
+    return {path.name: path.read_bytes() for path in found if path.is_file()}
+
+
 def static_file(name: str) -> tuple[bytes, str] | None:
     """A style sheet or script of the package and its type; None where there is none of this name."""
-    folder = resources.files("counterstain.serving").joinpath("static")
-    known = {path.name: path for path in (*folder.iterdir(), *folder.joinpath("vendor").iterdir()) if path.is_file()}
-    found = known.get(name)
-    kind = TYPES.get(f".{name.rpartition('.')[2]}")
-    return None if found is None or kind is None else (found.read_bytes(), f"{kind}; charset=utf-8")
+    found, kind = static_files().get(name), TYPES.get(f".{name.rpartition('.')[2]}")
+    return None if found is None or kind is None else (found, f"{kind}; charset=utf-8")
 
 
 def _environment() -> Environment:
