@@ -1,13 +1,12 @@
 """Decisions of the Audit page: one line each, undone by one more, and turned into the cohort and split that follow."""
 
 import csv
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from small_server import PORT, TOKEN
+from small_studies import audited_home, texture
 from starlette.testclient import TestClient
 
 from counterstain.audit.decisions import (
@@ -28,43 +27,10 @@ from counterstain.serving.server import ServeOptions
 from counterstain.study.audit_stage import audit_images
 
 
-def texture(seed: int, side: int = 128) -> np.ndarray:
-    """A picture with structure of its own: blobs of several sizes."""
-    import cv2
-
-    random = np.random.default_rng(seed)
-    noise = random.normal(0, 1, (side, side, 3)).astype(np.float32)
-    mixed = sum(cv2.GaussianBlur(noise, (0, 0), s) * s for s in (2, 4, 8))
-    return np.clip(128 + 50 * mixed / mixed.std(), 0, 255).astype(np.uint8)
-
-
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cohort of 24 images of 12 patients; three pairs of copies, two of them across the split; its audit as a run."""
-    home = tmp_path_factory.mktemp("audited")
-    rows = []
-    for number in range(24):
-        patient, label = number // 2, "ab"[(number // 2) % 2]
-        name = f"{label}/P{patient:02}-{number}.png"
-        (home / "images" / label).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(texture(number)).save(home / "images" / name)
-        part = ("train", "train", "train", "val", "test", "train")[patient // 2]
-        rows.append([name, label, f"P{patient:02}", part])
-    first = np.asarray(Image.open(home / "images" / rows[0][0]))
-    for row, copy in ((17, np.rot90(first)), (16, np.rot90(first[:, ::-1], 3)), (4, first)):
-        Image.fromarray(np.ascontiguousarray(copy)).save(home / "images" / rows[row][0])
-    with (home / "images" / "cohort.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["image_path", "label", "patient_id", "split"], *rows])
-    audit_images(home / "images" / "cohort.csv", None, home / "audit")
-    run = home / "runs" / "r"
-    (run / "audit").mkdir(parents=True)
-    for name in ("audit.json",):
-        shutil.copy(home / "audit" / name, run / name)
-    shutil.copy(home / "audit" / "pairs.csv", run / "audit" / "pairs.csv")
-    shutil.copy(home / "images" / "cohort.csv", run / "cohort.csv")
-    (run / "run.log").write_text("")
-    (run / "location.json").write_text('{"schema": "counterstain.location/1", "root": "../../images"}')
-    return home
+    """A cohort with copies, and its audit as a run."""
+    return audited_home(tmp_path_factory.mktemp("audited"))
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import base64
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from small_server import PORT, TOKEN
+from small_studies import HEIGHT, WIDTH, slide_home
 from starlette.testclient import TestClient
 
 pytest.importorskip("tifffile")
@@ -21,36 +21,11 @@ from counterstain.serving.server import ServeOptions
 from counterstain.serving.slide_view import deepest
 from counterstain.slides.annotations import read_annotations
 
-WIDTH, HEIGHT = 1500, 1100
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pyramidal slide whose pixels say where they are, its annotation, and a map of two tiles."""
-    import tifffile
-
-    home = tmp_path_factory.mktemp("slides")
-    (home / "slides").mkdir()
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    pixels = np.stack([x * 255 // WIDTH, y * 255 // HEIGHT, np.full_like(x, 90)], axis=-1).astype(np.uint8)
-    with tifffile.TiffWriter(home / "slides" / "s.tif") as writer:
-        common = {"tile": (256, 256), "photometric": "rgb", "compression": "zlib", "resolutionunit": "CENTIMETER"}
-        writer.write(pixels, subifds=0, resolution=(20000, 20000), **common)
-        writer.write(pixels[::2, ::2], subfiletype=1, resolution=(10000, 10000), **common)
-        writer.write(pixels[::4, ::4], subfiletype=1, resolution=(5000, 5000), **common)
-    ring = [[100, 200], [700, 200], [700, 900], [100, 200]]
-    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
-               "properties": {"classification": {"name": "tumour"}}}  # fmt: skip
-    (home / "slides" / "s.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    maps = home / "maps"
-    (maps / "slide-records").mkdir(parents=True)
-    (maps / "model-outputs-csv").mkdir()
-    record = {"schema": "counterstain.slide/1", "extent": [0, 0, WIDTH, HEIGHT], "mpp": [0.5, 0.5]}
-    (maps / "slide-records" / "s.json").write_text(json.dumps(record))
-    rows = ["minx,miny,width,height,prob_benign,prob_malignant", "256,512,256,256,0.75,0.25", "512,512,256,256,0,1"]
-    (maps / "model-outputs-csv" / "s.csv").write_text("\n".join(rows) + "\n")
-    (home / "runs").mkdir()
-    return home
+    """A slide, its annotation, and a map of two tiles."""
+    return slide_home(tmp_path_factory.mktemp("slides"))
 
 
 @pytest.fixture(scope="module")
