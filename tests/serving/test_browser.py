@@ -1,4 +1,4 @@
-"""Every page in a real browser: it draws, obeys the keyboard, has no serious fault of accessibility, asks nobody else."""
+"""Every page in a real browser: it draws, obeys the keyboard, is accessible, and asks nobody else for anything."""
 
 import time
 from collections.abc import Iterator

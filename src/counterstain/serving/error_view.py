@@ -54,7 +54,7 @@ def _error_data(run: Path, _: int) -> dict[str, Any]:
     tables = {arm: _seeds(run / "predictions" / arm, scores["classes"]) for arm in scores["arms"]}
     first = next(iter(tables.values()))[0].table
     place = {name: row for row, name in enumerate(first.image)}
-    arms = {}
+    arms: dict[str, dict[str, Any]] = {}
     for arm, seeds in tables.items():
         arms[arm] = {}
         for seed in seeds:

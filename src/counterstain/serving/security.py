@@ -107,7 +107,7 @@ class Guard:
             if not _same(query["token"][0], self.access.token):
                 raise ServingError(401, "the token in this address is not this server's; open the address it printed")
             rest = urlencode({name: value[0] for name, value in query.items() if name != "token"})
-            path = "/" + scope["path"].lstrip("/\\")  # never //other.host
+            path = "/" + str(scope["path"]).lstrip("/\\")  # never //other.host
             return path + (f"?{rest}" if rest else "")
         by_cookie = self._authenticate(headers)
         if scope["method"] == "POST":

@@ -1,7 +1,7 @@
 """Starting the server: its address, its token, and the words that say how to reach it."""
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,8 +115,9 @@ def start(runs: Path, options: ServeOptions) -> Started:
     listening = _listen(options.host, options.port)
     port = int(listening.getsockname()[1])
     hosts = allowed_hosts(options.host, port)
-    given = {} if options.token is None else {"token": options.token}
-    access = Access(hosts=hosts, read_only=options.read_only, ancestors=options.ancestors, **given)
+    access = Access(hosts=hosts, read_only=options.read_only, ancestors=options.ancestors)
+    if options.token is not None:
+        access = replace(access, token=options.token)
     config = uvicorn.Config(
         make_app(served_of(runs, options), access), http=ImpatientProtocol, ws="none", access_log=False,
         log_level="warning", server_header=False, proxy_headers=False, timeout_keep_alive=15, lifespan="on",

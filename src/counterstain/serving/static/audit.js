@@ -59,6 +59,6 @@
     try { pick("who").value = localStorage.getItem("who") || ""; pick("who").addEventListener("change", () => localStorage.setItem("who", pick("who").value)); } catch { /* no storage here */ }
   }
   pick("findings").replaceChildren(element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Kind"), element("th", { scope: "col" }, "What was found"))),
-    element("tbody", {}, ...data.findings.map((one) => element("tr", {}, element("td", { class: one.severity === "leak" ? "stamp" : null }, one.severity), element("td", {}, one.words)))));
+    element("tbody", {}, ...data.findings.map((one) => element("tr", {}, element("td", {}, element("span", { class: one.severity === "leak" ? "stamp" : null }, one.severity)), element("td", {}, one.words)))));
   show();
 })();
