@@ -48,7 +48,7 @@ def main() -> None:
 
 def make_runs(home: Path) -> None:
     """200 runs, and one with a cohort of 100,000 tiles that share few files."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "reporting"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "reports"))
     from make_run import make_run
 
     from counterstain.cohort.image_paths import write_location

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'counterstain[web]'")
-sys.path.insert(0, str(Path(__file__).parent.parent / "reporting"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "reports"))
 
 from make_run import make_run
 from PIL import Image
