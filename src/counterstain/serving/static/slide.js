@@ -13,7 +13,12 @@
     maxZoomPixelRatio: 8, tileSources: { width: data.width, height: data.height, tileSize: data.tile_px, tileOverlap: 0, minLevel: 8 > data.levels ? 0 : 8, maxLevel: data.levels,
       getTileUrl: (level, x, y) => `/api/slides/${data.id}/tiles/${level}/${x}_${y}.jpg` } });
   const place = (x, y, width, height) => viewer.viewport.imageToViewportRectangle(x, y, width, height);
-  const shades = (value) => [Math.round(255 * Math.min(1, 2 * value)), Math.round(255 * (1 - Math.abs(2 * value - 1))), Math.round(255 * Math.min(1, 2 - 2 * value))];
+  // From blue through green and yellow to red, evenly along the probability.
+  const STOPS = [[59, 76, 192], [67, 190, 220], [150, 215, 70], [250, 160, 40], [180, 10, 20]];
+  const shades = (value) => {
+    const at = Math.min(STOPS.length - 2, Math.floor(value * (STOPS.length - 1))), part = value * (STOPS.length - 1) - at;
+    return STOPS[at].map((low, k) => Math.round(low + part * (STOPS[at + 1][k] - low)));
+  };
   const maps = { first: null, second: null };
 
   for (const name of ["first", "second"]) pick(name).append(element("option", { value: "" }, "none"), ...data.maps.map((run) => element("option", { value: run }, run)));
