@@ -112,6 +112,7 @@ def start(runs: Path, options: ServeOptions) -> Started:
     from counterstain.serving.connections import ImpatientProtocol
     from counterstain.serving.security import Access, allowed_hosts
 
+    served = served_of(runs, options)
     listening = _listen(options.host, options.port)
     port = int(listening.getsockname()[1])
     hosts = allowed_hosts(options.host, port)
@@ -119,7 +120,7 @@ def start(runs: Path, options: ServeOptions) -> Started:
     if options.token is not None:
         access = replace(access, token=options.token)
     config = uvicorn.Config(
-        make_app(served_of(runs, options), access), http=ImpatientProtocol, ws="none", access_log=False,
+        make_app(served, access), http=ImpatientProtocol, ws="none", access_log=False,
         log_level="warning", server_header=False, proxy_headers=False, timeout_keep_alive=15, lifespan="on",
         h11_max_incomplete_event_size=16 << 10, timeout_graceful_shutdown=3,
     )  # fmt: skip
