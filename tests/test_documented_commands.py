@@ -24,6 +24,7 @@ ELSEWHERE = {
     "tcp://": "needs a dask cluster; tests/study/test_executors.py",
     "counterstain export": "minutes; tests/export/test_from_run.py",
     "arms/abmil": "a study of feature files; tests/study/test_bag_arms.py",
+    "counterstain serve": "serves until it is stopped; tests/serving",
     "counterstain demo": "make demo; tests/study/test_run.py does the same on less",
 }
 # Words that stand for the user's own, and options that make a command small: the last of two wins.

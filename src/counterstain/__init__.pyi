@@ -9,6 +9,8 @@ from counterstain.api.images import init as init
 from counterstain.api.images import phantom as phantom
 from counterstain.api.images import phantom_slides as phantom_slides
 from counterstain.api.images import split as split
+from counterstain.api.local_page import LocalPage as LocalPage
+from counterstain.api.local_page import serve as serve
 from counterstain.api.models import export as export
 from counterstain.api.models import features as features
 from counterstain.api.models import predict as predict

@@ -144,6 +144,7 @@ def audit(
     rotated: bool = True,
     distinct_ids: bool = False,
     tables_only: bool = False,
+    apply: Path | str | None = None,
     positive: str | None = None,
     layout: str = "auto",
     pattern: str | None = None,
@@ -164,6 +165,7 @@ def audit(
         tile_px: side in px at which images are compared; rotated: also look for rotated and cropped copies.
         distinct_ids: ids that nearly agree (18842 and 18842D) are of different patients.
         tables_only: open no image: patients, ids, labels and parts alone, which needs neither PyTorch nor OpenCV.
+        apply: the decisions.csv of the Audit page; `out` also gets the cohort.csv and splits.csv that follow.
         positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
         verbose: show progress on stderr.
 
@@ -190,7 +192,8 @@ def audit(
     with working(verbose=verbose) as talk:
         record, lines = audit_images(
             Path(images), divided, Path(out), unit=unit, tile_px=tile_px,
-            rotated=rotated, distinct_ids=distinct_ids, talk=talk, **options,
+            rotated=rotated, distinct_ids=distinct_ids, apply=None if apply is None else Path(apply),
+            talk=talk, **options,
         )  # fmt: skip
     return AuditReport(record, tuple(lines))
 

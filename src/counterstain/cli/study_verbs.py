@@ -188,6 +188,9 @@ def audit(
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Open no image: check patients, ids, labels and parts alone.")
     ] = False,
+    apply: Annotated[
+        Path | None, typer.Option(help="The decisions.csv of the Audit page: make the cohort and split that follow.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Look for copies, leaks between parts, label conflicts, blank tiles and shortcuts.
@@ -206,8 +209,8 @@ def audit(
 
         with talking() as talk:
             record, lines = audit_images(
-                images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids, talk=talk,
-                **reading,
+                images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids,
+                apply=apply, talk=talk, **reading,
             )  # fmt: skip
     print(json.dumps(record, indent=2) if as_json else "\n".join(lines))
     if record["verdict"] == "leaks":

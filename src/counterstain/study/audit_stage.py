@@ -1,17 +1,29 @@
 """The audit of a study before anything is trained: its record, what no network would score, and the gate."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from counterstain.audit.decisions import (
+    DECISIONS,
+    PAIRS,
+    Decision,
+    append_decision,
+    apply_decisions,
+    decision_finding,
+    read_decisions,
+    undecided_copies,
+    write_pairs,
+)
 from counterstain.audit.duplicates import Duplicate, find_duplicates
 from counterstain.audit.proposal import propose_split
 from counterstain.audit.report import audit_lines, audit_record, feature_record
 from counterstain.audit.shortcuts import bag_baselines, baselines, colour_features, file_features
 from counterstain.audit.tables_only import split_to_audit
-from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.cohort import Cohort, write_cohort
 from counterstain.cohort.layouts import read_images
 from counterstain.cohort.splitters import Split, write_split
 from counterstain.errors import GateError, InputError
@@ -42,11 +54,18 @@ def audit_tiles(
     fit: str = "stretch",
     rotated: bool = True,
     distinct_ids: bool = False,
+    decided: Sequence[Decision] = (),
     step: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, Any], tuple[Duplicate, ...]]:
-    """The audit's record of a cohort and its split, and the copies found among its tiles; `step` is told how far."""
-    copies = find_duplicates(store, fit=fit, rotated=rotated, step=step)
-    return audit_record(cohort, split, store, copies, distinct_ids=distinct_ids), copies
+    """The audit's record of a cohort and its split, and the copies found among its tiles; `step` is told how far.
+
+    What was `decided` by eye is a note of the record, and pairs that were decided to be no copies are left out.
+    """
+    found = find_duplicates(store, fit=fit, rotated=rotated, step=step)
+    copies = undecided_copies(store.image, found, decided)
+    record = audit_record(cohort, split, store, copies, distinct_ids=distinct_ids)
+    note = decision_finding(decided)
+    return record if note is None else {**record, "findings": [*record["findings"], note.to_record()]}, copies
 
 
 def audit_images(
@@ -58,6 +77,7 @@ def audit_images(
     tile_px: int = 128,
     rotated: bool = True,
     distinct_ids: bool = False,
+    apply: Path | None = None,
     talk: Progress | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], list[str]]:
@@ -71,6 +91,7 @@ def audit_images(
         tile_px: side in px at which images are looked at; the store is made beside `out`.
         rotated: also look for turned crops.
         distinct_ids: patient ids that nearly agree are of different patients.
+        apply: a decisions.csv of the Audit page; `out` also gets cohort.csv, decisions.csv and splits.csv that follow.
         **options: see read_images.
 
     Returns:
@@ -80,6 +101,9 @@ def audit_images(
     given = {key: value for key, value in options.items() if value is not None}
     whole = read_images(images, **given)
     columns = given.get("columns")
+    decided = _decisions_to_apply(apply)
+    if decided:
+        whole = apply_decisions(whole, decided)
     if all(is_feature_file(name) for name in whole.image):
         return _audit_feature_files(
             whole, splits, out, unit=unit, distinct_ids=distinct_ids, talk=talk, columns=columns
@@ -87,19 +111,47 @@ def audit_images(
     store = build_store(whole, out.parent / "store", tile_px=tile_px, max_bad=1.0, progress=talk.stored)
     kept = set(store.image)
     cohort = whole.subset(np.array([name in kept for name in whole.image]))
-    split = split_to_audit(splits, cohort, unit, [name for name, _ in store.set_aside], columns)
-    record, copies = audit_tiles(cohort, split, store, rotated=rotated, distinct_ids=distinct_ids, step=talk.step)
+    aside = [*(name for name, _ in store.set_aside), *(one.image for one in decided if one.decision == "drop")]
+    split = split_to_audit(splits, cohort, unit, aside, columns)
+    record, copies = audit_tiles(
+        cohort, split, store, rotated=rotated, distinct_ids=distinct_ids, decided=decided, step=talk.step
+    )
     lines = audit_lines(record)
     lines += _baselines_to(out, lambda chosen: _baseline_tables(cohort, store, chosen), cohort, split)
+    write_pairs(out / Path(PAIRS).name, store.image, copies)
+    chosen = split
     if split is not None and record["verdict"] == "leaks":
         try:
-            proposed = propose_split(cohort, store.image, copies, split, distinct_ids=distinct_ids)
-            write_split(proposed, out / "splits.csv")
+            chosen = propose_split(cohort, store.image, copies, split, distinct_ids=distinct_ids)
+            write_split(chosen, out / "splits.csv")
             lines += ["", f"a split that keeps copies together: {out / 'splits.csv'}"]
         except InputError as error:
             lines += ["", f"no split without leaks can be proposed: {error}"]
+    if decided:
+        lines += _write_decided(out, cohort, chosen, decided)
     write_json(out / "audit.json", record)
     return record, lines
+
+
+def _decisions_to_apply(apply: Path | None) -> tuple[Decision, ...]:
+    if apply is None:
+        return ()
+    if not apply.is_file():
+        raise InputError(f"{apply} is not there; name the decisions.csv that the Audit page wrote, in the run's folder")
+    return read_decisions(apply)
+
+
+def _write_decided(out: Path, cohort: Cohort, split: Split | None, decided: tuple[Decision, ...]) -> list[str]:
+    """The manifest that follows from decisions, its split, and the decisions themselves for the studies of it."""
+    write_cohort(cohort, out / "cohort.csv")
+    (out / DECISIONS).unlink(missing_ok=True)
+    for one in decided:
+        append_decision(out / DECISIONS, one)
+    lines = ["", f"the cohort as decided: {out / 'cohort.csv'}"]
+    if split is not None:  # with the names that the new manifest gives, counted from its own folder
+        write_split(Split(read_images(out / "cohort.csv").image, split.parts, split.unit), out / "splits.csv")
+        lines.append(f"its split: {out / 'splits.csv'}")
+    return lines
 
 
 def _audit_feature_files(
@@ -156,10 +208,11 @@ def baseline_lines(record: dict[str, Any]) -> list[str]:
     return lines
 
 
-def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
+def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress, *, manifest: Path | None = None) -> None:
     """Audit a study's cohort and split, score its baselines, and stop it where the gate is shut.
 
-    Writes audit.json, baselines.json, baselines/<name>.csv and, where there are leaks, audit/splits.csv.
+    Writes audit.json, audit/pairs.csv, baselines.json, baselines/<name>.csv and, where there are leaks,
+    audit/splits.csv. A decisions.csv beside the study's manifest (`audit --apply` puts it there) is obeyed and listed.
 
     Raises:
         GateError: If there are leaks and the study's gate stops at them; what was found is written before.
@@ -177,10 +230,14 @@ def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
         "split": [hash_json({"": list(part.assignment)}) for part in prepared.split.parts],
         "unit": prepared.split.unit,
     }
+    decided = read_decisions(manifest.parent / DECISIONS) if manifest is not None and manifest.is_file() else ()
+    if decided:
+        inputs["decisions"] = [asdict(one) for one in decided]
     if not is_done(run, "audit", inputs):
         talk.say("audit: copies, leaks, labels and shortcuts")
-        record, copies = _audit(prepared, talk)
-        written = [run / RECORD]
+        record, copies = _audit(prepared, talk, decided)
+        written = [run / RECORD, run / PAIRS]
+        write_pairs(run / PAIRS, prepared.material.store.image, copies)
         if record["verdict"] == "leaks":
             written += _propose(run, prepared, copies, talk)
         if study.audit.baselines:
@@ -192,13 +249,15 @@ def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
     _gate(run, prepared)
 
 
-def _audit(prepared: PreparedStudy, talk: Progress) -> tuple[dict[str, Any], tuple[Duplicate, ...]]:
+def _audit(
+    prepared: PreparedStudy, talk: Progress, decided: tuple[Decision, ...]
+) -> tuple[dict[str, Any], tuple[Duplicate, ...]]:
     material, section = prepared.material, prepared.study.audit
     if isinstance(material.store, BagStore):
         return audit_bags(material.cohort, prepared.split, material.store, distinct_ids=section.distinct_ids)
     return audit_tiles(
         material.cohort, prepared.split, material.tiles, fit=material.fit, rotated=section.rotated,
-        distinct_ids=section.distinct_ids, step=talk.step,
+        distinct_ids=section.distinct_ids, decided=decided, step=talk.step,
     )  # fmt: skip
 
 

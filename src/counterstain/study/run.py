@@ -90,7 +90,7 @@ def run_study(
             return run
         talk = replace(talk, say=_logged(run / "run.log", talk.say))
         _write_protocol(run, path, prepared, talk)
-        audit_stage(run, prepared, talk)
+        audit_stage(run, prepared, talk, manifest=path.parent / study.cohort.path)
         send = sender(jobs=jobs, scheduler=scheduler, base=path.parent, store=home / "store", overrides=overrides)
         train_all(run, prepared, talk, send)
         judge(run, prepared, talk)

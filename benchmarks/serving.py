@@ -1,0 +1,251 @@
+"""How fast the local page answers, and what a good client feels while nine kinds of abuse run.
+
+    python benchmarks/serving.py [MODEL_FOLDER]
+
+Prints one JSON line. Everything goes to a server of its own on 127.0.0.1; each abuse is bounded in count and time.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+TOKEN = "a-token-of-this-benchmark-only-0123456789"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+PORT = 8799
+URL = f"http://127.0.0.1:{PORT}"
+SECONDS = 8.0
+
+
+def main() -> None:
+    model = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    with tempfile.TemporaryDirectory() as place:
+        home = Path(place)
+        make_runs(home)
+        server = start(home, model)
+        try:
+            record = {"cores": os.cpu_count(), **pages()}
+            if model is not None:
+                record |= throughput(home, model)
+            record |= abused(server.pid)
+        finally:
+            server.terminate()
+            server.wait(10)
+    print(json.dumps(record))
+
+
+def make_runs(home: Path) -> None:
+    """200 runs, and one with a cohort of 100,000 tiles that share few files."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "reports"))
+    from make_run import make_run
+
+    from counterstain.cohort.image_paths import write_location
+
+    one = make_run(home / "runs" / "run-000", arms=("given-32", "modified-200"), patients=10, images_each=6)
+    for number in range(1, 200):
+        shutil.copytree(one, home / "runs" / f"run-{number:03}")
+    large = home / "runs" / "large"
+    large.mkdir()
+    (large / "run.log").write_text("")
+    (home / "images").mkdir()
+    random = np.random.default_rng(0)
+    rows = ["image_path,label,patient_id,slide_id,site,mpp,x,y,split"]
+    for number in range(100_000):
+        name = f"{'ab'[number % 2]}/P{number // 100:04}_{number:06}.png"
+        rows.append(
+            f"{name},{'ab'[number % 2]},P{number // 100:04},,site-{number % 5},0.5,,,"
+            f"{'test' if number % 5 == 0 else ''}"
+        )
+        if number < 2000:
+            path = home / "images" / name
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (96, 96, 3), dtype=np.uint8)).save(path)
+    (large / "cohort.csv").write_text("\n".join(rows) + "\n")
+    write_location(large, home / "images")
+
+
+def start(home: Path, model: Path | None) -> "subprocess.Popen[bytes]":
+    options = ["--model", str(model)] if model else []
+    code = "from counterstain.cli import main; main()"
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, "serve", str(home / "runs"), "--port", str(PORT), "--token", TOKEN, *options],
+        stdout=subprocess.DEVNULL,
+    )
+    for _ in range(300):
+        try:
+            httpx.get(f"{URL}/v2/health/live", headers=HEADERS)
+            return server
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise SystemExit("the server did not start")
+
+
+def timed(client: httpx.Client, path: str) -> float:
+    begun = time.perf_counter()
+    answer = client.get(path)
+    assert answer.status_code == 200, (path, answer.text[:200])
+    return 1000 * (time.perf_counter() - begun)
+
+
+def pages() -> dict[str, float]:
+    """Milliseconds: of the first request and of later ones."""
+    with httpx.Client(base_url=URL, headers=HEADERS, timeout=60) as client:
+        found = {}
+        for name, path in (("studies_200", "/"), ("cohort_100000", "/api/runs/large/cohort"),
+                           ("errors", "/runs/run-000/errors")):  # fmt: skip
+            found[f"{name}_first_ms"] = round(timed(client, path), 1)
+            found[f"{name}_ms"] = round(float(np.median([timed(client, path) for _ in range(5)])), 1)
+    return found
+
+
+def throughput(home: Path, model: Path) -> dict[str, float]:
+    """Images per second of `load_model(…).predict` of files, and of 32 clients of the server, with their p99."""
+    from counterstain.study.model import load_model
+
+    paths = sorted((home / "images").glob("*/*.png"))[:512]
+    contents = [path.read_bytes() for path in paths]
+    loaded = load_model(model)
+    loaded.predict(paths[:64])
+    begun = time.perf_counter()
+    loaded.predict(paths)
+    direct = len(paths) / (time.perf_counter() - begun)
+    taken: list[float] = []
+
+    async def ask() -> float:
+        limits = httpx.Limits(max_connections=32)
+        async with httpx.AsyncClient(base_url=URL, timeout=120, limits=limits) as client:
+            waiting = list(contents)
+
+            async def one() -> None:
+                while waiting:
+                    content = waiting.pop()
+                    begun = time.perf_counter()
+                    while True:
+                        headers = {**HEADERS, "Content-Type": "image/png"}
+                        answer = await client.post("/api/predict", content=content, headers=headers)
+                        if answer.status_code != 429:
+                            break
+                        await asyncio.sleep(0.005)
+                    assert answer.status_code == 200, answer.text
+                    taken.append(time.perf_counter() - begun)
+
+            begun = time.perf_counter()
+            await asyncio.gather(*(one() for _ in range(32)))
+            return len(contents) / (time.perf_counter() - begun)
+
+    asyncio.run(ask())
+    taken.clear()
+    served = asyncio.run(ask())
+    return {
+        "predict_images_s": round(direct, 1), "served_images_s": round(served, 1),
+        "served_share": round(served / direct, 3), "served_p99_ms": round(1000 * float(np.quantile(taken, 0.99)), 1),
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------- nine abuses
+
+
+def raw(content: bytes, *, then: Callable[["object"], None] | None = None) -> None:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", PORT), timeout=5) as line:
+        line.sendall(content)
+        if then is not None:
+            then(line)
+
+
+def head(path: str, kind: str, *more: str) -> bytes:
+    lines = [
+        f"POST {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{PORT}",
+        f"Authorization: Bearer {TOKEN}",
+        f"Content-Type: {kind}",
+    ]
+    return ("\r\n".join([*lines, *more]) + "\r\n\r\n").encode()
+
+
+def trickle(line: "object") -> None:
+    for _ in range(20):
+        line.sendall(b"x")  # type: ignore[attr-defined]
+        time.sleep(0.2)
+
+
+def chunks(line: "object") -> None:
+    for _ in range(100):
+        line.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")  # type: ignore[attr-defined]
+
+
+ABUSES: dict[str, Callable[[], None]] = {
+    "body of 1 GB": lambda: raw(head("/api/predict", "image/png", "Content-Length: 1000000000")),
+    "endless chunks": lambda: raw(head("/api/predict", "image/png", "Transfer-Encoding: chunked"), then=chunks),
+    "slow head": lambda: raw(b"POST /api/predict HTTP/1.1\r\nHost: ", then=trickle),
+    "slow body": lambda: raw(head("/api/predict", "image/png", "Content-Length: 1000"), then=trickle),
+    "form of many parts": lambda: raw(head("/api/predict", "multipart/form-data; boundary=x", "Content-Length: 10")),
+    "gzip body": lambda: raw(head("/api/predict", "image/png", "Content-Encoding: gzip", "Content-Length: 10")),
+    "way out of the folder": lambda: raw(
+        f"GET /runs/..%2f..%2fetc/tiles/passwd HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\n\r\n".encode()
+    ),
+    "address instead of a picture": lambda: raw(
+        head("/api/predict", "image/png", "Content-Length: 22") + b"http://127.0.0.1/a.png"
+    ),
+    "polyglot": lambda: raw(head("/api/predict", "image/png", "Content-Length: 28") + b"<svg onload='alert(1)'/>    "),
+}
+
+
+def good(seconds: float) -> float:
+    """p99 in ms of a good client that looks at pages and tiles, one request after the other."""
+    taken = []
+    with httpx.Client(base_url=URL, headers=HEADERS, timeout=30) as client:
+        names = client.get("/api/runs/large/cohort").json()["ids"][:200]
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            taken.append(timed(client, f"/runs/large/tiles/{names[len(taken) % 200]}"))
+            time.sleep(0.01)
+    return float(np.quantile(taken, 0.99))
+
+
+def abused(pid: int) -> dict[str, float]:
+    """The good client's p99 alone and during each abuse, with four abusers at once; the server's most memory in MB."""
+    good(2)
+    calm = good(SECONDS)
+    found: dict[str, float] = {"good_p99_ms": round(calm, 1)}
+    for name, abuse in ABUSES.items():
+        stop = threading.Event()
+        threads = [threading.Thread(target=repeat, args=(abuse, stop), daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        found[f"good_p99_ms, {name}"] = round(good(SECONDS / 2), 1)
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+    found["most_memory_mb"] = round(most_memory(pid) / 1024)
+    return found
+
+
+def repeat(abuse: Callable[[], None], stop: threading.Event) -> None:
+    while not stop.is_set():
+        with contextlib.suppress(OSError):
+            abuse()
+        time.sleep(0.02)
+
+
+def most_memory(pid: int) -> int:
+    """kB, as the system counts it (VmHWM)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The verb that opens the local page, from Python and in a notebook."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from counterstain.errors import InputError
+from counterstain.serving.server import ServeOptions, Started, start, web_is_there
+
+__all__ = ["LocalPage", "serve"]
+
+# A notebook shows the page in a frame; only notebooks of this machine may.
+NOTEBOOKS = "http://localhost:* http://127.0.0.1:*"
+
+
+class LocalPage:
+    """A page that is being served by a thread of this process; in a notebook it shows itself.
+
+    url: with the token, for a browser on this machine; token: for `Authorization: Bearer`; site: the first saved page,
+    where `export` asked for files instead.
+    """
+
+    def __init__(self, started: Started | None, site: Path | None = None) -> None:
+        self._started = started
+        self.site = site
+        self.token = "" if started is None else started.token
+        self.url = "" if started is None else started.url.replace("//127.0.0.1:", "//localhost:")
+        self._thread: threading.Thread | None = None
+        if started is not None:
+            server, listening = started.server, started.listening
+            self._thread = threading.Thread(
+                target=lambda: server.run(sockets=[listening]), name="counterstain serve", daemon=True
+            )
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._started is not None and self._thread is not None:
+            self._started.server.should_exit = True
+            self._thread.join(10)
+
+    def __repr__(self) -> str:
+        if self._started is None:
+            return f"LocalPage({str(self.site)[:100]})"
+        return f"LocalPage(port {self._started.port})"
+
+    def _repr_html_(self) -> str:
+        from markupsafe import escape
+
+        if self._started is None:
+            return f"<p>{escape(str(self.site))}</p>"
+        return f'<iframe src="{escape(self.url)}" title="Counterstain" width="100%" height="720"></iframe>'
+
+
+def serve(
+    runs: Path | str = "runs",
+    *,
+    port: int = 8765,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    read_only: bool = False,
+    model: Path | str | None = None,
+    slides: Sequence[Path | str] | None = None,
+    maps: Sequence[Path | str] | None = None,
+    export: Path | str | None = None,
+) -> LocalPage:
+    """Serve the local page over a folder of runs from a thread, and return at once.
+
+    Args:
+        runs: the folder that runs are in, or one run.
+        port: of the page; 0 takes a free one. host: another address than this machine's own; needs `token`.
+        token: what opens the page, 32 characters or more where others can reach it; None makes one.
+        read_only: write no decision.
+        model: a run, bundle or export for Predict, beside the runs' own.
+        slides: folders of slides; maps: folders that `slides_run` wrote.
+        export: write the pages as files to this folder, and serve none.
+
+    Returns:
+        The page: `page.url` to open, `page.close()` to stop; a notebook shows it in a frame.
+
+    Raises:
+        InputError: If the extra `web` is not installed, a folder is none, or the port is taken.
+    """
+    web_is_there()
+    if isinstance(slides, (str, Path)) or isinstance(maps, (str, Path)):
+        raise InputError("slides and maps are lists of folders; write [folder]")
+    if export is not None:
+        from counterstain.serving.site import write_site
+
+        return LocalPage(None, write_site(Path(runs), Path(export)))
+    options = ServeOptions(
+        host=host, port=port, token=token, read_only=read_only, model=None if model is None else Path(model),
+        slides=tuple(map(Path, slides or ())), maps=tuple(map(Path, maps or ())), ancestors=NOTEBOOKS,
+    )  # fmt: skip
+    return LocalPage(start(Path(runs), options))

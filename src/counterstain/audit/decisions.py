@@ -1,0 +1,209 @@
+"""What a person decided on pairs that look alike: one appended line per decision, and what follows for the cohort."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from counterstain.audit.duplicates import Duplicate
+from counterstain.audit.findings import Finding, first_examples
+from counterstain.cohort.cohort import Cohort
+from counterstain.errors import InputError, suggest
+from counterstain.files import plain_cell, safe_cell, write_csv
+
+__all__ = [
+    "DECISIONS", "KINDS", "PAIRS", "Decision", "Pair", "append_decision", "apply_decisions", "decision_finding",
+    "in_force", "read_decisions", "read_pairs", "undecided_copies", "write_pairs",
+]  # fmt: skip
+
+PAIRS = "audit/pairs.csv"
+DECISIONS = "decisions.csv"
+COLUMNS = ("when", "who", "image", "other", "decision", "label", "reason")
+PAIR_COLUMNS = ("image", "other", "tier", "similarity", "turn")
+KINDS = ("keep", "drop", "same", "relabel", "undo")
+LONGEST = 2000  # characters of a reason
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that an audit found alike: names, tier, correlation of fine structure, and what turns one into the
+    other."""
+
+    image: str
+    other: str
+    tier: str
+    similarity: float
+    turn: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision of one person.
+
+    when: UTC, as 2026-11-29T13:40:00Z; who: a name; image: that it is about; other: its partner in the pair.
+    decision: "keep" both, they are not copies; "drop" the image; "same" tissue, both stay and stand on one side;
+        "relabel" the image to `label`; "undo" the last one on this pair.
+    reason: free text.
+    """
+
+    when: str
+    who: str
+    image: str
+    other: str
+    decision: str
+    label: str = ""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.decision not in KINDS:
+            raise InputError(f"decision is '{self.decision}'{suggest(self.decision, KINDS)}")
+        if not self.image:
+            raise InputError("a decision names no image; say which image it is about")
+        if (self.decision == "relabel") != bool(self.label):
+            raise InputError(f"'{self.decision}' has the label '{self.label}'; relabel needs one, nothing else has one")
+        if max(map(len, (self.who, self.reason, self.label))) > LONGEST:
+            raise InputError(f"a name or reason is longer than {LONGEST} characters; shorten it")
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Both images in one order, whichever the decision is about."""
+        return min(self.image, self.other), max(self.image, self.other)
+
+
+def append_decision(path: Path, decision: Decision) -> None:
+    """Add one line to decisions.csv, whole or not at all, and on the disk before this returns."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if not path.is_file() or path.stat().st_size == 0:
+        writer.writerow(COLUMNS)
+    writer.writerow([safe_cell(getattr(decision, name)) for name in COLUMNS])
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, text.getvalue().encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_decisions(path: Path) -> tuple[Decision, ...]:
+    """Every line of a decisions.csv, in the order in which they were decided; () where there is no such file.
+
+    Raises:
+        InputError: If a line is no decision.
+    """
+    if not path.is_file():
+        return ()
+    out = []
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        missing = next((name for name in COLUMNS if name not in (reader.fieldnames or ())), None)
+        if missing is not None:
+            raise InputError(f"{path} has no column '{missing}'; name a decisions.csv of the Audit page")
+        for number, row in enumerate(reader, start=2):
+            try:
+                out.append(Decision(**{name: plain_cell(row[name] or "") for name in COLUMNS}))
+            except InputError as error:
+                raise InputError(f"{path} line {number}: {error}") from None
+    return tuple(out)
+
+
+def in_force(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+    """The last decision on each pair that was not taken back, in the order of the pairs' first decisions."""
+    stacks: dict[tuple[str, str], list[Decision]] = {}
+    for one in decisions:
+        stack = stacks.setdefault(one.pair, [])
+        if one.decision == "undo":
+            if stack:
+                stack.pop()
+        else:
+            stack.append(one)
+    return tuple(stack[-1] for stack in stacks.values() if stack)
+
+
+def apply_decisions(cohort: Cohort, decisions: Sequence[Decision]) -> Cohort:
+    """The cohort without what was dropped, with the labels that were given.
+
+    Raises:
+        InputError: If an image or class is not of this cohort, an image is given two labels, or a class loses all.
+    """
+    valid = in_force(decisions)
+    known = set(cohort.image)
+    for one in valid:
+        if one.image not in known:
+            raise InputError(
+                f"a decision is about {one.image}, which is not in this cohort; apply it to the audited one"
+            )
+        if one.label and one.label not in cohort.classes:
+            raise InputError(f"{one.image} is relabelled '{one.label}'{suggest(one.label, cohort.classes)}")
+    labels: dict[str, str] = {}
+    for one in valid:
+        if one.label and labels.setdefault(one.image, one.label) != one.label:
+            raise InputError(
+                f"{one.image} is relabelled both '{labels[one.image]}' and '{one.label}'; undo one of them"
+            )
+    table = cohort.table.copy()
+    table["label"] = [labels.get(name, old) for name, old in zip(cohort.image, table["label"], strict=True)]
+    dropped = {one.image for one in valid if one.decision == "drop"}
+    kept = np.array([name not in dropped for name in cohort.image])
+    left = set(table["label"][kept])
+    lost = next((name for name in cohort.classes if name not in left), None)
+    if lost is not None:
+        raise InputError(f"the decisions leave no image of class '{lost}'; undo one of them")
+    return replace(cohort, table=table).subset(kept)
+
+
+def undecided_copies(
+    images: Sequence[str], copies: Sequence[Duplicate], decisions: Sequence[Decision]
+) -> tuple[Duplicate, ...]:
+    """The copies without the pairs of which somebody decided that they are none."""
+    apart = {one.pair for one in in_force(decisions) if one.decision == "keep"}
+    return tuple(
+        copy
+        for copy in copies
+        if (min(images[copy.a], images[copy.b]), max(images[copy.a], images[copy.b])) not in apart
+    )
+
+
+def decision_finding(decisions: Sequence[Decision]) -> Finding | None:
+    """The decisions as one note of an audit, with its examples; None where nothing was decided."""
+    valid = in_force(decisions)
+    if not valid:
+        return None
+    words = {"drop": "images dropped", "relabel": "images relabelled", "same": "pairs said to be of the same tissue",
+             "keep": "pairs said to be no copies"}  # fmt: skip
+    counts = [f"{n} {words[kind]}" for kind in words if (n := sum(one.decision == kind for one in valid))]
+    who = sorted({one.who for one in valid if one.who})
+    by = f" by {', '.join(who)}" if who else ""
+    return Finding(
+        tier="decision", severity="note", parts=(), count=len(valid),
+        examples=first_examples([one.pair for one in valid]), words=f"Decided by eye{by}: {', '.join(counts)}.",
+    )  # fmt: skip
+
+
+def write_pairs(path: Path, images: Sequence[str], copies: Sequence[Duplicate]) -> None:
+    """Every pair that was found, for the page on which they are looked at."""
+    rows = [(images[one.a], images[one.b], one.tier, f"{one.similarity:.4f}", one.turn) for one in copies]
+    write_csv(path, PAIR_COLUMNS, rows)
+
+
+def read_pairs(path: Path) -> tuple[Pair, ...]:
+    """The pairs of an audit; () where it wrote none.
+
+    Raises:
+        InputError: If the file is not one of `write_pairs`.
+    """
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        if tuple(reader.fieldnames or ()) != PAIR_COLUMNS:
+            raise InputError(f"{path} is no table of pairs; audit again")
+        rows = [{name: plain_cell(row[name] or "") for name in PAIR_COLUMNS} for row in reader]
+    try:
+        return tuple(Pair(**{**row, "similarity": float(row["similarity"])}) for row in rows)  # type: ignore[arg-type]
+    except ValueError:
+        raise InputError(f"{path} has a similarity that is no number; audit again") from None

@@ -1,0 +1,139 @@
+"""The page on which pairs are looked at and decided; a decision is one line appended to the run's decisions.csv."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from counterstain.audit.decisions import (
+    DECISIONS,
+    PAIRS,
+    Decision,
+    append_decision,
+    in_force,
+    read_decisions,
+    read_pairs,
+)
+from counterstain.files import read_json
+from counterstain.images.decode import decode
+from counterstain.images.source import BadImage
+from counterstain.serving.aligned import align
+from counterstain.serving.pictures import DECODING, check_inside, image_id, jpeg, read_tiles
+from counterstain.serving.problems import ServingError
+from counterstain.serving.runs import RunsFolder
+
+__all__ = ["DecisionMade", "add_audit", "aligned_picture", "audit_data", "decide"]
+
+Text = Annotated[str, Field(max_length=2000)]
+
+
+class DecisionMade(BaseModel):
+    """A decision as the page sends it: the run, the pair by its number, and which of its two images it is about."""
+
+    model_config = ConfigDict(extra="forbid")
+    run: Text
+    pair: Annotated[int, Field(ge=0)]
+    side: Literal["image", "other"] = "image"
+    decision: Literal["keep", "drop", "same", "relabel", "undo"]
+    label: Text = ""
+    reason: Text = ""
+    who: Text = ""
+
+
+def add_audit(app: FastAPI, runs: RunsFolder) -> None:
+    """Add the routes."""
+
+    @app.get("/api/runs/{run}/audit", tags=["audit"])
+    def audit(run: str) -> dict[str, Any]:
+        """Pairs, findings, and the decisions in force."""
+        return audit_data(runs.find(run))
+
+    @app.post("/api/decisions", tags=["audit"], status_code=201)
+    def make(made: DecisionMade) -> dict[str, Any]:
+        """Append one decision; the answer says what is in force for the pair."""
+        return decide(runs.find(made.run), made)
+
+    @app.get("/runs/{run}/pairs/{number}.jpg", include_in_schema=False)
+    def aligned(run: str, number: int) -> Response:
+        return Response(aligned_picture(runs.find(run), number), media_type="image/jpeg")
+
+
+def audit_data(run: Path) -> dict[str, Any]:
+    """What the page draws.
+
+    Returns:
+        pairs: ids, names, tier, similarity, turn and what the cohort says of both; decided: pair number -> the decision
+        in force; findings; classes; words: the verdict.
+    """
+    table = read_tiles(run)
+    place = {name: row for row, name in enumerate(table.image)}
+
+    def shown(name: str) -> dict[str, Any]:
+        row = place.get(name)
+        said = {key: table.column[key][row] for key in ("label", "patient_id", "split")} if row is not None else {}
+        return {"id": image_id(name), "name": name, "there": row is not None, **said}
+
+    pairs = read_pairs(run / PAIRS)
+    found = read_json(run / "audit.json") if (run / "audit.json").is_file() else {}
+    number = {tuple(sorted((pair.image, pair.other))): at for at, pair in enumerate(pairs)}
+    decided = {number[one.pair]: one for one in in_force(read_decisions(run / DECISIONS)) if one.pair in number}
+    return {
+        "words": found.get("words", "This run was not audited."), "findings": found.get("findings", []),
+        "classes": sorted(set(table.column["label"])),
+        "pairs": [
+            {"image": shown(pair.image), "other": shown(pair.other), "tier": pair.tier, "turn": pair.turn,
+             "similarity": pair.similarity}
+            for pair in pairs
+        ],
+        "decided": {str(at): _short(one) for at, one in decided.items()},
+    }  # fmt: skip
+
+
+def decide(run: Path, made: DecisionMade) -> dict[str, Any]:
+    """Append a decision, and say what is in force for its pair.
+
+    Raises:
+        ServingError: 404 if there is no such pair.
+        InputError: If it is no decision, such as a new label without one.
+    """
+    pairs = read_pairs(run / PAIRS)
+    if made.pair >= len(pairs):
+        raise ServingError(404, f"there is no pair {made.pair}; this run's audit found {len(pairs)}")
+    pair = pairs[made.pair]
+    image, other = (pair.image, pair.other) if made.side == "image" else (pair.other, pair.image)
+    known = set(read_tiles(run).column["label"])
+    if made.decision == "relabel" and made.label not in known:
+        raise ServingError(422, f"there is no class '{made.label[:100]}'; there are: {', '.join(sorted(known))}")
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    decision = Decision(when, made.who, image, other, made.decision, made.label, made.reason)
+    append_decision(run / DECISIONS, decision)
+    now = [one for one in in_force(read_decisions(run / DECISIONS)) if one.pair == decision.pair]
+    return {"pair": made.pair, "decided": _short(now[0]) if now else None}
+
+
+def aligned_picture(run: Path, number: int) -> bytes:
+    """The first image of a pair, drawn as it lies on the second, as JPEG.
+
+    Raises:
+        ServingError: 404 if there is no such pair, 422 if an image of it cannot be read.
+    """
+    pairs = read_pairs(run / PAIRS)
+    if not 0 <= number < len(pairs):
+        raise ServingError(404, f"there is no pair {number}; this run's audit found {len(pairs)}")
+    pair, root = pairs[number], read_tiles(run).root
+    try:
+        for name in (pair.image, pair.other):
+            check_inside(root, name)
+        with DECODING:
+            pixels = [decode(name, root=root).pixels for name in (pair.image, pair.other)]
+            return jpeg(align(pixels[0], pixels[1], pair.turn)[0])
+    except BadImage as error:
+        raise ServingError(422, f"this pair cannot be drawn: {error.reason}") from None
+
+
+def _short(one: Decision) -> dict[str, str]:
+    return {"decision": one.decision, "image": image_id(one.image), "label": one.label, "reason": one.reason,
+            "who": one.who, "when": one.when}  # fmt: skip

@@ -1,0 +1,75 @@
+"""What the page of training draws: the curves of every training as far as they have come, time left, and the log."""
+
+import csv
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.files import read_json
+from counterstain.serving.runs import state_of
+
+__all__ = ["live_data"]
+
+LOG_BYTES = 20_000
+CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
+
+
+def live_data(run: Path) -> dict[str, Any]:
+    """A run as its files are now; nothing is remembered, so a server that starts again goes on from them.
+
+    Returns:
+        state; log: its last lines; trainings: name, curves (column -> one number per epoch), epochs asked for, whether
+        it is done, and seconds left by the pace of its epochs (None where that is not known).
+    """
+    asked = _epochs_asked(run)
+    found = sorted((run / "arms").glob("*/seed-*/fold-*/history.csv"))
+    trainings = [_training(run, path, asked) for path in found if not path.is_symlink()]
+    return {"state": state_of(run), "log": _tail(run / "run.log"), "trainings": trainings, "now": time.time()}
+
+
+def _epochs_asked(run: Path) -> dict[str, int]:
+    try:
+        arms = read_json(run / "resolved.json").get("arms") or {}
+    except InputError:
+        return {}
+    return {name: int(own.get("epochs") or 0) for name, own in arms.items() if isinstance(own, dict)}
+
+
+def _training(run: Path, path: Path, asked: dict[str, int]) -> dict[str, Any]:
+    arm, seed, fold = path.parent.relative_to(run / "arms").parts
+    curves: dict[str, list[float]] = {name: [] for name in CURVES}
+    with path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            try:
+                values = [float(row[name]) for name in CURVES]
+            except (KeyError, TypeError, ValueError):
+                break  # a line that is being written
+            for name, value in zip(CURVES, values, strict=True):
+                curves[name].append(value)
+    done = (path.parent / "training.json").is_file()
+    epochs, most = len(curves["loss"]), asked.get(arm, 0)
+    left = None
+    if not done and epochs and most > epochs:
+        started = min(file.stat().st_mtime for file in path.parent.iterdir())
+        born = _born(path.parent, started)
+        pace = (path.stat().st_mtime - born) / epochs
+        left = pace * (most - epochs) if pace > 0 else None
+    return {"name": f"{arm}, {seed.replace('-', ' ')}, {fold.replace('-', ' ', 1)}", "curves": curves, "epochs": most,
+            "done": done, "seconds_left": left}  # fmt: skip
+
+
+def _born(folder: Path, default: float) -> float:
+    """When a folder was made, where the system tells it."""
+    return float(getattr(folder.stat(), "st_birthtime", default))
+
+
+def _tail(path: Path) -> list[str]:
+    """The last lines of the log."""
+    if not path.is_file() or path.is_symlink():
+        return []
+    with path.open("rb") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, stream.tell() - LOG_BYTES))
+        return stream.read().decode("utf-8", "replace").splitlines()[-200:]

@@ -1,0 +1,75 @@
+"""The pages as files, for a paper's supplement: no server, opened from a disk, nothing to decide."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.files import write_bytes
+from counterstain.serving.audit_view import audit_data
+from counterstain.serving.cohort_view import cohort_data
+from counterstain.serving.error_view import error_data
+from counterstain.serving.live_view import live_data
+from counterstain.serving.pages import SavedLinks, render, static_files
+from counterstain.serving.pictures import read_tiles, tile_picture
+from counterstain.serving.problems import ServingError
+from counterstain.serving.runs import RunsFolder
+from counterstain.serving.study_view import studies_data
+
+__all__ = ["write_site"]
+
+VIEWS = {"cohort": cohort_data, "audit": audit_data, "errors": error_data, "live": live_data}
+TITLES = {"cohort": "Cohort of", "audit": "Audit of", "errors": "Errors of", "live": "Training of"}
+
+
+def write_site(runs: Path, out: Path) -> Path:
+    """Write the pages of every run to `out`, and return the first page's path.
+
+    What a run does not have yet, or cannot be read, is a page that says so.
+
+    Args:
+        runs: the folder of runs, or one run.
+        out: a folder that is not there yet, or is empty.
+
+    Raises:
+        InputError: If `runs` holds no run, or `out` is a file or has something in it.
+    """
+    folder = RunsFolder(runs)
+    found = folder.folders()
+    if not found:
+        raise InputError(f"{runs} holds no run; name the folder that your runs are in, such as runs")
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise InputError(f"{out} is a file or has something in it; name a new folder")
+    links = SavedLinks()
+    for name, content in static_files().items():
+        write_bytes(out / "static" / name, content)
+    write_bytes(out / "index.html", render("studies", title="Studies", data=studies_data(folder), links=links))
+    for name, run in found.items():
+        for view in VIEWS:
+            write_bytes(out / f"{name}-{view}.html", _page(view, name, run, links))
+        report = run / "report.html"
+        if report.is_file() and not report.is_symlink():
+            shutil.copyfile(report, out / f"{name}-report.html")
+        _write_tiles(name, run, out / "tiles")
+    return out / "index.html"
+
+
+def _page(view: str, name: str, run: Path, links: SavedLinks) -> str:
+    try:
+        data: dict[str, Any] = VIEWS[view](run)
+    except (ServingError, InputError) as error:
+        return render("missing", title=name, run=name, links=links, heading=name, detail=str(error))
+    return render(view, title=f"{TITLES[view]} {name}", data=data, run=name, links=links)
+
+
+def _write_tiles(name: str, run: Path, folder: Path) -> None:
+    """Small pictures of the cohort, by opaque id; one that cannot be read is left out."""
+    try:
+        table = read_tiles(run)
+    except ServingError:
+        return
+    for identity, row in table.row.items():
+        try:
+            write_bytes(folder / f"{name}-{identity}.jpg", tile_picture(table.root, table.image[row]))
+        except ServingError:
+            continue

@@ -1,0 +1,222 @@
+"""Slides to look at: DeepZoom tiles through our own readers, maps of models, annotations, and polygons drawn anew.
+
+Only the slide's own pyramid is read: labels and macro images, which show names, are never opened.
+"""
+
+import base64
+import re
+import threading
+from collections import OrderedDict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from counterstain.errors import InputError
+from counterstain.files import read_json, write_json
+from counterstain.serving.pictures import DECODING, image_id, jpeg
+from counterstain.serving.problems import ServingError
+from counterstain.slides.annotations import Region, find_annotations, read_annotations
+from counterstain.slides.heatmap import draw_heatmap
+from counterstain.slides.info import Slide
+from counterstain.slides.outputs import read_tile_csv
+from counterstain.slides.reader import open_slide
+from counterstain.slides.slide_files import find_slides, slide_name
+from counterstain.slides.tile_predictions import TilePredictions
+
+__all__ = ["DZ_TILE_PX", "SlideShelf"]
+
+DZ_TILE_PX = 256
+MOST_READ_PX = 4096  # side of what is read for one tile; a file whose levels lie further apart is refused
+OPEN = 8
+NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
+
+
+class SlideShelf:
+    """The slides of some folders, opened when they are first looked at.
+
+    Args:
+        folders: of slides; annotation files lie beside them.
+        maps: folders that `slides run` wrote.
+        drawn: folder for polygons that are drawn here.
+
+    Raises:
+        InputError: If a folder holds no slide, or two slides have one name.
+    """
+
+    def __init__(self, folders: tuple[Path, ...] = (), maps: tuple[Path, ...] = (), drawn: Path = Path()) -> None:
+        files = find_slides(folders) if folders else []
+        self.path = {image_id(slide_name(path)): path for path in files if not path.is_symlink()}
+        self.maps = {folder.resolve().name: folder for folder in maps}
+        self.drawn = drawn
+        lost = next((folder for folder in maps if not (folder / "slide-records").is_dir()), None)
+        if lost is not None:
+            raise InputError(f"{lost} has no slide-records; name the --out folder of a `slides run`")
+        self._open: OrderedDict[str, Slide] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def names(self) -> dict[str, str]:
+        """Opaque id -> name of every slide."""
+        return {identity: slide_name(path) for identity, path in self.path.items()}
+
+    def find(self, identity: str) -> Slide:
+        """A slide, open.
+
+        Raises:
+            ServingError: 404 if there is none with this id, 422 if it cannot be read.
+        """
+        if identity not in self.path:
+            raise ServingError(404, "no slide that is served has this id")
+        with self._lock:
+            if identity not in self._open:
+                try:
+                    self._open[identity] = open_slide(self.path[identity])
+                except InputError as error:
+                    words = str(error).replace(str(self.path[identity]), "this slide")
+                    raise ServingError(422, words) from None
+            self._open.move_to_end(identity)
+            while len(self._open) > OPEN:
+                self._open.popitem(last=False)
+            return self._open[identity]
+
+    def data(self, identity: str) -> dict[str, Any]:
+        """Size, µm per pixel, the maps' names and the annotations of a slide, in level-0 px."""
+        info, name = self.find(identity).info, slide_name(self.path[identity])
+        width, height = info.size_px
+        maps = [run for run, folder in self.maps.items() if (folder / "model-outputs-csv" / f"{name}.csv").is_file()]
+        return {
+            "id": identity, "name": name, "width": width, "height": height, "tile_px": DZ_TILE_PX,
+            "mpp": info.mpp_x, "levels": deepest(width, height), "maps": maps,
+            "annotations": self._annotations(identity), "drawn": self._drawn(name),
+        }  # fmt: skip
+
+    def tile(self, identity: str, level: int, column: int, row: int) -> bytes:
+        """One DeepZoom tile as JPEG: level `levels` is the slide's own pixels, each one below has half as many.
+
+        Raises:
+            ServingError: 404 outside of the slide, 422 if the file is damaged there.
+        """
+        slide = self.find(identity)
+        width, height = slide.info.size_px
+        scale = 2 ** (deepest(width, height) - level)
+        if level < 0 or scale < 1 or column < 0 or row < 0:
+            raise ServingError(404, "the slide has no such tile")
+        x, y = int(column * DZ_TILE_PX * scale), int(row * DZ_TILE_PX * scale)
+        if x >= width or y >= height:
+            raise ServingError(404, "the slide has no such tile")
+        wanted = [min(DZ_TILE_PX * scale, whole - at) / scale for whole, at in ((width, x), (height, y))]
+        own = max(
+            (k for k, one in enumerate(slide.info.levels) if max(one.downsample_x, one.downsample_y) <= scale * 1.01),
+            default=0,
+        )
+        found = slide.info.levels[own]
+        size = [
+            max(1, round(px * scale / factor))
+            for px, factor in zip(wanted, (found.downsample_x, found.downsample_y), strict=True)
+        ]
+        if max(size) > MOST_READ_PX:
+            raise ServingError(422, "this slide has no small levels; convert it to a pyramidal TIFF to look at it here")
+        try:
+            with DECODING:
+                pixels = slide.read_region(x, y, level=own, width_px=size[0], height_px=size[1])
+        except InputError:
+            raise ServingError(422, "this slide is damaged here") from None
+        target = (max(1, int(np.ceil(wanted[0]))), max(1, int(np.ceil(wanted[1]))))
+        if target != (size[0], size[1]):
+            pixels = np.asarray(cv2.resize(pixels, target, interpolation=cv2.INTER_AREA), np.uint8)
+        return jpeg(pixels, 88)
+
+    def heat(self, identity: str, run: str) -> dict[str, Any]:
+        """A model's map: values as base64 of uint8 (0: not read; v: a probability of (v - 1) / 254), and where it lies.
+
+        Raises:
+            ServingError: 404 if there is none.
+        """
+        folder, name = self.maps.get(run), slide_name(self.path.get(identity, Path("none")))
+        table = None if folder is None else folder / "model-outputs-csv" / f"{name}.csv"
+        if folder is None or table is None or not table.is_file():
+            raise ServingError(404, "there is no map of this slide of this name")
+        return _heat(table, folder / "slide-records" / f"{name}.json", table.stat().st_mtime_ns)
+
+    def draw(self, identity: str, label: str, points: list[tuple[float, float]]) -> dict[str, Any]:
+        """Add a polygon of level-0 points to the slide's drawn annotations, as GeoJSON that `slides tiles` reads.
+
+        Raises:
+            ServingError: 422 if it is no polygon within the slide.
+        """
+        from shapely.geometry import Polygon
+
+        info, name = self.find(identity).info, slide_name(self.path[identity])
+        width, height = info.size_px
+        if not NAME.fullmatch(label):
+            raise ServingError(422, "a class of 1 to 200 characters is needed")
+        inside = all(0 <= x <= width and 0 <= y <= height for x, y in points)
+        if len(points) < 3 or not inside or not Polygon(points).is_valid:
+            raise ServingError(
+                422, "three or more points within the slide, whose outline does not cross itself, are needed"
+            )
+        left, top = info.bounds[:2] if info.bounds else (0, 0)  # as QuPath counts
+        ring = [[round(x - left, 1), round(y - top, 1)] for x, y in (*points, points[0])]
+        path = self.drawn / f"{name}.geojson"
+        record: dict[str, Any] = read_json(path) if path.is_file() else {"type": "FeatureCollection", "features": []}
+        record["features"].append(
+            {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
+             "properties": {"objectType": "annotation", "classification": {"name": label}}}
+        )  # fmt: skip
+        self.drawn.mkdir(exist_ok=True)
+        write_json(path, record)
+        return {"features": len(record["features"])}
+
+    def _annotations(self, identity: str) -> list[dict[str, Any]]:
+        path = self.path[identity]
+        try:
+            file = find_annotations(path.parent, path)
+            return [] if file is None else _outlines(read_annotations(file, bounds=self.find(identity).info.bounds))
+        except InputError:
+            return []
+
+    def _drawn(self, name: str) -> int:
+        path = self.drawn / f"{name}.geojson"
+        return len(read_json(path)["features"]) if path.is_file() else 0
+
+
+def deepest(width: int, height: int) -> int:
+    """Number of DeepZoom's last level: that whose size is the slide's.
+
+    >>> deepest(100_000, 80_000)
+    17
+    """
+    return int(np.ceil(np.log2(max(width, height, 1))))
+
+
+@lru_cache(16)
+def _heat(table: Path, record: Path, _: int) -> dict[str, Any]:
+    said = read_json(record)
+    corner, sizes, prob = read_tile_csv(table)
+    classes = tuple(prob)
+    heat = draw_heatmap(
+        TilePredictions(
+            slide=table.stem, classes=classes, corner=corner, size=(int(sizes[0, 0]), int(sizes[0, 1])),
+            prob=np.stack([prob[name] for name in classes], axis=1), extent=tuple(said["extent"]),
+            mpp=tuple(said["mpp"]),
+        )
+    )  # fmt: skip
+    planes, height, width = heat.value.shape
+    return {
+        "names": [name.removeprefix("prob_") for name in heat.names], "width": width, "height": height,
+        "x": heat.corner[0], "y": heat.corner[1], "step": heat.step[0],
+        "values": [base64.b64encode(heat.value[plane].tobytes()).decode() for plane in range(planes)],
+    }  # fmt: skip
+
+
+def _outlines(regions: tuple[Region, ...]) -> list[dict[str, Any]]:
+    """Class and rings of each region, level-0 px to a tenth."""
+    out = []
+    for region in regions:
+        pieces = getattr(region.shape, "geoms", [region.shape])
+        rings = [ring for piece in pieces for ring in (piece.exterior, *piece.interiors)]
+        points = [[[round(x, 1), round(y, 1)] for x, y, *_ in ring.coords] for ring in rings]
+        out.append({"name": region.name, "rings": points})
+    return out

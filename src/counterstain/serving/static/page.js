@@ -1,0 +1,42 @@
+"use strict";
+// What every page uses: its data, elements, numbers, requests.
+const page = (() => {
+  const body = document.body;
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const saved = body.dataset.saved === "yes";
+  const run = body.dataset.run;
+
+  /** An element with attributes and children; text is never read as HTML. */
+  function element(name, attributes = {}, ...children) {
+    const made = ["svg", "g", "line", "circle", "rect", "text", "title", "polygon"].includes(name)
+      ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (value === null || value === undefined || value === false) continue;
+      if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+      else made.setAttribute(key, value === true ? "" : value);
+    }
+    made.append(...children.filter((child) => child !== null && child !== undefined));
+    return made;
+  }
+  const number = (value, digits = 3) => (value === null || value === undefined ? "n/a" : value.toFixed(digits));
+  const within = (score) => (score.low === null ? number(score.value)
+    : `${number(score.value)} [${number(score.low)}, ${number(score.high)}]`);
+  const tell = (words) => { document.getElementById("told").textContent = words; };
+
+  /** JSON of the server; a refusal is told, and thrown. */
+  async function ask(path, options = {}) {
+    const answer = await fetch(path, { credentials: "same-origin", ...options });
+    const record = await answer.json();
+    if (!answer.ok) { tell(record.detail || record.title); throw new Error(record.detail); }
+    return record;
+  }
+  const post = (path, record) => ask(path, { method: "POST", headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(record) });
+  /** Address of a tile's picture. */
+  const tile = (id, full = false) => (saved ? `tiles/${run}-${id}.jpg` : `/runs/${run}/tiles/${id}${full ? "?full=1" : ""}`);
+  /** A tile with its words below. */
+  const figure = (id, name, ...words) => element("figure", {}, element("a", { href: tile(id, true), target: "_blank", rel: "noopener" },
+    element("img", { src: tile(id), alt: name, loading: "lazy", decoding: "async" })),
+    element("figcaption", {}, name, ...words.flatMap((line) => [element("br"), line])));
+  return { data, saved, run, element, number, within, tell, ask, post, tile, figure };
+})();

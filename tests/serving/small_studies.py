@@ -1,0 +1,77 @@
+"""Small studies and slides on disk that several tests of the server look at."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from counterstain.study.audit_stage import audit_images
+
+WIDTH, HEIGHT = 1500, 1100
+
+
+def texture(seed: int, side: int = 128) -> np.ndarray:
+    """A picture with structure of its own: blobs of several sizes."""
+    import cv2
+
+    random = np.random.default_rng(seed)
+    noise = random.normal(0, 1, (side, side, 3)).astype(np.float32)
+    mixed = sum(cv2.GaussianBlur(noise, (0, 0), s) * s for s in (2, 4, 8))
+    return np.clip(128 + 50 * mixed / mixed.std(), 0, 255).astype(np.uint8)
+
+
+def audited_home(home: Path) -> Path:
+    """A cohort of 24 images of 12 patients; three pairs of copies, two of them across the split; its audit as run r."""
+    rows = []
+    for number in range(24):
+        patient, label = number // 2, "ab"[(number // 2) % 2]
+        name = f"{label}/P{patient:02}-{number}.png"
+        (home / "images" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(texture(number)).save(home / "images" / name)
+        part = ("train", "train", "train", "val", "test", "train")[patient // 2]
+        rows.append([name, label, f"P{patient:02}", part])
+    first = np.asarray(Image.open(home / "images" / rows[0][0]))
+    for row, copy in ((17, np.rot90(first)), (16, np.rot90(first[:, ::-1], 3)), (4, first)):
+        Image.fromarray(np.ascontiguousarray(copy)).save(home / "images" / rows[row][0])
+    with (home / "images" / "cohort.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["image_path", "label", "patient_id", "split"], *rows])
+    audit_images(home / "images" / "cohort.csv", None, home / "audit")
+    run = home / "runs" / "r"
+    (run / "audit").mkdir(parents=True)
+    for name in ("audit.json",):
+        shutil.copy(home / "audit" / name, run / name)
+    shutil.copy(home / "audit" / "pairs.csv", run / "audit" / "pairs.csv")
+    shutil.copy(home / "images" / "cohort.csv", run / "cohort.csv")
+    (run / "run.log").write_text("")
+    (run / "location.json").write_text('{"schema": "counterstain.location/1", "root": "../../images"}')
+    return home
+
+
+def slide_home(home: Path) -> Path:
+    """A pyramidal slide whose pixels say where they are, its annotation, and a map of two tiles."""
+    import tifffile
+
+    (home / "slides").mkdir(parents=True)
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    pixels = np.stack([x * 255 // WIDTH, y * 255 // HEIGHT, np.full_like(x, 90)], axis=-1).astype(np.uint8)
+    with tifffile.TiffWriter(home / "slides" / "s.tif") as writer:
+        common = {"tile": (256, 256), "photometric": "rgb", "compression": "zlib", "resolutionunit": "CENTIMETER"}
+        writer.write(pixels, subifds=0, resolution=(20000, 20000), **common)
+        writer.write(pixels[::2, ::2], subfiletype=1, resolution=(10000, 10000), **common)
+        writer.write(pixels[::4, ::4], subfiletype=1, resolution=(5000, 5000), **common)
+    ring = [[100, 200], [700, 200], [700, 900], [100, 200]]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
+               "properties": {"classification": {"name": "tumour"}}}  # fmt: skip
+    (home / "slides" / "s.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    maps = home / "maps"
+    (maps / "slide-records").mkdir(parents=True)
+    (maps / "model-outputs-csv").mkdir()
+    record = {"schema": "counterstain.slide/1", "extent": [0, 0, WIDTH, HEIGHT], "mpp": [0.5, 0.5]}
+    (maps / "slide-records" / "s.json").write_text(json.dumps(record))
+    rows = ["minx,miny,width,height,prob_benign,prob_malignant", "256,512,256,256,0.75,0.25", "512,512,256,256,0,1"]
+    (maps / "model-outputs-csv" / "s.csv").write_text("\n".join(rows) + "\n")
+    (home / "runs").mkdir()
+    return home
