@@ -92,8 +92,8 @@ def plan_tiles(
     """Lay a grid over the scanned area (the slide's bounds, or all of it) and keep the tiles with enough tissue.
 
     Where a px of a tile is at most 4 level-0 px wide, each tile is a window of whole level-0 px, resized as an image
-    is. Beyond that the coarsest level not coarser than `mpp` is read and resampled by area. A scale within 2 % of a whole
-    number of the level's px is taken as that number, so a level at nearly the scale asked for is read as it is.
+    is. Beyond that the coarsest level not coarser than `mpp` is read and resampled by area. A scale within 2 % of a
+    whole number of the level's px is taken as that number, so a level at nearly the scale asked for is read as it is.
 
     Args:
         mpp: µm per px of a tile.
