@@ -162,9 +162,9 @@ def test_batches_and_threads_change_nothing_that_matters(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from counterstain.slides import one_slide
-from counterstain.slides.infer_cohort import Talk, run_slides
-from counterstain.slides.infer_slide import Reading
+from counterstain.slides import infer_slide
+from counterstain.slides.infer_cohort import SlidesProgress, run_slides
+from counterstain.slides.infer_slide import InferenceOptions
 
 bundle, slides, out, where = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 
@@ -176,14 +176,14 @@ def told(progress):
         die()
 
 if where == "writing":
-    write = one_slide.write_heatmap
+    write = infer_slide.write_heatmap
     def half(heat, path, *, slide):
         if slide == "S1":
             (path.parent / f".{path.name}.abc123.tif").write_bytes(b"half")
             die()
         write(heat, path, slide=slide)
-    one_slide.write_heatmap = half
-run_slides(bundle, [slides], out, Reading(batch=4, workers=2), talk=Talk(progress=told))
+    infer_slide.write_heatmap = half
+run_slides(bundle, [slides], out, InferenceOptions(batch=4, workers=2), talk=SlidesProgress(progress=told))
 """
 
 
