@@ -6,8 +6,8 @@
 The model is exported, phantom slides are made at scales of 0.25 to 4 (level-0 px per px of a tile), every tile of each
 is read by `slides run`, edge tiles included, and the patches file that it wrote is given to WSInfer's own
 run_inference, which reads by its own code. A slide that is coarser than the model is refused by our run: there, its
-level 0 is cut and fitted as `predict` fits an image. The slides have one level, so that both read the same px; with
---pyramid they have several, each compressed by itself, and our run reads the nearest while WSInfer reads level 0.
+level 0 is cut and fitted as `predict` fits an image. The slides have one lossless level; with --pyramid they are JPEG
+of several levels, each compressed by itself.
 
 A table goes to stderr, one JSON line to stdout; exit code 1 where a probability differs by more than 0.02.
 """
@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path, help="folder of a trained model that knows its µm/px")
     parser.add_argument("--wsinfer", type=Path, required=True, help="python of an environment that has WSInfer")
     parser.add_argument("--scales", type=float, nargs="+", default=list(SCALES))
-    parser.add_argument("--pyramid", action="store_true", help="slides with levels, of which our run reads the nearest")
+    parser.add_argument("--pyramid", action="store_true", help="JPEG slides with levels")
     asked = parser.parse_args()
     found = compare_all(asked.bundle, asked.wsinfer, asked.scales, pyramid=asked.pyramid)
     print(json.dumps({"schema": "counterstain.benchmark.export-clients/1", **found}))

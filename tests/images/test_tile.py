@@ -25,7 +25,9 @@ def test_shrinking_by_a_whole_factor_is_the_mean_of_what_is_covered(picture: Pic
 @pytest.mark.parametrize(("tile_px", "rule"), [(40, cv2.INTER_AREA), (50, cv2.INTER_LINEAR), (80, cv2.INTER_LINEAR)])
 def test_stretch_is_area_unless_a_side_grows(picture: Picture, tile_px: int, rule: int) -> None:
     wanted = cv2.resize(picture, (tile_px, tile_px), interpolation=rule)
-    assert np.array_equal(fit_tile(picture, "x", tile_px=tile_px, fit="stretch"), wanted)
+    found = fit_tile(picture, "x", tile_px=tile_px, fit="stretch")
+    # OpenCV interpolates in whole numbers of 11 bits; test_resampling has the rule in exact arithmetic.
+    assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
 def test_crop_keeps_the_shape_and_the_middle(picture: Picture) -> None:

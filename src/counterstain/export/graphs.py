@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from counterstain.errors import InputError
+from counterstain.images.resampling import STEPS
 from counterstain.images.tensor import scale_of
 from counterstain.learning.bundle import Bundle
 from counterstain.learning.runtimes import first_line, import_openvino, softmax
@@ -99,8 +100,8 @@ class Calibrated(nn.Module):
 class TileGraph(nn.Module):
     """Stored tiles of any size to probabilities: fitted to tile_px as the bundle says, scaled, predicted, calibrated.
 
-    Where neither side grows each new pixel is the mean of what it covers, else it is interpolated linearly, and the
-    result is rounded to grey levels: images.tile's rule, as a matrix for each axis, so that a graph can hold it.
+    images.resampling's rule, as a matrix for each axis, so that a graph can hold it: where neither side grows each new
+    pixel is the mean of what it covers, else it is interpolated linearly, and halves of a grey level are found.
     """
 
     def __init__(self, network: nn.Module, bundle: Bundle, calibrated: nn.Module) -> None:
@@ -135,19 +136,29 @@ class TileGraph(nn.Module):
         down = self._weights(pixels.shape[2], height, rows, shrinks)
         across = self._weights(pixels.shape[3], width, columns, shrinks)
         found = (down @ pixels) @ across.T
-        # OpenCV rounds the half of a grey level up where it halves both sides, and to the even level otherwise. A
-        # quarter of all px are halves there, and a difference of one level in each moves a sure model's answer.
+        found = torch.round(found * STEPS) / STEPS
+        # Up where both sides are halved, to the even level otherwise. A quarter of all px are halves there, and a
+        # difference of one level in each moves a sure model's answer.
         halved = (rows * 2 == height) & (columns * 2 == width)
         return torch.where(halved, torch.floor(found + 0.5), torch.round(found))
 
     def _weights(self, count: int, length: Tensor, resized: Tensor, shrinks: Tensor) -> Tensor:
-        """(tile_px, count): what each old pixel of an axis adds to each new one, of the middle of the resized axis."""
+        """(tile_px, count): what each old pixel of an axis adds to each new one, of the middle of the resized axis.
+
+        Quotients of whole numbers, which float32 holds exactly up to 2^24: places are counted in 1/resized of an old px
+        where areas are taken, and in half of that where centres are.
+        """
         place = self.place + torch.floor((resized - self.tile_px) / 2)
         old = torch.arange(count, dtype=torch.float32, device=length.device)[None, :]
-        step = length / resized
-        covered = (torch.minimum((place + 1) * step, old + 1) - torch.maximum(place * step, old)).clamp(min=0) / step
-        centre = torch.minimum(((place + 0.5) * step - 0.5).clamp(min=0), length - 1)
-        return torch.where(shrinks, covered, (1 - (centre - old).abs()).clamp(min=0))
+        last, first = (
+            torch.minimum((place + 1) * length, (old + 1) * resized),
+            torch.maximum(place * length, old * resized),
+        )
+        covered = (last - first).clamp(min=0) / length
+        unit = 2 * resized
+        centre = torch.minimum(((2 * place + 1) * length - resized).clamp(min=0), unit * (length - 1))
+        between = (unit - (centre - unit * old).abs()).clamp(min=0) / unit
+        return torch.where(shrinks, covered, between)
 
 
 class SlideGraph(nn.Module):

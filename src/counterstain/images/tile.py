@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
+from counterstain.images.resampling import resize
 from counterstain.images.source import BadImage
 
 __all__ = ["CREDIBLE_MPP", "FITS", "fit_tile", "mpp_of"]
@@ -18,7 +19,7 @@ def fit_tile(pixels: NDArray[np.uint8], name: str, *, tile_px: int, fit: str) ->
 
     fit "stretch": both sides are resized to tile_px, whatever the shape; "crop": the shorter side is resized to tile_px
     and the middle kept; "exact": the image must already have that size. Where neither side grows each new pixel is the
-    mean of what it covers (cv2.INTER_AREA), else it is interpolated linearly; a side that fits is not touched.
+    mean of what it covers, else it is interpolated linearly (images.resampling); a side that fits is not touched.
 
     Args:
         pixels: (H, W, 3) uint8.
@@ -38,20 +39,11 @@ def fit_tile(pixels: NDArray[np.uint8], name: str, *, tile_px: int, fit: str) ->
         )
     if fit == "crop":
         scale = tile_px / min(height, width)
-        pixels = _resized(pixels, max(tile_px, round(width * scale)), max(tile_px, round(height * scale)))
+        wide, high = max(tile_px, round(width * scale)), max(tile_px, round(height * scale))
+        pixels = resize(pixels, width_px=wide, height_px=high)
         top, left = (pixels.shape[0] - tile_px) // 2, (pixels.shape[1] - tile_px) // 2
         return np.ascontiguousarray(pixels[top : top + tile_px, left : left + tile_px])
-    return _resized(pixels, tile_px, tile_px)
-
-
-def _resized(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    import cv2  # here, for reading images does without it
-
-    shrinks = width <= pixels.shape[1] and height <= pixels.shape[0]
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized, dtype=np.uint8)
+    return resize(pixels, width_px=tile_px, height_px=tile_px)
 
 
 CREDIBLE_MPP = (0.05, 20.0)  # from oil immersion to a flat-bed scan; the 72 dpi of most files is 353 µm/px

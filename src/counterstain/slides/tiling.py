@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.images.resampling import resize
 from counterstain.slides.area_resampling import area_resample
 from counterstain.slides.info import Level, Slide, SlideInfo, level_px
 from counterstain.slides.scale import require_mpp
@@ -19,6 +20,9 @@ __all__ = ["Tiling", "TissueShare", "plan_tiles", "read_tile", "read_tiles"]
 # A scale this near to a whole number of a level's px is taken as that: to meet it exactly would only blur every px.
 NATIVE_TOLERANCE = 0.02
 COARSER_TOLERANCE = 0.1  # a slide that is coarser than asked by more than this is refused
+# Up to this many level-0 px for a px of a tile level 0 is read, as WSInfer reads any slide: smaller levels are made and
+# packed by each scanner in its own way, and a sure model tells them from means of level 0.
+LEVEL_0_FACTOR = 4.0
 
 
 class TissueShare(Protocol):
@@ -38,8 +42,8 @@ class Tiling:
     overlap:        share of a tile's side that the next one covers again
     level:          the level that is read
     factor:         (x, y) px of that level for a px of a tile; (1, 1): read as it is, else resampled by area
-    actual_mpp:     (x, y) µm/px of the tiles; within 2 % of mpp
-    tile_level0_px: (width, height) of a tile, exact, level-0 px
+    actual_mpp:     (x, y) µm/px of the tiles; within 2 % of mpp, or half a level-0 px in a tile's side
+    tile_level0_px: (width, height) of a tile, exact, level-0 px; whole numbers where level 0 is read
     step_level0_px: (x, y) from a tile to the next, exact, level-0 px
     area:           (x, y, width, height) that the grid covers, level-0 px; tiles at its right and bottom stick out
     columns, rows:  of the whole grid
@@ -87,8 +91,9 @@ def plan_tiles(
 ) -> Tiling:
     """Lay a grid over the scanned area (the slide's bounds, or all of it) and keep the tiles with enough tissue.
 
-    The coarsest level not coarser than `mpp` is read and resampled by area. A scale within 2 % of a whole number
-    of the level's px is taken as that number, so a level at nearly the scale asked for is read as it is.
+    Where a px of a tile is at most 4 level-0 px wide, each tile is a window of whole level-0 px, resized as an image
+    is. Beyond that the coarsest level not coarser than `mpp` is read and resampled by area. A scale within 2 % of a
+    whole number of the level's px is taken as that number, so a level at nearly the scale asked for is read as it is.
 
     Args:
         mpp: µm per px of a tile.
@@ -104,12 +109,14 @@ def plan_tiles(
     _check(mpp, tile_px, overlap, least_tissue)
     info = slide.info
     mpp_x, mpp_y = require_mpp(info.path, info.mpp_x, info.mpp_y)
-    level, factor, notes = _choose_level(info, mpp, mpp_x, mpp_y)
+    level, factor, notes = _choose_level(info, mpp, mpp_x, mpp_y, tile_px)
     frame = info.levels[level]
     down = (frame.downsample_x, frame.downsample_y)
     area = _on_level(info.area, frame)
     step_px = max(1, round(tile_px * (1 - overlap)))
     size = (tile_px * factor[0] * down[0], tile_px * factor[1] * down[1])
+    if level == 0:
+        size = (float(round(size[0])), float(round(size[1])))
     step = (step_px * factor[0] * down[0], step_px * factor[1] * down[1])
     columns = _count(area[2], size[0], step[0], whole=whole_tiles)
     rows = _count(area[3], size[1], step[1], whole=whole_tiles)
@@ -138,24 +145,30 @@ def _check(mpp: float, tile_px: int, overlap: float, least_tissue: float) -> Non
 
 
 def _choose_level(
-    info: SlideInfo, mpp: float, mpp_x: float, mpp_y: float
+    info: SlideInfo, mpp: float, mpp_x: float, mpp_y: float, tile_px: int
 ) -> tuple[int, tuple[float, float], tuple[str, ...]]:
-    """The coarsest level that is not coarser than `mpp` along either axis, and its px for a px of a tile."""
+    """The level that is read, its px for a px of a tile, and notes."""
     factors = [(mpp / (mpp_x * one.downsample_x), mpp / (mpp_y * one.downsample_y)) for one in info.levels]
     fine = [number for number, pair in enumerate(factors) if min(pair) >= 1 / (1 + NATIVE_TOLERANCE)]
     level = max(fine, key=lambda number: info.levels[number].downsample_x, default=0)
+    if max(factors[0]) <= LEVEL_0_FACTOR * (1 + NATIVE_TOLERANCE):
+        level = 0
     factor, notes = factors[level], tuple[str, ...]()
     if not fine:
         words = f"{info.path.name} has {max(mpp_x, mpp_y):.4g} µm/px, coarser than the {mpp:g} asked for"
         if min(factor) < 1 / (1 + COARSER_TOLERANCE):
             raise InputError(f"{words}: its tiles would have to be enlarged; ask for --mpp {max(mpp_x, mpp_y):.3g}")
         notes = (f"{words}: tiles are enlarged a little",)
-    return level, (_whole(factor[0]), _whole(factor[1])), notes
+    of_window = tile_px if level == 0 else None
+    return level, (_settled(factor[0], of_window), _settled(factor[1], of_window)), notes
 
 
-def _whole(factor: float) -> float:
+def _settled(factor: float, tile_px: int | None) -> float:
+    """A whole number where it is near one; else, for windows of whole px, what makes a tile's side a whole number."""
     nearest = max(1, round(factor))
-    return float(nearest) if abs(factor / nearest - 1) <= NATIVE_TOLERANCE else factor
+    if abs(factor / nearest - 1) <= NATIVE_TOLERANCE:
+        return float(nearest)
+    return factor if tile_px is None else max(1, round(tile_px * factor)) / tile_px
 
 
 def _on_level(area: tuple[int, int, int, int], frame: Level) -> tuple[int, int, int, int]:
@@ -182,6 +195,10 @@ def read_tile(slide: Slide, tiling: Tiling, row: int) -> NDArray[np.uint8]:
     x0, y0 = (int(value) for value in tiling.coords[row])
     if not tiling.resampled:
         return slide.read_region(x0, y0, level=tiling.level, width_px=tiling.tile_px, height_px=tiling.tile_px)
+    if tiling.level == 0:
+        width, height = (round(side) for side in tiling.tile_level0_px)
+        window = slide.read_region(x0, y0, level=0, width_px=width, height_px=height)
+        return resize(window, width_px=tiling.tile_px, height_px=tiling.tile_px)
     frame = slide.info.levels[tiling.level]
     x_from, wide = x0 / frame.downsample_x, tiling.tile_px * tiling.factor[0]
     y_from, high = y0 / frame.downsample_y, tiling.tile_px * tiling.factor[1]
