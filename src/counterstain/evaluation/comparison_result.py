@@ -185,5 +185,6 @@ class Comparison:
             (f"{pair.a} − {pair.b}", shown_interval(pair.difference, pair.low, pair.high, sign=True), str(pair.verdict))
             for pair in self.pairs
         ]
-        head = ("pair", f"difference in {self.primary} ({100 * self.record['confidence']:g} % interval)", "verdict")
+        level: Any = self.record["confidence"]
+        head = ("pair", f"difference in {self.primary} ({100 * float(level):g} % interval)", "verdict")
         return html_of(self.summary(), self.notes, head, rows)
