@@ -5,8 +5,8 @@ import sys
 
 from counterstain.cli import (
     check_verbs,
-    checks,
     evaluation_verbs,
+    health_verbs,
     model_verbs,
     predict,
     slide_verbs,
@@ -20,8 +20,8 @@ from counterstain.system import keep_pages, wait_shortly
 __all__ = [
     "app",
     "check_verbs",
-    "checks",
     "evaluation_verbs",
+    "health_verbs",
     "main",
     "model_verbs",
     "predict",
