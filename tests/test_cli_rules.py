@@ -102,7 +102,7 @@ def test_help_is_a_sentence() -> None:
 def test_verbs_that_take_images_take_every_way_to_read_them() -> None:
     wanted = {f"--{name.replace('_', '-')}" for name, _, _ in READING} - {"--positive"}
     for name, own in PARAMETERS.items():
-        if any(one.name == "images" for one in own) or name == "features":
+        if any(one.name in ("images", "sources") for one in own):
             assert wanted <= set(OPTIONS[name]), name
 
 

@@ -287,7 +287,7 @@ def test_two_tables_are_not_one_deployed_model(tmp_path: Path, table: Path) -> N
     model = bundle(tmp_path / "model", write(tmp_path / "val.csv", 8, prefix="v"))
     second = write(tmp_path / "second.csv", 4)
     assert "held against one table" in refusal(call("evaluate", table, second, "--model", model))
-    assert "is not a bundle" in refusal(call("evaluate", table, "--model", tmp_path))
+    assert "nor a bundle" in refusal(call("evaluate", table, "--model", tmp_path))
 
 
 def test_the_page_stands_alone(table: Path, tmp_path: Path) -> None:

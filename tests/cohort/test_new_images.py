@@ -110,3 +110,46 @@ def test_what_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_path\na.png\na.png\n")
     with pytest.raises(InputError, match=r"lists a\.png twice"):
         read_new_images([tmp_path / "t.csv"], CLASSES)
+
+
+def test_a_pattern_fills_ids_of_images_without_labels(tmp_path: Path) -> None:
+    picture(tmp_path / "P1_a.png")
+    picture(tmp_path / "P2_b.png")
+    found = read_new_images([tmp_path], CLASSES, pattern=r"(?P<patient_id>P\d+)_")
+    assert found.table["patient_id"].tolist() == ["P1", "P2"] and labels(found) == ["", ""]
+    assert found.table["mpp"].isna().all() and found.table["mpp"].dtype == np.float64
+
+
+def test_a_pattern_fills_what_a_table_does_not_say(tmp_path: Path) -> None:
+    for name in ("P1_a", "P2_b"):
+        picture(tmp_path / f"{name}.png")
+    table = tmp_path / "t.csv"
+    table.write_text("image_path,site,mpp\nP1_a.png,X,0.5\nP2_b.png,,\n")
+    found = read_new_images([table], CLASSES, pattern=r"(?P<patient_id>P\d+)_")
+    assert found.table["patient_id"].tolist() == ["P1", "P2"] and found.table["site"].tolist() == ["X", ""]
+    assert found.table["mpp"].iloc[0] == 0.5 and np.isnan(found.table["mpp"].iloc[1])
+
+
+def test_a_label_of_a_pattern_must_be_a_class_of_the_model(tmp_path: Path) -> None:
+    picture(tmp_path / "odd_a.png")
+    picture(tmp_path / "benign_a.png")
+    with pytest.raises(InputError, match="the label 'odd', but the model was trained on benign, malignant"):
+        read_new_images([tmp_path], CLASSES, pattern="(?P<label>[a-z]+)_")
+
+
+def test_a_layout_that_was_named_is_not_given_up_in_silence(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"BreakHis"):
+        read_new_images([tmp_path], CLASSES, layout="breakhis")
+    (tmp_path / "t.csv").write_text("image_path\na.png\n")
+    with pytest.raises(InputError, match="layout is for a folder's file names"):
+        read_new_images([tmp_path / "t.csv"], CLASSES, layout="breakhis")
+
+
+def test_links_are_followed_where_asked(tmp_path: Path) -> None:
+    picture(tmp_path / "far" / "b.png")
+    picture(tmp_path / "near" / "a.png")
+    (tmp_path / "near" / "link").symlink_to(tmp_path / "far")
+    assert read_new_images([tmp_path / "near"], CLASSES).image == ("a.png",)
+    found = read_new_images([tmp_path / "near"], CLASSES, follow_links=True, root=tmp_path)
+    assert len(found) == 2 and all((found.root / name).is_file() for name in found.image)

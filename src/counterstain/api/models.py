@@ -107,8 +107,13 @@ def predict(
     precision: str = "fp32",
     device: str = "auto",
     attention: Path | str | None = None,
+    layout: str = "auto",
+    pattern: str | None = None,
+    task: str | None = None,
+    magnification: str | None = None,
     columns: Mapping[str, str] | None = None,
     root: Path | str | None = None,
+    follow_links: bool = False,
     verbose: bool = False,
 ) -> Predicted:
     """Call every image, say what can't be told and what is unlike the training images; no labels are needed.
@@ -127,7 +132,7 @@ def predict(
         runtime: torch, openvino, onnxruntime, or auto: the fastest that agrees; precision: fp32 or bf16.
         device: auto, cpu or cuda; with cuda the runtime is torch.
         attention: of a model of whole slides (mil/…): folder for the weight of every tile.
-        columns: {our column: the table's}; root: folder that image paths of a table count from.
+        layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
         verbose: say on stderr what was chosen and what runs it.
 
     Raises:
@@ -140,7 +145,11 @@ def predict(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=None if splits is None else Path(splits), part=part,
         split_fold=split_fold, runtime=runtime, precision=precision, device=device,
         attention=None if attention is None else Path(attention), columns=dict(columns or {}),
-        root=None if root is None else Path(root), sheet=None if sheet is None else Path(sheet),
+        root=None if root is None else Path(root),
+        naming={
+            "layout": layout, "pattern": pattern, "task": task, "magnification": magnification,
+            "follow_links": follow_links,
+        }, sheet=None if sheet is None else Path(sheet),
     )  # fmt: skip
     with working(verbose=verbose) as talk:
         return predict_images(Path(model), paths, Path(out), asked=asked, talk=talk)

@@ -5,9 +5,9 @@ import sys
 
 from counterstain.cli import (
     check_verbs,
-    checks,
     data_verbs,
     evaluation_verbs,
+    health_verbs,
     model_verbs,
     predict,
     serve,
@@ -22,9 +22,9 @@ from counterstain.system import keep_pages, wait_shortly
 __all__ = [
     "app",
     "check_verbs",
-    "checks",
     "data_verbs",
     "evaluation_verbs",
+    "health_verbs",
     "main",
     "model_verbs",
     "predict",

@@ -110,7 +110,7 @@ def takes_images(function: Callable[..., None]) -> Callable[..., None]:
     extra = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, annotation, default in READING
-        if not (name == "positive" and {"model", "images"} <= set(own))
+        if not (name == "positive" and "model" in own and own["model"].annotation is Model)
     ]
     kept = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

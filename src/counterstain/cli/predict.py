@@ -1,13 +1,12 @@
 """The verb that gives a trained model images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from counterstain.cli.options import (
     Arm,
-    Columns,
     Device,
     Fold,
     Json,
@@ -16,14 +15,13 @@ from counterstain.cli.options import (
     Out,
     OwnFold,
     Precision,
-    Root,
     Runtime,
     Seed,
     SplitPart,
     Splits,
     allow_network,
     app,
-    columns_given,
+    takes_images,
     verb,
 )
 
@@ -33,11 +31,13 @@ if TYPE_CHECKING:
 
 @app.command()
 @verb
+@takes_images
 def predict(
     model: Model,
     sources: Annotated[
         list[Path], typer.Argument(help="Images, folders, a table or a container; no labels are needed.")
     ],
+    reading: dict[str, Any],
     out: Out = Path("predictions.csv"),
     sheet: Annotated[
         Path | None, typer.Option(help="Picture to write, too: the images with their calls (PNG).")
@@ -58,8 +58,6 @@ def predict(
     attention: Annotated[
         Path | None, typer.Option(help="Folder for the weight of every tile, of a mil/… model.")
     ] = None,
-    columns: Columns = None,
-    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Predict images: class, what cannot be ruled out, and what is unlike the training images; no labels are needed.
@@ -77,8 +75,8 @@ def predict(
     allow_network(network_file)
     asked = Asked(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part,
-        split_fold=split_fold, root=root, runtime=runtime, precision=precision, device=device,
-        attention=attention, columns=columns_given(columns), sheet=sheet,
+        split_fold=split_fold, runtime=runtime, precision=precision, device=device,
+        attention=attention, sheet=sheet, columns=reading.pop("columns"), root=reading.pop("root"), naming=reading,
     )  # fmt: skip
     with talking() as talk:
         predicted = predict_images(model, sources, out, asked=asked, talk=talk)

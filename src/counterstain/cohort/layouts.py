@@ -328,13 +328,13 @@ def read_images(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")
-    if path.is_dir() and is_own_table(path / "cohort.csv") and not _named(options):
+    if path.is_dir() and is_own_table(path / "cohort.csv") and not named_options(options):
         found = read_images(
             path / "cohort.csv", columns=columns, splits=splits, positive=positive, root=root, **options
         )
         return replace(found, notes=(*found.notes, *_not_listed(path, found)))
     if not path.is_dir() and not path.name.lower().endswith((*CONTAINER_SUFFIXES, *IMAGE_SUFFIXES)):
-        if unused := _named(options):
+        if unused := named_options(options):
             raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table with columns instead")
         return read_manifest(
             path, root=root, positive=positive, columns=dict(columns or {}), splits=dict(splits or {}),
@@ -350,7 +350,7 @@ def read_images(
     return read_folder(path, positive=positive, splits=dict(splits or {}), root=root, **options)
 
 
-def _named(options: Mapping[str, Any]) -> list[str]:
+def named_options(options: Mapping[str, Any]) -> list[str]:
     """The options that say how a folder's files are named, where they say something."""
     return [name for name, value in options.items() if name != "pattern" and value not in (None, False, "auto")]
 

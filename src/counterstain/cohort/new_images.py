@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from counterstain.cohort.cohort_columns import (
 )
 from counterstain.cohort.image_files import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, ImageFiles, find_images
 from counterstain.cohort.image_paths import place_images, recorded_root
-from counterstain.cohort.layouts import read_folder
+from counterstain.cohort.layouts import named_options, read_folder
+from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.errors import InputError
 from counterstain.tables import read_table
 
@@ -72,6 +73,7 @@ def read_new_images(
     columns: Mapping[str, str] | None = None,
     root: Path | None = None,
     features: bool = False,
+    **naming: Any,
 ) -> NewImages:
     """The images of one source or several, for a model of these classes.
 
@@ -84,6 +86,8 @@ def read_new_images(
         columns: of a table, {our column: its column}; see tables.read_table.
         root: of a table, the folder that its image paths count from; by default see image_paths.place_images.
         features: the images are feature files (.h5), one per slide; a container is then one of them.
+        **naming: layout, pattern, task, magnification and follow_links, see layouts.read_folder. Where a layout or a
+            task is named, a folder that does not follow it is refused. A pattern fills ids that are not known.
 
     Raises:
         InputError: If a source does not exist or holds no image, a table is named beside others, or its labels are not
@@ -102,19 +106,40 @@ def read_new_images(
     if tables and len(sources) > 1:
         raise InputError(f"{tables[0]} is a table and was named beside other sources; name it alone")
     given = "columns are" if columns else "root is"
-    if (columns or root is not None) and not tables:
+    if (columns or (root is not None and not naming.get("follow_links"))) and not tables:
         raise InputError(f"{given} of a CSV or Parquet table; {sources[0]} is none")
+    if tables and (unused := named_options(naming)):
+        raise InputError(f"{unused[0]} is for a folder's file names; {tables[0]} is a table, whose columns say it all")
     if tables:
-        return _of_table(tables[0], classes, columns or {}, root)
-    parts = [_of_features(source) if features else _of_path(source, classes) for source in sources]
-    return parts[0] if len(parts) == 1 else _joined(parts)
+        images = _of_table(tables[0], classes, columns or {}, root)
+    else:
+        parts = [_of_features(source) if features else _of_path(source, classes, root, naming) for source in sources]
+        images = parts[0] if len(parts) == 1 else _joined(parts)
+    pattern = naming.get("pattern")
+    return images if pattern is None else _filled(images, pattern, str(sources[0]), classes)
+
+
+def _filled(images: NewImages, pattern: str, where: str, classes: Sequence[str]) -> NewImages:
+    """The images with what the pattern finds in their names, where nothing is known of it."""
+    table = images.table
+    text = {
+        noun: ["" if value == "" or value != value else str(value) for value in table[noun]] for noun in table.columns
+    }
+    filled = fill_by_pattern(text, pattern, where)
+    odd = next((label for label in filled["label"] if label and label not in classes), None)
+    if odd is not None:
+        raise InputError(f"pattern finds the label '{odd}', but the model was trained on {', '.join(classes)}")
+    columns: dict[str, Any] = {**filled}
+    for noun in NUMBER_COLUMNS:
+        columns[noun] = pd.to_numeric(pd.Series(filled[noun]))
+    return replace(images, table=table.assign(**columns))
 
 
 def _is_pixels(path: Path) -> bool:
     return path.name.lower().endswith((*IMAGE_SUFFIXES, *CONTAINER_SUFFIXES))
 
 
-def _of_path(source: Path, classes: Sequence[str]) -> NewImages:
+def _of_path(source: Path, classes: Sequence[str], home: Path | None, naming: Mapping[str, Any]) -> NewImages:
     """A picture, a container, or a folder of both."""
     if source.is_file() and source.name.lower().endswith(IMAGE_SUFFIXES):
         return NewImages(_frame({"image_path": [source.name]}), source.parent)
@@ -122,13 +147,17 @@ def _of_path(source: Path, classes: Sequence[str]) -> NewImages:
         found = ImageFiles((), (source.name,), ())
         root = source.parent
     else:
-        found, root = find_images(source), source
+        found = find_images(source, follow_links=bool(naming.get("follow_links")), root=home)
+        root = found.root or source
     if not found.images and not found.containers:
         raise InputError(f"{source} holds no image; needed: {_KINDS}")
-    labelled, why = _labelled(source, classes)
+    labelled, why = _labelled(source, classes, home, naming)
     if labelled is not None:
         return labelled
-    names = [*found.images, *(name for file in found.containers for name in unlabelled_rows(root, file))]
+    names = [
+        *(found.real.get(name, name) for name in found.images),
+        *(name for file in found.containers for name in unlabelled_rows(root, file)),
+    ]
     if not names:
         raise InputError(f"{source} holds no image; needed: {_KINDS}")
     notes = (f"no labels were read: {why}",) if why else ()
@@ -144,11 +173,17 @@ def _of_features(source: Path) -> NewImages:
     return NewImages(_frame({"image_path": list(found.containers)}), root, (), found.skipped)
 
 
-def _labelled(source: Path, classes: Sequence[str]) -> tuple[NewImages | None, str]:
+def _labelled(
+    source: Path, classes: Sequence[str], home: Path | None, naming: Mapping[str, Any]
+) -> tuple[NewImages | None, str]:
     """The cohort that the source is, if its labels are the model's; or why it is none ("" for a flat folder)."""
     try:
-        cohort = read_folder(source)
+        cohort = read_folder(source, root=home, **naming)
     except InputError as error:
+        if any(name != "follow_links" for name in named_options(naming)):
+            raise  # a layout that was asked for is not given up in silence
+        if naming.get("pattern") is not None:
+            return None, str(error)
         return _one_class(source, classes, str(error))
     odd = [name for name in cohort.classes if name not in classes]
     if odd:

@@ -33,6 +33,7 @@ class Asked:
     attention:  of a model of whole slides: folder for the weight of every tile.
     columns:    of a table, {our column: its column}.
     root:       of a table, the folder that its image paths count from.
+    naming:     how a folder's names are read: layout, pattern, task, magnification, follow_links; see read_new_images.
     sheet:      picture of the images with their calls, see called_sheet.
     """
 
@@ -49,6 +50,7 @@ class Asked:
     attention: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
+    naming: Mapping[str, Any] = field(default_factory=dict)
     sheet: Path | None = None
 
 

@@ -113,7 +113,7 @@ def _read(sources: Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *
         if len(sources) != 1:
             raise InputError(f"--splits belongs to one cohort; {len(sources)} sources were named")
         two = bundle.classes[-1] if len(bundle.classes) == 2 else None
-        cohort = read_images(sources[0], positive=two, columns=asked.columns, root=asked.root)
+        cohort = read_images(sources[0], positive=two, columns=asked.columns, root=asked.root, **asked.naming)
         cohort = with_classes_of(bundle, cohort, images=f"{sources[0]} has", model="the model")
         images = of_cohort(
             part_of_model(
@@ -122,7 +122,9 @@ def _read(sources: Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *
             )
         )  # fmt: skip
     else:
-        images = read_new_images(sources, bundle.classes, columns=asked.columns, root=asked.root, features=features)
+        images = read_new_images(
+            sources, bundle.classes, columns=asked.columns, root=asked.root, features=features, **asked.naming
+        )
     if not features and (found := next((name for name in images.image if is_feature_file(name)), None)):
         raise InputError(f"{found} is a feature file, not an image; {bundle.network} is a model of tiles")
     return images
