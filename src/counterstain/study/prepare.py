@@ -93,7 +93,7 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Progress) -> Prepare
     talk.say(f"cohort: {len(cohort)} images, classes {', '.join(cohort.classes)}")
     if study.comparison.thresholds == "frozen" and len(cohort.classes) != 2:
         raise InputError(
-            f"comparison.thresholds is frozen, but there are {len(cohort.classes)} classes; a threshold is for two. "
+            f"comparison.thresholds is frozen, but there are {len(cohort.classes)} classes; a threshold needs two. "
             "Write `thresholds: half` there, or leave it out"
         )
     if study.split.method == "legacy_augment_first":
