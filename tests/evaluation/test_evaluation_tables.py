@@ -247,7 +247,7 @@ PROMISES = [
 def test_promises_stand_beside_what_was_obtained() -> None:
     table = only({"deployed": {"rows": PROMISES, "warnings": []}})
     assert (table.name, table.head) == ("promises", ("promise", "stated", "obtained", ""))
-    assert table.title == ("What the model stated on 41 patients, and what it does here: 90 % interval, unit patient")
+    assert table.title == ("Performance stated on 41 patients, and observed here: 90 % interval, unit patient")
     assert table.rows == (
         ("coverage", "0.900", "0.800 [0.750, 0.850]", "missed"),
         ("sensitivity", "0.950", "0.940 [0.900, 0.970]", "kept"),
@@ -259,7 +259,7 @@ def test_promises_stand_beside_what_was_obtained() -> None:
 @pytest.mark.parametrize("rows", [PROMISES[::2], [PROMISES[1] | {"stated_from": ""}]])
 def test_promises_of_unknown_patients_name_none(rows: list[dict]) -> None:
     title = only({"deployed": {"rows": rows, "warnings": []}}).title
-    assert title == "What the model stated, and what it does here: 90 % interval, unit patient"
+    assert title == "Performance stated, and observed here: 90 % interval, unit patient"
 
 
 def test_tables_come_in_the_order_of_the_page_and_notes_too() -> None:
