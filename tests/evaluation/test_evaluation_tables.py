@@ -63,7 +63,7 @@ def test_nothing_known_is_no_table() -> None:
 def test_calls_of_the_most_probable_class_are_what_the_scores_lack() -> None:
     table = only(decision())
     assert (table.name, table.head) == ("calls", ("measure", "value"))
-    assert table.title == "Called 'malignant' where it is the most probable class: value and 90 % interval"
+    assert table.title == "Predicted 'malignant' where it is the most probable class: value and 90 % interval"
     assert table.rows == (
         ("NPV, prevalence 23.4 % as in the table", "0.900 [0.800, 0.950]"),
         ("LR+", "3.750 [2.000, 7.000]"),
@@ -75,7 +75,7 @@ def test_calls_of_the_most_probable_class_are_what_the_scores_lack() -> None:
 def test_calls_at_a_threshold_are_all_measures_in_order() -> None:
     table = only(decision([0.25], "240 images of 40 validation patients"))
     assert table.title == (
-        "Called 'malignant' from a probability of 0.25 on (youden, chosen on 240 images of 40 validation patients): "
+        "Predicted 'malignant' from a probability of 0.25 on (youden, chosen on 240 images of 40 validation patients): "
         "value and 90 % interval"
     )
     assert table.rows == (
@@ -97,7 +97,7 @@ def test_calls_at_a_threshold_are_all_measures_in_order() -> None:
     [([0.3, 0.3], "from a probability of 0.3 on"), ([0.5, 0.12345, 0.09], "from a probability of 0.09 to 0.5 on")],
 )
 def test_a_threshold_of_several_seeds_is_a_range(thresholds: list[float], words: str) -> None:
-    assert only(decision(thresholds)).title == f"Called 'malignant' {words}: value and 90 % interval"
+    assert only(decision(thresholds)).title == f"Predicted 'malignant' {words}: value and 90 % interval"
 
 
 def test_predictive_values_at_a_stated_prevalence_stand_below() -> None:
@@ -247,7 +247,7 @@ PROMISES = [
 def test_promises_stand_beside_what_was_obtained() -> None:
     table = only({"deployed": {"rows": PROMISES, "warnings": []}})
     assert (table.name, table.head) == ("promises", ("promise", "stated", "obtained", ""))
-    assert table.title == ("What the model stated on 41 patients, and what it does here: 90 % interval, unit patient")
+    assert table.title == ("Performance stated on 41 patients, and observed here: 90 % interval, unit patient")
     assert table.rows == (
         ("coverage", "0.900", "0.800 [0.750, 0.850]", "missed"),
         ("sensitivity", "0.950", "0.940 [0.900, 0.970]", "kept"),
@@ -259,7 +259,7 @@ def test_promises_stand_beside_what_was_obtained() -> None:
 @pytest.mark.parametrize("rows", [PROMISES[::2], [PROMISES[1] | {"stated_from": ""}]])
 def test_promises_of_unknown_patients_name_none(rows: list[dict]) -> None:
     title = only({"deployed": {"rows": rows, "warnings": []}}).title
-    assert title == "What the model stated, and what it does here: 90 % interval, unit patient"
+    assert title == "Performance stated, and observed here: 90 % interval, unit patient"
 
 
 def test_tables_come_in_the_order_of_the_page_and_notes_too() -> None:

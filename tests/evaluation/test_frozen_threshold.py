@@ -80,7 +80,7 @@ def test_images_alone_are_chosen_on_with_a_word() -> None:
 
 
 def test_what_does_not_go_together_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^there are 3 classes; a threshold is for two"):
+    with pytest.raises(InputError, match=r"^there are 3 classes; a threshold needs two"):
         freeze_threshold("0.3", [three_classes()])
     with pytest.raises(InputError, match=r"^--threshold is the number 0.3, so nothing is chosen"):
         freeze_threshold("0.3", [table()], [table("v")])

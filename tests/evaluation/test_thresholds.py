@@ -93,7 +93,7 @@ def test_a_decided_table_has_its_calls_as_probabilities(threshold: float, calls:
 
 
 def test_what_cannot_be_decided_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^there are 3 classes; a threshold is for two\. Leave it out\.$"):
+    with pytest.raises(InputError, match=r"^there are 3 classes; a threshold needs two\. Omit it\.$"):
         decided(made(3), 0.5)
     for wrong in (-0.01, 1.01, float("nan")):
         with pytest.raises(InputError, match=f"^threshold is {wrong:g}; a probability from 0 to 1 was needed$"):
