@@ -142,6 +142,13 @@ def test_every_answer_has_its_headers(runs: Path, access: Access) -> None:
 
 def ask(guard: Guard, chunks: list[bytes], *, headers: dict[str, str] | None = None, pause_s: float = 0.0) -> int:
     """The status of a post whose body comes in chunks, with a pause before each."""
+    return asyncio.run(answer(guard, chunks, headers=headers, pause_s=pause_s))
+
+
+async def answer(
+    guard: Guard, chunks: list[bytes], *, headers: dict[str, str] | None = None, pause_s: float = 0.0
+) -> int:
+    """The same, beside others."""
     said = {"host": f"127.0.0.1:{PORT}", "content-type": "application/json", **GOOD, **(headers or {})}
     scope = {
         "type": "http", "method": "POST", "path": "/api/decisions", "query_string": b"",
@@ -158,7 +165,7 @@ def ask(guard: Guard, chunks: list[bytes], *, headers: dict[str, str] | None = N
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(guard(scope, receive, send))
+    await guard(scope, receive, send)
     return int(sent[0]["status"])
 
 
@@ -183,6 +190,26 @@ def test_too_many_uploads_at_once_are_told_to_wait(access: Access) -> None:
     assert ask(guard, [b"{}"]) == 429
     guard.reading = 1
     assert ask(guard, [b"{}"]) == 200
+
+
+def test_no_more_is_answered_at_once_than_can_be(access: Access) -> None:
+    """Requests whose sender is gone do not pile up: those beyond the limit are refused, and the count comes back."""
+    most = 0
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal most
+        most = max(most, guard.posting)
+        await asyncio.sleep(0.2)
+        await echo(scope, receive, send)
+
+    guard = Guard(slow, Access(token=TOKEN, hosts=access.hosts, posts=3, bodies=100))
+
+    async def many() -> list[int]:
+        return list(await asyncio.gather(*(answer(guard, [b"{}"]) for _ in range(10))))
+
+    statuses = asyncio.run(many())
+    assert sorted(statuses) == [200] * 3 + [429] * 7
+    assert most == 3 and guard.posting == 0
 
 
 def test_a_header_that_is_sent_twice_is_refused(access: Access) -> None:

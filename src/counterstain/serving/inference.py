@@ -157,6 +157,11 @@ class ModelShelf:
         Raises:
             ServingError: 404 if there is none of this name, 422 if it cannot be used.
         """
+        name = name or ("" if self.named is None else self.named.resolve().name)
+        with self._loading:
+            if name in self._loaded:
+                self._loaded.move_to_end(name)
+                return self._loaded[name]
         names = self.names()
         if not names or (name and name not in names):
             raise ServingError(404, f"there is no model '{name[:100]}'; there are: {', '.join(names[:20]) or 'none'}")

@@ -3,12 +3,14 @@
 import asyncio
 import base64
 import binascii
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
+import anyio
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from counterstain.images.source import BadImage
 from counterstain.images.tile import fit_tile
@@ -19,6 +21,7 @@ from counterstain.version import __version__
 
 __all__ = ["add_rest"]
 
+T = TypeVar("T")
 MOST_TILES = 64  # of one request of the Open Inference Protocol
 PICTURE = {
     "requestBody": {
@@ -46,6 +49,16 @@ class InferRequest(BaseModel):
     inputs: list[Tensor] = Field(min_length=1, max_length=1)
 
 
+# Threads for pictures and models are few and their own, so that pages and tiles are answered whatever is predicted.
+_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
+
+
+async def run_beside(work: Callable[..., T], *given: Any) -> T:
+    """The result of a function that takes a while, run in one of few threads."""
+    limiter = _threads.setdefault(asyncio.get_running_loop(), anyio.CapacityLimiter(4))
+    return await anyio.to_thread.run_sync(work, *given, limiter=limiter)
+
+
 def add_rest(app: FastAPI, shelf: ModelShelf) -> None:
     """Add the routes."""
     _add_predict(app, shelf)
@@ -54,8 +67,8 @@ def add_rest(app: FastAPI, shelf: ModelShelf) -> None:
     @app.post("/v2/models/{name}/infer", tags=["open inference"])
     async def infer(name: str, asked: InferRequest) -> dict[str, Any]:
         """Probabilities, decision and distance of up to 64 tiles."""
-        loaded = await run_in_threadpool(shelf.find, name)
-        tiles = await run_in_threadpool(_tiles, asked.inputs[0], loaded)
+        loaded = await run_beside(shelf.find, name)
+        tiles = await run_beside(_tiles, asked.inputs[0], loaded)
         outputs = await asyncio.gather(*(asyncio.wrap_future(loaded.submit(tile)) for tile in tiles))
         records = [answer_record(loaded, output) for output in outputs]
         prob = [float(value) for output in outputs for value in output.prob[0]]
@@ -86,13 +99,13 @@ def _add_predict(app: FastAPI, shelf: ModelShelf) -> None:
         content = await request.body()
         if not content:
             raise ServingError(422, "the body is empty; send the file of one picture")
-        loaded = await run_in_threadpool(shelf.find, model)
-        upload = await run_in_threadpool(read_upload, content, loaded.model)
+        loaded = await run_beside(shelf.find, model)
+        upload = await run_beside(read_upload, content, loaded.model)
         output = await asyncio.wrap_future(loaded.submit(upload.tile, alone=exact))
         record = answer_record(loaded, output, upload)
         if evidence:
             target = loaded.model.classes.index(record["decision"])
-            found = await run_in_threadpool(loaded.evidence, upload.tile, target)
+            found = await run_beside(loaded.evidence, upload.tile, target)
             record["evidence"] = np.round(found, 4).tolist()
         return record
 

@@ -36,6 +36,7 @@ class Access:
     read_only: no decision is written.
     ancestors: pages that may show this one in a frame, as CSP says it: 'none', or the notebook's.
     body_bytes: the most that a request may send; body_s: seconds it may take for that; bodies: read at once.
+    posts: answered at once; the 32 clients of a busy page are fewer.
     session: what the cookie holds instead of the token; a new one each start.
     """
 
@@ -46,6 +47,7 @@ class Access:
     body_bytes: int = 32 << 20
     body_s: float = 20.0
     bodies: int = 8
+    posts: int = 64
     session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
     @property
@@ -70,7 +72,7 @@ class Guard:
 
     def __init__(self, app: Any, access: Access) -> None:
         self.app, self.access = app, access
-        self.reading = 0
+        self.reading = self.posting = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Let the request through, or answer it with a problem."""
@@ -86,11 +88,23 @@ class Guard:
                 await self._redirect(send, redirect)
                 return
             if scope["method"] == "POST":
-                receive = await self._body(scope, receive)
+                await self._post(scope, receive, send)
+                return
         except ServingError as error:
             await self._refuse(send, error)
             return
         await self.app(scope, receive, self._dressed(send, scope))
+
+    async def _post(self, scope: Any, receive: Any, send: Any) -> None:
+        """A post counts from before its body is read until it is answered, whether its sender waits or is gone."""
+        if self.posting >= self.access.posts:
+            raise ServingError(429, f"{self.posting} requests are being answered already; send it again in a moment")
+        self.posting += 1
+        try:
+            whole = await self._body(scope, receive)
+            await self.app(scope, whole, self._dressed(send, scope))
+        finally:
+            self.posting -= 1
 
     # ---------------------------------------------------------------------------------------------------- who asks what
 
