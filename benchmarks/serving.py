@@ -65,7 +65,7 @@ def make_runs(home: Path) -> None:
     for number in range(100_000):
         name = f"{'ab'[number % 2]}/P{number // 100:04}_{number:06}.png"
         rows.append(
-            f"{name},{'ab'[number % 2]},P{number // 100:04},,site-{number % 5},0.5,,,{'test' if number % 5 == 0 else ''}"
+            f"{name},{'ab'[number % 2]},P{number // 100:04},,site-{number % 5},0.5,,,{'' if number % 5 else 'test'}"
         )
         if number < 2000:
             path = home / "images" / name
