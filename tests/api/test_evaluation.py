@@ -134,7 +134,7 @@ def test_options_reach_the_record(tmp_path: Path) -> None:
         ((TRUTH, PROB[:-1]), {}, r"y_prob has shape \(59,\) for 60 labels"),
         ((TRUTH, np.stack([PROB] * 3, 1)), {}, r"y_prob has shape \(60, 3\) for 60 labels of 2 classes"),
         ((TRUTH, PROB * 3), {}, "If these are logits, apply softmax"),
-        ((TRUTH + 0.7, PROB), {}, r"y_true has 0.7; names or whole numbers"),
+        ((TRUTH + 0.7, PROB), {}, r"y_true has 0.7; names or integers"),
         ((np.zeros(N, int), PROB), {}, "y_true has one class only"),
         ((TRUTH, ["high"] * N), {}, "y_prob is not an array of numbers"),
         ((TRUTH, PROB), {"groups": PATIENT[:-1]}, "patient has 59 entries; 60 were needed"),

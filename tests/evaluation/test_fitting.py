@@ -158,7 +158,7 @@ def test_what_is_not_a_calibration_is_refused(tmp_path: Path) -> None:
     found = fit_calibration(drawn())
     with pytest.raises(InputError, match=r"^calibration method is 'temperatur'; did you mean 'temperature'"):
         fit_calibration(drawn(), method="temperatur")
-    with pytest.raises(InputError, match=r"^the calibration is of the classes a, b, the table's are b, a; calibrate"):
+    with pytest.raises(InputError, match=r"^the calibration is of the classes a, b, the table's are b, a; use the"):
         calibrate(found, drawn().prob, ("b", "a"))
     record = found.to_record()
     assert record["schema"] == "counterstain.calibration/1"

@@ -167,7 +167,7 @@ def test_bad_images_are_set_aside_with_their_reason(images: Make, tmp_path: Path
     assert len(store.image) == len(store.tiles) == 38 == len(store.colour)
     clean = build_store(without(cohort, "003.png", "030.png"), tmp_path / "store", tile_px=32)
     assert np.array_equal(store.tiles, clean.tiles) and store.data_hash == clean.data_hash
-    with pytest.raises(InputError, match=r"'003\.png' is not in the tile store; it was set aside: damaged"):
+    with pytest.raises(InputError, match=r"'003\.png' is not in the tile store; it was skipped: damaged"):
         store.rows(["000.png", "003.png"])
 
 

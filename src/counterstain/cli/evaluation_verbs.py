@@ -136,7 +136,7 @@ def compare(
     )  # fmt: skip
     print_comparison(comparison.record, as_json=as_json)
     if gate and not comparison.shown:
-        raise GateError(f"the gate is shut: it is not shown {comparison.record['asked']}")
+        raise GateError(f"the gate fails: it is not shown {comparison.record['asked']}")
 
 
 @app.command()

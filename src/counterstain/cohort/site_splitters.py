@@ -150,7 +150,8 @@ def _balance(units: NDArray[np.float64], k: int, classes: Sequence[str]) -> tupl
     deviation = np.abs(np.stack([share[fold[order] == index].sum(axis=0) for index in range(k)]) - 1 / k)
     bound = 100 * max(float(found.mip_dual_bound or 0.0), 0.0) / (k * many)
     proven = "no division is more even"
-    if float(found.mip_gap or 0.0) > _GAP:
+    # A sum of 0 is the smallest there is, though no share of it is left for the solver's relative gap to close.
+    if float(found.mip_gap or 0.0) > _GAP and float(deviation.sum()) > 1e-9:
         proven = f"the search was ended, and no division can be below {bound:.2f} on average"
     return fold, (
         f"a fold's share of a class's patients differs from {1 / k:.0%} by {100 * deviation.mean():.1f} points on "

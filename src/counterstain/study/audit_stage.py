@@ -209,7 +209,7 @@ def baseline_lines(record: dict[str, Any]) -> list[str]:
 
 
 def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress, *, manifest: Path | None = None) -> None:
-    """Audit a study's cohort and split, score its baselines, and stop it where the gate is shut.
+    """Audit a study's cohort and split, score its baselines, and stop it where the gate fails.
 
     Writes audit.json, audit/pairs.csv, baselines.json, baselines/<name>.csv and, where there are leaks,
     audit/splits.csv. A decisions.csv beside the study's manifest (`audit --apply` puts it there) is obeyed and listed.
