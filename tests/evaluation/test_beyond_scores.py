@@ -170,7 +170,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_a_stranger_is_refused(tmp_path:
         stream.write("s,r,m")
     assert len(read_uses(tmp_path)) == 1
     (tmp_path / LEDGER).write_text("a,b\n")
-    with pytest.raises(InputError, match="not a ledger"):
+    with pytest.raises(InputError, match="not a log of test-set uses"):
         record_use(tmp_path, look("1"))
 
 

@@ -23,7 +23,7 @@ ROWS = 512  # tiles compared with all others at once
 
 
 TURNS = (
-    "as it is", "turned by 90°", "turned by 180°", "turned by 270°",
+    "as it is", "rotated by 90°", "rotated by 180°", "rotated by 270°",
     "flipped", "flipped and rotated by 90°", "flipped and rotated by 180°", "flipped and rotated by 270°",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 __all__ = ["align"]
 
 SIDE_PX = 256
-NUMBERS = re.compile(r"turned by (?:about )?(-?\d+)°(?:, enlarged ([\d.]+) times)?")
+NUMBERS = re.compile(r"(?:rotated|turned) by (?:about )?(-?\d+)°(?:, enlarged ([\d.]+) times)?")
 Picture = NDArray[np.uint8]
 
 
@@ -22,7 +22,7 @@ def align(a: Picture, b: Picture, turn: str) -> tuple[Picture, float]:
 
     Args:
         a, b: (H, W, 3) uint8 RGB.
-        turn: of audit.decisions.Pair: "as it is", "flipped and turned by 90°", "flipped, turned by about 34°, …".
+        turn: of audit.decisions.Pair: "as it is", "flipped and rotated by 90°", "flipped, rotated by about 34°, …".
 
     Returns:
         (256, 256, 3) uint8 RGB, white where `a` ends, and the correlation of the grey pictures where both are, -1 to 1.
