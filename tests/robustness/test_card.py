@@ -244,7 +244,7 @@ def test_a_part_of_a_split_a_sample_and_the_bundle_s_threshold(small: Any, tmp_p
     write_json(bundle / "calibration.json", fitted.to_record())
     seal(bundle)
     record = robustness_card(
-        bundle, small.cohort, tmp_path / "card", splits=splits, part="test", images=20, only=["jpeg"],
+        bundle, small.cohort, tmp_path / "card", splits=splits, part="test", sample=20, only=["jpeg"],
         seen=lambda cohort: [f"seen {len(cohort)}"],
     )  # fmt: skip
     assert record["cohort"] | {"images": 20, "of": 36, "part": "test", "patients": 12} == record["cohort"]
