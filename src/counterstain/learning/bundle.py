@@ -209,8 +209,9 @@ def _is_number(value: Any) -> bool:
 def _odd_sizes(layout: Mapping[str, Any]) -> list[str]:
     """The sizes of a network that are none: it would be built of them before its weights are looked at."""
     names = ("width", "hidden", "attention", "input_px", "views")
-    # A backbone that takes tiles as they are has no input_px of its own.
-    sizes = {name: layout[name] for name in names if name in layout and (name, layout[name]) != ("input_px", None)}
+    # A backbone that takes tiles as they are has no input_px of its own, and a mean over tiles has no attention.
+    absent = (("input_px", None), ("attention", 0))
+    sizes = {name: layout[name] for name in names if name in layout and (name, layout[name]) not in absent}
     return [name for name, value in sizes.items() if type(value) is not int or not 1 <= value <= 100_000]
 
 
