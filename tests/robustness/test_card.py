@@ -267,7 +267,7 @@ def test_without_patients_sites_or_scale_it_says_so(small: Any, tmp_path: Path) 
     assert record["unit"] == "image"
     assert [curve["trial"] for curve in record["curves"]] == ["blur_px"]
     words = " ".join(record["notes"])
-    for needed in ("images are treated as independent", "blur is measured in px", "no site is known"):
+    for needed in ("images are treated as independent", "blur is in px of the tile", "no site is known"):
         assert needed in words
     assert record["sites"] is None
 

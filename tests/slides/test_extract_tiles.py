@@ -130,7 +130,7 @@ def test_inspect_says_what_is_there_and_what_would_be_done(make: ModuleType, sli
     for words in (
         "µm/px: 0.25 × 0.25 (from: tiff resolution)",
         "level 1: 320 × 256 px, 0.5 µm/px, own tiles of 64 × 64 px",
-        "12 of 20 tiles of 64 px (32 µm) hold enough tissue; level 1 (0.5 µm/px) is read as it is",
+        "12 of 20 tiles of 64 px (32 µm) hold enough tissue; level 0 (0.25 µm/px) is read and averaged over 2 × 2 px",
     ):
         assert words in done.output
     with Image.open(tmp_path / "pictures" / "P2-A.tif.png") as picture:
@@ -138,7 +138,7 @@ def test_inspect_says_what_is_there_and_what_would_be_done(make: ModuleType, sli
         assert picture.getpixel((384, 100)) == (0, 130, 0)  # the left edge of a tile that is kept
         assert picture.getpixel((100, 100)) == (240, 240, 240)
     record = inspect_slide(slides / "P1-A.tif", mpp=1.5, tile_px=32)
-    assert record["plan"]["level"] == 1 and record["plan"]["factor"] == (1.5, 1.5)
+    assert record["plan"]["level"] == 0 and record["plan"]["factor"] == (3, 3)
     assert record["tissue"]["tissue"] == pytest.approx(0.6, abs=0.03)
     path = make.write_pyramid(tmp_path / "none.tif", [tissue(make)], compression="deflate")
     unknown = run("inspect", path, slides / "P1-A.tif", "--json")
