@@ -102,8 +102,8 @@ MAY_IMPORT = {
     "terminal": GROUND | {"cohort", "evaluation", "study", "learning"} | {"text_table"},
     "__main__": GROUND | {"cli"},
 }
-MAY_IMPORT["datasets"] = MAY_IMPORT["sbom"] = GROUND
-MAY_IMPORT["api"] |= {"datasets", "sbom"}
+MAY_IMPORT["datasets"] = MAY_IMPORT["bill_of_materials"] = GROUND
+MAY_IMPORT["api"] |= {"bill_of_materials", "datasets"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 WITHOUT_TORCH = {"cohort", "evaluation", "audit", "phantom", "reports", "text_table", *GROUND}

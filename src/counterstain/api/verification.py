@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from counterstain.audit.privacy import PrivacyReport, find_identifiers
+from counterstain.bill_of_materials import bill_of_materials
 from counterstain.datasets.catalogue import COHORTS, PublicCohort, public_cohort
 from counterstain.datasets.fetch import FetchedCohort, fetch_cohort, verify_cohort
 from counterstain.files import write_json
-from counterstain.sbom import bill_of_materials
 from counterstain.study.doctor import Health
 from counterstain.study.doctor import doctor as look_at_machine
 from counterstain.study.verify import Verification

@@ -130,8 +130,8 @@ def sbom(
 
     Example: counterstain sbom model/ --out sbom.cdx.json
     """
+    from counterstain.bill_of_materials import bill_of_materials
     from counterstain.files import write_json
-    from counterstain.sbom import bill_of_materials
 
     bill = bill_of_materials(model)
     if out is None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from counterstain.bill_of_materials import bill_of_materials
 from counterstain.cli import app
 from counterstain.errors import InputError
-from counterstain.sbom import bill_of_materials
 
 
 def test_packages_versions_licences_and_edges() -> None:
