@@ -65,6 +65,7 @@ def data_fetch(
     ] = None,
     manifest: Annotated[Path | None, typer.Option(help="For tcga: the manifest of the GDC portal.")] = None,
     unpack: Annotated[bool, typer.Option(help="Unpack archives into its folder images/.")] = True,
+    as_json: Json = False,
 ) -> None:
     """Fetch a public cohort, check it against the published checksums, and unpack it; the same command goes on.
 
@@ -81,7 +82,7 @@ def data_fetch(
     with talking() as talk:
         found = fetch_cohort(name, out or Path(name), source=source, manifest=manifest, unpacked=unpack, talk=talk)
     say(found.summary())
-    print(found.folder)
+    print(json.dumps(found.record(), indent=2) if as_json else found.folder)
     if row.read_as:
         images = found.folder / "images" if found.images else found.folder
         say(f"then: counterstain cohort {images} {row.read_as} --out {found.folder / 'cohort.csv'}")

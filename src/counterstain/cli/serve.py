@@ -12,7 +12,7 @@ from counterstain.cli.options import app, verb
 @verb
 def serve(
     runs: Annotated[Path, typer.Argument(help="The folder that runs are in, or one run.")] = Path("runs"),
-    port: Annotated[int, typer.Option(help="Of the page; 0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = 8765,
     host: Annotated[str, typer.Option(help="Another address than this machine's own; needs --token.")] = "127.0.0.1",
     token: Annotated[str | None, typer.Option(help="What opens the page; made anew at each start by default.")] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Write no decision.")] = False,

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from counterstain.errors import InputError
-from counterstain.images.resampling import STEPS
+from counterstain.images.resize import STEPS
 from counterstain.images.tensor import scale_of
 from counterstain.learning.bundle import Bundle
 from counterstain.learning.runtimes import first_line, import_openvino, softmax
@@ -100,7 +100,7 @@ class Calibrated(nn.Module):
 class TileGraph(nn.Module):
     """Stored tiles of any size to probabilities: fitted to tile_px as the bundle says, scaled, predicted, calibrated.
 
-    images.resampling's rule, as a matrix for each axis, so that a graph can hold it: where neither side grows each new
+    images.resize's rule, as a matrix for each axis, so that a graph can hold it: where neither side grows each new
     pixel is the mean of what it covers, else it is interpolated linearly, and halves of a grey level are found.
     """
 

@@ -14,7 +14,7 @@ import cv2
 from counterstain.cohort.cohort import container
 from counterstain.errors import InputError
 from counterstain.files import hash_json, plain_cell, read_json, write_csv, write_json
-from counterstain.images import resampling
+from counterstain.images import resize
 from counterstain.images.decode import decoder_version, hash_content, read_content
 from counterstain.images.source import BadImage
 
@@ -51,7 +51,7 @@ class Recipe:
         settings = {
             "tile_px": self.tile_px,
             "fit": self.fit,
-            "decoder": f"{decoder_version()}, opencv {cv2.__version__}, resampling {resampling.VERSION}",
+            "decoder": f"{decoder_version()}, opencv {cv2.__version__}, resampling {resize.VERSION}",
         }
         return hash_json({**settings, "images": list(self.images)})
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from counterstain.images.resampling import resize
+from counterstain.images.resize import resize
 from counterstain.images.source import BadImage
 
 __all__ = ["CREDIBLE_MPP", "FITS", "fit_tile", "mpp_of"]
@@ -19,7 +19,7 @@ def fit_tile(pixels: NDArray[np.uint8], name: str, *, tile_px: int, fit: str) ->
 
     fit "stretch": both sides are resized to tile_px, whatever the shape; "crop": the shorter side is resized to tile_px
     and the middle kept; "exact": the image must already have that size. Where neither side grows each new pixel is the
-    mean of what it covers, else it is interpolated linearly (images.resampling); a side that fits is not touched.
+    mean of what it covers, else it is interpolated linearly (images.resize); a side that fits is not touched.
 
     Args:
         pixels: (H, W, 3) uint8.

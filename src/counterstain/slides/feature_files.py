@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
 from counterstain.files import hash_json, write_csv, write_json
-from counterstain.images import resampling
+from counterstain.images import resize
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bag_dataset import refuse_features
 from counterstain.learning.encoder import Encoder
@@ -210,7 +210,7 @@ def encode_slides(
     depends = {
         "encoder": dict(encoder.record), "mpp": laying.mpp, "overlap": laying.overlap,
         "least_tissue": laying.least_tissue, "assume_mpp": laying.assume_mpp,
-        "mpp_table": dict(laying.mpp_table or {}), "resampling": resampling.VERSION,
+        "mpp_table": dict(laying.mpp_table or {}), "resampling": resize.VERSION,
     }  # fmt: skip
     jobs = find_jobs(slides, out, depends, compress=False)
     before, tiles, failures = 0, 0, list[tuple[str, str]]()

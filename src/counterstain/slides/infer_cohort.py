@@ -10,7 +10,7 @@ from typing import Any
 from counterstain.errors import InputError
 from counterstain.evaluation.calibration import read_calibration, use_warnings
 from counterstain.files import hash_file, read_json, write_csv, write_json
-from counterstain.images import resampling
+from counterstain.images import resize
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle
 from counterstain.learning.runtimes import check_runtime
 from counterstain.records import short_repr
@@ -189,7 +189,7 @@ def _depends(settings: InferenceOptions, bundle_folder: Path, mpp: float) -> dic
     return {
         "model": hash_file(bundle_folder / SUMS),
         "mpp": mpp,
-        "resampling": resampling.VERSION,  # tiles of two rules never mix in a folder
+        "resampling": resize.VERSION,  # tiles of two rules never mix in a folder
         "calibrated": settings.calibrated,
         **{name: getattr(settings, name) for name in kept},
     }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
-from counterstain.images.resampling import resize
+from counterstain.images.resize import resize
 from counterstain.slides.area_resampling import area_resample
 from counterstain.slides.info import Level, Slide, SlideInfo, level_px
 from counterstain.slides.scale import require_mpp

@@ -27,7 +27,7 @@ def resize(pixels: NDArray[np.uint8], *, width_px: int, height_px: int) -> NDArr
 
     Example:
         >>> import numpy as np
-        >>> from counterstain.images.resampling import resize
+        >>> from counterstain.images.resize import resize
         >>> blocks = np.array([[0, 10], [20, 30]], np.uint8)[:, :, None].repeat(3, axis=2)
         >>> resize(blocks, width_px=1, height_px=1).tolist()  # the mean of all four
         [[[15, 15, 15]]]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from counterstain.images import resampling
-from counterstain.images.resampling import resize
+from counterstain.images import resize
+from counterstain.images.resize import resize
 
 
 def weights(length: int, count: int, *, shrinks: bool) -> list[list[Fraction]]:
