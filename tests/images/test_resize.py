@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from counterstain.images import resize
 from counterstain.images.resize import resize
 
 
@@ -72,7 +71,7 @@ def test_enlarging_by_hand() -> None:
 def test_a_large_image_is_averaged_channel_by_channel_to_the_same_px(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(1).integers(0, 256, (190, 301, 3), dtype=np.uint8)
     whole = resize(image, width_px=127, height_px=127)
-    monkeypatch.setattr(resampling, "_WHOLE_VALUES", 0)
+    monkeypatch.setattr("counterstain.images.resize._WHOLE_VALUES", 0)
     assert np.array_equal(resize(image, width_px=127, height_px=127), whole)
 
 
