@@ -26,7 +26,12 @@ CALLED = {  # by the name that is imported, where a package is called otherwise
 }  # fmt: skip
 # Asked for by name where the user names them, with a message of their own.
 OPTIONAL = {"umap"}
-OWNERS = {"requests": "pooch", "markupsafe": "jinja2"}  # what another package brings with it
+OWNERS = {
+    "requests": "pooch",
+    "markupsafe": "jinja2",
+    "anyio": "fastapi",
+    "starlette": "fastapi",
+}  # what another package brings with it
 
 
 def bare(requirement: str) -> str:
@@ -159,11 +164,12 @@ NEEDS = {
     "robustness": (["model", "images"], "train"),
     "explain": (["model", "images"], "train"),
     "features": (["timm/resnet50", "images", "--out", "x"], "train"),
-    "export": (["model", "--to", "x"], "runtimes"),
+    "export": (["model", "--out", "x"], "runtimes"),
     "inspect": (["slide.svs"], "slides"),
     "phantom": (["--out", "x"], "train"),
     "phantom-slides": (["--out", "x"], "slides"),
     "reproduce": (["runs/x"], "train"),
+    "serve": (["runs"], "web"),
     "slides run": (["model", "slides", "--out", "x"], "slides"),
     "slides tiles": (["slides", "--out", "x", "--mpp", "0.5", "--tile-px", "256"], "slides"),
 }

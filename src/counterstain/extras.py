@@ -9,6 +9,7 @@ EXTRA_OF = {
     "captum": ("captum", "explain"),
     "cv2": ("OpenCV", "train"),
     "distributed": ("dask.distributed", "cluster"),
+    "fastapi": ("FastAPI", "web"),
     "h5py": ("h5py", "train"),
     "huggingface_hub": ("huggingface-hub", "train"),
     "imagecodecs": ("imagecodecs", "train"),
@@ -34,6 +35,7 @@ EXTRA_OF = {
     "timm": ("timm", "train"),
     "torch": ("PyTorch", "train"),
     "torchvision": ("torchvision", "train"),
+    "uvicorn": ("uvicorn", "web"),
 }
 
 
@@ -41,6 +43,7 @@ EXTRA_OF = {
 _EXTRA_OF_VERB = dict.fromkeys(("inspect", "slides run", "slides tiles", "phantom-slides"), "slides") | {
     "export": "runtimes",
     "search": "search",
+    "serve": "web",
 }
 
 

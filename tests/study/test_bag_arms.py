@@ -204,8 +204,8 @@ def test_bags_of_another_width_and_tiles_are_refused_by_a_bundle(study: Path, tm
     ("overrides", "words"),
     [
         ({"arms.tiles": "{network: given}"}, "arms.tiles learns from images and others from feature files"),
-        ({"augmentation.mode": "on_the_fly"}, "augmentation is about images"),
-        ({"tiles.tile_px": "128"}, "tiles is about images"),
+        ({"augmentation.mode": "on_the_fly"}, "augmentation applies to images"),
+        ({"tiles.tile_px": "128"}, "tiles applies to images"),
         ({"arms.mean": "{network: mil/men}"}, "did you mean 'mil/mean'"),
         ({"training.normalisation": "macenko"}, "have no stain"),
     ],

@@ -29,7 +29,7 @@ def test_this_machine_is_looked_at_whole(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         doctor(tmp_path / "nowhere")
 
 

@@ -94,7 +94,7 @@ def test_a_study_made_from_a_resolved_record_resolves_to_it(run: Path) -> None:
 @pytest.mark.parametrize("what", ["nothing", "no arm", "both", "there"])
 def test_what_cannot_be_repeated_is_refused(what: str, run: Path, tmp_path: Path) -> None:
     if what == "nothing":
-        with pytest.raises(InputError, match="is no finished run"):
+        with pytest.raises(InputError, match="is not a finished run"):
             reproduce(tmp_path)
         with pytest.raises(InputError, match=r"has neither run\.json nor SHA256SUMS"):
             verify(tmp_path)
@@ -115,5 +115,5 @@ def test_a_model_is_verified_by_its_own_list(run: Path, tmp_path: Path) -> None:
     shutil.copytree(model, place)
     assert verify(place)
     (place / "SHA256SUMS").write_text("0" * 64 + "  ../outside\n")
-    with pytest.raises(InputError, match="line 1 is no hash with a file name"):
+    with pytest.raises(InputError, match="line 1 is not a hash with a file name"):
         verify(place)

@@ -23,9 +23,10 @@ ORDER = (
     "auroc", "auprc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "npv", "f1", "mcc",
     "sensitivity_at_95_specificity", "loss", "brier", "patient_recognition",
 )  # fmt: skip
-# Those that a study may name as its primary measure: defined for any number of classes, and the higher the better.
+# Those that a study may name as its primary measure: the higher the better. All but the NPV are defined for any number
+# of classes.
 COMPARABLE = (
-    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc",
+    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc", "npv",
 )  # fmt: skip
 
 # The lowest and the highest value of those that do not lie in [0, 1].

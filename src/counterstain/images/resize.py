@@ -6,7 +6,6 @@ in exact arithmetic is one here, whoever adds it up in whatever order. Halves th
 sides are halved they go up, as OpenCV has it.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +31,8 @@ def resize(pixels: NDArray[np.uint8], *, width_px: int, height_px: int) -> NDArr
         >>> resize(blocks, width_px=1, height_px=1).tolist()  # the mean of all four
         [[[15, 15, 15]]]
     """
+    import cv2  # not of the core: images can be checked without it
+
     height, width = pixels.shape[:2]
     if (height, width) == (height_px, width_px):
         return pixels
@@ -48,6 +49,8 @@ def resize(pixels: NDArray[np.uint8], *, width_px: int, height_px: int) -> NDArr
 
 def _averaged(pixels: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.float32]:
     """Means over areas; OpenCV has the weights in double precision."""
+    import cv2
+
     found = cv2.resize(pixels.astype(np.float32), (width_px, height_px), interpolation=cv2.INTER_AREA)
     return np.asarray(found, dtype=np.float32)
 

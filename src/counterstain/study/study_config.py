@@ -27,9 +27,6 @@ MOST_FOLDS = 1000
 MOST_SEEDS = 1000
 MOST_TRAININGS = 20_000
 Share = Annotated[float, Field(gt=0, lt=1)]
-METRIC_NAMES = (
-    "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc", "npv",
-)  # fmt: skip
 
 # The stages own their settings; here they only become strict: a key they do not know is refused.
 StrictAugmentation = strict_dataclass(Augmentation, frozen=True, config=ConfigDict(extra="forbid"))
