@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from counterstain.errors import InputError
+from counterstain.extras import missing_package
 
 if TYPE_CHECKING:
     import uvicorn
@@ -94,8 +95,8 @@ def web_is_there() -> None:
     try:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"{error.name} is not installed; pip install 'counterstain[web]'") from None
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "serve") from None
 
 
 def start(runs: Path, options: ServeOptions) -> Started:
