@@ -44,6 +44,7 @@ MAY_IMPORT = {
         "evaluation",
         "explanation",
         "export",
+        "extras",
         "files",
         "images",
         "learning",
