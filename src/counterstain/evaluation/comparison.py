@@ -95,16 +95,9 @@ def compare_arms(
     if level not in levels_of([first]):
         raise InputError(f"level is '{level}'; these tables can be compared at {' or '.join(levels_of([first]))} level")
     names = units_of([first])
-    samples = {arm: sample(own, names, level=level) for arm, own in tables.items()}
-    if decided is not None:
-        calls = aligned_arms(decided)
-        samples = {arm: _with_calls(own, sample(calls[arm], names, level=level)) for arm, own in samples.items()}
-    known = [metric for metric, index in next(iter(samples.values())).values if index is None]
-    if any(table.hard for own in tables.values() for table in own):
-        known = [metric for metric in known if metric not in PROBABILITY_MEASURES]
-    endpoints = tuple(canonical_measure(name, known, what="co-primary endpoint") for name in co_primary)
-    if len(set(endpoints)) != len(endpoints) or len(endpoints) == 1:
-        raise InputError(f"co-primary endpoints are {', '.join(co_primary)}; two or more different ones are needed")
+    samples = _samples_of(tables, decided, level)
+    known = _known_measures(tables, samples)
+    endpoints = _endpoints(co_primary, known)
     metric = endpoints[0] if endpoints else canonical_measure(primary, known)
     check_detect(detect, endpoints or (metric,))
     margin_notes = {check_margin(name, margin) for name in endpoints or (metric,)} - {""}
@@ -123,6 +116,7 @@ def compare_arms(
         row["tests"] = supporting_tests(tables[row["a"]], tables[row["b"]])
     primary_rows = [row for row in rows if row["primary"]]
     ranking = ranking_record(samples, rows, asked, prior_sd=prior_sd)
+    notes = [*copies, *sorted(margin_notes), *size_notes(samples, asked)]
     return {
         "schema": COMPARISON_SCHEMA,
         "stamp": stamp,
@@ -150,16 +144,38 @@ def compare_arms(
         "exploratory": _exploratory(every, samples, known, endpoints or (metric,), level, alpha),
         "words": summary_words(primary_rows, asked, ranking["arms"][0]["arm"], reference),
         "warnings": [
-            *comparison_notes(
-                asked,
-                first,
-                tables,
-                units=len(names),
-                notes=[*copies, *sorted(margin_notes), *size_notes(samples, asked)],
-            ),
+            *comparison_notes(asked, first, tables, units=len(names), notes=notes),
             *detect_notes(detect, primary_rows),
         ],
     }
+
+
+def _samples_of(
+    tables: Mapping[str, Sequence[Predictions]], decided: Mapping[str, Sequence[Predictions]] | None, level: str
+) -> dict[str, Sample]:
+    """Each arm's scores over the units of all tables; measures of calls from the tables with frozen calls, if any."""
+    names = units_of([next(iter(tables.values()))[0]])
+    samples = {arm: sample(own, names, level=level) for arm, own in tables.items()}
+    if decided is None:
+        return samples
+    calls = aligned_arms(decided)
+    return {arm: _with_calls(own, sample(calls[arm], names, level=level)) for arm, own in samples.items()}
+
+
+def _known_measures(tables: Mapping[str, Sequence[Predictions]], samples: Mapping[str, Sample]) -> list[str]:
+    """What can be compared: without probabilities no measure of them."""
+    known = [metric for metric, index in next(iter(samples.values())).values if index is None]
+    if any(table.hard for own in tables.values() for table in own):
+        known = [metric for metric in known if metric not in PROBABILITY_MEASURES]
+    return known
+
+
+def _endpoints(co_primary: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The co-primary endpoints by their own names; none, or two and more."""
+    endpoints = tuple(canonical_measure(name, known, what="co-primary endpoint") for name in co_primary)
+    if len(set(endpoints)) != len(endpoints) or len(endpoints) == 1:
+        raise InputError(f"co-primary endpoints are {', '.join(co_primary)}; two or more different ones are needed")
+    return endpoints
 
 
 def threshold_notes(given: Sequence[str], record: Mapping[str, Any]) -> list[str]:
