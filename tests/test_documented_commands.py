@@ -25,6 +25,8 @@ ELSEWHERE = {
     "counterstain export": "minutes; tests/export/test_from_run.py",
     "arms/abmil": "a study of feature files; tests/study/test_bag_arms.py",
     "counterstain serve": "serves until it is stopped; tests/serving",
+    "own_network.py": "a network of the user's; tests/study/test_own_network_study.py",
+    "--apply": "decisions made on the page; tests/serving/test_audit_page.py",
     "counterstain demo": "make demo; tests/study/test_run.py does the same on less",
 }
 # Words that stand for the user's own, and options that make a command small: the last of two wins.
@@ -66,7 +68,7 @@ def words(line: str) -> list[str]:
 
 def test_the_commands_are_found() -> None:
     assert len(COMMANDS) > 50
-    assert len(RUNNABLE) > 0.75 * len(COMMANDS)
+    assert len(RUNNABLE) > 0.7 * len(COMMANDS)
 
 
 @pytest.mark.parametrize(("place", "line"), COMMANDS)
@@ -91,7 +93,8 @@ def tables(folder: Path) -> None:
     names = ["theirs", "ours", "val", "predictions", *(f"{arm}_seed{seed}" for arm in "ab" for seed in range(3))]
     for name in names:
         rows = [
-            f"i{k}.png,p{k // 4},{'AB'[k // 4 % 4 // 2]},{('benign', 'malignant')[k // 4 % 2]},"
+            f"{'v' if name == 'val' else 'i'}{k}.png,{'v' if name == 'val' else 'p'}{k // 4},"
+            f"{'AB'[k // 4 % 4 // 2]},{('benign', 'malignant')[k // 4 % 2]},"
             f"{np.clip(0.5 + 0.3 * (k // 4 % 2 - 0.5) + rng.normal(0, 0.25), 0.01, 0.99):.4f}"
             for k in range(80)
         ]
@@ -148,7 +151,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         do("predict", "model", "cohort.csv", "--splits", "splits.csv", "--out", "predicted.csv", "--runtime", "torch")
         Path("study.yaml").write_text(STUDY)
         do("run", "study.yaml")
-        shutil.copytree("runs/study", "runs/demo")
+        for copy in ("demo", "mystudy"):
+            shutil.copytree("runs/study", f"runs/{copy}")
+        shutil.copytree("images", "tiles")
         Path("budget.yaml").write_text("blur: {at: 2.0, auroc_drop: 1.0}\n")
         tables(folder)
         shutil.rmtree("store")
@@ -182,6 +187,8 @@ def test_a_documented_command_runs(
     verb, *more = words(line)
     for path in ("runs/study",) if verb in ("run", "search") else ():
         shutil.rmtree(path)
+    if verb == "init":
+        Path("study.yaml").unlink()
     for option in ("--out",):  # what the workshop made is made anew
         if option in more and verb in ("train", "export"):
             shutil.rmtree(more[more.index(option) + 1], ignore_errors=True)
