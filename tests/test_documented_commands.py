@@ -134,7 +134,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         do("phantom", "--out", "images", "--patients", "16", "--tiles", "4", "--tile-px", "127", "--workers", "1")
-        for copy in ("my-images", "new_hospital"):
+        for copy in ("my-images", "new_hospital", "new_images"):
             shutil.copytree("images", copy)
             Path(copy, "cohort.csv").unlink()
         _by_patient_folders(Path("my-images"))
