@@ -20,7 +20,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from counterstain.evaluation.evaluation_tables import counted, evaluation_notes, evaluation_tables
+from counterstain.evaluation.evaluation_tables import evaluation_notes, evaluation_tables
+from counterstain.evaluation.format import plural
 from counterstain.evaluation.metric_names import ORDER, measure_words
 from counterstain.evaluation.text_tables import (
     details_table,
@@ -129,9 +130,9 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
         return
     arms: Mapping[str, Any] = record["arms"]
     first = next(iter(arms.values()))
-    counts = counted(first["images"], "image")
+    counts = plural(first["images"], "image")
     if record["unit"] == "patient":
-        counts += f" of {counted(first['patients'], 'patient')}"
+        counts += f" of {plural(first['patients'], 'patient')}"
     level_words = f"{100 * record['confidence']:g} %"
     # Anyone's tables need not be of a test part, nor the trainings of different seeds.
     part, tables = ("", "table") if "decision" in record else ("test part, ", "seed")
@@ -146,7 +147,7 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
         rows = [
             [measure_words(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics
         ]
-        heads = [f"{arm} ({counted(len(own['seeds']), tables)})" for arm, own in arms.items()]
+        heads = [f"{arm} ({plural(len(own['seeds']), tables)})" for arm, own in arms.items()]
         title = f"{level.capitalize()} level: value and {level_words} interval, unit {record['unit']}, {part}{counts}"
         print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
     for table in evaluation_tables(record):

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from counterstain.evaluation.evaluation_tables import TextTable, counted, evaluation_notes, evaluation_tables
+from counterstain.evaluation.evaluation_tables import TextTable, evaluation_notes, evaluation_tables
+from counterstain.evaluation.format import plural
 
 
 def value(value: float | None, low: float | None = None, high: float | None = None, **more: object) -> dict:
@@ -49,7 +50,7 @@ def only(record: dict) -> TextTable:
     ("number", "words"), [(0, "0 patients"), (1, "1 patient"), (2, "2 patients"), (1234, "1,234 patients")]
 )
 def test_a_count_has_its_noun(number: int, words: str) -> None:
-    assert counted(number, "patient") == words
+    assert plural(number, "patient") == words
 
 
 def test_nothing_known_is_no_table() -> None:

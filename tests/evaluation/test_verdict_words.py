@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from counterstain.evaluation.format import listed
 from counterstain.evaluation.paired_difference import Difference
 from counterstain.evaluation.text_tables import needed_words
 from counterstain.evaluation.verdict import Question
-from counterstain.evaluation.verdict_words import Basis, listed, p_words, summary_words, verdict_words
+from counterstain.evaluation.verdict_words import Basis, p_words, summary_words, verdict_words
 
 FOUND = Difference(
     value_a=0.79, value_b=0.8, difference=-0.01, low=-0.031, high=0.011, p=0.32, low_margin=-0.027, high_margin=0.007,

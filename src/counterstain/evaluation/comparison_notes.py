@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from counterstain.errors import InputError
+from counterstain.evaluation.format import plural
 from counterstain.evaluation.intervals import FEW_PATIENTS, Sample
 from counterstain.evaluation.metric_names import is_class_bound, measure_words, width
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.verdict import MIN_SEEDS, Question
-from counterstain.evaluation.verdict_words import count
 
 __all__ = ["check_copies", "check_detect", "comparison_notes", "detect_notes", "size_notes"]
 
@@ -81,7 +81,7 @@ def comparison_notes(
     if first.unit == "image" and not first.own_patients:
         out.append("patients are unknown: every image is treated as independent, which finds spurious differences")
     elif units < FEW_PATIENTS:
-        out.append(f"only {count(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found")
+        out.append(f"only {plural(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found")
     few = [arm for arm, own in tables.items() if len(own) < MIN_SEEDS]
     if asked.claim == "models":
         out.append("the verdict is about these fitted models only; another training of either may rank otherwise")

@@ -7,7 +7,7 @@ from typing import Any
 from counterstain.evaluation.subgroups import FEWEST
 from counterstain.evaluation.text_tables import shown, shown_interval
 
-__all__ = ["THE_CALLS", "TextTable", "counted", "evaluation_notes", "evaluation_tables"]
+__all__ = ["THE_CALLS", "TextTable", "evaluation_notes", "evaluation_tables"]
 
 CALL_WORDS = {
     "recall": "sensitivity (recall)",
@@ -36,11 +36,6 @@ class TextTable:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
-
-
-def counted(number: int, noun: str) -> str:
-    """A count with its noun: "1 patient", "20 patients"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def evaluation_tables(record: Mapping[str, Any]) -> list[TextTable]:

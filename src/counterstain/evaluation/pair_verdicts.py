@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from counterstain.evaluation.cross_validation import FoldTests, with_folds
+from counterstain.evaluation.format import listed
 from counterstain.evaluation.intervals import Sample
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.multiplicity import holm
@@ -27,7 +28,6 @@ from counterstain.evaluation.verdict import (
 from counterstain.evaluation.verdict_words import (
     Basis,
     counts_words,
-    listed,
     scope_words,
     shared_p_words,
     too_few_advice,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.arm_scores import score_rows
-from counterstain.evaluation.evaluation_tables import counted, evaluation_notes
+from counterstain.evaluation.evaluation_tables import evaluation_notes
+from counterstain.evaluation.format import plural
 from counterstain.evaluation.metric_names import ORDER, canonical_measure, measure_words
 from counterstain.evaluation.table_evaluation import evaluation_rows
 from counterstain.evaluation.text_tables import shown_interval
@@ -166,9 +167,9 @@ class Scores:
         return "\n".join([self._head(), *(f"  {name:<{wide}} {cell}" for name, cell in rows)])
 
     def _head(self) -> str:
-        counts = counted(self.images, "image")
+        counts = plural(self.images, "image")
         if self.patients is not None:
-            counts += f" of {counted(self.patients, 'patient')}"
+            counts += f" of {plural(self.patients, 'patient')}"
         return f"{counts}; value and {100 * self.confidence:g} % interval, unit {self.unit}"
 
     def _rows(self) -> list[tuple[str, str]]:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from counterstain.evaluation.format import listed, plural
 from counterstain.evaluation.paired_difference import Difference
 from counterstain.evaluation.verdict import MIN_SEEDS, Question, percent
 
-__all__ = ["Basis", "count", "counts_words", "listed", "p_words", "scope_words", "shared_p_words", "summary_words"]
+__all__ = ["Basis", "counts_words", "p_words", "scope_words", "shared_p_words", "summary_words"]
 __all__ += ["too_few_advice", "verdict_words"]
 
 
@@ -33,11 +34,6 @@ class Basis:
     p_inferior: float = float("nan")
     also: str | None = None
     why_undefined: str = ""
-
-
-def count(number: int, noun: str) -> str:
-    """A count with its noun: "1 patient", "1,414 images"."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def p_words(p: float) -> str:
@@ -125,12 +121,12 @@ def _p(p: float, tests: int) -> str:
 
 
 def _counts(asked: Question, rests: Basis) -> str:
-    cases = count(rests.units, asked.unit)
+    cases = plural(rests.units, asked.unit)
     if asked.unit != "image":
-        cases += f" ({count(rests.images, 'image')})"
+        cases += f" ({plural(rests.images, 'image')})"
     if asked.claim == "models":
         return f"on {cases}"
-    return f"on {cases} with {count(rests.seeds, 'seed')} per arm"
+    return f"on {cases} with {plural(rests.seeds, 'seed')} per arm"
 
 
 def _second(kind: str, asked: Question, rests: Basis) -> str:
@@ -194,7 +190,7 @@ def summary_words(rows: Sequence[Mapping[str, Any]], asked: Question, best: str,
     for arm, row in own.items():
         told.setdefault(_place(about, row), []).append(arm)
     start = f"{best} has the best {asked.measure} of {len(own) + 1} arms" if reference is None else (
-        f"{count(len(own), 'arm')} compared with {reference} in {asked.measure}"
+        f"{plural(len(own), 'arm')} compared with {reference} in {asked.measure}"
     )  # fmt: skip
     said = [f"{words} {listed(told[place])}" for place, words in _PLACES.items() if place in told]
     start += f" {counts_words(rows, asked)}"
@@ -261,9 +257,3 @@ def counts_words(rows: Sequence[Mapping[str, Any]], asked: Question) -> str:
     units = first["patients"] if asked.unit == "patient" else first["images"]
     rests = Basis(a="", b="", seeds=min(row["seeds"] for row in rows), units=units, images=first["images"])
     return _counts(asked, rests)
-
-
-def listed(words: Sequence[str]) -> str:
-    """Words as "a, b and c"."""
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last

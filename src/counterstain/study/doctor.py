@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from counterstain.errors import InputError
+from counterstain.evaluation.format import plural
 from counterstain.system import usable_cores
 from counterstain.version import __version__
 
@@ -63,7 +64,7 @@ class Health:
         """Counts of problems and notes, and the names of what has a problem."""
         bad = [check.name for check in self.checks if check.state == "problem"]
         notes = sum(check.state == "note" for check in self.checks)
-        words = f"{_counted(len(bad), 'problem')} and {_counted(notes, 'note')} in {len(self.checks)} checks"
+        words = f"{plural(len(bad), 'problem')} and {plural(notes, 'note')} in {len(self.checks)} checks"
         return f"{words}: {', '.join(bad)}" if bad else words
 
     def record(self) -> dict[str, Any]:
@@ -93,10 +94,6 @@ def doctor(folder: Path | str = ".") -> Health:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; name the folder for studies")
     return Health(tuple(_checks(folder)))
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _checks(folder: Path) -> Iterator[Check]:
@@ -384,7 +381,7 @@ def _cache() -> Check:
     if not os.access(there, os.W_OK):
         return Check("cache", "note", f"{words}: not writable", "set COUNTERSTAIN_WEIGHTS to a folder of your own")
     count = sum(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else 0
-    return Check("cache", "ok", f"{words}: {_counted(count, 'file')}")
+    return Check("cache", "ok", f"{words}: {plural(count, 'file')}")
 
 
 def _locale() -> Check:
