@@ -116,7 +116,7 @@ class Scores:
 
     @property
     def confidence(self) -> float:
-        """Of the intervals, 0.95 by default."""
+        """Confidence level of the intervals, 0.95 by default."""
         level: Any = self.record["confidence"]
         return float(level)
 

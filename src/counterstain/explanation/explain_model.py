@@ -253,7 +253,7 @@ def _predict(
 
 
 def _of_rows(work: Callable[[NDArray[np.uint8]], NDArray[Any]], store: Store, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """What is worked out from the tiles in these rows."""
+    """What is computed from the tiles in these rows."""
     return work(read_batch(store, rows))
 
 

@@ -21,7 +21,7 @@ class Explanation:
 
     @property
     def method(self) -> str:
-        """Of the maps."""
+        """Method that drew the maps."""
         settings: Any = self.record["settings"]
         return str(settings["method"])
 

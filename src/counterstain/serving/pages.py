@@ -45,7 +45,7 @@ class Links:
     static = "/static/"
 
     def view(self, view: str, run: str = "") -> str:
-        """Of a view, of a run or of all."""
+        """Address of a view, for one run or for all."""
         return f"/runs/{run}/{view}" if run else f"/{'' if view == 'studies' else view}"
 
 
@@ -56,7 +56,7 @@ class SavedLinks(Links):
     static = "static/"
 
     def view(self, view: str, run: str = "") -> str:
-        """Of a view, of a run or of all."""
+        """Address of a view, for one run or for all."""
         return f"{run}-{view}.html" if run else f"{'index' if view == 'studies' else view}.html"
 
 

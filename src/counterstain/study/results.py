@@ -84,7 +84,7 @@ class StudyPlan:
 
     @property
     def name(self) -> str:
-        """Of the study."""
+        """Name of the study."""
         return str(self.record["name"])
 
     @property
