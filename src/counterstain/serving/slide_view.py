@@ -1,4 +1,4 @@
-"""Slides to look at: DeepZoom tiles through our own readers, maps of models, annotations, and polygons drawn by the user.
+"""Slides to look at: DeepZoom tiles through our own readers, maps of models, annotations, and the user's polygons.
 
 Only the slide's own pyramid is read: labels and macro images, which show names, are never opened.
 """
