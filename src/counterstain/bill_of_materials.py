@@ -16,7 +16,7 @@ SUMS = "SHA256SUMS"
 _LICENCE_TAG = "License :: OSI Approved :: "
 
 
-def bill_of_materials(model: Path | None = None) -> dict[str, Any]:
+def bill_of_materials(model: Path | None = None) -> dict[str, object]:
     """Every installed package that this one needs, with version, licence and what it needs in turn; CycloneDX 1.6.
 
     Extras count where they are installed. There is no time and no chance in it, so that two bills can be compared.

@@ -203,7 +203,7 @@ def _fill(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
+def write_json(path: Path, record: Mapping[str, object]) -> None:
     """Write a record as JSON with sorted keys; NaN becomes null, as JSON has none."""
     write_bytes(
         path, json.dumps(plain_values(record), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
@@ -223,7 +223,7 @@ def plain_values(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table: one header line, LF line ends, floats in their shortest exact form, None as an empty cell.
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe, which `plain_cell` takes off again.
@@ -242,7 +242,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def safe_cell(cell: Any) -> Any:
+def safe_cell(cell: object) -> object:
     """A cell that no spreadsheet runs as a formula; numbers, also those kept as text, stay as they are.
 
     >>> safe_cell("=1+1"), safe_cell("-0.5"), safe_cell(-0.5), safe_cell(None)
@@ -411,6 +411,6 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def hash_json(record: Mapping[str, Any]) -> str:
+def hash_json(record: Mapping[str, object]) -> str:
     """SHA-256 of a record's canonical JSON: the same for the same values in whatever order."""
     return hash_bytes(json.dumps(plain_values(record), sort_keys=True, separators=(",", ":")).encode())

@@ -17,7 +17,7 @@ Json = Mapping[str, "Json"] | Sequence["Json"] | str | float | int | bool | None
 Record = Mapping[str, Json]
 
 
-def json_text(record: Mapping[str, Any], path: Path | str | None = None) -> str:
+def json_text(record: Mapping[str, object], path: Path | str | None = None) -> str:
     """The record as JSON text with sorted keys, NaN as null; with a path it is also written there.
 
     >>> print(json_text({"n": 2, "auroc": float("nan")}))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,11 @@ from counterstain.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 __all__ = [
     "MISSING",
+    "Column",
     "any_cell",
     "column_of",
     "distinct_cells",
@@ -26,6 +28,8 @@ __all__ = [
     "tuple_of",
 ]
 
+Column: TypeAlias = "pa.ChunkedArray | tuple[str, ...]"
+
 MISSING = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
 
 
@@ -37,7 +41,7 @@ def has_arrow() -> bool:
         return False
 
 
-def column_of(cells: Iterable[str]) -> Any:
+def column_of(cells: Iterable[str]) -> Column:
     """A column of these cells."""
     if not has_arrow():
         return tuple(cells)
@@ -46,7 +50,7 @@ def column_of(cells: Iterable[str]) -> Any:
     return pa.array(list(cells), pa.large_string())
 
 
-def tuple_of(column: Any, *, strip: bool) -> tuple[str, ...]:
+def tuple_of(column: Column, *, strip: bool) -> tuple[str, ...]:
     """The N cells; equal cells are one object, so a column of few values takes little memory."""
     if isinstance(column, tuple):
         kept: dict[str, str] = {}
@@ -61,7 +65,7 @@ def tuple_of(column: Any, *, strip: bool) -> tuple[str, ...]:
     return tuple(np.array(values, dtype=object)[codes])
 
 
-def distinct_cells(column: Any, *, strip: bool) -> tuple[list[str], NDArray[np.int64]]:
+def distinct_cells(column: Column, *, strip: bool) -> tuple[list[str], NDArray[np.int64]]:
     """The different cells in order of appearance, and (N,) which of them stands in each row."""
     if isinstance(column, tuple):
         places: dict[str, int] = {}
@@ -73,7 +77,7 @@ def distinct_cells(column: Any, *, strip: bool) -> tuple[list[str], NDArray[np.i
     return coded.dictionary.to_pylist(), _buffer(coded.indices, np.int32).astype(np.int64)
 
 
-def numbers_of(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def numbers_of(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """(N,) numbers, NaN for missing ones, and (N,) which cells are text that is no number; see `parse_number`."""
     quick = None if isinstance(column, tuple) else _quick_numbers(column)
     if quick is not None:
@@ -111,7 +115,7 @@ def _buffer(array: Any, kind: Any) -> NDArray[Any]:
     return np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array)]
 
 
-def any_cell(column: Any, *, holds: str | None = None) -> bool:
+def any_cell(column: Column, *, holds: str | None = None) -> bool:
     """Whether a cell holds the text `holds`; without it, whether any cell is not empty."""
     if isinstance(column, tuple):
         return any(cell if holds is None else holds in cell for cell in column)
@@ -150,7 +154,7 @@ def text_of_value(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def text_of_values(column: Any) -> Any:
+def text_of_values(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
     """An Arrow column of any type as text; whole numbers without a point, missing values as ""."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -163,7 +167,7 @@ def text_of_values(column: Any) -> Any:
     return pa.chunked_array([pa.array([text_of_value(value) for value in column.to_pylist()], pa.large_string())])
 
 
-def frame_columns(frame: "pd.DataFrame", names: Sequence[str]) -> dict[str, Any]:
+def frame_columns(frame: "pd.DataFrame", names: Sequence[str]) -> dict[str, Column]:
     """The columns of a pandas data frame as text, by these names.
 
     Raises:

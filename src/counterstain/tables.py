@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from counterstain.errors import InputError
 from counterstain.files import plain_cell
 from counterstain.table_columns import (
     MISSING,
+    Column,
     any_cell,
     column_of,
     distinct_cells,
@@ -72,7 +73,7 @@ class Table:
     """
 
     path: Path
-    columns: dict[str, Any]
+    columns: dict[str, Column]
     lines: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -279,7 +280,7 @@ def _by_python(path: Path, text: str, separator: str, notes: tuple[str, ...], *,
     # newline="" semantics: the csv module must see the line ends itself, as a quoted name may hold one.
     reader = csv.reader(_lines(text), delimiter=separator, strict=True)
     header: list[str] = []
-    chunks: list[list[Any]] = []
+    chunks: list[list[Column]] = []
     starts: list[int] = []
     waiting: list[list[str]] = []
     try:
@@ -307,11 +308,11 @@ def _by_python(path: Path, text: str, separator: str, notes: tuple[str, ...], *,
     return Table(path, _named(path, header, [chunk for chunk in chunks if chunk]), np.array(starts, np.int64), notes)
 
 
-def _columns_of(rows: Sequence[Sequence[str]]) -> list[Any]:
+def _columns_of(rows: Sequence[Sequence[str]]) -> list[Column]:
     return [column_of(cells) for cells in zip(*rows, strict=True)]
 
 
-def _joined(chunks: Sequence[Any]) -> Any:
+def _joined(chunks: Sequence[Column]) -> Column:
     """One column of several pieces of it."""
     if not has_arrow():
         return tuple(cell for chunk in chunks for cell in chunk)
@@ -320,7 +321,7 @@ def _joined(chunks: Sequence[Any]) -> Any:
     return pa.chunked_array(list(chunks), pa.large_string())
 
 
-def _named(path: Path, header: list[str], chunks: Sequence[list[Any]]) -> dict[str, Any]:
+def _named(path: Path, header: list[str], chunks: Sequence[list[Column]]) -> dict[str, Column]:
     """The columns by name; columns without a name and without a cell (a trailing separator) are left out."""
     if not header:
         raise InputError(f"{path.name} is empty; it needs a header and one row per image")

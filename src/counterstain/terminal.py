@@ -94,7 +94,7 @@ def print_cohort(
     print(_json(record) if as_json else "\n".join(describe_lines(record)))
 
 
-def print_split(record: Mapping[str, Any], *, as_json: bool = False) -> None:
+def print_split(record: Mapping[str, object], *, as_json: bool = False) -> None:
     """Counts of images and patients in each part."""
     from counterstain.cohort.split import split_lines
 

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from counterstain.errors import InputError
 from counterstain.files import plain_values, read_json, write_json, write_with
 
 __all__ = ["Unfinished", "open_unfinished"]
+
+T = TypeVar("T")
+Number = TypeVar("Number", bound=np.generic)
 
 FOLDER = ".unfinished"
 
@@ -26,7 +29,7 @@ class Unfinished:
 
     folder: Path
 
-    def array(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def array(self, name: str, make: Callable[[], NDArray[Number]]) -> NDArray[Number]:
         """The array of a step: read where the step was done before, else made and kept."""
         path = self.folder / f"{name}.npy"
         try:
@@ -36,22 +39,22 @@ class Unfinished:
         write_with(path, lambda temporary: _save(temporary, made))
         return made
 
-    def record(self, name: str, make: Callable[[], Any]) -> Any:
+    def record(self, name: str, make: Callable[[], T]) -> T:
         """What a step found, as JSON has it, so that it is the same whether it was read or made."""
         path = self.folder / f"{name}.json"
         try:
-            return read_json(path)["found"]
+            kept: T = read_json(path)["found"]
         except (InputError, KeyError):
-            found = plain_values(make())
-        write_json(path, {"found": found})
-        return found
+            kept = plain_values(make())
+            write_json(path, {"found": kept})
+        return kept
 
     def forget(self) -> None:
         """Remove what was kept, once the result itself is whole."""
         shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
-def _save(path: Path, array: NDArray[Any]) -> None:
+def _save(path: Path, array: NDArray[np.generic]) -> None:
     with path.open("wb") as stream:
         np.save(stream, array, allow_pickle=False)
 

@@ -1,7 +1,6 @@
 """Verbs that check: the machine, a run, whether it repeats; and public cohorts."""
 
 from pathlib import Path
-from typing import Any
 
 from counterstain.audit.privacy import PrivacyReport, find_identifiers
 from counterstain.bill_of_materials import bill_of_materials
@@ -122,7 +121,7 @@ def privacy(path: Path | str) -> PrivacyReport:
     return find_identifiers(path)
 
 
-def sbom(model: Path | str | None = None, *, out: Path | str | None = None) -> dict[str, Any]:
+def sbom(model: Path | str | None = None, *, out: Path | str | None = None) -> dict[str, object]:
     """Software bill of materials (CycloneDX 1.6) of this installation, and of a model.
 
     Args:

@@ -65,7 +65,7 @@ def feature_record(
     copies: Sequence[Duplicate],
     distinct_ids: bool = False,
     set_aside: Sequence[tuple[str, str]] = (),
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The record of a cohort of feature files, in which no tile can be looked at; a note says what was not.
 
     Args:

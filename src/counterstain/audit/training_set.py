@@ -23,7 +23,7 @@ SHOWN = 5
 
 def member_record(
     *, salt: str, patient: Sequence[str], image: Sequence[str], file: Sequence[str], tiles: Iterable[NDArray[np.uint8]]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The record of the images that a model has seen, in training or to choose its epoch.
 
     The salt hides ids from a glance and keeps two bundles from being joined; it does not hide an id from somebody who
@@ -54,7 +54,7 @@ def _hashes(salt: str, kind: str, values: Iterable[str]) -> list[str]:
     return sorted({_hash(salt, kind, value) for value in values if value})
 
 
-def read_members(bundle: Path) -> dict[str, Any]:
+def read_members(bundle: Path) -> dict[str, object]:
     """The record of a bundle's folder.
 
     Raises:

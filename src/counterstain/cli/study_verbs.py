@@ -172,7 +172,7 @@ def split(
 @takes_images
 def audit(
     images: Images,
-    reading: dict[str, Any],
+    reading: dict[str, object],
     splits: Annotated[
         Path | None, typer.Argument(help="The splits.csv to audit; without it only the cohort is audited.")
     ] = None,

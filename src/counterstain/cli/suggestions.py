@@ -81,7 +81,7 @@ def meant(given: str, options: set[str], arguments: set[str]) -> tuple[list[str]
 class SuggestingGroup(TyperGroup):
     """Commands whose unknown options are answered by `meant`."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> object:
         """Run the command; a usage error for an unknown option gets the options that were meant."""
         try:
             return super().invoke(ctx)

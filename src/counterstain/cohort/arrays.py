@@ -25,7 +25,7 @@ _IMAGES = re.compile(r"x|images|data|[a-z]+_images")
 _SPLIT_IN_NAME = re.compile(r"(?:^|_)(train|valid|val|test)(?:_|$)")
 
 
-def read_hdf5(root: Path, files: Sequence[str]) -> dict[str, list[Any]]:
+def read_hdf5(root: Path, files: Sequence[str]) -> dict[str, list[object]]:
     """The rows of HDF5 files, as columns of a cohort: PCam's `…_x.h5` + `…_y.h5`, or one file with both arrays.
 
     The split is read from the file's name; slide and place from `…_meta.csv` where that lies beside it. Images are
@@ -117,7 +117,7 @@ def _meta(path: Path, count: int) -> dict[str, list[Any]]:
     return {**nothing, "slide_id": clean_ids(cells.get("wsi"), count)}
 
 
-def read_npz(root: Path, files: Sequence[str]) -> dict[str, list[Any]]:
+def read_npz(root: Path, files: Sequence[str]) -> dict[str, list[object]]:
     """The rows of MedMNIST files (train_images, train_labels, …), as columns of a cohort, with their official split.
 
     Images are named "file.npz#train_images/12". Files with `images` and `labels` alone have no split.

@@ -350,7 +350,7 @@ def read_images(
     return read_folder(path, positive=positive, splits=dict(splits or {}), root=root, **options)
 
 
-def named_options(options: Mapping[str, Any]) -> list[str]:
+def named_options(options: Mapping[str, object]) -> list[str]:
     """The options that say how a folder's files are named, where they say something."""
     return [name for name, value in options.items() if name != "pattern" and value not in (None, False, "auto")]
 

@@ -39,7 +39,7 @@ def describe(
     cohort: "Cohort",
     colour: NDArray[np.bool_] | None = None,
     unreadable: Sequence[tuple[str, str]] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """A record of the cohort's counts, as `counterstain cohort` prints it and cohort.json holds it.
 
     Args:

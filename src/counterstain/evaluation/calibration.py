@@ -118,10 +118,10 @@ class Calibration:
 def _fault(kept: Mapping[str, Any]) -> str:
     """What of a calibration's record is of the wrong kind, in words; "" for nothing."""
 
-    def is_number(value: Any, low: float, high: float) -> bool:
+    def is_number(value: object, low: float, high: float) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
-    def are_texts(values: Any) -> bool:
+    def are_texts(values: object) -> bool:
         return isinstance(values, list) and all(isinstance(one, str) for one in values)
 
     parameters = kept["parameters"]

@@ -75,7 +75,7 @@ def _derivatives(columns: Floats, positive: NDArray[np.bool_], z: Floats) -> tup
     return columns.T @ (positive - p) / len(z), weighted.T @ columns / len(z)
 
 
-def calibration_measures(tables: Sequence[Predictions], *, confidence: float = 0.95) -> dict[str, Any]:
+def calibration_measures(tables: Sequence[Predictions], *, confidence: float = 0.95) -> dict[str, object]:
     """O/E, calibration in the large and slope of one arm's probabilities of the positive class.
 
     O/E is the number of positive images over the sum of their probabilities: 1 is right, above 1 says that they are

@@ -136,7 +136,7 @@ def procedures_record(
     margin: float | None = None,
     pairs: Sequence[tuple[str, str]] | None = None,
     alpha: float = 0.05,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The record procedures.json: what folds and seeds say of the arms as ways of training.
 
     Args:

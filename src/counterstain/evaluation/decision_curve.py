@@ -1,7 +1,6 @@
 """Net benefit: is acting on the model better than treating everybody or nobody, at each price of a false alarm."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ Floats = NDArray[np.float64]
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 
-def decision_curve(tables: Sequence[Predictions], *, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
+def decision_curve(tables: Sequence[Predictions], *, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, object]:
     """Net benefit of one arm at each threshold, mean over its seeds, with 95 % intervals over patients and seeds.
 
     Net benefit is TP/n - FP/n · t/(1 - t): true positives per image, less the false ones at the price that a

@@ -65,7 +65,7 @@ def _check_sums(folder: Path, names: Sequence[str]) -> None:
 
 def deployed_record(
     model: Deployed, table: Predictions, columns: Mapping[str, Sequence[str]], *, confidence: float = 0.95
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Stated against obtained: coverage of the sets, sensitivity and specificity at the frozen threshold, and ECE.
 
     Decisions and sets are those that the table carries, since these are what was acted on; where it has none they

@@ -180,7 +180,7 @@ def _resampled(values: Sequence[Floats], units: int, seed: int) -> list[Floats]:
     return [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
 
 
-def probability_distribution(tables: Sequence[Predictions], *, bins: int = 20) -> dict[str, Any]:
+def probability_distribution(tables: Sequence[Predictions], *, bins: int = 20) -> dict[str, object]:
     """How the probabilities of the positive class are spread among the images of each class, over all seeds.
 
     Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +69,7 @@ class SizeAndDifficulty:
             f"{self.over_patients:.3f} with each patient counting once ({self.patients:,} patients{ends})"
         )
 
-    def to_json(self, confidence: float = 0.95) -> dict[str, Any]:
+    def to_json(self, confidence: float = 0.95) -> dict[str, object]:
         """The record: all fields, the interval of `over_patients`, and `detected`."""
         low, high = self.interval(confidence)
         return asdict(self) | {"low": low, "high": high, "confidence": confidence, "detected": self.detected}

@@ -1,7 +1,6 @@
 """The smoothed reliability curve with a band over patients, and how far it lies from the diagonal (ICI)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ def smoothed_reliability(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The share of positive images over the probability, smoothed, and its mean distance from the diagonal.
 
     Images of all seeds are smoothed together; a resample draws patients, each with their images of all seeds.

@@ -1,7 +1,6 @@
 """Where a score's uncertainty comes from: the patients it was tested on, the split, or the training seed."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,7 @@ def two_way_components(values: Floats) -> tuple[float, float, float]:
 
 def variance_record(
     tables: Mapping[tuple[int, int], Predictions], *, metric: str, level: str = "image"
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The variance of one arm's score, as a single training shows it, split into patients, split and seed.
 
     Args:

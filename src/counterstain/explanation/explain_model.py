@@ -121,9 +121,9 @@ def explain(
     *,
     settings: ExplanationOptions,
     calibration: Calibration | None = None,
-    source: Mapping[str, Any] | None = None,
+    source: Mapping[str, object] | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Write explanation.json, embedding.csv, tiles/, overlays/, figures and explanation.html into `out`.
 
     Where the model cannot be told from one that guesses, the record and the page say so and hold no map. Stopped at

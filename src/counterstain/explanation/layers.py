@@ -103,7 +103,7 @@ def _outputs(network: nn.Module, tile_px: int) -> list[tuple[str, tuple[int, ...
     seen: list[tuple[str, tuple[int, ...]]] = []
 
     def note(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
             if isinstance(output, Tensor):
                 seen.append((name, tuple(output.shape)))
 

@@ -51,6 +51,7 @@ from counterstain.learning.bundle import (
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.ood_statistics import STATISTICS, OodStatistics, write_ood_statistics
 from counterstain.learning.runtimes import softmax, torch_runtime
+from counterstain.records import Json
 from counterstain.version import __version__
 
 __all__ = ["EXPORT", "FORMATS", "ExportContent", "check_export", "export_model", "read_export"]
@@ -134,7 +135,7 @@ def check_export(source: Path, to: Path, handover: ExportContent) -> Bundle:
     return bundle
 
 
-def export_model(source: Path, to: Path, handover: ExportContent) -> dict[str, Any]:
+def export_model(source: Path, to: Path, handover: ExportContent) -> dict[str, Json]:
     """Write a bundle's export to the folder `to`: whole, or not at all.
 
     Every file is run on fixed tiles, and on the cohort's where they are given, in batches of 1, 3 and 16.
@@ -320,7 +321,7 @@ def _facts(source: Path, bundle: Bundle, handover: ExportContent) -> dict[str, A
     }
 
 
-def read_export(folder: Path) -> tuple[Bundle, dict[str, Any]]:
+def read_export(folder: Path) -> tuple[Bundle, dict[str, object]]:
     """The bundle and the record of an exported folder, every file of it checked; no code in it is run.
 
     Raises:

@@ -39,6 +39,7 @@ from counterstain.learning.ood_statistics import (
     read_ood_statistics,
 )
 from counterstain.progress import Progress
+from counterstain.records import Json
 from counterstain.slides.tile_predictions import colours
 from counterstain.tables import read_cells
 
@@ -95,7 +96,7 @@ class _Known:
         return read_batch(self.material.tiles, self.material.rows(rows))
 
 
-def export(source: Path, to: Path, wanted: ExportOptions, talk: Progress | None = None) -> dict[str, Any]:
+def export(source: Path, to: Path, wanted: ExportOptions, talk: Progress | None = None) -> dict[str, Json]:
     """Export a bundle, or one training of a run, to the folder `to`; see export.exported_model.export_model.
 
     Returns:

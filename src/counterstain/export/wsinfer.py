@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.export.graphs import TORCHSCRIPT, Run, open_torchscript
@@ -32,7 +31,7 @@ def check_wsinfer(bundle: Bundle) -> None:
         )
 
 
-def wsinfer_config(bundle: Bundle, more: Mapping[str, Any]) -> dict[str, Any]:
+def wsinfer_config(bundle: Bundle, more: Mapping[str, object]) -> dict[str, object]:
     """The record. Its schema allows further keys at the top: ours are under "counterstain".
 
     Args:

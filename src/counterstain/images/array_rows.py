@@ -32,7 +32,7 @@ _open: OrderedDict[tuple[str, int, int, str], _Rows] = OrderedDict()  # the arra
 _lock = threading.Lock()
 
 
-def read_row(source: Source, *, max_pixels: int) -> NDArray[Any]:
+def read_row(source: Source, *, max_pixels: int) -> NDArray[np.generic]:
     """One row of a container's array: (H, W) or (H, W, C), numbers as stored, a copy.
 
     The arrays in use stay open (eight at most) and are shared by all threads; a container that changes on disk is

@@ -51,7 +51,7 @@ def rgb_of_image(image: Image.Image, name: str, *, bits: int, inverted: bool) ->
     return np.asarray(image.convert("RGB")), [words[image.mode]]
 
 
-def rgb_of_array(array: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], list[str]]:
+def rgb_of_array(array: NDArray[np.generic], name: str) -> tuple[NDArray[np.uint8], list[str]]:
     """A stored array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as (H, W, 3) uint8 RGB, and notes.
 
     Raises:
@@ -65,7 +65,7 @@ def rgb_of_array(array: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], lis
     elif array.dtype.kind == "f":
         pixels, notes = _scaled_float(array, name)
     elif array.dtype == np.uint8:
-        pixels = array
+        pixels = array.astype(np.uint8, copy=False)
     else:
         raise BadImage(
             name, f"holds {array.dtype}, so its white point is not known; store uint8, uint16 or floats from 0 to 1"

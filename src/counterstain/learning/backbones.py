@@ -134,7 +134,7 @@ def build_backbone(
     tile_px: int,
     seed: int,
     input_px: int | None = None,
-    head: dict[str, Any] | None = None,
+    head: dict[str, object] | None = None,
     levels: bool = False,
     views: int = 1,
 ) -> Backbone:

@@ -37,7 +37,7 @@ def start_network(
     return network, load_pretrained(network, settings.network, settings.weights)
 
 
-def layout_of(network: nn.Module, head: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def layout_of(network: nn.Module, head: Mapping[str, object] | None = None) -> dict[str, object]:
     """What a bundle must say beside the network's name to build it again: {} for the own networks."""
     if isinstance(network, BagNetwork):
         return network.layout() | {"encoder": str((head or {}).get("encoder", ""))}

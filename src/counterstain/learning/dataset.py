@@ -1,10 +1,10 @@
 """The data set that a training learns from: a cohort, its tiles or bags, and predictions of its rows."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
@@ -72,7 +72,7 @@ def examples(material: TileDataset, chosen: NDArray[np.int64]) -> Examples:
 def predict_rows(
     material: TileDataset,
     chosen: NDArray[np.int64],
-    network: Any,
+    network: nn.Module,
     *,
     scale: str,
     device: str = "cpu",

@@ -127,7 +127,7 @@ def cached_features(
     rows: NDArray[np.int64],
     folder: Path,
     *,
-    model: Mapping[str, Any],
+    model: Mapping[str, object],
     fit: str,
     staining: StainPipeline,
     scale: str,

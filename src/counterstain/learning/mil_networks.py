@@ -1,7 +1,5 @@
 """Networks of whole bags: the tiles of a slide as rows of features, pooled by their mean or by gated attention."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -80,7 +78,7 @@ class BagNetwork(nn.Module):
             scores = [self._scores(self._embedded(chunk)) for chunk in torch.split(bag, CHUNK)]
             return torch.softmax(torch.cat(scores).double(), 0)
 
-    def layout(self) -> dict[str, Any]:
+    def layout(self) -> dict[str, object]:
         """What is needed beside the name to build it again."""
         return {"width": self.width, "hidden": self.hidden, "attention": self.attention}
 

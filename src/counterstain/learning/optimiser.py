@@ -1,7 +1,6 @@
 """What learns at which rate: the body and the head, and how the rate falls. Pure functions of the epoch."""
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
@@ -30,7 +29,7 @@ def build_optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim
     return torch.optim.Adam(groups, eps=settings.epsilon, fused=True)
 
 
-def loop_record(optimiser: torch.optim.Optimizer, settings: TrainingConfig) -> dict[str, Any]:
+def loop_record(optimiser: torch.optim.Optimizer, settings: TrainingConfig) -> dict[str, object]:
     """What a training loop did with these settings, for training.json: the optimiser, and when it stopped."""
     return {
         "optimiser": {

@@ -132,13 +132,13 @@ def source_of(sha256: str) -> bytes:
     return _LOADED[sha256].source
 
 
-def own_layout(network: "OwnNetwork") -> dict[str, Any]:
+def own_layout(network: "OwnNetwork") -> dict[str, object]:
     """What a bundle must say to build the network again."""
     return {"own": {"sha256": network.sha256, "settings": dict(network.settings)}}
 
 
 def build_own(
-    reference: str, sha256: str, settings: Mapping[str, Any], *, classes: int, tile_px: int, seed: int
+    reference: str, sha256: str, settings: Mapping[str, object], *, classes: int, tile_px: int, seed: int
 ) -> "OwnNetwork":
     """The user's network with fresh weights, the same for the same seed, tried on two tiles.
 
@@ -288,7 +288,7 @@ def receptive_field(network: nn.Module, tile_px: int, *, tries: int = 4) -> int 
         return None
     maps: list[Tensor] = []
 
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+    def note(module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
             maps.append(output)
 

@@ -4,19 +4,21 @@ Floats come as the integers of their bits: above zero both have the same order, 
 does not know. Every result is worked out by itself, so that the number of threads changes nothing.
 """
 
-from typing import Any
-
 import numba
 import numpy as np
 from numba import prange
+from numpy.typing import NDArray
 
 __all__ = ["NOWHERE", "keep_largest", "put_back"]
 
+Bits = NDArray[np.signedinteger]  # of floats, as integers of their width
 NOWHERE = np.uint8(4)  # the place of a pooled pixel that is 0 because nothing was above it: it does not learn
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def keep_largest(maps: Any, pooled: Any, place: Any, infinity: Any, nan: Any) -> None:
+def keep_largest(
+    maps: Bits, pooled: Bits, place: NDArray[np.uint8], infinity: np.signedinteger, nan: np.signedinteger
+) -> None:
     """Fill `pooled` with the largest of each 2×2 pixels, or 0 where none is above it, and `place` with which it was.
 
     Args:
@@ -42,7 +44,14 @@ def keep_largest(maps: Any, pooled: Any, place: Any, infinity: Any, nan: Any) ->
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def put_back(gradient: Any, place: Any, whole: Any, sums: Any, nothing: Any, shift: Any) -> None:
+def put_back(
+    gradient: Bits,
+    place: NDArray[np.uint8],
+    whole: Bits,
+    sums: NDArray[np.float32],
+    nothing: np.signedinteger,
+    shift: int,
+) -> None:
     """Fill `whole` with the gradient of each pooled pixel in its place and with 0 elsewhere; and add up each row.
 
     Args:

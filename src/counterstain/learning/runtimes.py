@@ -1,5 +1,6 @@
 """What runs a network where only its answers are wanted: a table with a row each, and a timed choice among them."""
 
+import importlib
 import importlib.util
 import io
 import sys
@@ -7,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -301,12 +303,10 @@ def _version(name: str) -> str:
     return str(sys.modules[name].__version__).partition("-")[0]  # without the build that follows
 
 
-def import_openvino() -> Any:
+def import_openvino() -> ModuleType:
     """The module, silenced: its optional companion reports every import over the network. Nothing leaves from here."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
+    return importlib.import_module("openvino")
 
 
 def first_line(error: BaseException) -> str:

@@ -43,7 +43,7 @@ class StainPipeline:
         return {} if self.recipe is None else self.recipe.record()
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "StainPipeline":
+    def from_record(cls, record: Mapping[str, object]) -> "StainPipeline":
         """What a bundle kept."""
         return cls(StainRecipe.from_record(record)) if record else UNSTAINED
 

@@ -217,7 +217,7 @@ def truth_path(slide: Path) -> Path:
     return slide.with_name(f"{slide.stem}.truth.geojson")
 
 
-def truth_geojson(truth: SlideTruth) -> dict[str, Any]:
+def truth_geojson(truth: SlideTruth) -> dict[str, object]:
     """The truth as QuPath reads it: an annotation for each region, in level-0 px, rings closed."""
     features = [
         _feature(truth, name, number, ring)

@@ -138,7 +138,7 @@ def history_figure(
 
 @drawn
 def confusion_figure(
-    counts: Any, classes: Sequence[str], *, title: str, stamp: str = "", width: float | None = None
+    counts: object, classes: Sequence[str], *, title: str, stamp: str = "", width: float | None = None
 ) -> Figure:
     """A confusion matrix as a heat map: true classes as rows, predicted ones as columns.
 

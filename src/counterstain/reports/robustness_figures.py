@@ -20,7 +20,7 @@ _LEAST_SPAN = 0.05  # of the vertical axis to either side, so that noise is not 
 
 @drawn
 def curves_figure(
-    curves: Sequence[Mapping[str, Any]], measures: Sequence[str], *, title: str, stamp: str = ""
+    curves: Sequence[Mapping[str, object]], measures: Sequence[str], *, title: str, stamp: str = ""
 ) -> Figure:
     """Each trial in a panel: the difference of measures to the unchanged tiles, with intervals, in one scale.
 

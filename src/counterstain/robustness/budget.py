@@ -195,7 +195,7 @@ def _check_measure(name: str, known: Sequence[str], section: str) -> None:
 # ------------------------------------------------------------------------------------------------------------ the gate
 
 
-def judge_budget(budget: Budget, record: Mapping[str, Any]) -> dict[str, Any]:
+def judge_budget(budget: Budget, record: Mapping[str, object]) -> dict[str, object]:
     """Every limit with what was found and whether it is met, and whether all are.
 
     A limit on a trial with two directions holds for both; one on sites for every site that is scored. Where there is no

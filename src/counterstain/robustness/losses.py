@@ -99,7 +99,7 @@ class Evaluator:
             carried=ranked.carried,
         )
 
-    def share(self, values: NDArray[Any]) -> dict[str, float]:
+    def share(self, values: NDArray[np.generic]) -> dict[str, float]:
         """The mean over images of values in [0, 1], (N,), with its interval over units."""
         units = len(self.units)
         summed = np.bincount(self.code, weights=values, minlength=units)
@@ -171,7 +171,7 @@ def judge_of(images: Predictions, calibration: Calibration | None, threshold: fl
 # --------------------------------------------------------------------------------------------------------- the records
 
 
-def step_record(judge: Evaluator, clean: Evaluation, other: Evaluation) -> dict[str, Any]:
+def step_record(judge: Evaluator, clean: Evaluation, other: Evaluation) -> dict[str, object]:
     """What one step did: each measure with its paired difference to the clean tiles, and how decisions moved.
 
     Where leaving out any patient changes nothing, none having turned, the interval is the exact one for none of as many
@@ -204,7 +204,7 @@ def _none_of(images: float) -> float:
     return clopper_pearson(0, images)[1] if np.isfinite(images) else 0.0
 
 
-def _share(judge: Evaluator, values: NDArray[Any], worth: float) -> dict[str, float]:
+def _share(judge: Evaluator, values: NDArray[np.generic], worth: float) -> dict[str, float]:
     """The mean of values in [0, 1]; where all are 0, its limit is exact for as many images as these are worth."""
     found = judge.share(values)
     return found if found["value"] > 0 else found | {"low": 0.0, "high": _none_of(worth)}
@@ -216,7 +216,7 @@ def _moved(clean: Evaluation, other: Evaluation) -> Floats:
     return np.minimum(moved, 1.0)
 
 
-def rotation_record(judge: Evaluator, clean: Evaluation, turned: Sequence[Evaluation]) -> dict[str, Any]:
+def rotation_record(judge: Evaluator, clean: Evaluation, turned: Sequence[Evaluation]) -> dict[str, object]:
     """How far the seven other symmetries change probabilities and decisions; tissue has no right way up.
 
     flipped:        share of the decisions, over images and symmetries, that are not those of the tile as it is
@@ -239,7 +239,7 @@ def rotation_record(judge: Evaluator, clean: Evaluation, turned: Sequence[Evalua
     }
 
 
-def site_record(clean: Evaluation) -> dict[str, Any] | None:
+def site_record(clean: Evaluation) -> dict[str, object] | None:
     """Scores within each site on the clean tiles, and the worst; None where fewer than two sites are known.
 
     Sites of fewer than 10 patients are named and not scored.

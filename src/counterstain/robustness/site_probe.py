@@ -1,7 +1,6 @@
 """Can the site be read off the network's features? Then the network could use it, and another site would mislead it."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ FOLDS = 5
 PULL = 0.1  # inverse strength of the ridge, for standardised features that are often more than the images
 
 
-def probe_sites(features: NDArray[np.float32], images: Predictions) -> tuple[dict[str, Any] | None, str]:
+def probe_sites(features: NDArray[np.float32], images: Predictions) -> tuple[dict[str, object] | None, str]:
     """How well a logistic regression tells the site from the features, on patients that it was not fitted on.
 
     Args:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -186,7 +185,7 @@ def _add_pages(app: FastAPI, served: Served) -> None:
 
 def _add_runs(app: FastAPI, served: Served) -> None:
     @app.get("/api/runs", tags=["runs"])
-    def runs() -> dict[str, Any]:
+    def runs() -> dict[str, object]:
         """Every run: verdict, primary measure with interval, stamp, looks at the test part."""
         return studies_data(served.runs)
 
@@ -196,11 +195,11 @@ def _add_runs(app: FastAPI, served: Served) -> None:
         return Response(cohort_bytes(served.runs.find(run)), media_type="application/json")
 
     @app.get("/api/runs/{run}/live", tags=["runs"])
-    def live(run: str) -> dict[str, Any]:
+    def live(run: str) -> dict[str, object]:
         """State, curves, time left and log of a run, as its files are now."""
         return live_data(served.runs.find(run))
 
     @app.get("/api/runs/{run}/errors", tags=["runs"])
-    def errors(run: str) -> dict[str, Any]:
+    def errors(run: str) -> dict[str, object]:
         """Confusion, probabilities of every test image, and each patient's influence on the first comparison."""
         return error_data(served.runs.find(run))

@@ -47,7 +47,7 @@ def add_audit(app: FastAPI, runs: RunsFolder) -> None:
     """Add the routes."""
 
     @app.get("/api/runs/{run}/audit", tags=["audit"])
-    def audit(run: str) -> dict[str, Any]:
+    def audit(run: str) -> dict[str, object]:
         """Pairs, findings, and the decisions in force."""
         return audit_data(runs.find(run))
 
@@ -61,7 +61,7 @@ def add_audit(app: FastAPI, runs: RunsFolder) -> None:
         return Response(aligned_picture(runs.find(run), number), media_type="image/jpeg")
 
 
-def audit_data(run: Path) -> dict[str, Any]:
+def audit_data(run: Path) -> dict[str, object]:
     """What the page draws.
 
     Returns:
@@ -92,7 +92,7 @@ def audit_data(run: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def decide(run: Path, made: DecisionMade) -> dict[str, Any]:
+def decide(run: Path, made: DecisionMade) -> dict[str, object]:
     """Append a decision, and say what is in force for its pair.
 
     Raises:

@@ -36,7 +36,7 @@ def add_claim(app: FastAPI) -> None:
         return claim_record(asked)
 
 
-def claim_record(asked: ClaimAsked) -> dict[str, Any]:
+def claim_record(asked: ClaimAsked) -> dict[str, object]:
     """comparison.json of the two; with one table each these fitted models are judged, else the ways of training.
 
     Raises:

@@ -12,7 +12,7 @@ __all__ = ["FACETS", "cohort_bytes", "cohort_data"]
 FACETS = {"label": "Class", "patient_id": "Patient", "site": "Site", "split": "Part"}
 
 
-def cohort_data(run: Path) -> dict[str, Any]:
+def cohort_data(run: Path) -> dict[str, object]:
     """The rows of a run's cohort.
 
     Returns:

@@ -28,7 +28,7 @@ class _Seed:
     table: Predictions
 
 
-def error_data(run: Path) -> dict[str, Any]:
+def error_data(run: Path) -> dict[str, object]:
     """The data of the page, as JSON values.
 
     Returns:

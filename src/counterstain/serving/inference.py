@@ -201,7 +201,7 @@ def read_upload(content: bytes, model: Model) -> Upload:
     return Upload(tile, hash_content(content))
 
 
-def answer_record(loaded: LoadedModel, output: ModelOutput, upload: Upload | None = None) -> dict[str, Any]:
+def answer_record(loaded: LoadedModel, output: ModelOutput, upload: Upload | None = None) -> dict[str, object]:
     """What is said of one picture: the columns of predictions.csv, and what they rest on.
 
     Args:

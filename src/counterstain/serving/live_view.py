@@ -16,7 +16,7 @@ LOG_BYTES = 20_000
 CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
 
 
-def live_data(run: Path) -> dict[str, Any]:
+def live_data(run: Path) -> dict[str, object]:
     """A run as its files are now; nothing is remembered, so a server that starts again goes on from them.
 
     Returns:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,7 +18,7 @@ TYPES = {".css": "text/css", ".js": "text/javascript", ".txt": "text/plain", ".s
 
 
 def render(
-    view: str, *, title: str, data: Mapping[str, Any] | None = None, run: str = "", links: "Links", **words: Any
+    view: str, *, title: str, data: Mapping[str, object] | None = None, run: str = "", links: "Links", **words: object
 ) -> str:
     """A page as HTML.
 
@@ -60,7 +59,7 @@ class SavedLinks(Links):
         return f"{run}-{view}.html" if run else f"{'index' if view == 'studies' else view}.html"
 
 
-def script_json(data: Any) -> Markup:
+def script_json(data: object) -> Markup:
     """JSON inside a script element: no text in it can end the element.
 
     >>> script_json({"name": "</script><b>"})

@@ -53,7 +53,7 @@ class InferRequest(BaseModel):
 _threads: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
 
-async def run_beside(work: Callable[..., T], *given: Any) -> T:
+async def run_beside(work: Callable[..., T], *given: object) -> T:
     """The result of a function that takes a while, run in one of few threads."""
     limiter = _threads.setdefault(asyncio.get_running_loop(), anyio.CapacityLimiter(4))
     return await anyio.to_thread.run_sync(work, *given, limiter=limiter)
@@ -65,7 +65,7 @@ def add_rest(app: FastAPI, shelf: ModelShelf) -> None:
     _add_about(app, shelf)
 
     @app.post("/v2/models/{name}/infer", tags=["open inference"])
-    async def infer(name: str, asked: InferRequest) -> dict[str, Any]:
+    async def infer(name: str, asked: InferRequest) -> dict[str, object]:
         """Probabilities, decision and distance of up to 64 tiles."""
         loaded = await run_beside(shelf.find, name)
         tiles = await run_beside(_tiles, asked.inputs[0], loaded)
@@ -90,7 +90,7 @@ def _add_predict(app: FastAPI, shelf: ModelShelf) -> None:
         model: Annotated[str, Query(max_length=200)] = "",
         exact: bool = False,
         evidence: bool = False,
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """What a model says of one picture; the body is the picture's file.
 
         `exact` answers it in a batch of its own, to the last bit as `counterstain predict` does. `evidence` adds a map
@@ -117,7 +117,7 @@ def _add_about(app: FastAPI, shelf: ModelShelf) -> None:
         return {"models": shelf.names()}
 
     @app.get("/v2", tags=["open inference"])
-    def server() -> dict[str, Any]:
+    def server() -> dict[str, object]:
         """Name and version of this server."""
         return {"name": "counterstain", "version": __version__, "extensions": []}
 
@@ -132,7 +132,7 @@ def _add_about(app: FastAPI, shelf: ModelShelf) -> None:
         return {"ready": bool(shelf.names())}
 
     @app.get("/v2/models/{name}/ready", tags=["open inference"])
-    def model_ready(name: str) -> dict[str, Any]:
+    def model_ready(name: str) -> dict[str, object]:
         """Whether a model can be asked; loads it where it is not loaded yet."""
         return {"name": shelf.find(name).name, "ready": True}
 

@@ -184,7 +184,7 @@ class Guard:
             self.reading -= 1
         given = False
 
-        async def replay() -> Any:
+        async def replay() -> object:
             nonlocal given
             if given:
                 return await receive()

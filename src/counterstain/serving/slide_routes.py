@@ -53,11 +53,11 @@ def add_slides(app: FastAPI, shelf: SlideShelf) -> None:
         return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     @app.get("/api/slides/{identity}/maps/{run}", tags=["slides"])
-    def heat(identity: str, run: str) -> dict[str, Any]:
+    def heat(identity: str, run: str) -> dict[str, object]:
         """A model's map of a slide."""
         return shelf.heat(identity, run)
 
     @app.post("/api/polygons", tags=["slides"], status_code=201)
-    def draw(drawn: PolygonDrawn) -> dict[str, Any]:
+    def draw(drawn: PolygonDrawn) -> dict[str, object]:
         """Add a polygon to a slide's drawn annotations."""
         return shelf.draw(drawn.slide, drawn.label, drawn.points)

@@ -128,7 +128,7 @@ class SlideShelf:
             pixels = np.asarray(cv2.resize(pixels, target, interpolation=cv2.INTER_AREA), np.uint8)
         return jpeg(pixels, 88)
 
-    def heat(self, identity: str, run: str) -> dict[str, Any]:
+    def heat(self, identity: str, run: str) -> dict[str, object]:
         """A model's map: values as base64 of uint8 (0: not read; v: a probability of (v - 1) / 254), and where it lies.
 
         Raises:
@@ -140,7 +140,7 @@ class SlideShelf:
             raise ServingError(404, "there is no map of this slide of this name")
         return _heat(table, folder / "slide-records" / f"{name}.json", table.stat().st_mtime_ns)
 
-    def draw(self, identity: str, label: str, points: list[tuple[float, float]]) -> dict[str, Any]:
+    def draw(self, identity: str, label: str, points: list[tuple[float, float]]) -> dict[str, object]:
         """Add a polygon of level-0 points to the slide's drawn annotations, as GeoJSON that `slides tiles` reads.
 
         Raises:

@@ -20,7 +20,7 @@ _MOST_NESTED = 100
 # ------------------------------------------------------------------------------------------------------------- GeoJSON
 
 
-def read_geojson(record: Any, path: Path) -> Drawing:
+def read_geojson(record: object, path: Path) -> Drawing:
     """The outlines of a FeatureCollection, a list of features or one feature, children of objects included.
 
     Detections count where a file has no classified annotation; else they are passed over, since cells that lie in an

@@ -56,7 +56,7 @@ def is_ignored(name: str) -> bool:
     return name.strip().endswith("*")
 
 
-def polygon(corners: Sequence[tuple[float, float]], where: str) -> Any:
+def polygon(corners: Sequence[tuple[float, float]], where: str) -> object:
     """A shapely polygon of (x, y) corners; `where` names it in a message.
 
     Raises:
@@ -69,7 +69,7 @@ def polygon(corners: Sequence[tuple[float, float]], where: str) -> Any:
     return Polygon(_checked(corners, where))
 
 
-def box(corners: Sequence[tuple[float, float]], where: str) -> Any:
+def box(corners: Sequence[tuple[float, float]], where: str) -> object:
     """The upright rectangle around two or more corners; errors as `polygon`."""
     from shapely.geometry import box as rectangle
 
@@ -77,7 +77,7 @@ def box(corners: Sequence[tuple[float, float]], where: str) -> Any:
     return rectangle(low_x, low_y, high_x, high_y)
 
 
-def ellipse(corners: Sequence[tuple[float, float]], where: str) -> Any:
+def ellipse(corners: Sequence[tuple[float, float]], where: str) -> object:
     """The upright ellipse within the rectangle around two or more corners; errors as `polygon`."""
     from shapely import affinity
     from shapely.geometry import Point

@@ -99,7 +99,7 @@ def _id(slide: str, *rest: object) -> str:
 # ------------------------------------------------------------------------------------------------------------- regions
 
 
-def regions(table: TilePredictions, *, shift: tuple[int, int] = (0, 0)) -> list[tuple[int, dict[str, Any]]]:
+def regions(table: TilePredictions, *, shift: tuple[int, int] = (0, 0)) -> list[tuple[int, dict[str, object]]]:
     """For each class that a tile is called: its index and the union of its tiles, a GeoJSON Polygon or MultiPolygon.
 
     Where tiles meet but for one pixel (a tile's size in level-0 px was rounded), they are taken to touch.

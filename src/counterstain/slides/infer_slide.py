@@ -149,7 +149,7 @@ def read_slide(
     *,
     mpp: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Read a planned slide and write all its files; goes on from where an earlier process was cut off.
 
     Args:

@@ -142,7 +142,7 @@ class Planned:
     coords: NDArray[np.int64]
 
 
-def write_patches(tiling: Tiling, path: Path, *, key: str, more: Mapping[str, Any] | None = None) -> None:
+def write_patches(tiling: Tiling, path: Path, *, key: str, more: Mapping[str, object] | None = None) -> None:
     """Write the kept tiles as HDF5: `coords` (N, 2) level-0 px with the tiles' size and scale as its attributes.
 
     WSInfer reads the file as its own; the attributes beyond its three are ours.
@@ -221,7 +221,7 @@ class SlideJob:
 def find_jobs(
     slides: Sequence[Path | str],
     out: Path,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     *,
     compress: bool,
     recursive: bool | None = False,
@@ -263,7 +263,7 @@ def _stamp(path: Path) -> str:
         return f"unreadable: {error.strerror}"
 
 
-def agree(path: Path, settings: Mapping[str, Any]) -> None:
+def agree(path: Path, settings: Mapping[str, object]) -> None:
     """Write down what the results of a folder are made with, or check that it is what was written before.
 
     Raises:
@@ -285,7 +285,7 @@ def agree(path: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def finished(job: SlideJob) -> dict[str, Any] | None:
+def finished(job: SlideJob) -> dict[str, object] | None:
     """The record of a slide whose results are there and whole; None where it is to be read.
 
     Raises:
@@ -306,7 +306,7 @@ def finished(job: SlideJob) -> dict[str, Any] | None:
     return record
 
 
-def write_record(job: SlideJob, record: Mapping[str, Any]) -> None:
+def write_record(job: SlideJob, record: Mapping[str, object]) -> None:
     """Write a slide's record, last of its files: its presence means that the others are whole."""
     folder = job.paths.record.parent.parent
     files = {path.relative_to(folder).as_posix(): hash_file(path) for path in job.paths.results() if path.is_file()}
@@ -379,9 +379,9 @@ def write_metadata(
     *,
     began: datetime,
     bundle: Path,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     slides: Mapping[str, str],
-    records: Mapping[str, Mapping[str, Any]],
+    records: Mapping[str, Mapping[str, object]],
     failures: Sequence[tuple[str, str, str]],
     seconds: Mapping[str, float],
 ) -> Path:

@@ -263,7 +263,7 @@ def _audit(
 
 def audit_bags(
     cohort: Cohort, split: Split | None, store: BagStore, *, distinct_ids: bool = False
-) -> tuple[dict[str, Any], tuple[Duplicate, ...]]:
+) -> tuple[dict[str, object], tuple[Duplicate, ...]]:
     """The audit's record of a cohort of feature files, and the pairs that are the same file.
 
     Nothing of a slide's look can be seen in its features: the record says so in a note.
@@ -351,6 +351,6 @@ def _join(found: list[dict[str, Predictions]]) -> dict[str, Predictions]:
     return {name: concatenate([own[name] for own in found]) for name in names}
 
 
-def score_baselines(tables: dict[str, Predictions], stamp: str = "") -> dict[str, Any]:
+def score_baselines(tables: dict[str, Predictions], stamp: str = "") -> dict[str, object]:
     """The record of what the baselines score, of the same shape as scores.json."""
     return score_arms({name: [table] for name, table in tables.items()}, stamp=stamp)

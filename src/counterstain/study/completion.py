@@ -32,7 +32,7 @@ def is_done(run: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
     )
 
 
-def mark_done(run: Path, stage: str, inputs: Mapping[str, Any], outputs: Iterable[Path]) -> None:
+def mark_done(run: Path, stage: str, inputs: Mapping[str, object], outputs: Iterable[Path]) -> None:
     """Record that a stage ended; written last, so that a stage stopped half-way is done again."""
     record = {"schema": "counterstain.stage/1", "inputs": hash_json(inputs), "outputs": file_hashes(run, outputs)}
     write_json(run / STAGES / f"{stage}.json", record)

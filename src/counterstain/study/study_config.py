@@ -274,7 +274,7 @@ class Study(_Section):
         except ValidationError as error:
             raise ValueError(f"search.ranges.augmentation.{name}: {error.errors()[0]['msg']}") from None
 
-    def with_arm(self, name: str, instead: Mapping[str, Any]) -> TrainingConfig:
+    def with_arm(self, name: str, instead: Mapping[str, object]) -> TrainingConfig:
         """The settings of an arm with some of them replaced."""
         changed = self.model_copy(update={"arms": {**self.arms, name: {**self.arms[name], **instead}}})
         return changed.arm(name)
@@ -365,7 +365,7 @@ def read_study(
     return parse_study(record, str(path), base=Path(base or path.parent))
 
 
-def parse_study(record: Mapping[str, Any], source: str = "study", *, base: Path = Path()) -> Study:
+def parse_study(record: Mapping[str, object], source: str = "study", *, base: Path = Path()) -> Study:
     """The study that a plain record describes; see read_study."""
     try:
         return Study.model_validate(_with_sources(record, base))

@@ -21,10 +21,10 @@ def training_record(
     seed: int,
     processes: int,
     stamp: str,
-    tiles: Mapping[str, Any],
+    tiles: Mapping[str, object],
     training_images: int,
     validation_images: int,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The record training.json.
 
     `settings` are what was asked for, whether it had an effect or not (a frozen probe has a learning rate there);
