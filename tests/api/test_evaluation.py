@@ -97,6 +97,36 @@ def test_images_alone_are_said_to_be_so() -> None:
     assert any("patients are unknown" in note for note in scores.notes)
 
 
+def test_every_array_has_its_column() -> None:
+    table = counterstain.as_predictions(
+        [True, False, True], [0.75, 0.25, 0.5], groups=[3, 3, 4.0], slide=["S1", "S2", "S3"],
+        site=["north", None, float("nan")], image=["x", "y", "z"],
+    )  # fmt: skip
+    assert table.classes == ("0", "1") and table.label.tolist() == [1, 0, 1] and table.prob[:, 1].tolist() == [
+        0.75, 0.25, 0.5,
+    ]  # fmt: skip
+    assert table.patient == ("3", "3", "4") and table.slide == ("S1", "S2", "S3") and table.site == ("north", "", "")
+    assert table.image == ("x", "y", "z") and table.rows_are == "image" and table.positive_from == "column order"
+    assert table.notes == () and not table.own_patients
+    lists = counterstain.as_predictions(["b", "a"], [0.75, 0.25], site=["north", float("nan")], image=[1, "x"])
+    assert lists.site == ("north", "") and lists.image == ("1", "x")
+    bare = counterstain.as_predictions(["b", "a"], [0.75, 0.25], classes=["a", "b"])
+    assert bare.image == bare.patient == ("0", "1") and bare.slide == bare.site == ("", "") and bare.rows_are == "row"
+    assert bare.positive_from == "given" and bare.label.tolist() == [1, 0] and bare.unit == "image"
+    own = counterstain.as_predictions(["b", "a"], [0.75, 0.25], groups=["p", "q"], image=["p", "q"], positive="b")
+    assert own.own_patients and own.positive_from == "given"
+
+
+def test_classes_are_sorted_as_numbers_where_they_are_numbers() -> None:
+    truth, prob = [10, 9, -1, 10], np.tile([0.25, 0.25, 0.5], (4, 1))
+    assert counterstain.as_predictions(truth, prob).classes == ("-1", "9", "10")
+    assert counterstain.as_predictions(["10", "9", "b", "9"], prob).classes == ("10", "9", "b")
+    named = pd.DataFrame(prob, columns=["prob_10", "prob_9", "prob_-1"])
+    assert counterstain.as_predictions(truth, named).classes == ("10", "9", "-1")
+    whole = pd.DataFrame(prob, columns=["prob_10", "9", "-1"])
+    assert counterstain.as_predictions(["prob_10", "9", "-1", "9"], whole).classes == ("prob_10", "9", "-1")
+
+
 def test_a_positive_class_that_comes_first_is_put_last() -> None:
     """y_prob of the positive class: with positive='benign' the same numbers speak of benign images."""
     benign = counterstain.evaluate(NAMES, 1 - PROB, groups=PATIENT, positive="benign")
@@ -139,6 +169,12 @@ def test_options_reach_the_record(tmp_path: Path) -> None:
         ((TRUTH, ["high"] * N), {}, "y_prob is not an array of numbers"),
         ((TRUTH, PROB), {"groups": PATIENT[:-1]}, "patient has 59 entries; 60 were needed"),
         ((TRUTH, PROB), {"groups": [None, *PATIENT[1:]]}, r"groups\[0\] is missing"),
+        ((TRUTH, PROB), {"slide": ["S", float("nan"), *PATIENT[2:]]}, r"slide\[1\] is missing"),
+        ((TRUTH, PROB), {"groups": np.stack([PATIENT, PATIENT])}, r"groups has shape \(2, 60\); \(N,\) is needed"),
+        ((TRUTH, PROB), {"site": [0.5] * N}, "site has 0.5; names or integers are needed"),
+        (([*NAMES[1:], float("nan")], PROB), {}, r"y_true\[59\] is missing"),
+        ((["a"] * N, np.ones((N, 2)) / 2), {}, r"y_true has one class only \(a\)"),
+        ((NAMES, PROB), {"positive": 1}, "positive is '1'; the classes are benign, malignant"),
         ((TRUTH, PROB), {"classes": ["a", "b"]}, "y_true has '0', which is none of the classes a, b"),
         ((TRUTH, PROB), {"positive": "malignant"}, "positive is 'malignant'; the classes are 0, 1"),
         ((TRUTH, PROB), {"columns": {"label": "x"}}, "columns is of a table"),

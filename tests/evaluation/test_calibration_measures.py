@@ -1,14 +1,17 @@
 """O/E, calibration in the large, slope, the smoothed curve and ICI against statsmodels, loess and hand sums."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from counterstain.evaluation.calibration_measures import calibration_measures, fit_logistic, log_odds
+from counterstain.errors import InputError
+from counterstain.evaluation.calibration_measures import _of_one, calibration_measures, fit_logistic, log_odds
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.reliability import logistic_recalibration, probability_distribution
+from counterstain.evaluation.resampling import jackknife_weights
 from counterstain.evaluation.smoothed_reliability import local_quadratic, smoothed_reliability
 
 LOESS = [0.157987, 0.255358, 0.426719, 0.536164, 0.673966, 0.939172]
@@ -55,6 +58,61 @@ def test_errors_are_those_of_patients_refitted_without_each(make_table: Callable
     assert half / float(stdtrit(39, 0.975)) == pytest.approx(jackknife, rel=0.06)
     robust = sm.GLM(y, columns, family=sm.families.Binomial()).fit(cov_type="cluster", cov_kwds={"groups": group}).bse
     assert jackknife == pytest.approx(robust[1], rel=0.1)
+
+
+def test_each_patient_left_out_is_one_newton_step_towards_the_refit_without_them(
+    make_table: Callable[..., Predictions],
+) -> None:
+    """The step lands within a tenth of the way to the refit by statsmodels, for both the slope and the intercept."""
+    import statsmodels.api as sm
+
+    table = clustered(make_table, seed=2)
+    y, odds, group = table.label, log_odds(table.prob[:, 1]), np.repeat(np.arange(40), 10)
+    found = _of_one(table, group, jackknife_weights(40))
+    both, family = sm.add_constant(odds), sm.families.Binomial()
+    for name, columns, offset, place in (("slope", both, None, 1), ("in_the_large", both[:, :1], odds, 0)):
+        value, left_out = found[name]
+        moved = []
+        for unit in range(40):
+            kept = group != unit
+            own = None if offset is None else offset[kept]
+            moved.append(sm.GLM(y[kept], columns[kept], family=family, offset=own).fit().params[place] - value)
+        assert np.abs(left_out - value - moved).max() < 0.1 * np.abs(moved).max()
+    expected = [y[group != u].sum() / table.prob[group != u, 1].sum() for u in range(40)]
+    assert found["oe"][1] == pytest.approx(expected)
+
+
+def test_values_of_seeds_are_averaged_and_their_spread_is_in_the_interval(
+    make_table: Callable[..., Predictions],
+) -> None:
+    one = clustered(make_table, seed=4)
+    raised = replace(one, prob=np.column_stack([1 - one.prob[:, 1] ** 0.5, one.prob[:, 1] ** 0.5]))
+    alone = [calibration_measures([table]) for table in (one, raised)]
+    both = calibration_measures([one, raised])
+    for name in ("oe", "in_the_large", "slope"):
+        values = [found[name]["value"] for found in alone]
+        assert both[name]["value"] == pytest.approx(np.mean(values))
+        widths = [found[name]["high"] - found[name]["low"] for found in (*alone, both)]
+        assert widths[2] > max(widths[:2])
+    same = calibration_measures([one, one])
+    assert same["oe"] == pytest.approx(alone[0]["oe"]) and same["slope"] == pytest.approx(alone[0]["slope"])
+
+
+def test_a_confidence_is_that_of_the_interval(make_table: Callable[..., Predictions]) -> None:
+    """O/E has its limits on the log scale: their logarithms lie as far as t-quantiles with 39 degrees of freedom."""
+    from scipy.special import stdtrit
+
+    table = clustered(make_table, seed=5)
+    wide, narrow = (calibration_measures([table], confidence=level)["oe"] for level in (0.99, 0.8))
+    ratio = np.log(wide["high"] / wide["value"]) / np.log(narrow["high"] / narrow["value"])
+    assert ratio == pytest.approx(stdtrit(39, 0.995) / stdtrit(39, 0.9))
+    assert np.log(wide["high"] / wide["value"]) == pytest.approx(np.log(wide["value"] / wide["low"]))
+
+
+def test_more_than_two_classes_have_none_of_these(make_table: Callable[..., Predictions]) -> None:
+    table = make_table([0, 1, 2], np.eye(3), classes=("a", "b", "c"))
+    with pytest.raises(InputError, match="for two classes; there are 3"):
+        calibration_measures([table])
 
 
 def test_oe_by_hand(make_table: Callable[..., Predictions]) -> None:

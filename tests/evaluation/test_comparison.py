@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from counterstain.errors import InputError
 from counterstain.evaluation.arm_scores import score_arms, score_rows
-from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.comparison import compare_arms, supporting_tests
 from counterstain.evaluation.intervals import sample, units_of
 from counterstain.evaluation.paired_difference import difference
-from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions import Predictions, pool_patients
 from counterstain.evaluation.predictions_csv import write_predictions
+from counterstain.evaluation.thresholds import decided
 from counterstain.evaluation.verdict import Question, verdict
 from counterstain.files import write_csv, write_json
 
@@ -164,8 +165,15 @@ def test_holm_is_taken_over_the_primary_pairs(make_table: Make) -> None:
         ({"reference": "a", "pairs": [("a", "b")]}, "both pairs and a reference"),
         ({"co_primary": ["recall"]}, "two or more different ones"),
         ({"co_primary": ["recall", "sensitivity"]}, "two or more different ones"),
+        ({"margin": -0.1}, "margin is -0.1"),
         ({"prior_sd": 0.0}, "prior_sd is 0"),
+        ({"prior_sd": float("inf")}, "prior_sd is inf"),
         ({"alpha": 0.7}, "alpha is 0.7"),
+        ({"alpha": 0.5}, "alpha is 0.5"),
+        ({"alpha": 0.0}, "alpha is 0"),
+        ({"hypothesis": "superiority"}, "hypothesis is 'superiority'"),
+        ({"claim": "model"}, "did you mean 'models'"),
+        ({"hypothesis": "equivalence"}, "equivalence was asked without a margin"),
         ({"pairs": [("a", "x")]}, "arm 'x'"),
         ({"pairs": [("a", "a")]}, "twice"),
     ],
@@ -174,6 +182,62 @@ def test_wrong_settings_are_refused(make_table: Make, change: dict[str, Any], me
     arms = {"a": arm(make_table, 1.0, 1), "b": arm(make_table, 1.0, 1, first=5)}
     with pytest.raises(InputError, match=message):
         compare_arms(arms, **change)
+
+
+def test_what_a_gate_asks_is_said_of_every_primary_pair(make_table: Make) -> None:
+    arms = {name: arm(make_table, 1.0, 1, first=k) for k, name in enumerate("abcd")}
+    two = {name: arms[name] for name in "ab"}
+    assert compare_arms(two)["asked"] == "that a is better than b"
+    assert compare_arms(two, hypothesis="equivalence", margin=0.1)["asked"] == "that a is equivalent to b"
+    wanted = compare_arms(two, hypothesis="noninferiority", margin=0.1, pairs=[("b", "a")])
+    assert wanted["asked"] == "that b is not inferior to a"
+    three = compare_arms(arms, reference="a")
+    assert three["asked"] == "that b is better than a and c is better than a and d is better than a"
+    assert compare_arms(arms)["asked"] == "that a is better than b, and so on for 6 pairs"
+
+
+def test_exploratory_rows_are_all_other_measures_of_every_pair(make_table: Make) -> None:
+    arms = {name: arm(make_table, 0.5 + k, 2, first=5 * k) for k, name in enumerate("abc")}
+    record = compare_arms(arms, primary="f1", reference="c", alpha=0.1)
+    rows = record["exploratory"]
+    assert list(dict.fromkeys((row["a"], row["b"]) for row in rows)) == [("a", "c"), ("b", "c"), ("a", "b")]
+    measures = [row["metric"] for row in rows if row["a"] == "b"]
+    assert "f1" not in measures and len(set(measures)) == len(measures)
+    assert {"auroc", "accuracy", "loss", "recall"} <= set(measures)
+    row = next(row for row in rows if (row["a"], row["b"], row["metric"]) == ("b", "c", "auroc"))
+    names = units_of(arms["b"][:1])
+    found = difference(*(sample(arms[name], names, level="image") for name in "bc"), ("auroc", None), alpha=0.1)
+    assert row == {
+        "a": "b", "b": "c", "metric": "auroc", "level": "image", "value_a": found.value_a, "value_b": found.value_b,
+        "difference": found.difference, "low": found.low, "high": found.high, "p": found.p,
+    }  # fmt: skip
+
+
+def test_frozen_calls_are_scored_at_the_level_that_was_asked(make_table: Make) -> None:
+    """Of patients, each called by the share of its images that are: accuracy over 40 patients, not over 200 images."""
+    arms = {name: arm(make_table, 1.0, 1, first=5 * k) for k, name in enumerate("ab")}
+    calls = {name: [decided(table, 0.3) for table in own] for name, own in arms.items()}
+    for level in ("image", "patient"):
+        record = compare_arms(arms, primary="accuracy", level=level, decided=calls)
+        scored = [pool_patients(own[0]) if level == "patient" else own[0] for own in calls.values()]
+        expected = [float((table.prob.argmax(axis=1) == table.label).mean()) for table in scored]
+        row = record["pairs"][0]
+        assert [row["value_a"], row["value_b"]] == pytest.approx(expected)
+        assert record["thresholds"] == "frozen" and compare_arms(arms)["thresholds"] == "0.5"
+
+
+@pytest.mark.parametrize("hard", [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_table_of_calls_has_no_test_of_its_ranking(
+    random_table: Callable[..., Predictions], hard: tuple[bool, bool], alone: bool
+) -> None:
+    own = {"images": 20, "patients": 20} if alone else {}
+    pair = [replace(random_table(seed, **own), hard=calls) for seed, calls in enumerate(hard)]
+    plain = [replace(table, hard=False) for table in pair]
+    dropped = "DeLong" if alone else "clustered AUROC difference, Obuchowski"
+    names = [row["test"] for row in supporting_tests(plain[:1], plain[1:])]
+    assert names[-1] == dropped
+    assert [row["test"] for row in supporting_tests(pair[:1], pair[1:])] == names[:-1]
 
 
 def test_arms_that_cannot_be_joined_are_refused(make_table: Make) -> None:

@@ -312,3 +312,28 @@ def test_co_primary_endpoints_each_have_their_rows_and_no_ranking() -> None:
         "joint p against no difference, the largest (Holm over 3 pairs)",
         "test",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "words", "p"),
+    [("difference", "no difference", "0.012"), ("equivalence", "the margin", "< 0.001"),
+     ("noninferiority", "the margin", "< 0.001")],
+)  # fmt: skip
+def test_the_joint_p_is_of_the_question_that_was_asked(hypothesis: str, words: str, p: str) -> None:
+    own = pair("net", "old", "no_evidence", endpoints=[pair("net", "old", "no_evidence", metric="recall")])
+    rows = details_table(record([own], hypothesis=hypothesis, margin=0.05), own)[1]
+    assert [f"joint p against {words}, the largest (Holm over 3 pairs)", p] in rows
+
+
+def test_tests_beside_the_verdict_have_their_p_if_they_have_one() -> None:
+    tests = [
+        {"test": "DeLong", "p": 0.0004, "about": "AUROC"},
+        {"test": "McNemar", "p": 0.0342, "about": "accuracy"},
+        {"test": "sign-flip", "p": None, "about": "accuracy"},
+        {"test": "Obuchowski", "p": NAN, "about": "accuracy"},
+    ]
+    rows = details_table(record([]), pair("net", "old", "no_evidence", tests=tests))[1]
+    assert [row for row in rows if row[0].startswith("beside it")] == [
+        ["beside it: DeLong", "p < 0.001 (AUROC)"],
+        ["beside it: McNemar", "p = 0.034 (accuracy)"],
+    ]

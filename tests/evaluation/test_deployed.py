@@ -13,7 +13,7 @@ import pytest
 from counterstain.errors import InputError
 from counterstain.evaluation.calibration import SAW_TRAINING, fit_calibration
 from counterstain.evaluation.conformal import prediction_sets
-from counterstain.evaluation.deployed import Deployed, deployed_record, read_deployed
+from counterstain.evaluation.deployed import Deployed, _row, deployed_record, read_deployed
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.thresholds import decide
 from counterstain.files import hash_file, write_json
@@ -116,6 +116,41 @@ def test_an_earlier_bundle_states_nothing_of_its_threshold(make_table: Callable[
     found = deployed_record(own, drawn(make_table, 1), {})
     assert words(found)["sensitivity"] == "nothing stated"
     assert any("does not record" in line for line in found["warnings"])
+
+
+@pytest.mark.parametrize(("patients", "on"), [(1, "1 validation patient"), (1200, "1,200 validation patients")])
+def test_promises_say_on_how_many_patients_they_were_made(
+    make_table: Callable[..., Predictions], patients: int, on: str
+) -> None:
+    own = model(make_table)
+    own = replace(own, calibration=replace(own.calibration, patients=patients))
+    rows = deployed_record(own, drawn(make_table, 1), {})["rows"]
+    assert [row["stated_from"] for row in rows] == ["its sets", on, on, on]
+
+
+@pytest.mark.parametrize(
+    ("stated", "found", "below", "word"),
+    [
+        (None, (0.8, 0.7, 0.9), False, "nothing stated"),
+        (0.9, (None, None, None), False, "undefined here"),
+        (0.9, (0.9, 0.8, 0.95), False, "kept"),
+        (0.9, (0.95, 0.92, 0.97), False, "kept"),
+        (0.9, (0.85, 0.8, 0.9), False, "worse, within chance"),
+        (0.9, (0.85, 0.8, 0.89), False, "missed"),
+        (0.9, (0.85, None, None), False, "worse, within chance"),
+        (0.1, (0.1, 0.05, 0.2), True, "kept"),
+        (0.1, (0.05, 0.01, 0.09), True, "kept"),
+        (0.1, (0.15, 0.1, 0.2), True, "worse, within chance"),
+        (0.1, (0.15, 0.11, 0.2), True, "missed"),
+        (0.1, (0.15, None, None), True, "worse, within chance"),
+    ],
+)
+def test_a_promise_in_a_word(stated: float | None, found: tuple[float | None, ...], below: bool, word: str) -> None:
+    value, low, high = found
+    row = _row("ECE", stated, "here", {"value": value, "low": low, "high": high}, below=below)
+    assert row == {
+        "what": "ECE", "stated": stated, "stated_from": "here", "value": value, "low": low, "high": high, "word": word,
+    }  # fmt: skip
 
 
 def test_an_image_level_bundle_warns(make_table: Callable[..., Predictions]) -> None:

@@ -188,3 +188,107 @@ def test_isotonic_steps_weigh_images_not_distinct_probabilities() -> None:
     """At 0.2 two of three images are positive, at 0.6 none of one: pooled, two of four, and not (2/3 + 0) / 2."""
     found = fit_calibration(made(np.array([0.2, 0.2, 0.2, 0.6]), np.array([1, 1, 0, 0])), method="isotonic")
     assert found.parameters == {"x": [0.2, 0.6], "y": pytest.approx([0.5, 0.5])}
+
+
+# ------------------------------------------------------------------------------------------------- records that changed
+
+
+def written(method: str = "platt") -> dict:
+    return json.loads(json.dumps(fit_calibration(drawn(), method=method, conformal="class").to_record()))
+
+
+@pytest.mark.parametrize(
+    ("method", "changed"),
+    [
+        ("platt", {"method": "probit"}),
+        ("platt", {"method": ["platt"]}),
+        ("platt", {"parameters": {"slope": 1.0}}),
+        ("platt", {"parameters": {"slope": 1.0, "intercept": "0"}}),
+        ("platt", {"parameters": {"slope": 1.0, "intercept": True}}),
+        ("platt", {"parameters": {"slope": 1.0, "intercept": 2e9}}),
+        ("platt", {"parameters": [1.0, 0.0]}),
+        ("temperature", {"parameters": {}}),
+        ("temperature", {"parameters": {"temperature": None}}),
+        ("temperature", {"parameters": {"temperature": -2e9}}),
+        ("isotonic", {"parameters": {"x": [0.0, 1.0]}}),
+        ("isotonic", {"parameters": {"x": [0.0, 1.0], "y": [0.0, 3.0]}}),
+        ("isotonic", {"parameters": {"x": [0.0, 1.0], "y": 0.5}}),
+        ("isotonic", {"parameters": {"x": [-1.5], "y": [0.0]}}),
+        ("platt", {"threshold": 1.5}),
+        ("platt", {"threshold": -0.5}),
+        ("platt", {"threshold": "0.5"}),
+        ("platt", {"alpha": 1.5}),
+        ("platt", {"alpha": -0.5}),
+        ("platt", {"alpha": None}),
+        ("platt", {"qhat": 1.5}),
+        ("platt", {"qhat": -0.5}),
+        ("platt", {"classes": ["a"]}),
+        ("platt", {"classes": ["a", "a"]}),
+        ("platt", {"classes": ["a", 1]}),
+        ("platt", {"classes": "ab"}),
+        ("platt", {"notes": "few"}),
+        ("platt", {"notes": [1]}),
+        ("platt", {"unit": "slide"}),
+        ("platt", {"images": -1}),
+        ("platt", {"images": 1e13}),
+        ("platt", {"images": None}),
+        ("platt", {"patients": -1}),
+        ("platt", {"patients": 1e13}),
+        ("platt", {"patients": "4"}),
+        ("platt", {"conformal": "both"}),
+        ("platt", {"qhat_by_class": [0.5]}),
+        ("platt", {"qhat_by_class": [0.5, 1.5]}),
+        ("platt", {"qhat_by_class": [0.5, -0.5]}),
+        ("platt", {"qhat_by_class": {"a": 0.5, "b": 0.5}}),
+        ("platt", {"stated": [1]}),
+    ],
+)
+def test_a_record_that_was_changed_is_refused_by_the_name_of_what_is_wrong(method: str, changed: dict) -> None:
+    ((name, value),) = changed.items()
+    with pytest.raises(InputError) as raised:
+        Calibration.from_record(written(method) | changed)
+    assert f"the calibration's {name} is {str(value)!r}; it was changed" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"threshold": None},
+        {"threshold": 0},
+        {"threshold": 1},
+        {"alpha": 0},
+        {"alpha": 1},
+        {"qhat": None},
+        {"qhat": 0},
+        {"qhat": 1},
+        {"qhat_by_class": []},
+        {"qhat_by_class": [None, 0]},
+        {"qhat_by_class": [1, 0.5]},
+        {"parameters": {"slope": -1e9, "intercept": 1e9}},
+        {"images": 0, "patients": 0},
+        {"images": 1e12, "patients": 1e12},
+        {"unit": "image"},
+        {"method": "none", "parameters": {}},
+        {"method": "temperature", "parameters": {"temperature": 2}},
+        {"method": "isotonic", "parameters": {"x": [-1, 0.5, 2], "y": [-1, 0.5, 2]}},
+        {"stated": {}},
+        {"notes": []},
+    ],
+)
+def test_what_a_record_may_hold_at_its_edges(changed: dict) -> None:
+    found = Calibration.from_record(written() | changed).to_record()
+    assert {name: found[name] for name in changed} == changed
+
+
+def test_a_record_of_an_earlier_version_has_marginal_sets_and_states_nothing() -> None:
+    record = {name: value for name, value in written().items() if name not in ("conformal", "qhat_by_class", "stated")}
+    found = Calibration.from_record(record)
+    assert (found.conformal, found.qhat_by_class, found.stated) == ("marginal", (), {})
+    assert found.quantiles == (found.qhat, found.qhat)
+    with pytest.raises(InputError, match="the calibration lacks 'threshold'"):
+        Calibration.from_record({name: value for name, value in record.items() if name != "threshold"})
+
+
+def test_quantiles_are_those_of_each_class_where_sets_are_by_class() -> None:
+    by_class = Calibration.from_record(written() | {"qhat_by_class": [0.25, None]})
+    assert by_class.quantiles == (0.25, float("inf"))

@@ -153,3 +153,13 @@ def test_evaluate_and_compare_say_it_with_both_scores() -> None:
     compared = compare_arms({"steep": [steep], "flat": [flat]}, primary="accuracy", claim="models")
     notes = [line for line in compared["warnings"] if "more images" in line]
     assert len(notes) == 1 and notes[0].startswith("steep: ")
+
+
+@pytest.mark.parametrize(("interval", "said"), [("jackknife", True), ("bootstrap", False)])
+def test_only_the_jackknifes_intervals_are_said_to_be_widened(interval: str, said: bool) -> None:
+    images, right = draw(np.random.default_rng(1), 30, 1.5)
+    record = score_arms({"a": [table_of(images, right)]}, interval=interval)["arms"]["a"]
+    assert record["size_and_difficulty"]["detected"]
+    (note,) = [line for line in record["warnings"] if "patients with more images" in line]
+    assert note.endswith("; intervals at image level are widened, because few patients contribute most of the variance"
+                         ) == said  # fmt: skip

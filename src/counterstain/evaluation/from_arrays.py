@@ -162,6 +162,8 @@ def _classes(
 def _names(values: Iterable[object], what: str) -> tuple[str, ...]:
     """Text of each value, whole floats without their point; a missing one is refused."""
     array = np.asarray(values)
+    if array.dtype.kind == "U" and not isinstance(values, np.ndarray):
+        array = np.asarray(values, dtype=object)  # else NumPy turns what is missing among names into the name "nan"
     if array.ndim != 1:
         raise InputError(f"{what} has shape {array.shape}; (N,) is needed, one name per image")
     plain = [_plain(value) for value in array.tolist()]
