@@ -2,6 +2,8 @@
 
 import base64
 import csv
+import json
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -109,6 +111,28 @@ def test_open_inference(home: Path, asked: TestClient) -> None:
         assert made["id"] == "7" and outputs["prob"]["shape"] == [2, 2]
         assert outputs["prob"]["data"][1] == pytest.approx(alone["prob_b"], abs=1e-6)
         assert outputs["decision"]["data"] == [alone["decision"]] * 2
+
+
+def test_open_inference_of_bytes_behind_the_json(home: Path, asked: TestClient) -> None:
+    """As Triton's client sends tensors: the same answer as for the same numbers in JSON."""
+    path = next((home / "images" / "a").glob("*.png"))
+    pixels, file = np.asarray(Image.open(path)), path.read_bytes()
+    expected = asked.post("/api/predict?exact=true", content=file).json()
+    framed = struct.pack("<I", len(file)) + file
+    for datatype, shape, behind in (("UINT8", [1, *pixels.shape], pixels.tobytes()), ("BYTES", [1], framed)):
+        tensor = {"name": "tiles", "shape": shape, "datatype": datatype}
+        tensor["parameters"] = {"binary_data_size": len(behind)}
+        head = json.dumps({"inputs": [tensor]}).encode()
+        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+        made = asked.post("/v2/models/model/versions/1/infer", content=head + behind, headers=headers)
+        assert made.status_code == 200, made.text
+        assert made.json()["outputs"][0]["data"][1] == pytest.approx(expected["prob_b"], abs=1e-6)
+        for more in (b"x", b"\xff" * 9):  # more bytes than were announced
+            assert (
+                asked.post("/v2/models/model/infer", content=head + behind + more, headers=headers).status_code == 422
+            )
+        headers["Inference-Header-Content-Length"] = "99999999"
+        assert asked.post("/v2/models/model/infer", content=head + behind, headers=headers).status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from counterstain.errors import InputError
 from counterstain.serving.app import make_app, served_of
 from counterstain.serving.pictures import image_id
-from counterstain.serving.security import Access, Guard, allowed_hosts
+from counterstain.serving.security import LARGE, Access, Guard, allowed_hosts
 from counterstain.serving.server import ServeOptions, check_address
 
 BASE = f"http://127.0.0.1:{PORT}"
@@ -149,10 +149,11 @@ async def answer(
     guard: Guard, chunks: list[bytes], *, headers: dict[str, str] | None = None, pause_s: float = 0.0
 ) -> int:
     """The same, beside others."""
-    said = {"host": f"127.0.0.1:{PORT}", "content-type": "application/json", **GOOD, **(headers or {})}
+    said = {"host": f"127.0.0.1:{PORT}", "content-type": "application/json", **GOOD}
+    said |= {"content-length": "100", **(headers or {})}
     scope = {
         "type": "http", "method": "POST", "path": "/api/decisions", "query_string": b"",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in said.items()],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in said.items() if value],
     }  # fmt: skip
     left = list(chunks)
     sent: list[dict[str, Any]] = []
@@ -176,6 +177,45 @@ def test_bodies_are_capped_while_they_come(access: Access) -> None:
     assert ask(small, [b""], headers={"content-length": "1001"}) == 413
     assert ask(small, [b""], headers={"content-length": "-1"}) == 413
     assert ask(small, [b""], headers={"content-length": "1e9"}) == 413
+    assert ask(small, [b"{}"], headers={"content-length": "", "transfer-encoding": "chunked"}) == 411
+
+
+def test_all_bodies_together_are_capped_until_they_are_answered(access: Access) -> None:
+    """Three of 400 bytes at once where 1,000 may be held: one is told to wait, and what it held is given back."""
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.2)
+        await echo(scope, receive, send)
+
+    guard = Guard(slow, Access(token=TOKEN, hosts=access.hosts, held_bytes=1000))
+
+    async def three() -> list[int]:
+        return list(await asyncio.gather(*(answer(guard, [b"x" * 200] * 2) for _ in range(3))))
+
+    assert sorted(asyncio.run(three())) == [200, 200, 429]
+    assert guard.held == 0
+    assert ask(guard, [b"x" * 400]) == 200
+
+
+def test_large_bodies_are_taken_apart_one_at_a_time(access: Access) -> None:
+    at_once: list[int] = []
+    running = 0
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal running
+        running += 1
+        at_once.append(running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        await echo(scope, receive, send)
+
+    guard = Guard(slow, Access(token=TOKEN, hosts=access.hosts))
+
+    async def several(size: int) -> list[int]:
+        return list(await asyncio.gather(*(answer(guard, [b"x" * size]) for _ in range(3))))
+
+    assert asyncio.run(several(LARGE + 1)) == [200] * 3 and max(at_once) == 1
+    assert asyncio.run(several(LARGE)) == [200] * 3 and max(at_once) == 3
 
 
 def test_a_body_that_trickles_is_given_up(access: Access) -> None:

@@ -1,6 +1,8 @@
 """The server as it runs: connections that say nothing keep nobody out, and Python can start and stop it."""
 
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -98,3 +100,8 @@ def test_saved_pages_from_python(runs: Path, tmp_path: Path) -> None:
     page = counterstain.serve(runs, export=tmp_path / "site")
     assert page.site == tmp_path / "site" / "index.html" and page.site.is_file()
     page.close()
+
+
+def test_who_only_looks_waits_for_no_pytorch() -> None:
+    code = "import sys, counterstain.serving.app; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

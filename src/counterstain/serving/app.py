@@ -16,10 +16,11 @@ from counterstain.serving.cohort_view import cohort_bytes
 from counterstain.serving.error_view import error_data
 from counterstain.serving.inference import ModelShelf
 from counterstain.serving.live_view import live_data
+from counterstain.serving.open_inference import add_open_inference
 from counterstain.serving.pages import Links, render, static_file
 from counterstain.serving.pictures import read_tiles, tile_picture
+from counterstain.serving.predict_routes import add_predict
 from counterstain.serving.problems import ServingError, problem
-from counterstain.serving.rest import add_rest
 from counterstain.serving.runs import RunsFolder
 from counterstain.serving.security import Access, Guard
 from counterstain.serving.server import ServeOptions
@@ -75,7 +76,8 @@ def bare_app(served: Served) -> FastAPI:
     _add_errors(app)
     _add_pages(app, served)
     _add_runs(app, served)
-    add_rest(app, served.shelf)
+    add_predict(app, served.shelf)
+    add_open_inference(app, served.shelf)
     add_audit(app, served.runs)
     add_claim(app)
     add_slides(app, served.slides)

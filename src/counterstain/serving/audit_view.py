@@ -82,7 +82,7 @@ def audit_data(run: Path) -> dict[str, object]:
     decided = {number[one.pair]: one for one in in_force(read_decisions(run / DECISIONS)) if one.pair in number}
     return {
         "words": found.get("words", "This run was not audited."), "findings": found.get("findings", []),
-        "classes": sorted(set(table.column["label"])),
+        "classes": list(table.column["label"].values),
         "pairs": [
             {"image": shown(pair.image), "other": shown(pair.other), "tier": pair.tier, "turn": pair.turn,
              "similarity": pair.similarity}
@@ -104,9 +104,9 @@ def decide(run: Path, made: DecisionMade) -> dict[str, object]:
         raise ServingError(404, f"there is no pair {made.pair}; this run's audit found {len(pairs)}")
     pair = pairs[made.pair]
     image, other = (pair.image, pair.other) if made.side == "image" else (pair.other, pair.image)
-    known = set(read_tiles(run).column["label"])
+    known = read_tiles(run).column["label"].values
     if made.decision == "relabel" and made.label not in known:
-        raise ServingError(422, f"there is no class '{made.label[:100]}'; there are: {', '.join(sorted(known))}")
+        raise ServingError(422, f"there is no class '{made.label[:100]}'; there are: {', '.join(known)}")
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     decision = Decision(when, made.who, image, other, made.decision, made.label, made.reason)
     append_decision(run / DECISIONS, decision)

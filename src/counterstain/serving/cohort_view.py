@@ -24,31 +24,19 @@ def cohort_data(run: Path) -> dict[str, object]:
 
 def cohort_bytes(run: Path) -> bytes:
     """The same as JSON, kept as long as the cohort's files stay as they are."""
-    return _bytes(_Same(read_tiles(run)))
+    return _bytes(read_tiles(run))
 
 
-class _Same:
-    # A table by its identity: read_tiles returns the same object while the files are the same.
-    def __init__(self, table: TileTable) -> None:
-        self.table = table
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.table is self.table
-
-    def __hash__(self) -> int:
-        return id(self.table)
-
-
-@lru_cache(4)
-def _bytes(key: _Same) -> bytes:
-    return json.dumps(_data(key.table), ensure_ascii=False, separators=(",", ":")).encode()
+@lru_cache(2)
+def _bytes(table: TileTable) -> bytes:  # by identity: read_tiles returns the same object while the files are the same
+    return json.dumps(_data(table), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _data(table: TileTable) -> dict[str, Any]:
-    facets = {}
-    for name in FACETS:
-        values = sorted(set(table.column[name]))
-        place = {value: code for code, value in enumerate(values)}
-        facets[name] = {"values": values, "codes": [place[value] for value in table.column[name]]}
-    more = {name: list(table.column[name]) for name in ("slide_id", "mpp", "x", "y") if any(table.column[name])}
-    return {"ids": list(table.row), "names": list(table.image), "facets": facets, "titles": FACETS, "more": more}
+    facets = {name: {"values": table.column[name].values, "codes": table.column[name].code.tolist()} for name in FACETS}
+    more = {
+        name: [column[row] for row in range(len(table.image))]
+        for name in ("slide_id", "mpp", "x", "y")
+        if (column := table.column[name]).values != ("",)
+    }
+    return {"ids": list(table.row), "names": table.image, "facets": facets, "titles": FACETS, "more": more}

@@ -1,14 +1,17 @@
 """Models in memory: pictures of many requests are gathered into batches, and each gets its own answer."""
 
+import asyncio
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
+import anyio
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,24 +19,25 @@ from counterstain.audit.training_set import MEMBERS, overlap, read_members
 from counterstain.errors import InputError
 from counterstain.evaluation.model_output import ModelOutput
 from counterstain.evaluation.predictions import Predictions
-from counterstain.explanation.saliency import make_explainer, sensitivity
 from counterstain.images.decode import decode_content, hash_content
 from counterstain.images.source import BadImage
 from counterstain.images.tile import fit_tile
-from counterstain.serving.pictures import DECODING
 from counterstain.serving.problems import ServingError
 from counterstain.serving.runs import RunsFolder
-from counterstain.study.calibrate import decided_as
-from counterstain.study.model import Model, load_model
 
-__all__ = ["MOST_PIXELS", "LoadedModel", "ModelShelf", "Upload", "answer_record", "read_upload"]
+if TYPE_CHECKING:  # PyTorch is loaded with the first model: who only looks does without its 400 MB
+    from counterstain.study.model import Model
+
+__all__ = ["MOST_PIXELS", "LoadedModel", "ModelShelf", "Tile", "Upload", "answer_record", "read_upload", "run_beside"]
 
 Tile = NDArray[np.uint8]
+T = TypeVar("T")
 MOST_PIXELS = 16_000_000  # of a picture that is sent
 BATCH = 32
 WAITING = 256  # pictures that may wait for a model
 GATHER_S = 0.002  # how long a batch waits for more
 KEPT = 2  # models in memory
+DECODING_UPLOADS = threading.BoundedSemaphore(2)  # apart from the tiles of pages, which never wait for an upload
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class _Order:
 class LoadedModel:
     """A model with a thread of its own, which answers whatever waits, a batch at a time."""
 
-    def __init__(self, name: str, model: Model) -> None:
+    def __init__(self, name: str, model: "Model") -> None:
         self.name, self.model = name, model
         self.members: Mapping[str, Any] | None = None
         if (model.folder / MEMBERS).is_file():
@@ -85,6 +89,8 @@ class LoadedModel:
 
     def evidence(self, tile: Tile, target: int) -> NDArray[np.float64]:
         """(side, side) where the picture speaks for a class, 0 to 1; all 0 where nothing does."""
+        from counterstain.explanation.saliency import make_explainer, sensitivity
+
         with self._computing:
             found = sensitivity(make_explainer(self.model.predictor, "hirescam"), tile[None], np.array([target]))[0]
         most = float(found.max())
@@ -165,6 +171,8 @@ class ModelShelf:
         names = self.names()
         if not names or (name and name not in names):
             raise ServingError(404, f"there is no model '{name[:100]}'; there are: {', '.join(names[:20]) or 'none'}")
+        from counterstain.study.model import load_model
+
         name = name or names[0]
         with self._loading:
             if name not in self._loaded:
@@ -185,7 +193,17 @@ class ModelShelf:
             model.close()
 
 
-def read_upload(content: bytes, model: Model) -> Upload:
+# Threads for pictures and models are few and their own, so that pages and tiles are answered whatever is predicted.
+_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
+
+
+async def run_beside(work: Callable[..., T], *given: object) -> T:
+    """The result of a function that takes a while, run in one of few threads."""
+    limiter = _threads.setdefault(asyncio.get_running_loop(), anyio.CapacityLimiter(4))
+    return await anyio.to_thread.run_sync(work, *given, limiter=limiter)
+
+
+def read_upload(content: bytes, model: "Model") -> Upload:
     """A picture's bytes as the tile that a model takes.
 
     Raises:
@@ -193,7 +211,7 @@ def read_upload(content: bytes, model: Model) -> Upload:
     """
     bundle = model.predictor.bundle
     try:
-        with DECODING:
+        with DECODING_UPLOADS:
             pixels = decode_content(content, "the picture", max_pixels=MOST_PIXELS).pixels
             tile = fit_tile(pixels, "the picture", tile_px=bundle.tile_px, fit=bundle.fit)
     except BadImage as error:
@@ -209,6 +227,8 @@ def answer_record(loaded: LoadedModel, output: ModelOutput, upload: Upload | Non
         output: its answer for one tile.
         upload: the picture, to look for among the training images; None where only its pixels are known.
     """
+    from counterstain.study.calibrate import decided_as
+
     table = Predictions(
         image=output.image, patient=output.image, slide=("",), site=("",), label=np.zeros(1, np.int64),
         prob=output.prob, classes=output.classes,

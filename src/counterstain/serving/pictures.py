@@ -1,10 +1,10 @@
 """The pictures of a run's cohort: known by opaque ids from its own table, decoded anew, never sent as the file is."""
 
-import csv
 import hashlib
 import re
 import stat
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from counterstain.cohort.cohort import container
 from counterstain.cohort.image_paths import recorded_root
 from counterstain.errors import InputError
-from counterstain.files import plain_cell, read_json
+from counterstain.files import read_json
 from counterstain.images.decode import decode
 from counterstain.images.source import BadImage
 from counterstain.serving.problems import ServingError
+from counterstain.tables import Table, read_table
 
 __all__ = ["SMALL_PX", "TileTable", "check_inside", "image_id", "jpeg", "read_tiles", "tile_picture"]
 
@@ -39,17 +40,31 @@ def image_id(name: str) -> str:
     return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A column of few different values.
+
+    values: the different ones, sorted; code: (N,) which of them stands in each row.
+    """
+
+    values: tuple[str, ...]
+    code: NDArray[np.int32]
+
+    def __getitem__(self, row: int) -> str:
+        return self.values[int(self.code[row])]
+
+
+@dataclass(frozen=True, eq=False)
 class TileTable:
     """The cohort of a run, one row per image.
 
-    root: folder that image paths count from; image: names; column: label, patient_id, …, split: values of each row.
+    root: folder that image paths count from; image: names; column: label, patient_id, …, split.
     row: opaque id -> row.
     """
 
     root: Path
     image: tuple[str, ...]
-    column: dict[str, tuple[str, ...]]
+    column: dict[str, Coded]
     row: dict[str, int]
 
     def find(self, identity: str) -> str:
@@ -67,33 +82,57 @@ def read_tiles(run: Path) -> TileTable:
     """The cohort and split of a run; read again only after the files have changed.
 
     Raises:
-        ServingError: 404 if the run has no cohort.
+        ServingError: 404 if the run has no cohort, 422 if it cannot be read.
     """
     table = run / "cohort.csv"
     if not table.is_file():
         raise ServingError(404, "this run has no cohort yet")
     splits = run / "splits.csv"
     stamps = [path.stat().st_mtime_ns if path.is_file() else 0 for path in (table, splits)]
-    return _read_tiles(run, *stamps)
+    try:
+        return _read_tiles(run, *stamps)
+    except InputError as error:
+        raise ServingError(422, f"the cohort of this run cannot be read: {error}") from None
 
 
-@lru_cache(8)
+@lru_cache(4)
 def _read_tiles(run: Path, *_: int) -> TileTable:
-    rows = _rows(run / "cohort.csv")
-    image = tuple(row["image_path"] for row in rows)
-    column = {name: tuple(row.get(name) or "" for row in rows) for name in COLUMNS}
-    part: dict[str, str] = {}
-    for row in _rows(run / "splits.csv"):  # of a cross-validation an image is in several folds: the first is shown
-        part.setdefault(row["image_path"], row.get("split") or f"fold {row.get('fold', '')}")
-    column["split"] = tuple(part.get(row["image_path"], row.get("split") or "") for row in rows)
+    table = read_table(run / "cohort.csv", kind="cohort")
+    if "image_path" not in table.columns:
+        raise InputError("it has no column image_path")
+    image = table.text("image_path", strip=False)
+    column = {name: _coded(table, name) for name in COLUMNS}
+    column["split"] = _parts(run / "splits.csv", image) or _coded(table, "split")
     return TileTable(_root(run), image, column, {image_id(name): at for at, name in enumerate(image)})
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _coded(table: Table, name: str) -> Coded:
+    """A column of a table; one that it lacks is empty."""
+    if name not in table.columns:
+        return Coded(("",), np.zeros(len(table), np.int32))
+    values, code = table.distinct(name, strip=False)
+    return _sorted(values, code)
+
+
+def _sorted(values: Sequence[str], code: NDArray[np.int64]) -> Coded:
+    order = sorted(range(len(values)), key=values.__getitem__)
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    return Coded(tuple(values[k] for k in order), place[code])
+
+
+def _parts(path: Path, image: tuple[str, ...]) -> Coded | None:
+    """The part or fold of every image; None without a file of them."""
     if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [{name: plain_cell(cell or "") for name, cell in row.items()} for row in csv.DictReader(stream)]
+        return None
+    table = read_table(path, kind="split")
+    own = table.text("split") if "split" in table.columns else [f"fold {fold}" for fold in table.text("fold")]
+    part: dict[str, str] = {}
+    for name, value in zip(table.text("image_path", strip=False), own, strict=True):
+        part.setdefault(name, value)  # of a cross-validation an image is in several folds: the first is shown
+    place: dict[str, int] = {}
+    code = np.array([place.setdefault(part.get(name, ""), len(place)) for name in image], np.int64)
+    return _sorted(list(place), code)
 
 
 def _root(run: Path) -> Path:

@@ -64,8 +64,8 @@ class RunsFolder:
         """Name -> folder, newest first. Links are not followed, and names that would need escaping are left out."""
         if _is_run(self.root):
             return {self.root.resolve().name: self.root}
-        found = [path for path in self.root.iterdir() if not path.is_symlink() and path.is_dir() and _is_run(path)]
-        found = [path for path in found if NAME.fullmatch(path.name) and not path.name.startswith(".")]
+        found = [path for path in self.root.iterdir() if _may_be_named(path.name)]
+        found = [path for path in found if not path.is_symlink() and path.is_dir() and _is_run(path)]
         return {path.name: path for path in sorted(found, key=_changed, reverse=True)}
 
     def find(self, name: str) -> Path:
@@ -74,8 +74,12 @@ class RunsFolder:
         Raises:
             ServingError: 404 if there is none of this name.
         """
-        found = self.folders().get(name)
-        if found is None:
+        if _is_run(self.root):
+            found, known = self.root, name == self.root.resolve().name
+        else:  # without looking at the others: every tile asks this
+            found = self.root / name
+            known = _may_be_named(name) and not found.is_symlink() and _is_run(found)
+        if not known:
             raise ServingError(
                 404, "there is no run of this name in the folder that is served; see the list of studies"
             )
@@ -146,6 +150,11 @@ def _score(arm: str, own: dict[str, Any], measure: str, level: str) -> ArmScore:
         if score["metric"] == measure and score["level"] == level and score["class"] is None:
             return ArmScore(arm, score["value"], score["low"], score["high"])
     return ArmScore(arm, None, None, None)
+
+
+def _may_be_named(name: str) -> bool:
+    """Whether a run can have this name: one part of a path, and nothing hidden."""
+    return NAME.fullmatch(name) is not None and not name.startswith(".")
 
 
 def _is_run(path: Path) -> bool:

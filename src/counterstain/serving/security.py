@@ -1,11 +1,12 @@
 """The door of the server: every request passes it before any route sees it, and every answer gets its headers here.
 
 What is let in: a known Host, a token or the cookie it was exchanged for, GET or HEAD, or a POST of JSON or one image
-that comes from this page itself. What is not: other methods (so no CORS preflight succeeds), forms, compressed or
-endless bodies, slow ones, and too many at once.
+that comes from this page itself. What is not: other methods (so no CORS preflight succeeds), forms, compressed bodies,
+bodies without a length, slow ones, and too many or too much at once.
 """
 
 import asyncio
+import contextlib
 import hmac
 import secrets
 from collections.abc import Iterable
@@ -16,15 +17,19 @@ from urllib.parse import parse_qs, urlencode
 
 from counterstain.serving.problems import MEDIA_TYPE, ServingError, problem_bytes
 
-__all__ = ["COMPUTING", "IMAGE_TYPES", "Access", "Guard", "allowed_hosts"]
+__all__ = ["COMPUTING", "IMAGE_TYPES", "LARGE", "Access", "Guard", "allowed_hosts"]
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp", "application/octet-stream")
+JSON = "application/json"
+# What a post may carry, by the start of its path; JSON alone elsewhere. Tensors follow their JSON as bytes.
+BODIES = {"/api/predict": (JSON, *IMAGE_TYPES), "/v2/models/": (JSON, "application/octet-stream")}
 # Posts that compute and change nothing: with --read-only they still work.
 COMPUTING = ("/api/predict", "/api/claim", "/api/explain", "/v2/models/")
 _CSP = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors {ancestors}"
 )
+LARGE = 1 << 20  # bytes; JSON beyond it is answered one at a time: as numbers it is several times larger
 Header = tuple[bytes, bytes]
 
 
@@ -36,6 +41,7 @@ class Access:
     read_only: no decision is written.
     ancestors: pages that may show this one in a frame, as CSP says it: 'none', or the notebook's.
     body_bytes: the most that a request may send; body_s: seconds it may take for that; bodies: read at once.
+    held_bytes: of all bodies that are being read or answered: memory stays bounded whoever sends.
     posts: answered at once; the 32 clients of a busy page are fewer.
     session: what the cookie holds instead of the token; a new one each start.
     """
@@ -47,6 +53,7 @@ class Access:
     body_bytes: int = 32 << 20
     body_s: float = 20.0
     bodies: int = 8
+    held_bytes: int = 64 << 20
     posts: int = 64
     session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
@@ -72,7 +79,8 @@ class Guard:
 
     def __init__(self, app: Any, access: Access) -> None:
         self.app, self.access = app, access
-        self.reading = self.posting = 0
+        self.reading = self.posting = self.held = 0
+        self._large = asyncio.Lock()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Let the request through, or answer it with a problem."""
@@ -99,12 +107,16 @@ class Guard:
         """A post counts from before its body is read until it is answered, whether its sender waits or is gone."""
         if self.posting >= self.access.posts:
             raise ServingError(429, f"{self.posting} requests are being answered already; send it again in a moment")
+        held = [0]
         self.posting += 1
         try:
-            whole = await self._body(scope, receive)
-            await self.app(scope, whole, self._dressed(send, scope))
+            content = await self._body(scope, receive, held)
+            parsed = len(content) > LARGE and not scope["path"].startswith("/api/predict")
+            async with self._large if parsed else contextlib.nullcontext():
+                await self.app(scope, _replay(content, receive), self._dressed(send, scope))
         finally:
             self.posting -= 1
+            self.held -= held[0]
 
     # ---------------------------------------------------------------------------------------------------- who asks what
 
@@ -159,51 +171,48 @@ class Guard:
         if self.access.read_only and not path.startswith(COMPUTING):
             raise ServingError(403, "this server was started with --read-only; nothing is changed")
         kind = _only(headers, b"content-type").partition(";")[0].strip().lower()
-        if kind != "application/json" and not (path == "/api/predict" and kind in IMAGE_TYPES):
-            wanted = "application/json" if path != "/api/predict" else "application/json or " + ", ".join(IMAGE_TYPES)
-            raise ServingError(415, f"Content-Type is '{kind[:60]}'; {wanted} is needed")
+        taken = next((own for start, own in BODIES.items() if path.startswith(start)), (JSON,))
+        if kind not in taken:
+            raise ServingError(415, f"Content-Type is '{kind[:60]}'; {', '.join(taken)} is needed")
         if _only(headers, b"content-encoding") not in ("", "identity"):
             raise ServingError(415, "compressed bodies are not taken; send it as it is")
 
     # --------------------------------------------------------------------------------------------------------- the body
 
-    async def _body(self, scope: Any, receive: Any) -> Any:
-        """The whole body, read within its limits, as a `receive` that gives it at once."""
+    async def _body(self, scope: Any, receive: Any, held: list[int]) -> bytes:
+        """The whole body, read within its limits; `held` counts its bytes as they come."""
         said = _only(scope["headers"], b"content-length")
-        if said and (not said.isdigit() or int(said) > self.access.body_bytes):
+        if not said:
+            raise ServingError(411, "the body has no Content-Length; send it whole, not in chunks")
+        if not said.isdigit() or len(said) > 15 or int(said) > self.access.body_bytes:
             raise ServingError(413, f"the body is larger than {self.access.body_bytes} bytes")
         if self.reading >= self.access.bodies:
             raise ServingError(429, f"{self.reading} uploads are being read already; send it again in a moment")
         self.reading += 1
         try:
             async with asyncio.timeout(self.access.body_s):
-                content = await self._read(receive)
+                return await self._read(receive, held)
         except TimeoutError:
             raise ServingError(408, f"the body did not arrive within {self.access.body_s:g} s") from None
         finally:
             self.reading -= 1
-        given = False
 
-        async def replay() -> object:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": content, "more_body": False}
-
-        return replay
-
-    async def _read(self, receive: Any) -> bytes:
-        content = bytearray()
+    async def _read(self, receive: Any, held: list[int]) -> bytes:
+        pieces: list[bytes] = []
         while True:
             message = await receive()
             if message["type"] != "http.request":
                 raise ServingError(400, "the connection was closed before the body was whole")
-            content += message.get("body", b"")
-            if len(content) > self.access.body_bytes:
+            piece = message.get("body", b"")
+            pieces.append(piece)
+            held[0] += len(piece)
+            self.held += len(piece)
+            if held[0] > self.access.body_bytes:
                 raise ServingError(413, f"the body is larger than {self.access.body_bytes} bytes")
+            if self.held > self.access.held_bytes:
+                raise ServingError(429, "too much is being read and answered already; send it again in a moment")
             if not message.get("more_body", False):
-                return bytes(content)
+                return b"".join(pieces)
 
     # ------------------------------------------------------------------------------------------------------ the answers
 
@@ -238,7 +247,7 @@ class Guard:
         headers += {401: [(b"www-authenticate", b"Bearer")], 405: [(b"allow", b"GET, HEAD, POST")]}.get(
             error.status, []
         )
-        if error.status in (408, 413, 429):  # what is still coming is not read
+        if error.status in (408, 411, 413, 429):  # what is still coming is not read
             headers.append((b"connection", b"close"))
         body = problem_bytes(error.status, error.detail)
         headers.append((b"content-length", str(len(body)).encode()))
@@ -250,6 +259,20 @@ class Guard:
         headers = [*self._headers(), (b"location", to.encode("latin-1", "replace")), (b"set-cookie", cookie.encode())]
         await send({"type": "http.response.start", "status": 303, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _replay(content: bytes, receive: Any) -> Any:
+    """A `receive` that gives a body that was read, at once."""
+    given = False
+
+    async def replay() -> object:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return replay
 
 
 def _only(headers: Iterable[Header], name: bytes) -> str:
