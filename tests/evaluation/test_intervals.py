@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.evaluation.degrees_of_freedom import combined_df, effective_units
-from counterstain.evaluation.intervals import estimate, estimates, sample, units_of, variance_parts
+from counterstain.evaluation.intervals import estimate, estimates, limits, sample, units_of, variance_parts
 from counterstain.evaluation.metric_names import RANGES
 from counterstain.evaluation.paired_tests import clustered_auroc_difference, delong
 from counterstain.evaluation.predictions import Predictions
@@ -170,3 +170,53 @@ def test_a_perfect_score_of_two_classes_is_as_sure_as_its_rarer_class(metric: st
     rare, common = (own_estimates(all_right(*counts))[metric, None] for counts in ((4, 36), (36, 4)))
     assert rare.low == common.low == pytest.approx(0.025 ** (1 / patients))
     assert own_estimates(all_right(4, 36))["recall", None].low == pytest.approx(0.025 ** (1 / 4))
+
+
+def logistic(x: float) -> float:
+    return 1 / (1 + float(np.exp(-x)))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "half", "ends"),
+    [
+        # Logit: half / (0.8 x 0.2) = 0.625 on either side of ln 4.
+        ("auroc", 0.8, 0.1, (logistic(np.log(4) - 0.625), logistic(np.log(4) + 0.625))),
+        ("brier", 0.8, 0.1, (logistic(np.log(4) - 0.625), logistic(np.log(4) + 0.625))),
+        # Logarithm: half / value.
+        ("loss", 0.5, 0.1, (0.5 * np.exp(-0.2), 0.5 * np.exp(0.2))),
+        ("loss", 1.5, 0.3, (1.5 * np.exp(-0.2), 1.5 * np.exp(0.2))),
+        ("brier", 1.5, 0.3, (1.5 * np.exp(-0.2), 1.5 * np.exp(0.2))),
+        ("brier", 1.0, 0.2, (np.exp(-0.2), np.exp(0.2))),
+        # Fisher's z: half / (1 - 0.6^2) = 0.25 on either side of artanh 0.6 = ln 2.
+        ("mcc", 0.6, 0.16, (np.tanh(np.log(2) - 0.25), np.tanh(np.log(2) + 0.25))),
+        ("mcc", -0.6, 0.16, (np.tanh(-np.log(2) - 0.25), np.tanh(-np.log(2) + 0.25))),
+        # At its wall a scale has no width.
+        ("loss", 0.0, 0.1, (0.0, 0.0)),
+        ("mcc", 1.0, 0.1, (1.0, 1.0)),
+        ("mcc", -1.0, 0.1, (-1.0, -1.0)),
+        ("accuracy", 1.0, 0.1, (1.0, 1.0)),
+        ("accuracy", 0.0, 0.1, (0.0, 0.0)),
+    ],
+)
+def test_limits_on_the_scale_of_each_measure(metric: str, value: float, half: float, ends: tuple[float, float]) -> None:
+    assert limits(value, half, metric) == pytest.approx(ends, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["loss", "brier"])
+def test_a_loss_of_nothing_has_no_exact_limit(metric: str) -> None:
+    """No count of patients says how large the loss of the next one is."""
+    found = estimate(np.zeros(1), np.zeros((1, 9)), 8.0, metric=metric)
+    assert found.value == 0 and np.isnan(found.low) and np.isnan(found.high)
+
+
+@pytest.mark.parametrize(("metric", "value"), [("accuracy", 0.5), ("mcc", 0.0), ("auroc", 0.9)])
+def test_a_score_that_no_patient_moves_off_its_walls_is_unknown(metric: str, value: float) -> None:
+    found = estimate(np.full(1, value), np.full((1, 9), value), 8.0, metric=metric)
+    assert found.value == value and np.isnan(found.low) and np.isnan(found.high)
+
+
+def test_an_undefined_score_has_no_interval() -> None:
+    left_out = np.array([[0.5, np.nan, 0.5]])
+    found = estimate(np.array([0.5]), left_out, 2.0, metric="accuracy")
+    assert found.value == 0.5 and found.per_seed == (0.5,)
+    assert np.isnan([found.low, found.high, found.se_patient, found.se_seed, found.df]).all()

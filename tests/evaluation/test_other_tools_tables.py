@@ -142,7 +142,7 @@ def test_a_lone_column_names_its_class(tmp_path: Path, name: str) -> None:
         ("image,label,prob_0,prob_1\na,benign,0.9,0.1\n", "is 'benign', which has no .*--columns prob_benign="),
         ("image,label,malignant_prob\na,0,0.9\nb,1,0.2\n", "but 2 other.*--columns prob_1=malignant_prob"),
         ("image,label,value\na,0,0.9\nb,1,0.2\n", "no probability columns.*--columns prob_malignant=.*predicted="),
-        ("image,label,case,subject,prob_a,prob_b\na,a,1,1,1,0\n", "2 columns that could be patient_id"),
+        ("image,label,case,subject,prob_a,prob_b\na,a,1,1,1,0\n", "t.csv has 2 columns that could be patient_id"),
         ('probabilities,labels\n"[0.9, 0.1]",0\n"[0.9]",1\n', "row 3 .* has 1 probabilities"),
         ('probabilities,labels\n"[0.9, x]",0\n', "row 2 .* a list of probabilities was needed"),
     ],
@@ -187,6 +187,21 @@ def test_patients_are_found_however_they_are_spelled(tmp_path: Path, name: str) 
 def test_a_column_that_looks_like_ids_and_is_not_used_is_said(tmp_path: Path) -> None:
     table = read(tmp_path, "image,Patient Nr old,label,prob_a,prob_b\na,P,a,0.9,0.1\nb,P,b,0.1,0.9\n")
     assert any("Patient Nr old" in note and "not used" in note for note in table.notes)
+    two = read(tmp_path, "image,Patient Nr old,Case Nr,label,prob_a,prob_b\na,P,C,a,0.9,0.1\nb,P,C,b,0.1,0.9\n")
+    assert (
+        "columns of t.csv that look like ids and were not used: Patient Nr old, Case Nr; "
+        "say what they are with --columns, such as patient_id=Patient Nr old"
+    ) in two.notes
+    assert not any("not used" in note for note in read(tmp_path, HARD).notes)
+
+
+def test_patients_whose_ids_differ_in_spelling_alone_are_named(tmp_path: Path) -> None:
+    rows = "a,P-1,a,0.9,0.1\nb,p 1,b,0.1,0.9\nc,P2,b,0.1,0.9\n"
+    (note,) = [note for note in read(tmp_path, "image,patient,label,prob_a,prob_b\n" + rows).notes if "alike" in note]
+    assert note == (
+        "t.csv has patient ids that differ in case, spaces or separators alone, such as 'P-1' and 'p 1'; "
+        "each counts as a patient of its own: if they are one, write them alike"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ percent and rounding
@@ -200,6 +215,50 @@ def test_percent_is_said(tmp_path: Path) -> None:
     assert read(tmp_path, "image,label,prob_b\na,a,1\nb,b,97\n").prob[:, 1].tolist() == [0.01, 0.97]
     with pytest.raises(InputError, match=r"is 3.5; from 0 to 1.*sigmoid"):  # small numbers above 1 are logits
         read(tmp_path, "image,label,prob_b\na,a,3.5\nb,b,0.2\n")
+
+
+@pytest.mark.parametrize(
+    ("cells", "percent"),
+    [
+        (("0.5", "19.9"), False),
+        (("0.5", "20"), True),
+        (("0", "100"), True),
+        (("0", "100.5"), True),
+        (("0", "100.6"), False),
+        (("-0.1", "50"), False),
+        (("0.5 %", "0.7 %"), True),
+    ],
+)
+def test_when_one_column_is_percent(tmp_path: Path, cells: tuple[str, str], percent: bool) -> None:
+    """Numbers up to 100 of which one is 20 or more, or a sign that says so; what is neither is refused."""
+    text = f"image,label,prob_b\na,a,{cells[0]}\nb,b,{cells[1]}\n"
+    values = [float(cell.removesuffix(" %")) / 100 for cell in cells]
+    if percent and max(values) <= 1:
+        assert read(tmp_path, text).prob[:, 1].tolist() == pytest.approx(values)
+        return
+    with pytest.raises(InputError, match="from 0 to 1"):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("cells", "percent"), [("90,10", True), ("90,9", True), ("90,8.8", False), ("90,11.2", False), ("190,-90", False)]
+)
+def test_when_several_columns_are_percent(tmp_path: Path, cells: str, percent: bool) -> None:
+    """Every row sums to 100 within what rounding leaves, and none is negative."""
+    text = f"image,label,prob_a,prob_b\na,a,{cells}\nb,b,50,50\n"
+    if not percent:
+        with pytest.raises(InputError, match="of row 2 of"):
+            read(tmp_path, text)
+        return
+    own = np.array([float(cell) for cell in cells.split(",")])
+    table = read(tmp_path, text)
+    assert table.prob[0].tolist() == pytest.approx((own / own.sum()).tolist())
+    assert "t.csv gives probabilities in percent; they were divided by 100" in table.notes
+
+
+def test_a_table_without_a_number_is_no_percent(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"row 2 of .* is nan \(1 of 1 rows\)"):
+        read(tmp_path, "image,label,prob_a,prob_b (%)\na,a,nan,nan\n")
 
 
 @pytest.mark.parametrize(
