@@ -4,9 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from counterstain.evaluation.comparison import compare_arms
-from counterstain.evaluation.cross_validation import Place, fold_tests, procedures_record
+from counterstain.evaluation.cross_validation import (
+    FoldTests,
+    Place,
+    fold_tests,
+    procedures_record,
+    with_folds,
+)
+from counterstain.evaluation.paired_difference import Difference
 from counterstain.evaluation.predictions import Predictions, concatenate
 from counterstain.evaluation.resampled_tests import bayesian_correlated_t, corrected_resampled_t
 
@@ -114,6 +122,124 @@ def test_a_fold_without_a_class_makes_no_test() -> None:
     record = procedures_record({name: {k: v for k, v in own.items() if k[1] == 1} for name, own in arms.items()},
                                SIZES, pairs=[("old", "new")])  # fmt: skip
     assert (record["pairs"][0]["a"], record["pairs"][0]["test"]) == ("old", None)
+
+
+# ----------------------------------------------------------------------------- what the verdict takes, number by number
+
+
+def over_patients(width: float, p: float, margin: float | None = 0.05) -> Difference:
+    """A difference of 0.02 whose limits all lie `width` away, and whose p-values are all `p`."""
+    low, high = 0.02 - width, 0.02 + width
+    tests = {} if margin is None else dict.fromkeys(("p_equivalence", "p_noninferior", "p_inferior"), p)
+    return Difference(
+        value_a=0.9, value_b=0.88, difference=0.02, low=low, high=high, p=p, low_margin=low, high_margin=high,
+        low_one_sided=low, high_one_sided=high, se_patient=0.01, se_seed=0.0, df=19.0, method="jackknife",
+        margin=margin, **tests,
+    )  # fmt: skip
+
+
+FOLDS = [0.01, 0.05, 0.03, 0.02, 0.04]  # mean 0.03, 4 degrees of freedom
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("auroc", 1), ("loss", -1), ("brier", -1)])
+def test_narrow_patients_leave_every_number_to_the_training_sets(metric: str, sign: int) -> None:
+    test = corrected_resampled_t(FOLDS, n_train=80, n_test=20)
+    found = with_folds(over_patients(0.0, 0.0), test, metric, alpha=0.1, margin=0.05)
+    spread = stats.t(4, loc=0.03, scale=test.se)
+    assert (found.low, found.high) == pytest.approx(spread.interval(0.9))
+    assert (found.low_one_sided, found.high_one_sided) == pytest.approx(spread.interval(0.9))
+    assert (found.low_margin, found.high_margin) == pytest.approx(spread.interval(0.8))
+    assert found.p == test.p
+    gain = stats.t(4, loc=sign * 0.03, scale=test.se)  # of the first arm, as the folds have it
+    assert found.p_noninferior == pytest.approx(gain.cdf(-0.05))
+    assert found.p_inferior == pytest.approx(gain.sf(-0.05))
+    assert found.p_equivalence == pytest.approx(max(gain.cdf(-0.05), gain.sf(0.05)))
+    assert found.method == "jackknife; corrected t-test over training sets"
+    assert (found.difference, found.value_a, found.se_patient) == (0.02, 0.9, 0.01)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "loss"])
+def test_wide_patients_keep_every_number(metric: str) -> None:
+    test = corrected_resampled_t(FOLDS, n_train=80, n_test=20)
+    own = over_patients(1.0, 1.0)
+    assert with_folds(own, test, metric, alpha=0.05, margin=0.05) == replace(
+        own, method="jackknife; corrected t-test over training sets"
+    )
+
+
+def test_without_a_margin_or_a_spread_nothing_is_held_against_it() -> None:
+    test = corrected_resampled_t(FOLDS, n_train=80, n_test=20)
+    found = with_folds(over_patients(0.0, 0.0, None), test, "auroc", alpha=0.05, margin=None)
+    assert np.isnan([found.p_equivalence, found.p_noninferior, found.p_inferior]).all()
+    assert found.low < 0.01 and found.high > 0.05
+    alike = corrected_resampled_t([0.03, 0.03], n_train=2, n_test=1)
+    same = with_folds(over_patients(0.0, 0.25), alike, "auroc", alpha=0.05, margin=0.05)
+    assert (same.p_equivalence, same.p_noninferior, same.p_inferior) == (0.25, 0.25, 0.25)
+    assert (same.low, same.high) == pytest.approx((0.02, 0.03))
+
+
+def test_a_test_turned_round_has_its_signs_and_ends_turned() -> None:
+    test = corrected_resampled_t(FOLDS, n_train=80, n_test=20)
+    tests = FoldTests(5, {("auroc", "a", "b"): test, ("auroc", "a", "c"): None})
+    assert tests.of("auroc", "a", "b") is test
+    assert tests.of("auroc", "b", "a") == corrected_resampled_t([-d for d in FOLDS], n_train=80, n_test=20)
+    assert tests.of("auroc", "a", "c") is tests.of("auroc", "c", "a") is tests.of("mcc", "a", "b") is None
+
+
+def test_the_error_is_the_one_that_was_asked_for() -> None:
+    arms = {"new": arm(1.0, 1), "old": arm(0.6, 5000)}
+    uneven = SIZES | {(0, 0): (10, 12)}
+    ratio = np.mean([test / train for train, test in uneven.values()])
+    tests = fold_tests(arms, uneven, metrics=["accuracy", "loss"], alpha=0.2)
+    assert tests is not None and tests.training_sets == 6
+    for metric in ("accuracy", "loss"):
+        pair = procedures_record(arms, uneven, metric=metric, alpha=0.2)["pairs"][0]
+        by_hand = corrected_resampled_t(pair["differences"], n_train=1, n_test=float(ratio), confidence=0.8)
+        assert tests.of(metric, "new", "old") == by_hand
+        for name in ("t", "df", "p", "mean", "se", "low", "high", "naive_p"):
+            assert pair["test"][name] == getattr(by_hand, name)
+        assert pair["test"]["test_to_train"] == pytest.approx(ratio)
+
+
+def test_the_words_of_a_pair_hold_its_numbers() -> None:
+    arms = {"new": arm(1.0, 1), "old": arm(0.6, 5000)}
+    record = procedures_record(arms, SIZES, metric="loss", margin=0.1, alpha=0.1)
+    pair = record["pairs"][0]
+    test, chance = pair["test"], pair["posterior"]
+    p = "< 0.001" if test["p"] < 0.001 else f"= {test['p']:.3f}"
+    assert pair["words"] == (
+        f"new less old over 6 folds: {test['mean']:+.3f} (90 % interval [{test['low']:+.3f}, {test['high']:+.3f}]) in "
+        f"log loss, corrected t-test p {p}; probabilities: new better by more than 0.1: {chance['a_better']:.2f}, "
+        f"practically alike: {chance['within_rope']:.2f}, old better by more: {chance['b_better']:.2f}."
+    )
+    assert sum(chance.values()) == pytest.approx(1) and chance["a_better"] > chance["b_better"]
+    assert (pair["folds"], record["rope"], record["schema"]) == (6, 0.1, "counterstain.procedures/1")
+    turned = procedures_record(arms, SIZES, metric="loss", margin=0.1, pairs=[("old", "new")])["pairs"][0]
+    assert turned["differences"] == pytest.approx([-d for d in pair["differences"]])
+    assert turned["posterior"]["b_better"] == pytest.approx(chance["a_better"])
+
+
+def test_three_arms_are_three_pairs_in_their_order() -> None:
+    arms = {name: arm(strength, k) for k, (name, strength) in enumerate((("x", 1.0), ("y", 0.6), ("z", 0.8)))}
+    pairs = procedures_record(arms, SIZES)["pairs"]
+    assert [(pair["a"], pair["b"]) for pair in pairs] == [("x", "y"), ("x", "z"), ("y", "z")]
+    tests = fold_tests(arms, SIZES, metrics=["auroc"])
+    assert tests is not None
+    assert list(tests.tests) == [("auroc", pair["a"], pair["b"]) for pair in pairs]
+
+
+def test_a_fold_that_can_not_be_scored_is_named() -> None:
+    arms = {"new": arm(1.0, 1), "old": arm(0.6, 5000)}
+    for own in arms.values():
+        for seed in range(3):
+            own[seed, 1, 2] = fold(1.0, seed, range(24, 36), one_class=True)
+    values = procedures_record({name: {k: v for k, v in own.items() if k[0] == 0} for name, own in arms.items()}, SIZES)
+    assert values["pairs"][0]["words"] == (
+        "new and old: AUROC is undefined in repeat 1, fold 2, so there is no test over the folds."
+    )
+    tests = fold_tests(arms, SIZES, metrics=["auroc", "accuracy"])
+    assert tests is not None
+    assert tests.of("auroc", "new", "old") is None and tests.of("accuracy", "new", "old") is not None
 
 
 def test_the_verdict_takes_the_more_cautious_of_patients_and_training_sets() -> None:

@@ -1,4 +1,4 @@
-"""Tests for learning procedures over folds and seeds, equivalence by TOST, and what a claim still needs in numbers."""
+"""Tests for ways of training over folds and repeats, whose training sets overlap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "CorrelatedT",
-    "bayesian_correlated_t",
-    "corrected_resampled_t",
-]
+__all__ = ["CorrelatedT", "bayesian_correlated_t", "corrected_resampled_t"]
 
 Floats = NDArray[np.float64]
-
-
-# ------------------------------------------------------------------------------------------------- folds and seeds
 
 
 @dataclass(frozen=True)
@@ -104,9 +97,3 @@ def bayesian_correlated_t(
     low = float(stdtr(found.df, (-rope - found.mean) / found.se))
     high = float(stdtr(found.df, (found.mean - rope) / found.se))
     return low, max(1 - low - high, 0.0), high
-
-
-# ---------------------------------------------------------------------------------------------------- equivalence
-
-
-# ------------------------------------------------------------------------------------- what a published claim is worth
