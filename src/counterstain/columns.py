@@ -4,6 +4,7 @@ Where a name of another tool comes from is told in docs/tables.md, with the repo
 """
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -14,6 +15,7 @@ __all__ = [
     "WEAK_ALIASES",
     "check_columns",
     "columns_of_two",
+    "columns_option",
     "find_column",
     "name_key",
     "parse_columns",
@@ -148,9 +150,19 @@ def find_column(
     if len(found) > 1:
         raise InputError(
             f"{where} has {len(found)} columns that could be {noun}: {quoted(found)}; "
-            f"say which, in a study with columns: {{{noun}: {found[0]}}}, in a command with --columns {noun}={found[0]}"
+            f"say which, in a study with columns: {{{noun}: {found[0]}}}, in a command with "
+            f"{columns_option(noun, found[0])}"
         )
     return found[0] if found else ""
+
+
+def columns_option(noun: str, name: str) -> str:
+    """The option that maps a column, as it is typed in a shell.
+
+    >>> columns_option("label", "GT"), columns_option("label", "true label")
+    ('--columns label=GT', "--columns 'label=true label'")
+    """
+    return f"--columns {shlex.quote(f'{noun}={name}')}"
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -1,20 +1,89 @@
 """The errors that a user can mend, and how they are worded: what was found, what was needed, what to do."""
 
 import difflib
-from collections.abc import Iterable
+import functools
+import re
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
 
-__all__ = ["GateError", "InputError", "suggest"]
+__all__ = ["GateError", "InputError", "as_arguments", "as_typed", "says_arguments", "suggest"]
 
 
 MOST = 25  # names in a message: timm alone knows 1,300 models
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class InputError(ValueError):
     """The user's to mend: the command line prints its one line and exits with 2; anything else is our bug."""
 
+    typed: str | None = None  # the message with options, where the one of `args` has arguments
+
 
 class GateError(Exception):
     """A gate that said no, with what it found: the command line prints its one line and exits with 3."""
+
+    typed: str | None = None
+
+
+def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
+    """A function of the Python interface: messages name its arguments, where those of the command line name options."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except (InputError, GateError) as error:
+            error.typed = as_typed(error)
+            error.args = (as_arguments(error.typed),)
+            raise
+
+    return wrapped
+
+
+def as_typed(error: InputError | GateError) -> str:
+    """The message as the command line prints it, with options."""
+    return str(error) if error.typed is None else error.typed
+
+
+# What stays as it is: commands, and what a user wrote (after a quote, or within a word or a path).
+_COMMAND = re.compile(r"`[^`]*`|\b(?:counterstain|pip|hf|timm's|in a command)\b[^;)]*")
+_PAIR = r"\w+=(?:<[^>]*>|[^,;)\s']*)"
+_OPTION = re.compile(
+    r"(?<![\w'\"/.-])--(?P<name>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)"
+    rf"(?:[= ](?:'(?P<quoted>\w+=[^']*)'|(?P<pairs>{_PAIR}(?:,{_PAIR})*)|(?P<number>\d[\d.]*\b)))?"
+)
+# Options whose argument has another name.
+ARGUMENTS = {"class": "classes", "set": "settings", "from": "source", "no_tissue_mask": "tissue_mask=False"}
+
+
+def as_arguments(text: str) -> str:
+    """A message's options as the arguments of Python that have their meaning; commands in it stay commands.
+
+    >>> as_arguments("leave --tile-px out, or ask for --mpp 0.5; or `counterstain cohort --pattern …`")
+    'leave `tile_px` out, or ask for `mpp=0.5`; or `counterstain cohort --pattern …`'
+    >>> as_arguments("say which with --columns patient_id=Case")
+    "say which with `columns={'patient_id': 'Case'}`"
+    """
+    made, at = [], 0
+    for command in _COMMAND.finditer(text):
+        made += [_OPTION.sub(_argument, text[at : command.start()]), command[0]]
+        at = command.end()
+    return "".join([*made, _OPTION.sub(_argument, text[at:])])
+
+
+def _argument(option: re.Match[str]) -> str:
+    name = option["name"].replace("-", "_")
+    name = ARGUMENTS.get(name, name)
+    if option["number"]:
+        return f"`{name}={option['number'].rstrip('.')}`"
+    if option["quoted"]:
+        return f"`{name}={dict([option['quoted'].split('=', 1)])}`"
+    if not option["pairs"]:
+        return f"`{name}`"
+    pairs = dict(re.findall(r"(\w+)=(<[^>]*>|[^,]*)", option["pairs"]))
+    return f"`{name}={pairs}`"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

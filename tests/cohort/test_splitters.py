@@ -341,7 +341,7 @@ def test_columns_of_a_split_can_be_named_and_a_row_without_image_is_said(tmp_pat
     rows = [f"{name},{word}" for name, word in zip(split.image, split.parts[0].assignment, strict=True)]
     path = tmp_path / "s.csv"
     path.write_text("\n".join(["Bild,Teil", *rows]) + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"no column 'image_path'.*--columns image_path="):
+    with pytest.raises(InputError, match=r"no column 'image_path'.*columns=\{'image_path'"):
         read_split(path, cohort)
     # What names no column here is of the cohort's own table, which the same --columns speaks of.
     assert read_split(path, cohort, columns={"image_path": "Bild", "split": "Teil", "label": "Klasse"}) == split

@@ -132,16 +132,16 @@ def test_a_lone_column_names_its_class(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("minx,miny,width,height,prob_a,prob_b\n0,0,9,9,0.9,0.1\n", "no column 'label'.*truth.*--columns label="),
+        ("minx,miny,width,height,prob_a,prob_b\n0,0,9,9,0.9,0.1\n", "no column 'label'.*truth.*columns={'label'"),
         ("Filename,Predictions\na,x\nb,y\n", "no column 'label'.*without the truth"),
         ("x.nii.gz,0.9,0.1\ny.nii.gz,0.2,0.8\n", "no header line"),  # MONAI's CSVSaver writes none
-        ("filename,label,prob\na,x,0.9\nb,y,0.8\nc,x,0.6\n", "never below 0.5.*own call.*label=label"),
+        ("filename,label,prob\na,x,0.9\nb,y,0.8\nc,x,0.6\n", "never below 0.5.*own call.*{'label': 'label'}"),
         ("filename,index_0,index_1,prob_0,prob_1,y_true\na,1,0,0.9,0.1,1\n", "in order of size.*--topk 0"),  # timm
         ("image,label,y_true,prob_a,prob_b\na,a,a,0.9,0.1\nb,b,a,0.1,0.9\n", "'label' and 'y_true', which differ in 1"),
         ("slide,a-y_true,a-y_pred0,a-y_pred1,b-y_true,b-y_pred0,b-y_pred1\nS,0,1,0,1,0,1\n", "truth of 2 outcomes"),
-        ("image,label,prob_0,prob_1\na,benign,0.9,0.1\n", "is 'benign', which has no .*--columns prob_benign="),
-        ("image,label,malignant_prob\na,0,0.9\nb,1,0.2\n", "but 2 other.*--columns prob_1=malignant_prob"),
-        ("image,label,value\na,0,0.9\nb,1,0.2\n", "no probability columns.*--columns prob_malignant=.*predicted="),
+        ("image,label,prob_0,prob_1\na,benign,0.9,0.1\n", "is 'benign', which has no .*columns={'prob_benign'"),
+        ("image,label,malignant_prob\na,0,0.9\nb,1,0.2\n", "but 2 other.*columns={'prob_1': 'malignant_prob'}"),
+        ("image,label,value\na,0,0.9\nb,1,0.2\n", "no probability columns.*columns={'prob_malignant': .*'predicted'"),
         ("image,label,case,subject,prob_a,prob_b\na,a,1,1,1,0\n", "t.csv has 2 columns that could be patient_id"),
         ('probabilities,labels\n"[0.9, 0.1]",0\n"[0.9]",1\n', "row 3 .* has 1 probabilities"),
         ('probabilities,labels\n"[0.9, x]",0\n', "row 2 .* a list of probabilities was needed"),

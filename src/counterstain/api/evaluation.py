@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, overload
 
-from counterstain.errors import GateError, InputError
+from counterstain.errors import GateError, InputError, says_arguments
 from counterstain.evaluation.comparison import compare_arms, threshold_notes
 from counterstain.evaluation.comparison_notes import check_copies
 from counterstain.evaluation.comparison_result import Comparison
@@ -45,6 +45,7 @@ def evaluate(
     interval: str = "jackknife", confidence: float = 0.95, model: Path | str | None = None, arm: str | None = None,
     seed: int | None = None, fold: str | None = None, out: Path | str | None = None,
 ) -> Scores: ...  # fmt: skip
+@says_arguments
 def evaluate(
     y_true: Any,
     y_prob: Any = None,
@@ -267,6 +268,7 @@ def compare(
     prior_sd: float = DEFAULT_PRIOR_SD, alpha: float = 0.05, positive: str | int | bool | None = None,
     out: Path | str | None = None,
 ) -> Comparison: ...  # fmt: skip
+@says_arguments
 def compare(
     models: Any,
     y_probs: Any = None,

@@ -12,7 +12,7 @@ from counterstain.cohort.layouts import read_images
 from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.splitters import Split, holdout, write_split
 from counterstain.cohort.splitters import folds as cross_validation
-from counterstain.errors import InputError
+from counterstain.errors import InputError, says_arguments
 from counterstain.extras import missing_package
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = ["audit", "augment", "cohort", "init", "phantom", "phantom_slides", "s
 Images = Cohort | Path | str
 
 
+@says_arguments
 def cohort(
     images: Path | str,
     *,
@@ -77,6 +78,7 @@ def cohort_of(images: Images, **reading: Any) -> Cohort:
     return images
 
 
+@says_arguments
 def split(
     images: Images,
     *,
@@ -134,6 +136,7 @@ def split(
     return made
 
 
+@says_arguments
 def audit(
     images: Path | str,
     splits: Path | str | None = None,
@@ -198,6 +201,7 @@ def audit(
     return AuditReport(record, tuple(lines))
 
 
+@says_arguments
 def augment(
     images: Images,
     *,
@@ -232,6 +236,7 @@ def augment(
     return Path(out)
 
 
+@says_arguments
 def init(
     images: Path | str,
     *,
@@ -265,6 +270,7 @@ def init(
     return start_study(Path(images), Path(out), name=name, unit=unit, columns=columns, root=home, **options)
 
 
+@says_arguments
 def phantom(
     out: Path | str = "phantom",
     *,
@@ -292,6 +298,7 @@ def phantom(
     return write_phantom(made, Path(out), workers=workers)
 
 
+@says_arguments
 def phantom_slides(
     out: Path | str = "phantom-slides",
     *,

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, says_arguments
 from counterstain.serving.server import ServeOptions, Started, start, web_is_there
 
 __all__ = ["LocalPage", "serve"]
@@ -52,6 +52,7 @@ class LocalPage:
         return f'<iframe src="{escape(self.url)}" title="Counterstain" width="100%" height="720"></iframe>'
 
 
+@says_arguments
 def serve(
     runs: Path | str = "runs",
     *,

@@ -6,7 +6,7 @@ from typing import Any
 
 from counterstain.api.process import working, yaml_texts
 from counterstain.cohort.layouts import read_images
-from counterstain.errors import InputError
+from counterstain.errors import InputError, says_arguments
 from counterstain.export.from_run import ExportOptions
 from counterstain.export.from_run import export as export_to
 from counterstain.learning.own_network import allow_file
@@ -22,6 +22,7 @@ from counterstain.study.study_config import parse_arm
 __all__ = ["export", "features", "predict", "train"]
 
 
+@says_arguments
 def train(
     images: Path | str,
     splits: Path | str,
@@ -89,6 +90,7 @@ def train(
     return Path(out)
 
 
+@says_arguments
 def predict(
     model: Path | str,
     sources: Path | str | Sequence[Path | str],
@@ -155,6 +157,7 @@ def predict(
         return predict_images(Path(model), paths, Path(out), asked=asked, talk=talk)
 
 
+@says_arguments
 def features(
     model: Path | str,
     sources: Path | str | Sequence[Path | str],
@@ -244,6 +247,7 @@ def features(
         return encode_slides(encoder, slides, Path(out), laying, table=known, talk=talk)
 
 
+@says_arguments
 def export(
     model: Path | str,
     out: Path | str,

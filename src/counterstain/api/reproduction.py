@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from counterstain.api.process import working
+from counterstain.errors import says_arguments
 from counterstain.study.reproduce import Reproduction
 from counterstain.study.reproduce import reproduce as repeat
 
 __all__ = ["reproduce"]
 
 
+@says_arguments
 def reproduce(
     run: Path | str,
     *,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from counterstain.api.process import working
 from counterstain.columns import columns_of_two
-from counterstain.errors import InputError
+from counterstain.errors import InputError, says_arguments
 from counterstain.slides.extract_tiles import ExtractedTiles, ExtractionOptions, extract_tiles, find_slides
 from counterstain.slides.guarded import require_readers
 from counterstain.slides.infer_cohort import SlidesProgress, SlidesResult, run_slides
@@ -24,6 +24,7 @@ def _listed(slides: Paths) -> list[Path]:
     return [Path(slides)] if isinstance(slides, (str, Path)) else [Path(slide) for slide in slides]
 
 
+@says_arguments
 def inspect(
     slides: Paths,
     *,
@@ -79,6 +80,7 @@ def inspect(
     return Inspection(tuple(found), tuple(failures))
 
 
+@says_arguments
 def slides_tiles(
     slides: Paths,
     out: Path | str,
@@ -129,6 +131,7 @@ def slides_tiles(
         return extract_tiles(paths, Path(out), settings, say=talk.say)
 
 
+@says_arguments
 def slides_run(
     model: Path | str,
     slides: Paths,

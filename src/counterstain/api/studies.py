@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Literal, overload
 
 from counterstain.api.process import working, yaml_texts
+from counterstain.errors import says_arguments
 from counterstain.study.results import StudyPlan, StudyRun
 from counterstain.study.search import SearchResult
 
 __all__ = ["demo", "report", "run", "search"]
 
 
+@says_arguments
 def demo(out: Path | str = "demo", *, seeds: int = 3, patients: int = 48, verbose: bool = False) -> StudyRun:
     """The whole main job on generated histology: two arms, a report.
 
@@ -35,6 +37,7 @@ def run(
     study: Path | str, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
     jobs: int = 1, scheduler: str | None = None, dry_run: Literal[True], verbose: bool = False,
 ) -> StudyPlan: ...  # fmt: skip
+@says_arguments
 def run(
     study: Path | str,
     *,
@@ -71,6 +74,7 @@ def run(
         )
 
 
+@says_arguments
 def search(
     study: Path | str,
     *,
@@ -93,6 +97,7 @@ def search(
         return search_settings(Path(study), trials=trials, overrides=yaml_texts(settings), folder=home, talk=talk)
 
 
+@says_arguments
 def report(folder: Path | str) -> Path:
     """Draw the figures of a run again and write its report.html; returns the page."""
     from counterstain.reports.run_report import write_report

@@ -8,7 +8,7 @@ from typing import Any
 from counterstain.api.process import working
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
-from counterstain.errors import GateError
+from counterstain.errors import GateError, says_arguments
 from counterstain.explanation.explain_model import ExplanationOptions, explain_bundle
 from counterstain.explanation.explanation_result import Explanation
 from counterstain.files import read_json
@@ -21,6 +21,7 @@ from counterstain.study.model import find_bundle
 __all__ = ["explain", "robustness", "seen_before"]
 
 
+@says_arguments
 def robustness(
     model: Path | str,
     images: Path | str,
@@ -106,6 +107,7 @@ def _cohort_for(bundle: Path, images: Path | str, **reading: Any) -> Cohort:
     return read_images(images, positive=classes[-1] if len(classes) == 2 else None, **reading)
 
 
+@says_arguments
 def explain(
     model: Path | str,
     images: Path | str,

@@ -6,6 +6,7 @@ from counterstain.audit.privacy import PrivacyReport, find_identifiers
 from counterstain.bill_of_materials import bill_of_materials
 from counterstain.datasets.catalogue import COHORTS, PublicCohort, public_cohort
 from counterstain.datasets.fetch import FetchedCohort, fetch_cohort, verify_cohort
+from counterstain.errors import says_arguments
 from counterstain.files import write_json
 from counterstain.study.doctor import Health
 from counterstain.study.doctor import doctor as look_at_machine
@@ -15,6 +16,7 @@ from counterstain.study.verify import verify as check_files
 __all__ = ["data_fetch", "data_list", "data_verify", "doctor", "privacy", "sbom", "verify"]
 
 
+@says_arguments
 def doctor(folder: Path | str = ".") -> Health:
     """What this machine is ready for: processor, memory, disk, versions, readers, and pixels that are known.
 
@@ -31,6 +33,7 @@ def doctor(folder: Path | str = ".") -> Health:
     return look_at_machine(folder)
 
 
+@says_arguments
 def verify(folder: Path | str) -> Verification:
     """Whether every file of a run, a model or an export has the hash that its own list says.
 
@@ -46,6 +49,7 @@ def verify(folder: Path | str) -> Verification:
     return check_files(folder)
 
 
+@says_arguments
 def data_list(name: str | None = None) -> tuple[PublicCohort, ...]:
     """The public cohorts: addresses, checksums, licence, patient rule, known defects.
 
@@ -62,6 +66,7 @@ def data_list(name: str | None = None) -> tuple[PublicCohort, ...]:
     return COHORTS if name is None else (public_cohort(name),)
 
 
+@says_arguments
 def data_fetch(
     name: str,
     *,
@@ -97,6 +102,7 @@ def data_fetch(
         return fetch_cohort(name, folder, source=given[0], manifest=given[1], unpacked=unpack, talk=talk)
 
 
+@says_arguments
 def data_verify(folder: Path | str) -> FetchedCohort:
     """Whether every file of a fetched cohort is still what it was; false where one has changed or is missing.
 
@@ -109,6 +115,7 @@ def data_verify(folder: Path | str) -> FetchedCohort:
     return verify_cohort(Path(folder))
 
 
+@says_arguments
 def privacy(path: Path | str) -> PrivacyReport:
     """What could name a patient in a folder or a file; true where nothing has the form of an identifier.
 
@@ -121,6 +128,7 @@ def privacy(path: Path | str) -> PrivacyReport:
     return find_identifiers(path)
 
 
+@says_arguments
 def sbom(model: Path | str | None = None, *, out: Path | str | None = None) -> dict[str, object]:
     """Software bill of materials (CycloneDX 1.6) of this installation, and of a model.
 

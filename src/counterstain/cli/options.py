@@ -11,7 +11,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from counterstain.cli.suggestions import SuggestingGroup
-from counterstain.errors import GateError, InputError
+from counterstain.errors import GateError, InputError, as_typed
 from counterstain.extras import missing_words
 from counterstain.files import check_writable, refusal
 from counterstain.version import __version__
@@ -142,10 +142,10 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
                 check_writable(place)
             function(*args, **kwargs)
         except InputError as error:
-            print(f"counterstain: {error}", file=sys.stderr)
+            print(f"counterstain: {as_typed(error)}", file=sys.stderr)
             raise typer.Exit(2) from None
         except GateError as error:
-            print(f"counterstain: {error}", file=sys.stderr)
+            print(f"counterstain: {as_typed(error)}", file=sys.stderr)
             raise typer.Exit(3) from None
         except KeyboardInterrupt:
             print("counterstain: stopped; the same command resumes", file=sys.stderr)

@@ -31,7 +31,7 @@ from counterstain.cohort.image_files import CONTAINER_SUFFIXES
 from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
 from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.cohort.summary import describe
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, says_arguments, suggest
 from counterstain.files import write_csv, write_with
 from counterstain.records import html_of, json_text
 from counterstain.tables import MISSING, read_table
@@ -399,6 +399,7 @@ def is_own_table(path: Path) -> bool:
         return stream.readline(1000).strip() == ",".join(COLUMNS).encode()
 
 
+@says_arguments
 def write_cohort(cohort: Cohort, path: Path | str, *, as_named: bool = False) -> None:
     """Write the cohort's table as CSV, or as Parquet where `path` ends so; missing numbers are empty cells.
 

@@ -31,7 +31,7 @@ PACKED = "packed: unpack it first"
 LINK_OUT = "a link that leads out of the folder"
 LINK_TO_FOLDER = "a link to a folder"
 LINKS_WAY_OUT = (
-    "to follow links inside a folder above all images, give `counterstain cohort` --follow-links --root THAT_FOLDER "
+    "to follow links inside a folder above all images, give `counterstain cohort … --follow-links --root THAT_FOLDER` "
     "(in a study, cohort.follow_links and cohort.root); or copy what they point to, or name the files in a manifest"
 )
 

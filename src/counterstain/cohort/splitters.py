@@ -24,7 +24,7 @@ from counterstain.cohort.split import (
     write_split,
 )
 from counterstain.columns import find_column
-from counterstain.errors import InputError
+from counterstain.errors import InputError, says_arguments
 from counterstain.tables import Table, read_table
 
 __all__ = [
@@ -99,6 +99,7 @@ def folds(
     return split
 
 
+@says_arguments
 def official(cohort: Cohort, *, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Split:
     """The split of the cohort's own `split` column; where it has no val, that share of train is taken for it.
 
@@ -181,6 +182,7 @@ def _deal(
     return part
 
 
+@says_arguments
 def read_split(
     path: Path | str,
     cohort: Cohort,

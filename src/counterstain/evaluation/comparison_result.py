@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, as_arguments
 from counterstain.evaluation.text_tables import shown_interval
 from counterstain.records import Record, html_of, json_text
 
@@ -157,7 +157,7 @@ class Comparison:
         """What a reader must be told, one line each."""
         warnings: Any = self.record["warnings"]
         stamp = str(self.record["stamp"])
-        return tuple(dict.fromkeys([*([stamp] if stamp else []), *warnings]))
+        return tuple(map(as_arguments, dict.fromkeys([*([stamp] if stamp else []), *warnings])))
 
     def to_frame(self) -> "pd.DataFrame":
         """One row per pair, with the attributes of `PairComparison`."""
@@ -173,7 +173,7 @@ class Comparison:
 
     def summary(self) -> str:
         """The verdict in words, with its evidence."""
-        return str(self.record["words"])
+        return as_arguments(str(self.record["words"]))
 
     def __repr__(self) -> str:
         first = self.pairs[0]

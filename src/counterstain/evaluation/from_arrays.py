@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeGuard, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, says_arguments
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import predictions_of, read_predictions
 from counterstain.tables import table_of_frame
@@ -70,6 +70,7 @@ def _with_positive(table: Predictions, positive: str) -> Predictions:
     )  # fmt: skip
 
 
+@says_arguments
 def as_predictions(
     y_true: Names,
     y_prob: Probabilities,

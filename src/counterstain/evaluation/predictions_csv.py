@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.columns import check_columns, find_column, name_key, quoted, spelled_alike, unused_ids
-from counterstain.errors import InputError, suggest
+from counterstain.columns import check_columns, columns_option, find_column, name_key, quoted, spelled_alike, unused_ids
+from counterstain.errors import InputError, says_arguments, suggest
 from counterstain.evaluation.predictions import Place, Predictions, RowName, check_names, check_prob
 from counterstain.evaluation.probability_columns import (
     ProbabilityColumns,
@@ -39,6 +39,7 @@ class _Layout:
     prob: ProbabilityColumns | None
 
 
+@says_arguments
 def read_predictions(
     path: Path | str,
     *,
@@ -166,7 +167,7 @@ def _truth(table: Table, columns: Mapping[str, str], used: set[str]) -> tuple[st
     if by_outcome:
         raise InputError(
             f"{table.path} has the truth of {len(by_outcome)} outcomes: {quoted(by_outcome)}; say which with "
-            f"--columns label={by_outcome[0]}, and its probabilities with prob_<class>=<name>"
+            f"{columns_option('label', by_outcome[0])}, and its probabilities with prob_<class>=<name>"
         )
     named = named_after_target(table)
     if named is not None:
@@ -192,7 +193,7 @@ def _check_truth(
             differ = sum(one != two for one, two in zip(cells, table.text(other), strict=True))
             raise InputError(
                 f"{table.path} has '{label}' and '{other}', which differ in {differ} of {len(cells)} rows: one of them "
-                f"is the model's own call. Say which is the truth: --columns label={other}"
+                f"is the model's own call. Say which is the truth: {columns_option('label', other)}"
             )
     if prob is not None and prob.classes == ("",) and "prob" not in columns:
         values, _ = table.numbers(prob.columns[0])
@@ -201,7 +202,7 @@ def _check_truth(
             raise InputError(
                 f"'{prob.columns[0]}' in {table.path} is never below {1 / max(len(labels), 2):g}, so '{label}' looks "
                 "like the model's own call and not like the truth (timm's inference.py writes such tables). Add the "
-                f"truth and a probability for each class, or say that it is the truth: --columns label={label}"
+                f"truth and a probability for each class, or say that it is the truth: {columns_option('label', label)}"
             )
 
 
@@ -309,7 +310,7 @@ def _probabilities(
         raise InputError(
             f"{path} has one probability column, for '{name}', but {len(others)} other labels "
             f"({', '.join(others[:5]) or 'none'}); give one column prob_<class> for each class, or say whose "
-            f"probability it is with --columns prob_{known[-1]}={column}"
+            f"probability it is with {columns_option(f'prob_{known[-1]}', column)}"
         )
     p = prob[:, 0]
     outside = np.flatnonzero((p < 0) | (p > 1))
@@ -369,6 +370,7 @@ def _label_index(
     return np.array(index, dtype=np.int64)[codes]
 
 
+@says_arguments
 def write_predictions(
     table: Predictions, path: Path | str, *, extra: Mapping[str, Sequence[str]] | None = None
 ) -> None:

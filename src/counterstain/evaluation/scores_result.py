@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, as_arguments, suggest
 from counterstain.evaluation.arm_scores import score_rows
 from counterstain.evaluation.evaluation_tables import evaluation_notes
 from counterstain.evaluation.format import plural
@@ -146,7 +146,7 @@ class Scores:
         stamp = str(self.record["stamp"])
         notes = [*self._own["warnings"], *evaluation_notes(self.record)]
         notes += [f"seen before: {line}" for line in seen.get("words", ())] + list(looks)
-        return tuple(dict.fromkeys([*([stamp] if stamp else []), *notes]))
+        return tuple(map(as_arguments, dict.fromkeys([*([stamp] if stamp else []), *notes])))
 
     def to_frame(self) -> "pd.DataFrame":
         """The rows of scores.csv: arm, level, metric, class, value, low, high, images, patients, seeds, unit."""

@@ -116,7 +116,7 @@ def check_export(source: Path, to: Path, handover: ExportContent) -> Bundle:
     if is_bag_network(bundle.network):
         raise InputError(f"{source} is a model of bags of features ({bundle.network}); export is for models of tiles")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise InputError(f"{to} is there already; name another folder with --to")
+        raise InputError(f"{to} is there already; name another folder with --out")
     check_writable(to)
     check_packages((*handover.formats, *(("int8",) if handover.quantise is not None else ())))
     if "wsinfer" in handover.formats:

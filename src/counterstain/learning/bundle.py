@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, says_arguments
 from counterstain.files import hash_file, read_record, write_bytes, write_json
 from counterstain.images.tensor import scale_of
 from counterstain.images.tile import FITS
@@ -124,6 +124,7 @@ def _card(bundle: Bundle) -> str:
     return "\n".join(lines) + "\n"
 
 
+@says_arguments
 def read_bundle(folder: Path | str) -> Bundle:
     """The bundle in a folder, after its hashes were checked.
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, says_arguments
 from counterstain.images.tensor import apply_scale
 from counterstain.learning.bundle import Bundle
 from counterstain.learning.bundle import load_network as load_bare_network
@@ -74,6 +74,7 @@ class ScaledNetwork(nn.Module):
         return torch.from_numpy(self.bundle.staining.for_all(pixels)).permute(0, 3, 1, 2).to(tiles.device)
 
 
+@says_arguments
 def load_network(path: Path | str) -> ScaledNetwork:
     """The network in a bundle's or an export's folder as a PyTorch module on the processor, its hashes checked.
 

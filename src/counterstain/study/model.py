@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from counterstain.cohort.image_files import find_images
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, says_arguments, suggest
 from counterstain.evaluation.calibration import Calibration, calibrate, read_calibration, use_warnings
 from counterstain.evaluation.conformal import prediction_sets
 from counterstain.evaluation.model_output import ModelOutput
@@ -184,6 +184,7 @@ class Model:
         )  # fmt: skip
 
 
+@says_arguments
 def load_model(
     path: Path | str,
     *,

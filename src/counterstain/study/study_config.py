@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as strict_dataclass
 
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, says_arguments, suggest
 from counterstain.evaluation.metric_names import COMPARABLE, canonical_measure
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD
 from counterstain.evaluation.thresholds import parse_rule
@@ -339,6 +339,7 @@ def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
         raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
 
 
+@says_arguments
 def read_study(
     path: Path | str, overrides: Mapping[str, str] | None = None, *, base: Path | str | None = None
 ) -> Study:
