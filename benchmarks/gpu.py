@@ -44,7 +44,7 @@ def measure_precision(options: argparse.Namespace, folder: Path, precision: str,
     """Images/s of steps alone and of epochs, kept on the device and not; the median over the rounds."""
     machine = prepare_device(device=options.device, precision=precision)
     settings = TrainingConfig(batch=options.batch, precision=precision, device=options.device)
-    state = loop._start(settings, machine, classes=2, tile_px=options.tile_px, seed=0)
+    state = loop.start_state(settings, machine, classes=2, tile_px=options.tile_px, seed=0)
     state.network.train()
     if compiled:
         state.network.compile()
@@ -58,7 +58,7 @@ def measure_precision(options: argparse.Namespace, folder: Path, precision: str,
 
     def steps(count: int = options.steps) -> None:
         for _ in range(count):
-            loop._step(state, inputs, label, settings, machine)
+            loop.take_step(state, inputs, label, settings, machine)
 
     def epoch(number: int, tiles: Any) -> None:
         loop._fit_epoch(state, replace(source, kept=tiles), machine, epoch=number, progress=None)

@@ -22,7 +22,7 @@ def make_step(precision: str, *, tile_px: int, batch: int, whole: bool = False) 
     """
     settings = TrainingConfig(batch=batch, precision=precision, device="cpu")
     machine = prepare_device(device="cpu", precision=precision, network=settings.network)
-    state = loop._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
+    state = loop.start_state(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.train()
     cast(TileNetwork, state.network).whole = whole
     rng = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def make_step(precision: str, *, tile_px: int, batch: int, whole: bool = False) 
     ]
 
     def step(number: int) -> None:
-        float(loop._step(state, *batches[number % 4], settings, machine)[0])
+        float(loop.take_step(state, *batches[number % 4], settings, machine)[0])
 
     return step, machine
 

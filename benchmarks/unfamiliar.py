@@ -22,7 +22,7 @@ from counterstain.cohort.splitters import holdout, official, write_split
 from counterstain.files import write_csv
 from counterstain.images.store import build_store, read_batch
 from counterstain.learning.config import TrainingConfig
-from counterstain.learning.ood_statistics import STATISTICS, OodStatistics, distances, features_of, read_ood_statistics
+from counterstain.learning.ood_statistics import STATISTICS, OodStatistics, distances, read_ood_statistics, seen_of
 from counterstain.learning.predictor import Predictor, load_predictor
 from counterstain.phantom.tiles import Phantom, write_phantom
 from counterstain.robustness.trials import TRIALS, Setting
@@ -75,7 +75,7 @@ def train(home: Path, table: Path, epochs: int) -> tuple[Predictor, OodStatistic
 
 def flagged(predictor: Predictor, familiar: OodStatistics, tiles: Tiles) -> float:
     batches = [tiles[start : start + 64] for start in range(0, len(tiles), 64)]
-    found = [distances(features_of(predictor.network, predictor.to_tensor, batch), familiar) for batch in batches]
+    found = [distances(seen_of(predictor.network, predictor.to_tensor, batch), familiar) for batch in batches]
     return round(float((np.concatenate(found) > familiar.limit).mean()), 3)
 
 

@@ -37,6 +37,7 @@ SMALL = {
     "train": ["--epochs", "1", "--tile-px", "127"],
     "run": ["--set", "training.epochs=1"],
     "search": ["--trials", "1", "--set", "training.epochs=1"],
+    "lr-find": ["--steps", "20"],
     "robustness": ["--sample", "8", "--only", "blur"],
     "augment": ["--tile-px", "64", "--count", "2"],
     "features": ["--device", "cpu"],

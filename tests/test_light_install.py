@@ -156,6 +156,7 @@ NEEDS = {
     "demo": (["--out", "x"], "train"),
     "run": (["study.yaml"], "train"),
     "search": (["study.yaml"], "search"),
+    "lr-find": (["study.yaml"], "train"),
     "report": (["runs/x"], "report"),
     "audit": (["cohort.csv"], "train"),
     "augment": (["images"], "train"),

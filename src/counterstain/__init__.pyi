@@ -20,6 +20,7 @@ from counterstain.api.slides import inspect as inspect
 from counterstain.api.slides import slides_run as slides_run
 from counterstain.api.slides import slides_tiles as slides_tiles
 from counterstain.api.studies import demo as demo
+from counterstain.api.studies import lr_find as lr_find
 from counterstain.api.studies import report as report
 from counterstain.api.studies import run as run
 from counterstain.api.studies import search as search
@@ -67,6 +68,7 @@ from counterstain.robustness.robustness_result import RobustnessCard as Robustne
 from counterstain.slides.slides_result import Inspection as Inspection
 from counterstain.slides.slides_result import SlideInspection as SlideInspection
 from counterstain.study.doctor import Health as Health
+from counterstain.study.lr_find import FoundRate as FoundRate
 from counterstain.study.model import Model as Model
 from counterstain.study.model import load_model as load_model
 from counterstain.study.predicted import Predicted as Predicted

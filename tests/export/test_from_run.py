@@ -15,7 +15,7 @@ from counterstain.export import parity
 from counterstain.export.exported_model import read_export
 from counterstain.export.from_run import ExportOptions, export, find_training
 from counterstain.files import hash_file, read_json, write_csv
-from counterstain.learning.ood_statistics import distances, features_of, read_ood_statistics
+from counterstain.learning.ood_statistics import distances, read_ood_statistics, seen_of
 from counterstain.learning.predictor import load_predictor
 from counterstain.study.run import run_study
 
@@ -123,7 +123,7 @@ def _check_features(to: Path, run: Path, record: dict) -> None:
     predictor = load_predictor(to)
     stripes = np.zeros((4, 127, 127, 3), np.uint8)
     stripes[:, ::8] = 255
-    found = distances(features_of(predictor.network, predictor.to_tensor, stripes), familiar)
+    found = distances(seen_of(predictor.network, predictor.to_tensor, stripes), familiar)
     assert (found > familiar.limit).all()  # nothing like the noise that it was trained on
 
 

@@ -20,7 +20,7 @@ from counterstain.learning import loader, loop, predictor, runtimes
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import prepare_device
 from counterstain.learning.loader import Examples, keep_on_device
-from counterstain.learning.loop import HISTORY, Trained, _start, _step, train, write_history
+from counterstain.learning.loop import HISTORY, Trained, start_state, take_step, train, write_history
 from counterstain.learning.networks import TileNetwork, seen_px
 from counterstain.progress import TrainingProgress
 
@@ -122,9 +122,9 @@ def test_pieces_of_a_batch_make_the_same_step(store: Store, monkeypatch: pytest.
     machine = prepare_device(device="cpu", precision="fp32", threads=1)
     for micro_batch in (16, 5):
         settings = replace(SETTINGS, batch=16, micro_batch=micro_batch)
-        state = _start(settings, machine, classes=2, tile_px=TILE_PX, seed=0)
+        state = start_state(settings, machine, classes=2, tile_px=TILE_PX, seed=0)
         state.network.eval()
-        loss, right = _step(state, np.array(store.tiles[:16]), np.arange(16) % 2, settings, machine)
+        loss, right = take_step(state, np.array(store.tiles[:16]), np.arange(16) % 2, settings, machine)
         gradients.append([parameter.grad for parameter in state.network.parameters()])
         assert float(loss) == pytest.approx(16 * 0.69, rel=0.1)
         assert 0 <= int(right) <= 16

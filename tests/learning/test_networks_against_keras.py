@@ -156,12 +156,12 @@ def one_step(
         micro_batch=4,
         scale="0..1",
     )
-    state = loop._start(settings, machine, classes=2, tile_px=tile_px, seed=0)
+    state = loop.start_state(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.load_state_dict(network.state_dict())
     state.network.eval()
     if our_optimiser is not None:
         state.optimiser = our_optimiser(state.network.parameters())
-    loop._step(state, stored_tiles(tile_px), LABEL, settings, machine)
+    loop.take_step(state, stored_tiles(tile_px), LABEL, settings, machine)
     gradient = in_keras_layout(parameter.grad for parameter in state.network.parameters() if parameter.grad is not None)
     twin.compile(optimizer=their_optimiser, loss=keras.losses.BinaryCrossentropy())
     twin.train_on_batch(for_keras(stored_tiles(tile_px)), ONE_HOT)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
 from counterstain.images.tensor import to_tensor
+from counterstain.learning.appearance import LOOKS, looks_of
 from counterstain.learning.backbones import build_backbone
 from counterstain.learning.networks import build_network
 from counterstain.learning.ood_statistics import (
@@ -106,3 +107,36 @@ def test_features_are_what_the_last_layer_is_given(name: str) -> None:
     assert found.shape == (3, 1000 if name == "given" else 512)
     assert torch.allclose(again, expected, atol=1e-5)
     assert not network.get_submodule("output")._forward_pre_hooks
+
+
+def test_appearance_by_hand() -> None:
+    # Channels 0 1 0 1, constant 2, and 1 0 1 0 in each of four rows: means 1/2, 2, 1/2; deviations 1/2, 0, 1/2.
+    row = torch.tensor([[0.0, 1, 0, 1], [2.0, 2, 2, 2], [1.0, 0, 1, 0]])
+    found = looks_of(row[None, :, None, :].expand(1, 3, 4, 4))[0]
+    assert found.shape == (LOOKS,)
+    assert found[:3].tolist() == pytest.approx([0.5, 2, 0.5])
+    assert found[3:6].exp().tolist() == pytest.approx([0.501, 0.001, 0.501])
+    assert found[6:9].tolist() == pytest.approx([0, -1, 0], abs=1e-4)
+    # The mean of the channels is constant: no difference of neighbours, at either resolution.
+    assert found[9:].exp().tolist() == pytest.approx([0.001, 0.001])
+    assert torch.isfinite(looks_of(torch.zeros(2, 3, 9, 9))).all()
+
+
+def test_a_tile_is_unfamiliar_by_either_of_its_distances(tmp_path: Path) -> None:
+    """The share holds of both together; a change that the features are blind to is flagged by appearance."""
+
+    def seen(count: int, seed: int) -> np.ndarray:
+        looks = np.random.default_rng(seed + 50).normal(0, 1, (count, 3))
+        return np.concatenate([drawn(count, seed), looks], 1)
+
+    familiar = fit_ood_statistics(seen(2000, 0), seen(2000, 2), looks=3)
+    assert np.mean(distances(seen(2000, 2), familiar) <= familiar.limit) == pytest.approx(0.99, abs=1e-3)
+    assert 0.98 < np.mean(distances(seen(4000, 4), familiar) <= familiar.limit) < 0.998
+    strange = seen(100, 5)
+    strange[:, -1] += 30
+    assert np.all(distances(strange, familiar) > familiar.limit)
+    assert np.mean(distances(strange[:, :-3], familiar) > familiar.limit) < 0.1
+    write_ood_statistics(familiar, tmp_path / "both.safetensors")
+    back = read_ood_statistics(tmp_path / "both.safetensors")
+    assert np.array_equal(distances(strange, back), distances(strange, familiar))
+    assert back.record()["appearance"] == 3

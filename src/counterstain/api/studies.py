@@ -1,4 +1,4 @@
-"""Verbs of a whole study: demo, run, search and report."""
+"""Verbs of a whole study: demo, run, search, lr_find and report."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,10 +6,11 @@ from typing import Literal, overload
 
 from counterstain.api.process import working, yaml_texts
 from counterstain.errors import says_arguments
+from counterstain.study.lr_find import FoundRate
 from counterstain.study.results import StudyPlan, StudyRun
 from counterstain.study.search import SearchResult
 
-__all__ = ["demo", "report", "run", "search"]
+__all__ = ["demo", "lr_find", "report", "run", "search"]
 
 
 @says_arguments
@@ -95,6 +96,37 @@ def search(
     home = None if folder is None else Path(folder)
     with working(verbose=verbose) as talk:
         return search_settings(Path(study), trials=trials, overrides=yaml_texts(settings), folder=home, talk=talk)
+
+
+@says_arguments
+def lr_find(
+    study: Path | str,
+    *,
+    arm: str | None = None,
+    out: Path | str = "lr_find",
+    steps: int = 100,
+    seed: int = 0,
+    settings: Mapping[str, object] | None = None,
+    folder: Path | str | None = None,
+    verbose: bool = False,
+) -> FoundRate:
+    """The training loss of one arm while its learning rate rises, and a suggested rate; drawn in `out`.
+
+    Args:
+        study: the study's YAML file.
+        arm: which of its arms; not needed where there is one.
+        out: folder for lr_find.csv, lr_find.json, lr_find.png and lr_find.svg.
+        steps: from the lowest rate to the highest; seed: of weights, order and augmentation.
+        settings, folder, verbose: see `run`.
+    """
+    from counterstain.study.lr_find import find_rate
+
+    home = None if folder is None else Path(folder)
+    with working(verbose=verbose) as talk:
+        return find_rate(
+            Path(study), Path(out), arm=arm, steps=steps, seed=seed, overrides=yaml_texts(settings), folder=home,
+            talk=talk,
+        )  # fmt: skip
 
 
 @says_arguments

@@ -41,6 +41,7 @@ _ORDER = [
     "init",
     "run",
     "search",
+    "lr-find",
     "report",
     "cohort",
     "split",

@@ -16,6 +16,7 @@ from counterstain.cli.options import (
     NetworkFile,
     Out,
     Precision,
+    RandomSeed,
     Seed,
     Set,
     StudyFile,
@@ -101,6 +102,38 @@ def search(
         print(json.dumps({**asdict(found), "study": str(found.study)}, indent=2))
         return
     print(f"{found.study}; run it once: counterstain run {found.study}")
+
+
+@app.command("lr-find")
+@verb
+def lr_find(
+    study: StudyFile,
+    arm: Annotated[str | None, typer.Option(help="Arm of the study; not needed where there is one.")] = None,
+    out: Out = Path("lr_find"),
+    steps: Annotated[int, typer.Option(help="Number of steps, from the lowest learning rate to the highest.")] = 100,
+    seed: RandomSeed = 0,
+    set_: Set = None,
+    folder: StudyFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the training loss while the learning rate rises, and suggest a rate.
+
+    Uses training images only: neither validation nor test images are looked at.
+
+    Example: counterstain lr-find study.yaml --arm given-32 --out lr_find
+    """
+    from counterstain.study.lr_find import find_rate
+    from counterstain.terminal import talking
+
+    with talking() as talk:
+        found = find_rate(
+            study, out, arm=arm, steps=steps, seed=seed, overrides=dict(assignment(text) for text in set_ or []),
+            folder=folder, talk=talk,
+        )  # fmt: skip
+    if as_json:
+        print(json.dumps({**asdict(found), "figure": str(found.figure)}, indent=2))
+        return
+    print(f"{found.summary()}\n{found.figure}")
 
 
 @app.command()

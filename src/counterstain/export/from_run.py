@@ -28,15 +28,16 @@ from counterstain.images.augment import Augmentation
 from counterstain.images.store import Store, build_store, open_store, read_batch
 from counterstain.images.store_files import Recipe, read_record
 from counterstain.images.tensor import to_tensor
+from counterstain.learning.appearance import LOOKS
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.dataset import TileDataset, table_of
 from counterstain.learning.model_choice import choose_model
 from counterstain.learning.ood_statistics import (
     STATISTICS,
     OodStatistics,
-    features_of,
     fit_ood_statistics,
     read_ood_statistics,
+    seen_of,
 )
 from counterstain.progress import Progress
 from counterstain.records import Json
@@ -229,7 +230,7 @@ def _familiar(folder: Path, known: _Known) -> OodStatistics | str:
         rows = known.rows(part, FAMILIAR)
         batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
         found = [
-            features_of(
+            seen_of(
                 network,
                 lambda tiles: to_tensor(bundle.staining.for_all(tiles), scale=bundle.scale),
                 known.tiles(batch),
@@ -239,7 +240,7 @@ def _familiar(folder: Path, known: _Known) -> OodStatistics | str:
         return np.concatenate(found) if found else np.empty((0, 1))
 
     try:
-        return fit_ood_statistics(features("train"), features("val"))
+        return fit_ood_statistics(features("train"), features("val"), looks=LOOKS)
     except InputError as error:
         return str(error)
 

@@ -35,7 +35,7 @@ from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
 from counterstain.progress import TrainingProgress
 from counterstain.system import usable_cores
 
-__all__ = ["HISTORY", "Trained", "train", "write_history"]
+__all__ = ["HISTORY", "Trained", "start_state", "take_step", "train", "write_history"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 
@@ -123,7 +123,7 @@ def train(
         device=settings.device, precision=settings.precision, threads=threads, network=settings.network
     )
     tile_px = int(store.tiles.shape[1])
-    state = _start(settings, machine, classes=classes, tile_px=tile_px, seed=seed)
+    state = start_state(settings, machine, classes=classes, tile_px=tile_px, seed=seed)
     inputs = _inputs(settings, machine, augmentation, staining, objective) | {
         "data": {"tiles": store.key, "training": training.digest(), "validation": validation.digest()},
         "seed": seed,
@@ -195,7 +195,8 @@ def _patience_is_over(state: _State, settings: TrainingConfig) -> bool:
     return len(state.history["loss"]) - state.best_epoch >= settings.patience and bool(state.history["loss"])
 
 
-def _start(settings: TrainingConfig, machine: Device, *, classes: int, tile_px: int, seed: int) -> _State:
+def start_state(settings: TrainingConfig, machine: Device, *, classes: int, tile_px: int, seed: int) -> _State:
+    """The network with its first weights on its device, and its optimiser; nothing is trained yet."""
     network, weights = start_network(settings, classes=classes, tile_px=tile_px, seed=seed)
     network = network.to(machine.device).to(memory_format=torch.channels_last)
     return _State(network, build_optimiser(network, settings), best={}, weights=weights)
@@ -272,7 +273,7 @@ def _fit_epoch(
     began = time.perf_counter()
     for batch in batches(source, epoch=epoch):
         set_rates(state.optimiser, settings, epoch=epoch, share=seen / images)
-        batch_loss, batch_right = _step(
+        batch_loss, batch_right = take_step(
             state, batch.tiles, batch.label, settings, machine, source.world, batch.size, objective, batch.mixed
         )
         loss_sum += batch_loss
@@ -292,7 +293,7 @@ def _fit_epoch(
     return float(loss_sum) / seen, float(right) / seen, seen / (time.perf_counter() - began)
 
 
-def _step(
+def take_step(
     state: _State,
     tiles: NDArray[np.uint8] | Tensor,
     label: NDArray[np.int64],

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
+from counterstain.learning.appearance import looks_of
 from counterstain.learning.build import penultimate
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "features_of",
     "fit_ood_statistics",
     "read_ood_statistics",
+    "seen_of",
     "write_ood_statistics",
 ]
 
@@ -43,6 +45,8 @@ class OodStatistics:
     fitted_on, held_out: how many tiles.
     axes (D, A), extra (A,), rest: of many features, precision is rest × identity, and more by `extra` along the axes;
         files hold these instead of the matrix, which would be larger than most networks.
+    look: the same of the tiles' appearance (learning.appearance), which features may be blind to; None in older files.
+        Its limit is in units of its own; `share` of the held-out tiles lie within both limits.
     """
 
     mean: Floats
@@ -54,12 +58,14 @@ class OodStatistics:
     axes: Floats | None = None
     extra: Floats | None = None
     rest: float = 0.0
+    look: "OodStatistics | None" = None
 
     def record(self) -> dict[str, Any]:
         """Without the arrays, for JSON."""
         return {
             "file": STATISTICS, "features": len(self.mean), "distance": "Mahalanobis", "limit": self.limit,
             "share_within": self.share, "fitted_on_tiles": self.fitted_on, "limit_from_tiles": self.held_out,
+            "appearance": 0 if self.look is None else len(self.look.mean),
         }  # fmt: skip
 
 
@@ -72,13 +78,23 @@ def features_of(
     return found
 
 
-def fit_ood_statistics(fitting: Floats, held_out: Floats, *, share: float = SHARE) -> OodStatistics:
+def seen_of(network: nn.Module, to_tensor: Callable[[NDArray[np.uint8]], Tensor], tiles: NDArray[np.uint8]) -> Floats:
+    """(B, D + 11): the features of (B, H, W, 3) uint8 tiles as features_of gives them, and their appearance."""
+    inputs = to_tensor(tiles)
+    with torch.inference_mode():
+        found = torch.cat([penultimate(network, inputs).float(), looks_of(inputs)], 1)
+    return np.asarray(found.cpu().numpy().astype(np.float64))
+
+
+def fit_ood_statistics(fitting: Floats, held_out: Floats, *, share: float = SHARE, looks: int = 0) -> OodStatistics:
     """Mean and precision of features, and the distance within which a share of other familiar tiles lie.
 
     Args:
         fitting: (N, D) features of training tiles.
         held_out: (M, D) of tiles of other patients of the same kind: those that were fitted lie too close.
         share: of the held-out ones that shall lie within the limit.
+        looks: how many of the last columns are the tiles' appearance. They have a distance of their own, as a
+            handful of numbers would be lost among a thousand features.
 
     Raises:
         InputError: If there are fewer than 50 of either.
@@ -93,6 +109,19 @@ def fit_ood_statistics(fitting: Floats, held_out: Floats, *, share: float = SHAR
             f"feature statistics need {LEAST} tiles to fit and {LEAST} of other patients; "
             f"there are {len(fitting)} and {len(held_out)}"
         )
+    if looks:
+        parts = [
+            fit_ood_statistics(fitting[:, columns], held_out[:, columns], share=share)
+            for columns in (slice(None, -looks), slice(-looks, None))
+        ]
+        features, look = parts
+        # Each tile by the worse of both; one factor on both limits leaves the stated share within.
+        worse = np.maximum(
+            distances(held_out[:, :-looks], features) / features.limit,
+            distances(held_out[:, -looks:], look) / look.limit,
+        )
+        factor = float(np.quantile(worse, share, method="higher"))
+        return replace(features, limit=features.limit * factor, look=replace(look, limit=look.limit * factor))
     covariance, _ = ledoit_wolf(fitting)
     # A feature that never fired has no spread, and shrinking gives it the mean one; all that never fired have none.
     covariance += np.eye(len(covariance)) * np.finfo(np.float32).eps
@@ -124,8 +153,16 @@ def _by_axes(
 
 
 def distances(features: Floats, familiar: OodStatistics) -> Floats:
-    """(B,) Mahalanobis distances of (B, D) features; a tile beyond `familiar.limit` is an unfamiliar one."""
-    away = features - familiar.mean
+    """(B,) Mahalanobis distances of (B, D) features; a tile beyond `familiar.limit` is an unfamiliar one.
+
+    Where the statistics are of appearance too, and (B, D + 11) are given, the larger of both distances, that of
+    appearance in proportion to the limits.
+    """
+    width = len(familiar.mean)
+    if familiar.look is not None and features.shape[1] > width:
+        look = distances(features[:, width:], familiar.look) * (familiar.limit / familiar.look.limit)
+        return np.maximum(distances(features[:, :width], familiar), look)
+    away = features[:, :width] - familiar.mean
     squared: Floats = np.einsum("nd,nd->n", away @ familiar.precision, away)
     distance: Floats = np.sqrt(np.maximum(squared, 0))
     return distance
@@ -139,6 +176,9 @@ def write_ood_statistics(familiar: OodStatistics, path: Path) -> None:
         arrays |= {"axes": familiar.axes, "extra": familiar.extra, "rest": np.array([familiar.rest])}
     else:
         arrays["precision"] = familiar.precision
+    if familiar.look is not None:
+        arrays |= {"look_mean": familiar.look.mean, "look_precision": familiar.look.precision}
+        arrays["look_limit"] = np.array([familiar.look.limit])
     write_bytes(path, save(arrays))
 
 
@@ -151,11 +191,17 @@ def read_ood_statistics(path: Path) -> OodStatistics:
     try:
         found = load_file(path)
         limit, share, fitted_on, held_out = found["numbers"].tolist()
+        counts = {"share": share, "fitted_on": int(fitted_on), "held_out": int(held_out)}
+        look = None
+        if "look_mean" in found:
+            look = OodStatistics(
+                found["look_mean"], found["look_precision"], limit=float(found["look_limit"][0]), **counts
+            )
         if "axes" not in found:
-            return OodStatistics(found["mean"], found["precision"], limit, share, int(fitted_on), int(held_out))
-        return _by_axes(
-            found["mean"], found["axes"], found["extra"], float(found["rest"][0]), limit=limit, share=share,
-            fitted_on=int(fitted_on), held_out=int(held_out),
-        )  # fmt: skip
+            return OodStatistics(found["mean"], found["precision"], limit=limit, **counts, look=look)
+        features = _by_axes(
+            found["mean"], found["axes"], found["extra"], float(found["rest"][0]), limit=limit, **counts
+        )
+        return replace(features, look=look)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} does not hold feature statistics ({error}); export the model again") from None

@@ -1,4 +1,4 @@
-"""How far tiles lie from those a network was trained on, measured on the features that its last layer is given."""
+"""How far tiles lie from those a network was trained on, by its features before the last layer and by appearance."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from counterstain.learning.appearance import looks_of
 from counterstain.learning.build import last_layer
 from counterstain.learning.ood_statistics import OodStatistics, distances
 from counterstain.learning.predictor import Predictor
@@ -18,17 +19,25 @@ __all__ = ["listening", "measure_distances", "with_distances"]
 
 @contextmanager
 def listening(network: nn.Module) -> Iterator[list[NDArray[np.float32]]]:
-    """The (B, D) features of every batch that the network sees in the meantime, in the order of the batches."""
+    """(B, D + 11) of every batch that the network sees in the meantime, in order: features and appearance."""
     heard: list[NDArray[np.float32]] = []
+    looks: list[Tensor] = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        looks[:] = [looks_of(inputs[0])]
 
     def hear(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        heard.append(inputs[0].detach().flatten(1).float().cpu().numpy())
+        heard.append(torch.cat([inputs[0].detach().flatten(1).float(), looks[0]], 1).cpu().numpy())
 
-    handle = last_layer(network).register_forward_pre_hook(hear)
+    handles = [
+        last_layer(network).register_forward_pre_hook(hear),
+        network.register_forward_pre_hook(look),
+    ]
     try:
         yield heard
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def measure_distances(features: Sequence[NDArray[np.float32]], familiar: OodStatistics) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import write_predictions
 from counterstain.files import hash_json, write_csv, write_json
 from counterstain.images.store import Store, read_batch
+from counterstain.learning.appearance import LOOKS
 from counterstain.learning.bag_dataset import BagStore
 from counterstain.learning.bag_loop import train_bags
 from counterstain.learning.build import layout_of
@@ -150,7 +151,7 @@ def _write_statistics(
         return np.concatenate(heard).astype(np.float64)
 
     try:
-        write_ood_statistics(fit_ood_statistics(features(training), features(validation)), path)
+        write_ood_statistics(fit_ood_statistics(features(training), features(validation), looks=LOOKS), path)
     except InputError:  # too few tiles for a limit, or no last layer: predict says that nothing is flagged
         return
 
