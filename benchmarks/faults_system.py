@@ -193,7 +193,7 @@ def _killed(world: World, verb: str, home: Path) -> list[object]:
 
 
 RESULTS = {
-    "run": ["runs/base/**/*.safetensors", "runs/base/**/predictions*.csv", "runs/base/scores.json"],
+    "run": ["runs/base/**/*.safetensors", "runs/base/**/predictions*.csv", "runs/base/records/scores.json"],
     "search": ["runs/base-search/trials.csv", "runs/base-search/trial-*/val.csv"],
     "robustness": ["card/**/*"], "explain": ["explained/**/*"], "export": ["exported/**/*"],
 }  # fmt: skip

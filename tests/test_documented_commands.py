@@ -201,17 +201,17 @@ def test_a_documented_command_runs(
 @pytest.mark.parametrize(
     "line",
     [
-        "cohort runs/demo/cohort.csv",
+        "cohort runs/demo/records/cohort.csv",
         "cohort runs/demo",
-        "split runs/demo/cohort.csv --out s.csv",
-        "audit runs/demo/cohort.csv runs/demo/splits.csv --out audited --no-rotated",
-        "augment runs/demo/cohort.csv --out sheet.png",
-        "train runs/demo/cohort.csv runs/demo/splits.csv --out again",
-        "predict model/ runs/demo/cohort.csv --splits runs/demo/splits.csv --out p.csv --runtime torch",
-        "robustness model/ runs/demo/cohort.csv --splits runs/demo/splits.csv --out card",
-        "explain model/ runs/demo/cohort.csv --splits runs/demo/splits.csv --out explanation",
-        "features model/ runs/demo/cohort.csv --out features",
-        "init runs/demo/cohort.csv --out other.yaml",
+        "split runs/demo/records/cohort.csv --out s.csv",
+        "audit runs/demo/records/cohort.csv runs/demo/records/splits.csv --out audited --no-rotated",
+        "augment runs/demo/records/cohort.csv --out sheet.png",
+        "train runs/demo/records/cohort.csv runs/demo/records/splits.csv --out again",
+        "predict model/ runs/demo/records/cohort.csv --splits runs/demo/records/splits.csv --out p.csv --runtime torch",
+        "robustness model/ runs/demo/records/cohort.csv --splits runs/demo/records/splits.csv --out card",
+        "explain model/ runs/demo/records/cohort.csv --splits runs/demo/records/splits.csv --out explanation",
+        "features model/ runs/demo/records/cohort.csv --out features",
+        "init runs/demo/records/cohort.csv --out other.yaml",
     ],
 )
 def test_a_run_s_own_cohort_works_in_every_verb(

@@ -30,6 +30,7 @@ from counterstain.evaluation.text_tables import (
     several_arms_notes,
     shown_interval,
 )
+from counterstain.run_folder import optional_record, record_path
 from counterstain.text_table import table_lines, wrapped
 
 if TYPE_CHECKING:
@@ -105,9 +106,9 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
     """The tables and the verdict of a finished run, and where its report is."""
     from counterstain.files import read_json
 
-    scores = read_json(run / "scores.json")
+    scores = read_json(record_path(run, "scores.json"))
     # A study of one arm has nothing to compare.
-    comparison = read_json(run / "comparison.json") if (run / "comparison.json").is_file() else None
+    comparison = optional_record(run, "comparison.json") or None
     if as_json:
         print(_json({"run": str(run), "scores": scores, "comparison": comparison}))
         return

@@ -103,7 +103,8 @@ def test_a_study_and_a_run(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(f"name: s\ncohort: {{path: x}}\narms:\n{arms}seeds: [0, 1, 2]\n")
     study = counterstain.read_study(tmp_path / "s.yaml")
     assert repr(study) == "Study(s, 40 arms, 3 seeds, auroc)"
-    (tmp_path / "scores.json").write_text('{"arms": {"a": {}, "b": {}}}')
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "scores.json").write_text('{"arms": {"a": {}, "b": {}}}')
     assert repr(StudyRun(tmp_path)).endswith(", 2 arms)") and len(repr(StudyRun(tmp_path))) < 200
 
 

@@ -121,7 +121,7 @@ def test_a_run_its_scores_and_its_model(home: Path, run: counterstain.StudyRun) 
     plan = counterstain.run(home / "study.yaml", dry_run=True, settings={"seeds": [0, 1]})
     assert len(plan.trainings) == 4 and plan.name == "small" and "4 trainings" in repr(plan)
     assert run.arms == ("given-8", "modified-16") and run.report.is_file()
-    record = read_json(run.folder / "scores.json")["arms"]["given-8"]["scores"]
+    record = read_json(run.folder / "records" / "scores.json")["arms"]["given-8"]["scores"]
     auroc = next(row for row in record if row["metric"] == "auroc" and row["level"] == "image")
     assert run.scores["given-8"]["auroc"].value == auroc["value"]
     assert run.comparison is not None and run.comparison.verdict is counterstain.Verdict.NOT_ENOUGH_RUNS

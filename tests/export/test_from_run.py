@@ -85,7 +85,7 @@ def test_export_of_a_run(run: Path, tmp_path: Path) -> None:
     assert bundle.mpp == 0.5
     assert {row["tiles"] for row in record["parity"]} == {20 + 16}
     assert [row["runtime"] for row in record["parity"]] == ["torch", "wsinfer", "onnx", "openvino", "int8"]
-    assert record["hashes"]["split"] == hash_file(run / "splits.csv")
+    assert record["hashes"]["split"] == hash_file(run / "records" / "splits.csv")
     folder = find_training(run, arm="small")
     fitted = read_json(folder / "calibration.json")
     assert record["calibration"] == fitted
@@ -118,7 +118,7 @@ def _check_int8(record: dict, folder: Path) -> None:
 def _check_features(to: Path, run: Path, record: dict) -> None:
     familiar = read_ood_statistics(to / record["features"]["file"])
     assert record["features"]["limit"] == familiar.limit
-    counts = read_json(run / "split.json")["parts"][0]["counts"]
+    counts = read_json(run / "records" / "split.json")["parts"][0]["counts"]
     assert (familiar.fitted_on, familiar.held_out) == (counts["train"]["images"], counts["val"]["images"])
     predictor = load_predictor(to)
     stripes = np.zeros((4, 127, 127, 3), np.uint8)
@@ -138,7 +138,7 @@ def test_a_bundle_alone_and_its_cohort(run: Path, tmp_path: Path) -> None:
             (alone / path.name).write_bytes(path.read_bytes())
     lines: list[str] = []
     record = export(alone, tmp_path / "bare", ExportOptions(formats=()))
-    counts = read_json(run / "split.json")["parts"][0]["counts"]
+    counts = read_json(run / "records" / "split.json")["parts"][0]["counts"]
     assert record["features"]["fitted_on_tiles"] == counts["train"]["images"]  # the training left its own statistics
     assert "split" not in record["hashes"]
     with pytest.raises(InputError, match="--calibrate"):

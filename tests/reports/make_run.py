@@ -79,7 +79,7 @@ def make_run(
     _write_judging(folder, tables, seeds, stamp, margin, pairs)
     _write_protocol(folder, classes, arms, seeds, stamp, unit, margin)
     _write_cohort(folder, names, label, patient, site, part, classes, stamp, unit)
-    write_csv(folder / "set_aside.csv", ("image_path", "reason"), set_aside)
+    write_csv(folder / "records" / "set_aside.csv", ("image_path", "reason"), set_aside)
     _write_sheet(folder / "figures" / "augmentation.png", draw)
     return folder
 
@@ -138,10 +138,12 @@ def _write_judging(
     pairs: tuple[tuple[str, str], ...] | None,
 ) -> None:
     scores = score_arms(tables, seeds=dict.fromkeys(tables, seeds), stamp=stamp)
-    write_json(folder / "scores.json", scores)
+    write_json(folder / "records" / "scores.json", scores)
     write_csv(folder / "scores.csv", *score_rows(scores))
     if len(tables) > 1:
-        write_json(folder / "comparison.json", compare_arms(tables, stamp=stamp, margin=margin, pairs=pairs))
+        write_json(
+            folder / "records" / "comparison.json", compare_arms(tables, stamp=stamp, margin=margin, pairs=pairs)
+        )
 
 
 def _write_protocol(
@@ -174,17 +176,17 @@ def _write_protocol(
         "seeds": list(seeds),
         "comparison": {"primary": "auroc", "level": "image", "alpha": 0.05, "margin": margin, "pairs": None},
     }
-    write_json(folder / "resolved.json", resolved)
+    write_json(folder / "records" / "resolved.json", resolved)
     write_bytes(folder / "study.yaml", "name: breast-100x\n")
     names = ("flip", "equalise", "rotation", "translation", "shear")
     write_json(
-        folder / "augmentation.json",
+        folder / "records" / "augmentation.json",
         {"schema": "counterstain.augmentation/1", "settings": augmentation, "transformations": list(names),
          "training_images": [252], "images_an_epoch": [252], "stamp": stamp},
     )  # fmt: skip
     libraries = {"torch": "2.14.1", "numpy": "2.4.6", "scipy": "1.17.1", "pillow": "13.0.0"}
     write_json(
-        folder / "environment.json",
+        folder / "records" / "environment.json",
         {"schema": "counterstain.environment/1", "counterstain": "0.1.0", "python": "3.11.7", "libraries": libraries},
     )
 
@@ -230,14 +232,14 @@ def _write_cohort(
         "skipped": [],
         "notes": [],
     }  # fmt: skip
-    write_json(folder / "cohort.json", record)
+    write_json(folder / "records" / "cohort.json", record)
     rows = zip(names, (classes[index] for index in label), patient, site, strict=True)
-    write_csv(folder / "cohort.csv", ("image_path", "label", "patient_id", "site"), rows)
-    write_csv(folder / "splits.csv", ("image_path", "split"), zip(names, part.tolist(), strict=True))
+    write_csv(folder / "records" / "cohort.csv", ("image_path", "label", "patient_id", "site"), rows)
+    write_csv(folder / "records" / "splits.csv", ("image_path", "split"), zip(names, part.tolist(), strict=True))
     counts = {name: counted(np.flatnonzero(part == name)) for name in ("train", "val", "test")}
     parts = [{"repeat": 0, "fold": 0, "unused": 0, "counts": counts}]
     write_json(
-        folder / "split.json",
+        folder / "records" / "split.json",
         {"schema": "counterstain.split/1", "unit": unit, "images": len(names), "parts": parts, "stamp": stamp},
     )
 

@@ -23,7 +23,7 @@ def run_with(runs: Any, folder: Path, pair: dict[str, object]) -> Path:
     sd = {"patient": 0.04, "seed": 0.011, "split": None, "rest": None}
     variance = {arm: {"value": 0.8, "sd": sd, "largest": "patient"} for arm in ("given-32", "modified-200")}
     record = {"metric": "auroc", "level": "image", "rope": 0.02, "rope_from": "the margin of the study"}
-    write_json(run / "procedures.json", record | {"pairs": [pair], "variance": variance})
+    write_json(run / "records" / "procedures.json", record | {"pairs": [pair], "variance": variance})
     return run
 
 

@@ -29,8 +29,8 @@ FIGURES = ("arms", "split", "histories", "confusions", "curves", "differences", 
 
 
 def test_slide_and_map_are_shown_where_they_are(run: Path) -> None:
-    write_json(run / "slide.json", RECORD)
-    Image.fromarray(np.full((30, 60, 3), 200, np.uint8)).save(run / "slide.png")
+    write_json(run / "records" / "slide.json", RECORD)
+    Image.fromarray(np.full((30, 60, 3), 200, np.uint8)).save(run / "figures" / "slide.png")
     page = write_report(run).read_text(encoding="utf-8")
     section = page[page.index('<section id="slide">') : page.index('<section id="reporting">')]
     assert '<a href="#slide">' in page
@@ -41,11 +41,11 @@ def test_slide_and_map_are_shown_where_they_are(run: Path) -> None:
 
 def test_without_them_the_report_says_nothing_of_a_slide(run: Path) -> None:
     assert 'id="slide"' not in write_report(run).read_text(encoding="utf-8")
-    write_json(run / "slide.json", RECORD)  # a record without its picture
+    write_json(run / "records" / "slide.json", RECORD)  # a record without its picture
     assert 'id="slide"' not in write_report(run).read_text(encoding="utf-8")
 
 
 def test_a_name_on_the_slide_is_no_markup(run: Path) -> None:
-    write_json(run / "slide.json", RECORD | {"arm": "<script>"})
-    Image.fromarray(np.full((30, 60, 3), 200, np.uint8)).save(run / "slide.png")
+    write_json(run / "records" / "slide.json", RECORD | {"arm": "<script>"})
+    Image.fromarray(np.full((30, 60, 3), 200, np.uint8)).save(run / "figures" / "slide.png")
     assert "<script>" not in write_report(run).read_text(encoding="utf-8")

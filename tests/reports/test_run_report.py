@@ -63,12 +63,12 @@ def test_page_has_every_number_with_its_interval(tmp_path: Path, runs: Any) -> N
     parsed = Page(write_report(run).read_text(encoding="utf-8"))
     for wanted in ("breast-100x", "For research use only", "135,482", "counterstain run study.yaml", "22549AB"):
         assert wanted in parsed.text, wanted
-    for arm in read_json(run / "scores.json")["arms"].values():
+    for arm in read_json(run / "records" / "scores.json")["arms"].values():
         for score in arm["scores"]:
             shown = [number(score[name]) for name in ("value", "low", "high")]
             found = f"{shown[0]}[{shown[1]}, {shown[2]}]"
             assert found.replace("[–, –]", "no interval") in parsed.text, score
-    comparison = read_json(run / "comparison.json")
+    comparison = read_json(run / "records" / "comparison.json")
     assert len(comparison["pairs"]) == 6
     # More pairs than anybody reads as sentences: one sentence on the best arm, and a row of the table for each pair.
     assert comparison["words"].replace(" -", " −").replace("[-", "[−")[:60] in parsed.text
@@ -129,8 +129,8 @@ def test_writing_twice_gives_the_same_bytes(two: tuple[Path, str], tmp_path: Pat
 def test_hostile_names_are_text_everywhere(tmp_path: Path, runs: Any) -> None:
     settings = runs.KINDS["hostile"] | {"arms": ("given-32",), "stamp": f"</style>{runs.HOSTILE}", "seeds": (0,)}
     run = runs.make_run(tmp_path / "run", **settings, epochs=5, patients=9)
-    resolved = read_json(run / "resolved.json")
-    write_json(run / "resolved.json", resolved | {"name": f"<script>alert(2)</script>{runs.HOSTILE}"})
+    resolved = read_json(run / "records" / "resolved.json")
+    write_json(run / "records" / "resolved.json", resolved | {"name": f"<script>alert(2)</script>{runs.HOSTILE}"})
     page = write_report(run).read_text(encoding="utf-8")
     parsed = Page(page)
     assert "script" not in {tag for tag, _ in parsed.tags}
@@ -163,7 +163,7 @@ def test_stamp_is_on_page_tables_title_footer_and_figures(tmp_path: Path, runs: 
 def test_a_stamp_of_any_record_stamps_the_page(tmp_path: Path, runs: Any) -> None:
     run = runs.make_run(tmp_path / "run", **runs.KINDS["single"], epochs=3, patients=9)
     assert 'class="stamp"' not in write_report(run).read_text(encoding="utf-8")
-    write_json(run / "scores.json", read_json(run / "scores.json") | {"stamp": "image-level"})
+    write_json(run / "records" / "scores.json", read_json(run / "records" / "scores.json") | {"stamp": "image-level"})
     assert 'class="stamp" role="alert"><strong>image-level<' in write_report(run).read_text(encoding="utf-8")
 
 
@@ -177,11 +177,11 @@ def test_one_arm_with_one_seed_is_no_result(tmp_path: Path, runs: Any) -> None:
 @pytest.mark.usefixtures("no_figures")
 def test_undefined_numbers_are_dashes(tmp_path: Path, runs: Any) -> None:
     run = runs.make_run(tmp_path / "run", **runs.KINDS["single"], epochs=3, patients=9)
-    scores = read_json(run / "scores.json")
+    scores = read_json(run / "records" / "scores.json")
     for score in scores["arms"]["given-32"]["scores"]:
         if score["metric"] == "precision":
             score.update(value=None, low=None, high=None, per_seed=[None])
-    write_json(run / "scores.json", scores)
+    write_json(run / "records" / "scores.json", scores)
     page = write_report(run).read_text(encoding="utf-8")
     rows = re.findall(r'<th scope="row" class="words short">precision</th>(.*?)</tr>', page)
     assert rows == ["<td>–</td>"] * 2  # image and patient level
@@ -192,7 +192,7 @@ def test_a_number_without_an_interval_says_so(tmp_path: Path, runs: Any) -> None
     run = runs.make_run(
         tmp_path / "run", arms=TWO_ARMS, epochs=3, patients=9
     )  # one patient of a class in the test part
-    assert read_json(run / "comparison.json")["pairs"][0]["low"] is None
+    assert read_json(run / "records" / "comparison.json")["pairs"][0]["low"] is None
     text = Page(write_report(run).read_text(encoding="utf-8")).text
     assert "no interval can be given for AUROC: the test part has too few patients" in text
     assert text.count("no interval") > 4 and "[–" not in text
@@ -210,11 +210,11 @@ def test_a_large_contact_sheet_is_shown_smaller() -> None:
 @pytest.mark.usefixtures("no_figures")
 def test_headline_follows_from_the_verdicts(tmp_path: Path, runs: Any) -> None:
     run = runs.make_run(tmp_path / "run", arms=TWO_ARMS, epochs=3, patients=9)
-    comparison = read_json(run / "comparison.json")
+    comparison = read_json(run / "records" / "comparison.json")
     found = {}
     for verdict in ("a_better", "b_better", "equivalent", "no_evidence", "not_enough_runs"):
         comparison["pairs"][0]["verdict"] = verdict
-        write_json(run / "comparison.json", comparison)
+        write_json(run / "records" / "comparison.json", comparison)
         shown = re.search(r'<p class="verdict">(.*?)</p>', write_report(run).read_text(encoding="utf-8"))
         assert shown is not None
         found[verdict] = Page(shown[1]).text
@@ -230,7 +230,7 @@ def test_headline_follows_from_the_verdicts(tmp_path: Path, runs: Any) -> None:
 @pytest.mark.usefixtures("no_figures")
 def test_effects_turn_with_the_order_of_the_pair(tmp_path: Path, runs: Any) -> None:
     run = runs.make_run(tmp_path / "run", epochs=3, images_each=6)
-    pairs = {(pair["a"], pair["b"]): pair for pair in read_json(run / "comparison.json")["pairs"]}
+    pairs = {(pair["a"], pair["b"]): pair for pair in read_json(run / "records" / "comparison.json")["pairs"]}
     pair = pairs["given-32", "modified-32"]  # the table shows modified − given: the other way round
     text = Page(write_report(run).read_text(encoding="utf-8")).text
     row = text.split("effect of the network")[1]

@@ -216,11 +216,11 @@ def test_what_was_calibrated_follows_from_each_training(
 
 def test_patients_are_known_unknown_or_the_images_themselves(tmp_path: Path, runs: Any) -> None:
     run = made(runs, tmp_path)
-    cohort = read_json(run / "cohort.json")
+    cohort = read_json(run / "records" / "cohort.json")
     said = {}
     for name, count in (("known", 9), ("own", cohort["images"]), ("unknown", None)):
         patients = None if count is None else cohort["patients"] | {"count": count}
-        write_json(run / "cohort.json", cohort | {"patients": patients})
+        write_json(run / "records" / "cohort.json", cohort | {"patients": patients})
         said[name] = methods_paragraph(read_run(run)).split(" into ")[0]
     assert said["known"].endswith("36 images of 9 patients")
     assert said["own"].endswith("36 images of 36 patients") and "not known" in said["unknown"]
@@ -262,7 +262,7 @@ def test_images_that_are_their_own_patients_are_not_called_unknown(tmp_path: Pat
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "patients are unknown" not in page and "no patients" not in page and "not known" not in page
     assert "each of a patient of its own" in page and "48 images of 48 patients" in page
-    assert read_json(run / "scores.json")["unit"] == "image"
+    assert read_json(run / "records" / "scores.json")["unit"] == "image"
     assert "own size, 127 × 127 px" in page and "stretched" not in page
 
 
@@ -303,14 +303,14 @@ def test_real_arms_of_each_kind_say_what_they_did(tmp_path: Path) -> None:
 
 def test_tests_beside_the_verdict_stand_in_the_comparison(tmp_path: Path, runs: Any) -> None:
     run = made(runs, tmp_path, arms=TWO)
-    comparison = read_json(run / "comparison.json")
+    comparison = read_json(run / "records" / "comparison.json")
     comparison["pairs"][0]["tests"] = [{"test": "DeLong", "p": 0.0421, "about": "AUROC, one image per unit"}]
-    write_json(run / "comparison.json", comparison)
+    write_json(run / "records" / "comparison.json", comparison)
     table = support_table(read_run(run))
     assert table is not None
     assert [cell.text for cell in table.rows[0]] == [
         "given-32 − modified-200", "DeLong", "AUROC, one image per unit", "0.042"
     ]  # fmt: skip
     comparison["pairs"][0].pop("tests")
-    write_json(run / "comparison.json", comparison)
+    write_json(run / "records" / "comparison.json", comparison)
     assert support_table(read_run(run)) is None

@@ -37,7 +37,7 @@ def add_images(run: Path) -> None:
     from counterstain.cohort.image_paths import write_location
 
     root = run.parent.parent / "images"
-    with (run / "cohort.csv").open(encoding="utf-8", newline="") as stream:
+    with (run / "records" / "cohort.csv").open(encoding="utf-8", newline="") as stream:
         names = [row["image_path"] for row in csv.DictReader(stream)]
     for number, name in enumerate(names):
         path = root / name

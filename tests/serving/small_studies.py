@@ -40,13 +40,13 @@ def audited_home(home: Path) -> Path:
         csv.writer(stream).writerows([["image_path", "label", "patient_id", "split"], *rows])
     audit_images(home / "images" / "cohort.csv", None, home / "audit")
     run = home / "runs" / "r"
-    (run / "audit").mkdir(parents=True)
+    (run / "records" / "audit").mkdir(parents=True)
     for name in ("audit.json",):
-        shutil.copy(home / "audit" / name, run / name)
-    shutil.copy(home / "audit" / "pairs.csv", run / "audit" / "pairs.csv")
-    shutil.copy(home / "images" / "cohort.csv", run / "cohort.csv")
+        shutil.copy(home / "audit" / name, run / "records" / name)
+    shutil.copy(home / "audit" / "pairs.csv", run / "records" / "audit" / "pairs.csv")
+    shutil.copy(home / "images" / "cohort.csv", run / "records" / "cohort.csv")
     (run / "run.log").write_text("")
-    (run / "location.json").write_text('{"schema": "counterstain.location/1", "root": "../../images"}')
+    (run / "records" / "location.json").write_text('{"schema": "counterstain.location/1", "root": "../../images"}')
     return home
 
 

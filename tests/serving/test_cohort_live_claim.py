@@ -15,9 +15,9 @@ from counterstain.serving.pictures import image_id
 
 def test_the_cohort_is_that_of_the_run(client: TestClient, runs: Path) -> None:
     data = client.get("/api/runs/two/cohort").json()
-    with (runs / "two" / "cohort.csv").open(newline="") as stream:
+    with (runs / "two" / "records" / "cohort.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    with (runs / "two" / "splits.csv").open(newline="") as stream:
+    with (runs / "two" / "records" / "splits.csv").open(newline="") as stream:
         part = {row["image_path"]: row["split"] for row in csv.DictReader(stream)}
     assert data["names"] == [row["image_path"] for row in rows]
     assert data["ids"] == [image_id(row["image_path"]) for row in rows]
@@ -35,7 +35,7 @@ def test_a_cohort_that_changes_is_read_again(client: TestClient, runs: Path) -> 
     shutil.copytree(runs / "two", run)
     try:
         before = client.get("/api/runs/changing/cohort").json()["names"]
-        path = run / "cohort.csv"
+        path = run / "records" / "cohort.csv"
         path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
         os.utime(path, ns=(1, 1))
         assert client.get("/api/runs/changing/cohort").json()["names"] == before[:-1]

@@ -284,10 +284,12 @@ def test_links_and_ways_out_are_not_followed(tmp_path: Path, access: Access) -> 
     os.mkfifo(root / "pipe.png")
     names = ["fine.png", "link.png", "way/secret.png", "../secret.png", str(secret), "pipe.png", "gone.png", "folder"]
     run = tmp_path / "runs" / "r"
-    run.mkdir(parents=True)
+    (run / "records").mkdir(parents=True)
     (run / "run.log").write_text("")
-    (run / "cohort.csv").write_text("image_path,label\n" + "".join(f"{name},a\n" for name in names))
-    (run / "location.json").write_text(json.dumps({"schema": "counterstain.location/1", "root": "../../images"}))
+    (run / "records" / "cohort.csv").write_text("image_path,label\n" + "".join(f"{name},a\n" for name in names))
+    (run / "records" / "location.json").write_text(
+        json.dumps({"schema": "counterstain.location/1", "root": "../../images"})
+    )
     client = anyone(tmp_path / "runs", access)
     status = {name: client.get(f"/runs/r/tiles/{image_id(name)}", headers=GOOD).status_code for name in names}
     assert status.pop("fine.png") == 200

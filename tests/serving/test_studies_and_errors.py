@@ -19,7 +19,10 @@ from counterstain.study.completion import lock
 
 def test_a_row_says_what_the_records_say(client: TestClient, runs: Path) -> None:
     row = client.get("/api/runs").json()["runs"][0]
-    comparison, scores = read_json(runs / "two" / "comparison.json"), read_json(runs / "two" / "scores.json")
+    comparison, scores = (
+        read_json(runs / "two" / "records" / "comparison.json"),
+        read_json(runs / "two" / "records" / "scores.json"),
+    )
     assert row["name"] == "two"
     assert row["sentence"] == comparison["pairs"][0]["words"]
     assert row["patients"] == scores["arms"]["given-32"]["patients"]
@@ -40,9 +43,9 @@ def test_the_pages_are_pages(client: TestClient) -> None:
 def test_a_hostile_name_stays_text(runs: Path, tmp_path: Path, client: TestClient) -> None:
     run = runs / "hostile"
     shutil.copytree(runs / "two", run)
-    record = read_json(run / "comparison.json")
+    record = read_json(run / "records" / "comparison.json")
     record["pairs"][0]["words"] = '</script><img src=x onerror="alert(1)">'
-    write_json(run / "comparison.json", record)
+    write_json(run / "records" / "comparison.json", record)
     try:
         text = client.get("/").text + client.get("/runs/hostile/errors").text
     finally:
@@ -52,13 +55,13 @@ def test_a_hostile_name_stays_text(runs: Path, tmp_path: Path, client: TestClien
 
 def test_states_of_a_run(tmp_path: Path) -> None:
     run = tmp_path / "r"
-    run.mkdir()
+    (run / "records").mkdir(parents=True)
     (run / "run.log").write_text("2026-11-29T12:58:02Z audit\n")
     with lock(run):
         assert state_of(run) == "running"
     if Path("/proc/locks").is_file():
         assert state_of(run) == "stopped"
-    (run / "run.json").write_text("{}")
+    (run / "records" / "run.json").write_text("{}")
     assert state_of(run) == "finished"
 
 
@@ -67,17 +70,17 @@ def test_a_record_that_changes_is_read_again(runs: Path, tmp_path: Path) -> None
     folder = RunsFolder(tmp_path)
     before = folder.rows()[0]
     assert folder.rows()[0] is before
-    record = read_json(tmp_path / "two" / "comparison.json")
+    record = read_json(tmp_path / "two" / "records" / "comparison.json")
     record["pairs"][0]["words"] = "Changed."
     time.sleep(0.01)
-    write_json(tmp_path / "two" / "comparison.json", record)
+    write_json(tmp_path / "two" / "records" / "comparison.json", record)
     assert folder.rows()[0].sentence == "Changed."
-    (tmp_path / "two" / "scores.json").write_text("{")
+    (tmp_path / "two" / "records" / "scores.json").write_text("{")
     assert "scores.json" in folder.rows()[0].sentence
 
 
 def test_the_matrix_is_that_of_the_scores(runs: Path) -> None:
-    data, scores = error_data(runs / "two"), read_json(runs / "two" / "scores.json")
+    data, scores = error_data(runs / "two"), read_json(runs / "two" / "records" / "scores.json")
     for arm, own in scores["arms"].items():
         found = {name.removeprefix("seed-"): seed["confusion"] for name, seed in data["arms"][arm].items()}
         assert found == own["confusion"]

@@ -90,13 +90,13 @@ def test_a_study_stops_at_the_gate_before_anything_is_trained(leaky: Path) -> No
         run_study(leaky / "study.yaml")
     assert "flips or rotations by 90°" in str(stopped.value)
     run = leaky / "runs" / "s"
-    assert (run / "audit.json").is_file()
-    assert (run / "audit" / "splits.csv").is_file()
+    assert (run / "records" / "audit.json").is_file()
+    assert (run / "records" / "audit" / "splits.csv").is_file()
     assert not (run / "arms").exists()
     assert call("run", leaky / "study.yaml").exit_code == 3
     # Whoever wants to go on in spite of it can, and the record stays.
     done = run_study(leaky / "study.yaml", overrides={"audit.gate": "warn"})
-    assert read_json(done / "audit.json")["verdict"] == "leaks"
+    assert read_json(done / "records" / "audit.json")["verdict"] == "leaks"
     assert (done / "report.html").is_file()
 
 

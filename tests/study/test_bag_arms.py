@@ -101,10 +101,10 @@ def test_a_study_of_feature_files_ends_in_a_report(study: Path) -> None:
     # Which patients are tested does not depend on what is learned from.
     tables = [read_predictions(run / "predictions" / arm / "seed-0.csv") for arm in ("mean", "abmil")]
     assert tables[0].image == tables[1].image
-    assert set(read_json(run / "baselines.json")["arms"]) == {"majority", "tile-count"}
+    assert set(read_json(run / "records" / "baselines.json")["arms"]) == {"majority", "tile-count"}
     bundle = read_bundle(run / "arms/abmil/seed-0/fold-0-0")
     assert (bundle.network, bundle.layout["width"], bundle.layout["encoder"]) == ("mil/abmil", WIDTH, "planted")
-    audit = read_json(run / "audit.json")
+    audit = read_json(run / "records" / "audit.json")
     assert audit["verdict"] == "clean"
     assert any("not looked for" in one["words"] for one in audit["findings"])
     page = (run / "report.html").read_text().replace("<wbr>", "")
@@ -231,8 +231,8 @@ def test_a_bad_file_is_set_aside_and_listed(study: Path) -> None:
     plan = plan_study(study)
     assert [name for name, _ in plan["set_aside"]] == ["P00-0.h5"]
     run = run_study(study, overrides={"seeds": "[0]", "training.epochs": "1"})
-    assert "P00-0.h5" in (run / "set_aside.csv").read_text()
-    assert "P00-0.h5" not in (run / "cohort.csv").read_text()
+    assert "P00-0.h5" in (run / "records" / "set_aside.csv").read_text()
+    assert "P00-0.h5" not in (run / "records" / "cohort.csv").read_text()
     with pytest.raises(InputError, match="at most 1 % may be skipped"):
         plan_study(study, overrides={"tiles.max_bad": "0.01"})
 
@@ -240,13 +240,13 @@ def test_a_bad_file_is_set_aside_and_listed(study: Path) -> None:
 @pytest.mark.slow
 def test_the_same_file_on_two_sides_shuts_the_gate(study: Path) -> None:
     run = run_study(study, overrides={"seeds": "[0]", "training.epochs": "1"})
-    split = dict(line.split(",") for line in (run / "splits.csv").read_text().splitlines()[1:])
+    split = dict(line.split(",") for line in (run / "records" / "splits.csv").read_text().splitlines()[1:])
     train, test = (next(name for name, part in split.items() if part == wanted) for wanted in ("train", "test"))
     folder = study.parent / "features"
     (folder / test).write_bytes((folder / train).read_bytes())
     with pytest.raises(GateError, match="are the same file"):
         run_study(study, overrides={"seeds": "[0]", "training.epochs": "1"})
-    done = call("audit", folder / "slides.csv", run / "splits.csv", "--out", study.parent / "audit")
+    done = call("audit", folder / "slides.csv", run / "records" / "splits.csv", "--out", study.parent / "audit")
     assert done.exit_code == 3
     assert "are the same file" in done.output
     assert (study.parent / "audit/baselines.json").is_file()

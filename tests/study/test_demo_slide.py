@@ -94,8 +94,8 @@ def test_a_model_of_phantom_tiles_finds_the_tumours_of_phantom_slides(tmp_path: 
 
     (tmp_path / "run").mkdir()
     shown = read_phantom_slide(bundle, phantom, tmp_path, tmp_path / "run", mpp=mpp, arm="given", size_px=(2048, 1536))
-    record = json.loads((tmp_path / "run" / "slide.json").read_text())
+    record = json.loads((tmp_path / "run" / "records" / "slide.json").read_text())
     assert (record["auroc"], record["iou"], record["arm"]) == (shown.auroc, shown.iou, "given")
-    assert (tmp_path / "run" / "slide.png").stat().st_size > 10_000
+    assert (tmp_path / "run" / "figures" / "slide.png").stat().st_size > 10_000
     assert record["slide"] == f"P{unseen[0]:03d}-S1"
     assert record["slide"][:4] not in set(read_manifest(tmp_path / "phantom" / "cohort.csv").patient)

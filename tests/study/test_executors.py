@@ -34,7 +34,7 @@ ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "default"}
 
 def hashes(run: Path) -> dict[str, str]:
     """SHA-256 of every file of a finished run, as its manifest has them, once these are seen to hold."""
-    files: dict[str, str] = read_json(run / "run.json")["files"]
+    files: dict[str, str] = read_json(run / "records" / "run.json")["files"]
     assert {name: hash_file(run / name) for name in files} == files
     assert not (run / HELD).exists()
     return files
@@ -164,7 +164,7 @@ def test_two_at_a_time_leave_the_same_bytes_as_one_after_the_other(study: Path, 
     ends = [line.endswith(" left") for line in lines if "best epoch" in line]
     # Known once a process has done its second, which of 4 trainings by 2 processes is so at the third.
     assert (ends[0], ends[2], ends[3]) == (False, True, False)
-    assert read_json(two / "resolved.json")["arms"]["given-8"]["threads"] == int(threads)
+    assert read_json(two / "records" / "resolved.json")["arms"]["given-8"]["threads"] == int(threads)
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def weights(run: Path, arm: str = "small") -> Path:
 
 def test_the_run_knows_the_source(run: Path, home: Path, lines: list[str]) -> None:
     sha256 = hash_file(home / "my_nets.py")
-    assert {arm["network_sha256"] for arm in read_json(run / "resolved.json")["arms"].values()} == {sha256}
+    assert {arm["network_sha256"] for arm in read_json(run / "records" / "resolved.json")["arms"].values()} == {sha256}
     folder = weights(run).parent
     assert (folder / SOURCE).read_text() == NETS
     record = read_json(folder / "training.json")

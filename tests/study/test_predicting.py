@@ -137,7 +137,7 @@ def test_pictures_unlike_the_training_ones_are_flagged(run: Path, new: Path, tmp
 def test_seen_images_and_unreadable_ones_are_told(run: Path, new: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
-    trained = next(row for row in rows(run / "splits.csv") if row["split"] == "train")["image_path"]
+    trained = next(row for row in rows(run / "records" / "splits.csv") if row["split"] == "train")["image_path"]
     (folder / "renamed.png").write_bytes((run.parent.parent / "images" / trained).read_bytes())
     (folder / "fresh.png").write_bytes((new / "0.png").read_bytes())
     (folder / "broken.png").write_bytes(b"not a picture")

@@ -55,16 +55,21 @@ def test_a_study_ends_in_a_report_and_is_not_done_twice(study: Path) -> None:
     made = contents(run)
     assert len(first.epochs) == 2 * 2 * 2
     expected = {
-        "study.yaml", "resolved.json", "cohort.csv", "cohort.json", "set_aside.csv", "splits.csv", "split.json",
-        "augmentation.json", "environment.json", "scores.json", "scores.csv", "comparison.json", "report.html",
-        "run.json",
+        "README.md", "report.html", "scores.csv", "study.yaml", "records/resolved.json", "records/cohort.csv",
+        "records/cohort.json", "records/set_aside.csv", "records/splits.csv", "records/split.json",
+        "records/augmentation.json", "records/environment.json", "records/scores.json", "records/comparison.json",
+        "records/audit.json", "records/stages/judging.json",
         "figures/augmentation.png", "predictions/given-8/seed-0.csv", "predictions/modified-16/seed-1.csv",
         "arms/given-8/seed-0/fold-0-0/history.csv", "arms/given-8/seed-0/fold-0-0/history.pickle",
         "arms/given-8/seed-0/fold-0-0/model.safetensors", "arms/given-8/seed-0/fold-0-0/SHA256SUMS",
     }  # fmt: skip
     assert expected <= set(made)
     assert not [name for name in made if "checkpoint" in name or name.endswith(".inputs.json")]
-    assert read_json(run / "run.json")["files"] == {name: made[name] for name in made if name != "run.json"}
+    # Results on top, and nothing else: what a program reads is in records/.
+    assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == {
+        "README.md", "report.html", "scores.csv", "study.yaml", "run.log", "figures", "predictions", "arms", "records",
+    }  # fmt: skip
+    assert read_json(run / "records" / "run.json")["files"] == made
     assert run_study(study, talk=second.talk()) == run
     assert second.epochs == []
     assert contents(run) == made
@@ -82,7 +87,7 @@ def test_a_changed_study_leaves_the_finished_run_alone_and_takes_over_what_holds
     assert len(listener.epochs) == 2 * 2
     weights = "arms/given-8/seed-0/fold-0-0/model.safetensors"
     assert hash_file(other / weights) == made[weights]
-    assert read_json(other / "scores.json")["arms"]["given-8"]["seeds"] == [0, 1]
+    assert read_json(other / "records" / "scores.json")["arms"]["given-8"]["seeds"] == [0, 1]
 
 
 @pytest.mark.slow
@@ -94,8 +99,8 @@ def test_an_arm_that_is_dropped_leaves_nothing_behind(study: Path) -> None:
     assert listener.epochs == []
     assert [name for name in contents(run) if "modified-16" in name] == []
     assert [name for name in contents(both) if "modified-16" in name]
-    assert list(read_json(run / "scores.json")["arms"]) == ["given-8"]
-    assert not (run / "comparison.json").exists()
+    assert list(read_json(run / "records" / "scores.json")["arms"]) == ["given-8"]
+    assert not (run / "records" / "comparison.json").exists()
 
 
 @pytest.mark.slow
@@ -146,8 +151,8 @@ def test_folds_test_every_patient_once(study: Path) -> None:
     lines = (run / "predictions" / "given-8" / "seed-0.csv").read_text().splitlines()
     assert len(lines) == 1 + 48
     assert len({line.split(",")[0] for line in lines[1:]}) == 48
-    assert read_json(run / "scores.json")["arms"]["given-8"]["patients"] == 12
-    comparison = read_json(run / "comparison.json")
+    assert read_json(run / "records" / "scores.json")["arms"]["given-8"]["patients"] == 12
+    comparison = read_json(run / "records" / "comparison.json")
     assert comparison["training_sets"] == 2
     assert "The corrected t-test over the 2 training sets must say the same" in comparison["rule"]
     assert "corrected t-test over training sets" in comparison["pairs"][0]["method"]
@@ -157,9 +162,9 @@ def test_co_primary_endpoints_at_frozen_thresholds(study: Path) -> None:
     asked = {"comparison.co_primary": "[sensitivity, specificity]", "comparison.thresholds": "frozen",
              "comparison.detect": "0.1"}  # fmt: skip
     run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1", **asked})
-    comparison = read_json(run / "comparison.json")
+    comparison = read_json(run / "records" / "comparison.json")
     assert comparison["co_primary"] == ["recall", "specificity"]
-    in_use = read_json(run / "in_use.json")["arms"]
+    in_use = read_json(run / "records" / "in_use.json")["arms"]
     pair = comparison["pairs"][0]
     for arm, key in ((pair["a"], "value_a"), (pair["b"], "value_b")):
         decided = {score["metric"]: score["value"] for score in in_use[arm]["decision"]["scores"]}
@@ -169,9 +174,9 @@ def test_co_primary_endpoints_at_frozen_thresholds(study: Path) -> None:
 
 def test_a_study_of_the_npv_compares_and_reports_it(study: Path) -> None:
     run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1", "comparison.primary": "NPV"})
-    comparison = read_json(run / "comparison.json")
+    comparison = read_json(run / "records" / "comparison.json")
     values = {arm: {score["metric"]: score["value"] for score in own["scores"] if score["level"] == "image"}
-              for arm, own in read_json(run / "scores.json")["arms"].items()}  # fmt: skip
+              for arm, own in read_json(run / "records" / "scores.json")["arms"].items()}  # fmt: skip
     pair = comparison["pairs"][0]
     assert comparison["primary"] == "npv"
     assert [pair["value_a"], pair["value_b"]] == [values[pair["a"]]["npv"], values[pair["b"]]["npv"]]
@@ -201,8 +206,8 @@ def test_bad_images_are_set_aside_and_listed(study: Path) -> None:
     bad = study.parent / "images" / "a" / "P00-0.png"
     bad.write_bytes(b"")
     run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1"})
-    assert "a/P00-0.png" in (run / "set_aside.csv").read_text()
-    assert "a/P00-0.png" not in (run / "cohort.csv").read_text()
+    assert "a/P00-0.png" in (run / "records" / "set_aside.csv").read_text()
+    assert "a/P00-0.png" not in (run / "records" / "cohort.csv").read_text()
     # The page lets long names break after a slash, with a tag that is not part of the name.
     assert "a/P00-0.png" in (run / "report.html").read_text().replace("<wbr>", "")
 
@@ -213,7 +218,7 @@ def test_without_patients_the_unit_must_be_said(study: Path) -> None:
     with pytest.raises(InputError, match="unit: image"):
         run_study(study)
     run = run_study(study, overrides={**ONE_SEED, "split.unit": "image", "training.epochs": "1"})
-    assert read_json(run / "scores.json")["stamp"].startswith("image-level")
+    assert read_json(run / "records" / "scores.json")["stamp"].startswith("image-level")
     assert "image-level" in (run / "report.html").read_text()
 
 
@@ -227,5 +232,5 @@ def test_one_arm_is_scored_and_nothing_is_compared(study: Path) -> None:
     text = study.read_text().replace("  modified-16: {network: modified, batch: 16}\n", "")
     study.write_text(text)
     run = run_study(study, overrides={**ONE_SEED, "training.epochs": "1"})
-    assert list(read_json(run / "scores.json")["arms"]) == ["given-8"]
-    assert not (run / "comparison.json").exists()
+    assert list(read_json(run / "records" / "scores.json")["arms"]) == ["given-8"]
+    assert not (run / "records" / "comparison.json").exists()

@@ -21,6 +21,7 @@ from counterstain.cohort.image_files import (
 )
 from counterstain.cohort.patterns import match_pattern
 from counterstain.errors import InputError, suggest
+from counterstain.run_folder import record_path
 
 __all__ = ["LAYOUTS", "Layout", "read_folder", "read_images"]
 
@@ -328,11 +329,10 @@ def read_images(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")
-    if path.is_dir() and is_own_table(path / "cohort.csv") and not named_options(options):
-        found = read_images(
-            path / "cohort.csv", columns=columns, splits=splits, positive=positive, root=root, **options
-        )
-        return replace(found, notes=(*found.notes, *_not_listed(path, found)))
+    own = next((table for table in (path / "cohort.csv", record_path(path, "cohort.csv")) if is_own_table(table)), None)
+    if path.is_dir() and own is not None and not named_options(options):
+        found = read_images(own, columns=columns, splits=splits, positive=positive, root=root, **options)
+        return replace(found, notes=(*found.notes, *_not_listed(path, own, found)))
     if not path.is_dir() and not path.name.lower().endswith((*CONTAINER_SUFFIXES, *IMAGE_SUFFIXES)):
         if unused := named_options(options):
             raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table with columns instead")
@@ -355,12 +355,12 @@ def named_options(options: Mapping[str, object]) -> list[str]:
     return [name for name, value in options.items() if name != "pattern" and value not in (None, False, "auto")]
 
 
-def _not_listed(folder: Path, cohort: Cohort) -> list[str]:
+def _not_listed(folder: Path, table: Path, cohort: Cohort) -> list[str]:
     """Notes of a folder that is read by its own cohort.csv: that it is, and which images are not in that table."""
     listed = {container(name)[0] for name in cohort.image}
     inside = Path(os.path.realpath(folder)) == Path(os.path.realpath(cohort.root))
     others = [name for name in find_images(folder).images if name not in listed] if inside else []
-    notes = [f"read from {folder / 'cohort.csv'}"]
+    notes = [f"read from {table}"]
     if others:
         first = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
         notes.append(

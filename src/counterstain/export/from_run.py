@@ -41,6 +41,7 @@ from counterstain.learning.ood_statistics import (
 )
 from counterstain.progress import Progress
 from counterstain.records import Json
+from counterstain.run_folder import MANIFEST, optional_record, record_path
 from counterstain.slides.tile_predictions import colours
 from counterstain.tables import read_cells
 
@@ -124,7 +125,9 @@ def export(source: Path, to: Path, wanted: ExportOptions, talk: Progress | None 
         calibrated=wanted.calibrated,
         colours=colours(bundle.classes),
         licence=wanted.licence,
-        hashes={} if run is None else {"split": hash_file(run / "splits.csv"), "cohort": hash_file(run / "cohort.csv")},
+        hashes={}
+        if run is None
+        else {"split": hash_file(record_path(run, "splits.csv")), "cohort": hash_file(record_path(run, "cohort.csv"))},
         scores=None if run is None else _scores(run, folder, calibrated=wanted.calibrated and fitted is not None),
     )
     for one in find_identifiers(folder).found[:MOST_NAMED]:
@@ -166,7 +169,7 @@ def _names(training: Path) -> tuple[str, str, str]:
 
 def _of_run(run: Path, folder: Path, bundle: Bundle) -> _Known | str:
     """The run's own cohort, from its store; or why it cannot be had."""
-    record = read_json(run / "run.json") if (run / "run.json").is_file() else {}
+    record = optional_record(run, MANIFEST)
     cohort = _cohort_of(run, bundle)
     store = _store_of(run.resolve().parent.parent / "store", str(record.get("data", "")), bundle)
     if store is None:
@@ -174,15 +177,17 @@ def _of_run(run: Path, folder: Path, bundle: Bundle) -> _Known | str:
     there = set(store.image)
     cohort = cohort.subset(np.array([name in there for name in cohort.image]))
     repeat, number = (int(word) for word in _names(folder)[2].split("-"))
-    split = read_split(run / "splits.csv", cohort, unit="image", aside=[name for name, _ in store.set_aside])
+    split = read_split(
+        record_path(run, "splits.csv"), cohort, unit="image", aside=[name for name, _ in store.set_aside]
+    )
     part = next(part for part in split.parts if (part.repeat, part.fold) == (repeat, number))
-    unit = str(read_json(run / "split.json").get("unit", "patient"))
+    unit = str(read_json(record_path(run, "split.json")).get("unit", "patient"))
     return _Known(_material(cohort, store, bundle, unit), np.array(part.assignment, dtype=object), f"run {run.name}")
 
 
 def _cohort_of(run: Path, bundle: Bundle) -> Cohort:
     """The cohort of a run's table; its images need not be there, since its tiles are."""
-    path = run / "cohort.csv"
+    path = record_path(run, "cohort.csv")
     raw: dict[str, Any] = dict(read_cells(path))
     for name in ("mpp", "x", "y"):
         raw[name] = clean_numbers(raw.get(name), len(raw["label"]), name, path.name)

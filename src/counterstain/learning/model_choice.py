@@ -13,8 +13,8 @@ from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.metrics import image_loss, score_table
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
-from counterstain.files import read_json
 from counterstain.learning.bundle import SUMS
+from counterstain.run_folder import optional_record, record_path
 
 __all__ = ["ModelChoice", "choose_model", "ensemble_calibration"]
 
@@ -101,7 +101,7 @@ def run_of(folder: Path) -> Path | None:
     if len(folder.resolve().parts) < 5:
         return None
     run = folder.resolve().parents[3]
-    return run if (run / "splits.csv").is_file() and (run / "cohort.csv").is_file() else None
+    return run if record_path(run, "splits.csv").is_file() and record_path(run, "cohort.csv").is_file() else None
 
 
 def _check_names(source: Path, found: Sequence[Path], arm: str | None, seed: int | None, fold: str | None) -> None:
@@ -126,8 +126,7 @@ def _first_fold(paths: Sequence[Path]) -> str:
 
 
 def _resolved(run: Path) -> dict[str, Any]:
-    path = run / "resolved.json"
-    return read_json(path) if path.is_file() else {}
+    return optional_record(run, "resolved.json")
 
 
 def _arm_order(run: Path, found: Sequence[Path]) -> list[str]:

@@ -11,12 +11,14 @@ from counterstain.evaluation.format import natural
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import hash_file, plain_cell, read_json
+from counterstain.run_folder import RECORDS, optional_record, record_path
 
 __all__ = ["RunRecord", "TrainingRun", "read_run"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 LATER = ("audit", "baselines", "in_use", "subgroups", "decision_curve", "looks", "procedures", "slide")
-HASHED = ("study.yaml", "resolved.json", "cohort.csv", "splits.csv", "scores.json", "comparison.json")
+INPUTS = ("resolved.json", "cohort.csv", "splits.csv", "scores.json", "comparison.json")
+HASHED = ("study.yaml", *(f"{RECORDS}/{name}" for name in INPUTS))
 
 
 @dataclass(frozen=True)
@@ -106,18 +108,18 @@ def read_run(run: Path) -> RunRecord:
     """
     if not run.is_dir():
         raise InputError(f"{run} is not a folder; name the folder of a run, such as runs/demo")
-    scores = read_json(run / "scores.json")
-    comparison = _optional(run / "comparison.json")
+    scores = read_json(record_path(run, "scores.json"))
+    comparison = optional_record(run, "comparison.json")
     arms = _arm_order(scores, comparison)
-    sheet, picture = run / "figures" / "augmentation.png", run / "slide.png"
+    sheet, picture = run / "figures" / "augmentation.png", run / "figures" / "slide.png"
     return RunRecord(
         folder=run,
-        resolved=read_json(run / "resolved.json"),
-        cohort=_optional(run / "cohort.json"),
-        set_aside=_read_set_aside(run / "set_aside.csv"),
-        split=_optional(run / "split.json"),
-        augmentation=_optional(run / "augmentation.json"),
-        environment=_optional(run / "environment.json"),
+        resolved=read_json(record_path(run, "resolved.json")),
+        cohort=optional_record(run, "cohort.json"),
+        set_aside=_read_set_aside(record_path(run, "set_aside.csv")),
+        split=optional_record(run, "split.json"),
+        augmentation=optional_record(run, "augmentation.json"),
+        environment=optional_record(run, "environment.json"),
         trainings=tuple(_read_training(path, run) for arm in arms for path in _history_files(run, arm)),
         scores=scores,
         comparison=comparison,
@@ -126,7 +128,7 @@ def read_run(run: Path) -> RunRecord:
         hashes={name: hash_file(run / name) for name in HASHED if (run / name).is_file()},
         contact_sheet=sheet.read_bytes() if sheet.is_file() else None,
         slide_picture=picture.read_bytes() if picture.is_file() else None,
-        **{name: _optional(run / f"{name}.json") for name in LATER},
+        **{name: optional_record(run, f"{name}.json") for name in LATER},
     )
 
 

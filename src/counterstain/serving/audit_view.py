@@ -17,9 +17,9 @@ from counterstain.audit.decisions import (
     read_decisions,
     read_pairs,
 )
-from counterstain.files import read_json
 from counterstain.images.decode import decode
 from counterstain.images.source import BadImage
+from counterstain.run_folder import optional_record, record_path
 from counterstain.serving.aligned import align
 from counterstain.serving.pictures import DECODING, check_inside, image_id, jpeg, read_tiles
 from counterstain.serving.problems import ServingError
@@ -76,8 +76,8 @@ def audit_data(run: Path) -> dict[str, object]:
         said = {key: table.column[key][row] for key in ("label", "patient_id", "split")} if row is not None else {}
         return {"id": image_id(name), "name": name, "there": row is not None, **said}
 
-    pairs = read_pairs(run / PAIRS)
-    found = read_json(run / "audit.json") if (run / "audit.json").is_file() else {}
+    pairs = read_pairs(record_path(run, PAIRS))
+    found = optional_record(run, "audit.json")
     number = {tuple(sorted((pair.image, pair.other))): at for at, pair in enumerate(pairs)}
     decided = {number[one.pair]: one for one in in_force(read_decisions(run / DECISIONS)) if one.pair in number}
     return {
@@ -99,7 +99,7 @@ def decide(run: Path, made: DecisionMade) -> dict[str, object]:
         ServingError: 404 if there is no such pair.
         InputError: If it is no decision, such as a new label without one.
     """
-    pairs = read_pairs(run / PAIRS)
+    pairs = read_pairs(record_path(run, PAIRS))
     if made.pair >= len(pairs):
         raise ServingError(404, f"there is no pair {made.pair}; this run's audit found {len(pairs)}")
     pair = pairs[made.pair]
@@ -120,7 +120,7 @@ def aligned_picture(run: Path, number: int) -> bytes:
     Raises:
         ServingError: 404 if there is no such pair, 422 if an image of it cannot be read.
     """
-    pairs = read_pairs(run / PAIRS)
+    pairs = read_pairs(record_path(run, PAIRS))
     if not 0 <= number < len(pairs):
         raise ServingError(404, f"there is no pair {number}; this run's audit found {len(pairs)}")
     pair, root = pairs[number], read_tiles(run).root

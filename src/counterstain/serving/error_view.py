@@ -14,6 +14,7 @@ from counterstain.evaluation.metrics import confusion, predicted_class, score_ta
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import plain_values, read_json
+from counterstain.run_folder import optional_record, record_path
 from counterstain.serving.pictures import image_id
 from counterstain.serving.problems import ServingError
 
@@ -40,7 +41,7 @@ def error_data(run: Path) -> dict[str, object]:
     """
     arms = sorted(path for path in (run / "predictions").glob("*") if path.is_dir() and not path.is_symlink())
     stamp = max((file.stat().st_mtime_ns for arm in arms for file in arm.glob("*.csv")), default=0)
-    if not stamp or not (run / "scores.json").is_file():
+    if not stamp or not record_path(run, "scores.json").is_file():
         raise ServingError(404, "this run has no test predictions yet; its training is shown under Training")
     try:
         return _error_data(run, stamp)
@@ -50,7 +51,7 @@ def error_data(run: Path) -> dict[str, object]:
 
 @lru_cache(16)
 def _error_data(run: Path, _: int) -> dict[str, Any]:
-    scores = read_json(run / "scores.json")
+    scores = read_json(record_path(run, "scores.json"))
     tables = {arm: _seeds(run / "predictions" / arm, scores["classes"]) for arm in scores["arms"]}
     first = next(iter(tables.values()))[0].table
     place = {name: row for row, name in enumerate(first.image)}
@@ -64,7 +65,7 @@ def _error_data(run: Path, _: int) -> dict[str, Any]:
                 "confusion": counts.tolist(), "prob": np.round(seed.table.prob[order], 5).tolist(),
                 "called": predicted_class(seed.table.prob)[order].tolist(),
             }  # fmt: skip
-    comparison = read_json(run / "comparison.json") if (run / "comparison.json").is_file() else {}
+    comparison = optional_record(run, "comparison.json")
     pair = (comparison.get("pairs") or [None])[0]
     influence: dict[str, Any] = {}
     if pair is not None and {pair["a"], pair["b"]} <= tables.keys():

@@ -8,6 +8,7 @@ from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import read_json
+from counterstain.run_folder import LOG, record_path
 from counterstain.serving.runs import state_of
 
 __all__ = ["live_data"]
@@ -26,12 +27,12 @@ def live_data(run: Path) -> dict[str, object]:
     asked = _epochs_asked(run)
     found = sorted((run / "arms").glob("*/seed-*/fold-*/history.csv"))
     trainings = [_training(run, path, asked) for path in found if not path.is_symlink()]
-    return {"state": state_of(run), "log": _tail(run / "run.log"), "trainings": trainings, "now": time.time()}
+    return {"state": state_of(run), "log": _tail(run / LOG), "trainings": trainings, "now": time.time()}
 
 
 def _epochs_asked(run: Path) -> dict[str, int]:
     try:
-        arms = read_json(run / "resolved.json").get("arms") or {}
+        arms = read_json(record_path(run, "resolved.json")).get("arms") or {}
     except InputError:
         return {}
     return {name: int(own.get("epochs") or 0) for name, own in arms.items() if isinstance(own, dict)}

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from counterstain.cohort.cohort import container
 from counterstain.cohort.image_paths import recorded_root
 from counterstain.errors import InputError
-from counterstain.files import read_json
 from counterstain.images.decode import decode
 from counterstain.images.source import BadImage
+from counterstain.run_folder import optional_record, record_path
 from counterstain.serving.problems import ServingError
 from counterstain.tables import Table, read_table
 
@@ -84,10 +84,10 @@ def read_tiles(run: Path) -> TileTable:
     Raises:
         ServingError: 404 if the run has no cohort, 422 if it cannot be read.
     """
-    table = run / "cohort.csv"
+    table = record_path(run, "cohort.csv")
     if not table.is_file():
         raise ServingError(404, "this run has no cohort yet")
-    splits = run / "splits.csv"
+    splits = record_path(run, "splits.csv")
     stamps = [path.stat().st_mtime_ns if path.is_file() else 0 for path in (table, splits)]
     try:
         return _read_tiles(run, *stamps)
@@ -97,12 +97,12 @@ def read_tiles(run: Path) -> TileTable:
 
 @lru_cache(4)
 def _read_tiles(run: Path, *_: int) -> TileTable:
-    table = read_table(run / "cohort.csv", kind="cohort")
+    table = read_table(record_path(run, "cohort.csv"), kind="cohort")
     if "image_path" not in table.columns:
         raise InputError("it has no column image_path")
     image = table.text("image_path", strip=False)
     column = {name: _coded(table, name) for name in COLUMNS}
-    column["split"] = _parts(run / "splits.csv", image) or _coded(table, "split")
+    column["split"] = _parts(record_path(run, "splits.csv"), image) or _coded(table, "split")
     return TileTable(_root(run), image, column, {image_id(name): at for at, name in enumerate(image)})
 
 
@@ -137,10 +137,10 @@ def _parts(path: Path, image: tuple[str, ...]) -> Coded | None:
 
 def _root(run: Path) -> Path:
     """Where the run says that its images are; an older run says it in its study alone, whose folder is two above."""
-    found = recorded_root(run / "cohort.csv")
+    found = recorded_root(record_path(run, "cohort.csv"))
     if found is not None:
         return found
-    resolved: dict[str, Any] = read_json(run / "resolved.json") if (run / "resolved.json").is_file() else {}
+    resolved: dict[str, Any] = optional_record(run, "resolved.json")
     cohort = resolved.get("cohort") or {}
     path = run.resolve().parent.parent / str(cohort.get("root") or cohort.get("path") or ".")
     return path if path.is_dir() else path.parent

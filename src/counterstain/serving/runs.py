@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from counterstain.errors import InputError
-from counterstain.files import read_json
+from counterstain.run_folder import LOG, MANIFEST, RECORDS, optional_record, record_path
 from counterstain.serving.problems import ServingError
 
 __all__ = ["ArmScore", "RunsFolder", "StudyRow", "state_of"]
 
 State = Literal["finished", "running", "stopped"]
-MARKS = ("run.json", "resolved.json", "run.log")
+# What a run writes first and last, and while it goes on.
+MARKS = (f"{RECORDS}/{MANIFEST}", f"{RECORDS}/resolved.json", LOG)
+KEPT = ("scores.json", "comparison.json", "looks.json", MANIFEST)
 NAME = re.compile(r"[A-Za-z0-9._ -]{1,100}")
 FRESH_S = 120.0
 
@@ -89,8 +91,8 @@ class RunsFolder:
         """Every run as a row of the list; a record that has not changed is not read again."""
         made = []
         for name, folder in self.folders().items():
-            key = tuple(_stamp_of(folder / record) for record in ("scores.json", "comparison.json", "run.json"))
-            key += (_stamp_of(folder / "run.log"), _stamp_of(folder / "looks.json"), int(state_of(folder) == "running"))
+            key = tuple(_stamp_of(record_path(folder, record)) for record in KEPT)
+            key += (_stamp_of(folder / LOG), int(state_of(folder) == "running"))
             if self._rows.get(name, ((), None))[0] != key:
                 self._rows[name] = key, study_row(name, folder)
             made.append(self._rows[name][1])
@@ -103,8 +105,7 @@ def study_row(name: str, folder: Path) -> StudyRow:
     trouble = ""
     for record in ("scores", "comparison", "looks", "resolved"):
         try:
-            path = folder / f"{record}.json"
-            records[record] = read_json(path) if path.is_file() else {}
+            records[record] = optional_record(folder, f"{record}.json")
         except InputError as error:
             records[record], trouble = {}, str(error)
     scores, comparison = records["scores"], records["comparison"]
@@ -127,7 +128,7 @@ def study_row(name: str, folder: Path) -> StudyRow:
 
 def state_of(folder: Path) -> State:
     """Whether a run is finished, being written by a process, or was stopped."""
-    if (folder / "run.json").is_file():
+    if record_path(folder, MANIFEST).is_file():
         return "finished"
     held = _is_held(folder / ".lock")
     if held is None:
@@ -169,4 +170,4 @@ def _stamp_of(path: Path) -> int:
 
 
 def _changed(folder: Path) -> float:
-    return max(_stamp_of(folder / name) for name in (*MARKS, "scores.json")) / 1e9
+    return max(_stamp_of(folder / name) for name in (*MARKS, f"{RECORDS}/scores.json")) / 1e9

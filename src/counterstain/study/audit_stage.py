@@ -35,6 +35,7 @@ from counterstain.files import hash_json, read_json, write_json
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
 from counterstain.progress import Progress
+from counterstain.run_folder import record_path
 from counterstain.study.completion import is_done, mark_done
 from counterstain.study.prepare import PreparedStudy
 from counterstain.study.study_config import IMAGE_STAMP
@@ -211,7 +212,7 @@ def baseline_lines(record: dict[str, Any]) -> list[str]:
 def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress, *, manifest: Path | None = None) -> None:
     """Audit a study's cohort and split, score its baselines, and stop it where the gate fails.
 
-    Writes audit.json, audit/pairs.csv, baselines.json, baselines/<name>.csv and, where there are leaks,
+    Writes to records/: audit.json, audit/pairs.csv, baselines.json, baselines/<name>.csv and, where there are leaks,
     audit/splits.csv. A decisions.csv beside the study's manifest (`audit --apply` puts it there) is obeyed and listed.
 
     Raises:
@@ -220,7 +221,7 @@ def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress, *, manifest:
     study, material = prepared.study, prepared.material
     if study.audit.gate == "off":
         for name in (RECORD, BASELINES):
-            (run / name).unlink(missing_ok=True)
+            record_path(run, name).unlink(missing_ok=True)
         return
     inputs = {
         "audit": study.resolved()["audit"],
@@ -236,13 +237,13 @@ def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress, *, manifest:
     if not is_done(run, "audit", inputs):
         talk.say("audit: copies, leaks, labels and shortcuts")
         record, copies = _audit(prepared, talk, decided)
-        written = [run / RECORD, run / PAIRS]
-        write_pairs(run / PAIRS, prepared.material.store.image, copies)
+        written = [record_path(run, RECORD), record_path(run, PAIRS)]
+        write_pairs(record_path(run, PAIRS), prepared.material.store.image, copies)
         if record["verdict"] == "leaks":
             written += _propose(run, prepared, copies, talk)
         if study.audit.baselines:
             written += _write_baselines(run, prepared)
-        write_json(run / RECORD, record)
+        write_json(record_path(run, RECORD), record)
         mark_done(run, "audit", inputs, written)
         for line in audit_lines(record):
             talk.say(line)
@@ -297,20 +298,20 @@ def _propose(run: Path, prepared: PreparedStudy, copies: tuple[Duplicate, ...], 
     except InputError as error:
         talk.say(f"audit: no split without leaks can be proposed: {error}")
         return []
-    write_split(proposed, run / PROPOSAL)
-    return [run / PROPOSAL]
+    write_split(proposed, record_path(run, PROPOSAL))
+    return [record_path(run, PROPOSAL)]
 
 
 def _gate(run: Path, prepared: PreparedStudy) -> None:
-    record = read_json(run / RECORD)
+    record = read_json(record_path(run, RECORD))
     # The old protocol leaks on purpose, and says so on every page.
     if record["verdict"] != "leaks" or prepared.study.audit.gate != "stop" or prepared.study.stamp.startswith("LEAK"):
         return
-    proposal = run / PROPOSAL
+    proposal = record_path(run, PROPOSAL)
     way = f"take the split proposed in {proposal} (split.file), " if proposal.is_file() else ""
     raise GateError(
         f"{record['words']} Nothing was trained. Correct the data, {way}or write audit.gate: warn; all findings are "
-        f"in {run / RECORD}"
+        f"in {record_path(run, RECORD)}"
     )
 
 
@@ -323,11 +324,11 @@ def _write_baselines(run: Path, prepared: PreparedStudy) -> list[Path]:
         tables = _baseline_tables(material.cohort, material.tiles, split)
     written = []
     for name, table in tables.items():
-        path = run / "baselines" / f"{name}.csv"
+        path = record_path(run, f"baselines/{name}.csv")
         write_predictions(table, path)
         written.append(path)
-    write_json(run / BASELINES, score_baselines(tables, prepared.study.stamp))
-    return [*written, run / BASELINES]
+    write_json(record_path(run, BASELINES), score_baselines(tables, prepared.study.stamp))
+    return [*written, record_path(run, BASELINES)]
 
 
 def _baseline_tables(cohort: Cohort, store: Store, split: Split) -> dict[str, Predictions]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, hash_json, read_json, write_json
+from counterstain.run_folder import record_path
 
 __all__ = ["STAGES", "file_hashes", "is_done", "lock", "mark_done"]
 
@@ -22,7 +23,7 @@ def file_hashes(run: Path, files: Iterable[Path]) -> dict[str, str]:
 
 def is_done(run: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
     """Whether this stage ended with these inputs, and its outputs are still the files it wrote."""
-    path = run / STAGES / f"{stage}.json"
+    path = record_path(run, f"{STAGES}/{stage}.json")
     if not path.is_file():
         return False
     record = read_json(path)
@@ -35,7 +36,7 @@ def is_done(run: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
 def mark_done(run: Path, stage: str, inputs: Mapping[str, object], outputs: Iterable[Path]) -> None:
     """Record that a stage ended; written last, so that a stage stopped half-way is done again."""
     record = {"schema": "counterstain.stage/1", "inputs": hash_json(inputs), "outputs": file_hashes(run, outputs)}
-    write_json(run / STAGES / f"{stage}.json", record)
+    write_json(record_path(run, f"{STAGES}/{stage}.json"), record)
 
 
 if sys.platform == "win32":

@@ -8,6 +8,7 @@ from counterstain.errors import InputError
 from counterstain.files import read_json, write_bytes
 from counterstain.phantom.tiles import Phantom, write_phantom
 from counterstain.progress import Progress
+from counterstain.run_folder import record_path
 from counterstain.study.demo_slide import read_phantom_slide, slides_can_be_read
 from counterstain.study.init import study_text
 from counterstain.study.run import run_study
@@ -67,7 +68,7 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
         if not slides_can_be_read():
             talk.say("slide: skipped; to read slides: pip install 'counterstain[slides]'")
             return
-        arm = next(iter(read_json(run / "resolved.json")["arms"]))
+        arm = next(iter(read_json(record_path(run, "resolved.json"))["arms"]))
         read_phantom_slide(
             run / "arms" / arm / "seed-0" / "fold-0-0", made, folder, run, mpp=TILE_MPP, arm=arm, talk=talk
         )

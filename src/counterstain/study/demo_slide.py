@@ -15,6 +15,7 @@ from counterstain.phantom.slide import PhantomSlide, SlideTruth, write_slide
 from counterstain.phantom.slide_layout import Ring, Window, cover
 from counterstain.phantom.tiles import CLASSES, Phantom, draw_patient
 from counterstain.progress import Progress
+from counterstain.run_folder import record_path
 from counterstain.slides.heatmap import HeatMap, draw_heatmap, overlay
 from counterstain.slides.infer_cohort import SlidesProgress as SlidesTalk
 from counterstain.slides.infer_cohort import run_slides
@@ -97,7 +98,7 @@ def read_phantom_slide(
     size_px: tuple[int, int] = SLIDE_PX,
     talk: Progress | None = None,
 ) -> MapScores:
-    """Draw a slide of a malignant patient whom no model has seen, read it, and write slide.json and slide.png.
+    """Draw a slide of a malignant patient whom no model has seen, read it, and write records/slide.json and figures/slide.png.
 
     Args:
         bundle: the model.
@@ -125,12 +126,12 @@ def read_phantom_slide(
     run_slides(bundle, [path], maps, reading, talk=SlidesTalk(say=talk.say))
     table = read_map(maps, path.stem, truth, bundle)
     scores = score_map(table, truth)
-    _write_picture(table, truth, path, run / "slide.png")
+    _write_picture(table, truth, path, run / "figures" / "slide.png")
     record = {
         "schema": SCHEMA, "slide": truth.slide_id, "site": truth.site, "size_px": list(truth.size_px),
         "mpp": truth.mpp, "arm": arm, "tile_mpp": mpp, "overlap": OVERLAP, **asdict(scores),
     }  # fmt: skip
-    write_json(run / "slide.json", record)
+    write_json(record_path(run, "slide.json"), record)
     talk.say(
         f"slide: AUROC of {scores.tiles} tiles {scores.auroc:.3f}, overlap with the tumours (IoU) {scores.iou:.2f}"
     )

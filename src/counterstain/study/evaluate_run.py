@@ -24,6 +24,7 @@ from counterstain.evaluation.subgroups import subgroup_scores
 from counterstain.evaluation.thresholds import decided
 from counterstain.files import write_csv, write_json
 from counterstain.progress import Progress
+from counterstain.run_folder import record_path
 from counterstain.study.calibrate import called, sets_of
 from counterstain.study.completion import file_hashes, is_done, mark_done
 from counterstain.study.prepare import PreparedStudy
@@ -55,14 +56,14 @@ def judge(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
     talk.say("evaluation: intervals and comparison, clustered by " + study.split.unit)
     replicates = {arm: list(tables.values()) for arm, tables in arms.items()}
     written = [*_write_scores(run, prepared, replicates), *_write_comparison(run, prepared, replicates)]
-    write_json(run / "in_use.json", _in_use(run, prepared, replicates))
-    write_json(run / "subgroups.json", _subgroups(replicates))
-    write_json(run / "procedures.json", _procedures(run, prepared))
-    written += [run / name for name in ("in_use.json", "subgroups.json", "procedures.json")]
+    write_json(record_path(run, "in_use.json"), _in_use(run, prepared, replicates))
+    write_json(record_path(run, "subgroups.json"), _subgroups(replicates))
+    write_json(record_path(run, "procedures.json"), _procedures(run, prepared))
+    written += [record_path(run, name) for name in ("in_use.json", "subgroups.json", "procedures.json")]
     if len(prepared.material.cohort.classes) == 2:
         curves = {"arms": {arm: decision_curve(tables) for arm, tables in replicates.items()}}
-        write_json(run / "decision_curve.json", curves)
-        written.append(run / "decision_curve.json")
+        write_json(record_path(run, "decision_curve.json"), curves)
+        written.append(record_path(run, "decision_curve.json"))
     mark_done(run, "judging", inputs, written)
 
 
@@ -90,16 +91,16 @@ def _write_scores(run: Path, prepared: PreparedStudy, replicates: Mapping[str, S
     numbers = study.seeds if len(next(iter(replicates.values()))) == len(study.seeds) else None
     seeds = None if numbers is None else dict.fromkeys(study.arms, numbers)
     scores = score_arms(replicates, seeds=seeds, stamp=study.stamp)
-    write_json(run / "scores.json", scores)
+    write_json(record_path(run, "scores.json"), scores)
     write_csv(run / "scores.csv", *score_rows(scores))
-    return [run / "scores.json", run / "scores.csv"]
+    return [record_path(run, "scores.json"), run / "scores.csv"]
 
 
 def _write_comparison(
     run: Path, prepared: PreparedStudy, replicates: Mapping[str, Sequence[Predictions]]
 ) -> list[Path]:
     if len(replicates) < 2:
-        (run / "comparison.json").unlink(missing_ok=True)
+        record_path(run, "comparison.json").unlink(missing_ok=True)
         return []
     section = prepared.study.comparison
     frozen = section.thresholds == "frozen"
@@ -122,8 +123,8 @@ def _write_comparison(
         over_folds=_over_folds(run, prepared, frozen=frozen),
         stamp=prepared.study.stamp,
     )
-    write_json(run / "comparison.json", comparison)
-    return [run / "comparison.json"]
+    write_json(record_path(run, "comparison.json"), comparison)
+    return [record_path(run, "comparison.json")]
 
 
 def _decided(run: Path, prepared: PreparedStudy, arm: str) -> list[Predictions]:

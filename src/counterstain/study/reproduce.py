@@ -15,6 +15,7 @@ from counterstain.cohort.splitters import read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_bytes
 from counterstain.progress import Progress
+from counterstain.run_folder import MANIFEST, RECORDS, record_path
 from counterstain.study.environment import environment
 from counterstain.study.verify import Verification, verify
 from counterstain.tables import read_table
@@ -24,7 +25,10 @@ __all__ = ["Reproduction", "reproduce"]
 Outcome = Literal["bit-equal", "within the spread", "different"]
 NOT_OF_A_STUDY = ("schema", "counterstain", "stamp")
 # From what goes in to what comes out, so that the first file that differs is the earliest cause that can be seen.
-IN_ORDER = ("cohort.csv", "splits.csv", "arms", "predictions", "baselines", "scores.json", "comparison.json")
+IN_ORDER = (
+    f"{RECORDS}/cohort.csv", f"{RECORDS}/splits.csv", "arms", "predictions", f"{RECORDS}/baselines",
+    f"{RECORDS}/scores.json", f"{RECORDS}/comparison.json",
+)  # fmt: skip
 WITH_TIMES = (".pickle", ".md", ".svg", ".png", ".html", ".log", "SHA256SUMS", "training.json", "bundle.json")
 
 
@@ -108,10 +112,12 @@ def reproduce(
         InputError: If the folder is no finished run, the images are not there, or there is no such arm.
     """
     run, talk = Path(run), talk or Progress()
-    if not (run / "run.json").is_file():
-        raise InputError(f"{run} is not a finished run (it has no run.json); name a folder such as runs/mystudy")
+    if not record_path(run, MANIFEST).is_file():
+        raise InputError(
+            f"{run} is not a finished run (it has no {RECORDS}/{MANIFEST}); name a folder such as runs/mystudy"
+        )
     files = verify(run)
-    resolved = read_json(run / "resolved.json")
+    resolved = read_json(record_path(run, "resolved.json"))
     if arm is not None and arm not in resolved["arms"]:
         raise InputError(f"{run} has no arm '{arm}'; it has {', '.join(resolved['arms'])}")
     if arm is not None and evaluation:
@@ -151,7 +157,7 @@ def _run_again(
         raise InputError(f"{images} does not exist; say where the images or their table are: --data PATH")
     study["cohort"] = {**resolved["cohort"], "path": str(images)}
     if resolved["split"].get("file"):
-        study["split"] = {**resolved["split"], "file": str((run / "splits.csv").resolve())}
+        study["split"] = {**resolved["split"], "file": str(record_path(run, "splits.csv").resolve())}
     write_bytes(place / "study.yaml", yaml.safe_dump(study, sort_keys=False, allow_unicode=True))
     return run_study(place / "study.yaml", talk=talk)
 
@@ -164,9 +170,11 @@ def _judge_again(run: Path, resolved: Mapping[str, Any], place: Path, talk: Prog
     from counterstain.study.prepare import PreparedStudy
     from counterstain.study.study_config import parse_study
 
-    study = parse_study(_study_of(resolved, None) | {"name": resolved["name"]}, str(run / "resolved.json"))
-    cohort = _cohort_without_images(run, read_json(run / "cohort.json").get("positive"))
-    split = read_split(run / "splits.csv", cohort, unit=study.split.unit, val=study.split.val, seed=study.split.seed)
+    study = parse_study(_study_of(resolved, None) | {"name": resolved["name"]}, str(record_path(run, "resolved.json")))
+    cohort = _cohort_without_images(run, read_json(record_path(run, "cohort.json")).get("positive"))
+    split = read_split(
+        record_path(run, "splits.csv"), cohort, unit=study.split.unit, val=study.split.val, seed=study.split.seed
+    )
     nothing: Any = None  # evaluation reads no tile
     material = TileDataset(cohort, nothing, Augmentation(mode="none"), 0, "", study.stamp, study.split.unit)
     again = place / "runs" / "again"
@@ -177,7 +185,7 @@ def _judge_again(run: Path, resolved: Mapping[str, Any], place: Path, talk: Prog
 
 def _cohort_without_images(run: Path, positive: str | None) -> Cohort:
     """The run's cohort from its table alone, its images named as splits.csv names them: none of them is opened."""
-    table, splits = read_table(run / "cohort.csv"), read_table(run / "splits.csv")
+    table, splits = read_table(record_path(run, "cohort.csv")), read_table(record_path(run, "splits.csv"))
     columns = {name: list(table.text(name, strip=False)) for name in TEXT_COLUMNS}
     named = dict.fromkeys(splits.text("image_path", strip=False))
     ends: dict[str, list[str]] = {}
@@ -243,10 +251,10 @@ def _short(line: str) -> str:
 
 def _primary(place: Path, primary: str, level: str) -> dict[str, tuple[float, float | None]]:
     """By arm: the primary measure, and twice the standard deviation between its seeds; None with fewer than two."""
-    if not (place / "scores.json").is_file():
+    if not record_path(place, "scores.json").is_file():
         return {}
     found: dict[str, tuple[float, float | None]] = {}
-    for arm, record in read_json(place / "scores.json")["arms"].items():
+    for arm, record in read_json(record_path(place, "scores.json"))["arms"].items():
         for score in record["scores"]:
             if (score["metric"], score["level"], score["class"]) == (primary, level, None) and score[
                 "value"
@@ -263,7 +271,7 @@ def _twice_sd(values: Sequence[float]) -> float | None:
 
 
 def _environment_differences(run: Path) -> Iterator[str]:
-    before, now = read_json(run / "environment.json"), environment()
+    before, now = read_json(record_path(run, "environment.json")), environment()
     rows = {"counterstain": (before["counterstain"], now["counterstain"]), "python": (before["python"], now["python"])}
     rows |= {name: (version, now["libraries"].get(name)) for name, version in before["libraries"].items()}
     for name, (old, new) in rows.items():

@@ -9,6 +9,7 @@ from counterstain.evaluation.comparison_result import Comparison
 from counterstain.evaluation.scores_result import Scores
 from counterstain.files import read_json
 from counterstain.records import Record, html_of, json_text
+from counterstain.run_folder import optional_record, record_path
 
 if TYPE_CHECKING:
     from counterstain.study.model import Model
@@ -117,19 +118,19 @@ class StudyRun:
     @property
     def arms(self) -> tuple[str, ...]:
         """Names of the arms."""
-        return tuple(read_json(self.folder / "scores.json")["arms"])
+        return tuple(read_json(record_path(self.folder, "scores.json"))["arms"])
 
     @property
     def scores(self) -> Mapping[str, Scores]:
         """Arm -> its scores on the test part."""
-        record = read_json(self.folder / "scores.json")
+        record = read_json(record_path(self.folder, "scores.json"))
         return {arm: Scores(record, arm) for arm in record["arms"]}
 
     @property
     def comparison(self) -> Comparison | None:
         """The comparison of the arms; None where there is only one."""
-        path = self.folder / "comparison.json"
-        return Comparison(read_json(path)) if path.is_file() else None
+        record = optional_record(self.folder, "comparison.json")
+        return Comparison(record) if record else None
 
     @property
     def report(self) -> Path:
@@ -147,7 +148,7 @@ class StudyRun:
         comparison = self.comparison
         record = {
             "run": str(self.folder),
-            "scores": read_json(self.folder / "scores.json"),
+            "scores": read_json(record_path(self.folder, "scores.json")),
             "comparison": None if comparison is None else comparison.record,
         }
         return json_text(record, path)

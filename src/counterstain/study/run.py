@@ -18,6 +18,7 @@ from counterstain.files import hash_json, read_json, write_bytes, write_csv, wri
 from counterstain.images.augment import Augmentation, expanded_count
 from counterstain.progress import Progress
 from counterstain.reports.run_report import write_report
+from counterstain.run_folder import LOG, MANIFEST, RECORDS, record_path
 from counterstain.study.audit_stage import audit_stage
 from counterstain.study.completion import file_hashes, lock
 from counterstain.study.contact_sheets import sheet_of
@@ -26,6 +27,7 @@ from counterstain.study.evaluate_run import judge
 from counterstain.study.executors import check_engine, sender, settle_threads
 from counterstain.study.planning import check_settings, plan_study
 from counterstain.study.prepare import PreparedStudy, prepare
+from counterstain.study.run_readme import write_readme
 from counterstain.study.study_config import read_study
 from counterstain.study.test_set_uses import ledger_folder, write_test_set_uses
 from counterstain.study.trainings import train_all
@@ -34,12 +36,11 @@ from counterstain.version import __version__
 
 __all__ = ["plan_study", "run_study"]
 
-MANIFEST = "run.json"
 # What may differ between two runs that are otherwise the same: when and how fast, and where the images are.
-UNTRACKED = ("run.log", LOCATION)
-SHEET = "augmentation.png"
+UNTRACKED = (LOG, LOCATION, MANIFEST)
+SHEET, SLIDE = "augmentation.png", "slide.png"
 # What a new run does not take over from the one before it.
-OWN = ("run.log", LOCATION, ".lock", "report.html", "slide.json", "slide.png")
+OWN = (LOG, LOCATION, MANIFEST, ".lock", "report.html", "slide.json", SLIDE)
 
 
 def run_study(
@@ -85,10 +86,10 @@ def run_study(
     prepared = prepare(study, path.parent, store=home / "store", talk=talk)
     run = _choose_folder(home / "runs", study.name, prepared, talk)
     with lock(run):
-        if (run / MANIFEST).is_file():
+        if record_path(run, MANIFEST).is_file():
             talk.say(f"{run} is finished; nothing to do")
             return run
-        talk = replace(talk, say=_logged(run / "run.log", talk.say))
+        talk = replace(talk, say=_logged(run / LOG, talk.say))
         _write_protocol(run, path, prepared, talk)
         audit_stage(run, prepared, talk, manifest=path.parent / study.cohort.path)
         send = sender(jobs=jobs, scheduler=scheduler, base=path.parent, store=home / "store", overrides=overrides)
@@ -97,7 +98,8 @@ def run_study(
         write_test_set_uses(run, prepared, ledger_folder(study, path.parent), talk)
         if before_report is not None:
             before_report(run)
-        _report(run, prepared, talk)
+        _report(run, talk)
+        write_readme(run)
         _write_manifest(run, prepared)
     return run
 
@@ -117,14 +119,14 @@ def _choose_folder(runs: Path, name: str, prepared: PreparedStudy, talk: Progres
     previous: Path | None = None
     for number in range(1, 10_000):
         run = runs / (name if number == 1 else f"{name}-{number}")
-        if not (run / MANIFEST).is_file():
+        if not record_path(run, MANIFEST).is_file():
             break
-        if read_json(run / MANIFEST)["key"] == key:
+        if read_json(record_path(run, MANIFEST))["key"] == key:
             return run
         previous = run
     if previous is not None and not run.exists():
         talk.say(f"{previous} is finished, and the study or its data has changed since: this run is written to {run}")
-        shutil.copytree(previous, run, ignore=shutil.ignore_patterns(MANIFEST, *OWN))
+        shutil.copytree(previous, run, ignore=shutil.ignore_patterns(*OWN))
     return run
 
 
@@ -132,22 +134,22 @@ def _write_protocol(run: Path, source: Path, prepared: PreparedStudy, talk: Prog
     """Everything that is known before training: protocol, cohort, set-aside images, split, augmentation, machine."""
     study, cohort, store = prepared.study, prepared.material.cohort, prepared.material.store
     write_bytes(run / "study.yaml", source.read_bytes())
-    write_json(run / "resolved.json", study.resolved())
-    write_cohort(cohort, run / "cohort.csv", as_named=True)
-    write_location(run, cohort.root)
+    write_json(record_path(run, "resolved.json"), study.resolved())
+    write_cohort(cohort, record_path(run, "cohort.csv"), as_named=True)
+    write_location(run / RECORDS, cohort.root)
     colour = None if study.of_bags else prepared.material.tiles.colour[store.rows(cohort.image)]
-    write_json(run / "cohort.json", describe(cohort, colour))
+    write_json(record_path(run, "cohort.json"), describe(cohort, colour))
     # A table or a text beside the images was never one of them; cohort.json lists it among what was skipped.
     left_out = [(path, reason) for path, reason in prepared.full.skipped if reason != NOT_AN_IMAGE]
-    write_csv(run / "set_aside.csv", ("image_path", "reason"), (*left_out, *store.set_aside))
-    write_split(prepared.split, run / "splits.csv")
+    write_csv(record_path(run, "set_aside.csv"), ("image_path", "reason"), (*left_out, *store.set_aside))
+    write_split(prepared.split, record_path(run, "splits.csv"))
     counts = count_parts(prepared.split, cohort)
-    write_json(run / "split.json", counts | {"stamp": study.stamp})
+    write_json(record_path(run, "split.json"), counts | {"stamp": study.stamp})
     augmentation = _augmentation_record(prepared)
-    write_json(run / "augmentation.json", augmentation)
+    write_json(record_path(run, "augmentation.json"), augmentation)
     for line in _protocol_lines(counts, augmentation):
         talk.say(line)
-    write_json(run / "environment.json", environment())
+    write_json(record_path(run, "environment.json"), environment())
     if not _augments(prepared):
         (run / "figures" / SHEET).unlink(missing_ok=True)
         return
@@ -196,10 +198,10 @@ def _augments(prepared: PreparedStudy) -> bool:
     return bool(study.stamp.startswith("LEAK")) or any(study.arm(arm).tune != "frozen" for arm in study.arms)
 
 
-def _report(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
+def _report(run: Path, talk: Progress) -> None:
     talk.say("report: figures and report.html")
     for path in (run / "figures").glob("*"):
-        if path.name != SHEET:
+        if path.name not in (SHEET, SLIDE):
             path.unlink()
     write_report(run)
 
@@ -207,7 +209,7 @@ def _report(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
 def _write_manifest(run: Path, prepared: PreparedStudy) -> None:
     """The list of everything the run made, written last: where it stands, the run is finished."""
     files = [path for path in run.rglob("*") if path.is_file() and path.name not in UNTRACKED]
-    files = [path for path in files if not path.name.startswith(".") and path.name != MANIFEST]
+    files = [path for path in files if not path.name.startswith(".")]
     record = {
         "schema": "counterstain.run/1",
         "counterstain": __version__,
@@ -218,4 +220,4 @@ def _write_manifest(run: Path, prepared: PreparedStudy) -> None:
         "data": prepared.material.store.data_hash,
         "files": file_hashes(run, files),
     }
-    write_json(run / MANIFEST, record)
+    write_json(record_path(run, MANIFEST), record)

@@ -6,6 +6,7 @@ from counterstain.errors import InputError
 from counterstain.evaluation.test_set_log import LoggedUse, read_uses, record_use, uses_in_words
 from counterstain.files import hash_file, hash_json, write_json
 from counterstain.progress import Progress
+from counterstain.run_folder import record_path
 from counterstain.study.prepare import PreparedStudy
 from counterstain.study.study_config import Study
 
@@ -59,7 +60,9 @@ def write_test_set_uses(run: Path, prepared: PreparedStudy, folder: Path, talk: 
         looks = ()
     words = [problem] if problem else list(uses_in_words(looks, data))
     own = [look for look in looks if look.data_hash == data]
-    write_json(run / "looks.json", {"count": len(own), "words": words, "looks": [look.to_record() for look in own]})
+    write_json(
+        record_path(run, "looks.json"), {"count": len(own), "words": words, "looks": [look.to_record() for look in own]}
+    )
     for line in words:
         talk.say(f"ledger: {line}")
 

@@ -21,6 +21,7 @@ from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import hash_json, read_json, write_json
 from counterstain.learning.checkpoint import forget, load_checkpoint
 from counterstain.progress import Progress, TrainingProgress
+from counterstain.run_folder import record_path
 from counterstain.study.arms import train_arm
 from counterstain.study.calibrate import finish_training
 from counterstain.study.completion import STAGES, is_done, lock, mark_done
@@ -199,7 +200,7 @@ def _drop_others(run: Path, names: Mapping[str, Any]) -> None:
         if name not in names:
             with lock(run / HELD / name):
                 shutil.rmtree(folder)
-                (run / STAGES / "arms" / f"{name}.json").unlink(missing_ok=True)
+                record_path(run, f"{STAGES}/arms/{name}.json").unlink(missing_ok=True)
     for folder in sorted((run / "arms").glob("*/*")) + sorted((run / "arms").glob("*")):
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -8,12 +8,13 @@ from typing import Any
 from counterstain.cohort.image_paths import LOCATION
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json
+from counterstain.run_folder import LOG, MANIFEST, RECORDS, record_path
 
 __all__ = ["Verification", "verify"]
 
-MANIFEST, SUMS = "run.json", "SHA256SUMS"
+SUMS = "SHA256SUMS"
 SHOWN = 5  # names in a summary
-NOT_LISTED = ("run.log", LOCATION, SUMS, MANIFEST)
+NOT_LISTED = (LOG, LOCATION, SUMS, MANIFEST)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _first(names: tuple[str, ...]) -> str:
 
 
 def verify(folder: Path | str) -> Verification:
-    """Hash every file of a finished run (run.json) or of a model or export (SHA256SUMS) against its list.
+    """Hash every file of a finished run (records/run.json) or of a model or export (SHA256SUMS) against its list.
 
     Args:
         folder: of a run, a bundle or an export.
@@ -84,13 +85,14 @@ def verify(folder: Path | str) -> Verification:
         InputError: If the folder has neither list: it is none of the three, or it was not finished.
     """
     folder = Path(folder)
-    if (folder / MANIFEST).is_file():
-        listed = _of_run(folder / MANIFEST)
+    if record_path(folder, MANIFEST).is_file():
+        listed = _of_run(record_path(folder, MANIFEST))
     elif (folder / SUMS).is_file():
         listed = _of_sums(folder / SUMS)
     else:
         raise InputError(
-            f"{folder} has neither {MANIFEST} nor {SUMS}; name the folder of a finished run, of a model or of an export"
+            f"{folder} has neither {RECORDS}/{MANIFEST} nor {SUMS}; name the folder of a finished run, a model or an "
+            "export"
         )
     whole = {name: _whole(folder, name, digest) for name, digest in listed.items()}
     changed = tuple(name for name, state in whole.items() if state is False)
