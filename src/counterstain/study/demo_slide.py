@@ -98,7 +98,7 @@ def read_phantom_slide(
     size_px: tuple[int, int] = SLIDE_PX,
     talk: Progress | None = None,
 ) -> MapScores:
-    """Draw a slide of a malignant patient whom no model has seen, read it, and write records/slide.json and figures/slide.png.
+    """Draw a slide of a malignant patient whom no model has seen and read it; write its record and its picture.
 
     Args:
         bundle: the model.
