@@ -46,7 +46,7 @@ def audited_home(home: Path) -> Path:
     shutil.copy(home / "audit" / "pairs.csv", run / "records" / "audit" / "pairs.csv")
     shutil.copy(home / "images" / "cohort.csv", run / "records" / "cohort.csv")
     (run / "run.log").write_text("")
-    (run / "records" / "location.json").write_text('{"schema": "counterstain.location/1", "root": "../../images"}')
+    (run / "records" / "location.json").write_text('{"schema": "counterstain.location/1", "root": "../../../images"}')
     return home
 
 

@@ -288,7 +288,7 @@ def test_links_and_ways_out_are_not_followed(tmp_path: Path, access: Access) -> 
     (run / "run.log").write_text("")
     (run / "records" / "cohort.csv").write_text("image_path,label\n" + "".join(f"{name},a\n" for name in names))
     (run / "records" / "location.json").write_text(
-        json.dumps({"schema": "counterstain.location/1", "root": "../../images"})
+        json.dumps({"schema": "counterstain.location/1", "root": "../../../images"})
     )
     client = anyone(tmp_path / "runs", access)
     status = {name: client.get(f"/runs/r/tiles/{image_id(name)}", headers=GOOD).status_code for name in names}
