@@ -93,7 +93,13 @@ def test_a_study_of_feature_files_ends_in_a_report(study: Path) -> None:
     lines: list[str] = []
     run = run_study(study, overrides={"seeds": "[0]", "training.epochs": "2"}, talk=Progress(say=lines.append))
     made = contents(run)
-    for name in ("report.html", "comparison.json", "audit.json", "splits.csv", "predictions/abmil/seed-0.csv"):
+    for name in (
+        "report.html",
+        "records/comparison.json",
+        "records/audit.json",
+        "records/splits.csv",
+        "predictions/abmil/seed-0.csv",
+    ):
         assert name in made
     assert "figures/augmentation.png" not in made
     assert [name for name in made if "checkpoint" in name] == []

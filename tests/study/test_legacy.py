@@ -81,7 +81,7 @@ def test_the_legacy_cohort_is_originals_and_copies_split_by_image(study: Path) -
 def test_everything_the_legacy_protocol_makes_is_stamped(study: Path) -> None:
     run = run_study(study, overrides={**LEGACY, "training.epochs": "1"})
     for name in ("scores.json", "resolved.json", "split.json", "augmentation.json", "run.json"):
-        assert read_json(run / name)["stamp"] == LEGACY_STAMP
+        assert read_json(run / "records" / name)["stamp"] == LEGACY_STAMP
     arm = run / "arms" / "given" / "seed-0" / "fold-0-0"
     assert read_json(arm / "bundle.json")["stamp"] == LEGACY_STAMP
     assert "LEAK" in (arm / "README.md").read_text()
