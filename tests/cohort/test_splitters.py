@@ -16,9 +16,11 @@ from counterstain.cohort.splitters import (
     Split,
     check,
     count_parts,
+    draw_missing_val,
     folds,
     holdout,
     official,
+    read_divisions,
     read_split,
     split_lines,
     write_split,
@@ -333,6 +335,86 @@ def test_a_split_is_read_as_a_manifest_is(tmp_path: Path, header: str, separator
     rows = [separator.join((change(n), w)) for n, w in zip(split.image, split.parts[0].assignment, strict=True)]
     (tmp_path / "s.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     assert read_split(tmp_path / "s.csv", cohort) == split
+
+
+def numbered(path: Path, lines: list[str], header: str) -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_fold_numbers_are_counted_within_their_repeat(tmp_path: Path) -> None:
+    """Images that a repeat doesn't list are in none of its parts; the file's order doesn't matter."""
+    cohort = plain()
+    lines = [f"{name},{repeat},{(k + repeat) % 3}" for k, name in enumerate(cohort.image) for repeat in (1, 0)]
+    lines = [line for line in lines if line != f"{cohort.image[5]},1,0"]
+    parts = read_divisions(numbered(tmp_path / "f.csv", lines[::-1], "image_path,repeat,fold"), cohort)
+    assert [(part.repeat, part.fold) for part in parts] == [(r, f) for r in (0, 1) for f in range(3)]
+    for part in parts:
+        for k, word in enumerate(part.assignment):
+            tested = "test" if (k + part.repeat) % 3 == part.fold else "train"
+            assert word == ("" if (part.repeat, k) == (1, 5) else tested)
+
+
+def test_divisions_of_a_file_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    cohort = plain(2, 1)
+    words = {(r, f): ["train", "val", "test", ""][r + f :] + ["train"] * (r + f) for r in (0, 1) for f in (0, 1)}
+    lines = [f"{n},{r},{f},{w}" for (r, f), own in words.items() for n, w in zip(cohort.image, own, strict=True)]
+    parts = read_divisions(numbered(tmp_path / "f.csv", lines[::-1], "image_path,repeat,fold,split"), cohort)
+    assert parts == tuple(Fold(r, f, tuple(own)) for (r, f), own in words.items())
+    with pytest.raises(InputError, match=r"^f\.csv lists an image twice in one part \(1 such rows\)"):
+        read_divisions(numbered(tmp_path / "f.csv", [*lines, lines[0]], "image_path,repeat,fold,split"), cohort)
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "message"),
+    [
+        ("image_path,split", "a0/a/0.png,tset", r"^f\.csv has split 'tset'"),
+        ("image_path,fold,split", "a0/a/0.png,0,tset", r"^f\.csv has split 'tset'"),
+        ("image_path,fold", "a0/a/0.png,-1", r"^f\.csv has repeat or fold '-1'; needed: whole numbers from 0"),
+        ("image_path,repeat,fold", "a0/a/0.png,1.5,0", r"^f\.csv has repeat or fold '1.5'"),
+        ("image_path,fold", "a0/a/0.png,²", r"^f\.csv has repeat or fold '²'"),
+        ("image_path,repeat", "a0/a/0.png,0", r"^f\.csv has no column 'split'; .*It has image_path, repeat; .*split="),
+        ("name of it,fold", "a0/a/0.png,0", r"^f\.csv has no column 'image_path'; .* say --columns image_path="),
+        ("image_path,split", "c/0.png,train", r"^f\.csv names c/0\.png, which is not in the cohort"),
+    ],
+)
+def test_what_is_wrong_with_a_split_is_said_with_its_file(tmp_path: Path, header: str, line: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_divisions(numbered(tmp_path / "f.csv", [line], header), plain())
+
+
+def test_images_set_aside_may_stand_in_the_file_unless_they_are_in_the_cohort(tmp_path: Path) -> None:
+    cohort = plain(2, 1)
+    lines = ["gone.png,train", *(f"{name},train" for name in cohort.image)]
+    path = numbered(tmp_path / "f.csv", lines, "image_path,split")
+    (part,) = read_divisions(path, cohort, aside=["gone.png", cohort.image[0]])
+    assert part.assignment == ("train",) * 4
+
+
+def test_a_name_that_begins_with_a_blank_is_its_own(tmp_path: Path) -> None:
+    cohort = plain(2, 1)
+    names = [f" {cohort.image[0]}", *cohort.image[1:]]
+    cohort = replace(cohort, table=cohort.table.assign(image_path=names))
+    path = numbered(tmp_path / "f.csv", [f"{name},  train " for name in names], "image_path,split")
+    assert read_divisions(path, cohort)[0].assignment == ("train",) * 4
+
+
+def test_val_is_drawn_from_the_share_and_seed_that_were_asked_for(tmp_path: Path) -> None:
+    """10 patients of a class, 2 of them tested: of the other 8 a half is val, differently for every seed and fold."""
+    cohort = plain()
+    lines = [f"{name},{int(name[1:].split('/')[0]) // 2}" for name in cohort.image]
+    path = numbered(tmp_path / "f.csv", lines, "image_path,fold")
+    half = read_split(path, cohort, val=0.5)
+    for part in half.parts:
+        assert [len(set(np.array(cohort.patient)[part.rows(word)])) for word in ("train", "val", "test")] == [8, 8, 4]
+    assert len({part.assignment for part in half.parts}) == 5
+    assert read_split(path, cohort, val=0.5) == half
+    assert read_split(path, cohort, val=0.5, seed=1) != half
+    by_image = read_split(path, cohort, val=0.5, unit="image")
+    assert by_image.unit == "image"
+    assert [len(by_image.parts[0].rows(word)) for word in ("train", "val", "test")] == [32, 32, 16]
+    given = half.parts[0]
+    assert draw_missing_val(cohort, given) is given
 
 
 def test_columns_of_a_split_can_be_named_and_a_row_without_image_is_said(tmp_path: Path) -> None:

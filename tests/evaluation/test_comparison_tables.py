@@ -187,6 +187,23 @@ def test_a_difference_to_detect_adds_its_column(needed: dict | None, cell: str) 
     assert rows[0][4:] == [cell]
 
 
+def test_endpoints_stand_below_their_pair() -> None:
+    ends = [
+        pair("net", "old", "a_better", metric="recall", p_adjusted=0.5),
+        pair("net", "old", "no_evidence", metric="loss", p_adjusted=0.25, needed={"patients": 9, "low": 8, "high": 11}),
+    ]
+    own = pair("net", "old", "no_evidence", endpoints=ends)
+    rows = pairs_table(record([own]), [own])[1]
+    assert rows == [
+        ["net − old, all of:", "", "0.012", "no evidence of a difference"],
+        ["  sensitivity (recall) for 'malignant'", "+0.031 [+0.011, +0.051]", "0.500", "net is better"],
+        ["  log loss", "+0.031 [+0.011, +0.051]", "0.250", "no evidence of a difference"],
+    ]
+    detect = pairs_table(record([own], detect=0.02), [own])[1]
+    assert [row[:4] for row in detect] == rows
+    assert [row[4:] for row in detect] == [[""], [""], ["9 (8 to 11)"]]
+
+
 def test_the_best_is_on_top_and_the_others_are_placed_behind_it() -> None:
     """The difference is the best minus the other, whichever way round the pair is."""
     pairs = [pair("net", "old", "a_better"), pair("new", "net", "no_evidence", -0.04), pair("old", "new", "b_better")]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from counterstain.evaluation.metrics import (
     average_precision,
+    balanced_accuracy,
     confusion,
     from_confusion,
     image_loss,
@@ -53,6 +54,20 @@ def test_undefined_is_nan_and_never_zero() -> None:
         assert np.isnan(one[name, None])
     assert one["specificity", None] == 0.5
     assert one["balanced_accuracy", None] == 0.5
+
+
+def test_balanced_accuracy_is_scikit_learns() -> None:
+    from sklearn.metrics import balanced_accuracy_score
+
+    rng = np.random.default_rng(0)
+    for classes in (2, 4):
+        label, called = rng.integers(classes, size=50), rng.integers(classes, size=50)
+        found = balanced_accuracy(confusion(label, called, classes))
+        assert float(found) == pytest.approx(balanced_accuracy_score(label, called))
+    # Of a class without images there is no recall: (2/3 + 1/2) / 2.
+    assert float(balanced_accuracy(np.array([[2, 0, 1], [0, 0, 0], [0, 1, 1]]))) == pytest.approx(7 / 12)
+    both = np.array([[[3, 1], [2, 2]], [[0, 4], [0, 4]]])
+    assert balanced_accuracy(both).tolist() == pytest.approx([(3 / 4 + 2 / 4) / 2, 1 / 2])
 
 
 def test_a_certain_mistake_costs_what_it_costs_in_keras() -> None:

@@ -114,16 +114,14 @@ def detect_notes(detect: float | None, rows: Sequence[Mapping[str, Any]]) -> lis
         return []
     parts = [(row, one) for row in rows for one in row.get("endpoints") or [row]]
     silent = [(row, one) for row, one in parts if one["needed"] is None]
-    why = {
-        _WHY_NO_NUMBER.get(one["verdict"], "settled"): f"{row['a']} and {row['b']}" for row, one in silent
-    }  # fmt: skip
-    if not why:
-        return []
+    why: dict[str, list[str]] = {}
+    for row, one in silent:
+        why.setdefault(_WHY_NO_NUMBER.get(one["verdict"], "settled"), []).append(f"{row['a']} and {row['b']}")
     if len(silent) == len(parts) and set(why) == {"settled"}:
         return [f"no number of patients for a difference of {detect:g}: the question is settled"]
     return [
-        f"no number of patients for a difference of {detect:g} between {pair}: {words}"
-        for words, pair in why.items()
+        f"no number of patients for a difference of {detect:g} between {'; '.join(dict.fromkeys(pairs))}: {words}"
+        for words, pairs in why.items()
         if words != "settled"
     ]
 
