@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictive_values import predictive_values, value_at_prevalence
+from counterstain.evaluation.proportions import wilson
 
 # Liver scans, Altman & Bland 1994, BMJ 308:1552, 309:102: 231 of 258 abnormal ones found, 54 of 86 normal ones right.
 LIVER = {"tp": 231, "fn": 27, "fp": 32, "tn": 54}
@@ -86,6 +87,45 @@ def test_at_the_wall_the_limits_are_finite_where_they_can_be(make_table: Callabl
     assert found["at_prevalence"]["ppv"]["value"] == 1.0
     assert 0.05 < found["at_prevalence"]["ppv"]["low"] < 1
     assert found["lr_negative"]["low"] < 0.1 < found["lr_negative"]["high"]
+
+
+def test_at_the_wall_a_ratio_has_the_limits_of_its_parts_at_half_the_error(
+    make_table: Callable[..., Predictions],
+) -> None:
+    """Wilson's limits of sensitivity and specificity, each at 97.5 %, in the place that makes the ratio extreme."""
+    table = from_counts(make_table, tp=18, fn=2, fp=0, tn=20)
+    (sens_low, _), (spec_low, _) = wilson(18, 20, confidence=0.975), wilson(20, 20, confidence=0.975)
+    found = predictive_values([table], called(table), prevalence=0.2)
+    assert found["lr_positive"]["low"] == pytest.approx(sens_low / (1 - spec_low))
+    odds = sens_low / (1 - spec_low) * 0.2 / 0.8
+    assert found["at_prevalence"]["ppv"]["low"] == pytest.approx(odds / (1 + odds))
+    nothing_missed = from_counts(make_table, tp=20, fn=0, fp=2, tn=18)
+    (sens_low, _), (spec_low, spec_high) = wilson(20, 20, confidence=0.95), wilson(18, 20, confidence=0.95)
+    own = predictive_values([nothing_missed], called(nothing_missed), prevalence=0.2, confidence=0.9)
+    assert own["lr_negative"] == pytest.approx({"value": 0.0, "low": 0.0, "high": (1 - sens_low) / spec_low})
+    odds = (1 - sens_low) / spec_low * 0.2 / 0.8
+    assert own["at_prevalence"]["npv"] == pytest.approx({"value": 1.0, "low": 1 - odds / (1 + odds), "high": 1.0})
+    assert own["at_prevalence"]["prevalence"] == 0.2 and 0 < spec_high < 1
+    useless = from_counts(make_table, tp=0, fn=20, fp=2, tn=18)
+    none = predictive_values([useless], called(useless))["lr_positive"]
+    (_, sens_high), (_, spec_high) = wilson(0, 20, confidence=0.975), wilson(18, 20, confidence=0.975)
+    assert none == pytest.approx({"value": 0.0, "low": 0.0, "high": sens_high / (1 - spec_high)})
+
+
+def test_several_seeds_are_averaged_and_counted_together(make_table: Callable[..., Predictions]) -> None:
+    one = from_counts(make_table, tp=8, fn=2, fp=1, tn=9)
+    calls = [one.prob[:, 1] >= 0.5, one.label == 1]
+    found = predictive_values([one, one], calls)
+    assert found["counts"] == [[19, 1], [2, 18]]
+    assert found["recall"]["value"] == pytest.approx((0.8 + 1) / 2)
+    assert found["npv"]["value"] == pytest.approx((9 / 11 + 1) / 2)
+    assert found["at_prevalence"] is None and found["prevalence"] == 0.5
+
+
+def test_more_than_two_classes_have_none(make_table: Callable[..., Predictions]) -> None:
+    table = make_table([0, 1, 2], np.eye(3), classes=("a", "b", "c"))
+    with pytest.raises(InputError, match="for two classes; there are 3"):
+        predictive_values([table], [table.label == 1])
 
 
 def test_copies_of_a_patients_images_do_not_narrow_the_intervals(random_table: Callable[..., Predictions]) -> None:

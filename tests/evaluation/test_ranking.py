@@ -1,12 +1,18 @@
 """The chance that a ranking is false, and the patients that a named difference needs: by hand and by simulation."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from counterstain.errors import InputError
-from counterstain.evaluation.ranking import chance_not_best
+from counterstain.evaluation.degrees_of_freedom import combined_df
+from counterstain.evaluation.intervals import Sample, estimate_of
+from counterstain.evaluation.paired_difference import difference
+from counterstain.evaluation.ranking import chance_not_best, leads, pair_chance, ranking_record
 from counterstain.evaluation.sample_size import patients_needed
+from counterstain.evaluation.verdict import Question
 
 
 def test_two_arms_are_the_normal_posterior_where_the_error_is_known() -> None:
@@ -80,3 +86,153 @@ def test_the_range_holds_the_true_number_as_often_as_it_says() -> None:
 def test_an_error_that_is_nothing_beside_the_prior_leaves_no_doubt(error: float, lead: float) -> None:
     expected = 0.0 if lead > 0 else 1.0
     assert chance_not_best([lead], np.array([[error**2]]), df=19, prior_sd=0.05) == pytest.approx(expected, abs=1e-9)
+
+
+# ----------------------------------------------------------------------- from scores that are means over patients
+
+KEY = ("accuracy", None)
+
+
+def means(x: np.ndarray, metric: str = "accuracy") -> Sample:
+    """The scores of (S, G) values of G patients in S seeds: each seed's mean, and the same without each patient."""
+    key, patients = (metric, None), x.shape[1]
+    out = (x.sum(axis=1, keepdims=True) - x) / (patients - 1)
+    return Sample(
+        values={key: x.mean(axis=1)}, left_out={key: out}, df={key: patients - 1.0}, units=patients, rows=patients,
+        shares=frozenset(),
+    )  # fmt: skip
+
+
+def drawn(seeds: tuple[int, ...], lift: float = 0.0, spread: float = 0.1) -> list[np.ndarray]:
+    """Arms of 12 patients whose difficulty they share; `lift` moves each seed by chance."""
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0.7, 0.1, 12)
+    return [
+        hard + 0.02 * k + rng.normal(0, spread, (count, 12)) + rng.normal(0, lift, (count, 1))
+        for k, count in enumerate(seeds)
+    ]
+
+
+def test_leads_of_fitted_models_have_the_covariance_of_their_patients() -> None:
+    x = drawn((1, 1, 1))
+    lead, error, df = leads(means(x[0]), [means(x[1]), means(x[2])], KEY)
+    ahead = [(x[0] - other)[0] for other in x[1:]]
+    assert lead == pytest.approx([own.mean() for own in ahead])
+    assert error == pytest.approx(np.cov(ahead) / 12 * 12 / 11)  # the jackknife of one table is G / (G - 1) of it
+    assert df == 11
+
+
+@pytest.mark.parametrize("lift", [0.0, 0.3])
+def test_the_seeds_spread_is_added_without_what_it_owes_to_single_patients(lift: float) -> None:
+    x = drawn((3, 4, 2), lift)
+    if not lift:  # seeds of one mean each spread less than the noise of their patients
+        x = [own - own.mean(axis=1, keepdims=True) + own.mean() for own in x]
+    samples = [means(own) for own in x]
+    lead, error, df = leads(samples[0], samples[1:], KEY)
+    assert lead == pytest.approx([x[0].mean() - other.mean() for other in x[1:]])
+    excess = noises = freedom = 0.0
+    for own in x:
+        apart = own - own.mean(axis=0)
+        noise = float((apart.var(axis=1, ddof=1) / 12).sum())
+        excess += own.mean(axis=1).var(ddof=1) * (len(own) - 1) - noise
+        noises, freedom = noises + noise, freedom + len(own) - 1
+    pooled = max(excess - noises / 2 * np.sqrt(2 / freedom), 0) / freedom
+    assert (pooled > 0) == (lift > 0)
+    patients = np.cov([(x[0].mean(axis=0) - other.mean(axis=0)) for other in x[1:]]) / 12
+    assert error == pytest.approx(patients + pooled / 3 + np.diag([pooled / 4, pooled / 2]))
+    seeds = 2 * pooled * np.mean([1 / 3, 1 / 4, 1 / 2])
+    assert df == pytest.approx(combined_df(float(np.diag(patients).mean()), seeds, 11, freedom))
+
+
+def test_an_arm_of_one_seed_has_no_spread_of_its_own() -> None:
+    x = drawn((3, 1), 0.3)
+    _, error, _ = leads(means(x[0]), [means(x[1])], KEY)
+    apart = x[0] - x[0].mean(axis=0)
+    noise = float((apart.var(axis=1, ddof=1) / 12).sum())
+    pooled = (x[0].mean(axis=1).var(ddof=1) * 2 - noise - noise / 2) / 2
+    patients = (x[0].mean(axis=0) - x[1][0]).var(ddof=1) / 12
+    assert error == pytest.approx(np.array([[patients + pooled / 3]]))
+
+
+def test_what_each_patient_carries_of_a_class_weighs_its_deviation() -> None:
+    x = drawn((1, 1))
+    carried = {KEY: np.linspace(0, 0.4, 12)}
+    a, b = (Sample(**vars(means(own)) | {"carried": carried}) for own in x)
+    _, error, _ = leads(a, [b], KEY)
+    centred = (x[0] - x[1])[0]
+    centred = (centred - centred.mean()) / 11
+    assert error == pytest.approx(np.array([[(centred**2 * (1 - carried[KEY])).sum()]]))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_chance_of_a_pair_is_that_of_the_one_that_looks_better(turned: bool) -> None:
+    a, b = (means(own) for own in (drawn((3, 3))[::-1] if turned else drawn((3, 3))))
+    found = difference(a, b, KEY)
+    lead, error, df = leads(a, [b], KEY)
+    assert (lead[0] > 0) == turned
+    expected = chance_not_best(np.abs(lead), error, df=df, prior_sd=0.03)
+    assert pair_chance(a, b, found, KEY, alpha=0.05, prior_sd=0.03) == expected
+    assert 0 < expected < 0.5
+
+
+def test_no_error_is_as_wide_as_the_printed_interval() -> None:
+    """Every patient shows the same difference, 0.1: half the interval over its t-quantile is the error."""
+    x = drawn((1,))[0]
+    a, b = means(x + 0.1), means(x)
+    found = difference(a, b, KEY, alpha=0.1)
+    assert found.se_patient == 0 and found.low < 0.1
+    error = (found.high - found.low) / 2 / t.ppf(0.95, found.df)
+    expected = chance_not_best([0.1], np.array([[error**2]]), df=found.df, prior_sd=0.05)
+    assert pair_chance(a, b, found, KEY, alpha=0.1, prior_sd=0.05) == pytest.approx(expected)
+
+
+def pair(a: str, b: str, verdict: str = "no_evidence", also: str | None = None) -> dict[str, Any]:
+    return {"a": a, "b": b, "verdict": verdict, "also": also, "low": -0.1, "high": 0.1, "df": 11.0}
+
+
+def test_arms_are_ranked_by_value_and_told_from_the_best_by_their_verdict() -> None:
+    x = drawn((3, 3, 3, 3))
+    samples = {name: means(own) for name, own in zip("wxyz", x, strict=True)}
+    rows = [pair("w", "z", "b_better"), pair("z", "y", "equivalent", "a_better"), pair("x", "z", "equivalent"),
+            pair("w", "x", "b_better")]  # fmt: skip
+    found = ranking_record(samples, rows, Question(metric="accuracy", alpha=0.1), prior_sd=0.03)
+    order = sorted("wxyz", key=lambda name: -samples[name].values[KEY].mean())
+    assert [row["arm"] for row in found["arms"]] == order == ["z", "y", "x", "w"]
+    assert [row["told_from_best"] for row in found["arms"]] == [False, True, False, True]
+    for row in found["arms"]:
+        own = estimate_of(samples[row["arm"]], KEY, confidence=0.9)
+        assert (row["value"], row["low"], row["high"], row["seeds"]) == (own.value, own.low, own.high, 3)
+    lead, error, df = leads(samples["z"], [samples[name] for name in "yxw"], KEY)
+    assert found["chance_not_best"] == chance_not_best(lead, error, df=df, prior_sd=0.03)
+    assert found["prior_sd"] == 0.03
+
+
+def test_of_a_loss_the_lowest_is_the_best() -> None:
+    x = drawn((3, 3))
+    samples = {name: means(own, "loss") for name, own in zip("ab", x, strict=True)}
+    found = ranking_record(samples, [pair("a", "b")], Question(metric="loss"), prior_sd=0.03)
+    assert [row["arm"] for row in found["arms"]] == ["a", "b"]
+    lead, error, df = leads(samples["a"], [samples["b"]], ("loss", None))
+    assert lead[0] < 0
+    assert found["chance_not_best"] == chance_not_best(-lead, error, df=df, prior_sd=0.03) < 0.5
+
+
+def test_equal_arms_keep_their_order_and_an_undefined_one_is_last() -> None:
+    x = drawn((1,))[0]
+    samples = {"u": means(np.full((1, 12), np.nan)), "q": means(x), "p": means(x)}
+    found = ranking_record(samples, [pair("q", "p")], Question(metric="accuracy"), prior_sd=0.03)
+    assert [row["arm"] for row in found["arms"]] == ["q", "p", "u"]
+
+
+@pytest.mark.parametrize("rows", [[], [pair("a", "b", "not_enough_runs")], [pair("a", "b", "undefined")]])
+def test_without_judged_pairs_there_is_no_chance(rows: list[dict[str, Any]]) -> None:
+    samples = {name: means(own) for name, own in zip("ab", drawn((3, 3)), strict=True)}
+    assert ranking_record(samples, rows, Question(metric="accuracy"), prior_sd=0.03)["chance_not_best"] is None
+
+
+def test_only_arms_that_were_compared_with_the_best_count() -> None:
+    x = drawn((3, 3, 3))
+    samples = {name: means(own) for name, own in zip("abc", x, strict=True)}
+    found = ranking_record(samples, [pair("a", "c")], Question(metric="accuracy"), prior_sd=0.03)
+    lead, error, df = leads(samples["c"], [samples["a"]], KEY)
+    assert found["chance_not_best"] == chance_not_best(lead, error, df=df, prior_sd=0.03)

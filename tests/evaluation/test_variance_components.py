@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from counterstain.evaluation.degrees_of_freedom import class_shares, combined_df, effective_units, score_df
 from counterstain.evaluation.variance_components import two_way_components, variance_record
 
 
@@ -76,78 +75,3 @@ def test_a_score_that_no_patient_may_be_left_out_of_has_no_source(make_table) ->
     record = variance_record({(0, 0): table}, metric="recall")
     assert record["largest"] is None
     assert record["words"] == "too few patients to say where the uncertainty comes from"
-
-
-# ------------------------------------------------------------------------------------------------ freedom
-
-
-def test_satterthwaite_by_hand() -> None:
-    """Shares 1/4 and 3/4: 1 / (1/16/2 + 9/16/6) = 8."""
-    assert combined_df(1.0, 3.0, 2.0, 6.0) == pytest.approx(8)
-    assert combined_df(0.0, 0.0, 5.0, 7.0) == 5
-    assert combined_df(1.0, 1.0, 3.0, 0.0) == 3
-    assert combined_df(1e-200, 1e-200, 4.0, 4.0) == pytest.approx(8)
-
-
-def test_kishs_number_by_hand() -> None:
-    assert effective_units(np.array([1.0, 2, 3])) == pytest.approx(36 / 14)
-    assert effective_units(np.array([0.0, 7])) == 1
-
-
-def confusions() -> np.ndarray:
-    """Four patients of two classes, (true, called): a 4 images, b 2, c 3, d 1."""
-    return np.array([[[2.0, 0], [1, 1]], [[0, 2], [0, 0]], [[0, 0], [0, 3]], [[1, 0], [0, 0]]])
-
-
-def test_the_freedom_of_shares_by_hand() -> None:
-    """Images 4, 2, 3, 1: 100/30 - 1. Positives 2, 0, 3, 0: 25/13, less one, but at least 1. Negatives 2, 2, 0, 1:
-    25/9 - 1. Called positive 1, 2, 3, 0: 36/14 - 1; positive or called 3, 2, 6, 0: 121/49 - 1."""
-    found = score_df(confusions(), [None])
-    expected = {"accuracy": 100 / 30 - 1, "loss": 100 / 30 - 1, "brier": 100 / 30 - 1, "recall": 1.0,
-                "specificity": 25 / 9 - 1, "precision": 36 / 14 - 1, "f1": 121 / 49 - 1}  # fmt: skip
-    for name, value in expected.items():
-        assert found[name, None] == pytest.approx(value), name
-    # Without counts of pairs the ranking has what all images have.
-    assert found["auroc", None] == found["auprc", None] == pytest.approx(100 / 30 - 1)
-
-
-def test_the_freedom_of_balanced_accuracy_is_the_sum_of_both_recalls() -> None:
-    """Six negative patients of two images, one image wrong; three positive ones with 2, 0 and 1 of two right.
-
-    Recalls 11/12 and 1/2. Squared sums by patient: 5 (1/6)² + (5/6)² = 5/6 over 12², and 1 + 1 + 0 = 2 over 6².
-    Effective patients 6 and 3, less one each.
-    """
-    counts = np.array(
-        [[[2.0, 0], [0, 0]]] * 5 + [[[1, 1], [0, 0]], [[0, 0], [0, 2]], [[0, 0], [2, 0]], [[0, 0], [1, 1]]]
-    )
-    v, w = 5 / 6 / 144, 2 / 36
-    found = score_df(counts, [None])
-    expected = (v + w) ** 2 / (v**2 / 5 + w**2 / 2)
-    assert found["balanced_accuracy", None] == found["mcc", None] == pytest.approx(expected)
-    assert found["accuracy", None] == pytest.approx(8)
-    # With classes that are never wrong there is no variance to weigh, and the images' number is all that is known.
-    whole = score_df(np.array([[[2.0, 0], [0, 1]]] * 4), [None])
-    assert whole["balanced_accuracy", None] == pytest.approx(3)
-
-
-def test_the_share_of_its_class_that_a_unit_carries_by_hand() -> None:
-    """Images by class, of all units 4 and 8; units of 1 and 0, 3 and 2, 0 and 6: shares 1/4; 3/4 and 1/4; 3/4."""
-    held = np.array([[4.0, 8], [3, 8], [1, 6], [4, 2]])
-    found = class_shares(held)
-    mixed = (9 / 16 + 1 / 16) / (3 / 4 + 1 / 4)
-    for name in ("auroc", "auprc", "balanced_accuracy", "mcc"):
-        assert found[name, None] == pytest.approx([1 / 4, mixed, 3 / 4])
-    assert ("recall", None) not in found and ("accuracy", None) not in found
-
-
-def test_of_three_classes_each_is_ranked_against_the_rest() -> None:
-    """Class 0 of 2 images against 6: a unit with one of class 0 and three of the rest carries a half of both."""
-    held = np.array([[2.0, 2, 4], [1, 1, 2], [1, 1, 2]])
-    found = class_shares(held)
-    for key in (("auroc", 0), ("recall", None)):
-        assert found[key] == pytest.approx([1 / 2, 1 / 2])
-    alone = class_shares(np.array([[2.0, 2, 4], [0, 2, 4], [2, 0, 4], [2, 2, 0]]))
-    assert alone["auroc", 0] == pytest.approx([1, 1 / 3, 2 / 3])
-    assert alone["auroc", None] == pytest.approx([1, 1, 1])
-    # A class that nobody has takes no part.
-    assert class_shares(np.array([[2.0, 2, 0], [1, 2, 0], [1, 0, 0]]))["mcc", None] == pytest.approx([1 / 2, 5 / 6])
