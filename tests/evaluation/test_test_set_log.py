@@ -68,7 +68,8 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, text: str) -> None:
     [
         ([("s", "m")], "once: 1 model of 1 study"),
         ([("s", "m"), ("s", "m")], "twice: 1 model of 1 study"),
-        ([("s", "m"), ("s", "n"), ("s", "n")], "3 times: 2 models of 1 study"),
+        ([("s", "m"), ("s", "n")], "once: 2 models of 1 study"),  # the arms of one run are looked at together
+        ([("s", "m"), ("s", "n"), ("s", "n")], "twice: 2 models of 1 study"),
         ([("s", "m"), ("t", "m")], "twice: 2 models of 2 studies"),
     ],
 )

@@ -13,7 +13,7 @@ from counterstain.errors import InputError
 from counterstain.evaluation.predictions import Predictions
 from counterstain.files import hash_file, hash_json, plain_cell, safe_cell
 
-__all__ = ["LEDGER", "LoggedUse", "note_tables", "read_uses", "record_use", "uses_in_words"]
+__all__ = ["LEDGER", "LoggedUse", "count_uses", "note_tables", "read_uses", "record_use", "uses_in_words"]
 
 LEDGER = "counterstain_looks.csv"
 
@@ -44,7 +44,7 @@ COLUMNS = tuple(field.name for field in fields(LoggedUse))
 
 
 def record_use(folder: Path, look: LoggedUse) -> int:
-    """Add a look to the ledger of a folder unless it is there; returns how many looks at these images are known.
+    """Add a look to the ledger of a folder unless it is there; returns how often these images were used, as counted.
 
     The line is added by one write at the end of the file and synced, so that two processes do not mix theirs and what
     was killed has written a line or none.
@@ -70,7 +70,7 @@ def record_use(folder: Path, look: LoggedUse) -> int:
         finally:
             os.close(handle)
         known = read_uses(folder)
-    return sum(own.data_hash == look.data_hash for own in known)
+    return count_uses(known, look.data_hash)
 
 
 def note_tables(folder: Path, paths: Sequence[Path], table: Predictions) -> list[str]:
@@ -119,6 +119,25 @@ def _look(row: dict[str, str]) -> LoggedUse:
     return LoggedUse(**{**row, "images": images})  # type: ignore[arg-type]
 
 
+def count_uses(looks: Iterable[LoggedUse], data_hash: str) -> int:
+    """How often the images with this hash were used. The arms of one run are looked at together, which is one use.
+
+    A run that was done again under its name with another result is another use. Tables that belong to no run count one
+    by one.
+
+    >>> arms = [LoggedUse(study="s", run="s", model=arm, part="test", data_hash="d", images=9, purpose="report", key=arm)
+    ...         for arm in ("given", "modified")]
+    >>> count_uses(arms, "d")
+    1
+    """
+    times: dict[tuple[str, str], dict[str, int]] = {}
+    for look in looks:
+        if look.data_hash == data_hash:
+            of_run = times.setdefault((look.study, look.run) if look.run else (look.study, look.key), {})
+            of_run[look.model] = of_run.get(look.model, 0) + 1
+    return sum(max(of_model.values()) for of_model in times.values())
+
+
 def uses_in_words(looks: Iterable[LoggedUse], data_hash: str) -> tuple[str, ...]:
     """What the ledger says of the images with this hash."""
     own: Sequence[LoggedUse] = [look for look in looks if look.data_hash == data_hash]
@@ -127,7 +146,7 @@ def uses_in_words(looks: Iterable[LoggedUse], data_hash: str) -> tuple[str, ...]
     studies = len({look.study for look in own})
     models = len({(look.study, look.model) for look in own})
     said = (
-        f"this test part has been used {_times(len(own))}: {models} model{'s' * (models > 1)} of "
+        f"this test part has been used {_times(count_uses(own, data_hash))}: {models} model{'s' * (models > 1)} of "
         f"{studies} stud{'ies' if studies > 1 else 'y'}"
     )
     if studies < 2:

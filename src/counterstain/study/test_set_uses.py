@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from counterstain.errors import InputError
-from counterstain.evaluation.test_set_log import LoggedUse, read_uses, record_use, uses_in_words
+from counterstain.evaluation.test_set_log import LoggedUse, count_uses, read_uses, record_use, uses_in_words
 from counterstain.files import hash_file, hash_json, write_json
 from counterstain.progress import Progress
 from counterstain.run_folder import record_path
@@ -33,7 +33,7 @@ def ledger_folder(study: Study, base: Path) -> Path:
 def write_test_set_uses(run: Path, prepared: PreparedStudy, folder: Path, talk: Progress) -> None:
     """Note this run's look at the test part in the ledger; write looks.json: how many there have been.
 
-    One look a study and arm: what is done again to the same bytes shows nothing new. A ledger that cannot be written,
+    One line per arm, and one use for all arms of a run; what is done again to the same bytes shows nothing new. A ledger that cannot be written,
     such as one beside images on a read-only disk, is told and does not stop the run.
     """
     study = prepared.study
@@ -61,7 +61,7 @@ def write_test_set_uses(run: Path, prepared: PreparedStudy, folder: Path, talk: 
     words = [problem] if problem else list(uses_in_words(looks, data))
     own = [look for look in looks if look.data_hash == data]
     write_json(
-        record_path(run, "looks.json"), {"count": len(own), "words": words, "looks": [look.to_record() for look in own]}
+        record_path(run, "looks.json"), {"count": count_uses(own, data), "words": words, "looks": [look.to_record() for look in own]}
     )
     for line in words:
         talk.say(f"ledger: {line}")
