@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-__all__ = ["MEANINGS", "SuggestingGroup", "meant"]
+__all__ = ["MEANINGS", "SETTINGS", "SuggestingGroup", "meant"]
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # of whichever click this typer uses
 
@@ -57,7 +57,15 @@ MEANINGS: dict[str, tuple[str, ...]] = {
     "--folder": ("--out", "-o", "--output", "--workdir", "--dir"),
     "--scheduler": ("--dask", "--cluster"),
     "--json": ("--as-json",),
+    "--threshold": ("--cutoff", "--operating-point", "--sensitivity", "--specificity"),
+    "--root": ("--base", "--base-path", "--image-root", "--prefix"),
 }
+# Settings of an arm that have no option of their own: `train` takes them with --set.
+SETTINGS = (
+    "backbone_rate", "bag_tiles", "class_weights", "cutmix", "epsilon", "features", "focal", "head_epochs", "input_px",
+    "label_smoothing", "micro_batch", "mixup", "network_settings", "normalisation", "probe", "sampler", "scale",
+    "schedule", "stain_augmentation", "tune", "views", "weight_decay", "weights",
+)  # fmt: skip
 
 
 def meant(given: str, options: set[str], arguments: set[str]) -> tuple[list[str], str]:
@@ -70,11 +78,15 @@ def meant(given: str, options: set[str], arguments: set[str]) -> tuple[list[str]
     Example:
         >>> meant("--output", {"--out", "--json"}, set())
         (['--out'], '')
+        >>> meant("--class-weights", {"--set", "--learning-rate"}, set())
+        ([], '; it is a setting of the arm: --set class_weights=VALUE')
         >>> meant("--model", {"--out"}, {"model"})
         ([], '; MODEL is an argument: give it alone, without --model')
     """
     word = given.lstrip("-").replace("-", "_").lower()
     names = [ours for ours, theirs in MEANINGS.items() if given in theirs and ours in options]
+    if word in SETTINGS and {"--set", "--learning-rate"} <= options:
+        return [], f"; it is a setting of the arm: --set {word}=VALUE"
     return names, f"; {word.upper()} is an argument: give it alone, without {given}" if word in arguments else ""
 
 

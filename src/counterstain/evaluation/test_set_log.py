@@ -125,9 +125,8 @@ def count_uses(looks: Iterable[LoggedUse], data_hash: str) -> int:
     A run that was done again under its name with another result is another use. Tables that belong to no run count one
     by one.
 
-    >>> arms = [LoggedUse(study="s", run="s", model=arm, part="test", data_hash="d", images=9, purpose="report", key=arm)
-    ...         for arm in ("given", "modified")]
-    >>> count_uses(arms, "d")
+    >>> common = {"study": "s", "run": "s", "part": "test", "data_hash": "d", "images": 9, "purpose": "report"}
+    >>> count_uses([LoggedUse(model=arm, key=arm, **common) for arm in ("given", "modified")], "d")
     1
     """
     times: dict[tuple[str, str], dict[str, int]] = {}

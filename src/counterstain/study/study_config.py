@@ -1,5 +1,6 @@
 """The protocol of a study: one YAML file, validated whole before anything runs; an unknown key is an error."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from counterstain.images.augment import Augmentation
 from counterstain.learning.config import TrainingConfig, check_network
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.own_network import is_own, read_reference
+from counterstain.study.unknown_keys import unknown_key_words
 from counterstain.version import __version__
 
 __all__ = ["LEGACY_STAMP", "Range", "Study", "parse_arm", "parse_study", "read_study"]
@@ -336,7 +338,7 @@ def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
     known = [field.name for field in fields(TrainingConfig)]
     unknown = next((key for key in given if key not in known), None)
     if unknown is not None:
-        raise InputError(f"{section} has unknown key '{unknown}'{suggest(unknown, known)}")
+        raise InputError(f"{section} has unknown key '{unknown}'{unknown_key_words(section, unknown, _known_keys())}")
 
 
 @says_arguments
@@ -354,7 +356,7 @@ def read_study(
         InputError: In one line, naming the key, for whatever is unreadable, unknown, missing or out of range.
     """
     path = Path(path)
-    record = read_yaml(path, what="a study (`counterstain init FOLDER` writes one for a folder of images)")
+    record = _read_record(path)
     for dotted, value in (overrides or {}).items():
         *parents, last = dotted.split(".")
         section = record
@@ -364,6 +366,16 @@ def read_study(
                 raise InputError(f"--set {dotted}: {parent} is not a section")
         section[last] = parse_yaml(value, f"--set {dotted}")
     return parse_study(record, str(path), base=Path(base or path.parent))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder; write a study for its images first: counterstain init {shlex.quote(str(path))}"
+        )
+    if path.suffix.lower() in (".csv", ".tsv", ".parquet", ".pq", ".h5", ".npz") and path.is_file():
+        raise InputError(f"{path} is a table; write a study for it first: counterstain init {shlex.quote(str(path))}")
+    return read_yaml(path, what="a study (`counterstain init FOLDER` writes one for a folder of images)")
 
 
 def parse_study(record: Mapping[str, object], source: str = "study", *, base: Path = Path()) -> Study:
@@ -404,7 +416,8 @@ def _one_line(error: ValidationError, record: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         *parents, last = (str(part) for part in fault["loc"])
-        return f"{'.'.join(parents) or 'study'} has unknown key '{last}'{suggest(last, _known_keys(parents))}"
+        section = ".".join(parents) or "study"
+        return f"{section} has unknown key '{last}'{unknown_key_words(section, last, _known_keys())}"
     if fault["type"] in ("missing", "missing_argument"):
         return f"{where} is missing"
     message = fault["msg"].removeprefix("Value error, ")
@@ -416,8 +429,11 @@ def _one_line(error: ValidationError, record: Mapping[str, Any]) -> str:
     )
 
 
-def _known_keys(parents: list[str]) -> list[str]:
+def _known_keys() -> dict[str, list[str]]:
+    """Section -> its keys; "" for the top of the study."""
     sections: dict[str, Any] = {
+        "": Study.model_fields,
+        "training": [field.name for field in fields(TrainingConfig)],
         "cohort": CohortSection.model_fields,
         "split": SplitSection.model_fields,
         "tiles": TilesSection.model_fields,
@@ -427,4 +443,4 @@ def _known_keys(parents: list[str]) -> list[str]:
         "calibration": CalibrationSection.model_fields,
         "search": SearchSection.model_fields,
     }
-    return list(sections.get(parents[0], ())) if parents else list(Study.model_fields)
+    return {name: list(keys) for name, keys in sections.items()}

@@ -33,8 +33,8 @@ def ledger_folder(study: Study, base: Path) -> Path:
 def write_test_set_uses(run: Path, prepared: PreparedStudy, folder: Path, talk: Progress) -> None:
     """Note this run's look at the test part in the ledger; write looks.json: how many there have been.
 
-    One line per arm, and one use for all arms of a run; what is done again to the same bytes shows nothing new. A ledger that cannot be written,
-    such as one beside images on a read-only disk, is told and does not stop the run.
+    One line per arm, and one use for all arms of a run; what is done again to the same bytes shows nothing new. A
+    ledger that cannot be written, such as one beside images on a read-only disk, is told and does not stop the run.
     """
     study = prepared.study
     data = test_hash(prepared)
@@ -61,7 +61,8 @@ def write_test_set_uses(run: Path, prepared: PreparedStudy, folder: Path, talk: 
     words = [problem] if problem else list(uses_in_words(looks, data))
     own = [look for look in looks if look.data_hash == data]
     write_json(
-        record_path(run, "looks.json"), {"count": count_uses(own, data), "words": words, "looks": [look.to_record() for look in own]}
+        record_path(run, "looks.json"),
+        {"count": count_uses(own, data), "words": words, "looks": [look.to_record() for look in own]},
     )
     for line in words:
         talk.say(f"ledger: {line}")
