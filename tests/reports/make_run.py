@@ -7,13 +7,19 @@ from them by the project's own judging, so that a report of it hangs together.
 """
 
 import sys
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from counterstain.evaluation.arm_scores import score_arms, score_rows
+from counterstain.evaluation.beyond_chance import beyond_chance
 from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.error_record import error_record, shown_images, tile_file
+from counterstain.evaluation.influence import influence_record, without_patient
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import write_predictions
 from counterstain.files import write_bytes, write_csv, write_json
@@ -140,10 +146,35 @@ def _write_judging(
     scores = score_arms(tables, seeds=dict.fromkeys(tables, seeds), stamp=stamp)
     write_json(folder / "records" / "scores.json", scores)
     write_csv(folder / "scores.csv", *score_rows(scores))
+    influence: list[dict[str, Any]] = []
     if len(tables) > 1:
-        write_json(
-            folder / "records" / "comparison.json", compare_arms(tables, stamp=stamp, margin=margin, pairs=pairs)
-        )
+        comparison = compare_arms(tables, stamp=stamp, margin=margin, pairs=pairs)
+        write_json(folder / "records" / "comparison.json", comparison)
+
+        def compare_without(patient: str) -> dict[str, Any]:
+            cut = {arm: [without_patient(table, patient) for table in own] for arm, own in tables.items()}
+            return compare_arms(cut, stamp=stamp, margin=margin, pairs=pairs)
+
+        if next(iter(tables.values()))[0].unit == "patient":
+            influence = influence_record(tables, comparison, compare_without)
+    write_json(
+        folder / "records" / "beyond_chance.json",
+        beyond_chance(tables, _baselines(tables), metric="auroc", level="image"),
+    )
+    record = error_record(tables, influence, stamp=stamp)
+    write_json(folder / "records" / "errors.json", record)
+    draw = np.random.default_rng(1)
+    for name in shown_images(record):
+        pixels = draw.integers(0, 60, (48, 48, 3)) + np.array([170, 110, 160])
+        _write_png(folder / "records" / "error_tiles" / tile_file(name), pixels.astype(np.uint8))
+
+
+def _baselines(tables: dict[str, list[Predictions]]) -> dict[str, Predictions]:
+    """A weak baseline: what the first arm says, mostly drowned in noise."""
+    first = next(iter(tables.values()))[0]
+    noise = np.random.default_rng(3).dirichlet(np.ones(len(first.classes)), len(first))
+    prob = 0.2 * first.prob + 0.8 * noise
+    return {"colour-histogram": replace(first, prob=prob / prob.sum(axis=1, keepdims=True))}
 
 
 def _write_protocol(
@@ -244,19 +275,19 @@ def _write_cohort(
     )
 
 
+def _write_png(path: Path, pixels: Any) -> None:
+    content = BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG")
+    write_bytes(path, content.getvalue())
+
+
 def _write_sheet(path: Path, draw: np.random.Generator) -> None:
     """A stand-in for the contact sheet: pink and violet squares."""
-    from io import BytesIO
-
-    from PIL import Image
-
     tiles = draw.integers(0, 60, (4, 7, 48, 48, 3)) + np.array([170, 110, 160])
     sheet = np.full((4 * 52, 7 * 52, 3), 255, dtype=np.uint8)
     for row, column in np.ndindex(4, 7):
         sheet[row * 52 : row * 52 + 48, column * 52 : column * 52 + 48] = tiles[row, column]
-    content = BytesIO()
-    Image.fromarray(sheet).save(content, format="PNG")
-    write_bytes(path, content.getvalue())
+    _write_png(path, sheet)
 
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -130,8 +130,13 @@ def lr_find(
 
 
 @says_arguments
-def report(folder: Path | str) -> Path:
-    """Draw the figures of a run again and write its report.html; returns the page."""
+def report(folder: Path | str, *, tiles: bool = True) -> Path:
+    """Draw the figures of a run again and write its report.html; returns the page.
+
+    Args:
+        folder: of the run.
+        tiles: whether pictures of images are in the page; without them it can be shown where the images may not be.
+    """
     from counterstain.reports.run_report import write_report
 
-    return write_report(Path(folder))
+    return write_report(Path(folder), tiles=tiles)

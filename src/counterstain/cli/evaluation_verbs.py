@@ -143,6 +143,9 @@ def compare(
 @verb
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    no_tiles: Annotated[
+        bool, typer.Option("--no-tiles", help="Leave out pictures of images: for private data.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Redraw the figures and rewrite the report.html of a run.
@@ -151,5 +154,5 @@ def report(
     """
     from counterstain.reports.run_report import write_report
 
-    page = write_report(folder)
+    page = write_report(folder, tiles=not no_tiles)
     print(json.dumps({"report": str(page)}) if as_json else page)

@@ -54,10 +54,10 @@ def write_page(folder: Path) -> Path:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     shown: dict[str, Any] = {} if reason else _maps(folder, record)
     page = environment().get_template("explanation.html").render(
-        title=f"Where the score of {_network(record)} is sensitive",
+        name=f"Where the score of {_network(record)} is sensitive",
         stamp=clean(record["stamp"]),
         wording=clean(record["wording"]),
-        style=Markup(template("report.css").replace("study report", "explanation") + template("explanation.css")),
+        style=Markup(template("report.css") + template("explanation.css")),
         script=Markup(script),
         script_hash=Markup(f"sha256-{digest}"),
         facts=_facts(record),

@@ -1,12 +1,15 @@
 """What every page is made with: its templates, and an environment that escapes whatever a user's files are called."""
 
 import re
+from collections.abc import Sequence
 from importlib import resources
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-__all__ = ["environment", "template"]
+from counterstain.evaluation.format import METRIC_NAMES, clean
+
+__all__ = ["environment", "template", "typeset"]
 
 
 def template(name: str) -> str:
@@ -36,3 +39,19 @@ def _soft(text: str) -> Markup:
 def _css_string(text: str) -> Markup:
     """A text as a CSS string, for the head of printed pages: what is no letter, digit or space stands as its number."""
     return Markup('"{}"').format(Markup(re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\{ord(found[0]):06x} ", text)))
+
+
+def typeset(text: str, arms: Sequence[str]) -> Markup:
+    """A sentence that another room wrote, its names and intervals kept whole, with true minus signs."""
+    names = "|".join(re.escape(clean(arm)) for arm in sorted(arms, key=len, reverse=True)) or r"(?!)"
+    pieces = re.split(rf"(\[[^\[\]]{{1,30}}\]|\b(?:{names})\b)", clean(text))
+    out = Markup("")
+    for index, piece in enumerate(pieces):
+        if index % 2:
+            signs = piece.replace("-", "−") if piece.startswith("[") else piece
+            out += Markup('<span class="whole">{}</span>').format(signs) if len(piece) <= 30 else signs
+        else:
+            words = re.sub(r"(?<![\w-])-(?=\d)", "−", piece)
+            words = re.sub(r"(?<=\d)\s?%", "\u00a0%", words)
+            out += re.sub(r"\b(auroc|auprc|mcc|f1|balanced_accuracy)\b", lambda found: METRIC_NAMES[found[0]], words)
+    return out

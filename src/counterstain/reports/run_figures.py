@@ -48,6 +48,7 @@ Floats = NDArray[np.float64]
 # Where a figure has so many strokes that its SVG is this large, the page takes the PNG: the SVG stays beside it.
 LARGEST_SVG = 400_000
 LARGEST_PHOTOGRAPH = 600_000
+SMALLER = ((1400, 88), (1400, 80), (1100, 80), (900, 75), (700, 75), (500, 70), (300, 60))  # px of width, JPEG quality
 GRID = np.linspace(0.0, 1.0, 401)
 FEW_PARTS = 6
 MOST_RELIABILITY = 4
@@ -55,13 +56,18 @@ MOST_RELIABILITY = 4
 
 @dataclass(frozen=True)
 class Illustration:
-    """A figure as a page shows it: data is a data: URI; alt says in words what is seen; narrow ones stand in pairs."""
+    """A figure as a page shows it.
+
+    data: a data: URI; alt: says in words what is seen; narrow: two stand side by side; phone: the same drawn for a
+    narrow screen, "" where `data` can be read there.
+    """
 
     name: str
     data: str
     alt: str
     caption: str
     narrow: bool = False
+    phone: str = ""
 
 
 def find_score(
@@ -84,16 +90,25 @@ def png_uri(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def photograph_uri(content: bytes) -> str:
-    """A PNG of tiles as a data: URI: as it is where small, else as a JPEG of at most 1400 px width."""
-    if len(content) <= LARGEST_PHOTOGRAPH:
-        return png_uri(content)
+def photograph_uri(content: bytes, largest: int = LARGEST_PHOTOGRAPH) -> str:
+    """A PNG of tiles as a data: URI of at most `largest` characters: as it is where small, else as a JPEG.
+
+    A smaller picture is tried before a coarser one; the smallest of all is taken whatever its size.
+    """
+    uri = png_uri(content)
+    if len(uri) <= largest:
+        return uri
     with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-        shown = image.convert("RGB")
-    shown.thumbnail((1400, 1400 * shown.height // shown.width + 1), Image.Resampling.LANCZOS)
-    smaller = io.BytesIO()
-    shown.save(smaller, "JPEG", quality=88, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(smaller.getvalue()).decode()}"
+        whole = image.convert("RGB")
+    for width, quality in SMALLER:
+        shown = whole.copy()
+        shown.thumbnail((width, width * shown.height // shown.width + 1), Image.Resampling.LANCZOS)
+        smaller = io.BytesIO()
+        shown.save(smaller, "JPEG", quality=quality)
+        uri = f"data:image/jpeg;base64,{base64.b64encode(smaller.getvalue()).decode()}"
+        if len(uri) <= largest:
+            break
+    return uri
 
 
 def illustrate(run: RunRecord, folder: Path | None = None) -> dict[str, list[Illustration]]:

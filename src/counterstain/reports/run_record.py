@@ -16,7 +16,10 @@ from counterstain.run_folder import RECORDS, optional_record, record_path
 __all__ = ["RunRecord", "TrainingRun", "read_run"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
-LATER = ("audit", "baselines", "in_use", "subgroups", "decision_curve", "looks", "procedures", "slide")
+LATER = (
+    "audit", "baselines", "beyond_chance", "errors", "in_use", "subgroups", "decision_curve", "looks", "procedures",
+    "slide",
+)  # fmt: skip
 INPUTS = ("resolved.json", "cohort.csv", "splits.csv", "scores.json", "comparison.json")
 HASHED = ("study.yaml", *(f"{RECORDS}/{name}" for name in INPUTS))
 
@@ -65,7 +68,9 @@ class RunRecord:
     predictions: arm -> the test predictions, one table per seed, with the seed's file name.
     hashes: file -> SHA-256.
     contact_sheet: PNG bytes of the augmentation's contact sheet, or None.
-    audit, baselines, in_use, subgroups, decision_curve, looks, procedures, slide: the JSON files of these names.
+    audit, baselines, beyond_chance, errors, in_use, subgroups, decision_curve, looks, procedures, slide: the JSON
+        files of these names.
+    error_tiles: file name -> PNG bytes of the tiles that errors.json shows.
     slide_picture: PNG bytes of a slide and a model's map of it, or None.
     """
 
@@ -85,6 +90,9 @@ class RunRecord:
     contact_sheet: bytes | None
     audit: Mapping[str, Any] = field(default_factory=dict)
     baselines: Mapping[str, Any] = field(default_factory=dict)
+    beyond_chance: Mapping[str, Any] = field(default_factory=dict)
+    errors: Mapping[str, Any] = field(default_factory=dict)
+    error_tiles: Mapping[str, bytes] = field(default_factory=dict)
     in_use: Mapping[str, Any] = field(default_factory=dict)
     subgroups: Mapping[str, Any] = field(default_factory=dict)
     decision_curve: Mapping[str, Any] = field(default_factory=dict)
@@ -128,6 +136,7 @@ def read_run(run: Path) -> RunRecord:
         hashes={name: hash_file(run / name) for name in HASHED if (run / name).is_file()},
         contact_sheet=sheet.read_bytes() if sheet.is_file() else None,
         slide_picture=picture.read_bytes() if picture.is_file() else None,
+        error_tiles={path.name: path.read_bytes() for path in sorted(record_path(run, "error_tiles").glob("*.png"))},
         **{name: optional_record(run, f"{name}.json") for name in LATER},
     )
 

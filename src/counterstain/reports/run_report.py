@@ -1,14 +1,12 @@
 """The report of a run: one self-contained page with its figures inside, made from the run folder's files alone."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from counterstain.evaluation.format import METRIC_NAMES, clean, levelled, listed, metric_name, number, plural
-from counterstain.evaluation.metric_names import is_class_bound
+from counterstain.evaluation.format import clean, listed, metric_name, number, plural
 from counterstain.files import write_bytes
 from counterstain.reports.cross_validation_tables import (
     procedures_table,
@@ -16,8 +14,10 @@ from counterstain.reports.cross_validation_tables import (
     support_table,
     variance_table,
 )
+from counterstain.reports.error_section import error_sections, influence_words
 from counterstain.reports.figures import MOST_COUNTED, MOST_WRITTEN
 from counterstain.reports.guidelines import guideline_table
+from counterstain.reports.headline import evidence, headline
 from counterstain.reports.methods import (
     audit_words,
     kept_words,
@@ -27,7 +27,7 @@ from counterstain.reports.methods import (
     ran_words,
     use_sentences,
 )
-from counterstain.reports.page import environment, template
+from counterstain.reports.page import environment, template, typeset
 from counterstain.reports.run_figures import capital, find_score, illustrate, photograph_uri, primary
 from counterstain.reports.run_record import RunRecord, read_run
 from counterstain.reports.run_tables import (
@@ -67,17 +67,19 @@ from counterstain.reports.training_tables import probe_table
 __all__ = ["write_report"]
 
 MOST_SET_ASIDE = 200
+MOST_TILES = 400_000  # characters of all embedded tiles
+MOST_SHEET = 150_000  # of them for the contact sheet
 MOST_VERDICTS = 3
-UNSETTLED = ("no_evidence", "not_enough_runs", "noninferiority_not_shown", "equivalence_not_shown", "undefined")
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, *, tiles: bool = True) -> Path:
     """Write a run's figures (figures/*.png and *.svg) and its report.html; the same run gives the same bytes.
 
     Only the files of the run folder are read. The page needs no other file, no script and no network.
 
     Args:
         run: the run folder, with resolved.json and scores.json at least.
+        tiles: whether pictures of images are in the page; without them it can be shown where the images may not be.
 
     Returns:
         The path of report.html.
@@ -86,7 +88,11 @@ def write_report(run: Path) -> Path:
         InputError: If a record is missing, or is not what it should be.
     """
     record = read_run(run)
-    page = environment().get_template("report.html").render(_results_of(record) | _protocol_of(record))
+    page = (
+        environment()
+        .get_template("report.html")
+        .render(_results_of(record) | _errors_of(record, tiles=tiles) | _protocol_of(record, tiles=tiles))
+    )
     path = run / "report.html"
     write_bytes(path, page)
     return path
@@ -101,16 +107,17 @@ def _results_of(record: RunRecord) -> dict[str, Any]:
         "version": clean(record.environment.get("counterstain") or record.resolved.get("counterstain") or ""),
         "style": Markup(template("report.css")),
         "figures": illustrate(record),
-        "headline": _typeset(headline(record), record.arms),
+        "headline": typeset(headline(record), record.arms),
+        "evidence": typeset(evidence(record), record.arms),
         "verdicts": _verdicts(record),
         "facts": _facts(record),
         "warnings": _warnings(record),
-        "rule": _typeset(record.comparison.get("rule") or "", record.arms),
-        "methods": list(dict.fromkeys(_typeset(own["method"], ()) for own in record.scores["arms"].values())),
+        "rule": typeset(record.comparison.get("rule") or "", record.arms),
+        "methods": list(dict.fromkeys(typeset(own["method"], ()) for own in record.scores["arms"].values())),
         "primary": primary_table(record),
         "baselines": baseline_table(record),
         "audit": audit_table(record),
-        "audit_words": _typeset(record.audit.get("words") or "", ()),
+        "audit_words": typeset(record.audit.get("words") or "", ()),
         "audit_looked": audit_words(record),
         "use_words": " ".join(use_sentences(record)),
         "calibration": calibration_table(record),
@@ -129,12 +136,20 @@ def _results_of(record: RunRecord) -> dict[str, Any]:
         "factorial": factorial(record),
         "support": support_table(record),
         "procedures": procedures_table(record),
-        "procedures_words": [_typeset(line, record.arms) for line in procedures_words(record)],
+        "procedures_words": [typeset(line, record.arms) for line in procedures_words(record)],
         "variance": variance_table(record),
     }  # fmt: skip
 
 
-def _protocol_of(record: RunRecord) -> dict[str, Any]:
+def _errors_of(record: RunRecord, *, tiles: bool) -> dict[str, Any]:
+    """What the page shows of single images and patients."""
+    return {
+        "errors": error_sections(record, tiles=tiles, budget=MOST_TILES - MOST_SHEET),
+        "influence": [typeset(line, record.arms) for line in influence_words(record)],
+    }
+
+
+def _protocol_of(record: RunRecord, *, tiles: bool) -> dict[str, Any]:
     """What the page shows of how they came about: arms, cohort, split, augmentation, machine."""
     return {
         "arms": arm_table(record),
@@ -150,10 +165,12 @@ def _protocol_of(record: RunRecord) -> dict[str, Any]:
         "augmentation_words": _augmentation_words(record),
         "ranges": ranges_table(record) if _was_augmented(record) else None,
         "contact_sheet": (
-            photograph_uri(record.contact_sheet) if record.contact_sheet and _was_augmented(record) else ""
+            photograph_uri(record.contact_sheet, MOST_SHEET)
+            if tiles and record.contact_sheet and _was_augmented(record)
+            else ""
         ),
         "slide_words": _slide_words(record.slide) if record.slide_picture else "",
-        "slide_picture": photograph_uri(record.slide_picture) if record.slide_picture else "",
+        "slide_picture": photograph_uri(record.slide_picture) if tiles and record.slide_picture else "",
         "cells_words": _cells_words(len(record.scores["classes"])),
         "several_runs": len(record.trainings) > len(record.arms),
         "several_histories": _several_histories(record),
@@ -165,84 +182,12 @@ def _protocol_of(record: RunRecord) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------- the verdict
 
 
-def headline(run: RunRecord) -> str:
-    """The verdict in one or two sentences; the pairs' own sentences stand below it."""
-    metric, level = primary(run)
-    pairs = [pair for pair in run.comparison.get("pairs", ()) if pair["primary"]]
-    if not pairs:
-        return _lone_headline(run, metric, level)
-    kinds = {pair["verdict"] for pair in pairs}
-    winners = [(p["a"], p["b"]) if p["verdict"] == "a_better" else (p["b"], p["a"])
-               for p in pairs if p["verdict"] in ("a_better", "b_better")]  # fmt: skip
-    alike = [f"{clean(p['a'])} and {clean(p['b'])}" for p in pairs if p["verdict"] == "equivalent"]
-    named, inferior = _endpoint_name(run, metric), [p for p in pairs if p["verdict"] == "inferior"]
-    spared = [f"{clean(p['a'])} is not inferior to {clean(p['b'])}" for p in pairs if p["verdict"] == "noninferior"]
-    if kinds == {"not_enough_runs"}:
-        return f"Not enough runs to claim a difference in {named}."
-    if kinds == {"undefined"}:
-        return f"The arms can't be compared in {named}: it is undefined here."
-    if kinds <= {"noninferiority_not_shown", "equivalence_not_shown"}:
-        asked = "Non-inferiority" if "noninferiority_not_shown" in kinds else "Equivalence"
-        also = any(pair.get("also") for pair in pairs)
-        return f"{asked} in {named} is not shown" + ("." if also else "; that does not show a difference either.")
-    if not winners and not alike and not spared and not inferior:
-        arms = list(dict.fromkeys(arm for pair in pairs for arm in (pair["a"], pair["b"])))
-        between = listed(map(clean, arms)) if len(arms) <= 4 else f"the {len(arms)} arms"
-        return f"No evidence of a difference in {named} between {between}."
-    said = []
-    for winner in dict.fromkeys(winner for winner, _ in winners):
-        losers = listed(clean(loser) for first, loser in winners if first == winner)
-        said.append(f"{clean(winner)} is better than {losers} in {named}.")
-    if alike:
-        said.append(f"{listed(alike)} are equivalent in {named} within the margin stated beforehand.")
-    if spared:
-        said.append(f"{listed(spared)} in {named} by the margin stated beforehand.")
-    said += [f"{clean(p['a'])} is inferior to {clean(p['b'])} in {named} by more than the margin." for p in inferior]
-    rest = sum(pair["verdict"] in UNSETTLED for pair in pairs)
-    if rest:
-        said.append(f"For the other {'pair' if rest == 1 else f'{rest} pairs'} nothing is shown either way.")
-    return " ".join(said)
-
-
-def _endpoint_name(run: RunRecord, metric: str) -> str:
-    """The endpoint, or all co-primary ones; with the class that it is about."""
-    positive = run.comparison.get("positive")
-    names = run.comparison.get("co_primary") or [metric]
-    of = f" for {clean(positive)}" if positive and any(is_class_bound(name) for name in names) else ""
-    return listed(metric_name(name) for name in names) + of
-
-
-def _lone_headline(run: RunRecord, metric: str, level: str) -> str:
-    arm = run.arms[0]
-    score = find_score(run.scores, arm, metric, level)
-    if not score:
-        return f"{clean(arm)} was evaluated."
-    ends = levelled(score["low"], score["high"], confidence=run.scores["confidence"])
-    return f"{clean(arm)}: {metric_name(metric)} is {number(score['value'])}{ends}. It was compared with nothing."
-
-
 def _verdicts(run: RunRecord) -> list[Markup]:
     """The sentences of the pairs, the primary ones first."""
     pairs = sorted(run.comparison.get("pairs", ()), key=lambda pair: not pair["primary"])
     if sum(pair["primary"] for pair in pairs) > MOST_VERDICTS:  # the table below holds each pair
-        return [_typeset(run.comparison["words"], run.arms)]
-    return [_typeset(pair["words"], run.arms) for pair in pairs]
-
-
-def _typeset(text: str, arms: Sequence[str]) -> Markup:
-    """A sentence that another room wrote, its names and intervals kept whole, with true minus signs."""
-    names = "|".join(re.escape(clean(arm)) for arm in sorted(arms, key=len, reverse=True)) or r"(?!)"
-    pieces = re.split(rf"(\[[^\[\]]{{1,30}}\]|\b(?:{names})\b)", clean(text))
-    out = Markup("")
-    for index, piece in enumerate(pieces):
-        if index % 2:
-            signs = piece.replace("-", "−") if piece.startswith("[") else piece
-            out += Markup('<span class="whole">{}</span>').format(signs) if len(piece) <= 30 else signs
-        else:
-            words = re.sub(r"(?<![\w-])-(?=\d)", "−", piece)
-            words = re.sub(r"(?<=\d)\s?%", "\u00a0%", words)
-            out += re.sub(r"\b(auroc|auprc|mcc|f1|balanced_accuracy)\b", lambda found: METRIC_NAMES[found[0]], words)
-    return out
+        return [typeset(run.comparison["words"], run.arms)]
+    return [typeset(pair["words"], run.arms) for pair in pairs]
 
 
 def _warnings(run: RunRecord) -> list[Markup]:
@@ -256,7 +201,7 @@ def _warnings(run: RunRecord) -> list[Markup]:
             f"no interval can be given for {metric_name(metric)}: the test part has too few {run.scores['unit']}s of a "
             "class, so its values are no evidence; see the split, and use folds to test every patient"
         )
-    return list(dict.fromkeys(_typeset(text, run.arms) for text in found))
+    return list(dict.fromkeys(typeset(text, run.arms) for text in found))
 
 
 # ------------------------------------------------------------------------------------------------------- what was done

@@ -5,6 +5,7 @@ from typing import Any
 
 from counterstain.evaluation.calibration import SAW_TRAINING
 from counterstain.evaluation.format import UNDEFINED, clean, interval, levelled, metric_name, number, plural
+from counterstain.reports.headline import BASELINE_NAMES
 from counterstain.reports.run_record import RunRecord
 from counterstain.reports.run_tables import NO_INTERVAL, Cell, Table, scores_level
 
@@ -23,13 +24,6 @@ __all__ = [
 
 MOST_FINDINGS = 20
 MOST_GROUPS = 30
-BASELINE_NAMES = {
-    "majority": "the majority class",
-    "mean-rgb": "mean colour",
-    "tile-count": "the number of tiles",
-    "colour-histogram": "colour histogram",
-    "file": "the files alone",
-}
 
 
 def _valued(found: Mapping[str, Any] | None) -> Cell:
@@ -74,7 +68,7 @@ def baseline_table(run: RunRecord) -> Table | None:
     rows = [
         (Cell(clean(label)), *(_valued(_score(record, arm, metric)) for metric in metrics))
         for record, arm, label in [
-            *((run.baselines, name, BASELINE_NAMES[name]) for name in names),
+            *((run.baselines, name, BASELINE_NAMES[name].removeprefix("a ")) for name in names),
             *((run.scores, arm, arm) for arm in run.arms),
         ]
     ]

@@ -16,6 +16,7 @@ from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.conformal import coverage_record
 from counterstain.evaluation.cross_validation import FoldTests, Place, fold_tests, procedures_record
 from counterstain.evaluation.decision_curve import decision_curve
+from counterstain.evaluation.influence import without_patient
 from counterstain.evaluation.intervals import estimates, sample, units_of
 from counterstain.evaluation.predictions import Predictions, concatenate
 from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
@@ -27,6 +28,7 @@ from counterstain.progress import Progress
 from counterstain.run_folder import record_path
 from counterstain.study.calibrate import called, sets_of
 from counterstain.study.completion import file_hashes, is_done, mark_done
+from counterstain.study.error_stage import write_beyond_chance, write_errors
 from counterstain.study.prepare import PreparedStudy
 from counterstain.study.trainings import training_place
 
@@ -56,6 +58,10 @@ def judge(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
     talk.say("evaluation: intervals and comparison, clustered by " + study.split.unit)
     replicates = {arm: list(tables.values()) for arm, tables in arms.items()}
     written = [*_write_scores(run, prepared, replicates), *_write_comparison(run, prepared, replicates)]
+    written += write_beyond_chance(run, prepared.study, replicates)
+    written += write_errors(
+        run, prepared, replicates, lambda patient: _compare(run, prepared, replicates, without=patient)
+    )
     write_json(record_path(run, "in_use.json"), _in_use(run, prepared, replicates))
     write_json(record_path(run, "subgroups.json"), _subgroups(replicates))
     write_json(record_path(run, "procedures.json"), _procedures(run, prepared))
@@ -102,12 +108,26 @@ def _write_comparison(
     if len(replicates) < 2:
         record_path(run, "comparison.json").unlink(missing_ok=True)
         return []
+    write_json(record_path(run, "comparison.json"), _compare(run, prepared, replicates))
+    return [record_path(run, "comparison.json")]
+
+
+def _compare(
+    run: Path, prepared: PreparedStudy, replicates: Mapping[str, Sequence[Predictions]], *, without: str = ""
+) -> dict[str, Any]:
+    """The comparison that the study asks for; without the images of one patient where one is named."""
     section = prepared.study.comparison
     frozen = section.thresholds == "frozen"
-    calls = {arm: _decided(run, prepared, arm) for arm in replicates} if frozen else None
+
+    def cut(table: Predictions) -> Predictions:
+        return without_patient(table, without) if without else table
+
+    calls = {arm: [cut(table) for table in _decided(run, prepared, arm)] for arm in replicates} if frozen else None
     # The cohort says which class is positive; that its column comes last in our own tables is no accident.
-    named = {arm: [replace(table, positive_from="given") for table in tables] for arm, tables in replicates.items()}
-    comparison = compare_arms(
+    named = {
+        arm: [replace(cut(table), positive_from="given") for table in tables] for arm, tables in replicates.items()
+    }
+    return compare_arms(
         named,
         primary=section.primary,
         co_primary=section.co_primary,
@@ -120,11 +140,9 @@ def _write_comparison(
         hypothesis=section.hypothesis,
         detect=section.detect,
         prior_sd=section.prior_sd,
-        over_folds=_over_folds(run, prepared, frozen=frozen),
+        over_folds=_over_folds(run, prepared, cut, frozen=frozen),
         stamp=prepared.study.stamp,
     )
-    write_json(record_path(run, "comparison.json"), comparison)
-    return [record_path(run, "comparison.json")]
 
 
 def _decided(run: Path, prepared: PreparedStudy, arm: str) -> list[Predictions]:
@@ -146,14 +164,16 @@ def _called(folder: Path) -> Predictions:
     return decided(read_predictions(folder / "predictions.csv", classes=fitted.classes), fitted.threshold)
 
 
-def _over_folds(run: Path, prepared: PreparedStudy, *, frozen: bool) -> FoldTests | None:
+def _over_folds(
+    run: Path, prepared: PreparedStudy, cut: Callable[[Predictions], Predictions], *, frozen: bool
+) -> FoldTests | None:
     """The tests over several training sets, which the verdict must pass too; None where there is one."""
     section = prepared.study.comparison
     if len(prepared.split.parts) < 2:
         return None
     read = _called if frozen else (lambda folder: read_predictions(folder / "predictions.csv"))
     return fold_tests(
-        _by_place(run, prepared, read),
+        _by_place(run, prepared, lambda folder: cut(read(folder))),
         _sizes(prepared),
         metrics=section.co_primary or [section.primary],
         level=section.level,

@@ -29,6 +29,8 @@ IN_RECORDS = (
     ("baselines.json", "scores without a network; `baselines/` has their predictions"),
     ("scores.json", "the scores, for programs"),
     ("comparison.json", "the comparison of the arms and its verdict"),
+    ("beyond_chance.json", "each arm held against chance and the strongest baseline"),
+    ("errors.json", "telling errors, the patients they are of, their influence; `error_tiles/` has the tiles"),
     ("in_use.json", "calibration, thresholds and prediction sets as frozen on validation patients"),
     ("subgroups.json", "scores by site, slide and patient"),
     ("procedures.json", "differences by fold, and the sources of variance"),

@@ -1,0 +1,102 @@
+"""How much hangs on single patients: the difference of two arms, and the verdict, without each of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from counterstain.errors import InputError
+from counterstain.evaluation.intervals import sample, units_of
+from counterstain.evaluation.predictions import Predictions
+
+__all__ = ["influence_record", "left_out_differences", "without_patient"]
+
+EXAMINED = 3  # patients of a pair without whom the verdict is worked out again
+MOST_PAIRS = 3
+
+
+def without_patient(table: Predictions, patient: str) -> Predictions:
+    """The table without the images of one patient.
+
+    Raises:
+        InputError: If no image is left.
+    """
+    kept = np.flatnonzero([name != patient for name in table.patient])
+    if not len(kept):
+        raise InputError(f"without patient '{patient}' no image is left")
+    cut: dict[str, Any] = {
+        name: tuple(getattr(table, name)[row] for row in kept) for name in ("image", "patient", "slide", "site")
+    }
+    return replace(table, label=table.label[kept], prob=table.prob[kept], **cut)
+
+
+def left_out_differences(
+    a: Sequence[Predictions], b: Sequence[Predictions], *, metric: str, level: str
+) -> tuple[float, dict[str, float]]:
+    """The difference a - b of a measure, mean over seeds, and the same without each patient in turn.
+
+    Args:
+        a, b: the arms' tables, one per seed, of the same images.
+        metric: of the whole table, such as "auroc"; level: "image" or "patient".
+
+    Returns:
+        The difference, and patient -> difference without this patient; NaN where it is undefined.
+    """
+    names = units_of([a[0]])
+    first, second = (sample(tables, names, level=level) for tables in (a, b))
+    key = (metric, None)
+    whole = float(first.values[key].mean() - second.values[key].mean())
+    without = first.left_out[key].mean(axis=0) - second.left_out[key].mean(axis=0)
+    if len(without) != len(names):  # so many patients that groups of them were left out together
+        return whole, {}
+    return whole, dict(zip(names, without.tolist(), strict=True))
+
+
+def influence_record(
+    arms: Mapping[str, Sequence[Predictions]],
+    comparison: Mapping[str, Any],
+    compare_without: Callable[[str], Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """For each primary pair, the patients who move its difference most, and the verdict without each of them.
+
+    Args:
+        arms: arm -> its tables, one per seed; of patients, not of images alone.
+        comparison: the record comparison.json.
+        compare_without: makes the same record without the images of one patient.
+
+    Returns:
+        For each of the first three primary pairs: a, b, metric, difference, verdict, and patients: patient, difference,
+        verdict ("" where the rest can't be compared) and changes, whether that is another verdict. At most three
+        patients each; those that move the difference less were not looked at.
+    """
+    found: list[dict[str, Any]] = []
+    again: dict[str, Mapping[str, Any]] = {}
+    for pair in [pair for pair in comparison["pairs"] if pair["primary"]][:MOST_PAIRS]:
+        whole, without = left_out_differences(
+            arms[pair["a"]], arms[pair["b"]], metric=pair["metric"], level=pair["level"]
+        )
+        moved = sorted(without, key=lambda name: (-abs(np.nan_to_num(without[name] - whole, nan=np.inf)), name))
+        patients = []
+        for patient in moved[:EXAMINED]:
+            if patient not in again:
+                again[patient] = _compared(compare_without, patient)
+            verdict = _verdict_of(again[patient], pair["a"], pair["b"])
+            patients.append({"patient": patient, "difference": without[patient], "verdict": verdict,
+                             "changes": verdict != pair["verdict"]})  # fmt: skip
+        found.append({"a": pair["a"], "b": pair["b"], "metric": pair["metric"], "difference": whole,
+                      "verdict": pair["verdict"], "patients": patients})  # fmt: skip
+    return found
+
+
+def _compared(compare_without: Callable[[str], Mapping[str, Any]], patient: str) -> Mapping[str, Any]:
+    """The comparison without a patient; nothing where a class or the last patient of a fold goes with this one."""
+    try:
+        return compare_without(patient)
+    except InputError:
+        return {"pairs": ()}
+
+
+def _verdict_of(comparison: Mapping[str, Any], a: str, b: str) -> str:
+    rows = (row for row in comparison["pairs"] if (row["a"], row["b"]) == (a, b))
+    return str(next(rows, {"verdict": ""})["verdict"])

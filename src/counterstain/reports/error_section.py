@@ -1,0 +1,171 @@
+"""The errors of a run as its report shows them: strips of tiles, the patients they are of, and what hangs on each."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from counterstain.evaluation.format import clean, difference, listed, number, plural, share
+from counterstain.reports.run_record import RunRecord
+from counterstain.reports.run_tables import VERDICTS, Cell, Table
+
+__all__ = ["ArmErrors", "Strip", "Tile", "error_sections", "influence_words", "tile_uris"]
+
+TITLES = {"wrong": "Confidently wrong", "unsure": "Least sure", "right": "Confidently right"}
+MOST_PATIENTS = 10
+SIDES = (128, 112, 96, 80, 64, 48)  # px, the largest that fits the budget is taken
+QUALITY = 82
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of a strip; data is a data: URI, "" where no picture is shown."""
+
+    data: str
+    image: str
+    said: str
+    who: str
+    wrong: bool
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Tiles of one kind."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class ArmErrors:
+    """One arm's errors: a sentence, its strips, and the patients with the most errors (None where unknown)."""
+
+    arm: str
+    words: str
+    strips: tuple[Strip, ...]
+    patients: Table | None
+
+
+def error_sections(run: RunRecord, *, tiles: bool, budget: int) -> list[ArmErrors]:
+    """Each arm's errors; [] where the run has no record of them.
+
+    Args:
+        run: whose record errors.json is shown.
+        tiles: whether pictures are shown at all; names, calls and probabilities are.
+        budget: characters that all their data: URIs may have together.
+    """
+    arms = run.errors.get("arms") or {}
+    named = [card["file"] for own in arms.values() for cards in own["tiles"].values() for card in cards]
+    shown = {name: run.error_tiles[name] for name in named if name in run.error_tiles} if tiles else {}
+    uris = tile_uris(shown, named, budget)
+    return [_arm(run, arm, arms[arm], uris) for arm in run.arms if arm in arms]
+
+
+def tile_uris(tiles: Mapping[str, bytes], shown: Sequence[str], budget: int) -> dict[str, str]:
+    """Each tile as a data: URI, all as large as lets the whole page stay within the budget.
+
+    Args:
+        tiles: name -> PNG bytes.
+        shown: the names in the order of the page, some of them several times.
+        budget: characters of all URIs together. Where not even the smallest fit, the last ones of the page are left
+            out, "" instead.
+    """
+    made: dict[str, str] = {}
+    for side in SIDES:
+        made = {name: _jpeg(content, side) for name, content in tiles.items()}
+        if sum(len(made.get(name, "")) for name in shown) <= budget:
+            return made
+    spent, kept = 0, {}
+    for name in dict.fromkeys(shown):
+        spent += len(made.get(name, "")) * shown.count(name)
+        kept[name] = made.get(name, "") if spent <= budget else ""
+    return kept
+
+
+def _jpeg(content: bytes, side: int) -> str:
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _arm(run: RunRecord, arm: str, own: Mapping[str, Any], uris: Mapping[str, str]) -> ArmErrors:
+    seeds = len(run.scores["arms"][arm]["seeds"])
+    mean = f", mean over {seeds} trainings" if seeds > 1 else ""
+    words = f"{share(own['errors'], 1)} of {own['images']:,} test images are predicted wrong{mean}."
+    strips = tuple(
+        Strip(title, tuple(_tile(card, uris) for card in own["tiles"][name]))
+        for name, title in TITLES.items()
+        if own["tiles"].get(name)
+    )
+    return ArmErrors(clean(arm), words, strips, _patients(run, arm, own["patients"]))
+
+
+def _tile(card: Mapping[str, Any], uris: Mapping[str, str]) -> Tile:
+    wrong = card["label"] != card["predicted"]
+    probability = "> 0.999" if card["probability"] > 0.9995 else number(card["probability"])
+    said = f"{clean(card['predicted'])} {probability}"
+    who = [_named(word, clean(card[word])) for word in ("patient", "site") if card[word]]
+    label = f", labelled {clean(card['label'])}" if wrong else ""
+    return Tile(uris.get(card["file"], ""), clean(card["image"]), said + label, ", ".join(who), wrong)
+
+
+def _named(word: str, name: str) -> str:
+    """ "site B"; a name that says so itself, such as "site-1", stands alone."""
+    return name if name.lower().startswith(word) else f"{word} {name}"
+
+
+def _patients(run: RunRecord, arm: str, rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    if not rows:
+        return None
+    known = run.scores["arms"][arm]["patients"]
+    shown = tuple(
+        (
+            Cell(clean(row["patient"])),
+            Cell(f"{row['images']:,}"),
+            Cell(f"{row['errors']:.1f}"),
+            Cell(share(row["errors"], row["images"], 0)),
+            Cell(share(row["share"], 1, 0)),
+        )
+        for row in rows[:MOST_PATIENTS]
+    )
+    caption = f"{clean(arm)}: patients with the most errors, of {plural(known, 'test patient')}"
+    head = ("patient", "images", "errors, mean over trainings", "share of own images", "share of all errors")
+    return Table(caption, head, shown)
+
+
+def influence_words(run: RunRecord) -> list[str]:
+    """Whether a verdict hangs on a single patient: one sentence for each primary pair that was looked at."""
+    return [_pair_words(pair) for pair in run.errors.get("influence") or () if pair["patients"]]
+
+
+def _pair_words(pair: Mapping[str, Any]) -> str:
+    names = f"{clean(pair['a'])} − {clean(pair['b'])}"
+    changing = [row for row in pair["patients"] if row["changes"]]
+    if changing:
+        return f"{names}: {listed(_changed(row, pair) for row in changing)}."
+    moved = listed(_moved(pair["patients"]))
+    return (
+        f"{names}: the verdict stays the same without any one of the {len(pair['patients'])} patients who move the "
+        f"difference of {difference(pair['difference'], None, None)} most: {moved}."
+    )
+
+
+def _moved(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [f"{difference(row['difference'], None, None)} without {clean(row['patient'])}" for row in rows]
+
+
+def _changed(row: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+    """What the verdict becomes without one patient."""
+    without = f"without patient {clean(row['patient'])} "
+    if not row["verdict"]:
+        return f"{without}the arms can't be compared"
+    verdict = VERDICTS.get(row["verdict"], row["verdict"].replace("_", " "))
+    verdict = verdict.replace("{a}", clean(pair["a"])).replace("{b}", clean(pair["b"]))
+    moved = f"the difference is {difference(row['difference'], None, None)} instead of "
+    return f"{without}the verdict changes to “{verdict}” ({moved}{difference(pair['difference'], None, None)})"

@@ -1,0 +1,82 @@
+"""What a run leaves behind of its errors: the images and patients they are of, and what the arms are worth at all."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from counterstain.evaluation.beyond_chance import beyond_chance
+from counterstain.evaluation.error_record import error_record, shown_images, tile_file
+from counterstain.evaluation.influence import influence_record
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import read_predictions
+from counterstain.files import read_json, write_json, write_with
+from counterstain.images.store import Store, read_batch
+from counterstain.run_folder import record_path
+from counterstain.study.prepare import PreparedStudy
+from counterstain.study.study_config import Study
+
+__all__ = ["write_beyond_chance", "write_errors"]
+
+RECORD, TILES = "errors.json", "error_tiles"
+TILE_PX = 160  # side of a kept tile at most
+
+
+def write_beyond_chance(run: Path, study: Study, replicates: Mapping[str, Sequence[Predictions]]) -> list[Path]:
+    """Write beyond_chance.json: how far each arm exceeds chance, and the baselines that the audit has fitted."""
+    section = study.comparison
+    names = {path.stem: path for path in sorted(record_path(run, "baselines").glob("*.csv"))}
+    classes = next(iter(replicates.values()))[0].classes
+    record = beyond_chance(
+        replicates,
+        {name: read_predictions(path, classes=classes) for name, path in names.items()},
+        metric=section.co_primary[0] if section.co_primary else section.primary,
+        level=section.level,
+        alpha=section.alpha,
+    )
+    write_json(record_path(run, "beyond_chance.json"), record)
+    return [record_path(run, "beyond_chance.json")]
+
+
+def write_errors(
+    run: Path,
+    prepared: PreparedStudy,
+    replicates: Mapping[str, Sequence[Predictions]],
+    compare_without: Callable[[str], Mapping[str, Any]],
+) -> list[Path]:
+    """Write errors.json and error_tiles/: each arm's most telling images, the patients of its errors, their influence.
+
+    Args:
+        run: the run's folder.
+        prepared: the study; its store has the tiles. Of feature files there are none.
+        replicates: arm -> its test tables, one per seed.
+        compare_without: the comparison without one patient, see influence_record.
+    """
+    shutil.rmtree(record_path(run, TILES), ignore_errors=True)
+    first = next(iter(replicates.values()))[0]
+    comparison = record_path(run, "comparison.json")
+    known = first.unit == "patient" and comparison.is_file()
+    influence = influence_record(replicates, read_json(comparison), compare_without) if known else []
+    record = error_record(replicates, influence, stamp=prepared.study.stamp)
+    write_json(record_path(run, RECORD), record)
+    store = prepared.material.store
+    written = _write_tiles(record_path(run, TILES), store, shown_images(record)) if isinstance(store, Store) else []
+    return [record_path(run, RECORD), *written]
+
+
+def _write_tiles(folder: Path, store: Store, images: list[str]) -> list[Path]:
+    """The tiles as the networks saw them, no larger than a report shows them."""
+    written = []
+    for image, row in zip(images, store.rows(images).tolist(), strict=True):
+        tile: NDArray[np.uint8] = read_batch(store, np.array([row]))[0]
+        shown = Image.fromarray(tile)
+        shown.thumbnail((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
+        path = folder / tile_file(image)
+        write_with(path, partial(shown.save, format="PNG"))
+        written.append(path)
+    return written

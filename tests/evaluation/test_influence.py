@@ -1,0 +1,78 @@
+"""What hangs on one patient: the difference without each, and a verdict that one patient makes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from counterstain.errors import InputError
+from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.influence import influence_record, left_out_differences, without_patient
+from counterstain.evaluation.predictions import Predictions
+
+
+def table(seed: int, *, strength: float, patients: int = 16, each: int = 5) -> Predictions:
+    draw = np.random.default_rng(seed)
+    label = np.repeat(np.arange(patients) % 2, each)
+    positive = 1 / (1 + np.exp(-(draw.normal(0, 1, len(label)) + strength * (2 * label - 1))))
+    return Predictions(
+        image=tuple(f"i{k}" for k in range(len(label))), patient=tuple(f"p{k // each}" for k in range(len(label))),
+        slide=("",) * len(label), site=("",) * len(label), label=label, prob=np.stack([1 - positive, positive], axis=1),
+        classes=("benign", "malignant"),
+    )  # fmt: skip
+
+
+def test_without_a_patient_none_of_the_others_is_lost() -> None:
+    cut = without_patient(table(0, strength=1), "p3")
+    assert len(cut) == 75 and "p3" not in cut.patient and cut.image[15] == "i20"
+    with pytest.raises(InputError, match="no image is left"):
+        without_patient(table(0, strength=1, patients=1), "p0")
+
+
+def test_differences_are_those_of_scikit_learn_without_the_patient() -> None:
+    a, b = [table(k, strength=1.0) for k in (0, 1)], [table(k, strength=0.5) for k in (2, 3)]
+    whole, without = left_out_differences(a, b, metric="auroc", level="image")
+
+    def auroc(own: Predictions) -> float:
+        return float(roc_auc_score(own.label, own.prob[:, 1]))
+
+    assert whole == pytest.approx(np.mean([auroc(t) for t in a]) - np.mean([auroc(t) for t in b]))
+    for patient in ("p0", "p9"):
+        means = [np.mean([auroc(without_patient(own, patient)) for own in arm]) for arm in (a, b)]
+        assert without[patient] == pytest.approx(means[0] - means[1])
+    assert len(without) == 16
+
+
+def test_a_verdict_that_one_patient_makes_is_told() -> None:
+    """Arm b is arm a, but for patient p3: there it is wrong about every image."""
+    a = [table(k, strength=2.5) for k in range(3)]
+    own = np.array([name == "p3" for name in a[0].patient])
+    b = [replace(t, prob=np.where(own[:, None], t.prob[:, ::-1], t.prob)) for t in a]
+    arms = {"a": a, "b": b}
+    comparison = compare_arms(arms)
+    (pair,) = influence_record(
+        arms, comparison,
+        lambda patient: compare_arms({arm: [without_patient(t, patient) for t in ts] for arm, ts in arms.items()}),
+    )  # fmt: skip
+    assert (pair["a"], pair["b"]) == ("a", "b") and len(pair["patients"]) == 3
+    first = pair["patients"][0]
+    assert first["patient"] == "p3" and first["difference"] == pytest.approx(0.0, abs=1e-12)
+    assert pair["difference"] > 0.02
+    again = compare_arms({arm: [without_patient(t, "p3") for t in ts] for arm, ts in arms.items()})
+    assert first["verdict"] == again["pairs"][0]["verdict"]
+    assert first["changes"] == (first["verdict"] != comparison["pairs"][0]["verdict"])
+
+
+def test_changes_follow_from_the_verdicts_of_the_rest() -> None:
+    arms = {"a": [table(k, strength=1.0) for k in range(3)], "b": [table(k, strength=0.5) for k in (3, 4, 5)]}
+    comparison = compare_arms(arms)
+
+    def without(patient: str) -> dict[str, object]:
+        if patient == "p0":
+            raise InputError("nothing is left")
+        return {"pairs": [{"a": "a", "b": "b", "verdict": "equivalent"}]}
+
+    (pair,) = influence_record(arms, comparison, without)
+    for row in pair["patients"]:
+        assert row["changes"] and row["verdict"] == ("" if row["patient"] == "p0" else "equivalent")
