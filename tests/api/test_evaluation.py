@@ -137,6 +137,11 @@ def test_a_positive_class_that_comes_first_is_put_last() -> None:
     assert rows(counterstain.evaluate(NAMES, wide, groups=PATIENT, positive="benign")) == rows(benign)
     table = counterstain.as_predictions(NAMES, PROB, groups=PATIENT)
     assert rows(counterstain.evaluate(table, positive="benign")) == rows(benign)
+    turned = counterstain.evaluate(frame(), positive="benign")
+    assert turned.positive == "benign" and turned["specificity"].value == pytest.approx(malignant["recall"].value)
+    renamed = frame().rename(columns={"label": "GT", "prob_malignant": "Marker 1"})
+    named = counterstain.evaluate(renamed, columns={"label": "GT", "prob_malignant": "Marker 1"})
+    assert rows(named) == rows(malignant)
 
 
 def test_options_reach_the_record(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from counterstain.evaluation.arm_scores import score_arms
 from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions
 from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
+from counterstain.evaluation.probability_columns import same_class
 from counterstain.evaluation.table_evaluation import evaluate_tables, evaluation_rows
 
 Make = Callable[..., Predictions]
@@ -107,6 +108,14 @@ def test_each_tool_is_read(tmp_path: Path, tool: str) -> None:
         "class_prob_benign,class_prob_malignant",
         "Benign,MALIGNANT",
         "prob_benign (%),prob_malignant (%)",
+        "yproba_benign,yproba_malignant",
+        "yprob_benign,yprob_malignant",
+        "y_proba_benign,y_proba_malignant",
+        "prob.benign,prob.malignant",
+        "prob: benign,prob: malignant",
+        "prob[benign],prob[malignant]",
+        "softmax for benign,softmax for malignant",
+        "benign-softmax,malignant-softmax",
     ],
 )  # fmt: skip
 def test_probability_columns_by_any_name(tmp_path: Path, header: str) -> None:
@@ -116,6 +125,32 @@ def test_probability_columns_by_any_name(tmp_path: Path, header: str) -> None:
     table = read(tmp_path, text)
     assert table.classes == ("benign", "malignant")
     assert table.prob.tolist() == [[0.75, 0.25], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Malignant", "malignant", True),
+        ("1", "1.0", True),
+        ("1.0", "1", True),
+        ("1.0", "1.0", True),
+        ("", "", True),
+        ("-", "+", False),
+        ("in situ", "In_Situ", True),
+        ("1", "10", False),
+        (".0", "", False),
+        ("0.01", "1", False),
+    ],
+)
+def test_two_spellings_of_a_class(one: str, other: str, same: bool) -> None:
+    assert same_class(one, other) is same and same_class(other, one) is same
+
+
+@pytest.mark.parametrize("name", ["prob", "proba", "probability", "yprob", "y_proba"])
+def test_a_lone_column_by_a_clear_name_needs_no_label_in_it(tmp_path: Path, name: str) -> None:
+    """A class that no row is of: the name alone says that it is a probability."""
+    table = read(tmp_path, f"image,label,{name}_malignant\na,benign,0.25\nb,benign,0.5\n")
+    assert table.classes == ("benign", "malignant") and table.prob[:, 1].tolist() == [0.25, 0.5]
 
 
 @pytest.mark.parametrize("name", ["prob_malignant", "malignant_prob", "Prob_Malignant", "P(Malignant)"])

@@ -1,5 +1,7 @@
 """Images per patient that go with difficulty: found, said, printed beside the score that counts each patient once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.degrees_of_freedom import carrying_units
 from counterstain.evaluation.intervals import estimate, estimate_of, sample, units_of
 from counterstain.evaluation.predictions import Predictions
-from counterstain.evaluation.size_and_difficulty import size_and_difficulty
+from counterstain.evaluation.size_and_difficulty import SizeAndDifficulty, size_and_difficulty
 
 
 def draw(rng: np.random.Generator, patients: int, slope: float) -> tuple[np.ndarray, np.ndarray]:
@@ -153,6 +155,55 @@ def test_evaluate_and_compare_say_it_with_both_scores() -> None:
     compared = compare_arms({"steep": [steep], "flat": [flat]}, primary="accuracy", claim="models")
     notes = [line for line in compared["warnings"] if "more images" in line]
     assert len(notes) == 1 and notes[0].startswith("steep: ")
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [(0.0004, "p < 0.001"), (0.00099, "p < 0.001"), (0.001, "p = 0.001"), (0.0456, "p = 0.046"), (0.0999, "p = 0.100")],
+)
+def test_the_words_hold_the_numbers(p: float, shown: str) -> None:
+    found = SizeAndDifficulty(
+        per_doubling=-0.0512, p=p, over_images=0.75, over_patients=0.8125, se_patients=0.02, patients=1200
+    )
+    low, high = found.interval(0.9)
+    words = (
+        f"patients with more images are predicted right less often (-0.051 for twice the images, {shown}): accuracy is "
+        "0.750 with each image counting once and 0.812 with each patient counting once (1,200 patients, "
+        f"90 % interval [{low:.3f}, {high:.3f}])"
+    )
+    assert found.words(0.9) == words
+    more = replace(found, per_doubling=0.05, se_patients=float("nan"))
+    assert "right more often (+0.050 for" in more.words() and more.words().endswith("(1,200 patients)")
+    assert replace(found, p=0.1).words() == "" and not replace(found, p=0.1).detected
+    assert found.to_json(0.9) == {
+        "per_doubling": -0.0512, "p": p, "over_images": 0.75, "over_patients": 0.8125, "se_patients": 0.02,
+        "patients": 1200, "low": low, "high": high, "confidence": 0.9, "detected": True,
+    }  # fmt: skip
+
+
+def test_an_even_share_or_no_error_has_no_interval() -> None:
+    found = SizeAndDifficulty(per_doubling=0.0, p=1.0, over_images=0.5, over_patients=0.5, se_patients=0.0, patients=9)
+    for own in (found, replace(found, over_patients=1.0, se_patients=0.1), replace(found, over_patients=0.0)):
+        assert np.isnan(own.interval()).all()
+
+
+def test_few_patients_or_patients_of_one_size_show_no_trend() -> None:
+    four = size_and_difficulty(np.array([1.0, 2, 4, 8]), np.array([1.0, 2, 2, 2]))
+    assert (four.per_doubling, four.p, four.patients) == (0.0, 1.0, 4)
+    even = size_and_difficulty(np.full(6, 3.0), np.array([3.0, 2, 1, 0, 3, 3]))
+    assert (even.per_doubling, even.p) == (0.0, 1.0)
+    five = size_and_difficulty(np.array([1.0, 2, 4, 8, 16]), np.array([1.0, 2, 2, 2, 3]))
+    assert five.per_doubling < 0 and five.p < 1
+    one = size_and_difficulty(np.array([4.0, 0]), np.array([1.0, 0]))
+    assert (one.over_images, one.over_patients, one.patients) == (0.25, 0.25, 1) and np.isnan(one.se_patients)
+    none = size_and_difficulty(np.zeros(2), np.zeros(2))
+    assert none.patients == 0 and np.isnan([none.over_images, none.over_patients, none.se_patients]).all()
+    with pytest.raises(ValueError, match="do not fit together"):
+        size_and_difficulty(np.ones(3), np.ones(2))
+    with pytest.raises(ValueError, match="do not fit together"):
+        size_and_difficulty(np.ones(3), np.array([1.0, 1, 1.1]))
+    with pytest.raises(ValueError, match="do not fit together"):
+        size_and_difficulty(np.ones(3), np.array([1.0, 1, -0.1]))
 
 
 @pytest.mark.parametrize(("interval", "said"), [("jackknife", True), ("bootstrap", False)])

@@ -1,4 +1,4 @@
-"""The variance of a score by its sources, by hand; subgroups, the ledger's words and degrees of freedom likewise."""
+"""The variance of a score by its sources, by hand."""
 
 import numpy as np
 import pytest
