@@ -18,6 +18,7 @@ from pathlib import Path
 from mutation_score import KILLED, NEEDED, UNFINISHED, files_with_mutants, print_survivors, statuses
 
 MUTMUT = (str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1")
+REACHED = Path("mutants/mutmut-stats.json")  # which tests reach which function; mutmut sees new tests, not changed ones
 NO_MUTANT = "(makes the mutants, tries none)"
 
 
@@ -81,6 +82,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--again", action="store_true", help="try survivors once more, after new tests")
     asked = parser.parse_args()
+    if asked.again:
+        REACHED.unlink(missing_ok=True)
     make_mutants()
     wanted = (*UNFINISHED, "survived", "no tests", "suspicious") if asked.again else UNFINISHED
     before: list[str] = []

@@ -306,3 +306,69 @@ def test_noninferiority_of_several_pairs_is_corrected() -> None:
     least = min(record["pairs"], key=lambda row: row["p_margin"])
     assert least["p_margin_adjusted"] == pytest.approx(min(3 * least["p_margin"], 1))
     assert {row["verdict"] for row in record["pairs"]} <= {"noninferior", "inferior", "noninferiority_not_shown"}
+
+
+# ------------------------------------------------------------------------------------------------------------- the rule
+
+
+TEST = (
+    "the two-sided test of the paired difference in sensitivity (recall) for 'malignant' at image level, with the "
+    "patient as the unit{spread}, gives p < 0.05 after Holm's correction over the pairs, and the 95 % interval of the "
+    "difference excludes 0. {scope}"
+)
+RUNS = "each arm has at least 3 training seeds and "
+SPREAD = " and the spread over seeds in its error"
+ONE_SET = "All trainings saw one training set, so nothing is said of another. "
+NO_MARGIN = "No margin was stated beforehand, so no two arms are called equivalent."
+PLAIN = Question(metric="recall", positive="malignant")
+BOTH = replace(PLAIN, co_primary=("recall", "specificity"))
+
+
+def rule(runs: str = RUNS, spread: str = SPREAD, scope: str = ONE_SET) -> str:
+    return f"An arm is called better only if {runs}{TEST.format(spread=spread, scope=scope)}"
+
+
+def test_the_rule_of_a_difference() -> None:
+    assert rule_in_words(PLAIN) == rule() + NO_MARGIN
+    models = (
+        "Only these fitted models are judged, on further patients like these; nothing is said of the ways in which "
+        "they were trained. "
+    )
+    assert rule_in_words(replace(PLAIN, claim="models")) == rule("", "", models) + NO_MARGIN
+    several = "The corrected t-test over the 5 training sets must say the same. "
+    assert rule_in_words(replace(PLAIN, training_sets=5)) == rule(scope=several) + NO_MARGIN
+    assert rule_in_words(BOTH) == rule() + (
+        "sensitivity (recall) for 'malignant' and specificity for 'malignant' are co-primary: the answer counts only "
+        f"if each of them gives it, so none is corrected. {NO_MARGIN}"
+    )
+    patients = rule_in_words(replace(PLAIN, level="patient", unit="image", alpha=0.01))
+    assert "at patient level, with the image as the unit" in patients
+    assert "gives p < 0.01 after" in patients and "the 99 % interval" in patients
+    assert "in F1, mean over the classes at image" in rule_in_words(Question(metric="f1"))
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "after"),
+    [
+        ("difference", "It comes before better: a difference too small to matter is no win."),
+        ("equivalence", "Whether they differ is said beside it."),
+    ],
+)
+def test_the_rule_of_a_margin(hypothesis: str, after: str) -> None:
+    assert rule_in_words(replace(PLAIN, hypothesis=hypothesis, margin=0.05)) == rule() + (
+        "Two arms are called equivalent only if the 90 % interval of the difference lies within ±0.05, the margin "
+        f"stated beforehand (two one-sided tests, Holm's correction over the pairs). {after}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "side", "limit"), [("recall", "lower", "above −0.05"), ("loss", "upper", "below 0.05")]
+)
+def test_the_rule_of_noninferiority(metric: str, side: str, limit: str) -> None:
+    words = rule_in_words(replace(PLAIN, metric=metric, hypothesis="noninferiority", margin=0.05))
+    assert words.endswith(
+        f"The first arm of a pair is called non-inferior to the second only if the {side} limit of the two-sided 95 % "
+        f"interval of the difference lies {limit}, the margin stated beforehand (one-sided test at 0.025, Holm's "
+        "correction over the pairs), and inferior only if the whole interval lies beyond the margin. Whether it is "
+        "also better or worse is said beside it."
+    )
