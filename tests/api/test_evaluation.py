@@ -177,6 +177,11 @@ def test_options_reach_the_record(tmp_path: Path) -> None:
         ((TRUTH, PROB), {"slide": ["S", float("nan"), *PATIENT[2:]]}, r"slide\[1\] is missing"),
         ((TRUTH, PROB), {"groups": np.stack([PATIENT, PATIENT])}, r"groups has shape \(2, 60\); \(N,\) is needed"),
         ((TRUTH, PROB), {"site": [0.5] * N}, "site has 0.5; names or integers are needed"),
+        (
+            (TRUTH, PROB),
+            {"image": [None, *range(N - 1)]},
+            r"image\[0\] is missing; every image needs one, or omit image",
+        ),
         (([*NAMES[1:], float("nan")], PROB), {}, r"y_true\[59\] is missing"),
         ((["a"] * N, np.ones((N, 2)) / 2), {}, r"y_true has one class only \(a\)"),
         ((NAMES, PROB), {"positive": 1}, "positive is '1'; the classes are benign, malignant"),

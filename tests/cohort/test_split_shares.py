@@ -76,6 +76,39 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
             call()
 
 
+def test_repeats_divide_few_patients_in_other_ways_each_time() -> None:
+    """Three patients of each of two classes can be paired into three folds in six ways."""
+    cohort = even_cohort(3)
+    for seed in range(3):
+        split = folds(cohort, k=3, repeats=6, seed=seed)
+        ways = set()
+        for repeat in range(6):
+            parts = [part for part in split.parts if part.repeat == repeat]
+            ways.add(frozenset(frozenset(np.array(cohort.patient)[part.rows("test")]) for part in parts))
+        assert len(ways) == 6
+
+
+def test_the_scarcest_class_is_named_wherever_it_stands() -> None:
+    """Class 'a' has four patients and the others three, and one patient alone of the four has all of them."""
+    has = {"P1": "abc", "P2": "abd", "P3": "acd", "P4": "abcd"}
+    rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
+    names, labels, owners = zip(*rows, strict=True)
+    cohort = assemble({"image_path": names, "label": labels, "patient_id": owners}, root=Path())
+    with pytest.raises(InputError, match=r"^no split into 3 parts .* class 'b' with 3 patients \(P1, P2, P4\)"):
+        holdout(cohort)
+
+
+def test_a_train_part_that_cannot_give_up_val_is_refused_by_its_own_patients() -> None:
+    """Each class has two of the three training patients, and yet no two parts of them both have every class."""
+    has = {"A1": "abc", "P1": "ab", "P2": "ac", "P3": "bc"}
+    rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
+    names, labels, owners = zip(*rows, strict=True)
+    words = ["test" if owner == "A1" else "train" for owner in owners]
+    cohort = assemble({"image_path": names, "label": labels, "patient_id": owners, "split": words}, root=Path())
+    with pytest.raises(InputError, match=r"^no split into 2 parts .* class 'a' with 2 patients \(P1, P2\)"):
+        official(cohort)
+
+
 def test_a_hold_out_that_cannot_be_is_refused_by_its_scarcest_class() -> None:
     """Each class has three patients, and yet of four patients no three parts all have every class."""
     has = {"P1": "abc", "P2": "ab", "P3": "ac", "P4": "bc"}

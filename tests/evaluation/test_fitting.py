@@ -292,3 +292,12 @@ def test_a_record_of_an_earlier_version_has_marginal_sets_and_states_nothing() -
 def test_quantiles_are_those_of_each_class_where_sets_are_by_class() -> None:
     by_class = Calibration.from_record(written() | {"qhat_by_class": [0.25, None]})
     assert by_class.quantiles == (0.25, float("inf"))
+
+
+def test_several_classes_have_a_record_without_a_threshold() -> None:
+    rng = np.random.default_rng(5)
+    label = rng.integers(3, size=90)
+    prob = 0.4 * np.eye(3)[label] + 0.6 * rng.dirichlet(np.ones(3), size=90)
+    found = fit_calibration(made(prob, label, 30))
+    assert (found.threshold, found.stated) == (None, {})
+    assert Calibration.from_record(json.loads(json.dumps(found.to_record()))) == found

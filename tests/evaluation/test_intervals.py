@@ -141,6 +141,18 @@ def test_patient_recognition_is_the_mean_of_the_patients_shares(make_table: Make
     assert found.value == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
+def test_a_unit_that_a_table_lacks_is_no_patient_of_it(make_table: Make) -> None:
+    """Units are those of all arms; one that stands in another arm's table alone changes no score of this one."""
+    table = make_table([1, 1, 1, 0, 0], [0.9, 0.8, 0.1, 0.2, 0.6], ["b", "b", "b", "c", "c"])
+    more = sample([table], ("a", "b", "c", "d"), level="patient")
+    key = ("patient_recognition", None)
+    assert more.values[key] == pytest.approx([(2 / 3 + 1 / 2) / 2])
+    assert more.left_out[key] == pytest.approx(np.array([[(2 / 3 + 1 / 2) / 2, 1 / 2, 2 / 3, (2 / 3 + 1 / 2) / 2]]))
+    assert more.df[key] == 1 and (more.units, more.rows) == (4, 2)
+    alone = sample([make_table([1, 1], [0.9, 0.2], ["b", "b"])], ("b",), level="patient")
+    assert alone.values[key] == pytest.approx([0.5]) and np.isnan(alone.left_out[key]).all() and alone.df[key] == 1
+
+
 def all_right(positive: int, negative: int) -> Predictions:
     """Patients of one class and two images each, all predicted right."""
     label = np.repeat([1] * positive + [0] * negative, 2)

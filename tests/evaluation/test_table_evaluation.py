@@ -220,6 +220,13 @@ def test_rows_of_several_classes_and_of_classes_alone(random_table: Make, table:
     assert list(further(evaluate_tables([hard]))) == ["lr_positive", "lr_negative"]
 
 
+@pytest.mark.parametrize("blank", [None, float("nan"), float("inf")])
+def test_what_is_no_number_is_an_empty_cell(table: Predictions, blank: float | None) -> None:
+    record = evaluate_tables([table])
+    record["decision"]["scores"]["lr_positive"] = {"value": blank, "low": 0.5, "high": blank}
+    assert further(record)["lr_positive"] == (None, 0.5, None)
+
+
 def test_what_is_infinite_is_an_empty_cell(table: Predictions) -> None:
     """No false alarm: the positive likelihood ratio has no upper end."""
     perfect = replace(table, prob=np.eye(2)[table.label] * 0.8 + 0.1)
