@@ -107,7 +107,7 @@ def test_help_is_a_sentence() -> None:
 
 
 def test_verbs_that_take_images_take_every_way_to_read_them() -> None:
-    wanted = {f"--{name.replace('_', '-')}" for name, _, _ in READING} - {"--positive"}
+    wanted = {f"--{name.replace('_', '-')}" for name in READING} - {"--positive"}
     for name, own in PARAMETERS.items():
         if any(one.name in ("images", "sources") for one in own):
             assert wanted <= set(OPTIONS[name]), name

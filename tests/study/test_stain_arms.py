@@ -14,7 +14,7 @@ from counterstain.learning.predictor import load_predictor
 from counterstain.learning.stain_pipeline import UNSTAINED, fit_staining
 from counterstain.phantom.tiles import Phantom, write_phantom
 from counterstain.progress import Progress
-from counterstain.study.one_model import predict_once
+from counterstain.study.predicting import predict_images
 from counterstain.study.run import run_study
 
 STUDY = """\
@@ -91,5 +91,5 @@ def test_predict_says_how_many_blank_tiles_passed(run: Path, home: Path, tmp_pat
         Image.fromarray(np.full((127, 127, 3), 244, np.uint8)).save(tmp_path / "new" / label / f"P9{label[0]}_1.png")
     lines: list[str] = []
     bundle = run / "arms" / "even" / "seed-0" / "fold-0-0"
-    predict_once(bundle, tmp_path / "new", tmp_path / "out.csv", talk=Progress(say=lines.append))
+    predict_images(bundle, [tmp_path / "new"], tmp_path / "out.csv", talk=Progress(say=lines.append))
     assert any("2 of 2 tiles have too little tissue" in line for line in lines)

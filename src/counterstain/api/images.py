@@ -1,14 +1,14 @@
 """Verbs of images before a model: cohort, split, audit, augment, init, and phantoms whose truth is known."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from counterstain.api.process import working
 from counterstain.audit.audit_result import AuditReport
 from counterstain.cohort.cohort import Cohort, write_cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.reading_options import ReadingOptions, takes_reading
 from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.splitters import Split, holdout, write_split
 from counterstain.cohort.splitters import folds as cross_validation
@@ -24,40 +24,31 @@ Images = Cohort | Path | str
 
 
 @says_arguments
+@takes_reading
 def cohort(
     images: Path | str,
     *,
     out: Path | str | None = None,
-    layout: str = "auto",
-    positive: str | None = None,
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
     decode: bool = True,
+    **reading: Unpack[ReadingOptions],
 ) -> Cohort:
     """The images of a study with their labels, patients and sites.
 
     Args:
         images: a folder of images, or a CSV or Parquet manifest.
         out: writes the table there, .csv or .parquet.
+        decode: decode every image; those that cannot be read are named in the notes.
         layout: how names carry labels and ids: auto, folder, breakhis, idc, tcga, …; pattern: a regular expression with
             groups such as (?P<patient_id>…); task, magnification: of layouts with several.
         positive: the positive one of two classes.
         columns: {our column: the manifest's}.
         root: folder that image paths of a manifest count from; by default the manifest's own.
         follow_links: follow links inside the folder, or inside `root`.
-        decode: decode every image; those that cannot be read are named in the notes.
 
     Raises:
         InputError: If there is no image, or labels or ids can't be told.
     """
-    table = read_images(
-        images, layout=layout, positive=positive, pattern=pattern, task=task, magnification=magnification,
-        columns=columns, root=root, follow_links=follow_links,
-    )  # fmt: skip
+    table = read_images(images, **reading)
     if out is not None:
         write_cohort(table, Path(out))
     if not decode or any(name.endswith(".h5") for name in table.image):  # feature files hold no images
@@ -68,7 +59,7 @@ def cohort(
     return replace(table, notes=(*table.notes, *damaged))
 
 
-def cohort_of(images: Images, **reading: Any) -> Cohort:
+def cohort_of(images: Images, **reading: Unpack[ReadingOptions]) -> Cohort:
     """A cohort as it is, or read by the options of `layouts.read_images`."""
     if not isinstance(images, Cohort):
         return read_images(images, **reading)
@@ -79,6 +70,7 @@ def cohort_of(images: Images, **reading: Any) -> Cohort:
 
 
 @says_arguments
+@takes_reading
 def split(
     images: Images,
     *,
@@ -91,14 +83,7 @@ def split(
     preserve_sites: bool = False,
     unit: str = "patient",
     seed: int = 0,
-    positive: str | None = None,
-    layout: str = "auto",
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
+    **reading: Unpack[ReadingOptions],
 ) -> Split:
     """Divide a cohort into train, val and test, by patient, stratified by class.
 
@@ -111,7 +96,7 @@ def split(
             in one fold, classes balanced.
         unit: "patient", or "image" where patients are unknown.
         seed: of the division.
-        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`; not for a Cohort.
+        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`; not for a Cohort.
 
     Returns:
         The split; `for train, test in split` gives row numbers of the cohort, as scikit-learn's splitters do.
@@ -119,10 +104,7 @@ def split(
     Raises:
         InputError: If patients are unknown, or a class has too few of them.
     """
-    table = cohort_of(
-        images, positive=positive, layout=layout, pattern=pattern, task=task, magnification=magnification,
-        columns=columns, root=root, follow_links=follow_links,
-    )  # fmt: skip
+    table = cohort_of(images, **reading)
     if sites:
         made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
     elif preserve_sites:
@@ -137,6 +119,7 @@ def split(
 
 
 @says_arguments
+@takes_reading
 def audit(
     images: Path | str,
     splits: Path | str | None = None,
@@ -148,15 +131,8 @@ def audit(
     distinct_ids: bool = False,
     tables_only: bool = False,
     apply: Path | str | None = None,
-    positive: str | None = None,
-    layout: str = "auto",
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
     verbose: bool = False,
+    **reading: Unpack[ReadingOptions],
 ) -> AuditReport:
     """Copies, leaks between parts, label conflicts, blank tiles and shortcuts.
 
@@ -169,22 +145,18 @@ def audit(
         distinct_ids: ids that nearly agree (18842 and 18842D) are of different patients.
         tables_only: open no image: patients, ids, labels and parts alone, which needs neither PyTorch nor OpenCV.
         apply: the decisions.csv of the Audit page; `out` also gets the cohort.csv and splits.csv that follow.
-        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
+        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
         The report; `report.clean` is False where there are leaks.
     """
-    options: dict[str, Any] = {
-        "layout": layout, "positive": positive, "pattern": pattern, "task": task, "magnification": magnification,
-        "columns": columns, "root": root, "follow_links": follow_links,
-    }  # fmt: skip
     divided = None if splits is None else Path(splits)
     if tables_only:
         from counterstain.audit.tables_only import audit_tables
 
         record, lines = audit_tables(
-            Path(images), divided, Path(out), unit=unit, distinct_ids=distinct_ids, **options
+            Path(images), divided, Path(out), unit=unit, distinct_ids=distinct_ids, **reading
         )  # fmt: skip
         return AuditReport(record, tuple(lines))
     try:
@@ -196,12 +168,13 @@ def audit(
         record, lines = audit_images(
             Path(images), divided, Path(out), unit=unit, tile_px=tile_px,
             rotated=rotated, distinct_ids=distinct_ids, apply=None if apply is None else Path(apply),
-            talk=talk, **options,
+            talk=talk, **reading,
         )  # fmt: skip
     return AuditReport(record, tuple(lines))
 
 
 @says_arguments
+@takes_reading
 def augment(
     images: Images,
     *,
@@ -209,14 +182,7 @@ def augment(
     tile_px: int = 257,
     count: int = 6,
     seed: int = 0,
-    positive: str | None = None,
-    layout: str = "auto",
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
+    **reading: Unpack[ReadingOptions],
 ) -> Path:
     """A contact sheet: each transformation on `count` images of the cohort; returns the file written.
 
@@ -224,33 +190,24 @@ def augment(
         images: a cohort, a folder of images or a manifest.
         out: the picture to write.
         tile_px: side of the tiles, px; count: how many images to show; seed: for all randomness.
-        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`; not for a Cohort.
+        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`; not for a Cohort.
     """
     from counterstain.study.contact_sheets import write_sheet
 
-    table = cohort_of(
-        images, positive=positive, layout=layout, pattern=pattern, task=task, magnification=magnification,
-        columns=columns, root=root, follow_links=follow_links,
-    )  # fmt: skip
+    table = cohort_of(images, **reading)
     write_sheet(table, Path(out), tile_px=tile_px, count=count, seed=seed)
     return Path(out)
 
 
 @says_arguments
+@takes_reading
 def init(
     images: Path | str,
     *,
     out: Path | str = "study.yaml",
     name: str | None = None,
     unit: str | None = None,
-    layout: str = "auto",
-    positive: str | None = None,
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
+    **reading: Unpack[ReadingOptions],
 ) -> Cohort:
     """Look at a folder of images and write a commented study.yaml for it; returns the cohort.
 
@@ -258,16 +215,11 @@ def init(
         images: a folder or a manifest.
         out: the file to write; never over an existing one.
         name: of the study; by default the folder's. unit: "patient" or "image".
-        layout, positive, pattern, task, magnification, columns, root, follow_links: see `cohort`.
+        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
     """
     from counterstain.study.init import start_study
 
-    options: dict[str, Any] = {
-        "layout": layout, "positive": positive, "pattern": pattern, "task": task, "magnification": magnification,
-        "follow_links": follow_links or None,
-    }  # fmt: skip
-    home = None if root is None else Path(root)
-    return start_study(Path(images), Path(out), name=name, unit=unit, columns=columns, root=home, **options)
+    return start_study(Path(images), Path(out), name=name, unit=unit, **reading)
 
 
 @says_arguments

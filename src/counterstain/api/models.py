@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from counterstain.api.process import working, yaml_texts
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.reading_options import ImageOptions, ReadingOptions, takes_reading
 from counterstain.errors import InputError, says_arguments
 from counterstain.export.from_run import ExportOptions
 from counterstain.export.from_run import export as export_to
@@ -23,6 +24,7 @@ __all__ = ["export", "features", "predict", "train"]
 
 
 @says_arguments
+@takes_reading
 def train(
     images: Path | str,
     splits: Path | str,
@@ -42,15 +44,8 @@ def train(
     fold: str = "0-0",
     settings: Mapping[str, object] | None = None,
     unit: str = "patient",
-    positive: str | None = None,
-    layout: str = "auto",
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
     verbose: bool = False,
+    **reading: Unpack[ReadingOptions],
 ) -> Path:
     """Train one network once; `out` becomes its bundle, with history and test predictions.
 
@@ -67,7 +62,7 @@ def train(
         seed: for all randomness; fold: of a cross-validation, repeat-fold.
         settings: any other setting of an arm, such as {"tune": "frozen"}; the command line's --set.
         unit: "patient" or "image".
-        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
+        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
@@ -84,13 +79,13 @@ def train(
     with working(verbose=verbose) as talk:
         train_once(
             Path(images), Path(splits), Path(out), settings=chosen, tile_px=tile_px, fit=fit, seed=seed, fold=fold,
-            unit=unit, positive=positive, layout=layout, pattern=pattern, task=task, magnification=magnification,
-            columns=columns, root=root, follow_links=follow_links, talk=talk,
+            unit=unit, talk=talk, **reading,
         )  # fmt: skip
     return Path(out)
 
 
 @says_arguments
+@takes_reading
 def predict(
     model: Path | str,
     sources: Path | str | Sequence[Path | str],
@@ -109,14 +104,8 @@ def predict(
     precision: str = "fp32",
     device: str = "auto",
     attention: Path | str | None = None,
-    layout: str = "auto",
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
     verbose: bool = False,
+    **reading: Unpack[ImageOptions],
 ) -> Predicted:
     """Call every image, say what can't be told and what is unlike the training images; no labels are needed.
 
@@ -134,7 +123,7 @@ def predict(
         runtime: torch, openvino, onnxruntime, or auto: the fastest that agrees; precision: fp32 or bf16.
         device: auto, cpu or cuda; with cuda the runtime is torch.
         attention: of a model of whole slides (mil/…): folder for the weight of every tile.
-        layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
+        **reading: layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: say on stderr what was chosen and what runs it.
 
     Raises:
@@ -146,18 +135,15 @@ def predict(
     asked = Asked(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=None if splits is None else Path(splits), part=part,
         split_fold=split_fold, runtime=runtime, precision=precision, device=device,
-        attention=None if attention is None else Path(attention), columns=dict(columns or {}),
-        root=None if root is None else Path(root),
-        naming={
-            "layout": layout, "pattern": pattern, "task": task, "magnification": magnification,
-            "follow_links": follow_links,
-        }, sheet=None if sheet is None else Path(sheet),
+        attention=None if attention is None else Path(attention), reading=reading,
+        sheet=None if sheet is None else Path(sheet),
     )  # fmt: skip
     with working(verbose=verbose) as talk:
         return predict_images(Path(model), paths, Path(out), asked=asked, talk=talk)
 
 
 @says_arguments
+@takes_reading
 def features(
     model: Path | str,
     sources: Path | str | Sequence[Path | str],
@@ -177,15 +163,8 @@ def features(
     mpp_table: Path | str | None = None,
     device: str = "auto",
     precision: str = "fp32",
-    positive: str | None = None,
-    layout: str = "auto",
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
     verbose: bool = False,
+    **reading: Unpack[ReadingOptions],
 ) -> FeatureFiles:
     """Features of tiles, one .h5 file per slide, and the manifest with which slides are learned from them.
 
@@ -199,7 +178,7 @@ def features(
         fit: of a cohort: stretch, crop or exact. weights: of a backbone: pretrained, random, or a file.
         overlap, least_tissue, assume_mpp, mpp_table: of slides, see `slides_tiles`.
         device: auto, cpu or cuda; precision: fp32 or bf16.
-        positive, layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
+        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
     Returns:
@@ -221,10 +200,6 @@ def features(
         raise InputError(f"{paths[0]} is of slides, and at what µm/px their tiles are read is not said: add --mpp")
     if mpp is not None and fit is not None:
         raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
-    reading: dict[str, Any] = {
-        "positive": positive, "layout": layout, "pattern": pattern, "task": task, "magnification": magnification,
-        "columns": columns, "root": root, "follow_links": follow_links,
-    }  # fmt: skip
     with working(verbose=verbose) as talk:
         machine = prepare_device(device=device, precision="fp32" if precision == "auto" else precision)
         named = str(model)

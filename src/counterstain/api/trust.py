@@ -1,13 +1,14 @@
 """Verbs that ask how far a model can be trusted: robustness and explain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from counterstain.api.process import working
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.reading_options import ImageOptions, takes_reading
 from counterstain.errors import GateError, says_arguments
 from counterstain.explanation.explain_model import ExplanationOptions, explain_bundle
 from counterstain.explanation.explanation_result import Explanation
@@ -22,6 +23,7 @@ __all__ = ["explain", "robustness", "seen_before"]
 
 
 @says_arguments
+@takes_reading
 def robustness(
     model: Path | str,
     images: Path | str,
@@ -40,14 +42,8 @@ def robustness(
     runtime: str = "auto",
     precision: str = "fp32",
     device: str = "auto",
-    layout: str = "auto",
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
     verbose: bool = False,
+    **reading: Unpack[ImageOptions],
 ) -> RobustnessCard:
     """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and rotated tiles.
 
@@ -61,17 +57,14 @@ def robustness(
         sample: at most so many images, evenly over the patients.
         only: names of trials, such as blur or rotation.
         runtime: auto, torch, onnxruntime or openvino; precision: fp32 or bf16; device: auto, cpu or cuda.
-        layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
+        **reading: layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
     Raises:
         InputError: If the bundle is damaged, classes differ, `out` holds a card, or `only` or the budget doesn't fit.
     """
     bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
-    cohort = _cohort_for(
-        bundle, images, layout=layout, pattern=pattern, task=task, magnification=magnification, columns=columns,
-        root=root, follow_links=follow_links,
-    )  # fmt: skip
+    cohort = _cohort_for(bundle, images, **reading)
     # With GateError the card is whole, and says which limits are not met.
     with working(verbose=verbose) as talk, suppress(GateError):
         _tell(talk, words)
@@ -101,13 +94,14 @@ def _tell(talk: Progress, words: str) -> None:
         talk.say(words)
 
 
-def _cohort_for(bundle: Path, images: Path | str, **reading: Any) -> Cohort:
+def _cohort_for(bundle: Path, images: Path | str, **reading: Unpack[ImageOptions]) -> Cohort:
     """The images with the bundle's positive class as theirs."""
     classes = read_bundle(bundle).classes
     return read_images(images, positive=classes[-1] if len(classes) == 2 else None, **reading)
 
 
 @says_arguments
+@takes_reading
 def explain(
     model: Path | str,
     images: Path | str,
@@ -126,14 +120,8 @@ def explain(
     embedding: str = "pca",
     device: str = "auto",
     random_seed: int = 0,
-    layout: str = "auto",
-    pattern: str | None = None,
-    task: str | None = None,
-    magnification: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | str | None = None,
-    follow_links: bool = False,
     verbose: bool = False,
+    **reading: Unpack[ImageOptions],
 ) -> Explanation:
     """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
 
@@ -145,7 +133,7 @@ def explain(
         each: tiles per row of the gallery; trials: tiles that the maps are checked on.
         embedding: pca, or umap where umap-learn is installed.
         device: auto, cpu or cuda; random_seed: for all randomness.
-        layout, pattern, task, magnification, columns, root, follow_links: see `cohort`.
+        **reading: layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
     Raises:
@@ -154,10 +142,7 @@ def explain(
     """
     settings = ExplanationOptions(method=method, each=each, trials=trials, embedding=embedding, seed=random_seed)
     bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
-    cohort = _cohort_for(
-        bundle, images, layout=layout, pattern=pattern, task=task, magnification=magnification, columns=columns,
-        root=root, follow_links=follow_links,
-    )  # fmt: skip
+    cohort = _cohort_for(bundle, images, **reading)
     with working(verbose=verbose) as talk:
         _tell(talk, words)
         record = explain_bundle(

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from counterstain.audit.report import audit_lines, table_record
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.reading_options import ReadingOptions
 from counterstain.cohort.splitters import Fold, Split, read_divisions
 from counterstain.files import write_json
 
@@ -20,7 +21,7 @@ def audit_tables(
     *,
     unit: str = "patient",
     distinct_ids: bool = False,
-    **options: Any,
+    **reading: Unpack[ReadingOptions],
 ) -> tuple[dict[str, Any], list[str]]:
     """Audit a cohort's table, and its split where one is given; write audit.json to `out`.
 
@@ -30,7 +31,7 @@ def audit_tables(
         out: gets audit.json.
         unit: that the split kept together.
         distinct_ids: patient ids that nearly agree are of different patients.
-        **options: see read_images.
+        **reading: see read_images.
 
     Returns:
         The record, and its lines of text.
@@ -38,9 +39,8 @@ def audit_tables(
     Raises:
         InputError: If the cohort or the split can't be read.
     """
-    given = {key: value for key, value in options.items() if value is not None}
-    cohort = read_images(images, **given)
-    split = split_to_audit(splits, cohort, unit, (), given.get("columns"))
+    cohort = read_images(images, **reading)
+    split = split_to_audit(splits, cohort, unit, (), reading.get("columns"))
     record = table_record(cohort, split, distinct_ids=distinct_ids)
     write_json(out / "audit.json", record)
     return record, audit_lines(record)

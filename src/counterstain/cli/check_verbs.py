@@ -30,6 +30,7 @@ from counterstain.cli.options import (
     takes_images,
     verb,
 )
+from counterstain.cohort.reading_options import ImageOptions
 
 if TYPE_CHECKING:
     from counterstain.cohort.cohort import Cohort
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 def robustness(
     model: Model,
     images: Images,
-    reading: dict[str, Any],
+    reading: ImageOptions,
     out: Out = Path("robustness"),
     splits: Splits = None,
     part: SplitPart = "test",
@@ -180,7 +181,7 @@ def _sparse() -> Callable[[int, int], None]:
 def explain(
     model: Model,
     images: Images,
-    reading: dict[str, Any],
+    reading: ImageOptions,
     out: Out = Path("explanation"),
     splits: Splits = None,
     part: SplitPart = "test",

@@ -27,6 +27,7 @@ from counterstain.cli.options import (
     verb,
 )
 from counterstain.cli.slide_options import AssumeMpp, LeastTissue, MppTable, Overlap
+from counterstain.cohort.reading_options import ReadingOptions
 
 
 @app.command()
@@ -37,7 +38,7 @@ def features(
     sources: Annotated[
         list[Path], typer.Argument(help="A cohort of tiles; with --mpp slides, or a manifest of slides.")
     ],
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     out: Out = Path("features"),
     mpp: Annotated[float | None, typer.Option(help="Read slides, with tiles at this resolution in µm/px.")] = None,
     tile_px: Annotated[

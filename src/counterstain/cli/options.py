@@ -11,6 +11,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from counterstain.cli.suggestions import SuggestingGroup
+from counterstain.cohort.reading_options import DEFAULTS
 from counterstain.errors import GateError, InputError, as_typed
 from counterstain.extras import missing_words
 from counterstain.files import check_writable, refusal
@@ -71,34 +72,22 @@ StudyFolder = Annotated[
 ]
 
 # Every verb that reads a cohort takes these, see `takes_images`.
-READING: tuple[tuple[str, Any, Any], ...] = (
-    ("positive", Positive, None),
-    (
-        "layout",
-        Annotated[str, typer.Option(help="How paths carry labels and ids: auto, folder, breakhis, idc, tcga, …")],
-        "auto",
-    ),
-    ("pattern", Annotated[str | None, typer.Option(help="Regular expression for names: (?P<patient_id>…)")], None),
-    (
-        "task",
-        Annotated[
-            str | None, typer.Option(help="Classes of a layout with several tasks: binary or subtype (BreakHis).")
-        ],
-        None,
-    ),
-    (
-        "magnification",
-        Annotated[str | None, typer.Option(help="Magnification of BreakHis: 40, 100, 200 or 400; by default all.")],
-        None,
-    ),
-    ("columns", Columns, None),
-    ("root", Root, None),
-    (
-        "follow_links",
-        Annotated[bool, typer.Option("--follow-links", help="Follow links inside the folder, or inside --root.")],
-        False,
-    ),
-)
+READING: dict[str, Any] = {
+    "positive": Positive,
+    "layout": Annotated[str, typer.Option(help="How paths carry labels and ids: auto, folder, breakhis, idc, tcga, …")],
+    "pattern": Annotated[str | None, typer.Option(help="Regular expression for names: (?P<patient_id>…)")],
+    "task": Annotated[
+        str | None, typer.Option(help="Classes of a layout with several tasks: binary or subtype (BreakHis).")
+    ],
+    "magnification": Annotated[
+        str | None, typer.Option(help="Magnification of BreakHis: 40, 100, 200 or 400; by default all.")
+    ],
+    "columns": Columns,
+    "root": Root,
+    "follow_links": Annotated[
+        bool, typer.Option("--follow-links", help="Follow links inside the folder, or inside --root.")
+    ],
+}
 
 
 def takes_images(function: Callable[..., None]) -> Callable[..., None]:
@@ -108,8 +97,8 @@ def takes_images(function: Callable[..., None]) -> Callable[..., None]:
     """
     own = inspect.signature(function).parameters
     extra = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, annotation, default in READING
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=READING[name])
+        for name, default in DEFAULTS.items()
         if not (name == "positive" and "model" in own and own["model"].annotation is Model)
     ]
     kept = [

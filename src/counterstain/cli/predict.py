@@ -1,7 +1,7 @@
 """The verb that gives a trained model images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ from counterstain.cli.options import (
     takes_images,
     verb,
 )
+from counterstain.cohort.reading_options import ImageOptions
 
 if TYPE_CHECKING:
     from counterstain.study.predicting import Predicted
@@ -37,7 +38,7 @@ def predict(
     sources: Annotated[
         list[Path], typer.Argument(help="Images, folders, a table or a container; no labels are needed.")
     ],
-    reading: dict[str, Any],
+    reading: ImageOptions,
     out: Out = Path("predictions.csv"),
     sheet: Annotated[
         Path | None, typer.Option(help="Picture to write, too: the images with their calls (PNG).")
@@ -76,7 +77,7 @@ def predict(
     asked = Asked(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part,
         split_fold=split_fold, runtime=runtime, precision=precision, device=device,
-        attention=attention, sheet=sheet, columns=reading.pop("columns"), root=reading.pop("root"), naming=reading,
+        attention=attention, sheet=sheet, reading=reading,
     )  # fmt: skip
     with talking() as talk:
         predicted = predict_images(model, sources, out, asked=asked, talk=talk)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ from counterstain.cli.options import (
     takes_images,
     verb,
 )
+from counterstain.cohort.reading_options import ReadingOptions
 
 
 @app.command()
@@ -51,7 +52,7 @@ def demo(
 @takes_images
 def init(
     images: Images,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     out: Out = Path("study.yaml"),
     name: Annotated[str | None, typer.Option(help="Name of the study; by default the folder's.")] = None,
     unit: Annotated[str | None, UNIT] = None,
@@ -105,7 +106,7 @@ def run(
 @takes_images
 def cohort(
     images: Images,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     out: Annotated[Path | None, typer.Option("--out", help="Table to write: .csv or .parquet.")] = None,
     decode: Annotated[bool, typer.Option(help="Decode every image, and name those that cannot be read.")] = True,
     as_json: Json = False,
@@ -134,7 +135,7 @@ def cohort(
 @takes_images
 def split(
     images: Images,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     out: Out = Path("splits.csv"),
     test: Annotated[float, typer.Option(help="Share of the images in the test part.")] = 0.2,
     val: Annotated[float, typer.Option(help="Share of the other images in the validation part.")] = 0.2,
@@ -172,7 +173,7 @@ def split(
 @takes_images
 def audit(
     images: Images,
-    reading: dict[str, object],
+    reading: ReadingOptions,
     splits: Annotated[
         Path | None, typer.Argument(help="The splits.csv to audit; without it only the cohort is audited.")
     ] = None,
@@ -222,7 +223,7 @@ def audit(
 @takes_images
 def augment(
     images: Images,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     out: Out = Path("augmentation.png"),
     tile_px: TilePx = 257,
     count: Annotated[int, typer.Option(help="Number of images to show.")] = 6,
@@ -244,7 +245,7 @@ def augment(
 @takes_images
 def train(
     images: Images,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     splits: Annotated[Path, typer.Argument(help="The splits.csv of the cohort.")],
     out: Out,
     network: Annotated[

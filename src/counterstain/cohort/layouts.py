@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from counterstain.cohort.arrays import read_hdf5, read_npz
 from counterstain.cohort.class_folders import DATA_SET_PARTS, first_names, label_by_folder, part_folders
@@ -20,6 +20,7 @@ from counterstain.cohort.image_files import (
     find_images,
 )
 from counterstain.cohort.patterns import match_pattern
+from counterstain.cohort.reading_options import NamingOptions
 from counterstain.errors import InputError, suggest
 from counterstain.run_folder import record_path
 
@@ -310,7 +311,7 @@ def read_images(
     splits: Mapping[str, str] | None = None,
     positive: str | None = None,
     root: Path | str | None = None,
-    **options: Any,
+    **options: Unpack[NamingOptions],
 ) -> Cohort:
     """The cohort in a folder of images, a container, or a CSV or Parquet manifest.
 

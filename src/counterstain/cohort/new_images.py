@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from counterstain.cohort.image_files import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, 
 from counterstain.cohort.image_paths import place_images, recorded_root
 from counterstain.cohort.layouts import named_options, read_folder
 from counterstain.cohort.patterns import fill_by_pattern
+from counterstain.cohort.reading_options import NamingOptions
 from counterstain.errors import InputError
 from counterstain.tables import read_table
 
@@ -71,9 +72,9 @@ def read_new_images(
     classes: Sequence[str],
     *,
     columns: Mapping[str, str] | None = None,
-    root: Path | None = None,
+    root: Path | str | None = None,
     features: bool = False,
-    **naming: Any,
+    **naming: Unpack[NamingOptions],
 ) -> NewImages:
     """The images of one source or several, for a model of these classes.
 
@@ -102,6 +103,7 @@ def read_new_images(
     for source in sources:
         if not source.exists():
             raise InputError(f"{source} does not exist; name pictures, a folder, a table or a container")
+    home = None if root is None else Path(root)
     tables = [source for source in sources if source.is_file() and not _is_pixels(source)]
     if tables and len(sources) > 1:
         raise InputError(f"{tables[0]} is a table and was named beside other sources; name it alone")
@@ -111,9 +113,9 @@ def read_new_images(
     if tables and (unused := named_options(naming)):
         raise InputError(f"{unused[0]} is for a folder's file names; {tables[0]} is a table, whose columns say it all")
     if tables:
-        images = _of_table(tables[0], classes, columns or {}, root)
+        images = _of_table(tables[0], classes, columns or {}, home)
     else:
-        parts = [_of_features(source) if features else _of_path(source, classes, root, naming) for source in sources]
+        parts = [_of_features(source) if features else _of_path(source, classes, home, naming) for source in sources]
         images = parts[0] if len(parts) == 1 else _joined(parts)
     pattern = naming.get("pattern")
     return images if pattern is None else _filled(images, pattern, str(sources[0]), classes)
@@ -139,7 +141,7 @@ def _is_pixels(path: Path) -> bool:
     return path.name.lower().endswith((*IMAGE_SUFFIXES, *CONTAINER_SUFFIXES))
 
 
-def _of_path(source: Path, classes: Sequence[str], home: Path | None, naming: Mapping[str, Any]) -> NewImages:
+def _of_path(source: Path, classes: Sequence[str], home: Path | None, naming: NamingOptions) -> NewImages:
     """A picture, a container, or a folder of both."""
     if source.is_file() and source.name.lower().endswith(IMAGE_SUFFIXES):
         return NewImages(_frame({"image_path": [source.name]}), source.parent)
@@ -174,7 +176,7 @@ def _of_features(source: Path) -> NewImages:
 
 
 def _labelled(
-    source: Path, classes: Sequence[str], home: Path | None, naming: Mapping[str, Any]
+    source: Path, classes: Sequence[str], home: Path | None, naming: NamingOptions
 ) -> tuple[NewImages | None, str]:
     """The cohort that the source is, if its labels are the model's; or why it is none ("" for a flat folder)."""
     try:

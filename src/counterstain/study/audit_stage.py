@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from counterstain.audit.shortcuts import bag_baselines, baselines, colour_featur
 from counterstain.audit.tables_only import split_to_audit
 from counterstain.cohort.cohort import Cohort, write_cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.reading_options import ReadingOptions
 from counterstain.cohort.splitters import Split, write_split
 from counterstain.errors import GateError, InputError
 from counterstain.evaluation.arm_scores import score_arms
@@ -80,7 +81,7 @@ def audit_images(
     distinct_ids: bool = False,
     apply: Path | None = None,
     talk: Progress | None = None,
-    **options: Any,
+    **reading: Unpack[ReadingOptions],
 ) -> tuple[dict[str, Any], list[str]]:
     """Audit a cohort, and its split where one is given; write audit.json and what follows from it to `out`.
 
@@ -93,15 +94,14 @@ def audit_images(
         rotated: also look for turned crops.
         distinct_ids: patient ids that nearly agree are of different patients.
         apply: a decisions.csv of the Audit page; `out` also gets cohort.csv, decisions.csv and splits.csv that follow.
-        **options: see read_images.
+        **reading: see read_images.
 
     Returns:
         The record, and its lines of text.
     """
     talk = talk or Progress()
-    given = {key: value for key, value in options.items() if value is not None}
-    whole = read_images(images, **given)
-    columns = given.get("columns")
+    whole = read_images(images, **reading)
+    columns = reading.get("columns")
     decided = _decisions_to_apply(apply)
     if decided:
         whole = apply_decisions(whole, decided)

@@ -3,13 +3,13 @@
 import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.reading_options import DEFAULTS, ReadingOptions
 from counterstain.cohort.splitters import folds, holdout
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
@@ -190,9 +190,7 @@ def start_study(
     *,
     name: str | None = None,
     unit: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | None = None,
-    **options: str | bool | None,
+    **reading: Unpack[ReadingOptions],
 ) -> Cohort:
     """Read a cohort and write the commented study for it to `out`; returns the cohort, with notes of its split.
 
@@ -201,18 +199,13 @@ def start_study(
         out: the study.yaml to write.
         name: of the study; by default made from the folder's name.
         unit: "patient" or "image"; by default patient, with a comment where there are no patient ids.
-        columns, root: of a manifest.
-        **options: layout, positive, pattern, task, magnification, follow_links; see read_images.
+        **reading: see read_images.
     """
-    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    cohort = read_images(images, columns=columns, root=root, **given)
-    if root is not None:
-        given["root"] = os.path.relpath(root, out.parent)
-    if columns:
-        given["columns"] = dict(columns)
-    extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items() if key != "layout")
-    if given.get("layout", "auto") != "auto":
-        extra += f"\n  layout: {given['layout']}"
+    cohort = read_images(images, **reading)
+    given = {key: value for key, value in reading.items() if value not in (None, False, {}, DEFAULTS.get(key))}
+    if "root" in given:
+        given["root"] = os.path.relpath(str(given["root"]), out.parent)
+    extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items())
     relative = os.path.relpath(images, out.parent)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or images.resolve().name).strip("-.")[:64] or "study"
     said = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra)

@@ -1,13 +1,13 @@
-"""One training or one prediction outside a study, over the files between the stages."""
+"""One training outside a study, over the files between the stages."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.reading_options import ReadingOptions
 from counterstain.cohort.splitters import Split, check, read_split
 from counterstain.errors import InputError
 from counterstain.images.augment import Augmentation
@@ -23,11 +23,10 @@ from counterstain.learning.networks import unseen
 from counterstain.progress import Progress
 from counterstain.study.arms import train_arm
 from counterstain.study.calibrate import finish_training
-from counterstain.study.predicting import Asked, predict_images
 from counterstain.study.study_config import IMAGE_STAMP, CalibrationSection
 from counterstain.system import keep_pages
 
-__all__ = ["predict_once", "train_once"]
+__all__ = ["train_once"]
 
 
 def train_once(
@@ -42,9 +41,8 @@ def train_once(
     seed: int = 0,
     fold: str = "0-0",
     unit: str = "patient",
-    columns: Mapping[str, str] | None = None,
     talk: Progress | None = None,
-    **reading: Any,
+    **reading: Unpack[ReadingOptions],
 ) -> bool:
     """Train one network on one division of a cohort; `out` becomes its bundle, with history and predictions.
 
@@ -67,8 +65,8 @@ def train_once(
         with leader_first(world):
             if (out / SUMS).exists():
                 raise InputError(f"{out} holds a finished model; name another folder with --out")
-            cohort = read_images(images, columns=columns, **reading)
-            split = read_split(splits, cohort, unit=unit, columns=columns)
+            cohort = read_images(images, **reading)
+            split = read_split(splits, cohort, unit=unit, columns=reading.get("columns"))
             check(split, cohort)
             if is_bag_network(settings.network):
                 raise InputError(
@@ -108,32 +106,3 @@ def _one_fold(
     stamp = IMAGE_STAMP if split.unit == "image" else ""
     material = TileDataset(cohort.subset(kept), store, augmentation or Augmentation(), tile_px, fit, stamp, split.unit)
     return material, [word for word, keep in zip(part.assignment, kept, strict=True) if keep]
-
-
-def predict_once(
-    bundle: Path,
-    images: Path,
-    out: Path,
-    *,
-    splits: Path | None = None,
-    part: str = "test",
-    fold: str | None = None,
-    runtime: str = "auto",
-    precision: str = "fp32",
-    attention: Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    root: Path | None = None,
-    talk: Progress | None = None,
-) -> None:
-    """Predict the images of one source, or one part of its split; write predictions.csv. See predict_images."""
-    asked = Asked(
-        splits=splits,
-        part=part,
-        split_fold=fold,
-        root=root,
-        runtime=runtime,
-        precision=precision,
-        attention=attention,
-        columns=columns or {},
-    )
-    predict_images(bundle, [images], out, asked=asked, talk=talk)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.new_images import NewImages
+from counterstain.cohort.reading_options import ImageOptions
 from counterstain.files import write_csv
 from counterstain.images.contact_sheet import CalledTile, called_sheet
 from counterstain.learning.model_choice import ModelChoice
@@ -31,9 +32,7 @@ class Asked:
     runtime, precision: see runtimes.choose_runtime.
     device:     "auto", "cpu" or "cuda"; models of whole slides are on the processor.
     attention:  of a model of whole slides: folder for the weight of every tile.
-    columns:    of a table, {our column: its column}.
-    root:       of a table, the folder that its image paths count from.
-    naming:     how a folder's names are read: layout, pattern, task, magnification, follow_links; see read_new_images.
+    reading:    how the images are read, see read_new_images.
     sheet:      picture of the images with their calls, see called_sheet.
     """
 
@@ -48,9 +47,7 @@ class Asked:
     precision: str = "fp32"
     device: str = "auto"
     attention: Path | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    root: Path | None = None
-    naming: Mapping[str, Any] = field(default_factory=dict)
+    reading: ImageOptions = field(default_factory=lambda: ImageOptions())
     sheet: Path | None = None
 
 
@@ -189,14 +186,14 @@ def next_commands(
         if len(sources) == 1 and asked.splits is None:
             place = shlex.quote(str(predicted.out.with_name("explanation")))
             lines.append(f"counterstain explain {folder} {given} --out {place}{code}")
-    if not asked.ensemble and asked.splits is None and not asked.columns and _has_seeds(choice, model):
+    if not asked.ensemble and asked.splits is None and not asked.reading.get("columns") and _has_seeds(choice, model):
         arm, fold = choice.folder.parts[-3], choice.folder.name.removeprefix("fold-")
         table = shlex.quote(str(predicted.out.with_name("ensemble.csv")))
         lines.append(
             f"counterstain predict {shlex.quote(str(model))} {given} --arm {arm} --fold {fold} --ensemble "
             f"--out {table}{code}"
         )
-    if asked.sheet is None and asked.splits is None and not asked.columns:
+    if asked.sheet is None and asked.splits is None and not asked.reading.get("columns"):
         sheet = shlex.quote(str(predicted.out.with_name("sheet.png")))
         named = (("--arm", asked.arm), ("--seed", asked.seed), ("--fold", asked.fold))
         which = "".join(f" {option} {value}" for option, value in named if value is not None)

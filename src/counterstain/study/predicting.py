@@ -113,18 +113,16 @@ def _read(sources: Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *
         if len(sources) != 1:
             raise InputError(f"--splits belongs to one cohort; {len(sources)} sources were named")
         two = bundle.classes[-1] if len(bundle.classes) == 2 else None
-        cohort = read_images(sources[0], positive=two, columns=asked.columns, root=asked.root, **asked.naming)
+        cohort = read_images(sources[0], positive=two, **asked.reading)
         cohort = with_classes_of(bundle, cohort, images=f"{sources[0]} has", model="the model")
         images = of_cohort(
             part_of_model(
                 folder, cohort, asked.splits, asked.part,
-                stamp=bundle.stamp, fold=asked.split_fold, columns=asked.columns,
+                stamp=bundle.stamp, fold=asked.split_fold, columns=asked.reading.get("columns"),
             )
         )  # fmt: skip
     else:
-        images = read_new_images(
-            sources, bundle.classes, columns=asked.columns, root=asked.root, features=features, **asked.naming
-        )
+        images = read_new_images(sources, bundle.classes, features=features, **asked.reading)
     if not features and (found := next((name for name in images.image if is_feature_file(name)), None)):
         raise InputError(f"{found} is a feature file, not an image; {bundle.network} is a model of tiles")
     return images
