@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from counterstain.evaluation.evaluation_tables import evaluation_notes, evaluation_tables
-from counterstain.evaluation.format import plural
+from counterstain.evaluation.format import counted_rows, plural
 from counterstain.evaluation.metric_names import ORDER, measure_words
 from counterstain.evaluation.text_tables import (
     details_table,
@@ -131,9 +131,8 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
         return
     arms: Mapping[str, Any] = record["arms"]
     first = next(iter(arms.values()))
-    counts = plural(first["images"], "image")
-    if record["unit"] == "patient":
-        counts += f" of {plural(first['patients'], 'patient')}"
+    counts = counted_rows(first["images"], record.get("rows_are", "image"), first["patients"])
+    unit = record["unit"] if record["unit"] == "patient" else record.get("rows_are", "image")
     level_words = f"{100 * record['confidence']:g} %"
     # Anyone's tables need not be of a test part, nor the trainings of different seeds.
     part, tables = ("", "table") if "decision" in record else ("test part, ", "seed")
@@ -149,7 +148,7 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
             [measure_words(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics
         ]
         heads = [f"{arm} ({plural(len(own['seeds']), tables)})" for arm, own in arms.items()]
-        title = f"{level.capitalize()} level: value and {level_words} interval, unit {record['unit']}, {part}{counts}"
+        title = f"{level.capitalize()} level: value and {level_words} interval, unit {unit}, {part}{counts}"
         print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
     for table in evaluation_tables(record):
         print_table(table.title, table.head, table.rows)

@@ -4,6 +4,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import counterstain
@@ -79,6 +80,33 @@ def test_reprs_are_short() -> None:
     for one in many():
         text = repr(one)
         assert len(text) < 200 and "\n" not in text and text.startswith(type(one).__name__), text
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
+def test_no_interval_stands_without_its_level(alpha: float) -> None:
+    """Whatever is printed alone: an interval has its level before it, or above it in the head of a table."""
+    label, patient = [0, 1] * 12, [f"P{k}" for k in range(24)]
+    good = [0.2, 0.7, 0.4, 0.9, 0.1, 0.45] * 4
+    arms = {"a": good, "b": [0.3, 0.6, 0.6, 0.8, 0.4, 0.35] * 4}
+    comparison = counterstain.compare(label, arms, groups=patient, fixed_models=True, alpha=alpha, margin=0.1)
+    scores = counterstain.evaluate(label, good, groups=patient, confidence=1 - alpha)
+    level = f"{100 * (1 - alpha):g} % interval"
+    texts = [repr(comparison.pairs[0]), comparison.summary(), repr(scores), str(scores["auroc"]), scores.summary()]
+    for text in [*texts, comparison._repr_html_(), scores._repr_html_()]:
+        assert "[" in text and text.index(level) < text.index("["), text
+    assert set(comparison.to_frame()["confidence"]) == set(scores.to_frame()["confidence"]) == {1 - alpha}
+
+
+def test_rows_are_called_what_they_are() -> None:
+    label, prob, names = [0, 1] * 12, [0.2, 0.7, 0.4, 0.9, 0.1, 0.45] * 4, [f"n{k}" for k in range(24)]
+    frame = {"label": label, "prob_0": [1 - p for p in prob], "prob_1": prob}
+    for column, counts in {"patient_id": "24 patients", "slide_id": "24 slides", "image_path": "24 images"}.items():
+        table = pd.DataFrame({column: names, **frame})
+        other = table.assign(prob_1=[0.3] * 24, prob_0=[0.7] * 24)
+        scores = counterstain.evaluate(table)
+        assert scores.summary().startswith(f"{counts}; ") and f"unit {counts[3:-1]}" in scores.summary()
+        words = counterstain.compare({"a": table, "b": other}, fixed_models=True).summary()
+        assert f"on {counts}." in words, words
 
 
 def test_every_public_class_is_among_them_or_has_a_test_of_its_own() -> None:

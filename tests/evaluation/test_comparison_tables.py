@@ -261,8 +261,8 @@ def test_all_that_a_verdict_rests_on() -> None:
     header, rows = details_table(record([own], detect=0.02), own)
     assert header == ["on what it rests", ""]
     assert rows == [
-        ["AUROC: net", "0.900"],
-        ["AUROC: old", "0.869"],
+        ["AUROC: net", "0.900 (95 % interval [0.850, 0.950])"],
+        ["AUROC: old", "0.869 (95 % interval [0.800, 0.930])"],
         ["difference, net − old", "+0.031"],
         ["95 % interval", "[+0.011, +0.051]"],
         ["p against no difference (Holm over 3 pairs)", "0.012"],
@@ -275,8 +275,8 @@ def test_all_that_a_verdict_rests_on() -> None:
 def test_details_of_a_pair_that_is_undefined() -> None:
     own = pair("net", "old", "undefined", None, probability_false=None, tests_corrected_for=1)
     assert details_table(record([own], detect=0.02), own)[1] == [
-        ["AUROC: net", "0.900"],
-        ["AUROC: old", "0.869"],
+        ["AUROC: net", "0.900 (95 % interval [0.850, 0.950])"],
+        ["AUROC: old", "0.869 (95 % interval [0.800, 0.930])"],
         ["difference, net − old", "undefined"],
         ["95 % interval", "no interval"],
         ["p against no difference", "0.012"],

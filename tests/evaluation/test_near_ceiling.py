@@ -120,9 +120,42 @@ def test_limits_and_tests_agree(tables: Tables, margin: float, metric: str) -> N
     assert at_the_edge or inside == (found.p_equivalence < 0.05)
     beyond = found.low_one_sided > -margin
     assert abs(found.low_one_sided + margin) < 1e-6 or beyond == (found.p_noninferior < 0.025)
+    lost = found.high_one_sided < -margin
+    assert abs(found.high_one_sided + margin) < 1e-6 or lost == (found.p_inferior < 0.025)
     assert (found.p < 0.05) == (found.low > 0 or found.high < 0) or abs(min(found.low, -found.high, key=abs)) < 1e-6
     wider = compared(a, b, metric, margin=margin * 1.5)
     assert wider.p_equivalence <= found.p_equivalence + 1e-9
+
+
+@settings(max_examples=80, deadline=None)
+@given(tables=two_models(), margin=st.floats(0.01, 0.5), metric=st.sampled_from(["accuracy", "auroc", "mcc", "loss"]))
+def test_an_arm_that_is_better_is_not_inferior_and_one_that_is_worse_is_not_equivalent_by_less(
+    tables: Tables, margin: float, metric: str
+) -> None:
+    """Above 0 implies above -margin, whatever the patients that are added near the ceiling say."""
+    found = compared(table(tables[0]), table(tables[1]), metric, margin=margin)
+    sign = -1 if metric in ("loss", "brier") else 1
+    if not found.p < 0.05:
+        return
+    worst = found.low_one_sided if sign > 0 else -found.high_one_sided
+    if sign * found.difference > 0:
+        assert found.p_noninferior <= found.p / 2 + 1e-12 and worst >= 0 and found.p_inferior > 0.5
+    else:
+        assert found.p_noninferior > 0.5 and worst < 0
+    assert found.low_margin * found.high_margin >= 0
+
+
+def test_patients_that_all_show_one_gain_are_counted_exactly() -> None:
+    """20 patients lose 0.2 each: if the true loss were 0.5, others lose 1 and a share of 0.5 / 0.8 looks like these."""
+    better, worse = [[1] * 5] * 20, [[1, 1, 0, 1, 1]] * 20
+    found = compared(table(worse), table(better), margin=0.5)
+    assert found.p_noninferior == pytest.approx((0.5 / 0.8) ** 20)
+    small = compared(table(worse), table(better), margin=0.1)
+    assert small.p_noninferior == 1
+    assert small.p_inferior == pytest.approx((1.1 / 1.2) ** 20)  # others gain 1: all alike by 1.1 / 1.2 each
+    unseen = 1 - 0.05 ** (1 / 20)
+    assert found.high_margin == pytest.approx(min(-0.2 * (1 - unseen) + unseen, 0))
+    assert found.low_margin == pytest.approx(-0.2 * (1 - unseen) - unseen)
 
 
 def test_the_variance_of_a_score_of_two_classes_is_that_of_each_class_by_itself() -> None:
@@ -209,7 +242,9 @@ def test_a_log_loss_that_no_patient_varies_has_an_interval_and_no_equivalence() 
         (seen * (1 - unseen) + unseen * np.log(1e-7), seen * (1 - unseen)), rel=1e-6
     )
     assert found.high_margin - found.low_margin > 1
-    assert found.p_equivalence > 0.5 and found.p_noninferior > 0.5
+    # 20 patients show -0.118; one in six of others may lose 16.1, so that no margin of 0.2 holds on the far side.
+    assert found.p_equivalence == pytest.approx(((np.log(1e7) - 0.2) / (np.log(1e7) + seen)) ** 20)
+    assert found.p_noninferior == pytest.approx(2.0**-20)  # it is better by its sign, so not worse
 
 
 @pytest.mark.parametrize("metric", ["loss", "brier", "accuracy", "mcc", "auroc"])

@@ -25,7 +25,20 @@ __all__ = ["SCORES_SCHEMA", "aligned_arms", "levels_of", "score_arms", "score_ro
 
 SCORES_SCHEMA = "counterstain.scores/1"
 INTERVALS = ("jackknife", "bootstrap")
-SCORE_COLUMNS = ("arm", "level", "metric", "class", "value", "low", "high", "images", "patients", "seeds", "unit")
+SCORE_COLUMNS = (
+    "arm",
+    "level",
+    "metric",
+    "class",
+    "value",
+    "low",
+    "high",
+    "confidence",
+    "images",
+    "patients",
+    "seeds",
+    "unit",
+)
 
 
 def aligned_arms(arms: Mapping[str, Sequence[Predictions]]) -> dict[str, list[Predictions]]:
@@ -118,6 +131,7 @@ def score_arms(
         "schema": SCORES_SCHEMA,
         "stamp": stamp,
         "unit": first.unit,
+        "rows_are": first.rows_are,
         "classes": list(first.classes),
         "positive": first.positive,
         "confidence": confidence,
@@ -223,7 +237,8 @@ def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
             few = "1 patient" if units == 1 else f"{units} patients"
             out.append(f"only {few} (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
     elif not tables[0].own_patients:
-        out.append("patients are unknown: intervals treat images as independent and are too narrow if they are not")
+        rows = f"{tables[0].rows_are}s"
+        out.append(f"patients are unknown: intervals treat {rows} as independent and are too narrow if they are not")
     if len(tables) == 1:
         out.append("a single training run: the variance between seeds is unknown")
     return tuple(dict.fromkeys(out))
@@ -253,6 +268,7 @@ def score_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[A
         for score in own["scores"]:
             shown = (_blank(score["value"]), _blank(score["low"]), _blank(score["high"]))
             named = (arm, score["level"], score["metric"], score["class"])
+            shown += (record["confidence"],)
             rows.append((*named, *shown, own["images"], own["patients"], len(own["seeds"]), record["unit"]))
     return SCORE_COLUMNS, rows
 

@@ -18,6 +18,7 @@ from counterstain.evaluation.comparison_notes import (
     size_notes,
 )
 from counterstain.evaluation.cross_validation import FoldTests
+from counterstain.evaluation.format import plural
 from counterstain.evaluation.intervals import Sample, sample, units_of
 from counterstain.evaluation.metric_names import canonical_measure, measure_words
 from counterstain.evaluation.metrics import predicted_class
@@ -85,7 +86,8 @@ def compare_arms(
         InputError: If there are fewer than two arms, a name is unknown, or the tables cannot be joined.
     """
     if len(arms) < 2:
-        raise InputError(f"{len(arms)} arm was given; a comparison needs two. Give another prediction table.")
+        given = f"{plural(len(arms), 'arm')} {'was' if len(arms) == 1 else 'were'} given"
+        raise InputError(f"{given}; a comparison needs two. Give another prediction table.")
     wanted = _primary_pairs(arms, pairs, reference)
     _check_settings(margin, alpha, prior_sd)
     _check_question(arms, margin, hypothesis, claim)
@@ -102,7 +104,8 @@ def compare_arms(
     check_detect(detect, endpoints or (metric,))
     margin_notes = {check_margin(name, margin) for name in endpoints or (metric,)} - {""}
     asked = Question(
-        metric=metric, level=level, unit=first.unit, alpha=alpha, margin=margin, hypothesis=hypothesis, claim=claim,
+        metric=metric, level=level, unit=first.unit, rows_are=first.rows_are, alpha=alpha, margin=margin,
+        hypothesis=hypothesis, claim=claim,
         positive=first.positive, training_sets=1 if over_folds is None else over_folds.training_sets,
         co_primary=endpoints,
     )  # fmt: skip
@@ -124,6 +127,7 @@ def compare_arms(
         "co_primary": list(endpoints),
         "level": level,
         "unit": first.unit,
+        "rows_are": first.rows_are,
         "positive": first.positive,
         "positive_from": first.positive_from if first.positive is not None else None,
         "alpha": alpha,

@@ -79,7 +79,9 @@ def comparison_notes(
     """
     out = [*notes, *first.notes, *_positive_notes(asked, first)]
     if first.unit == "image" and not first.own_patients:
-        out.append("patients are unknown: every image is treated as independent, which finds spurious differences")
+        out.append(
+            f"patients are unknown: every {first.rows_are} is treated as independent, which finds spurious differences"
+        )
     elif units < FEW_PATIENTS:
         out.append(f"only {plural(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found")
     few = [arm for arm, own in tables.items() if len(own) < MIN_SEEDS]

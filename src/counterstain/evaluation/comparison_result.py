@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterstain.errors import InputError, as_arguments
-from counterstain.evaluation.text_tables import shown_interval
+from counterstain.evaluation.text_tables import levelled_interval, shown_interval
 from counterstain.records import Record, html_of, json_text
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class PairComparison:
     a, b: their names; primary: whether the verdict is confirmatory; metric, level: what is compared.
     verdict: by the rule of the comparison; words: the same as a sentence with its evidence.
     value_a, value_b, difference (a - b), low, high: with the interval of the difference; NaN where undefined.
+    confidence: of that interval.
     p, p_adjusted: against no difference, before and after Holm's correction over the pairs.
     seeds, patients, images: what it rests on; patients is None where they are unknown.
     """
@@ -54,6 +55,7 @@ class PairComparison:
     difference: float
     low: float
     high: float
+    confidence: float
     p: float
     p_adjusted: float
     seeds: int
@@ -66,11 +68,11 @@ class PairComparison:
         return {Verdict.A_BETTER: self.a, Verdict.B_BETTER: self.b}.get(self.verdict)
 
     def __repr__(self) -> str:
-        difference = shown_interval(self.difference, self.low, self.high, sign=True)
+        difference = levelled_interval(self.difference, self.low, self.high, self.confidence, sign=True)
         return f"PairComparison({self.a[:40]} - {self.b[:40]}, {self.metric} {difference}, {self.verdict})"
 
 
-_NUMBERS = ("value_a", "value_b", "difference", "low", "high", "p", "p_adjusted")
+_NUMBERS = ("value_a", "value_b", "difference", "low", "high", "confidence", "p", "p_adjusted")
 
 
 def _pair(row: Mapping[str, Any]) -> PairComparison:

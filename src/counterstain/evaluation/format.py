@@ -9,6 +9,7 @@ __all__ = [
     "METRIC_NAMES",
     "UNDEFINED",
     "clean",
+    "counted_rows",
     "difference",
     "interval",
     "levelled",
@@ -103,6 +104,18 @@ def plural(count: float | None, noun: str, nouns: str | None = None) -> str:
     if count is None:
         return ""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def counted_rows(rows: int, rows_are: str, patients: int | None) -> str:
+    """The rows of a table: "240 images of 30 patients", or "30 patients" where each row is one.
+
+    Examples:
+        >>> counted_rows(240, "image", 30), counted_rows(30, "patient", 30), counted_rows(1, "slide", None)
+        ('240 images of 30 patients', '30 patients', '1 slide')
+    """
+    if patients is None or rows_are == "patient":
+        return plural(rows, rows_are)
+    return f"{plural(rows, rows_are)} of {plural(patients, 'patient')}"
 
 
 def listed(words: Iterable[str]) -> str:

@@ -209,7 +209,8 @@ def estimate_of(drawn: Sample, key: Key, *, confidence: float = 0.95) -> Estimat
 def limits(value: float, half: float, metric: str) -> tuple[float, float]:
     """value +- half, made on the score's open scale by the delta method."""
     if metric == "loss" or (metric == "brier" and value >= 1):  # more than two classes reach up to 2
-        return (value * np.exp(-half / value), value * np.exp(half / value)) if value > 0 else (value, value)
+        most = RANGES[metric][1]
+        return (value * np.exp(-half / value), min(value * np.exp(half / value), most)) if value > 0 else (value, value)
     if RANGES.get(metric, (0.0, 1.0))[0] < 0:
         if abs(value) >= 1:
             return value, value

@@ -1,10 +1,12 @@
 """The names of the measures, once: as records, readers and other tools call them, and the order of tables."""
 
 import difflib
+import math
 import re
 from collections.abc import Collection
 
 from counterstain.errors import InputError, suggest
+from counterstain.evaluation.metrics import PROB_CLIP
 
 __all__ = [
     "CLASS_BOUND",
@@ -30,7 +32,7 @@ COMPARABLE = (
 )  # fmt: skip
 
 # The lowest and the highest value of those that do not lie in [0, 1].
-RANGES = {"mcc": (-1.0, 1.0), "brier": (0.0, 2.0), "loss": (0.0, float("inf"))}
+RANGES = {"mcc": (-1.0, 1.0), "brier": (0.0, 2.0), "loss": (0.0, -math.log(PROB_CLIP))}
 
 # Measures of one class against the rest: with the other class as the positive one they are other numbers. AUROC isn't
 # among them: of two classes it is the same for both.

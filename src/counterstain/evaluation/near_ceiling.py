@@ -6,15 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import combined_df
-from counterstain.evaluation.metrics import PROB_CLIP
+from counterstain.evaluation.metric_names import width
 
-__all__ = ["NOISE", "Units", "Wall", "near_wall"]
+__all__ = ["NOISE", "Units", "Wall", "chance_alike", "near_wall"]
 
 NOISE = 1e-9  # standard errors up to here are rounding
 PSEUDO = 3.0  # whole patients on which the arms are taken to differ, half of them each way; docs/log.md has others
 RARE = 0.25  # where fewer than this share of the patients carry the difference, they are counted exactly
 FAR_APART = ("loss",)  # one certain mistake costs 16, so that pseudo-patients would drown what was seen
-WIDTH = {"mcc": 2.0, "brier": 2.0, "loss": float(-np.log(PROB_CLIP))}  # what a patient can change, where it isn't 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class Units:
     @property
     def widest(self) -> float:
         """The largest difference that the measure allows."""
-        return WIDTH.get(self.metric, 1.0)
+        return width(self.metric)
 
 
 @dataclass(frozen=True)
@@ -130,3 +129,19 @@ def near_wall(units: Units, patient: float, seed: float, df: float) -> Wall:
         rare=carried < RARE * n,
         counted=units.metric not in FAR_APART or patient + seed == 0,
     )
+
+
+def chance_alike(gain: float, bound: float, units: Units) -> float:
+    """The largest chance that all patients show this gain although the true one is `bound` or less, in [0, 1].
+
+    The patients who aren't seen lose as much as the measure allows, so that the share of those who gain is largest.
+
+    Args:
+        gain: what every patient shows, positive where the first arm is better.
+        bound: of the true gain.
+        units: how many patients, and what the measure allows.
+    """
+    if gain <= bound:
+        return 1.0
+    share = max(bound + units.widest, 0.0) / (gain + units.widest)
+    return float(share**units.effective)

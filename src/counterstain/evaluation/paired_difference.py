@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import combined_df
 from counterstain.evaluation.intervals import Sample, variance_parts
-from counterstain.evaluation.near_ceiling import NOISE, Units, Wall, near_wall
+from counterstain.evaluation.near_ceiling import NOISE, Units, Wall, chance_alike, near_wall
 
 __all__ = ["LOWER_IS_BETTER", "Difference", "difference"]
 
@@ -75,6 +75,7 @@ def difference(
     p = float(2 * stdtr(df, -abs(delta) / se))
     half, half_margin = (float(stdtrit(df, 1 - tail)) * se for tail in (alpha / 2, alpha))
     wall = near_wall(units, patient, seed, df)
+    gain = -delta if key[0] in LOWER_IS_BETTER else delta
     return Difference(
         value_a=value_a,
         value_b=value_b,
@@ -89,9 +90,7 @@ def difference(
         near_wall=wall.rare,
         method=f"jackknife over patients, t with {df:.1f} df{_counted(wall, margin)}",
         margin=margin,
-        **_margin_p(
-            delta, margin, -1 if key[0] in LOWER_IS_BETTER else 1, lambda gain: float(stdtr(df, gain / se)), wall
-        ),
+        **({} if margin is None else _margin_p(gain, margin, key[0], lambda x: float(stdtr(df, x / se)), wall)),
     )
 
 
@@ -104,32 +103,51 @@ def _without_variance(
     patients may show none (where the test rejects), or the contrary.
     """
     delta = value_a - value_b
-    p = 1.0 if abs(delta) <= NOISE else float(2.0 ** (1 - units.effective))
+    equal = abs(delta) <= NOISE
+    p = 1.0 if equal else min(float(2.0 ** (1 - units.effective)), 1.0)
+    wall = near_wall(units, 0.0, 0.0, df)
 
-    def ends(tail: float) -> tuple[float, float]:
+    def ends(tail: float, contrary: float) -> tuple[float, float]:
         unseen = 1 - tail ** (1 / units.effective)
-        contrary = 0.0 if p < alpha else units.widest
         low = delta * (1 - unseen) - unseen * (contrary if delta > 0 else units.widest)
         high = delta * (1 - unseen) + unseen * (contrary if delta < 0 else units.widest)
         return min(low, delta), max(high, delta)
 
-    wall = near_wall(units, 0.0, 0.0, df)
-    sign = -1 if units.metric in LOWER_IS_BETTER else 1
+    def against_margin(tail: float) -> tuple[float, float]:
+        if equal:
+            return _widest(delta, 0.0, wall, tail)
+        low, high = ends(tail, units.widest)
+        told = p / 2 < tail
+        return (max(low, 0.0) if told and delta > 0 else low), (min(high, 0.0) if told and delta < 0 else high)
+
+    gain = -delta if units.metric in LOWER_IS_BETTER else delta
+    if margin is None:
+        tests = {}
+    elif equal:
+        tests = _margin_p(gain, margin, units.metric, lambda distance: float(distance >= 0), wall)
+    else:
+        not_below = min(chance_alike(gain, -margin, units), p / 2 if gain > 0 else 1.0)
+        not_above = min(chance_alike(-gain, -margin, units), p / 2 if gain < 0 else 1.0)
+        tests = {
+            "p_equivalence": max(not_below, not_above),
+            "p_noninferior": not_below,
+            "p_inferior": chance_alike(-gain, margin, units),
+        }
     return Difference(
         value_a=value_a,
         value_b=value_b,
         difference=delta,
-        **_ends("low", "high", *ends(alpha / 2), units),
-        p=min(p, 1.0),
-        **_ends("low_margin", "high_margin", *_widest(delta, 0.0, wall, alpha), units),
-        **_ends("low_one_sided", "high_one_sided", *_widest(delta, 0.0, wall, alpha / 2), units),
+        **_ends("low", "high", *ends(alpha / 2, 0.0 if p < alpha else units.widest), units),
+        p=p,
+        **_ends("low_margin", "high_margin", *against_margin(alpha), units),
+        **_ends("low_one_sided", "high_one_sided", *against_margin(alpha / 2), units),
         se_patient=0.0,
         se_seed=0.0,
         df=df,
         near_wall=True,
         method="no patient changes the difference: sign-flip over patients, exact limits by counting them",
         margin=margin,
-        **_margin_p(delta, margin, sign, lambda gain: float(gain >= 0), wall),
+        **tests,
     )
 
 
@@ -146,29 +164,36 @@ def _ends(low_name: str, high_name: str, low: float, high: float, units: Units) 
 
 
 def _widest(delta: float, half: float, wall: Wall, tail: float) -> tuple[float, float]:
-    """The wider of the t-interval and the limits near the wall, each with `tail` outside."""
+    """The wider of the t-interval and the limits near the wall, each with `tail` outside.
+
+    Where the t-interval excludes 0, the arms are told apart, and the patients that are added don't undo that: they
+    widen it up to 0. So an arm that is shown to be better is never "not shown to be not inferior".
+    """
     low, high = wall.limits(tail)
-    return min(delta - half, low), max(delta + half, high)
+    plain_low, plain_high = delta - half, delta + half
+    return (
+        min(plain_low, low if plain_low <= 0 else max(low, 0.0)),
+        max(plain_high, high if plain_high >= 0 else min(high, 0.0)),
+    )
 
 
-def _margin_p(
-    delta: float, margin: float | None, sign: int, plain: Callable[[float], float], wall: Wall
-) -> dict[str, float]:
-    """One-sided p-values against the margin; {} without one.
+def _margin_p(gain: float, margin: float, metric: str, plain: Callable[[float], float], wall: Wall) -> dict[str, float]:
+    """One-sided p-values against the margin; each is below a tail exactly where that tail's limit is inside.
 
     Args:
-        sign: 1 where a higher value is better, else -1.
+        gain: the difference, positive where the first arm is better.
+        margin: above 0.
+        metric: decides which direction is better.
         plain: the t-distribution's chance of a difference that is so much smaller than the one seen.
     """
-    if margin is None:
-        return {}
-    gain = sign * delta
-    not_below = max(plain(-(gain + margin)), wall.p(margin, upper=sign < 0))
-    not_above = max(plain(gain - margin), wall.p(margin, upper=sign > 0))
+    lower = metric in LOWER_IS_BETTER
+    not_below = max(plain(-(gain + margin)), wall.p(margin, upper=lower))
+    not_above = max(plain(gain - margin), wall.p(margin, upper=not lower))
+    not_below, not_above = min(not_below, plain(-gain)), min(not_above, plain(gain))  # as in `_widest`
     return {
         "p_equivalence": max(not_below, not_above),
         "p_noninferior": not_below,
-        "p_inferior": max(plain(gain + margin), wall.p(-margin, upper=sign > 0)),
+        "p_inferior": max(plain(gain + margin), wall.p(-margin, upper=not lower)),
     }
 
 

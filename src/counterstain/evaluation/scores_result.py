@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from counterstain.errors import InputError, as_arguments, suggest
 from counterstain.evaluation.arm_scores import score_rows
 from counterstain.evaluation.evaluation_tables import evaluation_notes
-from counterstain.evaluation.format import plural
+from counterstain.evaluation.format import counted_rows
 from counterstain.evaluation.metric_names import ORDER, canonical_measure, measure_words
 from counterstain.evaluation.table_evaluation import evaluation_rows
-from counterstain.evaluation.text_tables import shown_interval
+from counterstain.evaluation.text_tables import levelled_interval, shown_interval
 from counterstain.records import Record, html_of, json_text
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Score:
     metric: its name in the records; level: "image", "slide" or "patient"; of: the class, None for the positive one of
         two or the mean over more.
     value: None where it is undefined; low, high: ends of the interval over patients, None where there is none.
+    confidence: of that interval.
     """
 
     metric: str
@@ -35,12 +36,13 @@ class Score:
     value: float | None
     low: float | None
     high: float | None
+    confidence: float = 0.95
 
     def __float__(self) -> float:
         return float("nan") if self.value is None else self.value
 
     def __str__(self) -> str:
-        return shown_interval(self.value, self.low, self.high)
+        return levelled_interval(self.value, self.low, self.high, self.confidence)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,7 +64,8 @@ class Scores:
 
     def __iter__(self) -> Iterator[Score]:
         for row in self._own["scores"]:
-            yield Score(row["metric"], row["level"], row["class"], row["value"], row["low"], row["high"])
+            ends = (row["value"], row["low"], row["high"])
+            yield Score(row["metric"], row["level"], row["class"], *ends, self.confidence)
 
     def __getitem__(self, metric: str) -> Score:
         return self.at(metric)
@@ -149,7 +152,7 @@ class Scores:
         return tuple(map(as_arguments, dict.fromkeys([*([stamp] if stamp else []), *notes])))
 
     def to_frame(self) -> "pd.DataFrame":
-        """The rows of scores.csv: arm, level, metric, class, value, low, high, images, patients, seeds, unit."""
+        """The rows of scores.csv: arm, level, metric, class, value with its interval, images, patients, seeds, unit."""
         import pandas as pd
 
         header, rows = evaluation_rows(self.record) if "decision" in self.record else score_rows(self.record)
@@ -167,18 +170,28 @@ class Scores:
         return "\n".join([self._head(), *(f"  {name:<{wide}} {cell}" for name, cell in rows)])
 
     def _head(self) -> str:
-        counts = plural(self.images, "image")
-        if self.patients is not None:
-            counts += f" of {plural(self.patients, 'patient')}"
-        return f"{counts}; value and {100 * self.confidence:g} % interval, unit {self.unit}"
+        return f"{self._counts()}; value and {100 * self.confidence:g} % interval, unit {self._unit_words()}"
+
+    def _unit_words(self) -> str:
+        return self.unit if self.unit == "patient" else str(self.record.get("rows_are", "image"))
+
+    def _counts(self) -> str:
+        return counted_rows(self.images, str(self.record.get("rows_are", "image")), self.patients)
 
     def _rows(self) -> list[tuple[str, str]]:
         known = {score.metric: score for score in self if score.level == "image" and score.of is None}
-        return [(measure_words(name, self.positive), str(known[name])) for name in ORDER if name in known]
+        return [
+            (
+                measure_words(name, self.positive),
+                shown_interval(known[name].value, known[name].low, known[name].high),
+            )
+            for name in ORDER
+            if name in known
+        ]
 
     def __repr__(self) -> str:
         first = self.metrics[0] if "auroc" not in self.metrics else "auroc"
-        return f"Scores({first} {self[first]}, {self.images} images, unit {self.unit})"
+        return f"Scores({first} {self[first]}, {self._counts()}, unit {self._unit_words()})"
 
     def _repr_html_(self) -> str:
         return html_of(self._head(), self.notes, ("measure", "value and interval"), self._rows())

@@ -162,7 +162,7 @@ def evaluation_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tu
     """Header and rows of scores.csv: those of `score_rows`, and one for each further measure at image level."""
     header, rows = score_rows(record)
     own = record["arms"][ARM]
-    after = (own["images"], own["patients"], len(own["seeds"]), record["unit"])
+    after = (record["confidence"], own["images"], own["patients"], len(own["seeds"]), record["unit"])
     for name, found in _further(record):
         shown = (None if v is None or not np.isfinite(v) else v for v in (found["value"], found["low"], found["high"]))
         rows.append((ARM, "image", name, None, *shown, *after))

@@ -10,6 +10,7 @@ __all__ = [
     "as_text",
     "comparison_table",
     "details_table",
+    "levelled_interval",
     "needed_words",
     "pairs_table",
     "ranking_table",
@@ -40,6 +41,17 @@ def shown_interval(
         return f"{shown(value, digits, sign=sign)} [no interval]"
     ends = f"[{shown(low, digits, sign=sign)}, {shown(high, digits, sign=sign)}]"
     return f"{shown(value, digits, sign=sign)} {ends}"
+
+
+def levelled_interval(
+    value: float | None, low: float | None, high: float | None, confidence: float, *, sign: bool = False
+) -> str:
+    """ "0.812 (95 % interval [0.701, 0.889])", for a value that stands alone."""
+    text = shown_interval(value, low, high, sign=sign)
+    plain, bracket, ends = text.partition(" [")
+    if not bracket:
+        return text
+    return f"{plain} (no interval)" if ends == "no interval]" else f"{plain} ({percent(confidence)} interval [{ends})"
 
 
 def score_table_rows(
@@ -206,8 +218,10 @@ def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[l
     rows = []
     for one in pair.get("endpoints") or [pair]:
         measure = _measure(one)
-        rows.append([f"{measure}: {a}", shown(one["value_a"])])
-        rows.append([f"{measure}: {b}", shown(one["value_b"])])
+        rows += [
+            [f"{measure}: {arm}", _own_value(record, one, arm, value)]
+            for arm, value in ((a, "value_a"), (b, "value_b"))
+        ]
         rows.append([f"difference, {a} − {b}", shown(one["difference"], sign=True)])
         rows.append([f"{_level(record)} interval", _ends(one["low"], one["high"])])
         rows.append(["p against no difference" + _holm(one), _shown_p(one["p_adjusted"])])
@@ -226,6 +240,14 @@ def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[l
         if beside["p"] is not None and beside["p"] == beside["p"]:
             rows.append([f"beside it: {beside['test']}", f"p {_p_sign(beside['p'])} ({beside['about']})"])
     return ["on what it rests", ""], rows
+
+
+def _own_value(record: Mapping[str, Any], pair: Mapping[str, Any], arm: str, name: str) -> str:
+    """An arm's value with its interval, which the ranking has for the primary measure."""
+    ends = next((own for own in record["ranking"]["arms"] if own["arm"] == arm), None)
+    if ends is None or pair["metric"] != record["primary"]:
+        return shown(pair[name])
+    return levelled_interval(pair[name], ends["low"], ends["high"], 1 - record["alpha"])
 
 
 def _margin_rows(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Rows:

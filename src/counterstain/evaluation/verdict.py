@@ -36,6 +36,7 @@ class Question:
     """What a comparison asks, fixed before the results are seen.
 
     metric, level, unit: the primary endpoint, what is scored, and what stands for itself in the error
+    rows_are: what the rows of the tables are: "image", "slide", "patient", or "row" where nothing is named
     alpha: two-sided error; margin: a difference too small to matter, or None
     hypothesis: "difference"; "equivalence" (within ±margin); "noninferiority" (the first arm of a pair, the candidate,
         is not worse than the second, the reference, by the margin or more)
@@ -48,6 +49,7 @@ class Question:
     metric: str
     level: str = "image"
     unit: str = "patient"
+    rows_are: str = "image"
     alpha: float = 0.05
     margin: float | None = None
     hypothesis: str = "difference"
@@ -83,15 +85,12 @@ def check_margin(metric: str, margin: float | None) -> str:
         return ""
     if not margin > 0:
         raise InputError(f"margin is {margin:g}; a negligible difference above 0 is needed")
-    if metric == "loss":
-        return ""
-    widest = 2 if metric == "brier" else 1
-    if margin >= widest:
+    if margin >= width(metric):
         raise InputError(
             f"margin is {margin:g}; {measure_words(metric)} differs by at most {width(metric):g}, so "
             "that any two arms would pass. State a negligible difference, such as 0.02 (2 points)"
         )
-    if margin > WIDE_MARGIN:
+    if margin > WIDE_MARGIN and metric != "loss":
         return f"the margin of {margin:g} is wide: arms that differ by {100 * margin:.0f} points would pass"
     return ""
 
@@ -115,10 +114,10 @@ def rule_in_words(asked: Question) -> str:
     if asked.hypothesis == "noninferiority":
         side, limit = ("lower", "above −") if asked.better_sign > 0 else ("upper", "below ")
         return text + (
-            f"The first arm of a pair is called non-inferior to the second only if the {side} limit of the two-sided "
-            f"{percent(1 - asked.alpha)} interval of the difference lies {limit}{asked.margin:g}, the margin stated "
-            f"beforehand (one-sided test at {asked.alpha / 2:g}, Holm's correction over the pairs), and inferior only "
-            "if the whole interval lies beyond the margin. Whether it is also better or worse is said beside it."
+            f"The first arm of a pair is called non-inferior to the second only if the one-sided "
+            f"{percent(1 - asked.alpha / 2)} {side} limit of the difference lies {limit}{asked.margin:g}, the margin "
+            f"stated beforehand (Holm's correction over the pairs), and inferior only if the limit on the other side "
+            "lies beyond the margin, too. Whether it is also better or worse is said beside it."
         )
     after = (
         "Whether they differ is said beside it."

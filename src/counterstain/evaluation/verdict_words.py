@@ -91,7 +91,7 @@ def _evidence(kind: str, found: Difference, asked: Question, rests: Basis) -> st
         return f"{shown} ({level} interval [{ends[0]:+.3f}, {ends[1]:+.3f}], {p})"
     level = percent(1 - asked.alpha / 2)
     worst = found.low_one_sided if asked.better_sign > 0 else found.high_one_sided
-    best = found.high if asked.better_sign > 0 else found.low
+    best = found.high_one_sided if asked.better_sign > 0 else found.low_one_sided
     if kind in ("noninferior", "noninferiority_not_shown"):
         return f"{shown}, at worst {worst:+.3f} (one-sided {level} limit, {_p(rests.p_margin, rests.tests)})"
     if kind == "inferior":
@@ -121,9 +121,10 @@ def _p(p: float, tests: int) -> str:
 
 
 def _counts(asked: Question, rests: Basis) -> str:
-    cases = plural(rests.units, asked.unit)
-    if asked.unit != "image":
-        cases += f" ({plural(rests.images, 'image')})"
+    if asked.unit == "image" or asked.rows_are == "patient":
+        cases = plural(rests.units, asked.rows_are)
+    else:
+        cases = f"{plural(rests.units, asked.unit)} ({plural(rests.images, asked.rows_are)})"
     if asked.claim == "models":
         return f"on {cases}"
     return f"on {cases} with {plural(rests.seeds, 'seed')} per arm"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from counterstain.errors import InputError
 from counterstain.evaluation.evaluation_tables import TextTable, evaluation_notes, evaluation_tables
-from counterstain.evaluation.format import clean, levelled, listed, number, plural
+from counterstain.evaluation.format import clean, counted_rows, levelled, listed, number
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.table_evaluation import ARM
 from counterstain.files import write_bytes
@@ -99,9 +99,7 @@ def _headline(record: Mapping[str, Any]) -> str:
     """The AUROC on what it rests on, and the promises that were missed."""
     own = record["arms"][ARM]
     score = find_score(record, ARM, "auroc", "image")
-    on = plural(own["images"], "image")
-    if own["patients"] is not None:
-        on += f" of {plural(own['patients'], 'patient')}"
+    on = counted_rows(own["images"], record.get("rows_are", "image"), own["patients"])
     if score is None or not _is_defined(score):
         said = f"Evaluated on {on}; AUROC is undefined, because only one class is present."
     else:
