@@ -268,8 +268,8 @@ def score_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[A
         for score in own["scores"]:
             shown = (_blank(score["value"]), _blank(score["low"]), _blank(score["high"]))
             named = (arm, score["level"], score["metric"], score["class"])
-            shown += (record["confidence"],)
-            rows.append((*named, *shown, own["images"], own["patients"], len(own["seeds"]), record["unit"]))
+            after = (record["confidence"], own["images"], own["patients"], len(own["seeds"]), record["unit"])
+            rows.append((*named, *shown, *after))
     return SCORE_COLUMNS, rows
 
 
