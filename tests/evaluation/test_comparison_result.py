@@ -12,7 +12,8 @@ from counterstain.evaluation.comparison_result import Comparison, PairComparison
 def row(a: str, b: str, **changed: Any) -> dict[str, Any]:
     return {
         "a": a, "b": b, "primary": True, "metric": "auroc", "level": "image", "verdict": "a_better", "words": "said",
-        "value_a": 0.875, "value_b": 0.75, "difference": 0.125, "low": 0.0625, "high": 0.1875, "p": 0.01,
+        "value_a": 0.875, "value_b": 0.75, "difference": 0.125, "low": 0.0625, "high": 0.1875, "confidence": 0.9,
+        "p": 0.01,
         "p_adjusted": 0.02, "seeds": 3, "patients": 20, "images": 90,
     } | changed  # fmt: skip
 
@@ -29,8 +30,8 @@ def test_a_pair_holds_the_numbers_of_its_row() -> None:
     pair = Comparison(record(row("a", "b"))).pairs[0]
     assert pair == PairComparison(
         a="a", b="b", primary=True, metric="auroc", level="image", verdict=Verdict.A_BETTER, words="said",
-        value_a=0.875, value_b=0.75, difference=0.125, low=0.0625, high=0.1875, p=0.01, p_adjusted=0.02, seeds=3,
-        patients=20, images=90,
+        value_a=0.875, value_b=0.75, difference=0.125, low=0.0625, high=0.1875, confidence=0.9, p=0.01, p_adjusted=0.02,
+        seeds=3, patients=20, images=90,
     )  # fmt: skip
 
 
@@ -51,11 +52,12 @@ def test_only_better_names_an_arm(kind: Verdict) -> None:
 def test_in_a_console() -> None:
     one = Comparison(record(row("a", "b")))
     assert repr(one) == "Comparison(a - b, auroc: a_better, unit patient)"
-    assert repr(one.pairs[0]) == "PairComparison(a - b, auroc +0.125 [+0.062, +0.188], a_better)"
+    assert repr(one.pairs[0]) == "PairComparison(a - b, auroc +0.125 (90 % interval [+0.062, +0.188]), a_better)"
     x, y = "x" * 41, "y" * 41
     long = Comparison(record(row(x, y, metric="f1", verdict="no_evidence"), row(x, "c"), unit="image"))
     assert repr(long) == f"Comparison({x[:40]} - {y[:40]}, f1: no_evidence, 2 pairs, unit image)"
-    assert repr(long.pairs[0]) == f"PairComparison({x[:40]} - {y[:40]}, f1 +0.125 [+0.062, +0.188], no_evidence)"
+    shown = "+0.125 (90 % interval [+0.062, +0.188])"
+    assert repr(long.pairs[0]) == f"PairComparison({x[:40]} - {y[:40]}, f1 {shown}, no_evidence)"
 
 
 def test_in_a_notebook_each_pair_is_a_row() -> None:

@@ -40,8 +40,9 @@ def record(**changed: Any) -> dict[str, Any]:
 
 
 def test_a_score_is_a_number_and_a_text() -> None:
-    score = Score("auroc", "image", None, 0.75, 0.5, 0.875)
-    assert float(score) == 0.75 and str(score) == "0.750 [0.500, 0.875]"
+    score = Score("auroc", "image", None, 0.75, 0.5, 0.875, 0.9)
+    assert float(score) == 0.75 and str(score) == "0.750 (90 % interval [0.500, 0.875])"
+    assert str(Score("auroc", "image", None, 0.75, None, None)) == "0.750 (no interval)"
     none = Score("auroc", "image", None, None, None, None)
     assert math.isnan(float(none)) and str(none) == "undefined"
 
@@ -83,10 +84,14 @@ def test_one_of_a_kind_is_counted_in_the_singular() -> None:
 
 
 def test_in_a_console_the_auroc_stands_for_all() -> None:
-    assert repr(Scores(record(), "ours")) == "Scores(accuracy 0.500 [0.375, 0.625], 12 images, unit patient)"
+    assert repr(Scores(record(), "ours")) == (
+        "Scores(accuracy 0.500 (90 % interval [0.375, 0.625]), 12 images of 3 patients, unit patient)"
+    )
     found = record()
     found["arms"]["ours"]["scores"].append(row("auroc", 0.25))
-    assert repr(Scores(found, "ours")) == "Scores(auroc 0.250 [0.125, 0.375], 12 images, unit patient)"
+    assert repr(Scores(found, "ours")) == (
+        "Scores(auroc 0.250 (90 % interval [0.125, 0.375]), 12 images of 3 patients, unit patient)"
+    )
 
 
 def test_in_a_notebook_it_is_the_same_as_a_table() -> None:

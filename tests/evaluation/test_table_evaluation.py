@@ -184,7 +184,7 @@ def further(record: dict) -> dict[str, tuple]:
     own = rows[len(record["arms"][ARM]["scores"]) :]
     for row in own:
         assert row[:2] + row[3:4] == (ARM, "image", None)
-        assert row[7:] == (200, 20, len(record["arms"][ARM]["seeds"]), "patient")
+        assert row[7:] == (0.95, 200, 20, len(record["arms"][ARM]["seeds"]), "patient")
     return {row[2]: row[4:7] for row in own}
 
 
