@@ -33,7 +33,7 @@ from counterstain.slides import tile_stream as stream
 from counterstain.slides.geojson import read_tile_geojson
 from counterstain.slides.infer_cohort import SlideProgress, SlidesProgress, SlidesResult, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
-from counterstain.slides.outputs import read_tile_csv
+from counterstain.slides.outputs import read_tile_csv, read_tile_flags
 from counterstain.slides.reader import open_slide
 
 TILE_PX, MPP = 127, 0.5
@@ -435,6 +435,10 @@ def test_the_bundles_calibration_and_threshold_are_applied(done: SlidesResult, s
     for item in record["features"]:
         called = item["properties"]["classification"]["name"]
         assert called == ("tumour" if item["properties"]["measurements"]["prob_tumour"] >= 0.2 else "benign")
+    flags = read_tile_flags(tmp_path / "out" / "model-outputs-csv" / "S0.csv")
+    within = np.column_stack([1 - prob["benign"], 1 - prob["tumour"]]) <= fitted.quantiles[0] + 1e-12
+    assert list(flags) == ["abstained"] and np.array_equal(flags["abstained"], within.sum(axis=1) != 1)
+    assert read_tile_flags(done.out / "model-outputs-csv" / "S0.csv") == {}
     run_slides(folder, [slides / "S0.tif"], tmp_path / "raw", dataclasses.replace(READING, calibrated=False))
     assert np.array_equal(read_tile_csv(tmp_path / "raw" / "model-outputs-csv" / "S0.csv")[2]["tumour"], raw["tumour"])
 
@@ -511,5 +515,7 @@ def test_tiles_unlike_the_training_images_are_counted(
         assert found["share"] < 0.3
     plain = run_slides(bundle, [slides / "S1.tif"], tmp_path / "plain", READING)
     assert plain.records["S1"]["unfamiliar"] is None
-    name = "model-outputs-csv/S1.csv"
-    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    own, others = (tmp_path / out / "model-outputs-csv" / "S1.csv" for out in ("out", "plain"))
+    assert read_tile_flags(own)["unfamiliar"].sum() == found["tiles"]
+    for with_flags, without in zip(own.read_text().splitlines(), others.read_text().splitlines(), strict=True):
+        assert with_flags.rpartition(",")[0] == without  # the column is all that differs

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.evaluation.calibration import Calibration, calibrate
+from counterstain.evaluation.conformal import prediction_sets
 from counterstain.evaluation.predictions import check_prob
 from counterstain.files import read_json
 from counterstain.slides.geojson import write_geojson
@@ -178,7 +179,6 @@ def read_slide(
     _predict(partial, tiling, settings, model, progress)
     answers = read_logits(partial)
     prob = _probabilities(answers[:, : len(model.classes)], model)
-    strange = _unfamiliar(answers, model)
     table = TilePredictions(
         slide=job.name,
         classes=model.classes,
@@ -188,8 +188,11 @@ def read_slide(
         extent=info.area,
         mpp=require_mpp(info.path, info.mpp_x, info.mpp_y),
         threshold=model.calibration.threshold if model.calibration else None,
+        abstained=_abstained(prob, model),
+        unfamiliar=None if model.distance_limit is None else answers[:, -1] > model.distance_limit,
     )
     _write(table, job, settings, picture)
+    strange = _unfamiliar(table, model)
     record = {
         "tiles": len(table),
         "mpp": list(table.mpp),
@@ -239,11 +242,18 @@ def _predict(
 _OFTEN = 0.1  # share of unfamiliar tiles from which on a slide's notes tell of them; 1 % are expected
 
 
-def _unfamiliar(answers: NDArray[np.float32], model: Model) -> dict[str, Any] | None:
-    """How many tiles lie beyond the limit; None where the model has no statistics of its training tiles."""
-    if model.distance_limit is None:
+def _abstained(prob: Floats, model: Model) -> NDArray[np.bool_] | None:
+    """(N,) whether no class, or more than one, is left in a tile's prediction set."""
+    if model.calibration is None:
         return None
-    beyond = answers[:, -1] > model.distance_limit
+    return np.asarray(prediction_sets(prob, model.calibration.quantiles).sum(axis=1) != 1)
+
+
+def _unfamiliar(table: TilePredictions, model: Model) -> dict[str, Any] | None:
+    """How many tiles lie beyond the limit; None where the model has no statistics of its training tiles."""
+    beyond = table.unfamiliar
+    if beyond is None:
+        return None
     share = float(beyond.mean())
     words = f"{share:.0%} of the tiles are unlike the training images (1 % would be expected)" if share > _OFTEN else ""
     return {"tiles": int(beyond.sum()), "share": share, "limit": model.distance_limit, "words": words}

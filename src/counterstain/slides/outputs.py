@@ -24,8 +24,9 @@ from counterstain.files import hash_file, hash_json, read_json, read_record, wri
 from counterstain.slides.guarded import require_readers
 from counterstain.slides.slide_files import find_slides, slide_name
 from counterstain.slides.slide_scores import POOLINGS, Truth, choose_pooling, slide_table
-from counterstain.slides.tile_predictions import TilePredictions
+from counterstain.slides.tile_predictions import FLAGS, TilePredictions
 from counterstain.slides.tiling import Tiling
+from counterstain.tables import read_table
 from counterstain.version import __version__
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "paths_of",
     "read_patches",
     "read_tile_csv",
+    "read_tile_flags",
     "write_metadata",
     "write_patches",
     "write_record",
@@ -50,6 +52,7 @@ __all__ = [
 
 PATCHES = "counterstain.patches/1"
 UNFINISHED = "unfinished"
+_PLACE = ("minx", "miny", "width", "height")
 _CHUNK = 8192  # rows turned into text at a time
 
 
@@ -89,7 +92,7 @@ def paths_of(out: Path, slide: str, *, compress: bool) -> Paths:
 
 
 def write_tile_csv(table: TilePredictions, path: Path) -> None:
-    """Write minx,miny,width,height (level-0 px of the whole slide) and prob_<class> of each tile.
+    """Write minx,miny,width,height (level-0 px of the whole slide) and prob_<class> of each tile, then its flags: 0, 1.
 
     Numbers are in their shortest exact form: equal tables make equal bytes, and reading gives the same numbers.
     """
@@ -97,13 +100,15 @@ def write_tile_csv(table: TilePredictions, path: Path) -> None:
 
 
 def _fill(path: Path, table: TilePredictions) -> None:
+    flags = np.stack([*table.flags.values(), np.zeros(len(table), bool)], axis=1).astype(int)[:, :-1]
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["minx", "miny", "width", "height", *(f"prob_{name}" for name in table.classes)])
+        writer.writerow([*_PLACE, *(f"prob_{name}" for name in table.classes), *table.flags])
         for start in range(0, len(table), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            for corner, prob in zip(table.corner[rows].tolist(), table.prob[rows].tolist(), strict=True):
-                writer.writerow([*corner, *table.size, *prob])
+            parts = (part[rows].tolist() for part in (table.corner, table.prob, flags))
+            for corner, prob, flag in zip(*parts, strict=True):
+                writer.writerow([*corner, *table.size, *prob, *flag])
 
 
 def read_tile_csv(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[np.float64]]]:
@@ -112,17 +117,38 @@ def read_tile_csv(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], dic
     Raises:
         InputError: If it is no such table.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            header, *rows = csv.reader(stream)
-        if header[:4] != ["minx", "miny", "width", "height"]:
-            raise ValueError(f"its columns are {', '.join(header)}")
-        cells = np.array([[float(cell) for cell in row] for row in rows]).reshape(len(rows), len(header))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a table of tiles ({error}); name one that slides run wrote") from None
-    places = cells[:, :4].astype(np.int64)
-    prob = {name.removeprefix("prob_"): cells[:, 4 + k] for k, name in enumerate(header[4:])}
-    return places[:, :2], places[:, 2:], prob
+    cells = _read_tiles(path)
+    corner, size = (np.stack([cells[name] for name in names], axis=1) for names in (_PLACE[:2], _PLACE[2:]))
+    prob = {name.removeprefix("prob_"): column for name, column in cells.items() if name.startswith("prob_")}
+    return corner.astype(np.int64), size.astype(np.int64), prob
+
+
+def read_tile_flags(path: Path) -> dict[str, NDArray[np.bool_]]:
+    """(N,) flags of the tiles of such a table, by the names of tile_predictions.FLAGS; those that it has.
+
+    Raises:
+        InputError: If it is no such table.
+    """
+    cells = _read_tiles(path)
+    return {name: cells[name] != 0 for name in FLAGS if name in cells}
+
+
+def _read_tiles(path: Path) -> dict[str, NDArray[np.float64]]:
+    """The columns of such a table as numbers."""
+    table = read_table(path, kind="table of tiles")
+    if table.header[:4] != _PLACE:
+        found = ", ".join(table.header)
+        raise InputError(f"{path} is not a table of tiles (its columns are {found}); name one that slides run wrote")
+    cells = {}
+    for name in table.header:
+        cells[name], odd = table.numbers(name)
+        if odd.any() or np.isnan(cells[name]).any():
+            row = int(np.flatnonzero(odd | np.isnan(cells[name]))[0])
+            raise InputError(
+                f"{path} is not a table of tiles (line {table.line(row)} has {name} '{table.cell(name, row)}'); name "
+                "one that slides run wrote"
+            )
+    return cells
 
 
 # ------------------------------------------------------------------------------------------------- which tiles are kept

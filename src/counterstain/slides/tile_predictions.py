@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 
-__all__ = ["COLOURS", "TilePredictions", "colours", "predicted"]
+__all__ = ["COLOURS", "FLAGS", "TilePredictions", "colours", "predicted"]
 
 # Colour-blind safe, the strongest last of two: Wong 2011, doi:10.1038/nmeth.1618 (hues), in our own order.
 COLOURS = ((86, 180, 233), (213, 94, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167), (0, 114, 178), (230, 159, 0))
+
+FLAGS = ("abstained", "unfamiliar")  # what speaks against a tile's probabilities
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -25,6 +27,8 @@ class TilePredictions:
     extent:  (x, y, w, h) of what a viewer shows of the slide, level-0 px: its bounds, or the whole of it
     mpp:     (x, y) µm per level-0 px
     threshold: probability of the positive class from which on a tile is called positive; None calls the most probable
+    abstained: (N,) whether the tile's prediction set has not exactly one class; None where the model has no sets
+    unfamiliar: (N,) whether the tile is unlike the training tiles; None where the model has no statistics of them
 
     Raises:
         InputError: On arrays that do not belong together.
@@ -38,6 +42,8 @@ class TilePredictions:
     extent: tuple[int, int, int, int]
     mpp: tuple[float, float]
     threshold: float | None = None
+    abstained: NDArray[np.bool_] | None = None
+    unfamiliar: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes."""
@@ -47,11 +53,19 @@ class TilePredictions:
                 f"{n} tiles of {len(self.classes)} classes need corner (N, 2) and prob (N, C); "
                 f"these are {self.corner.shape} and {self.prob.shape}"
             )
+        for name, flags in self.flags.items():
+            if flags.shape != (n,):
+                raise InputError(f"{name} has shape {flags.shape}; one value for each of the {n} tiles is needed")
         if min(self.size) < 1 or min(self.extent[2:]) < 1:
             raise InputError(f"tiles of {self.size} px on {self.extent[2:]} px were given; both must be at least 1 px")
 
     def __len__(self) -> int:
         return len(self.corner)
+
+    @property
+    def flags(self) -> dict[str, NDArray[np.bool_]]:
+        """The flags that are known, by the names of FLAGS."""
+        return {name: flags for name in FLAGS if (flags := getattr(self, name)) is not None}
 
 
 def predicted(table: TilePredictions) -> NDArray[np.int64]:
