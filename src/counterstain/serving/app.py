@@ -1,5 +1,7 @@
 """The application: pages, pictures and REST over a folder of runs; Guard stands before it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +12,12 @@ from starlette.exceptions import HTTPException
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import METRIC_NAMES
+from counterstain.serving.api_document import describe
 from counterstain.serving.audit_view import add_audit, audit_data
 from counterstain.serving.claim_view import add_claim
 from counterstain.serving.cohort_view import cohort_bytes
 from counterstain.serving.error_view import error_data
+from counterstain.serving.explain_routes import add_explain
 from counterstain.serving.inference import ModelShelf
 from counterstain.serving.live_view import live_data
 from counterstain.serving.open_inference import add_open_inference
@@ -24,6 +28,7 @@ from counterstain.serving.problems import ServingError, problem
 from counterstain.serving.runs import RunsFolder
 from counterstain.serving.security import Access, Guard
 from counterstain.serving.server import ServeOptions
+from counterstain.serving.slide_queue import SlideQueue
 from counterstain.serving.slide_routes import add_slides
 from counterstain.serving.slide_view import SlideShelf
 from counterstain.serving.study_view import studies_data
@@ -44,11 +49,13 @@ class Served:
     """What a server shows.
 
     runs: the folder of runs; shelf: the models that can be asked; slides: those to look at.
+    queue: slides that wait to be read by a model.
     """
 
     runs: RunsFolder
     shelf: ModelShelf
     slides: SlideShelf
+    queue: SlideQueue
 
 
 def served_of(runs: Path, options: ServeOptions) -> Served:
@@ -58,19 +65,31 @@ def served_of(runs: Path, options: ServeOptions) -> Served:
         InputError: If a folder is none.
     """
     folder = RunsFolder(runs)
-    slides = SlideShelf(options.slides, options.maps, runs / "annotations")
-    return Served(runs=folder, shelf=ModelShelf(folder, options.model), slides=slides)
+    made = runs / "slide-maps"
+    slides = SlideShelf(options.slides, options.maps, drawn=runs / "annotations", made=made)
+    queue = SlideQueue(runs / "slide-requests", made)
+    return Served(runs=folder, shelf=ModelShelf(folder, options.model), slides=slides, queue=queue)
 
 
 def make_app(served: Served, access: Access) -> Guard:
     """The ASGI application behind its door."""
-    return Guard(bare_app(served), access)
+    return Guard(bare_app(served, read_only=access.read_only), access)
 
 
-def bare_app(served: Served) -> FastAPI:
+def bare_app(served: Served, *, read_only: bool = False) -> FastAPI:
     """The application without the door, for its tests and its OpenAPI document."""
+
+    @asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        if not read_only:
+            served.queue.start()  # what an earlier server left
+        yield
+        served.queue.close()
+        served.shelf.close()
+
     app = FastAPI(
         title="Counterstain", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
+        lifespan=running,
         description="Runs, tiles and predictions of a folder of studies. Errors are RFC 9457 problem details.",
     )  # fmt: skip
     _add_errors(app)
@@ -79,8 +98,10 @@ def bare_app(served: Served) -> FastAPI:
     add_predict(app, served.shelf)
     add_open_inference(app, served.shelf)
     add_audit(app, served.runs)
+    add_explain(app, served.runs, served.shelf)
     add_claim(app)
-    add_slides(app, served.slides)
+    add_slides(app, served.slides, served.shelf, served.queue)
+    describe(app)
     return app
 
 

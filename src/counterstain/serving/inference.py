@@ -157,27 +157,42 @@ class ModelShelf:
         trained = [name for name, path in self.runs.folders().items() if any((path / "arms").glob("*/*/*/bundle.json"))]
         return [*([self.named.resolve().name] if self.named is not None else []), *trained]
 
+    def place(self, name: str = "") -> tuple[str, Path]:
+        """Name and folder of a model; "" is the first.
+
+        Raises:
+            ServingError: 404 if there is none of this name.
+        """
+        own = None if self.named is None else self.named.resolve().name
+        if self.named is not None and own is not None and name in ("", own):
+            return own, self.named
+        names = self.names()
+        if not names or (name and name not in names):
+            raise ServingError(404, f"there is no model '{name[:100]}'; there are: {', '.join(names[:20]) or 'none'}")
+        return name or names[0], self.runs.find(name or names[0])
+
     def find(self, name: str = "") -> LoadedModel:
-        """A model by name; "" is the first.
+        """A model by name, in memory; "" is the first.
 
         Raises:
             ServingError: 404 if there is none of this name, 422 if it cannot be used.
         """
-        name = name or ("" if self.named is None else self.named.resolve().name)
         with self._loading:
             if name in self._loaded:
                 self._loaded.move_to_end(name)
                 return self._loaded[name]
-        names = self.names()
-        if not names or (name and name not in names):
-            raise ServingError(404, f"there is no model '{name[:100]}'; there are: {', '.join(names[:20]) or 'none'}")
+        return self.open(*self.place(name))
+
+    def open(self, name: str, path: Path) -> LoadedModel:
+        """The model in a folder, in memory under a name; the one that was asked least lately makes room.
+
+        Raises:
+            ServingError: 422 if it cannot be used.
+        """
         from counterstain.study.model import load_model
 
-        name = name or names[0]
         with self._loading:
             if name not in self._loaded:
-                own = self.named is not None and name == self.named.resolve().name
-                path = self.named if own and self.named is not None else self.runs.find(name)
                 try:
                     self._loaded[name] = LoadedModel(name, load_model(path, device="auto"))
                 except InputError as error:

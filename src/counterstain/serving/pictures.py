@@ -23,7 +23,7 @@ from counterstain.run_folder import optional_record, record_path
 from counterstain.serving.problems import ServingError
 from counterstain.tables import Table, read_table
 
-__all__ = ["SMALL_PX", "TileTable", "check_inside", "image_id", "jpeg", "read_tiles", "tile_picture"]
+__all__ = ["SMALL_PX", "TileTable", "check_inside", "decoded", "image_id", "jpeg", "read_tiles", "tile_picture"]
 
 SMALL_PX = 192
 COLUMNS = ("label", "patient_id", "slide_id", "site", "mpp", "x", "y")
@@ -178,6 +178,18 @@ def tile_picture(root: Path, name: str, *, full: bool = False) -> bytes:
     """
     path = check_inside(root, name)
     return _picture(root, name, path.stat().st_mtime_ns, full)
+
+
+def decoded(root: Path, name: str) -> NDArray[np.uint8]:
+    """(H, W, 3) pixels of an image that may be served.
+
+    Raises:
+        ServingError: If it may not, see check_inside.
+        BadImage: If it cannot be read.
+    """
+    check_inside(root, name)
+    with DECODING:
+        return decode(name, root=root).pixels
 
 
 @lru_cache(1024)

@@ -7,12 +7,14 @@ import base64
 import re
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.files import read_json, write_json
@@ -21,7 +23,7 @@ from counterstain.serving.problems import ServingError
 from counterstain.slides.annotations import Region, find_annotations, read_annotations
 from counterstain.slides.heatmap import draw_heatmap
 from counterstain.slides.info import Slide
-from counterstain.slides.outputs import read_tile_csv
+from counterstain.slides.outputs import read_tile_csv, read_tile_flags
 from counterstain.slides.reader import open_slide
 from counterstain.slides.slide_files import find_slides, slide_name
 from counterstain.slides.tile_predictions import TilePredictions
@@ -41,21 +43,28 @@ class SlideShelf:
         folders: of slides; annotation files lie beside them.
         maps: folders that `slides run` wrote.
         drawn: folder for polygons that are drawn here.
+        made: folder of the maps that were asked for here, see slide_queue.
 
     Raises:
         InputError: If a folder holds no slide, or two slides have one name.
     """
 
-    def __init__(self, folders: tuple[Path, ...] = (), maps: tuple[Path, ...] = (), drawn: Path = Path()) -> None:
+    def __init__(self, folders: tuple[Path, ...] = (), maps: tuple[Path, ...] = (), *, drawn: Path, made: Path) -> None:
         files = find_slides(folders) if folders else []
         self.path = {image_id(slide_name(path)): path for path in files if not path.is_symlink()}
-        self.maps = {folder.resolve().name: folder for folder in maps}
-        self.drawn = drawn
+        self.named = {folder.resolve().name: folder for folder in maps}
+        self.drawn, self.made = drawn, made
         lost = next((folder for folder in maps if not (folder / "slide-records").is_dir()), None)
         if lost is not None:
             raise InputError(f"{lost} has no slide-records; name the --out folder of a `slides run`")
         self._open: OrderedDict[str, Slide] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def maps(self) -> dict[str, Path]:
+        """Name -> folder of every model's maps, those that were named first."""
+        made = (path for path in self.made.glob("*") if (path / "slide-records").is_dir() and not path.is_symlink())
+        return {**{path.name: path for path in sorted(made)}, **self.named}
 
     def names(self) -> dict[str, str]:
         """Opaque id -> name of every slide."""
@@ -131,6 +140,8 @@ class SlideShelf:
     def heat(self, identity: str, run: str) -> dict[str, object]:
         """A model's map: values as base64 of uint8 (0: not read; v: a probability of (v - 1) / 254), and where it lies.
 
+        flags: abstained and unfamiliar, where the model knows them: 2 where tiles are, 1 where they are not.
+
         Raises:
             ServingError: 404 if there is none.
         """
@@ -192,23 +203,33 @@ def deepest(width: int, height: int) -> int:
 
 
 @lru_cache(16)
-def _heat(table: Path, record: Path, _: int) -> dict[str, Any]:
+def _heat(path: Path, record: Path, _: int) -> dict[str, Any]:
     said = read_json(record)
-    corner, sizes, prob = read_tile_csv(table)
+    corner, sizes, prob = read_tile_csv(path)
     classes = tuple(prob)
-    heat = draw_heatmap(
-        TilePredictions(
-            slide=table.stem, classes=classes, corner=corner, size=(int(sizes[0, 0]), int(sizes[0, 1])),
-            prob=np.stack([prob[name] for name in classes], axis=1), extent=tuple(said["extent"]),
-            mpp=tuple(said["mpp"]),
-        )
+    table = TilePredictions(
+        slide=path.stem, classes=classes, corner=corner, size=(int(sizes[0, 0]), int(sizes[0, 1])),
+        prob=np.stack([prob[name] for name in classes], axis=1), extent=tuple(said["extent"]), mpp=tuple(said["mpp"]),
     )  # fmt: skip
+    heat = draw_heatmap(table)
     planes, height, width = heat.value.shape
     return {
         "names": [name.removeprefix("prob_") for name in heat.names], "width": width, "height": height,
         "x": heat.corner[0], "y": heat.corner[1], "step": heat.step[0],
-        "values": [base64.b64encode(heat.value[plane].tobytes()).decode() for plane in range(planes)],
+        "values": [_packed(heat.value[plane]) for plane in range(planes)],
+        "flags": {name: _packed(_flag_map(table, flag)) for name, flag in read_tile_flags(path).items()},
     }  # fmt: skip
+
+
+def _flag_map(table: TilePredictions, flag: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(H, W) on the map's pixels: 2 where at least half of the tiles there have a flag, 1 where fewer, 0: not read."""
+    share = flag.astype(np.float64)
+    value = draw_heatmap(replace(table, classes=("no", "yes"), prob=np.stack([1 - share, share], axis=1))).value[0]
+    return np.where(value == 0, 0, np.where(value >= 128, 2, 1)).astype(np.uint8)
+
+
+def _packed(values: NDArray[np.uint8]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
 
 
 def _outlines(regions: tuple[Region, ...]) -> list[dict[str, Any]]:

@@ -35,6 +35,23 @@
     if (other) lines.push(`other model: ${number(other.prob[row][last])}`);
     return lines;
   }
+  /** A tile with its words, and a button that asks where the model looks. */
+  function tileOf(row) {
+    const made = figure(data.ids[row], data.names[row], ...words(row));
+    if (page.saved) return made;
+    const button = element("button", { "aria-label": `Where ${pick("arm").value} looks in ${data.names[row]}`, onclick: async () => {
+      button.disabled = true;
+      try {
+        const found = await page.post("/api/explain", { run: page.run, arm: pick("arm").value, seed: pick("seed").value, image: data.ids[row] });
+        const map = element("canvas", { class: "evidence", role: "img", "aria-label": `Where the tile speaks for ${found.called}` });
+        page.paintEvidence(map, found.evidence);
+        made.firstChild.append(map);
+        button.textContent = `Speaks for ${found.called}`;
+      } catch { button.disabled = false; }
+    } }, "Where it looks");
+    made.append(button);
+    return made;
+  }
   function draw(title) {
     const groups = new Map();
     for (const row of shown.slice(0, count)) {
@@ -45,7 +62,7 @@
     pick("chosen").textContent = `${title}: ${shown.length} ${shown.length === 1 ? "tile" : "tiles"}`;
     pick("tiles").replaceChildren(...[...groups].flatMap(([patient, rows]) => [
       patient ? element("h3", {}, `Patient ${patient}`) : null,
-      element("ul", { class: "tiles" }, ...rows.map((row) => element("li", {}, figure(data.ids[row], data.names[row], ...words(row)))))]).filter(Boolean));
+      element("ul", { class: "tiles" }, ...rows.map((row) => element("li", {}, tileOf(row))))]).filter(Boolean));
     pick("more").hidden = shown.length <= count;
   }
   pick("more").addEventListener("click", () => { count += STEP; draw(pick("chosen").textContent.split(":")[0]); });

@@ -38,5 +38,13 @@ const page = (() => {
   const figure = (id, name, ...words) => element("figure", {}, element("a", { href: tile(id, true), target: "_blank", rel: "noopener" },
     element("img", { src: tile(id), alt: name, loading: "lazy", decoding: "async" })),
     element("figcaption", {}, name, ...words.flatMap((line) => [element("br"), line])));
-  return { data, saved, run, element, number, within, tell, ask, post, tile, figure };
+  /** Cells from 0 to 1 as yellow to red, the clearer the less. */
+  function paintEvidence(canvas, map) {
+    const side = map.length;
+    canvas.width = side; canvas.height = side;
+    const context = canvas.getContext("2d"), pixels = context.createImageData(side, side);
+    map.flat().forEach((value, k) => pixels.data.set([220, Math.round(200 * (1 - value)), 40, Math.round(255 * value)], 4 * k));
+    context.putImageData(pixels, 0, 0);
+  }
+  return { data, saved, run, element, number, within, tell, ask, post, tile, figure, paintEvidence };
 })();

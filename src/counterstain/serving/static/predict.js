@@ -24,15 +24,8 @@
       : `${record.distance.toFixed(1)} (99 % of familiar tiles: below ${record.distance_limit.toFixed(1)})${record.unfamiliar ? ": unlike the training tiles" : ""}`]);
     pick("said").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
     pick("notes").replaceChildren(...record.notes.map((line) => element("li", {}, line)));
-    draw(record.evidence);
-  }
-  function draw(map) {
-    const canvas = pick("map"), side = map.length;
-    canvas.width = side; canvas.height = side;
-    const pixels = canvas.getContext("2d").createImageData(side, side);
-    map.flat().forEach((value, k) => pixels.data.set([220, Math.round(200 * (1 - value)), 40, Math.round(255 * value)], 4 * k));
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
-    canvas.style.opacity = pick("opacity").value / 100;
+    page.paintEvidence(pick("map"), record.evidence);
+    pick("map").style.opacity = pick("opacity").value / 100;
   }
   pick("opacity").addEventListener("input", () => { pick("map").style.opacity = pick("opacity").value / 100; });
   pick("file").addEventListener("change", () => send(pick("file").files[0]));

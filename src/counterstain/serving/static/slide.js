@@ -13,15 +13,27 @@
     maxZoomPixelRatio: 8, tileSources: { width: data.width, height: data.height, tileSize: data.tile_px, tileOverlap: 0, minLevel: 8 > data.levels ? 0 : 8, maxLevel: data.levels,
       getTileUrl: (level, x, y) => `/api/slides/${data.id}/tiles/${level}/${x}_${y}.jpg` } });
   const place = (x, y, width, height) => viewer.viewport.imageToViewportRectangle(x, y, width, height);
-  // From blue through green and yellow to red, evenly along the probability.
+  // From blue through green and yellow to red, evenly along the probability; a value of 0 was not read.
   const STOPS = [[59, 76, 192], [67, 190, 220], [150, 215, 70], [250, 160, 40], [180, 10, 20]];
   const shades = (value) => {
     const at = Math.min(STOPS.length - 2, Math.floor(value * (STOPS.length - 1))), part = value * (STOPS.length - 1) - at;
     return STOPS[at].map((low, k) => Math.round(low + part * (STOPS[at + 1][k] - low)));
   };
+  const little = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
+  const packed = (r, g, b) => (little ? (255 << 24) | (b << 16) | (g << 8) | r : (r << 24) | (g << 16) | (b << 8) | 255) >>> 0;
+  const COLOURS = Uint32Array.from({ length: 256 }, (_, value) => (value ? packed(...shades((value - 1) / 254)) : 0));
+  // Tiles against whose probability something speaks are hatched, each flag in a direction and colour of its own.
+  const FLAGS = { abstained: { colour: packed(20, 20, 20), on: (x, y) => (x + y) % 4 === 0 },
+    unfamiliar: { colour: packed(224, 0, 200), on: (x, y) => (x - y + 4000) % 4 === 0 } };
   const maps = { first: null, second: null };
 
-  for (const name of ["first", "second"]) pick(name).append(element("option", { value: "" }, "none"), ...data.maps.map((run) => element("option", { value: run }, run)));
+  function listed(select, runs) {
+    const value = select.value;
+    select.replaceChildren(element("option", { value: "" }, "none"), ...runs.map((run) => element("option", { value: run }, run)));
+    select.value = value;
+  }
+  for (const name of ["first", "second"]) listed(pick(name), data.maps);
+  const bytesOf = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
   async function load(name) {
     const run = pick(name).value;
     if (maps[name]) viewer.removeOverlay(maps[name].canvas);
@@ -29,25 +41,28 @@
     if (run) {
       const found = await ask(`/api/slides/${data.id}/maps/${encodeURIComponent(run)}`);
       const canvas = element("canvas", { width: found.width, height: found.height, class: "heat", "data-map": name });
-      maps[name] = { ...found, canvas, bytes: found.values.map((text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0))) };
+      const flags = Object.fromEntries(Object.entries(found.flags).map(([flag, text]) => [flag, bytesOf(text)]));
+      maps[name] = { ...found, canvas, flags, bytes: found.values.map(bytesOf) };
       viewer.addOverlay({ element: canvas, location: place(found.x, found.y, found.width * found.step, found.height * found.step) });
       const names = found.names;
       if (pick("plane").options.length !== names.length) pick("plane").replaceChildren(...names.map((own, k) => element("option", { value: k }, own)));
     }
+    for (const flag of Object.keys(FLAGS)) pick(flag).disabled = !Object.values(maps).some((map) => map && map.flags[flag]);
     paint();
   }
   function paint() {
     const least = pick("threshold").value / 100, plane = Number(pick("plane").value || 0);
+    const shown = COLOURS.map((colour, value) => (value && (value - 1) / 254 >= least ? colour : 0));
     pick("shown").textContent = least.toFixed(2);
-    for (const name of ["first", "second"]) {
-      const map = maps[name];
+    for (const map of Object.values(maps)) {
       if (!map) continue;
       const context = map.canvas.getContext("2d"), pixels = context.createImageData(map.width, map.height);
-      const values = map.bytes[Math.min(plane, map.bytes.length - 1)];
-      for (let k = 0; k < values.length; k += 1) {
-        const prob = (values[k] - 1) / 254;
-        if (values[k] === 0 || prob < least) continue;
-        pixels.data.set([...shades(prob), 255], 4 * k);
+      const values = map.bytes[Math.min(plane, map.bytes.length - 1)], out = new Uint32Array(pixels.data.buffer);
+      for (let k = 0; k < values.length; k += 1) out[k] = shown[values[k]];
+      for (const [flag, { colour, on }] of Object.entries(FLAGS)) {
+        const own = map.flags[flag];
+        if (!own || !pick(flag).checked) continue;
+        for (let k = 0; k < own.length; k += 1) if (own[k] === 2 && on(k % map.width, Math.floor(k / map.width))) out[k] = colour;
       }
       context.putImageData(pixels, 0, 0);
       map.canvas.style.opacity = pick("opacity").value / 100;
@@ -78,6 +93,29 @@
     pick("scale").firstChild.textContent = round >= 1000 ? `${round / 1000} mm` : `${round} µm`;
     pick("scale").firstChild.style.width = `${round / perPixel}px`;
   }
+  // Reading by a model goes on in the server, also when this page is closed.
+  pick("model").append(...data.models.map((name) => element("option", { value: name }, name)));
+  pick("read").disabled = !data.models.length;
+  async function follow(request) {
+    for (;;) {
+      const now = await ask(`/api/slide-requests/${request.id}`);
+      const share = now.tiles ? `${now.tiles_done.toLocaleString("en")} of ${now.tiles.toLocaleString("en")} tiles` : "looking for tissue";
+      const words = { waiting: "waiting for its turn", reading: share, done: "done", cancelled: "cancelled", failed: `failed: ${now.words}` };
+      pick("request").textContent = `${now.model}: ${words[now.state]}.`;
+      pick("cancel").hidden = !["waiting", "reading"].includes(now.state);
+      pick("cancel").onclick = () => post(`/api/slide-requests/${now.id}/cancel`, {});
+      if (now.state === "done") {
+        const { maps: runs } = await ask(`/api/slides/${data.id}`);
+        for (const name of ["first", "second"]) listed(pick(name), runs);
+        pick("first").value = now.words;
+        await load("first");
+      }
+      if (!["waiting", "reading"].includes(now.state)) return;
+      await new Promise((again) => setTimeout(again, 1000));
+    }
+  }
+  pick("read").addEventListener("click", async () => follow(await post(`/api/slides/${data.id}/requests`, { model: pick("model").value, mpp: pick("mpp").value ? Number(pick("mpp").value) : null })));
+  if (data.requests.length) follow(data.requests[0]);
   let points = null;
   function drawing(on) {
     points = on ? [] : null;
@@ -109,7 +147,7 @@
   });
   for (const event of ["animation", "zoom", "resize", "update-viewport"]) viewer.addHandler(event, () => { scale(); curtain(); });
   for (const name of ["first", "second"]) pick(name).addEventListener("change", () => load(name));
-  for (const name of ["opacity", "threshold", "plane"]) pick(name).addEventListener("input", paint);
+  for (const name of ["opacity", "threshold", "plane", ...Object.keys(FLAGS)]) pick(name).addEventListener("input", paint);
   pick("curtain").addEventListener("input", curtain);
   pick("truth").addEventListener("change", () => { truth.style.display = pick("truth").checked ? "" : "none"; });
   pick("legend").textContent = data.annotations.length ? `Annotated: ${data.annotations.map((one) => one.name).join(", ")}.` : "No annotations lie beside this slide.";
