@@ -1,7 +1,7 @@
 """The QuPath script asks a running server and paints what it says.
 
 QuPath itself is not here: stand-ins with the names and arguments of its classes run the script in Groovy, over a slide
-whose tiles are pictures of the cohort.
+of two tiles.
 """
 
 import json
@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from small_browser import free_port, running
 from small_server import small_model
+from small_studies import texture
 
 from counterstain.serving.app import make_app, served_of
 from counterstain.serving.security import Access, allowed_hosts
@@ -77,14 +78,12 @@ def test_the_selected_annotation_gets_its_tiles(tmp_path: Path) -> None:
     if groovy is None:
         pytest.skip("no Groovy on this machine: apt-get install groovy")
     home = small_model(tmp_path)
-    pictures = [next((home / "images" / name).glob("*.png")) for name in "ab"]
-    tiles = [np.asarray(Image.open(path).convert("RGB")) for path in pictures]
+    tiles = [texture(0), texture(1)]
     Image.fromarray(np.concatenate(tiles, axis=1)).save(tmp_path / "slide.png")
     for name, text in STAND_INS.items():
         path = tmp_path / "qupath" / "lib" / f"{name}.groovy"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"package qupath.lib.{name.rpartition('/')[0].replace('/', '.')}\n{text}\n")
-    shutil.copy(SCRIPT, tmp_path / "script.groovy")
     text = SCRIPT.read_text(encoding="utf-8").replace("def assumeMpp = null", "def assumeMpp = 0.5")
     (tmp_path / "script.groovy").write_text(text, encoding="utf-8")
     listening = free_port()
