@@ -356,8 +356,36 @@ def test_every_image_is_read_again_on_request(images: Make, tmp_path: Path, monk
     monkeypatch.setattr(store_files, "read_content", lambda name, **more: read.append(name) or plain(name, **more))
     build_store(cohort, tmp_path / "store", tile_px=32)
     assert read == []
-    build_store(cohort, tmp_path / "store", tile_px=32, rehash=True)
+    store_files.forget_times(tmp_path / "store")
+    build_store(cohort, tmp_path / "store", tile_px=32)
     assert len(read) == 3
+    build_store(cohort, tmp_path / "store", tile_px=32)
+    assert len(read) == 3  # their times are known again
+
+
+def test_a_file_replaced_without_a_trace_is_found_on_request(
+    images: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on file systems that keep no time of change: size and both times are as they were."""
+    cohort = images(2)
+    age(cohort)
+    monkeypatch.setattr(store_files, "_RACY_NS", 0)
+    plain = store_files.stat_file
+    for module in (store_files, store_build):
+        monkeypatch.setattr(module, "stat_file", lambda root, name: (*plain(root, name)[:2], 7))
+    path = cohort.root / "001.bmp"
+    Image.new("RGB", (48, 48), "red").save(path)
+    os.utime(path, (1e9, 1e9))
+    cohort.table.loc[1, "image_path"] = "001.bmp"
+    first = build_store(cohort, tmp_path / "store", tile_px=32)
+    Image.new("RGB", (48, 48), "blue").save(path)
+    os.utime(path, (1e9, 1e9))
+    assert build_store(cohort, tmp_path / "store", tile_px=32).key == first.key  # nothing shows
+    store_files.forget_times(tmp_path / "store")
+    (tmp_path / "store" / "damaged").mkdir()
+    (tmp_path / "store" / "damaged" / "store.json").write_text("{}", encoding="utf-8")
+    again = build_store(cohort, tmp_path / "store", tile_px=32)
+    assert again.key != first.key and again.tiles[1, 0, 0].tolist() == [0, 0, 255]
 
 
 # ---- reading

@@ -131,6 +131,7 @@ def audit(
     distinct_ids: bool = False,
     tables_only: bool = False,
     apply: Path | str | None = None,
+    rehash: bool = False,
     verbose: bool = False,
     **reading: Unpack[ReadingOptions],
 ) -> AuditReport:
@@ -145,6 +146,7 @@ def audit(
         distinct_ids: ids that nearly agree (18842 and 18842D) are of different patients.
         tables_only: open no image: patients, ids, labels and parts alone, which needs neither PyTorch nor OpenCV.
         apply: the decisions.csv of the Audit page; `out` also gets the cohort.csv and splits.csv that follow.
+        rehash: read and hash every image again, though size and times of its file are as recorded.
         **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
@@ -164,7 +166,7 @@ def audit(
     except ModuleNotFoundError as error:
         raise missing_package(error, "counterstain.audit without tables_only") from None
 
-    with working(verbose=verbose) as talk:
+    with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         record, lines = audit_images(
             Path(images), divided, Path(out), unit=unit, tile_px=tile_px,
             rotated=rotated, distinct_ids=distinct_ids, apply=None if apply is None else Path(apply),

@@ -44,6 +44,7 @@ def train(
     fold: str = "0-0",
     settings: Mapping[str, object] | None = None,
     unit: str = "patient",
+    rehash: bool = False,
     verbose: bool = False,
     **reading: Unpack[ReadingOptions],
 ) -> Path:
@@ -62,6 +63,7 @@ def train(
         seed: for all randomness; fold: of a cross-validation, repeat-fold.
         settings: any other setting of an arm, such as {"tune": "frozen"}; the command line's --set.
         unit: "patient" or "image".
+        rehash: read and hash every image again, though size and times of its file are as recorded.
         **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
@@ -76,7 +78,7 @@ def train(
         "precision": precision, "device": device, "threads": threads,
     }  # fmt: skip
     chosen = parse_arm(named, yaml_texts(settings))
-    with working(verbose=verbose) as talk:
+    with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         train_once(
             Path(images), Path(splits), Path(out), settings=chosen, tile_px=tile_px, fit=fit, seed=seed, fold=fold,
             unit=unit, talk=talk, **reading,
@@ -104,6 +106,7 @@ def predict(
     precision: str = "fp32",
     device: str = "auto",
     attention: Path | str | None = None,
+    rehash: bool = False,
     verbose: bool = False,
     **reading: Unpack[ImageOptions],
 ) -> Predicted:
@@ -123,6 +126,7 @@ def predict(
         runtime: torch, openvino, onnxruntime, or auto: the fastest that agrees; precision: fp32 or bf16.
         device: auto, cpu or cuda; with cuda the runtime is torch.
         attention: of a model of whole slides (mil/…): folder for the weight of every tile.
+        rehash: read and hash every image again, though size and times of its file are as recorded.
         **reading: layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: say on stderr what was chosen and what runs it.
 
@@ -138,7 +142,7 @@ def predict(
         attention=None if attention is None else Path(attention), reading=reading,
         sheet=None if sheet is None else Path(sheet),
     )  # fmt: skip
-    with working(verbose=verbose) as talk:
+    with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         return predict_images(Path(model), paths, Path(out), asked=asked, talk=talk)
 
 
@@ -163,6 +167,7 @@ def features(
     mpp_table: Path | str | None = None,
     device: str = "auto",
     precision: str = "fp32",
+    rehash: bool = False,
     verbose: bool = False,
     **reading: Unpack[ReadingOptions],
 ) -> FeatureFiles:
@@ -178,6 +183,7 @@ def features(
         fit: of a cohort: stretch, crop or exact. weights: of a backbone: pretrained, random, or a file.
         overlap, least_tissue, assume_mpp, mpp_table: of slides, see `slides_tiles`.
         device: auto, cpu or cuda; precision: fp32 or bf16.
+        rehash: read and hash every image again, though size and times of its file are as recorded.
         **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
@@ -200,7 +206,7 @@ def features(
         raise InputError(f"{paths[0]} is of slides, and at what µm/px their tiles are read is not said: add --mpp")
     if mpp is not None and fit is not None:
         raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
-    with working(verbose=verbose) as talk:
+    with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         machine = prepare_device(device=device, precision="fp32" if precision == "auto" else precision)
         named = str(model)
         if Path(model).is_dir():

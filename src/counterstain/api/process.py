@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from counterstain.extras import missing_package
@@ -45,10 +46,19 @@ def kept_settings() -> Iterator[None]:
 
 
 @contextmanager
-def working(*, verbose: bool) -> Iterator["Progress"]:
-    """`kept_settings` around a verb, and where it tells what it does: on stderr as on the command line, or nowhere."""
+def working(*, verbose: bool, rehash: Path | None = None) -> Iterator["Progress"]:
+    """`kept_settings` around a verb, and where it tells what it does: on stderr as on the command line, or nowhere.
+
+    Args:
+        verbose: tell it on stderr.
+        rehash: folder of stores whose images are all hashed again.
+    """
     with ExitStack() as stack:
         stack.enter_context(kept_settings())
+        if rehash is not None:
+            from counterstain.images.store_files import forget_times
+
+            forget_times(rehash)
         if verbose:
             from counterstain.terminal import talking
 

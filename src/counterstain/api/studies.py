@@ -31,12 +31,14 @@ def demo(out: Path | str = "demo", *, seeds: int = 3, patients: int = 48, verbos
 @overload
 def run(
     study: Path | str, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
-    jobs: int = 1, scheduler: str | None = None, dry_run: Literal[False] = False, verbose: bool = False,
+    jobs: int = 1, scheduler: str | None = None, dry_run: Literal[False] = False, rehash: bool = False,
+    verbose: bool = False,
 ) -> StudyRun: ...  # fmt: skip
 @overload
 def run(
     study: Path | str, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
-    jobs: int = 1, scheduler: str | None = None, dry_run: Literal[True], verbose: bool = False,
+    jobs: int = 1, scheduler: str | None = None, dry_run: Literal[True], rehash: bool = False,
+    verbose: bool = False,
 ) -> StudyPlan: ...  # fmt: skip
 @says_arguments
 def run(
@@ -47,6 +49,7 @@ def run(
     jobs: int = 1,
     scheduler: str | None = None,
     dry_run: bool = False,
+    rehash: bool = False,
     verbose: bool = False,
 ) -> StudyRun | StudyPlan:
     """Do everything that a study asks for and is not done yet; the same call resumes a run that was stopped.
@@ -57,6 +60,7 @@ def run(
         folder: where runs/ and store/ are made; by default beside the study.
         jobs: trainings at once, each with its share of the cores; scheduler: of a dask cluster, tcp://host:8786.
         dry_run: check everything and return what would be trained.
+        rehash: read and hash every image again, though size and times of its file are as recorded.
         verbose: show progress on stderr.
 
     Raises:
@@ -67,7 +71,8 @@ def run(
 
     overrides = yaml_texts(settings)
     home = None if folder is None else Path(folder)
-    with working(verbose=verbose) as talk:
+    stores = (home or Path(study).parent) / "store"
+    with working(verbose=verbose, rehash=stores if rehash else None) as talk:
         if dry_run:
             return StudyPlan(plan_study(Path(study), overrides=overrides, folder=home, talk=talk))
         return StudyRun(

@@ -42,6 +42,7 @@ def robustness(
     runtime: str = "auto",
     precision: str = "fp32",
     device: str = "auto",
+    rehash: bool = False,
     verbose: bool = False,
     **reading: Unpack[ImageOptions],
 ) -> RobustnessCard:
@@ -57,6 +58,7 @@ def robustness(
         sample: at most so many images, evenly over the patients.
         only: names of trials, such as blur or rotation.
         runtime: auto, torch, onnxruntime or openvino; precision: fp32 or bf16; device: auto, cpu or cuda.
+        rehash: read and hash every image again, though size and times of its file are as recorded.
         **reading: layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
@@ -66,7 +68,7 @@ def robustness(
     bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
     cohort = _cohort_for(bundle, images, **reading)
     # With GateError the card is whole, and says which limits are not met.
-    with working(verbose=verbose) as talk, suppress(GateError):
+    with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk, suppress(GateError):
         _tell(talk, words)
         robustness_card(
                 bundle, cohort, Path(out), splits=None if splits is None else Path(splits), part=part,
@@ -120,6 +122,7 @@ def explain(
     embedding: str = "pca",
     device: str = "auto",
     random_seed: int = 0,
+    rehash: bool = False,
     verbose: bool = False,
     **reading: Unpack[ImageOptions],
 ) -> Explanation:
@@ -133,6 +136,7 @@ def explain(
         each: tiles per row of the gallery; trials: tiles that the maps are checked on.
         embedding: pca, or umap where umap-learn is installed.
         device: auto, cpu or cuda; random_seed: for all randomness.
+        rehash: read and hash every image again, though size and times of its file are as recorded.
         **reading: layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
 
@@ -143,7 +147,7 @@ def explain(
     settings = ExplanationOptions(method=method, each=each, trials=trials, embedding=embedding, seed=random_seed)
     bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
     cohort = _cohort_for(bundle, images, **reading)
-    with working(verbose=verbose) as talk:
+    with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         _tell(talk, words)
         record = explain_bundle(
             bundle, cohort, Path(out), settings=settings, splits=None if splits is None else Path(splits),

@@ -21,12 +21,14 @@ from counterstain.cli.options import (
     OwnFold,
     Precision,
     RandomSeed,
+    Rehash,
     Runtime,
     Seed,
     SplitPart,
     Splits,
     app,
     chosen_model,
+    hash_again,
     takes_images,
     verb,
 )
@@ -60,6 +62,7 @@ def robustness(
     runtime: Runtime = "auto",
     precision: Precision = "fp32",
     device: Device = "auto",
+    rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
     """Measure what a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and rotation.
@@ -79,6 +82,7 @@ def robustness(
     bundle = chosen_model(model, arm, seed, fold, network_file)
     classes = read_bundle(bundle).classes
     cohort = read_images(images, positive=classes[-1] if len(classes) == 2 else None, **reading)
+    hash_again(rehash, out)
     shut: GateError | None = None
     try:
         with _watching() as sight:
@@ -200,6 +204,7 @@ def explain(
     network_file: NetworkFile = None,
     device: Device = "auto",
     random_seed: RandomSeed = 0,
+    rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
     """Show where the score is sensitive, never why: maps, checks of them, and tiles by their features.
@@ -215,6 +220,6 @@ def explain(
     explanation = explain_model(
         model, images, out=out, splits=splits, part=part, split_fold=split_fold, method=method, each=each,
         trials=trials, embedding=embedding, arm=arm, seed=seed, fold=fold, network_file=network_file, device=device,
-        random_seed=random_seed, verbose=True, **reading,
+        random_seed=random_seed, rehash=rehash, verbose=True, **reading,
     )  # fmt: skip
     print(json.dumps(explanation.record["validity"], indent=2) if as_json else out / "explanation.html")

@@ -17,6 +17,7 @@ from counterstain.cli.options import (
     Out,
     Precision,
     RandomSeed,
+    Rehash,
     Seed,
     Set,
     StudyFile,
@@ -56,6 +57,7 @@ def features(
     network_file: NetworkFile = None,
     device: Device = "auto",
     precision: Precision = "fp32",
+    rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
     """Compute features of tiles: one .h5 file per slide, and the manifest with which mil/… arms learn from slides.
@@ -69,7 +71,7 @@ def features(
     made = compute(
         model, sources, out=out, mpp=mpp, tile_px=tile_px, fit=fit, weights=weights, overlap=overlap,
         least_tissue=least_tissue, assume_mpp=assume_mpp, mpp_table=mpp_table, arm=arm, seed=seed, fold=fold,
-        network_file=network_file, device=device, precision=precision, verbose=True, **reading,
+        network_file=network_file, device=device, precision=precision, rehash=rehash, verbose=True, **reading,
     )  # fmt: skip
     record = {"out": str(out), "slides": made.slides, "tiles": made.tiles, "failures": dict(made.failures)}
     print(json.dumps(record) if as_json else out)

@@ -65,6 +65,9 @@ Runtime = Annotated[
 ]
 Precision = Annotated[str, typer.Option(help="Number format: fp32, or bf16 (faster, slightly less accurate).")]
 TilePx = Annotated[int, typer.Option(help="Side length of the tiles in px.")]
+Rehash = Annotated[
+    bool, typer.Option("--rehash", help="Read and hash every image again, though its file's size and times are known.")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.")]
 StudyFolder = Annotated[
@@ -210,6 +213,14 @@ def chosen_model(model: Path, arm: str | None, seed: int | None, fold: str | Non
     if choice.words:
         say(choice.words)
     return choice.folder
+
+
+def hash_again(rehash: bool, beside: Path) -> None:
+    """With --rehash: have all images hashed again whose tiles are stored in store/ beside a path."""
+    if rehash:
+        from counterstain.images.store_files import forget_times
+
+        forget_times(beside.parent / "store")
 
 
 def allow_network(path: Path | None) -> None:

@@ -15,12 +15,14 @@ from counterstain.cli.options import (
     Out,
     OwnFold,
     Precision,
+    Rehash,
     Runtime,
     Seed,
     SplitPart,
     Splits,
     allow_network,
     app,
+    hash_again,
     takes_images,
     verb,
 )
@@ -59,6 +61,7 @@ def predict(
     attention: Annotated[
         Path | None, typer.Option(help="Folder for the weight of every tile, of a mil/… model.")
     ] = None,
+    rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
     """Predict images: class, what cannot be ruled out, and what is unlike the training images; no labels are needed.
@@ -79,6 +82,7 @@ def predict(
         split_fold=split_fold, runtime=runtime, precision=precision, device=device,
         attention=attention, sheet=sheet, reading=reading,
     )  # fmt: skip
+    hash_again(rehash, out)
     with talking() as talk:
         predicted = predict_images(model, sources, out, asked=asked, talk=talk)
     if as_json:

@@ -14,6 +14,7 @@ from counterstain.cli.options import (
     Json,
     Out,
     RandomSeed,
+    Rehash,
     Set,
     StudyFile,
     StudyFolder,
@@ -21,6 +22,7 @@ from counterstain.cli.options import (
     Unit,
     app,
     assignment,
+    hash_again,
     takes_images,
     verb,
 )
@@ -81,6 +83,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything; print the plan with its time and disk space.")
     ] = False,
+    rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
     """Do everything that a study asks for and is not done yet; a stopped run is resumed.
@@ -91,6 +94,7 @@ def run(
     from counterstain.study.run import run_study
     from counterstain.terminal import print_result, talking
 
+    hash_again(rehash, (folder / "runs" if folder else study))
     overrides = dict(assignment(text) for text in set_ or [])
     with talking() as talk:
         if dry_run:
@@ -192,6 +196,7 @@ def audit(
     apply: Annotated[
         Path | None, typer.Option(help="The decisions.csv of the Audit page: make the cohort and split that follow.")
     ] = None,
+    rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
     """Look for copies, leaks between parts, label conflicts, blank tiles and shortcuts.
@@ -203,6 +208,7 @@ def audit(
     from counterstain.audit.tables_only import audit_tables
     from counterstain.terminal import talking
 
+    hash_again(rehash, out)
     if tables_only:
         record, lines = audit_tables(images, splits, out, unit=unit, distinct_ids=distinct_ids, **reading)
     else:
@@ -264,6 +270,7 @@ def train(
     fold: Annotated[str, FOLD] = "0-0",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting of an arm: tune=frozen")] = None,
     unit: Unit = "patient",
+    rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
     """Train one network once; write a bundle, its history and its test predictions.
@@ -281,6 +288,7 @@ def train(
         "precision": precision, "device": device, "threads": threads,
     }  # fmt: skip
     settings = parse_arm(named, dict(assignment(text) for text in set_ or []))
+    hash_again(rehash, out)
     with talking() as talk:
         leads = train_once(
             images, splits, out, settings=settings, tile_px=tile_px, fit=fit, seed=seed, fold=fold, unit=unit,

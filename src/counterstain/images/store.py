@@ -97,15 +97,15 @@ def build_store(
     fit: str = "stretch",
     max_bad: float = 0.05,
     threads: int | None = None,
-    rehash: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Store:
     """The store of the cohort's images under `folder`, opened where it is there already, else built.
 
-    An image whose size and times of change are as recorded is taken as unchanged; the others are hashed again. The
-    tiles are held against the checksums taken when they were written: a store damaged on disk is made again. A build
-    fills a folder under a temporary name and renames it when complete, so that what was killed is never taken for
-    finished; a second builder waits for the first and opens what it made. Memory does not grow with the cohort.
+    An image whose size and times of change are as recorded is taken as unchanged; the others are hashed again (all of
+    them after `forget_times`). The tiles are held against the checksums taken when they were written: a store damaged
+    on disk is made again. A build fills a folder under a temporary name and renames it when complete, so that what was
+    killed is never taken for finished; a second builder waits for the first and opens what it made. Memory does not
+    grow with the cohort.
 
     Args:
         cohort: what to decode, a Cohort or NewImages; only image_path and root are read.
@@ -114,7 +114,6 @@ def build_store(
         fit: "stretch", "crop" or "exact", see `fit_tile`.
         max_bad: largest share of the images that may be set aside, in [0, 1].
         threads: that decode; None takes one per core.
-        rehash: read and hash every image again, whatever the times of its file say.
         progress: called with (images done, images in all).
 
     Raises:
@@ -129,7 +128,7 @@ def build_store(
     images = tuple(str(name) for name in cohort.table["image_path"])
     recipe = Recipe(images=images, root=Path(cohort.root), tile_px=tile_px, fit=fit)
     folder.mkdir(parents=True, exist_ok=True)
-    record, damage = _find_whole(folder, recipe, rehash=rehash)
+    record, damage = _find_whole(folder, recipe)
     if record is None:
         with locked(folder) as alone:
             record, _ = _find_whole(folder, recipe)  # another process may have built it while this one waited
@@ -139,9 +138,9 @@ def build_store(
     return replace(_open(record), rebuilt=damage)
 
 
-def _find_whole(folder: Path, recipe: Recipe, *, rehash: bool = False) -> tuple[StoreRecord | None, str]:
+def _find_whole(folder: Path, recipe: Recipe) -> tuple[StoreRecord | None, str]:
     """The finished store of these images, or None with what is wrong with the one that is there."""
-    record = find_store(folder, recipe, rehash=rehash)
+    record = find_store(folder, recipe)
     if record is None:
         return None, ""
     try:

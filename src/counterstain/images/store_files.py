@@ -24,6 +24,7 @@ __all__ = [
     "Recipe",
     "StoreRecord",
     "find_store",
+    "forget_times",
     "locked",
     "read_record",
     "stat_file",
@@ -179,11 +180,11 @@ def _parse(line: dict[str, str]) -> ImageRow:
     )
 
 
-def find_store(folder: Path, recipe: Recipe, *, rehash: bool = False) -> StoreRecord | None:
+def find_store(folder: Path, recipe: Recipe) -> StoreRecord | None:
     """A finished store of exactly these images as they are now on disk, or None.
 
-    Files whose size and times are as recorded count as unchanged; the others (with `rehash`, all) are read and hashed,
-    and where nothing else has changed the new times are recorded. A record that is damaged counts as none.
+    Files whose size and times are as recorded count as unchanged; the others (all, after `forget_times`) are read and
+    hashed, and where nothing else has changed the new times are recorded. A record that is damaged counts as none.
     """
     digest = recipe.digest()
     for marker in sorted(folder.glob("*/store.json")):
@@ -195,8 +196,6 @@ def find_store(folder: Path, recipe: Recipe, *, rehash: bool = False) -> StoreRe
             record = read_record(marker.parent)
         except InputError:
             continue
-        if rehash:
-            record = replace(record, rows=tuple(replace(row, mtime_ns=-1) for row in record.rows))
         stats: dict[str, tuple[int, int, int]] = {}  # by file: a container's thousands of rows are one
         now = tuple(_as_now(recipe, row, stats) for row in record.rows)
         if [row.sha256 for row in now] != [row.sha256 for row in record.rows]:
@@ -205,6 +204,20 @@ def find_store(folder: Path, recipe: Recipe, *, rehash: bool = False) -> StoreRe
             _write_index(record.folder, now)
         return replace(record, rows=now)
     return None
+
+
+def forget_times(folder: Path) -> None:
+    """Have every image of all stores in a folder read and hashed again when its store is next asked for.
+
+    For images that may have been replaced without a trace: by equal size and times, on a file system that keeps no
+    time of change, or restored from a backup.
+    """
+    for marker in folder.glob("*/store.json"):
+        try:
+            record = read_record(marker.parent)
+        except InputError:
+            continue  # it will not be taken, whatever its times
+        _write_index(record.folder, tuple(replace(row, mtime_ns=-1) for row in record.rows))
 
 
 def _as_now(recipe: Recipe, row: ImageRow, stats: dict[str, tuple[int, int, int]]) -> ImageRow:
