@@ -16,8 +16,8 @@ class Foundation:
     input_px: side of its input; mpp: µm/px that it was trained at; scale: a name of images.tensor.SCALES.
     pooled:   "class" for the class token, "class+mean" for it and the mean of the patch tokens side by side.
     licence:  of the weights; gated: whether one must ask for them.
-    revision: commit of that repository that is fetched; "" where none is stated, and then what came is recorded.
-    sha256:   of the file, where it is known; another file is refused.
+    revision: commit of that repository that is fetched; "" for its newest. Whichever it was is recorded.
+    sha256:   of the file at that revision, where it is known; another file is refused.
     style:    whose names its weights carry: "timm", or "transformers" for the DINOv2 of that library.
     """
 
@@ -52,9 +52,28 @@ _VIRCHOW = _SWIGLU | {"mlp_ratio": 5.3375, "global_pool": ""}
 _GIGAPATH = _REGISTERS | {"patch_size": 16, "embed_dim": 1536, "depth": 40, "num_heads": 24, "mlp_ratio": 5.33334}
 _TENSORS = "model.safetensors"
 
+# Revisions and hashes are those that at least two published analyses, independent of each other, name.
 FOUNDATION: dict[str, Foundation] = {
-    "uni": Foundation("MahmoodLab/UNI", "vit_large_patch16_224", "imagenet", _NC_ND, True, options=_SCALED),
-    "uni2-h": Foundation("MahmoodLab/UNI2-h", "vit_giant_patch14_224", "imagenet", _NC_ND, True, options=_UNI2),
+    "uni": Foundation(
+        "MahmoodLab/UNI",
+        "vit_large_patch16_224",
+        "imagenet",
+        _NC_ND,
+        True,
+        options=_SCALED,
+        revision="b55a5ec6cade1a39edfe6534189a9b8ca7a022f0",
+        sha256="56ef09b44a25dc5c7eedc55551b3d47bcd17659a7a33837cf9abc9ec4e2ffb40",
+    ),
+    "uni2-h": Foundation(
+        "MahmoodLab/UNI2-h",
+        "vit_giant_patch14_224",
+        "imagenet",
+        _NC_ND,
+        True,
+        options=_UNI2,
+        revision="d517a8dd47902dd7c308b3c36f63bce47e7b9a43",
+        sha256="6e077eda234bebc595868d918d3458d9dd32a050199b0ff04443b2f46a0a3b1e",
+    ),
     "virchow": Foundation(
         "paige-ai/Virchow",
         "vit_huge_patch14_224",
@@ -63,6 +82,7 @@ FOUNDATION: dict[str, Foundation] = {
         True,
         pooled="class+mean",
         options=_VIRCHOW,
+        revision="19eebc84ae33e79f1b2d866e6ff90ae50e522f9a",
     ),
     "virchow2": Foundation(
         "paige-ai/Virchow2",
@@ -72,9 +92,16 @@ FOUNDATION: dict[str, Foundation] = {
         True,
         pooled="class+mean",
         options=_VIRCHOW | {"reg_tokens": 4},
+        revision="3158645804b69e3f3bc4439d4116edddf0840a72",
     ),
     "h-optimus-0": Foundation(
-        "bioptimus/H-optimus-0", "vit_giant_patch14_reg4_dinov2", "h-optimus", "Apache-2.0", True, options=_REGISTERS
+        "bioptimus/H-optimus-0",
+        "vit_giant_patch14_reg4_dinov2",
+        "h-optimus",
+        "Apache-2.0",
+        True,
+        options=_REGISTERS,
+        revision="b145cc1e6c6b30d3251aa8b1f844e6974188a743",
     ),
     "h-optimus-1": Foundation(
         "bioptimus/H-optimus-1", "vit_giant_patch14_reg4_dinov2", "h-optimus", _NC_ND, True, options=_REGISTERS
@@ -86,6 +113,7 @@ FOUNDATION: dict[str, Foundation] = {
         "Apache-2.0, for research",
         True,
         options=_GIGAPATH,
+        revision="eba85dd46097c3eedfcc2a3a9a930baecb6bcc19",
     ),
     "phikon-v2": Foundation(
         "owkin/phikon-v2",

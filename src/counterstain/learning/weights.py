@@ -52,8 +52,11 @@ def load_pretrained(network: Backbone, name: str, weights: str = "pretrained") -
     if pinned is None:
         path, source, licence = Path(weights), weights, ""
     else:
-        path, source, licence = find_weights(name, pinned["revision"] or "")
-        _check_hash(path, name, pinned["sha256"] or (FOUNDATION[name].sha256 if name in FOUNDATION else ""))
+        revision = pinned["revision"] or ""
+        path, source, licence = find_weights(name, revision)
+        row = FOUNDATION.get(name)
+        known = row.sha256 if row is not None and revision in ("", row.revision) else ""
+        _check_hash(path, name, pinned["sha256"] or known)
     state = _named_as_timm(_read(path), network, name)
     result = network.body.load_state_dict(state, strict=False)
     foreign = [key for key in result.unexpected_keys if not key.startswith(_HEADS)]
@@ -131,7 +134,7 @@ def _download(repository: str, files: tuple[str, ...], name: str, revision: str)
         return Path(hf_hub_download(repository, files[-1], cache_dir=folder, revision=revision or None))
     except RevisionNotFoundError:
         raise InputError(
-            f"huggingface.co/{repository} has no revision '{revision}'; name a commit, tag or branch of it: "
+            f"huggingface.co/{repository} has no revision '{revision or 'main'}'; name a commit, tag or branch of it: "
             "weights: pretrained@REVISION"
         ) from None
     except GatedRepoError:
@@ -142,11 +145,20 @@ def _download(repository: str, files: tuple[str, ...], name: str, revision: str)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, HfHubHTTPError, RepositoryNotFoundError) as error:
         gated = name in FOUNDATION and FOUNDATION[name].gated
         first = "they are gated: ask for access there first; " if gated else ""
+        at, option = (f" at revision {revision}", f" --revision {revision}") if revision else ("", "")
         raise InputError(
-            f"the weights of {name} are not in {folder}, and huggingface.co/{repository} cannot be reached "
-            f"({type(error).__name__}); {first}on a machine with network run `hf download {repository} --cache-dir "
-            f"{folder}` and copy the folder, or set weights: PATH"
+            f"the weights of {name}{at} are not in {folder}, and huggingface.co/{repository} cannot be reached "
+            f"({type(error).__name__}); {first}on a machine with network run `hf download {repository}{option} "
+            f"--cache-dir {folder}` and copy the folder, or set weights: PATH{_other_revisions(folder, repository)}"
         ) from None
+
+
+def _other_revisions(folder: Path, repository: str) -> str:
+    """The way to take a revision that the cache does have."""
+    snapshots = sorted((folder / f"models--{repository.replace('/', '--')}" / "snapshots").glob("*"))
+    if not snapshots:
+        return ""
+    return f"; the folder has revision {snapshots[-1].name}, which weights: pretrained@{snapshots[-1].name} takes"
 
 
 def _read(path: Path) -> dict[str, Tensor]:

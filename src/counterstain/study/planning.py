@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.splitters import count_parts
+from counterstain.evaluation.format import plural
 from counterstain.images.augment import expanded_count
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.dataset import TileDataset, examples
@@ -164,7 +165,7 @@ def plan_lines(record: Mapping[str, Any], *, jobs: int = 1) -> list[str]:
     folds = f" (the first of {len(parts)} folds)" if len(parts) > 1 else ""
     aside = f", {len(record['set_aside'])} unreadable and skipped" if record["set_aside"] else ""
     lines = [
-        f"plan of {record['name']}: {len(record['trainings'])} trainings",
+        f"plan of {record['name']}: {plural(len(record['trainings']), 'training')}",
         f"tiles      {record['tiles']:,}{aside}",
         f"images     {shown}{folds}",
     ]
