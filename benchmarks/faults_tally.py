@@ -86,13 +86,15 @@ class Tally:
     slowest_s: float = 0.0
     slowest: str = ""
 
-    def one(self, kind: str, label: str, read: Callable[[], object], *, wrong: bool = False) -> None:
+    def one(
+        self, kind: str, label: str, read: Callable[[], object], *, wrong: bool = False, limit_s: float = LIMIT_S
+    ) -> None:
         """Read one input; `wrong`: it is known to be wrong, so that reading it is taking it silently."""
         self.inputs += 1
         self.kinds[kind] += 1
         began = time.monotonic()
         before = signal.signal(signal.SIGALRM, _too_long)
-        signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
         with watched(self.folder) as written:
             try:
                 read()
