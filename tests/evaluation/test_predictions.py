@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.errors import InputError
-from counterstain.evaluation.predictions import Predictions, align, concatenate, pool_patients
+from counterstain.evaluation.predictions import Predictions, align, check_prob, concatenate, pool_patients
 from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
 
 Make = Callable[..., Predictions]
@@ -173,6 +173,26 @@ def test_missing_files_folders_and_other_kinds_are_refused(tmp_path: Path) -> No
         read_predictions(path, positive="malign")
     with pytest.raises(InputError, match="x, y were needed"):
         read_predictions(path, classes=["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ((0.5, np.nan), r"probability of row 2 is nan \(2 of 4 rows\); a number from 0 to 1 was needed"),
+        ((-np.inf, 0.5), r"probability of row 2 is -inf \(2 of 4 rows\)"),
+        ((0.5, 0.5011), r"probabilities of row 2 sum to 1\.0011, not 1 \(2 of 4 rows\)"),
+        ((0.5, 0.4989), r"probabilities of row 2 sum to 0\.9989, not 1 \(2 of 4 rows\)"),
+        ((1.1, -0.1), r"probability of row 2 is 1\.1; from 0 to 1 was needed"),
+        ((-0.0005, 1.0005), r"probability of row 2 is -0\.0005; from 0 to 1 was needed"),
+    ],
+)
+def test_the_first_row_that_is_no_probability_is_named(row: tuple[float, float], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        check_prob(np.array([(0.5, 0.5), (1.0, 0.0), row, row]), lambda k: f"row {k}")
+
+
+def test_what_rounding_leaves_is_a_probability() -> None:
+    check_prob(np.array([(0.5, 0.5009), (0.4991, 0.5), (1.0000005, 0.0)]), lambda k: f"row {k}")
 
 
 def test_wrong_arrays_are_refused(make_table: Make) -> None:
