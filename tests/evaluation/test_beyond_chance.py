@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from counterstain.evaluation.beyond_chance import beyond_chance, chance_of
+from counterstain.evaluation.beyond_chance import _side, beyond_chance, chance_of
 from counterstain.evaluation.intervals import estimate_of, sample, units_of
+from counterstain.evaluation.paired_difference import difference
 from counterstain.evaluation.predictions import Predictions
 
 
@@ -68,3 +69,43 @@ def test_with_one_patient_a_class_nothing_is_claimed() -> None:
                           metric="auroc", level="image")  # fmt: skip
     own = found["arms"]["a"]
     assert own["above_chance"] is None and own["against_baseline"] is None
+
+
+@pytest.mark.parametrize(("low", "high", "side"), [
+    (0.1, 0.2, "above"), (-0.2, -0.1, "below"), (-0.1, 0.1, "not told"), (0.0, 0.1, "not told"),
+    (-0.1, 0.0, "not told"), (np.nan, 0.1, None), (0.1, np.nan, None), (0.1, np.inf, None),
+])  # fmt: skip
+def test_on_which_side_of_nothing_an_interval_lies(low: float, high: float, side: str | None) -> None:
+    assert _side(low, high) == side
+
+
+@pytest.mark.parametrize("level", ["image", "patient"])
+def test_every_number_is_that_of_the_score_or_the_paired_difference(level: str) -> None:
+    own, base = [table(0.8, seed=k) for k in range(2)], table(0.5, seed=9)
+    found = beyond_chance({"a": own}, {"file": base}, metric="mcc", level=level, alpha=0.2)
+    names = units_of(own[:1])
+    one, other = sample(own, names, level=level), sample([base], names, level=level)
+    key = ("mcc", None)
+    score, baseline = estimate_of(one, key, confidence=0.8), estimate_of(other, key, confidence=0.8)
+    apart = difference(one, other, key, alpha=0.2)
+    assert found == {
+        "schema": "counterstain.beyond_chance/1", "metric": "mcc", "level": level, "confidence": 0.8, "chance": 0.0,
+        "baseline": {"name": "file", "value": baseline.value, "low": baseline.low, "high": baseline.high},
+        "arms": {
+            "a": {
+                "value": score.value, "low": score.low, "high": score.high, "seeds": 2,
+                "above_chance": bool(score.low > 0), "difference": apart.difference, "difference_low": apart.low,
+                "difference_high": apart.high, "against_baseline": _side(apart.low, apart.high),
+            }
+        },
+    }  # fmt: skip
+
+
+def test_a_baseline_that_has_no_score_is_not_the_strongest() -> None:
+    constant = table(0.0)
+    constant = replace(constant, prob=np.tile([0.9, 0.1], (len(constant), 1)))
+    found = beyond_chance({"a": [table(1.0)]}, {"size": constant, "file": table(0.1, seed=3)}, metric="mcc",
+                          level="image")  # fmt: skip
+    assert found["baseline"]["name"] == "file"
+    alone = beyond_chance({"a": [table(1.0)]}, {"size": constant, "majority": table(2.0)}, metric="mcc", level="image")
+    assert alone["baseline"] is None and alone["arms"]["a"]["against_baseline"] is None

@@ -76,3 +76,51 @@ def test_where_patients_are_unknown_none_are_named() -> None:
                         prob=own.prob, classes=own.classes)  # fmt: skip
     record = error_record({"a": [alone]}, [])
     assert record["arms"]["a"]["patients"] == [] and record["arms"]["a"]["tiles"]["wrong"][0]["patient"] == ""
+
+
+def test_the_record_is_whole_and_holds_what_it_was_given() -> None:
+    own = table(POSITIVE, LABEL)
+    record = error_record({"a": [own], "b": [own]}, [{"a": "x"}], stamp="LEAK")
+    arms = record.pop("arms")
+    assert record == {
+        "schema": "counterstain.errors/1", "stamp": "LEAK", "classes": ["benign", "malignant"], "unit": "patient",
+        "influence": [{"a": "x"}],
+    }  # fmt: skip
+    assert list(arms) == ["a", "b"] and arms["a"] == arms["b"]
+    found = arms["a"]
+    assert (found["images"], found["errors"]) == (6, pytest.approx(0.5))
+    assert found["patients"] == [
+        {"patient": "A", "images": 2, "errors": 2.0, "share": pytest.approx(2 / 3)},
+        {"patient": "C", "images": 2, "errors": 1.0, "share": pytest.approx(1 / 3)},
+    ]
+    strips = {name: [card["image"] for card in strip] for name, strip in found["tiles"].items()}
+    # Wrong are 0 and 4, then A's second; of the others B's least sure one, C's, and B's second.
+    assert strips == {"wrong": ["0.png", "4.png", "1.png"], "unsure": ["3.png", "5.png", "2.png"], "right": []}
+
+
+def test_strips_have_six_images_and_the_list_twenty_patients() -> None:
+    count = 40
+    wrong = [0.6 + k / 200 for k in range(count)]
+    names = "".join(chr(200 + k) for k in range(count))
+    record = error_record({"a": [table(wrong, [0] * count, names)]}, [])
+    own = record["arms"]["a"]
+    assert [card["image"] for card in own["tiles"]["wrong"]] == [f"{k}.png" for k in range(39, 33, -1)]
+    assert [card["image"] for card in own["tiles"]["unsure"]] == [f"{k}.png" for k in range(6)]
+    assert own["tiles"]["right"] == []
+    assert [row["patient"] for row in own["patients"]] == list(names[:20])
+    assert own["patients"][0]["share"] == pytest.approx(1 / 40)
+
+
+def test_where_nothing_is_wrong_nobody_has_a_share() -> None:
+    rows = patient_errors([table(POSITIVE, [1, 1, 0, 1, 0, 1])])
+    assert [(row.patient, row.errors, row.share) for row in rows] == [("A", 0, 0), ("B", 0, 0), ("C", 0, 0)]
+
+
+def test_tables_of_other_patients_have_no_errors_together() -> None:
+    with pytest.raises(ValueError, match="not of the same patients"):
+        patient_errors([table(POSITIVE, LABEL), table(POSITIVE, LABEL, "AABBCD")])
+
+
+def test_a_tile_is_named_by_the_first_letters_of_a_sum() -> None:
+    """printf '%s' 0.png | sha256sum | cut -c 1-16"""
+    assert tile_file("0.png") == "0f25cc56a5248aca.png" and tile_file("1.png") != tile_file("0.png")

@@ -76,3 +76,61 @@ def test_changes_follow_from_the_verdicts_of_the_rest() -> None:
     (pair,) = influence_record(arms, comparison, without)
     for row in pair["patients"]:
         assert row["changes"] and row["verdict"] == ("" if row["patient"] == "p0" else "equivalent")
+
+
+def rows_of(*pairs: tuple[str, str, bool]) -> dict[str, object]:
+    return {
+        "pairs": [
+            {"a": a, "b": b, "primary": primary, "metric": "accuracy", "level": "image", "verdict": "no_evidence"}
+            for a, b, primary in pairs
+        ]
+    }
+
+
+def test_the_first_three_primary_pairs_have_the_three_patients_who_move_them_most() -> None:
+    """Accuracy of one table each: without a patient of five images, 5 / 75 of what that patient adds is gone."""
+    arms = {name: [table(k, strength=0.3)] for k, name in enumerate("abcde")}
+    asked: list[str] = []
+
+    def without(patient: str) -> dict[str, object]:
+        asked.append(patient)
+        return rows_of(("a", "b", True), ("a", "c", True), ("b", "c", True))
+
+    comparison = rows_of(("a", "e", False), ("a", "b", True), ("a", "c", True), ("b", "c", True), ("a", "d", True))
+    found = influence_record(arms, comparison, without)
+    assert [(pair["a"], pair["b"]) for pair in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    for pair in found:
+        gain = np.zeros(16)
+        for sign, name in ((1, pair["a"]), (-1, pair["b"])):
+            (own,) = arms[name]
+            right = own.prob.argmax(axis=1) == own.label
+            gain += sign * right.reshape(16, 5).sum(axis=1)
+        assert pair["difference"] == pytest.approx(gain.sum() / 80) and pair["metric"] == "accuracy"
+        left = (gain.sum() - gain) / 75
+        order = sorted(range(16), key=lambda k: (-round(abs(left[k] - gain.sum() / 80), 12), f"p{k}"))
+        moved = [row["patient"] for row in pair["patients"]]
+        distances = [abs(left[int(name[1:])] - gain.sum() / 80) for name in moved]
+        assert distances == pytest.approx([abs(left[k] - gain.sum() / 80) for k in order[:3]])
+        for row in pair["patients"]:
+            assert row["difference"] == pytest.approx(left[int(row["patient"][1:])])
+            assert (row["verdict"], row["changes"]) == ("no_evidence", False)
+    assert len(asked) == len(set(asked))  # no patient is left out twice
+
+
+def test_a_patient_without_whom_nothing_can_be_compared_moves_it_most() -> None:
+    """The only malignant patient: without p1 there is no AUROC."""
+    both = [table(k, strength=1.0, patients=6) for k in (0, 1)]
+    label = (np.repeat(np.arange(6), 5) == 1).astype(np.int64)
+    a, b = (replace(own, label=label) for own in both)
+    comparison = rows_of(("a", "b", True))
+    comparison["pairs"][0]["metric"] = "auroc"  # type: ignore[index]
+    (pair,) = influence_record({"a": [a], "b": [b]}, comparison, lambda patient: {"pairs": ()})
+    assert pair["patients"][0]["patient"] == "p1" and np.isnan(pair["patients"][0]["difference"])
+    assert [row["verdict"] for row in pair["patients"]] == ["", "", ""]
+
+
+def test_of_many_patients_none_is_left_out_alone() -> None:
+    a, b = (table(k, strength=1.0, patients=501, each=1) for k in (0, 1))
+    whole, without = left_out_differences([a], [b], metric="accuracy", level="image")
+    assert without == {}
+    assert whole == pytest.approx(np.mean(a.prob.argmax(axis=1) == a.label) - np.mean(b.prob.argmax(axis=1) == b.label))
