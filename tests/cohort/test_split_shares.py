@@ -109,6 +109,28 @@ def test_a_train_part_that_cannot_give_up_val_is_refused_by_its_own_patients() -
         official(cohort)
 
 
+def test_folds_that_cannot_give_up_val_are_refused_by_the_patients_of_their_training_side() -> None:
+    """Two folds of two patients of a class each must be ab, ac, bc, and no two parts of these both have every class."""
+    has = {f"{half}{number}": classes for half in "PQ" for number, classes in enumerate(("ab", "ac", "bc"))}
+    rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
+    names, labels, owners = zip(*rows, strict=True)
+    cohort = assemble({"image_path": names, "label": labels, "patient_id": owners}, root=Path())
+    message = r"^no split into 2 parts .* class 'a' with 2 patients \([PQ]0, [PQ]1\): add patients, merge it"
+    with pytest.raises(InputError, match=message):
+        folds(cohort, k=2)
+
+
+def test_without_a_seed_it_is_nought() -> None:
+    cohort = even_cohort(8)
+    words = ["test" if int(name[1:]) < 2 else "train" for name in cohort.patient]
+    given = cohort.with_split(words)
+    assert holdout(cohort) == holdout(cohort, seed=0) != holdout(cohort, seed=1)
+    assert folds(cohort) == folds(cohort, seed=0) != folds(cohort, seed=1)
+    assert official(given) == official(given, seed=0) != official(given, seed=1)
+    assert holdout(cohort) == holdout(cohort, test=0.2, val=0.2, unit="patient")
+    assert folds(cohort) == folds(cohort, k=5, repeats=1, val=0.2, unit="patient")
+
+
 def test_a_hold_out_that_cannot_be_is_refused_by_its_scarcest_class() -> None:
     """Each class has three patients, and yet of four patients no three parts all have every class."""
     has = {"P1": "abc", "P2": "ab", "P3": "ac", "P4": "bc"}

@@ -95,7 +95,11 @@ def test_calls_at_a_threshold_are_all_measures_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("thresholds", "words"),
-    [([0.3, 0.3], "from a probability of 0.3 on"), ([0.5, 0.12345, 0.09], "from a probability of 0.09 to 0.5 on")],
+    [
+        ([0.3, 0.3], "from a probability of 0.3 on"),
+        ([0.5, 0.12345, 0.09], "from a probability of 0.09 to 0.5 on"),
+        ([0.5, 0.00001], "from a probability of 1e-05 to 0.5 on"),
+    ],
 )
 def test_a_threshold_of_several_seeds_is_a_range(thresholds: list[float], words: str) -> None:
     assert only(decision(thresholds)).title == f"Predicted 'malignant' {words}: value and 90 % interval"

@@ -247,6 +247,21 @@ def test_a_log_loss_that_no_patient_varies_has_an_interval_and_no_equivalence() 
     assert found.p_noninferior == pytest.approx(2.0**-20)  # it is better by its sign, so not worse
 
 
+@pytest.mark.parametrize(("metric", "better"), [("loss", 0), ("brier", 0), ("auroc", 1), ("accuracy", 1)])
+def test_without_variance_the_better_arm_is_more_surely_not_inferior(metric: str, better: int) -> None:
+    """60 patients who all show one difference, and of a loss it is the arm with less of it that is better."""
+    if metric in ("loss", "brier"):
+        pair = surely_right(60, 0.9), surely_right(60, 0.6)
+    else:
+        pair = table([[1] * 4] * 60), table([[0, 1, 1, 1]] * 60)
+    good, bad = compared(*pair, metric, margin=0.02), compared(*pair[::-1], metric, margin=0.02)
+    assert good.se_patient == bad.se_patient == 0 and (good.difference > 0) == bool(better)
+    assert good.p_noninferior < bad.p_noninferior and bad.p_inferior < good.p_inferior
+    if better:  # of a loss, patients not seen yet may cost so much that nothing is shown
+        assert good.p_noninferior < 0.05 and bad.p_inferior < 0.05
+    assert bad.p_noninferior > 0.5 and good.p_inferior > 0.5
+
+
 @pytest.mark.parametrize("metric", ["loss", "brier", "accuracy", "mcc", "auroc"])
 def test_no_difference_without_variance_has_an_interval_of_no_width(metric: str) -> None:
     found = compared(surely_right(20, 0.9), surely_right(20, 0.8), metric, margin=0.05)

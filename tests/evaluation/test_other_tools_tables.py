@@ -161,6 +161,42 @@ def test_a_lone_column_names_its_class(tmp_path: Path, name: str) -> None:
     assert table.positive_from == "only probability column"
 
 
+@pytest.mark.parametrize(
+    ("header", "rows", "classes"),
+    [
+        # Columns named as the classes alone, with numbers on either side that the sum decides about.
+        ("fname,label,A,B,C", ["a,A,.9,.05,.05", "b,C,.2,.1,.7"], ("A", "B", "C")),
+        ("fname,label,C,A,B", ["a,A,.9,.05,.05", "b,B,.2,.1,.7"], ("C", "A", "B")),
+        ("fname,label,A,C,B", ["a,A,.9,.05,.05", "b,B,.2,.1,.7"], ("A", "C", "B")),
+        ("fname,label,A,B,age", ["a,A,.9,.1,60", "b,B,.2,.8,70"], ("A", "B")),
+        ("fname,age,label,A,B", ["a,60,A,.9,.1", "b,70,B,.2,.8"], ("A", "B")),
+        ("fname,label,scanner,A,B,note", ["a,A,x,.9,.1,n", "b,B,y,.2,.8,m"], ("A", "B")),
+        ("fname,label,A,B,note,C", ["a,A,90,10,n,1", "b,B,20,80,m,2"], ("A", "B")),
+        ("fname,label,Z,A,B,Y", ["a,A,.1,.5,.3,.1", "b,B,0,.2,.8,0"], ("Z", "A", "B", "Y")),
+    ],
+)
+def test_columns_named_as_the_classes_are_those_that_sum_to_one(
+    tmp_path: Path, header: str, rows: list[str], classes: tuple[str, ...]
+) -> None:
+    table = read(tmp_path, "\n".join([header, *rows]) + "\n")
+    assert table.classes == classes
+    assert table.prob.sum(axis=1) == pytest.approx(np.ones(2))
+    assert [table.classes[k] for k in table.label] == [row.split(",")[header.split(",").index("label")] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("fname,label,A,B", ["a,A,.9,.2", "b,B,.2,.8"]),  # don't sum to 1
+        ("fname,label,A", ["a,A,.9", "b,B,.2"]),  # a class without a column
+        ("fname,label,A,B,x", ["a,A,.9,.05,word", "b,B,.2,.7,word"]),
+    ],
+)
+def test_other_columns_that_are_named_so_are_no_probabilities(tmp_path: Path, header: str, rows: list[str]) -> None:
+    with pytest.raises(InputError, match="has no probability columns"):
+        read(tmp_path, "\n".join([header, *rows]) + "\n")
+
+
 # ------------------------------------------------------------------------------------------------- what is asked about
 
 
@@ -334,6 +370,10 @@ HARD = "image,patient,y_true,y_pred\n" + "".join(f"i{k},p{k // 2},{k % 2},{int(k
 def test_predicted_classes_alone_have_no_auroc(tmp_path: Path) -> None:
     table = read(tmp_path, HARD)
     assert table.hard
+    assert table.notes[0] == (
+        "t.csv has predicted classes ('y_pred') and no probabilities: AUROC, AUPRC, log loss, Brier score and "
+        "sensitivity at 95 % specificity can't be computed"
+    )
     assert table.classes == ("0", "1")
     assert set(table.prob.ravel().tolist()) == {0.0, 1.0}
     record = score_arms({"model": [table]})

@@ -106,6 +106,10 @@ def test_at_the_wall_a_ratio_has_the_limits_of_its_parts_at_half_the_error(
     odds = (1 - sens_low) / spec_low * 0.2 / 0.8
     assert own["at_prevalence"]["npv"] == pytest.approx({"value": 1.0, "low": 1 - odds / (1 + odds), "high": 1.0})
     assert own["at_prevalence"]["prevalence"] == 0.2 and 0 < spec_high < 1
+    all_called = from_counts(make_table, tp=18, fn=2, fp=20, tn=0)
+    (_, sens_high), (_, spec_high) = wilson(18, 20, confidence=0.975), wilson(0, 20, confidence=0.975)
+    endless = predictive_values([all_called], called(all_called))["lr_negative"]
+    assert endless == pytest.approx({"value": None, "low": (1 - sens_high) / spec_high, "high": None, "infinite": True})
     useless = from_counts(make_table, tp=0, fn=20, fp=2, tn=18)
     none = predictive_values([useless], called(useless))["lr_positive"]
     (_, sens_high), (_, spec_high) = wilson(0, 20, confidence=0.975), wilson(18, 20, confidence=0.975)

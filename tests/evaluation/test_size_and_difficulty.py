@@ -11,6 +11,7 @@ from counterstain.evaluation.degrees_of_freedom import carrying_units
 from counterstain.evaluation.intervals import estimate, estimate_of, sample, units_of
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.size_and_difficulty import SizeAndDifficulty, size_and_difficulty
+from counterstain.evaluation.subgroups import subgroup_scores
 
 
 def draw(rng: np.random.Generator, patients: int, slope: float) -> tuple[np.ndarray, np.ndarray]:
@@ -214,3 +215,21 @@ def test_only_the_jackknifes_intervals_are_said_to_be_widened(interval: str, sai
     (note,) = [line for line in record["warnings"] if "patients with more images" in line]
     assert note.endswith("; intervals at image level are widened, because few patients contribute most of the variance"
                          ) == said  # fmt: skip
+
+
+def test_groups_have_the_widened_intervals_of_images_too() -> None:
+    images, right = draw(np.random.default_rng(1), 40, 1.5)
+    table = table_of(images, right)
+    site = tuple("st"[int(name[1:]) % 2] for name in table.patient)
+    found = subgroup_scores({"a": [table]}, by="site", groups=site)["arms"]["a"]["groups"]
+    for row in found:
+        kept = [k for k, name in enumerate(site) if name == row["group"]]
+        own = replace(
+            table, label=table.label[kept], prob=table.prob[kept],
+            **{name: tuple(getattr(table, name)[k] for k in kept) for name in ("image", "patient", "slide", "site")},
+        )  # fmt: skip
+        expected = sample([own], units_of([own]), level="image")
+        assert expected.by_size is not None and expected.by_size.detected
+        for name in ("accuracy", "auroc"):
+            score = estimate_of(expected, (name, None))
+            assert row["scores"][name] == pytest.approx({"value": score.value, "low": score.low, "high": score.high})

@@ -1,17 +1,19 @@
 """What may be said of two arms: each kind of question, each word of the verdict, and the sentence that carries it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from counterstain.errors import InputError
 from counterstain.evaluation.comparison import compare_arms
+from counterstain.evaluation.intervals import sample, units_of
 from counterstain.evaluation.paired_difference import Difference
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.sample_size import patients_needed
 from counterstain.evaluation.text_tables import comparison_table, details_table, ranking_table
 from counterstain.evaluation.thresholds import decided, decided_arms
-from counterstain.evaluation.verdict import Question, also_better, margin_p, rule_in_words, verdict
+from counterstain.evaluation.verdict import Question, also_better, check_margin, margin_p, rule_in_words, verdict
 from counterstain.evaluation.verdict_words import Basis, verdict_words
 
 FOUND = Difference(
@@ -306,6 +308,78 @@ def test_noninferiority_of_several_pairs_is_corrected() -> None:
     least = min(record["pairs"], key=lambda row: row["p_margin"])
     assert least["p_margin_adjusted"] == pytest.approx(min(3 * least["p_margin"], 1))
     assert {row["verdict"] for row in record["pairs"]} <= {"noninferior", "inferior", "noninferiority_not_shown"}
+
+
+def test_equivalence_of_several_pairs_is_corrected() -> None:
+    """At a margin where one pair has p below 0.05 and three times it is above, it is equivalent by itself only."""
+    arms = {name: tables(1.0, 3, 10 * k) for k, name in enumerate("abc")}
+    own: dict[str, float] = {}
+    for margin in np.linspace(0.01, 0.19, 37):
+        rows = compare_arms(arms, margin=float(margin), hypothesis="equivalence")["pairs"]
+        own = {f"{row['a']}{row['b']}": row["p_margin"] for row in rows}
+        smallest = min(own, key=lambda pair: own[pair])
+        if 0.05 / 3 < own[smallest] < 0.05:
+            break
+    assert 0.05 / 3 < own[smallest] < 0.05
+    (row,) = [row for row in rows if row["a"] + row["b"] == smallest]
+    assert row["p_margin_adjusted"] == pytest.approx(3 * row["p_margin"])
+    assert row["verdict"] != "equivalent"
+    alone = {name: arms[name] for name in smallest}
+    (row,) = compare_arms(alone, margin=float(margin), hypothesis="equivalence")["pairs"]
+    assert row["verdict"] == "equivalent"
+
+
+@pytest.mark.parametrize(
+    ("p", "inferior", "kind"),
+    [
+        (0.0249, 0.9, "noninferior"),
+        (0.0251, 0.0249, "inferior"),
+        (0.0251, 0.0251, "noninferiority_not_shown"),
+        (0.025, 0.025, "noninferiority_not_shown"),
+    ],
+)
+def test_noninferiority_is_decided_one_sidedly_at_half_the_error(p: float, inferior: float, kind: str) -> None:
+    found = replace(FOUND, p_noninferior=p, p_inferior=inferior)
+    assert verdict(found, ASKED, seeds=3, p_adjusted=0.9) == kind
+    given = {"p_margin_adjusted": p, "p_inferior_adjusted": inferior}
+    assert verdict(replace(FOUND, p_noninferior=0.5, p_inferior=0.5), ASKED, seeds=3, p_adjusted=0.9, **given) == kind
+    wide = replace(ASKED, alpha=0.1)
+    assert verdict(replace(FOUND, p_noninferior=2 * p, p_inferior=2 * inferior), wide, seeds=3, p_adjusted=1) == kind
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin", "words"),
+    [("auroc", None, ""), ("auroc", 0.2, ""), ("auroc", 0.21, "differ by 21 points"), ("mcc", 0.999, "100 points"),
+     ("brier", 1.5, "differ by 150 points"), ("loss", 3.0, "")],
+)  # fmt: skip
+def test_a_margin_is_noted_where_it_is_wide(metric: str, margin: float | None, words: str) -> None:
+    note = check_margin(metric, margin)
+    assert note == (f"the margin of {margin:g} is wide: arms that {note.partition('arms that ')[2]}" if words else "")
+    assert words in note
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin", "words"),
+    [("auroc", 0.0, "margin is 0; a negligible"), ("loss", -1.0, "margin is -1; a negligible"),
+     ("auroc", 1.0, "margin is 1; AUROC differs by at most 1"), ("brier", 2.0, "Brier score differs by at most 2"),
+     ("f1", float("nan"), "margin is nan")],
+)  # fmt: skip
+def test_a_margin_that_is_none_or_lets_all_pass_is_refused(metric: str, margin: float, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        check_margin(metric, margin)
+
+
+def test_patients_needed_are_corrected_for_the_number_of_pairs() -> None:
+    arms = {name: tables(1.0, 3, 10 * k) for k, name in enumerate("abc")}
+    rows = compare_arms(arms, detect=0.02)["pairs"]
+    for row in rows:
+        df = min(sample(arms[name], units_of(arms["a"][:1]), level="image").df["auroc", None] for name in
+                 (row["a"], row["b"]))  # fmt: skip
+        found = patients_needed(
+            0.02, se_patient=row["se_patient"], se_seed=row["se_seed"], df=df, units=60, alpha=0.05, tests=3
+        )
+        assert row["needed"] == (None if found is None or row["verdict"] != "no_evidence" else asdict(found))
+    assert any(row["needed"] for row in rows)
 
 
 # ------------------------------------------------------------------------------------------------------------- the rule

@@ -157,6 +157,21 @@ def test_many_pairs_about_a_margin_are_counted() -> None:
     )
 
 
+def test_of_several_endpoints_the_pairs_that_one_arm_wins_name_the_winner_first() -> None:
+    asked = replace(ASKED, margin=None, metric="recall", co_primary=("recall", "auroc"))
+    rows = [pair("a", "b", "b_better"), pair("a", "c", "a_better"), pair("b", "c", "undefined"),
+            pair("b", "d", "not_enough_runs"), pair("c", "d", "no_evidence")]  # fmt: skip
+    assert summary_words(rows, asked, "b", None) == (
+        "That one arm is better in both co-primary endpoints, sensitivity (recall), mean over the classes and AUROC, "
+        f"is shown for 2 of 5 pairs {COUNTS}: b than a and a than c; undefined, or too few runs for a claim: b and c "
+        f"and b and d. {ELSE}"
+    )
+    three = replace(asked, co_primary=("f1", "mcc", "auroc"), positive="x")
+    assert "better in all 3 co-primary endpoints, F1 for 'x', MCC and AUROC, is shown for 2" in summary_words(
+        rows, three, "b", None
+    )
+
+
 def test_without_patients_images_are_counted() -> None:
     asked = replace(ASKED, unit="image", hypothesis="equivalence")
     rows = [pair("a", b, "equivalence_not_shown") | {"patients": None} for b in "bcde"]
