@@ -17,6 +17,7 @@ from counterstain.evaluation.metrics import (
     image_loss,
     pr_curve_points,
     predicted_class,
+    quadratic_kappa,
     roc_auc,
     roc_curve_points,
     score_table,
@@ -181,3 +182,24 @@ def test_the_order_of_rows_and_a_rising_transform_change_nothing(seed: int, rand
     for key, value in one.items():
         assert two[key] == pytest.approx(value)
     assert roc_auc(table.label == 1, table.prob[:, 1] ** 3) == pytest.approx(one["auroc", None])
+
+
+def test_quadratic_kappa_by_hand() -> None:
+    # Observed cost: one call 1 grade off, one 2 grades off: 1 + 4 = 5. Margins (2, 2, 1) and (2, 1, 2) of 5 images:
+    # expected (0·(4 + 2 + 2) + 1·(2·1 + 2·2 + 2·2 + 1·1) + 4·(2·2 + 1·2)) / 5 = (11 + 24) / 5 = 7. 1 - 5/7.
+    counts = np.array([[1, 0, 1], [1, 1, 0], [0, 0, 1]], dtype=np.float64)
+    assert quadratic_kappa(counts) == pytest.approx(1 - 5 / 7)
+    assert quadratic_kappa(np.diag([3.0, 2.0, 4.0])) == pytest.approx(1)
+    assert np.isnan(quadratic_kappa(np.diag([0.0, 5.0, 0.0]))), "no grade but one: no agreement beyond chance"
+
+
+@given(seed=st.integers(0, 10_000), grades=st.integers(2, 6))
+def test_quadratic_kappa_is_that_of_scikit_learn(seed: int, grades: int) -> None:
+    from sklearn.metrics import cohen_kappa_score
+
+    random = np.random.default_rng(seed)
+    label, called = np.append(random.integers(0, grades, 30), [0, 1]), np.append(random.integers(0, grades, 30), [1, 0])
+    expected = cohen_kappa_score(label, called, weights="quadratic", labels=range(grades))
+    assert quadratic_kappa(confusion(label, called, grades).astype(np.float64)) == pytest.approx(expected)
+    turned = confusion(grades - 1 - label, grades - 1 - called, grades).astype(np.float64)
+    assert quadratic_kappa(turned) == pytest.approx(expected), "from high to low it is the same"

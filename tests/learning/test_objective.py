@@ -60,6 +60,32 @@ def test_mixed_targets_by_hand() -> None:
     assert found.item() == pytest.approx(math.log(2) + 0.9 * math.log(4 / 3) + 0.1 * math.log(4))
 
 
+def test_the_ranked_probability_score_by_hand() -> None:
+    # Probabilities (0.5, 0.3, 0.2), cumulative 0.5, 0.8, 1. True grade 0: (0.5 - 1)² + (0.8 - 1)² = 0.29;
+    # grade 1: 0.5² + 0.2² = 0.29; grade 2: 0.5² + 0.8² = 0.89.
+    logits = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64).log()
+    for grade, score in enumerate((0.29, 0.29, 0.89)):
+        target = torch.tensor([grade])
+        plain, graded = PLAIN.loss(logits, target), Objective(ordinal=2.0).loss(logits, target)
+        assert float(graded - plain) == pytest.approx(2 * score)
+
+
+def test_grades_keep_their_true_probabilities_at_the_minimum() -> None:
+    """Of 10 images 5, 3 and 2 are of the three grades: the best constant answer says 0.5, 0.3, 0.2, at any weight."""
+    target = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=200)
+
+    def step() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = Objective(ordinal=5.0).loss(logits.expand(10, 3), target)
+        loss.backward()
+        return loss
+
+    optimiser.step(step)
+    assert logits.softmax(0).tolist() == pytest.approx([0.5, 0.3, 0.2], abs=1e-4)
+
+
 def test_weights_of_an_arm() -> None:
     label = np.repeat([0, 1], [95, 5])
     assert objective_of(TrainingConfig(), CLASSES, label) == PLAIN

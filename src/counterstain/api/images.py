@@ -209,6 +209,7 @@ def init(
     out: Path | str = "study.yaml",
     name: str | None = None,
     unit: str | None = None,
+    all_keys: bool = False,
     **reading: Unpack[ReadingOptions],
 ) -> Cohort:
     """Look at a folder of images and write a commented study.yaml for it; returns the cohort.
@@ -217,11 +218,12 @@ def init(
         images: a folder or a manifest.
         out: the file to write; never over an existing one.
         name: of the study; by default the folder's. unit: "patient" or "image".
+        all_keys: write every key that a study may have, not only those that newcomers need.
         **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
     """
     from counterstain.study.init import start_study
 
-    return start_study(Path(images), Path(out), name=name, unit=unit, **reading)
+    return start_study(Path(images), Path(out), name=name, unit=unit, all_keys=all_keys, **reading)
 
 
 @says_arguments

@@ -58,6 +58,7 @@ def init(
     out: Out = Path("study.yaml"),
     name: Annotated[str | None, typer.Option(help="Name of the study; by default the folder's.")] = None,
     unit: Annotated[str | None, UNIT] = None,
+    all_keys: Annotated[bool, typer.Option("--all", help="Write every key that a study may have.")] = False,
     as_json: Json = False,
 ) -> None:
     """Look at a folder of images and write a commented study.yaml for it.
@@ -67,7 +68,7 @@ def init(
     from counterstain.api.images import init as start
     from counterstain.terminal import print_cohort, say
 
-    cohort = start(images, out=out, name=name, unit=unit, **reading)
+    cohort = start(images, out=out, name=name, unit=unit, all_keys=all_keys, **reading)
     print_cohort(cohort, as_json=as_json)
     say(f"wrote {out}; look at it, then: counterstain run {out}")
 

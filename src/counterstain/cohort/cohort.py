@@ -67,6 +67,7 @@ class Cohort:
     classes:  in order; for two classes the positive one is last
     root:     the folder that image_path is relative to (POSIX slashes); "file.h5#x/12" names row 12 of data set "x"
     positive: for two classes the class whose probability is `prob`; None for more
+    ordered:  whether the classes are grades, from the lowest to the highest; see with_order
     skipped:  (path, reason) of files that were found and left out
     notes:    what a reader should know: how the cohort was read, names that look like twins
 
@@ -80,6 +81,7 @@ class Cohort:
     positive: str | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         unknown = [str(name) for name in self.table.columns if name not in COLUMNS]
@@ -139,6 +141,22 @@ class Cohort:
         index = np.asarray(rows)
         index = np.flatnonzero(index) if index.dtype == np.bool_ else index
         return replace(self, table=self.table.iloc[index])
+
+    def with_order(self, order: Sequence[str]) -> "Cohort":
+        """The cohort with its classes as grades in this order, from the lowest to the highest.
+
+        Raises:
+            InputError: If these are not the classes, each once, or only two: two have no order but the positive one.
+        """
+        if len(self.classes) < 3:
+            raise InputError(f"order names {len(order)} classes; grades are three or more, and of two one is positive")
+        odd = next((name for name in order if name not in self.classes), None)
+        if odd is not None:
+            raise InputError(f"order names class '{odd}'{suggest(odd, self.classes)}")
+        absent = [name for name in self.classes if name not in order]
+        if absent or len(order) != len(self.classes):
+            raise InputError(f"order must name each class once; {absent[0] if absent else 'one'} is missing or twice")
+        return replace(self, classes=tuple(order), ordered=True)
 
     def with_split(self, split: Sequence[str]) -> "Cohort":
         """The cohort with this (N,) split column: train, val, test, test_<name> or ""."""

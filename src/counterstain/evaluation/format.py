@@ -37,6 +37,7 @@ METRIC_NAMES = {
     "f1": "F1",
     "balanced_accuracy": "balanced accuracy",
     "mcc": "MCC",
+    "quadratic_kappa": "quadratic-weighted kappa",
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "brier": "Brier score",

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import Key, carrying_units, class_shares, combined_df, whole_patients
 from counterstain.evaluation.metric_names import RANGES
+from counterstain.evaluation.metrics import quadratic_kappa
 from counterstain.evaluation.near_ceiling import NOISE
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.evaluation.proportions import clopper_pearson, wilson
@@ -19,6 +20,7 @@ __all__ = ["Estimate", "Sample", "estimate", "estimate_of", "estimates", "limits
 Floats = NDArray[np.float64]
 
 FEW_PATIENTS = 20
+KAPPA: Key = ("quadratic_kappa", None)
 
 
 # ------------------------------------------------------------------------------- patients and seeds drawn anew
@@ -88,6 +90,10 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
         freedom = dict(summed.df)
         if table.hard:  # calls stand as probabilities 0 and 1, of which these say nothing
             scores |= {key: np.full_like(scores[key], np.nan) for key in scores if key[0] in PROBABILITY_MEASURES}
+        if table.ordered:
+            totals = left_out_totals(summed.counts.reshape(len(summed.counts), -1))
+            scores[KAPPA] = quadratic_kappa(totals.reshape(-1, *summed.counts.shape[1:]))
+            freedom[KAPPA], carried[KAPPA] = freedom["mcc", None], carried["mcc", None]
         if level == "patient":
             scores["patient_recognition", None] = _recognition(whole, names)
             freedom["patient_recognition", None] = max(len(whole.patient_codes[0]) - 1.0, 1.0)
@@ -226,11 +232,11 @@ def _at_the_wall(value: float, units: float, metric: str, confidence: float) -> 
     """Limits where leaving out any unit changes nothing: exact for 0 or all of `units`, else unknown.
 
     A score at its end is that of `units` whole patients who are all right (or all wrong). The MCC is at 1 - 2x where a
-    share x of them fails.
+    share x of them fails. What the kappa of grades falls to depends on how far off the failing ones are: unknown.
     """
     share = (value + 1) / 2 if metric == "mcc" else value
     end = min((0.0, 1.0), key=lambda wall: abs(wall - share))
-    if metric in ("loss", "brier") or abs(share - end) > NOISE:
+    if metric in ("loss", "brier", KAPPA[0]) or abs(share - end) > NOISE:
         return float("nan"), float("nan")
     low, high = clopper_pearson(units * end, units, confidence=confidence)
     return (2 * low - 1, 2 * high - 1) if metric == "mcc" else (low, high)

@@ -23,16 +23,22 @@ __all__ = [
 # The order in which tables show them; a table leaves out what it doesn't have.
 ORDER = (
     "auroc", "auprc", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "npv", "f1", "mcc",
-    "sensitivity_at_95_specificity", "loss", "brier", "patient_recognition",
+    "quadratic_kappa", "sensitivity_at_95_specificity", "loss", "brier", "patient_recognition",
 )  # fmt: skip
 # Those that a study may name as its primary measure: the higher the better. All but the NPV are defined for any number
 # of classes.
 COMPARABLE = (
     "accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc", "auroc", "auprc", "npv",
+    "quadratic_kappa",
 )  # fmt: skip
 
 # The lowest and the highest value of those that do not lie in [0, 1].
-RANGES = {"mcc": (-1.0, 1.0), "brier": (0.0, 2.0), "loss": (0.0, -math.log(PROB_CLIP))}
+RANGES = {
+    "mcc": (-1.0, 1.0),
+    "quadratic_kappa": (-1.0, 1.0),
+    "brier": (0.0, 2.0),
+    "loss": (0.0, -math.log(PROB_CLIP)),
+}
 
 # Measures of one class against the rest: with the other class as the positive one they are other numbers. AUROC isn't
 # among them: of two classes it is the same for both.
@@ -47,6 +53,7 @@ ALIASES = {
     "accuracy": ("acc", "correct rate", "top 1", "top 1 accuracy"),
     "balanced_accuracy": ("bacc", "bal acc", "balanced acc", "mean class accuracy", "uar"),
     "mcc": ("matthews", "matthews correlation", "matthews correlation coefficient", "phi"),
+    "quadratic_kappa": ("qwk", "quadratic weighted kappa", "weighted kappa"),
     "auroc": ("auc", "roc auc", "auc roc", "area under the curve", "c statistic", "c index", "concordance"),
     "auprc": ("pr auc", "auc pr", "aupr", "ap", "average precision"),
     "loss": ("log loss", "cross entropy", "nll", "negative log likelihood"),
@@ -61,6 +68,7 @@ NEAREST_IN_MEANING = {
     "g mean": "balanced_accuracy", "f2": "f1", "mse": "brier", "macro recall": "balanced_accuracy",
 }  # fmt: skip
 WORDS = {
+    "quadratic_kappa": "quadratic-weighted kappa",
     "loss": "log loss", "recall": "sensitivity (recall)", "f1": "F1", "balanced_accuracy": "balanced accuracy",
     "mcc": "MCC", "auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier score", "npv": "NPV", "precision": "precision",
     "sensitivity_at_95_specificity": "sensitivity at 95 % specificity", "accuracy": "accuracy",

@@ -19,6 +19,7 @@ __all__ = [
     "mean_present",
     "pr_curve_points",
     "predicted_class",
+    "quadratic_kappa",
     "roc_auc",
     "roc_curve_points",
     "score_table",
@@ -121,6 +122,22 @@ def mcc(counts: Floats) -> Floats:
 def mean_present(value: Floats, present: NDArray[np.bool_]) -> Floats:
     """Mean over the last axis of the classes that are there; NaN where one of those is NaN or none is there."""
     return _ratio(np.where(present, value, 0.0).sum(axis=-1), present.sum(axis=-1))
+
+
+def quadratic_kappa(counts: Floats) -> Floats:
+    """Agreement of true and predicted grade beyond chance, from counts (..., C, C) of classes in order, in [-1, 1].
+
+    1 − Σ w·observed / Σ w·expected, where w is the squared distance of two grades, and expected counts follow from the
+    margins: a call two grades off costs four times one grade off. NaN where truth and calls are all of one grade.
+
+    Source: Cohen 1968, Psychol. Bull. 70:213, doi:10.1037/h0026256; Fleiss & Cohen 1973, Educ. Psychol. Meas. 33:613.
+    """
+    grade = np.arange(counts.shape[-1], dtype=np.float64)
+    cost = (grade[:, None] - grade) ** 2
+    true, called = counts.sum(axis=-1), counts.sum(axis=-2)
+    expected = true[..., :, None] * called[..., None, :]
+    total = counts.sum(axis=(-2, -1))
+    return 1 - _ratio((cost * counts).sum(axis=(-2, -1)) * total, (cost * expected).sum(axis=(-2, -1)))
 
 
 def from_confusion(counts: Floats | NDArray[np.int64]) -> dict[tuple[str, int | None], Floats]:

@@ -41,6 +41,7 @@ class Predictions:
     positive_from: what made the last class the positive one
     rows_are: what the names in `image` are; "row": the table names nothing, and its rows are only numbered
     own_patients: the ids were given and equal the image names: each image is its own patient, rather than of an unknown
+    ordered: the classes are grades, from the lowest to the highest: agreement can be weighted by their distance
     hard:    prob is 0 or 1, since the table has predicted classes alone: scores of probabilities are ignored
 
     Raises:
@@ -59,6 +60,7 @@ class Predictions:
     rows_are: RowName = "image"
     own_patients: bool = False
     hard: bool = False
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         """Own, freeze and check the arrays."""

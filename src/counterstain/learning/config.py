@@ -26,6 +26,7 @@ SAMPLERS = ("shuffled", "balanced")
 # What is for classes of uneven size, and its value where it is off.
 UNEVEN = {
     "class_weights": "none", "sampler": "shuffled", "label_smoothing": 0.0, "focal": 0.0, "mixup": 0.0, "cutmix": 0.0,
+    "ordinal": 0.0,
 }  # fmt: skip
 MOST = 1_000_000  # of epochs, images in a batch and the like
 
@@ -64,6 +65,8 @@ class TrainingConfig:
     focal: exponent of the focal loss, such as 2; 0 is cross-entropy.
     mixup, cutmix: parameter α of the Beta distribution that shares are drawn from, such as 0.2 and 1; 0 is off. With
         both, each batch is mixed in one of the two ways.
+    ordinal: weight, beside the cross-entropy, of the ranked probability score, for classes that are grades: a call two
+        grades off then costs more than one grade off. 0 is off; 1 is usual.
     bag_tiles: of a slide that an epoch sees, drawn anew each epoch; None for all. For mil/… only.
     """
 
@@ -98,6 +101,7 @@ class TrainingConfig:
     focal: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    ordinal: float = 0.0
     bag_tiles: int | None = None
 
     def __repr__(self) -> str:
@@ -145,7 +149,7 @@ class TrainingConfig:
             raise InputError(f"training.sampler is '{self.sampler}'{suggest(self.sampler, SAMPLERS)}")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"training.label_smoothing is {self.label_smoothing}; it must be from 0 to below 1")
-        for name in ("focal", "mixup", "cutmix"):
+        for name in ("focal", "mixup", "cutmix", "ordinal"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be 0 (off) or more")
         if weights != "none" and self.sampler == "balanced":

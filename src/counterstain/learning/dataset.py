@@ -101,5 +101,6 @@ def table_of(material: TileDataset, chosen: NDArray[np.int64], prob: NDArray[np.
         label=cohort.label_index[chosen],
         prob=prob,
         classes=cohort.classes,
+        ordered=cohort.ordered,
         own_patients=material.unit == "patient" and cohort.has_patients and tuple(table["patient_id"]) == names,
     )

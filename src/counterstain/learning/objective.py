@@ -41,12 +41,14 @@ class Objective:
     drawn: how many times as often as it occurs each class is drawn; () for as often.
     smoothing: share of each target that is spread over all classes.
     focal: exponent γ of (1 − p)^γ, by which the loss of well-predicted images shrinks; 0 for none.
+    ordinal: weight of the ranked probability score, for classes in order; 0 for none.
     """
 
     weights: tuple[float, ...] = ()
     drawn: tuple[float, ...] = ()
     smoothing: float = 0.0
     focal: float = 0.0
+    ordinal: float = 0.0
 
     @property
     def shift(self) -> tuple[float, ...]:
@@ -72,10 +74,15 @@ class Objective:
             target: (B,) class index.
             mixed: where images were mixed, the other's label and the share of the first.
 
+        The ranked probability score is the squared distance of the cumulative probabilities from those of the true
+        grade; like cross-entropy it is smallest in expectation at the true probabilities, so that their sum is, too.
+
         Source: Szegedy et al. 2016, CVPR (smoothing); Lin et al. 2017, ICCV, arXiv:1708.02002 (focal, here of softmax
-            probabilities); Zhang et al. 2018, ICLR, arXiv:1710.09412 (mixed targets).
+            probabilities); Zhang et al. 2018, ICLR, arXiv:1710.09412 (mixed targets);
+            Epstein 1969, J. Appl. Meteorol. 8:985 (ranked probability score); Hou et al. 2016, arXiv:1611.05916 (as a
+            loss, the squared earth mover's distance).
         """
-        if mixed is None and not (self.weights or self.smoothing or self.focal):
+        if mixed is None and not (self.weights or self.smoothing or self.focal or self.ordinal):
             return functional.cross_entropy(logits, target, reduction="sum")
         classes = logits.shape[1]
         wanted = functional.one_hot(target, classes).to(logits.dtype)
@@ -90,7 +97,15 @@ class Objective:
         logs = functional.log_softmax(logits, 1)
         if self.focal:
             logs = (1 - logs.exp()).clamp(min=0) ** self.focal * logs
-        return -(wanted * logs).sum()
+        loss = -(wanted * logs).sum()
+        return loss + self.ordinal * (wanted * _ranked_scores(logits)).sum() if self.ordinal else loss
+
+
+def _ranked_scores(logits: Tensor) -> Tensor:
+    """(B, C): the ranked probability score of each row of (B, C) logits, were each class in turn the true grade."""
+    reached = logits.softmax(1).cumsum(1)
+    steps = torch.ones(logits.shape[1], logits.shape[1], dtype=logits.dtype, device=logits.device).triu()
+    return (reached[:, None, :] - steps[None]).square().sum(2)
 
 
 PLAIN = Objective()
@@ -125,7 +140,7 @@ def objective_of(settings: TrainingConfig, classes: Sequence[str], label: NDArra
         own = _named_weights(settings.class_weights, classes)
         weights = tuple((own * len(label) / (own * count).sum()).tolist())
     drawn = tuple(even.tolist()) if settings.sampler == "balanced" else ()
-    return Objective(weights, drawn, settings.label_smoothing, settings.focal)
+    return Objective(weights, drawn, settings.label_smoothing, settings.focal, settings.ordinal)
 
 
 def _named_weights(given: Mapping[str, float], classes: Sequence[str]) -> NDArray[np.float64]:

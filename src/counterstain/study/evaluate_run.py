@@ -79,10 +79,15 @@ def _replicates(run: Path, prepared: PreparedStudy, arm: str, name: str) -> dict
     tables = {}
     for seed in prepared.study.seeds:
         for repeat in repeats:
-            parts = [read_predictions(folder / name) for folder, _ in _folders(run, prepared, arm, seed, repeat)]
+            parts = [_read(prepared, folder / name) for folder, _ in _folders(run, prepared, arm, seed, repeat)]
             label = f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}"
             tables[label] = concatenate(parts) if len(parts) > 1 else parts[0]
     return tables
+
+
+def _read(prepared: PreparedStudy, path: Path) -> Predictions:
+    """A table of this study: whether its classes are grades is not written in it."""
+    return replace(read_predictions(path), ordered=prepared.material.cohort.ordered)
 
 
 def _folders(run: Path, prepared: PreparedStudy, arm: str, seed: int, repeat: int) -> list[tuple[Path, Fold]]:
@@ -171,7 +176,7 @@ def _over_folds(
     section = prepared.study.comparison
     if len(prepared.split.parts) < 2:
         return None
-    read = _called if frozen else (lambda folder: read_predictions(folder / "predictions.csv"))
+    read = _called if frozen else (lambda folder: _read(prepared, folder / "predictions.csv"))
     return fold_tests(
         _by_place(run, prepared, lambda folder: cut(read(folder))),
         _sizes(prepared),
@@ -218,7 +223,7 @@ def _procedures(run: Path, prepared: PreparedStudy) -> dict[str, Any]:
     if section.reference is not None:
         pairs = [(arm, section.reference) for arm in prepared.study.arms if arm != section.reference]
     return procedures_record(
-        _by_place(run, prepared, lambda folder: read_predictions(folder / "predictions.csv")),
+        _by_place(run, prepared, lambda folder: _read(prepared, folder / "predictions.csv")),
         _sizes(prepared),
         metric=section.co_primary[0] if section.co_primary else section.primary,
         level=section.level,

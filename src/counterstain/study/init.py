@@ -13,17 +13,38 @@ from counterstain.cohort.reading_options import DEFAULTS, ReadingOptions
 from counterstain.cohort.splitters import folds, holdout
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
+from counterstain.study.init_choices import choose
 
-__all__ = ["ARMS", "start_study", "study_text", "write_study"]
+__all__ = ["ARMS", "arms_text", "start_study", "study_text", "write_study"]
 
-# The 2×2 that tells the effect of the second dense layer from that of the batch size.
-ARMS = """\
-arms:
-  given-32:     {network: given,    batch: 32}    # the given network as it was
-  modified-200: {network: modified, batch: 200}   # a second dense layer, and a larger batch
-  given-200:    {network: given,    batch: 200}   # these two tell which of the two changes
-  modified-32:  {network: modified, batch: 32}    # made the difference
-"""
+
+SHORT = 90  # characters of a comment that stands beside its key
+
+
+def commented(key: str, value: object, comment: str) -> str:
+    """A key of a section with its comment: beside it, or on lines above where it is long."""
+    if len(comment) <= SHORT:
+        return f"  {key}: {f'{value}':<{max(21 - len(key), 1)}} # {comment}"
+    lines = [f"  # {line}" for line in comment.split("; ")]
+    return "\n".join([*lines, f"  {key}: {value}"])
+
+
+def arms_text(small: int = 32, large: int = 200, comment: str = "") -> str:
+    """The 2×2 that tells the effect of the second dense layer from that of the batch size."""
+
+    def arm(network: str, batch: int) -> str:
+        return f"  {f'{network}-{batch}:':<13} {{network: {f'{network},':<9} batch: {f'{batch}}}':<5}"
+
+    return (
+        f"arms:{f'{chr(10)}  # {comment}' if comment else ''}\n"
+        f"{arm('given', small)}  # the given network as it was\n"
+        f"{arm('modified', large)}  # a second dense layer, and a larger batch\n"
+        f"{arm('given', large)}  # these two tell which of the two changes\n"
+        f"{arm('modified', small)}  # made the difference\n"
+    )
+
+
+ARMS = arms_text()
 
 
 def study_text(
@@ -39,6 +60,7 @@ def study_text(
     tile_px: int = 257,
     tile_comment: str = "every image becomes a square tile of this side; 127 or more",
     fit: str = "stretch",
+    fit_comment: str = "stretch to the square, crop its centre, or exact (refuse images of any other size)",
     epochs: int = 100,
     patience: int = 10,
     learning_rate: str = "1.0e-4",
@@ -66,8 +88,8 @@ split:
   seed: 0
 
 tiles:
-  tile_px: {tile_px}          # {tile_comment}
-  fit: {fit}          # stretch to the square, crop its centre, or exact (refuse images of any other size)
+{commented("tile_px", tile_px, tile_comment)}
+{commented("fit", fit, fit_comment)}
   max_bad: 0.05         # share of unreadable images that may be skipped, and listed
 
 augmentation:           # of training images only, after the split
@@ -105,9 +127,22 @@ ledger: null            # folder for the log of test-set uses; by default the co
 
 
 def write_study(
-    path: Path, cohort: Cohort, cohort_path: str, *, name: str, unit: str | None, extra: str = ""
+    path: Path,
+    cohort: Cohort,
+    cohort_path: str,
+    *,
+    name: str,
+    unit: str | None,
+    extra: str = "",
+    all_keys: bool = False,
 ) -> tuple[str, ...]:
-    """Write the commented study of a cohort, never over an existing file; returns what is to be said of its split."""
+    """Write the commented study of a cohort, never over an existing file; returns what is to be said of its split.
+
+    Args:
+        path, cohort: of the study; cohort_path: of the images, from there.
+        name: of the study; unit: of its split, None for patients; extra: further lines of its cohort section.
+        all_keys: write every key that there is, not only those that newcomers need.
+    """
     if path.exists():
         raise InputError(f"{path} exists; remove it, or name another with --out")
     if unit is None:
@@ -119,17 +154,27 @@ def write_study(
             "or write `image` here, and every result is marked image-level"
         )
     method, k, said = _choose_split(cohort, unit)
+    chosen = choose(cohort)
     text = study_text(
         name=name,
         cohort=cohort_path,
-        cohort_extra=extra,
+        cohort_extra=extra + _order_line(cohort),
         method=method,
         method_comment="".join(f"  # {line}\n" for line in said),
         k=k,
         unit=unit,
         unit_comment=comment,
+        tile_px=chosen.tile_px,
+        tile_comment=chosen.tile_comment,
+        fit=chosen.fit,
+        fit_comment=chosen.fit_comment,
         uneven=_uneven_line(cohort),
+        arms=arms_text(chosen.small, chosen.large, chosen.batch_comment),
     )
+    if all_keys:
+        from counterstain.study.init_all import with_all_keys
+
+        text = with_all_keys(text)
     write_bytes(path, text)
     return said
 
@@ -184,12 +229,21 @@ def _uneven_line(cohort: Cohort) -> str:
     )
 
 
+def _order_line(cohort: Cohort) -> str:
+    """A line, off, for classes that may be grades; for three to seven classes, as more are hardly ever grades."""
+    if not 3 <= len(cohort.classes) <= 7:
+        return ""
+    names = ", ".join(json.dumps(name, ensure_ascii=False) for name in cohort.classes)
+    return f"\n  order: null           # if the classes are grades, from low to high: [{names}] (docs/grades.md)"
+
+
 def start_study(
     images: Path,
     out: Path,
     *,
     name: str | None = None,
     unit: str | None = None,
+    all_keys: bool = False,
     **reading: Unpack[ReadingOptions],
 ) -> Cohort:
     """Read a cohort and write the commented study for it to `out`; returns the cohort, with notes of its split.
@@ -199,6 +253,7 @@ def start_study(
         out: the study.yaml to write.
         name: of the study; by default made from the folder's name.
         unit: "patient" or "image"; by default patient, with a comment where there are no patient ids.
+        all_keys: write every key that a study may have.
         **reading: see read_images.
     """
     cohort = read_images(images, **reading)
@@ -208,5 +263,5 @@ def start_study(
     extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items())
     relative = os.path.relpath(images, out.parent)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or images.resolve().name).strip("-.")[:64] or "study"
-    said = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra)
+    said = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra, all_keys=all_keys)
     return replace(cohort, notes=(*cohort.notes, *said))

@@ -47,9 +47,10 @@ class PreparedStudy:
 
 def read_cohort(study: Study, base: Path) -> Cohort:
     """The study's cohort; a relative path counts from `base`, the folder of the study's file."""
-    options = study.cohort.model_dump(exclude={"path", "root"})
+    options = study.cohort.model_dump(exclude={"path", "root", "order"})
     root = None if study.cohort.root is None else base / study.cohort.root
-    return read_images(base / study.cohort.path, root=root, **options)
+    cohort = read_images(base / study.cohort.path, root=root, **options)
+    return cohort if study.cohort.order is None else cohort.with_order(study.cohort.order)
 
 
 def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[str] = ()) -> Split:

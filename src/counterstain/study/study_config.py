@@ -6,7 +6,16 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain.errors import InputError, says_arguments, suggest
@@ -49,8 +58,15 @@ class CohortSection(_Section):
     pattern: str | None = None
     task: str | None = None
     magnification: str | None = None
+    order: list[str] | None = None
     columns: dict[str, str] = {}
     splits: dict[str, str] = {}
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """YAML reads grades such as 2 as numbers."""
+        return [str(name) for name in value] if isinstance(value, list) else value
 
 
 class SplitSection(_Section):
@@ -214,6 +230,7 @@ class Study(_Section):
             wanted = self.comparison.reference
             raise ValueError(f"comparison.reference names arm '{wanted}'{suggest(wanted, self.arms)}")
         self._check_bags()
+        self._check_order()
         if self.search is not None:
             self._search_can_be_done(self.search)
         augmentation: Augmentation = self.augmentation
@@ -239,6 +256,16 @@ class Study(_Section):
                 f"the study has {len(self.arms)} arms, {len(self.seeds)} seeds and {divisions} divisions: {many:,} "
                 f"trainings; at most {MOST_TRAININGS:,} are allowed: reduce repeats, folds or seeds"
             )
+
+    def _check_order(self) -> None:
+        """What needs grades is refused where the classes have no order."""
+        if self.cohort.order is not None:
+            return
+        if "quadratic_kappa" in (self.comparison.primary, *self.comparison.co_primary):
+            raise ValueError("comparison asks for quadratic_kappa, which is of grades; name them in cohort.order")
+        graded = next((arm for arm in self.arms if self.arm(arm).ordinal), None)
+        if graded is not None:
+            raise ValueError(f"arms.{graded}.ordinal is for grades; name them from low to high in cohort.order")
 
     def _check_bags(self) -> None:
         """One study is of one kind of input; what is said of tiles means nothing for features."""

@@ -164,7 +164,8 @@ def _inputs(prepared: PreparedStudy, arm: str, seed: int, part: Fold) -> dict[st
     """All that one training depends on, but the machine."""
     study, material = prepared.study, prepared.material
     resolved = study.resolved()
-    return {
+    graded = {"order": list(material.cohort.classes)} if material.cohort.ordered else {}
+    return graded | {
         "arm": resolved["arms"][arm],
         "seed": seed,
         "augmentation": resolved["augmentation"],
