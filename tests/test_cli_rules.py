@@ -121,7 +121,7 @@ def test_verbs_that_take_a_model_take_a_run() -> None:
 
 def test_an_option_is_called_as_in_python() -> None:
     """--split-fold is split_fold; the names that are words of Python, or lists, differ."""
-    differs = {"--set": "set_", "--class": "classes", "--json": "as_json", "--from": "source"}
+    differs = {"--set": "set_", "--class": "classes", "--json": "as_json", "--from": "source", "--all": "all_keys"}
     for name, own in OPTIONS.items():
         for option, parameter in own.items():
             assert differs.get(option, option.strip("-").replace("-", "_")) == parameter.name, f"{name} {option}"
