@@ -64,6 +64,7 @@ MAY_IMPORT = {
         "version",
     },
     "text_table": set(),
+    "terminal_progress": GROUND | {"text_table"},
     "api": {
         "audit",
         "cohort",
@@ -89,6 +90,7 @@ MAY_IMPORT = {
         "table_columns",
         "tables",
         "terminal",
+        "terminal_progress",
         "unfinished",
         "version",
     },

@@ -1,9 +1,12 @@
-"""Progress of long work: what is reported while a store is built and networks are trained."""
+"""Progress of long work: what is reported while a store is built and networks are trained, and an epoch in one line."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
-__all__ = ["Progress", "TrainingProgress"]
+__all__ = ["Pace", "Progress", "TrainingProgress", "duration", "epoch_line"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,93 @@ class TrainingProgress:
     val_loss: float | None = None
     val_accuracy: float | None = None
 
+    @property
+    def share(self) -> float:
+        """Share of all epochs that is done, in [0, 1]."""
+        return (self.epoch - 1 + self.seen / max(self.images, 1)) / max(self.epochs, 1)
+
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run tells what it does: lines, and how far the store, each training and other steps have come."""
+    """Where a run tells what it does: lines, and how far the store, each training and other steps have come.
+
+    busy: names work of unknown length while it goes on; the line of its label is said, too.
+    """
 
     say: Callable[[str], None] = lambda line: None
     stored: Callable[[int, int], None] | None = None
     trained: Callable[[str, TrainingProgress], None] | None = None
     step: Callable[[str, int, int], None] | None = None
+    busy: Callable[[str], AbstractContextManager[None]] | None = None
+
+    def working_on(self, label: str) -> AbstractContextManager[None]:
+        """A context in which this is being done.
+
+        >>> with Progress(say=print).working_on("report: figures"):
+        ...     pass
+        report: figures
+        """
+        if self.busy is not None:
+            return self.busy(label)
+        self.say(label)
+        return nullcontext()
+
+
+@dataclass
+class Pace:
+    """How long a training can still take, by the pace since it was first seen: a resumed one starts in the middle."""
+
+    clock: Callable[[], float] = time.monotonic
+    _first: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def seconds_left(self, label: str, progress: TrainingProgress) -> float | None:
+        """Seconds until the last epoch, if no early stop comes before; None where nothing is known yet."""
+        began, share = self._first.setdefault(label, (self.clock(), progress.share))
+        done = progress.share - share
+        return None if done <= 0 else (self.clock() - began) / done * (1 - progress.share)
+
+
+def duration(seconds: float) -> str:
+    """A span of time in the one unit that suits it.
+
+    >>> duration(8.2), duration(95), duration(5400)
+    ('8 s', '2 min', '1.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def epoch_line(progress: TrainingProgress, seconds_left: float | None, width: int | None = None) -> str:
+    """An epoch in one line: losses, accuracies, speed and the time left; as long as the width allows.
+
+    Args:
+        progress: after the epoch, with the validation's numbers.
+        seconds_left: see Pace; None leaves it out.
+        width: columns at most; None for the longest form.
+
+    >>> epoch = TrainingProgress(3, 28, 64, 64, 0.61, 0.7, 812.0, 0.64, 0.65)
+    >>> epoch_line(epoch, None)
+    'epoch  3 of 28: loss 0.6100, accuracy 0.700; validation loss 0.6400, accuracy 0.650; 812 images/s'
+    >>> epoch_line(epoch, 95, 78)
+    'epoch  3/28  loss 0.610 val 0.640  acc 0.700 val 0.650  812 img/s  ≤ 2 min'
+    """
+    number = f"{progress.epoch:{len(str(progress.epochs))}}"
+    loss, accuracy = progress.loss, progress.accuracy
+    val_loss = math.nan if progress.val_loss is None else progress.val_loss
+    val_accuracy = math.nan if progress.val_accuracy is None else progress.val_accuracy
+    rate = progress.images_per_s
+    left = "" if seconds_left is None else duration(seconds_left)
+    short = [f"epoch {number}/{progress.epochs}", f"loss {loss:.3f} val {val_loss:.3f}"]
+    short += [f"acc {accuracy:.3f} val {val_accuracy:.3f}", f"{rate:,.0f} img/s", f"≤ {left}" if left else ""]
+    forms: Sequence[str] = (
+        f"epoch {number} of {progress.epochs}: loss {loss:.4f}, accuracy {accuracy:.3f}; validation loss "
+        f"{val_loss:.4f}, accuracy {val_accuracy:.3f}; {rate:,.0f} images/s"
+        + (f"; at most {left} left" if left else ""),
+        f"epoch {number} of {progress.epochs}  loss {loss:.3f} val {val_loss:.3f}  accuracy {accuracy:.3f} val "
+        f"{val_accuracy:.3f}  {rate:,.0f} images/s" + (f"  ≤ {left} left" if left else ""),
+        "  ".join(filter(None, short)),
+        "  ".join(filter(None, [*short[:3], short[4]])),
+        "  ".join(short[:2]),
+    )
+    return next((form for form in forms if width is None or len(form) <= width), forms[-1])

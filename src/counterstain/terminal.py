@@ -1,24 +1,12 @@
-"""How work is shown in a terminal: lines and progress bars on stderr, tables on stdout."""
+"""How results are shown in a terminal: tables and sentences on stdout that fit its width."""
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
 
 from counterstain.evaluation.evaluation_tables import evaluation_notes, evaluation_tables
 from counterstain.evaluation.format import counted_rows, plural
@@ -35,7 +23,6 @@ from counterstain.text_table import table_lines, wrapped
 
 if TYPE_CHECKING:
     from counterstain.cohort.cohort import Cohort
-    from counterstain.progress import Progress, TrainingProgress
 
 __all__ = [
     "print_cohort",
@@ -44,19 +31,10 @@ __all__ = [
     "print_scores",
     "print_split",
     "print_table",
-    "progress_bars",
-    "say",
-    "talking",
 ]
 
 # The table of calls has the NPV, and the report the patient recognition rate.
 SHOWN = tuple(name for name in ORDER if name not in ("npv", "patient_recognition"))
-STEP_S = 5.0  # between two lines on one piece of work, where stderr is no terminal
-
-
-def say(line: str) -> None:
-    """One line of talk, on stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, head: bool = True) -> None:
@@ -103,8 +81,9 @@ def print_split(record: Mapping[str, object], *, as_json: bool = False) -> None:
 
 
 def print_result(run: Path, *, as_json: bool = False) -> None:
-    """The tables and the verdict of a finished run, and where its report is."""
+    """The tables of a finished run; then the result in two sentences, where its report is, and what to do next."""
     from counterstain.files import read_json
+    from counterstain.study.results import StudyRun
 
     scores = read_json(record_path(run, "scores.json"))
     # A study of one arm has nothing to compare.
@@ -114,8 +93,15 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
         return
     print_scores(scores)
     if comparison is not None:
-        print_comparison(comparison)
-    print(f"Report:  {run / 'report.html'}")
+        print()
+        _print_basis(comparison)
+    finished = StudyRun(run)
+    print()
+    _print_wrapped(f"Result: {finished.result}")
+    print(f"Report: {finished.report}")
+    print("Next:")
+    for command in finished.next_commands:
+        _print_line(f"  {command}")
 
 
 def _json(record: Mapping[str, Any]) -> str:
@@ -166,6 +152,11 @@ def print_comparison(record: Mapping[str, Any], *, as_json: bool = False) -> Non
         return
     _print_wrapped(f"Verdict: {record['words']}")
     print()
+    _print_basis(record)
+
+
+def _print_basis(record: Mapping[str, Any]) -> None:
+    """What the verdict rests on, and its notes."""
     pairs = [pair for pair in record["pairs"] if pair["primary"]]
     if len(record["pairs"]) == 1:
         print_table("", *details_table(record, pairs[0]), head=False)
@@ -205,106 +196,3 @@ def _print_notes(record: Mapping[str, Any], notes: Iterable[str]) -> None:
 
 def _interval(score: Mapping[str, Any] | None) -> str:
     return "–" if score is None else shown_interval(score["value"], score["low"], score["high"])
-
-
-@dataclass
-class _Shown:
-    """The bars on the screen by their label."""
-
-    bars: Bars
-    tasks: dict[str, TaskID] = field(default_factory=dict)
-
-    def stored(self, done: int, total: int) -> None:
-        if "store" not in self.tasks:
-            self.tasks["store"] = self.bars.add_task("reading images", total=total, detail="")
-        self.bars.update(self.tasks["store"], completed=done, total=total)
-        if done == total:
-            self.bars.remove_task(self.tasks.pop("store"))
-
-    def step(self, label: str, done: int, total: int) -> None:
-        if label not in self.tasks:
-            self.tasks[label] = self.bars.add_task(label, total=total, detail="")
-        self.bars.update(self.tasks[label], completed=done, total=total)
-        if done >= total:
-            self.bars.remove_task(self.tasks.pop(label))
-
-    def trained(self, label: str, progress: "TrainingProgress") -> None:
-        if label not in self.tasks:
-            for task in self.tasks.values():
-                self.bars.remove_task(task)
-            self.tasks = {label: self.bars.add_task(label, total=progress.epochs * progress.images, detail="")}
-        detail = f"loss {progress.loss:.3f} accuracy {progress.accuracy:.3f} {progress.images_per_s:,.0f} images/s"
-        if progress.val_loss is not None:
-            detail += f" | val loss {progress.val_loss:.3f} accuracy {progress.val_accuracy:.3f}"
-        completed = (progress.epoch - 1) * progress.images + progress.seen
-        name = f"{label}  epoch {progress.epoch} of at most {progress.epochs}"
-        self.bars.update(self.tasks[label], completed=completed, detail=detail, description=name)
-
-
-@contextmanager
-def progress_bars(*more: ProgressColumn) -> Iterator[tuple[Bars, Callable[[str], None]]]:
-    """Bars on stderr with counts and the time left, and what says a line above them.
-
-    Args:
-        more: columns at the end of each bar.
-    """
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, *more, console=console, transient=True) as bars:
-        yield bars, lambda line: console.print(line, markup=False)
-
-
-@contextmanager
-def talking() -> Iterator["Progress"]:
-    """A Progress that shows bars with time left where stderr is a terminal, and plain lines where it is not."""
-    from counterstain.progress import Progress
-
-    if not sys.stderr.isatty():
-        yield Progress(say=say, stored=_sparse(), trained=_epoch_lines, step=_sparse_steps())
-        return
-    with progress_bars(TextColumn("{task.fields[detail]}")) as (bars, tell):
-        shown = _Shown(bars)
-        yield Progress(say=tell, stored=shown.stored, trained=shown.trained, step=shown.step)
-
-
-def _sparse() -> Callable[[int, int], None]:
-    """Images read so far, at every tenth part."""
-    last = [0]
-
-    def stored(done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if tenth > last[0] and total >= 1000:
-            say(f"  read {done} of {total} images")
-        last[0] = tenth
-
-    return stored
-
-
-def _sparse_steps() -> Callable[[str, int, int], None]:
-    """What is being done, some seconds apart: short work is not told."""
-    import time
-
-    last = [time.monotonic()]
-
-    def step(label: str, done: int, total: int) -> None:
-        if done < total and time.monotonic() - last[0] > STEP_S:
-            last[0] = time.monotonic()
-            say(f"  {label}: {done:,} of {total:,}")
-
-    return step
-
-
-def _epoch_lines(label: str, progress: "TrainingProgress") -> None:
-    if progress.val_loss is not None and (progress.epoch % 10 == 0 or progress.epoch == 1):
-        say(
-            f"  {label} epoch {progress.epoch}: loss {progress.loss:.4f} accuracy {progress.accuracy:.3f} "
-            f"val_loss {progress.val_loss:.4f} val_accuracy {progress.val_accuracy:.3f} "
-            f"{progress.images_per_s:,.0f} images/s"
-        )

@@ -60,7 +60,7 @@ def working(*, verbose: bool, rehash: Path | None = None) -> Iterator["Progress"
 
             forget_times(rehash)
         if verbose:
-            from counterstain.terminal import talking
+            from counterstain.terminal_progress import talking
 
             yield stack.enter_context(talking())
             return

@@ -96,7 +96,7 @@ def data_fetch(
     folder = Path(name if out is None else out)
     if not verbose:
         return fetch_cohort(name, folder, source=given[0], manifest=given[1], unpacked=unpack)
-    from counterstain.terminal import talking
+    from counterstain.terminal_progress import talking
 
     with talking() as talk:
         return fetch_cohort(name, folder, source=given[0], manifest=given[1], unpacked=unpack, talk=talk)

@@ -139,7 +139,7 @@ def _print_card(record: dict[str, Any], out: Path) -> None:
 def _watching() -> "Iterator[CardProgress]":
     """Bars with time left where stderr is a terminal, and a line at every tenth where it is not."""
     from counterstain.robustness.card import CardProgress
-    from counterstain.terminal import progress_bars, say
+    from counterstain.terminal_progress import progress_bars, say
 
     if not sys.stderr.isatty():
         yield CardProgress(say=say, predicted=_sparse())
@@ -162,7 +162,7 @@ def _sparse() -> Callable[[int, int], None]:
     """Predictions made so far and the time left, at every tenth part."""
     import time
 
-    from counterstain.terminal import say
+    from counterstain.terminal_progress import say
 
     began: list[float] = []
     last = [0]

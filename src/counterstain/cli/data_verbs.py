@@ -73,7 +73,7 @@ def data_fetch(
     """
     from counterstain.datasets.catalogue import public_cohort
     from counterstain.datasets.fetch import fetch_cohort
-    from counterstain.terminal import say, talking
+    from counterstain.terminal_progress import say, talking
 
     row = public_cohort(name)
     say(f"{row.title}\nlicence: {row.licence}\npatients: {row.patients}")

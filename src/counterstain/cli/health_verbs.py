@@ -84,7 +84,7 @@ def reproduce(
     Example: counterstain reproduce runs/mystudy --evaluation
     """
     from counterstain.study.reproduce import reproduce as repeat
-    from counterstain.terminal import talking
+    from counterstain.terminal_progress import talking
 
     with talking() as talk:
         found = repeat(run, data=data, arm=arm, evaluation=evaluation, out=out, talk=talk)

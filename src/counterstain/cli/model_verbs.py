@@ -95,7 +95,7 @@ def search(
     Example: counterstain search study.yaml --trials 20
     """
     from counterstain.study.search import search_settings
-    from counterstain.terminal import talking
+    from counterstain.terminal_progress import talking
 
     with talking() as talk:
         found = search_settings(
@@ -126,7 +126,7 @@ def lr_find(
     Example: counterstain lr-find study.yaml --arm given-32 --out lr_find
     """
     from counterstain.study.lr_find import find_rate
-    from counterstain.terminal import talking
+    from counterstain.terminal_progress import talking
 
     with talking() as talk:
         found = find_rate(
@@ -176,7 +176,8 @@ def export(
     Example: counterstain export runs/study --arm given-32 --seed 0 --mpp 0.5 --out model/
     """
     from counterstain.api.models import export as export_model
-    from counterstain.terminal import print_table, say
+    from counterstain.terminal import print_table
+    from counterstain.terminal_progress import say
 
     record = export_model(
         model, out, arm=arm, seed=seed, fold=fold, network_file=network_file, mpp=mpp, uncalibrated=uncalibrated,

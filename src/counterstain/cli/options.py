@@ -207,7 +207,7 @@ def chosen_model(model: Path, arm: str | None, seed: int | None, fold: str | Non
     """The bundle's folder that MODEL, --arm, --seed and --fold mean; says on stderr which of a run was taken."""
     allow_network(network_file)
     from counterstain.learning.model_choice import choose_model
-    from counterstain.terminal import say
+    from counterstain.terminal_progress import say
 
     choice = choose_model(model, arm=arm, seed=seed, fold=fold)
     if choice.words:

@@ -74,7 +74,7 @@ def predict(
     import json
 
     from counterstain.study.predicting import Asked, predict_images
-    from counterstain.terminal import talking
+    from counterstain.terminal_progress import talking
 
     allow_network(network_file)
     asked = Asked(

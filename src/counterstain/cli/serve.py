@@ -34,7 +34,7 @@ def serve(
     import asyncio
 
     from counterstain.serving.server import ServeOptions, start, web_is_there
-    from counterstain.terminal import say
+    from counterstain.terminal_progress import say
 
     web_is_there()
     options = ServeOptions(

@@ -52,7 +52,8 @@ def inspect(
     from counterstain.slides.guarded import require_readers
     from counterstain.slides.inspection import inspect_slide, summary_rows
     from counterstain.slides.scale import read_mpp_table, unused_rows
-    from counterstain.terminal import print_table, say
+    from counterstain.terminal import print_table
+    from counterstain.terminal_progress import say
 
     table = read_mpp_table(mpp_table, columns=columns_given(columns)) if mpp_table is not None else None
     records, failures = [], []
@@ -151,7 +152,7 @@ def slides_tiles(
     from counterstain.errors import GateError
     from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles, find_slides
     from counterstain.slides.scale import read_mpp_table
-    from counterstain.terminal import say
+    from counterstain.terminal_progress import say
 
     chosen = None
     if classes:

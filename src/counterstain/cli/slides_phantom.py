@@ -43,7 +43,7 @@ def phantom_slides(
     """
     from counterstain.phantom.slide import PhantomSlide, write_slides
     from counterstain.phantom.tiles import Phantom
-    from counterstain.terminal import say
+    from counterstain.terminal_progress import say
 
     settings = PhantomSlide(
         phantom=Phantom(patients=patients, mpp=mpp, difficulty=difficulty, seed=seed),

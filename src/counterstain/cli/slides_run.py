@@ -142,7 +142,7 @@ def _print(result: "SlidesResult", *, as_json: bool) -> None:
 def _talking() -> Iterator["SlidesProgress"]:
     """Bars with time left for the slide and for all where stderr is a terminal, else a line a slide."""
     from counterstain.slides.infer_cohort import SlidesProgress
-    from counterstain.terminal import progress_bars, say
+    from counterstain.terminal_progress import progress_bars, say
 
     if not sys.stderr.isatty():
         yield SlidesProgress(say=say, progress=_line)
@@ -167,7 +167,7 @@ def _talking() -> Iterator["SlidesProgress"]:
 
 
 def _line(progress: "SlideProgress") -> None:
-    from counterstain.terminal import say
+    from counterstain.terminal_progress import say
 
     if progress.done == progress.tiles:
         say(

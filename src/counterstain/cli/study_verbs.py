@@ -42,7 +42,8 @@ def demo(
     Example: counterstain demo --out demo
     """
     from counterstain.study.demo import run_demo
-    from counterstain.terminal import print_result, talking
+    from counterstain.terminal import print_result
+    from counterstain.terminal_progress import talking
 
     with talking() as talk:
         run = run_demo(out, seeds=seeds, patients=patients, talk=talk)
@@ -66,7 +67,8 @@ def init(
     Example: counterstain init images/ --positive malignant
     """
     from counterstain.api.images import init as start
-    from counterstain.terminal import print_cohort, say
+    from counterstain.terminal import print_cohort
+    from counterstain.terminal_progress import say
 
     cohort = start(images, out=out, name=name, unit=unit, all_keys=all_keys, **reading)
     print_cohort(cohort, as_json=as_json)
@@ -93,7 +95,8 @@ def run(
     """
     from counterstain.study.planning import plan_lines, plan_study
     from counterstain.study.run import run_study
-    from counterstain.terminal import print_result, talking
+    from counterstain.terminal import print_result
+    from counterstain.terminal_progress import talking
 
     hash_again(rehash, (folder / "runs" if folder else study))
     overrides = dict(assignment(text) for text in set_ or [])
@@ -123,7 +126,8 @@ def cohort(
     from counterstain.cohort.cohort import write_cohort
     from counterstain.cohort.layouts import read_images
     from counterstain.images.unreadable import find_unreadable
-    from counterstain.terminal import print_cohort, talking
+    from counterstain.terminal import print_cohort
+    from counterstain.terminal_progress import talking
 
     table = read_images(images, **reading)
     if out is not None:
@@ -207,7 +211,7 @@ def audit(
     Example: counterstain audit cohort.csv splits.csv --out audit
     """
     from counterstain.audit.tables_only import audit_tables
-    from counterstain.terminal import talking
+    from counterstain.terminal_progress import talking
 
     hash_again(rehash, out)
     if tables_only:
@@ -282,7 +286,7 @@ def train(
     """
     from counterstain.study.one_model import train_once
     from counterstain.study.study_config import parse_arm
-    from counterstain.terminal import talking
+    from counterstain.terminal_progress import talking
 
     named = {
         "network": network, "batch": batch, "epochs": epochs, "patience": patience, "learning_rate": learning_rate,

@@ -152,6 +152,7 @@ def train(
             state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
         if world.leads:
             save_checkpoint(folder, _snapshot(state, inputs))
+            write_history(folder, state.history)  # for whoever watches
         seconds.append(time.perf_counter() - began)
         if progress is not None:
             progress(

@@ -1,6 +1,5 @@
 """What the page of training draws: the curves of every training as far as they have come, time left, and the log."""
 
-import csv
 import os
 import time
 from pathlib import Path
@@ -10,11 +9,11 @@ from counterstain.errors import InputError
 from counterstain.files import read_json
 from counterstain.run_folder import LOG, record_path
 from counterstain.serving.runs import state_of
+from counterstain.study.training_curves import read_history
 
 __all__ = ["live_data"]
 
 LOG_BYTES = 20_000
-CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
 
 
 def live_data(run: Path) -> dict[str, object]:
@@ -40,15 +39,7 @@ def _epochs_asked(run: Path) -> dict[str, int]:
 
 def _training(run: Path, path: Path, asked: dict[str, int]) -> dict[str, Any]:
     arm, seed, fold = path.parent.relative_to(run / "arms").parts
-    curves: dict[str, list[float]] = {name: [] for name in CURVES}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            try:
-                values = [float(row[name]) for name in CURVES]
-            except (KeyError, TypeError, ValueError):
-                break  # a line that is being written
-            for name, value in zip(CURVES, values, strict=True):
-                curves[name].append(value)
+    curves = read_history(path)
     done = (path.parent / "training.json").is_file()
     epochs, most = len(curves["loss"]), asked.get(arm, 0)
     left = None

@@ -235,14 +235,14 @@ def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress, *, manifest:
     if decided:
         inputs["decisions"] = [asdict(one) for one in decided]
     if not is_done(run, "audit", inputs):
-        talk.say("audit: copies, leaks, labels and shortcuts")
-        record, copies = _audit(prepared, talk, decided)
+        with talk.working_on("audit: copies, leaks, labels and shortcuts"):
+            record, copies = _audit(prepared, talk, decided)
+            baselines_written = _write_baselines(run, prepared) if study.audit.baselines else []
         written = [record_path(run, RECORD), record_path(run, PAIRS)]
         write_pairs(record_path(run, PAIRS), prepared.material.store.image, copies)
         if record["verdict"] == "leaks":
             written += _propose(run, prepared, copies, talk)
-        if study.audit.baselines:
-            written += _write_baselines(run, prepared)
+        written += baselines_written
         write_json(record_path(run, RECORD), record)
         mark_done(run, "audit", inputs, written)
         for line in audit_lines(record):

@@ -47,7 +47,7 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
     images = folder / "phantom"
     # The table is written last, so it says that the images are all there.
     if not (images / "cohort.csv").is_file():
-        talk.say(f"phantom: drawing {patients} patients")
+        talk.say(f"phantom: drawing the tiles of {patients} patients")
         write_phantom(made, images, workers=min(2, os.cpu_count() or 1), progress=talk.stored)
     study = folder / "study.yaml"
     text = study_text(

@@ -119,14 +119,17 @@ def read_phantom_slide(
     )
     who = draw_patient(wider, patient)
     path = folder / "slides" / f"{who.patient_id}-S1.svs"
-    talk.say(f"slide: drawing {path.name}, {size_px[0]} × {size_px[1]} px, of a patient not used for training")
-    truth = write_slide(settings, path)
+    with talk.working_on(
+        f"slide: drawing {path.name}, {size_px[0]} × {size_px[1]} px, of a patient who trained no model"
+    ):
+        truth = write_slide(settings, path)
     reading = InferenceOptions(mpp=mpp, overlap=OVERLAP, least_tissue=LEAST_TISSUE, allow_scale=True, merged=True)
     maps = folder / "slide-maps" / run.name
-    run_slides(bundle, [path], maps, reading, talk=SlidesTalk(say=talk.say))
-    table = read_map(maps, path.stem, truth, bundle)
-    scores = score_map(table, truth)
-    _write_picture(table, truth, path, run / "figures" / "slide.png")
+    with talk.working_on("slide: reading it, tile by tile"):
+        run_slides(bundle, [path], maps, reading, talk=SlidesTalk(say=talk.say))
+        table = read_map(maps, path.stem, truth, bundle)
+        scores = score_map(table, truth)
+        _write_picture(table, truth, path, run / "figures" / "slide.png")
     record = {
         "schema": SCHEMA, "slide": truth.slide_id, "site": truth.site, "size_px": list(truth.size_px),
         "mpp": truth.mpp, "arm": arm, "tile_mpp": mpp, "overlap": OVERLAP, **asdict(scores),

@@ -55,22 +55,30 @@ def judge(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
     }
     if is_done(run, "judging", inputs):
         return
-    talk.say("evaluation: intervals and comparison, clustered by " + study.split.unit)
-    replicates = {arm: list(tables.values()) for arm, tables in arms.items()}
+    with talk.working_on(f"evaluation: intervals and comparison, clustered by {study.split.unit}"):
+        written = _write_claims(run, prepared, {arm: list(tables.values()) for arm, tables in arms.items()})
+    mark_done(run, "judging", inputs, written)
+
+
+def _write_claims(run: Path, prepared: PreparedStudy, replicates: Mapping[str, Sequence[Predictions]]) -> list[Path]:
+    """Every record of the evaluation; returns the files."""
     written = [*_write_scores(run, prepared, replicates), *_write_comparison(run, prepared, replicates)]
     written += write_beyond_chance(run, prepared.study, replicates)
     written += write_errors(
         run, prepared, replicates, lambda patient: _compare(run, prepared, replicates, without=patient)
     )
-    write_json(record_path(run, "in_use.json"), _in_use(run, prepared, replicates))
-    write_json(record_path(run, "subgroups.json"), _subgroups(replicates))
-    write_json(record_path(run, "procedures.json"), _procedures(run, prepared))
-    written += [record_path(run, name) for name in ("in_use.json", "subgroups.json", "procedures.json")]
+    records = {
+        "in_use": _in_use(run, prepared, replicates),
+        "subgroups": _subgroups(replicates),
+        "procedures": _procedures(run, prepared),
+    }
     if len(prepared.material.cohort.classes) == 2:
-        curves = {"arms": {arm: decision_curve(tables) for arm, tables in replicates.items()}}
-        write_json(record_path(run, "decision_curve.json"), curves)
-        written.append(record_path(run, "decision_curve.json"))
-    mark_done(run, "judging", inputs, written)
+        records["decision_curve"] = {"arms": {arm: decision_curve(tables) for arm, tables in replicates.items()}}
+    for name, record in records.items():
+        write_json(record_path(run, f"{name}.json"), record)
+        written.append(record_path(run, f"{name}.json"))
+    return written
+
 
 
 def _replicates(run: Path, prepared: PreparedStudy, arm: str, name: str) -> dict[str, Predictions]:

@@ -1,12 +1,16 @@
 """What handing a model on, and a study's run, leave behind, as objects over their folders and records."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterstain.evaluation.comparison_result import Comparison
+from counterstain.evaluation.format import plural
+from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.scores_result import Scores
+from counterstain.evaluation.text_tables import shown_interval
 from counterstain.files import read_json
 from counterstain.records import Record, html_of, json_text
 from counterstain.run_folder import optional_record, record_path
@@ -14,7 +18,7 @@ from counterstain.run_folder import optional_record, record_path
 if TYPE_CHECKING:
     from counterstain.study.model import Model
 
-__all__ = ["Export", "Parity", "StudyPlan", "StudyRun"]
+__all__ = ["Export", "Parity", "StudyPlan", "StudyRun", "one_arm_words"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,34 @@ class StudyRun:
         """The page of the run."""
         return self.folder / "report.html"
 
+    @property
+    def result(self) -> str:
+        """What came out in at most two sentences: the verdict, or of one arm its primary measure with its interval."""
+        comparison = optional_record(self.folder, "comparison.json")
+        if comparison:
+            return str(comparison["words"])
+        return one_arm_words(
+            read_json(record_path(self.folder, "scores.json")), optional_record(self.folder, "resolved.json")
+        )
+
+    @property
+    def next_commands(self) -> tuple[str, ...]:
+        """Three commands for what comes next, which run as they stand."""
+        run = shlex.quote(str(self.folder))
+        name = shlex.quote(self.folder.name)
+        arms = optional_record(self.folder, "resolved.json").get("arms", {})
+        networks = [str(arm.get("network")) for arm in arms.values()]
+        first = f"counterstain serve {run}"
+        # Feature files have no pixels to change, and the file of an own network must be named anew.
+        if any(network.startswith("mil/") or ".py:" in network or ":" in network for network in networks):
+            return (first, f"counterstain verify {run}", f"counterstain reproduce {run} --evaluation")
+        images = f"{run} {run} --splits {shlex.quote(str(record_path(self.folder, 'splits.csv')))}"
+        return (
+            first,
+            f"counterstain explain {images} --out {name}-explanation",
+            f"counterstain robustness {images} --out {name}-robustness",
+        )
+
     def model(self, arm: str | None = None, seed: int | None = None, fold: str | None = None) -> "Model":
         """One of the run's trained models; see `load_model`."""
         from counterstain.study.model import load_model
@@ -167,3 +199,25 @@ class StudyRun:
         parts = [] if comparison is None else [comparison._repr_html_()]
         parts += [html_of(arm) + scores._repr_html_() for arm, scores in self.scores.items()]
         return "".join(parts)
+
+
+def one_arm_words(scores: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
+    """The primary measure of the only arm in one sentence, and that nothing is compared.
+
+    Args:
+        scores: scores.json; resolved: the study as resolved.json has it.
+    """
+    arm, own = next(iter(scores["arms"].items()))
+    section = resolved.get("comparison", {})
+    metric, level = section.get("primary", "auroc"), section.get("level", "image")
+    found = (s for s in own["scores"] if (s["metric"], s["level"], s["class"]) == (metric, level, None))
+    score = next(found, None)
+    measure = measure_words(metric, scores.get("positive"), several=scores.get("positive") is None)
+    value = "undefined" if score is None else shown_interval(score["value"], score["low"], score["high"])
+    cases = plural(own["images"], "image")
+    if scores["unit"] == "patient":
+        cases = f"{plural(own['patients'], 'patient')} ({cases})"
+    return (
+        f"{arm}: {measure} {value} ({100 * scores['confidence']:g} % interval) on {cases} with "
+        f"{plural(len(own['seeds']), 'seed')}. With one arm, nothing is compared."
+    )

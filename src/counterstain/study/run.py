@@ -1,8 +1,8 @@
 """The run of a study: strings the stages together, skips what is done, goes on where it was stopped."""
 
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from counterstain.files import hash_json, read_json, write_bytes, write_csv, wri
 from counterstain.images.augment import Augmentation, expanded_count
 from counterstain.progress import Progress
 from counterstain.reports.run_report import write_report
-from counterstain.run_folder import LOG, MANIFEST, RECORDS, record_path
+from counterstain.run_folder import LOG, MANIFEST, RECORDS, append_log, record_path
 from counterstain.study.audit_stage import audit_stage
 from counterstain.study.completion import file_hashes, lock
 from counterstain.study.contact_sheets import sheet_of
@@ -89,7 +89,7 @@ def run_study(
         if record_path(run, MANIFEST).is_file():
             talk.say(f"{run} is finished; nothing to do")
             return run
-        talk = replace(talk, say=_logged(run / LOG, talk.say))
+        talk = _logged(run, talk)
         _write_protocol(run, path, prepared, talk)
         audit_stage(run, prepared, talk, manifest=path.parent / study.cohort.path)
         send = sender(jobs=jobs, scheduler=scheduler, base=path.parent, store=home / "store", overrides=overrides)
@@ -104,13 +104,20 @@ def run_study(
     return run
 
 
-def _logged(log: Path, say: Callable[[str], None]) -> Callable[[str], None]:
-    def speak(line: str) -> None:
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n")
-        say(line)
+def _logged(run: Path, talk: Progress) -> Progress:
+    """The same, with every line also in the run's log; epochs are logged where they are trained."""
 
-    return speak
+    def say(line: str) -> None:
+        append_log(run, line)
+        talk.say(line)
+
+    @contextmanager
+    def busy(label: str) -> Iterator[None]:
+        append_log(run, label)
+        with talk.working_on(label):
+            yield
+
+    return replace(talk, say=say, busy=busy)
 
 
 def _choose_folder(runs: Path, name: str, prepared: PreparedStudy, talk: Progress) -> Path:
@@ -199,11 +206,11 @@ def _augments(prepared: PreparedStudy) -> bool:
 
 
 def _report(run: Path, talk: Progress) -> None:
-    talk.say("report: figures and report.html")
-    for path in (run / "figures").glob("*"):
-        if path.name not in (SHEET, SLIDE):
-            path.unlink()
-    write_report(run)
+    with talk.working_on("report: figures and report.html"):
+        for path in (run / "figures").glob("*"):
+            if path.name not in (SHEET, SLIDE):
+                path.unlink()
+        write_report(run)
 
 
 def _write_manifest(run: Path, prepared: PreparedStudy) -> None:

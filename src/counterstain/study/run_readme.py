@@ -4,6 +4,7 @@ from pathlib import Path
 
 from counterstain.files import write_bytes
 from counterstain.run_folder import LOG, MANIFEST, RECORDS, optional_record
+from counterstain.study.training_curves import PICTURE
 
 __all__ = ["write_readme"]
 
@@ -15,7 +16,8 @@ ON_TOP = (
     ("predictions", "test predictions, one table per arm and seed: `predictions/<arm>/seed-0.csv`"),
     ("arms", "the trained models: `arms/<arm>/seed-0/fold-0-0/` is a model for every command that takes one"),
     ("study.yaml", "the study as it was run"),
-    (LOG, "what was done, with times"),
+    (LOG, "what was done, with times: every epoch, too"),
+    (PICTURE, "loss and accuracy by epoch of every training"),
     ("decisions.csv", "decisions on possible copies, made on the audit page"),
 )
 IN_RECORDS = (

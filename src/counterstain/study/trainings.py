@@ -20,13 +20,14 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import hash_json, read_json, write_json
 from counterstain.learning.checkpoint import forget, load_checkpoint
-from counterstain.progress import Progress, TrainingProgress
-from counterstain.run_folder import record_path
+from counterstain.progress import Pace, Progress, TrainingProgress, duration, epoch_line
+from counterstain.run_folder import append_log, record_path
 from counterstain.study.arms import train_arm
 from counterstain.study.calibrate import finish_training
 from counterstain.study.completion import STAGES, is_done, lock, mark_done
 from counterstain.study.prepare import PreparedStudy
 from counterstain.study.study_config import CalibrationSection
+from counterstain.study.training_curves import draw_curves
 
 __all__ = ["HELD", "Outcome", "Send", "train_all", "train_one", "training_place", "trainings"]
 
@@ -110,6 +111,7 @@ def train_all(run: Path, prepared: PreparedStudy, talk: Progress, send: Send | N
             for line in never_called(read_predictions(run / "arms" / outcome.name / "raw_val.csv")):
                 talk.say(f"{outcome.name}: {line}")
     shutil.rmtree(run / HELD, ignore_errors=True)
+    _draw(run, prepared)
 
 
 def train_one(
@@ -139,12 +141,42 @@ def train_one(
             resumed = load_checkpoint(folder) is not None
             settings = prepared.study.arm(arm)
             written = train_arm(
-                prepared.material, part.assignment, settings, seed=seed, folder=folder, progress=progress
-            )
+                prepared.material, part.assignment, settings, seed=seed, folder=folder,
+                progress=_watched(run, prepared, name, progress),
+            )  # fmt: skip
             mark_done(run, f"arms/{name}", inputs, written)
         _finish(folder, prepared.study.calibration)
     where = f"{socket.gethostname()} process {os.getpid()}"
     return Outcome(name, time.perf_counter() - began, where=where, resumed=resumed)
+
+
+def _watched(
+    run: Path, prepared: PreparedStudy, name: str, shown: Callable[[TrainingProgress], None] | None
+) -> Callable[[TrainingProgress], None]:
+    """Shows each step, and after each epoch writes its line to the run's log and draws the curves anew."""
+    pace = Pace()
+    due = 0.0
+
+    def watch(progress: TrainingProgress) -> None:
+        nonlocal due
+        left = pace.seconds_left(name, progress)
+        if progress.val_loss is not None:
+            append_log(run, f"{name}: {epoch_line(progress, left)}")
+            began = time.monotonic()
+            if (
+                began >= due
+            ):  # with many trainings and short epochs not each time: drawing takes at most 2 % of the time
+                _draw(run, prepared)
+                due = time.monotonic() + 50 * (time.monotonic() - began)
+        if shown is not None:
+            shown(progress)
+
+    return watch
+
+
+def _draw(run: Path, prepared: PreparedStudy) -> None:
+    names = [training_place(*one) for one in trainings(prepared)]
+    draw_curves(run, names, {arm: prepared.study.arm(arm).epochs for arm in prepared.study.arms})
 
 
 def _one_after_the_other(
@@ -154,7 +186,7 @@ def _one_after_the_other(
     every = {training_place(*one): (number, one) for number, one in enumerate(trainings(prepared), start=1)}
     for name in names:
         number, (arm, seed, part) = every[name]
-        label = f"{number}/{len(every)} {arm} seed {seed}"
+        label = f"training {number} of {len(every)}: {arm}, seed {seed}"
         progress = None if talk.trained is None else _labelled(talk.trained, label, part)
         outcome = train_one(run, prepared, name, say=talk.say, progress=progress)
         yield Outcome(name, outcome.seconds, resumed=outcome.resumed)
@@ -240,17 +272,14 @@ def _how(outcome: Outcome) -> str:
 
 
 def _left(seconds: float) -> str:
-    if not seconds:
-        return ""
-    shown = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-    return f"; about {shown} left"
+    return f"; about {duration(seconds)} left" if seconds else ""
 
 
 def _labelled(
     shown: Callable[[str, TrainingProgress], None], label: str, part: Fold
 ) -> Callable[[TrainingProgress], None]:
     if part.repeat or part.fold:
-        label += f" fold {part.repeat}-{part.fold}"
+        label += f", fold {part.repeat}-{part.fold}"
     return lambda progress: shown(label, progress)
 
 
