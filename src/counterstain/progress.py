@@ -99,7 +99,7 @@ def epoch_line(progress: TrainingProgress, seconds_left: float | None, width: in
     val_loss = math.nan if progress.val_loss is None else progress.val_loss
     val_accuracy = math.nan if progress.val_accuracy is None else progress.val_accuracy
     rate = progress.images_per_s
-    left = "" if seconds_left is None else duration(seconds_left)
+    left = "" if seconds_left is None or progress.epoch >= progress.epochs else duration(seconds_left)
     short = [f"epoch {number}/{progress.epochs}", f"loss {loss:.3f} val {val_loss:.3f}"]
     short += [f"acc {accuracy:.3f} val {val_accuracy:.3f}", f"{rate:,.0f} img/s", f"≤ {left}" if left else ""]
     forms: Sequence[str] = (

@@ -134,6 +134,8 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
             [measure_words(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics
         ]
         heads = [f"{arm} ({plural(len(own['seeds']), tables)})" for arm, own in arms.items()]
+        if level != "image":
+            print()
         title = f"{level.capitalize()} level: value and {level_words} interval, unit {unit}, {part}{counts}"
         print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
     for table in evaluation_tables(record):

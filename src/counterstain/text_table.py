@@ -14,6 +14,10 @@ NARROWEST = 12  # of a column of texts; below that a list says more
 TEXT = 26  # a column with a longer cell holds texts, which may be broken; a value with its interval is shorter
 
 Columns = list[list[str]]
+# The blanks of "95 %", "[0.1, 0.2]", "p < 0.001" and "81 s".
+_JOINT = re.compile(
+    r"(?<=\d) (?=%)|(?<=,) (?=[-+−\d.∞]+\])|(?<=p) (?=[<=])|(?<=[<=]) (?=\d)|(?<=\d) (?=(?:s|min|h|px)\b)"
+)
 
 
 def wrapped(line: str, width: int) -> list[str]:
@@ -69,7 +73,7 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: in
 
 def _glued(text: str) -> str:
     """The text with what belongs together joined by blanks at which no line is broken."""
-    return re.sub(r"(?<=\d) (?=%)|(?<=,) (?=[-+−\d.∞]+\])|(?<=p) (?=[<=])|(?<=[<=]) (?=\d)", NO_BREAK, text)
+    return _JOINT.sub(NO_BREAK, text)
 
 
 def _total(wide: Sequence[int]) -> int:

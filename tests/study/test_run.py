@@ -67,7 +67,8 @@ def test_a_study_ends_in_a_report_and_is_not_done_twice(study: Path) -> None:
     assert not [name for name in made if "checkpoint" in name or name.endswith(".inputs.json")]
     # Results on top, and nothing else: what a program reads is in records/.
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == {
-        "README.md", "report.html", "scores.csv", "study.yaml", "run.log", "figures", "predictions", "arms", "records",
+        "README.md", "report.html", "scores.csv", "study.yaml", "run.log", "progress.svg", "figures", "predictions",
+        "arms", "records",
     }  # fmt: skip
     assert read_json(run / "records" / "run.json")["files"] == made
     assert run_study(study, talk=second.talk()) == run

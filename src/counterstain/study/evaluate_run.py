@@ -80,7 +80,6 @@ def _write_claims(run: Path, prepared: PreparedStudy, replicates: Mapping[str, S
     return written
 
 
-
 def _replicates(run: Path, prepared: PreparedStudy, arm: str, name: str) -> dict[str, Predictions]:
     """One arm's tables of this file name by seed (and repeat): the folds of a repeat together make one table."""
     repeats = sorted({part.repeat for part in prepared.split.parts})
