@@ -36,7 +36,6 @@ IN_RECORDS = (
     ("in_use.json", "calibration, thresholds and prediction sets as frozen on validation patients"),
     ("subgroups.json", "scores by site, slide and patient"),
     ("procedures.json", "differences by fold, and the sources of variance"),
-    ("beyond_chance.json", "each arm against chance and against the colour baseline"),
     ("decision_curve.json", "net benefit over thresholds"),
     ("looks.json", "how often this test part has been used"),
     ("slide.json", "scores on the whole slide"),
