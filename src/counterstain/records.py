@@ -5,9 +5,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from counterstain.files import plain_values, write_bytes
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["Json", "Record", "html_of", "json_text", "short_repr"]
 
@@ -51,7 +54,7 @@ def html_of(
     return "".join(parts)
 
 
-def short_repr(settings: Any) -> str:
+def short_repr(settings: "DataclassInstance") -> str:
     """One line for a dataclass: its name, and the fields that differ from their defaults, cut where it gets long."""
     changed = []
     for field in fields(settings):

@@ -4,13 +4,14 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
 from counterstain.evaluation.evaluation_tables import evaluation_notes, evaluation_tables
 from counterstain.evaluation.format import counted_rows, plural
 from counterstain.evaluation.metric_names import ORDER, measure_words
+from counterstain.evaluation.record_types import ComparisonRecord, ScoresRecord
 from counterstain.evaluation.text_tables import (
     details_table,
     pairs_table,
@@ -85,7 +86,7 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
     from counterstain.files import read_json
     from counterstain.study.results import StudyRun
 
-    scores = read_json(record_path(run, "scores.json"))
+    scores = cast(ScoresRecord, read_json(record_path(run, "scores.json")))
     # A study of one arm has nothing to compare.
     comparison = optional_record(run, "comparison.json") or None
     if as_json:
@@ -94,7 +95,7 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
     print_scores(scores)
     if comparison is not None:
         print()
-        _print_basis(comparison)
+        _print_basis(cast(ComparisonRecord, comparison))
     finished = StudyRun(run)
     print()
     _print_wrapped(f"Result: {finished.result}")
@@ -104,18 +105,18 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
         _print_line(f"  {command}")
 
 
-def _json(record: Mapping[str, Any]) -> str:
+def _json(record: Mapping[str, object]) -> str:
     from counterstain.files import plain_values
 
     return json.dumps(plain_values(record), indent=2, allow_nan=False)
 
 
-def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
+def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
     """The scores of every arm with their intervals: one row per measure, one column per arm; one table per level."""
     if as_json:
         print(_json(record))
         return
-    arms: Mapping[str, Any] = record["arms"]
+    arms = record["arms"]
     first = next(iter(arms.values()))
     counts = counted_rows(first["images"], record.get("rows_are", "image"), first["patients"])
     unit = record["unit"] if record["unit"] == "patient" else record.get("rows_are", "image")
@@ -147,7 +148,7 @@ def print_scores(record: Mapping[str, Any], *, as_json: bool = False) -> None:
     _print_notes(record, [*notes, *seen, *record.get("looks", ())])
 
 
-def print_comparison(record: Mapping[str, Any], *, as_json: bool = False) -> None:
+def print_comparison(record: ComparisonRecord, *, as_json: bool = False) -> None:
     """The verdict, and below it what it rests on: of two arms in detail, of more the best on top."""
     if as_json:
         print(_json(record))
@@ -157,7 +158,7 @@ def print_comparison(record: Mapping[str, Any], *, as_json: bool = False) -> Non
     _print_basis(record)
 
 
-def _print_basis(record: Mapping[str, Any]) -> None:
+def _print_basis(record: ComparisonRecord) -> None:
     """What the verdict rests on, and its notes."""
     pairs = [pair for pair in record["pairs"] if pair["primary"]]
     if len(record["pairs"]) == 1:

@@ -12,6 +12,7 @@ from counterstain.evaluation.from_arrays import Names, Probabilities, Source, as
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import columns_of, read_columns
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD
+from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.evaluation.scores_result import Scores
 from counterstain.evaluation.subgroups import GROUPINGS
 from counterstain.evaluation.table_evaluation import ARM, columns_wanted, evaluate_tables, evaluation_rows
@@ -235,7 +236,7 @@ def _seen(model: Path, table: Predictions) -> dict[str, Any]:
     return {"counts": dict(found.seen), "words": list(found.words)}
 
 
-def _write(out: Path, record: Mapping[str, Any], tables: Sequence[Predictions], name: str) -> None:
+def _write(out: Path, record: ScoresRecord, tables: Sequence[Predictions], name: str) -> None:
     """The page where `out` ends in .html, else scores.json and scores.csv in that folder."""
     if out.suffix.lower() in PAGES:
         from counterstain.reports.table_report import write_table_report

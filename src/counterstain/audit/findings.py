@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from counterstain.records import short_repr
 
@@ -36,7 +35,7 @@ class Finding:
     def __repr__(self) -> str:
         return short_repr(self)
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, object]:
         """As JSON."""
         return asdict(self)
 

@@ -91,7 +91,7 @@ class PrivacyReport:
             words = f"nothing in {self.files} files has the form of a name, date or case number; that is no proof"
         return f"{words}; {len(self.unread)} files could not be looked into" if self.unread else words
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """As JSON."""
         found = [asdict(one) for one in self.found]
         return {"schema": "counterstain.privacy/1", "files": self.files, "found": found, "unread": list(self.unread)}

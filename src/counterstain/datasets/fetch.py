@@ -57,7 +57,7 @@ class FetchedCohort:
             words += f" ({unsure} without a published checksum, held to what was first fetched)"
         return f"{words}: {', '.join(bad)}" if bad else words
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """As JSON."""
         return {"schema": SCHEMA, "name": self.name, "files": [asdict(file) for file in self.files]}
 

@@ -1,7 +1,6 @@
 """Scores of the arms of a study with their intervals: the record scores.json, and its flat table."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from counterstain.evaluation.predictions import (
     pool_slides,
     slide_codes,
 )
+from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
 from counterstain.evaluation.resampling import GROUPS
 from counterstain.evaluation.size_and_difficulty import SizeAndDifficulty, tables_by_size
 
@@ -109,7 +109,7 @@ def score_arms(
     confidence: float = 0.95,
     interval: str = "jackknife",
     stamp: str = "",
-) -> dict[str, Any]:
+) -> ScoresRecord:
     """The record scores.json: every score of every arm with its interval, unit and n.
 
     Args:
@@ -127,7 +127,7 @@ def score_arms(
     tables = aligned_arms(arms)
     first = next(iter(tables.values()))[0]
     names = units_of([first])
-    record: dict[str, Any] = {
+    record: ScoresRecord = {
         "schema": SCORES_SCHEMA,
         "stamp": stamp,
         "unit": first.unit,
@@ -203,7 +203,7 @@ def _single_units(table: Predictions) -> list[str]:
     ]
 
 
-def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> dict[str, Any]:
+def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> ScoreRow:
     metric, index = key
     return {
         "metric": metric,
@@ -261,9 +261,9 @@ def pool_notes(table: Predictions) -> tuple[str, ...]:
         return (str(error),)
 
 
-def score_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def score_rows(record: ScoresRecord) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Header and rows of scores.csv from the record scores.json; None is an empty cell."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for arm, own in record["arms"].items():
         for score in own["scores"]:
             shown = (_blank(score["value"]), _blank(score["low"]), _blank(score["high"]))

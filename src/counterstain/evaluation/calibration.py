@@ -84,7 +84,7 @@ class Calibration:
         """The quantile of each class, in the order of the classes."""
         return self.qhat_by_class or (self.qhat,) * len(self.classes)
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, object]:
         """As JSON; an infinite quantile is null."""
         record = asdict(self) | {"schema": SCHEMA, "classes": list(self.classes), "notes": list(self.notes)}
         by_class = [_finite(value) for value in self.qhat_by_class]

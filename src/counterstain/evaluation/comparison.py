@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from counterstain.evaluation.paired_tests import (
 )
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD, ranking_record
+from counterstain.evaluation.record_types import ComparisonRecord, TestRow
 from counterstain.evaluation.resampling import unit_codes
 from counterstain.evaluation.verdict import CLAIMS, HYPOTHESES, Question, check_margin, rule_in_words, shown
 from counterstain.evaluation.verdict_words import summary_words
@@ -60,7 +60,7 @@ def compare_arms(
     over_folds: FoldTests | None = None,
     files: Mapping[str, Sequence[str]] | None = None,
     stamp: str = "",
-) -> dict[str, Any]:
+) -> ComparisonRecord:
     """The record comparison.json: every pair of arms, compared on the primary endpoint, with one verdict each.
 
     Args:
@@ -182,7 +182,7 @@ def _endpoints(co_primary: Sequence[str], known: Sequence[str]) -> tuple[str, ..
     return endpoints
 
 
-def threshold_notes(given: Sequence[str], record: Mapping[str, Any]) -> list[str]:
+def threshold_notes(given: Sequence[str], record: ComparisonRecord) -> list[str]:
     """From which probability each arm calls positive, and which endpoint no threshold changes.
 
     Args:
@@ -269,7 +269,7 @@ def _exploratory(
     judged: Sequence[str],
     level: str,
     alpha: float,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Differences in all other scores: described, not judged."""
     kept = ("value_a", "value_b", "difference", "low", "high", "p")
     rows = []
@@ -283,7 +283,7 @@ def _exploratory(
 DRAWS = 20_000  # of sign patterns: p is good to 0.003 near 0.05
 
 
-def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list[dict[str, Any]]:
+def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list[TestRow]:
     """What published tests say of two arms on the same images; they do not decide the verdict.
 
     Sign-flip over patients takes the accuracy of each patient, averaged over the seeds. McNemar's and the AUROC tests
@@ -307,7 +307,7 @@ def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list
     return out
 
 
-def _fitted_models(a: Predictions, b: Predictions, code: NDArray[np.int64], *, alone: bool) -> list[dict[str, Any]]:
+def _fitted_models(a: Predictions, b: Predictions, code: NDArray[np.int64], *, alone: bool) -> list[TestRow]:
     """Tests of two fitted models: for one image per unit (`alone`) or for clusters."""
     right_a, right_b = (predicted_class(t.prob) == t.label for t in (a, b))
     only_a, only_b = right_a & ~right_b, right_b & ~right_a
@@ -329,5 +329,5 @@ def _fitted_models(a: Predictions, b: Predictions, code: NDArray[np.int64], *, a
     return out
 
 
-def _row(test: str, p: float, about: str) -> dict[str, Any]:
+def _row(test: str, p: float, about: str) -> TestRow:
     return {"test": test, "p": p, "about": about}

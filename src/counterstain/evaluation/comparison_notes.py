@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from counterstain.evaluation.format import plural
 from counterstain.evaluation.intervals import FEW_PATIENTS, Sample
 from counterstain.evaluation.metric_names import is_class_bound, measure_words, width
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.record_types import PairRow
 from counterstain.evaluation.verdict import MIN_SEEDS, Question
 
 __all__ = ["check_copies", "check_detect", "comparison_notes", "detect_notes", "size_notes"]
@@ -110,7 +110,7 @@ def check_detect(detect: float | None, metrics: Sequence[str]) -> None:
             )
 
 
-def detect_notes(detect: float | None, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def detect_notes(detect: float | None, rows: Sequence[PairRow]) -> list[str]:
     """Why no number of patients stands beside a pair, where one was asked for."""
     if detect is None:
         return []

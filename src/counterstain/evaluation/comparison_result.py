@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterstain.errors import InputError, as_arguments
+from counterstain.evaluation.record_types import ComparisonRecord, PairRow
 from counterstain.evaluation.text_tables import levelled_interval, shown_interval
-from counterstain.records import Record, html_of, json_text
+from counterstain.records import html_of, json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,8 +76,9 @@ class PairComparison:
 _NUMBERS = ("value_a", "value_b", "difference", "low", "high", "confidence", "p", "p_adjusted")
 
 
-def _pair(row: Mapping[str, Any]) -> PairComparison:
-    numbers = {name: float("nan") if row[name] is None else float(row[name]) for name in _NUMBERS}
+def _pair(row: PairRow) -> PairComparison:
+    cells: Mapping[str, Any] = row
+    numbers = {name: float("nan") if cells[name] is None else float(cells[name]) for name in _NUMBERS}
     return PairComparison(
         a=row["a"], b=row["b"], primary=row["primary"], metric=row["metric"], level=row["level"],
         verdict=Verdict(row["verdict"]), words=row["words"], seeds=row["seeds"], patients=row["patients"],
@@ -91,13 +93,12 @@ class Comparison:
     record: comparison.json.
     """
 
-    record: Record
+    record: ComparisonRecord
 
     @property
     def pairs(self) -> tuple[PairComparison, ...]:
         """Every pair of arms, the primary ones first."""
-        rows: Any = self.record["pairs"]
-        return tuple(map(_pair, rows))
+        return tuple(map(_pair, self.record["pairs"]))
 
     def pair(self, a: str, b: str) -> PairComparison:
         """The comparison of these two arms, in the order of the record.
@@ -126,40 +127,38 @@ class Comparison:
     @property
     def shown(self) -> bool:
         """Whether what was asked is shown of every primary pair: the first better, equivalent, or not inferior."""
-        return bool(self.record["shown"])
+        return self.record["shown"]
 
     @property
     def asked(self) -> str:
         """What was asked, as the end of a sentence: "that a is better than b"."""
-        return str(self.record["asked"])
+        return self.record["asked"]
 
     @property
     def primary(self) -> str:
         """The measure that the verdict is about."""
-        return str(self.record["primary"])
+        return self.record["primary"]
 
     @property
     def unit(self) -> str:
         """What is taken as independent: "patient" or "image"."""
-        return str(self.record["unit"])
+        return self.record["unit"]
 
     @property
     def rule(self) -> str:
         """The rule that every verdict follows from."""
-        return str(self.record["rule"])
+        return self.record["rule"]
 
     @property
     def ranking(self) -> tuple[str, ...]:
         """Names of the arms, the best value first; a ranking is no verdict."""
-        ranking: Any = self.record["ranking"]
-        return tuple(str(row["arm"]) for row in ranking["arms"])
+        return tuple(row["arm"] for row in self.record["ranking"]["arms"])
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must be told, one line each."""
-        warnings: Any = self.record["warnings"]
-        stamp = str(self.record["stamp"])
-        return tuple(map(as_arguments, dict.fromkeys([*([stamp] if stamp else []), *warnings])))
+        stamp = self.record["stamp"]
+        return tuple(map(as_arguments, dict.fromkeys([*([stamp] if stamp else []), *self.record["warnings"]])))
 
     def to_frame(self) -> "pd.DataFrame":
         """One row per pair, with the attributes of `PairComparison`."""
@@ -175,7 +174,7 @@ class Comparison:
 
     def summary(self) -> str:
         """The verdict in words, with its evidence."""
-        return as_arguments(str(self.record["words"]))
+        return as_arguments(self.record["words"])
 
     def __repr__(self) -> str:
         first = self.pairs[0]
@@ -187,6 +186,6 @@ class Comparison:
             (f"{pair.a} − {pair.b}", shown_interval(pair.difference, pair.low, pair.high, sign=True), str(pair.verdict))
             for pair in self.pairs
         ]
-        level = 100 * float(str(self.record["confidence"]))
+        level = 100 * self.record["confidence"]
         head = ("pair", f"difference in {self.primary} ({level:g} % interval)", "verdict")
         return html_of(self.summary(), self.notes, head, rows)

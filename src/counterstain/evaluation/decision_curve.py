@@ -9,6 +9,7 @@ from counterstain.errors import InputError
 from counterstain.evaluation.intervals import variance_parts
 from counterstain.evaluation.near_ceiling import NOISE
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.record_types import DecisionCurve
 from counterstain.evaluation.resampling import left_out_totals, unit_codes
 
 __all__ = ["THRESHOLDS", "decision_curve"]
@@ -18,7 +19,7 @@ Floats = NDArray[np.float64]
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 
-def decision_curve(tables: Sequence[Predictions], *, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, object]:
+def decision_curve(tables: Sequence[Predictions], *, thresholds: Sequence[float] = THRESHOLDS) -> DecisionCurve:
     """Net benefit of one arm at each threshold, mean over its seeds, with 95 % intervals over patients and seeds.
 
     Net benefit is TP/n - FP/n · t/(1 - t): true positives per image, less the false ones at the price that a

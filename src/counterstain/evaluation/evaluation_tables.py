@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.evaluation.subgroups import FEWEST
 from counterstain.evaluation.text_tables import shown, shown_interval
 
@@ -38,7 +39,7 @@ class TextTable:
     notes: tuple[str, ...] = ()
 
 
-def evaluation_tables(record: Mapping[str, Any]) -> list[TextTable]:
+def evaluation_tables(record: ScoresRecord) -> list[TextTable]:
     """The tables of an evaluated table's record beside its scores, those that it has."""
     found = [
         _promises(record),
@@ -51,7 +52,7 @@ def evaluation_tables(record: Mapping[str, Any]) -> list[TextTable]:
     return [table for table in found if table is not None]
 
 
-def evaluation_notes(record: Mapping[str, Any]) -> list[str]:
+def evaluation_notes(record: ScoresRecord) -> list[str]:
     """What a reader should be told beside the warnings of the scores, one line each."""
     notes = list((record.get("deployed") or {}).get("warnings", ()))
     notes += (record.get("decision") or {}).get("notes", ())

@@ -1,8 +1,8 @@
 """The pairs of a comparison with their verdicts, corrected for each other; of several endpoints one joint verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,16 +14,17 @@ from counterstain.evaluation.multiplicity import holm
 from counterstain.evaluation.paired_difference import Difference, difference
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.ranking import pair_chance
+from counterstain.evaluation.record_types import PairRow
 from counterstain.evaluation.sample_size import patients_needed
 from counterstain.evaluation.undefined_metrics import why_undefined
 from counterstain.evaluation.verdict import (
-    DECIDING_ENDS,
-    LOWER_IS_BETTER,
     Question,
     also_better,
+    deciding_ends,
     margin_p,
     percent,
     verdict,
+    worst_end,
 )
 from counterstain.evaluation.verdict_words import (
     Basis,
@@ -37,6 +38,7 @@ from counterstain.evaluation.verdict_words import (
 __all__ = ["Compared", "joint_rows", "judged_rows"]
 
 Pair = tuple[str, str]
+Pick = Callable[[Sequence[float]], float]
 UNSETTLED = ("no_evidence", "noninferiority_not_shown", "equivalence_not_shown")
 
 
@@ -67,14 +69,14 @@ class Corrected:
     inferior: Mapping[Pair, float]
 
 
-def judged_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> list[dict[str, Any]]:
+def judged_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> list[PairRow]:
     """One row for each pair, with Holm's correction over the primary pairs, and over all pairs for the others."""
     found = {pair: _difference(pair, compared, asked) for pair in pairs}
     corrected = _corrected([found], compared, asked)
     return [_row(pair, own, compared, asked, corrected) for pair, own in found.items()]
 
 
-def joint_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> list[dict[str, Any]]:
+def joint_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> list[PairRow]:
     """One row for each pair with the joint verdict of the co-primary endpoints, each of which must pass.
 
     Asking all of several tests needs no correction between them; Holm over the pairs runs on each pair's largest p.
@@ -97,15 +99,14 @@ def joint_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> li
     ]
 
 
-def _joint_row(
-    pair: Pair, together: Sequence[dict[str, Any]], endpoints: Sequence[dict[str, Any]], asked: Question
-) -> dict[str, Any]:
+def _joint_row(pair: Pair, together: Sequence[PairRow], endpoints: Sequence[PairRow], asked: Question) -> PairRow:
     """One pair: the joint answer with its p, from the endpoints as they stand `together`, and each endpoint alone."""
     first = together[0]
     kind = joint_verdict([row["verdict"] for row in together], asked)
     also = first["also"] if len({row["also"] for row in together}) == 1 else None
     words = _joint_words(pair, kind, first, endpoints, asked)
-    return first | {
+    return {
+        **first,
         "verdict": kind,
         "also": also,
         "endpoints": list(endpoints),
@@ -124,9 +125,7 @@ def joint_verdict(kinds: Sequence[str], asked: Question) -> str:
     return open_kind.get(asked.hypothesis, "no_evidence")
 
 
-def _joint_words(
-    pair: Pair, kind: str, joint: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], asked: Question
-) -> str:
+def _joint_words(pair: Pair, kind: str, joint: PairRow, parts: Sequence[PairRow], asked: Question) -> str:
     """Whether all endpoints passed and what it holds for, and then each endpoint's own evidence in one sentence."""
     a, b = pair
     names = listed([replace(asked, metric=part["metric"]).measure for part in parts])
@@ -145,9 +144,9 @@ def _joint_words(
     }.get(kind, f"It is not shown that either of {a} and {b} is better in both")
     if len(parts) > 2:
         start = start.replace("in both", f"in all {len(parts)}")
-    p = {"equivalence": "p_margin_adjusted", "noninferiority": "p_margin_adjusted"}.get(asked.hypothesis, "p_adjusted")
+    p = joint["p_adjusted"] if asked.hypothesis == "difference" else joint["p_margin_adjusted"]
     tested = kind not in ("not_enough_runs", "undefined", "inferior")
-    decided = f" ({shared_p_words(joint[p], joint['tests_corrected_for'])})" if tested else ""
+    decided = f" ({shared_p_words(p, joint['tests_corrected_for'])})" if tested else ""
     ends = "; ".join(_endpoint_words(part, asked) for part in parts)
     if kind == "not_enough_runs":
         advice = too_few_advice(joint["seeds"])
@@ -156,7 +155,7 @@ def _joint_words(
     return f"{start} co-primary endpoints, {names}{decided}, {counts_words(parts, asked)}; {scope}. In detail: {ends}."
 
 
-def _endpoint_words(part: Mapping[str, Any], asked: Question) -> str:
+def _endpoint_words(part: PairRow, asked: Question) -> str:
     """An endpoint's difference with the limits that decide the question, and its own answer."""
     metric, difference_ = measure_words(part["metric"]), part["difference"]
     if part["low"] != part["low"]:
@@ -175,14 +174,13 @@ def _endpoint_words(part: Mapping[str, Any], asked: Question) -> str:
     return f"{shown}, {answers.get(part['verdict'], part['verdict'])}"
 
 
-def _deciding_words(part: Mapping[str, Any], asked: Question) -> str:
+def _deciding_words(part: PairRow, asked: Question) -> str:
     """The interval or limit that an endpoint's answer follows from, with its level."""
     if asked.hypothesis == "noninferiority":
-        end = "high_one_sided" if part["metric"] in LOWER_IS_BETTER else "low_one_sided"
-        return f"at worst {part[end]:+.3f}, one-sided {percent(1 - asked.alpha / 2)} limit"
-    ends = DECIDING_ENDS.get(asked.hypothesis, ("low", "high"))
+        return f"at worst {worst_end(part):+.3f}, one-sided {percent(1 - asked.alpha / 2)} limit"
+    low, high = deciding_ends(part, asked.hypothesis)
     level = percent(1 - (2 if asked.hypothesis == "equivalence" else 1) * asked.alpha)
-    return f"{level} interval [{part[ends[0]]:+.3f}, {part[ends[1]]:+.3f}]"
+    return f"{level} interval [{low:+.3f}, {high:+.3f}]"
 
 
 def _difference(pair: Pair, compared: Compared, asked: Question) -> Difference:
@@ -201,7 +199,7 @@ def _corrected(found: Sequence[Mapping[Pair, Difference]], compared: Compared, a
     """Holm over the pairs; of several endpoints each pair's largest p goes in, for inferiority its smallest."""
     pairs = list(found[0])
 
-    def worst(value: Any, pick: Any = max) -> dict[Pair, float]:
+    def worst(value: Callable[[Difference], float], pick: Pick = max) -> dict[Pair, float]:
         return {pair: _nan_if_any([value(own[pair]) for own in found], pick) for pair in pairs}
 
     def adjusted(p: Mapping[Pair, float]) -> dict[Pair, float]:
@@ -217,11 +215,11 @@ def _corrected(found: Sequence[Mapping[Pair, Difference]], compared: Compared, a
     )
 
 
-def _nan_if_any(values: Sequence[float], pick: Any) -> float:
+def _nan_if_any(values: Sequence[float], pick: Pick) -> float:
     return float("nan") if any(value != value for value in values) else float(pick(values))
 
 
-def _row(pair: Pair, own: Difference, compared: Compared, asked: Question, corrected: Corrected) -> dict[str, Any]:
+def _row(pair: Pair, own: Difference, compared: Compared, asked: Question, corrected: Corrected) -> PairRow:
     """The record of one pair and one endpoint."""
     a, b = pair
     samples, first = compared.samples, compared.tables[a][0]
@@ -237,7 +235,7 @@ def _row(pair: Pair, own: Difference, compared: Compared, asked: Question, corre
         p_inferior=p_inferior, also=also, why_undefined=why,
     )  # fmt: skip
     words = verdict_words(kind, own, asked, rests)
-    return {
+    row: dict[str, Any] = {
         "a": a,
         "b": b,
         "primary": is_primary,
@@ -261,6 +259,7 @@ def _row(pair: Pair, own: Difference, compared: Compared, asked: Question, corre
         "also": also,
         "words": words if is_primary else f"Exploratory: {words}",
     }
+    return cast(PairRow, row)
 
 
 def _chance(pair: Pair, own: Difference, kind: str, compared: Compared, asked: Question) -> float | None:

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from counterstain.evaluation.degrees_of_freedom import combined_df
 from counterstain.evaluation.intervals import Sample, estimate_of
 from counterstain.evaluation.paired_difference import Difference
+from counterstain.evaluation.record_types import PairRow, RankingRecord, RankingRow
 from counterstain.evaluation.verdict import Question
 
 __all__ = ["DEFAULT_PRIOR_SD", "chance_not_best", "leads", "pair_chance", "ranking_record"]
@@ -166,8 +166,8 @@ def _widening(own: Floats, printed: Sequence[tuple[float, float, float]], alpha:
 
 
 def ranking_record(
-    samples: Mapping[str, Sample], rows: Sequence[Mapping[str, Any]], asked: Question, *, prior_sd: float
-) -> dict[str, Any]:
+    samples: Mapping[str, Sample], rows: Sequence[PairRow], asked: Question, *, prior_sd: float
+) -> RankingRecord:
     """The arms from best to worst, each with its interval and what its pair with the best says.
 
     Args:
@@ -186,7 +186,7 @@ def ranking_record(
     order = sorted(found, key=lambda arm: (np.isnan(found[arm].value), -asked.better_sign * found[arm].value))
     best = order[0]
     against = {row["b"] if row["a"] == best else row["a"]: row for row in rows if best in (row["a"], row["b"])}
-    arms = []
+    arms: list[RankingRow] = []
     for arm in order:
         row = against.get(arm)
         told = row is not None and (row["verdict"] in ("a_better", "b_better") or row["also"] is not None)
@@ -206,7 +206,7 @@ def ranking_record(
 def _chance_of(
     order: Sequence[str],
     samples: Mapping[str, Sample],
-    against: Mapping[str, Mapping[str, Any]],
+    against: Mapping[str, PairRow],
     asked: Question,
     prior_sd: float,
 ) -> float | None:

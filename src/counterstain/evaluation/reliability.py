@@ -10,6 +10,7 @@ from counterstain.evaluation.calibration_measures import fit_logistic, log_odds
 from counterstain.evaluation.metrics import image_loss
 from counterstain.evaluation.near_ceiling import NOISE
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.record_types import Distribution, Reliability
 from counterstain.evaluation.resampling import GROUPS, bootstrap_draws, bootstrap_weights, unit_codes
 
 __all__ = [
@@ -83,7 +84,7 @@ def logistic_recalibration(p: Floats, positive: NDArray[np.bool_]) -> tuple[floa
     return float(slope), float(intercept)
 
 
-def reliability_record(tables: Sequence[Predictions], *, bins: int = 10, seed: int = 0) -> dict[str, Any]:
+def reliability_record(tables: Sequence[Predictions], *, bins: int = 10, seed: int = 0) -> Reliability:
     """Reliability of one arm's tables (seeds) together, with 95 % bands from drawing patients anew.
 
     Two classes: by the probability of the positive one; more: by that of the most probable class. Images of all seeds
@@ -180,7 +181,7 @@ def _resampled(values: Sequence[Floats], units: int, seed: int) -> list[Floats]:
     return [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
 
 
-def probability_distribution(tables: Sequence[Predictions], *, bins: int = 20) -> dict[str, object]:
+def probability_distribution(tables: Sequence[Predictions], *, bins: int = 20) -> Distribution:
     """How the probabilities of the positive class are spread among the images of each class, over all seeds.
 
     Args:

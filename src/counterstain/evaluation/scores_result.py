@@ -1,18 +1,19 @@
 """Scores as an object: each measure with its interval, unit and n, over the record scores.json."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from counterstain.errors import InputError, as_arguments, suggest
 from counterstain.evaluation.arm_scores import score_rows
 from counterstain.evaluation.evaluation_tables import evaluation_notes
 from counterstain.evaluation.format import counted_rows
 from counterstain.evaluation.metric_names import ORDER, canonical_measure, measure_words
+from counterstain.evaluation.record_types import ArmRecord, ScoresRecord
 from counterstain.evaluation.table_evaluation import evaluation_rows
 from counterstain.evaluation.text_tables import levelled_interval, shown_interval
-from counterstain.records import Record, html_of, json_text
+from counterstain.records import html_of, json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,13 +55,12 @@ class Scores:
     record: scores.json; arm: whose scores of it.
     """
 
-    record: Record
+    record: ScoresRecord
     arm: str = "model"
 
     @property
-    def _own(self) -> Mapping[str, Any]:
-        arms: Any = self.record["arms"]
-        return dict(arms[self.arm])
+    def _own(self) -> ArmRecord:
+        return self.record["arms"][self.arm]
 
     def __iter__(self) -> Iterator[Score]:
         for row in self._own["scores"]:
@@ -103,52 +103,47 @@ class Scores:
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in order."""
-        names: Any = self.record["classes"]
-        return tuple(names)
+        return tuple(self.record["classes"])
 
     @property
     def positive(self) -> str | None:
         """The positive class of two; None for more."""
-        name = self.record["positive"]
-        return None if name is None else str(name)
+        return self.record["positive"]
 
     @property
     def unit(self) -> str:
         """What the intervals take as independent: "patient" or "image"."""
-        return str(self.record["unit"])
+        return self.record["unit"]
 
     @property
     def confidence(self) -> float:
         """Confidence level of the intervals, 0.95 by default."""
-        level: Any = self.record["confidence"]
-        return float(level)
+        return self.record["confidence"]
 
     @property
     def images(self) -> int:
         """How many images."""
-        return int(self._own["images"])
+        return self._own["images"]
 
     @property
     def patients(self) -> int | None:
         """How many patients; None where they are unknown."""
-        number: int | None = self._own["patients"]
-        return number
+        return self._own["patients"]
 
     @property
     def threshold(self) -> float | None:
         """The threshold at which calls are scored; None for the most probable class, or one for each seed."""
-        decision: Any = self.record.get("decision")
+        decision = self.record.get("decision")
         values = None if decision is None else decision["thresholds"]
         return float(values[0]) if values is not None and len(set(values)) == 1 else None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must be told, one line each."""
-        seen: Any = self.record.get("seen") or {}
-        looks: Any = self.record.get("looks") or ()
-        stamp = str(self.record["stamp"])
+        stamp = self.record["stamp"]
         notes = [*self._own["warnings"], *evaluation_notes(self.record)]
-        notes += [f"seen before: {line}" for line in seen.get("words", ())] + list(looks)
+        notes += [f"seen before: {line}" for line in self.record.get("seen", {}).get("words", ())]
+        notes += self.record.get("looks", [])
         return tuple(map(as_arguments, dict.fromkeys([*([stamp] if stamp else []), *notes])))
 
     def to_frame(self) -> "pd.DataFrame":

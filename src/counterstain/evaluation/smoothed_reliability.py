@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError
 from counterstain.evaluation.near_ceiling import NOISE
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.record_types import Smoothed
 from counterstain.evaluation.resampling import bootstrap_weights, unit_codes
 
 __all__ = ["local_quadratic", "smoothed_reliability"]
@@ -29,7 +30,7 @@ def smoothed_reliability(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
     seed: int = 0,
-) -> dict[str, object]:
+) -> Smoothed:
     """The share of positive images over the probability, smoothed, and its mean distance from the diagonal.
 
     Images of all seeds are smoothed together; a resample draws patients, each with their images of all seeds.

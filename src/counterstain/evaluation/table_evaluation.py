@@ -16,6 +16,7 @@ from counterstain.evaluation.intervals import estimates, sample, units_of
 from counterstain.evaluation.metrics import predicted_class
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictive_values import predictive_values
+from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.evaluation.reliability import probability_distribution, reliability_record
 from counterstain.evaluation.smoothed_reliability import smoothed_reliability
 from counterstain.evaluation.subgroups import subgroup_scores
@@ -40,7 +41,7 @@ def evaluate_tables(
     by: Mapping[str, Sequence[str] | None] | None = None,
     deployed: Deployed | None = None,
     columns: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Any]:
+) -> ScoresRecord:
     """The record of one model's tables: scores.json, and beside it what a reviewer asks for.
 
     Args:
@@ -81,12 +82,13 @@ def evaluate_tables(
     binary = len(own[0].classes) == 2
     if prevalence is not None and not binary:
         raise InputError(f"there are {len(own[0].classes)} classes; --prevalence is for two. Leave it out.")
-    record = score_arms({ARM: own}, confidence=confidence, interval=interval)
-    record["decision"] = _decision(own, frozen, calls, prevalence, confidence) if binary else None
-    record["probabilities"] = None if hard else _probabilities(own, binary, confidence)
-    record["subgroups"] = {name: _subgroups(own, calls, name, groups) for name, groups in (by or {}).items()}
-    record["deployed"] = None if deployed is None else deployed_record(deployed, own[0], columns or {})
-    return record
+    return {
+        **score_arms({ARM: own}, confidence=confidence, interval=interval),
+        "decision": _decision(own, frozen, calls, prevalence, confidence) if binary else None,
+        "probabilities": None if hard else _probabilities(own, binary, confidence),
+        "subgroups": {name: _subgroups(own, calls, name, groups) for name, groups in (by or {}).items()},
+        "deployed": None if deployed is None else deployed_record(deployed, own[0], columns or {}),
+    }
 
 
 def _of_model(deployed: Deployed) -> FrozenThreshold | None:
@@ -158,7 +160,7 @@ def columns_wanted(by: Sequence[str]) -> tuple[str, ...]:
     return (*(name for name in by if name not in ("site", "slide", "patient")), DECISION, SETS)
 
 
-def evaluation_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def evaluation_rows(record: ScoresRecord) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Header and rows of scores.csv: those of `score_rows`, and one for each further measure at image level."""
     header, rows = score_rows(record)
     own = record["arms"][ARM]

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions import Predictions
@@ -35,7 +34,7 @@ class LoggedUse:
     key: str
     time_utc: str = ""
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, object]:
         """All but the time, which is in the ledger only: a run made again is the same bytes."""
         return {name: value for name, value in asdict(self).items() if name != "time_utc"}
 

@@ -1,10 +1,10 @@
 """The tables of scores and comparison as plain rows and text, for a terminal, a page or a log."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from counterstain.evaluation.metric_names import measure_words
-from counterstain.evaluation.verdict import DECIDING_ENDS, LOWER_IS_BETTER, percent
+from counterstain.evaluation.record_types import ComparisonRecord, PairRow, ScoresRecord
+from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
 __all__ = [
     "as_text",
@@ -55,7 +55,7 @@ def levelled_interval(
 
 
 def score_table_rows(
-    record: Mapping[str, Any], *, metrics: Sequence[str] = SHOWN, level: str = "image"
+    record: ScoresRecord, *, metrics: Sequence[str] = SHOWN, level: str = "image"
 ) -> tuple[list[str], Rows]:
     """Header and rows, one per arm: each metric with its interval, then n images, n patients and seeds.
 
@@ -77,7 +77,7 @@ def score_table_rows(
     return header, rows
 
 
-def comparison_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
+def comparison_table(record: ComparisonRecord) -> tuple[list[str], Rows]:
     """Header and rows, one for each pair: difference with its interval, p, chance of a false ranking, and verdict."""
     header = ["pair", "metric", f"difference ({_level(record)} interval)", "p (adjusted)"]
     header += ["chance of a false ranking", "verdict"]
@@ -96,7 +96,7 @@ def comparison_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
     return header, rows
 
 
-def ranking_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
+def ranking_table(record: ComparisonRecord) -> tuple[list[str], Rows]:
     """Header and rows, one for each arm, the best on top: its value with interval, and its pair with the best.
 
     Args:
@@ -125,7 +125,7 @@ def ranking_table(record: Mapping[str, Any]) -> tuple[list[str], Rows]:
     return header, rows
 
 
-def pairs_table(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> tuple[list[str], Rows]:
+def pairs_table(record: ComparisonRecord, pairs: Sequence[PairRow]) -> tuple[list[str], Rows]:
     """Header and rows, one for each pair, with the interval and the p that decided.
 
     Args:
@@ -135,7 +135,7 @@ def pairs_table(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -
     header = ["pair", _deciding_head(record), "p (Holm)", "verdict", *_detect_head(record)]
     rows: Rows = []
     for pair in pairs:
-        name, p = f"{pair['a']} − {pair['b']}", _shown_p(pair[_deciding_p(record)])
+        name, p = f"{pair['a']} − {pair['b']}", _shown_p(_deciding_p(record, pair))
         endpoints = pair.get("endpoints") or ()
         value = "" if endpoints else _deciding_cell(record, pair)
         joint = f"{name}, all of:" if endpoints else name
@@ -143,17 +143,17 @@ def pairs_table(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -
         if not endpoints:
             rows[-1] += _detect_cell(record, pair)
         for one in endpoints:
-            own = [f"  {_measure(one)}", _deciding_cell(record, one), _shown_p(one[_deciding_p(record)])]
+            own = [f"  {_measure(one)}", _deciding_cell(record, one), _shown_p(_deciding_p(record, one))]
             rows.append([*own, verdict_label(one), *_detect_cell(record, one)])
     return header, rows
 
 
-def _deciding_p(record: Mapping[str, Any]) -> str:
+def _deciding_p(record: ComparisonRecord, pair: PairRow) -> float:
     """The p that the question is decided by."""
-    return "p_adjusted" if record["hypothesis"] == "difference" else "p_margin_adjusted"
+    return pair["p_adjusted"] if record["hypothesis"] == "difference" else pair["p_margin_adjusted"]
 
 
-def _deciding_head(record: Mapping[str, Any]) -> str:
+def _deciding_head(record: ComparisonRecord) -> str:
     """The head above differences: with the limit or interval that decides the question, and its level."""
     if record["hypothesis"] == "noninferiority":
         return f"difference, at worst ({percent(1 - record['alpha'] / 2)} limit)"
@@ -161,16 +161,15 @@ def _deciding_head(record: Mapping[str, Any]) -> str:
     return f"difference ({level} interval)"
 
 
-def _deciding_cell(record: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+def _deciding_cell(record: ComparisonRecord, pair: PairRow) -> str:
     if record["hypothesis"] == "noninferiority":
-        worst = pair["high_one_sided" if pair["metric"] in LOWER_IS_BETTER else "low_one_sided"]
+        worst = worst_end(pair)
         difference = shown(pair["difference"], sign=True)
         return difference if worst is None or worst != worst else f"{difference}, {shown(worst, sign=True)}"
-    ends = DECIDING_ENDS.get(record["hypothesis"], ("low", "high"))
-    return shown_interval(pair["difference"], pair[ends[0]], pair[ends[1]], sign=True)
+    return shown_interval(pair["difference"], *deciding_ends(pair, record["hypothesis"]), sign=True)
 
 
-def several_arms_notes(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+def several_arms_notes(record: ComparisonRecord, pairs: Sequence[PairRow]) -> list[str]:
     """What the table of several arms doesn't hold: the ranking's chance, other pairs that differ, patients needed."""
     best = record["ranking"]["arms"][0]["arm"]
     lines = []
@@ -190,15 +189,15 @@ def several_arms_notes(record: Mapping[str, Any], pairs: Sequence[Mapping[str, A
     return lines
 
 
-def _winner(pair: Mapping[str, Any]) -> str:
+def _winner(pair: PairRow) -> str:
     return str(pair["a"] if pair["verdict"] == "a_better" else pair["b"])
 
 
-def _loser(pair: Mapping[str, Any]) -> str:
+def _loser(pair: PairRow) -> str:
     return str(pair["b"] if pair["verdict"] == "a_better" else pair["a"])
 
 
-def _against_best(pair: Mapping[str, Any], best: str) -> str:
+def _against_best(pair: PairRow, best: str) -> str:
     """What a pair with the best arm says of the other one, in a word or two."""
     kind = pair["also"] or pair["verdict"]
     if kind in ("a_better", "b_better"):
@@ -207,7 +206,7 @@ def _against_best(pair: Mapping[str, Any], best: str) -> str:
     return other.get(kind, "unclear")
 
 
-def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[list[str], Rows]:
+def details_table(record: ComparisonRecord, pair: PairRow) -> tuple[list[str], Rows]:
     """Two columns with all that the verdict on one pair rests on.
 
     Args:
@@ -219,8 +218,8 @@ def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[l
     for one in pair.get("endpoints") or [pair]:
         measure = _measure(one)
         rows += [
-            [f"{measure}: {arm}", _own_value(record, one, arm, value)]
-            for arm, value in ((a, "value_a"), (b, "value_b"))
+            [f"{measure}: {arm}", _own_value(record, one["metric"], arm, value)]
+            for arm, value in ((a, one["value_a"]), (b, one["value_b"]))
         ]
         rows.append([f"difference, {a} − {b}", shown(one["difference"], sign=True)])
         rows.append([f"{_level(record)} interval", _ends(one["low"], one["high"])])
@@ -228,7 +227,7 @@ def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[l
         rows += _margin_rows(record, one)
     if pair.get("endpoints"):
         against = "no difference" if record["hypothesis"] == "difference" else "the margin"
-        rows.append([f"joint p against {against}, the largest{_holm(pair)}", _shown_p(pair[_deciding_p(record)])])
+        rows.append([f"joint p against {against}, the largest{_holm(pair)}", _shown_p(_deciding_p(record, pair))])
     chance = pair["probability_false"]
     if chance is not None and chance == chance and not pair.get("endpoints"):
         rows.append([f"chance that this ranking is false (prior SD {record['prior_sd']:g})", _shown_p(chance)])
@@ -242,23 +241,22 @@ def details_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> tuple[l
     return ["on what it rests", ""], rows
 
 
-def _own_value(record: Mapping[str, Any], pair: Mapping[str, Any], arm: str, name: str) -> str:
+def _own_value(record: ComparisonRecord, metric: str, arm: str, value: float) -> str:
     """An arm's value with its interval, which the ranking has for the primary measure."""
     ends = next((own for own in record["ranking"]["arms"] if own["arm"] == arm), None)
-    if ends is None or pair["metric"] != record["primary"]:
-        return shown(pair[name])
-    return levelled_interval(pair[name], ends["low"], ends["high"], 1 - record["alpha"])
+    if ends is None or metric != record["primary"]:
+        return shown(value)
+    return levelled_interval(value, ends["low"], ends["high"], 1 - record["alpha"])
 
 
-def _margin_rows(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Rows:
+def _margin_rows(record: ComparisonRecord, pair: PairRow) -> Rows:
     """What decided the question about the margin, with its own level."""
     alpha = record["alpha"]
     if record["margin"] is None:
         return []
     if record["hypothesis"] == "noninferiority":
-        worst = "high_one_sided" if pair["metric"] in LOWER_IS_BETTER else "low_one_sided"
         return [
-            [f"one-sided {percent(1 - alpha / 2)} limit", shown(pair[worst], sign=True)],
+            [f"one-sided {percent(1 - alpha / 2)} limit", shown(worst_end(pair), sign=True)],
             [f"p of non-inferiority by {record['margin']:g}{_holm(pair)}", _shown_p(pair["p_margin_adjusted"])],
             [f"p of inferiority by more than that{_holm(pair)}", _shown_p(pair["p_inferior_adjusted"])],
         ]  # fmt: skip
@@ -268,7 +266,7 @@ def _margin_rows(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Rows:
     ]
 
 
-def needed_words(pair: Mapping[str, Any], unit: str) -> str:
+def needed_words(pair: PairRow, unit: str) -> str:
     """ "135 (90 % range 103 to 186)" for what `detect` asked; "" where the pair is settled."""
     found = pair.get("needed")
     if found is None:
@@ -279,12 +277,12 @@ def needed_words(pair: Mapping[str, Any], unit: str) -> str:
     return f"{found['patients']:,} (90 % range {found['low']:,} to {high})"
 
 
-def _detect_head(record: Mapping[str, Any]) -> list[str]:
+def _detect_head(record: ComparisonRecord) -> list[str]:
     """The head of the column with the patients needed, where a difference was named."""
     return [] if record["detect"] is None else [f"{record['unit']}s to find {record['detect']:g} (90 % range)"]
 
 
-def _detect_cell(record: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
+def _detect_cell(record: ComparisonRecord, pair: PairRow) -> list[str]:
     if record["detect"] is None:
         return []
     found = pair["needed"]
@@ -294,16 +292,16 @@ def _detect_cell(record: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str
     return ["more seeds" if found["patients"] is None else f"{found['patients']:,} ({found['low']:,} to {high})"]
 
 
-def _holm(pair: Mapping[str, Any]) -> str:
+def _holm(pair: PairRow) -> str:
     count = pair["tests_corrected_for"]
     return f" (Holm over {count} pairs)" if count > 1 else ""
 
 
-def _level(record: Mapping[str, Any]) -> str:
+def _level(record: ComparisonRecord) -> str:
     return percent(1 - record["alpha"])
 
 
-def _measure(row: Mapping[str, Any]) -> str:
+def _measure(row: PairRow) -> str:
     return measure_words(row["metric"], row["positive"], several=row["positive"] is None)
 
 
@@ -328,7 +326,7 @@ def _p_sign(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def verdict_label(pair: Mapping[str, Any]) -> str:
+def verdict_label(pair: PairRow) -> str:
     """The verdict of one pair in a few words."""
     a, b = pair["a"], pair["b"]
     words = {

@@ -7,26 +7,26 @@ import numpy as np
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.metric_names import measure_words, width
 from counterstain.evaluation.paired_difference import LOWER_IS_BETTER, Difference
+from counterstain.evaluation.record_types import PairRow
 
 __all__ = [
     "CLAIMS",
-    "DECIDING_ENDS",
     "HYPOTHESES",
     "LOWER_IS_BETTER",
     "MIN_SEEDS",
     "Question",
     "also_better",
     "check_margin",
+    "deciding_ends",
     "margin_p",
 ]
-__all__ += ["percent", "rule_in_words", "shown", "verdict"]
+__all__ += ["percent", "rule_in_words", "shown", "verdict", "worst_end"]
 
 MIN_SEEDS = 3
 HYPOTHESES = ("difference", "equivalence", "noninferiority")
 CLAIMS = ("procedures", "models")
 WIDE_MARGIN = 0.2
 # The limits that the answer to each question follows from; a difference's are low and high.
-DECIDING_ENDS = {"equivalence": ("low_margin", "high_margin"), "noninferiority": ("low_one_sided", "high_one_sided")}
 # What shows the answer that each question asks for: of a difference, that the first arm is better.
 SHOWN_BY = {"difference": "a_better", "equivalence": "equivalent", "noninferiority": "noninferior"}
 
@@ -68,6 +68,20 @@ class Question:
         """The measure in words, with its class and, where it isn't that of images, its level."""
         words = measure_words(self.metric, self.positive, several=self.positive is None)
         return words if self.level == "image" else f"{words} at {self.level} level"
+
+
+def deciding_ends(pair: PairRow, hypothesis: str) -> tuple[float, float]:
+    """The interval of a pair's difference that decides the question."""
+    if hypothesis == "equivalence":
+        return pair["low_margin"], pair["high_margin"]
+    if hypothesis == "noninferiority":
+        return pair["low_one_sided"], pair["high_one_sided"]
+    return pair["low"], pair["high"]
+
+
+def worst_end(pair: PairRow) -> float:
+    """The one-sided limit that non-inferiority is held against."""
+    return pair["high_one_sided"] if pair["metric"] in LOWER_IS_BETTER else pair["low_one_sided"]
 
 
 def percent(share: float) -> str:

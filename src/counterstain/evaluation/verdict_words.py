@@ -1,13 +1,13 @@
 """The verdict in words: at most two sentences, for a reader who isn't a statistician; all else stands in a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from counterstain.evaluation.format import listed, plural
 from counterstain.evaluation.paired_difference import Difference
+from counterstain.evaluation.record_types import PairRow
 from counterstain.evaluation.verdict import MIN_SEEDS, Question, percent
 
 __all__ = ["Basis", "counts_words", "p_words", "scope_words", "shared_p_words", "summary_words"]
@@ -172,7 +172,7 @@ def _too_few_runs(found: Difference, asked: Question, rests: Basis) -> str:
 # ------------------------------------------------------------------------------------------------------- several arms
 
 
-def summary_words(rows: Sequence[Mapping[str, Any]], asked: Question, best: str, reference: str | None) -> str:
+def summary_words(rows: Sequence[PairRow], asked: Question, best: str, reference: str | None) -> str:
     """All primary pairs in at most two sentences: one pair's own words, or who leads and who can't be told from whom.
 
     Args:
@@ -210,7 +210,7 @@ _PLACES = {
 }
 
 
-def _place(about: str, row: Mapping[str, Any]) -> str:
+def _place(about: str, row: PairRow) -> str:
     """What a pair's verdict says of one of its arms."""
     kind = row["verdict"]
     if kind in ("a_better", "b_better"):
@@ -218,7 +218,7 @@ def _place(about: str, row: Mapping[str, Any]) -> str:
     return {"equivalent": "equivalent", "undefined": "undefined", "not_enough_runs": "runs"}.get(kind, "open")
 
 
-def _tally_words(rows: Sequence[Mapping[str, Any]], asked: Question) -> str:
+def _tally_words(rows: Sequence[PairRow], asked: Question) -> str:
     """How many pairs gave which answer, the shown ones by name."""
     wanted, words, joined = {
         "equivalence": (("equivalent",), "Equivalence", " and "),
@@ -237,7 +237,7 @@ def _tally_words(rows: Sequence[Mapping[str, Any]], asked: Question) -> str:
     return f"{text}. {_scope(asked)}"
 
 
-def _winner_first(row: Mapping[str, Any]) -> tuple[str, str]:
+def _winner_first(row: PairRow) -> tuple[str, str]:
     a, b = str(row["a"]), str(row["b"])
     return (b, a) if row["verdict"] == "b_better" else (a, b)
 
@@ -252,9 +252,9 @@ def _endpoints_words(asked: Question) -> str:
     )
 
 
-def counts_words(rows: Sequence[Mapping[str, Any]], asked: Question) -> str:
+def counts_words(rows: Sequence[PairRow], asked: Question) -> str:
     """ "on 60 patients (240 images) with 3 seeds per arm"."""
     first = rows[0]
-    units = first["patients"] if asked.unit == "patient" else first["images"]
+    units = first["images"] if first["patients"] is None else first["patients"]
     rests = Basis(a="", b="", seeds=min(row["seeds"] for row in rows), units=units, images=first["images"])
     return _counts(asked, rests)

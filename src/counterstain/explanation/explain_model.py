@@ -28,6 +28,7 @@ from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bundle import SUMS, with_classes_of
 from counterstain.learning.device import prepare_device
 from counterstain.learning.predictor import Predictor, load_predictor
+from counterstain.records import Json
 from counterstain.reports.explanation_report import PAGE, RECORD, SCHEMA, write_page
 from counterstain.unfinished import Unfinished, open_unfinished
 from counterstain.version import __version__
@@ -74,7 +75,7 @@ def explain_bundle(
     device: str = "cpu",
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """`explain` for the model in a bundle's folder, on a cohort or on one part of a split of it.
 
     Args:
@@ -123,7 +124,7 @@ def explain(
     calibration: Calibration | None = None,
     source: Mapping[str, object] | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, object]:
+) -> dict[str, Json]:
     """Write explanation.json, embedding.csv, tiles/, overlays/, figures and explanation.html into `out`.
 
     Where the model cannot be told from one that guesses, the record and the page say so and hold no map. Stopped at

@@ -92,7 +92,7 @@ def compose(ground: NDArray[np.uint8], guest: NDArray[np.uint8], quarter: Intege
 
 def play(
     explainer: Explainer, table: Predictions, plan: Composites, tiles: dict[int, NDArray[np.uint8]]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """How often the highest cell of the target's map lies in the quarter that holds the target's tissue.
 
     A cell lies in a quarter where at least half of it does, along both sides; the cells that do are the chance of a

@@ -52,7 +52,7 @@ class Mean:
     tiles: int
     units: int
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """As JSON."""
         return asdict(self)
 
@@ -103,7 +103,7 @@ def correlation(a: Floats, b: Floats, *, ranks: bool = False) -> Floats:
 # --------------------------------------------------------------------------------------------------------------- reach
 
 
-def check_reach(explainer: Explainer, trial: Trial) -> dict[str, Any]:
+def check_reach(explainer: Explainer, trial: Trial) -> dict[str, object]:
     """The part of the tile that the score depends on at all: what lies outside can never be marked, nor diagnosed.
 
     Convolutions with strides and poolings that do not divide a tile evenly leave out its right and lower margin.
@@ -132,7 +132,7 @@ def check_reach(explainer: Explainer, trial: Trial) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------- random weights
 
 
-def check_random_weights(explainer: Explainer, trial: Trial, maps: Floats, *, seed: int) -> dict[str, Any]:
+def check_random_weights(explainer: Explainer, trial: Trial, maps: Floats, *, seed: int) -> dict[str, object]:
     """How alike the maps stay when weights are drawn anew: of the last layer, of the later half, of all of them.
 
     A map that stays as it was does not depend on what the network has learnt: it would be as convincing for a network
@@ -195,7 +195,7 @@ def draw_weights(network: nn.Module, names: Sequence[str], *, seed: int) -> nn.M
 # --------------------------------------------------------------------------------------------- insertion and deletion
 
 
-def check_curves(explainer: Explainer, trial: Trial, maps: Floats, *, seed: int) -> dict[str, Any]:
+def check_curves(explainer: Explainer, trial: Trial, maps: Floats, *, seed: int) -> dict[str, object]:
     """Insertion and deletion: the class's probability while cells appear on, or vanish into, the blurred tile.
 
     A map that marks what the score rests on makes the probability rise early when its highest cells are put back
@@ -285,7 +285,7 @@ def _curve(
 # ------------------------------------------------------------------------------------------------------- quarter turns
 
 
-def check_turns(explainer: Explainer, trial: Trial, maps: Floats) -> dict[str, Any]:
+def check_turns(explainer: Explainer, trial: Trial, maps: Floats) -> dict[str, object]:
     """How well the maps of turned tiles, turned back, agree with those of the tiles; tissue has no upright side.
 
     Returns:

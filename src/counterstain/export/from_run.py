@@ -258,7 +258,7 @@ def _with_int8(handover: ExportContent, basis: _Known) -> ExportContent:
     if not len(rows):
         raise InputError(f"{basis.name} has no validation part, on which the loss of 8-bit integers is measured")
 
-    def judge(quantised: Run, reference: Run) -> Mapping[str, Any]:
+    def judge(quantised: Run, reference: Run) -> Mapping[str, object]:
         tables = [_predicted(basis, rows, run) for run in (quantised, reference)]
         return _loss(tables[0], tables[1], basis.name)
 

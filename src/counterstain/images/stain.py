@@ -70,7 +70,7 @@ class StainRecipe:
             if name in ("spread", "strength") and array.min() <= 0:
                 raise InputError(f"stain recipe's {name} is {values}; it must be above 0")
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """As JSON, for the model's bundle."""
         own: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS[self.method]}
         if "vectors" in own:

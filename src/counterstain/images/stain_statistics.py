@@ -59,7 +59,7 @@ class StainStatistics:
         if not right or stains.ndim != 2 or stains.shape[1] != 8 or not np.isfinite(stains).all():
             raise InputError("stain statistics are damaged; fit them again with fit_statistics")
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """As JSON, for the study's record."""
         moments = {
             space: {name: list(row) for name, row in zip(_ROWS, table, strict=True)}

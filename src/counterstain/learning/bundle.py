@@ -66,7 +66,7 @@ class Bundle:
     def __repr__(self) -> str:
         return short_repr(self)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The bundle's JSON record."""
         return {
             "schema": SCHEMA,

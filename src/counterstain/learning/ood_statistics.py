@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +59,7 @@ class OodStatistics:
     rest: float = 0.0
     look: "OodStatistics | None" = None
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """Without the arrays, for JSON."""
         return {
             "file": STATISTICS, "features": len(self.mean), "distance": "Mahalanobis", "limit": self.limit,

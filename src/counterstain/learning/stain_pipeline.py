@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,7 @@ class StainPipeline:
         """Whether training tiles are not those of the store."""
         return self.recipe is not None or self.augmentation is not None
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """What a bundle keeps: the recipe, since variation is of training alone; {} for nothing."""
         return {} if self.recipe is None else self.recipe.record()
 

@@ -1,18 +1,18 @@
 """Figures of probabilities in use: reliability before and after calibration, and net benefit."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from counterstain.evaluation.format import shorten
+from counterstain.evaluation.record_types import DecisionCurve, Reliability
 from counterstain.reports.figure_style import FULL_WIDTH, HALF_WIDTH, MUTED, STYLES, canvas, drawn
 
 __all__ = ["net_benefit_figure", "reliability_figure"]
 
 
 @drawn
-def reliability_figure(before: Mapping[str, Any], after: Mapping[str, Any], *, title: str, stamp: str = "") -> Figure:
+def reliability_figure(before: Reliability, after: Reliability, *, title: str, stamp: str = "") -> Figure:
     """Share of hits against the mean probability of each bin, before and after; bands over patients, bars of counts."""
     figure = canvas(HALF_WIDTH, HALF_WIDTH * 1.12, title, stamp)
     upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
@@ -42,7 +42,7 @@ def reliability_figure(before: Mapping[str, Any], after: Mapping[str, Any], *, t
 
 
 @drawn
-def net_benefit_figure(curves: Sequence[tuple[str, Mapping[str, Any]]], *, stamp: str = "") -> Figure:
+def net_benefit_figure(curves: Sequence[tuple[str, DecisionCurve]], *, stamp: str = "") -> Figure:
     """Net benefit of each arm over the thresholds, with treating all and nobody; bands for one or two arms."""
     figure = canvas(FULL_WIDTH, 2.9, "Net benefit of acting on the model", stamp)
     axis = figure.subplots()

@@ -2,10 +2,9 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from counterstain.evaluation.format import clean, interval, listed, metric_name,
 from counterstain.evaluation.format import natural as in_order
 from counterstain.evaluation.metrics import pr_curve_points, roc_curve_points
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
 from counterstain.reports.figures import (
     Curve,
     Row,
@@ -70,13 +70,11 @@ class Illustration:
     phone: str = ""
 
 
-def find_score(
-    scores: Mapping[str, Any], arm: str, metric: str, level: str, klass: str | None = None
-) -> Mapping[str, Any] | None:
+def find_score(scores: ScoresRecord, arm: str, metric: str, level: str, klass: str | None = None) -> ScoreRow | None:
     """One arm's score record, or None where it was not made."""
-    own = scores["arms"].get(arm, {}).get("scores", ())
+    rows = scores["arms"][arm]["scores"] if arm in scores["arms"] else []
     wanted = (metric, level, klass)
-    return next((found for found in own if (found["metric"], found["level"], found["class"]) == wanted), None)
+    return next((found for found in rows if (found["metric"], found["level"], found["class"]) == wanted), None)
 
 
 def part_order(names: Sequence[str]) -> list[str]:
@@ -291,10 +289,11 @@ def _prevalence(table: Predictions) -> float:
 
 
 def _arm_curve(run: RunRecord, arm: str, metric: str) -> Curve:
-    score = find_score(run.scores, arm, metric, "image") or {}
+    score = find_score(run.scores, arm, metric, "image")
     level = f"{100 * run.scores['confidence']:g} %"
-    ends = interval(score.get("low"), score.get("high"))
-    note = f"{metric_name(metric)} {number(score.get('value'))}{f' ({level}: {ends})' if ends else ''}"
+    ends = "" if score is None else interval(score["low"], score["high"])
+    value = number(None if score is None else score["value"])
+    note = f"{metric_name(metric)} {value}{f' ({level}: {ends})' if ends else ''}"
     curves = np.stack([mean_curve(table, metric) for table in run.predictions[arm]])
     x, mean, low, high = GRID, curves.mean(axis=0), curves.min(axis=0), curves.max(axis=0)
     if metric == "auroc":

@@ -4,12 +4,13 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import natural
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
+from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.files import hash_file, plain_cell, read_json
 from counterstain.run_folder import RECORDS, optional_record, record_path
 
@@ -82,7 +83,7 @@ class RunRecord:
     augmentation: Mapping[str, Any]
     environment: Mapping[str, Any]
     trainings: tuple[TrainingRun, ...]
-    scores: Mapping[str, Any]
+    scores: ScoresRecord
     comparison: Mapping[str, Any]
     predictions: Mapping[str, tuple[Predictions, ...]]
     arms: tuple[str, ...]
@@ -116,7 +117,7 @@ def read_run(run: Path) -> RunRecord:
     """
     if not run.is_dir():
         raise InputError(f"{run} is not a folder; name the folder of a run, such as runs/demo")
-    scores = read_json(record_path(run, "scores.json"))
+    scores = cast(ScoresRecord, read_json(record_path(run, "scores.json")))
     comparison = optional_record(run, "comparison.json")
     arms = _arm_order(scores, comparison)
     sheet, picture = run / "figures" / "augmentation.png", run / "figures" / "slide.png"
@@ -145,7 +146,7 @@ def _optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _arm_order(scores: Mapping[str, Any], comparison: Mapping[str, Any]) -> tuple[str, ...]:
+def _arm_order(scores: ScoresRecord, comparison: Mapping[str, Any]) -> tuple[str, ...]:
     """Arms as they first stand in the comparison (JSON sorts its keys), then any others."""
     known = natural(scores.get("arms", {}))
     if not known:
@@ -208,6 +209,6 @@ def _data_hash(bundle: Mapping[str, Any]) -> str:
     return str(((bundle.get("provenance") or {}).get("data") or {}).get("cohort") or "")
 
 
-def _read_predictions(folder: Path, scores: Mapping[str, Any]) -> tuple[Predictions, ...]:
+def _read_predictions(folder: Path, scores: ScoresRecord) -> tuple[Predictions, ...]:
     names = natural(path.name for path in folder.glob("*.csv"))
     return tuple(read_predictions(folder / name, classes=scores["classes"]) for name in names)

@@ -112,7 +112,7 @@ def primary_table(run: RunRecord) -> Table:
     for arm in run.arms:
         own = run.scores["arms"][arm]
         score = find_score(run.scores, arm, metric, level)
-        seeds = [number(value) for value in (score or {}).get("per_seed", ())]
+        seeds = [] if score is None else [number(value) for value in score["per_seed"]]
         counts = (_count(len(own["seeds"])), _count(own["images"]), _count(own["patients"]))
         found = score or {"value": None, "low": None, "high": None}
         shown = (Cell(number(found["value"]), strong=True), interval(found["low"], found["high"]) or NO_INTERVAL)

@@ -1,12 +1,12 @@
 """Figures of one model's probabilities on page one: smoothed reliability, net benefit, and their spread by class."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from counterstain.evaluation.format import number, shorten
+from counterstain.evaluation.record_types import DecisionCurve, Distribution, Reliability, Smoothed
 from counterstain.reports.figure_style import HALF_WIDTH, INK, MUTED, STYLES, canvas, drawn
 
 __all__ = ["distribution_figure", "narrow_benefit_figure", "smoothed_figure"]
@@ -17,9 +17,7 @@ LOWEST_SHOWN = -0.35  # of the prevalence: below, treating all would push the cu
 
 
 @drawn
-def smoothed_figure(
-    smoothed: Mapping[str, Any], reliability: Mapping[str, Any], *, title: str, stamp: str = ""
-) -> Figure:
+def smoothed_figure(smoothed: Smoothed, reliability: Reliability, *, title: str, stamp: str = "") -> Figure:
     """The smoothed share of positives over the probability with its band, ten bins as points, and bars of counts.
 
     Args:
@@ -54,7 +52,7 @@ def smoothed_figure(
 
 
 @drawn
-def narrow_benefit_figure(curve: Mapping[str, Any], *, title: str, stamp: str = "") -> Figure:
+def narrow_benefit_figure(curve: DecisionCurve, *, title: str, stamp: str = "") -> Figure:
     """Net benefit over the thresholds with its band, beside treating all and treating nobody."""
     figure = canvas(HALF_WIDTH, HALF_WIDTH * 0.92, title, stamp)
     axis = figure.subplots()
@@ -76,7 +74,7 @@ def narrow_benefit_figure(curve: Mapping[str, Any], *, title: str, stamp: str = 
 
 @drawn
 def distribution_figure(
-    distribution: Mapping[str, Any], *, positive: str, title: str, threshold: float | None = None, stamp: str = ""
+    distribution: Distribution, *, positive: str, title: str, threshold: float | None = None, stamp: str = ""
 ) -> Figure:
     """Probabilities of the positive class among the images of each class, one histogram above the other.
 

@@ -13,6 +13,7 @@ from counterstain.errors import InputError
 from counterstain.evaluation.evaluation_tables import TextTable, evaluation_notes, evaluation_tables
 from counterstain.evaluation.format import clean, counted_rows, levelled, listed, number
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.evaluation.table_evaluation import ARM
 from counterstain.files import write_bytes
 from counterstain.reports.figures import Row, forest_figure
@@ -30,7 +31,7 @@ INTERVAL = re.compile(r"^(.+?) (\[.*\])$")
 
 
 def write_table_report(
-    record: Mapping[str, Any], tables: Sequence[Predictions], path: Path, *, name: str = "predictions"
+    record: ScoresRecord, tables: Sequence[Predictions], path: Path, *, name: str = "predictions"
 ) -> Path:
     """Write the page of one model's prediction tables, whoever made them; it needs no other file and no network.
 
@@ -82,7 +83,7 @@ def write_table_report(
     return path
 
 
-def _as_run(record: Mapping[str, Any], tables: Sequence[Predictions], folder: Path) -> RunRecord:
+def _as_run(record: ScoresRecord, tables: Sequence[Predictions], folder: Path) -> RunRecord:
     """The table as a run of one arm that was trained elsewhere, so that a study's tables and figures can be used."""
     curve = (record["probabilities"] or {}).get("decision_curve")
     return RunRecord(
@@ -95,7 +96,7 @@ def _as_run(record: Mapping[str, Any], tables: Sequence[Predictions], folder: Pa
 # ----------------------------------------------------------------------------------------------------------- the words
 
 
-def _headline(record: Mapping[str, Any]) -> str:
+def _headline(record: ScoresRecord) -> str:
     """The AUROC on what it rests on, and the promises that were missed."""
     own = record["arms"][ARM]
     score = find_score(record, ARM, "auroc", "image")
@@ -113,7 +114,7 @@ def _is_defined(score: Mapping[str, Any] | None) -> bool:
     return score is not None and score["value"] is not None and score["value"] == score["value"]
 
 
-def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(record: ScoresRecord) -> list[tuple[str, str]]:
     own, decision = record["arms"][ARM], record["decision"]
     facts = [("Tables", f"{len(own['seeds'])}"), ("Unit of the statistics", record["unit"])]
     if decision is not None:
@@ -127,7 +128,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _warnings(record: Mapping[str, Any]) -> list[str]:
+def _warnings(record: ScoresRecord) -> list[str]:
     notes = [*record["arms"][ARM]["warnings"], *evaluation_notes(record)]
     notes += [f"seen before: {line}" for line in (record.get("seen") or {}).get("words", ())]
     notes += record.get("looks") or ()
@@ -162,13 +163,13 @@ def _cell(text: str) -> Cell:
 # --------------------------------------------------------------------------------------------------------- the figures
 
 
-def _figures(record: Mapping[str, Any], run: RunRecord, folder: Path) -> dict[str, list[Illustration]]:
+def _figures(record: ScoresRecord, run: RunRecord, folder: Path) -> dict[str, list[Illustration]]:
     """Those of a study's page that one table has, and the core set of page one."""
     drawn = illustrate(run, folder)
     ranked = _is_defined(find_score(record, ARM, "auroc", "image"))  # of one class there is no curve
     core = [one for one in drawn["curves"] if one.name == "roc" and ranked]
-    found, stamp = record["probabilities"], record["stamp"]
-    positive = clean(record["positive"] or "")
+    found, stamp, name = record.get("probabilities") or {}, record["stamp"], record["positive"] or ""
+    positive = clean(name)
     if "smoothed" in found:
         ici = f"ICI {number(found['smoothed']['ici']['value'])}"
         core.append(_narrow(
@@ -179,10 +180,10 @@ def _figures(record: Mapping[str, Any], run: RunRecord, folder: Path) -> dict[st
             narrow_benefit_figure(found["decision_curve"], title="Net benefit", stamp=stamp),
             folder / "benefit", "Net benefit over the thresholds, of the model, of treating all and of treating nobody",
         ))  # fmt: skip
-        chosen = record["decision"]["thresholds"]
+        chosen = (record.get("decision") or {}).get("thresholds")
         line = None if chosen is None or len(set(chosen)) > 1 else chosen[0]
         core.append(_narrow(
-            distribution_figure(found["distribution"], positive=record["positive"], threshold=line, stamp=stamp,
+            distribution_figure(found["distribution"], positive=name, threshold=line, stamp=stamp,
                                 title="Probabilities by true class"),
             folder / "distribution", f"Histograms of the probability of {positive} among the images of each class",
         ))  # fmt: skip
@@ -198,12 +199,12 @@ def _narrow(figure: Figure, path: Path, alt: str) -> Illustration:
     return keep_figure(figure, path, alt=alt, caption="", narrow=True)
 
 
-def _groups_of(record: Mapping[str, Any], by: str) -> list[Mapping[str, Any]]:
+def _groups_of(record: ScoresRecord, by: str) -> list[Mapping[str, Any]]:
     groups = record["subgroups"][by]["arms"][ARM].get("groups", ())
     return [group for group in groups if group["scores"]][:MOST_FOREST]
 
 
-def _forest(record: Mapping[str, Any], by: str, folder: Path) -> Illustration:
+def _forest(record: ScoresRecord, by: str, folder: Path) -> Illustration:
     """AUROC of each group where one has it, else accuracy."""
     groups = _groups_of(record, by)
     known = [group["scores"]["auroc"]["value"] for group in groups]

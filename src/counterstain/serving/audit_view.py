@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -52,7 +52,7 @@ def add_audit(app: FastAPI, runs: RunsFolder) -> None:
         return audit_data(runs.find(run))
 
     @app.post("/api/decisions", tags=["audit"], status_code=201)
-    def make(made: DecisionMade) -> dict[str, Any]:
+    def make(made: DecisionMade) -> dict[str, object]:
         """Append one decision; the answer says what is in force for the pair."""
         return decide(runs.find(made.run), made)
 
@@ -71,7 +71,7 @@ def audit_data(run: Path) -> dict[str, object]:
     table = read_tiles(run)
     place = {name: row for row, name in enumerate(table.image)}
 
-    def shown(name: str) -> dict[str, Any]:
+    def shown(name: str) -> dict[str, object]:
         row = place.get(name)
         said = {key: table.column[key][row] for key in ("label", "patient_id", "split")} if row is not None else {}
         return {"id": image_id(name), "name": name, "there": row is not None, **said}

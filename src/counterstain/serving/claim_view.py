@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +11,7 @@ from counterstain.errors import InputError
 from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
+from counterstain.evaluation.record_types import ComparisonRecord
 
 __all__ = ["ClaimAsked", "add_claim", "claim_record"]
 
@@ -31,12 +32,12 @@ def add_claim(app: FastAPI) -> None:
     """Add the route."""
 
     @app.post("/api/claim", tags=["claim"])
-    def claim(asked: ClaimAsked) -> dict[str, Any]:
+    def claim(asked: ClaimAsked) -> dict[str, object]:
         """What may be claimed of two models: the record comparison.json of `counterstain compare`."""
-        return claim_record(asked)
+        return dict(claim_record(asked))
 
 
-def claim_record(asked: ClaimAsked) -> dict[str, object]:
+def claim_record(asked: ClaimAsked) -> ComparisonRecord:
     """comparison.json of the two; with one table each these fitted models are judged, else the ways of training.
 
     Raises:

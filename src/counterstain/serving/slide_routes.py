@@ -1,6 +1,6 @@
 """Pages and REST of slides."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
@@ -51,7 +51,7 @@ def add_slides(app: FastAPI, shelf: SlideShelf, models: ModelShelf, queue: Slide
         return shelf.names()
 
     @app.get("/api/slides/{identity}", tags=["slides"])
-    def about(identity: str) -> dict[str, Any]:
+    def about(identity: str) -> dict[str, object]:
         """Size, µm per pixel, maps and annotations of a slide."""
         return shelf.data(identity)
 
@@ -89,7 +89,7 @@ def _add_pages(app: FastAPI, shelf: SlideShelf, models: ModelShelf, queue: Slide
         data = shelf.data(identity)
         waiting = [queue.told(one) for one in queue.requests() if one.slide == identity and one.state == "waiting"]
         more = {"models": models.names(), "requests": waiting}
-        return render("slide", title=data["name"], data=data | more, links=links)
+        return render("slide", title=str(data["name"]), data=data | more, links=links)
 
 
 def _add_requests(app: FastAPI, shelf: SlideShelf, models: ModelShelf, queue: SlideQueue) -> None:

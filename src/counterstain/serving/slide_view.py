@@ -90,7 +90,7 @@ class SlideShelf:
                 self._open.popitem(last=False)
             return self._open[identity]
 
-    def data(self, identity: str) -> dict[str, Any]:
+    def data(self, identity: str) -> dict[str, object]:
         """Size, µm per pixel, the maps' names and the annotations of a slide, in level-0 px."""
         info, name = self.find(identity).info, slide_name(self.path[identity])
         width, height = info.size_px

@@ -32,6 +32,7 @@ from counterstain.evaluation.arm_scores import score_arms
 from counterstain.evaluation.format import levelled, metric_name, number
 from counterstain.evaluation.predictions import Predictions, concatenate
 from counterstain.evaluation.predictions_csv import write_predictions
+from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.files import hash_json, read_json, write_json
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
@@ -194,7 +195,7 @@ def _baselines_to(
     return ["", "baselines without a network on the test part", *baseline_lines(scored)]
 
 
-def baseline_lines(record: dict[str, Any]) -> list[str]:
+def baseline_lines(record: ScoresRecord) -> list[str]:
     """Accuracy and AUROC of each baseline, with intervals, as lines of text."""
     lines = []
     for name, own in record["arms"].items():
@@ -352,6 +353,6 @@ def _join(found: list[dict[str, Predictions]]) -> dict[str, Predictions]:
     return {name: concatenate([own[name] for own in found]) for name in names}
 
 
-def score_baselines(tables: dict[str, Predictions], stamp: str = "") -> dict[str, object]:
+def score_baselines(tables: dict[str, Predictions], stamp: str = "") -> ScoresRecord:
     """The record of what the baselines score, of the same shape as scores.json."""
     return score_arms({name: [table] for name, table in tables.items()}, stamp=stamp)

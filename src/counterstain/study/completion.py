@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.files import hash_file, hash_json, read_json, write_json
@@ -21,7 +20,7 @@ def file_hashes(run: Path, files: Iterable[Path]) -> dict[str, str]:
     return {path.relative_to(run).as_posix(): hash_file(path) for path in sorted(files)}
 
 
-def is_done(run: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
+def is_done(run: Path, stage: str, inputs: Mapping[str, object]) -> bool:
     """Whether this stage ended with these inputs, and its outputs are still the files it wrote."""
     path = record_path(run, f"{STAGES}/{stage}.json")
     if not path.is_file():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import plural
@@ -67,7 +67,7 @@ class Health:
         words = f"{plural(len(bad), 'problem')} and {plural(notes, 'note')} in {len(self.checks)} checks"
         return f"{words}: {', '.join(bad)}" if bad else words
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The checks as a record for a bug report; no path of the user's home is in it."""
         checks = [asdict(check) for check in self.checks]
         return {"schema": "counterstain.doctor/1", "counterstain": __version__, "healthy": bool(self), "checks": checks}

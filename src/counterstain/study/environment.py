@@ -3,18 +3,27 @@
 from collections.abc import Mapping
 from importlib import metadata
 from platform import python_version
-from typing import Any
+from typing import TypedDict
 
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import prepare_device
 from counterstain.version import __version__
 
-__all__ = ["environment", "settled"]
+__all__ = ["Environment", "environment", "settled"]
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "opencv-python-headless", "safetensors")
 
 
-def environment() -> dict[str, Any]:
+class Environment(TypedDict):
+    """environment.json: versions, of libraries by name."""
+
+    schema: str
+    counterstain: str
+    python: str
+    libraries: dict[str, str]
+
+
+def environment() -> Environment:
     """Versions of Python, of this package and of the libraries that results depend on."""
     return {
         "schema": "counterstain.environment/1",

@@ -20,6 +20,7 @@ from counterstain.evaluation.influence import without_patient
 from counterstain.evaluation.intervals import estimates, sample, units_of
 from counterstain.evaluation.predictions import Predictions, concatenate
 from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
+from counterstain.evaluation.record_types import ComparisonRecord
 from counterstain.evaluation.reliability import reliability_record
 from counterstain.evaluation.subgroups import subgroup_scores
 from counterstain.evaluation.thresholds import decided
@@ -126,7 +127,7 @@ def _write_comparison(
 
 def _compare(
     run: Path, prepared: PreparedStudy, replicates: Mapping[str, Sequence[Predictions]], *, without: str = ""
-) -> dict[str, Any]:
+) -> ComparisonRecord:
     """The comparison that the study asks for; without the images of one patient where one is named."""
     section = prepared.study.comparison
     frozen = section.thresholds == "frozen"

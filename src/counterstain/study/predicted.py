@@ -1,7 +1,7 @@
 """What a model says of images without labels: calls, what backs them, their table, their sheet, and what to do next."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.new_images import NewImages
 from counterstain.cohort.reading_options import ImageOptions
+from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.files import write_csv
 from counterstain.images.contact_sheet import CalledTile, called_sheet
 from counterstain.learning.model_choice import ModelChoice
@@ -80,7 +81,7 @@ class Predicted:
     distance: NDArray[np.float64] | None
     unfamiliar: NDArray[np.bool_] | None
     set_aside: tuple[tuple[str, str], ...]
-    scores: Mapping[str, Any] | None
+    scores: ScoresRecord | None
     out: Path
     next_lines: tuple[str, ...]
 
@@ -112,7 +113,7 @@ class Predicted:
         noun = "image" if len(self) == 1 else "images"
         return f"{len(self)} {noun}: {'; '.join(parts)}"
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The counts as JSON."""
         return {
             "schema": "counterstain.predicted/1",

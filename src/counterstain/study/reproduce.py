@@ -75,7 +75,7 @@ class Reproduction:
             lines.append(f"{arm}: the primary measure changed by {moved:.4f}; {known}")
         return "\n".join([*lines, self.outcome])
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The same as a record."""
         return {
             "schema": "counterstain.reproduction/1",

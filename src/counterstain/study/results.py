@@ -4,11 +4,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from counterstain.evaluation.comparison_result import Comparison
 from counterstain.evaluation.format import plural
 from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.record_types import ComparisonRecord, ScoresRecord
 from counterstain.evaluation.scores_result import Scores
 from counterstain.evaluation.text_tables import shown_interval
 from counterstain.files import read_json
@@ -127,14 +128,14 @@ class StudyRun:
     @property
     def scores(self) -> Mapping[str, Scores]:
         """Arm -> its scores on the test part."""
-        record = read_json(record_path(self.folder, "scores.json"))
+        record = cast(ScoresRecord, read_json(record_path(self.folder, "scores.json")))
         return {arm: Scores(record, arm) for arm in record["arms"]}
 
     @property
     def comparison(self) -> Comparison | None:
         """The comparison of the arms; None where there is only one."""
         record = optional_record(self.folder, "comparison.json")
-        return Comparison(record) if record else None
+        return Comparison(cast(ComparisonRecord, record)) if record else None
 
     @property
     def report(self) -> Path:

@@ -332,7 +332,7 @@ class Study(_Section):
         return record | {"schema": "counterstain.study/1", "counterstain": __version__, "stamp": self.stamp}
 
 
-def parse_arm(named: Mapping[str, Any], overrides: Mapping[str, str]) -> TrainingConfig:
+def parse_arm(named: Mapping[str, object], overrides: Mapping[str, str]) -> TrainingConfig:
     """The settings of one arm by itself.
 
     Args:

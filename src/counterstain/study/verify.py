@@ -57,7 +57,7 @@ class Verification:
                 words.append(f"{len(names)} {one if len(names) == 1 else several} ({_first(names)})")
         return f"{self.place}: {', '.join(words)}"
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The same as a record."""
         return {
             "schema": "counterstain.verification/1",
