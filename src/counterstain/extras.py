@@ -9,6 +9,7 @@ EXTRA_OF = {
     "captum": ("captum", "explain"),
     "cv2": ("OpenCV", "train"),
     "distributed": ("dask.distributed", "cluster"),
+    "faiss": ("faiss-cpu", "large"),
     "fastapi": ("FastAPI", "web"),
     "h5py": ("h5py", "train"),
     "huggingface_hub": ("huggingface-hub", "train"),

@@ -13,6 +13,7 @@ from PIL import Image
 from counterstain.audit.duplicates import find_duplicates, find_duplicates_between
 from counterstain.audit.fingerprints import _hash as perceptual_hash
 from counterstain.audit.fingerprints import symmetries, turned_hash
+from counterstain.audit.nearest import Nearest
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
 from counterstain.images.store import Store, build_store
@@ -62,6 +63,15 @@ def test_every_planted_copy_is_found_and_nothing_else(plant: Plant) -> None:
         for kind in KINDS:
             pair = next(tier for (a, b), tier in found.items() if {a, b} == {f"original-{row}", f"{kind}-{row}"})
             assert pair == tiers.get(kind, "rotated") or (kind == "same" and pair == "pixels")
+
+
+@pytest.mark.slow
+def test_the_index_finds_the_same_pairs(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    _, store = plant(KINDS)
+    whole = find_duplicates(store)
+    monkeypatch.setattr(Nearest.of.__func__, "__kwdefaults__", {"most": 10})
+    assert find_duplicates(store) == whole
 
 
 @pytest.mark.slow

@@ -1,16 +1,19 @@
 """Copies among tiles, in tiers: the same bytes, pixels, a flip or quarter-turn, a near-duplicate, a turned crop."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.audit.close_hashes import close_hashes
 from counterstain.audit.findings import TIERS, Duplicate
 from counterstain.audit.fingerprints import Fingerprints, fingerprint, symmetries, turned_hash
 from counterstain.audit.rotated_crops import rotated_crops
 from counterstain.images.store import Store
+from counterstain.system import usable_cores
 
 __all__ = ["TIERS", "Duplicate", "duplicates_among", "find_duplicates", "find_duplicates_between"]
 
@@ -106,26 +109,31 @@ def _near(
     turned = turned_hash(first.hash)
     plain_a, plain_b = first.plain, second.plain
     columns = np.flatnonzero(~second.blank)
-    known = second.hash[columns]
-    for start in range(0, len(first.hash), ROWS):
+    known = np.ascontiguousarray(second.hash[columns])
+
+    def work(start: int) -> dict[tuple[int, int], tuple[float, int]]:
         rows = np.arange(start, min(start + ROWS, len(first.hash)))
         rows = rows[~first.blank[rows]]
+        # Within one set a pair is met from its first tile only.
+        begin = np.searchsorted(columns, rows, side="right") if same else np.zeros(len(rows), np.int64)
         best: dict[tuple[int, int], tuple[float, int]] = {}
         for index in range(8):
-            apart = np.bitwise_count(turned[index, rows][:, None] ^ known[None, :])
-            for at, column in zip(*np.nonzero(apart <= HAMMING), strict=True):
-                a, b = int(rows[at]), int(columns[column])
-                if same and a >= b:
-                    continue
+            at, column = close_hashes(turned[index, rows], known, begin, radius=HAMMING)
+            for a, b in zip(rows[at].tolist(), columns[column].tolist(), strict=True):
                 value = _agreement(first.small[a], second.small[b], index)
                 enough = SAME_PLAIN if plain_a[a] or plain_b[b] else SAME
                 if value >= enough and value > best.get((a, b), (0.0, 0))[0]:
                     best[a, b] = value, index
-        for (a, b), (value, index) in best.items():
-            exact = _alike(first.small[a], second.small[b], index)
-            yield Duplicate(a, b, "turned" if exact and index else "near", value, TURNS[index])
-        if step is not None:
-            step("comparing tiles", min(start + ROWS, len(first.hash)), len(first.hash))
+        return best
+
+    starts = range(0, len(first.hash), ROWS)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for start, best in zip(starts, pool.map(work, starts), strict=True):
+            for (a, b), (value, index) in best.items():
+                exact = _alike(first.small[a], second.small[b], index)
+                yield Duplicate(a, b, "turned" if exact and index else "near", value, TURNS[index])
+            if step is not None:
+                step("comparing tiles", min(start + ROWS, len(first.hash)), len(first.hash))
 
 
 def _fine_unit(grey: NDArray[np.uint8]) -> Floats:

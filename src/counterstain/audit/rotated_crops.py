@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from counterstain.audit.alignment import aligned_agreement
 from counterstain.audit.connected_components import link
 from counterstain.audit.fingerprints import ANGLES, FREQUENCIES, ZOOMS, Fingerprints, ring_spectrum
+from counterstain.audit.nearest import Nearest
 from counterstain.system import usable_cores
 
 __all__ = ["RotatedCrop", "rotated_crops"]
@@ -126,23 +127,23 @@ def _enlarged(
     left: Fingerprints, right: Fingerprints, zoom: float, *, same: bool, swapped: bool
 ) -> Iterator[_Candidate]:
     """Likely pairs of a tile of `left`, enlarged, and one of `right`; in the order of the other call if `swapped`."""
-    columns = np.flatnonzero(~right.faint)
+    columns, faint = np.flatnonzero(~right.faint), left.faint
     take = min(NEAREST + same, len(columns))
     if take == 0:
         return
     mean = np.sqrt(np.abs(right.waves[columns])).reshape(len(columns), -1).mean(axis=0)
-    known = np.ascontiguousarray(_sizes(right.waves[columns], mean).T)
+    nearest = Nearest.of(_sizes(right.waves[columns], mean))
     starts = range(0, len(left.waves), ROWS)
 
     def work(start: int) -> list[_Candidate]:
         rows = np.arange(start, min(start + ROWS, len(left.waves)))
-        rows = rows[~left.faint[rows]]
+        rows = rows[~faint[rows]]
         if not len(rows):
             return []
         waves = left.waves[rows] if zoom == 1 else np.stack([ring_spectrum(left.middle[row], zoom) for row in rows])
-        top = np.argpartition(-(_sizes(waves, mean) @ known), take - 1, axis=1)[:, :take]
-        a, b = np.repeat(np.arange(len(rows)), take), columns[top.ravel()]
-        other = np.flatnonzero(rows[a] != b) if same else np.arange(len(a))
+        top = nearest.rows(_sizes(waves, mean), take).ravel()
+        a, b = np.repeat(np.arange(len(rows)), take), columns[top]
+        other = np.flatnonzero((top >= 0) & (rows[a] != b if same else True))
         a, b = a[other], b[other]
         value, shift, mirrored = _turn_back(waves[a], right.waves[b])
         found = []
