@@ -2,7 +2,11 @@
 
 import os
 import re
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +46,32 @@ def unlevelled() -> Callable[[str], list[str]]:
         return out
 
     return found
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler's address and the processes of its two workers, of one thread each; nobody restarts them."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{found.getsockname()[1]}"
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}  # dask's own commands would end on a warning of theirs
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        log = (tmp_path / f"dask-{len(started)}.log").open("wb")
+        command = [sys.executable, "-m", "dask", *words]
+        started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path))
+        log.close()
+        return started[-1]
+
+    start("scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard", "--no-show")
+    alone = ("--nworkers", "1", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0")
+    workers = [start("worker", address, *alone, "--local-directory", str(tmp_path / f"w{n}")) for n in range(2)]
+    until = time.monotonic() + 120
+    while (tmp_path / "dask-0.log").read_bytes().count(b"Register worker") < 2:
+        assert time.monotonic() < until, (tmp_path / "dask-0.log").read_text()
+        time.sleep(0.1)
+    yield address, workers
+    for process in started:
+        process.kill()
+        process.wait()

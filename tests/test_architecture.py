@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "counterstain"
 # Each room may import itself and the rooms named here; nothing else of the package.
 GROUND = {
     "columns",
+    "engine",
     "errors",
     "extras",
     "files",
@@ -27,6 +28,7 @@ GROUND = {
 SHOWN = GROUND | {"cohort", "images", "learning", "evaluation"}
 MAY_IMPORT = {
     "errors": set(),
+    "engine": {"errors"},
     "extras": {"errors"},
     "files": {"errors"},
     "columns": {"errors"},

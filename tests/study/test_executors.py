@@ -2,24 +2,23 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from counterstain.engine import check_engine
 from counterstain.errors import InputError
 from counterstain.files import hash_file, hash_json, read_json, write_bytes
 from counterstain.learning.device import prepare_device
 from counterstain.progress import Progress
 from counterstain.study.completion import lock
 from counterstain.study.environment import settled
-from counterstain.study.executors import RemoteJob, check_engine, settle_threads, train_order
+from counterstain.study.executors import RemoteJob, settle_threads, train_order
 from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.run import run_study
 from counterstain.study.study_config import read_study
@@ -205,34 +204,6 @@ def await_checkpoints(home: Path, count: int, process: subprocess.Popen[str]) ->
         assert process.poll() is None, "the run ended before it could be disturbed"
         assert time.monotonic() < until
         time.sleep(0.02)
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler's address and the processes of its two workers, of one thread each; nobody restarts them."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{found.getsockname()[1]}"
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(*words: str) -> subprocess.Popen[bytes]:
-        log = (tmp_path / f"dask-{len(started)}.log").open("wb")
-        command = [sys.executable, "-m", "dask", *words]
-        started.append(subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT, cwd=tmp_path))
-        log.close()
-        return started[-1]
-
-    start("scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard", "--no-show")
-    alone = ("--nworkers", "1", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0")
-    workers = [start("worker", address, *alone, "--local-directory", str(tmp_path / f"w{n}")) for n in range(2)]
-    until = time.monotonic() + 60
-    while (tmp_path / "dask-0.log").read_bytes().count(b"Register worker") < 2:
-        assert time.monotonic() < until, (tmp_path / "dask-0.log").read_text()
-        time.sleep(0.1)
-    yield address, workers
-    for process in started:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.slow

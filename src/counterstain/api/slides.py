@@ -8,7 +8,7 @@ from counterstain.columns import columns_of_two
 from counterstain.errors import InputError, says_arguments
 from counterstain.slides.extract_tiles import ExtractedTiles, ExtractionOptions, extract_tiles, find_slides
 from counterstain.slides.guarded import require_readers
-from counterstain.slides.infer_cohort import SlidesProgress, SlidesResult, run_slides
+from counterstain.slides.infer_cohort import Engine, SlidesProgress, SlidesResult, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.inspection import inspect_slide
 from counterstain.slides.scale import read_mpp_table, unused_rows
@@ -161,6 +161,9 @@ def slides_run(
     batch: int | None = None,
     workers: int | None = None,
     recursive: bool | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    time_limit: float | None = None,
     verbose: bool = False,
 ) -> SlidesResult:
     """Read slides with a model: tables and GeoJSON of tiles, heat maps, and scores of slides and patients.
@@ -178,6 +181,8 @@ def slides_run(
         raw: leave the model's calibration out.
         runtime: torch, openvino, onnxruntime or auto; precision: fp32 or bf16; device: auto, cpu or cuda.
         batch: tiles predicted together; workers: threads that decode.
+        jobs: slides at once, each in a process with its share of the cores; scheduler: address of a dask scheduler
+            whose workers read instead; time_limit: seconds after which a slide is set aside.
         verbose: say on stderr what is read.
 
     Returns:
@@ -196,5 +201,6 @@ def slides_run(
             talk.say(words)
         return run_slides(
             bundle, _listed(slides), Path(out), settings, truth=None if truth is None else Path(truth),
-            columns=of_truth, pooling=pooling, recursive=recursive, talk=SlidesProgress(say=talk.say),
+            columns=of_truth, pooling=pooling, recursive=recursive,
+            engine=Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit), talk=SlidesProgress(say=talk.say),
         )  # fmt: skip

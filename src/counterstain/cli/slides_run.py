@@ -78,6 +78,11 @@ def slides_run(
         int | None, typer.Option(help="Number of workers: processes that draw, or threads that decode.")
     ] = None,
     recursive: Recursive = None,
+    jobs: Annotated[int, typer.Option(help="Number of slides at once; each gets its share of the cores.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Send slides to a dask cluster: tcp://host:8786")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", help="Seconds after which a slide is set aside.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read slides with a model: tables and GeoJSON of tiles, heat maps, and scores of slides and patients.
@@ -89,7 +94,7 @@ def slides_run(
     """
     from counterstain.columns import columns_of_two
     from counterstain.errors import GateError
-    from counterstain.slides.infer_cohort import run_slides
+    from counterstain.slides.infer_cohort import Engine, run_slides
     from counterstain.slides.infer_slide import InferenceOptions
     from counterstain.slides.scale import read_mpp_table
 
@@ -115,7 +120,7 @@ def slides_run(
     with _talking() as talk:
         result = run_slides(
             bundle, slides, out, settings, truth=truth, columns=of_truth, pooling=pooling, recursive=recursive,
-            talk=talk,
+            engine=Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit), talk=talk,
         )  # fmt: skip
     _print(result, as_json=as_json)
     if result.failures:

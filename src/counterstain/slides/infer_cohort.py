@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from counterstain.engine import check_engine
 from counterstain.errors import InputError
-from counterstain.evaluation.calibration import read_calibration, use_warnings
 from counterstain.files import hash_file, read_json, write_csv, write_json
 from counterstain.images import resize
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle
@@ -27,12 +27,15 @@ from counterstain.slides.outputs import (
     write_scores,
 )
 from counterstain.slides.scale import check_scale, unused_rows
+from counterstain.slides.slide_model import load_slide_model
 from counterstain.slides.slide_scores import check_pooling, read_truth
+from counterstain.slides.slide_workers import SlideTask, read_elsewhere, threads_of
 
-__all__ = ["SlideProgress", "SlidesProgress", "SlidesResult", "run_slides"]
+__all__ = ["Engine", "SlideProgress", "SlidesProgress", "SlidesResult", "run_slides"]
 
 SETTINGS = "slides_run.json"
 FAILURES = "failures.csv"
+_MANY = 1000  # tiles of a slide, where each is planned by the process that reads it
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,34 @@ class SlidesProgress:
     progress: Callable[[SlideProgress], None] = lambda progress: None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Who reads: this process, or several.
+
+    jobs: processes of this machine, one slide each at a time
+    scheduler: address of a dask scheduler whose workers read instead, such as tcp://host:8786
+    time_limit_s: seconds after which a slide is set aside; only where others read
+    """
+
+    jobs: int = 1
+    scheduler: str | None = None
+    time_limit_s: float | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether other processes read."""
+        return self.jobs > 1 or self.scheduler is not None or self.time_limit_s is not None
+
+
+@dataclass
+class _Done:
+    """What a run has so far, by slide: records, (slide, file, reason) of what was set aside, seconds."""
+
+    records: dict[str, dict[str, Any]]
+    failures: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class SlidesResult:
     """What a run made.
@@ -89,6 +120,7 @@ def run_slides(
     pooling: str = "auto",
     recursive: bool | None = False,
     columns: Mapping[str, str] | None = None,
+    engine: Engine | None = None,
     talk: SlidesProgress | None = None,
 ) -> SlidesResult:
     """Read slides with a model and write their tables, maps and scores; call it again to go on after it was stopped.
@@ -105,13 +137,17 @@ def run_slides(
         pooling: how a slide is scored from its tiles, see slide_scores.POOLINGS; "auto" chooses on the val slides.
         recursive: whether subfolders are searched, too, see slide_files.find_slides.
         columns: {our column: that of `truth`}, where the names are not known ones.
+        engine: who reads; this process where None.
         talk: where to tell what is done.
 
     Raises:
         InputError: Before any slide is read: for what is asked, or for a folder with results of other settings.
     """
-    settings, talk = settings or InferenceOptions(), talk or SlidesProgress()
+    settings, talk, engine = settings or InferenceOptions(), talk or SlidesProgress(), engine or Engine()
     began = datetime.now(UTC)
+    check_engine(jobs=engine.jobs, scheduler=engine.scheduler)
+    if engine.elsewhere:
+        settings = replace(settings, threads=threads_of(settings, jobs=engine.jobs, scheduler=engine.scheduler))
     bundle = read_bundle(bundle_folder)
     mpp = _check(settings, bundle, pooling, talk)
     depends = _depends(settings, bundle_folder, mpp)
@@ -121,30 +157,31 @@ def run_slides(
     names = {job.path.name: job.name for job in jobs}
     known = read_truth(truth, bundle.classes, names, columns=columns) if truth else None
     agree(out / SETTINGS, depends)
-    records = {job.name: record for job in jobs if (record := finished(job)) is not None}
-    for name in records:  # killed between its last two steps
+    done = _Done({job.name: record for job in jobs if (record := finished(job)) is not None})
+    for name in done.records:  # killed between its last two steps
         paths_of(out, name, compress=settings.compress).partial.unlink(missing_ok=True)
-    left = [job for job in jobs if job.name not in records]
-    if records:
-        talk.say(f"{len(records)} of {len(jobs)} slides were read before")
-    failures: dict[str, tuple[str, str, str]] = {}
-    tiles = _plan(left, settings, mpp, bundle.tile_px, failures, talk)
-    took: dict[str, float] = {}
-    if tiles:
-        model = _load(bundle_folder, bundle, settings, sum(tiles.values()), out / SETTINGS, talk)
-        _read([job for job in left if job.name in tiles], settings, model, mpp, tiles, records, failures, took, talk)
+    left = [job for job in jobs if job.name not in done.records]
+    if done.records:
+        talk.say(f"{len(done.records)} of {len(jobs)} slides were read before")
+    if left and engine.elsewhere:
+        _read_elsewhere(left, settings, bundle_folder, bundle, mpp, out / SETTINGS, engine, done, talk)
+    elif left:
+        tiles = _plan(left, settings, mpp, bundle.tile_px, done.failures, talk)
+        if tiles:
+            model, _ = _load(bundle_folder, bundle, settings, sum(tiles.values()), out / SETTINGS, talk)
+            _read([job for job in left if job.name in tiles], settings, model, mpp, tiles, done, talk)
     if (out / UNFINISHED).is_dir() and not any((out / UNFINISHED).iterdir()):
         (out / UNFINISHED).rmdir()
-    kept = tuple(failures[job.name] for job in jobs if job.name in failures)
+    kept = tuple(done.failures[job.name] for job in jobs if job.name in done.failures)
     write_csv(out / FAILURES, ("slide", "path", "reason"), kept)
-    records = {job.name: records[job.name] for job in jobs if job.name in records}
+    records = {job.name: done.records[job.name] for job in jobs if job.name in done.records}
     notes = write_scores(out, records, bundle.classes, known, pooling)
     for note in notes:
         talk.say(note)
     result = SlidesResult(out, records, kept)
     write_metadata(
         out, began=began, bundle=bundle_folder, settings={**asdict(settings), "mpp": mpp, "pooling": pooling},
-        slides={job.name: str(job.path) for job in jobs}, records=records, failures=kept, seconds=took,
+        slides={job.name: str(job.path) for job in jobs}, records=records, failures=kept, seconds=done.seconds,
     )  # fmt: skip
     return result
 
@@ -210,46 +247,56 @@ def _plan(
         try:
             tiles[job.name] = plan_slide(job, settings, mpp=mpp, tile_px=tile_px)
         except InputError as error:
-            _set_aside(job, error, failures, talk)
+            _set_aside(job, str(error), failures, talk)
     talk.planned(len(jobs), len(jobs))
     return tiles
 
 
-def _set_aside(
-    job: SlideJob, error: Exception, failures: dict[str, tuple[str, str, str]], talk: SlidesProgress
-) -> None:
-    failures[job.name] = (job.name, str(job.path), str(error))
-    talk.say(f"{job.name} is skipped: {error}")
+def _set_aside(job: SlideJob, why: str, failures: dict[str, tuple[str, str, str]], talk: SlidesProgress) -> None:
+    failures[job.name] = (job.name, str(job.path), why)
+    talk.say(f"{job.name} is skipped: {why}")
 
 
 def _load(
     folder: Path, bundle: Bundle, settings: InferenceOptions, images: int, agreed: Path, talk: SlidesProgress
-) -> Model:
-    """The model, ready to answer. What "auto" took the first time is taken again: another would give other bytes."""
-    from counterstain.learning.device import device_for, prepare_device
-    from counterstain.learning.ood_statistics import STATISTICS, read_ood_statistics
-    from counterstain.learning.predictor import load_predictor
-    from counterstain.learning.unfamiliar import with_distances
-
-    machine = prepare_device(device=device_for(settings.runtime, settings.device))
+) -> tuple[Model, str]:
+    """The model and its runtime. What "auto" took the first time is taken again: another would give other bytes."""
     record = read_json(agreed)
-    predictor = load_predictor(
-        folder,
-        runtime=record.get("runtime", settings.runtime),
-        precision=settings.precision,
-        device=machine.device,
-        images=images,
-    )
-    write_json(agreed, record | {"runtime": predictor.runtime})
-    talk.say(f"runtime: {predictor.runtime}, {settings.precision}, {machine.device}, {machine.threads} threads")
-    calibration = read_calibration(folder) if settings.calibrated else None
-    for line in () if calibration is None else use_warnings(calibration, bundle.stamp):
-        talk.say(f"calibration: {line}")
-    key = f"{predictor.runtime} {machine.torch} {machine.device} {machine.threads}"
-    if not (folder / STATISTICS).is_file():
-        return Model(predictor.logits, bundle.classes, bundle.tile_px, calibration, key)
-    familiar = read_ood_statistics(folder / STATISTICS)
-    return Model(with_distances(predictor, familiar), bundle.classes, bundle.tile_px, calibration, key, familiar.limit)
+    chosen = replace(settings, runtime=record.get("runtime", settings.runtime))
+    model, runtime = load_slide_model(folder, bundle, chosen, images=images, say=talk.say)
+    write_json(agreed, record | {"runtime": runtime})
+    return model, runtime
+
+
+def _read_elsewhere(
+    left: Sequence[SlideJob],
+    settings: InferenceOptions,
+    bundle_folder: Path,
+    bundle: Bundle,
+    mpp: float,
+    agreed: Path,
+    engine: Engine,
+    done: _Done,
+    talk: SlidesProgress,
+) -> None:
+    """Each slide is planned and read by one of several processes."""
+    _, runtime = _load(bundle_folder, bundle, settings, _MANY * len(left), agreed, talk)
+    threads = settings.threads or 1
+    tasks = [
+        SlideTask(bundle_folder.absolute(), job, settings, mpp, runtime, threads, time_limit_s=engine.time_limit_s)
+        for job in left
+    ]
+    names = {job.name: job for job in left}
+    outcomes = read_elsewhere(tasks, jobs=engine.jobs, scheduler=engine.scheduler, say=talk.say)
+    for number, outcome in enumerate(outcomes, start=1):
+        if outcome.record is None:
+            _set_aside(names[outcome.name], outcome.refusal, done.failures, talk)
+            continue
+        done.records[outcome.name] = outcome.record
+        done.seconds[outcome.name] = outcome.seconds
+        tiles = outcome.record["tiles"]
+        talk.say(f"{outcome.name} ({number} of {len(left)}): {tiles:,} tiles in {outcome.seconds:.1f} s")
+        _tell_unfamiliar(outcome.name, outcome.record, talk)
 
 
 def _read(
@@ -258,25 +305,27 @@ def _read(
     model: Model,
     mpp: float,
     tiles: Mapping[str, int],
-    records: dict[str, dict[str, Any]],
-    failures: dict[str, tuple[str, str, str]],
-    took: dict[str, float],
+    done: _Done,
     talk: SlidesProgress,
 ) -> None:
-    """Read each slide in turn; records and failures grow."""
+    """Read each slide in turn."""
     total, before = sum(tiles.values()), 0
     for number, job in enumerate(jobs, start=1):
         started = time.perf_counter()
 
-        def told(done: int, of: int, job: SlideJob = job, number: int = number, before: int = before) -> None:
-            talk.progress(SlideProgress(job.name, number, len(jobs), done, of, before + done, total))
+        def told(read: int, of: int, job: SlideJob = job, number: int = number, before: int = before) -> None:
+            talk.progress(SlideProgress(job.name, number, len(jobs), read, of, before + read, total))
 
         try:
-            records[job.name] = read_slide(job, settings, model, mpp=mpp, progress=told)
+            done.records[job.name] = read_slide(job, settings, model, mpp=mpp, progress=told)
         except InputError as error:
-            _set_aside(job, error, failures, talk)
+            _set_aside(job, str(error), done.failures, talk)
         else:
-            if words := (records[job.name].get("unfamiliar") or {}).get("words"):
-                talk.say(f"{job.name}: {words}")
+            _tell_unfamiliar(job.name, done.records[job.name], talk)
         before += tiles[job.name]
-        took[job.name] = time.perf_counter() - started
+        done.seconds[job.name] = time.perf_counter() - started
+
+
+def _tell_unfamiliar(name: str, record: Mapping[str, Any], talk: SlidesProgress) -> None:
+    if words := (record.get("unfamiliar") or {}).get("words"):
+        talk.say(f"{name}: {words}")

@@ -49,6 +49,7 @@ class InferenceOptions:
     batch: tiles predicted together; None is as many as fit into 6 MiB, at most 64.
     runtime, precision, device: of the network, see learning.predictor.load_predictor.
     workers: threads that decode; None is one for each core.
+    threads: of the network, on which the last digits of probabilities depend; None is one for each core.
     assume_mpp, mpp_table: µm/px of slides that do not say them, see reader.open_slide.
     allow_scale: read at another µm/px than the model was trained at.
     origin: of GeoJSON, "bounds" or "slide", see geojson.origin_of.
@@ -65,6 +66,7 @@ class InferenceOptions:
     precision: str = "fp32"
     device: str = "cpu"
     workers: int | None = None
+    threads: int | None = None
     assume_mpp: float | None = None
     mpp_table: dict[str, Pair] | None = None
     allow_scale: bool = False

@@ -5,22 +5,14 @@ that they are the ones that it was meant to find, and leaves its files in the ru
 """
 
 import functools
-import logging
-import os
 import secrets
-import signal
 import socket
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
+from counterstain.engine import common_answer, connected, in_processes, on_cluster, same_answers
 from counterstain.errors import InputError
 from counterstain.files import hash_json, write_bytes
 from counterstain.learning.config import TrainingConfig
@@ -31,11 +23,9 @@ from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.study_config import read_study
 from counterstain.study.trainings import HELD, Outcome, Send, train_one
 
-__all__ = ["RemoteJob", "check_engine", "sender", "settle_threads", "train_order"]
+__all__ = ["RemoteJob", "sender", "settle_threads", "train_order"]
 
-# How often a training may fail for another reason than its inputs, such as a file system that did not answer.
-RETRIES = 2
-REACH_S = 10
+_LOST = "a training's process was killed, perhaps for lack of memory; try fewer --jobs: finished trainings are kept"
 
 
 @dataclass(frozen=True)
@@ -64,30 +54,6 @@ class RemoteJob:
 
 class _StoppedError(Exception):
     """The process that gave the order no longer wants it."""
-
-
-def check_engine(*, jobs: int, scheduler: str | None) -> None:
-    """Refuse at once what could only fail later: numbers, a missing package, a scheduler that does not answer.
-
-    Raises:
-        InputError: If jobs is below 1, both are asked for, or empty listens at the scheduler's address.
-    """
-    if jobs < 1:
-        raise InputError(f"jobs is {jobs}; it must be 1 or more")
-    if scheduler is None:
-        return
-    if jobs > 1:
-        raise InputError(
-            f"jobs is {jobs} and there is a scheduler: its workers decide how many run at once; leave jobs out"
-        )
-    _distributed()
-    parts = urlsplit(scheduler)
-    if parts.scheme not in ("tcp", "tls") or not parts.hostname or not _port(scheduler):
-        raise InputError(f"scheduler is '{scheduler}'; give the address that it prints, such as tcp://host:8786")
-    try:
-        socket.create_connection((parts.hostname, _port(scheduler)), REACH_S).close()
-    except OSError as error:
-        raise InputError(f"no dask scheduler answers at {scheduler} ({error}); start one: dask scheduler") from None
 
 
 def settle_threads(
@@ -138,7 +104,8 @@ def sender(
             RemoteJob(run_here, base.absolute(), store.absolute(), settings, key, name, stop=stop) for name in names
         ]
         if scheduler is None:
-            yield from _by_processes(orders, min(jobs, len(orders)), talk)
+            talk.say(f"{len(orders)} trainings, {jobs} at a time")
+            yield from in_processes(train_order, orders, min(jobs, len(orders)), lost=_LOST)
         else:
             yield from _by_cluster(orders, scheduler, prepared, talk)
 
@@ -152,7 +119,7 @@ def train_order(order: RemoteJob) -> Outcome:
         try:
             prepared = _prepared(order.run, order.base, order.store, order.overrides, order.key)
             if order.settled:
-                _agree(dict(order.settled), settled(_arms(prepared)), "the other workers")
+                same_answers(dict(order.settled), settled(_arms(prepared)), "the other workers")
             return train_one(
                 order.run, prepared, order.name, say=lambda line: None, progress=functools.partial(_heed, order.stop)
             )
@@ -181,131 +148,19 @@ def _prepared(run: Path, base: Path, store: Path, overrides: tuple[tuple[str, st
     return found
 
 
-def _by_processes(orders: Sequence[RemoteJob], jobs: int, talk: Progress) -> Generator[Outcome, None, None]:
-    """Do the trainings in `jobs` processes of this machine."""
-    talk.say(f"{len(orders)} trainings, {jobs} at a time")
-    others = {child.pid for child in active_children()}
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_process)
-    ended = False
-    try:
-        for future in as_completed([pool.submit(train_order, order) for order in orders]):
-            yield future.result()
-        ended = True
-    except BrokenProcessPool:
-        raise InputError(
-            "a training's process was killed, perhaps for lack of memory; try fewer --jobs: finished trainings are kept"
-        ) from None
-    finally:
-        if not ended:  # a training lasts for hours, and nobody waits for it any more
-            for child in active_children():
-                if child.pid not in others:
-                    child.terminate()
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_process() -> None:
-    """Leave Ctrl-C to the process that gives the orders, and end with it however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-
-        def watch() -> None:
-            parent.join()
-            os._exit(1)  # at whatever moment: files are whole or not there
-
-        threading.Thread(target=watch, daemon=True, name="watch").start()
-
-
 def _by_cluster(
     orders: Sequence[RemoteJob], address: str, prepared: PreparedStudy, talk: Progress
 ) -> Generator[Outcome, None, None]:
     """Do the trainings on the workers of a dask cluster; the one of a lost worker is taken up by another."""
-    distributed = _distributed()
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a scheduler's end is told in one line below
     gone = f"{address} is gone, or has dropped the trainings; finished trainings are kept"
-    with ExitStack() as stack:
-        try:
-            client = stack.enter_context(distributed.Client(address, timeout=f"{REACH_S}s", set_as_default=False))
-            common = _common(client, address, prepared, talk)
-        except OSError:  # whatever of the network; from here on it may also be of a worker's disk
-            raise InputError(gone) from None
+    with connected(address, gone=gone) as client:
+        common = common_answer(client, settled, _arms(prepared), address=address, say=talk.say)
+        here = environment()
+        same_answers({"counterstain": here["counterstain"], **here["libraries"]}, common, "this machine")
         talk.say(f"{len(orders)} trainings sent to {address}")
-        try:
-            yield from _submitted(client, [replace(order, settled=tuple(common.items())) for order in orders])
-        except distributed.KilledWorker as error:
-            raise InputError(
-                f"training {error.task[1]} has lost every worker that tried it ({error.allowed_failures + 1} of them, "
-                f"perhaps for lack of memory); see the workers' logs. Finished trainings are kept"
-            ) from None
-        except (CancelledError, distributed.comm.CommClosedError):
-            raise InputError(gone) from None
-
-
-def _submitted(client: Any, orders: Sequence[RemoteJob]) -> Generator[Outcome, None, None]:
-    """Each training's outcome once it has ended; the rest are told to stop where this is left before its end."""
-    token = secrets.token_hex(4)  # a key that was used before would give the old result
-    futures = [
-        client.submit(train_order, order, key=("counterstain-training", order.name, token), pure=False, retries=RETRIES)
-        for order in orders
-    ]
-    ended = False
-    try:
-        for future in _distributed().as_completed(futures, loop=client.loop):
-            yield future.result()
-        ended = True
-    finally:
-        if not ended:
-            write_bytes(orders[0].stop, "")
-            if client.status == "running":
-                client.cancel(futures)
+        named = {order.name: replace(order, settled=tuple(common.items())) for order in orders}
+        yield from on_cluster(client, train_order, named, kind="training", stop=lambda: write_bytes(orders[0].stop, ""))
 
 
 def _arms(prepared: PreparedStudy) -> dict[str, TrainingConfig]:
     return {name: prepared.study.arm(name) for name in prepared.study.arms}
-
-
-def _common(client: Any, address: str, prepared: PreparedStudy, talk: Progress) -> dict[str, str]:
-    """What all workers that are there say of themselves, if they agree among each other and with this machine."""
-    if not client.scheduler_info()["workers"]:
-        talk.say(f"{address} has no worker yet; waiting for the first")
-    client.wait_for_workers(1)
-    found: dict[str, Any] = client.run(settled, _arms(prepared), on_error="return")
-    for answer in found.values():
-        if isinstance(answer, InputError):
-            raise answer
-    answers = {worker: answer for worker, answer in found.items() if isinstance(answer, dict)}
-    if not answers:
-        raise InputError(
-            f"no worker could report its installed versions: {next(iter(found.values()), 'all are lost')!r}"
-        )
-    (first, common), *rest = answers.items()
-    for worker, own in rest:
-        _agree(common, own, first, who=worker)
-    here = environment()
-    _agree({"counterstain": here["counterstain"], **here["libraries"]}, common, "this machine")
-    return common
-
-
-def _agree(wanted: Mapping[str, str], own: Mapping[str, str], other: str, who: str = "a worker") -> None:
-    """Arms that were trained with different versions or precisions would be compared for the wrong reason."""
-    for name, value in wanted.items():
-        if own.get(name) != value:
-            raise InputError(
-                f"{name} is {own.get(name)} on {who}, but {value} on {other}; install the same versions, or set "
-                f"training.device and training.precision in the study"
-            )
-
-
-def _port(address: str) -> int | None:
-    try:
-        return urlsplit(address).port
-    except ValueError:
-        return None
-
-
-def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError:
-        raise InputError("--scheduler needs dask.distributed: pip install 'counterstain[cluster]'") from None
-    return distributed

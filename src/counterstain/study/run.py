@@ -14,6 +14,7 @@ from counterstain.cohort.image_files import NOT_AN_IMAGE
 from counterstain.cohort.image_paths import LOCATION, write_location
 from counterstain.cohort.splitters import count_parts, write_split
 from counterstain.cohort.summary import describe
+from counterstain.engine import check_engine
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
 from counterstain.images.augment import Augmentation, expanded_count
 from counterstain.progress import Progress
@@ -24,7 +25,7 @@ from counterstain.study.completion import file_hashes, lock
 from counterstain.study.contact_sheets import sheet_of
 from counterstain.study.environment import environment
 from counterstain.study.evaluate_run import judge
-from counterstain.study.executors import check_engine, sender, settle_threads
+from counterstain.study.executors import sender, settle_threads
 from counterstain.study.planning import check_settings, plan_study
 from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.run_readme import write_readme

@@ -1,0 +1,224 @@
+"""Work done elsewhere: by processes of this machine, or by the workers of a dask cluster; the same promises for both.
+
+Only names travel. A task is a function of this package and an order: paths and words, never data. Workers see the same
+files, and leave theirs beside those of the process that gives the orders.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from counterstain.errors import InputError
+
+__all__ = ["check_engine", "common_answer", "connected", "in_processes", "on_cluster", "same_answers"]
+
+Order = TypeVar("Order")
+Result = TypeVar("Result")
+
+# How often a task may fail for another reason than its inputs, such as a file system that did not answer.
+RETRIES = 2
+REACH_S = 10
+
+
+def check_engine(*, jobs: int, scheduler: str | None) -> None:
+    """Refuse at once what could only fail later: numbers, a missing package, a scheduler that does not answer.
+
+    Raises:
+        InputError: If jobs is below 1, both are asked for, or empty listens at the scheduler's address.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs is {jobs}; it must be 1 or more")
+    if scheduler is None:
+        return
+    if jobs > 1:
+        raise InputError(
+            f"jobs is {jobs} and there is a scheduler: its workers decide how many run at once; leave jobs out"
+        )
+    _distributed()
+    parts = urlsplit(scheduler)
+    if parts.scheme not in ("tcp", "tls") or not parts.hostname or not _port(scheduler):
+        raise InputError(f"scheduler is '{scheduler}'; give the address that it prints, such as tcp://host:8786")
+    try:
+        socket.create_connection((parts.hostname, _port(scheduler)), REACH_S).close()
+    except OSError as error:
+        raise InputError(f"no dask scheduler answers at {scheduler} ({error}); start one: dask scheduler") from None
+
+
+def in_processes(
+    work: Callable[[Order], Result], orders: Sequence[Order], jobs: int, *, lost: str
+) -> Generator[Result, None, None]:
+    """Each order's result as it is done by one of `jobs` processes of this machine, which end with this one.
+
+    Args:
+        work: a function that a new process can import.
+        orders: what is to be done; they are pickled.
+        jobs: how many at once.
+        lost: what is said, after "was killed", where a process was.
+
+    Raises:
+        InputError: If a process was killed.
+    """
+    others = {child.pid for child in active_children()}
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_process)
+    ended = False
+    try:
+        for future in as_completed([pool.submit(work, order) for order in orders]):
+            yield future.result()
+        ended = True
+    except BrokenProcessPool:
+        raise InputError(lost) from None
+    finally:
+        if not ended:  # a task may last for hours, and nobody waits for it any more
+            for child in active_children():
+                if child.pid not in others:
+                    child.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_process() -> None:
+    """Leave Ctrl-C to the process that gives the orders, and end with it however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)  # at whatever moment: files are whole or not there
+
+        threading.Thread(target=watch, daemon=True, name="watch").start()
+
+
+@contextmanager
+def connected(address: str, *, gone: str) -> Iterator[Any]:
+    """A dask client of the scheduler at `address`.
+
+    Raises:
+        InputError: `gone`, if the scheduler cannot be reached or is lost while its client is used.
+    """
+    distributed = _distributed()
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a scheduler's end is told in one line
+    try:
+        client = distributed.Client(address, timeout=f"{REACH_S}s", set_as_default=False)
+    except OSError:  # whatever of the network
+        raise InputError(gone) from None
+    with client:
+        try:
+            yield client
+        except (CancelledError, distributed.comm.CommClosedError):
+            raise InputError(gone) from None
+
+
+def on_cluster(
+    client: Any,
+    work: Callable[[Order], Result],
+    orders: Mapping[str, Order],
+    *,
+    kind: str,
+    stop: Callable[[], None] = lambda: None,
+    lost: Callable[[str, str], Result] | None = None,
+) -> Generator[Result, None, None]:
+    """Each order's result as a worker of the cluster has it; what a lost worker was at is taken up by another.
+
+    Args:
+        client: see `connected`.
+        work: a function that workers can import.
+        orders: what is to be done, by name.
+        kind: of the tasks, a word for the scheduler's page.
+        stop: called where this is left before its end: tells the workers to stop.
+        lost: the result, by name and reason, of an order that has lost every worker that tried it; None refuses.
+
+    Raises:
+        InputError: If an order has lost every worker that tried it, and `lost` is None.
+    """
+    distributed = _distributed()
+    token = secrets.token_hex(4)  # a key that was used before would give the old result
+    futures = [
+        client.submit(work, order, key=(f"counterstain-{kind}", name, token), pure=False, retries=RETRIES)
+        for name, order in orders.items()
+    ]
+    ended = False
+    try:
+        for future in distributed.as_completed(futures, loop=client.loop):
+            try:
+                result = future.result()
+            except distributed.KilledWorker as error:
+                name, why = error.task[1], _lost_workers(kind, error)
+                if lost is None:
+                    raise InputError(why) from None
+                result = lost(name, why)
+            yield result
+        ended = True
+    finally:
+        if not ended:
+            stop()
+            if client.status == "running":
+                client.cancel(futures)
+
+
+def common_answer(
+    client: Any, asked: Callable[..., dict[str, str]], *given: object, address: str, say: Callable[[str], None]
+) -> dict[str, str]:
+    """What all workers that are there answer, if they agree among each other.
+
+    Raises:
+        InputError: If they differ, or none answers.
+    """
+    if not client.scheduler_info()["workers"]:
+        say(f"{address} has no worker yet; waiting for the first")
+    client.wait_for_workers(1)
+    found: dict[str, Any] = client.run(asked, *given, on_error="return")
+    for answer in found.values():
+        if isinstance(answer, InputError):
+            raise answer
+    answers = {worker: answer for worker, answer in found.items() if isinstance(answer, dict)}
+    if not answers:
+        raise InputError(
+            f"no worker could report its installed versions: {next(iter(found.values()), 'all are lost')!r}"
+        )
+    (first, common), *rest = answers.items()
+    for worker, own in rest:
+        same_answers(common, own, first, who=worker)
+    return common
+
+
+def _lost_workers(what: str, error: Any) -> str:
+    """What is said of a task that lost every worker that tried it, by dask's KilledWorker."""
+    return (
+        f"{what} {error.task[1]} has lost every worker that tried it ({error.allowed_failures + 1} of them, perhaps "
+        f"for lack of memory); see the workers' logs. Finished {what}s are kept"
+    )
+
+
+def same_answers(wanted: Mapping[str, str], own: Mapping[str, str], other: str, who: str = "a worker") -> None:
+    """Refuse what was worked out with different versions or precisions: it would differ for the wrong reason."""
+    for name, value in wanted.items():
+        if own.get(name) != value:
+            raise InputError(
+                f"{name} is {own.get(name)} on {who}, but {value} on {other}; install the same versions, and set the "
+                f"same device and precision (in a study training.device and training.precision)"
+            )
+
+
+def _port(address: str) -> int | None:
+    try:
+        return urlsplit(address).port
+    except ValueError:
+        return None
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError:
+        raise InputError("--scheduler needs dask.distributed: pip install 'counterstain[cluster]'") from None
+    return distributed
