@@ -63,6 +63,8 @@ Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 Runtime = Annotated[
     str, typer.Option(help="Runtime: torch, openvino, onnxruntime, or auto for the fastest that agrees with torch.")
 ]
+Jobs = Annotated[int, typer.Option(help="Number of trainings or slides at once; each gets its share of the cores.")]
+Scheduler = Annotated[str | None, typer.Option(help="Send the work to a dask cluster: tcp://host:8786")]
 Precision = Annotated[str, typer.Option(help="Number format: fp32, or bf16 (faster, slightly less accurate).")]
 TilePx = Annotated[int, typer.Option(help="Side length of the tiles in px.")]
 Rehash = Annotated[

@@ -13,11 +13,13 @@ from counterstain.cli.options import (
     Columns,
     Device,
     Fold,
+    Jobs,
     Json,
     Model,
     NetworkFile,
     Precision,
     Runtime,
+    Scheduler,
     Seed,
     app,
     chosen_model,
@@ -78,8 +80,8 @@ def slides_run(
         int | None, typer.Option(help="Number of workers: processes that draw, or threads that decode.")
     ] = None,
     recursive: Recursive = None,
-    jobs: Annotated[int, typer.Option(help="Number of slides at once; each gets its share of the cores.")] = 1,
-    scheduler: Annotated[str | None, typer.Option(help="Send slides to a dask cluster: tcp://host:8786")] = None,
+    jobs: Jobs = 1,
+    scheduler: Scheduler = None,
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", help="Seconds after which a slide is set aside.")
     ] = None,

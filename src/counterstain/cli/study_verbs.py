@@ -11,10 +11,12 @@ from counterstain.cli.options import (
     UNIT,
     Device,
     Images,
+    Jobs,
     Json,
     Out,
     RandomSeed,
     Rehash,
+    Scheduler,
     Set,
     StudyFile,
     StudyFolder,
@@ -81,8 +83,8 @@ def run(
     study: StudyFile,
     set_: Set = None,
     folder: StudyFolder = None,
-    jobs: Annotated[int, typer.Option(help="Number of trainings at once; each gets its share of the cores.")] = 1,
-    scheduler: Annotated[str | None, typer.Option(help="Send trainings to a dask cluster: tcp://host:8786")] = None,
+    jobs: Jobs = 1,
+    scheduler: Scheduler = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything; print the plan with its time and disk space.")
     ] = False,
