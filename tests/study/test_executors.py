@@ -199,7 +199,7 @@ def command_line(pid: int) -> bytes:
 
 def await_checkpoints(home: Path, count: int, process: subprocess.Popen[str]) -> None:
     """Return once `count` trainings below `home` have a whole epoch behind them."""
-    until = time.monotonic() + 200
+    until = time.monotonic() + 400
     while len(list(home.glob("runs/*/arms/*/*/*/checkpoint.safetensors"))) < count:
         assert process.poll() is None, "the run ended before it could be disturbed"
         assert time.monotonic() < until
