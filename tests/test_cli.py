@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import shlex
+import subprocess
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -227,3 +231,41 @@ def test_a_bug_of_ours_shows_its_traceback() -> None:
 
     with pytest.raises(RuntimeError, match="a bug"):
         work()
+
+
+def test_names_cannot_do_anything_to_the_terminal(tmp_path: Path) -> None:
+    """A class that clears the screen, and one that turns the direction of what follows."""
+    for name in ("be\x1b[2Jnign", "mali\u202egnant"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), "pink").save(tmp_path / "images" / name / f"{len(name)}.png")
+    for arguments in (["cohort", "images"], ["cohort", "images", "--json"], ["cohort", "no\x1b]0;x\x07thing"]):
+        arguments[1] = str(tmp_path / arguments[1])
+        shown = RUNNER.invoke(app, arguments).output
+        assert not any(letter in shown for letter in "\x1b\x07\u202e"), arguments
+    assert "be\\u001b[2Jnign" in RUNNER.invoke(app, ["cohort", str(tmp_path / "images")]).output
+
+
+@pytest.mark.parametrize("arguments", [["cohort", ""], ["cohort", "images", "--out", ""], ["slides", "run", "", "x"]])
+def test_an_empty_argument_is_refused(arguments: list[str]) -> None:
+    """ "$DATA" of a variable that is not set would be the folder one is in."""
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 2 and "is empty" in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_stream_that_is_not_utf8_gets_all_there_is(encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "counterstain", "data", "list", "breakhis", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    utf8 = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "utf-8"}, capture_output=True, check=True)
+    assert json.loads(done.stdout.decode(encoding)) == json.loads(utf8.stdout)
+    assert utf8.stdout.decode().isascii() is False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the stream")
+def test_a_closed_stream_is_no_fault() -> None:
+    command = f"{shlex.quote(sys.executable)} -m counterstain data list breakhis >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr

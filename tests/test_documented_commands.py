@@ -42,6 +42,8 @@ SMALL = {
     "augment": ["--tile-px", "64", "--count", "2"],
     "features": ["--device", "cpu"],
     "explain": ["--trials", "4", "--each", "2", "--device", "cpu"],
+    "features timm/resnet50": ["--device", "cpu", "--weights", "random"],
+    "slides run": ["--device", "cpu", "--runtime", "torch"],
 }
 
 
@@ -169,15 +171,49 @@ def _by_patient_folders(folder: Path) -> None:
         path.rename(place / path.name)
 
 
-def lacks(line: str) -> str:
-    """What a command needs that this workshop hasn't."""
-    if re.search(r"slides|\.svs", line):
-        return "slides: tests/slides"
-    return ""
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Path:
+    """The workshop with phantom slides, their outlines, and a table of them, under the names that the docs use."""
+    folder = tmp_path_factory.mktemp("slides") / "w"
+    shutil.copytree(workshop, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        do("phantom-slides", "--out", "drawn", "--slides", "2", "--size-px", "2048", "--patients", "4",
+           "--vendor", "aperio")  # fmt: skip
+        for found, name in zip(sorted(Path("drawn").glob("*.svs")), ("A.svs", "B.ndpi"), strict=True):
+            shutil.copy(found, name)
+            (Path("slides") / found.name).parent.mkdir(exist_ok=True)
+            found.with_suffix(".truth.geojson").rename(found.with_suffix(".geojson"))
+            found.rename(Path("slides") / found.name)
+        rows = ("A.svs,A,P000,malignant,test", "B.ndpi,B,P002,benign,test")
+        Path("slides.csv").write_text("\n".join(["image_path,slide_id,patient_id,label,split", *rows]) + "\n")
+    return folder
+
+
+def on_slides(line: str) -> bool:
+    return bool(re.search(r"slides|\.svs|^counterstain inspect", line))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("place", "line"), [pair for pair in RUNNABLE if not lacks(pair[1])])
+@pytest.mark.parametrize(("place", "line"), [pair for pair in RUNNABLE if on_slides(pair[1])])
+def test_a_documented_command_of_slides_runs(
+    place: str, line: str, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "w"
+    shutil.copytree(slides, here)
+    monkeypatch.chdir(here)
+    for out in ("tiles", "maps"):  # of other commands
+        shutil.rmtree(out)
+    verb, *more = words(line)
+    small = SMALL.get(f"{verb} {more[0]}", SMALL.get(verb, []))
+    if verb == "phantom-slides":
+        shutil.rmtree("slides")
+    done = RUNNER.invoke(app, [verb, *more, *small])
+    assert done.exit_code == 0, f"{place}: {line}\n{done.output}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "line"), [pair for pair in RUNNABLE if not on_slides(pair[1])])
 def test_a_documented_command_runs(
     place: str, line: str, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from counterstain.evaluation.text_tables import (
     shown_interval,
 )
 from counterstain.run_folder import optional_record, record_path
-from counterstain.text_table import table_lines, wrapped
+from counterstain.text_table import table_lines, visible, wrapped
 
 if TYPE_CHECKING:
     from counterstain.cohort.cohort import Cohort
@@ -59,9 +59,9 @@ def _width(width: int) -> int:
 def _print_line(line: str, *, bold: bool = False) -> None:
     """One line on stdout as it is: names come from the user's files, and brackets in them are no markup."""
     if sys.stdout.isatty():
-        Console(highlight=False, soft_wrap=True).print(line, markup=False, style="bold" if bold else None)
+        Console(highlight=False, soft_wrap=True).print(visible(line), markup=False, style="bold" if bold else None)
     else:
-        print(line)
+        print(visible(line))
 
 
 def print_cohort(
@@ -71,14 +71,14 @@ def print_cohort(
     from counterstain.cohort.summary import describe, describe_lines, measure_colour
 
     record = describe(table, measure_colour(table), unreadable)
-    print(_json(record) if as_json else "\n".join(describe_lines(record)))
+    print(visible(_json(record) if as_json else "\n".join(describe_lines(record))))
 
 
 def print_split(record: Mapping[str, object], *, as_json: bool = False) -> None:
     """Counts of images and patients in each part."""
     from counterstain.cohort.split import split_lines
 
-    print(_json(record) if as_json else "\n".join(split_lines(dict(record))))
+    print(visible(_json(record) if as_json else "\n".join(split_lines(dict(record)))))
 
 
 def print_result(run: Path, *, as_json: bool = False) -> None:
@@ -90,7 +90,7 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
     # A study of one arm has nothing to compare.
     comparison = optional_record(run, "comparison.json") or None
     if as_json:
-        print(_json({"run": str(run), "scores": scores, "comparison": comparison}))
+        print(visible(_json({"run": str(run), "scores": scores, "comparison": comparison})))
         return
     print_scores(scores)
     if comparison is not None:
@@ -99,7 +99,7 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
     finished = StudyRun(run)
     print()
     _print_wrapped(f"Result: {finished.result}")
-    print(f"Report: {finished.report}")
+    print(visible(f"Report: {finished.report}"))
     print("Next:")
     for command in finished.next_commands:
         _print_line(f"  {command}")
@@ -114,7 +114,7 @@ def _json(record: Mapping[str, object]) -> str:
 def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
     """The scores of every arm with their intervals: one row per measure, one column per arm; one table per level."""
     if as_json:
-        print(_json(record))
+        print(visible(_json(record)))
         return
     arms = record["arms"]
     first = next(iter(arms.values()))
@@ -151,7 +151,7 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
 def print_comparison(record: ComparisonRecord, *, as_json: bool = False) -> None:
     """The verdict, and below it what it rests on: of two arms in detail, of more the best on top."""
     if as_json:
-        print(_json(record))
+        print(visible(_json(record)))
         return
     _print_wrapped(f"Verdict: {record['words']}")
     print()

@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from counterstain.progress import Pace, Progress, TrainingProgress, duration, epoch_line
-from counterstain.text_table import wrapped
+from counterstain.text_table import visible, wrapped
 
 __all__ = ["progress_bars", "say", "talking"]
 
@@ -23,7 +23,7 @@ LONG_S = 1.0  # work that took longer says how long
 
 def say(line: str) -> None:
     """One line of talk: on stderr, and in a notebook where its results are, since stderr is a red box there."""
-    print(line, file=sys.stdout if "ipykernel" in sys.modules else sys.stderr, flush=True)
+    print(visible(line), file=sys.stdout if "ipykernel" in sys.modules else sys.stderr, flush=True)
 
 
 class _Share(ProgressColumn):
@@ -74,7 +74,7 @@ def progress_bars(*more: ProgressColumn) -> Iterator[tuple[Bars, Callable[[str],
 
     def tell(line: str) -> None:
         for part in _hung(line, console.width):
-            console.print(part, markup=False, soft_wrap=True)
+            console.print(visible(part), markup=False, soft_wrap=True)
 
     with Bars(*columns, *more, console=console, transient=True, expand=True) as bars:
         yield bars, tell

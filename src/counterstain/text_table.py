@@ -1,12 +1,14 @@
 """A table as lines of text that fit a width: heads, then intervals, then names are broken; no value is ever cut."""
 
+import json
 import re
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-__all__ = ["NO_BREAK", "table_lines", "wrapped"]
+__all__ = ["NO_BREAK", "table_lines", "visible", "wrapped"]
 
 NO_BREAK = "\u00a0"
 GAP = 2
@@ -18,6 +20,25 @@ Columns = list[list[str]]
 _JOINT = re.compile(
     r"(?<=\d) (?=%)|(?<=,) (?=[-+−\d.∞]+\])|(?<=p) (?=[<=])|(?<=[<=]) (?=\d)|(?<=\d) (?=(?:s|min|h|px)\b)"
 )
+
+
+def visible(text: str) -> str:
+    """Text for a terminal: what would move its cursor, change its colours or turn its direction is written out.
+
+    Names of files, classes and patients are the user's, or whoever's the images are. Line ends and tabs stay, and JSON
+    stays JSON.
+
+    >>> print(visible("be\x1b[2Jnign, \u202egnp.exe, 0.5 µm"))
+    be\\u001b[2Jnign, \\u202egnp.exe, 0.5 µm
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if _harmless(letter) else json.dumps(letter)[1:-1] for letter in text)
+
+
+def _harmless(letter: str) -> bool:
+    # Joiners (200C, 200D) are part of words and emoji; other format characters turn or hide what follows.
+    return letter in "\n\t\u200c\u200d" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def wrapped(line: str, width: int) -> list[str]:

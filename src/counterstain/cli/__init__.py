@@ -1,7 +1,12 @@
 """The command line: each verb parses, calls one public function, and prints. stdout is data, stderr is talk."""
 
+import codecs
+import io
+import json
+import os
 import signal
 import sys
+from pathlib import Path
 
 from counterstain.cli import (
     check_verbs,
@@ -72,6 +77,24 @@ def main() -> None:
     """Run one verb. The process is the command's own: memory and waiting threads are set for it here."""
     wait_shortly()
     keep_pages()
+    _open_streams()
     # A scheduler's SIGTERM ends a run like Ctrl-C does: nothing is half written, and the exit code says which.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app()
+
+
+def _open_streams() -> None:
+    """Where stdout or stderr is closed, nothing is shown; where it isn't UTF-8, "\\u00b5m" is, which is JSON, too."""
+    codecs.register_error("written-out", _written_out)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="written-out")
+
+
+def _written_out(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end

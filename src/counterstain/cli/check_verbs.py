@@ -29,6 +29,7 @@ from counterstain.cli.options import (
     app,
     chosen_model,
     hash_again,
+    show,
     takes_images,
     verb,
 )
@@ -95,7 +96,7 @@ def robustness(
         shut = error
     record = read_json(out / "robustness.json")
     if as_json:
-        print(json.dumps(record, indent=2))
+        show(json.dumps(record, indent=2))
     else:
         _print_card(record, out)
     if shut is not None:
@@ -119,7 +120,7 @@ def _print_card(record: dict[str, Any], out: Path) -> None:
     from counterstain.reports.robustness_report import headline, loss_rows
     from counterstain.terminal import print_table
 
-    print(headline(record))
+    show(headline(record))
     rows = []
     for title, worse, first, turned in loss_rows(record):
         cells = []
@@ -131,8 +132,8 @@ def _print_card(record: dict[str, Any], out: Path) -> None:
         title = f"Change of AUROC and its 95 % interval, unit {record['unit']}"
         print_table(title, ["trial", "mild", "moderate", "severe", "first sure loss", "turned at moderate"], rows)
     for note in record["notes"]:
-        print(f"Note: {note}")
-    print(f"Card:  {out / 'robustness.html'}")
+        show(f"Note: {note}")
+    show(f"Card:  {out / 'robustness.html'}")
 
 
 @contextmanager
@@ -222,4 +223,4 @@ def explain(
         trials=trials, embedding=embedding, arm=arm, seed=seed, fold=fold, network_file=network_file, device=device,
         random_seed=random_seed, rehash=rehash, verbose=True, **reading,
     )  # fmt: skip
-    print(json.dumps(explanation.record["validity"], indent=2) if as_json else out / "explanation.html")
+    show(json.dumps(explanation.record["validity"], indent=2) if as_json else out / "explanation.html")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterstain.cli.options import Json, app, verb
+from counterstain.cli.options import Json, app, show, verb
 
 if TYPE_CHECKING:
     from counterstain.datasets.catalogue import PublicCohort
@@ -30,12 +30,12 @@ def data_list(
 
     rows = list(COHORTS) if name is None else [public_cohort(name)]
     if as_json:
-        print(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
+        show(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
     elif name is None:
         for row in rows:
-            print(f"{row.name:17} {row.title}")
-            print(f"{'':17} licence: {row.licence}{'; fetched by hand' if row.by_hand else ''}")
-        print("\npatient rule, defects and addresses of one: counterstain data list NAME")
+            show(f"{row.name:17} {row.title}")
+            show(f"{'':17} licence: {row.licence}{'; fetched by hand' if row.by_hand else ''}")
+        show("\npatient rule, defects and addresses of one: counterstain data list NAME")
     else:
         _print_row(rows[0])
 
@@ -82,7 +82,7 @@ def data_fetch(
     with talking() as talk:
         found = fetch_cohort(name, out or Path(name), source=source, manifest=manifest, unpacked=unpack, talk=talk)
     say(found.summary())
-    print(json.dumps(found.record(), indent=2) if as_json else found.folder)
+    show(json.dumps(found.record(), indent=2) if as_json else found.folder)
     if row.read_as:
         images = found.folder / "images" if found.images else found.folder
         say(f"then: counterstain cohort {images} {row.read_as} --out {found.folder / 'cohort.csv'}")
@@ -101,6 +101,6 @@ def data_verify(
     from counterstain.datasets.fetch import verify_cohort
 
     found = verify_cohort(folder)
-    print(json.dumps(found.record(), indent=2) if as_json else found.summary())
+    show(json.dumps(found.record(), indent=2) if as_json else found.summary())
     if not found:
         raise typer.Exit(3)

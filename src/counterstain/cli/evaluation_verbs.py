@@ -15,6 +15,7 @@ from counterstain.cli.options import (
     Seed,
     app,
     columns_given,
+    show,
     verb,
 )
 
@@ -155,4 +156,4 @@ def report(
     from counterstain.reports.run_report import write_report
 
     page = write_report(folder, tiles=not no_tiles)
-    print(json.dumps({"report": str(page)}) if as_json else page)
+    show(json.dumps({"report": str(page)}) if as_json else page)

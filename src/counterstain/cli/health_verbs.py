@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.options import Arm, Json, app, verb
+from counterstain.cli.options import Arm, Json, app, show, verb
 
 MOST_NAMED = 50  # of what could name a patient, without --json
 
@@ -28,15 +28,15 @@ def doctor(
 
     health = look(folder)
     if as_json:
-        print(json.dumps(health.record(), indent=2))
+        show(json.dumps(health.record(), indent=2))
     else:
         marks = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
         rows = [(check.name, marks[check.state], check.found) for check in health.checks]
         print_table("", ("check", "", "found"), rows, head=False)
         for check in health.checks:
             if check.advice and check.state != "ok":
-                print(f"{check.name}: {check.advice}")
-        print(health.summary())
+                show(f"{check.name}: {check.advice}")
+        show(health.summary())
     if not health:
         raise typer.Exit(3)
 
@@ -56,7 +56,7 @@ def verify(
     from counterstain.study.verify import verify as check_files
 
     found = check_files(folder)
-    print(json.dumps(found.record(), indent=2) if as_json else found.summary())
+    show(json.dumps(found.record(), indent=2) if as_json else found.summary())
     if not found:
         raise typer.Exit(3)
 
@@ -88,7 +88,7 @@ def reproduce(
 
     with talking() as talk:
         found = repeat(run, data=data, arm=arm, evaluation=evaluation, out=out, talk=talk)
-    print(json.dumps(found.record(), indent=2) if as_json else found.summary())
+    show(json.dumps(found.record(), indent=2) if as_json else found.summary())
     if not found:
         raise typer.Exit(3)
 
@@ -109,13 +109,13 @@ def privacy(
 
     found = find_identifiers(path)
     if as_json:
-        print(json.dumps(found.record(), indent=2, ensure_ascii=False))
+        show(json.dumps(found.record(), indent=2, ensure_ascii=False))
     else:
         for one in found.found[:MOST_NAMED]:
-            print(f"{one.kind:14} {one.text}  ({one.where} of {one.file})")
+            show(f"{one.kind:14} {one.text}  ({one.where} of {one.file})")
         if len(found.found) > MOST_NAMED:
-            print(f"… and {len(found.found) - MOST_NAMED} more; --json has all")
-        print(found.summary())
+            show(f"… and {len(found.found) - MOST_NAMED} more; --json has all")
+        show(found.summary())
     if not found:
         raise typer.Exit(3)
 
@@ -135,7 +135,7 @@ def sbom(
 
     bill = bill_of_materials(model)
     if out is None:
-        print(json.dumps(bill, indent=2, ensure_ascii=False))
+        show(json.dumps(bill, indent=2, ensure_ascii=False))
     else:
         write_json(out, bill)
-        print(out)
+        show(out)

@@ -24,6 +24,7 @@ from counterstain.cli.options import (
     StudyFolder,
     app,
     assignment,
+    show,
     takes_images,
     verb,
 )
@@ -74,7 +75,7 @@ def features(
         network_file=network_file, device=device, precision=precision, rehash=rehash, verbose=True, **reading,
     )  # fmt: skip
     record = {"out": str(out), "slides": made.slides, "tiles": made.tiles, "failures": dict(made.failures)}
-    print(json.dumps(record) if as_json else out)
+    show(json.dumps(record) if as_json else out)
     if made.failures:
         raise typer.Exit(3)
 
@@ -102,9 +103,9 @@ def search(
             study, trials=trials, overrides=dict(assignment(text) for text in set_ or []), folder=folder, talk=talk
         )
     if as_json:
-        print(json.dumps({**asdict(found), "study": str(found.study)}, indent=2))
+        show(json.dumps({**asdict(found), "study": str(found.study)}, indent=2))
         return
-    print(f"{found.study}; run it once: counterstain run {found.study}")
+    show(f"{found.study}; run it once: counterstain run {found.study}")
 
 
 @app.command("lr-find")
@@ -134,9 +135,9 @@ def lr_find(
             folder=folder, talk=talk,
         )  # fmt: skip
     if as_json:
-        print(json.dumps({**asdict(found), "figure": str(found.figure)}, indent=2))
+        show(json.dumps({**asdict(found), "figure": str(found.figure)}, indent=2))
         return
-    print(f"{found.summary()}\n{found.figure}")
+    show(f"{found.summary()}\n{found.figure}")
 
 
 @app.command()
@@ -189,7 +190,7 @@ def export(
     if isinstance(record["int8"], dict):
         say(f"8-bit integers: {record['int8']['words']}")
     if as_json:
-        print(json.dumps({"out": str(out), **record}, indent=2, sort_keys=True, ensure_ascii=False))
+        show(json.dumps({"out": str(out), **record}, indent=2, sort_keys=True, ensure_ascii=False))
         return
     parity: Any = record["parity"]
     rates: Any = record["images_per_s"]

@@ -136,10 +136,10 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
                 check_writable(place)
             function(*args, **kwargs)
         except InputError as error:
-            print(f"counterstain: {as_typed(error)}", file=sys.stderr)
+            _refuse(as_typed(error))
             raise typer.Exit(2) from None
         except GateError as error:
-            print(f"counterstain: {as_typed(error)}", file=sys.stderr)
+            _refuse(as_typed(error))
             raise typer.Exit(3) from None
         except KeyboardInterrupt:
             print("counterstain: stopped; the same command resumes", file=sys.stderr)
@@ -148,16 +148,29 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
             words = missing_words(error, _verb_name(function.__name__))
             if words is None:
                 raise
-            print(f"counterstain: {words}", file=sys.stderr)
+            _refuse(words)
             raise typer.Exit(2) from None
         except (OSError, MemoryError, RuntimeError) as error:
             words = _system_words(error)
             if words is None:
                 raise
-            print(f"counterstain: {words}", file=sys.stderr)
+            _refuse(words)
             raise typer.Exit(2) from None
 
     return wrapped
+
+
+def show(text: object = "") -> None:
+    """A result, or lines of one, on stdout; names in it can't do anything to the terminal."""
+    from counterstain.text_table import visible
+
+    print(visible(str(text)), flush=True)
+
+
+def _refuse(words: str) -> None:
+    from counterstain.text_table import visible
+
+    print(f"counterstain: {visible(words)}", file=sys.stderr)
 
 
 def _verb_name(function: str) -> str:

@@ -23,6 +23,7 @@ from counterstain.cli.options import (
     allow_network,
     app,
     hash_again,
+    show,
     takes_images,
     verb,
 )
@@ -88,7 +89,7 @@ def predict(
     if as_json:
         from counterstain.files import plain_values
 
-        print(json.dumps(plain_values(predicted.record()), indent=2, ensure_ascii=False))
+        show(json.dumps(plain_values(predicted.record()), indent=2, ensure_ascii=False))
     else:
         _print(predicted, sheet)
     if predicted.set_aside:
@@ -98,16 +99,16 @@ def predict(
 def _print(predicted: "Predicted", sheet: Path | None) -> None:
     from counterstain.terminal import print_scores
 
-    print(predicted.summary())
+    show(predicted.summary())
     if predicted.scores is not None:
         print_scores(predicted.scores)
-    print(f"Decision: {predicted.rule}")
-    print(f"Predictions: {predicted.out}")
+    show(f"Decision: {predicted.rule}")
+    show(f"Predictions: {predicted.out}")
     if sheet is not None:
-        print(f"Sheet: {sheet}")
+        show(f"Sheet: {sheet}")
     if predicted.next_lines:
-        print("Next:")
+        show("Next:")
         for line in predicted.next_lines:
-            print(f"  {line}")
+            show(f"  {line}")
     if predicted.scores is None:
-        print(f"To score them, add a column `label` to {predicted.out}, and: counterstain evaluate {predicted.out}")
+        show(f"To score them, add a column `label` to {predicted.out}, and: counterstain evaluate {predicted.out}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.options import app, verb
+from counterstain.cli.options import app, show, verb
 
 
 @app.command()
@@ -44,11 +44,11 @@ def serve(
     if export is not None:
         from counterstain.serving.site import write_site
 
-        print(write_site(runs, export))
+        show(write_site(runs, export))
         return
     started = start(runs, options)
     first, *others = started.lines()
-    print(first, flush=True)
+    show(first)
     for line in others:
         say(line)
     asyncio.run(started.run())

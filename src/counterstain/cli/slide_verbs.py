@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from counterstain.cli.options import Columns, Json, TilePx, app, columns_given, verb
+from counterstain.cli.options import Columns, Json, TilePx, app, columns_given, show, verb
 from counterstain.cli.slide_options import (
     AssumeMpp,
     Edges,
@@ -77,7 +77,7 @@ def inspect(
         if not as_json:
             _show(record)
     if as_json:
-        print(json.dumps({"slides": records, "failures": failures}, indent=2))
+        show(json.dumps({"slides": records, "failures": failures}, indent=2))
     elif len(paths) > 1:
         rows = summary_rows(records, [row["reason"] for row in failures])
         print_table("All slides", ("format, scanner", "µm/px (source)", "slides", "tiles", "refused"), rows)
@@ -93,19 +93,19 @@ def _show(record: dict[str, Any]) -> None:
     if record["mpp_x"] is not None:
         scale = f"{record['mpp_x']:.4g} × {record['mpp_y']:.4g} (from: {record['mpp_source']})"
     lens = f", {record['objective']:g}x" if record["objective"] else ""
-    print(f"{record['slide']}\n  {record['vendor']}, read by {record['reader']}{lens}\n  µm/px: {scale}")
+    show(f"{record['slide']}\n  {record['vendor']}, read by {record['reader']}{lens}\n  µm/px: {scale}")
     for number, level in enumerate(record["levels"]):
         mpp = "" if level["mpp"] is None else f", {level['mpp']:.4g} µm/px"
         tile = "" if level["tile_px"] is None else f", own tiles of {level['tile_px'][0]} × {level['tile_px'][1]} px"
-        print(f"  level {number}: {level['width_px']:,} × {level['height_px']:,} px{mpp}{tile}")
+        show(f"  level {number}: {level['width_px']:,} × {level['height_px']:,} px{mpp}{tile}")
     if record["bounds"]:
-        print("  scanned area: x {}, y {}, {} × {} px".format(*record["bounds"]))
+        show("  scanned area: x {}, y {}, {} × {} px".format(*record["bounds"]))
     shares = ", ".join(f"{name} {share:.0%}" for name, share in record["tissue"].items())
-    print(f"  {shares}\n  {plan_in_words(record)}")
+    show(f"  {shares}\n  {plan_in_words(record)}")
     for note in record["notes"]:
-        print(f"  note: {note}")
+        show(f"  note: {note}")
     if record["thumbnail"]:
-        print(f"  picture: {record['thumbnail']}")
+        show(f"  picture: {record['thumbnail']}")
 
 
 @slides_app.command("tiles")
@@ -171,6 +171,6 @@ def slides_tiles(
     for note in cut.notes:
         say(f"note: {note}")
     record = {"cohort": str(cut.cohort), "tiles": dict(cut.tiles), "failures": dict(cut.failures)}
-    print(json.dumps(record, indent=2) if as_json else cut.cohort)
+    show(json.dumps(record, indent=2) if as_json else cut.cohort)
     if cut.failures:
         raise GateError(f"{len(cut.failures)} slides were skipped; {out / 'failures.csv'} says why")

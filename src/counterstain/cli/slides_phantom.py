@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.options import Json, Out, RandomSeed, app, verb
+from counterstain.cli.options import Json, Out, RandomSeed, app, show, verb
 
 
 @app.command(name="phantom-slides")
@@ -55,4 +55,4 @@ def phantom_slides(
         progress=lambda done, total: say(f"slide {done} of {total}"),
     )  # fmt: skip
     record = {"folder": str(out), "slides": [{"slide_id": t.slide_id, "label": t.label} for t in truths]}
-    print(json.dumps(record, indent=2) if as_json else out)
+    show(json.dumps(record, indent=2) if as_json else out)

@@ -24,6 +24,7 @@ from counterstain.cli.options import (
     app,
     chosen_model,
     columns_given,
+    show,
     verb,
 )
 from counterstain.cli.slide_options import AssumeMpp, LeastTissue, MppTable, Overlap, Recursive, Slides, TissueMask
@@ -138,11 +139,11 @@ def _print(result: "SlidesResult", *, as_json: bool) -> None:
     if as_json:
         slides = {name: {"tiles": row["tiles"], "pooled": row["pooled"]} for name, row in result.records.items()}
         failures = [{"slide": name, "path": path, "reason": why} for name, path, why in result.failures]
-        print(json.dumps({"out": str(result.out), "slides": slides, "failures": failures}, indent=2))
+        show(json.dumps({"out": str(result.out), "slides": slides, "failures": failures}, indent=2))
         return
     rows = [(name, f"{row['tiles']:,}", f"{row['tile_mpp'][0]:.3g}") for name, row in result.records.items()]
     print_table("Slides read", ("slide", "tiles", "µm/px"), rows)
-    print(f"Results: {result.out}")
+    show(f"Results: {result.out}")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from counterstain.cli.options import (
     app,
     assignment,
     hash_again,
+    show,
     takes_images,
     verb,
 )
@@ -105,7 +106,7 @@ def run(
     with talking() as talk:
         if dry_run:
             plan = plan_study(study, overrides=overrides, folder=folder, talk=talk)
-            print(json.dumps(plan, indent=2) if as_json else "\n".join(plan_lines(plan, jobs=jobs)))
+            show(json.dumps(plan, indent=2) if as_json else "\n".join(plan_lines(plan, jobs=jobs)))
             return
         path = run_study(study, overrides=overrides, folder=folder, talk=talk, jobs=jobs, scheduler=scheduler)
     print_result(path, as_json=as_json)
@@ -226,7 +227,7 @@ def audit(
                 images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids,
                 apply=apply, talk=talk, **reading,
             )  # fmt: skip
-    print(json.dumps(record, indent=2) if as_json else "\n".join(lines))
+    show(json.dumps(record, indent=2) if as_json else "\n".join(lines))
     if record["verdict"] == "leaks":
         raise typer.Exit(3)
 
@@ -250,7 +251,7 @@ def augment(
     from counterstain.api.images import augment as draw_sheet
 
     made = draw_sheet(images, out=out, tile_px=tile_px, count=count, seed=seed, **reading)
-    print(json.dumps({"out": str(made)}) if as_json else made)
+    show(json.dumps({"out": str(made)}) if as_json else made)
 
 
 @app.command()
@@ -302,7 +303,7 @@ def train(
             talk=talk, **reading,
         )  # fmt: skip
     if leads:
-        print(json.dumps({"out": str(out)}) if as_json else out)
+        show(json.dumps({"out": str(out)}) if as_json else out)
 
 
 @app.command()

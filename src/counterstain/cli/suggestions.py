@@ -94,7 +94,17 @@ class SuggestingGroup(TyperGroup):
     """Commands whose unknown options are answered by `meant`."""
 
     def invoke(self, ctx: Any) -> object:
-        """Run the command; a usage error for an unknown option gets the options that were meant."""
+        """Run the command; a usage error for an unknown option gets the options that were meant.
+
+        An empty argument is refused: it is a shell variable that is not set, and as a path it would be this folder.
+        """
+        given = [*getattr(ctx, "_protected_args", ()), *ctx.args]
+        if "" in given:
+            before = given[given.index("") - 1] if given.index("") else ""
+            what = f"{before} is empty" if before.startswith("--") else "an argument is empty"
+            raise UsageError(
+                f"{what}; a variable of the shell that is not set? Give a value, or leave it out.", ctx=ctx
+            )
         try:
             return super().invoke(ctx)
         except UsageError as error:

@@ -171,7 +171,9 @@ def plan_lines(record: Mapping[str, Any], *, jobs: int = 1) -> list[str]:
     ]
     estimate = record.get("estimate")
     if estimate is not None:
-        rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in estimate["images_per_s"].items())
+        rates = ", ".join(
+            f"{name} {rate:,.{0 if rate >= 10 else 1}f}" for name, rate in estimate["images_per_s"].items()
+        )
         among = f" in {jobs} jobs" if jobs > 1 else ""
         lines += [
             f"speed      {rates} images per second, from {TRIAL_BATCHES} batches of each arm",
