@@ -1,19 +1,24 @@
 """Every page in a real browser: it draws, obeys the keyboard, is accessible, and asks nobody else for anything."""
 
+import shutil
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from small_browser import free_port, open_browser, picture_folder, running
 from small_server import add_images, small_model
-from small_studies import audited_home, slide_home
+from small_studies import audited_home, hundred_pairs, large_cohort, slide_home, texture
 
 pytest.importorskip("tifffile")
 
 from make_run import make_run
 
+import counterstain
 from counterstain.audit.decisions import DECISIONS, read_decisions
 from counterstain.serving.app import make_app, served_of
 from counterstain.serving.pictures import image_id
@@ -38,6 +43,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_images(make_run(home / "runs" / "two", arms=("given-32", "modified-200"), patients=12, images_each=20))
     slide_home(home / "slide")
     small_model(home / "model-home")
+    one = home / "runs" / "two" / "arms" / "given-32" / "seed-0" / "fold-0-0"
+    shutil.copytree(home / "model-home" / "model", one, dirs_exist_ok=True)
+    shutil.copy(home / "runs" / "two" / "predictions" / "given-32" / "seed-0.csv", one / "predictions.csv")
+    for path in (home / "images").glob("*/P0*_*.png"):
+        Image.fromarray(texture(len(path.name), 128)).save(path)
+    hundred_pairs(home / "runs" / "r", home / "runs" / "hundred")
+    large_cohort(home / "runs" / "large")
     return home
 
 
@@ -84,6 +96,12 @@ def until(page: Any, condition: str, timeout: float = 30_000) -> None:
         page.wait_for_timeout(50)
 
 
+def keep_picture(page: Any, name: str) -> None:
+    folder = picture_folder()
+    if folder is not None:
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+
 def go(page: Any, address: str, name: str) -> None:
     page.goto(address.split("/?")[0] + PAGES[name])
     page.wait_for_load_state("networkidle")
@@ -98,9 +116,7 @@ def test_no_serious_fault_of_accessibility_and_nothing_overflows(
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
     go(page, address, name)
-    folder = picture_folder()
-    if folder is not None:
-        page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", full_page=True)
+    keep_picture(page, f"{name}-{scheme}-{width}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.evaluate(AXE.read_text(encoding="utf-8"))  # through the debugger, which no policy of the page forbids
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
@@ -141,6 +157,53 @@ def test_pairs_are_decided_by_keyboard_alone(page: Any, address: str, home: Path
     assert page.get_attribute("#blink", "aria-pressed") == "true"
     page.fill("#reason", "kds")  # letters that are typed are no decisions
     assert len(read_decisions(path)) == pairs + 1
+
+
+def test_a_hundred_pairs_by_keyboard_alone(page: Any, address: str, home: Path) -> None:
+    page.goto(address.split("/?")[0] + "/runs/hundred/audit")
+    page.wait_for_load_state("networkidle")
+    for number in range(100):
+        page.keyboard.press("ksd"[number % 3])
+        until(page, f"document.querySelector('#told').textContent.startsWith('Pair {number + 1}:')")
+    made = read_decisions(home / "runs" / "hundred" / DECISIONS)
+    assert [one.decision for one in made] == [("keep", "same", "drop")[number % 3] for number in range(100)]
+    assert "100 decided" in page.inner_text("#where")
+
+
+def test_where_a_model_looks_is_shown_on_demand(page: Any, address: str) -> None:
+    go(page, address, "errors")
+    page.locator("#tiles button").first.click()
+    until(page, "document.querySelector('#tiles canvas.evidence') !== null", timeout=120_000)
+    assert page.locator("#tiles button").first.inner_text() in ("Speaks for a", "Speaks for b")
+    assert page.evaluate("document.querySelector('#tiles canvas.evidence').width") > 1
+
+
+def test_a_hundred_thousand_tiles_scroll_at_fifty_frames(page: Any, address: str) -> None:
+    """The page's own thread works less than the 20 ms that a frame may take, whatever else the machine does."""
+    page.goto(address.split("/?")[0] + "/runs/large/cohort")
+    until(page, "document.body.dataset.ready === 'yes'")
+    assert page.inner_text("#count") == "100,000 of 100,000 images"
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def worked_s() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
+
+    before = worked_s()
+    frames = page.evaluate("""() => new Promise((done) => {
+      const grid = document.querySelector('#grid');
+      let frames = 0;
+      const step = () => {
+        grid.scrollTop += 60; frames += 1;
+        if (frames < 150) requestAnimationFrame(step); else done(frames);
+      };
+      requestAnimationFrame(step);
+    })""")
+    assert (worked_s() - before) / frames < 0.020
+    page.evaluate("document.querySelector('#grid').scrollTop = 1e9")
+    until(page, "document.querySelector('[data-row=\"99999\"] img').naturalWidth > 0")
+    assert page.locator(".cell").count() < 200  # only what is in sight is in the page
 
 
 def test_the_grid_scrolls_and_filters(page: Any, address: str) -> None:
@@ -212,6 +275,21 @@ def test_truth_lies_within_a_pixel_at_every_zoom(page: Any, address: str) -> Non
     assert worst <= 1
 
 
+def test_a_slide_is_read_from_its_page(page: Any, address: str) -> None:
+    go(page, address, "slide")
+    until(page, "document.body.dataset.ready === 'yes'")
+    page.select_option("#model", "model")
+    page.fill("#mpp", "0.5")
+    page.click("#read")
+    until(page, "/done|failed/.test(document.querySelector('#request').textContent)", timeout=240_000)
+    assert page.inner_text("#request") == "model: done."
+    until(page, "document.querySelector('#first').value.startsWith('model-')")
+    until(page, "document.querySelector('canvas.heat[data-map=first]') !== null")
+    page.select_option("#second", "maps")  # the curtain lies between two maps
+    until(page, "document.querySelector('canvas.heat[data-map=second]')?.style.clipPath.startsWith('inset')")
+    keep_picture(page, "slide-curtain")
+
+
 def test_a_polygon_is_drawn(page: Any, address: str, home: Path) -> None:
     go(page, address, "slide")
     until(page, "document.body.dataset.ready === 'yes'")
@@ -226,7 +304,10 @@ def test_a_polygon_is_drawn(page: Any, address: str, home: Path) -> None:
 
 
 def test_saved_pages_open_from_a_disk(browser: Any, home: Path, tmp_path: Path) -> None:
-    write_site(home / "runs", tmp_path / "site")
+    shutil.copytree(home / "runs" / "two", tmp_path / "runs" / "two", ignore=shutil.ignore_patterns("arms"))
+    shutil.copytree(home / "runs" / "r", tmp_path / "runs" / "r")
+    slides, maps = (home / "slide" / "slides",), (home / "slide" / "maps",)
+    write_site(tmp_path / "runs", tmp_path / "site", slides=slides, maps=maps)
     context = browser.new_context()
     page = context.new_page()
     faults: list[str] = []
@@ -237,5 +318,41 @@ def test_saved_pages_open_from_a_disk(browser: Any, home: Path, tmp_path: Path) 
         page.wait_for_load_state("networkidle")
     page.goto((tmp_path / "site" / "two-errors.html").as_uri())
     until(page, "[...document.querySelectorAll('#tiles img')].some((one) => one.naturalWidth > 0)")
+    page.goto((tmp_path / "site" / "slides.html").as_uri())
+    page.locator("main a").first.click()
+    until(page, "document.body.dataset.ready === 'yes' && document.querySelector('canvas.heat') !== null")
+    until(page, "window.slideViewer.world.getItemAt(0).getFullyLoaded()")
+    keep_picture(page, "saved-slide")
     context.close()
     assert not faults
+
+
+def test_a_notebook_shows_the_page_in_a_frame(browser: Any, home: Path) -> None:
+    """A page of another port of this machine, as a notebook is, frames it; the cookie gets through."""
+    shown = counterstain.serve(home / "runs", port=0)
+    notebook = shown._repr_html_().encode()
+
+    class Notebook(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(notebook)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Notebook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        context = browser.new_context()
+        try:
+            page = context.new_page()
+            page.goto(f"http://localhost:{server.server_port}/")
+            frame = page.frame_locator("iframe")
+            frame.locator("#runs tbody tr").first.wait_for(timeout=60_000)
+            frame.locator("a", has_text="two").first.click()
+            frame.locator("#matrix [data-cell]").first.wait_for(timeout=60_000)
+        finally:
+            context.close()
+            server.shutdown()
+            shown.close()

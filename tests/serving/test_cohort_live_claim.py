@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+import counterstain
 from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.serving.live_view import live_data
@@ -91,3 +92,16 @@ def test_tables_that_are_none(client: TestClient, models: dict[str, list[str]], 
     answer = client.post("/api/claim", json={"models": models})
     assert answer.status_code == 422 and words in answer.json()["detail"]
     assert "/tmp" not in answer.text
+
+
+@pytest.mark.slow
+def test_one_table_gets_the_page_that_evaluate_writes(client: TestClient, runs: Path, tmp_path: Path) -> None:
+    path = runs / "two" / "predictions" / "given-32" / "seed-0.csv"
+    made = client.post("/api/evaluate", json={"name": "seed-0.csv", "tables": [path.read_text()]})
+    assert made.status_code == 200, made.text
+    answer = client.get(made.json()["page"])
+    counterstain.evaluate(path, out=tmp_path / "ours.html")
+    assert answer.content == (tmp_path / "ours.html").read_bytes()
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert client.get("/claim/0000000000000000").status_code == 404
+    assert client.post("/api/evaluate", json={"tables": ["no table"]}).status_code == 422

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import httpx
@@ -105,3 +106,10 @@ def test_saved_pages_from_python(runs: Path, tmp_path: Path) -> None:
 def test_who_only_looks_waits_for_no_pytorch() -> None:
     code = "import sys, counterstain.serving.app; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_the_page_adds_to_the_wheel_is_less_than_a_megabyte() -> None:
+    folder = Path(counterstain.__file__).parent / "serving"
+    files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert any(path.name == "openseadragon.min.js" for path in files)
+    assert sum(len(zlib.compress(path.read_bytes(), 6)) for path in files) < 1_000_000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_server import PORT, TOKEN
-from small_studies import HEIGHT, WIDTH, slide_home
+from small_studies import HEIGHT, WIDTH, huge_colour, huge_slide, slide_home
 from starlette.testclient import TestClient
 
 pytest.importorskip("tifffile")
@@ -59,6 +59,28 @@ def test_every_tile_of_every_level_shows_its_place(looking: TestClient) -> None:
                 assert abs(found[1] - 255 * y / HEIGHT) < 4 + scale / 4, (level, column, row)
                 seen += 1
     assert seen > 30
+
+
+@pytest.mark.slow
+def test_a_slide_of_100_000_px(tmp_path: Path, access: Access) -> None:
+    """From its own pixels to the whole in one tile, what is shown is what lies there."""
+    huge_slide(tmp_path / "slides" / "huge.tif")
+    (tmp_path / "runs").mkdir()
+    app = make_app(served_of(tmp_path / "runs", ServeOptions(slides=(tmp_path / "slides",))), access)
+    asked = TestClient(app, base_url=f"http://127.0.0.1:{PORT}", headers={"Authorization": f"Bearer {TOKEN}"})
+    data = asked.get(f"/api/slides/{image_id('huge')}").json()
+    assert (data["width"], data["height"], data["levels"]) == (100_000, 80_000, 17)
+    for x, y in ((300, 300), (41_000, 66_000), (99_000, 79_000)):
+        for level in range(8, 18):
+            scale = 2 ** (17 - level)
+            column, row = x // (256 * scale), y // (256 * scale)
+            answer = asked.get(f"/api/slides/{image_id('huge')}/tiles/{level}/{column}_{row}.jpg")
+            assert answer.status_code == 200, (level, answer.text)
+            tile = picture(answer.content)
+            at = tile[min(y // scale - 256 * row, len(tile) - 1), min(x // scale - 256 * column, tile.shape[1] - 1)]
+            expected = huge_colour(x // 8192, y // 8192).astype(int)
+            if min(x % 8192, 8192 - x % 8192, y % 8192, 8192 - y % 8192) > 4 * scale:  # not on a border of two squares
+                assert abs(at - expected).max() <= 6, (x, y, level)
 
 
 @pytest.mark.parametrize("place", ["11/6_0", "11/0_5", "12/0_0", "-1/0_0", "11/-1_0", "11/0_x", "99999/0_0"])

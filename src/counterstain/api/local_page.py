@@ -88,7 +88,8 @@ def serve(
     if export is not None:
         from counterstain.serving.site import write_site
 
-        return LocalPage(None, write_site(Path(runs), Path(export)))
+        shown = {"slides": tuple(map(Path, slides or ())), "maps": tuple(map(Path, maps or ()))}
+        return LocalPage(None, write_site(Path(runs), Path(export), **shown))
     options = ServeOptions(
         host=host, port=port, token=token, read_only=read_only, model=None if model is None else Path(model),
         slides=tuple(map(Path, slides or ())), maps=tuple(map(Path, maps or ())), ancestors=NOTEBOOKS,

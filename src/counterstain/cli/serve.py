@@ -44,7 +44,7 @@ def serve(
     if export is not None:
         from counterstain.serving.site import write_site
 
-        show(write_site(runs, export))
+        show(write_site(runs, export, slides=options.slides, maps=options.maps))
         return
     started = start(runs, options)
     first, *others = started.lines()

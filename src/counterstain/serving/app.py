@@ -21,7 +21,7 @@ from counterstain.serving.explain_routes import add_explain
 from counterstain.serving.inference import ModelShelf
 from counterstain.serving.live_view import live_data
 from counterstain.serving.open_inference import add_open_inference
-from counterstain.serving.pages import Links, render, static_file
+from counterstain.serving.pages import REPORT_POLICY, Links, render, static_file
 from counterstain.serving.pictures import read_tiles, tile_picture
 from counterstain.serving.predict_routes import add_predict
 from counterstain.serving.problems import ServingError, problem
@@ -40,8 +40,6 @@ __all__ = ["Served", "make_app", "served_of"]
 MEASURES = {
     name: METRIC_NAMES[name] for name in ("auroc", "balanced_accuracy", "accuracy", "recall", "specificity", "f1")
 }
-# A report is one page that needs nothing else; it may not run anything here.
-REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from counterstain.errors import InputError
+from counterstain.evaluation.format import metric_name
 from counterstain.evaluation.metrics import confusion, predicted_class, score_table
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
@@ -72,6 +73,7 @@ def _error_data(run: Path, _: int) -> dict[str, Any]:
         measure = str(comparison["primary"])
         chosen = [[seed.table for seed in tables[pair[side]]] for side in ("a", "b")]
         influence = {"a": pair["a"], "b": pair["b"], "measure": measure, "words": pair["words"]}
+        influence["measure_name"] = metric_name(measure)
         influence |= patient_influence(chosen[0], chosen[1], measure)
     return {
         "classes": list(first.classes), "arms": arms, "names": list(first.image),

@@ -8,12 +8,14 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-__all__ = ["RUN_VIEWS", "render", "script_json", "static_file", "static_files"]
+__all__ = ["REPORT_POLICY", "RUN_VIEWS", "render", "script_json", "static_file", "static_files"]
 
 # The views of one run, in the order of the menu: name in the address -> name in the menu.
 RUN_VIEWS = {
     "cohort": "Cohort", "audit": "Audit", "errors": "Errors", "live": "Training", "predict": "Predict",
 }  # fmt: skip
+# A report is one page that needs nothing else; it may not run anything here.
+REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".txt": "text/plain", ".svg": "image/svg+xml"}
 
 
@@ -41,11 +43,16 @@ class Links:
     """Addresses within the server."""
 
     saved = False
+    slides = True
     static = "/static/"
 
     def view(self, view: str, run: str = "") -> str:
         """Address of a view, for one run or for all."""
         return f"/runs/{run}/{view}" if run else f"/{'' if view == 'studies' else view}"
+
+    def slide(self, identity: str) -> str:
+        """Address of a slide's view."""
+        return f"/slides/{identity}"
 
 
 class SavedLinks(Links):
@@ -54,9 +61,16 @@ class SavedLinks(Links):
     saved = True
     static = "static/"
 
+    def __init__(self, *, slides: bool = False) -> None:
+        self.slides = slides
+
     def view(self, view: str, run: str = "") -> str:
         """Address of a view, for one run or for all."""
         return f"{run}-{view}.html" if run else f"{'index' if view == 'studies' else view}.html"
+
+    def slide(self, identity: str) -> str:
+        """Address of a slide's view."""
+        return f"slide-{identity}.html"
 
 
 def script_json(data: object) -> Markup:
@@ -85,6 +99,7 @@ def static_file(name: str) -> tuple[bytes, str] | None:
     return None if found is None or kind is None else (found, f"{kind}; charset=utf-8")
 
 
+@lru_cache(1)
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("counterstain.serving"),

@@ -24,7 +24,7 @@ JSON = "application/json"
 # What a post may carry, by the start of its path; JSON alone elsewhere. Tensors follow their JSON as bytes.
 BODIES = {"/api/predict": (JSON, *IMAGE_TYPES), "/v2/models/": (JSON, "application/octet-stream")}
 # Posts that compute and change nothing: with --read-only they still work.
-COMPUTING = ("/api/predict", "/api/claim", "/api/explain", "/v2/models/")
+COMPUTING = ("/api/predict", "/api/claim", "/api/evaluate", "/api/explain", "/v2/models/")
 _CSP = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors {ancestors}"

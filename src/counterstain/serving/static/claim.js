@@ -8,6 +8,14 @@
     const pasted = pick(`text-${side}`).value.trim();
     return pasted ? [...files, pasted] : files;
   }
+  for (const side of ["a", "b"]) pick(`report-${side}`).addEventListener("click", async () => {
+    const own = await tables(side), name = pick(`name-${side}`).value.trim() || side;
+    if (!own.length) { tell("Choose a table of this model, or paste it."); return; }
+    tell("Writing the report …");
+    const { page: address } = await post("/api/evaluate", { name, tables: own });
+    tell("");
+    pick(`link-${side}`).replaceChildren(element("a", { href: address, target: "_blank", rel: "noopener" }, `Report of ${name}`));
+  });
   pick("ask").addEventListener("click", async () => {
     const models = {};
     for (const side of ["a", "b"]) {

@@ -1,7 +1,7 @@
 "use strict";
 // The confusion matrix whose cells open their tiles; two models by how far they disagree; what each patient weighs.
 (() => {
-  const { data, element, number, figure } = page;
+  const { data, element, number, signed, figure } = page;
   const pick = (name) => document.getElementById(name);
   const STEP = 60;
   const arms = Object.keys(data.arms);
@@ -39,13 +39,14 @@
   function tileOf(row) {
     const made = figure(data.ids[row], data.names[row], ...words(row));
     if (page.saved) return made;
-    const button = element("button", { "aria-label": `Where ${pick("arm").value} looks in ${data.names[row]}`, onclick: async () => {
+    const button = element("button", { "aria-label": `Where it looks in ${data.names[row]}`, onclick: async () => {
       button.disabled = true;
       try {
         const found = await page.post("/api/explain", { run: page.run, arm: pick("arm").value, seed: pick("seed").value, image: data.ids[row] });
         const map = element("canvas", { class: "evidence", role: "img", "aria-label": `Where the tile speaks for ${found.called}` });
         page.paintEvidence(map, found.evidence);
         made.firstChild.append(map);
+        button.removeAttribute("aria-label");
         button.textContent = `Speaks for ${found.called}`;
       } catch { button.disabled = false; }
     } }, "Where it looks");
@@ -85,12 +86,12 @@
   function influence() {
     const found = data.influence;
     if (!found.patients || !found.patients.length) { pick("influence-words").textContent = "Nothing is compared, or the measure is not one of images."; return; }
-    pick("influence-words").textContent = `Difference in ${found.measure} between ${found.a} and ${found.b} over all test images: ` +
-      `${number(found.difference)}. Below, the same without one patient; who moves it most comes first.`;
+    pick("influence-words").textContent = `Difference in ${found.measure_name} between ${found.a} and ${found.b} over all test images: ` +
+      `${signed(found.difference)}. Below, the same without one patient; who moves it most comes first.`;
     pick("influence").replaceChildren(element("thead", {}, element("tr", {}, ...["Patient", "Images", "Difference without", "Change"].map((name, k) => element("th", { scope: "col", class: k ? "number" : null }, name)))),
       element("tbody", {}, ...found.patients.map((row) => element("tr", {}, element("th", { scope: "row" }, row.patient),
-        element("td", { class: "number" }, String(row.images)), element("td", { class: "number" }, number(row.without)),
-        element("td", { class: "number" }, row.without === null || found.difference === null ? "n/a" : number(row.without - found.difference))))));
+        element("td", { class: "number" }, String(row.images)), element("td", { class: "number" }, signed(row.without)),
+        element("td", { class: "number" }, row.without === null || found.difference === null ? "n/a" : signed(row.without - found.difference))))));
   }
   function seedsOf() { pick("seed").replaceChildren(...seeds().map((seed) => element("option", { value: seed }, seed))); }
   function anew() { matrix(); if (against()) disagree(); else worst(); }

@@ -18,7 +18,8 @@ const page = (() => {
     made.append(...children.filter((child) => child !== null && child !== undefined));
     return made;
   }
-  const number = (value, digits = 3) => (value === null || value === undefined ? "n/a" : value.toFixed(digits));
+  const number = (value, digits = 3) => (value === null || value === undefined ? "n/a" : value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1"));
+  const signed = (value) => { const text = number(value); return value > 0 && Number(text) !== 0 ? `+${text}` : text; };
   const within = (score) => (score.low === null ? number(score.value)
     : `${number(score.value)} [${number(score.low)}, ${number(score.high)}]`);
   const tell = (words) => { document.getElementById("told").textContent = words; };
@@ -46,5 +47,5 @@ const page = (() => {
     map.flat().forEach((value, k) => pixels.data.set([220, Math.round(200 * (1 - value)), 40, Math.round(255 * value)], 4 * k));
     context.putImageData(pixels, 0, 0);
   }
-  return { data, saved, run, element, number, within, tell, ask, post, tile, figure, paintEvidence };
+  return { data, saved, run, element, number, signed, within, tell, ask, post, tile, figure, paintEvidence };
 })();

@@ -1,7 +1,7 @@
 "use strict";
 // The slide through OpenSeadragon; maps, truth and polygons lie on it in level-0 px.
 (() => {
-  const { data, element, ask, post, tell } = page;
+  const { data, element, ask, post, saved, tell } = page;
   const pick = (name) => document.getElementById(name);
   pick("name").textContent = data.name;
   // OpenSeadragon would add an inline style for its navigator, which our policy forbids and we have no use for: an
@@ -9,9 +9,11 @@
   const mark = document.createElementNS("urn:counterstain", "style");
   mark.setAttribute("data-openseadragon-mobile-css", "true");
   document.head.append(mark);
+  const finest = saved ? data.finest : data.levels;  // saved pages lack the finest levels of a large slide
   const viewer = OpenSeadragon({ element: pick("viewer"), showNavigator: false, showNavigationControl: false, drawer: "canvas", gestureSettingsMouse: { clickToZoom: false },
-    maxZoomPixelRatio: 8, tileSources: { width: data.width, height: data.height, tileSize: data.tile_px, tileOverlap: 0, minLevel: 8 > data.levels ? 0 : 8, maxLevel: data.levels,
-      getTileUrl: (level, x, y) => `/api/slides/${data.id}/tiles/${level}/${x}_${y}.jpg` } });
+    maxZoomPixelRatio: 8, tileSources: { width: data.width, height: data.height, tileSize: data.tile_px, tileOverlap: 0, minLevel: Math.min(8, finest), maxLevel: finest,
+      getLevelScale: (level) => 2 ** (level - data.levels),
+      getTileUrl: (level, x, y) => (saved ? `slides/${data.id}/${level}_${x}_${y}.jpg` : `/api/slides/${data.id}/tiles/${level}/${x}_${y}.jpg`) } });
   const place = (x, y, width, height) => viewer.viewport.imageToViewportRectangle(x, y, width, height);
   // From blue through green and yellow to red, evenly along the probability; a value of 0 was not read.
   const STOPS = [[59, 76, 192], [67, 190, 220], [150, 215, 70], [250, 160, 40], [180, 10, 20]];
@@ -39,7 +41,7 @@
     if (maps[name]) viewer.removeOverlay(maps[name].canvas);
     maps[name] = null;
     if (run) {
-      const found = await ask(`/api/slides/${data.id}/maps/${encodeURIComponent(run)}`);
+      const found = saved ? data.heats[run] : await ask(`/api/slides/${data.id}/maps/${encodeURIComponent(run)}`);
       const canvas = element("canvas", { width: found.width, height: found.height, class: "heat", "data-map": name });
       const flags = Object.fromEntries(Object.entries(found.flags).map(([flag, text]) => [flag, bytesOf(text)]));
       maps[name] = { ...found, canvas, flags, bytes: found.values.map(bytesOf) };
@@ -93,9 +95,15 @@
     pick("scale").firstChild.textContent = round >= 1000 ? `${round / 1000} mm` : `${round} µm`;
     pick("scale").firstChild.style.width = `${round / perPixel}px`;
   }
+  let points = null;
   // Reading by a model goes on in the server, also when this page is closed.
-  pick("model").append(...data.models.map((name) => element("option", { value: name }, name)));
-  pick("read").disabled = !data.models.length;
+  if (!saved) {
+    pick("model").append(...data.models.map((name) => element("option", { value: name }, name)));
+    pick("read").disabled = !data.models.length;
+    pick("read").addEventListener("click", async () => follow(await post(`/api/slides/${data.id}/requests`, { model: pick("model").value, mpp: pick("mpp").value ? Number(pick("mpp").value) : null })));
+    if (data.requests.length) follow(data.requests[0]);
+    pick("draw").addEventListener("click", finish);
+  }
   async function follow(request) {
     for (;;) {
       const now = await ask(`/api/slide-requests/${request.id}`);
@@ -114,16 +122,13 @@
       await new Promise((again) => setTimeout(again, 1000));
     }
   }
-  pick("read").addEventListener("click", async () => follow(await post(`/api/slides/${data.id}/requests`, { model: pick("model").value, mpp: pick("mpp").value ? Number(pick("mpp").value) : null })));
-  if (data.requests.length) follow(data.requests[0]);
-  let points = null;
   function drawing(on) {
     points = on ? [] : null;
     pick("draw").setAttribute("aria-pressed", String(on));
     pick("draw").textContent = on ? "Finish the polygon" : "Draw a polygon";
     drawn.replaceChildren();
   }
-  pick("draw").addEventListener("click", async () => {
+  async function finish() {
     if (points === null) { drawing(true); tell("Click its corners, then finish it."); return; }
     const own = points;
     if (own.length < 3) { tell("A polygon needs three corners; nothing was kept."); drawing(false); return; }
@@ -131,7 +136,7 @@
     drawing(false);
     truth.append(...outline([own], pick("label").value));
     tell(`Kept: ${made.features} drawn on this slide.`);
-  });
+  }
   viewer.addHandler("canvas-click", (event) => {
     if (points === null || !event.quick) return;
     const at = viewer.viewport.viewportToImageCoordinates(viewer.viewport.pointFromPixel(event.position));
