@@ -306,6 +306,7 @@ def test_a_polygon_is_drawn(page: Any, address: str, home: Path) -> None:
 def test_saved_pages_open_from_a_disk(browser: Any, home: Path, tmp_path: Path) -> None:
     shutil.copytree(home / "runs" / "two", tmp_path / "runs" / "two", ignore=shutil.ignore_patterns("arms"))
     shutil.copytree(home / "runs" / "r", tmp_path / "runs" / "r")
+    shutil.copytree(home / "images", tmp_path / "images")
     slides, maps = (home / "slide" / "slides",), (home / "slide" / "maps",)
     write_site(tmp_path / "runs", tmp_path / "site", slides=slides, maps=maps)
     context = browser.new_context()

@@ -8,6 +8,11 @@
     const pasted = pick(`text-${side}`).value.trim();
     return pasted ? [...files, pasted] : files;
   }
+  for (const side of ["a", "b"]) {  // a file may be dropped anywhere on its model
+    const field = pick(`file-${side}`).closest("fieldset");
+    field.addEventListener("dragover", (event) => event.preventDefault());
+    field.addEventListener("drop", (event) => { event.preventDefault(); pick(`file-${side}`).files = event.dataTransfer.files; });
+  }
   for (const side of ["a", "b"]) pick(`report-${side}`).addEventListener("click", async () => {
     const own = await tables(side), name = pick(`name-${side}`).value.trim() || side;
     if (!own.length) { tell("Choose a table of this model, or paste it."); return; }

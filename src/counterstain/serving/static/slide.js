@@ -72,7 +72,10 @@
     curtain();
   }
   function curtain() {
-    const both = maps.first && maps.second, box = pick("viewer").getBoundingClientRect(), at = box.left + box.width * pick("curtain").value / 100;
+    const both = maps.first && maps.second;
+    pick("viewer").classList.toggle("two", Boolean(both));
+    pick("viewer").style.setProperty("--curtain", `${pick("curtain").value}%`);
+    const box = pick("viewer").getBoundingClientRect(), at = box.left + box.width * pick("curtain").value / 100;
     for (const name of ["first", "second"]) {
       const canvas = maps[name] && maps[name].canvas;
       if (!canvas) continue;
