@@ -266,6 +266,48 @@ def test_a_column_that_looks_like_ids_and_is_not_used_is_said(tmp_path: Path) ->
     assert not any("not used" in note for note in read(tmp_path, HARD).notes)
 
 
+def test_what_is_missing_is_no_id(tmp_path: Path) -> None:
+    """NA is a site of TCGA, and no slide; a composed letter is the same as its parts."""
+    header = "image,patient,slide,site,label,prob_a,prob_b\n"
+    table = read(tmp_path, header + "x,M\u0075\u0308ller,NA,NA,a,0.9,0.1\ny,M\u00fcller,nan,nan,b,0.1,0.9\n")
+    assert table.patient == ("M\u00fcller", "M\u00fcller")
+    assert table.slide == ("", "") and table.site == ("NA", "")
+    for blank in ("", "nan", "NA", "None"):
+        with pytest.raises(InputError, match=r"row 3 of .* has no patient; name one in every row"):
+            read(tmp_path, f"{header}x,P1,,,a,0.9,0.1\ny,{blank},,,b,0.1,0.9\n")
+    nobody = read(tmp_path, f"{header}x,NA,,,a,0.9,0.1\ny,nan,,,b,0.1,0.9\n")
+    assert nobody.unit == "image" and "t.csv names no patients; say which column does with --columns" in nobody.notes[0]
+
+
+@pytest.mark.parametrize(("lowest", "asked"), [("0.5", True), ("0.51", True), ("0.49", False)])
+def test_scores_that_are_never_below_one_half_are_of_the_models_own_call(
+    tmp_path: Path, lowest: str, asked: bool
+) -> None:
+    text = f"filename,label,prob\na,x,0.9\nb,y,{lowest}\nc,x,0.6\n"
+    if asked:
+        with pytest.raises(
+            InputError, match=r"'prob' in .* is never below 0\.5, so 'label' looks like the model's own"
+        ):
+            read(tmp_path, text, positive="x")
+    else:
+        assert read(tmp_path, text, positive="x").label.tolist() == [1, 0, 1]
+
+
+def test_the_clearest_of_two_sets_of_columns_is_taken(tmp_path: Path) -> None:
+    """Those whose names say probability first, then those that cover every label, whichever stands first."""
+    rows = ["x,a,0.9,0.1,0.75,0.25", "y,b,0.2,0.8,0.5,0.5"]
+    for header, chosen in (
+        ("score_a,score_b,prob_a,prob_b", [0.75, 0.5]),
+        ("prob_a,prob_b,score_a,score_b", [0.9, 0.2]),
+        ("a_score,b_score,score_a,score_b", [0.75, 0.5]),
+        ("score_a,score_b,a_score,b_score", [0.9, 0.2]),
+        ("p_a,p_b,prob_a,prob_b", [0.75, 0.5]),
+        ("prob_a,prob_c,score_a,score_b", [0.75, 0.5]),
+    ):
+        table = read(tmp_path, f"image,label,{header}\n" + "\n".join(rows) + "\n")
+        assert table.prob[:, 0].tolist() == chosen, header
+
+
 def test_patients_whose_ids_differ_in_spelling_alone_are_named(tmp_path: Path) -> None:
     rows = "a,P-1,a,0.9,0.1\nb,p 1,b,0.1,0.9\nc,P2,b,0.1,0.9\n"
     (note,) = [note for note in read(tmp_path, "image,patient,label,prob_a,prob_b\n" + rows).notes if "alike" in note]

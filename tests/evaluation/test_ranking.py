@@ -80,6 +80,32 @@ def test_the_range_holds_the_true_number_as_often_as_it_says() -> None:
     assert inside / 2000 == pytest.approx(0.9, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("lead", "error", "df"),
+    [
+        ([np.nan], [[0.01]], 9.0),
+        ([0.1], [[np.nan]], 9.0),
+        ([0.1], [[np.inf]], 9.0),
+        ([0.1], [[0.01]], 0.0),
+        ([0.1], [[0.0]], 9.0),
+        ([0.1, 0.2], [[0.01, 0.0], [0.0, -0.01]], 9.0),
+    ],
+)
+def test_an_undefined_error_leaves_the_chance_undefined(lead: list[float], error: list[list[float]], df: float) -> None:
+    assert np.isnan(chance_not_best(lead, np.array(error), df=df))
+
+
+@pytest.mark.parametrize("df", [3, 9, 19])
+def test_the_chance_is_students_likelihood_under_the_prior_integrated(df: int) -> None:
+    """Over a fine grid of true differences, with leads that the prior finds likely, and others that it doesn't."""
+    true = np.linspace(-0.6, 0.6, 12_001)
+    for lead, error in ((0.04, 0.02), (0.2, 0.02), (-0.03, 0.05), (0.3, 0.05), (0.0, 0.01)):
+        weight = t.pdf((lead - true) / error, df) * norm.pdf(true / 0.05)
+        expected = (weight[true < -1e-9].sum() + 0.5 * weight[abs(true) < 1e-9].sum()) / weight.sum()
+        found = chance_not_best([lead], np.array([[error**2]]), df=df, prior_sd=0.05)
+        assert found == pytest.approx(expected, abs=1e-4), lead
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("error", [1e-20, 1e-12, 1e-6])
 @pytest.mark.parametrize("lead", [-0.1, 0.1])

@@ -19,7 +19,9 @@ Floats = NDArray[np.float64]
 # Of the true difference between two arms, on the measure's own scale: 95 % of true differences within ±0.10, half of
 # them within ±0.034. Wider priors believe a lucky winner; docs/measures/false-claim-probability.md has the table.
 DEFAULT_PRIOR_SD = 0.05
-SCALES = 65  # quantiles of the chi-square by which Student's t is a mixture of normals
+SCALES = 129  # places on the chi-square by which Student's t is a mixture of normals, evenly on its logarithm
+# They begin far out: a lead that the prior finds unlikely is best explained by an error that is rarely so large.
+RAREST = 1e-30, 1e-6
 POINTS = 1024  # of a Sobol sequence, for more than two arms: the chance is good to 0.001
 
 
@@ -96,7 +98,7 @@ def chance_not_best(
         >>> round(chance_not_best([0.03], np.array([[0.015**2]]), df=29, prior_sd=0.05), 3)
         0.033
     """
-    from scipy.special import gammaincinv, ndtr
+    from scipy.special import gammainccinv, gammaincinv, ndtr
 
     ahead = np.asarray(lead, dtype=np.float64)
     error = np.asarray(covariance, dtype=np.float64)
@@ -104,7 +106,7 @@ def chance_not_best(
         return float("nan")
     count = len(ahead)
     prior = prior_sd**2 / 2 * (np.eye(count) + 1)
-    scale = gammaincinv(df / 2, (np.arange(SCALES) + 0.5) / SCALES) * 2 / df
+    scale = np.geomspace(gammaincinv(df / 2, RAREST[0]), gammainccinv(df / 2, RAREST[1]), SCALES) * 2 / df
     normal = _normal_points(count) if count > 1 else None
     chance, logs = np.empty(SCALES), np.empty(SCALES)
     for at, one in enumerate(scale):
@@ -112,6 +114,7 @@ def chance_not_best(
         shrink = np.linalg.solve(whole, prior).T
         mean, spread = shrink @ ahead, prior - shrink @ prior
         logs[at] = -0.5 * (np.linalg.slogdet(whole)[1] + ahead @ np.linalg.solve(whole, ahead))
+        logs[at] += df / 2 * (np.log(one) - one)
         if normal is None:
             # An error that is nothing beside the prior leaves a spread that rounds to 0, or below.
             chance[at] = ndtr(-mean[0] / np.sqrt(max(float(spread[0, 0]), (1e-9 * prior_sd) ** 2)))
