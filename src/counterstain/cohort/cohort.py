@@ -27,6 +27,7 @@ from counterstain.cohort.cohort_columns import (
     split_word,
     unify_labels,
 )
+from counterstain.cohort.finding_columns import ANY, read_present, words_of
 from counterstain.cohort.image_files import CONTAINER_SUFFIXES
 from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
 from counterstain.cohort.patterns import fill_by_pattern
@@ -68,6 +69,8 @@ class Cohort:
     root:     the folder that image_path is relative to (POSIX slashes); "file.h5#x/12" names row 12 of data set "x"
     positive: for two classes the class whose probability is `prob`; None for more
     ordered:  whether the classes are grades, from the lowest to the highest; see with_order
+    findings: names of the findings that an image may have several of; () where each image has one label
+    present:  (N, K) 1 where an image has a finding; None without findings
     skipped:  (path, reason) of files that were found and left out
     notes:    what a reader should know: how the cohort was read, names that look like twins
 
@@ -82,8 +85,15 @@ class Cohort:
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     ordered: bool = False
+    findings: tuple[str, ...] = ()
+    present: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
+        shape = None if self.present is None else self.present.shape
+        if shape != ((len(self.table), len(self.findings)) if self.findings else None):
+            raise InputError(
+                f"present has shape {shape} for {len(self.table)} images and {len(self.findings)} findings"
+            )
         unknown = [str(name) for name in self.table.columns if name not in COLUMNS]
         absent = [name for name in COLUMNS if name not in self.table.columns]
         if unknown or absent:
@@ -140,7 +150,8 @@ class Cohort:
         """The cohort of these rows (numbers or a mask), in this order, with the same classes."""
         index = np.asarray(rows)
         index = np.flatnonzero(index) if index.dtype == np.bool_ else index
-        return replace(self, table=self.table.iloc[index])
+        present = None if self.present is None else self.present[index]
+        return replace(self, table=self.table.iloc[index], present=present)
 
     def with_order(self, order: Sequence[str]) -> "Cohort":
         """The cohort with its classes as grades in this order, from the lowest to the highest.
@@ -299,6 +310,7 @@ def read_manifest(
     columns: Mapping[str, str] | None = None,
     splits: Mapping[str, str] | None = None,
     pattern: str | None = None,
+    findings: Sequence[str] = (),
 ) -> Cohort:
     """The cohort of a CSV or Parquet manifest, one row per image.
 
@@ -309,6 +321,7 @@ def read_manifest(
         columns: {cohort column: manifest column}, where the names are not known ones; "" leaves a column out.
         splits: {manifest's split: ours}, e.g. {"valid": "test"}; applied before the known words.
         pattern: A regular expression for image paths, whose named groups fill what the table leaves empty.
+        findings: Columns of 0 and 1, instead of one label per image; see cohort.finding_columns.
 
     Raises:
         InputError: If the file cannot be read, columns are missing or ambiguous, a label is empty, an image is listed
@@ -317,7 +330,9 @@ def read_manifest(
     path = Path(path)
     given = recorded_root(path) if root is None else Path(root)
     table = read_table(path, kind="manifest")
-    needed = ("image_path",) if pattern is not None and "(?P<label>" in pattern else ("image_path", "label")
+    present = read_present(table, findings) if findings else None
+    told = present is not None or (pattern is not None and "(?P<label>" in pattern)
+    needed = ("image_path",) if told else ("image_path", "label")
     chosen = choose_columns(table.header, columns, where=path.name, needed=needed)
     text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
     if not text["image_path"]:
@@ -325,6 +340,8 @@ def read_manifest(
     base, names = place_images(text["image_path"], path.parent, path.name, root=given)
     if pattern is not None:
         text = fill_by_pattern({**text, "image_path": names}, pattern, path.name)
+    if present is not None:
+        text["label"], positive = words_of(present), ANY
     read: dict[str, Sequence[Any]] = {"image_path": names}
     read["label"] = clean_labels(text["label"], path.name)
     for noun in ("patient_id", "slide_id"):
@@ -338,10 +355,12 @@ def read_manifest(
         read["split"] = rename_splits(values, splits, where=path.name)
     elif splits:
         raise InputError(f"splits: {path.name} has no column for the split")
-    unused = [name for name in table.header if name not in chosen.values()]
+    unused = [name for name in table.header if name not in chosen.values() and name not in findings]
     notes = [*table.notes]
     notes += [f"columns of {path.name} that were not used: {', '.join(unused)}"] if unused else []
     cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
+    if present is not None:
+        cohort = replace(cohort, findings=tuple(findings), present=present)
     check_files(cohort)
     return cohort
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from counterstain.errors import InputError
 from counterstain.learning.backbones import Backbone, build_backbone, is_backbone
 from counterstain.learning.config import TrainingConfig
+from counterstain.learning.findings_network import FindingsNetwork
 from counterstain.learning.mil_networks import BagNetwork, build_bag_network, is_bag_network
 from counterstain.learning.networks import build_network
 from counterstain.learning.own_network import OwnNetwork, build_own, is_own, own_layout
@@ -39,6 +40,8 @@ def start_network(
 
 def layout_of(network: nn.Module, head: Mapping[str, object] | None = None) -> dict[str, object]:
     """What a bundle must say beside the network's name to build it again: {} for the own networks."""
+    if isinstance(network, FindingsNetwork):
+        return layout_of(network.body, head) | {"findings": list(network.findings)}
     if isinstance(network, BagNetwork):
         return network.layout() | {"encoder": str((head or {}).get("encoder", ""))}
     if isinstance(network, OwnNetwork):
@@ -55,6 +58,10 @@ def layout_of(network: nn.Module, head: Mapping[str, object] | None = None) -> d
 
 def build_model(name: str, *, classes: int, tile_px: int, layout: Mapping[str, Any]) -> nn.Module:
     """A network without its weights, as a bundle describes it."""
+    if "findings" in layout:
+        findings = tuple(str(one) for one in layout["findings"])
+        body = {key: value for key, value in layout.items() if key != "findings"}
+        return FindingsNetwork(build_model(name, classes=len(findings), tile_px=tile_px, layout=body), findings)
     if is_bag_network(name):
         sizes = {key: int(layout[key]) for key in ("width", "hidden", "attention")}
         return build_bag_network(name, classes=classes, seed=0, **sizes)
@@ -86,6 +93,8 @@ def last_layer(network: nn.Module) -> nn.Module:
     Raises:
         InputError: If there is no such layer.
     """
+    if isinstance(network, FindingsNetwork):
+        return last_layer(network.body)
     if isinstance(network, OwnNetwork) and network.is_keras:
         raise InputError("a Keras model does not show its features here; write the network in torch to have them")
     last = getattr(network, "output", None)

@@ -15,6 +15,7 @@ from counterstain.files import hash_file, read_record, write_bytes, write_json
 from counterstain.images.tensor import scale_of
 from counterstain.images.tile import FITS
 from counterstain.learning.build import build_model
+from counterstain.learning.findings_network import FindingsNetwork
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.ood_statistics import STATISTICS
 from counterstain.learning.own_network import SOURCE, OwnNetwork, source_of
@@ -36,7 +37,8 @@ SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 # Written beside the model by the rooms that own them, and as much a part of it.
 CALIBRATION = "calibration.json"
-COMPANIONS = (CALIBRATION, "trained_on.json", STATISTICS, SOURCE)
+FINDING_CALIBRATION = "finding_calibration.json"
+COMPANIONS = (CALIBRATION, FINDING_CALIBRATION, "trained_on.json", STATISTICS, SOURCE)
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ def write_bundle(folder: Path, bundle: Bundle, network: nn.Module) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(tensors))
     write_json(folder / RECORD, bundle.record())
-    if isinstance(network, OwnNetwork):
-        write_bytes(folder / SOURCE, source_of(network.sha256))
+    bare = network.body if isinstance(network, FindingsNetwork) else network
+    if isinstance(bare, OwnNetwork):
+        write_bytes(folder / SOURCE, source_of(bare.sha256))
     write_bytes(folder / CARD, _card(bundle))
     seal(folder)
 

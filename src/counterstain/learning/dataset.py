@@ -36,6 +36,11 @@ class TileDataset:
     unit: str = "patient"
 
     @property
+    def outputs(self) -> int:
+        """How many numbers a network answers a tile with: one for each class, or for each finding."""
+        return len(self.cohort.findings) or len(self.cohort.classes)
+
+    @property
     def tiles(self) -> Store:
         """The store of tiles.
 
@@ -66,7 +71,9 @@ class TileDataset:
 def examples(material: TileDataset, chosen: NDArray[np.int64]) -> Examples:
     """The cohort's images with these row numbers, as training takes them."""
     names = [material.cohort.image[row] for row in chosen]
-    return Examples(material.store.rows(names), material.cohort.label_index[chosen], image_keys(names))
+    present = material.cohort.present
+    label = material.cohort.label_index[chosen] if present is None else present[chosen]
+    return Examples(material.store.rows(names), label, image_keys(names))
 
 
 def predict_rows(

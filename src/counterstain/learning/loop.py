@@ -27,7 +27,7 @@ from counterstain.learning.device import Device, prepare_device
 from counterstain.learning.distributed import ALONE, World, share, sum_over
 from counterstain.learning.loader import Examples, TileLoader, batches, feed
 from counterstain.learning.networks import TileNetwork, dropout_masks, seen_side
-from counterstain.learning.objective import PLAIN, Mixed, Objective, remove_shift, uneven_record
+from counterstain.learning.objective import PLAIN, Mixed, Objective, exactly_right, remove_shift, uneven_record
 from counterstain.learning.optimiser import build_optimiser, loop_record, set_phase, set_rates
 from counterstain.learning.own_network import OwnNetwork
 from counterstain.learning.predictor import predict_logits
@@ -336,7 +336,7 @@ def take_step(
         loss = objective.loss(logits.to(exact), target, None if mixed is None else mixed.rows(piece))
         torch.autograd.backward(loss / size)
         loss_sum += loss.detach()
-        right += (logits.detach().argmax(1) == target).sum()
+        right += exactly_right(logits.detach(), target).sum()
     if world.size > 1:
         _sum_gradients(state.network, world)
         sums = sum_over(torch.stack([loss_sum, right.double()]), world)
@@ -390,8 +390,12 @@ def _validate(
     if shift:
         logits = logits - torch.tensor(shift, dtype=logits.dtype)
     target = torch.from_numpy(examples.label)
-    loss = functional.cross_entropy(logits.double(), target)
-    return float(loss), float((logits.argmax(1) == target).double().mean())
+    exact = logits.double()
+    if target.ndim == 2:
+        loss = functional.binary_cross_entropy_with_logits(exact, target.double())
+    else:
+        loss = functional.cross_entropy(exact, target)
+    return float(loss), float(exactly_right(logits, target).double().mean())
 
 
 def _count_classes(network: nn.Module) -> int:

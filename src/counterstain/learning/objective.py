@@ -15,7 +15,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.learning.config import UNEVEN, TrainingConfig
 from counterstain.learning.own_network import OwnNetwork
 
-__all__ = ["PLAIN", "Mixed", "Objective", "objective_of", "remove_shift", "uneven_record"]
+__all__ = ["PLAIN", "Mixed", "Objective", "exactly_right", "objective_of", "remove_shift", "uneven_record"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Objective:
 
         Args:
             logits: (B, C), at least fp32.
-            target: (B,) class index.
+            target: (B,) class index; or (B, C) 0 or 1 of each finding, whose mean binary cross-entropy is taken.
             mixed: where images were mixed, the other's label and the share of the first.
 
         The ranked probability score is the squared distance of the cumulative probabilities from those of the true
@@ -82,6 +82,8 @@ class Objective:
             Epstein 1969, J. Appl. Meteorol. 8:985 (ranked probability score); Hou et al. 2016, arXiv:1611.05916 (as a
             loss, the squared earth mover's distance).
         """
+        if target.ndim == 2:
+            return self._findings_loss(logits, target.to(logits.dtype), mixed)
         if mixed is None and not (self.weights or self.smoothing or self.focal or self.ordinal):
             return functional.cross_entropy(logits, target, reduction="sum")
         classes = logits.shape[1]
@@ -100,6 +102,26 @@ class Objective:
         loss = -(wanted * logs).sum()
         return loss + self.ordinal * (wanted * _ranked_scores(logits)).sum() if self.ordinal else loss
 
+    def _findings_loss(self, logits: Tensor, wanted: Tensor, mixed: Mixed | None) -> Tensor:
+        """The sum over the batch of the mean over findings of the binary cross-entropy of each."""
+        if mixed is not None:
+            other = torch.from_numpy(mixed.other).to(logits.device, logits.dtype)
+            share = torch.from_numpy(mixed.share).to(logits.device, logits.dtype)[:, None]
+            wanted = share * wanted + (1 - share) * other
+        if self.smoothing:
+            wanted = (1 - self.smoothing) * wanted + self.smoothing / 2
+        yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
+        if self.focal:
+            yes, no = (1 - yes.exp()) ** self.focal * yes, (1 - no.exp()) ** self.focal * no
+        return -(wanted * yes + (1 - wanted) * no).mean(1).sum()
+
+
+def exactly_right(logits: Tensor, target: Tensor) -> Tensor:
+    """(B,) whether the most probable class is the true one; with (B, K) findings, whether all of them are right."""
+    if target.ndim == 2:
+        return ((logits > 0) == (target > 0)).all(1)
+    return logits.argmax(1) == target
+
 
 def _ranked_scores(logits: Tensor) -> Tensor:
     """(B, C): the ranked probability score of each row of (B, C) logits, were each class in turn the true grade."""
@@ -117,7 +139,7 @@ def objective_of(settings: TrainingConfig, classes: Sequence[str], label: NDArra
     Args:
         settings: of the arm.
         classes: names, in the order of the network's outputs.
-        label: (N,) class index of each training image.
+        label: (N,) class index of each training image; or (N, K) findings, which have no weights.
 
     Raises:
         InputError: If weights name no class, or leave one out.
@@ -127,6 +149,8 @@ def objective_of(settings: TrainingConfig, classes: Sequence[str], label: NDArra
         >>> objective_of(TrainingConfig(class_weights="balanced"), ["benign", "malignant"], label).weights
         (0.6666666666666666, 2.0)
     """
+    if label.ndim == 2:
+        return Objective(smoothing=settings.label_smoothing, focal=settings.focal)
     count = np.bincount(label, minlength=len(classes)).astype(np.float64)
     empty = next((name for name, images in zip(classes, count, strict=True) if not images), None)
     uneven = settings.class_weights != "none" or settings.sampler == "balanced"

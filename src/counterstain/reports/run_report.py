@@ -16,6 +16,7 @@ from counterstain.reports.cross_validation_tables import (
 )
 from counterstain.reports.error_section import error_sections, influence_words
 from counterstain.reports.figures import MOST_COUNTED, MOST_WRITTEN
+from counterstain.reports.finding_tables import finding_tables, finding_words
 from counterstain.reports.guidelines import guideline_table
 from counterstain.reports.headline import evidence, headline
 from counterstain.reports.methods import (
@@ -125,6 +126,8 @@ def _results_of(record: RunRecord) -> dict[str, Any]:
         "calibration_notes": calibration_notes(record),
         "sets": set_table(record),
         "subgroups": subgroup_tables(record),
+        "findings": finding_tables(record),
+        "findings_words": finding_words(record),
         "worst": worst_words(record),
         "spread": spread_table(record),
         "ledger": ledger_words(record),

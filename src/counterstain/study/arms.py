@@ -1,7 +1,7 @@
 """One training of one arm: fit on the training part, stop on the validation part, predict the rest once."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from counterstain.audit.training_set import MEMBERS, member_record
 from counterstain.errors import InputError
+from counterstain.evaluation.finding_scores import write_findings
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import write_predictions
 from counterstain.files import hash_json, write_csv, write_json
@@ -22,6 +23,7 @@ from counterstain.learning.bundle import SUMS, Bundle, write_bundle
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.dataset import TileDataset, examples, predict_rows, table_of
 from counterstain.learning.distributed import ALONE, World
+from counterstain.learning.findings_network import FindingsNetwork
 from counterstain.learning.loader import Examples
 from counterstain.learning.loop import Trained, train, write_history
 from counterstain.learning.objective import objective_of
@@ -31,6 +33,7 @@ from counterstain.learning.probe_loop import train_probe
 from counterstain.learning.stain_pipeline import fit_staining
 from counterstain.learning.unfamiliar import listening
 from counterstain.progress import TrainingProgress
+from counterstain.study.finding_predictions import predict_findings, raw_findings
 from counterstain.study.training_record import training_record
 
 __all__ = ["fit_arm", "member_tiles", "train_arm"]
@@ -79,7 +82,10 @@ def train_arm(
     _write_statistics(folder, material, training, validation, trained, settings)
     write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
     for part in sorted({part for part in assignment if part.startswith(("val", "test"))}):
-        write_predictions(predict(np.flatnonzero(parts == part)), folder / f"raw_{part}.csv")
+        rows = np.flatnonzero(parts == part)
+        write_predictions(predict(rows), folder / f"raw_{part}.csv")
+        if isinstance(trained.network, FindingsNetwork):
+            write_findings(predict_findings(material, rows, trained, settings), folder / raw_findings(part))
     # The checkpoint stays until the caller has recorded that this training is done, and forgets it.
     left = (path for path in folder.iterdir() if path.is_file())
     # The hashes of the bundle are written anew once it is calibrated.
@@ -98,7 +104,7 @@ def fit_arm(
     world: World = ALONE,
 ) -> tuple[Trained, Callable[[NDArray[np.int64]], Predictions]]:
     """The trained model, and what predicts images of the cohort with it, as train_arm but without writing results."""
-    classes = len(material.cohort.classes)
+    classes = material.outputs
     if isinstance(material.store, BagStore):
         trained, of_rows = train_bags(
             material.store, training, validation, classes=classes, settings=settings, seed=seed, progress=progress
@@ -118,6 +124,8 @@ def fit_arm(
         augmentation=material.augmentation, seed=seed, folder=folder, progress=progress, world=world,
         staining=staining, objective=objective_of(settings, material.cohort.classes, training.label),
     )  # fmt: skip
+    if material.cohort.findings:
+        trained = replace(trained, network=FindingsNetwork(trained.network, material.cohort.findings).eval())
     return trained, lambda chosen: predict_rows(
         material, chosen, trained.network, scale=settings.scale, device=trained.machine.device, staining=staining
     )

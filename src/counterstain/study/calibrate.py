@@ -13,6 +13,7 @@ from counterstain.evaluation.predictions_csv import read_predictions, write_pred
 from counterstain.evaluation.thresholds import decide
 from counterstain.files import write_json
 from counterstain.learning.bundle import seal
+from counterstain.study.finding_predictions import finish_findings, raw_findings
 from counterstain.study.study_config import CalibrationSection
 
 __all__ = ["MOST_PROBABLE", "called", "decided_as", "finish_training", "sets_of", "write_calibrated"]
@@ -39,6 +40,8 @@ def finish_training(folder: Path, settings: CalibrationSection) -> None:
         part = path.stem.removeprefix("raw_")
         name = "predictions.csv" if part == "test" else f"predictions_{part}.csv"
         write_calibrated(read_predictions(path, classes=fitted.classes), fitted, folder / name)
+    if (folder / raw_findings("val")).is_file():
+        finish_findings(folder, settings)
     seal(folder)
 
 

@@ -30,6 +30,7 @@ from counterstain.run_folder import record_path
 from counterstain.study.calibrate import called, sets_of
 from counterstain.study.completion import file_hashes, is_done, mark_done
 from counterstain.study.error_stage import write_beyond_chance, write_errors
+from counterstain.study.finding_predictions import evaluate_findings
 from counterstain.study.prepare import PreparedStudy
 from counterstain.study.trainings import training_place
 
@@ -78,7 +79,25 @@ def _write_claims(run: Path, prepared: PreparedStudy, replicates: Mapping[str, S
     for name, record in records.items():
         write_json(record_path(run, f"{name}.json"), record)
         written.append(record_path(run, f"{name}.json"))
+    if prepared.material.cohort.findings:
+        alpha = prepared.study.comparison.alpha
+        written += evaluate_findings(run, _finding_folders(run, prepared), alpha=alpha)
     return written
+
+
+def _finding_folders(run: Path, prepared: PreparedStudy) -> dict[str, dict[str, Sequence[Path]]]:
+    """arm -> seed (and repeat) -> its trainings' folders, named as in predictions/."""
+    repeats = sorted({part.repeat for part in prepared.split.parts})
+    return {
+        arm: {
+            f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}": [
+                folder for folder, _ in _folders(run, prepared, arm, seed, repeat)
+            ]
+            for seed in prepared.study.seeds
+            for repeat in repeats
+        }
+        for arm in prepared.study.arms
+    }
 
 
 def _replicates(run: Path, prepared: PreparedStudy, arm: str, name: str) -> dict[str, Predictions]:

@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from counterstain.files import parse_yaml
 from counterstain.images.augment import Augmentation
@@ -29,6 +30,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "task": "of a data set with several labels, such as BreakHis: binary or subtype",
         "magnification": "of a data set with several: only these images, such as 100",
         "order": "classes that are grades, from low to high: [normal, low, high]",
+        "findings": "columns of 0 and 1, instead of one label per image: [oedema, mass]",
         "columns": "{our column: the table's}, such as {patient_id: Case}",
         "splits": "{the table's part: ours}, such as {valid: test}",
     },
@@ -97,7 +99,7 @@ def known_defaults() -> dict[str, dict[str, Any]]:
     """{section: {key: default}} of every key with a default that a study may have."""
     from counterstain.learning.config import TrainingConfig
 
-    sections = {
+    sections: dict[str, type[BaseModel]] = {
         "cohort": CohortSection, "split": SplitSection, "tiles": TilesSection, "comparison": ComparisonSection,
         "audit": AuditSection, "calibration": CalibrationSection,
     }  # fmt: skip

@@ -55,7 +55,7 @@ def image_sizes(cohort: Cohort) -> Counter[tuple[int, int]]:
     Only headers are read. Rows of .h5 and .npz files have no header of their own, and are left out.
     """
     names = [name for name in cohort.image if not container(name)[1]]
-    rows = np.unique(np.linspace(0, len(names) - 1, min(LOOKED_AT, len(names))).astype(np.int64)) if names else []
+    rows = np.unique(np.linspace(0, max(len(names) - 1, 0), min(LOOKED_AT, len(names))).astype(np.int64))
     found: Counter[tuple[int, int]] = Counter()
     for row in rows:
         size = _header_size(cohort.root / names[row])

@@ -119,7 +119,7 @@ def _measure(prepared: PreparedStudy, arm: str, steps: int, seed: int, talk: Pro
     return loss_by_rate(
         material.tiles,
         training,
-        classes=len(material.cohort.classes),
+        classes=material.outputs,
         settings=settings,
         augmentation=material.augmentation,
         seed=seed,

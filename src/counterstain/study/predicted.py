@@ -65,6 +65,8 @@ class Predicted:
     seen:     (N,) whether the very image was in training; None where the model does not know
     distance: (N,) Mahalanobis distance from the training features, unfamiliar: (N,) beyond the limit; None where the
               model has no such statistics
+    findings: of a model of several findings, finding -> (N,) calibrated probability and (N,) whether it is called at
+              its frozen threshold (None for an ensemble, which has none); {} for any other model
     set_aside: (image, reason) of those that could not be read
     scores:   the record of score_arms on the labelled images; None where none is labelled
     """
@@ -84,6 +86,7 @@ class Predicted:
     scores: ScoresRecord | None
     out: Path
     next_lines: tuple[str, ...]
+    findings: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_] | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.call)
@@ -110,6 +113,9 @@ class Predicted:
             parts.append(f"{self.unfamiliar.sum()} unlike the training images")
         if self.set_aside:
             parts.append(f"{len(self.set_aside)} could not be read")
+        counted = [f"{name} {called.sum()}" for name, (_, called) in self.findings.items() if called is not None]
+        if counted:
+            parts.append(f"findings: {', '.join(counted)}")
         noun = "image" if len(self) == 1 else "images"
         return f"{len(self)} {noun}: {'; '.join(parts)}"
 
@@ -121,6 +127,9 @@ class Predicted:
             "images": len(self),
             "calls": {name: int((self.call == k).sum()) for k, name in enumerate(self.classes)},
             "decision_rule": self.rule,
+            "findings": {
+                name: None if called is None else int(called.sum()) for name, (_, called) in self.findings.items()
+            },
             "cannot_be_told": None if self.told is None else int((~self.told).sum()),
             "seen_in_training": None if self.seen is None else int(self.seen.sum()),
             "unfamiliar": None if self.unfamiliar is None else int(self.unfamiliar.sum()),
@@ -143,6 +152,10 @@ def write_predicted(predicted: Predicted) -> None:
     columns["decision_rule"] = [predicted.rule] * len(predicted)
     if predicted.sets is not None:
         columns["prediction_set"] = ["|".join(names[row]) for row in predicted.sets]
+    for name, (prob, called) in predicted.findings.items():
+        columns[f"finding_{name}"] = prob.tolist()
+        if called is not None:
+            columns[f"has_{name}"] = ["yes" if has else "no" for has in called]
     if predicted.spread is not None:
         columns["spread"] = predicted.spread.tolist()
     for name, flags in (("seen_in_training", predicted.seen), ("unfamiliar", predicted.unfamiliar)):

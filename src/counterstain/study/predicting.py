@@ -40,6 +40,7 @@ from counterstain.learning.runtimes import (
 from counterstain.learning.unfamiliar import listening, measure_distances
 from counterstain.progress import Progress
 from counterstain.study.calibrate import decided_as, sets_of
+from counterstain.study.finding_predictions import answers_of_findings
 from counterstain.study.predicted import Asked, Predicted, draw_sheet, next_commands, write_predicted
 
 __all__ = ["Asked", "Predicted", "predict_images"]
@@ -92,9 +93,11 @@ def predict_images(
         images = images.subset(np.array([name in names for name in images.image]))
         raw, distance = _answers(choice, store, store.rows(images.image), asked, talk)
         seen = _seen(choice.folder, images, store)
+        findings = answers_of_findings(choice.folders, store, store.rows(images.image), device=asked.device)
         shown = _shown(store, images) if asked.sheet is not None else None
     fitted = ensemble_calibration(choice) if len(raw) > 1 else read_calibration(choice.folder)
     predicted = _judged(choice, bundle, images, raw, fitted, distance, seen, store.set_aside, out)
+    predicted = replace(predicted, findings=findings)
     _tell(predicted, bundle, fitted, seen, talk)
     write_predicted(predicted)
     if asked.attention is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.cohort import Cohort, read_manifest
 from counterstain.cohort.layouts import read_images
 from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.splitters import Split, check, folds, holdout, official, read_split
@@ -47,8 +47,11 @@ class PreparedStudy:
 
 def read_cohort(study: Study, base: Path) -> Cohort:
     """The study's cohort; a relative path counts from `base`, the folder of the study's file."""
-    options = study.cohort.model_dump(exclude={"path", "root", "order"})
+    options = study.cohort.model_dump(exclude={"path", "root", "order", "findings"})
     root = None if study.cohort.root is None else base / study.cohort.root
+    if study.cohort.findings:
+        named = {key: options[key] for key in ("columns", "splits", "pattern")}
+        return read_manifest(base / study.cohort.path, root=root, findings=study.cohort.findings, **named)
     cohort = read_images(base / study.cohort.path, root=root, **options)
     return cohort if study.cohort.order is None else cohort.with_order(study.cohort.order)
 

@@ -59,10 +59,11 @@ class CohortSection(_Section):
     task: str | None = None
     magnification: str | None = None
     order: list[str] | None = None
+    findings: list[str] = []
     columns: dict[str, str] = {}
     splits: dict[str, str] = {}
 
-    @field_validator("order", mode="before")
+    @field_validator("order", "findings", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
         """YAML reads grades such as 2 as numbers."""
@@ -231,6 +232,7 @@ class Study(_Section):
             raise ValueError(f"comparison.reference names arm '{wanted}'{suggest(wanted, self.arms)}")
         self._check_bags()
         self._check_order()
+        self._check_findings()
         if self.search is not None:
             self._search_can_be_done(self.search)
         augmentation: Augmentation = self.augmentation
@@ -256,6 +258,29 @@ class Study(_Section):
                 f"the study has {len(self.arms)} arms, {len(self.seeds)} seeds and {divisions} divisions: {many:,} "
                 f"trainings; at most {MOST_TRAININGS:,} are allowed: reduce repeats, folds or seeds"
             )
+
+    def _check_findings(self) -> None:
+        """What is for one label per image is refused where an image may have several findings."""
+        if not self.cohort.findings:
+            return
+        if self.cohort.order is not None or self.cohort.positive is not None:
+            other = "order" if self.cohort.order is not None else "positive"
+            raise ValueError(f"cohort.{other} is for one label per image; with cohort.findings leave it out")
+        if self.split.method == "legacy_augment_first":
+            raise ValueError("legacy_augment_first is for one label per image; with cohort.findings use another method")
+        for name in self.arms:
+            settings = self.arm(name)
+            one_label = {
+                "tune": settings.tune == "frozen", "network": is_bag_network(settings.network),
+                "class_weights": settings.class_weights != "none", "sampler": settings.sampler != "shuffled",
+                "ordinal": settings.ordinal > 0,
+            }  # fmt: skip
+            wrong = next((key for key, given in one_label.items() if given), None)
+            if wrong is not None:
+                raise ValueError(
+                    f"arms.{name}.{wrong} is {getattr(settings, wrong)}, which is for one label per image; several "
+                    "findings are learnt by networks trained from tiles, without class_weights, sampler or ordinal"
+                )
 
     def _check_order(self) -> None:
         """What needs grades is refused where the classes have no order."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from counterstain.learning.backbones import Backbone
 from counterstain.learning.config import TrainingConfig
+from counterstain.learning.findings_network import FindingsNetwork
 from counterstain.learning.loop import Trained
 from counterstain.learning.mil_networks import BagNetwork
 from counterstain.learning.networks import count_parameters
@@ -60,6 +61,9 @@ def training_record(
 def _done(trained: Trained, settings: TrainingConfig, tiles: Mapping[str, Any]) -> dict[str, Any]:
     """kind: "network", "backbone", "probe" or "bags"; and what such a one has."""
     network, done = trained.network, trained.done
+    if isinstance(network, FindingsNetwork):
+        done = {**done, "findings": list(network.findings)}
+        network = network.body
     recipe = trained.staining.recipe
     record = {
         "kind": "probe" if "probe" in done else "network",
