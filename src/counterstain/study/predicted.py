@@ -1,7 +1,7 @@
 """What a model says of images without labels: calls, what backs them, their table, their sheet, and what to do next."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
