@@ -2,14 +2,14 @@
 
     python benchmarks/ranking_chance.py --studies 4000
 
-Each study draws the arms' true accuracies (on the measure's scale; the difference between two has the SD `--sd`),
-then patients of uneven size with a difficulty that all arms share, and calls for each image. Printed: the mean of the
-stated chance, the share of rankings that are false, and both in three bins of the stated chance; for two arms and for
-the best of `--arms`. `flat` is half of the two-sided p, which stood here before. With --equal all arms are equally good
-and the prior keeps its SD: how often is the one on top said to be the best nevertheless?
+Each study draws the true accuracies of two arms (on the measure's scale; their difference has the SD `--sd`), then
+patients of uneven size with a difficulty that both arms share, and calls for each image. Printed: the mean of the
+stated chance, the share of rankings that are false, and both in three bins of the stated chance. `flat` is half of the
+two-sided p, which stood here before.
 """
 
 import argparse
+import itertools
 import json
 import time
 
@@ -17,8 +17,7 @@ import numpy as np
 from near_ceiling import Study, counted
 
 from counterstain.evaluation.paired_difference import difference
-from counterstain.evaluation.ranking import pair_chance, ranking_record
-from counterstain.evaluation.verdict import Question
+from counterstain.evaluation.ranking import pair_chance
 
 BINS = ((0.0, 0.05), (0.05, 0.2), (0.2, 1.0))
 KEY = ("accuracy", None)
@@ -52,29 +51,14 @@ def _normal_quantile(share: float) -> float:
     return float(ndtri(share))
 
 
-def study(
-    rng: np.random.Generator, *, arms: int, patients: int, seeds: int, sd: float, training: float, equal: bool
-) -> dict[str, float]:
-    """One study: the stated chance for the leading pair and for the best of all, and whether each is false."""
-    true = np.clip(0.85 + rng.normal(0, 0 if equal else sd / np.sqrt(2), arms), 0.55, 0.985)
+def study(rng: np.random.Generator, *, patients: int, seeds: int, sd: float, training: float) -> dict[str, float]:
+    """One study: the stated chance that the ranking is false, half of p, and whether it is."""
+    true = np.clip(0.85 + rng.normal(0, sd / np.sqrt(2), 2), 0.55, 0.985)
     images, drawn = draw_arms(rng, true, patients, seeds, training)
-    samples = {str(k): counted(images, own, "accuracy") for k, own in enumerate(drawn)}
-    claim = "models" if seeds == 1 else "procedures"
-    first = difference(samples["0"], samples["1"], KEY)
-    rows = []
-    for i in range(arms):
-        for j in range(i + 1, arms):
-            found = difference(samples[str(i)], samples[str(j)], KEY)
-            rows.append({"a": str(i), "b": str(j), "verdict": "no_evidence", "also": None, "low": found.low,
-                         "high": found.high, "df": found.df})  # fmt: skip
-    ranking = ranking_record(samples, rows, Question(metric="accuracy", claim=claim), prior_sd=sd)
-    best = int(ranking["arms"][0]["arm"])
-    return {
-        "pair": pair_chance(samples["0"], samples["1"], first, KEY, alpha=0.05, prior_sd=sd), "flat": first.p / 2,
-        "pair_false": float((first.difference > 0) != (true[0] > true[1])),
-        "best": float("nan") if ranking["chance_not_best"] is None else ranking["chance_not_best"],
-        "best_false": float(true[best] < true.max()),
-    }  # fmt: skip
+    a, b = (counted(images, own, "accuracy") for own in drawn)
+    found = difference(a, b, KEY)
+    stated = pair_chance(a, b, found, KEY, alpha=0.05, prior_sd=sd)
+    return {"stated": stated, "flat": found.p / 2, "false": float((found.difference > 0) != (true[0] > true[1]))}
 
 
 def shares(stated: np.ndarray, false: np.ndarray) -> dict[str, object]:
@@ -98,47 +82,17 @@ def main() -> None:
     parser.add_argument("--patients", type=int, nargs="+", default=[30, 100])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--training", type=float, default=0.0, help="SD of a training's accuracy around its arm's")
-    parser.add_argument("--arms", type=int, default=2)
-    parser.add_argument("--equal", action="store_true", help="all arms are equally good, whatever the prior says")
     given = parser.parse_args()
     rows, start = [], time.process_time()
-    for sd in given.sd:
-        for patients in given.patients:
-            for seeds in given.seeds:
-                rng = np.random.default_rng([7, patients, seeds, given.arms, int(1000 * sd)])
-                found = [
-                    study(
-                        rng,
-                        arms=given.arms,
-                        patients=patients,
-                        seeds=seeds,
-                        sd=sd,
-                        equal=given.equal,
-                        training=given.training if seeds > 1 else 0.0,
-                    )
-                    for _ in range(given.studies)
-                ]
-                column = {key: np.array([one[key] for one in found]) for key in found[0]}
-                cells = {
-                    "pair": shares(column["pair"], column["pair_false"]),
-                    "flat": shares(column["flat"], column["pair_false"]),
-                    "best": shares(column["best"], column["best_false"]),
-                }  # fmt: skip
-                rows.append(
-                    {
-                        "sd": sd,
-                        "patients": patients,
-                        "seeds": seeds,
-                        "arms": given.arms,
-                        "training": given.training,
-                        **cells,
-                    }
-                )
-                text = "  ".join(
-                    f"{k}: stated {v['stated']:.3f} false {v['false']:.3f} below 0.05 {v['below 0.05']:.1%}"
-                    for k, v in cells.items()
-                )
-                print(f"SD {sd:.2f} {patients:4} patients {seeds} seeds {given.arms} arms  {text}", flush=True)
+    for sd, patients, seeds in itertools.product(given.sd, given.patients, given.seeds):
+        rng = np.random.default_rng([7, patients, seeds, 2, int(1000 * sd)])
+        training = given.training if seeds > 1 else 0.0
+        found = [study(rng, patients=patients, seeds=seeds, sd=sd, training=training) for _ in range(given.studies)]
+        column = {key: np.array([one[key] for one in found]) for key in found[0]}
+        cells = {name: shares(column[name], column["false"]) for name in ("stated", "flat")}
+        rows.append({"sd": sd, "patients": patients, "seeds": seeds, "training": training, **cells})
+        text = "  ".join(f"{name}: {own['stated']:.3f} false {own['false']:.3f}" for name, own in cells.items())
+        print(f"SD {sd:.2f} {patients:4} patients {seeds} seeds  {text}", flush=True)
     seconds = time.process_time() - start
     print(json.dumps({"studies": given.studies, "seconds": round(seconds, 1), "rows": rows}))
 

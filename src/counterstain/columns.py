@@ -91,7 +91,7 @@ WEAK_ALIASES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
 }
 
-_ID_WORDS = ("patient", "case", "subject", "participant", "donor", "slide", "wsi")
+_ID_WORDS = ("patient", "case", "subject", "participant", "donor", "slide", "wsi", "mrn")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 

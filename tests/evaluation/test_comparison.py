@@ -227,6 +227,33 @@ def test_frozen_calls_are_scored_at_the_level_that_was_asked(make_table: Make) -
         assert record["thresholds"] == "frozen" and compare_arms(arms)["thresholds"] == "0.5"
 
 
+def test_published_tests_are_of_what_is_compared(make_table: Make) -> None:
+    """At patient level they are of patients, and of calls they take those at the frozen thresholds."""
+    arms = {name: arm(make_table, 1.0, 1, first=5 * k) for k, name in enumerate("ab")}
+    calls = {name: [decided(table, 0.2) for table in own] for name, own in arms.items()}
+    found = compare_arms(arms, primary="accuracy", level="patient", claim="models")["pairs"][0]["tests"]
+    assert found == supporting_tests(*([pool_patients(own[0])] for own in arms.values()))
+    assert [row["about"] for row in found] == [
+        "accuracy, by patient", "accuracy, one patient per unit", "AUROC, one patient per unit"
+    ]  # fmt: skip
+    plain, frozen = (
+        {row["test"]: row["p"] for row in compare_arms(arms, claim="models", decided=given)["pairs"][0]["tests"]}
+        for given in (None, calls)
+    )
+    of_ranks = "clustered AUROC difference, Obuchowski"
+    assert frozen[of_ranks] == plain[of_ranks]
+    of_calls = {row["test"]: row["p"] for row in supporting_tests(*calls.values())}
+    assert {name: p for name, p in frozen.items() if name != of_ranks} == {
+        name: p for name, p in of_calls.items() if name != of_ranks
+    }
+    assert any(frozen[name] != plain[name] for name in plain)
+    record = compare_arms(arms, primary="accuracy", level="patient", claim="models", decided=calls)
+    assert (
+        "images are called at their thresholds, and a patient is what most of its images are called"
+        in (record["warnings"])
+    )
+
+
 @pytest.mark.parametrize("hard", [(True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_table_of_calls_has_no_test_of_its_ranking(

@@ -60,6 +60,9 @@ def test_without_files_they_are_noted_once(random_table: Make) -> None:
 def test_one_model_under_two_names_is_noted(random_table: Make) -> None:
     one, two, three = (random_table(seed) for seed in (1, 2, 3))
     assert check_copies({"a": [one], "b": [two], "c": [three, one]}, {"a": ["1"], "b": ["2"], "c": ["3", "4"]}) == [
+        "a and c hold a table with equal probabilities: one model counts for both"
+    ]
+    assert check_copies({"a": [one], "c": [one]}, {"a": ["1"], "c": ["2"]}) == [
         "a and c hold a table with equal probabilities: this is the same model under two names"
     ]
 

@@ -40,8 +40,8 @@ def record(pairs: list[dict], **more: object) -> dict:
     ]
     return {
         "alpha": 0.05, "primary": "auroc", "pairs": pairs, "hypothesis": "difference", "margin": None, "detect": None,
-        "unit": "patient", "prior_sd": 0.04, "reference": None, "co_primary": [],
-        "ranking": {"arms": arms, "chance_not_best": 0.1234}, **more,
+        "unit": "patient", "positive": "malignant", "prior_sd": 0.04, "reference": None, "co_primary": [],
+        "ranking": {"arms": arms}, **more,
     }  # fmt: skip
 
 
@@ -243,14 +243,10 @@ def test_what_the_table_of_several_arms_lacks() -> None:
     pairs = [pair("net", "old", "a_better"), pair("old", "new", "a_better"), pair("new", "x", "b_better"),
              pair("x", "old", "no_evidence")]  # fmt: skip
     assert several_arms_notes(record(pairs), pairs) == [
-        "Chance that net isn't the best of the 3: 0.123 (sceptical prior with SD 0.04)",
         "Also told apart: old is better than new, x is better than new",
     ]
-    assert several_arms_notes(record(pairs, reference="old"), pairs) == [
-        "Chance that net isn't the best of the 3: 0.123 (sceptical prior with SD 0.04)"
-    ]
-    unknown = record(pairs) | {"ranking": {**record(pairs)["ranking"], "chance_not_best": None}}
-    assert several_arms_notes(unknown, pairs[:1]) == []
+    assert several_arms_notes(record(pairs, reference="old"), pairs) == []
+    assert several_arms_notes(record(pairs), pairs[:1]) == []
 
 
 # ------------------------------------------------------------------------------------------------------------ details

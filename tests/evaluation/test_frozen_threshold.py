@@ -63,11 +63,11 @@ def test_one_validation_patient_is_one() -> None:
     assert found.chosen_on == "5 images of 1 validation patient"
 
 
-def test_a_note_of_two_tables_is_said_once() -> None:
-    one_class = [replace(table(prefix), label=np.ones(5, dtype=np.int64)) for prefix in "vw"]
-    found = freeze_threshold("youden", [table(), table()], one_class)
-    assert found.values == (0.5, 0.5)
-    assert found.notes == ("the validation part has one class only; the threshold is 0.5",)
+@pytest.mark.parametrize("rule", ["youden", "sensitivity>=0.95"])
+def test_validation_patients_of_one_class_choose_nothing(rule: str) -> None:
+    one_class = replace(table("v"), label=np.ones(5, dtype=np.int64))
+    with pytest.raises(InputError, match=f"has 'malignant' only, so {rule} can't be applied; give patients of both"):
+        freeze_threshold(rule, [table()], [one_class])
 
 
 def test_images_alone_are_chosen_on_with_a_word() -> None:

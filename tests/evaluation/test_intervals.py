@@ -232,3 +232,13 @@ def test_an_undefined_score_has_no_interval() -> None:
     found = estimate(np.array([0.5]), left_out, 2.0, metric="accuracy")
     assert found.value == 0.5 and found.per_seed == (0.5,)
     assert np.isnan([found.low, found.high, found.se_patient, found.se_seed, found.df]).all()
+
+
+def test_the_loss_of_two_patients_has_an_upper_end() -> None:
+    """Probabilities are clipped at 1e-7, so that no loss is above 16.12."""
+    table = Predictions(
+        image=("a", "b", "c"), patient=("p", "p", "q"), slide=("",) * 3, site=("",) * 3,
+        label=np.array([0, 0, 1]), prob=np.array([[0.99, 0.01], [0.98, 0.02], [0.2, 0.8]]), classes=("x", "y"),
+    )  # fmt: skip
+    found = own_estimates(table)["loss", None]
+    assert found.value < 0.1 and found.high == pytest.approx(np.log(1e7))

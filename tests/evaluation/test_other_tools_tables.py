@@ -209,6 +209,7 @@ def test_other_columns_that_are_named_so_are_no_probabilities(tmp_path: Path, he
         ("filename,label,prob\na,x,0.9\nb,y,0.8\nc,x,0.6\n", "never below 0.5.*own call.*{'label': 'label'}"),
         ("filename,index_0,index_1,prob_0,prob_1,y_true\na,1,0,0.9,0.1,1\n", "in order of size.*--topk 0"),  # timm
         ("image,label,y_true,prob_a,prob_b\na,a,a,0.9,0.1\nb,b,a,0.1,0.9\n", "'label' and 'y_true', which differ in 1"),
+        ("image,label,gt,prob_a,prob_b\na,a,b,0.9,0.1\nb,b,a,0.1,0.9\n", "'label' and 'gt', which differ in 2 of 2"),
         ("slide,a-y_true,a-y_pred0,a-y_pred1,b-y_true,b-y_pred0,b-y_pred1\nS,0,1,0,1,0,1\n", "truth of 2 outcomes"),
         ("image,label,prob_0,prob_1\na,benign,0.9,0.1\n", "is 'benign', which has no .*columns={'prob_benign'"),
         ("image,label,malignant_prob\na,0,0.9\nb,1,0.2\n", "but 2 other.*columns={'prob_1': 'malignant_prob'}"),

@@ -234,3 +234,9 @@ def test_what_is_infinite_is_an_empty_cell(table: Predictions) -> None:
     assert value is None
     assert high is None
     assert low is None or math.isfinite(low)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, float("nan")])
+def test_a_confidence_is_a_share(confidence: float, table: Predictions) -> None:
+    with pytest.raises(InputError, match=r"between 0 and 1 was needed, such as 0\.95"):
+        evaluate_tables([table], confidence=confidence)

@@ -161,7 +161,8 @@ def _check_place(out: Path) -> None:
 def _shown(sources: Sequence[Source], name: str) -> list[str]:
     """What messages call each source."""
     return [
-        str(source) if isinstance(source, (str, Path)) else f"table {k} of {name}" for k, source in enumerate(sources)
+        str(source) if isinstance(source, (str, Path)) else f"table {k} of {name}"
+        for k, source in enumerate(sources, 1)
     ]
 
 

@@ -122,6 +122,8 @@ def score_arms(
     Raises:
         InputError: If the tables are not of the same images, labels, patients and classes.
     """
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence is {confidence:g}; a share between 0 and 1 was needed, such as 0.95 for 95 %")
     if interval not in INTERVALS:
         raise InputError(f"interval is '{interval}'{suggest(interval, INTERVALS)}")
     tables = aligned_arms(arms)

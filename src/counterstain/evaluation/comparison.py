@@ -30,7 +30,7 @@ from counterstain.evaluation.paired_tests import (
     mcnemar,
     sign_flip,
 )
-from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions
+from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD, ranking_record
 from counterstain.evaluation.record_types import ComparisonRecord, TestRow
 from counterstain.evaluation.resampling import unit_codes
@@ -115,11 +115,16 @@ def compare_arms(
     )  # fmt: skip
     every = wanted + [p for p in itertools.combinations(arms, 2) if p not in wanted and p[::-1] not in wanted]
     rows = joint_rows(every, compared, asked) if endpoints else judged_rows(every, compared, asked)
+    tested = _at_level(tables, level)
+    calls = tested if decided is None else _at_level(aligned_arms(decided), level)
     for row in rows:
-        row["tests"] = supporting_tests(tables[row["a"]], tables[row["b"]])
+        pair = (row["a"], row["b"])
+        row["tests"] = supporting_tests(*(tested[arm] for arm in pair), calls=[calls[arm] for arm in pair])
     primary_rows = [row for row in rows if row["primary"]]
-    ranking = ranking_record(samples, rows, asked, prior_sd=prior_sd)
+    ranking = ranking_record(samples, rows, asked)
     notes = [*copies, *sorted(margin_notes), *size_notes(samples, asked)]
+    if decided is not None and level != "image":
+        notes.append(f"images are called at their thresholds, and a {level} is what most of its images are called")
     return {
         "schema": COMPARISON_SCHEMA,
         "stamp": stamp,
@@ -152,6 +157,12 @@ def compare_arms(
             *detect_notes(detect, primary_rows),
         ],
     }
+
+
+def _at_level(tables: Mapping[str, Sequence[Predictions]], level: str) -> Mapping[str, Sequence[Predictions]]:
+    """The tables with one row per slide or patient, where that is what is compared."""
+    pool = {"patient": pool_patients, "slide": pool_slides}.get(level)
+    return tables if pool is None else {arm: [pool(table) for table in own] for arm, own in tables.items()}
 
 
 def _samples_of(
@@ -283,7 +294,9 @@ def _exploratory(
 DRAWS = 20_000  # of sign patterns: p is good to 0.003 near 0.05
 
 
-def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list[TestRow]:
+def supporting_tests(
+    a: Sequence[Predictions], b: Sequence[Predictions], *, calls: Sequence[Sequence[Predictions]] | None = None
+) -> list[TestRow]:
     """What published tests say of two arms on the same images; they do not decide the verdict.
 
     Sign-flip over patients takes the accuracy of each patient, averaged over the seeds. McNemar's and the AUROC tests
@@ -291,31 +304,37 @@ def supporting_tests(a: Sequence[Predictions], b: Sequence[Predictions]) -> list
 
     Args:
         a, b: the arms' tables, one per seed, all with the same rows in the same order.
+        calls: the same tables with the calls at frozen thresholds as probabilities, for tests of calls.
 
     Returns:
         Records of "test", "p", and "about": what is compared with what as the unit.
     """
     code = unit_codes([a[0]])[1][0]
     units = int(code.max()) + 1
-    right = [np.mean([predicted_class(t.prob) == t.label for t in arm], axis=0) for arm in (a, b)]
+    called = (a, b) if calls is None else calls
+    right = [np.mean([predicted_class(t.prob) == t.label for t in arm], axis=0) for arm in called]
     delta = np.bincount(code, weights=right[0] - right[1], minlength=units).astype(np.float64)
     delta[np.abs(delta) < 1e-9] = 0.0
-    unit = a[0].unit
-    out = [_row("sign-flip permutation", sign_flip(delta, draws=DRAWS), f"accuracy, mean over seeds, by {unit}")]
+    unit, seeds = a[0].unit, "" if len(a) == len(b) == 1 else ", mean over seeds"
+    out = [_row("sign-flip permutation", sign_flip(delta, draws=DRAWS), f"accuracy{seeds}, by {unit}")]
     if len(a) == len(b) == 1:
-        out += _fitted_models(a[0], b[0], code, alone=units == len(a[0]))
+        out += _fitted_models(a[0], b[0], code, right=right, alone=units == len(a[0]))
     return out
 
 
-def _fitted_models(a: Predictions, b: Predictions, code: NDArray[np.int64], *, alone: bool) -> list[TestRow]:
-    """Tests of two fitted models: for one image per unit (`alone`) or for clusters."""
-    right_a, right_b = (predicted_class(t.prob) == t.label for t in (a, b))
+def _fitted_models(
+    a: Predictions, b: Predictions, code: NDArray[np.int64], *, right: Sequence[NDArray[np.float64]], alone: bool
+) -> list[TestRow]:
+    """Tests of two fitted models: for one row per unit (`alone`) or for clusters; `right` says which rows are."""
+    right_a, right_b = (each > 0.5 for each in right)
     only_a, only_b = right_a & ~right_b, right_b & ~right_a
     positive, two = a.label == 1, len(a.classes) == 2
     if alone:
-        out = [_row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, "accuracy, one image per unit")]
+        out = [_row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, f"accuracy, one {a.rows_are} per unit")]
         if two and not (a.hard or b.hard):
-            out.append(_row("DeLong", delong(positive, a.prob[:, 1], b.prob[:, 1]).p, "AUROC, one image per unit"))
+            out.append(
+                _row("DeLong", delong(positive, a.prob[:, 1], b.prob[:, 1]).p, f"AUROC, one {a.rows_are} per unit")
+            )
         return out
     b_count, c_count = (np.bincount(code, weights=which).astype(int).tolist() for which in (only_a, only_b))
     found = clustered_mcnemar(b_count, c_count, np.bincount(code).tolist())

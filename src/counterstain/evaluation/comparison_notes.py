@@ -50,8 +50,10 @@ def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, 
             notes.append(f"several seeds of {arm} gave equal predictions; its training does not depend on the seed")
             break
     for (a, own_a), (b, own_b) in itertools.combinations(arms.items(), 2):
-        if any(np.array_equal(one.prob, other.prob) for one in own_a for other in own_b):
-            notes.append(f"{a} and {b} hold a table with equal probabilities: this is the same model under two names")
+        equal = [np.array_equal(one.prob, other.prob) for one in own_a for other in own_b]
+        if any(equal):
+            same = "this is the same model under two names" if all(equal) else "one model counts for both"
+            notes.append(f"{a} and {b} hold a table with equal probabilities: {same}")
     return list(dict.fromkeys(notes))
 
 

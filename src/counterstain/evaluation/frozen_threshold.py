@@ -60,6 +60,11 @@ def freeze_threshold(
         )
     for table in validation:
         _check_apart(tables[0], table)
+        if len(set(table.label.tolist())) < 2:
+            only = table.classes[int(table.label[0])]
+            raise InputError(
+                f"the validation table has '{only}' only, so {rule} can't be applied; give patients of both classes"
+            )
     found = [choose_threshold(table.label == 1, table.prob[:, 1], rule=rule) for table in validation]
     values = tuple(value for value, _ in found) * (len(tables) // len(validation))
     notes = [note for _, note in found if note]

@@ -263,8 +263,8 @@ def _row(pair: Pair, own: Difference, compared: Compared, asked: Question, corre
 
 
 def _chance(pair: Pair, own: Difference, kind: str, compared: Compared, asked: Question) -> float | None:
-    """Chance that the ranking of a pair is false; None where nothing can be said."""
-    if kind in ("not_enough_runs", "undefined"):
+    """Chance that the ranking of two arms is false; None where nothing can be said, and of more than two arms."""
+    if kind in ("not_enough_runs", "undefined") or len(compared.samples) > 2:
         return None
     a, b = (compared.samples[arm] for arm in pair)
     return pair_chance(a, b, own, (asked.metric, None), alpha=asked.alpha, prior_sd=compared.prior_sd)

@@ -1,7 +1,7 @@
 """Prediction tables as CSV: anyone's is read, one form is written."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,8 +188,7 @@ def _check_truth(
     keys = {name_key(name) for name in _TRUTHS}
     cells = table.text(label)
     for other in (name for name in table.header if name_key(name) in keys):
-        pairs = set(zip(cells, table.text(other), strict=True))
-        if not len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):  # not two codings of one
+        if not _codes_the_same(set(zip(cells, table.text(other), strict=True))):
             differ = sum(one != two for one, two in zip(cells, table.text(other), strict=True))
             raise InputError(
                 f"{table.path} has '{label}' and '{other}', which differ in {differ} of {len(cells)} rows: one of them "
@@ -204,6 +203,13 @@ def _check_truth(
                 "like the model's own call and not like the truth (timm's inference.py writes such tables). Add the "
                 f"truth and a probability for each class, or say that it is the truth: {columns_option('label', label)}"
             )
+
+
+def _codes_the_same(pairs: Collection[tuple[str, str]]) -> bool:
+    """Whether two columns say the same in two codings, such as 0 and benign; the same words swapped are no coding."""
+    ours, theirs = {one for one, _ in pairs}, {two for _, two in pairs}
+    same_words = ours == theirs and any(one != two for one, two in pairs)
+    return len(pairs) == len(ours) == len(theirs) and not same_words
 
 
 def _holds_fractions(table: Table, name: str) -> bool:

@@ -150,8 +150,6 @@ class RankingRecord(TypedDict):
     """The arms from best to worst, see ranking.ranking_record."""
 
     arms: list[RankingRow]
-    chance_not_best: float | None
-    prior_sd: float
 
 
 class ComparisonRecord(TypedDict):

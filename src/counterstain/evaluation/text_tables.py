@@ -108,7 +108,8 @@ def ranking_table(record: ComparisonRecord) -> tuple[list[str], Rows]:
         for pair in record["pairs"]
         if best in (pair["a"], pair["b"])
     }
-    header = ["arm", f"{measure_words(record['primary'])} ({_level(record)} interval)"]
+    measure = measure_words(record["primary"], record["positive"], several=record["positive"] is None)
+    header = ["arm", f"{measure} ({_level(record)} interval)"]
     header += [f"behind the best ({_level(record)} interval)", "p (Holm)", "vs the best", *_detect_head(record)]
     rows = []
     for one in record["ranking"]["arms"]:
@@ -170,15 +171,9 @@ def _deciding_cell(record: ComparisonRecord, pair: PairRow) -> str:
 
 
 def several_arms_notes(record: ComparisonRecord, pairs: Sequence[PairRow]) -> list[str]:
-    """What the table of several arms doesn't hold: the ranking's chance, other pairs that differ, patients needed."""
+    """What the table of several arms doesn't hold: other pairs that differ."""
     best = record["ranking"]["arms"][0]["arm"]
     lines = []
-    chance = record["ranking"]["chance_not_best"]
-    if chance is not None and not record["co_primary"]:
-        lines.append(
-            f"Chance that {best} isn't the best of the {len(record['ranking']['arms'])}: {_shown_p(chance)} "
-            f"(sceptical prior with SD {record['prior_sd']:g})"
-        )
     others = [
         pair for pair in pairs if best not in (pair["a"], pair["b"]) and pair["verdict"] in ("a_better", "b_better")
     ]

@@ -188,6 +188,7 @@ def pair_table(run: RunRecord) -> Table | None:
     if not pairs:
         return None
     exploratory = any(not pair["primary"] for pair in pairs)
+    of_two = len(pairs) == 1  # of several arms that chance isn't known well enough
     rows = []
     for pair in pairs:
         verdict = VERDICTS.get(pair["verdict"], pair["verdict"].replace("_", " "))
@@ -200,7 +201,7 @@ def pair_table(run: RunRecord) -> Table | None:
                 Cell(signed_value(pair["difference"]), interval(pair["low"], pair["high"], sign=True) or NO_INTERVAL),
                 p_value(pair["p"]),
                 p_value(pair["p_adjusted"]),
-                p_value(pair.get("probability_false")),
+                *([p_value(pair.get("probability_false"))] if of_two else []),
                 Cell(
                     verdict.replace("{a}", clean(pair["a"])).replace("{b}", clean(pair["b"])),
                     strong=bool(pair["primary"]) and pair["verdict"] in STATED,
@@ -215,9 +216,9 @@ def pair_table(run: RunRecord) -> Table | None:
     caption = f"Paired differences in {named}, {level} level: {listed(counts)}"
     level_words = f"{100 * run.comparison.get('confidence', 0.95):.4g}\u00a0%"
     prior = run.comparison.get("prior_sd")
-    chance = "chance of a false ranking" + (f", prior SD {prior:g}" if prior else "")
-    head = ("arms", f"difference, {level_words} interval", "p", "p,\u00a0Holm", chance, "verdict")
-    return Table(caption, head, tuple(rows), frozenset({0, 5}))
+    chance = ["chance of a false ranking" + (f", prior SD {prior:g}" if prior else "")] if of_two else []
+    head = ("arms", f"difference, {level_words} interval", "p", "p,\u00a0Holm", *chance, "verdict")
+    return Table(caption, head, tuple(rows), frozenset({0, len(head) - 1}))
 
 
 def signed_value(value: float | None) -> str:
