@@ -441,8 +441,8 @@ def test_the_rule_of_a_margin(hypothesis: str, after: str) -> None:
 def test_the_rule_of_noninferiority(metric: str, side: str, limit: str) -> None:
     words = rule_in_words(replace(PLAIN, metric=metric, hypothesis="noninferiority", margin=0.05))
     assert words.endswith(
-        f"The first arm of a pair is called non-inferior to the second only if the one-sided 97.5 % {side} limit of the "
-        f"difference lies {limit}, the margin stated beforehand (Holm's correction over the pairs), and inferior only "
-        "if the limit on the other side lies beyond the margin, too. Whether it is also better or worse is said beside "
-        "it."
+        "The first arm of a pair is called non-inferior to the second only if the one-sided 97.5 % "
+        f"{side} limit of the difference lies {limit}, the margin stated beforehand (Holm's correction over the "
+        "pairs), and inferior only if the limit on the other side lies beyond the margin, too. Whether it is also "
+        "better or worse is said beside it."
     )
