@@ -88,6 +88,24 @@ def test_coverage_counts_the_sets_of_the_table(make_table: Callable[..., Predict
     assert any("differs in 1 of 60 rows" in line for line in found["warnings"])
 
 
+def test_a_few_other_decisions_are_taken_and_said(make_table: Callable[..., Predictions]) -> None:
+    own, table = model(make_table), drawn(make_table, 1)
+    cells = written(own, table)
+    turned = {"benign": "malignant", "malignant": "benign"}
+    for changed, refused in ((12, False), (13, True)):  # 5 % of 240
+        cells["decision"] = tuple(
+            turned[cell] if row < changed else cell for row, cell in enumerate(written(own, table)["decision"])
+        )
+        if refused:
+            with pytest.raises(InputError, match=r"column decision differs in 13 of 240 rows"):
+                deployed_record(own, table, cells)
+            continue
+        found = deployed_record(own, table, cells)
+        assert any(line.startswith("column decision differs in 12 of 240 rows from") for line in found["warnings"])
+        called = np.array(cells["decision"]) == "malignant"
+        assert found["rows"][1]["value"] == pytest.approx(called[table.label == 1].mean())
+
+
 def test_without_the_columns_they_follow_from_the_probabilities_and_it_is_said(
     make_table: Callable[..., Predictions],
 ) -> None:
