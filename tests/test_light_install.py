@@ -82,7 +82,8 @@ def test_every_import_is_of_the_core_or_of_the_extra_that_is_named(module: str) 
 
 
 def test_all_has_everything() -> None:
-    extras = set(PROJECT["optional-dependencies"]) - {"all", "dev"}
+    trackers = {"tensorboard", "mlflow", "wandb"}  # who uses one has chosen it
+    extras = set(PROJECT["optional-dependencies"]) - {"all", "dev"} - trackers
     assert packages("all") == set().union(*map(packages, extras))
 
 
@@ -158,6 +159,7 @@ NEEDS = {
     "search": (["study.yaml"], "search"),
     "lr-find": (["study.yaml"], "train"),
     "report": (["runs/x"], "report"),
+    "publish": (["runs/x", "--to", "mlflow"], "mlflow"),
     "audit": (["cohort.csv"], "train"),
     "augment": (["images"], "train"),
     "train": (["cohort.csv", "splits.csv", "--out", "x"], "train"),
@@ -174,7 +176,7 @@ NEEDS = {
     "slides run": (["model", "slides", "--out", "x"], "slides"),
     "slides tiles": (["slides", "--out", "x", "--mpp", "0.5", "--tile-px", "256"], "slides"),
 }
-LIGHT = {"init", "cohort", "split", "evaluate", "compare", "verify", "doctor", "privacy", "sbom"}
+LIGHT = {"runs", "clean", "init", "cohort", "split", "evaluate", "compare", "verify", "doctor", "privacy", "sbom"}
 LIGHT |= {"data list", "data fetch", "data verify"}
 
 

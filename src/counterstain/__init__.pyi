@@ -16,6 +16,9 @@ from counterstain.api.models import features as features
 from counterstain.api.models import predict as predict
 from counterstain.api.models import train as train
 from counterstain.api.reproduction import reproduce as reproduce
+from counterstain.api.runs import clean as clean
+from counterstain.api.runs import publish as publish
+from counterstain.api.runs import runs as runs
 from counterstain.api.slides import inspect as inspect
 from counterstain.api.slides import slides_run as slides_run
 from counterstain.api.slides import slides_tiles as slides_tiles
@@ -67,6 +70,7 @@ from counterstain.robustness.robustness_result import Loss as Loss
 from counterstain.robustness.robustness_result import RobustnessCard as RobustnessCard
 from counterstain.slides.slides_result import Inspection as Inspection
 from counterstain.slides.slides_result import SlideInspection as SlideInspection
+from counterstain.study.cleanup import Cleanup as Cleanup
 from counterstain.study.doctor import Health as Health
 from counterstain.study.lr_find import FoundRate as FoundRate
 from counterstain.study.model import Model as Model
@@ -77,6 +81,7 @@ from counterstain.study.results import Export as Export
 from counterstain.study.results import Parity as Parity
 from counterstain.study.results import StudyPlan as StudyPlan
 from counterstain.study.results import StudyRun as StudyRun
+from counterstain.study.run_list import RunList as RunList
 from counterstain.study.study_config import Study as Study
 from counterstain.study.study_config import read_study as read_study
 from counterstain.study.verify import Verification as Verification

@@ -18,6 +18,7 @@ EXTRA_OF = {
     "keras": ("Keras", "keras"),
     "markupsafe": ("Jinja", "report"),
     "matplotlib": ("matplotlib", "report"),
+    "mlflow": ("MLflow", "mlflow"),
     "nncf": ("NNCF", "int8"),
     "numba": ("Numba", "train"),
     "onnx": ("ONNX", "runtimes"),
@@ -31,12 +32,14 @@ EXTRA_OF = {
     "safetensors": ("safetensors", "train"),
     "shapely": ("Shapely", "slides"),
     "sklearn": ("scikit-learn", "train"),
+    "tensorboard": ("TensorBoard", "tensorboard"),
     "threadpoolctl": ("threadpoolctl", "train"),
     "tifffile": ("tifffile", "slides"),
     "timm": ("timm", "train"),
     "torch": ("PyTorch", "train"),
     "torchvision": ("torchvision", "train"),
     "uvicorn": ("uvicorn", "web"),
+    "wandb": ("Weights & Biases", "wandb"),
 }
 
 

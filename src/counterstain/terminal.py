@@ -32,6 +32,7 @@ __all__ = [
     "print_scores",
     "print_split",
     "print_table",
+    "print_wrapped",
 ]
 
 # The table of calls has the NPV, and the report the patient recognition rate.
@@ -44,7 +45,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     The title stands above it on lines of its own, whatever the table's width; in a narrow terminal no value is cut.
     """
     if title:
-        _print_wrapped(title, bold=True)
+        print_wrapped(title, bold=True)
     heads = True
     for line in table_lines(columns, rows, _width(200), head=head):
         heads = heads and head and not line.startswith("─")
@@ -98,7 +99,7 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
         _print_basis(cast(ComparisonRecord, comparison))
     finished = StudyRun(run)
     print()
-    _print_wrapped(f"Result: {finished.result}")
+    print_wrapped(f"Result: {finished.result}")
     print(visible(f"Report: {finished.report}"))
     print("Next:")
     for command in finished.next_commands:
@@ -142,7 +143,7 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
     for table in evaluation_tables(record):
         print_table(table.title, table.head, table.rows)
         for note in table.notes:
-            _print_wrapped(note)
+            print_wrapped(note)
     notes = [note for own in arms.values() for note in own["warnings"]] + evaluation_notes(record)
     seen = [f"seen before: {line}" for line in record.get("seen", {}).get("words", ())]
     _print_notes(record, [*notes, *seen, *record.get("looks", ())])
@@ -153,7 +154,7 @@ def print_comparison(record: ComparisonRecord, *, as_json: bool = False) -> None
     if as_json:
         print(visible(_json(record)))
         return
-    _print_wrapped(f"Verdict: {record['words']}")
+    print_wrapped(f"Verdict: {record['words']}")
     print()
     _print_basis(record)
 
@@ -169,11 +170,11 @@ def _print_basis(record: ComparisonRecord) -> None:
         print_table(f"{_endpoint(record)}, the best on top, unit {record['unit']}", *ranking_table(record))
     if len(record["pairs"]) > 1:
         for line in several_arms_notes(record, pairs):
-            _print_wrapped(line)
+            print_wrapped(line)
     _print_notes(record, record["warnings"])
 
 
-def _print_wrapped(line: str, *, bold: bool = False) -> None:
+def print_wrapped(line: str, *, bold: bool = False) -> None:
     """A sentence on stdout, broken at words where stdout is a terminal; whole where a program reads it."""
     for part in wrapped(line, _width(10_000)):
         _print_line(part, bold=bold)
@@ -194,7 +195,7 @@ def _endpoint(record: Mapping[str, Any]) -> str:
 
 def _print_notes(record: Mapping[str, Any], notes: Iterable[str]) -> None:
     for note in dict.fromkeys([*([record["stamp"]] if record["stamp"] else []), *notes]):
-        _print_wrapped(f"Note: {note}")
+        print_wrapped(f"Note: {note}")
 
 
 def _interval(score: Mapping[str, Any] | None) -> str:

@@ -13,8 +13,9 @@ from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json, write_json
 from counterstain.serving.error_view import error_data, patient_influence
 from counterstain.serving.pictures import image_id
-from counterstain.serving.runs import RunsFolder, state_of
+from counterstain.serving.runs import RunsFolder
 from counterstain.study.completion import lock
+from counterstain.study.run_list import state_of
 
 
 def test_a_row_says_what_the_records_say(client: TestClient, runs: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_record_that_changes_is_read_again(runs: Path, tmp_path: Path) -> None
     before = folder.rows()[0]
     assert folder.rows()[0] is before
     record = read_json(tmp_path / "two" / "records" / "comparison.json")
-    record["pairs"][0]["words"] = "Changed."
+    record["words"] = "Changed."
     time.sleep(0.01)
     write_json(tmp_path / "two" / "records" / "comparison.json", record)
     assert folder.rows()[0].sentence == "Changed."

@@ -18,6 +18,7 @@ from counterstain.evaluation.subgroups import GROUPINGS
 from counterstain.evaluation.table_evaluation import ARM, columns_wanted, evaluate_tables, evaluation_rows
 from counterstain.evaluation.thresholds import decided_arms
 from counterstain.files import write_csv, write_json
+from counterstain.study.run_predictions import expand_runs
 from counterstain.tables import table_of_frame
 
 __all__ = ["compare", "evaluate"]
@@ -304,7 +305,8 @@ def compare(
 
     Args:
         models: {name: predictions, or a list of them, one for each seed}, each a path, a data frame or Predictions;
-            or (N,) true classes, beside `y_probs`.
+            a finished run stands for its arms, by the study's own primary measure; or (N,) true classes, beside
+            `y_probs`.
         y_probs: {name: (N,) or (N, C) probabilities, or a list of such arrays, one for each seed}.
         groups, slide, site, image, classes: of arrays, see `evaluate`.
         primary: the measure that the verdict is about, by default auroc; co_primary: several that must all pass.
@@ -338,12 +340,15 @@ def compare(
             f"--primary {primary} and --co-primary {','.join(co_primary)} were both given; name all endpoints in one"
         )
     arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
+    notes: tuple[str, ...] = ()
     if y_probs is not None:
         _refuse("of a table; the data are arrays", columns=columns)
         arms, files = _arms_of_arrays(models, _named(y_probs), {"positive": positive, **arrays})
     else:
         _refuse("for arrays (y_true, {name: y_prob}); the data are tables, which contain it", **arrays)
-        arms, files = _arms_of_tables(_named(models), None if positive is None else str(positive), columns)
+        expanded = expand_runs(_named(models), primary=None if co_primary else primary)
+        primary, notes = primary if co_primary else expanded.primary or primary, expanded.notes
+        arms, files = _arms_of_tables(expanded.models, None if positive is None else str(positive), columns)
     if primary is None and not co_primary and any(table.hard for tables in arms.values() for table in tables):
         raise InputError(
             "a table has predicted classes alone, which have no AUROC; ask about --primary accuracy, f1, …"
@@ -364,6 +369,7 @@ def compare(
         prior_sd=prior_sd,
         files=files,
     )
+    record["warnings"] = [*notes, *record["warnings"]]
     if thresholds:
         record["warnings"] = [*threshold_notes(thresholds, record), *record["warnings"]]
     if out is not None:

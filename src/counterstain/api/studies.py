@@ -1,6 +1,6 @@
 """Verbs of a whole study: demo, run, search, lr_find and report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, overload
 
@@ -31,14 +31,14 @@ def demo(out: Path | str = "demo", *, seeds: int = 3, patients: int = 48, verbos
 @overload
 def run(
     study: Path | str, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
-    jobs: int = 1, scheduler: str | None = None, dry_run: Literal[False] = False, rehash: bool = False,
-    verbose: bool = False,
+    jobs: int = 1, scheduler: str | None = None, track: Sequence[str] = (), dry_run: Literal[False] = False,
+    rehash: bool = False, verbose: bool = False,
 ) -> StudyRun: ...  # fmt: skip
 @overload
 def run(
     study: Path | str, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
-    jobs: int = 1, scheduler: str | None = None, dry_run: Literal[True], rehash: bool = False,
-    verbose: bool = False,
+    jobs: int = 1, scheduler: str | None = None, track: Sequence[str] = (), dry_run: Literal[True],
+    rehash: bool = False, verbose: bool = False,
 ) -> StudyPlan: ...  # fmt: skip
 @says_arguments
 def run(
@@ -48,6 +48,7 @@ def run(
     folder: Path | str | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
+    track: Sequence[str] = (),
     dry_run: bool = False,
     rehash: bool = False,
     verbose: bool = False,
@@ -59,6 +60,7 @@ def run(
         settings: keys of the study to replace, such as {"training.epochs": 5}; the command line's --set.
         folder: where runs/ and store/ are made; by default beside the study.
         jobs: trainings at once, each with its share of the cores; scheduler: of a dask cluster, tcp://host:8786.
+        track: trackers that the finished run is written for, see `publish`.
         dry_run: check everything and return what would be trained.
         rehash: read and hash every image again, though size and times of its file are as recorded.
         verbose: show progress on stderr.
@@ -76,7 +78,9 @@ def run(
         if dry_run:
             return StudyPlan(plan_study(Path(study), overrides=overrides, folder=home, talk=talk))
         return StudyRun(
-            run_study(Path(study), overrides=overrides, folder=home, talk=talk, jobs=jobs, scheduler=scheduler)
+            run_study(
+                Path(study), overrides=overrides, folder=home, talk=talk, jobs=jobs, scheduler=scheduler, track=track
+            )
         )
 
 

@@ -77,7 +77,9 @@ def evaluate(
 def compare(
     predictions: Annotated[
         list[str],
-        typer.Argument(help="NAME=predictions.csv, or just the file; a name that is repeated has several seeds."),
+        typer.Argument(
+            help="NAME=predictions.csv, or just the file; a repeated name has several seeds. Or runs, for their arms."
+        ),
     ],
     primary: Annotated[
         str | None, typer.Option(help="Measure that the verdict is about: auroc (default), sensitivity, f1, …")

@@ -86,6 +86,9 @@ def run(
     folder: StudyFolder = None,
     jobs: Jobs = 1,
     scheduler: Scheduler = None,
+    track: Annotated[
+        list[str] | None, typer.Option("--track", help="Write the run for a tracker, too: tensorboard, mlflow, wandb.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything; print the plan with its time and disk space.")
     ] = False,
@@ -108,7 +111,9 @@ def run(
             plan = plan_study(study, overrides=overrides, folder=folder, talk=talk)
             show(json.dumps(plan, indent=2) if as_json else "\n".join(plan_lines(plan, jobs=jobs)))
             return
-        path = run_study(study, overrides=overrides, folder=folder, talk=talk, jobs=jobs, scheduler=scheduler)
+        path = run_study(
+            study, overrides=overrides, folder=folder, talk=talk, jobs=jobs, scheduler=scheduler, track=track or ()
+        )
     print_result(path, as_json=as_json)
 
 

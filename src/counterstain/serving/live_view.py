@@ -8,7 +8,7 @@ from typing import Any
 from counterstain.errors import InputError
 from counterstain.files import read_json
 from counterstain.run_folder import LOG, record_path
-from counterstain.serving.runs import state_of
+from counterstain.study.run_list import state_of
 from counterstain.study.training_curves import read_history
 
 __all__ = ["live_data"]

@@ -1,7 +1,7 @@
 """The run of a study: strings the stages together, skips what is done, goes on where it was stopped."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from counterstain.study.evaluate_run import judge
 from counterstain.study.executors import sender, settle_threads
 from counterstain.study.planning import check_settings, plan_study
 from counterstain.study.prepare import PreparedStudy, prepare
+from counterstain.study.publish import check_tracker, publish
 from counterstain.study.run_readme import write_readme
 from counterstain.study.study_config import read_study
 from counterstain.study.test_set_uses import ledger_folder, write_test_set_uses
@@ -53,6 +54,7 @@ def run_study(
     jobs: int = 1,
     scheduler: str | None = None,
     before_report: Callable[[Path], None] | None = None,
+    track: Sequence[str] = (),
 ) -> Path:
     """Do everything that a study asks for and is not done yet.
 
@@ -67,6 +69,7 @@ def run_study(
         jobs: how many trainings run at once, each in a process of its own with a fixed number of threads.
         scheduler: address of a dask scheduler whose workers do the trainings, such as tcp://host:8786; they see the
             study, the images, `runs/` and `store/` under the same paths as this machine.
+        track: trackers that the finished run is written for, see publish.
         before_report: called with the run's folder once all is judged, to put more there for the report to show.
 
     Returns:
@@ -79,6 +82,8 @@ def run_study(
     talk = talk or Progress()
     keep_pages()
     check_engine(jobs=jobs, scheduler=scheduler)
+    for name in track:
+        check_tracker(name)
     if jobs > 1 or scheduler is not None:
         overrides = settle_threads(path, overrides, jobs=jobs, scheduler=scheduler)
     study = read_study(path, overrides)
@@ -89,7 +94,7 @@ def run_study(
     with lock(run):
         if record_path(run, MANIFEST).is_file():
             talk.say(f"{run} is finished; nothing to do")
-            return run
+            return _tracked(run, track, talk)
         talk = _logged(run, talk)
         _write_protocol(run, path, prepared, talk)
         audit_stage(run, prepared, talk, manifest=path.parent / study.cohort.path)
@@ -102,6 +107,12 @@ def run_study(
         _report(run, talk)
         write_readme(run)
         _write_manifest(run, prepared)
+    return _tracked(run, track, talk)
+
+
+def _tracked(run: Path, track: Sequence[str], talk: Progress) -> Path:
+    for name in track:
+        talk.say(f"{name}: written to {publish(run, name)}")
     return run
 
 

@@ -1,0 +1,133 @@
+"""The test predictions of runs, so that arms of several studies can be compared on their one test part."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.evaluation.format import listed, natural, plural
+from counterstain.evaluation.predictions_csv import read_predictions
+from counterstain.run_folder import optional_record, record_path
+from counterstain.study.run_list import is_run
+
+__all__ = ["RunArms", "expand_runs"]
+
+
+@dataclass(frozen=True)
+class RunArms:
+    """What is compared once runs are replaced by their arms.
+
+    models:  name -> its tables, one per seed; a name without a run is as it was given.
+    primary: the measure that all runs state; None where no run was named.
+    notes:   what limits a comparison across studies.
+    """
+
+    models: Mapping[str, Any]
+    primary: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def expand_runs(models: Mapping[str, Any], *, primary: str | None = None) -> RunArms:
+    """Replace each run by its arms, and a folder of tables by the tables in it.
+
+    An arm is called by its own name, and by "run/arm" where two runs have one of that name. With `NAME=run`, the only
+    arm of a run is called NAME, and several are called "NAME/arm".
+
+    Args:
+        models: name -> a path, or several; anything else is left as it is.
+        primary: the measure that was asked for; by default the one that every run states.
+
+    Raises:
+        InputError: If a run is not finished, the runs' test parts differ, or they state different measures.
+    """
+    runs: dict[str, Path] = {}
+    for name, source in models.items():
+        paths = source if isinstance(source, (list, tuple)) else [source]
+        own = [Path(path) for path in paths if isinstance(path, (str, Path)) and is_run(Path(path))]
+        if own and len(paths) > 1:
+            raise InputError(f"{name} is {own[0]} and more; a run has all its seeds: name it once")
+        if own:
+            runs[name] = own[0]
+    found: dict[str, Any] = {}
+    arms = {name: _arms(run) for name, run in runs.items()}
+    every = [arm for own in arms.values() for arm in own]
+    for name, source in models.items():
+        if name not in runs:
+            found[name] = _tables_of_folder(source)
+            continue
+        given = name != str(runs[name])
+        for arm, tables in arms[name].items():
+            label = f"{name if given else runs[name].name}/{arm}"
+            if given and len(arms[name]) == 1:
+                label = name
+            elif not given and every.count(arm) == 1 and arm not in models:
+                label = arm
+            if label in found:
+                raise InputError(f"two arms are called {label}; name the runs: first=runs/a second=runs/b")
+            found[label] = tables
+    if not runs:
+        return RunArms(found)
+    _check_same_test(list(runs.values()))
+    return RunArms(found, primary or _stated(list(runs.values())), _notes(list(runs.values())))
+
+
+def _arms(run: Path) -> dict[str, list[Path]]:
+    """Arm -> the tables of its seeds, in the study's order."""
+    names = optional_record(run, "resolved.json").get("arms") or {}
+    found = {arm: _listed_tables(run / "predictions" / arm) for arm in names}
+    if not found or not all(found.values()) or not record_path(run, "scores.json").is_file():
+        raise InputError(f"{run} has no predictions yet; finish it first: counterstain run")
+    return found
+
+
+def _listed_tables(folder: Path) -> list[Path]:
+    return [folder / name for name in natural(path.name for path in folder.glob("*.csv"))]
+
+
+def _tables_of_folder(source: Any) -> Any:
+    """The tables in a folder such as runs/demo/predictions/given-32; anything else as it is."""
+    paths = source if isinstance(source, (list, tuple)) else [source]
+    if len(paths) != 1 or not isinstance(paths[0], (str, Path)) or not Path(paths[0]).is_dir():
+        return source
+    found = _listed_tables(Path(paths[0]))
+    if not found:
+        raise InputError(f"{paths[0]} is neither a run nor a folder with prediction tables (.csv)")
+    return found
+
+
+def _check_same_test(runs: Sequence[Path]) -> None:
+    """Refuse runs whose test images differ, before tables that cannot be joined are read in full."""
+    first, *rest = ((run, _test_images(run)) for run in runs)
+    for run, images in rest:
+        if images != first[1]:
+            common = len(images & first[1])
+            raise InputError(
+                f"{first[0]} reports on {plural(len(first[1]), 'test image')} and {run} on {len(images)}, of which "
+                f"{common} are the same; arms can be compared across studies only on one test part: give both studies "
+                f"the same split.file"
+            )
+
+
+def _test_images(run: Path) -> frozenset[str]:
+    return frozenset(read_predictions(next(iter(_arms(run).values()))[0]).image)
+
+
+def _stated(runs: Sequence[Path]) -> str:
+    """The primary measure that all runs state."""
+    measures = {str((optional_record(run, "resolved.json").get("comparison") or {}).get("primary")) for run in runs}
+    if len(measures) > 1:
+        raise InputError(f"the runs state different primary measures ({listed(sorted(measures))}); name one: --primary")
+    return measures.pop()
+
+
+def _notes(runs: Sequence[Path]) -> tuple[str, ...]:
+    stamps = [str(optional_record(run, "scores.json").get("stamp") or "") for run in runs]
+    notes = tuple(dict.fromkeys(stamp for stamp in stamps if stamp))
+    if len(runs) < 2:
+        return notes
+    return (
+        *notes,
+        f"the arms are of {len(runs)} studies, and none of them stated this comparison before its results were seen: "
+        "its p-values are too small if the arms were chosen by their results",
+    )
