@@ -2,6 +2,9 @@
 
 from counterstain.api.evaluation import compare as compare
 from counterstain.api.evaluation import evaluate as evaluate
+from counterstain.api.finished_runs import clean as clean
+from counterstain.api.finished_runs import publish as publish
+from counterstain.api.finished_runs import runs as runs
 from counterstain.api.images import audit as audit
 from counterstain.api.images import augment as augment
 from counterstain.api.images import cohort as cohort
@@ -16,9 +19,6 @@ from counterstain.api.models import features as features
 from counterstain.api.models import predict as predict
 from counterstain.api.models import train as train
 from counterstain.api.reproduction import reproduce as reproduce
-from counterstain.api.runs import clean as clean
-from counterstain.api.runs import publish as publish
-from counterstain.api.runs import runs as runs
 from counterstain.api.slides import inspect as inspect
 from counterstain.api.slides import slides_run as slides_run
 from counterstain.api.slides import slides_tiles as slides_tiles

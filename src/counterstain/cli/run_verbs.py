@@ -19,7 +19,7 @@ def runs(
 
     Example: counterstain runs runs/
     """
-    from counterstain.api.runs import runs as list_runs
+    from counterstain.api.finished_runs import runs as list_runs
     from counterstain.terminal import print_table, print_wrapped
 
     found = list_runs(folder)
@@ -49,7 +49,7 @@ def publish(
     """
     import json
 
-    from counterstain.api.runs import publish as write
+    from counterstain.api.finished_runs import publish as write
 
     place = write(run, to=to, out=out)
     print(json.dumps({"out": str(place)}) if as_json else place)
@@ -69,7 +69,7 @@ def clean(
 
     Example: counterstain clean . --no-runs
     """
-    from counterstain.api.runs import clean as clean_folder
+    from counterstain.api.finished_runs import clean as clean_folder
     from counterstain.terminal import print_wrapped
     from counterstain.terminal_progress import say
 
