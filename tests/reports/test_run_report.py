@@ -92,9 +92,9 @@ def test_every_figure_is_in_the_page_and_in_the_folder(two: tuple[Path, str]) ->
     run, page = two
     images = [attributes for tag, attributes in Page(page).tags if tag == "img"]
     drawn = {path.stem for path in (run / "figures").glob("*.svg")}
-    assert len(drawn) == 9 and drawn | {"augmentation"} == {path.stem for path in (run / "figures").glob("*.png")}
+    assert len(drawn) == 11 and drawn | {"augmentation"} == {path.stem for path in (run / "figures").glob("*.png")}
     tiles = [attributes for attributes in images if attributes.get("class") == "tile"]
-    assert len(images) - len(tiles) == 10 and all(attributes["alt"] for attributes in images)
+    assert len(images) - len(tiles) == 12 and all(attributes["alt"] for attributes in images)
 
 
 def test_page_needs_nothing_from_outside(two: tuple[Path, str]) -> None:
@@ -154,7 +154,7 @@ def test_stamp_is_on_page_tables_title_footer_and_figures(tmp_path: Path, runs: 
     assert parsed.text.count(stamp) == tables + 4  # title, head, contact sheet, foot
     assert "@top-center" in page and "What this protocol would have claimed" in page
     figures = list((run / "figures").glob("*.svg"))
-    assert len(figures) == 6
+    assert len(figures) == 7
     for figure in figures:
         # Letters are drawn as paths; matplotlib writes the words beside them as a comment.
         assert "<!-- LEAK: images were augmented" in figure.read_text(encoding="utf-8"), figure.name

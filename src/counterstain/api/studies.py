@@ -139,13 +139,29 @@ def lr_find(
 
 
 @says_arguments
-def report(folder: Path | str, *, tiles: bool = True) -> Path:
+def report(
+    folder: Path | str,
+    *,
+    no_tiles: bool = False,
+    figures: str | None = None,
+    width: str | float | None = None,
+    font: float | None = None,
+    language: str | None = None,
+) -> Path:
     """Draw the figures of a run again and write its report.html; returns the page.
 
     Args:
         folder: of the run.
-        tiles: whether pictures of images are in the page; without them it can be shown where the images may not be.
+        no_tiles: leave pictures of images out of the page, which can then be shown where the images may not be.
+        figures: "pdf", "svg" or "png": draw them for a thesis or paper too, in figures-pdf/, each with its CSV.
+        width: of these: 85, "85mm", "8.5cm" or "3.3in"; by default 175 mm, and 85 mm for those that stand in pairs.
+        font: size of their letters in points, by default 9; language: "en" or "de".
     """
-    from counterstain.reports.run_report import write_report
+    from counterstain.reports.figure_settings import style_of
+    from counterstain.reports.run_report import write_figures, write_report
 
-    return write_report(Path(folder), tiles=tiles)
+    style = style_of(figures, width=width, font=font, language=language)
+    page = write_report(Path(folder), tiles=not no_tiles)
+    if style is not None:
+        write_figures(Path(folder), style)
+    return page

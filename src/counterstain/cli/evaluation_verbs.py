@@ -149,13 +149,23 @@ def report(
     no_tiles: Annotated[
         bool, typer.Option("--no-tiles", help="Leave out pictures of images: for private data.")
     ] = False,
+    figures: Annotated[
+        str | None, typer.Option(help="Also draw the figures for a thesis or paper: pdf, svg or png.")
+    ] = None,
+    width: Annotated[str | None, typer.Option(help="Width of these figures, such as 85mm.")] = None,
+    font: Annotated[float | None, typer.Option(help="Size of their letters, pt.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of their words: en or de.")] = None,
     as_json: Json = False,
 ) -> None:
     """Redraw the figures and rewrite the report.html of a run.
 
-    Example: counterstain report runs/demo
+    Example: counterstain report runs/demo --figures pdf --width 85mm --font 7
     """
-    from counterstain.reports.run_report import write_report
+    from counterstain.api.studies import report as draw
 
-    page = write_report(folder, tiles=not no_tiles)
-    show(json.dumps({"report": str(page)}) if as_json else page)
+    page = draw(folder, no_tiles=no_tiles, figures=figures, width=width, font=font, language=language)
+    place = None if figures is None else folder / f"figures-{figures}"
+    if as_json:
+        show(json.dumps({"report": str(page)} | ({} if place is None else {"figures": str(place)})))
+    else:
+        show(page if place is None else f"{page}\n{place}")

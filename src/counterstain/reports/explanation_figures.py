@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from counterstain.errors import InputError
-from counterstain.reports.figure_style import FULL_WIDTH, MUTED, STYLES, canvas, drawn
+from counterstain.reports.figure_style import MUTED, STYLES, canvas, drawn, full_width, is_slim
 
 __all__ = ["colour_scale", "curves_figure", "jpeg", "overlay", "read_tile"]
 
@@ -72,8 +72,10 @@ def curves_figure(share: Sequence[float], kinds: Sequence[Mapping[str, Any]], *,
         title: what is seen.
         stamp: drawn above everything.
     """
-    figure = canvas(FULL_WIDTH, 2.7, title, stamp)
-    axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    slim = is_slim(full_width())
+    figure = canvas(full_width(), 2.4 * len(kinds) + 0.5 if slim else 2.7, title, stamp)
+    shape = (len(kinds), 1) if slim else (1, len(kinds))
+    axes = figure.subplots(*shape, sharey=True, squeeze=False).ravel()
     for axis, own in zip(axes, kinds, strict=True):
         # The record is JSON with sorted keys: the map's own curve goes first.
         for index, name in enumerate(sorted(own["curves"], key=lambda name: name != "map")):
@@ -90,7 +92,7 @@ def curves_figure(share: Sequence[float], kinds: Sequence[Mapping[str, Any]], *,
         axis.axhline(0.5, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     axes[0].set_ylabel("mean probability of the class")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=1 if slim else len(labels))
     return figure
 
 

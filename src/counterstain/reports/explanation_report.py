@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ from counterstain.files import read_record, write_bytes, write_with
 from counterstain.reports.explanation_checks import checks_of, summary
 from counterstain.reports.explanation_embedding import draw_embedding, read_points
 from counterstain.reports.explanation_figures import colour_scale, curves_figure, jpeg, overlay, read_tile
-from counterstain.reports.figure_style import save_figure
 from counterstain.reports.page import environment, template
-from counterstain.reports.run_figures import Illustration, capital
+from counterstain.reports.run_figures import Illustration, capital, keep_figure
 
 __all__ = ["PAGE", "RECORD", "SCHEMA", "write_page"]
 
@@ -122,8 +122,7 @@ def _maps(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 def _curves(folder: Path, record: Mapping[str, Any]) -> Illustration:
     curves = record["validity"]["curves"]
     title = "What the marked cells are worth to the score"
-    figure = curves_figure(curves["share"], curves["kinds"], title=title, stamp=record["stamp"])
-    _, svg = save_figure(figure, folder / "figures" / "curves")
+    draw = partial(curves_figure, curves["share"], curves["kinds"], title=title, stamp=record["stamp"])
     areas = listed(
         f"{own['kind']}: area {number(own['area']['map'], 2)} in the map's order and "
         f"{number(own['area']['random'], 2)} in random order"
@@ -133,12 +132,8 @@ def _curves(folder: Path, record: Mapping[str, Any]) -> Illustration:
         "Mean over tiles of the probability of the class that the map is of. A good map's line rises early when cells "
         "are put back into the blurred tile, and falls early when they are blurred away."
     )
-    return Illustration(
-        "curves",
-        f"data:image/svg+xml;base64,{base64.b64encode(svg.read_bytes()).decode()}",
-        f"{title}. {capital(areas)}.",
-        caption,
-    )
+    alt = f"{title}. {capital(areas)}."
+    return keep_figure(draw, folder / "figures" / "curves", alt=alt, caption=caption)
 
 
 def _row(folder: Path, row: Mapping[str, Any], classes: list[str]) -> dict[str, Any]:

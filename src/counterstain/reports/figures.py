@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from counterstain.evaluation.format import interval, number, shorten, signed
 from counterstain.reports.figure_style import (
-    FULL_WIDTH,
-    HALF_WIDTH,
     INK,
     MUTED,
     SHADES,
@@ -25,12 +23,15 @@ from counterstain.reports.figure_style import (
     VAL,
     canvas,
     drawn,
+    full_width,
+    half_width,
+    is_slim,
+    points,
     save_figure,
+    say,
 )  # fmt: skip
 
 __all__ = [
-    "FULL_WIDTH",
-    "HALF_WIDTH",
     "MOST_COUNTED",
     "MOST_WRITTEN",
     "Curve",
@@ -102,8 +103,10 @@ def history_figure(
         limits: last epoch, highest loss and lowest accuracy of the axes, so that figures of arms can be compared.
         stamp: drawn above everything.
     """
-    figure = canvas(FULL_WIDTH, 2.55, title, stamp)
-    axes = figure.subplots(1, 2)
+    width, size = full_width(), points(1.0)
+    slim = is_slim(width)
+    figure = canvas(width, size * (4.6 if slim else 2.55), title, stamp)
+    axes = figure.subplots(2, 1) if slim else figure.subplots(1, 2)
     for axis, measure in zip(axes, ("loss", "accuracy"), strict=True):
         for key, colour, style in ((measure, TRAIN, "-"), (f"val_{measure}", VAL, (0, (4, 1.4)))):
             for history in histories:
@@ -115,8 +118,8 @@ def history_figure(
         for history, best in zip(histories, best_epochs, strict=True):
             value = history[f"val_{measure}"][best - 1]
             axis.plot([best], [value], "o", markersize=5, markeredgecolor=VAL, markerfacecolor="white", zorder=5)
-        axis.set_xlabel("epoch")
-        axis.set_title(measure, loc="left")
+        axis.set_xlabel(say("epoch"))
+        axis.set_title(say(measure), loc="left")
         axis.grid(axis="y")
         axis.set_axisbelow(True)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
@@ -125,11 +128,13 @@ def history_figure(
     axes[0].set_ylim(0, None if limits is None else limits[1] * 1.05)
     axes[1].set_ylim(None if limits is None else max(limits[2] - 0.03, 0), 1.005)
     keys = [
-        Line2D([], [], color=TRAIN, linewidth=1.9, label="training"),
-        Line2D([], [], color=VAL, linewidth=1.9, linestyle=(0, (4, 1.4)), label="validation"),
-        Line2D([], [], color=VAL, linestyle="", marker="o", markerfacecolor="white", markersize=5, label="best epoch"),
+        Line2D([], [], color=TRAIN, linewidth=1.9, label=say("training")),
+        Line2D([], [], color=VAL, linewidth=1.9, linestyle=(0, (4, 1.4)), label=say("validation")),
+        Line2D(
+            [], [], color=VAL, linestyle="", marker="o", markerfacecolor="white", markersize=5, label=say("best epoch")
+        ),
     ]
-    figure.legend(handles=keys, loc="outside lower center", ncols=3)
+    figure.legend(handles=keys, loc="outside lower center", ncols=2 if slim else 3)
     return figure
 
 
@@ -156,17 +161,19 @@ def confusion_figure(
     many = len(classes)
     total = matrix.sum(axis=1, keepdims=True)
     rate = np.divide(matrix, total, out=np.full_like(matrix, np.nan), where=total > 0)
-    width = width or (HALF_WIDTH if many <= 3 else FULL_WIDTH)
-    letters = 12 if many <= 3 else 22
+    width, size = width or (half_width() if many <= 3 else full_width()), points(1.0)
+    slim = is_slim(width)
+    letters = 12 if many <= 3 or slim else 22
     names = ["\n".join(textwrap.wrap(shorten(name, 2 * letters), letters)) for name in classes]
     turned = many > 4
-    figure = canvas(width, min(0.62 * width + 0.62, 5.6) if many <= 3 else min(1.5 + 0.44 * many, 6.4), title, stamp)
+    height = min(0.62 * width + 0.62 * size, 5.6) if many <= 3 else size * min(1.5 + 0.44 * many, 6.4)
+    figure = canvas(width, min(height, 1.15 * width) if slim else height, title, stamp)
     axis = figure.subplots()
     image = axis.imshow(np.nan_to_num(rate), cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     axis.set_xticks(range(many), names, rotation=90 if turned else 0)
     axis.set_yticks(range(many), names)
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("true")
+    axis.set_xlabel(say("predicted"))
+    axis.set_ylabel(say("true"))
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set_xticks(np.arange(many - 1) + 0.5, minor=True)
@@ -174,64 +181,67 @@ def confusion_figure(
     axis.grid(which="minor", color="white", linewidth=1.5)
     axis.tick_params(which="minor", length=0)
     if many <= MOST_WRITTEN:
-        _write_cells(axis, matrix, rate, small=many > 3)
+        _write_cells(axis, matrix, rate, small=many > 3, shares=many > (4 if slim else MOST_COUNTED))
     else:
-        figure.colorbar(image, ax=axis, label="share of the true class", shrink=0.6)
+        figure.colorbar(image, ax=axis, label=say("share of the true class"), shrink=0.6)
     return figure
 
 
-def _write_cells(axis: Axes, matrix: Floats, rate: Floats, *, small: bool) -> None:
-    many = len(matrix)
+def _write_cells(axis: Axes, matrix: Floats, rate: Floats, *, small: bool, shares: bool) -> None:
+    """Count and share in each cell, or shares alone, in per cent."""
+    whole = bool((matrix == np.rint(matrix)).all())
     for row, column in np.ndindex(*matrix.shape):
         dark = rate[row, column] > 0.55
         colour = "white" if dark else INK
         percent = "" if np.isnan(rate[row, column]) else f"{100 * rate[row, column]:.0f} %"
-        if many > MOST_COUNTED:
+        if shares:
             if percent:
-                axis.text(column, row, percent[:-2], color=colour, ha="center", va="center", size=9)
+                axis.text(column, row, percent[:-2], color=colour, ha="center", va="center", size=points(9))
             continue
-        count = f"{matrix[row, column]:,.0f}"
-        size = 9 if small else 13
+        count = f"{matrix[row, column]:,.0f}" if whole else f"{matrix[row, column]:,.1f}"
+        size = points(9 if small else 13)
         axis.text(column, row, count, color=colour, ha="center", va="bottom", size=size, weight="bold")
-        axis.text(column, row + 0.06, percent, color=colour, ha="center", va="top", size=9)
+        axis.text(column, row + 0.06, percent, color=colour, ha="center", va="top", size=points(9))
 
 
 # ----------------------------------------------------------------------------------------------------- ROC and PR
 
 
 @drawn
-def roc_figure(curves: Sequence[Curve], *, title: str, stamp: str = "", width: float = HALF_WIDTH) -> Figure:
+def roc_figure(curves: Sequence[Curve], *, title: str, stamp: str = "", width: float | None = None) -> Figure:
     """ROC curves of all arms, each the mean over its runs; of one or two arms the runs' range as a pale band."""
-    figure, axis = _curve_axes(title, stamp, width, len(curves))
+    figure, axis = _curve_axes(title, stamp, width or half_width(), len(curves))
     axis.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
-    axis.set_xlabel("1 − specificity (false-positive rate)")
-    axis.set_ylabel("sensitivity")
-    _add_curves(figure, axis, curves, Line2D([], [], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), label="chance"))
+    axis.set_xlabel(say("1 − specificity (false-positive rate)"))
+    axis.set_ylabel(say("sensitivity"))
+    label = say("chance")
+    _add_curves(figure, axis, curves, Line2D([], [], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), label=label))
     return figure
 
 
 @drawn
 def pr_figure(
-    curves: Sequence[Curve], *, prevalence: float, title: str, stamp: str = "", width: float = HALF_WIDTH
+    curves: Sequence[Curve], *, prevalence: float, title: str, stamp: str = "", width: float | None = None
 ) -> Figure:
     """Precision–recall curves of all arms as `roc_figure` draws them, with the prevalence that guessing reaches."""
-    figure, axis = _curve_axes(title, stamp, width, len(curves))
+    figure, axis = _curve_axes(title, stamp, width or half_width(), len(curves))
     axis.axhline(prevalence, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
-    axis.set_xlabel("recall (sensitivity)")
-    axis.set_ylabel("precision")
-    label = f"prevalence {number(prevalence, 2)}"
+    axis.set_xlabel(say("recall (sensitivity)"))
+    axis.set_ylabel(say("precision"))
+    label = say("prevalence {share}", share=number(prevalence, 2))
     _add_curves(figure, axis, curves, Line2D([], [], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), label=label))
     return figure
 
 
 def _curve_axes(title: str, stamp: str, width: float, curves: int) -> tuple[Figure, Axes]:
     """A square that is as wide as the figure lets it be, above room for a legend of so many curves."""
-    side, legend = width - 0.68, 0.36 * curves + 0.28
-    figure = canvas(width, side + legend + 0.62, title, stamp)
+    size = points(1.0)
+    side, legend = width - 0.68 * size, size * (0.36 * curves + 0.28)
+    figure = canvas(width, side + legend + 0.62 * size, title, stamp)
     # Placed in inches: a layout engine would shrink the square, and put the legend on the axis label.
     figure.set_layout_engine("none")
     height = figure.get_figheight()
-    axis = figure.add_axes((0.56 / width, (legend + 0.52) / height, side / width, side / height))
+    axis = figure.add_axes((0.56 * size / width, (legend + 0.52 * size) / height, side / width, side / height))
     axis.set_xlim(-0.01, 1.01)
     axis.set_ylim(-0.01, 1.02)
     axis.grid()
@@ -249,7 +259,7 @@ def _add_curves(figure: Figure, axis: Axes, curves: Sequence[Curve], reference: 
         label = f"{shorten(curve.name, 28)}\n{curve.note}"
         handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=1.7, label=label))
     # Below the axes, so that no curve lies under it.
-    room = (0.36 * len(curves) + 0.3) / figure.get_figheight()
+    room = points(1.0) * (0.36 * len(curves) + 0.3) / figure.get_figheight()
     figure.legend(handles=[*handles, reference], loc="upper left", bbox_to_anchor=(0.0, room), labelspacing=0.45)
 
 
@@ -276,34 +286,46 @@ def forest_figure(
         margin: half width of the band around the reference within which two arms are called equivalent.
         stamp: drawn above everything.
     """
-    figure = canvas(FULL_WIDTH, 0.36 * max(len(rows), 1) + 0.62, title, stamp)
+    width, size = full_width(), points(1.0)
+    slim = is_slim(width)
+    figure = canvas(width, size * ((0.5 if slim else 0.36) * max(len(rows), 1) + 0.62), title, stamp)
     axis = figure.subplots()
     if reference is not None:
         axis.axvline(reference, color=MUTED, linewidth=0.9)
         if margin is not None:
             axis.axvspan(reference - margin, reference + margin, color="#e9edf1", linewidth=0, zorder=0)
-    signs = reference is not None
     for place, row in enumerate(rows):
-        colour = "#0072B2" if row.strong else MUTED
-        if row.runs:
-            axis.plot(row.runs, [place - 0.24] * len(row.runs), "|", color=MUTED, markersize=5, markeredgewidth=1)
-        if row.value is not None and np.isfinite(row.value):
-            if row.low is not None and row.high is not None:
-                axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.8, solid_capstyle="butt")
-            axis.plot([row.value], [place], "o" if row.strong else "s", color=colour, markersize=6)
-        shown = (signed if signs else number)(row.value)
-        note = f"{shown}  {interval(row.low, row.high, sign=signs)}".rstrip()
-        axis.annotate(note, (1.02, place), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
-    axis.set_yticks(range(len(rows)), ["\n".join(textwrap.wrap(shorten(row.name, 56), 28)) for row in rows])
-    axis.set_ylim(len(rows) - 0.45, -0.55)
+        _draw_row(axis, place, row)
+        shown = (number if reference is None else signed)(row.value)
+        note = f"{shown}  {interval(row.low, row.high, sign=reference is not None)}".rstrip()
+        beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
+        if slim:  # name and numbers above their bar, as there is no room beside it
+            axis.annotate(shorten(row.name, 26), (0, place - 0.3), va="bottom", **beside)
+            axis.annotate(note, (1, place - 0.3), va="bottom", ha="right", **beside)
+        else:
+            axis.annotate(note, (1.02, place), va="center", **beside)
+    names = ["\n".join(textwrap.wrap(shorten(row.name, 56), 28)) for row in rows]
+    axis.set_yticks(range(len(rows)), [""] * len(rows) if slim else names)
+    axis.set_ylim(len(rows) - 0.45, -0.85 if slim else -0.55)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.grid(axis="x")
     axis.set_axisbelow(True)
-    axis.set_xlabel(axis_label)
+    axis.set_xlabel("\n".join(textwrap.wrap(axis_label, 44)) if slim else axis_label)
     axis.margins(x=0.06)
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=6))  # signed numbers of three decimals are wide
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=5 if slim else 6))  # signed numbers of three decimals are wide
     return figure
+
+
+def _draw_row(axis: Axes, place: int, row: Row) -> None:
+    """A value with its interval, and single runs as small ticks above it."""
+    colour = "#0072B2" if row.strong else MUTED
+    if row.runs:
+        axis.plot(row.runs, [place - 0.24] * len(row.runs), "|", color=MUTED, markersize=5, markeredgewidth=1)
+    if row.value is not None and np.isfinite(row.value):
+        if row.low is not None and row.high is not None:
+            axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.8, solid_capstyle="butt")
+        axis.plot([row.value], [place], "o" if row.strong else "s", color=colour, markersize=6)
 
 
 @drawn
@@ -318,7 +340,8 @@ def split_figure(
         title: what is seen.
         stamp: drawn above everything.
     """
-    figure = canvas(FULL_WIDTH, 0.34 * len(parts) + 0.78, title, stamp)
+    width = full_width()
+    figure = canvas(width, points(1.0) * (0.34 * len(parts) + 0.78), title, stamp)
     axis = figure.subplots()
     hatches = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++")
     handles: list[Artist] = []
@@ -336,12 +359,12 @@ def split_figure(
         left += images
     for place, total in enumerate(left):
         axis.annotate(f"{total:,.0f}", (total, place), (4, 0), textcoords="offset points", va="center")
-    axis.set_yticks(range(len(parts)), list(parts))
+    axis.set_yticks(range(len(parts)), [say(part) for part in parts])
     axis.set_ylim(len(parts) - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    axis.set_xlabel("images")
-    axis.set_xlim(0, max(left.max(), 1) * 1.08)
+    axis.set_xlabel(say("images"))
+    axis.set_xlim(0, max(left.max(), 1) * (1.16 if is_slim(width) else 1.08))
     names = [f" {shorten(name, 28)}" for name in classes]
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(classes), 4))
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(classes), 2 if is_slim(width) else 4))
     return figure

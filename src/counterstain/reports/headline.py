@@ -12,7 +12,7 @@ from counterstain.reports.run_record import RunRecord
 __all__ = ["BASELINE_NAMES", "evidence", "headline"]
 
 UNSETTLED = ("no_evidence", "not_enough_runs", "noninferiority_not_shown", "equivalence_not_shown", "undefined")
-MOST_NAMED = 4  # arms whose numbers the sentence gives one by one
+MOST_NAMED = 3  # arms whose numbers the sentence gives one by one
 BASELINE_NAMES = {
     "majority": "the majority class",
     "mean-rgb": "mean colour",
@@ -124,7 +124,8 @@ def _standing(rows: Mapping[str, Mapping[str, Any]], chance: float | None, basel
     if len(sides.get("undefined", ())) == len(rows):  # too few patients of a class for any interval
         return "; ".join(said)
     if len(sides.get("not told", ())) == len(rows):
-        return "; ".join([*said, _none(rows, f"be told from {name}, which does not look at tissue")])
+        none = _none(rows, f"be told from {name}, which does not look at tissue")
+        return f"{said[0]}, and {none[0].lower()}{none[1:]}" if said else none
     return "; ".join([*said, ", ".join(_side_words(side, sides[side]) for side in SIDES if side in sides) + f" {name}"])
 
 

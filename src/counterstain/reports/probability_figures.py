@@ -1,12 +1,23 @@
 """Figures of probabilities in use: reliability before and after calibration, and net benefit."""
 
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from counterstain.evaluation.format import shorten
 from counterstain.evaluation.record_types import DecisionCurve, Reliability
-from counterstain.reports.figure_style import FULL_WIDTH, HALF_WIDTH, MUTED, STYLES, canvas, drawn
+from counterstain.reports.figure_style import (
+    MUTED,
+    STYLES,
+    canvas,
+    drawn,
+    full_width,
+    half_width,
+    is_slim,
+    points,
+    say,
+)
 
 __all__ = ["net_benefit_figure", "reliability_figure"]
 
@@ -14,14 +25,14 @@ __all__ = ["net_benefit_figure", "reliability_figure"]
 @drawn
 def reliability_figure(before: Reliability, after: Reliability, *, title: str, stamp: str = "") -> Figure:
     """Share of hits against the mean probability of each bin, before and after; bands over patients, bars of counts."""
-    figure = canvas(HALF_WIDTH, HALF_WIDTH * 1.12, title, stamp)
+    figure = canvas(half_width(), half_width() * 1.12, title, stamp)
     upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     for index, (record, label) in enumerate(((before, "before"), (after, "calibrated"))):
         colour, line, marker = STYLES[1 - index]
         rows = [row for row in record["bins"] if row["n"]]
         x, y = [row["mean_prob"] for row in rows], [row["share"] for row in rows]
-        upper.plot(x, y, color=colour, linestyle=line, marker=marker, markersize=4, linewidth=1.2, label=label)
+        upper.plot(x, y, color=colour, linestyle=line, marker=marker, markersize=4, linewidth=1.2, label=say(label))
         if index == 1:
             known = [row for row in rows if row["share_low"] is not None]
             upper.vlines(
@@ -32,11 +43,10 @@ def reliability_figure(before: Reliability, after: Reliability, *, title: str, s
             lower.bar(middle, [row["n"] for row in record["bins"]], width=0.9 / len(middle), color=colour, alpha=0.7)
     upper.set_xlim(0, 1)
     upper.set_ylim(-0.02, 1.02)
-    what = "positive" if after["kind"] == "positive" else "right"
-    upper.set_ylabel(f"share that is {what}")
+    upper.set_ylabel(say("share that is positive") if after["kind"] == "positive" else say("share that is right"))
     upper.legend(loc="upper left", handlelength=1.8)
-    lower.set_xlabel("mean probability of the bin")
-    lower.set_ylabel("images")
+    lower.set_xlabel(say("mean probability of the bin"))
+    lower.set_ylabel(say("images"))
     lower.locator_params(axis="y", nbins=2)
     return figure
 
@@ -44,7 +54,10 @@ def reliability_figure(before: Reliability, after: Reliability, *, title: str, s
 @drawn
 def net_benefit_figure(curves: Sequence[tuple[str, DecisionCurve]], *, stamp: str = "") -> Figure:
     """Net benefit of each arm over the thresholds, with treating all and nobody; bands for one or two arms."""
-    figure = canvas(FULL_WIDTH, 2.9, "Net benefit of acting on the model", stamp)
+    width = full_width()
+    slim = is_slim(width)
+    height = points(1.0) * (2.9 + (0.22 * (len(curves) + 2) if slim else 0))
+    figure = canvas(width, height, say("Net benefit of acting on the model"), stamp)
     axis = figure.subplots()
     first = curves[0][1]
     at = first["thresholds"]
@@ -58,11 +71,15 @@ def net_benefit_figure(curves: Sequence[tuple[str, DecisionCurve]], *, stamp: st
                 at, [float("nan") if v is None else v for v in model["low"]],
                 [float("nan") if v is None else v for v in model["high"]], color=colour, alpha=0.12, linewidth=0,
             )  # fmt: skip
-    axis.plot(at, first["treat_all"], color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label="treat all")
-    axis.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (1, 2)), label="treat nobody")
+    axis.plot(at, first["treat_all"], color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label=say("treat all"))
+    axis.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (1, 2)), label=say("treat nobody"))
     axis.set_ylim(-0.35 * highest, 1.12 * highest)
     axis.set_xlim(0, 1)
-    axis.set_xlabel("threshold: the probability from which on one would act")
-    axis.set_ylabel("net benefit")
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    label = say("threshold: the probability from which on one would act")
+    axis.set_xlabel("\n".join(textwrap.wrap(label, 44)) if slim else label)
+    axis.set_ylabel(say("net benefit"))
+    if slim:
+        figure.legend(loc="outside lower left")
+    else:
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

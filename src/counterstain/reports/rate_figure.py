@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from counterstain.reports.figure_style import FULL_WIDTH, INK, TRAIN, VAL, canvas, drawn, save_figure
+from counterstain.reports.figure_settings import FULL_WIDTH
+from counterstain.reports.figure_style import INK, TRAIN, VAL, canvas, drawn, save_figure
 
 __all__ = ["rate_figure", "save_figure"]
 

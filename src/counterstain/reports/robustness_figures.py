@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from counterstain.evaluation.format import metric_name
-from counterstain.reports.figure_style import FULL_WIDTH, MUTED, STYLES, canvas, drawn
+from counterstain.reports.figure_style import MUTED, STYLES, canvas, drawn, full_width, is_slim
 
 __all__ = ["curves_figure"]
 
@@ -30,10 +30,12 @@ def curves_figure(
         title: what is seen.
         stamp: drawn above everything.
     """
-    rows = -(-len(curves) // 2)
+    slim = is_slim(full_width())
+    abreast = 1 if slim else 2
+    rows = -(-len(curves) // abreast)
     keyed = len(measures) > 1
-    figure = canvas(FULL_WIDTH, _ROW_INCHES * rows + (0.3 if keyed else 0.0), title, stamp)
-    panels = np.atleast_1d(figure.subplots(rows, 2, sharey=True)).ravel()
+    figure = canvas(full_width(), _ROW_INCHES * rows + (0.3 if keyed else 0.0), title, stamp)
+    panels = np.atleast_1d(figure.subplots(rows, abreast, sharey=True)).ravel()
     styles = STYLES if not keyed else STYLES[1:]
     for axis, curve in zip(panels, curves, strict=False):
         _panel(axis, curve, measures, styles)
@@ -46,7 +48,7 @@ def curves_figure(
                    label=metric_name(name))
             for (colour, line, marker), name in zip(styles, measures, strict=False)
         ]  # fmt: skip
-        figure.legend(handles=keys, loc="outside lower center", ncols=3)
+        figure.legend(handles=keys, loc="outside lower center", ncols=1 if slim else 3)
     return figure
 
 

@@ -1,7 +1,7 @@
 """The robustness card as a page: drawn from robustness.json (and the picture beside it) alone."""
 
-import base64
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from counterstain.evaluation.format import (
     signed,
 )
 from counterstain.files import read_record, write_bytes
-from counterstain.reports.figures import Row, forest_figure, save_figure
+from counterstain.reports.figure_data import forest_data
+from counterstain.reports.figures import Row, forest_figure
 from counterstain.reports.page import environment, template
 from counterstain.reports.robustness_figures import curves_figure
-from counterstain.reports.run_figures import Illustration, photograph_uri
+from counterstain.reports.run_figures import Illustration, keep_figure, photograph_uri
 from counterstain.reports.run_tables import Cell, Table
 
 __all__ = ["headline", "loss_rows", "write_card"]
@@ -338,14 +339,11 @@ def _curves(record: Mapping[str, Any], folder: Path) -> list[Illustration]:
     found = []
     for name, measures, below in drawn:
         title = f"Change of {' and '.join(map(metric_name, measures))} against the unchanged tiles"
-        figure = curves_figure(record["curves"], measures, title=title, stamp=clean(record["bundle"]["stamp"]))
-        _, svg = save_figure(figure, folder / f"curves_{name}")
-        found.append(Illustration(name, _svg_uri(svg), f"{title}, for each trial at each strength", below))
+        stamp = clean(record["bundle"]["stamp"])
+        draw = partial(curves_figure, record["curves"], measures, title=title, stamp=stamp)
+        alt = f"{title}, for each trial at each strength"
+        found.append(keep_figure(draw, folder / f"curves_{name}", alt=alt, caption=below))
     return found
-
-
-def _svg_uri(path: Path) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _sites(record: Mapping[str, Any], folder: Path) -> Illustration | None:
@@ -359,6 +357,6 @@ def _sites(record: Mapping[str, Any], folder: Path) -> Illustration | None:
     whole = record["clean"]["auroc"]
     rows.append(Row("all together", whole["value"], whole["low"], whole["high"], strong=False))
     title = "AUROC within each site, unchanged tiles"
-    figure = forest_figure(rows, title=title, axis_label="AUROC", stamp=clean(record["bundle"]["stamp"]))
-    _, svg = save_figure(figure, folder / "sites")
-    return Illustration("sites", _svg_uri(svg), title, "Each bar is a 95 % interval over patients.")
+    draw = partial(forest_figure, rows, title=title, axis_label="AUROC", stamp=clean(record["bundle"]["stamp"]))
+    caption = "Each bar is a 95 % interval over patients."
+    return keep_figure(draw, folder / "sites", alt=title, caption=caption, data=forest_data(rows, "site"))

@@ -2,9 +2,11 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +18,19 @@ from counterstain.evaluation.format import natural as in_order
 from counterstain.evaluation.metrics import pr_curve_points, roc_curve_points
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
+from counterstain.files import write_csv
+from counterstain.reports.figure_data import (
+    FigureData,
+    benefit_data,
+    confusion_data,
+    curve_data,
+    forest_data,
+    history_data,
+    reliability_data,
+    split_data,
+)
+from counterstain.reports.figure_style import PHONE, current_style, save_as, say, styled, svg_bytes
+from counterstain.reports.figure_words import measure_name
 from counterstain.reports.figures import (
     Curve,
     Row,
@@ -28,7 +43,7 @@ from counterstain.reports.figures import (
     split_figure,
 )
 from counterstain.reports.probability_figures import net_benefit_figure, reliability_figure
-from counterstain.reports.run_record import RunRecord
+from counterstain.reports.run_record import RunRecord, TrainingRun
 
 __all__ = [
     "Illustration",
@@ -41,6 +56,7 @@ __all__ = [
     "photograph_uri",
     "png_uri",
     "primary",
+    "svg_uri",
 ]
 
 Floats = NDArray[np.float64]
@@ -135,10 +151,13 @@ def _reliability(run: RunRecord, folder: Path) -> list[Illustration]:
     found = []
     for number_, arm in enumerate(arm for arm in run.arms[:MOST_RELIABILITY] if arm in arms):
         own = arms[arm]
-        figure = reliability_figure(own["before"], own["after"], title=clean(arm), stamp=run.stamp)
         after = own["after"]["ece"]
         alt = f"Reliability of {clean(arm)}: {clean(after['name'])} {number(after['value'])} after calibration"
-        found.append(keep_figure(figure, folder / f"reliability-{number_ + 1}", alt=alt, caption="", narrow=True))
+        found.append(keep_figure(
+            partial(reliability_figure, own["before"], own["after"], title=clean(arm), stamp=run.stamp),
+            folder / f"reliability-{number_ + 1}", alt=alt, caption="", narrow=True,
+            data=reliability_data(own["before"], own["after"]),
+        ))  # fmt: skip
     return found
 
 
@@ -148,18 +167,49 @@ def _benefit(run: RunRecord, folder: Path) -> list[Illustration]:
     if not chosen:
         return []
     alt = f"Net benefit over the thresholds for {listed(arm for arm, _ in chosen)}, treating all, and treating nobody"
-    return [keep_figure(net_benefit_figure(chosen, stamp=run.stamp), folder / "net_benefit", alt=alt, caption="")]
+    draw = partial(net_benefit_figure, chosen, stamp=run.stamp)
+    return [keep_figure(draw, folder / "net_benefit", alt=alt, caption="", data=benefit_data(chosen))]
 
 
-def keep_figure(figure: Figure, path: Path, *, alt: str, caption: str, narrow: bool = False) -> Illustration:
-    """Write a figure and return it as a page shows it: as SVG, or as PNG where the SVG would be too large."""
-    png, svg = save_figure(figure, path)
-    content = svg.read_bytes()
-    if len(content) <= LARGEST_SVG:
-        data = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
-    else:
-        data = png_uri(png.read_bytes())
-    return Illustration(path.name, data, alt, caption, narrow)
+def keep_figure(
+    draw: Callable[[], Figure],
+    path: Path,
+    *,
+    alt: str,
+    caption: str,
+    narrow: bool = False,
+    data: FigureData | None = None,
+) -> Illustration:
+    """Draw a figure in the current style, write it and its numbers, and return it as a page shows it.
+
+    In the page's own style it is written as SVG and PNG, a wide one is drawn a second time for narrow screens, and the
+    page takes the PNG where the SVG would be too large. In another style it is one file of that style's format.
+
+    Args:
+        draw: makes the figure.
+        path: without a suffix.
+        alt, caption, narrow: see Illustration.
+        data: what is drawn, for `path`.csv.
+    """
+    if data is not None:
+        write_csv(path.with_name(f"{path.name}.csv"), data.columns, data.rows)
+    style = current_style()
+    if style.format:
+        save_as(draw(), path, style.format)
+        return Illustration(path.name, "", alt, caption, narrow)
+    png, svg = save_figure(draw(), path)
+    content, phone = svg.read_bytes(), ""
+    uri = svg_uri(content) if len(content) <= LARGEST_SVG else png_uri(png.read_bytes())
+    if not narrow:
+        with styled(PHONE):
+            slim = svg_bytes(draw())
+        phone = svg_uri(slim) if len(slim) <= LARGEST_SVG else ""
+    return Illustration(path.name, uri, alt, caption, narrow, phone)
+
+
+def svg_uri(content: bytes) -> str:
+    """An SVG as a data: URI."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
 
 
 def _percent(run: RunRecord) -> str:
@@ -178,15 +228,29 @@ def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
         return []
     unit = run.scores["unit"]
     title = f"{capital(metric_name(metric))} of each arm on the test part, {level} level"
-    figure = forest_figure(
-        rows, title=title, axis_label=f"{metric_name(metric)} with {_percent(run)} interval", stamp=run.stamp
-    )
+
+    def draw() -> Figure:
+        measure = _measure(metric)
+        return forest_figure(
+            rows,
+            title=capital(
+                say("{measure} of each arm on the test part, {level} level", measure=measure, level=say(level))
+            ),
+            axis_label=say("{measure} with {percent} interval", measure=measure, percent=_percent(run)),
+            stamp=run.stamp,
+        )
+
     caption = (
         f"Points are means over the training seeds, bars their {_percent(run)} intervals with the {unit} as the "
         "unit. Small ticks above them are single seeds. Overlapping bars do not show that arms are equal: see the "
         "paired differences below."
     )
-    return [keep_figure(figure, folder / "arms", alt=title, caption=caption)]
+    return [keep_figure(draw, folder / "arms", alt=title, caption=caption, data=forest_data(rows, "arm"))]
+
+
+def _measure(metric: str) -> str:
+    """The name of a measure in the language of the figures."""
+    return measure_name(metric, current_style().language)
 
 
 def primary(run: RunRecord) -> tuple[str, str]:
@@ -210,8 +274,12 @@ def _split(run: RunRecord, folder: Path) -> list[Illustration]:
         for name in part_order(list(counts))
     }
     title = "Images of each part of the split, by class"
-    figure = split_figure(images, run.scores["classes"], title=title, stamp=run.stamp)
-    return [keep_figure(figure, folder / "split", alt=title, caption="")]
+
+    def draw() -> Figure:
+        title = say("Images of each part of the split, by class")
+        return split_figure(images, run.scores["classes"], title=title, stamp=run.stamp)
+
+    return [keep_figure(draw, folder / "split", alt=title, caption="", data=split_data(images))]
 
 
 def _histories(run: RunRecord, folder: Path) -> list[Illustration]:
@@ -228,35 +296,60 @@ def _histories(run: RunRecord, folder: Path) -> list[Illustration]:
         if not own:
             continue
         title = f"Training of {arm}: loss and accuracy over {plural(len(own), 'run')}"
-        figure = history_figure(
-            [training.history for training in own],
-            [training.best_epoch for training in own],
-            title=title,
-            limits=limits,
-            stamp=run.stamp,
-        )
-        made.append(keep_figure(figure, folder / f"history-{arm}", alt=title, caption=""))
+        data = history_data([(f"seed {t.seed}, fold {t.fold}", t.history, t.best_epoch) for t in own])
+        draw = partial(_history, arm, own, limits, run.stamp)
+        made.append(keep_figure(draw, folder / f"history-{arm}", alt=title, caption="", data=data))
     return made
+
+
+def _history(arm: str, trainings: Sequence[TrainingRun], limits: tuple[int, float, float], stamp: str) -> Figure:
+    """The training curves of one arm."""
+    several = "{count} run" if len(trainings) == 1 else "{count} runs"
+    runs = say(several, count=len(trainings))
+    return history_figure(
+        [training.history for training in trainings],
+        [training.best_epoch for training in trainings],
+        title=say("Training of {arm}: loss and accuracy over {runs}", arm=arm, runs=runs),
+        limits=limits,
+        stamp=stamp,
+    )
 
 
 def _confusions(run: RunRecord, folder: Path) -> list[Illustration]:
     made = []
-    classes = run.scores["classes"]
     for arm in run.arms:
         matrices = run.scores["arms"][arm].get("confusion", {})
         if not matrices:
             continue
         total = np.sum([np.asarray(matrix) for matrix in matrices.values()], axis=0)
-        summed = f", sum of {len(matrices)} seeds" if len(matrices) > 1 else ""
-        title = f"{arm}{summed}"
-        figure = confusion_figure(total, classes, title=title, stamp=run.stamp)
-        rows = "; ".join(
-            f"true {clean(name)}: {share(total[index, index], total[index].sum(), 0)} predicted right"
-            for index, name in enumerate(classes)
-        )
-        alt = f"Confusion matrix of {arm}{summed}. {rows}."
-        made.append(keep_figure(figure, folder / f"confusion-{arm}", alt=alt, caption="", narrow=len(classes) <= 3))
+        made += _confusion_pair(run, arm, total, len(matrices), folder)
     return made
+
+
+def _confusion_pair(run: RunRecord, arm: str, total: NDArray[np.int64], seeds: int, folder: Path) -> list[Illustration]:
+    """The sum over the seeds and, beside it, the mean: its counts are those of the test part."""
+    classes = run.scores["classes"]
+    kinds: list[tuple[str, str, Any]] = [("", "{arm}, sum of {seeds} seeds", total)]
+    if seeds > 1:
+        kinds.append(("-mean", "{arm}, mean over {seeds} seeds", total / seeds))
+    rows = "; ".join(
+        f"true {clean(name)}: {share(total[index, index], total[index].sum(), 0)} predicted right"
+        for index, name in enumerate(classes)
+    )
+    made = []
+    for suffix, template, counts in kinds:
+        title = template.format(arm=arm, seeds=seeds) if seeds > 1 else arm
+        made.append(keep_figure(
+            partial(_confusion, counts, classes, arm, template if seeds > 1 else "", seeds, run.stamp),
+            folder / f"confusion-{arm}{suffix}", alt=f"Confusion matrix of {title}. {rows}.", caption="",
+            narrow=len(classes) <= 3, data=confusion_data(counts, classes),
+        ))  # fmt: skip
+    return made
+
+
+def _confusion(counts: Any, classes: Sequence[str], arm: str, template: str, seeds: int, stamp: str) -> Figure:
+    title = say(template, arm=arm, seeds=seeds) if template else arm
+    return confusion_figure(counts, classes, title=title, stamp=stamp)
 
 
 # ------------------------------------------------------------------------------------------------------- ROC and PR
@@ -269,17 +362,27 @@ def _curves(run: RunRecord, folder: Path) -> list[Illustration]:
     positive = run.scores.get("positive")
     what = shorten(positive, 16) if positive else "macro mean"
     made = []
-    for name, metric, long in (("roc", "auroc", "ROC curves"), ("pr", "auprc", "Precision–recall")):
+    for name, metric, template in (
+        ("roc", "auroc", "ROC curves, {what}"),
+        ("pr", "auprc", "Precision–recall, {what}"),
+    ):
         curves = [_arm_curve(run, arm, metric) for arm in arms]
-        title = f"{long}, {what}"
-        if name == "roc":
-            figure = roc_figure(curves, title=title, stamp=run.stamp)
-        else:
-            prevalence = _prevalence(run.predictions[arms[0]][0])
-            figure = pr_figure(curves, prevalence=prevalence, title=title, stamp=run.stamp)
-        alt = f"{title}. {listed(f'{curve.name}: {curve.note}' for curve in curves)}."
-        made.append(keep_figure(figure, folder / name, alt=alt, caption="", narrow=True))
+        prevalence = _prevalence(run.predictions[arms[0]][0])
+        draw = partial(_curve_figure, name, template, curves, positive, prevalence, run.stamp)
+        alt = f"{template.format(what=what)}. {listed(f'{curve.name}: {curve.note}' for curve in curves)}."
+        axes = ("false_positive_rate", "sensitivity") if name == "roc" else ("recall", "precision")
+        data = curve_data(curves, *axes)
+        made.append(keep_figure(draw, folder / name, alt=alt, caption="", narrow=True, data=data))
     return made
+
+
+def _curve_figure(
+    name: str, template: str, curves: Sequence[Curve], positive: str | None, prevalence: float, stamp: str
+) -> Figure:
+    title = say(template, what=shorten(positive, 16) if positive else say("macro mean"))
+    if name == "roc":
+        return roc_figure(curves, title=title, stamp=stamp)
+    return pr_figure(curves, prevalence=prevalence, title=title, stamp=stamp)
 
 
 def _prevalence(table: Predictions) -> float:
@@ -339,15 +442,20 @@ def _differences(run: RunRecord, folder: Path) -> list[Illustration]:
         for pair in pairs
     ]
     margin = run.comparison.get("margin")
-    title = f"Paired differences in {level}-level {metric_name(metric)}"
-    figure = forest_figure(
-        rows,
-        title=title,
-        axis_label=f"difference in {metric_name(metric)}: right of 0, the first-named arm is higher",
-        reference=0.0,
-        margin=margin,
-        stamp=run.stamp,
-    )
+    title = f"Paired differences in {metric_name(metric)}, {level} level"
+
+    def draw() -> Figure:
+        measure = _measure(metric)
+        label = "difference in {measure}: right of 0, the first-named arm is higher"
+        return forest_figure(
+            rows,
+            title=say("Paired differences in {measure}, {level} level", measure=measure, level=say(level)),
+            axis_label=say(label, measure=measure),
+            reference=0.0,
+            margin=margin,
+            stamp=run.stamp,
+        )
+
     percent = 100 * (1 - float(run.comparison.get("alpha", 0.05)))
     unit = run.comparison.get("unit", "patient")
     caption = (
@@ -358,4 +466,4 @@ def _differences(run: RunRecord, folder: Path) -> list[Illustration]:
         caption += f" The grey band is the margin of ±{margin:g} within which a difference would not matter."
     if any(not pair["primary"] for pair in pairs):
         caption += " Grey rows are exploratory: they were not prespecified."
-    return [keep_figure(figure, folder / "differences", alt=title, caption=caption)]
+    return [keep_figure(draw, folder / "differences", alt=title, caption=caption, data=forest_data(rows, "pair"))]

@@ -15,6 +15,8 @@ from counterstain.reports.cross_validation_tables import (
     variance_table,
 )
 from counterstain.reports.error_section import error_sections, influence_words
+from counterstain.reports.figure_settings import FigureStyle
+from counterstain.reports.figure_style import styled
 from counterstain.reports.figures import MOST_COUNTED, MOST_WRITTEN
 from counterstain.reports.finding_tables import finding_tables, finding_words
 from counterstain.reports.guidelines import guideline_table
@@ -65,7 +67,7 @@ from counterstain.reports.training_sentences import (
 )
 from counterstain.reports.training_tables import probe_table
 
-__all__ = ["write_report"]
+__all__ = ["write_figures", "write_report"]
 
 MOST_SET_ASIDE = 200
 MOST_TILES = 400_000  # characters of all embedded tiles
@@ -97,6 +99,25 @@ def write_report(run: Path, *, tiles: bool = True) -> Path:
     path = run / "report.html"
     write_bytes(path, page)
     return path
+
+
+def write_figures(run: Path, style: FigureStyle) -> Path:
+    """Draw a run's figures for a document of one's own: one file each in the style's format, with its numbers as CSV.
+
+    Args:
+        run: the run folder, as for write_report; the report's own figures stay as they are.
+        style: with a format.
+
+    Returns:
+        The folder of the figures, figures-pdf (or -svg, -png) in the run's folder.
+
+    Raises:
+        InputError: If a record is missing, or is not what it should be.
+    """
+    folder = run / f"figures-{style.format}"
+    with styled(style):
+        illustrate(read_run(run), folder)
+    return folder
 
 
 def _results_of(record: RunRecord) -> dict[str, Any]:

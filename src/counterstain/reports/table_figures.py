@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from counterstain.evaluation.format import number, shorten
 from counterstain.evaluation.record_types import DecisionCurve, Distribution, Reliability, Smoothed
-from counterstain.reports.figure_style import HALF_WIDTH, INK, MUTED, STYLES, canvas, drawn
+from counterstain.reports.figure_settings import HALF_WIDTH
+from counterstain.reports.figure_style import INK, MUTED, STYLES, canvas, drawn
 
 __all__ = ["distribution_figure", "narrow_benefit_figure", "smoothed_figure"]
 

@@ -2,7 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,18 +174,18 @@ def _figures(record: ScoresRecord, run: RunRecord, folder: Path) -> dict[str, li
     if "smoothed" in found:
         ici = f"ICI {number(found['smoothed']['ici']['value'])}"
         core.append(_narrow(
-            smoothed_figure(found["smoothed"], found["reliability"], title="Calibration", stamp=stamp),
+            partial(smoothed_figure, found["smoothed"], found["reliability"], title="Calibration", stamp=stamp),
             folder / "calibration", f"Smoothed share of {positive} over its probability, with a band; {ici}",
         ))  # fmt: skip
         core.append(_narrow(
-            narrow_benefit_figure(found["decision_curve"], title="Net benefit", stamp=stamp),
+            partial(narrow_benefit_figure, found["decision_curve"], title="Net benefit", stamp=stamp),
             folder / "benefit", "Net benefit over the thresholds, of the model, of treating all and of treating nobody",
         ))  # fmt: skip
         chosen = (record.get("decision") or {}).get("thresholds")
         line = None if chosen is None or len(set(chosen)) > 1 else chosen[0]
         core.append(_narrow(
-            distribution_figure(found["distribution"], positive=name, threshold=line, stamp=stamp,
-                                title="Probabilities by true class"),
+            partial(distribution_figure, found["distribution"], positive=name, threshold=line,
+                    stamp=stamp, title="Probabilities by true class"),
             folder / "distribution", f"Histograms of the probability of {positive} among the images of each class",
         ))  # fmt: skip
     return {
@@ -195,8 +196,8 @@ def _figures(record: ScoresRecord, run: RunRecord, folder: Path) -> dict[str, li
     }
 
 
-def _narrow(figure: Figure, path: Path, alt: str) -> Illustration:
-    return keep_figure(figure, path, alt=alt, caption="", narrow=True)
+def _narrow(draw: Callable[[], Figure], path: Path, alt: str) -> Illustration:
+    return keep_figure(draw, path, alt=alt, caption="", narrow=True)
 
 
 def _groups_of(record: ScoresRecord, by: str) -> list[Mapping[str, Any]]:
@@ -216,5 +217,6 @@ def _forest(record: ScoresRecord, by: str, folder: Path) -> Illustration:
     named = "AUROC" if metric == "auroc" else "accuracy"
     title = f"{named[:1].upper()}{named[1:]} by {clean(by)}"
     percent = f"{100 * record['confidence']:g}\u00a0%"
-    figure = forest_figure(rows, title=title, axis_label=f"{named} with {percent} interval", stamp=record["stamp"])
-    return keep_figure(figure, folder / f"groups-{len(list(folder.glob('groups-*')))}", alt=title, caption="")
+    label = f"{named} with {percent} interval"
+    draw = partial(forest_figure, rows, title=title, axis_label=label, stamp=record["stamp"])
+    return keep_figure(draw, folder / f"groups-{len(list(folder.glob('groups-*')))}", alt=title, caption="")

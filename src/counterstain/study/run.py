@@ -18,7 +18,8 @@ from counterstain.engine import check_engine
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
 from counterstain.images.augment import Augmentation, expanded_count
 from counterstain.progress import Progress
-from counterstain.reports.run_report import write_report
+from counterstain.reports.figure_settings import style_of
+from counterstain.reports.run_report import write_figures, write_report
 from counterstain.run_folder import LOG, MANIFEST, RECORDS, append_log, record_path
 from counterstain.study.audit_stage import audit_stage
 from counterstain.study.completion import file_hashes, lock
@@ -26,6 +27,7 @@ from counterstain.study.contact_sheets import sheet_of
 from counterstain.study.environment import environment
 from counterstain.study.evaluate_run import judge
 from counterstain.study.executors import sender, settle_threads
+from counterstain.study.figures_config import FiguresSection
 from counterstain.study.planning import check_settings, plan_study
 from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.publish import check_tracker, publish
@@ -104,7 +106,7 @@ def run_study(
         write_test_set_uses(run, prepared, ledger_folder(study, path.parent), talk)
         if before_report is not None:
             before_report(run)
-        _report(run, talk)
+        _report(run, study.figures, talk)
         write_readme(run)
         _write_manifest(run, prepared)
     return _tracked(run, track, talk)
@@ -217,12 +219,18 @@ def _augments(prepared: PreparedStudy) -> bool:
     return bool(study.stamp.startswith("LEAK")) or any(study.arm(arm).tune != "frozen" for arm in study.arms)
 
 
-def _report(run: Path, talk: Progress) -> None:
+def _report(run: Path, asked: FiguresSection, talk: Progress) -> None:
+    """The page, and the figures for a document that the study asks for."""
     with talk.working_on("report: figures and report.html"):
         for path in (run / "figures").glob("*"):
             if path.name not in (SHEET, SLIDE):
                 path.unlink()
-        write_report(run)
+        write_report(run, tiles=asked.tiles)
+        for path in run.glob("figures-*"):  # of the run before this one
+            shutil.rmtree(path)
+        style = style_of(asked.format, width=asked.width, font=asked.font, language=asked.language)
+        if style is not None:
+            write_figures(run, style)
 
 
 def _write_manifest(run: Path, prepared: PreparedStudy) -> None:

@@ -27,6 +27,7 @@ from counterstain.images.augment import Augmentation
 from counterstain.learning.config import TrainingConfig, check_network
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.own_network import is_own, read_reference
+from counterstain.study.figures_config import FiguresSection
 from counterstain.study.unknown_keys import unknown_key_words
 from counterstain.version import __version__
 
@@ -203,6 +204,7 @@ class Study(_Section):
     comparison: ComparisonSection = ComparisonSection()
     audit: AuditSection = AuditSection()
     calibration: CalibrationSection = CalibrationSection()
+    figures: FiguresSection = FiguresSection()
     ledger: str | None = None
     search: SearchSection | None = None
 
