@@ -10,17 +10,30 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from counterstain.errors import InputError
 
-__all__ = ["check_engine", "common_answer", "connected", "in_processes", "on_cluster", "same_answers"]
+__all__ = [
+    "Engine",
+    "Task",
+    "TaskOutcome",
+    "attempt",
+    "check_engine",
+    "common_answer",
+    "connected",
+    "in_processes",
+    "on_cluster",
+    "same_answers",
+]
 
 Order = TypeVar("Order")
 Result = TypeVar("Result")
@@ -28,6 +41,77 @@ Result = TypeVar("Result")
 # How often a task may fail for another reason than its inputs, such as a file system that did not answer.
 RETRIES = 2
 REACH_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Who does the tasks: this process one after the other, or several processes.
+
+    jobs: processes of this machine, one task each at a time
+    scheduler: address of a dask scheduler whose workers do them instead, such as tcp://host:8786
+    time_limit_s: seconds after which a task is set aside; None waits for ever
+    """
+
+    jobs: int = 1
+    scheduler: str | None = None
+    time_limit_s: float | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether other processes do them."""
+        return self.jobs > 1 or self.scheduler is not None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: `work` is called with `order`, both of which can be sent to another process."""
+
+    name: str
+    work: Callable[[Any], Any]
+    order: Any
+    time_limit_s: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """What became of a task: its result, or the reason why there is none; and how long it took."""
+
+    name: str
+    result: Any
+    refusal: str
+    seconds: float
+
+
+def attempt(task: Task) -> TaskOutcome:
+    """Do a task where this is called; an InputError, or too long a time, becomes its refusal."""
+    if task.time_limit_s is None:
+        return _attempt(task)
+    ended: Future[TaskOutcome] = Future()
+
+    def work() -> None:
+        try:
+            ended.set_result(_attempt(task))
+        except BaseException as error:  # noqa: BLE001 (raised again where the result is waited for)
+            ended.set_exception(error)
+
+    # A thread that hangs in a reader can't be stopped. It is left behind: it waits for a disk and costs nothing.
+    threading.Thread(target=work, daemon=True, name=task.name).start()
+    try:
+        return ended.result(task.time_limit_s)
+    except TimeoutError:
+        if ended.done():  # a TimeoutError of the task's own
+            raise
+        why = f"it took longer than its time limit of {task.time_limit_s:g} s; the same command tries it again"
+        return TaskOutcome(task.name, None, why, task.time_limit_s)
+
+
+def _attempt(task: Task) -> TaskOutcome:
+    began = time.perf_counter()
+    try:
+        result, refusal = task.work(task.order), ""
+    except InputError as error:
+        result, refusal = None, str(error)
+    return TaskOutcome(task.name, result, refusal, time.perf_counter() - began)
 
 
 def check_engine(*, jobs: int, scheduler: str | None) -> None:

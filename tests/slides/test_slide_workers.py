@@ -3,19 +3,21 @@
 import shutil
 import signal
 import subprocess
-import threading
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from cohort_runs import contents, make_bundle, write_slide
+from cohort_runs import MPP, TILE_PX, contents, make_bundle, write_slide
 
 from counterstain.errors import InputError
-from counterstain.slides import slide_workers
+from counterstain.learning.device import prepare_device
+from counterstain.learning.encoder import load_encoder
+from counterstain.learning.features import read_features
+from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles
+from counterstain.slides.feature_files import TileGrid, encode_slides
 from counterstain.slides.infer_cohort import Engine, SlidesProgress, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
-from counterstain.slides.outputs import SlideJob, paths_of
-from counterstain.slides.slide_workers import SlideOutcome, SlideTask, read_task, threads_of
+from counterstain.slides.slide_workers import threads_of
 
 READING = InferenceOptions(batch=4, workers=2, threads=1, runtime="torch")
 
@@ -43,19 +45,24 @@ def by_one(bundle: Path, slides: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize(
-    ("options", "jobs", "scheduler", "threads"),
+    ("asked", "engine", "threads"),
     [
-        (READING, 4, None, 1),
-        (replace(READING, threads=None), 1000, None, 1),
-        (replace(READING, threads=None), 1, "tcp://host:1", 1),
-        (replace(READING, threads=3), 1, "tcp://host:1", 3),
+        (1, Engine(jobs=4), 1),
+        (None, Engine(jobs=1000), 1),
+        (None, Engine(scheduler="tcp://host:1"), 1),
+        (3, Engine(scheduler="tcp://host:1"), 3),
     ],
 )
 def test_threads_are_settled_before_anything_is_sent(
-    options: InferenceOptions, jobs: int, scheduler: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+    asked: int | None, engine: Engine, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert threads_of(options, jobs=jobs, scheduler=scheduler) == threads
+    assert threads_of(asked, engine) == threads
+
+
+def test_omp_num_threads_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert threads_of(None, Engine(jobs=1000)) == 5
 
 
 def test_jobs_and_a_scheduler_are_checked_first(bundle: Path, slides: Path, tmp_path: Path) -> None:
@@ -79,32 +86,31 @@ def test_two_processes_leave_the_bytes_of_one(
     assert any(line.startswith("S1 (") and "tiles in" in line for line in lines)
 
 
-def test_a_slide_that_hangs_is_set_aside_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    never = threading.Event()
-    monkeypatch.setattr(slide_workers, "_read", lambda task: never.wait(60))
-    outcome = read_task(task_of("stuck", time_limit_s=0.05))
-    never.set()
-    assert outcome.record is None
-    assert "longer than its time limit of 0.05 s" in outcome.refusal
+@pytest.mark.slow
+def test_tiles_cut_by_two_processes_are_those_of_one(slides: Path, tmp_path: Path) -> None:
+    settings = ExtractionOptions(mpp=MPP, tile_px=TILE_PX)
+    paths = sorted(slides.iterdir())
+    one, two = (
+        extract_tiles(paths, tmp_path / name, settings, engine=engine)
+        for name, engine in (("one", Engine()), ("two", Engine(jobs=2)))
+    )
+    assert one.failures == two.failures
+    assert [name for name, _ in one.failures] == ["damaged"]
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_within_its_time_a_slide_has_its_own_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slide_workers, "_read", lambda task: SlideOutcome(task.job.name, {"tiles": 1}, "", 0.1))
-    assert read_task(task_of("quick", time_limit_s=30)).record == {"tiles": 1}
-
-
-def test_a_fault_of_ours_is_no_damaged_slide(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(task: SlideTask) -> SlideOutcome:
-        raise AssertionError("a fault in the program")
-
-    monkeypatch.setattr(slide_workers, "_read", broken)
-    with pytest.raises(AssertionError, match="a fault in the program"):
-        read_task(task_of("any", time_limit_s=30))
-
-
-def task_of(name: str, *, time_limit_s: float) -> SlideTask:
-    job = SlideJob(Path(f"{name}.tif"), name, paths_of(Path("out"), name, compress=False), "key")
-    return SlideTask(Path("model"), job, READING, 0.5, "torch", 1, time_limit_s=time_limit_s)
+@pytest.mark.slow
+def test_features_by_two_processes_are_those_of_one(bundle: Path, slides: Path, tmp_path: Path) -> None:
+    for name, engine in (("one", Engine()), ("two", Engine(jobs=2))):
+        prepare_device(device="cpu", threads=threads_of(None, Engine(jobs=2)))
+        made = encode_slides(load_encoder(str(bundle)), [slides], tmp_path / name, TileGrid(mpp=MPP), engine=engine)
+        assert (made.slides, [name for name, _ in made.failures]) == (3, ["damaged"])
+    for file in ("S0.h5", "S1.h5", "S2.h5"):
+        one, two = (read_features(tmp_path / name / file) for name in ("one", "two"))
+        np.testing.assert_array_equal(one.features, two.features)
+        np.testing.assert_array_equal(one.coords, two.coords)
+    again = encode_slides(load_encoder(str(bundle)), [slides], tmp_path / "two", TileGrid(mpp=MPP))
+    assert again.before == 3
 
 
 @pytest.mark.slow

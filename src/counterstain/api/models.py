@@ -7,6 +7,7 @@ from typing import Any, Unpack
 from counterstain.api.process import working, yaml_texts
 from counterstain.cohort.layouts import read_images
 from counterstain.cohort.reading_options import ImageOptions, ReadingOptions, takes_reading
+from counterstain.engine import Engine
 from counterstain.errors import InputError, says_arguments
 from counterstain.export.from_run import ExportOptions
 from counterstain.export.from_run import export as export_to
@@ -167,6 +168,9 @@ def features(
     mpp_table: Path | str | None = None,
     device: str = "auto",
     precision: str = "fp32",
+    jobs: int = 1,
+    scheduler: str | None = None,
+    time_limit: float | None = None,
     rehash: bool = False,
     verbose: bool = False,
     **reading: Unpack[ReadingOptions],
@@ -183,6 +187,7 @@ def features(
         fit: of a cohort: stretch, crop or exact. weights: of a backbone: pretrained, random, or a file.
         overlap, least_tissue, assume_mpp, mpp_table: of slides, see `slides_tiles`.
         device: auto, cpu or cuda; precision: fp32 or bf16.
+        jobs, scheduler, time_limit: of slides, see `slides_run`.
         rehash: read and hash every image again, though size and times of its file are as recorded.
         **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
@@ -225,7 +230,8 @@ def features(
             mpp=mpp, overlap=overlap, least_tissue=least_tissue or None, assume_mpp=assume_mpp,
             mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)),
         )  # fmt: skip
-        return encode_slides(encoder, slides, Path(out), laying, table=known, talk=talk)
+        engine = Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit)
+        return encode_slides(encoder, slides, Path(out), laying, table=known, engine=engine, talk=talk)
 
 
 @says_arguments

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from counterstain.api.process import working
 from counterstain.columns import columns_of_two
+from counterstain.engine import Engine
 from counterstain.errors import InputError, says_arguments
 from counterstain.slides.extract_tiles import ExtractedTiles, ExtractionOptions, extract_tiles, find_slides
 from counterstain.slides.guarded import require_readers
-from counterstain.slides.infer_cohort import Engine, SlidesProgress, SlidesResult, run_slides
+from counterstain.slides.infer_cohort import SlidesProgress, SlidesResult, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.inspection import inspect_slide
 from counterstain.slides.scale import read_mpp_table, unused_rows
@@ -102,6 +103,9 @@ def slides_tiles(
     mpp_table: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
     recursive: bool | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    time_limit: float | None = None,
     verbose: bool = False,
 ) -> ExtractedTiles:
     """Cut slides into tiles with labels from annotations, and a cohort.csv that a study can train on.
@@ -113,6 +117,7 @@ def slides_tiles(
         least_overlap: share of a tile that its class must cover; origin: of annotations, auto, bounds or slide.
         slide_table: CSV of slide_id and any of patient_id, site, label, split; columns: {our column: its}.
         pattern: regular expression that finds ids in slides' names.
+        jobs, scheduler, time_limit: see `slides_run`.
         verbose: say on stderr what is cut.
 
     Returns:
@@ -128,7 +133,8 @@ def slides_tiles(
     )  # fmt: skip
     with working(verbose=verbose) as talk:
         paths = find_slides(_listed(slides), recursive=recursive, say=talk.say)
-        return extract_tiles(paths, Path(out), settings, say=talk.say)
+        engine = Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit)
+        return extract_tiles(paths, Path(out), settings, engine=engine, say=talk.say)
 
 
 @says_arguments

@@ -11,6 +11,7 @@ from counterstain.cli.options import (
     Arm,
     Device,
     Fold,
+    Jobs,
     Json,
     Model,
     NetworkFile,
@@ -18,6 +19,7 @@ from counterstain.cli.options import (
     Precision,
     RandomSeed,
     Rehash,
+    Scheduler,
     Seed,
     Set,
     StudyFile,
@@ -28,7 +30,7 @@ from counterstain.cli.options import (
     takes_images,
     verb,
 )
-from counterstain.cli.slide_options import AssumeMpp, LeastTissue, MppTable, Overlap
+from counterstain.cli.slide_options import AssumeMpp, LeastTissue, MppTable, Overlap, TimeLimit
 from counterstain.cohort.reading_options import ReadingOptions
 
 
@@ -58,6 +60,9 @@ def features(
     network_file: NetworkFile = None,
     device: Device = "auto",
     precision: Precision = "fp32",
+    jobs: Jobs = 1,
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = None,
     rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
@@ -72,7 +77,8 @@ def features(
     made = compute(
         model, sources, out=out, mpp=mpp, tile_px=tile_px, fit=fit, weights=weights, overlap=overlap,
         least_tissue=least_tissue, assume_mpp=assume_mpp, mpp_table=mpp_table, arm=arm, seed=seed, fold=fold,
-        network_file=network_file, device=device, precision=precision, rehash=rehash, verbose=True, **reading,
+        network_file=network_file, device=device, precision=precision, jobs=jobs,
+        scheduler=scheduler, time_limit=time_limit, rehash=rehash, verbose=True, **reading,
     )  # fmt: skip
     record = {"out": str(out), "slides": made.slides, "tiles": made.tiles, "failures": dict(made.failures)}
     show(json.dumps(record) if as_json else out)

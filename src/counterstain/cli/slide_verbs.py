@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from counterstain.cli.options import Columns, Json, TilePx, app, columns_given, show, verb
+from counterstain.cli.options import Columns, Jobs, Json, Scheduler, TilePx, app, columns_given, show, verb
 from counterstain.cli.slide_options import (
     AssumeMpp,
     Edges,
@@ -15,6 +15,7 @@ from counterstain.cli.slide_options import (
     Overlap,
     Recursive,
     Slides,
+    TimeLimit,
     TissueMask,
 )
 from counterstain.cli.slides_run import slides_app
@@ -140,6 +141,9 @@ def slides_tiles(
     mpp_table: MppTable = None,
     columns: Columns = None,
     recursive: Recursive = None,
+    jobs: Jobs = 1,
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = None,
     as_json: Json = False,
 ) -> None:
     """Cut slides into tiles with labels from annotations, and a cohort.csv that a study can train on.
@@ -149,6 +153,7 @@ def slides_tiles(
     import json
 
     from counterstain.columns import columns_of_two
+    from counterstain.engine import Engine
     from counterstain.errors import GateError
     from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles, find_slides
     from counterstain.slides.scale import read_mpp_table
@@ -166,7 +171,7 @@ def slides_tiles(
             origin=origin, slide_table=slide_table, columns=of_slides, pattern=pattern, assume_mpp=assume_mpp,
             mpp_table=None if mpp_table is None else read_mpp_table(mpp_table, columns=of_mpp),
         ),
-        say=say,
+        engine=Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit), say=say,
     )  # fmt: skip
     for note in cut.notes:
         say(f"note: {note}")

@@ -27,7 +27,16 @@ from counterstain.cli.options import (
     show,
     verb,
 )
-from counterstain.cli.slide_options import AssumeMpp, LeastTissue, MppTable, Overlap, Recursive, Slides, TissueMask
+from counterstain.cli.slide_options import (
+    AssumeMpp,
+    LeastTissue,
+    MppTable,
+    Overlap,
+    Recursive,
+    Slides,
+    TimeLimit,
+    TissueMask,
+)
 from counterstain.cli.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
@@ -83,9 +92,7 @@ def slides_run(
     recursive: Recursive = None,
     jobs: Jobs = 1,
     scheduler: Scheduler = None,
-    time_limit: Annotated[
-        float | None, typer.Option("--time-limit", help="Seconds after which a slide is set aside.")
-    ] = None,
+    time_limit: TimeLimit = None,
     as_json: Json = False,
 ) -> None:
     """Read slides with a model: tables and GeoJSON of tiles, heat maps, and scores of slides and patients.
@@ -96,8 +103,9 @@ def slides_run(
     Example: counterstain slides run runs/demo slides/ --out maps --mpp 0.5
     """
     from counterstain.columns import columns_of_two
+    from counterstain.engine import Engine
     from counterstain.errors import GateError
-    from counterstain.slides.infer_cohort import Engine, run_slides
+    from counterstain.slides.infer_cohort import run_slides
     from counterstain.slides.infer_slide import InferenceOptions
     from counterstain.slides.scale import read_mpp_table
 

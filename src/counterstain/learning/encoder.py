@@ -1,7 +1,7 @@
 """Encoders: a backbone, or a trained bundle without its head: tiles in, features out."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ class Encoder:
     fit:      how images became its tiles when it was trained; "" where it does not say
     mpp:      µm/px that it was trained at, where known
     record:   all that its features depend on, but the tiles
+    again:    what load_encoder is called with for the same one in another process; paths are absolute
     """
 
     name: str
@@ -42,6 +43,7 @@ class Encoder:
     fit: str
     mpp: float | None
     record: Mapping[str, Any]
+    again: tuple[tuple[str, str | int | None], ...] = ()
 
 
 def load_encoder(
@@ -63,8 +65,13 @@ def load_encoder(
     Raises:
         InputError: If it is neither, has no tiles, or the side of its tiles is not said.
     """
+    path = Path(weights)
+    again = {
+        "model": str(Path(model).absolute()) if Path(model).is_dir() else model, "tile_px": tile_px,
+        "weights": str(path.absolute()) if path.is_file() else weights, "device": device, "precision": precision,
+    }  # fmt: skip
     if Path(model).is_dir():
-        return _of_bundle(Path(model), tile_px, device, precision)
+        return replace(_of_bundle(Path(model), tile_px, device, precision), again=tuple(again.items()))
     check_network(model, "the model")
     if not is_backbone(model):
         raise InputError(
@@ -80,7 +87,7 @@ def load_encoder(
         "stain": {}, "precision": precision,
     }  # fmt: skip
     run = torch_runtime(_headless(network).to(device), scale=settings.scale, device=device, precision=precision)
-    return Encoder(f"{model}@{sha256[:8] or 'random'}", run, tile_px, "", None, record)
+    return Encoder(f"{model}@{sha256[:8] or 'random'}", run, tile_px, "", None, record, tuple(again.items()))
 
 
 def _of_bundle(folder: Path, tile_px: int | None, device: str, precision: str) -> Encoder:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from counterstain.cohort.cohort_columns import COLUMNS, choose_columns
 from counterstain.cohort.layouts import LAYOUTS
 from counterstain.cohort.patterns import match_pattern
+from counterstain.engine import Engine, check_engine
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_bytes, write_csv, write_json
 from counterstain.records import short_repr
@@ -24,6 +25,7 @@ from counterstain.slides.overview import write_png
 from counterstain.slides.reader import open_slide
 from counterstain.slides.scale import read_mpp_table, unused_rows
 from counterstain.slides.slide_files import find_slides, folder_names, slide_name
+from counterstain.slides.slide_workers import each_slide
 from counterstain.slides.tiling import Tiling, plan_tiles, read_tile
 from counterstain.slides.tissue import tissue_mask
 from counterstain.system import usable_cores
@@ -85,7 +87,12 @@ class ExtractedTiles:
 
 
 def extract_tiles(
-    slides: Sequence[Path], out: Path, settings: ExtractionOptions, *, say: Callable[[str], None] = lambda line: None
+    slides: Sequence[Path],
+    out: Path,
+    settings: ExtractionOptions,
+    *,
+    engine: Engine | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> ExtractedTiles:
     """Write tiles/<slide>/<x>_<y>.png, previews/<slide>.png, cohort.csv, failures.csv and cutting.json.
 
@@ -93,6 +100,7 @@ def extract_tiles(
     with its reason in failures.csv; the others are cut. TCGA's barcodes give patient and site where nothing else does.
 
     Args:
+        engine: who cuts, one slide per task; this process where None. The files are the same.
         say: called with one line per slide.
 
     Raises:
@@ -108,20 +116,24 @@ def extract_tiles(
         scales = read_mpp_table(scales) if isinstance(scales, Path) else scales
         notes += [note] if (note := unused_rows(scales, slides)) else []
     folders = folder_names([slide_name(path) for path in slides])
-    rows: list[list[Any]] = []
-    records, failures = [], []
-    for path in slides:
-        name = slide_name(path)
-        try:
-            found, record = _cut(path, name, out, folders[name], settings, known[name])
-        except InputError as error:
-            failures.append((name, str(path), str(error)))
-            say(f"{name}: skipped: {error}")
+    engine = engine or Engine()
+    check_engine(jobs=engine.jobs, scheduler=engine.scheduler)
+    orders = {str(path): _order(path, out, settings, folders, known, engine) for path in slides}
+    done: dict[str, tuple[list[list[Any]], dict[str, Any]]] = {}
+    refused: dict[str, str] = {}
+    for outcome in each_slide(_cut, orders, engine, say=say):
+        name = orders[outcome.name].name
+        if outcome.result is None:
+            refused[outcome.name] = outcome.refusal
+            say(f"{name}: skipped: {outcome.refusal}")
             continue
-        rows += found
-        records.append(record)
-        notes += [f"{name}: {note}" for note in record["notes"]]
+        done[outcome.name] = found, record = outcome.result
         say(f"{name}: {len(found):,} tiles" + (f", {record['ambiguous']:,} ambiguous" if record["ambiguous"] else ""))
+    # In the order of the slides, whoever was done first.
+    rows = [row for place in orders if place in done for row in done[place][0]]
+    records = [done[place][1] | {"slide": place} for place in orders if place in done]
+    failures = [(orders[place].name, place, refused[place]) for place in orders if place in refused]
+    notes += [f"{record['slide_id']}: {note}" for record in records for note in record["notes"]]
     if failures:
         write_csv(out / FAILURES, ("slide", "path", "reason"), failures)
     if not rows:
@@ -210,10 +222,42 @@ def _add_barcodes(known: dict[str, dict[str, str]]) -> list[str]:
     return [f"patient and site of {count} slides are read from their TCGA barcodes"] if count else []
 
 
-def _cut(
-    path: Path, name: str, out: Path, folder: str, settings: ExtractionOptions, known: Mapping[str, str]
-) -> tuple[list[list[Any]], dict[str, Any]]:
+@dataclass(frozen=True)
+class _Order:
+    """One slide to be cut: its file and name, the folder to write and the slide's in it, and what is known of it."""
+
+    path: Path
+    name: str
+    out: Path
+    folder: str
+    settings: ExtractionOptions
+    known: Mapping[str, str]
+
+
+def _order(
+    path: Path,
+    out: Path,
+    settings: ExtractionOptions,
+    folders: Mapping[str, str],
+    known: Mapping[str, Mapping[str, str]],
+    engine: Engine,
+) -> _Order:
+    """What is told of one slide; workers of a cluster start in a folder of their own."""
+    name = slide_name(path)
+    if engine.elsewhere:
+        path, out = path.absolute(), out.absolute()
+        table, drawn = settings.mpp_table, settings.annotations
+        settings = replace(
+            settings,
+            mpp_table=table.absolute() if isinstance(table, Path) else table,
+            annotations=None if drawn is None else drawn.absolute(),
+        )
+    return _Order(path, name, out, folders[name], settings, known[name])
+
+
+def _cut(order: _Order) -> tuple[list[list[Any]], dict[str, Any]]:
     """One slide's tiles on disk, their rows of the cohort, and a record of the slide."""
+    path, name, settings, known = order.path, order.name, order.settings, order.known
     with open_slide(path, assume_mpp=settings.assume_mpp, mpp_table=settings.mpp_table) as slide:
         mask = tissue_mask(slide)
         tiling = plan_tiles(
@@ -228,8 +272,8 @@ def _cut(
         labels, remarks = _labels(path, slide, tiling, settings)
         label = labels.label if labels else (known.get("label", ""),) * len(tiling)
         kept = [row for row in range(len(tiling)) if label[row] or labels is None]
-        files = _write_tiles(slide, tiling, kept, out, Path("tiles") / folder)
-        write_png(draw_tiles(read_picture(slide), tiling, mask), out / "previews" / f"{folder}.png")
+        files = _write_tiles(slide, tiling, kept, order.out, Path("tiles") / order.folder)
+        write_png(draw_tiles(read_picture(slide), tiling, mask), order.out / "previews" / f"{order.folder}.png")
         mpp = float(np.sqrt(np.prod(tiling.actual_mpp)))
         rows = [
             [file, label[row], known.get("patient_id", ""), name, known.get("site", ""), mpp,

@@ -5,6 +5,7 @@ patch_size_level0 (the same in level-0 px, of slides), mpp, encoder and others. 
 of mil/… arms reads. A slide whose file is there and was made of the same is not made again.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.cohort import Cohort
+from counterstain.engine import Engine, check_engine
 from counterstain.errors import InputError
 from counterstain.files import hash_json, write_csv, write_json
 from counterstain.images import resize
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bag_dataset import refuse_features
-from counterstain.learning.encoder import Encoder
+from counterstain.learning.device import prepare_device
+from counterstain.learning.encoder import Encoder, load_encoder
 from counterstain.learning.features import Features, write_features
 from counterstain.progress import Progress
 from counterstain.records import short_repr
@@ -29,6 +32,7 @@ from counterstain.slides.info import Slide
 from counterstain.slides.outputs import SlideJob, find_jobs
 from counterstain.slides.reader import open_slide
 from counterstain.slides.scale import check_scale
+from counterstain.slides.slide_workers import each_slide, threads_of
 from counterstain.slides.tile_stream import batch_size, read_ahead
 from counterstain.slides.tiling import Tiling, plan_tiles
 from counterstain.slides.tissue import tissue_mask
@@ -188,6 +192,7 @@ def encode_slides(
     laying: TileGrid,
     *,
     table: Cohort | None = None,
+    engine: Engine | None = None,
     talk: Progress | None = None,
 ) -> FeatureFiles:
     """Write the features of slides' tiles, one file per slide; a slide that cannot be read is set aside, others go on.
@@ -198,12 +203,14 @@ def encode_slides(
         out: folder of the files; gets failures.csv.
         laying: where tiles lie.
         table: what is known of the slides, image_path being their files: then a manifest is written.
+        engine: who reads, one slide per task; this process where None.
         talk: where progress is told.
 
     Raises:
         InputError: Before any slide is read: for what is asked, or where an encoder was trained at another scale.
     """
-    talk = talk or Progress()
+    talk, engine = talk or Progress(), engine or Engine()
+    check_engine(jobs=engine.jobs, scheduler=engine.scheduler)
     note = check_scale(encoder.mpp, laying.mpp)
     if note:
         talk.say(note)
@@ -213,20 +220,27 @@ def encode_slides(
         "mpp_table": dict(laying.mpp_table or {}), "resampling": resize.VERSION,
     }  # fmt: skip
     jobs = find_jobs(slides, out, depends, compress=False)
-    before, tiles, failures = 0, 0, list[tuple[str, str]]()
-    for number, job in enumerate(jobs, start=1):
-        path = out / f"{job.name}.h5"
-        try:
-            if _key_of(path) == job.key:
-                before += 1
-                count = _count(path)
-            else:
-                count = _encode_slide(encoder, job, path, laying, talk.stored)
-            tiles += count
-            talk.say(f"{number} of {len(jobs)}, {job.name}: {count:,} tiles")
-        except InputError as error:
-            failures.append((job.name, str(error)))
-            talk.say(f"{job.name} is skipped: {error}")
+    before = {job.name: _count(path) for job in jobs if _key_of(path := out / f"{job.name}.h5") == job.key}
+    orders = {
+        job.name: _Order(
+            None if engine.elsewhere else encoder, encoder.again, threads_of(None, engine), job,
+            (out / f"{job.name}.h5").absolute(), laying, None if engine.elsewhere else talk.stored,
+        )
+        for job in jobs
+        if job.name not in before
+    }  # fmt: skip
+    counts, refused = dict(before), dict[str, str]()
+    for name in before:
+        talk.say(f"{name}: {before[name]:,} tiles, read before")
+    for number, outcome in enumerate(each_slide(_encode_order, orders, engine, say=talk.say), start=1):
+        if outcome.result is None:
+            refused[outcome.name] = outcome.refusal
+            talk.say(f"{outcome.name} is skipped: {outcome.refusal}")
+        else:
+            counts[outcome.name] = outcome.result
+            talk.say(f"{number} of {len(orders)}, {outcome.name}: {outcome.result:,} tiles")
+    failures = [(job.name, refused[job.name]) for job in jobs if job.name in refused]
+    tiles = sum(counts.values())
     write_csv(out / FAILURES, ("slide", "reason"), failures)
     if table is not None:
         failed = {name for name, _ in failures}
@@ -239,9 +253,40 @@ def encode_slides(
             )
             for job, row in rows
         ))  # fmt: skip
-    made = FeatureFiles(out, len(jobs) - len(failures), before, tiles, tuple(failures))
+    made = FeatureFiles(out, len(jobs) - len(failures), len(before), tiles, tuple(failures))
     _write_record(out, encoder, {"source": "slides"} | depends, made.slides, tiles)
     return made
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One slide whose features are asked for.
+
+    encoder: what computes them; None in another process, which loads it again with `again`, to compute with `threads`
+    path: of the file to write
+    """
+
+    encoder: Encoder | None
+    again: tuple[tuple[str, str | int | None], ...]
+    threads: int
+    job: SlideJob
+    path: Path
+    laying: TileGrid
+    progress: Callable[[int, int], None] | None
+
+
+def _encode_order(order: _Order) -> int:
+    """Write one slide's file; how many tiles it has."""
+    encoder = order.encoder or _encoder(order.again, order.threads)
+    return _encode_slide(encoder, order.job, order.path, order.laying, order.progress)
+
+
+@functools.lru_cache(maxsize=1)
+def _encoder(again: tuple[tuple[str, str | int | None], ...], threads: int) -> Encoder:
+    """The encoder, loaded once for all slides of one process."""
+    given: dict[str, Any] = dict(again)
+    prepare_device(device=given["device"], precision=given["precision"], threads=threads)
+    return load_encoder(given.pop("model"), **given)
 
 
 def _encode_slide(

@@ -1,5 +1,7 @@
 """A model reads a cohort of slides: all are planned, then each is read; what is there is kept, faults are set aside."""
 
+import contextlib
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -7,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from counterstain.engine import check_engine
+from counterstain.engine import Engine, check_engine
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_csv, write_json
 from counterstain.images import resize
@@ -29,9 +31,9 @@ from counterstain.slides.outputs import (
 from counterstain.slides.scale import check_scale, unused_rows
 from counterstain.slides.slide_model import load_slide_model
 from counterstain.slides.slide_scores import check_pooling, read_truth
-from counterstain.slides.slide_workers import SlideTask, read_elsewhere, threads_of
+from counterstain.slides.slide_workers import each_slide, threads_of
 
-__all__ = ["Engine", "SlideProgress", "SlidesProgress", "SlidesResult", "run_slides"]
+__all__ = ["SlideProgress", "SlidesProgress", "SlidesResult", "run_slides"]
 
 SETTINGS = "slides_run.json"
 FAILURES = "failures.csv"
@@ -65,23 +67,14 @@ class SlidesProgress:
     progress: Callable[[SlideProgress], None] = lambda progress: None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """Who reads: this process, or several.
+@dataclass(frozen=True)
+class _Order:
+    """What another process is told of one slide: paths and settings, never pixels."""
 
-    jobs: processes of this machine, one slide each at a time
-    scheduler: address of a dask scheduler whose workers read instead, such as tcp://host:8786
-    time_limit_s: seconds after which a slide is set aside; only where others read
-    """
-
-    jobs: int = 1
-    scheduler: str | None = None
-    time_limit_s: float | None = None
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether other processes read."""
-        return self.jobs > 1 or self.scheduler is not None or self.time_limit_s is not None
+    bundle: Path
+    job: SlideJob
+    settings: InferenceOptions
+    mpp: float
 
 
 @dataclass
@@ -146,8 +139,6 @@ def run_slides(
     settings, talk, engine = settings or InferenceOptions(), talk or SlidesProgress(), engine or Engine()
     began = datetime.now(UTC)
     check_engine(jobs=engine.jobs, scheduler=engine.scheduler)
-    if engine.elsewhere:
-        settings = replace(settings, threads=threads_of(settings, jobs=engine.jobs, scheduler=engine.scheduler))
     bundle = read_bundle(bundle_folder)
     mpp = _check(settings, bundle, pooling, talk)
     depends = _depends(settings, bundle_folder, mpp)
@@ -163,14 +154,14 @@ def run_slides(
     left = [job for job in jobs if job.name not in done.records]
     if done.records:
         talk.say(f"{len(done.records)} of {len(jobs)} slides were read before")
-    if left and engine.elsewhere:
+    if left and (engine.elsewhere or engine.time_limit_s is not None):
         _read_elsewhere(left, settings, bundle_folder, bundle, mpp, out / SETTINGS, engine, done, talk)
     elif left:
         tiles = _plan(left, settings, mpp, bundle.tile_px, done.failures, talk)
         if tiles:
             model, _ = _load(bundle_folder, bundle, settings, sum(tiles.values()), out / SETTINGS, talk)
             _read([job for job in left if job.name in tiles], settings, model, mpp, tiles, done, talk)
-    if (out / UNFINISHED).is_dir() and not any((out / UNFINISHED).iterdir()):
+    with contextlib.suppress(OSError):  # not empty, or another process beside this one has removed it
         (out / UNFINISHED).rmdir()
     kept = tuple(done.failures[job.name] for job in jobs if job.name in done.failures)
     write_csv(out / FAILURES, ("slide", "path", "reason"), kept)
@@ -281,22 +272,29 @@ def _read_elsewhere(
 ) -> None:
     """Each slide is planned and read by one of several processes."""
     _, runtime = _load(bundle_folder, bundle, settings, _MANY * len(left), agreed, talk)
-    threads = settings.threads or 1
-    tasks = [
-        SlideTask(bundle_folder.absolute(), job, settings, mpp, runtime, threads, time_limit_s=engine.time_limit_s)
-        for job in left
-    ]
-    names = {job.name: job for job in left}
-    outcomes = read_elsewhere(tasks, jobs=engine.jobs, scheduler=engine.scheduler, say=talk.say)
-    for number, outcome in enumerate(outcomes, start=1):
-        if outcome.record is None:
-            _set_aside(names[outcome.name], outcome.refusal, done.failures, talk)
+    settings = replace(settings, runtime=runtime, threads=threads_of(settings.threads, engine))
+    orders = {job.name: _Order(bundle_folder.absolute(), job, settings, mpp) for job in left}
+    for number, outcome in enumerate(each_slide(_read_order, orders, engine, say=talk.say), start=1):
+        if outcome.result is None:
+            _set_aside(orders[outcome.name].job, outcome.refusal, done.failures, talk)
             continue
-        done.records[outcome.name] = outcome.record
-        done.seconds[outcome.name] = outcome.seconds
-        tiles = outcome.record["tiles"]
+        done.records[outcome.name], done.seconds[outcome.name] = outcome.result, outcome.seconds
+        tiles = outcome.result["tiles"]
         talk.say(f"{outcome.name} ({number} of {len(left)}): {tiles:,} tiles in {outcome.seconds:.1f} s")
-        _tell_unfamiliar(outcome.name, outcome.record, talk)
+        _tell_unfamiliar(outcome.name, outcome.result, talk)
+
+
+def _read_order(order: _Order) -> dict[str, Any]:
+    """Plan and read one slide; returns its record."""
+    model = _model(order.bundle, replace(order.settings, mpp_table=None))
+    plan_slide(order.job, order.settings, mpp=order.mpp, tile_px=model.tile_px)
+    return read_slide(order.job, order.settings, model, mpp=order.mpp)
+
+
+@functools.lru_cache(maxsize=1)
+def _model(folder: Path, settings: InferenceOptions) -> Model:
+    """The model, loaded once for all slides of one process."""
+    return load_slide_model(folder, read_bundle(folder), settings)[0]
 
 
 def _read(

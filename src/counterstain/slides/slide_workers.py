@@ -1,143 +1,81 @@
-"""A cohort of slides read by several processes, or by the workers of a dask cluster: one slide a task."""
+"""Slides worked at by this process, by several, or by the workers of a dask cluster: one slide a task."""
 
-import functools
 import os
-import threading
-import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Generator, Mapping
+from importlib import metadata
 from typing import Any
 
-from counterstain.engine import common_answer, connected, in_processes, on_cluster, same_answers
-from counterstain.errors import InputError
-from counterstain.learning.bundle import read_bundle
-from counterstain.slides.infer_slide import InferenceOptions, Model, plan_slide, read_slide
-from counterstain.slides.outputs import SlideJob
+from counterstain.engine import (
+    Engine,
+    Task,
+    TaskOutcome,
+    attempt,
+    common_answer,
+    connected,
+    in_processes,
+    on_cluster,
+    same_answers,
+)
 from counterstain.system import usable_cores
+from counterstain.version import __version__
 
-__all__ = ["SlideOutcome", "SlideTask", "read_elsewhere", "read_task", "threads_of"]
+__all__ = ["each_slide", "threads_of"]
 
-
-@dataclass(frozen=True)
-class SlideTask:
-    """One slide to be planned and read somewhere else: paths and settings, never pixels.
-
-    bundle: folder of the model, absolute, as are the paths of `job`
-    settings: how slides are read
-    runtime, threads: as the process that gives the orders has settled them
-    time_limit_s: seconds after which the slide is set aside; None waits for ever
-    """
-
-    bundle: Path
-    job: SlideJob
-    settings: InferenceOptions
-    mpp: float
-    runtime: str
-    threads: int
-    time_limit_s: float | None = None
+_LOST = "a process was killed, perhaps for lack of memory; try fewer --jobs: finished slides are kept"
 
 
-@dataclass(frozen=True)
-class SlideOutcome:
-    """What became of a slide: its record, or the reason why it was set aside; and how long it took."""
-
-    name: str
-    record: dict[str, Any] | None
-    refusal: str
-    seconds: float
-
-
-def threads_of(settings: InferenceOptions, *, jobs: int, scheduler: str | None) -> int:
+def threads_of(asked: int | None, engine: Engine) -> int:
     """Threads of the network in each process: what was asked for, else a share of the cores, and 1 on a cluster.
 
     The last digits of probabilities depend on the number.
+
+    >>> threads_of(None, Engine(scheduler="tcp://host:8786"))
+    1
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if settings.threads is not None:
-        return settings.threads
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    return 1 if scheduler else max(1, usable_cores() // jobs)
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if asked is not None:
+        return asked
+    if told.isdigit() and int(told) > 0:
+        return int(told)
+    return 1 if engine.scheduler else max(1, usable_cores() // engine.jobs)
 
 
-def read_elsewhere(
-    tasks: Sequence[SlideTask], *, jobs: int, scheduler: str | None, say: Callable[[str], None]
-) -> Generator[SlideOutcome, None, None]:
-    """The outcome of each task, in the order in which they end.
+def each_slide(
+    work: Callable[[Any], Any], orders: Mapping[str, object], engine: Engine, *, say: Callable[[str], None]
+) -> Generator[TaskOutcome, None, None]:
+    """The outcome of `work` for each slide's order, in the order in which they end.
 
     A killed process of this machine ends the run in one line, and what is finished is kept. On a cluster, the slide of
     a lost worker is taken up by another, and a slide that has lost all that tried it is set aside.
 
+    Args:
+        work: a function of this package; its InputError sets a slide aside.
+        orders: what it is called with, by name of the slide; with absolute paths where others work.
+        engine: who works.
+        say: where to tell what is begun.
+
     Raises:
         InputError: If a process is killed, the scheduler is gone, or workers have other versions than this machine.
     """
-    if scheduler is None:
-        say(f"{len(tasks)} slides, {jobs} at a time")
-        yield from in_processes(
-            read_task, tasks, min(jobs, len(tasks)),
-            lost="a process was killed, perhaps for lack of memory; try fewer --jobs: finished slides are kept",
-        )  # fmt: skip
-        return
-    with connected(scheduler, gone=f"{scheduler} is gone; finished slides are kept") as client:
-        common = common_answer(client, _versions, address=scheduler, say=say)
-        same_answers(_versions(), common, "the workers", who="this machine")
-        say(f"{len(tasks)} slides sent to {scheduler}")
-        named = {task.job.name: task for task in tasks}
-        yield from on_cluster(client, read_task, named, kind="slide", lost=_lost)
+    tasks = {name: Task(name, work, order, engine.time_limit_s) for name, order in orders.items()}
+    if engine.scheduler is not None:
+        with connected(engine.scheduler, gone=f"{engine.scheduler} is gone; finished slides are kept") as client:
+            common = common_answer(client, _versions, address=engine.scheduler, say=say)
+            same_answers(_versions(), common, "the workers", who="this machine")
+            say(f"{len(tasks)} slides sent to {engine.scheduler}")
+            yield from on_cluster(client, attempt, tasks, kind="slide", lost=_lost)
+    elif engine.elsewhere:
+        say(f"{len(tasks)} slides, {engine.jobs} at a time")
+        yield from in_processes(attempt, list(tasks.values()), min(engine.jobs, len(tasks)), lost=_LOST)
+    else:
+        yield from map(attempt, tasks.values())
 
 
-def _lost(name: str, why: str) -> SlideOutcome:
-    return SlideOutcome(name, None, why, 0.0)
-
-
-def read_task(task: SlideTask) -> SlideOutcome:
-    """Plan and read one slide where this is called; an InputError, or too long a time, becomes its refusal."""
-    if task.time_limit_s is None:
-        return _read(task)
-    ended: Future[SlideOutcome] = Future()
-
-    def work() -> None:
-        try:
-            ended.set_result(_read(task))
-        except BaseException as error:  # noqa: BLE001 (raised again where the result is waited for)
-            ended.set_exception(error)
-
-    # A thread that hangs in a reader can't be stopped. It is left behind: it waits for a disk and costs nothing.
-    threading.Thread(target=work, daemon=True, name=f"slide {task.job.name}").start()
-    try:
-        return ended.result(task.time_limit_s)
-    except TimeoutError:
-        why = f"it took longer than its time limit of {task.time_limit_s:g} s; the same command tries it again"
-        return SlideOutcome(task.job.name, None, why, task.time_limit_s)
-
-
-def _read(task: SlideTask) -> SlideOutcome:
-    began = time.perf_counter()
-    try:
-        model = _model(task.bundle, replace(task.settings, mpp_table=None), task.runtime, task.threads)
-        plan_slide(task.job, task.settings, mpp=task.mpp, tile_px=model.tile_px)
-        record = read_slide(task.job, task.settings, model, mpp=task.mpp)
-    except InputError as error:
-        return SlideOutcome(task.job.name, None, str(error), time.perf_counter() - began)
-    return SlideOutcome(task.job.name, record, "", time.perf_counter() - began)
-
-
-@functools.lru_cache(maxsize=1)
-def _model(folder: Path, settings: InferenceOptions, runtime: str, threads: int) -> Model:
-    """The model, loaded once for all slides of one process."""
-    from counterstain.slides.slide_model import load_slide_model
-
-    chosen = replace(settings, runtime=runtime, threads=threads)
-    return load_slide_model(folder, read_bundle(folder), chosen)[0]
+def _lost(name: str, why: str) -> TaskOutcome:
+    return TaskOutcome(name, None, why, 0.0)
 
 
 def _versions() -> dict[str, str]:
-    """What must be the same on all machines: this package and what computes."""
-    from importlib import metadata
-
-    from counterstain.version import __version__
-
+    """What must be the same on all machines: this package, and what reads and computes."""
     names = ("torch", "numpy", "opencv-python-headless", "tifffile", "imagecodecs", "openslide-python")
     return {"counterstain": __version__, **{name: metadata.version(name) for name in names}}
