@@ -13,6 +13,7 @@ from PIL import Image
 
 from counterstain.evaluation.format import clean, levelled, listed, number, plural
 from counterstain.files import read_record, write_bytes, write_with
+from counterstain.reports.alarms import explanation_alarm
 from counterstain.reports.explanation_checks import checks_of, summary
 from counterstain.reports.explanation_embedding import draw_embedding, read_points
 from counterstain.reports.explanation_figures import colour_scale, curves_figure, jpeg, overlay, read_tile
@@ -57,6 +58,7 @@ def write_page(folder: Path) -> Path:
         name=f"Where the score of {_network(record)} is sensitive",
         stamp=clean(record["stamp"]),
         wording=clean(record["wording"]),
+        alarm=explanation_alarm(record),
         style=Markup(template("report.css") + template("explanation.css")),
         script=Markup(script),
         script_hash=Markup(f"sha256-{digest}"),

@@ -20,6 +20,7 @@ from counterstain.evaluation.format import (
     signed,
 )
 from counterstain.files import read_record, write_bytes
+from counterstain.reports.alarms import robustness_alarm
 from counterstain.reports.figure_data import forest_data
 from counterstain.reports.figures import Row, forest_figure
 from counterstain.reports.page import environment, template
@@ -53,6 +54,7 @@ def write_card(folder: Path) -> Path:
         stamp=clean(record["bundle"]["stamp"]),
         version=record["counterstain"],
         headline=headline(record),
+        alarm=robustness_alarm(record),
         facts=_facts(record),
         notes=[clean(note) for note in record["notes"]],
         budget=_budget_table(record),
