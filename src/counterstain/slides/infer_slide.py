@@ -18,6 +18,7 @@ from counterstain.evaluation.predictions import check_prob
 from counterstain.files import read_json
 from counterstain.slides.geojson import write_geojson
 from counterstain.slides.heatmap import draw_heatmap, overlay, write_heatmap
+from counterstain.slides.heatmap_picture import framed_heatmap
 from counterstain.slides.info import Slide
 from counterstain.slides.outputs import Planned, SlideJob, read_patches, write_patches, write_record, write_tile_csv
 from counterstain.slides.overview import Overview, read_overview, write_png
@@ -278,4 +279,10 @@ def _write(table: TilePredictions, job: SlideJob, settings: InferenceOptions, pi
     write_geojson(table, job.paths.geojson, origin=settings.origin, merged=settings.merged)
     heat = draw_heatmap(table)
     write_heatmap(heat, job.paths.heatmap, slide=job.name)
-    write_png(overlay(heat, picture.pixels, downsample=picture.downsample), job.paths.overlay)
+    shown = framed_heatmap(
+        overlay(heat, picture.pixels, downsample=picture.downsample),
+        title=job.name,
+        what=f"probability of {heat.names[0].removeprefix('prob_')}",
+        um_per_px=table.mpp[0] * picture.downsample[0],
+    )
+    write_png(shown, job.paths.overlay)

@@ -17,6 +17,7 @@ from counterstain.phantom.tiles import CLASSES, Phantom, draw_patient
 from counterstain.progress import Progress
 from counterstain.run_folder import record_path
 from counterstain.slides.heatmap import HeatMap, draw_heatmap, overlay
+from counterstain.slides.heatmap_picture import framed_heatmap
 from counterstain.slides.infer_cohort import SlidesProgress as SlidesTalk
 from counterstain.slides.infer_cohort import run_slides
 from counterstain.slides.infer_slide import InferenceOptions
@@ -160,7 +161,13 @@ def _write_picture(table: TilePredictions, truth: SlideTruth, slide: Path, path:
     heated = overlay(draw_heatmap(table), picture.pixels, downsample=picture.downsample)
     panels = [_outlined(panel, truth, picture.downsample) for panel in (picture.pixels, heated)]
     gap = np.full((picture.pixels.shape[0], 12, 3), 255, np.uint8)
-    write_png(np.concatenate([panels[0], gap, panels[1]], axis=1), path)
+    shown = framed_heatmap(
+        np.concatenate([panels[0], gap, panels[1]], axis=1),
+        title=f"{table.slide}: tumours outlined; right: the same under the model's map",
+        what=f"probability of {table.classes[-1]}",
+        um_per_px=table.mpp[0] * picture.downsample[0],
+    )
+    write_png(shown, path)
 
 
 def _outlined(panel: NDArray[np.uint8], truth: SlideTruth, downsample: tuple[float, float]) -> NDArray[np.uint8]:
