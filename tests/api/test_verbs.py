@@ -193,3 +193,21 @@ def test_verbose_speaks_on_stderr_and_otherwise_nothing_does(
     counterstain.run(home / "study.yaml", dry_run=True, folder=tmp_path, verbose=True)
     out, err = capfd.readouterr()
     assert out == "" and "cohort: 48 images" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 0}, "`folds` is 0; 1 or more"),
+        ({"folds": -3}, "`folds` is -3; 1 or more"),
+        ({"repeats": 0}, "`repeats` is 0; 1 or more"),
+        ({"repeats": 2}, "`repeats` is of folds by patient"),
+        ({"sites": True, "repeats": 2}, "`repeats` is of folds by patient"),
+        ({"sites": True, "folds": 2}, "name one of the two"),
+        ({"sites": True, "preserve_sites": True}, "name one of the two"),
+        ({"folds": 3, "test": 0.3}, "`test` is of a single split"),
+    ],
+)
+def test_what_a_division_would_pass_over_is_refused(home: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(counterstain.InputError, match=message):
+        counterstain.split(home / "images" / "cohort.csv", **options)  # type: ignore[arg-type]

@@ -337,3 +337,29 @@ def test_real_manifests_as_they_are(real_data: Path) -> None:
     assert pcam.classes == ("0", "1")
     assert pcam.positive == "1"
     assert {name: part["images"] for name, part in describe(pcam)["splits"].items()} == {"train": 20_000, "test": 3_000}
+
+
+@pytest.mark.parametrize(("value", "fits"), [("0.25", True), ("0.01", True), ("100", True), ("250", False),
+                                             ("1e-9", False), ("0", False), ("-1", False), ("inf", False)])  # fmt: skip
+def test_mpp_is_one_that_a_microscope_has(tmp_path: Path, value: str, fits: bool) -> None:
+    """250 is 0.25 µm/px in nm."""
+    text = f"image_path,label,mpp\na.png,x,{value}\nb.png,y,{value}\n"
+    if fits:
+        assert list(read_manifest(manifest(tmp_path, text)).table["mpp"]) == [float(value)] * 2
+        return
+    with pytest.raises(InputError, match=rf"row 1: mpp is {value}; needed: µm per px, from 0\.01 to 100"):
+        read_manifest(manifest(tmp_path, text))
+
+
+@pytest.mark.parametrize("noun", ["x", "y"])
+def test_half_a_place_is_refused(tmp_path: Path, noun: str) -> None:
+    other = "y" if noun == "x" else "x"
+    with pytest.raises(InputError, match=f"has {noun} and no {other}"):
+        read_manifest(manifest(tmp_path, f"image_path,label,{noun}\na.png,u,1\nb.png,v,2\n"))
+
+
+def test_whole_numbers_with_and_without_point_are_one_class(tmp_path: Path) -> None:
+    text = "image_path,label\na.png,0\nb.png,1.0\nc.png,0.0\nd.png,0\n"
+    cohort = read_manifest(manifest(tmp_path, text))
+    assert cohort.classes == ("0", "1.0")
+    assert any("'0' (2) and '0.0' (1) are one class" in note for note in cohort.notes)

@@ -220,6 +220,12 @@ def test_a_loss_that_is_no_number_stops(store: Store, tmp_path: Path) -> None:
         run(store, tmp_path, replace(SETTINGS, learning_rate=1e30, epochs=5))
 
 
+def test_weights_that_ran_away_in_the_last_step_are_said(store: Store, tmp_path: Path) -> None:
+    """One step per epoch: its loss is that of the first weights, and only the validation sees the ruined ones."""
+    with pytest.raises(InputError, match=r"validation loss is \S+ after epoch 1; .*learning rate below 1e\+30"):
+        run(store, tmp_path, replace(SETTINGS, learning_rate=1e30, batch=64))
+
+
 def test_an_empty_part_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="0 validation images"):
         train(

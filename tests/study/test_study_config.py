@@ -155,3 +155,21 @@ def test_measures_go_by_any_of_their_names() -> None:
     section = parse_study(changed(comparison={"primary": "AUC", "co_primary": ["Sensitivity", "TNR"]})).comparison
     assert (section.primary, section.co_primary) == ("auroc", ["recall", "specificity"])
     assert parse_study(changed(comparison={"primary": "negative predictive value"})).comparison.primary == "npv"
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (changed(training={"epochs": True}), "epochs is True; a number was needed"),
+        (changed(arms={"given": {"network": "given", "learning_rate": False}}), "learning_rate is False; a number"),
+        (changed(seeds=[True]), "seeds is [True]; a number was needed"),
+        (changed(tiles={"tile_px": True}), "tile_px is True; a number was needed"),
+        (changed(split={"test": True}), "test is True; a number was needed"),
+        (changed(augmentation={"rotation_deg": True}), "rotation_deg is True; a number was needed"),
+        (changed(comparison={"alpha": True}), "alpha is True; a number was needed"),
+    ],
+)
+def test_yes_and_no_are_no_numbers(record: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)) as caught:
+        parse_study(record)
+    assert "\n" not in str(caught.value)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["audit", "augment", "cohort", "init", "phantom", "phantom_slides", "split"]
 
 Images = Cohort | Path | str
+TEST_SHARE = 0.2
 
 
 @says_arguments
@@ -75,7 +76,7 @@ def split(
     images: Images,
     *,
     out: Path | str | None = None,
-    test: float = 0.2,
+    test: float = TEST_SHARE,
     val: float = 0.2,
     folds: int = 1,
     repeats: int = 1,
@@ -105,6 +106,7 @@ def split(
         InputError: If patients are unknown, or a class has too few of them.
     """
     table = cohort_of(images, **reading)
+    _check_folds(folds, repeats, test, sites=sites, preserve_sites=preserve_sites)
     if sites:
         made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
     elif preserve_sites:
@@ -116,6 +118,20 @@ def split(
     if out is not None:
         write_split(made, Path(out))
     return made
+
+
+def _check_folds(folds: int, repeats: int, test: float, *, sites: bool, preserve_sites: bool) -> None:
+    """Refuse what the division would pass over."""
+    if folds < 1 or repeats < 1:
+        name, value = ("folds", folds) if folds < 1 else ("repeats", repeats)
+        raise InputError(f"--{name} is {value}; 1 or more is needed")
+    if sites and (preserve_sites or folds > 1):
+        other = "--preserve-sites" if preserve_sites else "--folds"
+        raise InputError(f"--sites makes one fold per site, and {other} folds of its own; name one of the two")
+    if repeats > 1 and (sites or preserve_sites or folds == 1):
+        raise InputError("--repeats is of folds by patient; give --folds, without --sites and --preserve-sites")
+    if test != TEST_SHARE and (sites or preserve_sites or folds > 1):
+        raise InputError("--test is of a single split: with folds every image is in a test part once; leave it out")
 
 
 @says_arguments

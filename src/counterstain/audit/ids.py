@@ -72,7 +72,7 @@ def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[
             if len(parts) > 1:
                 across[tuple(parts)].add(name)
     differ = "differ only in case, separators, leading zeros or letters at the end"
-    way = "are they one patient? If not, confirm it: distinct ids"
+    way = "are they one patient? If not, confirm it: --distinct-ids (in a study, audit.distinct_ids)"
     out = [
         Finding(
             "near-id", "leak" if any(word.startswith("test") for word in between) else "warning", between, len(names),
@@ -111,7 +111,7 @@ def last_digits(cohort: Cohort) -> list[Finding]:
         return []
     words = (
         f"{len(alike)} group{'s' * (len(alike) > 1)} of patient ids differ only in a last digit; are they samples of "
-        "one patient? If so, give them one id; if not, confirm it: distinct ids"
+        "one patient? If so, give them one id; if not, confirm it: --distinct-ids (in a study, audit.distinct_ids)"
     )
     return [Finding("last-digit", "warning", (), len(alike), first_examples(alike), words)]
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
@@ -170,7 +171,8 @@ def show(text: object = "") -> None:
 def _refuse(words: str) -> None:
     from counterstain.text_table import visible
 
-    print(f"counterstain: {visible(words)}", file=sys.stderr)
+    short = re.sub(r"\S{400,}", lambda word: f"{word[0][:150]}…{word[0][-150:]}", words)  # a cell of megabytes
+    print(f"counterstain: {visible(short)}", file=sys.stderr)
 
 
 def _verb_name(function: str) -> str:

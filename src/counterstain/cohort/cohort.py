@@ -350,6 +350,9 @@ def read_manifest(
     numbers = {}
     for noun in NUMBER_COLUMNS:
         numbers[noun] = clean_numbers(text.get(noun), len(read["label"]), noun, path.name)
+    for noun, other in (("x", "y"), ("y", "x")):
+        if noun in text and other not in text:
+            raise InputError(f"{path.name} has {noun} and no {other}; give both, or leave the column out")
     if "split" in text:
         values = ["" if value.strip().lower() in MISSING else value.strip() for value in text["split"]]
         read["split"] = rename_splits(values, splits, where=path.name)
@@ -357,7 +360,11 @@ def read_manifest(
         raise InputError(f"splits: {path.name} has no column for the split")
     unused = [name for name in table.header if name not in chosen.values() and name not in findings]
     notes = [*table.notes]
-    notes += [f"columns of {path.name} that were not used: {', '.join(unused)}"] if unused else []
+    notes += (
+        [f"columns of {path.name} that were not used: {', '.join(name or '(one without a name)' for name in unused)}"]
+        if unused
+        else []
+    )
     cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
     if present is not None:
         cohort = replace(cohort, findings=tuple(findings), present=present)

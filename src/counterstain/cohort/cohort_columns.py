@@ -15,6 +15,8 @@ from counterstain.tables import MISSING, parse_number
 __all__ = ["COLUMNS", "MISSING_SITE", "NUMBER_COLUMNS", "TEXT_COLUMNS", "choose_columns", "clean_ids", "clean_labels"]
 __all__ += ["clean_numbers", "label_key", "rename_splits", "split_word", "unify_labels"]
 
+MPP_RANGE = (0.01, 100.0)  # µm per px: anything else is in nm or mm, or no microscope's
+
 COLUMNS = ("image_path", "label", "patient_id", "slide_id", "site", "mpp", "x", "y", "split")
 NUMBER_COLUMNS = ("mpp", "x", "y")
 TEXT_COLUMNS = tuple(name for name in COLUMNS if name not in NUMBER_COLUMNS)
@@ -131,10 +133,10 @@ def clean_labels(values: Sequence[str], where: str) -> list[str]:
 
 
 def unify_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Labels of which those that differ only in case or spaces are one, spelled as most are; and notes of that.
+    """Labels of which those that differ only in case, spaces or a ".0" are one, spelled as most are; and notes of that.
 
-    >>> unify_labels(["benign", "Benign ", "benign", "tumour"])[0]
-    ['benign', 'benign', 'benign', 'tumour']
+    >>> unify_labels(["benign", "Benign ", "benign", "tumour"])[0], unify_labels(["1", "1", "1.0"])[0]
+    (['benign', 'benign', 'benign', 'tumour'], ['1', '1', '1'])
     """
     spellings: dict[str, Counter[str]] = {}
     for label, number in Counter(labels).items():
@@ -146,13 +148,14 @@ def unify_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
         chosen.update(dict.fromkeys(found, ordered[0][0]))
         if len(ordered) > 1:
             shown = " and ".join(f"{label!r} ({number})" for label, number in ordered)
-            notes.append(f"labels {shown} are one class, {ordered[0][0]!r}: they differ only in case or spaces")
+            notes.append(f"labels {shown} are one class, {ordered[0][0]!r}: they differ only in case, spaces or a '.0'")
     return [chosen[label] for label in labels], notes
 
 
 def label_key(label: str) -> str:
-    """What two spellings of one label share: everything but case and spaces."""
-    return "".join(unicodedata.normalize("NFKC", label).casefold().split())
+    """What two spellings of one label share: everything but case, spaces, and the ".0" of a whole number."""
+    plain = "".join(unicodedata.normalize("NFKC", label).casefold().split())
+    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", plain)
 
 
 def clean_ids(values: Sequence[str] | None, count: int, missing: frozenset[str] = MISSING) -> list[str]:
@@ -165,14 +168,15 @@ def clean_numbers(values: Sequence[str] | None, count: int, noun: str, where: st
     """(N,) numbers, NaN for missing ones.
 
     Raises:
-        InputError: If a cell is no finite number, or a µm/px is not above 0.
+        InputError: If a cell is no finite number, or no microscope has that µm/px.
     """
     numbers = np.full(count, np.nan)
     for row, value in enumerate(values or ()):
         number = parse_number(value)
         if number is None:
             raise InputError(f"{where} row {row + 1}: {noun} is '{value}'; needed: a number, or empty")
-        if np.isinf(number) or (noun == "mpp" and number <= 0):
-            raise InputError(f"{where} row {row + 1}: {noun} is {value.strip()}; needed: a finite number, mpp above 0")
+        if np.isinf(number) or (noun == "mpp" and (number < MPP_RANGE[0] or number > MPP_RANGE[1])):
+            words = f"µm per px, from {MPP_RANGE[0]:g} to {MPP_RANGE[1]:g}" if noun == "mpp" else "a finite number"
+            raise InputError(f"{where} row {row + 1}: {noun} is {value.strip()}; needed: {words}")
         numbers[row] = number
     return numbers

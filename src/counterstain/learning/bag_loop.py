@@ -19,7 +19,7 @@ from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import Device, prepare_device
 from counterstain.learning.features import read_features
 from counterstain.learning.loader import Examples
-from counterstain.learning.loop import HISTORY, Trained
+from counterstain.learning.loop import HISTORY, Trained, check_finite
 from counterstain.learning.mil_networks import BagNetwork, build_bag_network
 from counterstain.learning.optimiser import build_optimiser, loop_record, set_rates
 from counterstain.learning.runtimes import softmax
@@ -76,6 +76,7 @@ def train_bags(
         began = time.perf_counter()
         loss, accuracy = _fit_epoch(network, optimiser, bag, training, settings, machine, seed, epoch, progress)
         val_loss, val_accuracy = _validate(network, bag, validation)
+        check_finite(val_loss, epoch, settings)
         for name, value in zip(HISTORY, (loss, accuracy, val_loss, val_accuracy), strict=True):
             history[name].append(value)
         seconds.append(time.perf_counter() - began)

@@ -35,7 +35,7 @@ from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
 from counterstain.progress import TrainingProgress
 from counterstain.system import usable_cores
 
-__all__ = ["HISTORY", "Trained", "start_state", "take_step", "train", "write_history"]
+__all__ = ["HISTORY", "Trained", "check_finite", "start_state", "take_step", "train", "write_history"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 
@@ -145,6 +145,7 @@ def train(
         val_loss, val_accuracy = _validate(
             state.network, store, validation, settings, machine, world, staining, objective.shift
         )
+        check_finite(val_loss, epoch, settings)
         for name, value in zip(HISTORY, (loss, accuracy, val_loss, val_accuracy), strict=True):
             state.history[name].append(value)
         if val_loss == min(state.history["val_loss"]) and state.history["val_loss"].count(val_loss) == 1:
@@ -171,6 +172,19 @@ def train(
     return Trained(
         state.network, state.history, state.best_epoch, machine, tuple(seconds), state.weights, staining, done=done
     )
+
+
+def check_finite(val_loss: float, epoch: int, settings: TrainingConfig) -> None:
+    """Refuse to go on with weights that ran away in the last steps of an epoch.
+
+    Raises:
+        InputError: If the validation loss is no finite number.
+    """
+    if not math.isfinite(val_loss):
+        raise InputError(
+            f"the validation loss is {val_loss} after epoch {epoch}; the last completed epoch is kept. "
+            f"Try a learning rate below {settings.learning_rate:g}, or precision fp32"
+        )
 
 
 def _inputs(

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -44,8 +44,29 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 StrictAugmentation = strict_dataclass(Augmentation, frozen=True, config=ConfigDict(extra="forbid"))
 
 
+def _refuse_booleans(record: type, values: Mapping[str, Any]) -> None:
+    """Refuse yes and no where a number is needed: Python counts them as 1 and 0."""
+    hints = get_type_hints(record)
+    for name, value in values.items():
+        kinds = _kinds(hints.get(name))
+        given = value if isinstance(value, list) else [value]
+        if kinds & {int, float} and bool not in kinds and any(isinstance(one, bool) for one in given):
+            raise ValueError(f"{name} is {value}; a number was needed")
+
+
+def _kinds(hint: Any) -> set[Any]:
+    return {hint}.union(*(_kinds(inner) for inner in get_args(hint)))
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _booleans_are_no_numbers(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            _refuse_booleans(cls, values)
+        return values
 
 
 class CohortSection(_Section):
@@ -207,6 +228,13 @@ class Study(_Section):
     figures: FiguresSection = FiguresSection()
     ledger: str | None = None
     search: SearchSection | None = None
+
+    @field_validator("augmentation", mode="before")
+    @classmethod
+    def _booleans_are_no_numbers_there_either(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            _refuse_booleans(Augmentation, value)
+        return value
 
     @model_validator(mode="after")
     def _arms_can_be_trained(self) -> "Study":
@@ -384,6 +412,7 @@ def _settings(wanted: Mapping[str, Any], where: str) -> TrainingConfig:
     if isinstance(weights := wanted.get("class_weights"), Mapping):  # YAML reads class names such as 0 as numbers
         wanted = {**wanted, "class_weights": {str(name): value for name, value in weights.items()}}
     strict = strict_dataclass(TrainingConfig, frozen=True, config=ConfigDict(extra="forbid"))
+    _refuse_booleans(TrainingConfig, wanted)
     check_network(str(wanted.get("network", TrainingConfig.network)), where)
     return TrainingConfig(**asdict(strict(**wanted)))
 
