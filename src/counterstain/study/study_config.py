@@ -4,11 +4,10 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -28,6 +27,7 @@ from counterstain.learning.config import TrainingConfig, check_network
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.own_network import is_own, read_reference
 from counterstain.study.figures_config import FiguresSection
+from counterstain.study.section import Section, refuse_booleans
 from counterstain.study.unknown_keys import unknown_key_words
 from counterstain.version import __version__
 
@@ -44,32 +44,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 StrictAugmentation = strict_dataclass(Augmentation, frozen=True, config=ConfigDict(extra="forbid"))
 
 
-def _refuse_booleans(record: type, values: Mapping[str, Any]) -> None:
-    """Refuse yes and no where a number is needed: Python counts them as 1 and 0."""
-    hints = get_type_hints(record)
-    for name, value in values.items():
-        kinds = _kinds(hints.get(name))
-        given = value if isinstance(value, list) else [value]
-        if kinds & {int, float} and bool not in kinds and any(isinstance(one, bool) for one in given):
-            raise ValueError(f"{name} is {value}; a number was needed")
-
-
-def _kinds(hint: Any) -> set[Any]:
-    return {hint}.union(*(_kinds(inner) for inner in get_args(hint)))
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _booleans_are_no_numbers(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            _refuse_booleans(cls, values)
-        return values
-
-
-class CohortSection(_Section):
+class CohortSection(Section):
     """Where the images are, and how their names are read."""
 
     path: str
@@ -81,9 +56,9 @@ class CohortSection(_Section):
     task: str | None = None
     magnification: str | None = None
     order: list[str] | None = None
-    findings: list[str] = []
-    columns: dict[str, str] = {}
-    splits: dict[str, str] = {}
+    findings: list[str] = Field(default_factory=list)
+    columns: dict[str, str] = Field(default_factory=dict)
+    splits: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("order", "findings", mode="before")
     @classmethod
@@ -92,7 +67,7 @@ class CohortSection(_Section):
         return [str(name) for name in value] if isinstance(value, list) else value
 
 
-class SplitSection(_Section):
+class SplitSection(Section):
     """Which images train, which choose, and which are reported on."""
 
     method: Literal["holdout", "folds", "sites", "site_folds", "official", "legacy_augment_first"] = "holdout"
@@ -111,7 +86,7 @@ class SplitSection(_Section):
         return self
 
 
-class TilesSection(_Section):
+class TilesSection(Section):
     """What every image becomes before a network sees it."""
 
     tile_px: Annotated[int, Field(ge=16, le=4096)] = 257
@@ -127,11 +102,11 @@ def _measure(value: Any) -> Any:
 Measure = Annotated[str, BeforeValidator(_measure)]
 
 
-class ComparisonSection(_Section):
+class ComparisonSection(Section):
     """What the verdict is about, stated before the results are seen."""
 
     primary: Measure = "auroc"
-    co_primary: list[Measure] = []
+    co_primary: list[Measure] = Field(default_factory=list)
     thresholds: Literal["half", "frozen"] = "half"
     level: Literal["image", "patient"] = "image"
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -153,7 +128,7 @@ class ComparisonSection(_Section):
         return self
 
 
-class AuditSection(_Section):
+class AuditSection(Section):
     """What is looked for before anything is trained, and what happens when it is found."""
 
     # YAML reads a bare `off` as false.
@@ -168,7 +143,7 @@ def _rule(value: str) -> str:
     return value
 
 
-class CalibrationSection(_Section):
+class CalibrationSection(Section):
     """What is fitted on the validation part and frozen: probabilities, the threshold, the prediction sets."""
 
     method: Literal["temperature", "platt", "isotonic", "none"] = "temperature"
@@ -177,7 +152,7 @@ class CalibrationSection(_Section):
     conformal: Literal["marginal", "class"] = "marginal"
 
 
-class Range(_Section):
+class Range(Section):
     """What a search may draw for one setting: between low and high, or one of the choices."""
 
     low: float | int | None = None
@@ -196,7 +171,7 @@ class Range(_Section):
         return self
 
 
-class SearchSection(_Section):
+class SearchSection(Section):
     """What `counterstain search` may change of one arm, and how often it tries."""
 
     arm: str
@@ -211,7 +186,7 @@ def _seeds(value: Any) -> Any:
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
 
 
-class Study(_Section):
+class Study(Section):
     """One study: the whole protocol, every default visible."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -219,7 +194,7 @@ class Study(_Section):
     split: SplitSection = SplitSection()
     tiles: TilesSection = TilesSection()
     augmentation: StrictAugmentation = StrictAugmentation()  # type: ignore[valid-type]
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")], dict[str, Any]]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], BeforeValidator(_seeds), Field(min_length=1)]
     comparison: ComparisonSection = ComparisonSection()
@@ -228,13 +203,6 @@ class Study(_Section):
     figures: FiguresSection = FiguresSection()
     ledger: str | None = None
     search: SearchSection | None = None
-
-    @field_validator("augmentation", mode="before")
-    @classmethod
-    def _booleans_are_no_numbers_there_either(cls, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            _refuse_booleans(Augmentation, value)
-        return value
 
     @model_validator(mode="after")
     def _arms_can_be_trained(self) -> "Study":
@@ -412,7 +380,7 @@ def _settings(wanted: Mapping[str, Any], where: str) -> TrainingConfig:
     if isinstance(weights := wanted.get("class_weights"), Mapping):  # YAML reads class names such as 0 as numbers
         wanted = {**wanted, "class_weights": {str(name): value for name, value in weights.items()}}
     strict = strict_dataclass(TrainingConfig, frozen=True, config=ConfigDict(extra="forbid"))
-    _refuse_booleans(TrainingConfig, wanted)
+    refuse_booleans(TrainingConfig, wanted)
     check_network(str(wanted.get("network", TrainingConfig.network)), where)
     return TrainingConfig(**asdict(strict(**wanted)))
 
