@@ -269,9 +269,3 @@ def test_a_closed_stream_is_no_fault() -> None:
     command = f"{shlex.quote(sys.executable)} -m counterstain data list breakhis >&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr
-
-
-def test_an_earlier_spelling_of_an_option_is_taken(tmp_path: Path) -> None:
-    for option in ("--to", "--out"):
-        result = RUNNER.invoke(app, ["export", str(tmp_path / "no_model"), option, str(tmp_path / "x")])
-        assert result.exit_code == 2 and "no_model" in result.output and "No such option" not in result.output

@@ -67,9 +67,6 @@ SETTINGS = (
     "schedule", "stain_augmentation", "tune", "views", "weight_decay", "weights",
 )  # fmt: skip
 
-# Earlier spellings that scripts in use still have: verb -> {theirs: ours}.
-RENAMED: dict[str, dict[str, str]] = {"export": {"--to": "--out"}}
-
 
 def meant(given: str, options: set[str], arguments: set[str]) -> tuple[list[str], str]:
     """Which options of a verb have the meaning of an unknown one, and what to say where it is an argument.
@@ -102,8 +99,6 @@ class SuggestingGroup(TyperGroup):
         An empty argument is refused: it is a shell variable that is not set, and as a path it would be this folder.
         """
         given = [*getattr(ctx, "_protected_args", ()), *ctx.args]
-        renamed = RENAMED.get(given[0], {}) if given else {}
-        ctx.args = [renamed.get(word, word) for word in ctx.args]
         if "" in given:
             before = given[given.index("") - 1] if given.index("") else ""
             what = f"{before} is empty" if before.startswith("--") else "an argument is empty"
