@@ -100,6 +100,8 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
     finished = StudyRun(run)
     print()
     print_wrapped(f"Result: {finished.result}")
+    if words := optional_record(run, "old_protocol.json").get("words"):
+        print_wrapped(f"Beside: {words}")
     print(visible(f"Report: {finished.report}"))
     print("Next:")
     for command in finished.next_commands:

@@ -19,7 +19,7 @@ __all__ = ["RunRecord", "TrainingRun", "read_run"]
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 LATER = (
     "audit", "baselines", "beyond_chance", "errors", "in_use", "subgroups", "decision_curve", "looks", "procedures",
-    "slide", "findings",
+    "slide", "findings", "old_protocol",
 )  # fmt: skip
 INPUTS = ("resolved.json", "cohort.csv", "splits.csv", "scores.json", "comparison.json")
 HASHED = ("study.yaml", *(f"{RECORDS}/{name}" for name in INPUTS))
@@ -69,8 +69,8 @@ class RunRecord:
     predictions: arm -> the test predictions, one table per seed, with the seed's file name.
     hashes: file -> SHA-256.
     contact_sheet: PNG bytes of the augmentation's contact sheet, or None.
-    audit, baselines, beyond_chance, errors, in_use, subgroups, decision_curve, looks, procedures, slide, findings: the
-        JSON files of these names.
+    audit, baselines, beyond_chance, errors, in_use, subgroups, decision_curve, looks, procedures, slide, findings,
+        old_protocol: the JSON files of these names.
     error_tiles: file name -> PNG bytes of the tiles that errors.json shows.
     slide_picture: PNG bytes of a slide and a model's map of it, or None.
     """
@@ -101,6 +101,7 @@ class RunRecord:
     procedures: Mapping[str, Any] = field(default_factory=dict)
     slide: Mapping[str, Any] = field(default_factory=dict)
     findings: Mapping[str, Any] = field(default_factory=dict)
+    old_protocol: Mapping[str, Any] = field(default_factory=dict)
     slide_picture: bytes | None = None
 
     @property

@@ -193,6 +193,7 @@ def _protocol_of(record: RunRecord, *, tiles: bool) -> dict[str, Any]:
             if tiles and record.contact_sheet and _was_augmented(record)
             else ""
         ),
+        "old_protocol": typeset(str(record.old_protocol.get("words") or ""), record.arms),
         "slide_words": _slide_words(record.slide) if record.slide_picture else "",
         "slide_picture": photograph_uri(record.slide_picture) if tiles and record.slide_picture else "",
         "cells_words": _cells_words(len(record.scores["classes"])),

@@ -44,7 +44,7 @@ __all__ = ["plan_study", "run_study"]
 UNTRACKED = (LOG, LOCATION, MANIFEST)
 SHEET, SLIDE = "augmentation.png", "slide.png"
 # What a new run does not take over from the one before it.
-OWN = (LOG, LOCATION, MANIFEST, ".lock", "report.html", "slide.json", SLIDE)
+OWN = (LOG, LOCATION, MANIFEST, ".lock", "report.html", "slide.json", "old_protocol.json", SLIDE)
 
 
 def run_study(

@@ -39,6 +39,7 @@ IN_RECORDS = (
     ("decision_curve.json", "net benefit over thresholds"),
     ("looks.json", "how often this test part has been used"),
     ("slide.json", "scores on the whole slide"),
+    ("old_protocol.json", "what the old protocol would claim of the same images"),
     ("stages", "which stage was finished with which inputs; a stopped run is resumed from these"),
     (MANIFEST, "SHA-256 of every file; it is written last, so a run that has it is finished"),
 )
