@@ -200,6 +200,7 @@ def test_the_table_holds_every_number_and_the_page_nothing_from_outside(
         rows = list(csv.DictReader(stream))
     steps = [(curve["trial"], step) for curve in record["curves"] for step in curve["steps"]]
     assert len(rows) == 4 + len(steps) * 6 + 4 + 2 * 4
+    assert {row["confidence"] for row in rows} == {"0.95"}
     for trial, step in steps:
         own = [row for row in rows if row["trial"] == trial and float(row["at"]) == step["at"]]
         for row in own:

@@ -40,6 +40,7 @@ from counterstain.version import __version__
 __all__ = ["SCHEMA", "CardProgress", "robustness_card"]
 
 SCHEMA = "counterstain.robustness/1"
+CONFIDENCE = 0.95  # of every interval of the card
 RECORD, PAGE = "robustness.json", "robustness.html"
 
 
@@ -375,7 +376,7 @@ def _write(
 
 def card_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """The record as a long table: a row a number, with the interval of its difference or of its value."""
-    columns = ("trial", "at", "measure", "value", "difference", "low", "high", "interval_of")
+    columns = ("trial", "at", "measure", "value", "difference", "low", "high", "interval_of", "confidence")
 
     def plain(trial: str, at: object, measure: str, found: Mapping[str, Any]) -> tuple[Any, ...]:
         return (trial, at, measure, found["value"], None, found["low"], found["high"], "value")
@@ -395,4 +396,6 @@ def card_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[An
     if record["site_probe"] is not None:
         rows.append(plain("site_probe", None, "balanced_accuracy", record["site_probe"]["balanced_accuracy"]))
     # A number that does not exist is an empty cell.
-    return columns, [tuple(None if isinstance(cell, float) and cell != cell else cell for cell in row) for row in rows]
+    return columns, [
+        tuple(None if isinstance(cell, float) and cell != cell else cell for cell in (*row, CONFIDENCE)) for row in rows
+    ]
