@@ -106,12 +106,12 @@ def test_rows_are_flat_and_what_is_undefined_is_empty(random_table: Make) -> Non
     ]
     header, rows = score_rows(record)
     assert header == (
-        "arm", "level", "metric", "class", "value", "low", "high", "images", "patients", "seeds", "unit",
+        "arm", "level", "metric", "class", "value", "low", "high", "confidence", "images", "patients", "seeds", "unit",
     )  # fmt: skip
-    assert rows[-1] == ("b", "image", "mcc", "x", None, None, 0.5, 200, 20, 1, "patient")
+    assert rows[-1] == ("b", "image", "mcc", "x", None, None, 0.5, 0.95, 200, 20, 1, "patient")
     first = own(record)["scores"][0]
     assert rows[0] == ("a", "image", first["metric"], None, first["value"], first["low"], first["high"],
-                       200, 20, 1, "patient")  # fmt: skip
+                       0.95, 200, 20, 1, "patient")  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------------------- levels
