@@ -415,6 +415,9 @@ def test_val_is_drawn_from_the_share_and_seed_that_were_asked_for(tmp_path: Path
     assert [len(by_image.parts[0].rows(word)) for word in ("train", "val", "test")] == [32, 32, 16]
     given = half.parts[0]
     assert draw_missing_val(cohort, given) is given
+    bare = read_divisions(path, cohort)[0]
+    assert draw_missing_val(cohort, bare) == draw_missing_val(cohort, bare, val=0.2, unit="patient", seed=0)
+    assert read_split(path, cohort) == read_split(path, cohort, val=0.2, unit="patient", seed=0)
 
 
 def test_columns_of_a_split_can_be_named_and_a_row_without_image_is_said(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ def test_without_baselines_or_a_chance_level_nothing_is_said_of_them() -> None:
     assert found["baseline"] is None and found["chance"] is None
     assert found["arms"]["a"]["above_chance"] is None and found["arms"]["a"]["against_baseline"] is None
     assert found["arms"]["a"]["seeds"] == 1
+    blank = {name: None for name, value in found["arms"]["a"].items() if value is None}
+    assert list(blank) == ["above_chance", "difference", "difference_low", "difference_high", "against_baseline"]
 
 
 def test_with_one_patient_a_class_nothing_is_claimed() -> None:

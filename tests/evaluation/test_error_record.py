@@ -35,6 +35,11 @@ def test_strips_begin_with_the_surest_and_take_a_patient_once_before_twice() -> 
     assert found["right"].tolist() == [2]  # 3 and 5 are shown already
 
 
+def test_right_ones_begin_with_the_surest_too() -> None:
+    found = notable_images(table([0.9, 0.6, 0.8, 0.7, 0.95], [1] * 5, "ABCDE"), 2)
+    assert found["unsure"].tolist() == [1, 3] and found["right"].tolist() == [4, 0]
+
+
 def test_a_strip_may_be_empty() -> None:
     found = notable_images(table([0.9, 0.8], [1, 1], "AB"), 3)
     assert found["wrong"].tolist() == [] and found["unsure"].tolist() == [1, 0] and found["right"].tolist() == []

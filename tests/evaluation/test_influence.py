@@ -134,3 +134,25 @@ def test_of_many_patients_none_is_left_out_alone() -> None:
     whole, without = left_out_differences([a], [b], metric="accuracy", level="image")
     assert without == {}
     assert whole == pytest.approx(np.mean(a.prob.argmax(axis=1) == a.label) - np.mean(b.prob.argmax(axis=1) == b.label))
+
+
+def test_at_patient_level_each_patient_is_one_row() -> None:
+    a, b = (table(k, strength=0.2) for k in (0, 1))
+    whole, without = left_out_differences([a], [b], metric="accuracy", level="patient")
+    right = [
+        (own.prob[:, 1].reshape(16, 5).mean(axis=1) > 0.5) == (own.label.reshape(16, 5)[:, 0] == 1) for own in (a, b)
+    ]
+    gain = right[0].astype(float) - right[1]
+    assert whole == pytest.approx(gain.mean())
+    for k in range(16):
+        assert without[f"p{k}"] == pytest.approx(np.delete(gain, k).mean())
+
+
+def test_where_the_rest_can_not_be_compared_there_is_no_verdict() -> None:
+    arms = {"a": [table(0, strength=1.0)], "b": [table(1, strength=0.5)]}
+
+    def without(patient: str) -> dict[str, object]:
+        raise InputError(f"nothing is left without {patient}")
+
+    (pair,) = influence_record(arms, rows_of(("a", "b", True)), without)
+    assert [(row["verdict"], row["changes"]) for row in pair["patients"]] == [("", True)] * 3

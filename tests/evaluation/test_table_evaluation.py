@@ -173,6 +173,8 @@ def test_columns_are_read_however_they_are_spelled(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("Image Path,Scanner_ID,scanner-id\na,x,1\nb,y,2\n")
     assert read_columns(path, ["scanner id", "age"]) == {"scanner id": ("x", "y")}
+    with pytest.raises(InputError, match="does not exist; name an existing prediction table"):
+        read_columns(tmp_path / "none.csv", ["age"])
 
 
 # --------------------------------------------------------------------------------------------------------------- rows
