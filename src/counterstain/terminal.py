@@ -24,6 +24,7 @@ from counterstain.text_table import table_lines, visible, wrapped
 
 if TYPE_CHECKING:
     from counterstain.cohort.cohort import Cohort
+    from counterstain.cohort.split import SplitRecord
 
 __all__ = [
     "print_cohort",
@@ -75,11 +76,11 @@ def print_cohort(
     print(visible(_json(record) if as_json else "\n".join(describe_lines(record))))
 
 
-def print_split(record: Mapping[str, object], *, as_json: bool = False) -> None:
+def print_split(record: "SplitRecord", *, as_json: bool = False) -> None:
     """Counts of images and patients in each part."""
     from counterstain.cohort.split import split_lines
 
-    print(visible(_json(record) if as_json else "\n".join(split_lines(dict(record)))))
+    print(visible(_json(record) if as_json else "\n".join(split_lines(record))))
 
 
 def print_result(run: Path, *, as_json: bool = False) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from counterstain.audit.findings import Finding
-from counterstain.records import Record, html_of, json_text
+from counterstain.audit.findings import AuditRecord, Finding
+from counterstain.records import html_of, json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ class AuditReport:
     record: audit.json; lines: the same as text, with what no network would score.
     """
 
-    record: Record
+    record: AuditRecord
     lines: tuple[str, ...] = ()
 
     @property
@@ -32,13 +32,12 @@ class AuditReport:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Every finding, worst first."""
-        rows: Any = self.record["findings"]
         return tuple(
             Finding(
                 tier=row["tier"], severity=row["severity"], parts=tuple(row["parts"]), count=row["count"],
                 examples=tuple(map(tuple, row["examples"])), words=row["words"],
             )
-            for row in rows
+            for row in self.record["findings"]
         )  # fmt: skip
 
     @property
@@ -49,14 +48,12 @@ class AuditReport:
     @property
     def images(self) -> int:
         """How many images were compared."""
-        count: Any = self.record["images"]
-        return int(count)
+        return self.record["images"]
 
     @property
     def copies(self) -> Mapping[str, int]:
         """Pairs of copies by kind: bytes, pixels, turned, near, rotated."""
-        counts: Any = self.record["copies"]
-        return dict(counts)
+        return dict(self.record["copies"])
 
     def to_frame(self) -> "pd.DataFrame":
         """One row per finding: severity, tier, parts, count, words."""

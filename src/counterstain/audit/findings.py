@@ -2,14 +2,47 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypedDict, cast
 
 from counterstain.records import short_repr
 
-__all__ = ["MOST_EXAMPLES", "SEVERITIES", "TIERS", "Duplicate", "Finding", "worst_first"]
+__all__ = [
+    "MOST_EXAMPLES",
+    "SEVERITIES",
+    "TIERS",
+    "AuditRecord",
+    "Duplicate",
+    "Finding",
+    "FindingRecord",
+    "worst_first",
+]
 
 SEVERITIES = ("leak", "warning", "note")
 MOST_EXAMPLES = 50
 TIERS = ("bytes", "pixels", "turned", "near", "rotated")  # of copies, the surest first
+
+
+class FindingRecord(TypedDict):
+    """A `Finding` as JSON."""
+
+    tier: str
+    severity: str
+    parts: Sequence[str]
+    count: int
+    examples: Sequence[Sequence[str]]
+    words: str
+
+
+class AuditRecord(TypedDict):
+    """audit.json, see report.audit_record."""
+
+    schema: str
+    verdict: str
+    words: str
+    images: int
+    data: str
+    copies: dict[str, int]
+    findings: list[FindingRecord]
 
 
 @dataclass(frozen=True)
@@ -35,9 +68,9 @@ class Finding:
     def __repr__(self) -> str:
         return short_repr(self)
 
-    def to_record(self) -> dict[str, object]:
+    def to_record(self) -> FindingRecord:
         """As JSON."""
-        return asdict(self)
+        return cast(FindingRecord, asdict(self))
 
 
 @dataclass(frozen=True)

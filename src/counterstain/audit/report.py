@@ -1,12 +1,12 @@
 """The record of an audit: every finding, worst first, the counts behind it, and one verdict."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from counterstain.audit.findings import TIERS, Duplicate, Finding, first_examples, worst_first
+from counterstain.audit.findings import TIERS, AuditRecord, Duplicate, Finding, first_examples, worst_first
 from counterstain.audit.ids import crossings, divided, last_digits, near_ids, overlapping, severity_between
 from counterstain.audit.quality import absent_classes, conflicts, look_at, poor_tiles, thin_classes, unreadable
 from counterstain.cohort.cohort import Cohort
@@ -31,7 +31,7 @@ SHOWS = {
 
 def audit_record(
     cohort: Cohort, split: Split | None, store: "Store", copies: Sequence[Duplicate], *, distinct_ids: bool = False
-) -> dict[str, Any]:
+) -> AuditRecord:
     """The record audit.json.
 
     Args:
@@ -65,7 +65,7 @@ def feature_record(
     copies: Sequence[Duplicate],
     distinct_ids: bool = False,
     set_aside: Sequence[tuple[str, str]] = (),
-) -> dict[str, object]:
+) -> AuditRecord:
     """The record of a cohort of feature files, in which no tile can be looked at; a note says what was not.
 
     Args:
@@ -88,7 +88,7 @@ def feature_record(
     return _record(cohort, split, data, copies, findings)
 
 
-def table_record(cohort: Cohort, split: Split | None, *, distinct_ids: bool = False) -> dict[str, Any]:
+def table_record(cohort: Cohort, split: Split | None, *, distinct_ids: bool = False) -> AuditRecord:
     """The record of a cohort whose images are not opened: ids, parts, labels and classes; a note says what was not.
 
     Args:
@@ -122,7 +122,7 @@ def _of_ids_and_copies(
 
 def _record(
     cohort: Cohort, split: Split | None, data: str, copies: Sequence[Duplicate], findings: Sequence[Finding]
-) -> dict[str, Any]:
+) -> AuditRecord:
     ordered = worst_first(findings)
     leaks = [one for one in ordered if one.severity == "leak"]
     return {
@@ -180,7 +180,7 @@ def _copies(
     return out
 
 
-def audit_lines(record: Mapping[str, Any]) -> list[str]:
+def audit_lines(record: AuditRecord) -> list[str]:
     """The record as lines of text: the verdict, then each finding with how bad it is."""
     lines = [record["words"]]
     for one in record["findings"]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
+from counterstain.audit.findings import AuditRecord
 from counterstain.audit.report import audit_lines, table_record
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
@@ -22,7 +23,7 @@ def audit_tables(
     unit: str = "patient",
     distinct_ids: bool = False,
     **reading: Unpack[ReadingOptions],
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[AuditRecord, list[str]]:
     """Audit a cohort's table, and its split where one is given; write audit.json to `out`.
 
     Args:

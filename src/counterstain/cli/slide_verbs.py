@@ -1,7 +1,7 @@
 """Verbs of whole slides: look at them, cut them into tiles. `slides run` has a file of its own."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from counterstain.cli.slide_options import (
     TissueMask,
 )
 from counterstain.cli.slides_run import slides_app
+
+if TYPE_CHECKING:
+    from counterstain.slides.inspection import SlideRecord
 
 
 @app.command()
@@ -86,7 +89,7 @@ def inspect(
         raise GateError(f"{len(failures)} of {len(paths)} files could not be read")
 
 
-def _show(record: dict[str, Any]) -> None:
+def _show(record: "SlideRecord") -> None:
     """A slide's record in a few lines."""
     from counterstain.slides.inspection import plan_in_words
 

@@ -257,7 +257,7 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 
 
 def assemble(
-    columns: Mapping[str, Sequence[Any] | NDArray[np.float64]],
+    columns: Mapping[str, Sequence[object] | NDArray[np.float64]],
     *,
     root: Path,
     positive: str | None = None,
@@ -270,7 +270,7 @@ def assemble(
         InputError: If the rows do not make a cohort.
     """
     images = list(columns["image_path"])
-    labels, merged = unify_labels(list(columns["label"]))
+    labels, merged = unify_labels([str(name) for name in columns["label"]])
     if positive is not None and positive not in labels:  # another spelling of a class is that class
         positive = next((label for label in labels if label_key(label) == label_key(positive)), positive)
     columns = {**columns, "label": labels}

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.cohort import Cohort
-from counterstain.cohort.summary import count, table_lines
+from counterstain.cohort.summary import Count, Counts, count, table_lines
 from counterstain.errors import InputError
 from counterstain.files import write_csv
 from counterstain.records import html_of, json_text
@@ -245,10 +245,28 @@ def count_by_unit(cohort: Cohort, unit: str) -> tuple[list[str], NDArray[np.int6
     return names, unit_row, counts
 
 
-def count_parts(split: Split, cohort: Cohort) -> dict[str, Any]:
+class PartCounts(TypedDict):
+    """One division: counts of each part, and images in none."""
+
+    repeat: int
+    fold: int
+    unused: int
+    counts: dict[str, Counts]
+
+
+class SplitRecord(TypedDict):
+    """split.json, see `count_parts`."""
+
+    schema: str
+    unit: str
+    images: int
+    parts: list[PartCounts]
+    notes: NotRequired[list[str]]
+
+
+def count_parts(split: Split, cohort: Cohort) -> SplitRecord:
     """Images and patients of every part, in all and per class: the record of split.json."""
-    notes = {"notes": list(split.notes)} if split.notes else {}
-    return notes | {
+    record: SplitRecord = {
         "schema": "counterstain.split/1",
         "unit": split.unit,
         "images": len(split.image),
@@ -258,15 +276,16 @@ def count_parts(split: Split, cohort: Cohort) -> dict[str, Any]:
             for part in split.parts
         ],
     }  # fmt: skip
+    return {**record, "notes": list(split.notes)} if split.notes else record
 
 
-def split_lines(record: dict[str, Any]) -> list[str]:
+def split_lines(record: SplitRecord) -> list[str]:
     """The record of `count_parts` as lines of text: for each part, images and patients in all and per class."""
     lines = [f"split by {record['unit']}: {record['images']:,} images"]
     for part in record["parts"]:
         if len(record["parts"]) > 1:
             lines += ["", f"repeat {part['repeat']} fold {part['fold']}"]
-        counts = {}
+        counts: dict[str, Count] = {}
         for name, total in part["counts"].items():
             counts[name] = total
             counts.update({f"  {name} {label}": of_class for label, of_class in total["per_class"].items()})

@@ -1,9 +1,9 @@
 """What a cohort consists of, in counts: images, patients, slides and sites, by class."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -12,16 +12,46 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from counterstain.cohort.cohort import Cohort
 
-__all__ = ["count", "describe", "describe_lines", "measure_colour"]
+__all__ = ["CohortRecord", "Count", "Counts", "count", "describe", "describe_lines", "measure_colour"]
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
 NAMED = 10  # damaged images in the lines of text; the record has all
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 
 
-def count(
-    cohort: "Cohort", rows: Sequence[int] | NDArray[np.int64] | NDArray[np.bool_] | None = None
-) -> dict[str, Any]:
+class Count(TypedDict):
+    """Images, and patients where they are known."""
+
+    images: int
+    patients: int | None
+
+
+class Counts(Count):
+    """In all and per class."""
+
+    per_class: dict[str, Count]
+
+
+class CohortRecord(TypedDict):
+    """cohort.json, see `describe`; what is not known is None."""
+
+    schema: str
+    classes: list[str]
+    positive: str | None
+    colour_images: int | None
+    images: int
+    patients: dict[str, Any] | None
+    per_class: dict[str, Count]
+    slides: int | None
+    sites: dict[str, Counts] | None
+    splits: dict[str, Counts] | None
+    mpp: dict[str, float] | None
+    unreadable: list[dict[str, str]] | None
+    skipped: list[dict[str, str]]
+    notes: list[str]
+
+
+def count(cohort: "Cohort", rows: Sequence[int] | NDArray[np.int64] | NDArray[np.bool_] | None = None) -> Counts:
     """Images and patients of these rows (all by default), in all and per class; patients are None where unknown."""
     table = cohort.table if rows is None else cohort.table.iloc[np.asarray(rows)]
     known = cohort.has_patients
@@ -39,7 +69,7 @@ def describe(
     cohort: "Cohort",
     colour: NDArray[np.bool_] | None = None,
     unreadable: Sequence[tuple[str, str]] | None = None,
-) -> dict[str, object]:
+) -> CohortRecord:
     """A record of the cohort's counts, as `counterstain cohort` prints it and cohort.json holds it.
 
     Args:
@@ -51,13 +81,14 @@ def describe(
         images, colour_images, classes, positive, per_class, patients, slides, sites, splits, mpp, unreadable, skipped,
         notes; what is not known is None.
     """
-    table = cohort.table
+    table, whole = cohort.table, count(cohort)
     return {
         "schema": "counterstain.cohort/1",
         "classes": list(cohort.classes),
         "positive": cohort.positive,
         "colour_images": None if colour is None else int(np.count_nonzero(colour)),
-        **count(cohort),
+        "images": whole["images"],
+        "per_class": whole["per_class"],
         "patients": _patients(cohort),
         "slides": int(table["slide_id"][table["slide_id"] != ""].nunique()) or None,
         "sites": _parts(cohort, "site"),
@@ -86,7 +117,7 @@ def _patients(cohort: "Cohort") -> dict[str, Any] | None:
     }
 
 
-def _parts(cohort: "Cohort", column: str) -> dict[str, Any] | None:
+def _parts(cohort: "Cohort", column: str) -> dict[str, Counts] | None:
     """Counts for each value of a column; None where the column is empty."""
     values = cohort.table[column]
     if (values == "").all():
@@ -94,7 +125,7 @@ def _parts(cohort: "Cohort", column: str) -> dict[str, Any] | None:
     return {value: count(cohort, np.flatnonzero(values == value)) for value in sorted(set(values))}
 
 
-def _mpp(column: "pd.Series[Any]") -> dict[str, Any] | None:
+def _mpp(column: "pd.Series[Any]") -> dict[str, float] | None:
     known = column.dropna()
     if known.empty:
         return None
@@ -102,7 +133,7 @@ def _mpp(column: "pd.Series[Any]") -> dict[str, Any] | None:
             "images_without": len(column) - len(known)}  # fmt: skip
 
 
-def describe_lines(record: dict[str, Any]) -> list[str]:
+def describe_lines(record: CohortRecord) -> list[str]:
     """The record of `describe` as lines of text: counts, then a table each of classes, sites and splits."""
     patients = record["patients"]
     colour = "" if record["colour_images"] is None else f" ({record['colour_images']:,} in colour)"
@@ -122,9 +153,9 @@ def describe_lines(record: dict[str, Any]) -> list[str]:
     if record["mpp"]:
         lines.append(f"µm/px     {record['mpp']['min']:g} to {record['mpp']['max']:g}")
     lines += ["", *table_lines("class", record["per_class"], mark=record["positive"])]
-    for title, name in (("site", "sites"), ("split", "splits")):
-        if record[name]:
-            lines += ["", *table_lines(title, record[name])]
+    for title, parts in (("site", record["sites"]), ("split", record["splits"])):
+        if parts:
+            lines += ["", *table_lines(title, parts)]
     if record["unreadable"]:
         lines += ["", f"damaged   {len(record['unreadable'])} of {record['images']:,} images cannot be read:"]
         lines += [f"  {item['path']!r}: {item['reason']}" for item in record["unreadable"][:NAMED]]
@@ -136,7 +167,7 @@ def describe_lines(record: dict[str, Any]) -> list[str]:
     return lines + [f"note      {note}" for note in record["notes"]]
 
 
-def table_lines(title: str, counts: dict[str, Any], *, mark: str | None = None) -> list[str]:
+def table_lines(title: str, counts: Mapping[str, Count], *, mark: str | None = None) -> list[str]:
     """One line a name with its images and patients, below a header; the name `mark` is marked as the positive class."""
     names = [f"{name or '(none)'}{' (positive)' if name == mark else ''}" for name in counts]
     width = max(len(title), *map(len, names))

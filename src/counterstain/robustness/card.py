@@ -374,7 +374,7 @@ def _write(
     write_card(out)
 
 
-def card_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def card_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """The record as a long table: a row a number, with the interval of its difference or of its value."""
     columns = ("trial", "at", "measure", "value", "difference", "low", "high", "interval_of", "confidence")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
@@ -22,6 +22,45 @@ _PICTURE_PX = 1600
 _KEPT, _MASK, _PEN, _BLUR = (0, 130, 0), (0, 150, 220), (230, 110, 0), (120, 60, 200)
 
 
+class PlanOfTiles(TypedDict):
+    """The tiles that would be read of a slide."""
+
+    mpp: float
+    tile_px: int
+    tile_um: float
+    overlap: float
+    level: int
+    level_mpp: float
+    actual_mpp: tuple[float, float]
+    factor: tuple[float, float]
+    resampled: bool
+    grid: list[int]
+    tiles: int
+
+
+class SlideRecord(TypedDict):
+    """See `inspect_slide`."""
+
+    schema: str
+    slide: str
+    reader: str
+    vendor: str
+    scanner: str
+    width_px: int
+    height_px: int
+    levels: list[dict[str, Any]]
+    mpp_x: float | None
+    mpp_y: float | None
+    mpp_source: str
+    objective: float | None
+    bounds: tuple[int, int, int, int] | None
+    tissue: dict[str, float]
+    plan: PlanOfTiles | None
+    refused: str | None
+    thumbnail: str | None
+    notes: list[str]
+
+
 def inspect_slide(
     path: Path,
     *,
@@ -34,7 +73,7 @@ def inspect_slide(
     assume_mpp: float | None = None,
     mpp_table: Path | Mapping[str, tuple[float, float]] | None = None,
     thumbnails: Path | None = None,
-) -> dict[str, Any]:
+) -> SlideRecord:
     """A record of a slide (schema counterstain.inspection/1): frame, scale and its source, tissue, and the plan.
 
     Where the plan is refused (unknown scale, too coarse), `plan` is None and `refused` says why.
@@ -104,7 +143,7 @@ def _levels(slide: Slide) -> list[dict[str, Any]]:
     ]
 
 
-def _plan(slide: Slide, tiling: Tiling) -> dict[str, Any]:
+def _plan(slide: Slide, tiling: Tiling) -> PlanOfTiles:
     mpp_x = slide.info.mpp_x or float("nan")
     return {
         "mpp": tiling.mpp,
@@ -121,7 +160,7 @@ def _plan(slide: Slide, tiling: Tiling) -> dict[str, Any]:
     }
 
 
-def plan_in_words(record: Mapping[str, Any]) -> str:
+def plan_in_words(record: SlideRecord) -> str:
     """What would be done, in one line, of a record of `inspect_slide`."""
     plan = record["plan"]
     if plan is None:
@@ -137,14 +176,14 @@ def plan_in_words(record: Mapping[str, Any]) -> str:
     )
 
 
-def summary_rows(records: Sequence[Mapping[str, Any]], failures: Sequence[str]) -> list[tuple[str, ...]]:
+def summary_rows(records: Sequence[SlideRecord], failures: Sequence[str]) -> list[tuple[str, ...]]:
     """Rows of (format and scanner, µm/px and its source, slides, tiles, refused) over many slides; the table's end.
 
     Args:
         records: of `inspect_slide`.
         failures: a reason for each file that could not be read at all.
     """
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[SlideRecord]] = {}
     for record in records:
         mpp = record["mpp_x"]
         scale = "unknown" if mpp is None else f"{mpp:.3g} ({record['mpp_source']})"

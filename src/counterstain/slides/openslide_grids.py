@@ -1,7 +1,7 @@
 """OpenSlide's own pixels, and which levels can be decoded without it, to the very same pixels."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError
 from counterstain.slides.tiff_grid import PageGrid, open_grid
 from counterstain.slides.tiff_pages import open_pages
+
+if TYPE_CHECKING:
+    import openslide
 
 __all__ = ["find_grids", "paint"]
 
@@ -19,7 +22,7 @@ _EXACT = (1, _JPEG, 5, 8, 32946, 32773)  # JPEG, and what loses nothing: none, L
 _SIMPLE = ("aperio", "generic-tiff", "generic-tiled-tiff")
 
 
-def find_grids(path: Path, slide: Any) -> tuple[PageGrid | None, ...]:
+def find_grids(path: Path, slide: "openslide.OpenSlide") -> tuple[PageGrid | None, ...]:
     """A grid for each level of an open openslide.OpenSlide, None where OpenSlide must read.
 
     A grid is only given for a page whose tiles are all there, in a packing on which decoders agree, and after one of
@@ -35,8 +38,8 @@ def find_grids(path: Path, slide: Any) -> tuple[PageGrid | None, ...]:
     by_size = {(page[0].imagewidth, page[0].imagelength): page for page in pages if _is_simple(page)}
     grids = []
     with path.open("rb") as stream:
-        for level, size in enumerate(slide.level_dimensions):
-            page = by_size.get(tuple(size))
+        for level, (width, height) in enumerate(slide.level_dimensions):
+            page = by_size.get((width, height))
             grid = open_grid(path, list(page)) if page is not None else None
             good = grid is not None and grid.complete and _agrees(grid, slide, level, stream.fileno())
             grids.append(grid if good else None)
@@ -57,7 +60,9 @@ def _agrees(grid: PageGrid, slide: Any, level: int, handle: int) -> bool:
     return bool(np.array_equal(ours, theirs))
 
 
-def paint(slide: Any, x: int, y: int, *, level: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
+def paint(
+    slide: "openslide.OpenSlide", x: int, y: int, *, level: int, width_px: int, height_px: int
+) -> NDArray[np.uint8]:
     """OpenSlide's own pixels at (x, y) of a level, on white, (height_px, width_px, 3) uint8 RGB.
 
     OpenSlide is asked in level-0 px. Where its factor is no whole number it meets the level's px only roughly, and

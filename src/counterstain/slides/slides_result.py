@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from counterstain.records import Record, html_of, json_text
-from counterstain.slides.inspection import plan_in_words
+from counterstain.records import html_of, json_text
+from counterstain.slides.inspection import SlideRecord, plan_in_words
 
 __all__ = ["Inspection", "SlideInspection"]
 
@@ -14,36 +13,34 @@ __all__ = ["Inspection", "SlideInspection"]
 class SlideInspection:
     """One slide: pyramid levels, resolution and its source, tissue, and the tiles that cutting would give."""
 
-    record: Record
+    record: SlideRecord
 
     @property
     def slide(self) -> str:
         """Its file."""
-        return str(self.record["slide"])
+        return self.record["slide"]
 
     @property
     def mpp(self) -> tuple[float, float] | None:
         """(x, y) µm/px at level 0; None where unknown."""
-        x: Any = self.record["mpp_x"]
-        y: Any = self.record["mpp_y"]
-        return None if x is None else (float(x), float(y))
+        x, y = self.record["mpp_x"], self.record["mpp_y"]
+        return None if x is None or y is None else (x, y)
 
     @property
     def mpp_source(self) -> str:
         """Where the µm/px come from."""
-        return str(self.record["mpp_source"])
+        return self.record["mpp_source"]
 
     @property
     def tiles(self) -> int | None:
         """How many tiles the plan keeps; None where it is refused."""
-        plan: Any = self.record["plan"]
-        return None if plan is None else int(plan["tiles"])
+        plan = self.record["plan"]
+        return None if plan is None else plan["tiles"]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must be told, one line each."""
-        rows: Any = self.record["notes"]
-        return tuple(map(str, rows))
+        return tuple(self.record["notes"])
 
     def to_json(self, path: Path | str | None = None) -> str:
         """The record as JSON text; with a path it is also written there."""

@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from counterstain.errors import InputError
 from counterstain.slides.declared_size import declared_size
 from counterstain.slides.guarded import GREATEST_BLOCK_PX
 from counterstain.slides.info import reading
+
+if TYPE_CHECKING:
+    import tifffile
 
 __all__ = ["PageGrid", "check_colours", "open_grid"]
 
@@ -164,7 +167,7 @@ def read_at(handle: int, count: int, offset: int) -> bytes:
         return os.read(handle, count)
 
 
-def check_colours(page: Any, path: Path, *, samples: int) -> None:
+def check_colours(page: "tifffile.TiffPage", path: Path, *, samples: int) -> None:
     """Refuse by name what is not RGB or grey: to convert it would be a guess.
 
     Raises:
@@ -182,7 +185,7 @@ def check_colours(page: Any, path: Path, *, samples: int) -> None:
         )
 
 
-def open_grid(path: Path, pages: list[Any], *, bits: int = 0) -> PageGrid:
+def open_grid(path: Path, pages: list["tifffile.TiffPage"], *, bits: int = 0) -> PageGrid:
     """The grid of a page, or of the pages that are one colour each.
 
     Args:

@@ -3,11 +3,14 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from counterstain.errors import InputError
 from counterstain.slides.guarded import reader_errors
+
+if TYPE_CHECKING:
+    import tifffile
 
 __all__ = ["TiffPages", "check_upright", "open_pages"]
 
@@ -142,7 +145,7 @@ def _other_planes(tiff: Any, path: Path, imagej: str) -> tuple[str, ...]:
     return (f"{planes - 1} more pictures of the same size are not read",)
 
 
-def check_upright(page: Any, path: Path) -> None:
+def check_upright(page: "tifffile.TiffPage", path: Path) -> None:
     """Refuse a page that is to be turned or mirrored to be looked at.
 
     To turn it here would move every coordinate: OpenSlide, QuPath and annotations go by the px as they are stored.

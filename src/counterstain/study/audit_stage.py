@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from counterstain.audit.decisions import (
     write_pairs,
 )
 from counterstain.audit.duplicates import Duplicate, find_duplicates
+from counterstain.audit.findings import AuditRecord
 from counterstain.audit.proposal import propose_split
 from counterstain.audit.report import audit_lines, audit_record, feature_record
 from counterstain.audit.shortcuts import bag_baselines, baselines, colour_features, file_features
@@ -59,7 +60,7 @@ def audit_tiles(
     distinct_ids: bool = False,
     decided: Sequence[Decision] = (),
     step: Callable[[str, int, int], None] | None = None,
-) -> tuple[dict[str, Any], tuple[Duplicate, ...]]:
+) -> tuple[AuditRecord, tuple[Duplicate, ...]]:
     """The audit's record of a cohort and its split, and the copies found among its tiles; `step` is told how far.
 
     What was `decided` by eye is a note of the record, and pairs that were decided to be no copies are left out.
@@ -83,7 +84,7 @@ def audit_images(
     apply: Path | None = None,
     talk: Progress | None = None,
     **reading: Unpack[ReadingOptions],
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[AuditRecord, list[str]]:
     """Audit a cohort, and its split where one is given; write audit.json and what follows from it to `out`.
 
     Args:
@@ -165,7 +166,7 @@ def _audit_feature_files(
     distinct_ids: bool,
     talk: Progress,
     columns: Mapping[str, str] | None = None,
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[AuditRecord, list[str]]:
     """The same for a cohort of feature files: ids and identical files are compared, and what tile counts tell."""
     bags = open_bags(whole, out.parent / "store", max_bad=1.0, progress=talk.stored)
     kept = set(bags.image)
@@ -253,7 +254,7 @@ def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress, *, manifest:
 
 def _audit(
     prepared: PreparedStudy, talk: Progress, decided: tuple[Decision, ...]
-) -> tuple[dict[str, Any], tuple[Duplicate, ...]]:
+) -> tuple[AuditRecord, tuple[Duplicate, ...]]:
     material, section = prepared.material, prepared.study.audit
     if isinstance(material.store, BagStore):
         return audit_bags(material.cohort, prepared.split, material.store, distinct_ids=section.distinct_ids)
@@ -265,7 +266,7 @@ def _audit(
 
 def audit_bags(
     cohort: Cohort, split: Split | None, store: BagStore, *, distinct_ids: bool = False
-) -> tuple[dict[str, object], tuple[Duplicate, ...]]:
+) -> tuple[AuditRecord, tuple[Duplicate, ...]]:
     """The audit's record of a cohort of feature files, and the pairs that are the same file.
 
     Nothing of a slide's look can be seen in its features: the record says so in a note.

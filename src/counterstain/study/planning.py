@@ -2,14 +2,15 @@
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.cohort.split import SplitRecord
 from counterstain.cohort.splitters import count_parts
 from counterstain.evaluation.format import plural
 from counterstain.images.augment import expanded_count
@@ -50,6 +51,26 @@ def check_settings(study: Study, base: Path) -> None:
     ledger_folder(study, base)
 
 
+class Estimate(TypedDict):
+    """What a study would take: at most so long, so much disk, and images per second of each arm."""
+
+    seconds: float
+    disk_bytes: int
+    images_per_s: dict[str, float]
+
+
+class PlanRecord(TypedDict):
+    """See `plan_study`."""
+
+    name: str
+    stamp: str
+    split: SplitRecord
+    set_aside: list[list[str]]
+    tiles: int
+    trainings: list[str]
+    estimate: NotRequired[Estimate]
+
+
 def plan_study(
     path: Path,
     *,
@@ -57,7 +78,7 @@ def plan_study(
     folder: Path | None = None,
     talk: Progress | None = None,
     trial: bool = True,
-) -> dict[str, Any]:
+) -> PlanRecord:
     """What run_study would do: everything is read and checked as there, and nothing is kept but the tile store.
 
     Args:
@@ -75,7 +96,7 @@ def plan_study(
     check_settings(study, path.parent)
     talk = talk or Progress()
     prepared = prepare(study, path.parent, store=(folder or path.parent) / "store", talk=talk)
-    record = {
+    record: PlanRecord = {
         "name": study.name,
         "stamp": study.stamp,
         "split": count_parts(prepared.split, prepared.material.cohort),
@@ -83,7 +104,7 @@ def plan_study(
         "tiles": len(prepared.material.store.image),
         "trainings": [f"{arm} seed {seed} fold {part.repeat}-{part.fold}" for arm, seed, part in trainings(prepared)],
     }
-    return record | {"estimate": _estimate(prepared, talk)} if trial else record
+    return {**record, "estimate": _estimate(prepared, talk)} if trial else record
 
 
 @dataclass(frozen=True)
@@ -94,7 +115,7 @@ class _Trial:
     weight_bytes: int
 
 
-def _estimate(prepared: PreparedStudy, talk: Progress) -> dict[str, Any]:
+def _estimate(prepared: PreparedStudy, talk: Progress) -> Estimate:
     study, tried = prepared.study, {}
     for name in study.arms:
         talk.say(f"trial: {TRIAL_BATCHES} batches of {name}")
@@ -158,7 +179,7 @@ def _some(rows: NDArray[np.int64], label: NDArray[np.int64], many: int) -> NDArr
     return np.sort(rows[np.lexsort((rows, order))][:many])
 
 
-def plan_lines(record: Mapping[str, Any], *, jobs: int = 1) -> list[str]:
+def plan_lines(record: PlanRecord, *, jobs: int = 1) -> list[str]:
     """A plan in a few lines of text."""
     parts = record["split"]["parts"]
     shown = ", ".join(f"{name} {counts['images']:,}" for name, counts in parts[0]["counts"].items())

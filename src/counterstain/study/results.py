@@ -18,6 +18,7 @@ from counterstain.run_folder import optional_record, record_path
 
 if TYPE_CHECKING:
     from counterstain.study.model import Model
+    from counterstain.study.planning import PlanRecord
 
 __all__ = ["Export", "Parity", "StudyPlan", "StudyRun", "one_arm_words"]
 
@@ -86,18 +87,17 @@ class Export:
 class StudyPlan:
     """What a study would do: everything is read and checked, nothing is trained."""
 
-    record: Record
+    record: "PlanRecord"
 
     @property
     def name(self) -> str:
         """Name of the study."""
-        return str(self.record["name"])
+        return self.record["name"]
 
     @property
     def trainings(self) -> tuple[str, ...]:
         """The trainings that the study asks for, one line each."""
-        names: Any = self.record["trainings"]
-        return tuple(map(str, names))
+        return tuple(self.record["trainings"])
 
     def to_json(self, path: Path | str | None = None) -> str:
         """The record as JSON text; with a path it is also written there."""

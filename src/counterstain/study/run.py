@@ -12,6 +12,7 @@ import numpy as np
 from counterstain.cohort.cohort import write_cohort
 from counterstain.cohort.image_files import NOT_AN_IMAGE
 from counterstain.cohort.image_paths import LOCATION, write_location
+from counterstain.cohort.split import SplitRecord
 from counterstain.cohort.splitters import count_parts, write_split
 from counterstain.cohort.summary import describe
 from counterstain.engine import check_engine
@@ -183,7 +184,7 @@ def _write_protocol(run: Path, source: Path, prepared: PreparedStudy, talk: Prog
     )
 
 
-def _protocol_lines(counts: dict[str, Any], augmentation: dict[str, Any]) -> list[str]:
+def _protocol_lines(counts: SplitRecord, augmentation: dict[str, Any]) -> list[str]:
     """The split and the augmentation of the first fold, as the terminal shows them."""
     parts = counts["parts"][0]["counts"]
     patients = "" if counts["unit"] == "image" else " of {} patients"
