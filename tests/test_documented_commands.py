@@ -86,7 +86,8 @@ def test_a_documented_command_is_taken(place: str, line: str) -> None:
         name, *arguments = arguments
     else:
         pytest.fail(f"{place}: there is no verb {name}")
-    command.make_context(name, arguments)
+    with command.make_context(name, arguments) as context:
+        assert context.info_name == name and set(context.params) == {one.name for one in command.params} - {"help"}
 
 
 def tables(folder: Path) -> None:

@@ -22,8 +22,9 @@ from counterstain.files import write_csv, write_json
 from counterstain.learning.bundle import Bundle, seal, write_bundle
 from counterstain.learning.networks import build_network
 from counterstain.learning.predictor import Predictor, load_predictor
+from counterstain.progress import Progress
 from counterstain.robustness import card, measurement
-from counterstain.robustness.card import CardProgress, robustness_card
+from counterstain.robustness.card import robustness_card
 
 SHARE: dict[str, Any] = {
     "type": "object",
@@ -107,7 +108,7 @@ def test_a_model_that_reads_brightness_fails_where_brightness_changes_and_nowher
             tmp_path / "card",
             budget=budget,
             sample=24,  # one of each patient
-            sight=CardProgress(predicted=lambda *at: seen.append(at)),
+            talk=Progress(step=lambda _, done, total: seen.append((done, total))),
         )
     lines = str(shut.value).splitlines()
     assert lines[0] == "2 of 4 limits of budget.yaml are not met"
@@ -176,7 +177,7 @@ def test_a_card_that_is_stopped_anywhere_goes_on(small: Any, tmp_path: Path, mon
     assert (out / "robustness.json").is_file() and not (out / "robustness.html").exists()
     asked.clear()
     lines: list[str] = []
-    again = robustness_card(small.bundle, small.cohort, out, **options, sight=CardProgress(say=lines.append))
+    again = robustness_card(small.bundle, small.cohort, out, **options, talk=Progress(say=lines.append))
     assert asked == [] and "already exists for the same model" in lines[-1]
     assert contents(out) == contents(tmp_path / "whole")
     assert again == json.loads((out / "robustness.json").read_text())

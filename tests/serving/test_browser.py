@@ -244,6 +244,7 @@ def test_a_growing_run_is_followed(page: Any, address: str, home: Path) -> None:
     try:
         history.write_text("\n".join(text.splitlines()[:6]) + "\n")
         until(page, "document.querySelector('#curves p').textContent.startsWith('Epoch 5')", timeout=8000)
+        assert page.inner_text("#curves p").startswith("Epoch 5")
     finally:
         history.write_text(text)
 

@@ -125,10 +125,7 @@ def evaluate(
         interval=interval,
         confidence=confidence,
         threshold=None if threshold is None else str(threshold),
-        validation=[
-            from_source(source, classes=tables[0].classes, columns=columns)
-            for source in ([] if threshold_from is None else _listed(threshold_from))
-        ],
+        validation=[] if threshold_from is None else _validation(threshold_from, tables[0], columns),
         prevalence=prevalence,
         by=given,
         deployed=None if folder is None else _deployed(folder),
@@ -143,6 +140,11 @@ def evaluate(
     if out is not None:
         _write(Path(out), record, tables, ", ".join(map(_name, sources)))
     return Scores(record)
+
+
+def _validation(sources: object, table: Predictions, columns: Mapping[str, str] | None) -> list[Predictions]:
+    """The validation predictions that a threshold is chosen on, with the classes of the table."""
+    return [from_source(source, classes=table.classes, columns=columns) for source in _listed(sources)]
 
 
 def _refuse(why: str, **options: object) -> None:
@@ -333,12 +335,7 @@ def compare(
         >>> found.pair("a", "b").difference, found.unit
         (0.5, 'patient')
     """
-    if noninferiority and equivalence:
-        raise InputError("--noninferiority and --equivalence were both given; ask one question")
-    if primary is not None and co_primary:
-        raise InputError(
-            f"--primary {primary} and --co-primary {','.join(co_primary)} were both given; name all endpoints in one"
-        )
+    _check_one_question(primary, co_primary, noninferiority=noninferiority, equivalence=equivalence)
     arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     notes: tuple[str, ...] = ()
     if y_probs is not None:
@@ -349,10 +346,8 @@ def compare(
         expanded = expand_runs(_named(models), primary=None if co_primary else primary)
         primary, notes = primary if co_primary else expanded.primary or primary, expanded.notes
         arms, files = _arms_of_tables(expanded.models, None if positive is None else str(positive), columns)
-    if primary is None and not co_primary and any(table.hard for tables in arms.values() for table in tables):
-        raise InputError(
-            "a table has predicted classes alone, which have no AUROC; ask about --primary accuracy, f1, …"
-        )
+    if primary is None and not co_primary:
+        _check_probabilities(arms)
     thresholds = [] if threshold is None else _threshold_texts(threshold)
     record = compare_arms(
         arms,
@@ -377,6 +372,25 @@ def compare(
     if gate and not record["shown"]:
         raise GateError(f"the gate fails: it is not shown {record['asked']}")
     return Comparison(record)
+
+
+def _check_one_question(
+    primary: str | None, co_primary: Sequence[str], *, noninferiority: bool, equivalence: bool
+) -> None:
+    if noninferiority and equivalence:
+        raise InputError("--noninferiority and --equivalence were both given; ask one question")
+    if primary is not None and co_primary:
+        raise InputError(
+            f"--primary {primary} and --co-primary {','.join(co_primary)} were both given; name all endpoints in one"
+        )
+
+
+def _check_probabilities(arms: Mapping[str, Sequence[Predictions]]) -> None:
+    """The default measure needs probabilities."""
+    if any(table.hard for tables in arms.values() for table in tables):
+        raise InputError(
+            "a table has predicted classes alone, which have no AUROC; ask about --primary accuracy, f1, …"
+        )
 
 
 def _arms_of_arrays(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from counterstain.api.process import working, yaml_texts
+from counterstain.api.process import paths_of, working, yaml_texts
 from counterstain.cohort.layouts import read_images
 from counterstain.cohort.reading_options import ImageOptions, ReadingOptions, takes_reading
 from counterstain.engine import Engine
@@ -134,7 +134,7 @@ def predict(
     Raises:
         InputError: If the model or a source cannot be used, no image can be read, or an option does not fit.
     """
-    paths = [Path(sources)] if isinstance(sources, (str, Path)) else [Path(source) for source in sources]
+    paths = paths_of(sources)
     if network_file is not None:
         allow_file(Path(network_file))
     asked = Asked(
@@ -203,7 +203,7 @@ def features(
     from counterstain.slides.scale import read_mpp_table
     from counterstain.slides.slide_files import names_slides
 
-    paths = [Path(sources)] if isinstance(sources, (str, Path)) else [Path(source) for source in sources]
+    paths = paths_of(sources)
     table = paths[0] if len(paths) == 1 and paths[0].suffix.lower() in TABLES else None
     if mpp is None and len(paths) != 1:
         raise InputError("name one cohort of tiles (a folder or a manifest); to read slides, say --mpp")

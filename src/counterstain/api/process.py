@@ -1,7 +1,7 @@
 """What a verb sets for the whole process while it works, and puts back when it has ended."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,9 @@ from counterstain.system import wait_shortly
 if TYPE_CHECKING:
     from counterstain.progress import Progress
 
-__all__ = ["kept_settings", "working", "yaml_texts"]
+__all__ = ["Paths", "kept_settings", "paths_of", "working", "yaml_texts"]
+
+Paths = Path | str | Sequence[Path | str]
 
 VARIABLES = ("GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE", "MASTER_ADDR", "MASTER_PORT", "TORCHINDUCTOR_CACHE_DIR")
 
@@ -83,3 +85,12 @@ def yaml_texts(settings: Mapping[str, object] | None) -> dict[str, str]:
         return str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).removesuffix("...\n").strip()
 
     return {name: text(value) for name, value in (settings or {}).items()}
+
+
+def paths_of(places: Paths) -> list[Path]:
+    """One path or several as a list.
+
+    >>> [path.name for path in paths_of("a.svs")], [path.name for path in paths_of(["a.svs", "b.svs"])]
+    (['a.svs'], ['a.svs', 'b.svs'])
+    """
+    return [Path(places)] if isinstance(places, (str, Path)) else [Path(place) for place in places]

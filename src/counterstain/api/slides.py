@@ -1,9 +1,9 @@
 """Verbs of whole slides: inspect them, cut them into tiles, read them with a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from counterstain.api.process import working
+from counterstain.api.process import Paths, paths_of, working
 from counterstain.columns import columns_of_two
 from counterstain.engine import Engine
 from counterstain.errors import InputError, says_arguments
@@ -17,12 +17,6 @@ from counterstain.slides.slides_result import Inspection, SlideInspection
 from counterstain.study.model import find_bundle
 
 __all__ = ["inspect", "slides_run", "slides_tiles"]
-
-Paths = Path | str | Sequence[Path | str]
-
-
-def _listed(slides: Paths) -> list[Path]:
-    return [Path(slides)] if isinstance(slides, (str, Path)) else [Path(slide) for slide in slides]
 
 
 @says_arguments
@@ -61,7 +55,7 @@ def inspect(
     require_readers()
     with working(verbose=verbose) as talk:
         table = None if mpp_table is None else read_mpp_table(Path(mpp_table), columns=columns)
-        paths = find_slides(_listed(slides), recursive=recursive, say=talk.say)
+        paths = find_slides(paths_of(slides), recursive=recursive, say=talk.say)
         if table is not None and (note := unused_rows(table, paths)):
             talk.say(f"note: {note}")
         found, failures = [], []
@@ -132,7 +126,7 @@ def slides_tiles(
         mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table), columns=of_mpp),
     )  # fmt: skip
     with working(verbose=verbose) as talk:
-        paths = find_slides(_listed(slides), recursive=recursive, say=talk.say)
+        paths = find_slides(paths_of(slides), recursive=recursive, say=talk.say)
         engine = Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit)
         return extract_tiles(paths, Path(out), settings, engine=engine, say=talk.say)
 
@@ -206,7 +200,7 @@ def slides_run(
         if words:
             talk.say(words)
         return run_slides(
-            bundle, _listed(slides), Path(out), settings, truth=None if truth is None else Path(truth),
+            bundle, paths_of(slides), Path(out), settings, truth=None if truth is None else Path(truth),
             columns=of_truth, pooling=pooling, recursive=recursive,
             engine=Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit), talk=SlidesProgress(say=talk.say),
         )  # fmt: skip

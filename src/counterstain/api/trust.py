@@ -15,7 +15,7 @@ from counterstain.explanation.explanation_result import Explanation
 from counterstain.files import read_json
 from counterstain.learning.bundle import read_bundle
 from counterstain.progress import Progress
-from counterstain.robustness.card import CardProgress, robustness_card
+from counterstain.robustness.card import robustness_card
 from counterstain.robustness.robustness_result import RobustnessCard
 from counterstain.study.model import find_bundle
 
@@ -75,7 +75,7 @@ def robustness(
                 fold=split_fold, budget=None if budget is None else Path(budget), sample=sample, only=tuple(only or ()),
                 runtime=runtime, precision=precision, device=device,
                 seen=lambda tried: seen_before(bundle, tried),
-                sight=CardProgress(say=talk.say, stored=talk.stored),
+                talk=talk,
             )  # fmt: skip
     return RobustnessCard(Path(out), read_json(Path(out) / "robustness.json"))
 

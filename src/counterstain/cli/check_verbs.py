@@ -1,11 +1,8 @@
 """Verbs that check a model: how robust it is, and what its score depends on."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -34,10 +31,6 @@ from counterstain.cli.options import (
     verb,
 )
 from counterstain.cohort.reading_options import ImageOptions
-
-if TYPE_CHECKING:
-    from counterstain.cohort.cohort import Cohort
-    from counterstain.robustness.card import CardProgress
 
 
 @app.command()
@@ -74,11 +67,13 @@ def robustness(
     """
     import json
 
+    from counterstain.api.trust import seen_before
     from counterstain.cohort.layouts import read_images
     from counterstain.errors import GateError
     from counterstain.files import read_json
     from counterstain.learning.bundle import read_bundle
     from counterstain.robustness.card import robustness_card
+    from counterstain.terminal_progress import talking
 
     bundle = chosen_model(model, arm, seed, fold, network_file)
     classes = read_bundle(bundle).classes
@@ -86,11 +81,11 @@ def robustness(
     hash_again(rehash, out)
     shut: GateError | None = None
     try:
-        with _watching() as sight:
+        with talking() as talk:
             robustness_card(
                 bundle, cohort, out, splits=splits, part=part, fold=split_fold, budget=budget, sample=sample,
                 only=tuple(only or ()), runtime=runtime, precision=precision, device=device,
-                seen=partial(_seen_before, bundle), sight=sight,
+                seen=partial(seen_before, bundle), talk=talk,
             )  # fmt: skip
     except GateError as error:  # the card is whole: it is shown before the gate says no
         shut = error
@@ -101,17 +96,6 @@ def robustness(
         _print_card(record, out)
     if shut is not None:
         raise shut
-
-
-def _seen_before(bundle: Path, cohort: "Cohort") -> list[str]:
-    """What of these images the model was trained on, in words; by patient and by name of the image."""
-    from counterstain.audit.training_set import MEMBERS, overlap, read_members
-
-    if not (bundle / MEMBERS).is_file():
-        return []
-    table = cohort.table
-    found = overlap(read_members(bundle), patient=tuple(table["patient_id"]), image=tuple(table["image_path"]))
-    return [f"seen before: {line}" for line in found.words]
 
 
 def _print_card(record: dict[str, Any], out: Path) -> None:
@@ -134,50 +118,6 @@ def _print_card(record: dict[str, Any], out: Path) -> None:
     for note in record["notes"]:
         show(f"Note: {note}")
     show(f"Card:  {out / 'robustness.html'}")
-
-
-@contextmanager
-def _watching() -> "Iterator[CardProgress]":
-    """Bars with time left where stderr is a terminal, and a line at every tenth where it is not."""
-    from counterstain.robustness.card import CardProgress
-    from counterstain.terminal_progress import progress_bars, say
-
-    if not sys.stderr.isatty():
-        yield CardProgress(say=say, predicted=_sparse())
-        return
-    with progress_bars() as (bars, tell):
-        tasks: dict[str, Any] = {}
-
-        def shown(name: str) -> Callable[[int, int], None]:
-            def update(done: int, total: int) -> None:
-                if name not in tasks:
-                    tasks[name] = bars.add_task(name, total=total)
-                bars.update(tasks[name], completed=done, total=total)
-
-            return update
-
-        yield CardProgress(say=tell, stored=shown("reading images"), predicted=shown("predicting"))
-
-
-def _sparse() -> Callable[[int, int], None]:
-    """Predictions made so far and the time left, at every tenth part."""
-    import time
-
-    from counterstain.terminal_progress import say
-
-    began: list[float] = []
-    last = [0]
-
-    def predicted(done: int, total: int) -> None:
-        began[:] = began or [time.perf_counter()]  # reading comes before, and has another pace
-        tenth = 10 * done // max(total, 1)
-        if tenth > last[0] and done < total:
-            left = (time.perf_counter() - began[0]) * (total - done) / done
-            shown = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-            say(f"  {done:,} of {total:,} predictions, about {shown} left")
-        last[0] = tenth
-
-    return predicted
 
 
 @app.command()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.allocation import deal
 from counterstain.cohort.cohort import Cohort
-from counterstain.cohort.split import Fold, Split, check, count_by_unit, listed
+from counterstain.cohort.split import Fold, Split, check, count_by_unit, few_names
 from counterstain.errors import InputError
 
 __all__ = ["leave_one_site_out", "site_preserved_folds"]
@@ -182,7 +182,7 @@ def _folds_of(
             scarcest = int(np.argmin((counts[side] > 0).sum(axis=0)))
             having = [names[row] for row in side[counts[side, scarcest] > 0]]
             raise InputError(
-                f"without {held_out} class '{sorted(cohort.classes)[scarcest]}' has {listed(having, unit)}; "
+                f"without {held_out} class '{sorted(cohort.classes)[scarcest]}' has {few_names(having, unit)}; "
                 f"train and val each need one: add {unit}s, or merge sites"
             )
         words[side] = np.array(["train", "val"], dtype=object)[dealt]

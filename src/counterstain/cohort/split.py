@@ -22,8 +22,8 @@ __all__ = [
     "check_leak",
     "count_by_unit",
     "count_parts",
+    "few_names",
     "label_columns",
-    "listed",
     "require_patients",
     "split_lines",
     "write_split",
@@ -160,7 +160,7 @@ def _having(cohort: Cohort, label: str) -> str:
     rows = cohort.table["label"] == label
     if not cohort.has_patients:
         return f"it has {int(rows.sum())} images in all"
-    return f"it has {listed(sorted(set(cohort.table['patient_id'][rows])), 'patient')}"
+    return f"it has {few_names(sorted(set(cohort.table['patient_id'][rows])), 'patient')}"
 
 
 def check_leak(split: Split, cohort: Cohort) -> None:
@@ -202,7 +202,7 @@ def _check_folds(split: Split) -> None:
                              f"({len(wrong)} such images); needed: once")  # fmt: skip
 
 
-def listed(names: Sequence[str], unit: str) -> str:
+def few_names(names: Sequence[str], unit: str) -> str:
     """The number and the first names, as "7 patients (P1, P2, P3, P4, P5, …)"."""
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     return f"{len(names)} {unit}{'' if len(names) == 1 else 's'}" + (f" ({shown})" if names else "")

@@ -18,8 +18,8 @@ from counterstain.cohort.split import (
     check_leak,
     count_by_unit,
     count_parts,
+    few_names,
     label_columns,
-    listed,
     split_lines,
     write_split,
 )
@@ -150,7 +150,7 @@ def _require(cohort: Cohort, names: Sequence[str], counts: NDArray[np.int64], un
         having = [names[int(row)] for row in np.flatnonzero(counts[:, column])]
         if len(having) < needed:
             raise InputError(
-                f"class '{name}' has {listed(having, unit)}; {why.rstrip(',')}"
+                f"class '{name}' has {few_names(having, unit)}; {why.rstrip(',')}"
                 f"{',' if why.endswith(',') else ':'} add {unit}s, merge it with another class, or leave it out"
             )
 
@@ -176,7 +176,7 @@ def _deal(
         rows = np.flatnonzero(inside[:, scarcest]) if among is None else among[np.flatnonzero(inside[:, scarcest])]
         raise InputError(
             f"no split into {len(shares)} parts was found that has every class in every part; the scarcest is "
-            f"class '{sorted(cohort.classes)[scarcest]}' with {listed([names[int(row)] for row in rows], unit)}: "
+            f"class '{sorted(cohort.classes)[scarcest]}' with {few_names([names[int(row)] for row in rows], unit)}: "
             f"add {unit}s, merge it with another class, leave it out, or ask for fewer parts"
         )
     return part

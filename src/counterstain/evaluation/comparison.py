@@ -32,7 +32,7 @@ from counterstain.evaluation.paired_tests import (
 )
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD, ranking_record
-from counterstain.evaluation.record_types import ComparisonRecord, TestRow
+from counterstain.evaluation.record_types import ComparisonQuestion, ComparisonRecord, TestRow
 from counterstain.evaluation.resampling import unit_codes
 from counterstain.evaluation.verdict import CLAIMS, HYPOTHESES, Question, check_margin, rule_in_words, shown
 from counterstain.evaluation.verdict_words import summary_words
@@ -85,18 +85,13 @@ def compare_arms(
     Raises:
         InputError: If there are fewer than two arms, a name is unknown, or the tables cannot be joined.
     """
-    if len(arms) < 2:
-        given = f"{plural(len(arms), 'arm')} {'was' if len(arms) == 1 else 'were'} given"
-        raise InputError(f"{given}; a comparison needs two. Give another prediction table.")
+    _check_question(arms, margin, hypothesis, claim)
     wanted = _primary_pairs(arms, pairs, reference)
     _check_settings(margin, alpha, prior_sd)
-    _check_question(arms, margin, hypothesis, claim)
     tables = aligned_arms(arms)
     copies = check_copies(tables, files)
     first = next(iter(tables.values()))[0]
-    if level not in levels_of([first]):
-        raise InputError(f"level is '{level}'; these tables can be compared at {' or '.join(levels_of([first]))} level")
-    names = units_of([first])
+    _check_level(level, first)
     samples = _samples_of(tables, decided, level)
     known = _known_measures(tables, samples)
     endpoints = _endpoints(co_primary, known)
@@ -110,8 +105,8 @@ def compare_arms(
         co_primary=endpoints,
     )  # fmt: skip
     compared = Compared(
-        tables=tables, samples=samples, units=len(names), prior_sd=prior_sd, detect=detect, over_folds=over_folds,
-        primary_pairs=tuple(wanted) or tuple(itertools.combinations(arms, 2)),
+        tables=tables, samples=samples, units=len(units_of([first])), prior_sd=prior_sd, detect=detect,
+        over_folds=over_folds, primary_pairs=tuple(wanted) or tuple(itertools.combinations(arms, 2)),
     )  # fmt: skip
     every = wanted + [p for p in itertools.combinations(arms, 2) if p not in wanted and p[::-1] not in wanted]
     rows = joint_rows(every, compared, asked) if endpoints else judged_rows(every, compared, asked)
@@ -126,34 +121,14 @@ def compare_arms(
     if decided is not None and level != "image":
         notes.append(f"images are called at their thresholds, and a {level} is what most of its images are called")
     return {
-        "schema": COMPARISON_SCHEMA,
-        "stamp": stamp,
-        "primary": metric,
-        "co_primary": list(endpoints),
-        "level": level,
-        "unit": first.unit,
-        "rows_are": first.rows_are,
-        "positive": first.positive,
-        "positive_from": first.positive_from if first.positive is not None else None,
-        "alpha": alpha,
-        "confidence": 1 - alpha,
-        "margin": margin,
-        "hypothesis": hypothesis,
-        "asked": _asked_words(wanted or list(compared.primary_pairs), hypothesis),
-        "claim": claim,
-        "reference": reference,
-        "prior_sd": prior_sd,
-        "detect": detect,
-        "training_sets": asked.training_sets,
-        "thresholds": "0.5" if decided is None else "frozen",
-        "rule": rule_in_words(asked),
+        **_question_record(asked, compared, first, stamp, reference, frozen=decided is not None),
         "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows),
         "pairs": rows,
         "ranking": ranking,
         "exploratory": _exploratory(every, samples, known, endpoints or (metric,), level, alpha),
         "words": summary_words(primary_rows, asked, ranking["arms"][0]["arm"], reference),
         "warnings": [
-            *comparison_notes(asked, first, tables, units=len(names), notes=notes),
+            *comparison_notes(asked, first, tables, units=compared.units, notes=notes),
             *detect_notes(detect, primary_rows),
         ],
     }
@@ -163,6 +138,35 @@ def _at_level(tables: Mapping[str, Sequence[Predictions]], level: str) -> Mappin
     """The tables with one row per slide or patient, where that is what is compared."""
     pool = {"patient": pool_patients, "slide": pool_slides}.get(level)
     return tables if pool is None else {arm: [pool(table) for table in own] for arm, own in tables.items()}
+
+
+def _question_record(
+    asked: Question, compared: Compared, first: Predictions, stamp: str, reference: str | None, *, frozen: bool
+) -> ComparisonQuestion:
+    """What the record says of the question; `first` is any of the tables, `frozen` whether calls are at thresholds."""
+    return {
+        "schema": COMPARISON_SCHEMA,
+        "stamp": stamp,
+        "primary": asked.metric,
+        "co_primary": list(asked.co_primary),
+        "level": asked.level,
+        "unit": first.unit,
+        "rows_are": first.rows_are,
+        "positive": first.positive,
+        "positive_from": first.positive_from if first.positive is not None else None,
+        "alpha": asked.alpha,
+        "confidence": 1 - asked.alpha,
+        "margin": asked.margin,
+        "hypothesis": asked.hypothesis,
+        "asked": _asked_words(compared.primary_pairs, asked.hypothesis),
+        "claim": asked.claim,
+        "reference": reference,
+        "prior_sd": compared.prior_sd,
+        "detect": compared.detect,
+        "training_sets": asked.training_sets,
+        "thresholds": "frozen" if frozen else "0.5",
+        "rule": rule_in_words(asked),
+    }
 
 
 def _samples_of(
@@ -247,6 +251,9 @@ def _check_settings(margin: float | None, alpha: float, prior_sd: float) -> None
 def _check_question(
     arms: Mapping[str, Sequence[Predictions]], margin: float | None, hypothesis: str, claim: str
 ) -> None:
+    if len(arms) < 2:
+        given = f"{plural(len(arms), 'arm')} {'was' if len(arms) == 1 else 'were'} given"
+        raise InputError(f"{given}; a comparison needs two. Give another prediction table.")
     if hypothesis not in HYPOTHESES:
         raise InputError(f"hypothesis is '{hypothesis}'{suggest(hypothesis, HYPOTHESES)}")
     if claim not in CLAIMS:
@@ -259,6 +266,11 @@ def _check_question(
             f"arm '{several}' has {len(arms[several])} tables; a claim about fitted models needs one for each arm. "
             "Give one, or ask about the way of training instead"
         )
+
+
+def _check_level(level: str, table: Predictions) -> None:
+    if level not in levels_of([table]):
+        raise InputError(f"level is '{level}'; these tables can be compared at {' or '.join(levels_of([table]))} level")
 
 
 def _with_calls(own: Sample, calls: Sample) -> Sample:

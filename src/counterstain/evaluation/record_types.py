@@ -5,6 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 __all__ = [
     "ArmRecord",
+    "ComparisonQuestion",
     "ComparisonRecord",
     "DecisionCurve",
     "Distribution",
@@ -152,8 +153,8 @@ class RankingRecord(TypedDict):
     arms: list[RankingRow]
 
 
-class ComparisonRecord(TypedDict):
-    """comparison.json, see comparison.compare_arms."""
+class ComparisonQuestion(TypedDict):
+    """What comparison.json says of the question, before any answer."""
 
     schema: str
     stamp: str
@@ -163,6 +164,7 @@ class ComparisonRecord(TypedDict):
     unit: str
     positive: str | None
     positive_from: str | None
+    rows_are: NotRequired[str]
     alpha: float
     confidence: float
     margin: float | None
@@ -175,11 +177,15 @@ class ComparisonRecord(TypedDict):
     training_sets: int
     thresholds: str
     rule: str
+
+
+class ComparisonRecord(ComparisonQuestion):
+    """comparison.json, see comparison.compare_arms."""
+
     shown: bool
     pairs: list[PairRow]
     ranking: RankingRecord
     exploratory: list[dict[str, object]]
-    rows_are: NotRequired[str]
     words: str
     warnings: list[str]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from counterstain.images.store import Store, build_store
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
 from counterstain.learning.device import device_for, prepare_device
 from counterstain.learning.predictor import Predictor, load_predictor
+from counterstain.progress import Progress
 from counterstain.reports.robustness_report import write_card
 from counterstain.robustness.budget import Budget, check_budget, judge_budget, read_budget
 from counterstain.robustness.examples import write_examples
@@ -37,20 +39,11 @@ from counterstain.robustness.trials import ROTATION, Setting, Step, Trial, choos
 from counterstain.unfinished import open_unfinished
 from counterstain.version import __version__
 
-__all__ = ["SCHEMA", "CardProgress", "robustness_card"]
+__all__ = ["SCHEMA", "robustness_card"]
 
 SCHEMA = "counterstain.robustness/1"
 CONFIDENCE = 0.95  # of every interval of the card
 RECORD, PAGE = "robustness.json", "robustness.html"
-
-
-@dataclass(frozen=True)
-class CardProgress:
-    """Where a card tells what it does: lines, how many images are read, and how many predictions are made."""
-
-    say: Callable[[str], None] = lambda line: None
-    stored: Callable[[int, int], None] | None = None
-    predicted: Callable[[int, int], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +78,7 @@ def robustness_card(
     precision: str = "fp32",
     device: str = "cpu",
     seen: Callable[[Cohort], Sequence[str]] | None = None,
-    sight: CardProgress | None = None,
+    talk: Progress | None = None,
 ) -> dict[str, Any]:
     """Try a bundle on every image of a cohort, degraded in every way; write the card; return its record.
 
@@ -103,17 +96,17 @@ def robustness_card(
         only: names of trials, where not all are wanted; see trials.TRIALS, and "rotation".
         runtime, precision: see load_predictor; device: "auto", "cpu" or "cuda".
         seen: what to tell a reader of the images that are tried, such as that the model was trained on them.
-        sight: of progress.
+        talk: told what is done, and how far the predictions are.
 
     Raises:
         InputError: If the bundle is damaged, classes differ, the part is empty, `out` has another card, or the budget
             or `only` asks for what cannot be tried on this cohort.
         GateError: After everything is written, if a limit of the budget is not met; one line a limit.
     """
-    sight = sight or CardProgress()
+    talk = talk or Progress()
     known = _known_card(out, hash_file(folder / SUMS)) if (out / RECORD).exists() else None
     limits = read_budget(budget) if budget is not None else None
-    material = _material(folder, cohort, out, splits, part, fold, sample, sight)
+    material = _material(folder, cohort, out, splits, part, fold, sample, talk)
     trials, said = choose_trials(mpp_known=material.mpp is not None, sites=material.sites, only=only)
     rotation = not only or ROTATION in only
     if limits is not None:
@@ -121,7 +114,7 @@ def robustness_card(
         check_budget(limits, trials, rotation=rotation, sites=material.sites, measures=measures)
     key = _key(folder, material, limits, only=only, asked=(part if splits else "", runtime, precision, device))
     if known is not None:
-        return _finish(out, known, key, sight)
+        return _finish(out, known, key, talk)
     kept = open_unfinished(out, key)
     calibration, threshold, threshold_words = _threshold(folder, material.bundle)
     judge = judge_of(_images(material), calibration, threshold)
@@ -129,12 +122,13 @@ def robustness_card(
     chosen = prepare_device(device=device_for(runtime, device), precision="fp32").device
     many = len(material.rows) * (1 + len(steps))
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=many)
-    sight.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
+    talk.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
     setting = site_setting(material.store, material.rows, list(material.cohort.table["site"]), material.mpp)
+    told = None if talk.step is None else partial(talk.step, "predicting")
     prob = measure(
-        predictor.probabilities, material.store, material.rows, steps, setting, kept=kept, progress=sight.predicted
-    )
-    sight.say("scoring")
+        predictor.probabilities, material.store, material.rows, steps, setting, kept=kept, progress=told
+    )  # fmt: skip
+    talk.say("scoring")
     clean = judge.judged(prob[0])
     record: dict[str, Any] = {
         "schema": SCHEMA,
@@ -142,14 +136,8 @@ def robustness_card(
         "made_of": key,
         "bundle": _bundle_record(folder, material.bundle, predictor),
         "cohort": _cohort_record(material, part if splits is not None else None),
-        "unit": judge.images.unit,
         "threshold": {"value": threshold if judge.images.positive else None, "words": threshold_words},
-        "clean": clean.scores(),
-        "curves": [_curve(judge, clean, trial, steps, prob[1:]) for trial in trials.values()],
-        "rotation": _rotation(judge, clean, steps, prob[1:]) if rotation else None,
-        "sites": site_record(clean),
-        "site_probe": None,
-        "budget": None,
+        **_scores(judge, clean, list(trials.values()), steps, prob[1:], rotation=rotation),
         "notes": [*(seen(material.cohort) if seen is not None else ()), *material.notes, *said, *_notes(judge, clean)],
     }
     if not only:
@@ -161,6 +149,27 @@ def robustness_card(
     kept.forget()
     _gate(record)
     return record
+
+
+def _scores(
+    judge: Evaluator,
+    clean: Evaluation,
+    trials: Sequence[Trial],
+    steps: Sequence[Step],
+    prob: NDArray[np.float64],
+    *,
+    rotation: bool,
+) -> dict[str, Any]:
+    """What the predictions of the degraded tiles come to; the probe and the budget are added later."""
+    return {
+        "unit": judge.images.unit,
+        "clean": clean.scores(),
+        "curves": [_curve(judge, clean, trial, steps, prob) for trial in trials],
+        "rotation": _rotation(judge, clean, steps, prob) if rotation else None,
+        "sites": site_record(clean),
+        "site_probe": None,
+        "budget": None,
+    }
 
 
 def _key(
@@ -184,13 +193,13 @@ def _known_card(out: Path, sums: str) -> dict[str, Any]:
     return record
 
 
-def _finish(out: Path, record: dict[str, Any], key: str, sight: CardProgress) -> dict[str, Any]:
+def _finish(out: Path, record: dict[str, Any], key: str, talk: Progress) -> dict[str, Any]:
     """A card whose record is there: its page is drawn if that was still missing."""
     if record.get("made_of") != key:
         raise InputError(
             f"{out} holds a robustness card of other images or other settings; name another folder with --out"
         )
-    sight.say(f"the card in {out} already exists for the same model, images and settings")
+    talk.say(f"the card in {out} already exists for the same model, images and settings")
     if not (out / PAGE).is_file():
         write_card(out)
     open_unfinished(out, key).forget()
@@ -217,7 +226,7 @@ def _material(
     part: str,
     fold: str | None,
     sample: int | None,
-    sight: CardProgress,
+    talk: Progress,
 ) -> _TriedImages:
     bundle = read_bundle(folder)
     cohort = with_classes_of(bundle, cohort, images="the cohort has", model=str(folder))
@@ -226,7 +235,7 @@ def _material(
         raise InputError(f"--sample is {sample}; 1 or more is needed, or leave it out for all")
     of = len(cohort)
     cohort = cohort.subset(choose_images(cohort, sample))
-    store = build_store(cohort, out.parent / "store", tile_px=bundle.tile_px, fit=bundle.fit, progress=sight.stored)
+    store = build_store(cohort, out.parent / "store", tile_px=bundle.tile_px, fit=bundle.fit, progress=talk.stored)
     kept = set(store.image)
     cohort = cohort.subset(np.array([name in kept for name in cohort.image]))
     rows = store.rows(cohort.image)
