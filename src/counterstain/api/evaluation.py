@@ -142,7 +142,7 @@ def evaluate(
     return Scores(record)
 
 
-def _validation(sources: object, table: Predictions, columns: Mapping[str, str] | None) -> list[Predictions]:
+def _validation(sources: Sources, table: Predictions, columns: Mapping[str, str] | None) -> list[Predictions]:
     """The validation predictions that a threshold is chosen on, with the classes of the table."""
     return [from_source(source, classes=table.classes, columns=columns) for source in _listed(sources)]
 

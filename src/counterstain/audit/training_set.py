@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError
 from counterstain.files import read_record
 
-__all__ = ["MEMBERS", "Overlap", "member_record", "overlap", "read_members"]
+__all__ = ["MEMBERS", "Members", "Overlap", "member_record", "overlap", "read_members"]
 
 MEMBERS = "trained_on.json"
 SCHEMA = "counterstain.members/1"
@@ -54,7 +54,19 @@ def _hashes(salt: str, kind: str, values: Iterable[str]) -> list[str]:
     return sorted({_hash(salt, kind, value) for value in values if value})
 
 
-def read_members(bundle: Path) -> dict[str, object]:
+class Members(TypedDict):
+    """What a bundle was trained on, as salted hashes; see `member_record`."""
+
+    schema: str
+    salt: str
+    images: int
+    patient: list[str]
+    image: list[str]
+    file: list[str]
+    pixels: list[str]
+
+
+def read_members(bundle: Path) -> Members:
     """The record of a bundle's folder.
 
     Raises:
@@ -63,7 +75,7 @@ def read_members(bundle: Path) -> dict[str, object]:
     path = bundle / MEMBERS
     if not path.is_file():
         raise InputError(f"{bundle} has no {MEMBERS}; it is not a bundle, or is from an older version")
-    return read_record(path, SCHEMA)
+    return cast(Members, read_record(path, SCHEMA))
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ class Overlap:
 
 
 def overlap(
-    record: Mapping[str, Any],
+    record: Members,
     *,
     patient: Sequence[str] = (),
     image: Sequence[str] = (),
@@ -112,10 +124,13 @@ def overlap(
         patient, image, file, tiles: see `member_record`; one entry per image, in one order.
     """
     pixels = [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in tiles]
-    given = {"patient": patient, "image": image, "file": file, "pixels": pixels}
+    given = {
+        "patient": (patient, record["patient"]), "image": (image, record["image"]), "file": (file, record["file"]),
+        "pixels": (pixels, record["pixels"]),
+    }  # fmt: skip
     seen, examples, rows = {}, {}, {}
-    for kind, values in given.items():
-        known = set(record[kind])
+    for kind, (values, hashes) in given.items():
+        known = set(hashes)
         hit = [row for row, value in enumerate(values) if value and _hash(record["salt"], kind, value) in known]
         names = patient if kind == "patient" else image or [f"image {row + 1}" for row in range(len(values))]
         found = list(dict.fromkeys(names[row] for row in hit))

@@ -100,7 +100,7 @@ def patient_errors(tables: Sequence[Predictions]) -> list[PatientErrors]:
 
 
 def error_record(
-    arms: Mapping[str, Sequence[Predictions]], influence: Sequence[Mapping[str, Any]], *, stamp: str = ""
+    arms: Mapping[str, Sequence[Predictions]], influence: Sequence[Mapping[str, object]], *, stamp: str = ""
 ) -> dict[str, Any]:
     """The record errors.json: each arm's share of errors, its most telling images, and the patients with most errors.
 

@@ -9,6 +9,7 @@ import numpy as np
 from counterstain.errors import InputError
 from counterstain.evaluation.intervals import sample, units_of
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.record_types import ComparisonRecord, PairRow
 
 __all__ = ["influence_record", "left_out_differences", "without_patient"]
 
@@ -55,9 +56,9 @@ def left_out_differences(
 
 def influence_record(
     arms: Mapping[str, Sequence[Predictions]],
-    comparison: Mapping[str, Any],
-    compare_without: Callable[[str], Mapping[str, Any]],
-) -> list[dict[str, Any]]:
+    comparison: ComparisonRecord,
+    compare_without: Callable[[str], ComparisonRecord],
+) -> list[dict[str, object]]:
     """For each primary pair, the patients who move its difference most, and the verdict without each of them.
 
     Args:
@@ -70,8 +71,8 @@ def influence_record(
         verdict ("" where the rest can't be compared) and changes, whether that is another verdict. At most three
         patients each; those that move the difference less were not looked at.
     """
-    found: list[dict[str, Any]] = []
-    again: dict[str, Mapping[str, Any]] = {}
+    found: list[dict[str, object]] = []
+    again: dict[str, Sequence[PairRow]] = {}
     for pair in [pair for pair in comparison["pairs"] if pair["primary"]][:MOST_PAIRS]:
         whole, without = left_out_differences(
             arms[pair["a"]], arms[pair["b"]], metric=pair["metric"], level=pair["level"]
@@ -89,14 +90,13 @@ def influence_record(
     return found
 
 
-def _compared(compare_without: Callable[[str], Mapping[str, Any]], patient: str) -> Mapping[str, Any]:
-    """The comparison without a patient; nothing where a class or the last patient of a fold goes with this one."""
+def _compared(compare_without: Callable[[str], ComparisonRecord], patient: str) -> Sequence[PairRow]:
+    """The pairs without a patient; none where a class or the last patient of a fold goes with this one."""
     try:
-        return compare_without(patient)
+        return compare_without(patient)["pairs"]
     except InputError:
-        return {"pairs": ()}
+        return ()
 
 
-def _verdict_of(comparison: Mapping[str, Any], a: str, b: str) -> str:
-    rows = (row for row in comparison["pairs"] if (row["a"], row["b"]) == (a, b))
-    return str(next(rows, {"verdict": ""})["verdict"])
+def _verdict_of(pairs: Sequence[PairRow], a: str, b: str) -> str:
+    return next((row["verdict"] for row in pairs if (row["a"], row["b"]) == (a, b)), "")

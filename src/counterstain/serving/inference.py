@@ -4,7 +4,7 @@ import asyncio
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import anyio
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.audit.training_set import MEMBERS, overlap, read_members
+from counterstain.audit.training_set import MEMBERS, Members, overlap, read_members
 from counterstain.errors import InputError
 from counterstain.evaluation.model_output import ModelOutput
 from counterstain.evaluation.predictions import Predictions
@@ -60,7 +60,7 @@ class LoadedModel:
 
     def __init__(self, name: str, model: "Model") -> None:
         self.name, self.model = name, model
-        self.members: Mapping[str, Any] | None = None
+        self.members: Members | None = None
         if (model.folder / MEMBERS).is_file():
             self.members = read_members(model.folder)
         self._orders: queue.Queue[_Order | None] = queue.Queue(WAITING)

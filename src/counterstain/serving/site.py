@@ -66,7 +66,7 @@ def write_site(runs: Path, out: Path, *, slides: tuple[Path, ...] = (), maps: tu
 def _write_slide(identity: str, shelf: SlideShelf, out: Path, links: SavedLinks) -> None:
     """A slide's page, its maps within it, and its tiles up to the finest level that SLIDE_PX allows."""
     try:
-        data = shelf.data(identity)
+        data: dict[str, Any] = shelf.data(identity)
     except ServingError as error:
         name = shelf.names()[identity]
         page = render("missing", title=name, links=links, heading=name, detail=error.detail)

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from counterstain.evaluation.error_record import error_record, shown_images, til
 from counterstain.evaluation.influence import influence_record
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
+from counterstain.evaluation.record_types import ComparisonRecord
 from counterstain.files import read_json, write_json, write_with
 from counterstain.images.store import Store, read_batch
 from counterstain.run_folder import record_path
@@ -47,7 +48,7 @@ def write_errors(
     run: Path,
     prepared: PreparedStudy,
     replicates: Mapping[str, Sequence[Predictions]],
-    compare_without: Callable[[str], Mapping[str, Any]],
+    compare_without: Callable[[str], ComparisonRecord],
 ) -> list[Path]:
     """Write errors.json and error_tiles/: each arm's most telling images, the patients of its errors, their influence.
 
@@ -61,7 +62,9 @@ def write_errors(
     first = next(iter(replicates.values()))[0]
     comparison = record_path(run, "comparison.json")
     known = first.unit == "patient" and comparison.is_file()
-    influence = influence_record(replicates, read_json(comparison), compare_without) if known else []
+    influence = (
+        influence_record(replicates, cast(ComparisonRecord, read_json(comparison)), compare_without) if known else []
+    )
     record = error_record(replicates, influence, stamp=prepared.study.stamp)
     write_json(record_path(run, RECORD), record)
     store = prepared.material.store

@@ -148,9 +148,8 @@ class StudyRun:
         comparison = optional_record(self.folder, "comparison.json")
         if comparison:
             return str(comparison["words"])
-        return one_arm_words(
-            read_json(record_path(self.folder, "scores.json")), optional_record(self.folder, "resolved.json")
-        )
+        scores = cast(ScoresRecord, read_json(record_path(self.folder, "scores.json")))
+        return one_arm_words(scores, optional_record(self.folder, "resolved.json"))
 
     @property
     def next_commands(self) -> tuple[str, ...]:
@@ -202,7 +201,7 @@ class StudyRun:
         return "".join(parts)
 
 
-def one_arm_words(scores: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
+def one_arm_words(scores: ScoresRecord, resolved: Mapping[str, Any]) -> str:
     """The primary measure of the only arm in one sentence, and that nothing is compared.
 
     Args:
