@@ -53,8 +53,11 @@ def test_the_verbs_are_found() -> None:
     assert len(VERBS) == 35 and "slides run" in VERBS
 
 
-# The page speaks JSON under /api, and a bill of materials is JSON.
-WITHOUT_JSON = ("serve", "sbom")
+# Verbs without --json, and why.
+WITHOUT_JSON = {
+    "serve": "prints one address and serves until it is stopped; its page speaks JSON under /api",
+    "sbom": "prints a bill of materials, which is JSON (CycloneDX) and nothing else",
+}
 
 
 @pytest.mark.parametrize("name", VERBS)
