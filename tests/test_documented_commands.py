@@ -189,8 +189,8 @@ def slides(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Path:
             (Path("slides") / found.name).parent.mkdir(exist_ok=True)
             found.with_suffix(".truth.geojson").rename(found.with_suffix(".geojson"))
             found.rename(Path("slides") / found.name)
+        do("slides", "run", "model", "slides", "--out", "slide-maps", *SMALL["slides run"])
         rows = ("A.svs,A,P000,malignant,test", "B.ndpi,B,P002,benign,test")
-        Path("slide-maps").mkdir()
         Path("slides.csv").write_text("\n".join(["image_path,slide_id,patient_id,label,split", *rows]) + "\n")
     return folder
 

@@ -1,97 +1,25 @@
 """An exported folder: every runtime answers as PyTorch does, every file is checked, and nothing in it is run."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from torch import nn
+from make_export import CALIBRATION, CLASSES, PX, copy, handover, make_bundle, seal_anew
 
 from counterstain.errors import GateError, InputError
 from counterstain.export import exported_model as exporting
-from counterstain.export import parity
-from counterstain.export.exported_model import EXPORT, ExportContent, check_export, export_model, read_export
+from counterstain.export.exported_model import check_export, export_model, read_export
 from counterstain.export.graphs import open_onnx, open_openvino
-from counterstain.export.model_card import hub_licence
 from counterstain.export.parity import Parity, check_parity, fixed_tiles
 from counterstain.export.wsinfer import open_wsinfer
 from counterstain.files import read_json, write_json
 from counterstain.images.stain import StainRecipe
-from counterstain.learning.backbones import build_backbone
-from counterstain.learning.build import layout_of
-from counterstain.learning.bundle import SUMS, Bundle, load_network, read_bundle, seal, write_bundle
-from counterstain.learning.networks import build_network
+from counterstain.learning.bundle import SUMS, load_network, read_bundle
 from counterstain.learning.predictor import load_predictor
 from counterstain.learning.stain_pipeline import StainPipeline
-
-PX = 127
-CLASSES = ("benign", "malignant")
-CALIBRATION: dict[str, Any] = {
-    "schema": "counterstain.calibration/1", "method": "temperature", "parameters": {"temperature": 2.5},
-    "threshold": 0.4, "threshold_rule": "youden", "alpha": 0.1, "qhat": 0.3, "classes": list(CLASSES),
-    "patients": 12, "images": 40, "unit": "patient", "notes": ["a note"],
-}  # fmt: skip
-
-
-def make_bundle(folder: Path, network: str = "given", *, tile_px: int = PX, seed: int = 1, **more: Any) -> Path:
-    """A bundle whose random weights are made larger, so that its probabilities reach from 0 to 1."""
-    count, given = len(more.get("classes", CLASSES)), {"tile_px": tile_px, "seed": seed}
-    if "/" in network:
-        model: nn.Module = build_backbone(network, classes=count, input_px=more.pop("input_px", None), **given)
-    else:
-        model = build_network(network, classes=count, **given)
-    model.eval()
-    with torch.no_grad():
-        last = model.get_submodule("output")
-        last.weight.mul_(100)
-    known = {"classes": CLASSES, "fit": "stretch", "scale": "imagenet", "mpp": 0.5} | more
-    bundle = Bundle(network=network, tile_px=tile_px, layout=layout_of(model), **known)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bundle(folder, bundle, model)
-    return folder
-
-
-def handover(**more: Any) -> ExportContent:
-    return ExportContent(**({"colours": [(86, 180, 233), (213, 94, 0)]} | more))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _unclocked() -> Iterator[None]:
-    """Each runtime is timed once, and not for half a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parity, "CLOCKED_S", 0.0)
-        yield
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The given network in every format, with a calibration."""
-    home = tmp_path_factory.mktemp("export")
-    source = make_bundle(home / "source")
-    write_json(source / "calibration.json", CALIBRATION)
-    seal(source)
-    export_model(source, home / "out", handover(calibration=CALIBRATION, hashes={"split": "5" * 64}))
-    return home / "out"
-
-
-def seal_anew(folder: Path) -> None:
-    """SHA256SUMS of whatever is there, as somebody would write them who changed a file on purpose."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (folder / SUMS).write_text("".join(lines))
-
-
-def copy(folder: Path, to: Path) -> Path:
-    to.mkdir()
-    for path in folder.iterdir():
-        (to / path.name).write_bytes(path.read_bytes())
-    return to
-
 
 # ------------------------------------------------------------------------------------------------------ it agrees
 
@@ -308,22 +236,6 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # -------------------------------------------------------------------------------------------------- damage, by name
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("plain")
-    source = make_bundle(home / "source")
-    write_json(source / "calibration.json", CALIBRATION)
-    seal(source)
-    export_model(source, home / "out", handover(formats=(), calibration=CALIBRATION))
-    return home / "out"
-
-
-@pytest.fixture
-def plain(made: Path, tmp_path: Path) -> Path:
-    """A small folder to damage: every kind of file but the graphs."""
-    return copy(made, tmp_path / "plain")
-
-
 def flip(path: Path, bit: int) -> None:
     content = bytearray(path.read_bytes())
     content[bit // 8] ^= 1 << (bit % 8)
@@ -414,91 +326,3 @@ def test_reading_runs_nothing_of_the_folder(plain: Path, monkeypatch: pytest.Mon
     bundle, record = read_export(plain)
     assert record["classes"] == list(bundle.classes)
     assert load_predictor(plain).bundle == bundle
-
-
-# ----------------------------------------------------------------------------------------------------------- the card
-
-
-def test_card_is_yaml_and_words(plain: Path) -> None:
-    text = (plain / "README.md").read_text(encoding="utf-8")
-    _, front, body = text.split("---\n", 2)
-    header = yaml.safe_load(front)
-    assert header["license"] == "other"
-    assert header["license_name"] == "not-stated"
-    assert header["license_link"] == "LICENSE.md"
-    assert "has not stated a licence" in (plain / "LICENSE.md").read_text()
-    assert header["pipeline_tag"] == "image-classification"
-    for words in (
-        "not a medical device", "0.5 µm/px", "calibrated (temperature) on 40 images of 12 validation patients",
-        "predicted as malignant from a calibrated probability of 0.4", "quantile (0.3)", "a note", "Not available:",
-    ):  # fmt: skip
-        assert words in body
-    assert read_json(plain / EXPORT)["hashes"]["weights"] in body
-
-
-@pytest.mark.parametrize(
-    ("licence", "keys"),
-    [
-        ("Apache-2.0", {"license": "apache-2.0"}),
-        ("CC BY-NC-ND 4.0", {"license": "cc-by-nc-nd-4.0"}),
-        ("", {"license": "other", "license_name": "not-stated", "license_link": "LICENSE.md"}),
-        ("Ours alone!", {"license": "other", "license_name": "ours-alone", "license_link": "LICENSE.md"}),
-    ],
-)
-def test_licence_has_the_hub_name(licence: str, keys: dict[str, str]) -> None:
-    assert hub_licence(licence) == keys
-
-
-def test_the_hub_reads_the_scores(tmp_path: Path) -> None:
-    """huggingface_hub's own parser of a card, which is what the hub's table of results is drawn from."""
-    from huggingface_hub import ModelCard
-
-    judged = {
-        "name": "run small (arm given, seed 3, fold 0-0)", "images": 84, "patients": 6, "method": "a method",
-        "warnings": ["only 6 patients"],
-        "scores": [
-            {"metric": "auroc", "level": "image", "class": None, "value": 0.9125, "low": 0.8, "high": 0.97},
-            {"metric": "auroc", "level": "patient", "class": None, "value": float("nan"), "low": None, "high": None},
-            {"metric": "recall", "level": "image", "class": "malignant", "value": 0.5, "low": 0.1, "high": 0.9},
-        ],
-    }  # fmt: skip
-    source = make_bundle(tmp_path / "source")
-    export_model(source, tmp_path / "out", handover(formats=(), licence="mit", scores=judged))
-    assert not (tmp_path / "out" / "LICENSE.md").exists()
-    card = ModelCard.load(tmp_path / "out" / "README.md")
-    assert card.data.license == "mit"
-    (result,) = card.data.eval_results
-    assert (result.metric_type, result.metric_value, result.task_type) == ("roc_auc", 0.9125, "image-classification")
-    assert result.dataset_name == "test part of run small (arm given, seed 3, fold 0-0)"
-    assert card.data.model_name.startswith("counterstain-given-")
-    assert "Of this very model, on 84 test images of 6 patients of run small" in card.text
-    assert "| auroc | image | 0.912 | 0.800 to 0.970 |" in card.text
-    assert "- only 6 patients" in card.text
-
-
-@pytest.mark.slow
-def test_two_exports_of_one_model_are_the_same_bytes(exported: Path, tmp_path: Path) -> None:
-    """Every file, and none tells where it was made; how fast a runtime is here goes to the caller alone."""
-    record = export_model(
-        exported.parent / "source", tmp_path / "out", handover(calibration=CALIBRATION, hashes={"split": "5" * 64})
-    )
-    assert set(record["images_per_s"]) == {"torch", "wsinfer", "onnx", "openvino"}
-    assert all(rate > 0 for rate in record["images_per_s"].values())
-    names = {path.name for path in exported.iterdir()}
-    assert names == {path.name for path in (tmp_path / "out").iterdir()}
-    for name in names:
-        content = (exported / name).read_bytes()
-        assert content == (tmp_path / "out" / name).read_bytes(), name
-        for place in (exported.parent, Path(__file__).parents[2]):
-            assert str(place).encode() not in content, name
-
-
-def test_backbone_licence_is_on_the_card(tmp_path: Path) -> None:
-    weights = {"source": "some/where", "sha256": "0" * 64, "licence": "CC BY-NC-ND 4.0"}
-    source = make_bundle(tmp_path / "source", provenance={"weights": weights, "data": {"cohort": "c" * 64}})
-    record = export_model(source, tmp_path / "out", handover(formats=(), licence="mit"))
-    assert record["licence"] == {"model": "mit", "backbone": weights}
-    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "weights of some/where, licence: CC BY-NC-ND 4.0" in text
-    assert "c" * 64 in text
-    assert json.loads((tmp_path / "out" / EXPORT).read_text())["hashes"]["data (cohort)"] == "c" * 64
