@@ -13,6 +13,7 @@ frozen threshold on validation and on test; coverage of 90 % sets.
 import argparse
 import json
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,11 @@ def make_study(home: Path, seeds: int, *, given: bool) -> Path:
     positive = np.array(cohort.label_index == 1)
     wanted = int((~positive).sum() / (RARE - 1))
     order = np.argsort(np.random.default_rng(0).random(len(cohort)))
+    patient, before = cohort.patient, Counter[str]()
     rank = {}
     for row in order[positive[order]]:  # the first of every patient before the second of any
-        rank[row] = (sum(1 for other in rank if cohort.patient[other] == cohort.patient[row]), len(rank))
+        rank[row] = (before[patient[row]], len(rank))
+        before[patient[row]] += 1
     kept = sorted(rank, key=lambda row: rank[row])[:wanted]
     rows = np.sort(np.concatenate([np.flatnonzero(~positive), np.array(kept)]))
     write_cohort(cohort.subset(rows), home / "images" / "rare.csv")

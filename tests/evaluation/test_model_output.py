@@ -46,12 +46,23 @@ def test_with_one_the_decision_is() -> None:
     assert found.prediction_sets == (("benign",), ("benign", "malignant"), ())
 
 
+def test_a_row_has_one_call_and_its_rule() -> None:
+    """Where the most probable class differs from the call at the threshold, no table shows both."""
+    for found, rule in ((plain(), "most probable class"), (full(), f"prob_malignant >= {full().threshold:.6g}")):
+        frame = found.to_frame()
+        assert frame["decision"].tolist() == list(found.calls) and set(frame["decision_rule"]) == {rule}
+        assert "predicted" not in frame and found.record["decision_rule"] == rule
+        assert [row["decision"] for row in found.record["images"]] == list(found.calls)
+
+
 def test_the_limit_itself_is_familiar() -> None:
     unfamiliar = full().unfamiliar
     assert unfamiliar is not None and unfamiliar.tolist() == [False, False, True]
     no_limit = ModelOutput(image=NAMES, classes=CLASSES, prob=PROB, distance=np.ones(3))
     assert no_limit.unfamiliar is None
-    assert list(no_limit.to_frame().columns) == ["image_path", "prob_benign", "prob_malignant", "predicted"]
+    assert list(no_limit.to_frame().columns) == [
+        "image_path", "prob_benign", "prob_malignant", "decision", "decision_rule",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -102,8 +113,8 @@ def test_as_a_table() -> None:
         "image_path": list(NAMES),
         "prob_benign": [0.75, 0.375, 0.5],
         "prob_malignant": [0.25, 0.625, 0.5],
-        "predicted": ["benign", "malignant", "benign"],
         "decision": ["malignant", "malignant", "benign"],
+        "decision_rule": ["prob_malignant >= 0.25"] * 3,
         "prediction_set": ["benign", "benign|malignant", ""],
         "distance": [2.0, 3.0, 3.5],
         "unfamiliar": [False, False, True],
@@ -118,6 +129,7 @@ def test_as_json(tmp_path: Path) -> None:
     images = found.pop("images")
     assert found == {
         "schema": "counterstain.model_output/1",
+        "decision_rule": "prob_malignant >= 0.25",
         "classes": ["benign", "malignant"],
         "threshold": 0.25,
         "distance_limit": 3.0,
@@ -126,11 +138,11 @@ def test_as_json(tmp_path: Path) -> None:
     }
     assert [row["image"] for row in images] == list(NAMES)
     assert images[1] == {
-        "image": "b.png", "prob": [0.375, 0.625], "predicted": "malignant", "decision": "malignant",
+        "image": "b.png", "prob": [0.375, 0.625], "decision": "malignant",
         "prediction_set": ["benign", "malignant"], "distance": 3.0,
     }  # fmt: skip
     bare = json.loads(plain().to_json())["images"][0]
-    assert bare["decision"] is bare["prediction_set"] is bare["distance"] is None
+    assert bare["prediction_set"] is bare["distance"] is None and bare["decision"] == "benign"
 
 
 def test_the_sentence_counts_what_is_there() -> None:

@@ -172,7 +172,7 @@ def test_a_damaged_file_is_refused_or_skipped_as_asked(home: Path, model: Model,
 def test_output_as_frame_json_and_predictions(home: Path, model: Model, tmp_path: Path) -> None:
     output = model.predict(home / "images")
     frame = output.to_frame()
-    assert list(frame.columns) == ["image_path", "prob_a", "prob_b", "predicted", "decision", "prediction_set"]
+    assert list(frame.columns) == ["image_path", "prob_a", "prob_b", "decision", "decision_rule", "prediction_set"]
     text = output.to_json(tmp_path / "o.json")
     assert (tmp_path / "o.json").read_text() == text + "\n" and '"counterstain.model_output/1"' in text
     label = [Path(name).parent.name for name in output.image]

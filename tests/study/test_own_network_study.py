@@ -124,6 +124,17 @@ def test_processes_side_by_side_make_the_same_bytes(run: Path, home: Path, tmp_p
         assert hash_file(weights(beside, arm)) == hash_file(weights(run, arm))
 
 
+@pytest.mark.slow
+def test_dask_workers_make_the_same_bytes(run: Path, home: Path, tmp_path: Path) -> None:
+    """Each worker is a process that has never seen the file: the study names it, so it may run it."""
+    distributed = pytest.importorskip("distributed")
+    quiet = {"silence_logs": 50, "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, **quiet) as cluster:
+        there = run_study(home / "study.yaml", folder=tmp_path, scheduler=cluster.scheduler_address)
+    for arm in ("small", "wide"):
+        assert hash_file(weights(there, arm)) == hash_file(weights(run, arm))
+
+
 def test_another_process_runs_no_code_until_the_file_is_named(run: Path, home: Path, tmp_path: Path) -> None:
     words = ["predict", str(run), str(home / "images"), "--arm", "small", "--out", str(tmp_path / "p.csv")]
     kept = dict(own_network._LOADED)

@@ -92,6 +92,13 @@ class ModelOutput:
         """One class per image: the decision at the frozen threshold, else the most probable class."""
         return self.predicted if self.decision is None else self.decision
 
+    @property
+    def rule(self) -> str:
+        """How `calls` are made: "prob_malignant >= 0.41", or "most probable class"."""
+        if self.called is None or self.threshold is None:
+            return "most probable class"
+        return f"prob_{self.classes[-1]} >= {self.threshold:.6g}"
+
     def with_truth(
         self,
         label: Sequence[str] | NDArray[np.str_],
@@ -125,14 +132,12 @@ class ModelOutput:
         )
 
     def to_frame(self) -> "pd.DataFrame":
-        """One row per image: image_path, prob_<class>…, predicted, and decision, prediction_set, distance if known."""
+        """One row per image: image_path, prob_<class>…, decision and its rule; prediction_set and distance if known."""
         import pandas as pd
 
         columns: dict[str, Sequence[object]] = {"image_path": self.image}
         columns |= {f"prob_{name}": self.prob[:, k].tolist() for k, name in enumerate(self.classes)}
-        columns["predicted"] = self.predicted
-        if self.decision is not None:
-            columns["decision"] = self.decision
+        columns |= {"decision": self.calls, "decision_rule": [self.rule] * len(self)}
         if self.prediction_sets is not None:
             columns["prediction_set"] = ["|".join(names) for names in self.prediction_sets]
         if self.distance is not None and self.unfamiliar is not None:
@@ -146,13 +151,13 @@ class ModelOutput:
             "schema": "counterstain.model_output/1",
             "classes": list(self.classes),
             "threshold": self.threshold,
+            "decision_rule": self.rule,
             "distance_limit": self.distance_limit,
             "images": [
                 {
                     "image": name,
                     "prob": self.prob[row].tolist(),
-                    "predicted": self.predicted[row],
-                    "decision": None if self.decision is None else self.decision[row],
+                    "decision": self.calls[row],
                     "prediction_set": None if self.prediction_sets is None else list(self.prediction_sets[row]),
                     "distance": None if self.distance is None else float(self.distance[row]),
                 }
