@@ -71,3 +71,37 @@ def test_a_cohort_with_columns_and_a_root_of_its_own_is_written_so(tmp_path: Pat
     study = read_study(tmp_path / "study.yaml")
     assert study.cohort.root == "images"
     assert len(read_cohort(study, tmp_path)) == 24
+
+
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [
+        ("{label}/case{patient}_{number}.png", "'case0' in a/case0_0.png"),
+        ("{label}/case{patient}/{number}.png", "'case0' in a/case0/0.png"),
+        ("{label}/{label}-P{patient}-{number}.png", "'P0' in a/a-P0-0.png"),
+    ],
+)
+def test_where_patients_are_unknown_a_pattern_is_offered_that_works(tmp_path: Path, name: str, example: str) -> None:
+    for patient in range(12):
+        for number in range(3):
+            path = tmp_path / "pics" / name.format(label="ab"[patient % 2], patient=patient, number=number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), patient, np.uint8)).save(path)
+    done = call("init", tmp_path / "pics", "--out", tmp_path / "study.yaml")
+    assert done.exit_code == 0 and "`run` needs them" in done.stdout
+    assert example in done.stdout and "then: counterstain run" not in done.output
+    pattern = done.stdout.split("--pattern '")[1].split("'")[0]
+    again = call("init", tmp_path / "pics", "--out", tmp_path / "s.yaml", "--pattern", pattern)
+    assert again.exit_code == 0 and "then: counterstain run" in again.output
+    assert len(set(read_cohort(read_study(tmp_path / "s.yaml"), tmp_path).patient)) == 12
+
+
+def test_no_pattern_is_offered_where_names_tell_nothing(tmp_path: Path) -> None:
+    for number in range(20):
+        path = tmp_path / "pics" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(path)
+    done = call("init", tmp_path / "pics", "--out", tmp_path / "study.yaml")
+    assert "`run` needs them" in done.stdout and "counterstain init" not in done.stdout
+    by_image = call("init", tmp_path / "pics", "--out", tmp_path / "i.yaml", "--unit", "image")
+    assert "`run` needs them" not in by_image.stdout

@@ -75,7 +75,10 @@ def init(
 
     cohort = start(images, out=out, name=name, unit=unit, all_keys=all_keys, **reading)
     print_cohort(cohort, as_json=as_json)
-    say(f"wrote {out}; look at it, then: counterstain run {out}")
+    if cohort.has_patients or unit == "image":
+        say(f"wrote {out}; look at it, then: counterstain run {out}")
+    else:
+        say(f"wrote {out}; it can be run once patients are known, see the notes above")
 
 
 @app.command()

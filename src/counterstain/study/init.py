@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -14,6 +15,7 @@ from counterstain.cohort.splitters import folds, holdout
 from counterstain.errors import InputError
 from counterstain.files import write_bytes
 from counterstain.study.init_choices import choose
+from counterstain.study.patient_hint import patient_hint
 
 __all__ = ["ARMS", "arms_text", "start_study", "study_text", "write_study"]
 
@@ -80,7 +82,7 @@ cohort:
 
 split:
 {method_comment}  method: {method}        # holdout, folds (cross-validation), official (the table's), sites, site_folds
-  unit: {unit}          # {unit_comment}
+{commented("unit", unit, unit_comment)}
   test: 0.2             # share of the images used for reporting only, once
   val: 0.2              # share of the rest, used for early stopping
   folds: {k}              # for method folds: every patient is tested once in each repeat
@@ -150,7 +152,7 @@ def write_study(
     comment = "no patient is in two parts"
     if not cohort.has_patients:
         comment = (
-            "no patient ids were found. Give them (a column patient_id, or cohort.pattern); "
+            "no patient ids were found; give them (a column patient_id, or cohort.pattern); "
             "or write `image` here, and every result is marked image-level"
         )
     method, k, said = _choose_split(cohort, unit)
@@ -261,7 +263,18 @@ def start_study(
     if "root" in given:
         given["root"] = os.path.relpath(str(given["root"]), out.parent)
     extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items())
+    hints = () if cohort.has_patients or unit == "image" else _patients_needed(cohort, images)
     relative = os.path.relpath(images, out.parent)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or images.resolve().name).strip("-.")[:64] or "study"
     said = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra, all_keys=all_keys)
-    return replace(cohort, notes=(*cohort.notes, *said))
+    return replace(cohort, notes=(*cohort.notes, *said, *hints))
+
+
+def _patients_needed(cohort: Cohort, images: Path) -> tuple[str, ...]:
+    """What to do where no patient ids were found: `run` refuses to split such a cohort by patient."""
+    pattern, example = patient_hint(cohort)
+    lines = ["no patient ids were found, and `run` needs them: give a table with a column patient_id, or a --pattern"]
+    if pattern:
+        again = f"counterstain init {shlex.quote(str(images))} --pattern '{pattern}'"
+        lines.append(f"if {example} is a patient, remove the new study, and: {again}")
+    return (*lines, "if nobody knows the patients: --unit image, and every result is marked image-level")
