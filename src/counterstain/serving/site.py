@@ -14,7 +14,7 @@ from counterstain.serving.pages import SavedLinks, render, static_files
 from counterstain.serving.pictures import read_tiles, tile_picture
 from counterstain.serving.problems import ServingError
 from counterstain.serving.runs import RunsFolder
-from counterstain.serving.slide_view import DZ_TILE_PX, SlideShelf
+from counterstain.serving.slide_view import DZ_TILE_PX, SlideShelf, deepest
 from counterstain.serving.study_view import studies_data
 
 __all__ = ["write_site"]
@@ -65,17 +65,17 @@ def write_site(runs: Path, out: Path, *, slides: tuple[Path, ...] = (), maps: tu
 
 def _write_slide(identity: str, shelf: SlideShelf, out: Path, links: SavedLinks) -> None:
     """A slide's page, its maps within it, and its tiles up to the finest level that SLIDE_PX allows."""
+    name = shelf.names()[identity]
     try:
-        data: dict[str, Any] = shelf.data(identity)
+        data, size = shelf.data(identity), shelf.find(identity).info.size_px
     except ServingError as error:
-        name = shelf.names()[identity]
         page = render("missing", title=name, links=links, heading=name, detail=error.detail)
         write_bytes(out / links.slide(identity), page)
         return
-    deepest, size = int(data["levels"]), (int(data["width"]), int(data["height"]))
-    finest = max(level for level in range(deepest + 1) if max(size) / 2 ** (deepest - level) <= SLIDE_PX)
+    levels = deepest(*size)
+    finest = max(level for level in range(levels + 1) if max(size) / 2 ** (levels - level) <= SLIDE_PX)
     for level in range(min(8, finest), finest + 1):
-        columns, rows = (-(-px // (DZ_TILE_PX * 2 ** (deepest - level))) for px in size)
+        columns, rows = (-(-px // (DZ_TILE_PX * 2 ** (levels - level))) for px in size)
         for column in range(columns):
             for row in range(rows):
                 try:
@@ -83,8 +83,8 @@ def _write_slide(identity: str, shelf: SlideShelf, out: Path, links: SavedLinks)
                 except ServingError:
                     continue  # damaged there
                 write_bytes(out / "slides" / identity / f"{level}_{column}_{row}.jpg", content)
-    data |= {"finest": finest, "heats": {run: shelf.heat(identity, run) for run in data["maps"]}}
-    write_bytes(out / links.slide(identity), render("slide", title=data["name"], data=data, links=links))
+    data |= {"finest": finest, "heats": {run: shelf.heat(identity, run) for run in shelf.maps_of(identity)}}
+    write_bytes(out / links.slide(identity), render("slide", title=name, data=data, links=links))
 
 
 def _page(view: str, name: str, run: Path, links: SavedLinks) -> str:

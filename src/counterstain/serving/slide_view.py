@@ -28,7 +28,7 @@ from counterstain.slides.reader import open_slide
 from counterstain.slides.slide_files import find_slides, slide_name
 from counterstain.slides.tile_predictions import TilePredictions
 
-__all__ = ["DZ_TILE_PX", "SlideShelf"]
+__all__ = ["DZ_TILE_PX", "SlideShelf", "deepest"]
 
 DZ_TILE_PX = 256
 MOST_READ_PX = 4096  # side of what is read for one tile; a file whose levels lie further apart is refused
@@ -90,14 +90,18 @@ class SlideShelf:
                 self._open.popitem(last=False)
             return self._open[identity]
 
+    def maps_of(self, identity: str) -> list[str]:
+        """Names of the maps that there are of a slide."""
+        table = f"model-outputs-csv/{slide_name(self.path[identity])}.csv"
+        return [name for name, folder in self.maps.items() if (folder / table).is_file()]
+
     def data(self, identity: str) -> dict[str, object]:
         """Size, µm per pixel, the maps' names and the annotations of a slide, in level-0 px."""
         info, name = self.find(identity).info, slide_name(self.path[identity])
         width, height = info.size_px
-        maps = [run for run, folder in self.maps.items() if (folder / "model-outputs-csv" / f"{name}.csv").is_file()]
         return {
             "id": identity, "name": name, "width": width, "height": height, "tile_px": DZ_TILE_PX,
-            "mpp": info.mpp_x, "levels": deepest(width, height), "maps": maps,
+            "mpp": info.mpp_x, "levels": deepest(width, height), "maps": self.maps_of(identity),
             "annotations": self._annotations(identity), "drawn": self._drawn(name),
         }  # fmt: skip
 
