@@ -37,13 +37,13 @@ def running(app: Any, listening: socket.socket) -> Iterator[None]:
     """Serve an application in a thread of its own, as `counterstain serve` configures it."""
     import uvicorn
 
-    from counterstain.serving.connections import ImpatientProtocol
+    from counterstain.serving.connections import FairServer, ImpatientProtocol
 
     config = uvicorn.Config(
         app, http=ImpatientProtocol, ws="none", access_log=False, log_level="warning", server_header=False,
         timeout_graceful_shutdown=1,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = FairServer(config)
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
     thread.start()
     for _ in range(200):
@@ -58,7 +58,7 @@ def running(app: Any, listening: socket.socket) -> Iterator[None]:
 
 
 def free_port() -> socket.socket:
-    listening = socket.socket()
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(64)
     return listening

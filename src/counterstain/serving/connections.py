@@ -1,16 +1,60 @@
 """Connections that say nothing, or say it one byte at a time, do not keep others out."""
 
 import asyncio
+import socket
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["HEADER_S", "WAITING", "ImpatientProtocol"]
+__all__ = ["ACCEPTED", "HEADER_S", "WAITING", "FairServer", "ImpatientProtocol"]
 
 HEADER_S = 10.0  # seconds within which the head of a request must be whole
 WAITING = 256  # connections without a whole request; of more the oldest is closed
 
+ACCEPTED = 8  # new connections at a time, then those that are there have their turn: 160 a second
+PAUSE_S = 0.05
+QUEUE = 512  # new connections that the system keeps meanwhile
+
 _waiting: dict["ImpatientProtocol", asyncio.TimerHandle] = {}
+
+
+class FairServer(uvicorn.Server):
+    """A server that takes a few new connections at a time: who is there is answered while a thousand are opened."""
+
+    _accepting: tuple[asyncio.Task[None], ...] = ()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, by an accept loop of our own: asyncio's takes all that wait before anything else."""
+        await super().startup(sockets=[])
+        if self.started:
+            self._accepting = tuple(asyncio.create_task(self._accept(one)) for one in sockets or ())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, and end those that there are."""
+        for task in self._accepting:
+            task.cancel()
+        await super().shutdown(sockets)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listening.setblocking(False)
+        listening.listen(QUEUE)
+        while True:
+            for _ in range(ACCEPTED):
+                try:
+                    connection, _address = await loop.sock_accept(listening)
+                    await loop.connect_accepted_socket(self._protocol, connection)
+                except OSError:  # too many files are open, or the other side is gone already
+                    await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(PAUSE_S)
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.BaseProtocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
 
 class ImpatientProtocol(H11Protocol):

@@ -110,7 +110,7 @@ def start(runs: Path, options: ServeOptions) -> Started:
     import uvicorn
 
     from counterstain.serving.app import make_app, served_of
-    from counterstain.serving.connections import ImpatientProtocol
+    from counterstain.serving.connections import FairServer, ImpatientProtocol
     from counterstain.serving.security import Access, allowed_hosts
 
     served = served_of(runs, options)
@@ -127,12 +127,13 @@ def start(runs: Path, options: ServeOptions) -> Started:
     )  # fmt: skip
     shown = "127.0.0.1" if options.host in (*LOOPBACK, "0.0.0.0", "::") else options.host
     url = f"http://{shown}:{port}/?token={access.token}"
-    return Started(url, access.token, options.host, port, uvicorn.Server(config), listening)
+    return Started(url, access.token, options.host, port, FairServer(config), listening)
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Without naming TCP, asyncio would not turn Nagle's algorithm off: each answer would wait 40 ms for a confirmation.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
@@ -140,5 +141,5 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         why = error.strerror or str(error)
         raise InputError(f"{host}:{port} cannot be served ({why}); take another --port, or 0 for a free one") from None
-    listening.listen(512)
+    listening.listen()
     return listening
