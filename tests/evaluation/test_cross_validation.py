@@ -214,6 +214,8 @@ def test_the_words_of_a_pair_hold_its_numbers() -> None:
     )
     assert sum(chance.values()) == pytest.approx(1) and chance["a_better"] > chance["b_better"]
     assert (pair["folds"], record["rope"], record["schema"]) == (6, 0.1, "counterstain.procedures/1")
+    bound = procedures_record(arms, SIZES, metric="recall")["pairs"][0]["words"]
+    assert "]) in sensitivity (recall) for 'tumour', corrected t-test p" in bound
     turned = procedures_record(arms, SIZES, metric="loss", margin=0.1, pairs=[("old", "new")])["pairs"][0]
     assert turned["differences"] == pytest.approx([-d for d in pair["differences"]])
     assert turned["posterior"]["b_better"] == pytest.approx(chance["a_better"])

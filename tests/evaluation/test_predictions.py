@@ -191,6 +191,11 @@ def test_the_first_row_that_is_no_probability_is_named(row: tuple[float, float],
         check_prob(np.array([(0.5, 0.5), (1.0, 0.0), row, row]), lambda k: f"row {k}")
 
 
+def test_of_a_row_the_value_that_is_none_is_named() -> None:
+    with pytest.raises(InputError, match=r"^probability of row 0 is -0\.1; from 0 to 1"):
+        check_prob(np.array([(0.5, 0.6, -0.1)]), lambda k: f"row {k}")
+
+
 def test_what_rounding_leaves_is_a_probability() -> None:
     check_prob(np.array([(0.5, 0.5009), (0.4991, 0.5), (1.0000005, 0.0)]), lambda k: f"row {k}")
 
