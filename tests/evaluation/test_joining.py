@@ -120,6 +120,8 @@ def test_a_table_of_slides_keeps_its_patients_and_takes_the_images_names() -> No
     unknown = rows(small(), [3, 1, 0, 2], image=("v", "t", "s", "u"), patient=("v", "t", "s", "u"), rows_are="slide")
     images, joined = align(small(), unknown)
     assert joined.patient == images.patient == ("P", "P", "Q", "Q") and joined.unit == "patient"
+    for table in align(small(patient=("a", "b", "c", "d")), slides):  # the images' table knows no patients
+        assert table.unit == "patient" and table.patient == ("P", "P", "Q", "Q") and table.image == images.image
     both = align(small(patient=("a", "b", "c", "d")), unknown)
     assert [table.unit for table in both] == ["image", "image"]
 
