@@ -15,6 +15,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+import counterstain
 from counterstain.cli import app
 from counterstain.cli.options import verb as as_verb
 
@@ -269,3 +270,18 @@ def test_a_closed_stream_is_no_fault() -> None:
     command = f"{shlex.quote(sys.executable)} -m counterstain data list breakhis >&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["cohort", "split", "audit"])
+def test_a_table_is_not_written_over_by_what_is_made_from_it(tmp_path: Path, images: Path, verb: str) -> None:
+    table = tmp_path / "table.csv"
+    assert call("cohort", images, "--out", table).exit_code == 0
+    before = table.read_bytes()
+    link = tmp_path / "link.csv"
+    link.symlink_to(table)
+    for out in (table, link):
+        result = call(verb, table, "--out", out)
+        assert result.exit_code == 2 and "which is read here" in result.output
+        with pytest.raises(counterstain.InputError, match=r"`out` is .*, which is read here"):
+            getattr(counterstain, verb)(table, out=out)
+    assert table.read_bytes() == before

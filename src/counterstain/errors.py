@@ -4,6 +4,7 @@ import difflib
 import functools
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 __all__ = ["GateError", "InputError", "as_arguments", "as_typed", "says_arguments", "suggest"]
@@ -27,12 +28,22 @@ class GateError(Exception):
     typed: str | None = None
 
 
+_READ = ("images", "splits", "sources", "model", "predictions", "study", "slides", "folder", "truth", "budget")
+
+
 def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
-    """A function of the Python interface: messages name its arguments, where those of the command line name options."""
+    """A function of the Python interface: messages name its arguments, where those of the command line name options.
+
+    What it reads is not what it writes: that is refused here, for all of them.
+    """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
+            if isinstance(out := kwargs.get("out"), (str, Path)):
+                from counterstain.files import refuse_own_input  # which imports this module
+
+                refuse_own_input(Path(out), [*args, *(value for name, value in kwargs.items() if name in _READ)])
             return function(*args, **kwargs)
         except (InputError, GateError) as error:
             error.typed = as_typed(error)

@@ -164,3 +164,24 @@ def test_inspect_of_a_real_slide(real_data: Path) -> None:
     record = inspect_slide(real_data / "slides" / "CMU-1-Small-Region.svs", mpp=1.0, tile_px=256)
     assert record["plan"]["grid"] == [4, 5] and record["plan"]["factor"] == (2.0, 2.0)
     assert 5 <= record["plan"]["tiles"] <= 15
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--overlap", 1], "overlap is 1"), (["--mpp", "nan"], "nan µm/px were requested"),
+        (["--least-tissue", 2], "least share of tissue is 2"), (["--class", "a"], "--class is of annotations"),
+        (["--rest", "a"], "--rest is of annotations"), (["--class", "=a"], "--class is '=a'"),
+        (["--rest", " "], "--rest is empty"), (["--origin", "middle"], "origin is 'middle'"),
+        (["--least-overlap", 0], "--least-overlap is 0"), (["--least-overlap", 2], "--least-overlap is 2"),
+    ],
+)  # fmt: skip
+def test_what_no_slide_could_meet_is_refused_before_one_is_opened(
+    slides: Path, tmp_path: Path, options: list[object], message: str
+) -> None:
+    out = tmp_path / "tiles"
+    done = run("slides", "tiles", slides, "--tile-px", 64, *options, "--out", out)
+    assert done.exit_code == 2 and message in done.output and not out.exists()
+    if options[0] in ("--overlap", "--mpp", "--least-tissue"):
+        looked = run("inspect", slides, "--tile-px", 64, *options)
+        assert looked.exit_code == 2 and message in looked.output

@@ -14,6 +14,7 @@ from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.inspection import inspect_slide
 from counterstain.slides.scale import read_mpp_table, unused_rows
 from counterstain.slides.slides_result import Inspection, SlideInspection
+from counterstain.slides.tiling import check_grid
 from counterstain.study.model import find_bundle
 
 __all__ = ["inspect", "slides_run", "slides_tiles"]
@@ -53,6 +54,7 @@ def inspect(
         InputError: If there is no slide, or the only one can't be read.
     """
     require_readers()
+    check_grid(mpp, tile_px, overlap, least_tissue)
     with working(verbose=verbose) as talk:
         table = None if mpp_table is None else read_mpp_table(Path(mpp_table), columns=columns)
         paths = find_slides(paths_of(slides), recursive=recursive, say=talk.say)

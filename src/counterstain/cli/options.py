@@ -15,7 +15,7 @@ from counterstain.cli.suggestions import SuggestingGroup
 from counterstain.cohort.reading_options import DEFAULTS
 from counterstain.errors import GateError, InputError, as_typed
 from counterstain.extras import missing_words
-from counterstain.files import check_writable, refusal
+from counterstain.files import check_writable, refusal, refuse_own_input
 from counterstain.version import __version__
 
 app = typer.Typer(
@@ -135,6 +135,14 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
         try:
             if isinstance(place := kwargs.get("out"), Path):
                 check_writable(place)
+                refuse_own_input(
+                    place,
+                    [
+                        value
+                        for name, value in kwargs.items()
+                        if name not in ("out", "source") and isinstance(value, (Path, list))
+                    ],
+                )
             function(*args, **kwargs)
         except InputError as error:
             _refuse(as_typed(error))

@@ -56,12 +56,14 @@ def inspect(
     from counterstain.slides.guarded import require_readers
     from counterstain.slides.inspection import inspect_slide, summary_rows
     from counterstain.slides.scale import read_mpp_table, unused_rows
+    from counterstain.slides.tiling import check_grid
     from counterstain.terminal import print_table
     from counterstain.terminal_progress import say
 
     table = read_mpp_table(mpp_table, columns=columns_given(columns)) if mpp_table is not None else None
     records, failures = [], []
     require_readers()
+    check_grid(mpp, tile_px, overlap, least_tissue)
     paths = find_slides(slides, recursive=recursive, say=say)
     if table is not None and (note := unused_rows(table, paths)):
         say(f"note: {note}")

@@ -17,7 +17,7 @@ from counterstain.engine import Engine, check_engine
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_bytes, write_csv, write_json
 from counterstain.records import short_repr
-from counterstain.slides.annotations import TileLabels, find_annotations, label_tiles, load_annotations
+from counterstain.slides.annotations import ORIGINS, TileLabels, find_annotations, label_tiles, load_annotations
 from counterstain.slides.guarded import require_readers
 from counterstain.slides.info import Slide
 from counterstain.slides.inspection import draw_tiles, read_picture
@@ -26,7 +26,7 @@ from counterstain.slides.reader import open_slide
 from counterstain.slides.scale import read_mpp_table, unused_rows
 from counterstain.slides.slide_files import find_slides, folder_names, slide_name
 from counterstain.slides.slide_workers import each_slide
-from counterstain.slides.tiling import Tiling, plan_tiles, read_tile
+from counterstain.slides.tiling import Tiling, check_grid, plan_tiles, read_tile
 from counterstain.slides.tissue import tissue_mask
 from counterstain.system import usable_cores
 from counterstain.tables import read_cells
@@ -86,6 +86,22 @@ class ExtractedTiles:
         return short_repr(self)
 
 
+def _check_annotation_options(settings: ExtractionOptions) -> None:
+    """Refuse what would be passed over, or could not be meant."""
+    if settings.origin not in ORIGINS:
+        raise InputError(f"origin is '{settings.origin}'{suggest(settings.origin, ORIGINS)}")
+    if not 0 < settings.least_overlap <= 1:
+        raise InputError(f"--least-overlap is {settings.least_overlap:g}; a share above 0 and up to 1 is needed")
+    for name, label in (settings.classes or {}).items():
+        if not name.strip() or not label.strip():
+            raise InputError(f"--class is '{name}={label}'; write the annotated class, or NAME=label")
+    if settings.rest is not None and not settings.rest.strip():
+        raise InputError("--rest is empty; give the label of the tiles that no annotation touches, or leave it out")
+    if settings.annotations is None and (settings.classes or settings.rest is not None):
+        option = "--class" if settings.classes else "--rest"
+        raise InputError(f"{option} is of annotations, and none are given; name their folder with --annotations")
+
+
 def extract_tiles(
     slides: Sequence[Path],
     out: Path,
@@ -108,6 +124,8 @@ def extract_tiles(
     """
     if (out / "cohort.csv").exists():
         raise InputError(f"{out} holds a cohort already; name a new folder")
+    check_grid(settings.mpp, settings.tile_px, settings.overlap, settings.least_tissue)
+    _check_annotation_options(settings)
     require_readers()
     known, notes = _known_of(slides, settings)
     annotated = _check_classes(slides, settings)

@@ -32,6 +32,7 @@ from counterstain.slides.scale import check_scale, unused_rows
 from counterstain.slides.slide_model import load_slide_model
 from counterstain.slides.slide_scores import check_pooling, read_truth
 from counterstain.slides.slide_workers import each_slide, threads_of
+from counterstain.slides.tiling import check_grid
 
 __all__ = ["SlideProgress", "SlidesProgress", "SlidesResult", "run_slides"]
 
@@ -181,6 +182,9 @@ def _check(settings: InferenceOptions, bundle: Bundle, pooling: str, talk: Slide
     """The µm/px to read at, after all that is asked was checked."""
     check_runtime(settings.runtime, settings.precision)
     check_pooling(pooling)
+    check_grid(
+        1.0 if settings.mpp is None else settings.mpp, bundle.tile_px, settings.overlap, settings.least_tissue or 0
+    )
     if settings.origin not in ORIGINS:
         raise InputError(f"origin is '{settings.origin}'; take {' or '.join(ORIGINS)}")
     for name in ("batch", "workers"):

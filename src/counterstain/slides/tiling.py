@@ -15,7 +15,7 @@ from counterstain.slides.area_resampling import area_resample
 from counterstain.slides.info import Level, Slide, SlideInfo, level_px
 from counterstain.slides.scale import require_mpp
 
-__all__ = ["Tiling", "TissueShare", "plan_tiles", "read_tile", "read_tiles"]
+__all__ = ["Tiling", "TissueShare", "check_grid", "plan_tiles", "read_tile", "read_tiles"]
 
 # A scale this near to a whole number of a level's px is taken as that: to meet it exactly would only blur every px.
 NATIVE_TOLERANCE = 0.02
@@ -106,7 +106,7 @@ def plan_tiles(
     Raises:
         InputError: If the slide's µm/px are unknown, it is coarser than `mpp` by more than 10 %, or a number is none.
     """
-    _check(mpp, tile_px, overlap, least_tissue)
+    check_grid(mpp, tile_px, overlap, least_tissue)
     info = slide.info
     mpp_x, mpp_y = require_mpp(info.path, info.mpp_x, info.mpp_y)
     level, factor, notes = _choose_level(info, mpp, mpp_x, mpp_y, tile_px)
@@ -135,7 +135,12 @@ def plan_tiles(
     )  # fmt: skip
 
 
-def _check(mpp: float, tile_px: int, overlap: float, least_tissue: float) -> None:
+def check_grid(mpp: float, tile_px: int, overlap: float, least_tissue: float) -> None:
+    """Refuse a grid that no slide has tiles on, before a slide is opened.
+
+    Raises:
+        InputError: If a number is out of its range.
+    """
     if not (math.isfinite(mpp) and mpp > 0) or tile_px < 1:
         raise InputError(f"tiles of {tile_px} px at {mpp:g} µm/px were requested; both must be above 0")
     if not 0 <= overlap < 1:
