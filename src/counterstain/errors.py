@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-__all__ = ["GateError", "InputError", "as_arguments", "as_typed", "says_arguments", "suggest"]
+__all__ = ["GateError", "InputError", "as_arguments", "as_typed", "refuse_own_input", "says_arguments", "suggest"]
 
 
 MOST = 25  # names in a message: timm alone knows 1,300 models
@@ -41,8 +41,6 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             if isinstance(out := kwargs.get("out"), (str, Path)):
-                from counterstain.files import refuse_own_input  # which imports this module
-
                 refuse_own_input(Path(out), [*args, *(value for name, value in kwargs.items() if name in _READ)])
             return function(*args, **kwargs)
         except (InputError, GateError) as error:
@@ -109,3 +107,28 @@ def suggest(name: str, known: Iterable[str]) -> str:
         return f"; did you mean '{near[0]}'?"
     more = f", … and {len(known) - MOST} others" if len(known) > MOST else ""
     return f"; known: {', '.join(known[:MOST])}{more}"
+
+
+def refuse_own_input(out: Path, inputs: Iterable[object]) -> None:
+    """Refuse to write a result over what it is made from.
+
+    Args:
+        out: the file or folder to write.
+        inputs: of a call, whatever they are; those that name files or folders count, in lists, too.
+
+    Raises:
+        InputError: If it is one of them.
+    """
+    if not out.exists():
+        return
+    for given in inputs:
+        for one in given if isinstance(given, (list, tuple)) else (given,):
+            if isinstance(one, (str, Path)) and str(one) and _same(out, Path(one)):
+                raise InputError(f"--out is {out}, which is read here; name another, so that it is kept")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # no file of that name, or no name of a file
+        return False

@@ -19,7 +19,7 @@ from typing import Any
 from counterstain.errors import InputError
 
 __all__ = ["check_writable", "hash_bytes", "hash_file", "hash_json", "parse_yaml", "plain_cell", "plain_values"]
-__all__ += ["read_json", "read_record", "read_text", "read_yaml", "refusal", "refuse_own_input", "safe_cell"]
+__all__ += ["read_json", "read_record", "read_text", "read_yaml", "refusal", "safe_cell"]
 __all__ += ["write_bytes", "write_csv", "write_json", "write_with"]
 
 LARGEST_YAML = 1_000_000  # bytes
@@ -181,31 +181,6 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise InputError(refusal(error, path)) from error
-
-
-def refuse_own_input(out: Path, inputs: Iterable[object]) -> None:
-    """Refuse to write a result over what it is made from.
-
-    Args:
-        out: the file or folder to write.
-        inputs: of a call, whatever they are; those that name files or folders count, in lists, too.
-
-    Raises:
-        InputError: If it is one of them.
-    """
-    if not out.exists():
-        return
-    for given in inputs:
-        for one in given if isinstance(given, (list, tuple)) else (given,):
-            if isinstance(one, (str, Path)) and str(one) and _same(out, Path(one)):
-                raise InputError(f"--out is {out}, which is read here; name another, so that it is kept")
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except (OSError, ValueError):  # no file of that name, or no name of a file
-        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,9 +13,9 @@ import typer
 
 from counterstain.cli.suggestions import SuggestingGroup
 from counterstain.cohort.reading_options import DEFAULTS
-from counterstain.errors import GateError, InputError, as_typed
+from counterstain.errors import GateError, InputError, as_typed, refuse_own_input
 from counterstain.extras import missing_words
-from counterstain.files import check_writable, refusal, refuse_own_input
+from counterstain.files import check_writable, refusal
 from counterstain.version import __version__
 
 app = typer.Typer(
