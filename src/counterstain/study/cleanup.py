@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from counterstain.errors import InputError
 from counterstain.records import json_text
@@ -52,7 +52,7 @@ class Cleanup:
         counted = f"{len(self.found)} folder{'' if len(self.found) == 1 else 's'}"
         return "\n".join([*lines, f"{counted}, {shown_bytes(self.size)} {verb}" if self.found else "nothing to remove"])
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The same as a record."""
         return {
             "schema": "counterstain.cleanup/1",

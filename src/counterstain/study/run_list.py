@@ -90,7 +90,7 @@ class RunList:
         """The list as JSON text; with a path it is also written there."""
         return json_text(self.record(), path)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The list as a record."""
         return {"schema": "counterstain.runs/1", "folder": str(self.folder), "runs": [asdict(row) for row in self.rows]}
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 __all__ = ["Section", "refuse_booleans"]
 
 
-def refuse_booleans(record: type, values: Mapping[str, Any]) -> None:
+def refuse_booleans(record: type, values: Mapping[str, object]) -> None:
     """Refuse yes and no where a number is needed: Python counts them as 1 and 0."""
     hints = get_type_hints(record)
     for name, value in values.items():
