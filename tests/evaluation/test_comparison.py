@@ -431,3 +431,8 @@ def test_a_class_of_one_patient_bears_no_claim_and_says_so() -> None:
     assert record["pairs"][0]["verdict"] == "undefined"
     assert "x and y can't be compared in AUROC: only one patient has 'a', so there is no interval" in record["words"]
     assert "nan" not in record["words"]
+
+
+def test_an_arm_without_a_name_is_refused(make_table: Make) -> None:
+    with pytest.raises(InputError, match="an arm has no name"):
+        compare_arms({" ": arm(make_table, 1.0, 1), "b": arm(make_table, 1.0, 1, first=5)})

@@ -13,7 +13,15 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.sample_size import patients_needed
 from counterstain.evaluation.text_tables import comparison_table, details_table, ranking_table
 from counterstain.evaluation.thresholds import decided, decided_arms
-from counterstain.evaluation.verdict import Question, also_better, check_margin, margin_p, rule_in_words, verdict
+from counterstain.evaluation.verdict import (
+    Question,
+    also_better,
+    check_margin,
+    margin_p,
+    percent,
+    rule_in_words,
+    verdict,
+)
 from counterstain.evaluation.verdict_words import Basis, verdict_words
 
 FOUND = Difference(
@@ -446,3 +454,8 @@ def test_the_rule_of_noninferiority(metric: str, side: str, limit: str) -> None:
         "pairs), and inferior only if the limit on the other side lies beyond the margin, too. Whether it is also "
         "better or worse is said beside it."
     )
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.975, "97.5 %"), (0.9, "90 %"), (1 - 1e-6, "99.9999 %")])
+def test_a_level_below_one_is_no_100_percent(share: float, words: str) -> None:
+    assert percent(share) == words

@@ -254,6 +254,8 @@ def _check_question(
     if len(arms) < 2:
         given = f"{plural(len(arms), 'arm')} {'was' if len(arms) == 1 else 'were'} given"
         raise InputError(f"{given}; a comparison needs two. Give another prediction table.")
+    if any(not arm.strip() for arm in arms):
+        raise InputError("an arm has no name; name each, as in ours=ours.csv")
     if hypothesis not in HYPOTHESES:
         raise InputError(f"hypothesis is '{hypothesis}'{suggest(hypothesis, HYPOTHESES)}")
     if claim not in CLAIMS:

@@ -85,8 +85,8 @@ def worst_end(pair: PairRow) -> float:
 
 
 def percent(share: float) -> str:
-    """A share as "97.5 %"."""
-    return f"{100 * share:.4g} %"
+    """A share as "97.5 %"; one just below 1 isn't rounded to 100 %."""
+    return f"{100 * share:.6g} %"
 
 
 def check_margin(metric: str, margin: float | None) -> str:
