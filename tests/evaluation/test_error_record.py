@@ -70,7 +70,7 @@ def test_a_record_names_each_image_with_its_call_and_a_file_that_tells_nothing()
     record = error_record({"a": [table(POSITIVE, LABEL)]}, [])
     card = record["arms"]["a"]["tiles"]["wrong"][0]
     assert card == {"image": "0.png", "patient": "A", "site": "", "label": "benign", "predicted": "malignant",
-                    "probability": pytest.approx(0.99), "file": tile_file("0.png")}  # fmt: skip
+                    "probability": pytest.approx(0.99), "file": tile_file("0.png"), "unfamiliar": None}  # fmt: skip
     assert sorted(shown_images(record)) == [f"{k}.png" for k in range(6)]
     assert tile_file("../../etc/passwd.png").replace(".png", "").isalnum()
 
@@ -129,3 +129,15 @@ def test_tables_of_other_patients_have_no_errors_together() -> None:
 def test_a_tile_is_named_by_the_first_letters_of_a_sum() -> None:
     """printf '%s' 0.png | sha256sum | cut -c 1-16"""
     assert tile_file("0.png") == "0f25cc56a5248aca.png" and tile_file("1.png") != tile_file("0.png")
+
+
+def test_unfamiliar_images_are_counted_with_their_errors() -> None:
+    flags = {"0.png": 1.0, "4.png": 2 / 3, "2.png": 1 / 3}  # 0 and 4 by most trainings; both are wrong
+    record = error_record({"a": [table(POSITIVE, LABEL)]}, [], unfamiliar={"a": flags})
+    own = record["arms"]["a"]
+    assert own["unfamiliar"] == {"images": 2, "share": 2 / 6, "errors": 1.0, "errors_of_others": 0.25}
+    cards = {card["image"]: card["unfamiliar"] for strip in own["tiles"].values() for card in strip}
+    assert cards == {f"{k}.png": k in (0, 4) for k in range(6)}
+    none = error_record({"a": [table(POSITIVE, LABEL)]}, [], unfamiliar={"a": {}})["arms"]["a"]["unfamiliar"]
+    assert none["images"] == 0 and none["errors"] is None
+    assert error_record({"a": [table(POSITIVE, LABEL)]}, [])["arms"]["a"]["unfamiliar"] is None

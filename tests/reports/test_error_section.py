@@ -104,3 +104,32 @@ def test_influence_is_told_as_the_record_has_it(run: Path) -> None:
 def test_a_run_without_the_record_has_no_section(run: Path) -> None:
     (run / "records" / "errors.json").unlink()
     assert 'id="errors"' not in write_report(run).read_text(encoding="utf-8")
+
+
+def test_unfamiliar_images_are_told_where_they_are_known(run: Path) -> None:
+    assert "unlike the training images" not in write_report(run).read_text(encoding="utf-8")
+    record = read_json(run / "records" / "errors.json")
+    own = record["arms"]["given-32"]
+    own["unfamiliar"] = {"images": 3, "share": 0.0625, "errors": 1.0, "errors_of_others": 0.25}
+    own["tiles"]["wrong"][0]["unfamiliar"] = True
+    write_json(run / "records" / "errors.json", record)
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "3 (6.2\u00a0%) are unlike the training images to most trainings" in page
+    assert "Of them 100\u00a0% are predicted wrong, of the others 25\u00a0%." in page
+    assert page.count(", unlike the training images</span>") == 1
+
+
+def test_each_site_that_was_left_out_has_its_line(run: Path) -> None:
+    assert "by models trained on the other sites" not in write_report(run).read_text(encoding="utf-8")
+    resolved = read_json(run / "records" / "resolved.json")
+    write_json(run / "records" / "resolved.json", resolved | {"split": {**resolved["split"], "method": "sites"}})
+    score = {"value": 0.81, "low": 0.7, "high": 0.9}
+    scores = dict.fromkeys(("accuracy", "recall", "specificity", "auroc"), score)
+    groups = [{"group": "Site A", "images": 40, "patients": 12, "scores": scores},
+              {"group": "Site B", "images": 9, "patients": 3, "scores": None}]  # fmt: skip
+    arms = {arm: {"groups": groups, "worst": None} for arm in resolved["arms"]}
+    write_json(run / "records" / "subgroups.json", {"site": {"arms": arms}})
+    page = write_report(run).read_text(encoding="utf-8")
+    table = page[page.index("AUROC at each site, by models trained on the other sites") :].partition("</table>")[0]
+    assert table.count("Site A") == 1 and table.count("<td>0.810<small>[0.700, 0.900]") == len(arms)
+    assert table.count("fewer than 10 patients") == len(arms)

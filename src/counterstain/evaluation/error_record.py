@@ -100,23 +100,31 @@ def patient_errors(tables: Sequence[Predictions]) -> list[PatientErrors]:
 
 
 def error_record(
-    arms: Mapping[str, Sequence[Predictions]], influence: Sequence[Mapping[str, object]], *, stamp: str = ""
+    arms: Mapping[str, Sequence[Predictions]],
+    influence: Sequence[Mapping[str, object]],
+    *,
+    unfamiliar: Mapping[str, Mapping[str, float]] | None = None,
+    stamp: str = "",
 ) -> dict[str, Any]:
     """The record errors.json: each arm's share of errors, its most telling images, and the patients with most errors.
 
     Args:
         arms: arm -> its test tables, one per seed.
         influence: of `influence_record`; [] where patients are unknown or nothing is compared.
+        unfamiliar: arm -> image -> share of the trainings that call it unlike their training images; an arm without
+            such flags is left out.
         stamp: carried through to the record.
     """
     found = {}
     for arm, tables in arms.items():
         mean = mean_table(tables)
         rows = notable_images(mean, EACH)
+        flags = (unfamiliar or {}).get(arm)
         found[arm] = {
             "images": len(mean),
             "errors": float(np.mean([predicted_class(table.prob) != table.label for table in tables])),
-            "tiles": {name: [_card(mean, row) for row in own.tolist()] for name, own in rows.items()},
+            "unfamiliar": None if flags is None else _unfamiliar(tables, flags),
+            "tiles": {name: [_card(mean, row, flags) for row in own.tolist()] for name, own in rows.items()},
             "patients": [asdict(row) for row in patient_errors(tables) if row.errors][:MOST_PATIENTS]
             if mean.unit == "patient" else [],
         }  # fmt: skip
@@ -124,6 +132,17 @@ def error_record(
     return {
         "schema": ERRORS_SCHEMA, "stamp": stamp, "classes": list(first.classes), "unit": first.unit, "arms": found,
         "influence": list(influence),
+    }  # fmt: skip
+
+
+def _unfamiliar(tables: Sequence[Predictions], flags: Mapping[str, float]) -> dict[str, Any]:
+    """How many images most trainings flag, and the share of errors among them and among the others."""
+    flagged = np.array([flags.get(image, 0.0) > 0.5 for image in tables[0].image])
+    wrong = np.mean([align(tables[0], t)[1].prob.argmax(axis=1) != tables[0].label for t in tables], axis=0)
+    return {
+        "images": int(flagged.sum()), "share": float(flagged.mean()),
+        "errors": float(wrong[flagged].mean()) if flagged.any() else None,
+        "errors_of_others": float(wrong[~flagged].mean()) if (~flagged).any() else None,
     }  # fmt: skip
 
 
@@ -138,7 +157,7 @@ def tile_file(image: str) -> str:
     return f"{hashlib.sha256(image.encode()).hexdigest()[:16]}.png"
 
 
-def _card(table: Predictions, row: int) -> dict[str, Any]:
+def _card(table: Predictions, row: int, flags: Mapping[str, float] | None) -> dict[str, Any]:
     """One image with its call; file: the name of its tile."""
     name = table.image[row]
     called = int(predicted_class(table.prob[row : row + 1])[0])
@@ -146,4 +165,5 @@ def _card(table: Predictions, row: int) -> dict[str, Any]:
         "image": name, "patient": table.patient[row] if table.unit == "patient" else "", "site": table.site[row],
         "label": table.classes[table.label[row]], "predicted": table.classes[called],
         "probability": float(table.prob[row, called]), "file": tile_file(name),
+        "unfamiliar": None if flags is None else flags.get(name, 0.0) > 0.5,
     }  # fmt: skip

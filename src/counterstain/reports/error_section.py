@@ -98,6 +98,7 @@ def _arm(run: RunRecord, arm: str, own: Mapping[str, Any], uris: Mapping[str, st
     seeds = len(run.scores["arms"][arm]["seeds"])
     mean = f", mean over {seeds} trainings" if seeds > 1 else ""
     words = f"{share(own['errors'], 1)} of {own['images']:,} test images are predicted wrong{mean}."
+    words += _unfamiliar_words(own.get("unfamiliar"))
     strips = tuple(
         Strip(title, tuple(_tile(card, uris) for card in own["tiles"][name]))
         for name, title in TITLES.items()
@@ -106,12 +107,30 @@ def _arm(run: RunRecord, arm: str, own: Mapping[str, Any], uris: Mapping[str, st
     return ArmErrors(clean(arm), words, strips, _patients(run, arm, own["patients"]))
 
 
+def _unfamiliar_words(found: Mapping[str, Any] | None) -> str:
+    """How many test images are unlike the training images, and how they fare; "" where nothing is known."""
+    if found is None:
+        return ""
+    words = (
+        f" {found['images']:,} ({share(found['share'], 1, 1)}) are unlike the training images to most trainings; "
+        "about 1\u00a0% would be by chance"
+    )
+    if found["errors"] is None or found["errors_of_others"] is None:
+        return f"{words}."
+    return (
+        f"{words}. Of them {share(found['errors'], 1, 0)} are predicted wrong, of the others "
+        f"{share(found['errors_of_others'], 1, 0)}."
+    )
+
+
 def _tile(card: Mapping[str, Any], uris: Mapping[str, str]) -> Tile:
     wrong = card["label"] != card["predicted"]
     probability = "> 0.999" if card["probability"] > 0.9995 else number(card["probability"])
     said = f"{clean(card['predicted'])} {probability}"
     who = [_named(word, clean(card[word])) for word in ("patient", "site") if card[word]]
     label = f", labelled {clean(card['label'])}" if wrong else ""
+    if card.get("unfamiliar"):
+        who.append("unlike the training images")
     return Tile(uris.get(card["file"], ""), clean(card["image"]), said + label, ", ".join(who), wrong)
 
 

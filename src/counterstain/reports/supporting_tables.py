@@ -6,6 +6,7 @@ from typing import Any
 from counterstain.evaluation.calibration import SAW_TRAINING
 from counterstain.evaluation.format import UNDEFINED, clean, interval, levelled, metric_name, number, plural
 from counterstain.reports.headline import BASELINE_NAMES
+from counterstain.reports.run_figures import primary
 from counterstain.reports.run_record import RunRecord
 from counterstain.reports.run_tables import NO_INTERVAL, Cell, Table, scores_level
 
@@ -16,6 +17,7 @@ __all__ = [
     "calibration_table",
     "decision_table",
     "ledger_words",
+    "left_out_site_table",
     "set_table",
     "spread_table",
     "subgroup_tables",
@@ -203,6 +205,34 @@ def subgroup_tables(run: RunRecord) -> list[Table]:
         head = ("site", "images", "patients", *(metric_name(m) for m in ("accuracy", "recall", "specificity", "auroc")))
         tables.append(Table(f"{clean(arm)} by site; 95\u00a0% intervals, unit {run.scores['unit']}", head, tuple(rows)))
     return tables
+
+
+def left_out_site_table(run: RunRecord) -> Table | None:
+    """One row per site, tested by models that saw none of it: each arm's primary measure there.
+
+    None where the split leaves no site out. Of a measure that sites are not scored in, AUROC is shown.
+    """
+    arms = ((run.subgroups.get("site") or {}).get("arms")) or {}
+    named = [arm for arm in run.arms if arm in arms]
+    if (run.resolved.get("split") or {}).get("method") != "sites" or not named:
+        return None
+    groups = arms[named[0]]["groups"][:MOST_GROUPS]
+    metric = primary(run)[0]
+    if not any(metric in (group["scores"] or {}) for group in groups):
+        metric = "auroc"
+    rows = []
+    for place, group in enumerate(groups):
+        own = [arms[arm]["groups"][place]["scores"] for arm in named]
+        cells = [
+            Cell("suppressed", "fewer than 10 patients") if score is None else _valued(score[metric]) for score in own
+        ]
+        patients = "unknown" if group["patients"] is None else f"{group['patients']:,}"
+        rows.append((Cell(clean(group["group"])), Cell(f"{group['images']:,}"), Cell(patients), *cells))
+    caption = (
+        f"{metric_name(metric)} at each site, by models trained on the other sites; {scores_level(run)} intervals, "
+        f"unit {run.scores['unit']}"
+    )
+    return Table(caption, ("site", "images", "patients", *map(clean, named)), tuple(rows), inline=len(named) <= 2)
 
 
 def worst_words(run: RunRecord) -> list[str]:

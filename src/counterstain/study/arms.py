@@ -1,12 +1,14 @@
 """One training of one arm: fit on the training part, stop on the validation part, predict the rest once."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from counterstain.audit.training_set import MEMBERS, member_record
 from counterstain.errors import InputError
@@ -27,16 +29,21 @@ from counterstain.learning.findings_network import FindingsNetwork
 from counterstain.learning.loader import Examples
 from counterstain.learning.loop import Trained, train, write_history
 from counterstain.learning.objective import objective_of
-from counterstain.learning.ood_statistics import STATISTICS, fit_ood_statistics, write_ood_statistics
+from counterstain.learning.ood_statistics import (
+    STATISTICS,
+    fit_ood_statistics,
+    read_ood_statistics,
+    write_ood_statistics,
+)
 from counterstain.learning.predictor import predict_logits
 from counterstain.learning.probe_loop import train_probe
 from counterstain.learning.stain_pipeline import fit_staining
-from counterstain.learning.unfamiliar import listening
+from counterstain.learning.unfamiliar import listening, measure_distances
 from counterstain.progress import TrainingProgress
 from counterstain.study.finding_predictions import predict_findings, raw_findings
 from counterstain.study.training_record import training_record
 
-__all__ = ["fit_arm", "member_tiles", "train_arm"]
+__all__ = ["DISTANCES", "fit_arm", "member_tiles", "train_arm"]
 
 
 def train_arm(
@@ -83,7 +90,11 @@ def train_arm(
     write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
     for part in sorted({part for part in assignment if part.startswith(("val", "test"))}):
         rows = np.flatnonzero(parts == part)
-        write_predictions(predict(rows), folder / f"raw_{part}.csv")
+        with _hearing(trained.network, folder) as heard:
+            table = predict(rows)
+        write_predictions(table, folder / f"raw_{part}.csv")
+        if part.startswith("test"):
+            _write_distances(folder, part, table, heard)
         if isinstance(trained.network, FindingsNetwork):
             write_findings(predict_findings(material, rows, trained, settings), folder / raw_findings(part))
     # The checkpoint stays until the caller has recorded that this training is done, and forgets it.
@@ -131,6 +142,7 @@ def fit_arm(
     )
 
 
+DISTANCES = "distances_"  # and the part: files of how far its images lie from the training images
 FAMILIAR = 2000  # tiles at most of either part that the statistics of features are made from
 
 
@@ -162,6 +174,31 @@ def _write_statistics(
         write_ood_statistics(fit_ood_statistics(features(training), features(validation), looks=LOOKS), path)
     except InputError:  # too few tiles for a limit, or no last layer: predict says that nothing is flagged
         return
+
+
+@contextmanager
+def _hearing(network: nn.Module, folder: Path) -> Iterator[list[NDArray[np.float32]]]:
+    """The features of whatever is predicted meanwhile; none where there are no statistics to hold them against."""
+    if not (folder / STATISTICS).is_file():
+        yield []
+        return
+    with listening(network) as heard:
+        yield heard
+
+
+def _write_distances(folder: Path, part: str, table: Predictions, heard: Sequence[NDArray[np.float32]]) -> None:
+    """distances_<part>.csv: how far each test image lies from the training images, and whether beyond the limit.
+
+    Written where every image passed the network just now: a probe's features were computed before.
+    """
+    path = folder / f"{DISTANCES}{part}.csv"
+    path.unlink(missing_ok=True)
+    if sum(len(batch) for batch in heard) != len(table):
+        return
+    familiar = read_ood_statistics(folder / STATISTICS)
+    distance = measure_distances(heard, familiar)
+    flags = ("yes" if far else "no" for far in distance > familiar.limit)
+    write_csv(path, ("image_path", "distance", "unfamiliar"), zip(table.image, distance.tolist(), flags, strict=True))
 
 
 def member_tiles(material: TileDataset, stored: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

@@ -1,5 +1,6 @@
 """What a run leaves behind of its errors: the images and patients they are of, and what the arms are worth at all."""
 
+import csv
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,9 +17,10 @@ from counterstain.evaluation.influence import influence_record
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.evaluation.record_types import ComparisonRecord
-from counterstain.files import read_json, write_json, write_with
+from counterstain.files import plain_cell, read_json, write_json, write_with
 from counterstain.images.store import Store, read_batch
 from counterstain.run_folder import record_path
+from counterstain.study.arms import DISTANCES
 from counterstain.study.prepare import PreparedStudy
 from counterstain.study.study_config import Study
 
@@ -65,11 +67,25 @@ def write_errors(
     influence = (
         influence_record(replicates, cast(ComparisonRecord, read_json(comparison)), compare_without) if known else []
     )
-    record = error_record(replicates, influence, stamp=prepared.study.stamp)
+    record = error_record(replicates, influence, unfamiliar=_unfamiliar(run, replicates), stamp=prepared.study.stamp)
     write_json(record_path(run, RECORD), record)
     store = prepared.material.store
     written = _write_tiles(record_path(run, TILES), store, shown_images(record)) if isinstance(store, Store) else []
     return [record_path(run, RECORD), *written]
+
+
+def _unfamiliar(run: Path, arms: Mapping[str, object]) -> dict[str, dict[str, float]]:
+    """arm -> test image -> share of the trainings that flag it; arms without flags are left out."""
+    found = {}
+    for arm in arms:
+        flags: dict[str, list[bool]] = {}
+        for path in sorted((run / "arms" / arm).glob(f"seed-*/fold-*/{DISTANCES}test*.csv")):
+            with path.open(encoding="utf-8", newline="") as stream:
+                for row in csv.DictReader(stream):
+                    flags.setdefault(plain_cell(row["image_path"]), []).append(row["unfamiliar"] == "yes")
+        if flags:
+            found[arm] = {image: sum(own) / len(own) for image, own in flags.items()}
+    return found
 
 
 def _write_tiles(folder: Path, store: Store, images: list[str]) -> list[Path]:
