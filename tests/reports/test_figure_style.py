@@ -48,6 +48,17 @@ def test_in_a_slim_figure_nothing_is_cut() -> None:
                 assert box.x0 >= -0.02 and box.x1 <= figure.get_figwidth() + 0.02, letters(figure)[0]
 
 
+@pytest.mark.parametrize("name", ["given-16", "modified-200 − modified-32", "an arm with a long name − modified-32"])
+def test_names_and_numbers_of_a_slim_forest_do_not_meet(name: str) -> None:
+    with styled(FigureStyle(width_mm=85)):
+        figure = forest_figure([Row(name, -0.038, -0.152, 0.076)] * 3, title="t", axis_label="x", reference=0.0)
+        sheet = FigureCanvasAgg(figure)
+        sheet.draw()
+        boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+        assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[k + 1 :])
+        assert name in " ".join(text.get_text() for text in figure.axes[0].texts)
+
+
 def test_panels_go_under_each_other_where_there_is_no_room() -> None:
     def tops(figure: Figure) -> set[float]:
         return {round(axis.get_subplotspec().get_position(figure).y1, 3) for axis in figure.axes}

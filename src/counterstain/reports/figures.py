@@ -49,6 +49,7 @@ Floats = NDArray[np.float64]
 
 # Classes up to which a confusion matrix has counts and shares, and up to which it has shares, written in its cells.
 MOST_COUNTED, MOST_WRITTEN = 10, 16
+SHORT = 14  # letters of a name that leave room for the numbers beside it in a slim figure
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,10 @@ def forest_figure(
     """
     width, size = full_width(), points(1.0)
     slim = is_slim(width)
-    figure = canvas(width, size * ((0.5 if slim else 0.36) * max(len(rows), 1) + 0.62), title, stamp)
+    # Long names have no room beside the numbers either: the numbers then stand under them.
+    stacked = slim and any(len(row.name) > SHORT for row in rows)
+    each = 0.66 if stacked else 0.5 if slim else 0.36
+    figure = canvas(width, size * (each * max(len(rows), 1) + 0.62), title, stamp)
     axis = figure.subplots()
     if reference is not None:
         axis.axvline(reference, color=MUTED, linewidth=0.9)
@@ -299,14 +303,16 @@ def forest_figure(
         shown = (number if reference is None else signed)(row.value)
         note = f"{shown}  {interval(row.low, row.high, sign=reference is not None)}".rstrip()
         beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
-        if slim:  # name and numbers above their bar, as there is no room beside it
-            axis.annotate(shorten(row.name, 26), (0, place - 0.3), va="bottom", **beside)
+        if stacked:
+            axis.annotate(f"{shorten(row.name, 40)}\n{note}", (0, place - 0.28), va="bottom", **beside)
+        elif slim:  # name and numbers above their bar, as there is no room beside it
+            axis.annotate(row.name, (0, place - 0.3), va="bottom", **beside)
             axis.annotate(note, (1, place - 0.3), va="bottom", ha="right", **beside)
         else:
             axis.annotate(note, (1.02, place), va="center", **beside)
     names = ["\n".join(textwrap.wrap(shorten(row.name, 56), 28)) for row in rows]
     axis.set_yticks(range(len(rows)), [""] * len(rows) if slim else names)
-    axis.set_ylim(len(rows) - 0.45, -0.85 if slim else -0.55)
+    axis.set_ylim(len(rows) - 0.45, -0.95 if stacked else -0.85 if slim else -0.55)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.grid(axis="x")
