@@ -37,10 +37,10 @@ from counterstain.cohort.reading_options import ReadingOptions
 def demo(
     out: Out = Path("demo"),
     seeds: Annotated[int, typer.Option(help="Number of trainings per arm, each with its own seed.")] = 3,
-    patients: Annotated[int, typer.Option(help="Number of patients to generate.")] = 48,
+    patients: Annotated[int, typer.Option(help="Number of patients to generate.")] = 96,
     as_json: Json = False,
 ) -> None:
-    """Run a whole study on synthetic histology: two arms and a report.
+    """Run a whole study on synthetic histology: two arms, the old protocol beside them, a slide and a report.
 
     Example: counterstain demo --out demo
     """

@@ -59,6 +59,7 @@ def study_text(
     k: int = 5,
     unit: str = "patient",
     unit_comment: str = "no patient is in two parts",
+    test: float = 0.2,
     tile_px: int = 257,
     tile_comment: str = "every image becomes a square tile of this side; 127 or more",
     fit: str = "stretch",
@@ -83,7 +84,7 @@ cohort:
 split:
 {method_comment}  method: {method}        # holdout, folds (cross-validation), official (the table's), sites, site_folds
 {commented("unit", unit, unit_comment)}
-  test: 0.2             # share of the images used for reporting only, once
+  test: {test}             # share of the images used for reporting only, once
   val: 0.2              # share of the rest, used for early stopping
   folds: {k}              # for method folds: every patient is tested once in each repeat
   repeats: 1
