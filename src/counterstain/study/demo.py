@@ -18,7 +18,7 @@ __all__ = ["run_demo"]
 
 # Small enough for four minutes on two cores, long enough that the networks learn what tells the classes apart; many
 # patients with few tiles each, of whom two in five are tested: it is their number that makes a verdict clear.
-PHANTOM = Phantom(patients=96, tiles_per_patient=6, sites=2, tile_px=257, difficulty=0.15, seed=0)
+PHANTOM = Phantom(patients=128, tiles_per_patient=5, sites=2, tile_px=257, difficulty=0.15, seed=0)
 DEMO_TEST = 0.4
 DEMO_TILE_PX = 128
 TILE_MPP = PHANTOM.mpp * PHANTOM.tile_px / DEMO_TILE_PX  # of a tile as the networks get it
