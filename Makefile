@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow quick check mutate format clean
+.PHONY: demo test slow quick check mutate site format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -37,6 +37,14 @@ else
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1
 	$(BIN)/python tests/mutation_score.py --survivors
 endif
+
+# The documentation as a site with search: python -m http.server -d build/site
+site: $(VENV)/.dev
+	rm -rf build/pages build/site
+	mkdir -p build/pages/benchmarks
+	cp -r docs examples README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md CITATION.cff Makefile LICENSE build/pages/
+	cp benchmarks/*.md build/pages/benchmarks/
+	$(BIN)/zensical build --strict
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
