@@ -3,12 +3,10 @@
 import pytest
 
 from counterstain.evaluation.text_tables import (
-    as_text,
     comparison_table,
     details_table,
     pairs_table,
     ranking_table,
-    score_table_rows,
     several_arms_notes,
     shown,
     shown_interval,
@@ -100,38 +98,6 @@ def test_every_verdict_has_its_label(kind: str) -> None:
     assert verdict_label(pair("net", "old", kind)) == VERDICTS[kind]
     assert verdict_label(pair("net", "old", kind, also="a_better")) == f"{VERDICTS[kind]}; net is better"
     assert verdict_label(pair("net", "old", kind, also="b_better")) == f"{VERDICTS[kind]}; old is better"
-
-
-def test_text_is_lined_up() -> None:
-    assert as_text(["arm", "n"], [["a", "1000"], ["long", ""]]) == "arm   n\n----  ----\na     1000\nlong"
-
-
-# ------------------------------------------------------------------------------------------------------------- scores
-
-
-def score(metric: str, value: float, level: str = "image", name: str | None = None) -> dict:
-    return {"metric": metric, "class": name, "level": level, "value": value, "low": value - 0.1, "high": value + 0.1}
-
-
-def test_scores_are_one_row_per_arm() -> None:
-    scores = [score("accuracy", 0.8), score("accuracy", 0.7, "patient"), score("recall", 0.6, name="benign"),
-              score("auroc", 0.85)]  # fmt: skip
-    arms = {
-        "net": {"scores": scores, "images": 1414, "patients": 23, "seeds": [0, 1, 2]},
-        "old": {"scores": scores[1:2], "images": 9, "patients": None, "seeds": [0]},
-    }
-    header, rows = score_table_rows({"arms": arms}, metrics=("accuracy", "recall", "auroc"))
-    assert header == ["arm", "accuracy", "recall", "auroc", "images", "patients", "seeds"]
-    assert rows == [
-        ["net", "0.800 [0.700, 0.900]", "-", "0.850 [0.750, 0.950]", "1414", "23", "3"],
-        ["old", "-", "-", "-", "9", "unknown", "1"],
-    ]
-    _, rows = score_table_rows({"arms": arms}, metrics=("accuracy",), level="patient")
-    assert [row[1] for row in rows] == ["0.700 [0.600, 0.800]"] * 2
-    assert score_table_rows({"arms": {}})[0] == [
-        "arm", "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc", "auroc", "auprc",
-        "loss", "images", "patients", "seeds",
-    ]  # fmt: skip
 
 
 # -------------------------------------------------------------------------------------------------------------- pairs

@@ -13,8 +13,9 @@ from counterstain.errors import InputError
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.export import parity
 from counterstain.export.exported_model import read_export
-from counterstain.export.from_run import ExportOptions, export, find_training
+from counterstain.export.from_run import ExportOptions, export
 from counterstain.files import hash_file, read_json, write_csv
+from counterstain.learning.model_choice import choose_model
 from counterstain.learning.ood_statistics import distances, read_ood_statistics, seen_of
 from counterstain.learning.predictor import load_predictor
 from counterstain.study.run import run_study
@@ -59,16 +60,16 @@ def _unclocked() -> object:
 
 
 def test_the_training_is_the_one_named_or_the_best_on_validation_data(run: Path) -> None:
-    folder = find_training(run, arm="small")
+    folder = choose_model(run, arm="small").folder
     assert folder == run / "arms" / "small" / "seed-3" / "fold-0-0"
-    assert find_training(folder) == folder
-    assert find_training(run).parts[-3] in ("small", "large")
+    assert choose_model(folder).folder == folder
+    assert choose_model(run).folder.parts[-3] in ("small", "large")
     with pytest.raises(InputError, match="no such training"):
-        find_training(run, arm="small", seed=4)
+        choose_model(run, arm="small", seed=4)
     with pytest.raises(InputError, match="are for a run"):
-        find_training(folder, arm="small")
+        choose_model(folder, arm="small")
     with pytest.raises(InputError, match="neither a run"):
-        find_training(run / "figures")
+        choose_model(run / "figures")
 
 
 @pytest.mark.slow
@@ -86,7 +87,7 @@ def test_export_of_a_run(run: Path, tmp_path: Path) -> None:
     assert {row["tiles"] for row in record["parity"]} == {20 + 16}
     assert [row["runtime"] for row in record["parity"]] == ["torch", "wsinfer", "onnx", "openvino", "int8"]
     assert record["hashes"]["split"] == hash_file(run / "records" / "splits.csv")
-    folder = find_training(run, arm="small")
+    folder = choose_model(run, arm="small").folder
     fitted = read_json(folder / "calibration.json")
     assert record["calibration"] == fitted
     _check_int8(record, folder)
@@ -130,7 +131,7 @@ def _check_features(to: Path, run: Path, record: dict) -> None:
 @pytest.mark.slow
 def test_a_bundle_alone_and_its_cohort(run: Path, tmp_path: Path) -> None:
     """Copied out of its run a bundle knows neither split nor scores; a cohort brings the features back."""
-    folder = find_training(run, arm="small")
+    folder = choose_model(run, arm="small").folder
     alone = tmp_path / "alone"
     alone.mkdir()
     for path in folder.iterdir():
@@ -157,7 +158,7 @@ def test_a_cohort_of_other_classes_is_refused(run: Path, tmp_path: Path) -> None
     images = run.parent.parent / "images"
     text = (images / "cohort.csv").read_text().replace(",b,", ",c,")
     (images / "other.csv").write_text(text)
-    folder = find_training(run, arm="small")
+    folder = choose_model(run, arm="small").folder
     with pytest.raises(InputError, match="positive class 'b' is not among the labels; known: a, c"):
         export(folder, tmp_path / "out", ExportOptions(formats=(), cohort=images / "other.csv"))
 

@@ -14,11 +14,12 @@ from hypothesis import settings as few
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from stain_tensors import apply_recipe_tensor
 from torchstain.numpy.normalizers import NumpyMacenkoNormalizer, NumpyReinhardNormalizer
 from torchstain.torch.normalizers import TorchMacenkoNormalizer, TorchReinhardNormalizer
 
 from counterstain.errors import InputError
-from counterstain.images.stain import METHODS, StainRecipe, apply_recipe, apply_recipe_tensor, fit_recipe
+from counterstain.images.stain import METHODS, StainRecipe, apply_recipe, fit_recipe
 
 Tiles = NDArray[np.uint8]
 RECIPE = StainRecipe(method="reinhard", mean=(60.0, 20.0, -12.0), spread=(15.0, 8.0, 5.0))

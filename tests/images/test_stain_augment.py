@@ -11,11 +11,12 @@ from hypothesis import settings as few
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from stain_tensors import augment_stain_tensor
 
 from counterstain.errors import InputError
 from counterstain.images.augment import _DRAWS
 from counterstain.images.counter_rng import image_keys, uniforms
-from counterstain.images.stain_augment import _USE, StainAugmentation, augment_stain, augment_stain_tensor
+from counterstain.images.stain_augment import _USE, StainAugmentation, augment_stain
 from counterstain.images.stain_separation import find_stains, sample_pixels
 from counterstain.images.stain_statistics import StainStatistics, colour_moments, fit_statistics
 

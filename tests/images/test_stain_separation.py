@@ -13,10 +13,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn.decomposition import DictionaryLearning
 from sklearn.exceptions import ConvergenceWarning
+from stain_tensors import combine
 
 from counterstain.errors import InputError
 from counterstain.images import stain_separation
-from counterstain.images.stain_separation import SEPARATIONS, combine, find_stains, inverse, sample_pixels, separate
+from counterstain.images.stain_separation import SEPARATIONS, find_stains, inverse, sample_pixels, separate
 from counterstain.images.stain_space import RUIFROK, optical_density
 from counterstain.phantom import tiles as phantom
 from counterstain.phantom.optics import Scanner

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from stain_tensors import change_tensor
 from torchstain.numpy.utils.rgb2lab import rgb2lab
 
 from counterstain.images import stain_space
 from counterstain.images.stain_space import (
     RUIFROK,
-    change_tensor,
     change_tiles,
     optical_density,
     to_hed,

@@ -17,6 +17,7 @@ import pytest
 import tifffile
 from cohort_runs import MPP, TILE_PX, contents, make_bundle, write_slide
 from PIL import Image
+from tile_geojson import read_tile_geojson
 from typer.testing import CliRunner
 
 from counterstain.cli.slides_run import app
@@ -29,7 +30,6 @@ from counterstain.learning.bundle import seal
 from counterstain.learning.ood_statistics import STATISTICS, features_of, fit_ood_statistics, write_ood_statistics
 from counterstain.learning.predictor import load_predictor
 from counterstain.slides import tile_stream as stream
-from counterstain.slides.geojson import read_tile_geojson
 from counterstain.slides.infer_cohort import SlideProgress, SlidesProgress, SlidesResult, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.outputs import read_tile_csv, read_tile_flags

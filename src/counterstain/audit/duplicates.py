@@ -15,7 +15,7 @@ from counterstain.audit.rotated_crops import rotated_crops
 from counterstain.images.store import Store
 from counterstain.system import usable_cores
 
-__all__ = ["TIERS", "Duplicate", "duplicates_among", "find_duplicates", "find_duplicates_between"]
+__all__ = ["TIERS", "Duplicate", "duplicates_among", "find_duplicates"]
 
 Floats = NDArray[np.float32]
 
@@ -53,12 +53,6 @@ def find_duplicates(
     described = None if step is None else partial(step, "describing tiles")
     prints = fingerprint(store, fit=fit, rotated=rotated, threads=threads, progress=described)
     return duplicates_among(prints, prints, store.content, store.content, same=True, step=step)
-
-
-def find_duplicates_between(new: Store, known: Store, *, rotated: bool = True) -> tuple[Duplicate, ...]:
-    """All pairs of a tile of `new` (a) and one of `known` (b) that show the same."""
-    prints = [fingerprint(store, rotated=rotated) for store in (new, known)]
-    return duplicates_among(prints[0], prints[1], new.content, known.content, same=False)
 
 
 def duplicates_among(

@@ -3,23 +3,19 @@
 from collections.abc import Sequence
 
 from counterstain.evaluation.metric_names import measure_words
-from counterstain.evaluation.record_types import ComparisonRecord, PairRow, ScoresRecord
+from counterstain.evaluation.record_types import ComparisonRecord, PairRow
 from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
 __all__ = [
-    "as_text",
     "comparison_table",
     "details_table",
     "levelled_interval",
     "needed_words",
     "pairs_table",
     "ranking_table",
-    "score_table_rows",
     "shown",
 ]
 __all__ += ["several_arms_notes", "shown_interval", "verdict_label"]
-
-SHOWN = ("accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "mcc", "auroc", "auprc", "loss")
 
 Rows = list[list[str]]
 
@@ -52,29 +48,6 @@ def levelled_interval(
     if not bracket:
         return text
     return f"{plain} (no interval)" if ends == "no interval]" else f"{plain} ({percent(confidence)} interval [{ends})"
-
-
-def score_table_rows(
-    record: ScoresRecord, *, metrics: Sequence[str] = SHOWN, level: str = "image"
-) -> tuple[list[str], Rows]:
-    """Header and rows, one per arm: each metric with its interval, then n images, n patients and seeds.
-
-    Args:
-        record: scores.json.
-        metrics: the columns, in order; those of the positive class or the macro mean.
-        level: "image" or "patient".
-    """
-    header = ["arm", *metrics, "images", "patients", "seeds"]
-    rows = []
-    for arm, own in record["arms"].items():
-        by_name = {s["metric"]: s for s in own["scores"] if s["class"] is None and s["level"] == level}
-        cells = [
-            shown_interval(by_name[m]["value"], by_name[m]["low"], by_name[m]["high"]) if m in by_name else "-"
-            for m in metrics
-        ]
-        patients = "unknown" if own["patients"] is None else str(own["patients"])
-        rows.append([arm, *cells, str(own["images"]), patients, str(len(own["seeds"]))])
-    return header, rows
 
 
 def comparison_table(record: ComparisonRecord) -> tuple[list[str], Rows]:
@@ -338,13 +311,3 @@ def verdict_label(pair: PairRow) -> str:
     }
     also = {"a_better": f"; {a} is better", "b_better": f"; {b} is better"}.get(pair["also"] or "", "")
     return words[pair["verdict"]] + also
-
-
-def as_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns lined up with two spaces between, a rule under the header, no trailing blanks."""
-    widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-    return "\n".join([line(header), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])

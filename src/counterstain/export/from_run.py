@@ -45,7 +45,7 @@ from counterstain.run_folder import MANIFEST, optional_record, record_path
 from counterstain.slides.tile_predictions import colours
 from counterstain.tables import read_cells
 
-__all__ = ["ExportOptions", "export", "find_training"]
+__all__ = ["ExportOptions", "export"]
 
 BATCH = 64
 MOST_NAMED = 20  # of what could name a patient, before a model is handed on
@@ -152,11 +152,6 @@ def export(source: Path, to: Path, wanted: ExportOptions, talk: Progress | None 
         handover = _with_int8(handover, basis)
         check_export(folder, to, handover)
     return export_model(folder, to, handover)
-
-
-def find_training(source: Path, *, arm: str | None = None, seed: int | None = None, fold: str | None = None) -> Path:
-    """The bundle's folder that is meant; see choose_model."""
-    return choose_model(source, arm=arm, seed=seed, fold=fold).folder
 
 
 def _names(training: Path) -> tuple[str, str, str]:

@@ -16,10 +16,10 @@ from counterstain.images.stain_separation import (
     inverse,
     sample_pixels,
 )
-from counterstain.images.stain_space import change_tensor, change_tiles, share_out
+from counterstain.images.stain_space import change_tiles, share_out
 from counterstain.images.stain_statistics import colour_moments
 
-__all__ = ["METHODS", "StainRecipe", "apply_recipe", "apply_recipe_tensor", "fit_recipe"]
+__all__ = ["METHODS", "StainRecipe", "apply_recipe", "fit_recipe"]
 
 Tiles = NDArray[np.uint8]
 Three = tuple[float, float, float]
@@ -162,21 +162,6 @@ def apply_recipe(tiles: Tiles, recipe: StainRecipe, *, threads: int = 1) -> tupl
         return np.concatenate(passed) if passed else np.zeros(0, dtype=np.bool_)
 
     return out, np.concatenate(share_out(work, len(tiles), threads))
-
-
-def apply_recipe_tensor(tiles: Tensor, recipe: StainRecipe) -> tuple[Tensor, Tensor]:
-    """apply_recipe by torch, for tiles that lie on a GPU: the same to within one grey level.
-
-    Args:
-        tiles: (B, H, W, 3) uint8 RGB; not changed.
-        recipe: see fit_recipe.
-
-    Returns:
-        (B, H, W, 3) uint8 and (B,) bool on the same device.
-    """
-    first, second, blank = _change(sample_pixels(tiles), recipe)
-    changed = change_tensor(tiles, _SPACE[recipe.method], first, second)
-    return torch.where(blank[:, None, None, None], tiles, changed), blank
 
 
 def _all_numbers(tiles: Tiles, method: str) -> list[tuple[Tensor, Tensor]]:

@@ -12,10 +12,10 @@ from torch.nn.functional import normalize
 from counterstain.errors import InputError, suggest
 from counterstain.images.counter_rng import uniforms
 from counterstain.images.stain_separation import enough_tissue, find_stains, inverse, sample_pixels, tissue_pixels
-from counterstain.images.stain_space import RUIFROK, change_tensor, change_tiles, share_out
+from counterstain.images.stain_space import RUIFROK, change_tiles, share_out
 from counterstain.images.stain_statistics import SPACES, StainStatistics, colour_moments
 
-__all__ = ["STAIN_AUGMENTATIONS", "StainAugmentation", "augment_stain", "augment_stain_tensor"]
+__all__ = ["STAIN_AUGMENTATIONS", "StainAugmentation", "augment_stain"]
 
 Tiles = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -141,31 +141,6 @@ def augment_stain(
         made[same] = part[same]
 
     share_out(work, len(tiles), threads)
-    return out
-
-
-def augment_stain_tensor(
-    tiles: Tensor,
-    keys: NDArray[np.uint64],
-    *,
-    settings: StainAugmentation,
-    seed: int,
-    epoch: int,
-    statistics: StainStatistics | None = None,
-) -> Tensor:
-    """augment_stain by torch, for tiles that lie on a GPU: the same to within one grey level, on the same device.
-
-    Args:
-        tiles: (B, H, W, 3) uint8 RGB on the device; not changed.
-        keys, settings, seed, epoch, statistics: as in augment_stain.
-    """
-    _check_keys(keys, len(tiles))
-    out = tiles.clone()
-    for change in _plan(sample_pixels(tiles), keys, settings, seed, epoch, statistics):
-        rows = torch.from_numpy(change.rows).to(tiles.device)
-        chosen = tiles.index_select(0, rows)
-        changed = change_tensor(chosen, change.space, change.first, change.second)
-        out.index_copy_(0, rows, torch.where(change.blank[:, None, None, None], chosen, changed))
     return out
 
 

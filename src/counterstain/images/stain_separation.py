@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from counterstain.errors import InputError, suggest
-from counterstain.images.stain_space import RUIFROK, WHITE, mix, optical_density
+from counterstain.images.stain_space import RUIFROK, mix, optical_density
 
 __all__ = [
     "SEPARATIONS",
     "Stains",
-    "combine",
     "enough_tissue",
     "find_stains",
     "inverse",
@@ -118,12 +117,6 @@ def separate(tiles: Tensor, method: str) -> tuple[Stains, Tensor]:
     batch, height, width, _ = tiles.shape
     density = optical_density(tiles.permute(0, 3, 1, 2).flatten(2))
     return stains, mix(inverse(stains.vectors), density).reshape(batch, 2, height, width)
-
-
-def combine(concentrations: Tensor, vectors: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8: the tiles that (B, 2, H, W) concentrations of (B, 2, 3) stains make; rounded, clipped."""
-    density = torch.einsum("bkhw,bkc->bhwc", concentrations, vectors)
-    return (torch.exp(-density) * WHITE - 1).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def inverse(vectors: Tensor) -> Tensor:

@@ -23,7 +23,6 @@ from counterstain.images.opencv_threads import one_opencv_thread
 __all__ = [
     "RUIFROK",
     "WHITE",
-    "change_tensor",
     "change_tiles",
     "mix",
     "optical_density",
@@ -146,20 +145,6 @@ def change_tiles(
             change(tiles[row], settings[number], codes, out[row])
 
 
-def change_tensor(tiles: Tensor, space: str, first: Tensor, second: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8: change_tiles by torch, for all of a batch; within one grey level, on the same device."""
-    planes = tiles.permute(0, 3, 1, 2).flatten(2)
-    if space == "density":
-        grey = torch.exp(-(mix(first, optical_density(planes)) + second[:, :, None])) * WHITE - 1
-    elif space == "lab":
-        grey = _grey_of_lab(to_lab(planes) * first[:, :, None] + second[:, :, None])
-    else:
-        grey = _grey_of_hsv((to_hsv(planes) * first[:, :, None] + second[:, :, None]).clamp_(0, 1))
-    batch, height, width, _ = tiles.shape
-    grey = grey.round_().clamp_(0, 255).to(torch.uint8)
-    return grey.reshape(batch, 3, height, width).permute(0, 2, 3, 1).contiguous()
-
-
 def mix(matrix: Tensor, planes: Tensor) -> Tensor:
     """(B, k, n): matrix @ planes for a (B, k, 3) or (k, 3) matrix and (B, 3, n) planes.
 
@@ -236,23 +221,6 @@ _SPACES: dict[str, tuple[Callable[[Floats, Floats], Floats], Callable[[Tiles, Fl
     "lab": (_lab_matrices, _change_lab),
     "hsv": (_hsv_matrices, _change_hsv),
 }
-
-
-def _grey_of_lab(lab: Tensor) -> Tensor:
-    roots = mix(_tensor(_FROM_LAB, lab), lab - _tensor(_LAB_OFFSET[:, None], lab))
-    cubes = torch.where(roots > _CUBE_FROM, roots**3, (roots - _ROOT_OF_0) / _SLOPE)
-    light = mix(_tensor(_FROM_XYZ, lab), cubes).clamp_(0, 1)
-    return torch.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light) * 255
-
-
-def _grey_of_hsv(hsv: Tensor) -> Tensor:
-    hue, saturation, value = hsv.unbind(1)
-    turn = (hue * _LAST_HUE + _HUE_OF_GREEN) * 6
-    # Each channel is full for a third of the circle, none for a third, and a ramp between; red's is centred on 0.
-    channels = [
-        value * (1 - saturation * (1 - (((turn + start) % 6 - 3).abs() - 1).clamp(0, 1))) for start in (0.0, 4.0, 2.0)
-    ]
-    return torch.stack(channels, dim=1) * 255
 
 
 def _of_grey(planes: Tensor, table: Floats) -> Tensor:

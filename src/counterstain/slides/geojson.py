@@ -1,7 +1,6 @@
 """GeoJSON that QuPath reads: a slide's tiles with their probabilities, and regions of one class merged."""
 
 import gzip
-import io
 import json
 import uuid
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from counterstain.errors import InputError
 from counterstain.files import write_with
 from counterstain.slides.tile_predictions import TilePredictions, colours, predicted
 
-__all__ = ["ORIGINS", "origin_of", "read_tile_geojson", "regions", "write_geojson"]
+__all__ = ["ORIGINS", "origin_of", "regions", "write_geojson"]
 
 ORIGINS = ("bounds", "slide")
 _CHUNK = 4096  # tiles turned into text, or boxes merged, at a time: memory does not grow with the slide
@@ -153,32 +152,3 @@ def _ring(ring: Any) -> list[list[int]]:
     corner = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
     kept = points[corner].tolist()
     return [*kept, kept[0]]
-
-
-# ------------------------------------------------------------------------------------------------------------- reading
-
-
-def read_tile_geojson(
-    path: Path, *, shift: tuple[int, int] = (0, 0)
-) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-    """The tiles of such a file: (N, 2) corners, (N, 2) sizes in level-0 px, and each measurement's (N,) values.
-
-    Args:
-        path: .geojson or .geojson.gz, with or without regions.
-        shift: the level-0 point that is (0, 0) in the file; see `origin_of`.
-
-    Raises:
-        InputError: If it is no such file, or a tile is no rectangle.
-    """
-    try:
-        content = path.read_bytes()
-        packed = gzip.decompress(content) if path.name.endswith(".gz") else content
-        record = json.load(io.BytesIO(packed))
-        tiles = [item for item in record["features"] if item["properties"].get("objectType") == "tile"]
-        rings = np.array([item["geometry"]["coordinates"][0] for item in tiles], np.int64).reshape(-1, 5, 2)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a GeoJSON of tiles ({error}); name one that slides run wrote") from None
-    low, high = rings.min(axis=1), rings.max(axis=1)
-    names = tiles[0]["properties"]["measurements"] if tiles else {}
-    values = {name: np.array([item["properties"]["measurements"][name] for item in tiles]) for name in names}
-    return low + np.array(shift), high - low, values
