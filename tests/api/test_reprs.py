@@ -17,9 +17,12 @@ from counterstain.slides.extract_tiles import ExtractedTiles
 from counterstain.slides.feature_files import FeatureFiles
 from counterstain.slides.infer_cohort import SlidesResult
 from counterstain.slides.slides_result import Inspection, SlideInspection
+from counterstain.study.cleanup import Cleanup, Removable
 from counterstain.study.doctor import Check, Health
+from counterstain.study.lr_find import FoundRate
 from counterstain.study.reproduce import Reproduction
 from counterstain.study.results import Export, Parity, StudyPlan, StudyRun
+from counterstain.study.run_list import RunList
 from counterstain.study.search import SearchResult
 from counterstain.study.verify import Verification
 
@@ -73,6 +76,9 @@ def many() -> list[object]:
         Health((Check(LONG, "problem", LONG),)),
         changed,
         Reproduction("different", LONG, {}, {}, names, changed, N),
+        FoundRate(LONG[:40], [1e-4] * N, [0.7] * N, 1e-3, 1e-4, Path(LONG)),
+        Cleanup(Path(LONG), (Removable(LONG, "store", N, LONG),) * N, names, removed=False),
+        RunList(Path(LONG), ()),
     ]
 
 

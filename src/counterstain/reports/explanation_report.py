@@ -51,17 +51,13 @@ def write_page(folder: Path) -> Path:
     """
     record = read_record(folder / RECORD, SCHEMA)
     reason = record["ability"]["reason"]
-    script = template("explanation.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    shown: dict[str, Any] = {} if reason else _maps(folder, record)
+    shown: dict[str, Any] = {} if reason else {**_maps(folder, record), **_script()}
     page = environment().get_template("explanation.html").render(
         name=f"Where the score of {_network(record)} is sensitive",
         stamp=clean(record["stamp"]),
         wording=clean(record["wording"]),
         alarm=explanation_alarm(record),
         style=Markup(template("report.css") + template("explanation.css")),
-        script=Markup(script),
-        script_hash=Markup(f"sha256-{digest}"),
         facts=_facts(record),
         reason=clean(reason),
         unit=record["ability"]["unit"],
@@ -72,6 +68,13 @@ def write_page(folder: Path) -> Path:
     )  # fmt: skip
     write_bytes(folder / PAGE, page)
     return folder / PAGE
+
+
+def _script() -> dict[str, Markup]:
+    """The script that colours the embedding map, and the hash by which the page's policy lets it run."""
+    text = template("explanation.js")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return {"script": Markup(text), "script_hash": Markup(f"sha256-{digest}")}
 
 
 def _network(record: Mapping[str, Any]) -> str:
