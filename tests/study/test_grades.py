@@ -108,7 +108,7 @@ def test_the_interval_is_about_that_of_the_bootstrap_by_patient() -> None:
 
 def test_grades_through_a_whole_study(study: Path) -> None:
     run = run_study(study)
-    scores = read_json(run / "scores.json")
+    scores = read_json(run / "records" / "scores.json")
     assert scores["classes"] == ["low", "middle", "high"]
     for arm in ("plain", "graded"):
         (own,) = [
@@ -116,7 +116,7 @@ def test_grades_through_a_whole_study(study: Path) -> None:
             if one["metric"] == "quadratic_kappa" and one["level"] == "image"
         ]  # fmt: skip
         assert -1 <= own["value"] <= 1 and len(own["per_seed"]) == 2
-    assert read_json(run / "comparison.json")["primary"] == "quadratic_kappa"
+    assert read_json(run / "records" / "comparison.json")["primary"] == "quadratic_kappa"
     assert "quadratic-weighted kappa" in (run / "report.html").read_text(encoding="utf-8")
     record = read_json(run / "arms/graded/seed-0/fold-0-0/training.json")["done"]
     assert record["objective"]["ordinal"] == 1

@@ -6,9 +6,7 @@ from typing import Literal, overload
 
 from counterstain.api.process import working, yaml_texts
 from counterstain.errors import says_arguments
-from counterstain.study.lr_find import FoundRate
-from counterstain.study.results import StudyPlan, StudyRun
-from counterstain.study.search import SearchResult
+from counterstain.study.results import FoundRate, SearchResult, StudyPlan, StudyRun
 
 __all__ = ["demo", "lr_find", "report", "run", "search"]
 

@@ -63,8 +63,8 @@ MEANINGS: dict[str, tuple[str, ...]] = {
 # Settings of an arm that have no option of their own: `train` takes them with --set.
 SETTINGS = (
     "backbone_rate", "bag_tiles", "class_weights", "cutmix", "epsilon", "features", "focal", "head_epochs", "input_px",
-    "label_smoothing", "micro_batch", "mixup", "network_settings", "normalisation", "probe", "sampler", "scale",
-    "schedule", "stain_augmentation", "tune", "views", "weight_decay", "weights",
+    "label_smoothing", "micro_batch", "mixup", "network_settings", "normalisation", "ordinal", "probe", "sampler",
+    "scale", "schedule", "stain_augmentation", "tune", "views", "weight_decay", "weights",
 )  # fmt: skip
 
 

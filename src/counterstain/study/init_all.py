@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from counterstain.files import parse_yaml
 from counterstain.images.augment import Augmentation
+from counterstain.study.figures_config import FiguresSection
 from counterstain.study.study_config import (
     AuditSection,
     CalibrationSection,
@@ -91,6 +92,13 @@ MEANINGS: dict[str, dict[str, str]] = {
         "detect": "a difference, for the number of patients that it would need",
         "prior_sd": "of the chance that a ranking is false",
     },
+    "figures": {
+        "format": "also drawn for a thesis or paper: pdf, svg or png; null: only the report's",
+        "width": "of these, such as 85mm",
+        "font": "size of their letters, pt",
+        "language": "of their words: en or de",
+        "tiles": "false: the report shows no picture of an image, for private data",
+    },
     "audit": {"distinct_ids": "true: ids that nearly agree, such as 18842 and 18842D, are of different patients"},
 }
 
@@ -101,10 +109,14 @@ def known_defaults() -> dict[str, dict[str, Any]]:
 
     sections: dict[str, type[BaseModel]] = {
         "cohort": CohortSection, "split": SplitSection, "tiles": TilesSection, "comparison": ComparisonSection,
-        "audit": AuditSection, "calibration": CalibrationSection,
+        "audit": AuditSection, "calibration": CalibrationSection, "figures": FiguresSection,
     }  # fmt: skip
     out: dict[str, dict[str, Any]] = {
-        name: {key: one.get_default() for key, one in section.model_fields.items() if not one.is_required()}
+        name: {
+            key: one.get_default(call_default_factory=True)
+            for key, one in section.model_fields.items()
+            if not one.is_required()
+        }
         for name, section in sections.items()
     }
     out["augmentation"] = {one.name: getattr(Augmentation(), one.name) for one in fields(Augmentation)}
@@ -123,7 +135,10 @@ def with_all_keys(text: str) -> str:
         missing = [key for key in defaults if key not in (present.get(section) or {})]
         if not missing:
             continue
-        start = next(k for k, line in enumerate(lines) if line.startswith(f"{section}:"))
+        start = next((k for k, line in enumerate(lines) if line.startswith(f"{section}:")), None)
+        if start is None:
+            start = len(lines) + 1
+            lines += ["", f"{section}:"]
         end = next((k for k in range(start + 1, len(lines)) if not lines[k].strip()), len(lines))
         new = [f"  {key}: {_yaml(defaults[key])}{_comment(section, key)}" for key in missing]
         lines[end:end] = new

@@ -1,6 +1,6 @@
 """The learning-rate range test of one arm of a study: its curve, drawn, and the rate that follows from it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +15,13 @@ from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.objective import objective_of
 from counterstain.learning.stain_pipeline import fit_staining
 from counterstain.progress import Progress
-from counterstain.records import short_repr
 from counterstain.reports.rate_figure import rate_figure, save_figure
 from counterstain.study.planning import check_settings
 from counterstain.study.prepare import PreparedStudy, prepare
+from counterstain.study.results import FoundRate
 from counterstain.study.study_config import read_study
 
-__all__ = ["FoundRate", "find_rate"]
-
-
-@dataclass(frozen=True)
-class FoundRate:
-    """What the test found.
-
-    arm: whose; rate, loss: lists, one per step; suggested: a learning rate, None where the loss never fell clearly.
-    current: the arm's own learning rate; figure: the drawn curve, a PNG.
-    """
-
-    arm: str
-    rate: list[float]
-    loss: list[float]
-    suggested: float | None
-    current: float
-    figure: Path
-
-    def __repr__(self) -> str:
-        return short_repr(self)
-
-    def summary(self) -> str:
-        """One line: the suggested rate beside the arm's own, or that none follows from the curve."""
-        if self.suggested is None:
-            return (
-                f"arm {self.arm}: the loss did not fall clearly at any rate, so none is suggested; take more --steps, "
-                f"or look at the data (now {self.current:g})"
-            )
-        return f"arm {self.arm}: learning_rate {self.suggested:.2g} is suggested (now {self.current:g})"
+__all__ = ["find_rate"]
 
 
 def find_rate(

@@ -13,14 +13,14 @@ from counterstain.evaluation.record_types import ComparisonRecord, ScoresRecord
 from counterstain.evaluation.scores_result import Scores
 from counterstain.evaluation.text_tables import shown_interval
 from counterstain.files import read_json
-from counterstain.records import Record, html_of, json_text
+from counterstain.records import Record, html_of, json_text, short_repr
 from counterstain.run_folder import optional_record, record_path
 
 if TYPE_CHECKING:
     from counterstain.study.model import Model
     from counterstain.study.planning import PlanRecord
 
-__all__ = ["Export", "Parity", "StudyPlan", "StudyRun", "one_arm_words"]
+__all__ = ["Export", "FoundRate", "Parity", "SearchResult", "StudyPlan", "StudyRun", "one_arm_words"]
 
 
 @dataclass(frozen=True)
@@ -221,3 +221,53 @@ def one_arm_words(scores: ScoresRecord, resolved: Mapping[str, Any]) -> str:
         f"{arm}: {measure} {value} ({100 * scores['confidence']:g} % interval) on {cases} with "
         f"{plural(len(own['seeds']), 'seed')}. With one arm, nothing is compared."
     )
+
+
+@dataclass(frozen=True)
+class FoundRate:
+    """What the test found.
+
+    arm: whose; rate, loss: lists, one per step; suggested: a learning rate, None where the loss never fell clearly.
+    current: the arm's own learning rate; figure: the drawn curve, a PNG.
+    """
+
+    arm: str
+    rate: list[float]
+    loss: list[float]
+    suggested: float | None
+    current: float
+    figure: Path
+
+    def __repr__(self) -> str:
+        return short_repr(self)
+
+    def summary(self) -> str:
+        """One line: the suggested rate beside the arm's own, or that none follows from the curve."""
+        if self.suggested is None:
+            return (
+                f"arm {self.arm}: the loss did not fall clearly at any rate, so none is suggested; take more --steps, "
+                f"or look at the data (now {self.current:g})"
+            )
+        return f"arm {self.arm}: learning_rate {self.suggested:.2g} is suggested (now {self.current:g})"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    best: the settings that were searched, as they came out best; val_loss: theirs, on the validation patients.
+    expected: val_loss corrected for having been chosen among so many; see `optimism`. None for a single trial.
+    trials, pruned: how many ended and were stopped early; seconds: of all of them together.
+    study: the file of the study with these settings, to be run once.
+    """
+
+    best: Mapping[str, Any]
+    val_loss: float
+    expected: float | None
+    trials: int
+    pruned: int
+    seconds: float
+    study: Path
+
+    def __repr__(self) -> str:
+        return short_repr(self)

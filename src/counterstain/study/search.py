@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,39 +25,17 @@ from counterstain.study.arms import fit_arm
 from counterstain.study.completion import lock
 from counterstain.study.planning import check_settings
 from counterstain.study.prepare import PreparedStudy, prepare
+from counterstain.study.results import SearchResult
 from counterstain.study.study_config import Range, read_study
 
 if TYPE_CHECKING:
     import optuna
 
-from counterstain.records import short_repr
 
-__all__ = ["SearchResult", "optimism", "search_settings"]
+__all__ = ["optimism", "search_settings"]
 
 RESAMPLES = 500
 STORAGE, PREDICTIONS = "search.db", "val.csv"
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    best: the settings that were searched, as they came out best; val_loss: theirs, on the validation patients.
-    expected: val_loss corrected for having been chosen among so many; see `optimism`. None for a single trial.
-    trials, pruned: how many ended and were stopped early; seconds: of all of them together.
-    study: the file of the study with these settings, to be run once.
-    """
-
-    best: Mapping[str, Any]
-    val_loss: float
-    expected: float | None
-    trials: int
-    pruned: int
-    seconds: float
-    study: Path
-
-    def __repr__(self) -> str:
-        return short_repr(self)
 
 
 def search_settings(
