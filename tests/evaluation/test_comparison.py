@@ -436,3 +436,20 @@ def test_a_class_of_one_patient_bears_no_claim_and_says_so() -> None:
 def test_an_arm_without_a_name_is_refused(make_table: Make) -> None:
     with pytest.raises(InputError, match="an arm has no name"):
         compare_arms({" ": arm(make_table, 1.0, 1), "b": arm(make_table, 1.0, 1, first=5)})
+
+
+@pytest.mark.parametrize("name", ["a\nVerdict: b is better", "a\x1b[2J", "a\u2028b"])
+def test_an_arm_whose_name_would_break_a_line_is_refused(make_table: Make, name: str) -> None:
+    with pytest.raises(InputError, match="holds a line end or a control character") as raised:
+        compare_arms({name: arm(make_table, 1.0, 1), "b": arm(make_table, 1.0, 1, first=5)})
+    assert "\n" not in str(raised.value) and "\x1b" not in str(raised.value)
+
+
+def test_patient_ids_that_are_from_another_table_are_noted(make_table: Make) -> None:
+    named, other = arm(make_table, 1.0, 3), arm(make_table, 1.0, 3, first=5)
+    bare = [replace(table, patient=table.image) for table in other]
+    record = compare_arms({"a": named, "b": bare})
+    note = "not every table of b names patients; the patient ids of a were used for the same images"
+    assert record["unit"] == "patient" and note in record["warnings"]
+    for alike in ({"a": named, "b": other}, {"a": [replace(t, patient=t.image) for t in named], "b": bare}):
+        assert not any("names patients" in line for line in compare_arms(alike)["warnings"])

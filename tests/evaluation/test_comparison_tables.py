@@ -3,7 +3,6 @@
 import pytest
 
 from counterstain.evaluation.text_tables import (
-    comparison_table,
     details_table,
     pairs_table,
     ranking_table,
@@ -101,25 +100,6 @@ def test_every_verdict_has_its_label(kind: str) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- pairs
-
-
-def test_every_pair_is_a_row() -> None:
-    pairs = [
-        pair("net", "old", "a_better"),
-        pair("net", "new", "no_evidence", primary=False, metric="recall", level="patient", p_adjusted=0.0009,
-             probability_false=None),
-        pair("new", "old", "undefined", None, p_adjusted=NAN, probability_false=0.001),
-    ]  # fmt: skip
-    header, rows = comparison_table(record(pairs, alpha=0.1))
-    assert header == [
-        "pair", "metric", "difference (90 % interval)", "p (adjusted)", "chance of a false ranking", "verdict",
-    ]  # fmt: skip
-    assert rows == [
-        ["net - old", "AUROC (image)", "+0.031 [+0.011, +0.051]", "0.012", "0.034", "net is better"],
-        ["net - new (exploratory)", "sensitivity (recall) for 'malignant' (patient)", "+0.031 [+0.011, +0.051]",
-         "< 0.001", "–", "no evidence of a difference"],
-        ["new - old", "AUROC (image)", "undefined", "–", "0.001", "undefined"],
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from counterstain.evaluation.format import (
     clean,
     difference,
+    digits_apart,
     interval,
     levelled,
     listed,
@@ -79,3 +80,12 @@ def test_names_lose_what_cannot_be_shown() -> None:
     assert shorten("abcdef", 6) == "abcdef" and shorten("abcdefg", 6) == "abc…fg" and shorten("abcdefg", 5) == "ab…fg"
     assert shorten("a" * 24) == "a" * 24 and len(shorten("a" * 25)) == 24
     assert shorten("SOB_M_DC-14-2523-40-001.png", 15) == "SOB_M_D…001.png"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "digits"),
+    [(0.004, 0.02, 3), (-0.0007, -0.0002, 4), (-0.0002, 0.0001, 3), (0.00003, 0.4, 5), (1e-12, 0.1, 6), (0.0, 0.1, 3),
+     (None, 0.1, 3), (float("nan"), 0.1, 3)],
+)  # fmt: skip
+def test_a_difference_that_excludes_0_is_not_shown_as_0(low: float | None, high: float | None, digits: int) -> None:
+    assert digits_apart(low, high) == digits

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.predictions import Predictions
-from counterstain.evaluation.text_tables import comparison_table, shown, shown_interval
+from counterstain.evaluation.text_tables import pairs_table, shown, shown_interval
 
 Make = Callable[..., Predictions]
 
@@ -18,9 +18,10 @@ def test_what_is_undefined_is_said() -> None:
 
 def test_rows_hold_the_pair_and_its_verdict(random_table: Make) -> None:
     arms = {"given-32": [random_table(1)], "modified-200": [random_table(1, strength=2.0)]}
-    _, rows = comparison_table(compare_arms(arms))
-    assert rows[0][0] == "given-32 - modified-200"
-    assert rows[0][-1] == "not enough runs to claim"
+    record = compare_arms(arms)
+    _, rows = pairs_table(record, record["pairs"])
+    assert rows[0][0] == "given-32 − modified-200"
+    assert "not enough runs to claim" in rows[0]
 
 
 def test_published_tests_stand_beside_the_verdict(random_table: Make, make_table: Make) -> None:

@@ -213,3 +213,16 @@ def test_a_reference_is_placed_against_each_arm() -> None:
 def test_patients_needed_in_words(needed: dict | None, words: str) -> None:
     assert needed_words({"needed": needed}, "patient") == words
     assert needed_words({}, "patient") == ""
+
+
+def test_a_small_lead_is_not_a_lead_of_0() -> None:
+    small = replace(FOUND, difference=-0.0004, low=-0.00071, high=-0.0002)
+    said = verdict_words("a_better", small, replace(ASKED, metric="brier"), RESTS)
+    assert "its Brier score is lower by 0.0004 (95 % interval [0.0002, 0.0007], p = 0.320)" in said
+
+
+def test_a_p_that_looks_small_beside_not_shown_is_given_its_bound() -> None:
+    asked = replace(ASKED, hypothesis="noninferiority")
+    close = verdict_words("noninferiority_not_shown", FOUND, asked, replace(RESTS, p_margin=0.041))
+    assert "(one-sided 97.5 % limit, p = 0.041, where less than 0.025 was needed)" in close
+    assert "was needed" not in verdict_words("noninferiority_not_shown", FOUND, asked, replace(RESTS, p_margin=0.06))

@@ -86,7 +86,7 @@ def test_a_probe_says_nothing_of_a_training_loop(tmp_path: Path, runs: Any, monk
         assert never not in found, never
     assert "kept frozen" in found and "logistic regression" in found and "(C=0.1)" in found
     assert "the trained weights of package of weights (SHA-256 0123456789ab…, MIT)" in found
-    assert "resized them to 224 × 224 px" in found
+    assert "resized them to 224 × 224 px" in found and " fitted parameters, from the trained weights" in found
     record = read_run(run)
     table = probe_table(record)
     assert table is not None and [row[1].text for row in table.rows] == ["C=0.1", "C=1"]
@@ -199,6 +199,12 @@ def training(**other: Any) -> dict[str, Any]:
         ({}, [training(threshold=None)], (), "threshold"),
         ({"threshold_rule": "0.3"}, [training(threshold=0.3)], ("0.3, was stated beforehand",), "chosen"),
         ({}, [training(notes=["the threshold is 0.5"])], ("stayed at 0.5",), "was chosen"),
+        (
+            {"method": "none", "threshold_rule": "0.3", "alpha": None},
+            [training(parameters={}, qhat=None)],
+            ("were not calibrated", "0.3, was stated beforehand"),
+            "frozen",
+        ),
         ({}, [training(qhat=None)], ("were too few, and every class stays",), "sets (alpha 0.1) were fitted"),
     ],
 )
@@ -212,6 +218,25 @@ def test_what_was_calibrated_follows_from_each_training(
     record = {"in_use": found | {"arms": {"given-32": {"trainings": trainings}}}}
     text = " ".join(use_sentences(type(before)(**(vars(before) | record))))
     assert all(one in text for one in said) and gone not in text, text
+    rows = {row[0].text: row[1].text for row in guideline_table(type(before)(**(vars(before) | record))).rows}
+    threshold = rows["Decision threshold and how it was chosen"]
+    assert threshold in (text if found["threshold_rule"] in text else "the author's to write"), threshold
+
+
+def test_a_checklist_names_the_file_that_proves_a_row(tmp_path: Path, runs: Any) -> None:
+    record = read_run(made(runs, tmp_path))
+    for left_out, errors, used, failures in (
+        ((), {}, "36 images used, no file left out", "the author's to write"),
+        ((("a.png", "no image"),), {"schema": "x"}, "1 file left out, with reasons (set_aside.csv)", "errors.json"),
+    ):
+        changed = type(record)(
+            **(vars(record) | {"set_aside": left_out, "errors": errors, "comparison": {"primary": "auroc"}})
+        )
+        rows = {row[0].text: row[1].text for row in guideline_table(changed).rows}
+        assert used in rows["Images used, and those left out with reasons"]
+        assert failures in rows["Failures: where and why the model is wrong"]
+        # A study need not name its primary endpoint; the settings as they were resolved always do.
+        assert rows["Primary endpoint stated before the results"] == "AUROC, in resolved.json"
 
 
 def test_patients_are_known_unknown_or_the_images_themselves(tmp_path: Path, runs: Any) -> None:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,11 @@ from counterstain.evaluation.comparison_notes import (
     check_detect,
     comparison_notes,
     detect_notes,
+    patient_notes,
     size_notes,
 )
 from counterstain.evaluation.cross_validation import FoldTests
-from counterstain.evaluation.format import plural
+from counterstain.evaluation.format import clean, plural
 from counterstain.evaluation.intervals import Sample, sample, units_of
 from counterstain.evaluation.metric_names import canonical_measure, measure_words
 from counterstain.evaluation.metrics import predicted_class
@@ -40,6 +42,7 @@ from counterstain.evaluation.verdict_words import summary_words
 __all__ = ["COMPARISON_SCHEMA", "compare_arms", "supporting_tests", "threshold_notes"]
 
 COMPARISON_SCHEMA = "counterstain.comparison/1"
+UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: controls, lone surrogates, ends of lines and paragraphs
 
 
 def compare_arms(
@@ -117,7 +120,7 @@ def compare_arms(
         row["tests"] = supporting_tests(*(tested[arm] for arm in pair), calls=[calls[arm] for arm in pair])
     primary_rows = [row for row in rows if row["primary"]]
     ranking = ranking_record(samples, rows, asked)
-    notes = [*copies, *sorted(margin_notes), *size_notes(samples, asked)]
+    notes = [*copies, *patient_notes(arms), *sorted(margin_notes), *size_notes(samples, asked)]
     if decided is not None and level != "image":
         notes.append(f"images are called at their thresholds, and a {level} is what most of its images are called")
     return {
@@ -256,6 +259,12 @@ def _check_question(
         raise InputError(f"{given}; a comparison needs two. Give another prediction table.")
     if any(not arm.strip() for arm in arms):
         raise InputError("an arm has no name; name each, as in ours=ours.csv")
+    odd = next((arm for arm in arms if any(category(letter) in UNSEEN for letter in arm)), None)
+    if odd is not None:
+        raise InputError(
+            f"the name of arm {odd!r} holds a line end or a control character, which no table can show; name it "
+            f"'{clean(odd)}', as in ours=ours.csv"
+        )
     if hypothesis not in HYPOTHESES:
         raise InputError(f"hypothesis is '{hypothesis}'{suggest(hypothesis, HYPOTHESES)}")
     if claim not in CLAIMS:

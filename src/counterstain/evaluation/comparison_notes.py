@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from counterstain.errors import InputError
-from counterstain.evaluation.format import plural
+from counterstain.evaluation.format import listed, plural
 from counterstain.evaluation.intervals import FEW_PATIENTS, Sample
 from counterstain.evaluation.metric_names import is_class_bound, measure_words, width
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import PairRow
 from counterstain.evaluation.verdict import MIN_SEEDS, Question
 
-__all__ = ["check_copies", "check_detect", "comparison_notes", "detect_notes", "size_notes"]
+__all__ = ["check_copies", "check_detect", "comparison_notes", "detect_notes", "patient_notes", "size_notes"]
 
 _WHY_NO_NUMBER = {
     "not_enough_runs": "too few runs to know the spread over seeds",
@@ -127,6 +127,22 @@ def detect_notes(detect: float | None, rows: Sequence[PairRow]) -> list[str]:
         f"no number of patients for a difference of {detect:g} between {'; '.join(dict.fromkeys(pairs))}: {words}"
         for words, pairs in why.items()
         if words != "settled"
+    ]
+
+
+def patient_notes(arms: Mapping[str, Sequence[Predictions]]) -> list[str]:
+    """Whose patient ids were used for whom, where only some tables name patients.
+
+    Args:
+        arms: arm -> its tables as they were given, before they were aligned.
+    """
+    with_ids = [arm for arm, own in arms.items() if any(table.unit == "patient" for table in own)]
+    without = [arm for arm, own in arms.items() if any(table.unit == "image" for table in own)]
+    if not with_ids or not without:
+        return []
+    return [
+        f"not every table of {listed(without)} names patients; the patient ids of {listed(with_ids)} were used for the "
+        "same images"
     ]
 
 

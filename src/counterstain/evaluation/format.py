@@ -11,6 +11,7 @@ __all__ = [
     "clean",
     "counted_rows",
     "difference",
+    "digits_apart",
     "interval",
     "levelled",
     "listed",
@@ -93,6 +94,24 @@ def p_value(value: float | None) -> str:
     if value >= 0.995:
         return "1.0" if value >= 1 else "> 0.99"
     return f"{value:.{1 - math.floor(math.log10(value))}f}" if value < 0.1 else f"{value:.2f}"
+
+
+def digits_apart(low: float | None, high: float | None, digits: int = 3, *, most: int = 6) -> int:
+    """How many decimals show that an interval excludes 0: `digits`, or more where they would round an end to 0.
+
+    Args:
+        low, high: the ends; where one is missing, or they don't exclude 0, `digits` are enough.
+        digits: the usual number.
+        most: the largest, for ends that are 0 but for rounding.
+
+    Examples:
+        >>> digits_apart(0.004, 0.02), digits_apart(-0.0007, -0.0002), digits_apart(-0.0002, 0.0001)
+        (3, 4, 3)
+    """
+    if low is None or high is None or not low * high > 0 or not math.isfinite(low + high):
+        return digits
+    nearest = min(abs(low), abs(high))
+    return next((count for count in range(digits, most) if round(nearest, count) > 0), max(digits, most))
 
 
 def share(part: float, whole: float, digits: int = 1) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from counterstain.evaluation.degrees_of_freedom import combined_df
 from counterstain.evaluation.metric_names import width
 
-__all__ = ["NOISE", "Units", "Wall", "chance_alike", "near_wall"]
+__all__ = ["NOISE", "PSEUDO", "Units", "Wall", "chance_alike", "near_wall"]
 
 NOISE = 1e-9  # standard errors up to here are rounding
 PSEUDO = 3.0  # whole patients on which the arms are taken to differ, half of them each way; docs/log.md has others

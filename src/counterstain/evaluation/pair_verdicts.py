@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from counterstain.evaluation.cross_validation import FoldTests, with_folds
-from counterstain.evaluation.format import listed
+from counterstain.evaluation.format import digits_apart, listed
 from counterstain.evaluation.intervals import Sample
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.multiplicity import holm
@@ -160,7 +160,8 @@ def _endpoint_words(part: PairRow, asked: Question) -> str:
     metric, difference_ = measure_words(part["metric"]), part["difference"]
     if part["low"] != part["low"]:
         return f"{metric} is undefined" if difference_ != difference_ else f"{metric} {difference_:+.3f} (no interval)"
-    shown = f"{metric} {difference_:+.3f} ({_deciding_words(part, asked)})"
+    digits = digits_apart(part["low"], part["high"]) if asked.hypothesis == "difference" else 3
+    shown = f"{metric} {difference_:+.{digits}f} ({_deciding_words(part, asked, digits)})"
     if part["verdict"] == "not_enough_runs":
         return shown
     answers = {
@@ -174,13 +175,13 @@ def _endpoint_words(part: PairRow, asked: Question) -> str:
     return f"{shown}, {answers.get(part['verdict'], part['verdict'])}"
 
 
-def _deciding_words(part: PairRow, asked: Question) -> str:
+def _deciding_words(part: PairRow, asked: Question, digits: int) -> str:
     """The interval or limit that an endpoint's answer follows from, with its level."""
     if asked.hypothesis == "noninferiority":
         return f"at worst {worst_end(part):+.3f}, one-sided {percent(1 - asked.alpha / 2)} limit"
     low, high = deciding_ends(part, asked.hypothesis)
     level = percent(1 - (2 if asked.hypothesis == "equivalence" else 1) * asked.alpha)
-    return f"{level} interval [{low:+.3f}, {high:+.3f}]"
+    return f"{level} interval [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def _difference(pair: Pair, compared: Compared, asked: Question) -> Difference:

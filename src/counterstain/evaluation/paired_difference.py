@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import combined_df
 from counterstain.evaluation.intervals import Sample, variance_parts
-from counterstain.evaluation.near_ceiling import NOISE, Units, Wall, chance_alike, near_wall
+from counterstain.evaluation.near_ceiling import NOISE, PSEUDO, Units, Wall, chance_alike, near_wall
 
 __all__ = ["LOWER_IS_BETTER", "Difference", "difference"]
 
@@ -153,9 +153,11 @@ def _without_variance(
 
 def _counted(wall: Wall, margin: float | None) -> str:
     """Why the limits against the margin may be wider than those of the t-test."""
-    if margin is None or not wall.rare:
+    if margin is None or not wall.counted:
         return ""
-    return "; against the margin the few patients that tell the arms apart are counted exactly"
+    if wall.rare:
+        return "; against the margin the few patients that tell the arms apart are counted exactly"
+    return f"; against the margin {PSEUDO:g} patients are added on whom the arms differ wholly, half of them each way"
 
 
 def _ends(low_name: str, high_name: str, low: float, high: float, units: Units) -> dict[str, float]:

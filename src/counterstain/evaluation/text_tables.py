@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from counterstain.evaluation.format import digits_apart
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, PairRow
 from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
 __all__ = [
-    "comparison_table",
     "details_table",
     "levelled_interval",
     "needed_words",
@@ -50,25 +50,6 @@ def levelled_interval(
     return f"{plain} (no interval)" if ends == "no interval]" else f"{plain} ({percent(confidence)} interval [{ends})"
 
 
-def comparison_table(record: ComparisonRecord) -> tuple[list[str], Rows]:
-    """Header and rows, one for each pair: difference with its interval, p, chance of a false ranking, and verdict."""
-    header = ["pair", "metric", f"difference ({_level(record)} interval)", "p (adjusted)"]
-    header += ["chance of a false ranking", "verdict"]
-    rows = []
-    for pair in record["pairs"]:
-        rows.append(
-            [
-                f"{pair['a']} - {pair['b']}" + ("" if pair["primary"] else " (exploratory)"),
-                f"{_measure(pair)} ({pair['level']})",
-                shown_interval(pair["difference"], pair["low"], pair["high"], sign=True),
-                _shown_p(pair["p_adjusted"]),
-                _shown_p(pair["probability_false"]),
-                verdict_label(pair),
-            ]
-        )
-    return header, rows
-
-
 def ranking_table(record: ComparisonRecord) -> tuple[list[str], Rows]:
     """Header and rows, one for each arm, the best on top: its value with interval, and its pair with the best.
 
@@ -94,7 +75,8 @@ def ranking_table(record: ComparisonRecord) -> tuple[list[str], Rows]:
         turned = pair["a"] == best
         lead = pair["difference"] if turned else _minus(pair["difference"])
         ends = (pair["low"], pair["high"]) if turned else (_minus(pair["high"]), _minus(pair["low"]))
-        rows.append([one["arm"], value, shown_interval(lead, *ends, sign=True), _shown_p(pair["p_adjusted"]),
+        behind = shown_interval(lead, *ends, digits_apart(*ends), sign=True)
+        rows.append([one["arm"], value, behind, _shown_p(pair["p_adjusted"]),
                      _against_best(pair, best), *_detect_cell(record, pair)])  # fmt: skip
     return header, rows
 
@@ -140,7 +122,8 @@ def _deciding_cell(record: ComparisonRecord, pair: PairRow) -> str:
         worst = worst_end(pair)
         difference = shown(pair["difference"], sign=True)
         return difference if worst is None or worst != worst else f"{difference}, {shown(worst, sign=True)}"
-    return shown_interval(pair["difference"], *deciding_ends(pair, record["hypothesis"]), sign=True)
+    ends = deciding_ends(pair, record["hypothesis"])
+    return shown_interval(pair["difference"], *ends, digits_apart(*ends), sign=True)
 
 
 def several_arms_notes(record: ComparisonRecord, pairs: Sequence[PairRow]) -> list[str]:
@@ -189,8 +172,9 @@ def details_table(record: ComparisonRecord, pair: PairRow) -> tuple[list[str], R
             [f"{measure}: {arm}", _own_value(record, one["metric"], arm, value)]
             for arm, value in ((a, one["value_a"]), (b, one["value_b"]))
         ]
-        rows.append([f"difference, {a} − {b}", shown(one["difference"], sign=True)])
-        rows.append([f"{_level(record)} interval", _ends(one["low"], one["high"])])
+        digits = digits_apart(one["low"], one["high"])
+        rows.append([f"difference, {a} − {b}", shown(one["difference"], digits, sign=True)])
+        rows.append([f"{_level(record)} interval", _ends(one["low"], one["high"], digits)])
         rows.append(["p against no difference" + _holm(one), _shown_p(one["p_adjusted"])])
         rows += _margin_rows(record, one)
     if pair.get("endpoints"):
@@ -273,10 +257,10 @@ def _measure(row: PairRow) -> str:
     return measure_words(row["metric"], row["positive"], several=row["positive"] is None)
 
 
-def _ends(low: float | None, high: float | None) -> str:
+def _ends(low: float | None, high: float | None, digits: int = 3) -> str:
     if low is None or low != low or high is None or high != high:
         return "no interval"
-    return f"[{low:+.3f}, {high:+.3f}]"
+    return f"[{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def _minus(value: float | None) -> float | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from counterstain.evaluation.format import listed, plural
+from counterstain.evaluation.format import digits_apart, listed, plural
 from counterstain.evaluation.paired_difference import Difference
 from counterstain.evaluation.record_types import PairRow
 from counterstain.evaluation.verdict import MIN_SEEDS, Question, percent
@@ -75,9 +75,11 @@ def _better(kind: str, found: Difference, asked: Question, rests: Basis) -> str:
     winner, loser = (rests.a, rests.b) if kind == "a_better" else (rests.b, rests.a)
     ends = sorted((abs(found.low), abs(found.high)))
     side = "higher" if asked.better_sign > 0 else "lower"
+    digits = digits_apart(found.low, found.high)
+    shown = f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
     return (
-        f"{winner} is better than {loser}: its {asked.measure} is {side} by {abs(found.difference):.3f} "
-        f"({percent(1 - asked.alpha)} interval [{ends[0]:.3f}, {ends[1]:.3f}], {_p(rests.p, rests.tests)}) "
+        f"{winner} is better than {loser}: its {asked.measure} is {side} by {abs(found.difference):.{digits}f} "
+        f"({percent(1 - asked.alpha)} interval {shown}, {_p(rests.p, rests.tests)}) "
         f"{_counts(asked, rests)}."
     )
 
@@ -93,7 +95,10 @@ def _evidence(kind: str, found: Difference, asked: Question, rests: Basis) -> st
     worst = found.low_one_sided if asked.better_sign > 0 else found.high_one_sided
     best = found.high_one_sided if asked.better_sign > 0 else found.low_one_sided
     if kind in ("noninferior", "noninferiority_not_shown"):
-        return f"{shown}, at worst {worst:+.3f} (one-sided {level} limit, {_p(rests.p_margin, rests.tests)})"
+        # A p below the level of two-sided tests beside "not shown" reads as a contradiction unless its bound is named.
+        close = kind == "noninferiority_not_shown" and asked.alpha / 2 <= rests.p_margin < asked.alpha
+        needed = f", where less than {asked.alpha / 2:g} was needed" if close else ""
+        return f"{shown}, at worst {worst:+.3f} (one-sided {level} limit, {_p(rests.p_margin, rests.tests)}{needed})"
     if kind == "inferior":
         return f"{shown}, at best {best:+.3f} (one-sided {level} limit, {_p(rests.p_inferior, rests.tests)})"
     level = percent(1 - asked.alpha)

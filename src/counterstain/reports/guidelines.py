@@ -5,7 +5,7 @@ Topics are in our own words; the lists themselves are to be had from their autho
 """
 
 from counterstain.evaluation.format import clean, metric_name, plural
-from counterstain.reports.methods import of_bags, patient_words, threshold_was_chosen, use_sentences
+from counterstain.reports.methods import of_bags, patient_words, threshold_sentences, use_sentences
 from counterstain.reports.run_figures import capital
 from counterstain.reports.run_record import RunRecord
 from counterstain.reports.run_tables import Cell, Table
@@ -59,15 +59,15 @@ def _items(run: RunRecord) -> list[tuple[str, str]]:
         ),
         ("Sample size and how it was justified", f"tested on {tested}; the justification is {AUTHOR}"),
         ("Measures, with uncertainty and its unit", f"all with {level} intervals, unit {clean(run.scores['unit'])}"),
-        ("Primary endpoint stated before the results", f"{metric_name(metric)}, in study.yaml" if metric else ""),
+        ("Primary endpoint stated before the results", f"{metric_name(metric)}, in resolved.json" if metric else ""),
         ("Comparison of models, correction for several", "comparison.json" if run.comparison.get("pairs") else ""),
         ("Variation over training runs", seeds),
         ("Calibration of probabilities", _calibration(run)),
-        ("Decision threshold and how it was chosen", _threshold(run)),
+        ("Decision threshold and how it was chosen", " ".join(threshold_sentences(run))),
         ("Clinical usefulness (net benefit)", "decision curve with intervals" if run.decision_curve else ""),
         ("Performance in subgroups; fairness", f"by site; age, sex and others are {AUTHOR}" if sites else ""),
         ("External test at another hospital", ""),
-        ("Failures: where and why the model is wrong", ""),
+        ("Failures: where and why the model is wrong", f"where: errors.json; why is {AUTHOR}" if run.errors else ""),
         ("How often the test part was used", clean(". ".join(run.looks.get("words") or ()))),
         ("Code, weights and data: where they can be had", f"their hashes are in this report; the places are {AUTHOR}"),
         ("Software and machine", "environment.json; this page, Reproducing it" if run.environment else ""),
@@ -81,8 +81,10 @@ def _models(run: RunRecord) -> str:
     """Network, parameters and starting weights of each arm that recorded them."""
     told = []
     for arm in recorded(run):
-        size = f", {plural(arm.parameters, 'parameter')}" if arm.parameters else ""
-        kept = ", kept frozen" if arm.kind == "probe" else ""
+        probe = arm.kind == "probe"
+        # Of a probe they are those that were fitted; the frozen network has more.
+        size = f", {plural(arm.parameters, 'fitted parameter' if probe else 'parameter')}" if arm.parameters else ""
+        kept = ", kept frozen" if probe else ""
         told.append(f"{clean(arm.arm)}: {arm.network}{size}, {start_words(arm)}{kept}")
     return "; ".join(told)
 
@@ -92,17 +94,10 @@ def _calibration(run: RunRecord) -> str:
     return f"{use_sentences(run)[0]} {capital(shown)}." if use_sentences(run) else ""
 
 
-def _threshold(run: RunRecord) -> str:
-    if not threshold_was_chosen(run):
-        return ""
-    return f"rule {clean(run.in_use.get('threshold_rule'))}, on the validation part"
-
-
 def _used(run: RunRecord) -> str:
     images = run.cohort.get("images")
     if images is None:
         return ""
-    return (
-        f"{plural(images, 'slide' if of_bags(run) else 'image')} used, {plural(len(run.set_aside), 'file')} left out, "
-        "with reasons (set_aside.csv)"
-    )
+    left_out = f"{plural(len(run.set_aside), 'file')} left out, with reasons (set_aside.csv)"
+    used = plural(images, "slide" if of_bags(run) else "image")
+    return f"{used} used, {left_out if run.set_aside else 'no file left out'}"

@@ -20,7 +20,7 @@ __all__ = [
     "of_bags",
     "patient_words",
     "ran_words",
-    "threshold_was_chosen",
+    "threshold_sentences",
     "use_sentences",
 ]
 
@@ -169,8 +169,18 @@ def use_sentences(run: RunRecord) -> list[str]:
     trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
     if not trainings:
         return []
-    said = [_calibrated(run, trainings), *_threshold(run, trainings), *_sets(run, trainings)]
-    return [*filter(None, said), "What was fitted on the validation part was then frozen."]
+    said = [_calibrated(run, trainings), *threshold_sentences(run), *_sets(run, trainings)]
+    fitted = any(
+        (one.get("parameters") or {}) != {} or one.get("qhat") is not None or _is_chosen(run, one) for one in trainings
+    )
+    frozen = ["What was fitted on the validation part was then frozen."] if fitted else []
+    return [*filter(None, said), *frozen]
+
+
+def _is_chosen(run: RunRecord, training: Mapping[str, Any]) -> bool:
+    """Whether a rule picked this training's threshold: not with more than two classes, nor where it was stated."""
+    left = any("threshold is 0.5" in note for note in training.get("notes") or ())
+    return training.get("threshold") is not None and not _stated(run) and not left
 
 
 def _calibrated(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> str:
@@ -185,18 +195,14 @@ def _calibrated(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> str:
     return f"Probabilities were calibrated by {name} on the validation part{rest if changed < len(trainings) else ''}."
 
 
-def threshold_was_chosen(run: RunRecord) -> bool:
-    """Whether a rule picked a decision threshold on validation images: not with more than two classes, nor a number."""
-    trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
-    return any(one.get("threshold") is not None for one in trainings) and not _stated(run)
-
-
 def _stated(run: RunRecord) -> bool:
     """Whether the threshold is a number that the study stated."""
     return str(run.in_use.get("threshold_rule") or "").replace(".", "", 1).isdigit()
 
 
-def _threshold(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
+def threshold_sentences(run: RunRecord) -> list[str]:
+    """Where the decision threshold is from: stated, chosen by a rule, or left; [] with more than two classes."""
+    trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
     rule = clean(run.in_use.get("threshold_rule") or "")
     known = [one for one in trainings if one.get("threshold") is not None]
     if not known or not rule:
@@ -228,7 +234,8 @@ def _sets(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _statistics(run: RunRecord) -> str:
     methods = dict.fromkeys(clean(own["method"]) for own in run.scores["arms"].values() if own.get("method"))
-    text = "" if run.stamp.startswith("LEAK") else "Test images were used for reporting only. "
+    noun = "slide" if of_bags(run) else "image"
+    text = "" if run.stamp.startswith("LEAK") else f"Test {noun}s were used for reporting only. "
     text += f"Intervals: {'; '.join(methods)}." if methods else ""
     if run.comparison.get("pairs"):
         metric, level = run.comparison.get("primary", "auroc"), run.comparison.get("level", "image")

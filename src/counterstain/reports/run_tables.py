@@ -8,6 +8,7 @@ from counterstain.evaluation.format import (
     UNDEFINED,
     clean,
     difference,
+    digits_apart,
     interval,
     listed,
     metric_name,
@@ -15,6 +16,7 @@ from counterstain.evaluation.format import (
     number,
     p_value,
     share,
+    signed,
 )
 from counterstain.evaluation.metric_names import ORDER, is_class_bound
 from counterstain.reports.run_figures import find_score, part_order, primary
@@ -195,10 +197,12 @@ def pair_table(run: RunRecord) -> Table | None:
         also = pair.get("also")
         verdict += f"; {VERDICTS[also]}" if also in ("a_better", "b_better") else ""
         kind = "exploratory" if not pair["primary"] else "primary" if exploratory else ""
+        ends = (pair["low"], pair["high"])
+        digits = digits_apart(*ends)
         rows.append(
             _cells(
                 Cell(f"{clean(pair['a'])} − {clean(pair['b'])}", kind),
-                Cell(signed_value(pair["difference"]), interval(pair["low"], pair["high"], sign=True) or NO_INTERVAL),
+                Cell(signed(pair["difference"], digits), interval(*ends, digits, sign=True) or NO_INTERVAL),
                 p_value(pair["p"]),
                 p_value(pair["p_adjusted"]),
                 *([p_value(pair.get("probability_false"))] if of_two else []),
