@@ -14,6 +14,7 @@ from counterstain.evaluation.metric_names import ORDER, measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, ScoresRecord
 from counterstain.evaluation.text_tables import (
     details_table,
+    findings_table,
     pairs_table,
     ranking_table,
     several_arms_notes,
@@ -95,6 +96,13 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
         print(visible(_json({"run": str(run), "scores": scores, "comparison": comparison})))
         return
     print_scores(scores)
+    if findings := optional_record(run, "findings.json"):
+        print()
+        level = f"{100 * findings['confidence']:g} %"
+        print_table(
+            f"Findings: AUROC and {level} interval, unit {findings['unit']}; the rest is about any finding",
+            *findings_table(findings),
+        )
     if comparison is not None:
         print()
         _print_basis(cast(ComparisonRecord, comparison))

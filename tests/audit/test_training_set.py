@@ -29,6 +29,16 @@ def test_what_was_seen_is_told_by_each_of_its_marks() -> None:
     assert len(found.words) == 4
 
 
+def test_the_same_file_is_not_told_twice() -> None:
+    """Its pixels are the same because its bytes are; only another file with these pixels is news."""
+    same = overlap(RECORD, image=("x", "y"), file=("f1", "f2"), tiles=TILES[:2])
+    assert same.seen["file"] == same.seen["pixels"] == 2 and same.rows["pixels"] == (0, 1)
+    assert len(same.words) == 1 and "byte for byte" in same.words[0] and "x, y" in same.words[0]
+    resaved = overlap(RECORD, image=("x", "y"), file=("f1", "other"), tiles=TILES[:2])
+    assert len(resaved.words) == 2 and "1 image has the pixels" in resaved.words[1]
+    assert "in another file (y)" in resaved.words[1]
+
+
 def test_what_is_new_is_new() -> None:
     found = overlap(RECORD, patient=("p3", ""), image=("x", "y"), file=("f9", "g"), tiles=255 - TILES[:2])
     assert found.words == ()

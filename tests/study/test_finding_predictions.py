@@ -13,6 +13,7 @@ from counterstain.cohort.cohort import read_manifest
 from counterstain.errors import InputError
 from counterstain.evaluation.finding_scores import MEAN, read_findings
 from counterstain.evaluation.predictions_csv import read_predictions
+from counterstain.evaluation.text_tables import findings_table
 from counterstain.files import hash_file, read_json, write_csv
 from counterstain.learning.bundle import load_network
 from counterstain.learning.findings_network import FindingsNetwork, any_logits
@@ -107,6 +108,9 @@ def test_every_finding_is_learnt_and_reported(run: Path) -> None:
     assert {row["finding"] for row in record["differences"]} == {"red", "green", "blue", MEAN}
     page = (run / "report.html").read_text(encoding="utf-8")
     assert 'id="findings"' in page and "An image may have several findings" in page
+    head, rows = findings_table(record)
+    assert head == ["finding", f"of {record['images']} images", "plain", "smooth"]
+    assert [row[0] for row in rows] == ["red", "green", "blue", MEAN] and all("[" in cell for cell in rows[0][2:])
     assert (run / "findings.csv").read_text().startswith("arm,finding,metric,value,low,high")
     single = read_predictions(run / "findings/plain/seed-0/red.csv")
     whole = read_findings(run / "findings/plain/seed-0.csv")

@@ -82,6 +82,9 @@ def read_members(bundle: Path) -> Members:
 class Overlap:
     """How many of some images, and of their patients, a model has seen; `examples` names the first of them.
 
+    An image whose very file was met has its pixels, too: `seen` and `rows` count it under both, `examples` and `words`
+    under "file" alone.
+
     rows: by kind, the row numbers of the images that were met.
     """
 
@@ -97,16 +100,24 @@ class Overlap:
             "patient": "{} the id of a patient that the model was trained on ({})",
             "image": "{} the name of an image that the model was trained on ({}); names may coincide by chance",
             "file": "{} byte for byte the content of an image that the model was trained on ({})",
-            "pixels": "{} the pixels of an image that the model was trained on ({})",
+            "pixels": "{} the pixels of an image that the model was trained on, in another file ({})",
         }
-        return tuple(said[kind].format(self._counted(kind), self._named(kind)) for kind in KINDS if self.seen.get(kind))
+        counts = dict(self.seen)
+        if "pixels" in self.rows:
+            counts["pixels"] = len({*self.rows["pixels"]} - {*self.rows.get("file", ())})
+        return tuple(
+            said[kind].format(_counted(kind, counts[kind]), self._named(kind, counts[kind]))
+            for kind in KINDS
+            if counts.get(kind)
+        )
 
-    def _counted(self, kind: str) -> str:
-        noun = "patient" if kind == "patient" else "image"
-        return f"1 {noun} has" if self.seen[kind] == 1 else f"{self.seen[kind]} {noun}s have"
+    def _named(self, kind: str, count: int) -> str:
+        return ", ".join(self.examples[kind]) + (", …" if count > SHOWN else "")
 
-    def _named(self, kind: str) -> str:
-        return ", ".join(self.examples[kind]) + (", …" if self.seen[kind] > SHOWN else "")
+
+def _counted(kind: str, count: int) -> str:
+    noun = "patient" if kind == "patient" else "image"
+    return f"1 {noun} has" if count == 1 else f"{count} {noun}s have"
 
 
 def overlap(
@@ -129,10 +140,14 @@ def overlap(
         "pixels": (pixels, record["pixels"]),
     }  # fmt: skip
     seen, examples, rows = {}, {}, {}
+    same_file: set[int] = set()
     for kind, (values, hashes) in given.items():
         known = set(hashes)
         hit = [row for row, value in enumerate(values) if value and _hash(record["salt"], kind, value) in known]
         names = patient if kind == "patient" else image or [f"image {row + 1}" for row in range(len(values))]
-        found = list(dict.fromkeys(names[row] for row in hit))
-        seen[kind], examples[kind], rows[kind] = len(found), tuple(found[:SHOWN]), tuple(hit)
+        seen[kind], rows[kind] = len({names[row] for row in hit}), tuple(hit)
+        fresh = [row for row in hit if kind != "pixels" or row not in same_file]
+        examples[kind] = tuple(dict.fromkeys(names[row] for row in fresh))[:SHOWN]
+        if kind == "file":
+            same_file = set(hit)
     return Overlap(len(image), seen, examples, rows)

@@ -195,11 +195,8 @@ def fit_calibration(
     if method in ("platt", "isotonic") and len(validation.classes) != 2:
         raise InputError(f"{method} is for two classes; {len(validation.classes)} are present: use temperature")
     patients = len(set(validation.patient))
-    notes = []
-    if patients < FEW_PATIENTS:
-        notes.append(f"fitted on {patients} validation {validation.unit}s only; the result depends on them")
     parameters, note = _fit(method, validation)
-    notes += [note] if note else []
+    notes = [note] if note else []
     fitted = Calibration(
         method=method, parameters=parameters, threshold=None, threshold_rule=threshold, alpha=alpha, qhat=float("inf"),
         classes=validation.classes, patients=patients, images=len(validation), unit=validation.unit,
@@ -213,7 +210,7 @@ def fit_calibration(
         stated = _stated(calibrated, value)
     by_class = class_quantiles(calibrated, alpha=alpha) if conformal == "class" else ()
     qhat = max(by_class) if by_class else conformal_quantile(calibrated, alpha=alpha)
-    notes += _set_notes(validation, qhat, by_class, alpha)
+    notes = [*_patient_notes(validation, qhat, by_class, alpha), *notes]
     return replace(
         fitted, threshold=value, qhat=qhat, notes=tuple(notes), conformal=conformal, qhat_by_class=by_class,
         stated=stated,
@@ -231,17 +228,23 @@ def _stated(calibrated: Predictions, threshold: float) -> dict[str, Any]:
     }
 
 
-def _set_notes(validation: Predictions, qhat: float, by_class: tuple[float, ...], alpha: float) -> list[str]:
-    """That patients are too few for sets, of all classes together or of some."""
+def _patient_notes(validation: Predictions, qhat: float, by_class: tuple[float, ...], alpha: float) -> list[str]:
+    """That patients are too few for the fit, and for sets of all classes together or of some; each reason once."""
+    patients = len(set(validation.patient))
+    notes = []
+    if patients < FEW_PATIENTS:
+        notes.append(f"fitted on {patients} validation {validation.unit}s only; the result depends on them")
     few = [name for name, value in zip(validation.classes, by_class, strict=False) if not np.isfinite(value)]
     if few:
         named = ", ".join(f"'{name}'" for name in few)
         return [
-            f"too few validation {validation.unit}s have {named} for sets that miss {alpha:.0%}; it always stays in"
+            *notes,
+            f"too few validation {validation.unit}s have {named} for sets that miss {alpha:.0%}; it always stays in",
         ]
     if np.isfinite(qhat):
-        return []
-    patients = len(set(validation.patient))
+        return notes
+    if notes:
+        return [f"{notes[0]}, and for sets that miss {alpha:.0%} they are too few: every class stays in"]
     return [
         f"{patients} validation {validation.unit}s are too few for sets that miss {alpha:.0%}; every class stays in"
     ]

@@ -1,6 +1,7 @@
 """The tables of scores and comparison as plain rows and text, for a terminal, a page or a log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from counterstain.evaluation.format import digits_apart
 from counterstain.evaluation.metric_names import measure_words
@@ -9,6 +10,7 @@ from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
 __all__ = [
     "details_table",
+    "findings_table",
     "levelled_interval",
     "needed_words",
     "pairs_table",
@@ -48,6 +50,24 @@ def levelled_interval(
     if not bracket:
         return text
     return f"{plain} (no interval)" if ends == "no interval]" else f"{plain} ({percent(confidence)} interval [{ends})"
+
+
+def findings_table(record: Mapping[str, Any], metric: str = "auroc") -> tuple[list[str], Rows]:
+    """Header and rows, one per finding and one for their mean: images with it, and the metric of each arm.
+
+    Args:
+        record: of score_findings, or the findings.json of a run.
+        metric: one of those in the record.
+    """
+    counts = {row["finding"]: row["images"] for row in record["findings"]}
+    scores = {(row["finding"], row["arm"]): row for row in record["scores"] if row["metric"] == metric}
+    arms = list(record["seeds"])
+    rows = []
+    for finding in dict.fromkeys([*counts, *(finding for finding, _ in scores)]):  # the mean is last
+        own = [scores[finding, arm] for arm in arms]
+        values = [shown_interval(row["value"], row["low"], row["high"]) for row in own]
+        rows.append([finding, str(counts.get(finding, "")), *values])
+    return ["finding", f"of {record['images']} images", *arms], rows
 
 
 def ranking_table(record: ComparisonRecord) -> tuple[list[str], Rows]:

@@ -320,8 +320,8 @@ def _tell(
         talk.say(f"seen before: {line}")
     for line in () if fitted is None else use_warnings(fitted, bundle.stamp):
         talk.say(f"calibration: {line}")
-    if predicted.told is None:
-        talk.say("no prediction sets: the model was calibrated on too few patients")
+    if fitted is None:  # too few patients for sets are among the notes of a calibration
+        talk.say("no prediction sets: the model is not calibrated")
     for image, reason in predicted.set_aside:
         talk.say(f"set aside: {image}: {reason}")
 
