@@ -43,7 +43,7 @@ def test_the_method_says_what_is_drawn_and_at_which_level(random_table: Make) ->
         "seeds; the value is the mean over seeds"
     )
     assert own(score_arms({"a": [table]}, interval="bootstrap", confidence=0.8))["method"] == (
-        "80% BCa interval at image level from drawing patients and seeds anew 10,000 times"
+        "80% BCa interval at image level from resampling patients and seeds 10,000 times"
     )
     each = replace(table, patient=table.image, own_patients=True)
     assert "leaving out images (each of a different patient) one by one" in own(score_arms({"a": [each]}))["method"]

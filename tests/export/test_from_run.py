@@ -98,7 +98,7 @@ def test_export_of_a_run(run: Path, tmp_path: Path) -> None:
 
     kept = read_predictions(folder / "predictions.csv")
     assert f"| auroc | image | {roc_auc_score(kept.label, kept.prob[:, 1]):.3f} |" in card
-    assert "Of this very model, on" in card and "(arm small, seed 3, fold 0-0)" in card
+    assert "Scores of this exported model on" in card and "(arm small, seed 3, fold 0-0)" in card
     assert said["images_per_s"].keys() == {row["runtime"] for row in record["parity"]}
     assert record["int8"]["words"] in card
 
@@ -109,7 +109,7 @@ def _check_int8(record: dict, folder: Path) -> None:
     assert lost["units"] == len(set(validation.patient))
     assert lost["unit"] == "patient"
     assert lost["low"] <= lost["loss"] <= lost["high"]
-    # The reference is this very model: its AUROC is that of the predictions the study kept.
+    # The reference is this model: its AUROC is that of the predictions the study kept.
     from sklearn.metrics import roc_auc_score
 
     assert lost["auroc_torch"] == pytest.approx(roc_auc_score(validation.label, validation.prob[:, 1]), abs=1e-6)

@@ -64,7 +64,7 @@ def test_the_hub_reads_the_scores(tmp_path: Path) -> None:
     assert (result.metric_type, result.metric_value, result.task_type) == ("roc_auc", 0.9125, "image-classification")
     assert result.dataset_name == "test part of run small (arm given, seed 3, fold 0-0)"
     assert card.data.model_name.startswith("counterstain-given-")
-    assert "Of this very model, on 84 test images of 6 patients of run small" in card.text
+    assert "Scores of this exported model on 84 test images of 6 patients of run small" in card.text
     assert "| auroc | image | 0.912 | 0.800 to 0.970 |" in card.text
     assert "- only 6 patients" in card.text
 

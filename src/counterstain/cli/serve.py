@@ -14,7 +14,9 @@ def serve(
     runs: Annotated[Path, typer.Argument(help="The folder that runs are in, or one run.")] = Path("runs"),
     port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = 8765,
     host: Annotated[str, typer.Option(help="Another address than this machine's own; needs --token.")] = "127.0.0.1",
-    token: Annotated[str | None, typer.Option(help="What opens the page; made anew at each start by default.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Token that opens the page; by default a new one per start.")
+    ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Write no decision.")] = False,
     model: Annotated[
         Path | None, typer.Option(help="A run, bundle or export for Predict, beside the runs' own.")

@@ -222,7 +222,7 @@ def _method(unit: str, units: int, seeds: int, confidence: float, interval: str,
     lone = "images (each of a different patient)" if own else "images (no patients are known)"
     drawn = "patients" if unit == "patient" else lone
     if interval == "bootstrap":
-        return f"{confidence:.0%} BCa interval at image level from drawing {drawn} and seeds anew 10,000 times"
+        return f"{confidence:.0%} BCa interval at image level from resampling {drawn} and seeds 10,000 times"
     how = "one by one" if units <= GROUPS else f"in {GROUPS} random groups"
     text = f"{confidence:.0%} interval from leaving out {drawn} {how} (jackknife, t-quantile, logit scale)"
     if seeds > 1:

@@ -1,4 +1,4 @@
-"""Patients (and seeds) drawn anew, many times: intervals by the bootstrap, and for what the jackknife cannot do."""
+"""Bootstrap over patients (and seeds): its intervals, and those of measures that the jackknife cannot handle."""
 
 import itertools
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def bootstrap_estimates(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[Key, Estimate]:
-    """The interval of every score of one arm, by drawing patients and seeds anew (BCa).
+    """The interval of every score of one arm, by resampling patients and seeds (BCa).
 
     It covers a little less than it says with few patients (docs/measures/intervals.md), which is why it is not the
     default.

@@ -5,6 +5,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from counterstain.evaluation.metric_names import WORDS
+
 __all__ = [
     "METRIC_NAMES",
     "UNDEFINED",
@@ -28,23 +30,8 @@ __all__ = [
 # What is printed for a number that does not exist, such as the precision of a model that predicted no positive.
 UNDEFINED = "–"
 
-METRIC_NAMES = {
-    "loss": "log loss",
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "npv": "NPV",
-    "recall": "sensitivity (recall)",
-    "specificity": "specificity",
-    "f1": "F1",
-    "balanced_accuracy": "balanced accuracy",
-    "mcc": "MCC",
-    "quadratic_kappa": "quadratic-weighted kappa",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "brier": "Brier score",
-    "sensitivity_at_95_specificity": "sensitivity at 95\u00a0% specificity",
-    "patient_recognition": "patient recognition rate",
-}
+# No line break before a per cent sign.
+METRIC_NAMES = {name: words.replace(" %", "\u00a0%") for name, words in WORDS.items()}
 
 
 def metric_name(metric: str) -> str:

@@ -1,4 +1,4 @@
-"""Intervals that hold for other patients and other training seeds: both are drawn anew."""
+"""Intervals that include the variance between patients and between training seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ FEW_PATIENTS = 20
 KAPPA: Key = ("quadratic_kappa", None)
 
 
-# ------------------------------------------------------------------------------- patients and seeds drawn anew
+# ------------------------------------------------------------------------------- both sources of variance
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,7 @@ def logistic_recalibration(p: Floats, positive: NDArray[np.bool_]) -> tuple[floa
 
 
 def reliability_record(tables: Sequence[Predictions], *, bins: int = 10, seed: int = 0) -> Reliability:
-    """Reliability of one arm's tables (seeds) together, with 95 % bands from drawing patients anew.
+    """Reliability of one arm's tables (seeds) together, with 95 % bands from resampling patients.
 
     Two classes: by the probability of the positive one; more: by that of the most probable class. Images of all seeds
     are binned together, a patient's in all seeds being drawn at once.
@@ -165,7 +165,7 @@ def _draw(
         key: dict(zip(("low", "high"), map(float, np.quantile(value, [0.025, 0.975])), strict=True))
         for key, value in (("ece", ece), ("brier", brier))
     }
-    # Drawing patients anew makes an ECE grow once more; its interval is moved back by as much, or may miss the value.
+    # Resampling patients increases an ECE once more; its interval is moved back by as much, or may miss the value.
     moved = float(ece.mean()) - float(np.abs((sum_p - sum_hit).sum(axis=0)).sum() / whole.sum())
     limits["ece"] = {key: max(float(limit or 0.0) - moved, 0.0) for key, limit in limits["ece"].items()}
     for key, value in (("ece", ece), ("brier", brier)):

@@ -1,4 +1,4 @@
-"""Whether a map can be trusted: against drawn-anew weights, by taking away what it marks, and under quarter turns."""
+"""Whether a map can be trusted: against randomised weights, by removing what it marks, and under quarter turns."""
 
 import copy
 from collections.abc import Sequence
@@ -133,7 +133,7 @@ def check_reach(explainer: Explainer, trial: Trial) -> dict[str, object]:
 
 
 def check_random_weights(explainer: Explainer, trial: Trial, maps: Floats, *, seed: int) -> dict[str, object]:
-    """How alike the maps stay when weights are drawn anew: of the last layer, of the later half, of all of them.
+    """Similarity of the maps after weights are randomised: of the last layer, of the later half, of all of them.
 
     A map that stays as it was does not depend on what the network has learnt: it would be as convincing for a network
     that knows nothing.

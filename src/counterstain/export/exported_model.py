@@ -83,7 +83,7 @@ class ExportContent:
     judge_int8: what the 8-bit model loses, from what runs it and what runs PyTorch; a record with "words".
     familiar: statistics of features, or why there are none.
     licence: of the model, as its owner says; hashes: of data and split, by name.
-    scores: of this very model on the test part of its study: an arm of score_arms' record, and the study's "name".
+    scores: of this one model on the test part of its study: an arm of score_arms' record, and the study's "name".
     """
 
     formats: tuple[str, ...] = FORMATS

@@ -299,7 +299,7 @@ def _loss(quantised: Predictions, reference: Predictions, name: str) -> dict[str
 
 
 def _scores(run: Path, folder: Path, *, calibrated: bool) -> dict[str, Any] | None:
-    """How this very model does on its test part, as the exported graphs answer; None where it has none."""
+    """Scores of this model on its test part, calibrated as the exported graphs are; None without a test part."""
     path = folder / ("predictions.csv" if calibrated else "raw_test.csv")
     if not path.is_file():
         return None

@@ -132,7 +132,7 @@ def _score_lines(scores: Mapping[str, Any]) -> list[str]:
     ]
     patients = "" if scores["patients"] is None else f" of {scores['patients']} patients"
     lines = ["| score | level | value | 95 % interval |", "|---|---|---|---|", *rows, ""]
-    lines.append(f"Of this very model, on {scores['images']} test images{patients} of {scores['name']}.")
+    lines.append(f"Scores of this exported model on {scores['images']} test images{patients} of {scores['name']}.")
     return [*lines, f"{scores['method']}.", *(f"- {note}" for note in scores["warnings"])]
 
 

@@ -44,8 +44,8 @@ _DRAWS = 16
 class Augmentation:
     """What may happen to a training tile. A range of 0, "none" or a probability of 0 switches a transformation off.
 
-    mode:                    "on_the_fly": every epoch draws anew, all transformations at once;
-                             "expand": the originals plus one image a transformation, drawn once; "none"
+    mode:                    "on_the_fly": new draws each epoch, all transformations at once;
+                             "expand": the originals plus one image per transformation, drawn once; "none"
     flip:                    "none", "horizontal" (left-right), "vertical" (up-down) or "both"
     flip_probability:        of each direction by itself
     quarter_turns:           turn by 0, 90, 180 or 270°, each as likely; exact, for square tiles

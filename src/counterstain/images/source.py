@@ -68,7 +68,7 @@ def locate(source: str | Path, root: Path | None) -> Source:
 def _real_folder(folder: str) -> str:
     """The folder with links followed and a closing slash; following them for every image costs a tenth of decoding it.
 
-    Should a folder be linked anew while the program runs, the old place is read: never one that was not looked at.
+    Should a folder be linked elsewhere while the program runs, the old place is read: never one that was not looked at.
     """
     return os.path.join(os.path.realpath(folder, strict=True), "")  # noqa: PTH118
 

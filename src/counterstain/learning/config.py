@@ -67,7 +67,7 @@ class TrainingConfig:
         both, each batch is mixed in one of the two ways.
     ordinal: weight, beside the cross-entropy, of the ranked probability score, for classes that are grades: a call two
         grades off then costs more than one grade off. 0 is off; 1 is usual.
-    bag_tiles: of a slide that an epoch sees, drawn anew each epoch; None for all. For mil/… only.
+    bag_tiles: of a slide that an epoch sees, redrawn each epoch; None for all. For mil/… only.
     """
 
     network: str = "given"

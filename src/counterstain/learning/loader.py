@@ -187,7 +187,7 @@ def draw_order(source: TileLoader, epoch: int) -> NDArray[np.int64]:
 
 
 def _copies(order: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """(N,) how often each entry stood in the order before: a repeated image is varied anew."""
+    """(N,) how often each entry stood in the order before: a repeated image is augmented differently."""
     place = np.argsort(order, kind="stable")
     ordered = order[place]
     new = np.r_[True, ordered[1:] != ordered[:-1]]

@@ -198,7 +198,7 @@ def _words(record: Mapping[str, Any]) -> list[tuple[str, str]]:
          "raises it is shown."),
         ("Blurred tile", f"A Gaussian blur of {record['blur_sigma_px']:.0f} px standard deviation: colour and large "
          "shapes stay, so that it still looks like stained tissue."),
-        ("Random weights", "Maps of the same network with weights drawn anew must differ (Adebayo et al. 2018)."),
+        ("Random weights", "Maps of the same network with randomised weights must differ (Adebayo et al. 2018)."),
         ("Pointing game", "A quarter of one class's tile in a tile of another: does the map's highest cell lie in it? "
          "In the control the quarter is of the same class as the rest, so that seams and stain cannot win it. On real "
          "tiles the label is the whole tile's: a quarter may hold nothing of what the tile was labelled for."),

@@ -309,7 +309,7 @@ def augmentation_sentences(run: RunRecord) -> list[str]:
                 f"The training images{of} were joined by one altered copy for each transformation ({listed(names)})."
             )
         else:
-            out.append(f"Training images alone{of} were augmented, anew in each epoch ({listed(names)}).")
+            out.append(f"Training images alone{of} were augmented, with new draws in each epoch ({listed(names)}).")
     plain = [arm for arm in recorded(run) if not _augmented(arm)]
     if plain:
         what = "features" if all(arm.kind == "bags" for arm in plain) else "images"

@@ -21,7 +21,7 @@ class ResumeFile:
     """Where the logits of one slide are kept, and what they are of.
 
     path:    the file: 32 bytes of what it belongs to, then for each batch its float32 logits and their CRC-32
-    key:     all that the answers depend on; a file of another key is begun anew
+    key:     all that the answers depend on; a file with another key is started again
     tiles, classes, batch: N, C, and how many tiles a batch has; the last one has what is left
     """
 

@@ -1,4 +1,4 @@
-"""progress.svg of a run: the curves of all its trainings as far as they have come, drawn anew after every epoch.
+"""progress.svg of a run: the curves of all its trainings as far as they have come, redrawn after every epoch.
 
 Drawn by hand, in a few milliseconds: with a plotting library, it would cost a small network more than its epoch.
 """

@@ -153,7 +153,7 @@ def train_one(
 def _watched(
     run: Path, prepared: PreparedStudy, name: str, shown: Callable[[TrainingProgress], None] | None
 ) -> Callable[[TrainingProgress], None]:
-    """Shows each step, and after each epoch writes its line to the run's log and draws the curves anew."""
+    """Shows each step, and after each epoch writes its line to the run's log and redraws the curves."""
     pace = Pace()
     due = 0.0
 
@@ -227,7 +227,7 @@ def _alone(run: Path, name: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _drop_others(run: Path, names: Mapping[str, Any]) -> None:
-    """Remove trainings that are no longer of the study, and what is drawn anew from all of them."""
+    """Remove trainings that are no longer of the study, and what is redrawn from all of them."""
     for folder in (run / "arms").glob("*/*/*"):
         name = folder.relative_to(run / "arms").as_posix()
         if name not in names:
