@@ -130,7 +130,7 @@ def test_bags_have_features_and_no_pixels(tmp_path: Path, runs: Any) -> None:
 def test_arms_that_agree_share_a_sentence_and_others_are_named(tmp_path: Path, runs: Any) -> None:
     run = made(runs, tmp_path, arms=TWO)
     both = "We trained given-32 (given network, batch 32) and modified-200 (modified network, batch 200) from random"
-    assert both in words(run) and "Training images alone were augmented, anew" in words(run)
+    assert both in words(run) and "Training images alone were augmented, with new draws" in words(run)
     change(run, lambda record: record.update(done=PROBE), "modified-200")
     found = words(run)
     assert "We trained given-32 (given network, batch 32) from random weights" in found

@@ -45,7 +45,7 @@ def publish(
 ) -> None:
     """Write a finished run to the files of TensorBoard, MLflow or Weights & Biases; nothing is sent anywhere.
 
-    Example: counterstain publish runs/mystudy --to mlflow
+    Example: counterstain publish runs/demo --to mlflow
     """
     import json
 
