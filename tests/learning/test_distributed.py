@@ -135,7 +135,7 @@ def test_two_processes_end_where_one_does(cohort: Path, tmp_path: Path, network:
 def test_what_is_wrong_with_the_input_is_said_once(cohort: Path, tmp_path: Path) -> None:
     """By the leading process, while the others wait for it."""
     process = launch(command(cohort, tmp_path / "model", "--fold", "3-3"), 2)
-    out, talk = process.communicate(timeout=120)
+    out, talk = process.communicate(timeout=400)
     assert process.returncode != 0 and out == ""
     assert [line for line in talk.splitlines() if line.startswith("counterstain:")] == [
         f"counterstain: {cohort / 'splits.csv'} has no fold 3-3; it has 0-0"
