@@ -49,7 +49,7 @@ class Engine:
 
     jobs: processes of this machine, one task each at a time
     scheduler: address of a dask scheduler whose workers do them instead, such as tcp://host:8786
-    time_limit_s: seconds after which a task is set aside; None waits for ever
+    time_limit_s: seconds after which a task is skipped; None: no limit
     """
 
     jobs: int = 1
@@ -114,12 +114,15 @@ def _attempt(task: Task) -> TaskOutcome:
     return TaskOutcome(task.name, result, refusal, time.perf_counter() - began)
 
 
-def check_engine(*, jobs: int, scheduler: str | None) -> None:
+def check_engine(*, jobs: int, scheduler: str | None, time_limit_s: float | None = None) -> None:
     """Refuse at once what could only fail later: numbers, a missing package, a scheduler that does not answer.
 
     Raises:
-        InputError: If jobs is below 1, both are asked for, or empty listens at the scheduler's address.
+        InputError: If jobs is below 1, both are asked for, the time limit is no time, or nothing listens at the
+            scheduler's address.
     """
+    if time_limit_s is not None and not time_limit_s > 0:
+        raise InputError(f"time_limit is {time_limit_s:g}; it must be more than 0 seconds, or left out")
     if jobs < 1:
         raise InputError(f"jobs is {jobs}; it must be 1 or more")
     if scheduler is None:
@@ -250,17 +253,25 @@ def on_cluster(
 
 
 def common_answer(
-    client: Any, asked: Callable[..., dict[str, str]], *given: object, address: str, say: Callable[[str], None]
+    client: Any,
+    asked: Callable[..., dict[str, str]],
+    *given: object,
+    address: str,
+    gone: str,
+    say: Callable[[str], None],
 ) -> dict[str, str]:
     """What all workers that are there answer, if they agree among each other.
 
     Raises:
-        InputError: If they differ, or none answers.
+        InputError: If they differ, or none answers; `gone`, if the scheduler is lost meanwhile.
     """
-    if not client.scheduler_info()["workers"]:
-        say(f"{address} has no worker yet; waiting for the first")
-    client.wait_for_workers(1)
-    found: dict[str, Any] = client.run(asked, *given, on_error="return")
+    try:
+        if not client.scheduler_info()["workers"]:
+            say(f"{address} has no worker yet; waiting for the first")
+        client.wait_for_workers(1)
+        found: dict[str, Any] = client.run(asked, *given, on_error="return")
+    except OSError:  # whatever of the network
+        raise InputError(gone) from None
     for answer in found.values():
         if isinstance(answer, InputError):
             raise answer
@@ -284,7 +295,7 @@ def _lost_workers(what: str, error: Any) -> str:
 
 
 def same_answers(wanted: Mapping[str, str], own: Mapping[str, str], other: str, who: str = "a worker") -> None:
-    """Refuse what was worked out with different versions or precisions: it would differ for the wrong reason."""
+    """Refuse results computed with different versions or precisions: they would differ for the wrong reason."""
     for name, value in wanted.items():
         if own.get(name) != value:
             raise InputError(

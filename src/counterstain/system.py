@@ -14,8 +14,21 @@ def usable_cores() -> int:
 
 def default_threads() -> int:
     """Threads of a training or prediction that names none: OMP_NUM_THREADS where it is set, else all usable cores."""
+    return _threads_asked() or usable_cores()
+
+
+def threads_per_job(jobs: int | None) -> int:
+    """Threads of each of `jobs` processes of this machine, or (None) of one on a cluster, whose machines may differ.
+
+    OMP_NUM_THREADS where it is set, else the usable cores divided among the processes, and 1 on a cluster.
+    """
+    return _threads_asked() or (1 if jobs is None else max(1, usable_cores() // jobs))
+
+
+def _threads_asked() -> int:
+    """OMP_NUM_THREADS, or its first number; 0 where it is not set, or no number."""
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(asked) if asked.isascii() and asked.isdigit() and int(asked) > 0 else usable_cores()
+    return int(asked) if asked.isascii() and asked.isdigit() else 0
 
 
 def wait_shortly() -> None:

@@ -1,30 +1,27 @@
 """Slides read by several processes, or by a cluster, leave the bytes that one process leaves."""
 
-import shutil
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cohort_runs import MPP, TILE_PX, contents, make_bundle, write_slide
+from cohort_runs import MPP, TILE_PX, contents, write_slide
 
+from counterstain.engine import Engine
 from counterstain.errors import InputError
 from counterstain.learning.device import prepare_device
 from counterstain.learning.encoder import load_encoder
 from counterstain.learning.features import read_features
 from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles
 from counterstain.slides.feature_files import TileGrid, encode_slides
-from counterstain.slides.infer_cohort import Engine, SlidesProgress, run_slides
+from counterstain.slides.infer_cohort import SlidesProgress, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
-from counterstain.slides.slide_workers import threads_of
+from counterstain.slides.outputs import SlideJob, paths_of
+from counterstain.slides.slide_workers import each_slide, threads_of
 
 READING = InferenceOptions(batch=4, workers=2, threads=1, runtime="torch")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +65,9 @@ def test_omp_num_threads_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_jobs_and_a_scheduler_are_checked_first(bundle: Path, slides: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="jobs is 0"):
         run_slides(bundle, [slides], tmp_path, READING, engine=Engine(jobs=0))
+    for seconds in (0, -1, float("nan")):
+        with pytest.raises(InputError, match="time_limit is"):
+            run_slides(bundle, [slides], tmp_path, READING, engine=Engine(time_limit_s=seconds))
     with pytest.raises(InputError, match="scheduler is 'nowhere'"):
         run_slides(bundle, [slides], tmp_path, READING, engine=Engine(scheduler="nowhere"))
 
@@ -84,6 +84,27 @@ def test_two_processes_leave_the_bytes_of_one(
     assert [name for name, _, _ in result.failures] == ["damaged"]
     assert "4 slides, 2 at a time" in lines
     assert any(line.startswith("S1 (") and "tiles in" in line for line in lines)
+
+
+@pytest.mark.parametrize("engine", [Engine(), Engine(jobs=2), Engine(scheduler="tcp://nowhere:1")])
+def test_where_nothing_is_left_to_do_nobody_is_asked(engine: Engine) -> None:
+    lines: list[str] = []
+    assert list(each_slide(len, {}, engine, say=lines.append)) == lines == []
+
+
+def test_a_job_for_another_folder_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = SlideJob(Path("S.tif"), "S", paths_of(Path("out"), "S", compress=False), "key").absolute()
+    assert job.path == tmp_path / "S.tif"
+    assert job.paths == paths_of(tmp_path / "out", "S", compress=False)
+
+
+@pytest.mark.slow
+def test_with_a_time_limit_the_bytes_are_the_same(
+    bundle: Path, slides: Path, by_one: dict[str, bytes], tmp_path: Path
+) -> None:
+    run_slides(bundle, [slides], tmp_path, READING, engine=Engine(time_limit_s=600))
+    assert contents(tmp_path) == by_one
 
 
 @pytest.mark.slow
@@ -121,8 +142,11 @@ def test_a_cluster_leaves_the_bytes_of_one_though_a_worker_is_killed(
     by_one: dict[str, bytes],
     cluster: tuple[str, list[subprocess.Popen[bytes]]],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The model and the results have relative paths: workers start in a folder of their own."""
     address, workers = cluster
+    monkeypatch.chdir(bundle)
     killed: list[str] = []
 
     def say(line: str) -> None:
@@ -130,10 +154,8 @@ def test_a_cluster_leaves_the_bytes_of_one_though_a_worker_is_killed(
             killed.append(line)
             workers[0].send_signal(signal.SIGKILL)
 
-    result = run_slides(
-        bundle, [slides], tmp_path / "out", READING, engine=Engine(scheduler=address), talk=SlidesProgress(say=say)
-    )
+    out = Path(os.path.relpath(tmp_path / "out"))
+    result = run_slides(Path(), [slides], out, READING, engine=Engine(scheduler=address), talk=SlidesProgress(say=say))
     assert killed
     assert contents(tmp_path / "out") == by_one
     assert set(result.records) == {"S0", "S1", "S2"}
-    shutil.rmtree(tmp_path / "out")

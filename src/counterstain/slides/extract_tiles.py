@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def extract_tiles(
         notes += [note] if (note := unused_rows(scales, slides)) else []
     folders = folder_names([slide_name(path) for path in slides])
     engine = engine or Engine()
-    check_engine(jobs=engine.jobs, scheduler=engine.scheduler)
+    check_engine(**asdict(engine))
     orders = {str(path): _order(path, out, settings, folders, known, engine) for path in slides}
     done: dict[str, tuple[list[list[Any]], dict[str, Any]]] = {}
     refused: dict[str, str] = {}
@@ -262,7 +262,7 @@ def _order(
 ) -> _Order:
     """What is told of one slide; workers of a cluster start in a folder of their own."""
     name = slide_name(path)
-    if engine.elsewhere:
+    if engine.scheduler is not None:
         path, out = path.absolute(), out.absolute()
         table, drawn = settings.mpp_table, settings.annotations
         settings = replace(

@@ -8,7 +8,7 @@ of mil/… arms reads. A slide whose file is there and was made of the same is n
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,7 @@ def encode_slides(
         InputError: Before any slide is read: for what is asked, or where an encoder was trained at another scale.
     """
     talk, engine = talk or Progress(), engine or Engine()
-    check_engine(jobs=engine.jobs, scheduler=engine.scheduler)
+    check_engine(**asdict(engine))
     note = check_scale(encoder.mpp, laying.mpp)
     if note:
         talk.say(note)
@@ -221,14 +221,14 @@ def encode_slides(
     }  # fmt: skip
     jobs = find_jobs(slides, out, depends, compress=False)
     before = {job.name: _count(path) for job in jobs if _key_of(path := out / f"{job.name}.h5") == job.key}
-    orders = {
-        job.name: _Order(
-            None if engine.elsewhere else encoder, encoder.again, threads_of(None, engine), job,
-            (out / f"{job.name}.h5").absolute(), laying, None if engine.elsewhere else talk.stored,
-        )
-        for job in jobs
-        if job.name not in before
-    }  # fmt: skip
+    here, progress = (None, None) if engine.elsewhere else (encoder, talk.stored)
+    orders = {}
+    for job in jobs:
+        if job.name in before:
+            continue
+        sent = job if engine.scheduler is None else job.absolute()  # a cluster's workers start in other folders
+        path = (out / f"{job.name}.h5").absolute()
+        orders[job.name] = _Order(here, encoder.again, threads_of(None, engine), sent, path, laying, progress)
     counts, refused = dict(before), dict[str, str]()
     for name in before:
         talk.say(f"{name}: {before[name]:,} tiles, read before")

@@ -70,8 +70,13 @@ class SlidesProgress:
 
 @dataclass(frozen=True)
 class _Order:
-    """What another process is told of one slide: paths and settings, never pixels."""
+    """One slide to be planned and read.
 
+    model: what reads it; None in another process, which loads it again from `bundle`
+    bundle, job: their paths are absolute where a cluster's workers read, which start in folders of their own
+    """
+
+    model: Model | None
     bundle: Path
     job: SlideJob
     settings: InferenceOptions
@@ -80,7 +85,7 @@ class _Order:
 
 @dataclass
 class _Done:
-    """What a run has so far, by slide: records, (slide, file, reason) of what was set aside, seconds."""
+    """What a run has so far, by slide: records, (slide, file, reason) of what was skipped, seconds."""
 
     records: dict[str, dict[str, Any]]
     failures: dict[str, tuple[str, str, str]] = field(default_factory=dict)
@@ -139,7 +144,7 @@ def run_slides(
     """
     settings, talk, engine = settings or InferenceOptions(), talk or SlidesProgress(), engine or Engine()
     began = datetime.now(UTC)
-    check_engine(jobs=engine.jobs, scheduler=engine.scheduler)
+    check_engine(**asdict(engine))
     bundle = read_bundle(bundle_folder)
     mpp = _check(settings, bundle, pooling, talk)
     depends = _depends(settings, bundle_folder, mpp)
@@ -274,13 +279,20 @@ def _read_elsewhere(
     done: _Done,
     talk: SlidesProgress,
 ) -> None:
-    """Each slide is planned and read by one of several processes."""
-    _, runtime = _load(bundle_folder, bundle, settings, _MANY * len(left), agreed, talk)
-    settings = replace(settings, runtime=runtime, threads=threads_of(settings.threads, engine))
-    orders = {job.name: _Order(bundle_folder.absolute(), job, settings, mpp) for job in left}
+    """Each slide is a task of its own: planned and read by another process, or within a time limit."""
+    settings = replace(settings, threads=threads_of(settings.threads, engine))
+    model, runtime = _load(bundle_folder, bundle, settings, _MANY * len(left), agreed, talk)
+    here = None if engine.elsewhere else model
+    settings = replace(settings, runtime=runtime)
+    jobs = {job.name: job for job in left}
+    far = engine.scheduler is not None
+    orders = {
+        name: _Order(here, bundle_folder.absolute(), job.absolute() if far else job, settings, mpp)
+        for name, job in jobs.items()
+    }
     for number, outcome in enumerate(each_slide(_read_order, orders, engine, say=talk.say), start=1):
         if outcome.result is None:
-            _set_aside(orders[outcome.name].job, outcome.refusal, done.failures, talk)
+            _set_aside(jobs[outcome.name], outcome.refusal, done.failures, talk)
             continue
         done.records[outcome.name], done.seconds[outcome.name] = outcome.result, outcome.seconds
         tiles = outcome.result["tiles"]
@@ -290,7 +302,7 @@ def _read_elsewhere(
 
 def _read_order(order: _Order) -> dict[str, Any]:
     """Plan and read one slide; returns its record."""
-    model = _model(order.bundle, replace(order.settings, mpp_table=None))
+    model = order.model or _model(order.bundle, replace(order.settings, mpp_table=None))
     plan_slide(order.job, order.settings, mpp=order.mpp, tile_px=model.tile_px)
     return read_slide(order.job, order.settings, model, mpp=order.mpp)
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -39,6 +39,7 @@ __all__ = [
     "agree",
     "find_jobs",
     "finished",
+    "library_versions",
     "paths_of",
     "read_patches",
     "read_tile_csv",
@@ -243,6 +244,11 @@ class SlideJob:
     paths: Paths
     key: str
 
+    def absolute(self) -> "SlideJob":
+        """The same with absolute paths: another process may have started in another folder."""
+        places = {one.name: getattr(self.paths, one.name).absolute() for one in fields(Paths)}
+        return replace(self, path=self.path.absolute(), paths=Paths(**places))
+
 
 def find_jobs(
     slides: Sequence[Path | str],
@@ -429,7 +435,7 @@ def write_metadata(
             "schema": METADATA,
             "counterstain": __version__,
             "python": python_version(),
-            "libraries": {name: _version(name) for name in LIBRARIES},
+            "libraries": library_versions(),
             "command": sys.argv,
             "began": began.isoformat(),
             "ended": datetime.now(UTC).isoformat(),
@@ -441,6 +447,11 @@ def write_metadata(
         },
     )
     return path
+
+
+def library_versions() -> dict[str, str | None]:
+    """Version of each library that results depend on; None where it is not installed."""
+    return {name: _version(name) for name in LIBRARIES}
 
 
 def _version(name: str) -> str | None:

@@ -1,8 +1,6 @@
-"""Slides worked at by this process, by several, or by the workers of a dask cluster: one slide a task."""
+"""Slides read by this process, by several, or by the workers of a dask cluster: one slide per task."""
 
-import os
 from collections.abc import Callable, Generator, Mapping
-from importlib import metadata
 from typing import Any
 
 from counterstain.engine import (
@@ -16,7 +14,8 @@ from counterstain.engine import (
     on_cluster,
     same_answers,
 )
-from counterstain.system import usable_cores
+from counterstain.slides.outputs import library_versions
+from counterstain.system import threads_per_job
 from counterstain.version import __version__
 
 __all__ = ["each_slide", "threads_of"]
@@ -32,18 +31,13 @@ def threads_of(asked: int | None, engine: Engine) -> int:
     >>> threads_of(None, Engine(scheduler="tcp://host:8786"))
     1
     """
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if asked is not None:
-        return asked
-    if told.isdigit() and int(told) > 0:
-        return int(told)
-    return 1 if engine.scheduler else max(1, usable_cores() // engine.jobs)
+    return threads_per_job(None if engine.scheduler else engine.jobs) if asked is None else asked
 
 
 def each_slide(
     work: Callable[[Any], Any], orders: Mapping[str, object], engine: Engine, *, say: Callable[[str], None]
 ) -> Generator[TaskOutcome, None, None]:
-    """The outcome of `work` for each slide's order, in the order in which they end.
+    """The outcome of `work` for each slide's order, as each ends.
 
     A killed process of this machine ends the run in one line, and what is finished is kept. On a cluster, the slide of
     a lost worker is taken up by another, and a slide that has lost all that tried it is set aside.
@@ -57,10 +51,13 @@ def each_slide(
     Raises:
         InputError: If a process is killed, the scheduler is gone, or workers have other versions than this machine.
     """
+    if not orders:
+        return
     tasks = {name: Task(name, work, order, engine.time_limit_s) for name, order in orders.items()}
     if engine.scheduler is not None:
-        with connected(engine.scheduler, gone=f"{engine.scheduler} is gone; finished slides are kept") as client:
-            common = common_answer(client, _versions, address=engine.scheduler, say=say)
+        gone = f"{engine.scheduler} is gone; finished slides are kept"
+        with connected(engine.scheduler, gone=gone) as client:
+            common = common_answer(client, _versions, address=engine.scheduler, gone=gone, say=say)
             same_answers(_versions(), common, "the workers", who="this machine")
             say(f"{len(tasks)} slides sent to {engine.scheduler}")
             yield from on_cluster(client, attempt, tasks, kind="slide", lost=_lost)
@@ -77,5 +74,4 @@ def _lost(name: str, why: str) -> TaskOutcome:
 
 def _versions() -> dict[str, str]:
     """What must be the same on all machines: this package, and what reads and computes."""
-    names = ("torch", "numpy", "opencv-python-headless", "tifffile", "imagecodecs", "openslide-python")
-    return {"counterstain": __version__, **{name: metadata.version(name) for name in names}}
+    return {"counterstain": __version__, **{name: found or "missing" for name, found in library_versions().items()}}

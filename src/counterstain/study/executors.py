@@ -154,7 +154,7 @@ def _by_cluster(
     """Do the trainings on the workers of a dask cluster; the one of a lost worker is taken up by another."""
     gone = f"{address} is gone, or has dropped the trainings; finished trainings are kept"
     with connected(address, gone=gone) as client:
-        common = common_answer(client, settled, _arms(prepared), address=address, say=talk.say)
+        common = common_answer(client, settled, _arms(prepared), address=address, gone=gone, say=talk.say)
         here = environment()
         same_answers({"counterstain": here["counterstain"], **here["libraries"]}, common, "this machine")
         talk.say(f"{len(orders)} trainings sent to {address}")
