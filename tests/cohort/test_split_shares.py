@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from counterstain.cohort.cohort import Cohort, assemble
-from counterstain.cohort.splitters import Split, folds, holdout, official
+from counterstain.cohort.layouts import read_folder
+from counterstain.cohort.splitters import Split, count_parts, folds, holdout, official
 from counterstain.errors import InputError
 
 
@@ -88,12 +89,20 @@ def test_repeats_divide_few_patients_in_other_ways_each_time() -> None:
         assert len(ways) == 6
 
 
+def of_patients(has: dict[str, str], tested: tuple[str, ...] = ()) -> Cohort:
+    """A cohort of one image for each class of each patient; a split of its own where some are tested."""
+    rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
+    names, labels, owners = zip(*rows, strict=True)
+    columns = {"image_path": names, "label": labels, "patient_id": owners}
+    if tested:
+        columns["split"] = tuple("test" if owner in tested else "train" for owner in owners)
+    return assemble(columns, root=Path())
+
+
 def test_the_scarcest_class_is_named_wherever_it_stands() -> None:
     """Class 'a' has four patients and the others three, and one patient alone of the four has all of them."""
     has = {"P1": "abc", "P2": "abd", "P3": "acd", "P4": "abcd"}
-    rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
-    names, labels, owners = zip(*rows, strict=True)
-    cohort = assemble({"image_path": names, "label": labels, "patient_id": owners}, root=Path())
+    cohort = of_patients(has)
     with pytest.raises(InputError, match=r"^no split into 3 parts .* class 'b' with 3 patients \(P1, P2, P4\)"):
         holdout(cohort)
 
@@ -101,10 +110,7 @@ def test_the_scarcest_class_is_named_wherever_it_stands() -> None:
 def test_a_train_part_that_cannot_give_up_val_is_refused_by_its_own_patients() -> None:
     """Each class has two of the three training patients, and yet no two parts of them both have every class."""
     has = {"A1": "abc", "P1": "ab", "P2": "ac", "P3": "bc"}
-    rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
-    names, labels, owners = zip(*rows, strict=True)
-    words = ["test" if owner == "A1" else "train" for owner in owners]
-    cohort = assemble({"image_path": names, "label": labels, "patient_id": owners, "split": words}, root=Path())
+    cohort = of_patients(has, tested=("A1",))
     with pytest.raises(InputError, match=r"^no split into 2 parts .* class 'a' with 2 patients \(P1, P2\)"):
         official(cohort)
 
@@ -112,9 +118,7 @@ def test_a_train_part_that_cannot_give_up_val_is_refused_by_its_own_patients() -
 def test_folds_that_cannot_give_up_val_are_refused_by_the_patients_of_their_training_side() -> None:
     """Two folds of two patients of a class each must be ab, ac, bc, and no two parts of these both have every class."""
     has = {f"{half}{number}": classes for half in "PQ" for number, classes in enumerate(("ab", "ac", "bc"))}
-    rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
-    names, labels, owners = zip(*rows, strict=True)
-    cohort = assemble({"image_path": names, "label": labels, "patient_id": owners}, root=Path())
+    cohort = of_patients(has)
     message = r"^no split into 2 parts .* class 'a' with 2 patients \([PQ]0, [PQ]1\): add patients, merge it"
     with pytest.raises(InputError, match=message):
         folds(cohort, k=2)
@@ -134,8 +138,29 @@ def test_without_a_seed_it_is_nought() -> None:
 def test_a_hold_out_that_cannot_be_is_refused_by_its_scarcest_class() -> None:
     """Each class has three patients, and yet of four patients no three parts all have every class."""
     has = {"P1": "abc", "P2": "ab", "P3": "ac", "P4": "bc"}
-    rows = [(f"{patient}-{label}.png", label, patient) for patient, labels in has.items() for label in labels]
-    names, labels, owners = zip(*rows, strict=True)
-    cohort = assemble({"image_path": names, "label": labels, "patient_id": owners}, root=Path())
+    cohort = of_patients(has)
     with pytest.raises(InputError, match=r"^no split into 3 parts .* class 'a' with 3 patients \(P1, P2, P3\)"):
         holdout(cohort)
+
+
+def test_large_cohorts_are_divided_to_the_share() -> None:
+    names = [f"{n}.png" for n in range(200_000)]
+    cohort = assemble({"image_path": names, "label": [str(n % 2) for n in range(200_000)],
+                       "patient_id": [f"P{n // 4}" for n in range(200_000)]}, root=Path())  # fmt: skip
+    split = holdout(cohort)
+    assert len(split.parts[0].rows("test")) == pytest.approx(40_000, rel=0.01)
+
+
+@pytest.mark.realdata
+def test_breakhis_divides_well(real_data: Path) -> None:
+    """7 benign and 16 malignant patients of 4 to 72 images: all within 8 points of the shares asked for."""
+    cohort = read_folder(real_data / "breakhis_100x")
+    for seed in range(5):
+        part = count_parts(holdout(cohort, seed=seed), cohort)["parts"][0]["counts"]
+        for name, share in (("train", 0.64), ("val", 0.16), ("test", 0.2)):
+            for label, total in (("benign", 210), ("malignant", 212)):
+                assert part[name]["per_class"][label]["images"] / total == pytest.approx(share, abs=0.08)
+    split = folds(cohort, k=5, repeats=2)
+    assert len(split.parts) == 10
+    with pytest.raises(InputError, match=r"class 'A' has 2 patients \(14-22549, 14-29960\)"):
+        holdout(read_folder(real_data / "breakhis_100x", task="subtype"))

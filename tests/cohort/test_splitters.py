@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.cohort.cohort import Cohort, assemble, read_manifest
-from counterstain.cohort.layouts import read_folder
 from counterstain.cohort.splitters import (
     Fold,
     Split,
@@ -465,29 +464,6 @@ def test_counts_by_hand() -> None:
         "per_class": {"a": {"images": 1, "patients": 1}, "b": {"images": 3, "patients": 1}},
     }
     assert "  val b" in "\n".join(split_lines(record))
-
-
-def test_large_cohorts_are_divided_to_the_share() -> None:
-    names = [f"{n}.png" for n in range(200_000)]
-    cohort = assemble({"image_path": names, "label": [str(n % 2) for n in range(200_000)],
-                       "patient_id": [f"P{n // 4}" for n in range(200_000)]}, root=Path())  # fmt: skip
-    split = holdout(cohort)
-    assert len(split.parts[0].rows("test")) == pytest.approx(40_000, rel=0.01)
-
-
-@pytest.mark.realdata
-def test_breakhis_divides_well(real_data: Path) -> None:
-    """7 benign and 16 malignant patients of 4 to 72 images: all within 8 points of the shares asked for."""
-    cohort = read_folder(real_data / "breakhis_100x")
-    for seed in range(5):
-        part = count_parts(holdout(cohort, seed=seed), cohort)["parts"][0]["counts"]
-        for name, share in (("train", 0.64), ("val", 0.16), ("test", 0.2)):
-            for label, total in (("benign", 210), ("malignant", 212)):
-                assert part[name]["per_class"][label]["images"] / total == pytest.approx(share, abs=0.08)
-    split = folds(cohort, k=5, repeats=2)
-    assert len(split.parts) == 10
-    with pytest.raises(InputError, match=r"class 'A' has 2 patients \(14-22549, 14-29960\)"):
-        holdout(read_folder(real_data / "breakhis_100x", task="subtype"))
 
 
 @pytest.mark.realdata

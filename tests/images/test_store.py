@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
 from counterstain.images import store_build, store_check, store_files
 from counterstain.images.decode import decode
-from counterstain.images.store import build_store, open_store, read_batch
+from counterstain.images.store import Store, build_store, open_store, read_batch
 from counterstain.images.tile import fit_tile
 
 Make = Callable[[int], Any]
@@ -333,15 +334,21 @@ def test_damage_beyond_the_first_block_is_placed(tmp_path: Path, monkeypatch: py
         store_check.check_blocks(path, sums)
 
 
-def test_a_file_replaced_with_equal_size_and_time_is_noticed(images: Make, tmp_path: Path) -> None:
-    cohort = images(3)
+def store_then_replaced(cohort: Cohort, folder: Path) -> Store:
+    """A store of a cohort, of which then an image is replaced by another of equal size and time."""
     path = cohort.root / "001.bmp"
     Image.new("RGB", (48, 48), "red").save(path)
     os.utime(path, (1e9, 1e9))
     cohort.table.loc[1, "image_path"] = "001.bmp"
-    first = build_store(cohort, tmp_path / "store", tile_px=32)
+    first = build_store(cohort, folder, tile_px=32)
     Image.new("RGB", (48, 48), "blue").save(path)
     os.utime(path, (1e9, 1e9))
+    return first
+
+
+def test_a_file_replaced_with_equal_size_and_time_is_noticed(images: Make, tmp_path: Path) -> None:
+    cohort = images(3)
+    first = store_then_replaced(cohort, tmp_path / "store")
     again = build_store(cohort, tmp_path / "store", tile_px=32)
     assert again.key != first.key and again.tiles[1, 0, 0].tolist() == [0, 0, 255]
 
@@ -373,13 +380,7 @@ def test_a_file_replaced_without_a_trace_is_found_on_request(
     plain = store_files.stat_file
     for module in (store_files, store_build):
         monkeypatch.setattr(module, "stat_file", lambda root, name: (*plain(root, name)[:2], 7))
-    path = cohort.root / "001.bmp"
-    Image.new("RGB", (48, 48), "red").save(path)
-    os.utime(path, (1e9, 1e9))
-    cohort.table.loc[1, "image_path"] = "001.bmp"
-    first = build_store(cohort, tmp_path / "store", tile_px=32)
-    Image.new("RGB", (48, 48), "blue").save(path)
-    os.utime(path, (1e9, 1e9))
+    first = store_then_replaced(cohort, tmp_path / "store")
     assert build_store(cohort, tmp_path / "store", tile_px=32).key == first.key  # nothing shows
     store_files.forget_times(tmp_path / "store")
     (tmp_path / "store" / "damaged").mkdir()

@@ -356,6 +356,7 @@ def test_a_notebook_shows_the_page_in_a_frame(browser: Any, home: Path) -> None:
             frame.locator("#runs tbody tr").first.wait_for(timeout=60_000)
             frame.locator("a", has_text="two").first.click()
             frame.locator("#matrix [data-cell]").first.wait_for(timeout=60_000)
+            assert frame.locator("#matrix [data-cell]").count() == 4
         finally:
             context.close()
             server.shutdown()
