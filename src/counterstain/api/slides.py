@@ -184,7 +184,7 @@ def slides_run(
         runtime: torch, openvino, onnxruntime or auto; precision: fp32 or bf16; device: auto, cpu or cuda.
         batch: tiles predicted together; workers: threads that decode.
         jobs: slides at once, each in a process with its share of the cores; scheduler: address of a dask scheduler
-            whose workers read instead; time_limit: seconds after which a slide is set aside.
+            whose workers read instead; time_limit: seconds after which a slide is skipped.
         verbose: say on stderr what is read.
 
     Returns:

@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 ALL = 20_000
 CELLS = 4
 PROBED = 24
-PER_CELL = 40  # vectors per cell that its centre is worked out from
+PER_CELL = 40  # vectors per cell from which its centre is computed
 
 
 def index_is_installed() -> bool:

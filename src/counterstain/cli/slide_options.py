@@ -16,4 +16,4 @@ MppTable = Annotated[Path | None, typer.Option(help="CSV of slide,mpp that overr
 Recursive = Annotated[
     bool | None, typer.Option(help="Search subfolders; by default only of folders without slides of their own.")
 ]
-TimeLimit = Annotated[float | None, typer.Option("--time-limit", help="Seconds after which a slide is set aside.")]
+TimeLimit = Annotated[float | None, typer.Option("--time-limit", help="Seconds after which a slide is skipped.")]
