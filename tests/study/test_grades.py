@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import counterstain
 from counterstain.errors import InputError
 from counterstain.evaluation.intervals import estimates, sample, units_of
 from counterstain.evaluation.predictions import Predictions
@@ -122,6 +123,11 @@ def test_grades_through_a_whole_study(study: Path) -> None:
     assert record["objective"]["ordinal"] == 1
     header = (run / "predictions/graded/seed-0.csv").read_text().splitlines()[0]
     assert header.endswith("prob_low,prob_middle,prob_high"), "columns are in the order of the grades"
+    # The run's tables don't say that their classes are grades; its study does.
+    again = counterstain.compare({str(run): run})
+    assert again.record["primary"] == "quadratic_kappa"
+    stated = read_json(run / "records" / "comparison.json")["pairs"][0]["difference"]
+    assert again.record["pairs"][0]["difference"] == pytest.approx(stated)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from counterstain.evaluation.comparison import compare_arms, threshold_notes
 from counterstain.evaluation.comparison_notes import check_copies
 from counterstain.evaluation.comparison_result import Comparison
 from counterstain.evaluation.from_arrays import Names, Probabilities, Source, as_predictions, from_source, is_frame
+from counterstain.evaluation.grades import check_graded_measures
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import columns_of, read_columns
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD
@@ -33,7 +34,8 @@ NOT_A_FOLDER = (".csv", ".json", ".pdf", ".txt", ".md", ".xlsx", ".png", ".svg",
 @overload
 def evaluate(
     predictions: Sources, /, *, positive: str | None = None, columns: Mapping[str, str] | None = None,
-    threshold: float | str | None = None, threshold_from: Sources | None = None, by: By = (),
+    order: Sequence[str] | None = None, threshold: float | str | None = None,
+    threshold_from: Sources | None = None, by: By = (),
     prevalence: float | None = None, interval: str = "jackknife", confidence: float = 0.95,
     model: Path | str | None = None, arm: str | None = None, seed: int | None = None, fold: str | None = None,
     ledger: Path | str | None = None, out: Path | str | None = None,
@@ -42,8 +44,9 @@ def evaluate(
 def evaluate(
     y_true: Names, y_prob: Probabilities, /, *, groups: Names | None = None, slide: Names | None = None,
     site: Names | None = None, image: Names | None = None, classes: Sequence[str] | None = None,
-    positive: str | int | bool | None = None, threshold: float | str | None = None,
-    threshold_from: Sources | None = None, by: By = (), prevalence: float | None = None,
+    positive: str | int | bool | None = None, order: Sequence[str] | None = None,
+    threshold: float | str | None = None, threshold_from: Sources | None = None, by: By = (),
+    prevalence: float | None = None,
     interval: str = "jackknife", confidence: float = 0.95, model: Path | str | None = None, arm: str | None = None,
     seed: int | None = None, fold: str | None = None, out: Path | str | None = None,
 ) -> Scores: ...  # fmt: skip
@@ -60,6 +63,7 @@ def evaluate(
     classes: Sequence[str] | None = None,
     positive: str | int | bool | None = None,
     columns: Mapping[str, str] | None = None,
+    order: Sequence[str] | None = None,
     threshold: float | str | None = None,
     threshold_from: Sources | None = None,
     by: By = (),
@@ -85,6 +89,7 @@ def evaluate(
         classes: class names in the order of the columns of y_prob; by default sorted.
         positive: the positive one of two classes; by default the last.
         columns: {our column: the table's} of files and data frames; see docs/tables.md.
+        order: three or more classes that are grades, from the lowest to the highest; adds the quadratic-weighted kappa.
         threshold: a number, or a rule (youden, sensitivity>=0.95, cost 5:1) chosen on `threshold_from`.
         threshold_from: predictions of validation patients.
         by: subgroups: names of columns (site, slide, patient, or any of a file), or {name: (N,) values}.
@@ -117,7 +122,7 @@ def evaluate(
         _refuse("for arrays (y_true, y_prob); the data are tables, which contain it", **arrays)
         sources = _listed(y_true)
         named = None if positive is None else str(positive)
-    tables = [from_source(source, positive=named, columns=columns) for source in sources]
+    tables = [from_source(source, positive=named, columns=columns, order=_texts(order)) for source in sources]
     check_copies({ARM: tables}, {ARM: _shown(sources, "the model")})
     given, cells = _groups(by, sources[0], tables[0], columns_wanted(tuple(by)))
     record = evaluate_tables(
@@ -259,7 +264,7 @@ def compare(
     equivalence: bool = False, gate: bool = False, fixed_models: bool = False,
     threshold: Threshold | None = None, detect: float | None = None,
     prior_sd: float = DEFAULT_PRIOR_SD, alpha: float = 0.05, positive: str | None = None,
-    columns: Mapping[str, str] | None = None, out: Path | str | None = None,
+    columns: Mapping[str, str] | None = None, order: Sequence[str] | None = None, out: Path | str | None = None,
 ) -> Comparison: ...  # fmt: skip
 @overload
 def compare(
@@ -271,7 +276,7 @@ def compare(
     equivalence: bool = False, gate: bool = False, fixed_models: bool = False,
     threshold: Threshold | None = None, detect: float | None = None,
     prior_sd: float = DEFAULT_PRIOR_SD, alpha: float = 0.05, positive: str | int | bool | None = None,
-    out: Path | str | None = None,
+    order: Sequence[str] | None = None, out: Path | str | None = None,
 ) -> Comparison: ...  # fmt: skip
 @says_arguments
 def compare(
@@ -299,6 +304,7 @@ def compare(
     alpha: float = 0.05,
     positive: str | int | bool | None = None,
     columns: Mapping[str, str] | None = None,
+    order: Sequence[str] | None = None,
     out: Path | str | None = None,
 ) -> Comparison:
     """Compare models on the same cases, with the patient as the unit, and say what may be claimed.
@@ -320,7 +326,7 @@ def compare(
         threshold: frozen, one for all or {name: threshold}, which the texts "0.3" and "NAME=0.3" say, too.
         detect: a difference for which the number of patients is wanted.
         prior_sd: of the sceptical prior on a true difference; alpha: how often a false winner may be named.
-        positive, columns: see `evaluate`.
+        positive, columns, order: see `evaluate`; the order of a run's grades is known.
         out: where comparison.json is written.
 
     Raises:
@@ -338,14 +344,17 @@ def compare(
     _check_one_question(primary, co_primary, noninferiority=noninferiority, equivalence=equivalence)
     arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     notes: tuple[str, ...] = ()
+    grades = _texts(order)
     if y_probs is not None:
         _refuse("of a table; the data are arrays", columns=columns)
-        arms, files = _arms_of_arrays(models, _named(y_probs), {"positive": positive, **arrays})
+        arms, files = _arms_of_arrays(models, _named(y_probs), {"positive": positive, **arrays}, grades)
     else:
         _refuse("for arrays (y_true, {name: y_prob}); the data are tables, which contain it", **arrays)
         expanded = expand_runs(_named(models), primary=None if co_primary else primary)
         primary, notes = primary if co_primary else expanded.primary or primary, expanded.notes
-        arms, files = _arms_of_tables(expanded.models, None if positive is None else str(positive), columns)
+        grades = grades or expanded.order
+        arms, files = _arms_of_tables(expanded.models, None if positive is None else str(positive), columns, grades)
+    check_graded_measures([*([] if primary is None else [primary]), *co_primary], grades)
     if primary is None and not co_primary:
         _check_probabilities(arms)
     thresholds = [] if threshold is None else _threshold_texts(threshold)
@@ -389,12 +398,13 @@ def _check_probabilities(arms: Mapping[str, Sequence[Predictions]]) -> None:
     """The default measure needs probabilities."""
     if any(table.hard for tables in arms.values() for table in tables):
         raise InputError(
-            "a table has predicted classes alone, which have no AUROC; ask about --primary accuracy, f1, …"
+            "a table has predicted classes alone, which have no AUROC; ask about --primary accuracy, f1, …, or, of "
+            "grades, --primary quadratic_kappa with --order"
         )
 
 
 def _arms_of_arrays(
-    y_true: Names, y_probs: Mapping[str, Any], options: Mapping[str, Any]
+    y_true: Names, y_probs: Mapping[str, Any], options: Mapping[str, Any], order: Sequence[str] | None
 ) -> tuple[dict[str, list[Predictions]], dict[str, list[str]]]:
     """The tables of each arm, one for each array of probabilities, and what messages call them."""
     rows = tuple(map(str, range(len(y_true))))  # one y_true for all: row k is the same image in every array
@@ -402,20 +412,31 @@ def _arms_of_arrays(
     arms: dict[str, list[Predictions]] = {}
     for name, probs in y_probs.items():
         several = isinstance(probs, (list, tuple)) and len(probs) > 0 and getattr(probs[0], "shape", ()) != ()
-        arms[name] = [as_predictions(y_true, seed, **options) for seed in (probs if several else [probs])]
+        tables = [as_predictions(y_true, seed, **options) for seed in (probs if several else [probs])]
+        arms[name] = [from_source(table, order=order) for table in tables]
     return arms, {name: [f"array {k} of '{name}'" for k in range(len(own))] for name, own in arms.items()}
 
 
 def _arms_of_tables(
-    models: Mapping[str, Any], positive: str | None, columns: Mapping[str, str] | None
+    models: Mapping[str, Any],
+    positive: str | None,
+    columns: Mapping[str, str] | None,
+    order: Sequence[str] | None,
 ) -> tuple[dict[str, list[Predictions]], dict[str, list[str]]]:
     """The tables of each arm, one for each source, and what messages call them."""
     sources = {name: _listed(own) for name, own in models.items()}
     arms = {
-        name: [from_source(source, positive=positive, columns=columns) for source in own]
+        name: [from_source(source, positive=positive, columns=columns, order=order) for source in own]
         for name, own in sources.items()
     }
     return arms, {name: _shown(own, f"'{name}'") for name, own in sources.items()}
+
+
+def _texts(order: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The grades as the tables name them: 3 is the class '3'."""
+    if isinstance(order, str):
+        raise InputError(f"order is '{order}'; a list of classes is needed, from the lowest to the highest")
+    return None if order is None else tuple(map(str, order))
 
 
 def _threshold_texts(threshold: Threshold) -> list[str]:

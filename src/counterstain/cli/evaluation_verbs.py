@@ -11,10 +11,12 @@ from counterstain.cli.options import (
     Columns,
     Fold,
     Json,
+    Order,
     Positive,
     Seed,
     app,
     columns_given,
+    order_given,
     show,
     verb,
 )
@@ -55,6 +57,7 @@ def evaluate(
     ledger: Annotated[Path | None, typer.Option(help="Folder in which this use of the test set is recorded.")] = None,
     positive: Positive = None,
     columns: Columns = None,
+    order: Order = None,
     as_json: Json = False,
 ) -> None:
     """Score anyone's predictions: accuracy, calibration, net benefit and subgroups, with intervals over patients.
@@ -68,6 +71,7 @@ def evaluate(
         list(predictions), out=out, threshold=threshold, threshold_from=threshold_from or None, by=by or (),
         prevalence=prevalence, interval=interval, model=model, arm=arm, seed=seed, fold=fold,
         ledger=ledger, positive=positive, columns=columns_given(columns),
+        order=order_given(order),
     )  # fmt: skip
     print_scores(scores.record, as_json=as_json)
 
@@ -114,6 +118,7 @@ def compare(
     alpha: Annotated[float, typer.Option(help="Accepted probability of naming a false winner.")] = 0.05,
     positive: Positive = None,
     columns: Columns = None,
+    order: Order = None,
     out: Annotated[Path | None, typer.Option("--out", help="File to write: comparison.json.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -135,7 +140,7 @@ def compare(
         models, primary=primary, co_primary=[name.strip() for name in (co_primary or "").split(",") if name.strip()],
         level=level, reference=reference, margin=margin, noninferiority=noninferiority, equivalence=equivalence,
         fixed_models=fixed_models, threshold=threshold or None, detect=detect, prior_sd=prior_sd, alpha=alpha,
-        positive=positive, columns=columns_given(columns), out=out,
+        positive=positive, columns=columns_given(columns), order=order_given(order), out=out,
     )  # fmt: skip
     print_comparison(comparison.record, as_json=as_json)
     if gate and not comparison.shown:

@@ -38,6 +38,12 @@ Columns = Annotated[
     list[str] | None,
     typer.Option("--columns", help="Names of a table's columns: label=GT,patient_id=Case; see docs/tables.md."),
 ]
+Order = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--order", help="Classes that are grades, from low to high: normal,low,high. Adds the weighted kappa."
+    ),
+]
 Root = Annotated[
     Path | None, typer.Option(help="Folder that image paths of a table count from; by default the table's own.")
 ]
@@ -226,6 +232,13 @@ def columns_given(texts: list[str] | None) -> dict[str, str]:
     from counterstain.columns import parse_columns
 
     return parse_columns(texts or ())
+
+
+def order_given(texts: list[str] | None) -> list[str] | None:
+    """The grades of --order, with commas between them or one each time; None without it."""
+    if not texts:
+        return None
+    return texts if len(texts) > 1 else [name.strip() for name in texts[0].split(",") if name.strip()]
 
 
 def chosen_model(model: Path, arm: str | None, seed: int | None, fold: str | None, network_file: Path | None) -> Path:

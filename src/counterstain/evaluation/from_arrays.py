@@ -1,6 +1,7 @@
 """Arrays and data frames, as a scikit-learn user has them, as Predictions."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard, Union
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError, says_arguments
+from counterstain.evaluation.grades import as_grades
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import predictions_of, read_predictions
 from counterstain.tables import table_of_frame
@@ -39,12 +41,25 @@ def from_source(
     classes: Sequence[str] | None = None,
     positive: str | None = None,
     columns: Mapping[str, str] | None = None,
+    order: Sequence[str] | None = None,
 ) -> Predictions:
     """Predictions as they are, or read from a file or a data frame; see predictions_csv.read_predictions.
+
+    Args:
+        source: Predictions, a path or a data frame.
+        classes, positive, columns: see `read_predictions`.
+        order: the classes as grades, from the lowest to the highest.
 
     Raises:
         InputError: If the source is none of these, or can't be read.
     """
+    table = _from_source(source, classes=classes, positive=positive, columns=columns)
+    return table if order is None else as_grades(table, order)
+
+
+def _from_source(
+    source: Source, *, classes: Sequence[str] | None, positive: str | None, columns: Mapping[str, str] | None
+) -> Predictions:
     if isinstance(source, Predictions):
         return source if positive is None else _with_positive(source, positive)
     if isinstance(source, (str, Path)):
@@ -63,11 +78,9 @@ def _with_positive(table: Predictions, positive: str) -> Predictions:
         raise InputError(f"positive is '{positive}'; the classes are {', '.join(table.classes)}")
     if len(table.classes) != 2 or table.positive == positive:
         return table
-    return Predictions(
-        image=table.image, patient=table.patient, slide=table.slide, site=table.site, label=1 - table.label,
-        prob=table.prob[:, ::-1], classes=table.classes[::-1], notes=table.notes, positive_from="given",
-        rows_are=table.rows_are, own_patients=table.own_patients, hard=table.hard,
-    )  # fmt: skip
+    return replace(
+        table, label=1 - table.label, prob=table.prob[:, ::-1], classes=table.classes[::-1], positive_from="given"
+    )
 
 
 @says_arguments

@@ -16,6 +16,7 @@ __all__ = [
     "WORDS",
     "canonical_measure",
     "is_class_bound",
+    "is_graded",
     "measure_words",
     "width",
 ]
@@ -128,6 +129,16 @@ def width(metric: str) -> float:
     """
     low, high = RANGES.get(metric, (0.0, 1.0))
     return high - low
+
+
+def is_graded(name: str) -> bool:
+    """Whether a measure, by any of its names, needs classes with an order.
+
+    Examples:
+        >>> is_graded("QWK"), is_graded("kappa")
+        (True, False)
+    """
+    return _BY_ALIAS.get(_squeezed(name)) == "quadratic_kappa"
 
 
 def is_class_bound(metric: str) -> bool:

@@ -408,9 +408,8 @@ def _pool(table: Predictions, code: NDArray[np.int64], what: RowName) -> Predict
     patient = tuple(table.patient[r] for r in rows)
     slide = tuple(table.slide[r] if what == "slide" else "" for r in rows)
     named = tuple(f"{own} of {whose}" for own, whose in zip(slide, patient, strict=True))
-    return Predictions(
-        image=named if what == "slide" else patient, patient=patient, slide=slide,
-        site=tuple(table.site[r] for r in rows),
-        label=high[keep], prob=prob[keep], classes=table.classes, notes=notes,
-        positive_from=table.positive_from, rows_are=what, hard=table.hard,
+    return replace(
+        table, image=named if what == "slide" else patient, patient=patient, slide=slide,
+        site=tuple(table.site[r] for r in rows), label=high[keep], prob=prob[keep], notes=notes, rows_are=what,
+        own_patients=False,
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """Prediction tables as CSV: anyone's is read, one form is written."""
 
+import re
+import shlex
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,11 +174,39 @@ def _truth(table: Table, columns: Mapping[str, str], used: set[str]) -> tuple[st
     named = named_after_target(table)
     if named is not None:
         return named
+    _refuse_findings(table, header)
     raise InputError(
         f"{table.path} has no column 'label' (or y_true, true_label, target); it has {', '.join(table.header)}. "
         "Predictions without the truth can't be scored: add the true class of each row, or say which column holds it "
         "with --columns label=<its name>"
     )
+
+
+def _refuse_findings(table: Table, header: Sequence[str]) -> None:
+    """Refuse a table of several findings per image, each with a truth and a probability of its own, by name."""
+    plain = {name_key(name): name for name in header}
+    found = []
+    for name in header:
+        finding = re.sub(r"(?i)^(prob|proba|probability|y_prob|score)[ _.-]+", "", name)
+        truths = (
+            f"label_{finding}",
+            f"{finding}_label",
+            f"true_{finding}",
+            f"{finding}_true",
+            f"gt_{finding}",
+            finding,
+        )
+        truth = next((plain[key] for key in map(name_key, truths) if plain.get(key, name) != name), None)
+        if finding != name and truth is not None:
+            found.append((finding, truth, name))
+    if found:
+        _, truth, prob = found[0]
+        shown = ", ".join(finding for finding, _, _ in found[:5])
+        raise InputError(
+            f"{table.path} has a truth for each of {len(found)} findings ({shown}); "
+            f"one is scored at a time: {columns_option('label', truth)},prob_1={shlex.quote(prob)}. A run's folder "
+            "has a table per finding: findings/<arm>/<seed>/<finding>.csv"
+        )
 
 
 def _check_truth(

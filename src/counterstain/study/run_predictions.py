@@ -21,11 +21,13 @@ class RunArms:
     models:  name -> its tables, one per seed; a name without a run is as it was given.
     primary: the measure that all runs state; None where no run was named.
     notes:   what limits a comparison across studies.
+    order:   the classes as grades, from the lowest to the highest; None where no run has grades.
     """
 
     models: Mapping[str, Any]
     primary: str | None = None
     notes: tuple[str, ...] = field(default=())
+    order: tuple[str, ...] | None = None
 
 
 def expand_runs(models: Mapping[str, Any], *, primary: str | None = None) -> RunArms:
@@ -39,7 +41,8 @@ def expand_runs(models: Mapping[str, Any], *, primary: str | None = None) -> Run
         primary: the measure that was asked for; by default the one that every run states.
 
     Raises:
-        InputError: If a run is not finished, the runs' test parts differ, or they state different measures.
+        InputError: If a run is not finished, the runs' test parts differ, or they state different measures or orders of
+            grades.
     """
     runs: dict[str, Path] = {}
     for name, source in models.items():
@@ -68,8 +71,9 @@ def expand_runs(models: Mapping[str, Any], *, primary: str | None = None) -> Run
             found[label] = tables
     if not runs:
         return RunArms(found)
-    _check_same_test(list(runs.values()))
-    return RunArms(found, primary or _stated(list(runs.values())), _notes(list(runs.values())))
+    folders = list(runs.values())
+    _check_same_test(folders)
+    return RunArms(found, primary or _stated(folders), _notes(folders), _order(folders))
 
 
 def _arms(run: Path) -> dict[str, list[Path]]:
@@ -119,6 +123,15 @@ def _stated(runs: Sequence[Path]) -> str:
     if len(measures) > 1:
         raise InputError(f"the runs state different primary measures ({listed(sorted(measures))}); name one: --primary")
     return measures.pop()
+
+
+def _order(runs: Sequence[Path]) -> tuple[str, ...] | None:
+    """The order of grades that all runs state; None without one."""
+    given = {tuple((optional_record(run, "resolved.json").get("cohort") or {}).get("order") or ()) for run in runs}
+    orders = [order for order in given if order]
+    if len(orders) > 1:
+        raise InputError(f"the runs order their grades differently ({' and '.join(map(', '.join, sorted(orders)))})")
+    return orders[0] if orders else None
 
 
 def _notes(runs: Sequence[Path]) -> tuple[str, ...]:
