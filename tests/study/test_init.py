@@ -87,13 +87,14 @@ def test_where_patients_are_unknown_a_pattern_is_offered_that_works(tmp_path: Pa
             path = tmp_path / "pics" / name.format(label="ab"[patient % 2], patient=patient, number=number)
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((8, 8, 3), patient, np.uint8)).save(path)
-    done = call("init", tmp_path / "pics", "--out", tmp_path / "study.yaml")
+    done = call("init", tmp_path / "pics", "--out", tmp_path / "study.yaml", "--positive", "a")
     assert done.exit_code == 0 and "`run` needs them" in done.stdout
-    assert example in done.stdout and "then: counterstain run" not in done.output
-    pattern = done.stdout.split("--pattern '")[1].split("'")[0]
-    again = call("init", tmp_path / "pics", "--out", tmp_path / "s.yaml", "--pattern", pattern)
-    assert again.exit_code == 0 and "then: counterstain run" in again.output
-    assert len(set(read_cohort(read_study(tmp_path / "s.yaml"), tmp_path).patient)) == 12
+    assert example in " ".join(done.stdout.split()) and "then: counterstain run" not in done.output
+    study = tmp_path / "study.yaml"
+    assert not read_cohort(read_study(study), tmp_path).has_patients, "nothing is used before the user says so"
+    text = study.read_text(encoding="utf-8")
+    study.write_text(text.replace("  # pattern: ", "  pattern: "), encoding="utf-8")  # what the note asks for
+    assert len(set(read_cohort(read_study(study), tmp_path).patient)) == 12
 
 
 def test_no_pattern_is_offered_where_names_tell_nothing(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -264,18 +263,23 @@ def start_study(
     if "root" in given:
         given["root"] = os.path.relpath(str(given["root"]), out.parent)
     extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items())
-    hints = () if cohort.has_patients or unit == "image" else _patients_needed(cohort, images)
+    hints: tuple[str, ...] = ()
+    if not cohort.has_patients and unit != "image":
+        line, hints = _patients_needed(cohort, out)
+        extra += line
     relative = os.path.relpath(images, out.parent)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or images.resolve().name).strip("-.")[:64] or "study"
     said = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra, all_keys=all_keys)
     return replace(cohort, notes=(*cohort.notes, *said, *hints))
 
 
-def _patients_needed(cohort: Cohort, images: Path) -> tuple[str, ...]:
-    """What to do where no patient ids were found: `run` refuses to split such a cohort by patient."""
+def _patients_needed(cohort: Cohort, study: Path) -> tuple[str, tuple[str, ...]]:
+    """Where no patient ids were found: a line, off, for the study's cohort, and what to do, as `run` needs them."""
     pattern, example = patient_hint(cohort)
-    lines = ["no patient ids were found, and `run` needs them: give a table with a column patient_id, or a --pattern"]
+    ways = ["no patient ids were found, and `run` needs them: give a table with a column patient_id, or a pattern"]
+    line = ""
     if pattern:
-        again = f"counterstain init {shlex.quote(str(images))} --pattern '{pattern}'"
-        lines.append(f"if {example} is a patient, remove the new study, and: {again}")
-    return (*lines, "if nobody knows the patients: --unit image, and every result is marked image-level")
+        example = " ".join(example.split())  # a name may have line ends
+        line = f"\n  # if {example} is a patient, remove the # of the next line\n  # pattern: '{pattern}'"
+        ways.append(f"if {example} is a patient, remove the # before `pattern` in {study}, and run it")
+    return line, (*ways, "if nobody knows the patients, write `unit: image` there: every result is marked image-level")
