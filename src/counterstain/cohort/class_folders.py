@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from counterstain.cohort.cohort_columns import clean_labels, split_word
+from counterstain.cohort.companions import check_class_names
+from counterstain.cohort.image_files import is_system_name
 from counterstain.errors import InputError
 
 __all__ = ["DATA_SET_PARTS", "first_names", "label_by_folder", "part_folders"]
@@ -77,6 +79,7 @@ def label_by_folder(
     below: dict[str, set[str]] = {}
     for row in rows:
         below.setdefault(places[row][depth], set()).update(places[row][depth + 1 : -1][:1])
+    check_class_names(below, folder)
     if len(below) == 1:
         only, inner = next((name, sorted(found)) for name, found in below.items())
         hint = f"; it holds the folders {first_names(inner)}: if these are the classes, name {folder / only}"
@@ -93,8 +96,16 @@ def label_by_folder(
         shown = first_names(sorted(below))
         notes = [f"classes: the folders {shown}; the folders below them ({first_names(lower)}) are ignored"]
         notes[0] += " unless a pattern reads them" if not known else " but what the pattern reads"
+    notes += _without_images(folder, set(below)) if depth == 0 else []
     stray = [path for path, place in zip(columns["image_path"], places, strict=True) if len(place) <= depth + 1]
     return result, stray, notes
+
+
+def _without_images(folder: Path, classes: Collection[str]) -> list[str]:
+    """A note of folders beside those of the classes in which no image was found."""
+    inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
+    empty = [name for name in inside if name not in classes and not is_system_name(name)]
+    return [f"folders without any image, which are no classes: {first_names(empty)}"] if empty else []
 
 
 def _question(below: Mapping[str, Collection[str]], depth: int, folder: Path) -> str:

@@ -345,7 +345,7 @@ def read_manifest(
     read: dict[str, Sequence[Any]] = {"image_path": names}
     read["label"] = clean_labels(text["label"], path.name)
     for noun in ("patient_id", "slide_id"):
-        read[noun] = clean_ids(text.get(noun), len(read["label"]))
+        read[noun] = clean_ids(text.get(noun), len(read["label"]), what=f"{path.name}: {noun}")
     read["site"] = clean_ids(text.get("site"), len(read["label"]), MISSING_SITE)
     numbers = {}
     for noun in NUMBER_COLUMNS:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from counterstain.columns import check_columns, find_column, quoted
 from counterstain.errors import InputError
+from counterstain.id_cells import SPREADSHEET_ERRORS, plain_ids, visible
 from counterstain.tables import MISSING, parse_number
 
 __all__ = ["COLUMNS", "MISSING_SITE", "NUMBER_COLUMNS", "TEXT_COLUMNS", "choose_columns", "clean_ids", "clean_labels"]
@@ -22,8 +23,8 @@ NUMBER_COLUMNS = ("mpp", "x", "y")
 TEXT_COLUMNS = tuple(name for name in COLUMNS if name not in NUMBER_COLUMNS)
 
 # A class may be called "NA" or "none", and "NA" is a real site code of TCGA.
-MISSING_LABEL = frozenset({"", "nan", "n/a", "null", "<na>"})
-MISSING_SITE = MISSING_LABEL
+MISSING_SITE = frozenset({"", "nan", "n/a", "null", "<na>"})
+MISSING_LABEL = MISSING_SITE | SPREADSHEET_ERRORS
 
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -117,12 +118,13 @@ def rename_splits(values: Sequence[str], splits: Mapping[str, str] | None, *, wh
 
 
 def clean_labels(values: Sequence[str], where: str) -> list[str]:
-    """(N,) labels without spaces at their ends.
+    """(N,) labels without spaces at their ends and without characters that nobody sees.
 
     Raises:
         InputError: If one is missing.
     """
-    labels = [unicodedata.normalize("NFC", value).strip() for value in values]
+    seen = {value: visible(value) for value in set(values)}
+    labels = [seen[value] for value in values]
     empty = [row for row, label in enumerate(labels) if label.lower() in MISSING_LABEL]
     if empty:
         raise InputError(
@@ -133,7 +135,7 @@ def clean_labels(values: Sequence[str], where: str) -> list[str]:
 
 
 def unify_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Labels of which those that differ only in case, spaces or a ".0" are one, spelled as most are; and notes of that.
+    """Labels of which those that differ only in what `label_key` ignores are one, spelled as most are; notes of that.
 
     >>> unify_labels(["benign", "Benign ", "benign", "tumour"])[0], unify_labels(["1", "1", "1.0"])[0]
     (['benign', 'benign', 'benign', 'tumour'], ['1', '1', '1'])
@@ -148,20 +150,32 @@ def unify_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
         chosen.update(dict.fromkeys(found, ordered[0][0]))
         if len(ordered) > 1:
             shown = " and ".join(f"{label!r} ({number})" for label, number in ordered)
-            notes.append(f"labels {shown} are one class, {ordered[0][0]!r}: they differ only in case, spaces or a '.0'")
+            notes.append(
+                f"labels {shown} are one class, {ordered[0][0]!r}: they differ only in case, spaces, - or _, or a '.0'"
+            )
     return [chosen[label] for label in labels], notes
 
 
 def label_key(label: str) -> str:
-    """What two spellings of one label share: everything but case, spaces, and the ".0" of a whole number."""
+    """What spellings of one label share: all but case, spaces, "-" and "_" beside a letter, a whole number's ".0".
+
+    >>> label_key("non-tumor") == label_key("Non_Tumor") == label_key("non tumor"), label_key("-1"), label_key("3-4")
+    (True, '-1', '3-4')
+    """
     plain = "".join(unicodedata.normalize("NFKC", label).casefold().split())
+    plain = re.sub(r"(?<=[^\W\d_])[-_]+(?=[^\W_])|(?<=[^\W_])[-_]+(?=[^\W\d_])", "", plain)
     return re.sub(r"^([+-]?\d+)\.0+$", r"\1", plain)
 
 
-def clean_ids(values: Sequence[str] | None, count: int, missing: frozenset[str] = MISSING) -> list[str]:
-    """(N,) ids without spaces at their ends, "" for missing ones; N times "" where there is no column."""
-    texts = (unicodedata.normalize("NFC", value).strip() for value in values or [""] * count)
-    return ["" if text.lower() in missing else text for text in texts]
+def clean_ids(
+    values: Sequence[str] | None, count: int, missing: frozenset[str] = MISSING, *, what: str = "an id"
+) -> list[str]:
+    """(N,) ids as `plain_ids` gives them, "" for missing ones; N times "" where there is no column.
+
+    Raises:
+        InputError: If a spreadsheet has spoilt one; `what` says of which column and table.
+    """
+    return [""] * count if values is None else plain_ids(values, missing, lambda row: f"{what} of row {row + 1}")
 
 
 def clean_numbers(values: Sequence[str] | None, count: int, noun: str, where: str) -> NDArray[np.float64]:

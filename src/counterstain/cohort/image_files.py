@@ -16,6 +16,7 @@ __all__ = [
     "PACKED",
     "ImageFiles",
     "find_images",
+    "is_system_name",
 ]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -127,9 +128,14 @@ def _unlinked(found: ImageFiles, start: Path, root: Path) -> ImageFiles:
     return replace(found, images=tuple(real), skipped=skipped, root=root, real=real)
 
 
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder is hidden, or made by a system for itself."""
+    return name.startswith(".") or name.lower() in _JUNK
+
+
 def _reason(entry: "os.DirEntry[str]", root: Path, follow_links: bool) -> str:
     """Why an entry is left out before its name is judged; "" where it is not."""
-    if entry.name.startswith(".") or entry.name.lower() in _JUNK:
+    if is_system_name(entry.name):
         return "hidden or system file"
     if _printable(entry.name) != entry.name:
         return "its name is not valid Unicode; rename it"

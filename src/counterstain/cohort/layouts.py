@@ -11,6 +11,7 @@ from counterstain.cohort.arrays import read_hdf5, read_npz
 from counterstain.cohort.class_folders import DATA_SET_PARTS, first_names, label_by_folder, part_folders
 from counterstain.cohort.cohort import Cohort, assemble, container, is_own_table, read_manifest
 from counterstain.cohort.cohort_columns import NUMBER_COLUMNS, clean_labels, clean_numbers, rename_splits
+from counterstain.cohort.companions import MASK_OF, without_masks
 from counterstain.cohort.image_files import (
     CONTAINER_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -123,7 +124,7 @@ def read_folder(
     if path.is_file() and path.name.lower().endswith(CONTAINER_SUFFIXES):
         found, path = ImageFiles((), _with_labels(path), ()), path.parent
     else:
-        found = find_images(path, follow_links=follow_links, root=None if root is None else Path(root))
+        found = without_masks(find_images(path, follow_links=follow_links, root=None if root is None else Path(root)))
     chosen = _choose(found, layout, pattern, path)
     if (task and not chosen.tasks) or (magnification and "(?P<magnification>" not in chosen.pattern):
         raise InputError(f"task and magnification are for BreakHis; these images are read as {chosen.title}")
@@ -263,6 +264,12 @@ def _finish(
     tables = [name for name, _ in found.skipped if name.lower().endswith(_TABLES)]
     if tables:
         notes.append(f"tables that were not used: {first_names(tables)}; name one instead of the folder to use its ids")
+    masks = [path for path, reason in found.skipped if reason == MASK_OF]
+    if masks:
+        notes.append(
+            f"{len(masks)} files named as masks or previews of other images were left out ({first_names(masks)}); if "
+            "they are images of their own, name them in a manifest"
+        )
     if found.links:
         notes.append(f"{len(found.links)} links were left out ({first_names(found.links)}); {LINKS_WAY_OUT}")
     columns["image_path"] = [found.real.get(path, path) for path in columns["image_path"]]

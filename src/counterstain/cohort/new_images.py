@@ -20,12 +20,14 @@ from counterstain.cohort.cohort_columns import (
     clean_ids,
     clean_numbers,
 )
+from counterstain.cohort.companions import without_masks
 from counterstain.cohort.image_files import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, ImageFiles, find_images
 from counterstain.cohort.image_paths import place_images, recorded_root
 from counterstain.cohort.layouts import named_options, read_folder
 from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.cohort.reading_options import NamingOptions
 from counterstain.errors import InputError
+from counterstain.id_cells import visible
 from counterstain.tables import read_table
 
 __all__ = ["NewImages", "read_new_images"]
@@ -149,7 +151,7 @@ def _of_path(source: Path, classes: Sequence[str], home: Path | None, naming: Na
         found = ImageFiles((), (source.name,), ())
         root = source.parent
     else:
-        found = find_images(source, follow_links=bool(naming.get("follow_links")), root=home)
+        found = without_masks(find_images(source, follow_links=bool(naming.get("follow_links")), root=home))
         root = found.root or source
     if not found.images and not found.containers:
         raise InputError(f"{source} holds no image; needed: {_KINDS}")
@@ -198,7 +200,7 @@ def _one_class(source: Path, classes: Sequence[str], why: str) -> tuple[NewImage
     """A folder of folders, each a class of the model, that is no cohort since there is one of them."""
     if not source.is_dir():
         return None, why
-    found = find_images(source)
+    found = without_masks(find_images(source))
     firsts = {name.split("/")[0] if "/" in name else "" for name in found.images}
     if firsts == {""}:
         return None, ""
@@ -224,7 +226,8 @@ def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str], ro
     if repeated.any():
         row = int(np.flatnonzero(repeated)[0])
         raise InputError(f"{path.name} lists {read['image_path'][row]} twice; list each image once")
-    labels = clean_ids(text.get("label"), rows, MISSING_LABEL)
+    labels = [visible(value) for value in text.get("label") or [""] * rows]
+    labels = ["" if label.lower() in MISSING_LABEL else label for label in labels]
     odd = next((row for row, label in enumerate(labels) if label and label not in classes), None)
     if odd is not None:
         raise InputError(
@@ -233,7 +236,7 @@ def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str], ro
         )
     read["label"] = labels
     for noun in ("patient_id", "slide_id", "site"):
-        read[noun] = clean_ids(text.get(noun), rows)
+        read[noun] = clean_ids(text.get(noun), rows, what=f"{path.name}: {noun}")
     for noun in NUMBER_COLUMNS:
         read[noun] = clean_numbers(text.get(noun), rows, noun, path.name)
     images = NewImages(_frame(read), base, tuple(table.notes))

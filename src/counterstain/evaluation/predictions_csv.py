@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.columns import check_columns, columns_option, find_column, name_key, quoted, spelled_alike, unused_ids
+from counterstain.columns import check_columns, columns_option, find_column, name_key, quoted
 from counterstain.errors import InputError, says_arguments, suggest
 from counterstain.evaluation.predictions import Place, Predictions, RowName, check_names, check_prob
 from counterstain.evaluation.probability_columns import (
@@ -21,7 +20,9 @@ from counterstain.evaluation.probability_columns import (
     rescaled,
     same_class,
 )
+from counterstain.evaluation.table_notes import check_parts, hard_note, near_ids_note, unused_note
 from counterstain.files import write_csv
+from counterstain.id_cells import plain_ids
 from counterstain.tables import MISSING, Table, read_table
 
 __all__ = ["columns_of", "predictions_of", "read_columns", "read_predictions", "write_predictions"]
@@ -84,17 +85,18 @@ def predictions_of(
     path = table.path
     if not len(table):
         raise InputError(f"{path} has a header but no rows; one row per image is needed")
+    parts = check_parts(table)
     layout = _find_layout(table, dict(columns or {}))
 
     def where(row: int) -> str:
         return f"row {table.line(row)} of {path}"
 
     cells, codes = table.distinct(layout.place["label"])
-    notes = table.notes
+    notes = (*table.notes, *parts)
     if layout.prob is None:
         calls, called = table.distinct(layout.place["predicted"])
         names, prob = _as_certain(cells, calls, called)
-        notes += (_hard_note(path.name, layout.place["predicted"]),)
+        notes += (hard_note(path.name, layout.place["predicted"]),)
     else:
         names, prob, more = _probabilities(table, layout.prob, cells, positive, where)
         notes += more
@@ -113,8 +115,8 @@ def predictions_of(
     elif "" in patient:
         raise InputError(f"{where(patient.index(''))} has no patient; name one in every row, or leave the column out")
     else:
-        notes += _near_ids_note(path.name, patient)
-    notes += _unused_note(table, layout)
+        notes += near_ids_note(path.name, patient)
+    notes += unused_note(table, {*layout.place.values(), *(layout.prob.columns if layout.prob is not None else ())})
     blank = ("",) * len(table)
     one_column = layout.prob is not None and len(layout.prob.columns) == 1 and not layout.prob.lists
     return Predictions(
@@ -247,32 +249,6 @@ def _holds_fractions(table: Table, name: str) -> bool:
     return not bad.any() and bool(np.any(values != np.round(values)))
 
 
-def _near_ids_note(file: str, patient: tuple[str, ...]) -> tuple[str, ...]:
-    """A note on ids that differ in case, spaces and separators alone: they may be one patient who is counted twice."""
-    both = " and ".join(next(iter(spelled_alike(patient)), ()))
-    words = f"{file} has patient ids that differ in case, spaces or separators alone, such as {both}; each counts as a "
-    return (f"{words}patient of its own: if they are one, write them alike",) if both else ()
-
-
-def _unused_note(table: Table, layout: _Layout) -> tuple[str, ...]:
-    """A note on columns that look like ids and served for nothing, so that none is passed over in silence."""
-    used = {*layout.place.values(), *(layout.prob.columns if layout.prob is not None else ())}
-    left = unused_ids(table.header, used)
-    if not left:
-        return ()
-    return (
-        f"columns of {table.path.name} that look like ids and were not used: {', '.join(left)}; "
-        f"say what they are with --columns, such as patient_id={left[0]}",
-    )
-
-
-def _hard_note(file: str, column: str) -> str:
-    return (
-        f"{file} has predicted classes ('{column}') and no probabilities: AUROC, AUPRC, log loss, Brier score and "
-        "sensitivity at 95 % specificity can't be computed"
-    )
-
-
 # ---------------------------------------------------------------------------------------------------------- its cells
 
 
@@ -286,7 +262,8 @@ def _ids(table: Table, place: Mapping[str, str], noun: str) -> tuple[str, ...] |
         return found if any(found) else None
     values, codes = table.distinct(name)
     missing = _SITES_MISSING if noun == "site" else MISSING
-    plain = ["" if value.lower() in missing else unicodedata.normalize("NFC", value) for value in values]
+    first = np.unique(codes, return_index=True)[1]  # a value's first row
+    plain = plain_ids(values, missing, lambda value: f"{noun} in row {table.line(int(first[value]))} of {table.path}")
     return tuple(np.array(plain, dtype=object)[codes]) if any(plain) else None
 
 

@@ -1,0 +1,55 @@
+"""What a reader of a prediction table must know of it, and the parts of a split that must not be scored together."""
+
+from collections.abc import Collection
+
+from counterstain.columns import present, spelled_alike, unused_ids
+from counterstain.errors import InputError
+from counterstain.tables import Table
+
+__all__ = ["check_parts", "hard_note", "near_ids_note", "unused_note"]
+
+
+def check_parts(table: Table) -> tuple[str, ...]:
+    """A note where all rows are of the training part.
+
+    Raises:
+        InputError: If rows of the training part stand among others: a score of both says nothing of either.
+    """
+    for name in present("split", table.header):
+        words = [word for word in table.distinct(name)[0] if word]
+        train = [word for word in words if word.lower().startswith("train")]
+        if train and len(train) < len(words):
+            other = next(word for word in words if word not in train)
+            raise InputError(
+                f"{table.path} has rows of '{train[0]}' and of '{other}' in its column '{name}'; a score of both says "
+                f"nothing of either. Keep the rows of one part, or remove the column if no model was trained on any row"
+            )
+        if train:
+            words_of = f"all rows of {table.path.name} are of '{train[0]}' by its column '{name}'"
+            return (f"{words_of}: what is scored is how well the model remembers",)
+    return ()
+
+
+def near_ids_note(file: str, patient: tuple[str, ...]) -> tuple[str, ...]:
+    """A note on ids that differ in case, spaces and separators alone: they may be one patient who is counted twice."""
+    both = " and ".join(next(iter(spelled_alike(patient)), ()))
+    words = f"{file} has patient ids that differ in case, spaces or separators alone, such as {both}; each counts as a "
+    return (f"{words}patient of its own: if they are one, write them alike",) if both else ()
+
+
+def unused_note(table: Table, used: Collection[str]) -> tuple[str, ...]:
+    """A note on columns that look like ids and served for nothing, so that none is passed over in silence."""
+    left = unused_ids(table.header, set(used))
+    if not left:
+        return ()
+    return (
+        f"columns of {table.path.name} that look like ids and were not used: {', '.join(left)}; "
+        f"say what they are with --columns, such as patient_id={left[0]}",
+    )
+
+
+def hard_note(file: str, column: str) -> str:
+    return (
+        f"{file} has predicted classes ('{column}') and no probabilities: AUROC, AUPRC, log loss, Brier score and "
+        "sensitivity at 95 % specificity can't be computed"
+    )
