@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from counterstain.cli import app
-from counterstain.cohort.cohort import read_manifest
+from counterstain.cohort.manifest import read_manifest
 from counterstain.cohort.splitters import read_split
 from counterstain.errors import GateError
 from counterstain.files import read_json, write_csv

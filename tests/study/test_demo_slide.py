@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from counterstain.cohort.cohort import read_manifest
+from counterstain.cohort.manifest import read_manifest
 from counterstain.cohort.splitters import holdout, write_split
 from counterstain.learning.config import TrainingConfig
 from counterstain.phantom.slide import PhantomSlide, SlideTruth, write_slide

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from counterstain.cli import app
-from counterstain.cohort.cohort import read_manifest
+from counterstain.cohort.manifest import read_manifest
 from counterstain.errors import InputError
 from counterstain.evaluation.finding_scores import MEAN, read_findings
 from counterstain.evaluation.predictions_csv import read_predictions

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counterstain.cohort.cohort import read_manifest
+from counterstain.cohort.manifest import read_manifest
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json, write_csv
 from counterstain.progress import Progress
 from counterstain.study.prepare import prepare
 from counterstain.study.run import run_study
-from counterstain.study.study_config import LEGACY_STAMP, read_study
+from counterstain.study.study_config import read_study
+from counterstain.study.study_sections import LEGACY_STAMP
 
 STUDY = """\
 name: random-labels

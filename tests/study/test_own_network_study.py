@@ -173,7 +173,7 @@ def test_the_other_verbs_take_it(run: Path, home: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_train_it_together(home: Path, tmp_path: Path) -> None:
     """Batch normalisation and dropout are each process's own, so the weights differ; that both end with one is held."""
-    from counterstain.cohort.cohort import read_manifest
+    from counterstain.cohort.manifest import read_manifest
     from counterstain.cohort.splitters import holdout, write_split
 
     write_split(holdout(read_manifest(home / "images" / "cohort.csv"), test=0.2), tmp_path / "splits.csv")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counterstain.cohort.cohort import write_cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.manifest import write_cohort
 from counterstain.errors import InputError
 
 PATTERN = r"(?P<patient_id>P\d+)-"

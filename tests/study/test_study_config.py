@@ -8,7 +8,8 @@ import pytest
 
 from counterstain.errors import InputError
 from counterstain.study.init import study_text
-from counterstain.study.study_config import LEGACY_STAMP, Study, parse_study, read_study
+from counterstain.study.study_config import Study, parse_study, read_study
+from counterstain.study.study_sections import LEGACY_STAMP
 
 SMALLEST: dict[str, Any] = {
     "name": "a",

@@ -98,7 +98,7 @@ def test_two_processes_draw_and_mix_as_one(home: Path, tmp_path: Path) -> None:
 
     from safetensors.torch import load_file
 
-    from counterstain.cohort.cohort import read_manifest
+    from counterstain.cohort.manifest import read_manifest
     from counterstain.cohort.splitters import holdout, write_split
 
     cohort = home / "images" / "rare.csv"

@@ -24,8 +24,9 @@ from counterstain.audit.proposal import propose_split
 from counterstain.audit.report import audit_lines, audit_record, feature_record
 from counterstain.audit.shortcuts import bag_baselines, baselines, colour_features, file_features
 from counterstain.audit.tables_only import split_to_audit
-from counterstain.cohort.cohort import Cohort, write_cohort
+from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.reading_options import ReadingOptions
 from counterstain.cohort.splitters import Split, write_split
 from counterstain.errors import GateError, InputError
@@ -41,7 +42,7 @@ from counterstain.progress import Progress
 from counterstain.run_folder import record_path
 from counterstain.study.completion import is_done, mark_done
 from counterstain.study.prepare import PreparedStudy
-from counterstain.study.study_config import IMAGE_STAMP
+from counterstain.study.study_sections import IMAGE_STAMP
 
 __all__ = ["audit_bags", "audit_images", "audit_stage", "audit_tiles", "baseline_lines", "score_baselines"]
 

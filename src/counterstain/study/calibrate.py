@@ -14,7 +14,7 @@ from counterstain.evaluation.thresholds import decide
 from counterstain.files import write_json
 from counterstain.learning.bundle import seal
 from counterstain.study.finding_predictions import finish_findings, raw_findings
-from counterstain.study.study_config import CalibrationSection
+from counterstain.study.study_sections import CalibrationSection
 
 __all__ = ["MOST_PROBABLE", "called", "decided_as", "finish_training", "sets_of", "write_calibrated"]
 

@@ -30,7 +30,7 @@ from counterstain.learning.loop import Trained
 from counterstain.learning.predictor import predict_logits
 from counterstain.learning.stain_pipeline import StainPipeline
 from counterstain.run_folder import record_path
-from counterstain.study.study_config import CalibrationSection
+from counterstain.study.study_sections import CalibrationSection
 
 __all__ = [
     "answer_findings", "answers_of_findings", "evaluate_findings", "finish_findings", "predict_findings",

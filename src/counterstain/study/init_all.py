@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from counterstain.files import parse_yaml
 from counterstain.images.augment import Augmentation
 from counterstain.study.figures_config import FiguresSection
-from counterstain.study.study_config import (
+from counterstain.study.study_sections import (
     AuditSection,
     CalibrationSection,
     CohortSection,

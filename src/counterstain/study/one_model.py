@@ -23,7 +23,7 @@ from counterstain.learning.networks import unseen
 from counterstain.progress import Progress
 from counterstain.study.arms import train_arm
 from counterstain.study.calibrate import finish_training
-from counterstain.study.study_config import IMAGE_STAMP, CalibrationSection
+from counterstain.study.study_sections import IMAGE_STAMP, CalibrationSection
 from counterstain.system import keep_pages
 
 __all__ = ["train_once"]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from counterstain.cohort.cohort import Cohort, read_manifest
+from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.manifest import read_manifest
 from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.splitters import Split, check, folds, holdout, official, read_split
 from counterstain.errors import InputError

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from counterstain.cohort.cohort import write_cohort
 from counterstain.cohort.image_files import NOT_AN_IMAGE
 from counterstain.cohort.image_paths import LOCATION, write_location
+from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.split import SplitRecord
 from counterstain.cohort.splitters import count_parts, write_split
 from counterstain.cohort.summary import describe

@@ -26,7 +26,8 @@ from counterstain.study.completion import lock
 from counterstain.study.planning import check_settings
 from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.results import SearchResult
-from counterstain.study.study_config import Range, read_study
+from counterstain.study.study_config import read_study
+from counterstain.study.study_sections import Range
 
 if TYPE_CHECKING:
     import optuna

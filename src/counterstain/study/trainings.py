@@ -26,7 +26,7 @@ from counterstain.study.arms import train_arm
 from counterstain.study.calibrate import finish_training
 from counterstain.study.completion import STAGES, is_done, lock, mark_done
 from counterstain.study.prepare import PreparedStudy
-from counterstain.study.study_config import CalibrationSection
+from counterstain.study.study_sections import CalibrationSection
 from counterstain.study.training_curves import draw_curves
 
 __all__ = ["HELD", "Outcome", "Send", "train_all", "train_one", "training_place", "trainings"]
