@@ -23,8 +23,8 @@ from faults_tally import Tally
 from PIL import Image
 
 from counterstain.audit.training_set import MEMBERS, read_members
-from counterstain.cohort.cohort import read_manifest
 from counterstain.cohort.layouts import read_folder
+from counterstain.cohort.manifest import read_manifest
 from counterstain.cohort.splitters import read_split
 from counterstain.evaluation.calibration import CALIBRATION, apply_calibration, read_calibration
 from counterstain.evaluation.predictions_csv import read_predictions

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from turns import finish, say, show
 
-from counterstain.cohort.cohort import Cohort, read_manifest
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.manifest import read_manifest
 from counterstain.evaluation.metrics import roc_auc
 from counterstain.images.augment import Augmentation, image_keys
 from counterstain.images.store import Store, build_store

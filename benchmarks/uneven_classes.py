@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from counterstain.cohort.cohort import write_cohort
+from counterstain.cohort.manifest import write_cohort
 from counterstain.evaluation.calibration import read_calibration
 from counterstain.evaluation.metrics import image_loss, roc_auc
 from counterstain.evaluation.predictions import Predictions

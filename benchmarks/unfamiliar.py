@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.cohort.cohort import write_cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.splitters import holdout, official, write_split
 from counterstain.files import write_csv
 from counterstain.images.store import build_store, read_batch

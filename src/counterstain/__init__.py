@@ -98,7 +98,7 @@ _NOUNS = {
     "read_predictions": "evaluation.predictions_csv",
     "read_split": "cohort.splitters",
     "read_study": "study.study_config",
-    "write_cohort": "cohort.cohort",
+    "write_cohort": "cohort.manifest",
     "write_predictions": "evaluation.predictions_csv",
     "write_split": "cohort.splitters",
 }

@@ -39,7 +39,7 @@ from counterstain.api.verification import verify as verify
 from counterstain.audit.audit_result import AuditReport as AuditReport
 from counterstain.audit.findings import Finding as Finding
 from counterstain.cohort.cohort import Cohort as Cohort
-from counterstain.cohort.cohort import write_cohort as write_cohort
+from counterstain.cohort.manifest import write_cohort as write_cohort
 from counterstain.cohort.split import Fold as Fold
 from counterstain.cohort.splitters import Split as Split
 from counterstain.cohort.splitters import official as official

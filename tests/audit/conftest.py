@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counterstain.cohort.cohort import Cohort, read_manifest
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.manifest import read_manifest
 from counterstain.files import write_csv
 from counterstain.images.decode import decode
 from counterstain.images.store import Store, build_store

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from counterstain.cohort.cohort import Cohort, assemble, container, order_classes, read_manifest, write_cohort
+from counterstain.cohort.cohort import Cohort, assemble, container, order_classes
+from counterstain.cohort.manifest import read_manifest, write_cohort
 from counterstain.cohort.summary import describe, describe_lines, measure_colour
 from counterstain.errors import InputError
 

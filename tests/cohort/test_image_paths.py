@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from counterstain.cohort.cohort import read_manifest, write_cohort
 from counterstain.cohort.image_paths import LOCATION, paths_from_table, place_images, recorded_root, write_location
 from counterstain.cohort.layouts import read_folder
+from counterstain.cohort.manifest import read_manifest, write_cohort
 from counterstain.errors import InputError
 
 

@@ -11,8 +11,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from counterstain.cohort.cohort import Cohort, check_files, read_manifest, write_cohort
+from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import LAYOUTS, read_folder
+from counterstain.cohort.manifest import check_files, read_manifest, write_cohort
 from counterstain.cohort.splitters import official
 from counterstain.cohort.summary import describe, measure_colour
 from counterstain.errors import InputError

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from counterstain.cohort.cohort import Cohort, assemble, read_manifest
+from counterstain.cohort.cohort import Cohort, assemble
+from counterstain.cohort.manifest import read_manifest
 from counterstain.cohort.splitters import (
     Fold,
     Split,

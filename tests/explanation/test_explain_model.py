@@ -17,7 +17,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 import counterstain.cli.check_verbs
-from counterstain.cohort.cohort import COLUMNS, Cohort, write_cohort
+from counterstain.cohort.cohort import COLUMNS, Cohort
+from counterstain.cohort.manifest import write_cohort
 from counterstain.errors import GateError, InputError
 from counterstain.explanation import explain_model
 from counterstain.explanation.explain_model import ExplanationOptions, explain

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from counterstain.cohort.cohort import Cohort, read_manifest
+from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.manifest import read_manifest
 from counterstain.cohort.splitters import holdout, write_split
 from counterstain.errors import InputError
 from counterstain.learning.checkpoint import load_checkpoint

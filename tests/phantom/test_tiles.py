@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from counterstain.cohort.cohort import read_manifest
+from counterstain.cohort.manifest import read_manifest
 from counterstain.errors import InputError
 from counterstain.phantom.anatomy import EPITHELIAL, MITOSIS, Plane
 from counterstain.phantom.stain_amounts import stain

@@ -24,7 +24,7 @@ from counterstain.reports.figures import (
     save_figure,
     split_figure,
 )
-from counterstain.reports.run_figures import GRID, mean_curve
+from counterstain.reports.run_curves import GRID, mean_curve
 
 
 def _texts(figure: Any) -> list[str]:

@@ -18,7 +18,7 @@ from counterstain.errors import InputError
 from counterstain.evaluation.format import number
 from counterstain.files import read_json, write_json
 from counterstain.reports import run_report
-from counterstain.reports.run_figures import photograph_uri, png_uri
+from counterstain.reports.illustration import photograph_uri, png_uri
 from counterstain.reports.run_report import write_report
 
 TWO_ARMS = ("given-32", "modified-200")

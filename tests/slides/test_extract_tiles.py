@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from counterstain.cli import app
-from counterstain.cohort.cohort import read_manifest
+from counterstain.cohort.manifest import read_manifest
 from counterstain.errors import InputError
 from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles, find_slides
 from counterstain.slides.inspection import inspect_slide

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Unpack
 
 from counterstain.api.process import working
 from counterstain.audit.audit_result import AuditReport
-from counterstain.cohort.cohort import Cohort, write_cohort
+from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
+from counterstain.cohort.manifest import write_cohort
 from counterstain.cohort.reading_options import ReadingOptions, takes_reading
 from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.splitters import Split, holdout, write_split

@@ -134,8 +134,8 @@ def cohort(
 
     Example: counterstain cohort breakhis/ --task subtype --out cohort.csv
     """
-    from counterstain.cohort.cohort import write_cohort
     from counterstain.cohort.layouts import read_images
+    from counterstain.cohort.manifest import write_cohort
     from counterstain.images.unreadable import find_unreadable
     from counterstain.terminal import print_cohort
     from counterstain.terminal_progress import talking

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from counterstain.cohort.arrays import read_hdf5, read_npz
 from counterstain.cohort.class_folders import DATA_SET_PARTS, first_names, label_by_folder, part_folders
-from counterstain.cohort.cohort import Cohort, assemble, container, is_own_table, read_manifest
+from counterstain.cohort.cohort import Cohort, assemble, container
 from counterstain.cohort.cohort_columns import NUMBER_COLUMNS, clean_labels, clean_numbers, rename_splits
 from counterstain.cohort.companions import MASK_OF, without_masks
 from counterstain.cohort.image_files import (
@@ -20,6 +20,7 @@ from counterstain.cohort.image_files import (
     ImageFiles,
     find_images,
 )
+from counterstain.cohort.manifest import is_own_table, read_manifest
 from counterstain.cohort.patterns import match_pattern
 from counterstain.cohort.reading_options import NamingOptions
 from counterstain.errors import InputError, suggest

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from counterstain.cohort.arrays import unlabelled_rows
-from counterstain.cohort.cohort import Cohort, check_files
+from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.cohort_columns import (
     COLUMNS,
     MISSING_LABEL,
@@ -24,6 +24,7 @@ from counterstain.cohort.companions import without_masks
 from counterstain.cohort.image_files import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, ImageFiles, find_images
 from counterstain.cohort.image_paths import place_images, recorded_root
 from counterstain.cohort.layouts import named_options, read_folder
+from counterstain.cohort.manifest import check_files
 from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.cohort.reading_options import NamingOptions
 from counterstain.errors import InputError

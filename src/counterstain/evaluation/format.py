@@ -10,6 +10,7 @@ from counterstain.evaluation.metric_names import WORDS
 __all__ = [
     "METRIC_NAMES",
     "UNDEFINED",
+    "capital",
     "clean",
     "counted_rows",
     "difference",
@@ -156,3 +157,8 @@ def natural(names: Iterable[str]) -> list[str]:
         return [(1, 0, piece) if index % 2 == 0 else (0, int(piece), "") for index, piece in enumerate(pieces)]
 
     return sorted(names, key=lambda name: (key(name), name))
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in capitals."""
+    return text[:1].upper() + text[1:]

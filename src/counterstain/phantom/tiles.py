@@ -264,7 +264,8 @@ def write_phantom(
     """
     import pandas as pd
 
-    from counterstain.cohort.cohort import COLUMNS, Cohort, write_cohort
+    from counterstain.cohort.cohort import COLUMNS, Cohort
+    from counterstain.cohort.manifest import write_cohort
 
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least 1 is needed")

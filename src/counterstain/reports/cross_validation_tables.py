@@ -3,8 +3,8 @@
 from typing import Any
 
 from counterstain.evaluation.format import clean, interval, metric_name, number, p_value, signed
+from counterstain.reports.page_table import Cell, Table
 from counterstain.reports.run_record import RunRecord
-from counterstain.reports.run_tables import Cell, Table
 
 __all__ = ["procedures_table", "procedures_words", "support_table", "variance_table"]
 

@@ -9,8 +9,9 @@ from typing import Any
 from PIL import Image
 
 from counterstain.evaluation.format import clean, difference, listed, number, plural, share
+from counterstain.reports.page_table import Cell, Table
 from counterstain.reports.run_record import RunRecord
-from counterstain.reports.run_tables import VERDICTS, Cell, Table
+from counterstain.reports.run_tables import VERDICTS
 
 __all__ = ["ArmErrors", "Strip", "Tile", "error_sections", "influence_words", "tile_uris"]
 

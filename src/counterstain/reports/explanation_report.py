@@ -11,14 +11,14 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from counterstain.evaluation.format import clean, levelled, listed, number, plural
+from counterstain.evaluation.format import capital, clean, levelled, listed, number, plural
 from counterstain.files import read_record, write_bytes, write_with
 from counterstain.reports.alarms import explanation_alarm
 from counterstain.reports.explanation_checks import checks_of, summary
 from counterstain.reports.explanation_embedding import draw_embedding, read_points
 from counterstain.reports.explanation_figures import colour_scale, curves_figure, jpeg, overlay, read_tile
+from counterstain.reports.illustration import Illustration, keep_figure
 from counterstain.reports.page import environment, template
-from counterstain.reports.run_figures import Illustration, capital, keep_figure
 
 __all__ = ["PAGE", "RECORD", "SCHEMA", "write_page"]
 

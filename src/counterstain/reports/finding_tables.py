@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from counterstain.evaluation.format import UNDEFINED, clean, interval, metric_name, number, p_value, signed
+from counterstain.reports.page_table import NO_INTERVAL, Cell, Table
 from counterstain.reports.run_record import RunRecord
-from counterstain.reports.run_tables import NO_INTERVAL, Cell, Table
 
 __all__ = ["finding_tables", "finding_words"]
 

@@ -4,11 +4,10 @@ Topics are in our own words; the lists themselves are to be had from their autho
 385:e078378) and CLAIM 2024 (Tejani et al. 2024, Radiol. Artif. Intell. 6:e240300). Item numbers are left to them.
 """
 
-from counterstain.evaluation.format import clean, metric_name, plural
+from counterstain.evaluation.format import capital, clean, metric_name, plural
 from counterstain.reports.methods import of_bags, patient_words, threshold_sentences, use_sentences
-from counterstain.reports.run_figures import capital
+from counterstain.reports.page_table import Cell, Table
 from counterstain.reports.run_record import RunRecord
-from counterstain.reports.run_tables import Cell, Table
 from counterstain.reports.training_sentences import (
     augmentation_sentences,
     preparation_sentences,

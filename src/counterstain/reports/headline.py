@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from counterstain.evaluation.format import clean, levelled, listed, metric_name, number
+from counterstain.evaluation.format import capital, clean, levelled, listed, metric_name, number
 from counterstain.evaluation.metric_names import is_class_bound
 from counterstain.evaluation.verdict import MIN_SEEDS
-from counterstain.reports.run_figures import find_score, primary
-from counterstain.reports.run_record import RunRecord
+from counterstain.reports.run_record import RunRecord, find_score, primary
 
 __all__ = ["BASELINE_NAMES", "evidence", "headline"]
 
@@ -101,7 +100,7 @@ def evidence(run: RunRecord) -> str:
     shown = _numbers(rows, metric_name(record["metric"]), record["confidence"])
     few = min(row["seeds"] for row in rows.values())
     limit = f" These are single fitted models: fewer than {MIN_SEEDS} trainings per arm." if few < MIN_SEEDS else ""
-    return f"{said}: {shown}.{limit}" if said else f"{shown[:1].upper()}{shown[1:]}.{limit}"
+    return f"{said}: {shown}.{limit}" if said else f"{capital(shown)}.{limit}"
 
 
 def _standing(rows: Mapping[str, Mapping[str, Any]], chance: float | None, baseline: Mapping[str, Any] | None) -> str:

@@ -23,10 +23,10 @@ from counterstain.files import read_record, write_bytes
 from counterstain.reports.alarms import robustness_alarm
 from counterstain.reports.figure_data import forest_data
 from counterstain.reports.figures import Row, forest_figure
+from counterstain.reports.illustration import Illustration, keep_figure, photograph_uri
 from counterstain.reports.page import environment, template
+from counterstain.reports.page_table import Cell, Table
 from counterstain.reports.robustness_figures import curves_figure
-from counterstain.reports.run_figures import Illustration, keep_figure, photograph_uri
-from counterstain.reports.run_tables import Cell, Table
 
 __all__ = ["headline", "loss_rows", "write_card"]
 

@@ -1,9 +1,6 @@
 """Which figures a run's report has: drawn from its records, written to its figures folder, ready to stand in a page."""
 
-import base64
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,118 +8,29 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
-from counterstain.evaluation.format import clean, interval, listed, metric_name, number, plural, share, shorten
-from counterstain.evaluation.format import natural as in_order
-from counterstain.evaluation.metrics import pr_curve_points, roc_curve_points
-from counterstain.evaluation.predictions import Predictions
-from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
-from counterstain.files import write_csv
+from counterstain.evaluation.format import capital, clean, listed, metric_name, number, plural, share
 from counterstain.reports.figure_data import (
-    FigureData,
     benefit_data,
     confusion_data,
-    curve_data,
     forest_data,
     history_data,
     reliability_data,
     split_data,
 )
-from counterstain.reports.figure_style import PHONE, current_style, save_as, say, styled, svg_bytes
+from counterstain.reports.figure_style import current_style, say
 from counterstain.reports.figure_words import measure_name
-from counterstain.reports.figures import (
-    Curve,
-    Row,
-    confusion_figure,
-    forest_figure,
-    history_figure,
-    pr_figure,
-    roc_figure,
-    save_figure,
-    split_figure,
-)
+from counterstain.reports.figures import Row, confusion_figure, forest_figure, history_figure, split_figure
+from counterstain.reports.illustration import Illustration, keep_figure
 from counterstain.reports.probability_figures import net_benefit_figure, reliability_figure
-from counterstain.reports.run_record import RunRecord, TrainingRun
+from counterstain.reports.run_curves import curve_illustrations
+from counterstain.reports.run_record import RunRecord, TrainingRun, find_score, part_order, primary
 
-__all__ = [
-    "Illustration",
-    "capital",
-    "find_score",
-    "illustrate",
-    "keep_figure",
-    "mean_curve",
-    "part_order",
-    "photograph_uri",
-    "png_uri",
-    "primary",
-    "svg_uri",
-]
+__all__ = ["illustrate"]
 
-Floats = NDArray[np.float64]
 
-# Where a figure has so many strokes that its SVG is this large, the page takes the PNG: the SVG stays beside it.
-LARGEST_SVG = 400_000
-LARGEST_PHOTOGRAPH = 600_000
-SMALLER = ((1400, 88), (1400, 80), (1100, 80), (900, 75), (700, 75), (500, 70), (300, 60))  # px of width, JPEG quality
-GRID = np.linspace(0.0, 1.0, 401)
 FEW_PARTS = 6
 MOST_RELIABILITY = 4
-
-
-@dataclass(frozen=True)
-class Illustration:
-    """A figure as a page shows it.
-
-    data: a data: URI; alt: says in words what is seen; narrow: two stand side by side; phone: the same drawn for a
-    narrow screen, "" where `data` can be read there.
-    """
-
-    name: str
-    data: str
-    alt: str
-    caption: str
-    narrow: bool = False
-    phone: str = ""
-
-
-def find_score(scores: ScoresRecord, arm: str, metric: str, level: str, klass: str | None = None) -> ScoreRow | None:
-    """One arm's score record, or None where it was not made."""
-    rows = scores["arms"][arm]["scores"] if arm in scores["arms"] else []
-    wanted = (metric, level, klass)
-    return next((found for found in rows if (found["metric"], found["level"], found["class"]) == wanted), None)
-
-
-def part_order(names: Sequence[str]) -> list[str]:
-    """The parts of a split in the order of their use: train, val, test, then external tests by name."""
-    first = [name for name in ("train", "val", "test") if name in names]
-    return first + [name for name in in_order(names) if name not in first]
-
-
-def png_uri(content: bytes) -> str:
-    """A PNG as a data: URI."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
-
-
-def photograph_uri(content: bytes, largest: int = LARGEST_PHOTOGRAPH) -> str:
-    """A PNG of tiles as a data: URI of at most `largest` characters: as it is where small, else as a JPEG.
-
-    A smaller picture is tried before a coarser one; the smallest of all is taken whatever its size.
-    """
-    uri = png_uri(content)
-    if len(uri) <= largest:
-        return uri
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-        whole = image.convert("RGB")
-    for width, quality in SMALLER:
-        shown = whole.copy()
-        shown.thumbnail((width, width * shown.height // shown.width + 1), Image.Resampling.LANCZOS)
-        smaller = io.BytesIO()
-        shown.save(smaller, "JPEG", quality=quality)
-        uri = f"data:image/jpeg;base64,{base64.b64encode(smaller.getvalue()).decode()}"
-        if len(uri) <= largest:
-            break
-    return uri
 
 
 def illustrate(run: RunRecord, folder: Path | None = None) -> dict[str, list[Illustration]]:
@@ -138,7 +46,7 @@ def illustrate(run: RunRecord, folder: Path | None = None) -> dict[str, list[Ill
         "split": _split(run, folder),
         "histories": _histories(run, folder),
         "confusions": _confusions(run, folder),
-        "curves": _curves(run, folder),
+        "curves": curve_illustrations(run, folder),
         "differences": _differences(run, folder),
         "reliability": _reliability(run, folder),
         "benefit": _benefit(run, folder),
@@ -169,47 +77,6 @@ def _benefit(run: RunRecord, folder: Path) -> list[Illustration]:
     alt = f"Net benefit over the thresholds for {listed(arm for arm, _ in chosen)}, treating all, and treating nobody"
     draw = partial(net_benefit_figure, chosen, stamp=run.stamp)
     return [keep_figure(draw, folder / "net_benefit", alt=alt, caption="", data=benefit_data(chosen))]
-
-
-def keep_figure(
-    draw: Callable[[], Figure],
-    path: Path,
-    *,
-    alt: str,
-    caption: str,
-    narrow: bool = False,
-    data: FigureData | None = None,
-) -> Illustration:
-    """Draw a figure in the current style, write it and its numbers, and return it as a page shows it.
-
-    In the page's own style it is written as SVG and PNG, a wide one is drawn a second time for narrow screens, and the
-    page takes the PNG where the SVG would be too large. In another style it is one file of that style's format.
-
-    Args:
-        draw: makes the figure.
-        path: without a suffix.
-        alt, caption, narrow: see Illustration.
-        data: what is drawn, for `path`.csv.
-    """
-    if data is not None:
-        write_csv(path.with_name(f"{path.name}.csv"), data.columns, data.rows)
-    style = current_style()
-    if style.format:
-        save_as(draw(), path, style.format)
-        return Illustration(path.name, "", alt, caption, narrow)
-    png, svg = save_figure(draw(), path)
-    content, phone = svg.read_bytes(), ""
-    uri = svg_uri(content) if len(content) <= LARGEST_SVG else png_uri(png.read_bytes())
-    if not narrow:
-        with styled(PHONE):
-            slim = svg_bytes(draw())
-        phone = svg_uri(slim) if len(slim) <= LARGEST_SVG else ""
-    return Illustration(path.name, uri, alt, caption, narrow, phone)
-
-
-def svg_uri(content: bytes) -> str:
-    """An SVG as a data: URI."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
 
 
 def _percent(run: RunRecord) -> str:
@@ -251,17 +118,6 @@ def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
 def _measure(metric: str) -> str:
     """The name of a measure in the language of the figures."""
     return measure_name(metric, current_style().language)
-
-
-def primary(run: RunRecord) -> tuple[str, str]:
-    """The metric and level that the verdict is about; AUROC of images where nothing was compared."""
-    section = run.comparison or run.resolved.get("comparison") or {}
-    return str(section.get("primary") or "auroc"), str(section.get("level") or "image")
-
-
-def capital(text: str) -> str:
-    """The text with its first letter in capitals."""
-    return text[:1].upper() + text[1:]
 
 
 def _split(run: RunRecord, folder: Path) -> list[Illustration]:
@@ -350,83 +206,6 @@ def _confusion_pair(run: RunRecord, arm: str, total: NDArray[np.int64], seeds: i
 def _confusion(counts: Any, classes: Sequence[str], arm: str, template: str, seeds: int, stamp: str) -> Figure:
     title = say(template, arm=arm, seeds=seeds) if template else arm
     return confusion_figure(counts, classes, title=title, stamp=stamp)
-
-
-# ------------------------------------------------------------------------------------------------------- ROC and PR
-
-
-def _curves(run: RunRecord, folder: Path) -> list[Illustration]:
-    arms = [arm for arm in run.arms if run.predictions[arm]]
-    if not arms:
-        return []
-    positive = run.scores.get("positive")
-    what = shorten(positive, 16) if positive else "macro mean"
-    made = []
-    for name, metric, template in (
-        ("roc", "auroc", "ROC curves, {what}"),
-        ("pr", "auprc", "Precision–recall, {what}"),
-    ):
-        curves = [_arm_curve(run, arm, metric) for arm in arms]
-        prevalence = _prevalence(run.predictions[arms[0]][0])
-        draw = partial(_curve_figure, name, template, curves, positive, prevalence, run.stamp)
-        alt = f"{template.format(what=what)}. {listed(f'{curve.name}: {curve.note}' for curve in curves)}."
-        axes = ("false_positive_rate", "sensitivity") if name == "roc" else ("recall", "precision")
-        data = curve_data(curves, *axes)
-        made.append(keep_figure(draw, folder / name, alt=alt, caption="", narrow=True, data=data))
-    return made
-
-
-def _curve_figure(
-    name: str, template: str, curves: Sequence[Curve], positive: str | None, prevalence: float, stamp: str
-) -> Figure:
-    title = say(template, what=shorten(positive, 16) if positive else say("macro mean"))
-    if name == "roc":
-        return roc_figure(curves, title=title, stamp=stamp)
-    return pr_figure(curves, prevalence=prevalence, title=title, stamp=stamp)
-
-
-def _prevalence(table: Predictions) -> float:
-    """Share of the positive class; of more than two classes the mean over those that are there."""
-    shares = np.bincount(table.label, minlength=len(table.classes)) / len(table)
-    return float(shares[-1]) if len(shares) == 2 else float(shares[shares > 0].mean())
-
-
-def _arm_curve(run: RunRecord, arm: str, metric: str) -> Curve:
-    score = find_score(run.scores, arm, metric, "image")
-    level = f"{100 * run.scores['confidence']:g} %"
-    ends = "" if score is None else interval(score["low"], score["high"])
-    value = number(None if score is None else score["value"])
-    note = f"{metric_name(metric)} {value}{f' ({level}: {ends})' if ends else ''}"
-    curves = np.stack([mean_curve(table, metric) for table in run.predictions[arm]])
-    x, mean, low, high = GRID, curves.mean(axis=0), curves.min(axis=0), curves.max(axis=0)
-    if metric == "auroc":
-        x, mean, low, high = (np.concatenate([[0.0], values]) for values in (x, mean, low, high))
-    return Curve(arm, note, x, mean, low, high)
-
-
-def mean_curve(table: Predictions, metric: str) -> Floats:
-    """(401,) sensitivity at even false-positive rates ("auroc"), or precision at even recalls ("auprc").
-
-    Of two classes the positive one's; of more, the mean over the classes that are in the table, each against the rest.
-    """
-    classes = range(len(table.classes)) if len(table.classes) > 2 else [1]
-    curves = []
-    for index in classes:
-        positive = table.label == index
-        if positive.any() and not positive.all():
-            points = roc_curve_points if metric == "auroc" else pr_curve_points
-            x, y, _ = points(positive, table.prob[:, index])
-            curves.append(_between(x, y) if metric == "auroc" else y[np.searchsorted(x, GRID, side="left")])
-    return np.mean(curves, axis=0) if curves else np.full(len(GRID), np.nan)
-
-
-def _between(x: Floats, y: Floats) -> Floats:
-    """The highest point of the curve at each x of the grid; between two points a straight line (ties of the score)."""
-    last = np.searchsorted(x, GRID, side="right") - 1
-    after = np.minimum(last + 1, len(x) - 1)
-    step = x[after] - x[last]
-    share_way = np.divide(GRID - x[last], step, out=np.zeros_like(GRID), where=step > 0)
-    return y[last] + share_way * (y[after] - y[last])
 
 
 # ------------------------------------------------------------------------------------------------------- differences

@@ -10,11 +10,11 @@ from counterstain.errors import InputError
 from counterstain.evaluation.format import natural
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
-from counterstain.evaluation.record_types import ScoresRecord
+from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
 from counterstain.files import hash_file, plain_cell, read_json
 from counterstain.run_folder import RECORDS, optional_record, record_path
 
-__all__ = ["RunRecord", "TrainingRun", "read_run"]
+__all__ = ["RunRecord", "TrainingRun", "find_score", "part_order", "primary", "read_run"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 LATER = (
@@ -214,3 +214,22 @@ def _data_hash(bundle: Mapping[str, Any]) -> str:
 def _read_predictions(folder: Path, scores: ScoresRecord) -> tuple[Predictions, ...]:
     names = natural(path.name for path in folder.glob("*.csv"))
     return tuple(read_predictions(folder / name, classes=scores["classes"]) for name in names)
+
+
+def find_score(scores: ScoresRecord, arm: str, metric: str, level: str, klass: str | None = None) -> ScoreRow | None:
+    """One arm's score record, or None where it was not made."""
+    rows = scores["arms"][arm]["scores"] if arm in scores["arms"] else []
+    wanted = (metric, level, klass)
+    return next((found for found in rows if (found["metric"], found["level"], found["class"]) == wanted), None)
+
+
+def part_order(names: Sequence[str]) -> list[str]:
+    """The parts of a split in the order of their use: train, val, test, then external tests by name."""
+    first = [name for name in ("train", "val", "test") if name in names]
+    return first + [name for name in natural(names) if name not in first]
+
+
+def primary(run: RunRecord) -> tuple[str, str]:
+    """The metric and level that the verdict is about; AUROC of images where nothing was compared."""
+    section = run.comparison or run.resolved.get("comparison") or {}
+    return str(section.get("primary") or "auroc"), str(section.get("level") or "image")

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from counterstain.evaluation.format import clean, listed, metric_name, number, plural
+from counterstain.evaluation.format import capital, clean, listed, metric_name, number, plural
 from counterstain.files import write_bytes
 from counterstain.reports.cross_validation_tables import (
     procedures_table,
@@ -14,6 +14,7 @@ from counterstain.reports.cross_validation_tables import (
     support_table,
     variance_table,
 )
+from counterstain.reports.design_tables import arm_table, cohort_table, ranges_table, site_table, split_table
 from counterstain.reports.error_section import error_sections, influence_words
 from counterstain.reports.figure_settings import FigureStyle
 from counterstain.reports.figure_style import styled
@@ -21,6 +22,7 @@ from counterstain.reports.figures import MOST_COUNTED, MOST_WRITTEN
 from counterstain.reports.finding_tables import finding_tables, finding_words
 from counterstain.reports.guidelines import guideline_table
 from counterstain.reports.headline import evidence, headline
+from counterstain.reports.illustration import photograph_uri
 from counterstain.reports.methods import (
     audit_words,
     kept_words,
@@ -31,20 +33,9 @@ from counterstain.reports.methods import (
     use_sentences,
 )
 from counterstain.reports.page import environment, template, typeset
-from counterstain.reports.run_figures import capital, find_score, illustrate, photograph_uri, primary
-from counterstain.reports.run_record import RunRecord, read_run
-from counterstain.reports.run_tables import (
-    arm_table,
-    class_table,
-    cohort_table,
-    factorial,
-    metric_tables,
-    pair_table,
-    primary_table,
-    ranges_table,
-    site_table,
-    split_table,
-)
+from counterstain.reports.run_figures import illustrate
+from counterstain.reports.run_record import RunRecord, find_score, primary, read_run
+from counterstain.reports.run_tables import class_table, factorial, metric_tables, pair_table, primary_table
 from counterstain.reports.supporting_tables import (
     audit_table,
     baseline_table,

@@ -1,11 +1,11 @@
 """The tables of a report: a run's records as rows of words, each number beside its interval."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from counterstain.evaluation.format import (
     UNDEFINED,
+    capital,
     clean,
     difference,
     digits_apart,
@@ -15,34 +15,17 @@ from counterstain.evaluation.format import (
     natural,
     number,
     p_value,
-    share,
     signed,
 )
 from counterstain.evaluation.metric_names import ORDER, is_class_bound
-from counterstain.reports.run_figures import find_score, part_order, primary
-from counterstain.reports.run_record import RunRecord
+from counterstain.reports.page_table import NO_INTERVAL, Cell, Table, counted, table_cells
+from counterstain.reports.run_record import RunRecord, find_score, primary
 
-__all__ = [
-    "Cell",
-    "Table",
-    "arm_table",
-    "class_table",
-    "cohort_table",
-    "factorial",
-    "metric_tables",
-    "pair_table",
-    "primary_table",
-    "ranges_table",
-    "scores_level",
-    "site_table",
-    "split_table",
-]
+__all__ = ["class_table", "factorial", "metric_tables", "pair_table", "primary_table", "scores_level"]
 
 ARMS_ABREAST = 4
 ROOMY = 2
-MOST_ROWS = 40
 MOST_SEEDS = 5
-NO_INTERVAL = "no interval"
 VERDICTS = {
     "a_better": "{a} is better",
     "b_better": "{b} is better",
@@ -56,37 +39,6 @@ VERDICTS = {
     "not_enough_runs": "not enough runs to claim",
 }
 STATED = ("a_better", "b_better", "equivalent", "noninferior", "inferior")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What stands in one place of a table: a text, and below it in smaller letters its interval or a remark."""
-
-    text: str
-    below: str = ""
-    strong: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: head has one text per column; the first cell of each row names it.
-
-    words: the columns that hold no numbers; inline: what is below a cell stands beside it, as there is room.
-    """
-
-    caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    words: frozenset[int] = frozenset({0})
-    inline: bool = False
-
-
-def _cells(*texts: object) -> tuple[Cell, ...]:
-    return tuple(text if isinstance(text, Cell) else Cell(clean(text)) for text in texts)
-
-
-def _count(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,}"
 
 
 def _score_cell(score: Mapping[str, Any] | None) -> Cell:
@@ -115,17 +67,15 @@ def primary_table(run: RunRecord) -> Table:
         own = run.scores["arms"][arm]
         score = find_score(run.scores, arm, metric, level)
         seeds = [] if score is None else [number(value) for value in score["per_seed"]]
-        counts = (_count(len(own["seeds"])), _count(own["images"]), _count(own["patients"]))
+        counts = (counted(len(own["seeds"])), counted(own["images"]), counted(own["patients"]))
         found = score or {"value": None, "low": None, "high": None}
         shown = (Cell(number(found["value"]), strong=True), interval(found["low"], found["high"]) or NO_INTERVAL)
         each = ", ".join(seeds) or UNDEFINED
         if len(seeds) > MOST_SEEDS:
             values = score["per_seed"] if score else ()
             each = f"{number(min(values))} to {number(max(values))}"
-        rows.append(_cells(arm, *shown, each, *counts))
-    caption = (
-        f"{metric_name(metric)[:1].upper()}{metric_name(metric)[1:]}, {level} level, test part; {_unit_words(run)}"
-    )
+        rows.append(table_cells(arm, *shown, each, *counts))
+    caption = f"{capital(metric_name(metric))}, {level} level, test part; {_unit_words(run)}"
     head = ("arm", metric_name(metric), f"{scores_level(run)} interval", "each seed", "seeds", "images", "patients")
     return Table(caption, head, tuple(rows))
 
@@ -200,7 +150,7 @@ def pair_table(run: RunRecord) -> Table | None:
         ends = (pair["low"], pair["high"])
         digits = digits_apart(*ends)
         rows.append(
-            _cells(
+            table_cells(
                 Cell(f"{clean(pair['a'])} − {clean(pair['b'])}", kind),
                 Cell(signed(pair["difference"], digits), interval(*ends, digits, sign=True) or NO_INTERVAL),
                 p_value(pair["p"]),
@@ -274,150 +224,3 @@ def _difference_cell(run: RunRecord, later: str, earlier: str) -> Cell:
         below = f"{shown}, p = {p_value(pair['p_adjusted'])}" if shown else NO_INTERVAL
         return Cell(signed_value(turned * pair["difference"]), below.replace("= <", "<").replace("= >", ">"))
     return Cell(UNDEFINED)
-
-
-# ------------------------------------------------------------------------------------------------------- what was done
-
-
-def arm_table(run: RunRecord) -> Table:
-    """The arms: what differs between them, and how long each run of each was trained."""
-    rows = []
-    for arm in run.arms:
-        own = (run.resolved.get("arms") or {}).get(arm, {})
-        runs = [training for training in run.trainings if training.arm == arm]
-        frozen = own.get("tune") == "frozen"  # a probe has neither batches nor epochs
-        if frozen:
-            own = {"network": f"{own.get('network', UNDEFINED)}, frozen"}
-        parameters = next((training.record.get("parameters") for training in runs), None)
-        best = [str(training.best_epoch) for training in runs if not frozen]
-        trained = [str(training.epochs) for training in runs if not frozen]
-        many = len(best) > 6
-        rows.append(
-            _cells(
-                arm,
-                own.get("network", UNDEFINED),
-                _count(parameters),
-                own.get("batch", UNDEFINED),
-                f"{own['learning_rate']:g}" if "learning_rate" in own else UNDEFINED,
-                f"{min(map(int, best))}–{max(map(int, best))}" if many else ", ".join(best) or UNDEFINED,
-                f"{min(map(int, trained))}–{max(map(int, trained))}" if many else ", ".join(trained) or UNDEFINED,
-            )
-        )
-    head = ("arm", "network", "parameters", "batch", "learning rate", "best epochs", "last epochs")
-    return Table("The arms and their trainings", head, tuple(rows), frozenset({0, 1}))
-
-
-def cohort_table(run: RunRecord) -> Table | None:
-    """Images and patients of each class."""
-    per_class = run.cohort.get("per_class") or {}
-    total = run.cohort.get("images") or 0
-    names = [name for name in run.cohort.get("classes", per_class) if name in per_class]
-    if not names:
-        return None
-    rows = [
-        _cells(
-            Cell(clean(name), "the positive class" if name == run.cohort.get("positive") else ""),
-            f"{per_class[name]['images']:,}",
-            share(per_class[name]["images"], total),
-            _count(per_class[name].get("patients")),
-        )
-        for name in names
-    ]
-    patients = (run.cohort.get("patients") or {}).get("count")
-    rows.append(_cells("all", Cell(f"{total:,}", strong=True), "", Cell(_count(patients), strong=True)))
-    return Table("Classes of the cohort", ("class", "images", "share", "patients"), tuple(rows))
-
-
-def site_table(run: RunRecord) -> Table | None:
-    """Images and patients of each site, with the images of each class; None where sites are unknown."""
-    sites = run.cohort.get("sites") or {}
-    if not sites:
-        return None
-    classes = [name for name in run.cohort.get("classes", ()) if len(run.cohort["classes"]) <= 4]
-    rows = [
-        _cells(
-            name or "not named",
-            f"{sites[name]['images']:,}",
-            _count(sites[name].get("patients")),
-            *(f"{sites[name]['per_class'][klass]['images']:,}" for klass in classes),
-        )
-        for name in natural(sites)[:MOST_ROWS]
-    ]
-    more = f" (the first {MOST_ROWS} of {len(sites)})" if len(sites) > MOST_ROWS else ""
-    return Table(f"Sites{more}", ("site", "images", "patients", *map(clean, classes)), tuple(rows))
-
-
-def split_table(run: RunRecord) -> Table | None:
-    """Images and patients of each part of the split, in all and by class."""
-    parts = run.split.get("parts", ())
-    if not parts:
-        return None
-    classes = [name for name in run.scores["classes"] if len(run.scores["classes"]) <= 4]
-    rows = []
-    for part in parts:
-        where = f"repeat {part['repeat']}, fold {part['fold']}: " if len(parts) > 1 else ""
-        for name in part_order(list(part["counts"])):
-            counts = part["counts"][name]
-            per_class = [counts["per_class"].get(klass, {"images": 0, "patients": None}) for klass in classes]
-            rows.append(
-                _cells(
-                    f"{where}{name}",
-                    f"{counts['images']:,}",
-                    _count(counts.get("patients")),
-                    *(Cell(f"{own['images']:,}", _patients(own.get("patients"))) for own in per_class),
-                )
-            )
-    more = f"; the first {MOST_ROWS} lines of {len(rows)}" if len(rows) > MOST_ROWS else ""
-    head = ("part", "images", "patients", *map(clean, classes))
-    below = ": images, and below them patients, of each class" if classes else ""
-    return Table(f"Parts of the split{below}{more}", head, tuple(rows[:MOST_ROWS]))
-
-
-def _patients(count: int | None) -> str:
-    return "" if count is None else f"{count:,} patient{'' if count == 1 else 's'}"
-
-
-def ranges_table(run: RunRecord) -> Table | None:
-    """The transformations that were switched on, each with its range and how often it was used."""
-    settings = run.augmentation.get("settings") or run.resolved.get("augmentation") or {}
-    names = run.augmentation.get("transformations") or ()
-    expand = settings.get("mode") == "expand"
-    rows = [
-        _cells(
-            name.replace("_", " "),
-            _range(name, settings),
-            "one copy of each image" if expand else _often(name, settings),
-        )
-        for name in names
-    ]
-    if not rows:
-        return None
-    return Table(
-        "Transformations of training images", ("transformation", "range", "used on"), tuple(rows), frozenset({0, 1, 2})
-    )
-
-
-def _range(name: str, settings: Mapping[str, Any]) -> str:
-    match name:
-        case "flip":
-            return "left–right and up–down" if settings.get("flip") == "both" else str(settings.get("flip"))
-        case "equalise":
-            kinds = {"luminance": "luminance", "tissue": "the tissue's luminance"}
-            return f"histogram of {kinds.get(str(settings.get('equalise')), 'each colour channel')}"
-        case "rotation" | "shear":
-            return f"up to ±{settings[f'{name}_deg']:g}°"
-        case "translation":
-            return f"up to ±{100 * settings['translation']:g} % of the side"
-        case "quarter_turn":
-            return "0, 90, 180 or 270°"
-        case "colour":
-            parts = [part for part in ("brightness", "contrast", "saturation") if settings.get(part)]
-            return ", ".join(f"{part} ±{100 * settings[part]:g}\u00a0%" for part in parts)
-        case _:
-            return ""
-
-
-def _often(name: str, settings: Mapping[str, Any]) -> str:
-    probability = settings.get(f"{name}_probability")
-    each = ", each direction by itself" if name == "flip" and settings.get("flip") == "both" else ""
-    return "every image" if probability in (None, 1, 1.0) else f"{100 * probability:g} % of the images{each}"

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from counterstain.evaluation.calibration import SAW_TRAINING
-from counterstain.evaluation.format import UNDEFINED, clean, interval, levelled, metric_name, number, plural
+from counterstain.evaluation.format import UNDEFINED, capital, clean, interval, levelled, metric_name, number, plural
 from counterstain.reports.headline import BASELINE_NAMES
-from counterstain.reports.run_figures import primary
-from counterstain.reports.run_record import RunRecord
-from counterstain.reports.run_tables import NO_INTERVAL, Cell, Table, scores_level
+from counterstain.reports.page_table import NO_INTERVAL, Cell, Table
+from counterstain.reports.run_record import RunRecord, primary
+from counterstain.reports.run_tables import scores_level
 
 __all__ = [
     "audit_table",
@@ -272,5 +272,5 @@ def ledger_words(run: RunRecord) -> str:
     count = run.looks.get("count")
     if not words:
         return ""
-    text = ". ".join(line[:1].upper() + line[1:] for line in words) + "."
+    text = ". ".join(capital(line) for line in words) + "."
     return text if count is None else f"{text} On record: {plural(count, 'look')}."

@@ -12,16 +12,18 @@ from matplotlib.figure import Figure
 
 from counterstain.errors import InputError
 from counterstain.evaluation.evaluation_tables import TextTable, evaluation_notes, evaluation_tables
-from counterstain.evaluation.format import clean, counted_rows, levelled, listed, number
+from counterstain.evaluation.format import capital, clean, counted_rows, levelled, listed, number
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.evaluation.table_evaluation import ARM
 from counterstain.files import write_bytes
 from counterstain.reports.figures import Row, forest_figure
+from counterstain.reports.illustration import Illustration, keep_figure
 from counterstain.reports.page import environment, template
-from counterstain.reports.run_figures import Illustration, find_score, illustrate, keep_figure
-from counterstain.reports.run_record import RunRecord
-from counterstain.reports.run_tables import Cell, Table, class_table, metric_tables
+from counterstain.reports.page_table import Cell, Table
+from counterstain.reports.run_figures import illustrate
+from counterstain.reports.run_record import RunRecord, find_score
+from counterstain.reports.run_tables import class_table, metric_tables
 from counterstain.reports.table_figures import distribution_figure, narrow_benefit_figure, smoothed_figure
 from counterstain.version import __version__
 
@@ -137,7 +139,7 @@ def _warnings(record: ScoresRecord) -> list[str]:
 
 
 def _capital(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{capital(text)}."
 
 
 def _signed(text: str) -> str:
@@ -215,7 +217,7 @@ def _forest(record: ScoresRecord, by: str, folder: Path) -> Illustration:
         for group in groups
     ]
     named = "AUROC" if metric == "auroc" else "accuracy"
-    title = f"{named[:1].upper()}{named[1:]} by {clean(by)}"
+    title = f"{capital(named)} by {clean(by)}"
     percent = f"{100 * record['confidence']:g}\u00a0%"
     label = f"{named} with {percent} interval"
     draw = partial(forest_figure, rows, title=title, axis_label=label, stamp=record["stamp"])

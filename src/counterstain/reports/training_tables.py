@@ -1,8 +1,8 @@
 """What a probe has in place of a training curve: what was tried on the frozen features, and what was taken."""
 
 from counterstain.evaluation.format import clean, number
+from counterstain.reports.page_table import Cell, Table
 from counterstain.reports.run_record import RunRecord
-from counterstain.reports.run_tables import Cell, Table
 from counterstain.reports.training_sentences import recorded
 
 __all__ = ["probe_table"]

@@ -1,0 +1,42 @@
+"""A table as a page shows it: cells of words and numbers, each number beside its interval."""
+
+from dataclasses import dataclass
+
+from counterstain.evaluation.format import clean
+
+__all__ = ["NO_INTERVAL", "Cell", "Table", "counted", "table_cells"]
+
+NO_INTERVAL = "no interval"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one place of a table: a text, and below it in smaller letters its interval or a remark."""
+
+    text: str
+    below: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: head has one text per column; the first cell of each row names it.
+
+    words: the columns that hold no numbers; inline: what is below a cell stands beside it, as there is room.
+    """
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    words: frozenset[int] = frozenset({0})
+    inline: bool = False
+
+
+def table_cells(*texts: object) -> tuple[Cell, ...]:
+    """A row of cells: what is no Cell yet becomes one, as clean text."""
+    return tuple(text if isinstance(text, Cell) else Cell(clean(text)) for text in texts)
+
+
+def counted(value: float | None) -> str:
+    """A count with thousands separators; "unknown" where there is none."""
+    return "unknown" if value is None else f"{value:,}"
