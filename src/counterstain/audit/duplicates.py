@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.audit.close_hashes import close_hashes
 from counterstain.audit.findings import TIERS, Duplicate
 from counterstain.audit.fingerprints import Fingerprints, fingerprint, symmetries, turned_hash
 from counterstain.audit.rotated_crops import rotated_crops
@@ -100,6 +99,8 @@ def _near(
     first: Fingerprints, second: Fingerprints, *, same: bool, step: Callable[[str, int, int], None] | None = None
 ) -> Iterable[Duplicate]:
     """Pairs whose perceptual hashes are close under a symmetry, and whose fine structure then agrees."""
+    from counterstain.audit.close_hashes import close_hashes  # Numba, 70 MB that whoever only reads pairs does without
+
     turned = turned_hash(first.hash)
     plain_a, plain_b = first.plain, second.plain
     columns = np.flatnonzero(~second.blank)

@@ -12,8 +12,8 @@ __all__ = ["ACCEPTED", "HEADER_S", "WAITING", "FairServer", "ImpatientProtocol"]
 HEADER_S = 10.0  # seconds within which the head of a request must be whole
 WAITING = 256  # connections without a whole request; of more the oldest is closed
 
-ACCEPTED = 8  # new connections at a time, then those that are there have their turn: 160 a second
-PAUSE_S = 0.05
+ACCEPTED = 1  # new connections at a time, then those that are there have their turn: 160 a second
+PAUSE_S = 0.006
 QUEUE = 512  # new connections that the system keeps meanwhile
 
 _waiting: dict["ImpatientProtocol", asyncio.TimerHandle] = {}
