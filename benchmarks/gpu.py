@@ -23,11 +23,12 @@ import torch
 from made_up import write_store
 
 from counterstain.images.augment import Augmentation, image_keys
-from counterstain.learning import loop as loop
+from counterstain.learning import loop, training_state, training_step
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import prepare_device
 from counterstain.learning.distributed import ALONE
 from counterstain.learning.loader import Examples, feed, keep_on_device
+from counterstain.learning.objective import PLAIN
 
 
 def seconds_of(work: Callable[[], Any], device: str) -> float:
@@ -44,7 +45,7 @@ def measure_precision(options: argparse.Namespace, folder: Path, precision: str,
     """Images/s of steps alone and of epochs, kept on the device and not; the median over the rounds."""
     machine = prepare_device(device=options.device, precision=precision)
     settings = TrainingConfig(batch=options.batch, precision=precision, device=options.device)
-    state = loop.start_state(settings, machine, classes=2, tile_px=options.tile_px, seed=0)
+    state = training_state.start_state(settings, machine, classes=2, tile_px=options.tile_px, seed=0)
     state.network.train()
     if compiled:
         state.network.compile()
@@ -58,10 +59,10 @@ def measure_precision(options: argparse.Namespace, folder: Path, precision: str,
 
     def steps(count: int = options.steps) -> None:
         for _ in range(count):
-            loop.take_step(state, inputs, label, settings, machine)
+            training_step.take_step(state, inputs, label, settings, machine)
 
     def epoch(number: int, tiles: Any) -> None:
-        loop._fit_epoch(state, replace(source, kept=tiles), machine, epoch=number, progress=None)
+        loop._fit_epoch(state, replace(source, kept=tiles), machine, PLAIN, epoch=number, progress=None)
 
     first = seconds_of(lambda: steps(5), options.device)
     found: dict[str, list[float]] = {"step": [], "epoch, kept": [], "epoch, sent": []}

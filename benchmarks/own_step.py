@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
 
-from counterstain.learning import loop as loop
+from counterstain.learning import training_state, training_step
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import Device, prepare_device
 from counterstain.learning.networks import TileNetwork
@@ -22,7 +22,7 @@ def make_step(precision: str, *, tile_px: int, batch: int, whole: bool = False) 
     """
     settings = TrainingConfig(batch=batch, precision=precision, device="cpu")
     machine = prepare_device(device="cpu", precision=precision, network=settings.network)
-    state = loop.start_state(settings, machine, classes=2, tile_px=tile_px, seed=0)
+    state = training_state.start_state(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.train()
     cast(TileNetwork, state.network).whole = whole
     rng = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def make_step(precision: str, *, tile_px: int, batch: int, whole: bool = False) 
     ]
 
     def step(number: int) -> None:
-        float(loop.take_step(state, *batches[number % 4], settings, machine)[0])
+        float(training_step.take_step(state, *batches[number % 4], settings, machine)[0])
 
     return step, machine
 

@@ -21,7 +21,7 @@ from counterstain.learning.networks import build_network
 from counterstain.learning.predictor import load_predictor
 from counterstain.slides.infer_cohort import run_slides
 from counterstain.slides.infer_slide import InferenceOptions
-from counterstain.slides.outputs import read_tile_csv
+from counterstain.slides.tile_files import read_tile_csv
 
 TILE_PX, MPP = 127, 0.5
 BUNDLE = Bundle("given", ("benign", "tumour"), TILE_PX, "crop", "0..1", mpp=MPP)

@@ -16,12 +16,14 @@ from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
 from counterstain.images.augment import Augmentation, image_keys
 from counterstain.images.store import Store, build_store
-from counterstain.learning import loader, loop, predictor, runtimes
+from counterstain.learning import loader, predictor, runtimes, training_state, training_step
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import prepare_device
 from counterstain.learning.loader import Examples, keep_on_device
-from counterstain.learning.loop import HISTORY, Trained, start_state, take_step, train, write_history
+from counterstain.learning.loop import Trained, train
 from counterstain.learning.networks import TileNetwork, seen_px
+from counterstain.learning.training_state import HISTORY, start_state, write_history
+from counterstain.learning.training_step import take_step
 from counterstain.progress import TrainingProgress
 
 TILE_PX = 127
@@ -71,14 +73,14 @@ def run(store: Store, folder: Path, settings: TrainingConfig = SETTINGS, *, seed
 
 def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks and tiles in double precision, so that only rounding of 1e-16 is left between two ways of one sum."""
-    start, tensor = loop.start_network, loop.to_tensor
+    start, tensor = training_state.start_network, training_step.to_tensor
 
     def start_in_double(*arguments: Any, **options: Any) -> tuple[torch.nn.Module, dict[str, str]]:
         network, source = start(*arguments, **options)
         return network.double(), source
 
-    monkeypatch.setattr(loop, "start_network", start_in_double)
-    for module in (loop, predictor, runtimes):
+    monkeypatch.setattr(training_state, "start_network", start_in_double)
+    for module in (training_step, predictor, runtimes):
         monkeypatch.setattr(module, "to_tensor", lambda *given, **options: tensor(*given, **options).double())
 
 

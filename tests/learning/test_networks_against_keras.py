@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from counterstain.images.tensor import to_tensor
-from counterstain.learning import loop
+from counterstain.learning import training_state, training_step
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import prepare_device
 from counterstain.learning.networks import NETWORKS, TileNetwork, build_network, count_parameters
@@ -156,12 +156,12 @@ def one_step(
         micro_batch=4,
         scale="0..1",
     )
-    state = loop.start_state(settings, machine, classes=2, tile_px=tile_px, seed=0)
+    state = training_state.start_state(settings, machine, classes=2, tile_px=tile_px, seed=0)
     state.network.load_state_dict(network.state_dict())
     state.network.eval()
     if our_optimiser is not None:
         state.optimiser = our_optimiser(state.network.parameters())
-    loop.take_step(state, stored_tiles(tile_px), LABEL, settings, machine)
+    training_step.take_step(state, stored_tiles(tile_px), LABEL, settings, machine)
     gradient = in_keras_layout(parameter.grad for parameter in state.network.parameters() if parameter.grad is not None)
     twin.compile(optimizer=their_optimiser, loss=keras.losses.BinaryCrossentropy())
     twin.train_on_batch(for_keras(stored_tiles(tile_px)), ONE_HOT)

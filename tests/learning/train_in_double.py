@@ -5,10 +5,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from counterstain import cli
-from counterstain.learning import loop, predictor, runtimes
+from counterstain.learning import predictor, runtimes, training_state, training_step
 
-start_network = loop.start_network
-to_tensor = loop.to_tensor
+start_network = training_state.start_network
+to_tensor = training_step.to_tensor
 
 
 def start_in_double(*arguments: Any, **options: Any) -> tuple[nn.Module, dict[str, str]]:
@@ -21,7 +21,7 @@ def tiles_in_double(*arguments: Any, **options: Any) -> Tensor:
 
 
 if __name__ == "__main__":
-    loop.start_network = start_in_double
-    for module in (loop, predictor, runtimes):
+    training_state.start_network = start_in_double
+    for module in (training_step, predictor, runtimes):
         module.to_tensor = tiles_in_double
     cli.main()

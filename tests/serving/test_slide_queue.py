@@ -25,7 +25,7 @@ from counterstain.serving.server import ServeOptions
 from counterstain.serving.slide_queue import SlideQueue
 from counterstain.slides.infer_cohort import run_slides
 from counterstain.slides.infer_slide import InferenceOptions
-from counterstain.slides.outputs import read_tile_csv
+from counterstain.slides.tile_files import read_tile_csv
 from counterstain.study.completion import lock
 
 

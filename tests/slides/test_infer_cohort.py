@@ -32,8 +32,8 @@ from counterstain.learning.predictor import load_predictor
 from counterstain.slides import tile_stream as stream
 from counterstain.slides.infer_cohort import SlideProgress, SlidesProgress, SlidesResult, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
-from counterstain.slides.outputs import read_tile_csv, read_tile_flags
 from counterstain.slides.reader import open_slide
+from counterstain.slides.tile_files import read_tile_csv, read_tile_flags
 
 READING = InferenceOptions(batch=4, workers=2)
 

@@ -11,7 +11,7 @@ from counterstain.errors import InputError
 from counterstain.evaluation.arm_scores import score_arms
 from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.predictions_csv import read_predictions
-from counterstain.slides.outputs import write_scores
+from counterstain.slides.score_files import write_scores
 from counterstain.slides.slide_scores import POOLINGS, Truth, choose_pooling, pool_tiles, read_truth, slide_table
 
 CLASSES = ("benign", "tumour")

@@ -359,20 +359,11 @@ def compare(
         _check_probabilities(arms)
     thresholds = [] if threshold is None else _threshold_texts(threshold)
     record = compare_arms(
-        arms,
-        primary=primary or "auroc",
-        co_primary=co_primary,
-        level=level,
-        reference=reference,
-        margin=margin,
-        alpha=alpha,
+        arms, primary=primary or "auroc", co_primary=co_primary, level=level, reference=reference, margin=margin,
         hypothesis="noninferiority" if noninferiority else "equivalence" if equivalence else "difference",
-        claim="models" if fixed_models else "procedures",
+        claim="models" if fixed_models else "procedures", alpha=alpha, prior_sd=prior_sd, detect=detect, files=files,
         decided=decided_arms(arms, thresholds) if thresholds else None,
-        detect=detect,
-        prior_sd=prior_sd,
-        files=files,
-    )
+    )  # fmt: skip
     record["warnings"] = [*notes, *record["warnings"]]
     if thresholds:
         record["warnings"] = [*threshold_notes(thresholds, record), *record["warnings"]]

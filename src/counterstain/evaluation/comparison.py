@@ -34,7 +34,7 @@ from counterstain.evaluation.paired_tests import (
 )
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD, ranking_record
-from counterstain.evaluation.record_types import ComparisonQuestion, ComparisonRecord, TestRow
+from counterstain.evaluation.record_types import ComparisonQuestion, ComparisonRecord, PairRow, TestRow
 from counterstain.evaluation.resampling import unit_codes
 from counterstain.evaluation.verdict import CLAIMS, HYPOTHESES, Question, check_margin, rule_in_words, shown
 from counterstain.evaluation.verdict_words import summary_words
@@ -113,11 +113,7 @@ def compare_arms(
     )  # fmt: skip
     every = wanted + [p for p in itertools.combinations(arms, 2) if p not in wanted and p[::-1] not in wanted]
     rows = joint_rows(every, compared, asked) if endpoints else judged_rows(every, compared, asked)
-    tested = _at_level(tables, level)
-    calls = tested if decided is None else _at_level(aligned_arms(decided), level)
-    for row in rows:
-        pair = (row["a"], row["b"])
-        row["tests"] = supporting_tests(*(tested[arm] for arm in pair), calls=[calls[arm] for arm in pair])
+    _add_tests(rows, tables, decided, level)
     primary_rows = [row for row in rows if row["primary"]]
     ranking = ranking_record(samples, rows, asked)
     notes = [*copies, *patient_notes(arms), *sorted(margin_notes), *size_notes(samples, asked)]
@@ -135,6 +131,20 @@ def compare_arms(
             *detect_notes(detect, primary_rows),
         ],
     }
+
+
+def _add_tests(
+    rows: Sequence[PairRow],
+    tables: Mapping[str, Sequence[Predictions]],
+    decided: Mapping[str, Sequence[Predictions]] | None,
+    level: str,
+) -> None:
+    """Give each pair its supporting tests, those of calls at the frozen thresholds if there are any."""
+    tested = _at_level(tables, level)
+    calls = tested if decided is None else _at_level(aligned_arms(decided), level)
+    for row in rows:
+        pair = (row["a"], row["b"])
+        row["tests"] = supporting_tests(*(tested[arm] for arm in pair), calls=[calls[arm] for arm in pair])
 
 
 def _at_level(tables: Mapping[str, Sequence[Predictions]], level: str) -> Mapping[str, Sequence[Predictions]]:

@@ -19,10 +19,11 @@ from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import Device, prepare_device
 from counterstain.learning.features import read_features
 from counterstain.learning.loader import Examples
-from counterstain.learning.loop import HISTORY, Trained, check_finite
+from counterstain.learning.loop import Trained, check_finite
 from counterstain.learning.mil_networks import BagNetwork, build_bag_network
 from counterstain.learning.optimiser import build_optimiser, loop_record, set_rates
 from counterstain.learning.runtimes import softmax
+from counterstain.learning.training_state import HISTORY
 from counterstain.progress import TrainingProgress
 
 __all__ = ["predict_bags", "train_bags", "write_attention"]

@@ -14,11 +14,12 @@ from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import prepare_device
 from counterstain.learning.distributed import ALONE
 from counterstain.learning.loader import Batch, Examples, TileLoader, batches, feed
-from counterstain.learning.loop import start_state, take_step
 from counterstain.learning.networks import seen_side
 from counterstain.learning.objective import PLAIN, Objective
 from counterstain.learning.optimiser import set_phase
 from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
+from counterstain.learning.training_state import start_state
+from counterstain.learning.training_step import take_step
 
 __all__ = ["HIGHEST", "LOWEST", "RateCurve", "loss_by_rate", "smooth", "suggest_rate"]
 

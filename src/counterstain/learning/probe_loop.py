@@ -16,10 +16,11 @@ from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import prepare_device
 from counterstain.learning.features import cached_features
 from counterstain.learning.loader import Examples
-from counterstain.learning.loop import HISTORY, Trained
+from counterstain.learning.loop import Trained
 from counterstain.learning.probes import Probe, fit_probe
 from counterstain.learning.runtimes import softmax
 from counterstain.learning.stain_pipeline import StainPipeline
+from counterstain.learning.training_state import HISTORY
 from counterstain.progress import TrainingProgress
 
 __all__ = ["train_probe"]

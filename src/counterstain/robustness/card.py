@@ -125,21 +125,18 @@ def robustness_card(
     talk.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
     setting = site_setting(material.store, material.rows, list(material.cohort.table["site"]), material.mpp)
     told = None if talk.step is None else partial(talk.step, "predicting")
-    prob = measure(
-        predictor.probabilities, material.store, material.rows, steps, setting, kept=kept, progress=told
-    )  # fmt: skip
+    prob = measure(predictor.probabilities, material.store, material.rows, steps, setting, kept=kept, progress=told)
     talk.say("scoring")
     clean = judge.judged(prob[0])
+    told_of = () if seen is None else seen(material.cohort)
     record: dict[str, Any] = {
-        "schema": SCHEMA,
-        "counterstain": __version__,
-        "made_of": key,
+        "schema": SCHEMA, "counterstain": __version__, "made_of": key,
         "bundle": _bundle_record(folder, material.bundle, predictor),
         "cohort": _cohort_record(material, part if splits is not None else None),
         "threshold": {"value": threshold if judge.images.positive else None, "words": threshold_words},
         **_scores(judge, clean, list(trials.values()), steps, prob[1:], rotation=rotation),
-        "notes": [*(seen(material.cohort) if seen is not None else ()), *material.notes, *said, *_notes(judge, clean)],
-    }
+        "notes": [*told_of, *material.notes, *said, *_notes(judge, clean)],
+    }  # fmt: skip
     if not only:
         record["site_probe"], why = _probe(material, predictor, judge)
         record["notes"] += [why] if why else []

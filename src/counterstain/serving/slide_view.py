@@ -23,9 +23,9 @@ from counterstain.serving.problems import ServingError
 from counterstain.slides.annotations import Region, find_annotations, read_annotations
 from counterstain.slides.heatmap import draw_heatmap
 from counterstain.slides.info import Slide
-from counterstain.slides.outputs import read_tile_csv, read_tile_flags
 from counterstain.slides.reader import open_slide
 from counterstain.slides.slide_files import find_slides, slide_name
+from counterstain.slides.tile_files import read_tile_csv, read_tile_flags
 from counterstain.slides.tile_predictions import TilePredictions
 
 __all__ = ["DZ_TILE_PX", "SlideShelf", "deepest"]

@@ -18,17 +18,9 @@ from counterstain.learning.runtimes import check_runtime
 from counterstain.records import short_repr
 from counterstain.slides.geojson import ORIGINS
 from counterstain.slides.infer_slide import InferenceOptions, Model, plan_slide, read_slide
-from counterstain.slides.outputs import (
-    UNFINISHED,
-    SlideJob,
-    agree,
-    find_jobs,
-    finished,
-    paths_of,
-    write_metadata,
-    write_scores,
-)
+from counterstain.slides.outputs import UNFINISHED, SlideJob, agree, find_jobs, finished, paths_of, write_metadata
 from counterstain.slides.scale import check_scale, unused_rows
+from counterstain.slides.score_files import write_scores
 from counterstain.slides.slide_model import load_slide_model
 from counterstain.slides.slide_scores import check_pooling, read_truth
 from counterstain.slides.slide_workers import each_slide, threads_of

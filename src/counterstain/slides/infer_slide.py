@@ -20,12 +20,13 @@ from counterstain.slides.geojson import write_geojson
 from counterstain.slides.heatmap import draw_heatmap, overlay, write_heatmap
 from counterstain.slides.heatmap_picture import framed_heatmap
 from counterstain.slides.info import Slide
-from counterstain.slides.outputs import Planned, SlideJob, read_patches, write_patches, write_record, write_tile_csv
+from counterstain.slides.outputs import SlideJob, write_record
 from counterstain.slides.overview import Overview, read_overview, write_png
 from counterstain.slides.reader import open_slide
 from counterstain.slides.resume import ResumeFile, append, read_logits, rows_of, start_or_resume, sync
 from counterstain.slides.scale import require_mpp
 from counterstain.slides.slide_scores import pool_tiles
+from counterstain.slides.tile_files import Planned, read_patches, write_patches, write_tile_csv
 from counterstain.slides.tile_predictions import TilePredictions
 from counterstain.slides.tile_stream import batch_size, stream_logits
 from counterstain.slides.tiling import Tiling, plan_tiles

@@ -27,7 +27,7 @@ from counterstain.learning.dataset import TileDataset, examples, predict_rows, t
 from counterstain.learning.distributed import ALONE, World
 from counterstain.learning.findings_network import FindingsNetwork
 from counterstain.learning.loader import Examples
-from counterstain.learning.loop import Trained, train, write_history
+from counterstain.learning.loop import Trained, train
 from counterstain.learning.objective import objective_of
 from counterstain.learning.ood_statistics import (
     STATISTICS,
@@ -38,6 +38,7 @@ from counterstain.learning.ood_statistics import (
 from counterstain.learning.predictor import predict_logits
 from counterstain.learning.probe_loop import train_probe
 from counterstain.learning.stain_pipeline import fit_staining
+from counterstain.learning.training_state import write_history
 from counterstain.learning.unfamiliar import listening, measure_distances
 from counterstain.progress import TrainingProgress
 from counterstain.study.finding_predictions import predict_findings, raw_findings

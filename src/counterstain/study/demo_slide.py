@@ -21,9 +21,10 @@ from counterstain.slides.heatmap_picture import framed_heatmap
 from counterstain.slides.infer_cohort import SlidesProgress as SlidesTalk
 from counterstain.slides.infer_cohort import run_slides
 from counterstain.slides.infer_slide import InferenceOptions
-from counterstain.slides.outputs import paths_of, read_tile_csv
+from counterstain.slides.outputs import paths_of
 from counterstain.slides.overview import read_overview, write_png
 from counterstain.slides.reader import open_slide
+from counterstain.slides.tile_files import read_tile_csv
 from counterstain.slides.tile_predictions import TilePredictions
 
 __all__ = ["MapScores", "read_map", "read_phantom_slide", "score_map", "slides_can_be_read"]

@@ -47,6 +47,28 @@ def arms_text(small: int = 32, large: int = 200, comment: str = "") -> str:
 
 ARMS = arms_text()
 
+# What no cohort changes: the question, what is looked for before training, and what is fitted after it.
+QUESTION = """\
+comparison:
+  primary: auroc        # the measure of the verdict, chosen before the results are known
+  level: image          # or patient
+  margin: null          # a difference too small to matter, such as 0.02: only with it can "as good as" be shown
+  hypothesis: difference # or equivalence, noninferiority (first arm of a pair against the second): both need a margin
+
+audit:                  # before anything is trained: copies across the parts, label conflicts, shortcuts
+  gate: stop            # if there is a leak; warn continues and marks every page; off skips the audit
+  rotated: true         # rotated and cropped copies too, which takes the longest
+  baselines: true       # scores of the majority class, mean colour, a colour histogram and file properties
+
+calibration:            # fitted on the validation part of each training, then frozen with the model
+  method: temperature   # platt, isotonic (two classes), or none
+  threshold: youden     # or "sensitivity>=0.95", "specificity>=0.95", "cost 5:1" (a miss costs 5 false alarms)
+  alpha: 0.1            # prediction sets contain the true class of a new patient's image with probability 1 - alpha
+  conformal: marginal   # or class: for each class separately, which needs more validation patients
+
+ledger: null            # folder for the log of test-set uses; by default the cohort's
+"""
+
 
 def study_text(
     *,
@@ -107,25 +129,7 @@ training:
 {arms}
 seeds: {seeds}        # a single run is never a result: with fewer than 3 no winner is named
 
-comparison:
-  primary: auroc        # the measure of the verdict, chosen before the results are known
-  level: image          # or patient
-  margin: null          # a difference too small to matter, such as 0.02: only with it can "as good as" be shown
-  hypothesis: difference # or equivalence, noninferiority (first arm of a pair against the second): both need a margin
-
-audit:                  # before anything is trained: copies across the parts, label conflicts, shortcuts
-  gate: stop            # if there is a leak; warn continues and marks every page; off skips the audit
-  rotated: true         # rotated and cropped copies too, which takes the longest
-  baselines: true       # scores of the majority class, mean colour, a colour histogram and file properties
-
-calibration:            # fitted on the validation part of each training, then frozen with the model
-  method: temperature   # platt, isotonic (two classes), or none
-  threshold: youden     # or "sensitivity>=0.95", "specificity>=0.95", "cost 5:1" (a miss costs 5 false alarms)
-  alpha: 0.1            # prediction sets contain the true class of a new patient's image with probability 1 - alpha
-  conformal: marginal   # or class: for each class separately, which needs more validation patients
-
-ledger: null            # folder for the log of test-set uses; by default the cohort's
-"""
+{QUESTION}"""
 
 
 def write_study(
