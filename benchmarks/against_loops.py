@@ -39,7 +39,8 @@ def ours(job_path: Path, precision: str) -> None:
     import numpy as np
 
     from counterstain.cohort.layouts import read_folder
-    from counterstain.images.augment import Augmentation, image_keys
+    from counterstain.images.augment import image_keys
+    from counterstain.images.augmentation import Augmentation
     from counterstain.images.store import build_store
     from counterstain.learning.config import TrainingConfig
     from counterstain.learning.loader import Examples

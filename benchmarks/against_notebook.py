@@ -109,7 +109,8 @@ def train_ours(job_path: Path, precision: str) -> dict[str, Any]:
     import numpy as np
 
     from counterstain.cohort.layouts import read_folder
-    from counterstain.images.augment import Augmentation, expanded_count, image_keys
+    from counterstain.images.augment import expanded_count, image_keys
+    from counterstain.images.augmentation import Augmentation
     from counterstain.images.store import build_store
     from counterstain.learning.config import TrainingConfig
     from counterstain.learning.loader import Examples

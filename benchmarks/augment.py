@@ -33,7 +33,8 @@ def ours_of(tiles: Any) -> dict[str, Callable[[int, int], Any]]:
     """Each operation of ours as a function of (epoch, threads)."""
     import numpy as np
 
-    from counterstain.images.augment import Augmentation, augment_batch, image_keys
+    from counterstain.images.augment import augment_batch, image_keys
+    from counterstain.images.augmentation import Augmentation
 
     keys = image_keys([str(number) for number in range(len(tiles))])
     out = np.empty_like(tiles)

@@ -33,7 +33,8 @@ def epoch_of(options: argparse.Namespace, folder: Path, precision: str) -> Calla
     import numpy as np
     from made_up import write_store
 
-    from counterstain.images.augment import Augmentation, image_keys
+    from counterstain.images.augment import image_keys
+    from counterstain.images.augmentation import Augmentation
     from counterstain.learning.config import TrainingConfig
     from counterstain.learning.loader import Examples
     from counterstain.learning.loop import train
@@ -87,7 +88,8 @@ def profile(options: argparse.Namespace) -> None:
     from made_up import write_store
     from own_step import make_step
 
-    from counterstain.images.augment import Augmentation, augment_batch, image_keys
+    from counterstain.images.augment import augment_batch, image_keys
+    from counterstain.images.augmentation import Augmentation
     from counterstain.images.store import read_batch
     from counterstain.images.tensor import to_tensor
     from counterstain.learning.networks import seen_px

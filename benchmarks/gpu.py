@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from made_up import write_store
 
-from counterstain.images.augment import Augmentation, image_keys
+from counterstain.images.augment import image_keys
+from counterstain.images.augmentation import Augmentation
 from counterstain.learning import loop, training_state, training_step
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import prepare_device

@@ -36,7 +36,8 @@ def train_on(store_folder: Path, precision: str, enough: int) -> dict[str, Any]:
     """Train on all tiles of a store; images per second, and the most memory held."""
     import numpy as np
 
-    from counterstain.images.augment import Augmentation, image_keys
+    from counterstain.images.augment import image_keys
+    from counterstain.images.augmentation import Augmentation
     from counterstain.images.store import open_store
     from counterstain.learning.config import TrainingConfig
     from counterstain.learning.loader import Examples

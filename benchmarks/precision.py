@@ -23,7 +23,8 @@ from turns import finish, say, show
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.manifest import read_manifest
 from counterstain.evaluation.metrics import roc_auc
-from counterstain.images.augment import Augmentation, image_keys
+from counterstain.images.augment import image_keys
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, build_store
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.loader import Examples

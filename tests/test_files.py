@@ -22,7 +22,6 @@ from counterstain.files import (
     plain_cell,
     read_json,
     read_record,
-    read_yaml,
     refusal,
     safe_cell,
     write_bytes,
@@ -30,6 +29,7 @@ from counterstain.files import (
     write_json,
     write_with,
 )
+from counterstain.yaml_files import read_yaml
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

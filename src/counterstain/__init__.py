@@ -18,7 +18,7 @@ _VERBS = {
     "augment": "api.images",
     "clean": "api.finished_runs",
     "cohort": "api.images",
-    "compare": "api.evaluation",
+    "compare": "api.model_comparison",
     "data_fetch": "api.verification",
     "data_list": "api.verification",
     "data_verify": "api.verification",

@@ -1,6 +1,5 @@
 """What `import counterstain` offers, for type checkers and completion; __init__.py loads the same names lazily."""
 
-from counterstain.api.evaluation import compare as compare
 from counterstain.api.evaluation import evaluate as evaluate
 from counterstain.api.finished_runs import clean as clean
 from counterstain.api.finished_runs import publish as publish
@@ -14,6 +13,7 @@ from counterstain.api.images import phantom_slides as phantom_slides
 from counterstain.api.images import split as split
 from counterstain.api.local_page import LocalPage as LocalPage
 from counterstain.api.local_page import serve as serve
+from counterstain.api.model_comparison import compare as compare
 from counterstain.api.models import export as export
 from counterstain.api.models import features as features
 from counterstain.api.models import predict as predict
@@ -58,7 +58,7 @@ from counterstain.evaluation.predictions_csv import write_predictions as write_p
 from counterstain.evaluation.scores_result import Score as Score
 from counterstain.evaluation.scores_result import Scores as Scores
 from counterstain.explanation.explanation_result import Explanation as Explanation
-from counterstain.images.augment import Augmentation as Augmentation
+from counterstain.images.augmentation import Augmentation as Augmentation
 from counterstain.learning.bundle import Bundle as Bundle
 from counterstain.learning.bundle import read_bundle as read_bundle
 from counterstain.learning.config import TrainingConfig as TrainingConfig

@@ -20,7 +20,8 @@ from counterstain.evaluation.arm_scores import score_arms, score_rows
 from counterstain.evaluation.comparison import compare_arms, supporting_tests
 from counterstain.evaluation.intervals import sample, units_of
 from counterstain.evaluation.paired_difference import difference
-from counterstain.evaluation.predictions import Predictions, pool_patients
+from counterstain.evaluation.pooled_predictions import pool_patients
+from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import write_predictions
 from counterstain.evaluation.thresholds import decided
 from counterstain.evaluation.verdict import Question, verdict

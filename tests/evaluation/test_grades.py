@@ -15,7 +15,8 @@ from counterstain.cli import app
 from counterstain.errors import InputError
 from counterstain.evaluation.from_arrays import from_source
 from counterstain.evaluation.intervals import estimates, sample, units_of
-from counterstain.evaluation.predictions import Predictions, pool_patients
+from counterstain.evaluation.pooled_predictions import pool_patients
+from counterstain.evaluation.predictions import Predictions
 from counterstain.files import write_csv
 
 ORDER = ("low", "middle", "high")

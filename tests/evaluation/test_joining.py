@@ -8,7 +8,8 @@ import pytest
 
 from counterstain.errors import InputError
 from counterstain.evaluation.comparison import compare_arms
-from counterstain.evaluation.predictions import Predictions, align, concatenate, pool_patients, pool_slides
+from counterstain.evaluation.pooled_predictions import pool_patients, pool_slides
+from counterstain.evaluation.predictions import Predictions, align, concatenate
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import write_csv
 

@@ -16,7 +16,8 @@ from counterstain.evaluation.bootstrap import operating_point, roc_of, sensitivi
 from counterstain.evaluation.intervals import sample, units_of
 from counterstain.evaluation.leave_one_out import left_out_sums
 from counterstain.evaluation.metrics import average_precision, roc_auc, score_table
-from counterstain.evaluation.predictions import Predictions, pool_slides, slide_codes
+from counterstain.evaluation.pooled_predictions import pool_slides, slide_codes
+from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.resampling import (
     bootstrap_weights,
     jackknife_groups,

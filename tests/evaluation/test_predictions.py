@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterstain.errors import InputError
-from counterstain.evaluation.predictions import Predictions, align, check_prob, concatenate, pool_patients
+from counterstain.evaluation.pooled_predictions import pool_patients
+from counterstain.evaluation.predictions import Predictions, align, check_prob, concatenate
 from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
 
 Make = Callable[..., Predictions]

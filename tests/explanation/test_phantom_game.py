@@ -11,7 +11,7 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.explanation.pointing_game import plan_composites, play
 from counterstain.explanation.saliency import make_explainer
 from counterstain.explanation.selection import judge_ability
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.counter_rng import image_keys
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bundle import Bundle

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.images.augment import (
-    TRANSFORMATIONS,
-    Augmentation,
     _matrices,
     _Plan,
     _plan_all,
@@ -24,6 +22,7 @@ from counterstain.images.augment import (
     expanded_count,
     image_keys,
 )
+from counterstain.images.augmentation import TRANSFORMATIONS, Augmentation
 
 Tiles = NDArray[np.uint8]
 ALL = Augmentation(quarter_turns=True, equalise_probability=0.5)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from counterstain.images.augment import Augmentation, augment_batch, equalise, expand_batch, expanded_count, image_keys
+from counterstain.images.augment import augment_batch, equalise, expand_batch, expanded_count, image_keys
 from counterstain.images.augment_gpu import _equalised, augment_on_device, equalise_channels, equalise_luminance
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.tensor import to_tensor
 
 Tiles = NDArray[np.uint8]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from counterstain.images.augment import Augmentation, expand_batch, image_keys
+from counterstain.images.augment import expand_batch, image_keys
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.contact_sheet import contact_sheet
 
 

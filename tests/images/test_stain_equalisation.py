@@ -11,8 +11,9 @@ from hypothesis import settings as few
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from counterstain.images.augment import Augmentation, augment_batch, equalise, image_keys
+from counterstain.images.augment import augment_batch, equalise, image_keys
 from counterstain.images.augment_gpu import augment_on_device, equalise_luminance
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.stain_equalisation import equalise_tissue
 from counterstain.images.tensor import to_tensor
 

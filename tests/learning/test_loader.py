@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from counterstain.cohort.cohort import Cohort
-from counterstain.images.augment import Augmentation, augment_batch, expand_batch, image_keys
+from counterstain.images.augment import augment_batch, expand_batch, image_keys
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.images.tensor import to_tensor
 from counterstain.learning.loader import keep_on_device, make_inputs

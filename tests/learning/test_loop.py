@@ -14,7 +14,8 @@ from PIL import Image
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
-from counterstain.images.augment import Augmentation, image_keys
+from counterstain.images.augment import image_keys
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, build_store
 from counterstain.learning import loader, predictor, runtimes, training_state, training_step
 from counterstain.learning.config import TrainingConfig

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from counterstain.errors import InputError
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.distributed import World
 from counterstain.learning.loader import Examples, TileLoader, _copies, draw_order

@@ -64,7 +64,7 @@ def small_model(home: Path) -> Path:
     """cohort.csv with its images under images/, and a model of them, trained for two epochs, under model/."""
     from counterstain.cohort.layouts import read_images
     from counterstain.cohort.splitters import holdout, write_split
-    from counterstain.images.augment import Augmentation
+    from counterstain.images.augmentation import Augmentation
     from counterstain.learning.config import TrainingConfig
     from counterstain.study.one_model import train_once
 

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from counterstain.cohort.cohort import Cohort, assemble
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.learning.config import TrainingConfig
 from counterstain.study.init import start_study
 from counterstain.study.init_all import MEANINGS, known_defaults

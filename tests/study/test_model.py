@@ -9,7 +9,7 @@ from PIL import Image
 from counterstain.errors import InputError
 from counterstain.evaluation.model_output import ModelOutput
 from counterstain.evaluation.predictions_csv import read_predictions
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.learning.config import TrainingConfig
 from counterstain.study.model import Model, load_model
 from counterstain.study.one_model import train_once

@@ -1,6 +1,7 @@
 """Verbs of evaluation alone: anyone's prediction tables, and the report of a run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +77,15 @@ def evaluate(
     print_scores(scores.record, as_json=as_json)
 
 
+def _by_name(predictions: Sequence[str]) -> dict[str, list[Path]]:
+    """Model -> its tables, of texts NAME=PATH; a path without a name is its own."""
+    models: dict[str, list[Path]] = {}
+    for text in predictions:
+        name, _, path = text.rpartition("=")
+        models.setdefault(name or path, []).append(Path(path))
+    return models
+
+
 @app.command()
 @verb
 def compare(
@@ -128,16 +138,13 @@ def compare(
 
     Example: counterstain compare a=a_seed0.csv a=a_seed1.csv a=a_seed2.csv b=b_seed0.csv b=b_seed1.csv b=b_seed2.csv
     """
-    from counterstain.api.evaluation import compare as compare_models
+    from counterstain.api.model_comparison import compare as compare_models
     from counterstain.errors import GateError
     from counterstain.terminal import print_comparison
 
-    models: dict[str, list[Path]] = {}
-    for text in predictions:
-        name, _, path = text.rpartition("=")
-        models.setdefault(name or path, []).append(Path(path))
     comparison = compare_models(
-        models, primary=primary, co_primary=[name.strip() for name in (co_primary or "").split(",") if name.strip()],
+        _by_name(predictions), primary=primary,
+        co_primary=[name.strip() for name in (co_primary or "").split(",") if name.strip()],
         level=level, reference=reference, margin=margin, noninferiority=noninferiority, equivalence=equivalence,
         fixed_models=fixed_models, threshold=threshold or None, detect=detect, prior_sd=prior_sd, alpha=alpha,
         positive=positive, columns=columns_given(columns), order=order_given(order), out=out,

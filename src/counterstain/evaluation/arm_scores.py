@@ -9,14 +9,8 @@ from counterstain.evaluation.bootstrap import OPERATING_POINT, bootstrap_estimat
 from counterstain.evaluation.degrees_of_freedom import Key
 from counterstain.evaluation.intervals import FEW_PATIENTS, Estimate, estimates, sample, units_of
 from counterstain.evaluation.metrics import confusion, predicted_class
-from counterstain.evaluation.predictions import (
-    PROBABILITY_MEASURES,
-    Predictions,
-    align,
-    pool_patients,
-    pool_slides,
-    slide_codes,
-)
+from counterstain.evaluation.pooled_predictions import pool_patients, pool_slides, slide_codes
+from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, align
 from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
 from counterstain.evaluation.resampling import GROUPS
 from counterstain.evaluation.size_and_difficulty import SizeAndDifficulty, tables_by_size

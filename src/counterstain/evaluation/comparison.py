@@ -32,7 +32,8 @@ from counterstain.evaluation.paired_tests import (
     mcnemar,
     sign_flip,
 )
-from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
+from counterstain.evaluation.pooled_predictions import pool_patients, pool_slides
+from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD, ranking_record
 from counterstain.evaluation.record_types import ComparisonQuestion, ComparisonRecord, PairRow, TestRow
 from counterstain.evaluation.resampling import unit_codes
@@ -42,6 +43,7 @@ from counterstain.evaluation.verdict_words import summary_words
 __all__ = ["COMPARISON_SCHEMA", "compare_arms", "supporting_tests", "threshold_notes"]
 
 COMPARISON_SCHEMA = "counterstain.comparison/1"
+CALLED_BY_MOST = "images are called at their thresholds, and a {level} is what most of its images are called"
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: controls, lone surrogates, ends of lines and paragraphs
 
 
@@ -103,9 +105,8 @@ def compare_arms(
     margin_notes = {check_margin(name, margin) for name in endpoints or (metric,)} - {""}
     asked = Question(
         metric=metric, level=level, unit=first.unit, rows_are=first.rows_are, alpha=alpha, margin=margin,
-        hypothesis=hypothesis, claim=claim,
-        positive=first.positive, training_sets=1 if over_folds is None else over_folds.training_sets,
-        co_primary=endpoints,
+        hypothesis=hypothesis, claim=claim, positive=first.positive, co_primary=endpoints,
+        training_sets=1 if over_folds is None else over_folds.training_sets,
     )  # fmt: skip
     compared = Compared(
         tables=tables, samples=samples, units=len(units_of([first])), prior_sd=prior_sd, detect=detect,
@@ -117,8 +118,7 @@ def compare_arms(
     primary_rows = [row for row in rows if row["primary"]]
     ranking = ranking_record(samples, rows, asked)
     notes = [*copies, *patient_notes(arms), *sorted(margin_notes), *size_notes(samples, asked)]
-    if decided is not None and level != "image":
-        notes.append(f"images are called at their thresholds, and a {level} is what most of its images are called")
+    notes += [CALLED_BY_MOST.format(level=level)] if decided is not None and level != "image" else []
     return {
         **_question_record(asked, compared, first, stamp, reference, frozen=decided is not None),
         "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows),

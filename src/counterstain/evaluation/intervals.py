@@ -10,7 +10,8 @@ from counterstain.evaluation.degrees_of_freedom import Key, carrying_units, clas
 from counterstain.evaluation.metric_names import RANGES
 from counterstain.evaluation.metrics import quadratic_kappa
 from counterstain.evaluation.near_ceiling import NOISE
-from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, pool_patients, pool_slides
+from counterstain.evaluation.pooled_predictions import pool_patients, pool_slides
+from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions
 from counterstain.evaluation.proportions import clopper_pearson, wilson
 from counterstain.evaluation.resampling import jackknife_scores, left_out_totals, tally, unit_codes, unit_places
 from counterstain.evaluation.size_and_difficulty import SizeAndDifficulty, tables_by_size

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["PROBABILITY_MEASURES", "Place", "Predictions", "align", "check_names", "check_prob", "concatenate"]
-__all__ += ["pool_patients", "pool_slides", "slide_codes"]
 
 Place = Callable[[int], str]  # words for where a row stands
 RowName = Literal["image", "slide", "patient", "row"]
@@ -117,7 +116,7 @@ class Predictions:
     @cached_property
     def patient_codes(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         """The patients' names, sorted, and the (N,) place of each image's patient among them."""
-        return _codes(self.patient)
+        return name_codes(self.patient)
 
     @property
     def positive(self) -> str | None:
@@ -225,7 +224,7 @@ def check_prob(prob: NDArray[np.float64], where: Place) -> None:
         )
 
 
-def _codes(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def name_codes(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """The distinct names, sorted, and the (N,) place of each among them."""
     distinct = tuple(sorted(set(names)))
     place = {name: k for k, name in enumerate(distinct)}
@@ -355,61 +354,3 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
 
 def _unique(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items))
-
-
-def pool_patients(table: Predictions) -> Predictions:
-    """One row per patient: the mean probability over the patient's images, in order of first appearance.
-
-    A patient whose images carry more than one label has no label of their own and is left out, with a note.
-
-    Raises:
-        InputError: If no patient is left.
-    """
-    return _pool(table, table.patient_codes[1], "patient")
-
-
-def pool_slides(table: Predictions) -> Predictions:
-    """One row per slide, as `pool_patients` does for patients; a slide that two patients share is two.
-
-    Raises:
-        InputError: If an image has no slide, or no slide is left.
-    """
-    if "" in table.slide:
-        raise InputError(f"image '{table.image[table.slide.index('')]}' has no slide; there is no slide level to score")
-    return _pool(table, slide_codes(table), "slide")
-
-
-def slide_codes(table: Predictions) -> NDArray[np.int64]:
-    """(N,) number of each image's slide; a slide that two patients share is two."""
-    patients, patient = table.patient_codes
-    code: NDArray[np.int64] = np.unique(_codes(table.slide)[1] * len(patients) + patient, return_inverse=True)[1]
-    return code
-
-
-def _pool(table: Predictions, code: NDArray[np.int64], what: RowName) -> Predictions:
-    """One row for each code, of which none is left out, with the patient of its first image."""
-    k = int(code.max()) + 1
-    first = np.empty(k, dtype=np.int64)
-    first[code[::-1]] = np.arange(len(code))[::-1]  # of several the last one stays, and that is the first image
-    count = np.bincount(code, minlength=k).astype(float)
-    prob = np.column_stack([np.bincount(code, weights=column, minlength=k) / count for column in table.prob.T])
-    low = np.full(k, len(table.classes), dtype=np.int64)
-    high = np.full(k, -1, dtype=np.int64)
-    np.minimum.at(low, code, table.label)
-    np.maximum.at(high, code, table.label)
-    mixed = low != high
-    keep = np.flatnonzero(~mixed)[np.argsort(first[~mixed], kind="stable")]
-    if keep.size == 0:
-        raise InputError(f"every {what} has images of more than one class; there is no {what} level to score")
-    notes = table.notes
-    if mixed.any():
-        notes += (f"{int(mixed.sum())} of {k} {what}s have images of more than one class and no {what}-level score",)
-    rows = first[keep].tolist()
-    patient = tuple(table.patient[r] for r in rows)
-    slide = tuple(table.slide[r] if what == "slide" else "" for r in rows)
-    named = tuple(f"{own} of {whose}" for own, whose in zip(slide, patient, strict=True))
-    return replace(
-        table, image=named if what == "slide" else patient, patient=patient, slide=slide,
-        site=tuple(table.site[r] for r in rows), label=high[keep], prob=prob[keep], notes=notes, rows_are=what,
-        own_patients=False,
-    )  # fmt: skip

@@ -24,7 +24,7 @@ from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.export.exported_model import FORMATS, ExportContent, check_export, export_model
 from counterstain.export.graphs import Run
 from counterstain.files import hash_file, read_json
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, build_store, open_store, read_batch
 from counterstain.images.store_files import Recipe, read_record
 from counterstain.images.tensor import to_tensor

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from counterstain.images.augment import Augmentation, _matrices, _Plan, _plan_all, _plan_single
+from counterstain.images.augment import _matrices, _Plan, _plan_all, _plan_single
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.colour import LUMA, colour_matrices
 from counterstain.images.stain_equalisation import equalised_tissue_luma, tissue_mask
 from counterstain.images.tensor import apply_scale

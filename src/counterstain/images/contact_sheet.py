@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from counterstain.images.augment import Augmentation, augment_batch, expand_batch
+from counterstain.images.augment import augment_batch, expand_batch
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.counter_rng import image_keys
 
 __all__ = ["CalledTile", "called_sheet", "contact_sheet"]

@@ -9,7 +9,8 @@ from torch import nn
 from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions import Predictions
-from counterstain.images.augment import Augmentation, image_keys
+from counterstain.images.augment import image_keys
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store
 from counterstain.learning.bag_dataset import BagStore
 from counterstain.learning.loader import Examples

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterstain.files import hash_bytes
-from counterstain.images.augment import Augmentation, augment_batch, expand_batch, expanded_count
+from counterstain.images.augment import augment_batch, expand_batch, expanded_count
 from counterstain.images.augment_gpu import augment_on_device, send
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, read_batch
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import Device

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from counterstain.errors import InputError
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store
 from counterstain.learning.checkpoint import load_checkpoint, save_checkpoint
 from counterstain.learning.config import TrainingConfig

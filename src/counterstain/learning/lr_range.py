@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store
 from counterstain.learning.config import TrainingConfig
 from counterstain.learning.device import prepare_device

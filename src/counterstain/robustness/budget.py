@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.format import levelled, metric_name, number
-from counterstain.files import read_yaml
 from counterstain.robustness.trials import ROTATION, TRIALS, Trial
+from counterstain.yaml_files import read_yaml
 
 __all__ = ["Budget", "check_budget", "judge_budget", "read_budget"]
 

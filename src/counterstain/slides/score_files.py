@@ -6,7 +6,8 @@ from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.evaluation.calibration import apply_calibration
-from counterstain.evaluation.predictions import Predictions, pool_patients
+from counterstain.evaluation.pooled_predictions import pool_patients
+from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import write_predictions
 from counterstain.files import write_csv, write_json
 from counterstain.slides.slide_scores import POOLINGS, Truth, choose_pooling, slide_table

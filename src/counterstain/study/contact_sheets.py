@@ -8,7 +8,8 @@ from PIL import Image
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.files import write_with
-from counterstain.images.augment import Augmentation, image_keys
+from counterstain.images.augment import image_keys
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.contact_sheet import contact_sheet
 from counterstain.images.decode import decode
 from counterstain.images.tile import fit_tile

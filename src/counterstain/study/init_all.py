@@ -6,8 +6,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from counterstain.files import parse_yaml
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.study.figures_config import FiguresSection
 from counterstain.study.study_sections import (
     AuditSection,
@@ -17,6 +16,7 @@ from counterstain.study.study_sections import (
     SplitSection,
     TilesSection,
 )
+from counterstain.yaml_files import parse_yaml
 
 __all__ = ["MEANINGS", "known_defaults", "with_all_keys"]
 

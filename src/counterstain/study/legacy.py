@@ -10,7 +10,8 @@ from PIL import Image
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.files import hash_json, write_csv, write_with
-from counterstain.images.augment import Augmentation, expand_batch, expanded_count, image_keys
+from counterstain.images.augment import expand_batch, expanded_count, image_keys
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import build_store, read_batch
 from counterstain.study.study_config import Study
 

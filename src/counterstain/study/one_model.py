@@ -10,7 +10,7 @@ from counterstain.cohort.layouts import read_images
 from counterstain.cohort.reading_options import ReadingOptions
 from counterstain.cohort.splitters import Split, check, read_split
 from counterstain.errors import InputError
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bag_dataset import refuse_features
 from counterstain.learning.bundle import SUMS

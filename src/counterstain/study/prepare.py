@@ -15,7 +15,7 @@ from counterstain.cohort.site_splitters import leave_one_site_out, site_preserve
 from counterstain.cohort.splitters import Split, check, folds, holdout, official, read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_json
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bag_dataset import BagStore, open_bags, refuse_features
 from counterstain.learning.build import start_network

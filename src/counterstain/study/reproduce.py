@@ -164,7 +164,7 @@ def _run_again(
 
 def _judge_again(run: Path, resolved: Mapping[str, Any], place: Path, talk: Progress) -> Path:
     """The evaluation alone: the run's predictions, cohort and split are read, its images are not."""
-    from counterstain.images.augment import Augmentation
+    from counterstain.images.augmentation import Augmentation
     from counterstain.learning.dataset import TileDataset
     from counterstain.study.evaluate_run import judge
     from counterstain.study.prepare import PreparedStudy

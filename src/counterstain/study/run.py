@@ -17,7 +17,8 @@ from counterstain.cohort.splitters import count_parts, write_split
 from counterstain.cohort.summary import describe
 from counterstain.engine import check_engine
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
-from counterstain.images.augment import Augmentation, expanded_count
+from counterstain.images.augment import expanded_count
+from counterstain.images.augmentation import Augmentation
 from counterstain.progress import Progress
 from counterstain.reports.figure_settings import style_of
 from counterstain.reports.run_report import write_figures, write_report

@@ -16,8 +16,8 @@ from counterstain.errors import InputError
 from counterstain.evaluation.metrics import image_loss
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
-from counterstain.files import hash_json, read_yaml, write_bytes, write_csv, write_json
-from counterstain.images.augment import Augmentation
+from counterstain.files import hash_json, write_bytes, write_csv, write_json
+from counterstain.images.augmentation import Augmentation
 from counterstain.learning.checkpoint import forget
 from counterstain.learning.dataset import TileDataset, examples
 from counterstain.progress import Progress, TrainingProgress
@@ -28,6 +28,7 @@ from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.results import SearchResult
 from counterstain.study.study_config import read_study
 from counterstain.study.study_sections import Range
+from counterstain.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     import optuna

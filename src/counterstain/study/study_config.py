@@ -10,8 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_
 from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain.errors import InputError, says_arguments, suggest
-from counterstain.files import parse_yaml, read_yaml
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.learning.config import TrainingConfig, check_network
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.own_network import is_own, read_reference
@@ -32,6 +31,7 @@ from counterstain.study.study_sections import (
 )
 from counterstain.study.unknown_keys import unknown_key_words
 from counterstain.version import __version__
+from counterstain.yaml_files import parse_yaml, read_yaml
 
 __all__ = ["Study", "parse_arm", "parse_study", "read_study"]
 

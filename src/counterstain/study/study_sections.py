@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 from counterstain.evaluation.metric_names import COMPARABLE, canonical_measure
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD
 from counterstain.evaluation.thresholds import parse_rule
-from counterstain.images.augment import Augmentation
+from counterstain.images.augmentation import Augmentation
 from counterstain.study.section import Section
 
 __all__ = [

@@ -1,0 +1,44 @@
+"""What several verbs make of their arguments: one source or many, texts, and options that do not apply."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from counterstain.errors import InputError
+from counterstain.evaluation.from_arrays import Source
+from counterstain.evaluation.predictions import Predictions
+
+__all__ = ["Sources", "listed_sources", "order_texts", "refuse_options", "shown_names"]
+
+Sources = Source | Sequence[Source]
+
+
+def refuse_options(why: str, **options: object) -> None:
+    """Refuse each option that was given; `why` says what it is for."""
+    for name, value in options.items():
+        if value is not None and not (isinstance(value, Mapping) and not value):
+            raise InputError(f"{name} is {why}; leave it out")
+
+
+def shown_names(sources: Sequence[Source], name: str) -> list[str]:
+    """What messages call each source."""
+    return [
+        str(source) if isinstance(source, (str, Path)) else f"table {k} of {name}"
+        for k, source in enumerate(sources, 1)
+    ]
+
+
+def listed_sources(sources: Any) -> list[Source]:
+    """One source or several as a list."""
+    several = isinstance(sources, Sequence) and not isinstance(sources, (str, Predictions))
+    found = list(sources) if several else [sources]
+    if not found:
+        raise InputError("no predictions were given; name at least one table")
+    return found
+
+
+def order_texts(order: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The grades as the tables name them: 3 is the class '3'."""
+    if isinstance(order, str):
+        raise InputError(f"order is '{order}'; a list of classes is needed, from the lowest to the highest")
+    return None if order is None else tuple(map(str, order))
