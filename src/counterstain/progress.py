@@ -11,7 +11,10 @@ __all__ = ["Pace", "Progress", "TrainingProgress", "duration", "epoch_line"]
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a training stands: after each step, and after each epoch (then with the validation's numbers)."""
+    """Where a training stands: after each step, and after each epoch (then with the validation's numbers).
+
+    rows: what is counted and timed: "images", or "bags" of features.
+    """
 
     epoch: int
     epochs: int
@@ -22,6 +25,7 @@ class TrainingProgress:
     images_per_s: float
     val_loss: float | None = None
     val_accuracy: float | None = None
+    rows: str = "images"
 
     @property
     def share(self) -> float:
@@ -100,14 +104,15 @@ def epoch_line(progress: TrainingProgress, seconds_left: float | None, width: in
     val_accuracy = math.nan if progress.val_accuracy is None else progress.val_accuracy
     rate = progress.images_per_s
     left = "" if seconds_left is None or progress.epoch >= progress.epochs else duration(seconds_left)
+    short_rows = {"images": "img"}.get(progress.rows, progress.rows)
     short = [f"epoch {number}/{progress.epochs}", f"loss {loss:.3f} val {val_loss:.3f}"]
-    short += [f"acc {accuracy:.3f} val {val_accuracy:.3f}", f"{rate:,.0f} img/s", f"≤ {left}" if left else ""]
+    short += [f"acc {accuracy:.3f} val {val_accuracy:.3f}", f"{rate:,.0f} {short_rows}/s", f"≤ {left}" if left else ""]
     forms: Sequence[str] = (
         f"epoch {number} of {progress.epochs}: loss {loss:.4f}, accuracy {accuracy:.3f}; validation loss "
-        f"{val_loss:.4f}, accuracy {val_accuracy:.3f}; {rate:,.0f} images/s"
+        f"{val_loss:.4f}, accuracy {val_accuracy:.3f}; {rate:,.0f} {progress.rows}/s"
         + (f"; at most {left} left" if left else ""),
         f"epoch {number} of {progress.epochs}  loss {loss:.3f} val {val_loss:.3f}  accuracy {accuracy:.3f} val "
-        f"{val_accuracy:.3f}  {rate:,.0f} images/s" + (f"  ≤ {left} left" if left else ""),
+        f"{val_accuracy:.3f}  {rate:,.0f} {progress.rows}/s" + (f"  ≤ {left} left" if left else ""),
         "  ".join(filter(None, short)),
         "  ".join(filter(None, [*short[:3], short[4]])),
         "  ".join(short[:2]),

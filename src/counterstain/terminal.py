@@ -12,6 +12,7 @@ from counterstain.evaluation.evaluation_tables import evaluation_notes, evaluati
 from counterstain.evaluation.format import counted_rows, plural
 from counterstain.evaluation.metric_names import ORDER, measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, ScoresRecord
+from counterstain.evaluation.rows import level_words, shown_levels, unit_words
 from counterstain.evaluation.text_tables import (
     details_table,
     findings_table,
@@ -130,12 +131,13 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
         return
     arms = record["arms"]
     first = next(iter(arms.values()))
-    counts = counted_rows(first["images"], record.get("rows_are", "image"), first["patients"])
-    unit = record["unit"] if record["unit"] == "patient" else record.get("rows_are", "image")
-    level_words = f"{100 * record['confidence']:g} %"
+    rows_are = record.get("rows_are", "image")
+    counts = counted_rows(first["images"], rows_are, first["patients"])
+    unit = unit_words(record["unit"], rows_are)
+    percent = f"{100 * record['confidence']:g} %"
     # Anyone's tables need not be of a test part, nor the trainings of different seeds.
     part, tables = ("", "table") if "decision" in record else ("test part, ", "seed")
-    for level in ("image", "slide", "patient"):
+    for level in shown_levels(rows_are):
         found = {
             arm: {score["metric"]: score for score in own["scores"] if score["level"] == level and not score["class"]}
             for arm, own in arms.items()
@@ -149,7 +151,9 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
         heads = [f"{arm} ({plural(len(own['seeds']), tables)})" for arm, own in arms.items()]
         if level != "image":
             print()
-        title = f"{level.capitalize()} level: value and {level_words} interval, unit {unit}, {part}{counts}"
+        title = (
+            f"{level_words(level, rows_are).capitalize()}: value and {percent} interval, unit {unit}, {part}{counts}"
+        )
         print_table(title, [f"of {record['positive'] or 'all classes'}", *heads], rows)
     for table in evaluation_tables(record):
         print_table(table.title, table.head, table.rows)
@@ -173,12 +177,13 @@ def print_comparison(record: ComparisonRecord, *, as_json: bool = False) -> None
 def _print_basis(record: ComparisonRecord) -> None:
     """What the verdict rests on, and its notes."""
     pairs = [pair for pair in record["pairs"] if pair["primary"]]
+    unit = unit_words(record["unit"], record.get("rows_are", "image"))
     if len(record["pairs"]) == 1:
         print_table("", *details_table(record, pairs[0]), head=False)
     elif _pair_by_pair(record, pairs):
-        print_table(f"Difference in {_endpoint(record)}, unit {record['unit']}", *pairs_table(record, pairs))
+        print_table(f"Difference in {_endpoint(record)}, unit {unit}", *pairs_table(record, pairs))
     else:
-        print_table(f"{_endpoint(record)}, the best on top, unit {record['unit']}", *ranking_table(record))
+        print_table(f"{_endpoint(record)}, the best on top, unit {unit}", *ranking_table(record))
     if len(record["pairs"]) > 1:
         for line in several_arms_notes(record, pairs):
             print_wrapped(line)

@@ -28,9 +28,10 @@ LEFT_OUT = "(jackknife, t-quantile, logit scale)"
 
 
 @pytest.mark.parametrize(("units", "how"), [(500, "one by one"), (501, "in 500 random groups")])
-def test_the_method_says_how_units_are_left_out(units: int, how: str) -> None:
+def test_the_method_says_how_units_are_left_out(units: int, how: str, random_table: Make) -> None:
+    table = random_table(1)
     alone = f"95% interval from leaving out images (no patients are known) {how} {LEFT_OUT}"
-    assert _method("image", units, 1, 0.95, "jackknife") == (
+    assert _method(replace(table, patient=table.image), units, 1, 0.95, "jackknife") == (
         f"{alone}; one training run, so between-seed variance is not included"
     )
 

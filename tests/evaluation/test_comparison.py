@@ -157,7 +157,7 @@ def test_holm_is_taken_over_the_primary_pairs(make_table: Make) -> None:
     ("change", "message"),
     [
         ({"primary": "aurok"}, "did you mean 'auroc'"),
-        ({"level": "slide"}, "image or patient"),
+        ({"level": "slide"}, "at image level or patient level"),
         ({"margin": 0.0}, "margin is 0"),
         ({"margin": 2.0}, "margin is 2; AUROC differs by at most 1"),
         ({"margin": 2.0, "primary": "mcc"}, "margin is 2; MCC differs by at most 2"),

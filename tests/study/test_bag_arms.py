@@ -1,5 +1,6 @@
 """Arms over feature files: a study ends in a report, attention finds what was planted, no bag is no input."""
 
+import re
 from pathlib import Path
 
 import h5py
@@ -122,6 +123,49 @@ def test_a_study_of_feature_files_ends_in_a_report(study: Path) -> None:
         assert never not in read_paragraph(page), never
     assert "mean (mean pooling, batch 4)" in read_paragraph(page) and "for 2 epochs" in read_paragraph(page)
     assert "used as they are, without augmentation" in read_paragraph(page)
+    for text in (visible(page), "\n".join(lines)):
+        assert not re.search(r"\bimages?\b", text, re.IGNORECASE)
+    assert "primary endpoint was AUROC at slide level" in page and "of 5 patients carry" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "unit", "classes"), [("patient", "patient", 2), ("slide", "slide", 2), ("slide", "patient", 3)]
+)
+def test_a_report_says_what_its_bags_are(tmp_path: Path, kind: str, unit: str, classes: int) -> None:
+    """A bag per patient, slides of unknown patients, and three classes: no sentence of page or terminal says image."""
+    table = make_bags(tmp_path / "features", patients=30, each=2 if unit == "patient" == kind else 1)
+    rows = table.read_text().splitlines()
+    cells = [row.split(",") for row in rows[1:]]
+    if kind == "patient":  # the features of all slides of a patient in one file
+        cells = [[*row[:3], "", row[4]] for row in cells if row[0].endswith("-0.h5")]
+    if unit == "slide":
+        cells = [[*row[:2], "", *row[3:]] for row in cells]
+    if classes == 3:
+        cells = [[row[0], f"grade {int(row[2][1:]) % 3}", *row[2:]] for row in cells]
+    table.write_text("\n".join([rows[0], *(",".join(row) for row in cells)]) + "\n")
+    lines: list[str] = []
+    settings = {"seeds": "[0]", "training.epochs": "1", "name": kind}
+    settings |= {"comparison.level": "patient"} if kind == "patient" else {}
+    settings |= {"split.unit": "image"} if unit == "slide" else {}
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    run = run_study(path, overrides=settings, talk=Progress(say=lines.append))
+    assert read_predictions(run / "predictions/mean/seed-0.csv").rows_are == kind
+    page = visible((run / "report.html").read_text().replace("<wbr>", ""))
+    for text in (page, "\n".join(lines)):
+        assert not re.search(r"\bimages?\b", text, re.IGNORECASE)
+    assert f"primary endpoint was AUROC at {kind} level" in page and f"We classified 30 {kind}s" in page
+    assert f"with the {unit} as the unit" in page and f"divided them once by {unit}" in page
+    assert f"Each {kind} was a bag of tile features" in page
+    assert ("audited for shared patients" in page) == (unit == "patient")
+    assert ("slide-level: patients are unknown" in page) == (unit == "slide")
+
+
+def visible(page: str) -> str:
+    """What a reader of a page sees, and the texts that stand for its figures."""
+    bare = re.sub(r"<style.*?</style>|data:[^\"]*", "", page, flags=re.DOTALL)
+    return re.sub(r"<(?!img)[^>]*>", " ", bare).replace('<img class="', "")
 
 
 def read_paragraph(page: str) -> str:

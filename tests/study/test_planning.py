@@ -87,7 +87,7 @@ def test_a_plan_in_words() -> None:
     parts = [{"counts": {"train": {"images": 1200}, "test": {"images": 300}}}] * 5
     estimate = {"seconds": 7200.0, "disk_bytes": 3.2e9, "images_per_s": {"g": 412.3}}
     plan = {"name": "s", "trainings": ["t"] * 15, "tiles": 1500, "set_aside": [["a", "b"]], "split": {"parts": parts},
-            "stamp": "image-level", "estimate": estimate}  # fmt: skip
+            "stamp": "image-level", "estimate": estimate, "rows_are": "image"}  # fmt: skip
     assert plan_lines(plan, jobs=2) == [
         "plan of s: 15 trainings",
         "tiles      1,500, 1 unreadable and skipped",
@@ -96,4 +96,8 @@ def test_a_plan_in_words() -> None:
         "time       at most 60.0 minutes in 2 jobs; less with early stopping",
         "disk       about 3.2 GB, including the tile store",
         "stamp      image-level",
+    ]
+    assert plan_lines(plan | {"rows_are": "slide"})[1:3] == [
+        "slides     1,500, 1 unreadable and skipped",
+        "parts      train 1,200, test 300 (the first of 5 folds)",
     ]

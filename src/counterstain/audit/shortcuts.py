@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.rows import rows_named
 from counterstain.images.store import Store, read_batch
 
 __all__ = ["BASELINES", "bag_baselines", "baselines", "colour_features", "file_features"]
@@ -122,15 +123,17 @@ def _at_most(count: int, limit: int = 5000) -> int | None:
 
 def _table(cohort: Cohort, rows: NDArray[np.int64], prob: Floats, unit: str) -> Predictions:
     table = cohort.table.iloc[rows]
-    names = tuple(table["image_path"])
+    names, slides = tuple(table["image_path"]), tuple(table["slide_id"])
+    patients = tuple(np.array(cohort.patient, dtype=object)[rows]) if unit == "patient" else names
     return Predictions(
         image=names,
-        patient=tuple(np.array(cohort.patient, dtype=object)[rows]) if unit == "patient" else names,
-        slide=tuple(table["slide_id"]),
+        patient=patients,
+        slide=slides,
         site=tuple(table["site"]),
         label=cohort.label_index[rows],
         prob=prob,
         classes=cohort.classes,
+        rows_are=rows_named(names, slides, patients),
     )
 
 

@@ -13,6 +13,7 @@ from counterstain.evaluation.pooled_predictions import pool_patients, pool_slide
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, align
 from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
 from counterstain.evaluation.resampling import GROUPS
+from counterstain.evaluation.rows import level_words, unit_words
 from counterstain.evaluation.size_and_difficulty import SizeAndDifficulty, tables_by_size
 
 __all__ = ["SCORES_SCHEMA", "aligned_arms", "levels_of", "score_arms", "score_rows"]
@@ -145,7 +146,7 @@ def score_arms(
             if name := _lone_class(own, level):
                 # With one class balanced accuracy is its recall alone, and would pass for a score of both.
                 found = {key: value for key, value in found.items() if key[0] != "balanced_accuracy"}
-                lone.append(_lone_words(name, level, len(first.classes)))
+                lone.append(_lone_words(name, level, len(first.classes), first.rows_are))
             if any(table.hard for table in own):
                 found = {key: value for key, value in found.items() if key[0] not in PROBABILITY_MEASURES}
             elif level == "image" and len(first.classes) == 2:
@@ -156,8 +157,12 @@ def score_arms(
             "seeds": numbers,
             "images": len(first),
             "patients": len(names) if first.unit == "patient" else None,
-            "method": _method(first.unit, len(names), len(own), confidence, interval, first.own_patients),
-            "warnings": [*lone, *_warnings(own, len(names)), *_size_notes(by_size, confidence, interval)],
+            "method": _method(first, len(names), len(own), confidence, interval),
+            "warnings": [
+                *lone,
+                *_warnings(own, len(names)),
+                *_size_notes(by_size, confidence, interval, first.rows_are),
+            ],
             "size_and_difficulty": None if by_size is None else by_size.to_json(confidence),
             "scores": scores,
             "confusion": {
@@ -176,24 +181,24 @@ def _lone_class(tables: Sequence[Predictions], level: str) -> str | None:
     return table.classes[present.pop()] if len(present) == 1 else None
 
 
-def _lone_words(name: str, level: str, classes: int) -> str:
+def _lone_words(name: str, level: str, classes: int, rows_are: str) -> str:
     """That a level has one class only, and what is undefined there."""
     other = "the other class" if classes == 2 else "other classes"
-    whose = "all images are" if level == "image" else f"every {level} with images of one class only is"
+    whose = f"all {rows_are}s are" if level == "image" else f"every {level} with {rows_are}s of one class only is"
     return (
-        f"{level} level: {whose} '{name}'; AUROC, MCC and balanced accuracy are undefined, "
+        f"{level_words(level, rows_are)}: {whose} '{name}'; AUROC, MCC and balanced accuracy are undefined, "
         f"and accuracy says nothing about {other}"
     )
 
 
 def _single_units(table: Predictions) -> list[str]:
     """Classes that hang on one patient, so that scores of them have no interval; [] where there is one patient."""
-    code = table.patient_codes[1]
+    code, unit = table.patient_codes[1], unit_words(table.unit, table.rows_are)
     found = [np.unique(code[table.label == index]) for index in range(len(table.classes))]
     if len(table.patient_codes[0]) == 1:
         return []
     return [
-        f"only one {table.unit} has '{name}': scores that need this class have no interval, or a meaningless one"
+        f"only one {unit} has '{name}': scores that need this class have no interval, or a meaningless one"
         for name, own in zip(table.classes, found, strict=True)
         if len(own) == 1
     ]
@@ -212,11 +217,12 @@ def _score(key: Key, value: Estimate, level: str, classes: Sequence[str]) -> Sco
     }
 
 
-def _method(unit: str, units: int, seeds: int, confidence: float, interval: str, own: bool = False) -> str:
-    lone = "images (each of a different patient)" if own else "images (no patients are known)"
-    drawn = "patients" if unit == "patient" else lone
+def _method(table: Predictions, units: int, seeds: int, confidence: float, interval: str) -> str:
+    whose = "each of a different patient" if table.own_patients else "no patients are known"
+    drawn = "patients" if table.unit == "patient" else f"{table.rows_are}s ({whose})"
     if interval == "bootstrap":
-        return f"{confidence:.0%} BCa interval at image level from resampling {drawn} and seeds 10,000 times"
+        level = level_words("image", table.rows_are)
+        return f"{confidence:.0%} BCa interval at {level} from resampling {drawn} and seeds 10,000 times"
     how = "one by one" if units <= GROUPS else f"in {GROUPS} random groups"
     text = f"{confidence:.0%} interval from leaving out {drawn} {how} (jackknife, t-quantile, logit scale)"
     if seeds > 1:
@@ -240,12 +246,13 @@ def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(out))
 
 
-def _size_notes(by_size: SizeAndDifficulty | None, confidence: float, interval: str) -> tuple[str, ...]:
+def _size_notes(by_size: SizeAndDifficulty | None, confidence: float, interval: str, rows_are: str) -> tuple[str, ...]:
     """What to know where images per patient go with difficulty."""
-    words = "" if by_size is None else by_size.words(confidence)
+    words = "" if by_size is None else by_size.words(confidence, rows_are)
     if not words:
         return ()
-    widened = "; intervals at image level are widened, because few patients contribute most of the variance"
+    few = "because few patients contribute most of the variance"
+    widened = f"; intervals at {level_words('image', rows_are)} are widened, {few}"
     return (words + (widened if interval == "jackknife" else ""),)
 
 

@@ -13,6 +13,7 @@ from counterstain.evaluation.conformal import class_quantiles, conformal_quantil
 from counterstain.evaluation.metrics import PROB_CLIP, image_loss
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.reliability import expected_calibration_error
+from counterstain.evaluation.rows import unit_words
 from counterstain.evaluation.thresholds import choose_threshold, decide
 from counterstain.files import read_json
 
@@ -26,6 +27,7 @@ __all__ = [
     "calibrate",
     "fit_calibration",
     "read_calibration",
+    "training_seen_words",
     "use_warnings",
 ]
 
@@ -230,24 +232,22 @@ def _stated(calibrated: Predictions, threshold: float) -> dict[str, Any]:
 
 def _patient_notes(validation: Predictions, qhat: float, by_class: tuple[float, ...], alpha: float) -> list[str]:
     """That patients are too few for the fit, and for sets of all classes together or of some; each reason once."""
-    patients = len(set(validation.patient))
+    patients, unit = len(set(validation.patient)), unit_words(validation.unit, validation.rows_are)
     notes = []
     if patients < FEW_PATIENTS:
-        notes.append(f"fitted on {patients} validation {validation.unit}s only; the result depends on them")
+        notes.append(f"fitted on {patients} validation {unit}s only; the result depends on them")
     few = [name for name, value in zip(validation.classes, by_class, strict=False) if not np.isfinite(value)]
     if few:
         named = ", ".join(f"'{name}'" for name in few)
         return [
             *notes,
-            f"too few validation {validation.unit}s have {named} for sets that miss {alpha:.0%}; it always stays in",
+            f"too few validation {unit}s have {named} for sets that miss {alpha:.0%}; it always stays in",
         ]
     if np.isfinite(qhat):
         return notes
     if notes:
         return [f"{notes[0]}, and for sets that miss {alpha:.0%} they are too few: every class stays in"]
-    return [
-        f"{patients} validation {validation.unit}s are too few for sets that miss {alpha:.0%}; every class stays in"
-    ]
+    return [f"{patients} validation {unit}s are too few for sets that miss {alpha:.0%}; every class stays in"]
 
 
 def apply_calibration(calibration: Calibration, table: Predictions) -> Predictions:
@@ -275,6 +275,17 @@ def read_calibration(folder: Path) -> Calibration | None:
     return Calibration.from_record(read_json(path)) if path.is_file() else None
 
 
+def training_seen_words(stamp: str) -> str:
+    """That patients of the validation part were trained on, too; "" without the stamp of such a study."""
+    if stamp.startswith("slide-level"):  # of bags of features: no slide is in two parts
+        return (
+            SAW_TRAINING.replace("an image", "a slide")
+            .replace("image", "slide")
+            .replace("patients and slides that", "patients that")
+        )
+    return SAW_TRAINING if stamp else ""
+
+
 def use_warnings(calibration: Calibration, stamp: str) -> tuple[str, ...]:
     """What must be said wherever this calibration is used: its own notes, and whether it saw the training slides.
 
@@ -282,7 +293,7 @@ def use_warnings(calibration: Calibration, stamp: str) -> tuple[str, ...]:
         calibration: of a bundle.
         stamp: of the bundle; of an image-level study it is not empty.
     """
-    return tuple(dict.fromkeys([*calibration.notes, *([SAW_TRAINING] if stamp else [])]))
+    return tuple(dict.fromkeys([*calibration.notes, *filter(None, [training_seen_words(stamp)])]))
 
 
 # -------------------------------------------------------------------------------------------------------- the methods

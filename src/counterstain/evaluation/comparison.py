@@ -37,13 +37,14 @@ from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Prediction
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD, ranking_record
 from counterstain.evaluation.record_types import ComparisonQuestion, ComparisonRecord, PairRow, TestRow
 from counterstain.evaluation.resampling import unit_codes
+from counterstain.evaluation.rows import level_of, level_words, unit_words
 from counterstain.evaluation.verdict import CLAIMS, HYPOTHESES, Question, check_margin, rule_in_words, shown
 from counterstain.evaluation.verdict_words import summary_words
 
 __all__ = ["COMPARISON_SCHEMA", "compare_arms", "supporting_tests", "threshold_notes"]
 
 COMPARISON_SCHEMA = "counterstain.comparison/1"
-CALLED_BY_MOST = "images are called at their thresholds, and a {level} is what most of its images are called"
+CALLED_BY_MOST = "{rows} are called at their thresholds, and a {level} is what most of its {rows} are called"
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: controls, lone surrogates, ends of lines and paragraphs
 
 
@@ -71,7 +72,8 @@ def compare_arms(
     Args:
         arms: arm -> its prediction tables, one for each seed, all on the same images.
         primary: the one endpoint: a measure's name, or another name that the field has for it ("sensitivity").
-        level: "image" or "patient": what is scored. The unit of the error is the patient at either level.
+        level: "image" (the rows, whatever they are), "slide" or "patient": what is scored. The unit of the error is the
+            patient at each of them.
         margin: the difference that would not matter, stated beforehand; needed for equivalence and non-inferiority.
         alpha: two-sided error.
         pairs: the primary pairs; the rest is exploratory and marked so. Default: all pairs are primary.
@@ -96,6 +98,7 @@ def compare_arms(
     tables = aligned_arms(arms)
     copies = check_copies(tables, files)
     first = next(iter(tables.values()))[0]
+    level = level_of(level, first.rows_are)
     _check_level(level, first)
     samples = _samples_of(tables, decided, level)
     known = _known_measures(tables, samples)
@@ -118,7 +121,8 @@ def compare_arms(
     primary_rows = [row for row in rows if row["primary"]]
     ranking = ranking_record(samples, rows, asked)
     notes = [*copies, *patient_notes(arms), *sorted(margin_notes), *size_notes(samples, asked)]
-    notes += [CALLED_BY_MOST.format(level=level)] if decided is not None and level != "image" else []
+    many = f"{first.rows_are}s"
+    notes += [CALLED_BY_MOST.format(level=level, rows=many)] if decided is not None and level != "image" else []
     return {
         **_question_record(asked, compared, first, stamp, reference, frozen=decided is not None),
         "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows),
@@ -128,7 +132,7 @@ def compare_arms(
         "words": summary_words(primary_rows, asked, ranking["arms"][0]["arm"], reference),
         "warnings": [
             *comparison_notes(asked, first, tables, units=compared.units, notes=notes),
-            *detect_notes(detect, primary_rows),
+            *detect_notes(detect, primary_rows, unit_words(first.unit, first.rows_are)),
         ],
     }
 
@@ -291,7 +295,8 @@ def _check_question(
 
 def _check_level(level: str, table: Predictions) -> None:
     if level not in levels_of([table]):
-        raise InputError(f"level is '{level}'; these tables can be compared at {' or '.join(levels_of([table]))} level")
+        known = " or ".join(level_words(one, table.rows_are) for one in levels_of([table]))
+        raise InputError(f"level is '{level}'; these tables can be compared at {known}")
 
 
 def _with_calls(own: Sample, calls: Sample) -> Sample:
@@ -348,7 +353,7 @@ def supporting_tests(
     right = [np.mean([predicted_class(t.prob) == t.label for t in arm], axis=0) for arm in called]
     delta = np.bincount(code, weights=right[0] - right[1], minlength=units).astype(np.float64)
     delta[np.abs(delta) < 1e-9] = 0.0
-    unit, seeds = a[0].unit, "" if len(a) == len(b) == 1 else ", mean over seeds"
+    unit, seeds = unit_words(a[0].unit, a[0].rows_are), "" if len(a) == len(b) == 1 else ", mean over seeds"
     out = [_row("sign-flip permutation", sign_flip(delta, draws=DRAWS), f"accuracy{seeds}, by {unit}")]
     if len(a) == len(b) == 1:
         out += _fitted_models(a[0], b[0], code, right=right, alone=units == len(a[0]))

@@ -112,8 +112,8 @@ def check_detect(detect: float | None, metrics: Sequence[str]) -> None:
             )
 
 
-def detect_notes(detect: float | None, rows: Sequence[PairRow]) -> list[str]:
-    """Why no number of patients stands beside a pair, where one was asked for."""
+def detect_notes(detect: float | None, rows: Sequence[PairRow], unit: str = "patient") -> list[str]:
+    """Why no number of patients (or other units) stands beside a pair, where one was asked for."""
     if detect is None:
         return []
     parts = [(row, one) for row in rows for one in row.get("endpoints") or [row]]
@@ -122,9 +122,9 @@ def detect_notes(detect: float | None, rows: Sequence[PairRow]) -> list[str]:
     for row, one in silent:
         why.setdefault(_WHY_NO_NUMBER.get(one["verdict"], "settled"), []).append(f"{row['a']} and {row['b']}")
     if len(silent) == len(parts) and set(why) == {"settled"}:
-        return [f"no number of patients for a difference of {detect:g}: the question is settled"]
+        return [f"no number of {unit}s for a difference of {detect:g}: the question is settled"]
     return [
-        f"no number of patients for a difference of {detect:g} between {'; '.join(dict.fromkeys(pairs))}: {words}"
+        f"no number of {unit}s for a difference of {detect:g} between {'; '.join(dict.fromkeys(pairs))}: {words}"
         for words, pairs in why.items()
         if words != "settled"
     ]
@@ -142,7 +142,7 @@ def patient_notes(arms: Mapping[str, Sequence[Predictions]]) -> list[str]:
         return []
     return [
         f"not every table of {listed(without)} names patients; the patient ids of {listed(with_ids)} were used for the "
-        "same images"
+        f"same {next(iter(arms.values()))[0].rows_are}s"
     ]
 
 
@@ -164,5 +164,6 @@ def size_notes(samples: Mapping[str, Sample], asked: Question) -> list[str]:
         samples: arm -> its scores at the level that is compared.
         asked: the question, whose error is that of the intervals.
     """
-    words = {arm: "" if own.by_size is None else own.by_size.words(1 - asked.alpha) for arm, own in samples.items()}
+    found = {arm: own.by_size for arm, own in samples.items() if own.by_size is not None}
+    words = {arm: by_size.words(1 - asked.alpha, asked.rows_are) for arm, by_size in found.items()}
     return [f"{arm}: {text}" for arm, text in words.items() if text]

@@ -12,6 +12,7 @@ from counterstain.errors import InputError, says_arguments
 from counterstain.evaluation.grades import as_grades
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import predictions_of, read_predictions
+from counterstain.evaluation.rows import RowName, rows_named
 from counterstain.tables import table_of_frame
 
 if TYPE_CHECKING:
@@ -141,12 +142,14 @@ def as_predictions(
     blank = ("",) * len(labels)
     images = tuple(map(str, range(len(labels)))) if image is None else _names(image, "image")
     patients = None if groups is None else _names(groups, "groups")
+    slides = blank if slide is None else _names(slide, "slide")
+    rows: RowName = "row" if image is None else rows_named(images, slides, patients or images)
     table = Predictions(
-        image=images, patient=patients or images, slide=blank if slide is None else _names(slide, "slide"),
+        image=images, patient=patients or images, slide=slides,
         site=blank if site is None else _names(site, "site"),
         label=np.array([place[name] for name in labels], dtype=np.int64), prob=prob, classes=known,
         notes=() if groups is not None else (NO_GROUPS,), positive_from="given" if positive is not None or classes
-        else "column order", rows_are="row" if image is None else "image", own_patients=patients == images,
+        else "column order", rows_are=rows, own_patients=patients == images,
     )  # fmt: skip
     return table if wanted is None else _with_positive(table, wanted)
 

@@ -96,7 +96,8 @@ def _check_apart(table: Predictions, validation: Predictions) -> None:
             f"the validation table has the classes {', '.join(validation.classes)}, the table to be judged "
             f"{', '.join(table.classes)}; both need the same, with the same positive one (--positive)"
         )
-    kinds = [("image", table.image, validation.image)] if table.rows_are == validation.rows_are == "image" else []
+    named = table.rows_are == validation.rows_are != "row"
+    kinds = [(str(table.rows_are), table.image, validation.image)] if named else []
     if table.unit == validation.unit == "patient":
         kinds.insert(0, ("patient", table.patient, validation.patient))
     for what, judged, chosen in kinds:

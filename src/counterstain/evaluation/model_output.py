@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions import Predictions, check_prob
+from counterstain.evaluation.rows import rows_named
 from counterstain.records import Record, html_of, json_text
 
 if TYPE_CHECKING:
@@ -121,14 +122,17 @@ class ModelOutput:
         if unknown is not None:
             raise InputError(f"a label is '{unknown}'; the model's classes are {', '.join(self.classes)}")
         blank = ("",) * len(self)
+        patients = tuple(patient) if patient is not None else self.image
+        slides = tuple(slide) if slide is not None else blank
         return Predictions(
             image=self.image,
-            patient=tuple(patient) if patient is not None else self.image,
-            slide=tuple(slide) if slide is not None else blank,
+            patient=patients,
+            slide=slides,
             site=tuple(site) if site is not None else blank,
             label=np.array([place[str(name)] for name in label], dtype=np.int64),
             prob=self.prob,
             classes=self.classes,
+            rows_are=rows_named(self.image, slides, patients),
         )
 
     def to_frame(self) -> "pd.DataFrame":

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
-from counterstain.evaluation.predictions import Predictions, RowName, name_codes
+from counterstain.evaluation.predictions import Predictions, name_codes
+from counterstain.evaluation.rows import RowName
 
 __all__ = ["pool_patients", "pool_slides", "slide_codes"]
 
@@ -54,10 +55,13 @@ def _pool(table: Predictions, code: NDArray[np.int64], what: RowName) -> Predict
     mixed = low != high
     keep = np.flatnonzero(~mixed)[np.argsort(first[~mixed], kind="stable")]
     if keep.size == 0:
-        raise InputError(f"every {what} has images of more than one class; there is no {what} level to score")
+        raise InputError(
+            f"every {what} has {table.rows_are}s of more than one class; there is no {what} level to score"
+        )
     notes = table.notes
     if mixed.any():
-        notes += (f"{int(mixed.sum())} of {k} {what}s have images of more than one class and no {what}-level score",)
+        many = f"{int(mixed.sum())} of {k} {what}s have {table.rows_are}s of more than one class"
+        notes += (f"{many} and no {what}-level score",)
     rows = first[keep].tolist()
     patient = tuple(table.patient[r] for r in rows)
     slide = tuple(table.slide[r] if what == "slide" else "" for r in rows)

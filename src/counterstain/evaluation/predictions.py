@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.evaluation.rows import RowName
 from counterstain.records import html_of, json_text
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["PROBABILITY_MEASURES", "Place", "Predictions", "align", "check_names", "check_prob", "concatenate"]
 
 Place = Callable[[int], str]  # words for where a row stands
-RowName = Literal["image", "slide", "patient", "row"]
 PositiveFrom = Literal["given", "only probability column", "column order"]
 
 # What only probabilities can be scored by; undefined for a table of predicted classes alone.
@@ -38,7 +38,7 @@ class Predictions:
     classes: C >= 2 names, in column order of prob; of two classes the positive one is the last
     notes:   what a reader of this table should be told, one line each
     positive_from: what made the last class the positive one
-    rows_are: what the names in `image` are; "row": the table names nothing, and its rows are only numbered
+    rows_are: what the names in `image` are, see rows.rows_named; "row": the table names nothing, its rows are numbered
     own_patients: the ids were given and equal the image names: each image is its own patient, rather than of an unknown
     ordered: the classes are grades, from the lowest to the highest: agreement can be weighted by their distance
     hard:    prob is 0 or 1, since the table has predicted classes alone: scores of probabilities are ignored
@@ -312,7 +312,7 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
     if different.size:
         k = int(different[0])
         raise InputError(
-            f"the tables disagree on the true label of {different.size} of {len(a)} images: '{a.image[k]}' is "
+            f"the tables disagree on the true label of {different.size} of {len(a)} {a.rows_are}s: '{a.image[k]}' is "
             f"{a.classes[a.label[k]]} in the first, {a.classes[b.label[k]]} in the second; mend the labels first"
         )
     if a.patient != b.patient:

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from counterstain.columns import columns_option, name_key
 from counterstain.errors import InputError, says_arguments, suggest
 from counterstain.evaluation.prediction_columns import NOUNS, find_layout
-from counterstain.evaluation.predictions import Place, Predictions, RowName, check_names, check_prob
+from counterstain.evaluation.predictions import Place, Predictions, check_names, check_prob
 from counterstain.evaluation.probability_columns import (
     ProbabilityColumns,
     read_numbers,
     rescaled,
     same_class,
 )
+from counterstain.evaluation.rows import RowName, rows_named
 from counterstain.evaluation.table_notes import check_parts, hard_note, near_ids_note, unused_note
 from counterstain.files import write_csv
 from counterstain.id_cells import plain_ids
@@ -141,7 +142,7 @@ def _row_names(
     """
     images = known["image_path"]
     if images is not None:
-        return images, "image", ()
+        return images, rows_named(images, known["slide_id"] or ("",) * rows, known["patient_id"] or images), ()
     kinds: tuple[tuple[RowName, str], ...] = (("slide", "slide_id"), ("patient", "patient_id"))
     for what, column in kinds:
         names = known[column]
@@ -261,9 +262,10 @@ def write_predictions(
     """
     more = list((extra or {}).values())
     known = table.unit == "patient" or table.own_patients
+    pooled = table.rows_are == "patient" and table.image == table.patient  # rows that name no image, only a patient
     rows = (
         [
-            table.image[k],
+            "" if pooled else table.image[k],
             table.patient[k] if known else "",
             table.slide[k],
             table.site[k],

@@ -11,6 +11,7 @@ from counterstain.evaluation.evaluation_tables import evaluation_notes
 from counterstain.evaluation.format import counted_rows
 from counterstain.evaluation.metric_names import ORDER, canonical_measure, measure_words
 from counterstain.evaluation.record_types import ArmRecord, ScoresRecord
+from counterstain.evaluation.rows import level_of, unit_words
 from counterstain.evaluation.table_evaluation import evaluation_rows
 from counterstain.evaluation.text_tables import levelled_interval, shown_interval
 from counterstain.records import html_of, json_text
@@ -75,12 +76,13 @@ class Scores:
 
         Args:
             metric: its name or a known alias.
-            level: "image", "slide" or "patient".
+            level: "image" (the rows, whatever they are), "slide" or "patient".
             of: a class; None for the positive one of two, or the mean over more.
 
         Raises:
             InputError: If there is no such score.
         """
+        level = level_of(level, str(self.record.get("rows_are", "image")))
         found = {score.metric: score for score in self if score.level == level and score.of == of}
         if not found and level not in self.levels:
             raise InputError(f"level is '{level}'{suggest(level, self.levels)}")
@@ -168,7 +170,7 @@ class Scores:
         return f"{self._counts()}; value and {100 * self.confidence:g} % interval, unit {self._unit_words()}"
 
     def _unit_words(self) -> str:
-        return self.unit if self.unit == "patient" else str(self.record.get("rows_are", "image"))
+        return unit_words(self.unit, str(self.record.get("rows_are", "image")))
 
     def _counts(self) -> str:
         return counted_rows(self.images, str(self.record.get("rows_are", "image")), self.patients)

@@ -55,8 +55,8 @@ class SizeAndDifficulty:
         middle = np.log(mean / (1 - mean))
         return float(1 / (1 + np.exp(half - middle))), float(1 / (1 + np.exp(-half - middle)))
 
-    def words(self, confidence: float = 0.95) -> str:
-        """What a reader should know; "" if nothing was detected."""
+    def words(self, confidence: float = 0.95, rows_are: str = "image") -> str:
+        """What a reader should know, in the word for what the rows are; "" if nothing was detected."""
         if not self.detected:
             return ""
         trend = "less" if self.per_doubling < 0 else "more"
@@ -64,8 +64,8 @@ class SizeAndDifficulty:
         low, high = self.interval(confidence)
         ends = f", {100 * confidence:g} % interval [{low:.3f}, {high:.3f}]" if np.isfinite(low) else ""
         return (
-            f"patients with more images are predicted right {trend} often ({self.per_doubling:+.3f} for twice the "
-            f"images, {p}): accuracy is {self.over_images:.3f} with each image counting once and "
+            f"patients with more {rows_are}s are predicted right {trend} often ({self.per_doubling:+.3f} for twice the "
+            f"{rows_are}s, {p}): accuracy is {self.over_images:.3f} with each {rows_are} counting once and "
             f"{self.over_patients:.3f} with each patient counting once ({self.patients:,} patients{ends})"
         )
 

@@ -90,7 +90,8 @@ def _by_group(
             }
         groups.append(row)
     scored = [row for row in groups if row["scores"] is not None and row["scores"][WORST_BY]["value"] is not None]
-    worst = min(scored, key=lambda row: float(row["scores"][WORST_BY]["value"])) if len(scored) > 1 else None
+    values = [float(row["scores"][WORST_BY]["value"]) for row in scored]
+    worst = scored[values.index(min(values))] if len(set(values)) > 1 else None  # of equal ones none is the worst
     return {
         "groups": groups,
         "suppressed": sum(row["scores"] is None for row in groups),

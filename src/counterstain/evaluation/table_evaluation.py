@@ -150,7 +150,7 @@ def _subgroups(
     if not any(values):
         raise InputError(f"--by {name}: the table names no {name}; name a column that it has")
     if len(set(values) - {""}) < 2:
-        raise InputError(f"--by {name}: all images are of one {name}; there is nothing to compare")
+        raise InputError(f"--by {name}: all {first.rows_are}s are of one {name}; there is nothing to compare")
     decided_arms = None if calls is None else {ARM: calls}
     return subgroup_scores({ARM: tables}, by=name, groups=groups, decided=decided_arms)
 

@@ -6,6 +6,7 @@ from typing import Any
 from counterstain.evaluation.format import digits_apart
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, PairRow
+from counterstain.evaluation.rows import unit_words
 from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
 __all__ = [
@@ -203,8 +204,8 @@ def details_table(record: ComparisonRecord, pair: PairRow) -> tuple[list[str], R
     chance = pair["probability_false"]
     if chance is not None and chance == chance and not pair.get("endpoints"):
         rows.append([f"chance that this ranking is false (prior SD {record['prior_sd']:g})", _shown_p(chance)])
-    if record["detect"] is not None and (needed := needed_words(pair, record["unit"])):
-        rows.append([f"{record['unit']}s to find a difference of {record['detect']:g}", needed])
+    if record["detect"] is not None and (needed := needed_words(pair, _unit(record))):
+        rows.append([f"{_unit(record)}s to find a difference of {record['detect']:g}", needed])
     if chance is not None:
         rows.append(["test", pair["test"]])
     for beside in pair.get("tests", ()):
@@ -251,7 +252,7 @@ def needed_words(pair: PairRow, unit: str) -> str:
 
 def _detect_head(record: ComparisonRecord) -> list[str]:
     """The head of the column with the patients needed, where a difference was named."""
-    return [] if record["detect"] is None else [f"{record['unit']}s to find {record['detect']:g} (90 % range)"]
+    return [] if record["detect"] is None else [f"{_unit(record)}s to find {record['detect']:g} (90 % range)"]
 
 
 def _detect_cell(record: ComparisonRecord, pair: PairRow) -> list[str]:
@@ -267,6 +268,10 @@ def _detect_cell(record: ComparisonRecord, pair: PairRow) -> list[str]:
 def _holm(pair: PairRow) -> str:
     count = pair["tests_corrected_for"]
     return f" (Holm over {count} pairs)" if count > 1 else ""
+
+
+def _unit(record: ComparisonRecord) -> str:
+    return unit_words(record["unit"], record.get("rows_are", "image"))
 
 
 def _level(record: ComparisonRecord) -> str:

@@ -8,6 +8,7 @@ from counterstain.errors import InputError, suggest
 from counterstain.evaluation.metric_names import measure_words, width
 from counterstain.evaluation.paired_difference import LOWER_IS_BETTER, Difference
 from counterstain.evaluation.record_types import PairRow
+from counterstain.evaluation.rows import level_words, unit_words
 
 __all__ = [
     "CLAIMS",
@@ -36,7 +37,7 @@ class Question:
     """What a comparison asks, fixed before the results are seen.
 
     metric, level, unit: the primary endpoint, what is scored, and what stands for itself in the error
-    rows_are: what the rows of the tables are: "image", "slide", "patient", or "row" where nothing is named
+    rows_are: what the rows of the tables are, see rows.rows_named
     alpha: two-sided error; margin: a difference too small to matter, or None
     hypothesis: "difference"; "equivalence" (within ±margin); "noninferiority" (the first arm of a pair, the candidate,
         is not worse than the second, the reference, by the margin or more)
@@ -111,13 +112,15 @@ def check_margin(metric: str, margin: float | None) -> str:
 
 def rule_in_words(asked: Question) -> str:
     """The one rule that every verdict of a comparison follows from."""
-    measure = f"{measure_words(asked.metric, asked.positive, several=asked.positive is None)} at {asked.level} level"
+    measure = f"{measure_words(asked.metric, asked.positive, several=asked.positive is None)}"
+    measure += f" at {level_words(asked.level, asked.rows_are)}"
+    unit = unit_words(asked.unit, asked.rows_are)
     runs, spread = f"each arm has at least {MIN_SEEDS} training seeds and ", " and the spread over seeds in its error"
     if asked.claim == "models":
         runs = spread = ""
     text = (
         f"An arm is called better only if {runs}the two-sided test of the paired difference in {measure}, with the "
-        f"{asked.unit} as the unit{spread}, gives p < {asked.alpha:g} after Holm's correction over the pairs, and the "
+        f"{unit} as the unit{spread}, gives p < {asked.alpha:g} after Holm's correction over the pairs, and the "
         f"{percent(1 - asked.alpha)} interval of the difference excludes 0. {_scope_rule(asked)}"
     )
     if asked.co_primary:

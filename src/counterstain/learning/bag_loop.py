@@ -86,7 +86,8 @@ def train_bags(
             best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         if progress is not None:
             seen, rate = len(training), len(training) / max(seconds[-1], 1e-9)
-            progress(TrainingProgress(epoch, settings.epochs, seen, seen, loss, accuracy, rate, val_loss, val_accuracy))
+            ended = (seen, seen, loss, accuracy, rate, val_loss, val_accuracy)
+            progress(TrainingProgress(epoch, settings.epochs, *ended, rows="bags"))
         if epoch - best_epoch >= settings.patience:
             break
     network.load_state_dict(best)
@@ -139,7 +140,8 @@ def _fit_epoch(
             )
         if progress is not None:
             rate = seen / (time.perf_counter() - began)
-            progress(TrainingProgress(epoch, settings.epochs, seen, len(order), loss_sum / seen, right / seen, rate))
+            so_far = (seen, len(order), loss_sum / seen, right / seen, rate)
+            progress(TrainingProgress(epoch, settings.epochs, *so_far, rows="bags"))
     return loss_sum / seen, right / seen
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.rows import rows_named
 from counterstain.images.augment import image_keys
 from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store
@@ -99,16 +100,18 @@ def table_of(material: TileDataset, chosen: NDArray[np.int64], prob: NDArray[np.
     """The cohort's images with these row numbers, and their probabilities."""
     cohort = material.cohort
     table = cohort.table.iloc[chosen]
-    names = tuple(table["image_path"])
+    names, slides = tuple(table["image_path"]), tuple(table["slide_id"])
+    # Where the study's unit is the image, so is that of its statistics: the stamp says what that is worth.
+    patients = tuple(np.array(cohort.patient, dtype=object)[chosen]) if material.unit == "patient" else names
     return Predictions(
         image=names,
-        # Where the study's unit is the image, so is that of its statistics: the stamp says what that is worth.
-        patient=tuple(np.array(cohort.patient, dtype=object)[chosen]) if material.unit == "patient" else names,
-        slide=tuple(table["slide_id"]),
+        patient=patients,
+        slide=slides,
         site=tuple(table["site"]),
         label=cohort.label_index[chosen],
         prob=prob,
         classes=cohort.classes,
         ordered=cohort.ordered,
+        rows_are=rows_named(names, slides, patients),
         own_patients=material.unit == "patient" and cohort.has_patients and tuple(table["patient_id"]) == names,
     )

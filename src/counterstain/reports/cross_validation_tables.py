@@ -3,6 +3,7 @@
 from typing import Any
 
 from counterstain.evaluation.format import clean, interval, metric_name, number, p_value, signed
+from counterstain.evaluation.rows import level_words, unit_words
 from counterstain.reports.page_table import Cell, Table
 from counterstain.reports.run_record import RunRecord
 
@@ -72,9 +73,16 @@ def variance_table(run: RunRecord) -> Table | None:
         own = arms[arm]
         sources = (_sd(own["sd"].get(name), strong=name == own["largest"]) for name in SOURCES)
         rows.append((Cell(clean(arm)), Cell(number(own["value"])), *sources))
-    named = metric_name(run.procedures["metric"])
-    head = ("arm", named, "other patients", "another seed", "another split", "seed and split at once")
-    return Table(f"Standard deviation of {named} by source, {run.procedures['level']} level", head, tuple(rows))
+    named, level = metric_name(run.procedures["metric"]), level_words(run.procedures["level"], run.rows_are)
+    head = (
+        "arm",
+        named,
+        f"other {unit_words(run.scores['unit'], run.rows_are)}s",
+        "another seed",
+        "another split",
+        "seed and split at once",
+    )
+    return Table(f"Standard deviation of {named} by source, {level}", head, tuple(rows))
 
 
 def _sd(value: Any, *, strong: bool) -> Cell:

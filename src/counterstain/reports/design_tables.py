@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from counterstain.evaluation.format import UNDEFINED, clean, natural, share
-from counterstain.reports.page_table import Cell, Table, counted, table_cells
+from counterstain.reports.page_table import Cell, Table, count_heads, counted, row_counts, table_cells
 from counterstain.reports.run_record import RunRecord, part_order
 
 __all__ = ["arm_table", "cohort_table", "ranges_table", "site_table", "split_table"]
@@ -43,7 +43,7 @@ def arm_table(run: RunRecord) -> Table:
 def cohort_table(run: RunRecord) -> Table | None:
     """Images and patients of each class."""
     per_class = run.cohort.get("per_class") or {}
-    total = run.cohort.get("images") or 0
+    total, alone = run.cohort.get("images") or 0, run.rows_are == "patient"
     names = [name for name in run.cohort.get("classes", per_class) if name in per_class]
     if not names:
         return None
@@ -52,13 +52,15 @@ def cohort_table(run: RunRecord) -> Table | None:
             Cell(clean(name), "the positive class" if name == run.cohort.get("positive") else ""),
             f"{per_class[name]['images']:,}",
             share(per_class[name]["images"], total),
-            counted(per_class[name].get("patients")),
+            *(() if alone else (counted(per_class[name].get("patients")),)),
         )
         for name in names
     ]
     patients = (run.cohort.get("patients") or {}).get("count")
-    rows.append(table_cells("all", Cell(f"{total:,}", strong=True), "", Cell(counted(patients), strong=True)))
-    return Table("Classes of the cohort", ("class", "images", "share", "patients"), tuple(rows))
+    last = () if alone else (Cell(counted(patients), strong=True),)
+    rows.append(table_cells("all", Cell(f"{total:,}", strong=True), "", *last))
+    head = ("class", run.rows, "share", *(() if alone else ("patients",)))
+    return Table("Classes of the cohort", head, tuple(rows))
 
 
 def site_table(run: RunRecord) -> Table | None:
@@ -70,14 +72,13 @@ def site_table(run: RunRecord) -> Table | None:
     rows = [
         table_cells(
             name or "not named",
-            f"{sites[name]['images']:,}",
-            counted(sites[name].get("patients")),
+            *row_counts(run.rows_are, sites[name]["images"], sites[name].get("patients")),
             *(f"{sites[name]['per_class'][klass]['images']:,}" for klass in classes),
         )
         for name in natural(sites)[:MOST_ROWS]
     ]
     more = f" (the first {MOST_ROWS} of {len(sites)})" if len(sites) > MOST_ROWS else ""
-    return Table(f"Sites{more}", ("site", "images", "patients", *map(clean, classes)), tuple(rows))
+    return Table(f"Sites{more}", ("site", *count_heads(run.rows_are), *map(clean, classes)), tuple(rows))
 
 
 def split_table(run: RunRecord) -> Table | None:
@@ -85,6 +86,7 @@ def split_table(run: RunRecord) -> Table | None:
     parts = run.split.get("parts", ())
     if not parts:
         return None
+    alone = run.rows_are == "patient"
     classes = [name for name in run.scores["classes"] if len(run.scores["classes"]) <= 4]
     rows = []
     for part in parts:
@@ -95,14 +97,14 @@ def split_table(run: RunRecord) -> Table | None:
             rows.append(
                 table_cells(
                     f"{where}{name}",
-                    f"{counts['images']:,}",
-                    counted(counts.get("patients")),
-                    *(Cell(f"{own['images']:,}", _patients(own.get("patients"))) for own in per_class),
+                    *row_counts(run.rows_are, counts["images"], counts.get("patients")),
+                    *(Cell(f"{own['images']:,}", "" if alone else _patients(own.get("patients"))) for own in per_class),
                 )
             )
     more = f"; the first {MOST_ROWS} lines of {len(rows)}" if len(rows) > MOST_ROWS else ""
-    head = ("part", "images", "patients", *map(clean, classes))
-    below = ": images, and below them patients, of each class" if classes else ""
+    head = ("part", *count_heads(run.rows_are), *map(clean, classes))
+    known = not alone and any(own.get("patients") is not None for part in parts for own in part["counts"].values())
+    below = f": {run.rows}{', and below them patients,' if known else ''} of each class" if classes else ""
     return Table(f"Parts of the split{below}{more}", head, tuple(rows[:MOST_ROWS]))
 
 

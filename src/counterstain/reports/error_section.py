@@ -98,7 +98,7 @@ def _jpeg(content: bytes, side: int) -> str:
 def _arm(run: RunRecord, arm: str, own: Mapping[str, Any], uris: Mapping[str, str]) -> ArmErrors:
     seeds = len(run.scores["arms"][arm]["seeds"])
     mean = f", mean over {seeds} trainings" if seeds > 1 else ""
-    words = f"{share(own['errors'], 1)} of {own['images']:,} test images are predicted wrong{mean}."
+    words = f"{share(own['errors'], 1)} of {own['images']:,} test {run.rows} are predicted wrong{mean}."
     words += _unfamiliar_words(own.get("unfamiliar"))
     strips = tuple(
         Strip(title, tuple(_tile(card, uris) for card in own["tiles"][name]))
@@ -143,19 +143,20 @@ def _named(word: str, name: str) -> str:
 def _patients(run: RunRecord, arm: str, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     if not rows:
         return None
-    known = run.scores["arms"][arm]["patients"]
+    known, alone = run.scores["arms"][arm]["patients"], run.rows_are == "patient"
     shown = tuple(
         (
             Cell(clean(row["patient"])),
-            Cell(f"{row['images']:,}"),
+            *(() if alone else (Cell(f"{row['images']:,}"),)),
             Cell(f"{row['errors']:.1f}"),
-            Cell(share(row["errors"], row["images"], 0)),
+            *(() if alone else (Cell(share(row["errors"], row["images"], 0)),)),
             Cell(share(row["share"], 1, 0)),
         )
         for row in rows[:MOST_PATIENTS]
     )
     caption = f"{clean(arm)}: patients with the most errors, of {plural(known, 'test patient')}"
-    head = ("patient", "images", "errors, mean over trainings", "share of own images", "share of all errors")
+    of_own = () if alone else (f"share of own {run.rows}",)
+    head = ("patient", *(() if alone else (run.rows,)), "errors, mean over trainings", *of_own, "share of all errors")
     return Table(caption, head, shown)
 
 

@@ -21,6 +21,7 @@ GERMAN: Mapping[str, str] = {
     "Brier score": "Brier-Score", "sensitivity at 95\u00a0% specificity": "Sensitivität bei 95\u00a0% Spezifität",
     "patient recognition rate": "Patienten-Erkennungsrate", "quadratic-weighted kappa": "quadratisch gewichtetes Kappa",
     "image": "Bildebene", "slide": "Schnittebene", "patient": "Patientenebene",
+    "bag": "Bag-Ebene", "row": "Zeilenebene",
     # each arm, differences
     "{measure} of each arm on the test part, {level} level": "{measure} jedes Arms auf den Testdaten, {level}",
     "{measure} with {percent} interval": "{measure} mit {percent}-Konfidenzintervall",
@@ -28,8 +29,9 @@ GERMAN: Mapping[str, str] = {
     "difference in {measure}: right of 0, the first-named arm is higher":
         "Differenz ({measure}): rechts von 0 ist der erstgenannte Arm höher",
     # split, training
-    "Images of each part of the split, by class": "Bilder jedes Teils der Aufteilung, nach Klasse",
-    "images": "Bilder", "train": "Training", "val": "Validierung", "test": "Test",
+    "{rows} of each part of the split, by class": "{rows} jedes Teils der Aufteilung, nach Klasse",
+    "images": "Bilder", "slides": "Schnitte", "patients": "Patienten", "bags": "Bags", "rows": "Zeilen",
+    "train": "Training", "val": "Validierung", "test": "Test",
     "Training of {arm}: loss and accuracy over {runs}": "Training von {arm}: Verlust und Genauigkeit, {runs}",
     "{count} run": "{count} Lauf", "{count} runs": "{count} Läufe",
     "epoch": "Epoche", "loss": "Verlust", "training": "Training", "validation": "Validierung",
@@ -53,6 +55,8 @@ GERMAN: Mapping[str, str] = {
     # stamps
     "LEAK: images were augmented before an image-level split":
         "LECK: Bilder wurden vor einer Aufteilung nach Bildern augmentiert",
+    "slide-level: patients are unknown or ignored, so every figure here is optimistic":
+        "Schnittebene: Patienten sind unbekannt oder unberücksichtigt, jede Zahl ist daher zu günstig",
     "image-level: patients are unknown or ignored, so every figure here is optimistic":
         "Bildebene: Patienten sind unbekannt oder unberücksichtigt, jede Zahl ist daher zu günstig",
 }  # fmt: skip

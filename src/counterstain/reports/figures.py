@@ -336,7 +336,7 @@ def _draw_row(axis: Axes, place: int, row: Row) -> None:
 
 @drawn
 def split_figure(
-    parts: Mapping[str, Mapping[str, int]], classes: Sequence[str], *, title: str, stamp: str = ""
+    parts: Mapping[str, Mapping[str, int]], classes: Sequence[str], *, title: str, rows: str = "images", stamp: str = ""
 ) -> Figure:
     """Images of each part of a split, by class, as bars in one scale.
 
@@ -344,6 +344,7 @@ def split_figure(
         parts: part -> class -> images, from top to bottom.
         classes: in order; up to seven are told apart.
         title: what is seen.
+        rows: what is counted, several of them.
         stamp: drawn above everything.
     """
     width = full_width()
@@ -369,7 +370,7 @@ def split_figure(
     axis.set_ylim(len(parts) - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    axis.set_xlabel(say("images"))
+    axis.set_xlabel(say(rows))
     axis.set_xlim(0, max(left.max(), 1) * (1.16 if is_slim(width) else 1.08))
     names = [f" {shorten(name, 28)}" for name in classes]
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(classes), 2 if is_slim(width) else 4))

@@ -4,8 +4,9 @@ Topics are in our own words; the lists themselves are to be had from their autho
 385:e078378) and CLAIM 2024 (Tejani et al. 2024, Radiol. Artif. Intell. 6:e240300). Item numbers are left to them.
 """
 
-from counterstain.evaluation.format import capital, clean, metric_name, plural
-from counterstain.reports.methods import of_bags, patient_words, threshold_sentences, use_sentences
+from counterstain.evaluation.format import capital, clean, counted_rows, metric_name, plural
+from counterstain.evaluation.rows import unit_words
+from counterstain.reports.methods import patient_words, split_unit, threshold_sentences, use_sentences
 from counterstain.reports.page_table import Cell, Table
 from counterstain.reports.run_record import RunRecord
 from counterstain.reports.training_sentences import (
@@ -31,24 +32,25 @@ def guideline_table(run: RunRecord) -> Table:
 
 def _items(run: RunRecord) -> list[tuple[str, str]]:
     first = run.scores["arms"][run.arms[0]]
-    patients, noun = first["patients"], "slide" if of_bags(run) else "image"
+    patients = first["patients"]
     of = {"own": ", each of a patient of its own", "unknown": ", patients unknown"}.get(patient_words(run), "")
-    tested = plural(first["images"], noun) + (f" of {plural(patients, 'patient')}" if patients else of)
+    tested = counted_rows(first["images"], run.rows_are, patients) + ("" if patients else of)
     split = run.resolved.get("split") or {}
     metric = run.comparison.get("primary")
     seeds = plural(len(first["seeds"]), "training seed")
     audit = "" if not run.audit else clean(run.audit.get("words") or "")
     sites = (run.subgroups.get("site") or {}).get("arms")
-    made = f"{clean(split['method'])} by {clean(split.get('unit', ''))}; splits.csv" if split.get("method") else ""
+    made = f"{clean(split['method'])} by {clean(split_unit(run))}; splits.csv" if split.get("method") else ""
+    unit = unit_words(run.scores["unit"], run.rows_are)
     level = f"{100 * float(run.scores.get('confidence', 0.95)):g} %"
     return [
         ("Title and abstract: kind of study, aim, main result", ""),
         ("Clinical context, intended use, and who would use it", ""),
-        ("Where the images come from, dates, centres, how patients were chosen", ""),
+        (f"Where the {run.rows} come from, dates, centres, how patients were chosen", ""),
         ("Ethics approval and consent; how data were made anonymous", ""),
         ("Reference standard: who labelled, how, with what agreement", ""),
-        ("Images used, and those left out with reasons", _used(run)),
-        ("Preparation of the images", " ".join([*preparation_sentences(run), *stain_sentences(run)])),
+        (f"{capital(run.rows)} used, and those left out with reasons", _used(run)),
+        (f"Preparation of the {run.rows}", " ".join([*preparation_sentences(run), *stain_sentences(run)])),
         ("How the data were divided, and the unit of division", made),
         ("Leakage between the parts", audit),
         ("Model: architecture, parameters, starting weights", _models(run)),
@@ -57,7 +59,10 @@ def _items(run: RunRecord) -> list[tuple[str, str]]:
             " ".join([*training_sentences(run), *augmentation_sentences(run)]),
         ),
         ("Sample size and how it was justified", f"tested on {tested}; the justification is {AUTHOR}"),
-        ("Measures, with uncertainty and its unit", f"all with {level} intervals, unit {clean(run.scores['unit'])}"),
+        (
+            "Measures, with uncertainty and its unit",
+            f"all with {level} intervals, unit {unit}",
+        ),
         ("Primary endpoint stated before the results", f"{metric_name(metric)}, in resolved.json" if metric else ""),
         ("Comparison of models, correction for several", "comparison.json" if run.comparison.get("pairs") else ""),
         ("Variation over training runs", seeds),
@@ -98,5 +103,5 @@ def _used(run: RunRecord) -> str:
     if images is None:
         return ""
     left_out = f"{plural(len(run.set_aside), 'file')} left out, with reasons (set_aside.csv)"
-    used = plural(images, "slide" if of_bags(run) else "image")
+    used = plural(images, run.rows_are)
     return f"{used} used, {left_out if run.set_aside else 'no file left out'}"

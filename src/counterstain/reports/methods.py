@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from counterstain.evaluation.format import clean, listed, metric_name, plural
-from counterstain.reports.run_record import RunRecord
+from counterstain.evaluation.rows import level_words, unit_words
+from counterstain.reports.run_record import RunRecord, primary
 from counterstain.reports.training_sentences import (
     augmentation_sentences,
     preparation_sentences,
@@ -17,9 +18,9 @@ __all__ = [
     "audit_words",
     "kept_words",
     "methods_paragraph",
-    "of_bags",
     "patient_words",
     "ran_words",
+    "split_unit",
     "threshold_sentences",
     "use_sentences",
 ]
@@ -55,11 +56,6 @@ def ran_words(run: RunRecord) -> str:
     return f"{plural(seeds, 'seed')} × {plural(tables // seeds, 'repeat')}"
 
 
-def of_bags(run: RunRecord) -> bool:
-    """Whether the arms learned from bags of tile features, one for each slide."""
-    return any(arm.kind == "bags" for arm in recorded(run))
-
-
 def patient_words(run: RunRecord) -> str:
     """ "own" where each image is its own patient, "known" with patients, "unknown" without, "" without a record."""
     images, patients = run.cohort.get("images"), run.cohort.get("patients") or {}
@@ -77,11 +73,11 @@ def _images(run: RunRecord) -> str:
         return ""
     unknown = patient_words(run) == "unknown"
     of = ", whose patients were not known," if unknown else f" of {plural(patients.get('count'), 'patient')}"
+    of = "" if run.rows_are == "patient" else of
     skipped = f"; {plural(len(run.set_aside), 'file')} could not be used" if run.set_aside else ""
     positive = run.scores.get("positive")
     which = f" ({clean(positive)} taken as positive)" if positive else ""
-    noun = "slide" if of_bags(run) else "image"
-    return f"We classified {plural(images, noun)}{of} into {classes}{which}{skipped}."
+    return f"We classified {plural(images, run.rows_are)}{of} into {classes}{which}{skipped}."
 
 
 def kept_words(run: RunRecord, unit: str) -> str:
@@ -89,13 +85,19 @@ def kept_words(run: RunRecord, unit: str) -> str:
     if unit == "patient" or patient_words(run) == "own":
         return "no patient is in more than one part"
     if patient_words(run) == "unknown":
-        return "patients are not known, so images of one patient may be in several parts"
-    return "patients were not used, so images of one patient may be in several parts"
+        return f"patients are not known, so {run.rows} of one patient may be in several parts"
+    return f"patients were not used, so {run.rows} of one patient may be in several parts"
+
+
+def split_unit(run: RunRecord) -> str:
+    """What the division was by: "patient", or without patients what a row is; "" where that is not recorded."""
+    unit = run.split.get("unit") or (run.resolved.get("split") or {}).get("unit")
+    return unit_words(str(unit), run.rows_are) if unit else ""
 
 
 def _division(run: RunRecord) -> str:
     section = run.resolved.get("split") or {}
-    method, unit = section.get("method"), run.split.get("unit") or section.get("unit")
+    method, unit = section.get("method"), split_unit(run)
     if method == "legacy_augment_first":
         return (
             "Images were augmented before they were divided at random, so that copies of one image were in training "
@@ -117,11 +119,11 @@ def _division(run: RunRecord) -> str:
     if method == "sites":
         sites = len(run.split.get("parts", ()))
         return (
-            f"Each of {plural(sites, 'site')} was tested once by models that had seen no image of it; a part of the "
-            f"other sites' images, drawn by {unit} (seed {seed}), was held out for validation; {kept}."
+            f"Each of {plural(sites, 'site')} was tested once by models that had seen no {run.rows_are} of it; a part "
+            f"of the other sites' {run.rows}, drawn by {unit} (seed {seed}), was held out for validation; {kept}."
         )
     if method == "official":
-        return f"We used the division that came with the images, by {unit}; {kept}."
+        return f"We used the division that came with the {run.rows}, by {unit}; {kept}."
     sizes = _part_sizes(run)
     return f"We divided them once by {unit}, stratified by class (seed {seed}){sizes}; {kept}."
 
@@ -139,13 +141,15 @@ def _part_sizes(run: RunRecord) -> str:
 
 def audit_words(run: RunRecord) -> str:
     """What the audit looked for, as a noun phrase."""
+    ids = [
+        *(["patients"] if patient_words(run) != "unknown" else []),
+        *(["slides"] if run.cohort.get("slides") else []),
+    ]
+    shared = f"shared {listed(ids)} and for " if ids else ""
     if any(one.get("tier") == "features" for one in run.audit.get("findings") or ()):
-        return "shared patients and slides and for identical files"
+        return f"{shared}identical files"
     crops = ", rotated crops" if (run.resolved.get("audit") or {}).get("rotated", True) else ""
-    return (
-        "shared patients and slides and for copies (same bytes, same pixels, flips and quarter-turns, "
-        f"near-duplicates{crops})"
-    )
+    return f"{shared}copies (same bytes, same pixels, flips and quarter-turns, near-duplicates{crops})"
 
 
 def _audit(run: RunRecord) -> str:
@@ -217,7 +221,7 @@ def threshold_sentences(run: RunRecord) -> list[str]:
 
 
 def _sets(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
-    alpha, unit = run.in_use.get("alpha"), run.scores["unit"]
+    alpha, unit = run.in_use.get("alpha"), unit_words(run.scores["unit"], run.rows_are)
     if alpha is None:
         return []
     by_class = run.in_use.get("conformal") == "class"
@@ -234,18 +238,17 @@ def _sets(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _statistics(run: RunRecord) -> str:
     methods = dict.fromkeys(clean(own["method"]) for own in run.scores["arms"].values() if own.get("method"))
-    noun = "slide" if of_bags(run) else "image"
-    text = "" if run.stamp.startswith("LEAK") else f"Test {noun}s were used for reporting only. "
+    text = "" if run.stamp.startswith("LEAK") else f"Test {run.rows} were used for reporting only. "
     text += f"Intervals: {'; '.join(methods)}." if methods else ""
     if run.comparison.get("pairs"):
-        metric, level = run.comparison.get("primary", "auroc"), run.comparison.get("level", "image")
+        metric, level = primary(run)
         rule = clean(run.comparison.get("rule") or "")
         if any(pair["test"] for pair in run.procedures.get("pairs", ())):
             text += (
                 " Over the folds the arms were also compared by the corrected resampled t-test (Nadeau and Bengio) and "
                 f"the Bayesian correlated t-test, with ±{run.procedures['rope']:g} as practically alike."
             )
-        text += f" The primary endpoint was {metric_name(metric)} at {level} level. {rule}"
+        text += f" The primary endpoint was {metric_name(metric)} at {level_words(level, run.rows_are)}. {rule}"
     return text.strip()
 
 

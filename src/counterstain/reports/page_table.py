@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from counterstain.evaluation.format import clean
 
-__all__ = ["NO_INTERVAL", "Cell", "Table", "counted", "table_cells"]
+__all__ = ["NO_INTERVAL", "Cell", "Table", "count_heads", "counted", "row_counts", "table_cells"]
 
 NO_INTERVAL = "no interval"
 
@@ -40,3 +40,13 @@ def table_cells(*texts: object) -> tuple[Cell, ...]:
 def counted(value: float | None) -> str:
     """A count with thousands separators; "unknown" where there is none."""
     return "unknown" if value is None else f"{value:,}"
+
+
+def count_heads(rows_are: str) -> tuple[str, ...]:
+    """The heads above counts of rows and of patients: one of them where each row is a patient."""
+    return ("patients",) if rows_are == "patient" else (f"{rows_are}s", "patients")
+
+
+def row_counts(rows_are: str, rows: int, patients: int | None) -> tuple[str, ...]:
+    """The counts below `count_heads`."""
+    return (counted(rows),) if rows_are == "patient" else (counted(rows), counted(patients))

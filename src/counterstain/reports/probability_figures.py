@@ -23,18 +23,20 @@ __all__ = ["net_benefit_figure", "reliability_figure"]
 
 
 @drawn
-def reliability_figure(before: Reliability, after: Reliability, *, title: str, stamp: str = "") -> Figure:
+def reliability_figure(
+    before: Reliability, after: Reliability, *, title: str, rows: str = "images", stamp: str = ""
+) -> Figure:
     """Share of hits against the mean probability of each bin, before and after; bands over patients, bars of counts."""
     figure = canvas(half_width(), half_width() * 1.12, title, stamp)
     upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     for index, (record, label) in enumerate(((before, "before"), (after, "calibrated"))):
         colour, line, marker = STYLES[1 - index]
-        rows = [row for row in record["bins"] if row["n"]]
-        x, y = [row["mean_prob"] for row in rows], [row["share"] for row in rows]
+        bins = [row for row in record["bins"] if row["n"]]
+        x, y = [row["mean_prob"] for row in bins], [row["share"] for row in bins]
         upper.plot(x, y, color=colour, linestyle=line, marker=marker, markersize=4, linewidth=1.2, label=say(label))
         if index == 1:
-            known = [row for row in rows if row["share_low"] is not None]
+            known = [row for row in bins if row["share_low"] is not None]
             upper.vlines(
                 [row["mean_prob"] for row in known], [row["share_low"] for row in known],
                 [row["share_high"] for row in known], color=colour, linewidth=4, alpha=0.25,
@@ -46,7 +48,7 @@ def reliability_figure(before: Reliability, after: Reliability, *, title: str, s
     upper.set_ylabel(say("share that is positive") if after["kind"] == "positive" else say("share that is right"))
     upper.legend(loc="upper left", handlelength=1.8)
     lower.set_xlabel(say("mean probability of the bin"))
-    lower.set_ylabel(say("images"))
+    lower.set_ylabel(say(rows))
     lower.locator_params(axis="y", nbins=2)
     return figure
 

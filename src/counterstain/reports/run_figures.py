@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from counterstain.evaluation.format import capital, clean, listed, metric_name, number, plural, share
+from counterstain.evaluation.rows import unit_words
 from counterstain.reports.figure_data import (
     benefit_data,
     confusion_data,
@@ -62,7 +63,7 @@ def _reliability(run: RunRecord, folder: Path) -> list[Illustration]:
         after = own["after"]["ece"]
         alt = f"Reliability of {clean(arm)}: {clean(after['name'])} {number(after['value'])} after calibration"
         found.append(keep_figure(
-            partial(reliability_figure, own["before"], own["after"], title=clean(arm), stamp=run.stamp),
+            partial(reliability_figure, own["before"], own["after"], title=clean(arm), rows=run.rows, stamp=run.stamp),
             folder / f"reliability-{number_ + 1}", alt=alt, caption="", narrow=True,
             data=reliability_data(own["before"], own["after"]),
         ))  # fmt: skip
@@ -93,15 +94,15 @@ def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
     ]
     if not rows:
         return []
-    unit = run.scores["unit"]
-    title = f"{capital(metric_name(metric))} of each arm on the test part, {level} level"
+    unit, of_rows = unit_words(run.scores["unit"], run.rows_are), run.rows_are if level == "image" else level
+    title = f"{capital(metric_name(metric))} of each arm on the test part, {of_rows} level"
 
     def draw() -> Figure:
         measure = _measure(metric)
         return forest_figure(
             rows,
             title=capital(
-                say("{measure} of each arm on the test part, {level} level", measure=measure, level=say(level))
+                say("{measure} of each arm on the test part, {level} level", measure=measure, level=say(of_rows))
             ),
             axis_label=say("{measure} with {percent} interval", measure=measure, percent=_percent(run)),
             stamp=run.stamp,
@@ -129,11 +130,11 @@ def _split(run: RunRecord, folder: Path) -> list[Illustration]:
         name: {klass: of_class["images"] for klass, of_class in counts[name]["per_class"].items()}
         for name in part_order(list(counts))
     }
-    title = "Images of each part of the split, by class"
+    title = f"{capital(run.rows)} of each part of the split, by class"
 
     def draw() -> Figure:
-        title = say("Images of each part of the split, by class")
-        return split_figure(images, run.scores["classes"], title=title, stamp=run.stamp)
+        title = capital(say("{rows} of each part of the split, by class", rows=say(run.rows)))
+        return split_figure(images, run.scores["classes"], title=title, rows=run.rows, stamp=run.stamp)
 
     return [keep_figure(draw, folder / "split", alt=title, caption="", data=split_data(images))]
 
@@ -221,14 +222,15 @@ def _differences(run: RunRecord, folder: Path) -> list[Illustration]:
         for pair in pairs
     ]
     margin = run.comparison.get("margin")
-    title = f"Paired differences in {metric_name(metric)}, {level} level"
+    of_rows = run.rows_are if level == "image" else level
+    title = f"Paired differences in {metric_name(metric)}, {of_rows} level"
 
     def draw() -> Figure:
         measure = _measure(metric)
         label = "difference in {measure}: right of 0, the first-named arm is higher"
         return forest_figure(
             rows,
-            title=say("Paired differences in {measure}, {level} level", measure=measure, level=say(level)),
+            title=say("Paired differences in {measure}, {level} level", measure=measure, level=say(of_rows)),
             axis_label=say(label, measure=measure),
             reference=0.0,
             margin=margin,
@@ -236,7 +238,7 @@ def _differences(run: RunRecord, folder: Path) -> list[Illustration]:
         )
 
     percent = 100 * (1 - float(run.comparison.get("alpha", 0.05)))
-    unit = run.comparison.get("unit", "patient")
+    unit = unit_words(run.comparison.get("unit", "patient"), run.rows_are)
     caption = (
         f"Each bar is the {percent:g}\u00a0% interval of a difference between two arms on the same {unit}s, before "
         "correction for the number of pairs."

@@ -11,6 +11,7 @@ from counterstain.evaluation.format import natural
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
+from counterstain.evaluation.rows import level_of
 from counterstain.files import hash_file, plain_cell, read_json
 from counterstain.run_folder import RECORDS, optional_record, record_path
 
@@ -103,6 +104,18 @@ class RunRecord:
     findings: Mapping[str, Any] = field(default_factory=dict)
     old_protocol: Mapping[str, Any] = field(default_factory=dict)
     slide_picture: bytes | None = None
+
+    @property
+    def rows_are(self) -> str:
+        """What one row of its tables is: "image", or of bags of features "slide", "patient" or "bag"."""
+        named = str(self.scores.get("rows_are", "image"))
+        bags = any((own.record.get("done") or {}).get("kind") == "bags" for own in self.trainings)
+        return "slide" if bags and named == "image" else named  # runs of earlier versions did not record it
+
+    @property
+    def rows(self) -> str:
+        """Several of them: "images"."""
+        return f"{self.rows_are}s"
 
     @property
     def stamp(self) -> str:
@@ -232,4 +245,4 @@ def part_order(names: Sequence[str]) -> list[str]:
 def primary(run: RunRecord) -> tuple[str, str]:
     """The metric and level that the verdict is about; AUROC of images where nothing was compared."""
     section = run.comparison or run.resolved.get("comparison") or {}
-    return str(section.get("primary") or "auroc"), str(section.get("level") or "image")
+    return str(section.get("primary") or "auroc"), level_of(str(section.get("level") or "image"), run.rows_are)

@@ -6,7 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from counterstain.evaluation.format import capital, clean, listed, metric_name, number, plural
+from counterstain.evaluation.format import capital, clean, counted_rows, listed, metric_name, number, plural
+from counterstain.evaluation.rows import level_words, shown_levels, unit_words
 from counterstain.files import write_bytes
 from counterstain.reports.cross_validation_tables import (
     procedures_table,
@@ -27,9 +28,9 @@ from counterstain.reports.methods import (
     audit_words,
     kept_words,
     methods_paragraph,
-    of_bags,
     patient_words,
     ran_words,
+    split_unit,
     use_sentences,
 )
 from counterstain.reports.page import environment, template, typeset
@@ -147,7 +148,7 @@ def _results_of(record: RunRecord) -> dict[str, Any]:
         "ledger": ledger_words(record),
         "paragraph": methods_paragraph(record),
         "guidelines": guideline_table(record),
-        "levels": [table for level in ("image", "slide", "patient") for table in metric_tables(record, level)],
+        "levels": [table for level in shown_levels(record.rows_are) for table in metric_tables(record, level)],
         "classes": class_table(record),
         "pairs": pair_table(record),
         "factorial": factorial(record),
@@ -189,7 +190,9 @@ def _protocol_of(record: RunRecord, *, tiles: bool) -> dict[str, Any]:
         "old_protocol": typeset(str(record.old_protocol.get("words") or ""), record.arms),
         "slide_words": _slide_words(record.slide) if record.slide_picture else "",
         "slide_picture": photograph_uri(record.slide_picture) if tiles and record.slide_picture else "",
-        "cells_words": _cells_words(len(record.scores["classes"])),
+        "cells_words": _cells_words(len(record.scores["classes"]), record.rows),
+        "rows_are": record.rows_are,
+        "unit": unit_words(record.scores["unit"], record.rows_are),
         "several_runs": len(record.trainings) > len(record.arms),
         "several_histories": _several_histories(record),
         "machine": _machine(record),
@@ -213,10 +216,11 @@ def _warnings(run: RunRecord) -> list[Markup]:
     for arm in run.arms:
         found += run.scores["arms"][arm].get("warnings", ())
     metric, level = primary(run)
+    unit = unit_words(run.scores["unit"], run.rows_are)
     scores = [find_score(run.scores, arm, metric, level) for arm in run.arms]
     if any(score is not None and score["value"] is not None and score["low"] is None for score in scores):
         found.append(
-            f"no interval can be given for {metric_name(metric)}: the test part has too few {run.scores['unit']}s of a "
+            f"no interval can be given for {metric_name(metric)}: the test part has too few {unit}s of a "
             "class, so its values are no evidence; see the split, and use folds to test every patient"
         )
     return list(dict.fromkeys(typeset(text, run.arms) for text in found))
@@ -229,15 +233,13 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
     """The study at a glance."""
     own = run.scores["arms"][run.arms[0]]
     seeds = ran_words(run)
-    known = own["patients"] is not None
-    tested = plural(own["images"], "slide" if of_bags(run) else "image")
-    tested += f" of {plural(own['patients'], 'patient')}" if known else ""
+    tested = counted_rows(own["images"], run.rows_are, own["patients"])
     metric, level = primary(run)
     return [
         ("Compared", f"{plural(len(run.arms), 'arm')}, {seeds} each"),
         ("Tested on", tested),
-        ("Primary measure", f"{metric_name(metric)}, {level} level"),
-        ("Unit of the statistics", run.scores["unit"]),
+        ("Primary measure", f"{metric_name(metric)}, {level_words(level, run.rows_are)}"),
+        ("Unit of the statistics", unit_words(run.scores["unit"], run.rows_are)),
     ]
 
 
@@ -251,13 +253,15 @@ def _cohort_words(run: RunRecord) -> str:
     cohort = run.cohort
     if not cohort:
         return ""
-    noun = "slide" if of_bags(run) else "image"
+    noun = run.rows_are
     words = [plural(cohort.get("images"), noun)]
     if cohort.get("colour_images") is not None:
         words.append(f"{cohort['colour_images']:,} of them in colour")
     text = ", ".join(words)
     patients, slides = cohort.get("patients") or {}, cohort.get("slides")
-    if patient_words(run) == "own":
+    if noun == "patient":
+        pass  # each row is one
+    elif patient_words(run) == "own":
         text += ", each of a different patient"
     elif patients:
         text += f", of {plural(patients['count'], 'patient')}"
@@ -279,13 +283,13 @@ def _cohort_words(run: RunRecord) -> str:
     text += "."
     several = (patients.get("with_several_classes") or {}).get("count")
     if several:
-        text += f" {plural(several, 'patient')} with images of more than one class."
+        text += f" {plural(several, 'patient')} with {run.rows} of more than one class."
     return " ".join([text, *(f"{capital(clean(note))}." for note in cohort.get("notes") or ())])
 
 
 def _split_words(run: RunRecord) -> str:
     section = run.resolved.get("split") or {}
-    method, unit = section.get("method"), run.split.get("unit") or section.get("unit")
+    method, unit = section.get("method"), split_unit(run)
     if method == "legacy_augment_first":
         return (
             "Images were augmented first, and the copies then split at random, so that copies of one image are in "
@@ -297,15 +301,15 @@ def _split_words(run: RunRecord) -> str:
     made = {
         "holdout": f"One split into training, validation and test sets by {unit}.",
         "folds": f"Cross-validation by {unit}: {plural(section.get('folds'), 'fold')}, "
-        f"{plural(section.get('repeats'), 'repeat')}; every image is tested once in each repeat.",
-        "official": "The split that came with the images.",
-        "sites": "Each site is tested once, by models trained without any image of it.",
+        f"{plural(section.get('repeats'), 'repeat')}; every {run.rows_are} is tested once in each repeat.",
+        "official": f"The split that came with the {run.rows}.",
+        "sites": f"Each site is tested once, by models trained without any {run.rows_are} of it.",
     }.get(str(method), "")
     seed = f"Seed of the split: {section.get('seed', 0)}."
     if section.get("file"):
         made, seed = "The split was read from a file.", ""
     use = choice_sentence(run)
-    test = "Test images are used for reporting only."
+    test = f"Test {run.rows} are used for reporting only."
     return " ".join(filter(None, (made, whole, use, test, seed)))
 
 
@@ -348,9 +352,9 @@ def _slide_words(slide: Mapping[str, Any]) -> str:
     )
 
 
-def _cells_words(classes: int) -> str:
+def _cells_words(classes: int, rows: str) -> str:
     if classes <= MOST_COUNTED:
-        return "Each cell has its count of test images and its share of the row."
+        return f"Each cell has its count of test {rows} and its share of the row."
     if classes <= MOST_WRITTEN:
         return "Each cell has its share of the row in per cent; the counts are in scores.json."
     return "The shade of a cell is its share of the row; the counts are in scores.json."

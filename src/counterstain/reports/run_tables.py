@@ -7,6 +7,7 @@ from counterstain.evaluation.format import (
     UNDEFINED,
     capital,
     clean,
+    counted_rows,
     difference,
     digits_apart,
     interval,
@@ -15,10 +16,12 @@ from counterstain.evaluation.format import (
     natural,
     number,
     p_value,
+    plural,
     signed,
 )
 from counterstain.evaluation.metric_names import ORDER, is_class_bound
-from counterstain.reports.page_table import NO_INTERVAL, Cell, Table, counted, table_cells
+from counterstain.evaluation.rows import level_words, unit_words
+from counterstain.reports.page_table import NO_INTERVAL, Cell, Table, count_heads, counted, row_counts, table_cells
 from counterstain.reports.run_record import RunRecord, find_score, primary
 
 __all__ = ["class_table", "factorial", "metric_tables", "pair_table", "primary_table", "scores_level"]
@@ -53,7 +56,7 @@ def scores_level(run: RunRecord) -> str:
 
 
 def _unit_words(run: RunRecord) -> str:
-    return f"{scores_level(run)} intervals with the {run.scores['unit']} as the unit"
+    return f"{scores_level(run)} intervals with the {unit_words(run.scores['unit'], run.rows_are)} as the unit"
 
 
 # ------------------------------------------------------------------------------------------------------------- results
@@ -67,7 +70,7 @@ def primary_table(run: RunRecord) -> Table:
         own = run.scores["arms"][arm]
         score = find_score(run.scores, arm, metric, level)
         seeds = [] if score is None else [number(value) for value in score["per_seed"]]
-        counts = (counted(len(own["seeds"])), counted(own["images"]), counted(own["patients"]))
+        counts = (counted(len(own["seeds"])), *row_counts(run.rows_are, own["images"], own["patients"]))
         found = score or {"value": None, "low": None, "high": None}
         shown = (Cell(number(found["value"]), strong=True), interval(found["low"], found["high"]) or NO_INTERVAL)
         each = ", ".join(seeds) or UNDEFINED
@@ -75,8 +78,16 @@ def primary_table(run: RunRecord) -> Table:
             values = score["per_seed"] if score else ()
             each = f"{number(min(values))} to {number(max(values))}"
         rows.append(table_cells(arm, *shown, each, *counts))
-    caption = f"{capital(metric_name(metric))}, {level} level, test part; {_unit_words(run)}"
-    head = ("arm", metric_name(metric), f"{scores_level(run)} interval", "each seed", "seeds", "images", "patients")
+    measured = f"{capital(metric_name(metric))}, {level_words(level, run.rows_are)}"
+    caption = f"{measured}, test part; {_unit_words(run)}"
+    head = (
+        "arm",
+        metric_name(metric),
+        f"{scores_level(run)} interval",
+        "each seed",
+        "seeds",
+        *count_heads(run.rows_are),
+    )
     return Table(caption, head, tuple(rows))
 
 
@@ -98,7 +109,7 @@ def metric_tables(run: RunRecord, level: str) -> list[Table]:
         if not rows:
             return []
         of = f"of the class {clean(run.scores['positive'])}" if classes == 2 else "macro means over the classes"
-        caption = f"{level.capitalize()} level, {of}; {_unit_words(run)}"
+        caption = f"{level_words(level, run.rows_are).capitalize()}, {of}; {_unit_words(run)}"
         tables.append(Table(caption, ("measure", *map(clean, arms)), tuple(rows), inline=len(run.arms) <= ROOMY))
     return tables
 
@@ -118,7 +129,7 @@ def class_table(run: RunRecord) -> list[Table]:
             )
             for name in classes
         ]
-        caption = f"{clean(arm)}: each class against the rest, image level; {_unit_words(run)}"
+        caption = f"{clean(arm)}: each class against the rest, {level_words('image', run.rows_are)}; {_unit_words(run)}"
         tables.append(Table(caption, ("class", *(metric_name(name) for name in metrics)), tuple(rows)))
     return tables
 
@@ -164,14 +175,15 @@ def pair_table(run: RunRecord) -> Table | None:
         )
     metric, level = primary(run)
     first = pairs[0]
-    counts = [f"{first[name]:,} {name}" for name in ("images", "patients", "seeds") if first.get(name)]
+    counts = [counted_rows(first["images"], run.rows_are, first.get("patients"))] if first.get("images") else []
+    counts += [plural(first["seeds"], "seed")] if first.get("seeds") else []
     of = run.comparison.get("positive") if is_class_bound(metric) else None
     named = metric_name(metric) + (f" for {clean(of)}" if of else "")
-    caption = f"Paired differences in {named}, {level} level: {listed(counts)}"
-    level_words = f"{100 * run.comparison.get('confidence', 0.95):.4g}\u00a0%"
+    caption = f"Paired differences in {named}, {level_words(level, run.rows_are)}: {listed(counts)}"
+    percent = f"{100 * run.comparison.get('confidence', 0.95):.4g}\u00a0%"
     prior = run.comparison.get("prior_sd")
     chance = ["chance of a false ranking" + (f", prior SD {prior:g}" if prior else "")] if of_two else []
-    head = ("arms", f"difference, {level_words} interval", "p", "p,\u00a0Holm", *chance, "verdict")
+    head = ("arms", f"difference, {percent} interval", "p", "p,\u00a0Holm", *chance, "verdict")
     return Table(caption, head, tuple(rows), frozenset({0, len(head) - 1}))
 
 
@@ -206,8 +218,8 @@ def factorial(run: RunRecord) -> Table | None:
     edge = (effect((second, low), (first, low)), effect((second, high), (first, high)), Cell(""))
     rows.append((Cell("effect of the network", f"{clean(second)} − {clean(first)}"), *edge))
     caption = (
-        f"{metric_name(metric)}, {level} level, by network and batch size; {scores_level(run)} intervals, p is "
-        "corrected for the number of pairs"
+        f"{metric_name(metric)}, {level_words(level, run.rows_are)}, by network and batch size; {scores_level(run)} "
+        "intervals, p is corrected for the number of pairs"
     )
     head = ("network", f"batch {low}", f"batch {high}", f"effect of the batch, {high} − {low}")
     return Table(caption, head, tuple(rows))

@@ -3,10 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-from counterstain.evaluation.calibration import SAW_TRAINING
-from counterstain.evaluation.format import UNDEFINED, capital, clean, interval, levelled, metric_name, number, plural
+from counterstain.evaluation.calibration import training_seen_words
+from counterstain.evaluation.format import (
+    UNDEFINED,
+    capital,
+    clean,
+    interval,
+    levelled,
+    listed,
+    metric_name,
+    number,
+    plural,
+)
+from counterstain.evaluation.rows import level_words, unit_words
 from counterstain.reports.headline import BASELINE_NAMES
-from counterstain.reports.page_table import NO_INTERVAL, Cell, Table
+from counterstain.reports.page_table import NO_INTERVAL, Cell, Table, count_heads, row_counts
 from counterstain.reports.run_record import RunRecord, primary
 from counterstain.reports.run_tables import scores_level
 
@@ -58,7 +69,7 @@ def audit_table(run: RunRecord) -> Table | None:
 
 def _over_units(run: RunRecord) -> str:
     """What stands behind the values of a table."""
-    return f"{scores_level(run)} intervals, unit {run.scores['unit']}"
+    return f"{scores_level(run)} intervals, unit {unit_words(run.scores['unit'], run.rows_are)}"
 
 
 def baseline_table(run: RunRecord) -> Table | None:
@@ -74,7 +85,8 @@ def baseline_table(run: RunRecord) -> Table | None:
             *((run.scores, arm, arm) for arm in run.arms),
         ]
     ]
-    caption = f"The same test images without looking at tissue, and with; image level; {_over_units(run)}"
+    level = level_words("image", run.rows_are)
+    caption = f"The same test {run.rows} without looking at tissue, and with; {level}; {_over_units(run)}"
     return Table(caption, ("scored by", *(metric_name(metric) for metric in metrics)), tuple(rows))
 
 
@@ -124,10 +136,10 @@ def decision_table(run: RunRecord) -> Table | None:
         rows.append((Cell(clean(arm)), Cell(_over(arms[arm]["trainings"], "threshold")), *shown))
     if not rows:
         return None
-    rule = clean(run.in_use.get("threshold_rule") or "")
+    rule, unit = clean(run.in_use.get("threshold_rule") or ""), unit_words(run.scores["unit"], run.rows_are)
     head = ("arm", "threshold", *(metric_name(name) for name in ("recall", "specificity", "precision", "accuracy")))
     return Table(
-        f"At the threshold frozen on validation patients (rule: {rule}), test part; {scores_level(run)} intervals",
+        f"At the threshold frozen on validation {unit}s (rule: {rule}), test part; {scores_level(run)} intervals",
         head,
         tuple(rows),
     )
@@ -163,8 +175,8 @@ def set_table(run: RunRecord) -> Table | None:
     head = (
         "arm",
         "asked for",
-        "covered, mean over patients",
-        "images without an answer",
+        f"covered, mean over {unit_words(run.scores['unit'], run.rows_are)}s",
+        f"{run.rows} without an answer",
         "share right of the answered",
     )
     return Table(f"Prediction sets on the test part; {scores_level(run)} intervals", head, tuple(rows))
@@ -179,8 +191,8 @@ def calibration_notes(run: RunRecord) -> list[str]:
         for note in training.get("notes") or ()
     ]
     # What was chosen on slides that were trained on says so wherever it is shown.
-    warned = [SAW_TRAINING] if run.in_use and run.in_use.get("stamp") else []
-    return [clean(note) for note in dict.fromkeys([*warned, *notes])]
+    warned = training_seen_words(str(run.in_use.get("stamp") or ""))
+    return [clean(note) for note in dict.fromkeys(filter(None, [warned, *notes]))]
 
 
 # ----------------------------------------------------------------------------------------------------------- subgroups
@@ -193,17 +205,18 @@ def subgroup_tables(run: RunRecord) -> list[Table]:
     for arm in (arm for arm in run.arms if arm in arms):
         rows = []
         for group in arms[arm]["groups"][:MOST_GROUPS]:
-            counts = (
-                Cell(f"{group['images']:,}"),
-                Cell("unknown" if group["patients"] is None else str(group["patients"])),
-            )
+            counts = map(Cell, row_counts(run.rows_are, group["images"], group["patients"]))
             scores = group["scores"] or {}
             shown = [_valued(scores.get(name)) for name in ("accuracy", "recall", "specificity", "auroc")]
             if not scores:
                 shown = [Cell("suppressed", "fewer than 10 patients")] + [Cell(UNDEFINED)] * 3
             rows.append((Cell(clean(group["group"])), *counts, *shown))
-        head = ("site", "images", "patients", *(metric_name(m) for m in ("accuracy", "recall", "specificity", "auroc")))
-        tables.append(Table(f"{clean(arm)} by site; 95\u00a0% intervals, unit {run.scores['unit']}", head, tuple(rows)))
+        head = (
+            "site",
+            *count_heads(run.rows_are),
+            *(metric_name(m) for m in ("accuracy", "recall", "specificity", "auroc")),
+        )
+        tables.append(Table(f"{clean(arm)} by site; {_over_units(run)}", head, tuple(rows)))
     return tables
 
 
@@ -226,13 +239,10 @@ def left_out_site_table(run: RunRecord) -> Table | None:
         cells = [
             Cell("suppressed", "fewer than 10 patients") if score is None else _valued(score[metric]) for score in own
         ]
-        patients = "unknown" if group["patients"] is None else f"{group['patients']:,}"
-        rows.append((Cell(clean(group["group"])), Cell(f"{group['images']:,}"), Cell(patients), *cells))
-    caption = (
-        f"{metric_name(metric)} at each site, by models trained on the other sites; {scores_level(run)} intervals, "
-        f"unit {run.scores['unit']}"
-    )
-    return Table(caption, ("site", "images", "patients", *map(clean, named)), tuple(rows), inline=len(named) <= 2)
+        counts = map(Cell, row_counts(run.rows_are, group["images"], group["patients"]))
+        rows.append((Cell(clean(group["group"])), *counts, *cells))
+    caption = f"{metric_name(metric)} at each site, by models trained on the other sites; {_over_units(run)}"
+    return Table(caption, ("site", *count_heads(run.rows_are), *map(clean, named)), tuple(rows), inline=len(named) <= 2)
 
 
 def worst_words(run: RunRecord) -> list[str]:
@@ -248,9 +258,9 @@ def worst_words(run: RunRecord) -> list[str]:
 
 
 def spread_table(run: RunRecord) -> Table | None:
-    """How the accuracy of single patients, and slides, is spread; no names."""
-    rows = []
-    for by in ("patient", "slide"):
+    """How the accuracy of single patients, and slides, is spread; no names. One that is a row is right or wrong."""
+    rows, several = [], [by for by in ("patient", "slide") if by != run.rows_are and run.subgroups.get(by)]
+    for by in several:
         for arm, own in (((run.subgroups.get(by) or {}).get("arms")) or {}).items():
             q = own["quantiles"]
             shown = (number(q[name], 2) for name in ("lowest", "p10", "p25", "median", "highest"))
@@ -258,9 +268,10 @@ def spread_table(run: RunRecord) -> Table | None:
             rows.append((Cell(f"{clean(arm)}, {by}s"), *(Cell(text) for text in shown), Cell(below)))
     if not rows:
         return None
+    whose = listed(f"{by}'s" for by in several)
     head = ("accuracy of single", "lowest", "10th percentile", "25th", "median", "highest", "below one half")
     return Table(
-        "Each patient's and slide's share of images predicted right, mean over seeds",
+        f"Each {whose} share of {run.rows} predicted right, mean over seeds",
         head,
         tuple(rows),
     )

@@ -18,13 +18,16 @@ LOWEST_SHOWN = -0.35  # of the prevalence: below, treating all would push the cu
 
 
 @drawn
-def smoothed_figure(smoothed: Smoothed, reliability: Reliability, *, title: str, stamp: str = "") -> Figure:
+def smoothed_figure(
+    smoothed: Smoothed, reliability: Reliability, *, title: str, rows: str = "images", stamp: str = ""
+) -> Figure:
     """The smoothed share of positives over the probability with its band, ten bins as points, and bars of counts.
 
     Args:
         smoothed: see evaluation.smoothed_reliability.
         reliability: see evaluation.reliability, of the same tables.
         title: what is seen.
+        rows: what the rows of the tables are, several of them.
         stamp: drawn above everything.
     """
     figure = canvas(HALF_WIDTH, HALF_WIDTH * 1.22, title, stamp)
@@ -47,7 +50,7 @@ def smoothed_figure(smoothed: Smoothed, reliability: Reliability, *, title: str,
     middle = [(row["low"] + row["high"]) / 2 for row in reliability["bins"]]
     lower.bar(middle, [row["n"] for row in reliability["bins"]], width=0.9 / len(middle), color=colour, alpha=0.7)
     lower.set_xlabel("probability")
-    lower.set_ylabel("images")
+    lower.set_ylabel(rows)
     lower.locator_params(axis="y", nbins=2)
     return figure
 
@@ -75,7 +78,13 @@ def narrow_benefit_figure(curve: DecisionCurve, *, title: str, stamp: str = "") 
 
 @drawn
 def distribution_figure(
-    distribution: Distribution, *, positive: str, title: str, threshold: float | None = None, stamp: str = ""
+    distribution: Distribution,
+    *,
+    positive: str,
+    title: str,
+    threshold: float | None = None,
+    rows: str = "images",
+    stamp: str = "",
 ) -> Figure:
     """Probabilities of the positive class among the images of each class, one histogram above the other.
 
@@ -84,6 +93,7 @@ def distribution_figure(
         positive: drawn on top.
         title: what is seen.
         threshold: a line where calls begin; None for none.
+        rows: what the rows of the table are, several of them.
         stamp: drawn above everything.
     """
     names = [positive, *(name for name in distribution["classes"] if name != positive)]
@@ -96,7 +106,7 @@ def distribution_figure(
         own, style = distribution["classes"][name], styles[name]
         shares = own["shares"] or [0.0] * distribution["bins"]
         axis.bar(edges[:-1], shares, width=np.diff(edges), align="edge", color=style[0], alpha=0.75, edgecolor="white")
-        axis.set_title(f"{shorten(name, 22)}: {own['images']:,} images", loc="left")
+        axis.set_title(f"{shorten(name, 22)}: {own['images']:,} {rows}", loc="left")
         axis.set_ylabel("share")
         axis.locator_params(axis="y", nbins=3)
         axis.set_ylim(0, max(*shares, 0.05) * 1.12)

@@ -15,6 +15,7 @@ from counterstain.evaluation.evaluation_tables import TextTable, evaluation_note
 from counterstain.evaluation.format import capital, clean, counted_rows, levelled, listed, number
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import ScoresRecord
+from counterstain.evaluation.rows import shown_levels, unit_words
 from counterstain.evaluation.table_evaluation import ARM
 from counterstain.files import write_bytes
 from counterstain.reports.figures import Row, forest_figure
@@ -76,11 +77,13 @@ def write_table_report(
         distribution=_table(texts.get("distribution")),
         groups=[_table(group) for group in groups],
         group_notes=[_capital(note) for group in groups for note in group.notes],
-        levels=[table for level in ("image", "slide", "patient") for table in metric_tables(run, level)],
+        levels=[table for level in shown_levels(run.rows_are) for table in metric_tables(run, level)],
         classes=class_table(run),
         warnings=_warnings(record),
         method=record["arms"][ARM]["method"],
         several=len(tables) > 1,
+        rows_are=run.rows_are,
+        unit=unit_words(record["unit"], run.rows_are),
     )  # fmt: skip
     write_bytes(path, page)
     return path
@@ -119,10 +122,14 @@ def _is_defined(score: Mapping[str, Any] | None) -> bool:
 
 def _facts(record: ScoresRecord) -> list[tuple[str, str]]:
     own, decision = record["arms"][ARM], record["decision"]
-    facts = [("Tables", f"{len(own['seeds'])}"), ("Unit of the statistics", record["unit"])]
+    rows_are = record.get("rows_are", "image")
+    facts = [
+        ("Tables", f"{len(own['seeds'])}"),
+        ("Unit of the statistics", unit_words(record["unit"], rows_are)),
+    ]
     if decision is not None:
         share = f"{100 * decision['scores']['prevalence']:.1f}\u00a0%"
-        facts.insert(0, ("Positive class", f"{clean(record['positive'])} ({share} of the images)"))
+        facts.insert(0, ("Positive class", f"{clean(record['positive'])} ({share} of the {rows_are}s)"))
         chosen = decision["thresholds"]
         called = "most probable class" if chosen is None else listed(dict.fromkeys(number(v) for v in chosen))
         facts.append(("Called from" if chosen else "Called", called))
@@ -176,7 +183,8 @@ def _figures(record: ScoresRecord, run: RunRecord, folder: Path) -> dict[str, li
     if "smoothed" in found:
         ici = f"ICI {number(found['smoothed']['ici']['value'])}"
         core.append(_narrow(
-            partial(smoothed_figure, found["smoothed"], found["reliability"], title="Calibration", stamp=stamp),
+            partial(smoothed_figure, found["smoothed"], found["reliability"], title="Calibration", rows=run.rows,
+                    stamp=stamp),
             folder / "calibration", f"Smoothed share of {positive} over its probability, with a band; {ici}",
         ))  # fmt: skip
         core.append(_narrow(
@@ -186,9 +194,9 @@ def _figures(record: ScoresRecord, run: RunRecord, folder: Path) -> dict[str, li
         chosen = (record.get("decision") or {}).get("thresholds")
         line = None if chosen is None or len(set(chosen)) > 1 else chosen[0]
         core.append(_narrow(
-            partial(distribution_figure, found["distribution"], positive=name, threshold=line,
+            partial(distribution_figure, found["distribution"], positive=name, threshold=line, rows=run.rows,
                     stamp=stamp, title="Probabilities by true class"),
-            folder / "distribution", f"Histograms of the probability of {positive} among the images of each class",
+            folder / "distribution", f"Histograms of the probability of {positive} among the {run.rows} of each class",
         ))  # fmt: skip
     return {
         "core": core,

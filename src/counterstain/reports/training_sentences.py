@@ -112,17 +112,18 @@ def _of_all(run: RunRecord, arms: Sequence[Recorded]) -> bool:
 def preparation_sentences(run: RunRecord) -> list[str]:
     """How images became what the networks saw."""
     out = []
-    for words, arms in _grouped(recorded(run), _prepared):
+    for words, arms in _grouped(recorded(run), lambda arm: _prepared(arm, run.rows_are)):
         start = "" if _of_all(run, arms) else f"For {_names(arms)}: "
         out.append(f"{start}{words}.")
     return out
 
 
-def _prepared(arm: Recorded) -> str | None:
+def _prepared(arm: Recorded, rows_are: str) -> str | None:
     features, tiles = arm.done.get("features"), arm.done.get("tiles")
     if arm.kind == "bags" and features:
         of = f" of {clean(features['encoder'])}" if features.get("encoder") else ""
-        return f"Each slide was a bag of tile features ({features['width']:,} for each tile{of})"
+        each = "row" if rows_are == "bag" else rows_are
+        return f"Each {each} was a bag of tile features ({features['width']:,} for each tile{of})"
     if not tiles:
         return None
     side = int(tiles["tile_px"])
@@ -211,7 +212,7 @@ def _uneven(asked: Mapping[str, Any]) -> Iterator[str]:
     elif weights:
         yield f"the loss was weighted by class ({', '.join(f'{clean(k)} {value:g}' for k, value in weights.items())})"
     if asked.get("sampler"):
-        yield "every epoch drew equally many images of each class"
+        yield "every epoch drew equally many of each class"
     if weights or asked.get("sampler"):
         yield "the logits were corrected for it to the classes' frequencies in the training part (logit adjustment)"
     if asked.get("label_smoothing"):
@@ -280,7 +281,7 @@ def choice_sentence(run: RunRecord) -> str:
         said.append("which epoch's weights are kept")
     if probes:
         said.append("which probe is taken")
-    return f"Training images fit the weights, validation images say {listed(said)}."
+    return f"Training {run.rows} fit the weights, validation {run.rows} say {listed(said)}."
 
 
 # --------------------------------------------------------------------------------------------------------- augmentation

@@ -208,6 +208,7 @@ def slide_table(
         label=np.array([list(classes).index(truth.label[name]) for name in names]),
         prob=np.array([pooled[name][pooling] for name in names]),
         classes=tuple(classes),
+        rows_are="slide",
     )
 
 

@@ -17,6 +17,7 @@ from counterstain.evaluation.influence import influence_record
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.evaluation.record_types import ComparisonRecord
+from counterstain.evaluation.rows import level_of
 from counterstain.files import plain_cell, read_json, write_json, write_with
 from counterstain.images.store import Store, read_batch
 from counterstain.run_folder import record_path
@@ -34,12 +35,12 @@ def write_beyond_chance(run: Path, study: Study, replicates: Mapping[str, Sequen
     """Write beyond_chance.json: how far each arm exceeds chance, and the baselines that the audit has fitted."""
     section = study.comparison
     names = {path.stem: path for path in sorted(record_path(run, "baselines").glob("*.csv"))}
-    classes = next(iter(replicates.values()))[0].classes
+    first = next(iter(replicates.values()))[0]
     record = beyond_chance(
         replicates,
-        {name: read_predictions(path, classes=classes) for name, path in names.items()},
+        {name: read_predictions(path, classes=first.classes) for name, path in names.items()},
         metric=section.co_primary[0] if section.co_primary else section.primary,
-        level=section.level,
+        level=level_of(section.level, first.rows_are),
         alpha=section.alpha,
     )
     write_json(record_path(run, "beyond_chance.json"), record)

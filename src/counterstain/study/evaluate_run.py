@@ -22,6 +22,7 @@ from counterstain.evaluation.predictions import Predictions, concatenate
 from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
 from counterstain.evaluation.record_types import ComparisonRecord
 from counterstain.evaluation.reliability import reliability_record
+from counterstain.evaluation.rows import level_of, unit_words
 from counterstain.evaluation.subgroups import subgroup_scores
 from counterstain.evaluation.thresholds import decided
 from counterstain.files import write_csv, write_json
@@ -57,7 +58,9 @@ def judge(run: Path, prepared: PreparedStudy, talk: Progress) -> None:
     }
     if is_done(run, "judging", inputs):
         return
-    with talk.working_on(f"evaluation: intervals and comparison, clustered by {study.split.unit}"):
+    with talk.working_on(
+        f"evaluation: intervals and comparison, clustered by {unit_words(study.split.unit, prepared.rows_are)}"
+    ):
         written = _write_claims(run, prepared, {arm: list(tables.values()) for arm, tables in arms.items()})
     mark_done(run, "judging", inputs, written)
 
@@ -164,7 +167,7 @@ def _compare(
         primary=section.primary,
         co_primary=section.co_primary,
         decided=calls,
-        level=section.level,
+        level=_level(prepared),
         alpha=section.alpha,
         margin=section.margin,
         pairs=section.pairs,
@@ -175,6 +178,11 @@ def _compare(
         over_folds=_over_folds(run, prepared, cut, frozen=frozen),
         stamp=prepared.study.stamp,
     )
+
+
+def _level(prepared: PreparedStudy) -> str:
+    """The level that the study compares at, as the records call it."""
+    return level_of(prepared.study.comparison.level, prepared.rows_are)
 
 
 def _decided(run: Path, prepared: PreparedStudy, arm: str) -> list[Predictions]:
@@ -208,7 +216,7 @@ def _over_folds(
         _by_place(run, prepared, lambda folder: cut(read(folder))),
         _sizes(prepared),
         metrics=section.co_primary or [section.primary],
-        level=section.level,
+        level=_level(prepared),
         alpha=section.alpha,
     )
 
@@ -253,7 +261,7 @@ def _procedures(run: Path, prepared: PreparedStudy) -> dict[str, Any]:
         _by_place(run, prepared, lambda folder: _read(prepared, folder / "predictions.csv")),
         _sizes(prepared),
         metric=section.co_primary[0] if section.co_primary else section.primary,
-        level=section.level,
+        level=_level(prepared),
         margin=section.margin,
         pairs=pairs,
         alpha=section.alpha,

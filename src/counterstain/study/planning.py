@@ -67,6 +67,7 @@ class PlanRecord(TypedDict):
     split: SplitRecord
     set_aside: list[list[str]]
     tiles: int
+    rows_are: str
     trainings: list[str]
     estimate: NotRequired[Estimate]
 
@@ -86,8 +87,8 @@ def plan_study(
         trial: train each arm on three batches, which finds what only training can refuse, and estimate time and disk.
 
     Returns:
-        name, stamp, split, set_aside, tiles, trainings; with a trial also estimate: seconds (at most, all epochs of
-        all trainings one after another), disk_bytes, and images_per_s of each arm.
+        name, stamp, split, set_aside, tiles, rows_are, trainings; with a trial also estimate: seconds (at most, all
+        epochs of all trainings one after another), disk_bytes, and images_per_s of each arm.
 
     Raises:
         InputError: For whatever run_study would refuse.
@@ -102,6 +103,7 @@ def plan_study(
         "split": count_parts(prepared.split, prepared.material.cohort),
         "set_aside": [list(pair) for pair in prepared.material.store.set_aside],
         "tiles": len(prepared.material.store.image),
+        "rows_are": prepared.rows_are,
         "trainings": [f"{arm} seed {seed} fold {part.repeat}-{part.fold}" for arm, seed, part in trainings(prepared)],
     }
     return {**record, "estimate": _estimate(prepared, talk)} if trial else record
@@ -184,11 +186,12 @@ def plan_lines(record: PlanRecord, *, jobs: int = 1) -> list[str]:
     parts = record["split"]["parts"]
     shown = ", ".join(f"{name} {counts['images']:,}" for name, counts in parts[0]["counts"].items())
     folds = f" (the first of {len(parts)} folds)" if len(parts) > 1 else ""
+    rows, parts_are = ("tiles", "images") if record["rows_are"] == "image" else (f"{record['rows_are']}s", "parts")
     aside = f", {len(record['set_aside'])} unreadable and skipped" if record["set_aside"] else ""
     lines = [
         f"plan of {record['name']}: {plural(len(record['trainings']), 'training')}",
-        f"tiles      {record['tiles']:,}{aside}",
-        f"images     {shown}{folds}",
+        f"{rows:<11}{record['tiles']:,}{aside}",
+        f"{parts_are:<11}{shown}{folds}",
     ]
     estimate = record.get("estimate")
     if estimate is not None:

@@ -20,6 +20,7 @@ from counterstain.errors import InputError
 from counterstain.evaluation.arm_scores import score_arms
 from counterstain.evaluation.calibration import Calibration, calibrate, read_calibration, use_warnings
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.rows import rows_named
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
 from counterstain.learning.bag_loop import predict_bags, write_attention
@@ -303,10 +304,11 @@ def _labelled(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, 
     known = images.labelled
     table = images.table[known]
     patient = tuple(who or image for who, image in zip(table["patient_id"], table["image_path"], strict=True))
+    names, slides = tuple(table["image_path"]), tuple(table["slide_id"])
     return Predictions(
-        image=tuple(table["image_path"]), patient=patient, slide=tuple(table["slide_id"]), site=tuple(table["site"]),
+        image=names, patient=patient, slide=slides, site=tuple(table["site"]),
         label=np.array([classes.index(name) for name in table["label"]], dtype=np.int64), prob=prob[known],
-        classes=classes, positive_from="given",
+        classes=classes, positive_from="given", rows_are=rows_named(names, slides, patient),
     )  # fmt: skip
 
 

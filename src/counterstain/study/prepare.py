@@ -14,6 +14,7 @@ from counterstain.cohort.manifest import read_manifest
 from counterstain.cohort.site_splitters import leave_one_site_out, site_preserved_folds
 from counterstain.cohort.splitters import Split, check, folds, holdout, official, read_split
 from counterstain.errors import InputError
+from counterstain.evaluation.rows import RowName, rows_named
 from counterstain.files import hash_json
 from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, build_store
@@ -39,6 +40,14 @@ class PreparedStudy:
     material: TileDataset
     split: Split
     full: Cohort
+
+    @property
+    def rows_are(self) -> RowName:
+        """What one row of its cohort and tables is: "image", or of feature files "slide", "patient" or "bag"."""
+        cohort = self.material.cohort
+        image = tuple(cohort.table["image_path"])
+        patient = cohort.patient if self.study.split.unit == "patient" else image
+        return rows_named(image, tuple(cohort.table["slide_id"]), patient)
 
     def key(self) -> dict[str, Any]:
         """All that the results depend on."""
@@ -112,7 +121,9 @@ def _check_comparison(study: Study, classes: int) -> None:
 def prepare(study: Study, base: Path, *, store: Path, talk: Progress) -> PreparedStudy:
     """Read the cohort, decode its images once, split what is left; refuses here what cannot be studied."""
     cohort = read_cohort(study, base)
-    talk.say(f"cohort: {len(cohort)} images, classes {', '.join(cohort.classes)}")
+    talk.say(
+        f"cohort: {len(cohort)} {'feature files' if study.of_bags else 'images'}, classes {', '.join(cohort.classes)}"
+    )
     _check_comparison(study, len(cohort.classes))
     if study.split.method == "legacy_augment_first":
         cohort = expand_cohort(cohort, study, store, talk.stored)
@@ -157,7 +168,7 @@ def own_words(study: Study, classes: int) -> Iterator[str]:
 def _bag_words(bags: BagStore) -> str:
     low, high = int(bags.count.min()), int(bags.count.max())
     of = f" of {bags.encoder}" if bags.encoder else ""
-    return f"each image is the feature file of a slide: {low:,} to {high:,} tiles with {bags.width} features{of}"
+    return f"each row is a feature file: {low:,} to {high:,} tiles with {bags.width} features{of}"
 
 
 def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Progress) -> Store | BagStore:

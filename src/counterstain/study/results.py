@@ -10,6 +10,7 @@ from counterstain.evaluation.comparison_result import Comparison
 from counterstain.evaluation.format import plural
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, ScoresRecord
+from counterstain.evaluation.rows import level_of
 from counterstain.evaluation.scores_result import Scores
 from counterstain.evaluation.text_tables import shown_interval
 from counterstain.files import read_json
@@ -209,13 +210,14 @@ def one_arm_words(scores: ScoresRecord, resolved: Mapping[str, Any]) -> str:
     """
     arm, own = next(iter(scores["arms"].items()))
     section = resolved.get("comparison", {})
-    metric, level = section.get("primary", "auroc"), section.get("level", "image")
+    rows_are = scores.get("rows_are", "image")
+    metric, level = section.get("primary", "auroc"), level_of(section.get("level", "image"), rows_are)
     found = (s for s in own["scores"] if (s["metric"], s["level"], s["class"]) == (metric, level, None))
     score = next(found, None)
     measure = measure_words(metric, scores.get("positive"), several=scores.get("positive") is None)
     value = "undefined" if score is None else shown_interval(score["value"], score["low"], score["high"])
-    cases = plural(own["images"], "image")
-    if scores["unit"] == "patient":
+    cases = plural(own["images"], rows_are)
+    if scores["unit"] == "patient" and rows_are != "patient":
         cases = f"{plural(own['patients'], 'patient')} ({cases})"
     return (
         f"{arm}: {measure} {value} ({100 * scores['confidence']:g} % interval) on {cases} with "

@@ -16,6 +16,7 @@ from counterstain.cohort.split import SplitRecord
 from counterstain.cohort.splitters import count_parts, write_split
 from counterstain.cohort.summary import describe
 from counterstain.engine import check_engine
+from counterstain.evaluation.rows import unit_words
 from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
 from counterstain.images.augment import expanded_count
 from counterstain.images.augmentation import Augmentation
@@ -170,7 +171,7 @@ def _write_protocol(run: Path, source: Path, prepared: PreparedStudy, talk: Prog
     write_json(record_path(run, "split.json"), counts | {"stamp": study.stamp})
     augmentation = _augmentation_record(prepared)
     write_json(record_path(run, "augmentation.json"), augmentation)
-    for line in _protocol_lines(counts, augmentation):
+    for line in _protocol_lines(counts, augmentation, prepared.rows_are):
         talk.say(line)
     write_json(record_path(run, "environment.json"), environment())
     if not _augments(prepared):
@@ -185,16 +186,19 @@ def _write_protocol(run: Path, source: Path, prepared: PreparedStudy, talk: Prog
     )
 
 
-def _protocol_lines(counts: SplitRecord, augmentation: dict[str, Any]) -> list[str]:
+def _protocol_lines(counts: SplitRecord, augmentation: dict[str, Any], rows_are: str) -> list[str]:
     """The split and the augmentation of the first fold, as the terminal shows them."""
     parts = counts["parts"][0]["counts"]
-    patients = "" if counts["unit"] == "image" else " of {} patients"
-    shown = [f"{name} {part['images']} images{patients.format(part['patients'])}" for name, part in parts.items()]
+    patients = "" if counts["unit"] == "image" or rows_are == "patient" else " of {} patients"
+    shown = [f"{name} {part['images']} {rows_are}s{patients.format(part['patients'])}" for name, part in parts.items()]
     more = f" (fold 1 of {len(counts['parts'])})" if len(counts["parts"]) > 1 else ""
     before, after = augmentation["training_images"][0], augmentation["images_an_epoch"][0]
     names = ", ".join(augmentation["transformations"]) or "none"
     grown = f"; the training part grows from {before} to {after} images" if after > before else ""
-    return [f"split by {counts['unit']}{more}: {', '.join(shown)}", f"augmentation: {names}{grown}"]
+    return [
+        f"split by {unit_words(counts['unit'], rows_are)}{more}: {', '.join(shown)}",
+        f"augmentation: {names}{grown}",
+    ]
 
 
 def _augmentation_record(prepared: PreparedStudy) -> dict[str, Any]:

@@ -200,7 +200,9 @@ class Study(Section):
         """What limits every claim of this study, or ""."""
         if self.split.method == "legacy_augment_first":
             return LEGACY_STAMP
-        return IMAGE_STAMP if self.split.unit == "image" else ""
+        if self.split.unit == "patient":
+            return ""
+        return IMAGE_STAMP.replace("image", "slide") if self.of_bags else IMAGE_STAMP
 
     def resolved(self) -> dict[str, Any]:
         """The study with every default and every arm written out, as it goes into the run folder."""

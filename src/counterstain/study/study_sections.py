@@ -129,6 +129,10 @@ class AuditSection(Section):
     baselines: bool = True
 
 
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, float | int) and not isinstance(value, bool) else value
+
+
 def _rule(value: str) -> str:
     parse_rule(value)
     return value
@@ -138,7 +142,8 @@ class CalibrationSection(Section):
     """What is fitted on the validation part and frozen: probabilities, the threshold, the prediction sets."""
 
     method: Literal["temperature", "platt", "isotonic", "none"] = "temperature"
-    threshold: Annotated[str, AfterValidator(_rule)] = "youden"
+    # YAML reads a stated threshold as a number.
+    threshold: Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_rule)] = "youden"
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     conformal: Literal["marginal", "class"] = "marginal"
 

@@ -252,8 +252,9 @@ def never_called(table: Predictions) -> list[str]:
     called = np.bincount(predicted_class(table.prob), minlength=len(table.classes))
     true = np.bincount(table.label, minlength=len(table.classes))
     return [
-        f"no validation image is predicted '{name}' by the most probable class, though {true[k]} of {len(table)} are; "
-        "a longer training may help, or class_weights: balanced or sampler: balanced (docs/uneven-classes.md)"
+        f"no validation {table.rows_are} is predicted '{name}' by the most probable class, though {true[k]} of "
+        f"{len(table)} are; a longer training may help, or class_weights: balanced or sampler: balanced "
+        "(docs/uneven-classes.md)"
         for k, name in enumerate(table.classes)
         if true[k] and not called[k]
     ]
