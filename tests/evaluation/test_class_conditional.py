@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from counterstain.errors import InputError
-from counterstain.evaluation.calibration import SAW_TRAINING, Calibration, fit_calibration, use_warnings
+from counterstain.evaluation.calibration import Calibration, fit_calibration, training_seen_words, use_warnings
 from counterstain.evaluation.conformal import class_quantiles, conformal_quantile, coverage_record, prediction_sets
 from counterstain.evaluation.predictions import Predictions
 
@@ -101,5 +101,5 @@ def test_what_the_threshold_gave_is_stated(make_table: Callable[..., Predictions
 
 def test_an_image_level_study_warns_wherever_its_calibration_is_used(make_table: Callable[..., Predictions]) -> None:
     found = fit_calibration(lopsided(make_table, np.random.default_rng(3), 60))
-    assert SAW_TRAINING in use_warnings(found, "image-level: patients are unknown or ignored")
+    assert training_seen_words("image-level") in use_warnings(found, "image-level: patients are unknown or ignored")
     assert use_warnings(found, "") == found.notes

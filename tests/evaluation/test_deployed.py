@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from counterstain.errors import InputError
-from counterstain.evaluation.calibration import SAW_TRAINING, fit_calibration
+from counterstain.evaluation.calibration import fit_calibration, training_seen_words
 from counterstain.evaluation.conformal import prediction_sets
 from counterstain.evaluation.deployed import Deployed, _row, deployed_record, read_deployed
 from counterstain.evaluation.predictions import Predictions
@@ -173,7 +173,10 @@ def test_a_promise_in_a_word(stated: float | None, found: tuple[float | None, ..
 
 def test_an_image_level_bundle_warns(make_table: Callable[..., Predictions]) -> None:
     own = replace(model(make_table), stamp="image-level: patients are unknown or ignored")
-    assert SAW_TRAINING in deployed_record(own, drawn(make_table, 1), {})["warnings"]
+    assert (
+        training_seen_words("image-level", calibrated=False)
+        in deployed_record(own, drawn(make_table, 1), {})["warnings"]
+    )
 
 
 @pytest.mark.parametrize(

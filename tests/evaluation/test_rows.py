@@ -11,7 +11,7 @@ import pytest
 
 from counterstain.errors import InputError
 from counterstain.evaluation.arm_scores import score_arms
-from counterstain.evaluation.calibration import SAW_TRAINING, fit_calibration, training_seen_words, use_warnings
+from counterstain.evaluation.calibration import fit_calibration, training_seen_words, use_warnings
 from counterstain.evaluation.comparison import compare_arms
 from counterstain.evaluation.evaluation_tables import evaluation_tables
 from counterstain.evaluation.pooled_predictions import pool_patients
@@ -142,7 +142,13 @@ def test_what_saw_the_training_slides_says_which_rows_did(random_table: Make) ->
     assert any("fitted on 8 validation slides only" in note for note in fitted.notes)
     said = use_warnings(fitted, "slide-level: patients are unknown or ignored")
     assert "in a slide-level study: their validation slides are of patients that were trained on" in said[-1]
-    assert training_seen_words("image-level: patients") == SAW_TRAINING and training_seen_words("") == ""
+    images = "validation images are of patients and slides that were trained on, too, so what they state is too good"
+    assert images in training_seen_words("image-level: patients") and training_seen_words("") == ""
+    assert said[-1].startswith("calibration, threshold and prediction sets were fitted")
+    bare = fit_calibration(random_table(1, n_classes=3), method="none")
+    assert use_warnings(bare, "image-level")[-1].startswith("prediction sets were fitted in an image-level study")
+    stated = fit_calibration(random_table(1), threshold="0.4")
+    assert use_warnings(stated, "image-level")[-1].startswith("calibration and prediction sets were fitted")
 
 
 def test_equal_groups_have_no_worst(random_table: Make) -> None:

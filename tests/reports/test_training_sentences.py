@@ -15,6 +15,7 @@ from counterstain.reports.guidelines import guideline_table
 from counterstain.reports.methods import methods_paragraph, use_sentences
 from counterstain.reports.run_record import read_run
 from counterstain.reports.run_report import write_report
+from counterstain.reports.supporting_tables import calibration_notes
 from counterstain.reports.training_tables import probe_table
 from counterstain.study.run import run_study
 
@@ -283,12 +284,42 @@ def study(folder: Path, arms: str, *, own: bool = False) -> Path:
 
 
 def test_images_that_are_their_own_patients_are_not_called_unknown(tmp_path: Path) -> None:
-    run = study(tmp_path, "  given: {network: given, batch: 8}\n", own=True)
+    run = study(
+        tmp_path, "  given: {network: given, batch: 8}\ncalibration: {method: none, threshold: 0.4}\n", own=True
+    )
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "patients are unknown" not in page and "no patients" not in page and "not known" not in page
     assert "each of a patient of its own" in page and "48 images of 48 patients" in page
     assert read_json(run / "records" / "scores.json")["unit"] == "image"
     assert "own size, 127 × 127 px" in page and "stretched" not in page
+    # Nothing was calibrated, the threshold was stated, and there is one arm: nothing else is said.
+    plain = page.replace("\u00a0", " ")
+    assert "At the threshold 0.4, stated beforehand, test part" in plain and "frozen on validation" not in plain
+    assert "Probabilities as the networks gave them" in plain and "without calibration" in plain
+    for never in (
+        "Before → after",
+        "after calibration",
+        "Calibrated",
+        "temperature",
+        "Overlapping bars",
+        "columns patient",
+    ):
+        assert never not in plain, never
+    states = {row.split(",")[0] for row in (run / "figures/reliability-1.csv").read_text().splitlines()[1:]}
+    assert states == {"not calibrated"}
+
+
+def test_notes_on_an_image_level_study_name_what_was_fitted(tmp_path: Path, runs: Any) -> None:
+    before = read_run(made(runs, tmp_path))
+
+    def noted(use: dict[str, Any], **own: Any) -> str:
+        arms = {"arms": {"given-32": {"trainings": [training(**own)]}}}
+        found = {"method": "temperature", "threshold_rule": "youden", "stamp": "image-level: no patients"} | use
+        return calibration_notes(type(before)(**(vars(before) | {"in_use": found | arms})))[0]
+
+    assert noted({}).startswith("calibration, threshold and prediction sets were fitted")
+    assert noted({}, threshold=None).startswith("calibration and prediction sets were fitted")  # three classes
+    assert noted({"method": "none", "threshold_rule": "0.4"}).startswith("prediction sets were fitted")
 
 
 @pytest.mark.slow

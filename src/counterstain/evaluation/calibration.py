@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.conformal import class_quantiles, conformal_quantile
+from counterstain.evaluation.format import listed
 from counterstain.evaluation.metrics import PROB_CLIP, image_loss
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.reliability import expected_calibration_error
 from counterstain.evaluation.rows import unit_words
-from counterstain.evaluation.thresholds import choose_threshold, decide
+from counterstain.evaluation.thresholds import choose_threshold, decide, is_stated
 from counterstain.files import read_json
 
 __all__ = [
     "CALIBRATION",
     "CONFORMAL",
     "METHODS",
-    "SAW_TRAINING",
     "Calibration",
     "apply_calibration",
     "calibrate",
@@ -40,10 +40,6 @@ CONFORMAL = ("marginal", "class")
 LATER = ("conformal", "qhat_by_class", "stated")  # records of earlier versions lack these
 ECE_BINS = 10
 FEW_PATIENTS = 10  # below, what is fitted here hangs on single patients
-SAW_TRAINING = (
-    "calibration, threshold and prediction sets were fitted in an image-level study: their validation images are of "
-    "patients and slides that were trained on, too, so what they state is too good for new patients"
-)
 LARGEST_LOG_T = 4.6  # temperatures from 1/100 to 100
 
 
@@ -275,15 +271,22 @@ def read_calibration(folder: Path) -> Calibration | None:
     return Calibration.from_record(read_json(path)) if path.is_file() else None
 
 
-def training_seen_words(stamp: str) -> str:
-    """That patients of the validation part were trained on, too; "" without the stamp of such a study."""
-    if stamp.startswith("slide-level"):  # of bags of features: no slide is in two parts
-        return (
-            SAW_TRAINING.replace("an image", "a slide")
-            .replace("image", "slide")
-            .replace("patients and slides that", "patients that")
-        )
-    return SAW_TRAINING if stamp else ""
+def training_seen_words(stamp: str, *, calibrated: bool = True, chosen: bool = True) -> str:
+    """That patients of the validation part were trained on, too; "" without the stamp of such a study.
+
+    Args:
+        stamp: of the study; "" where the patient is its unit.
+        calibrated: whether probabilities were calibrated there; chosen: whether a threshold was chosen there.
+    """
+    if not stamp:
+        return ""
+    # Slides whose features were learned from are in one part each; those of images may be in several.
+    rows, whose = ("slide", "patients") if stamp.startswith("slide-level") else ("image", "patients and slides")
+    fitted = [*(["calibration"] if calibrated else []), *(["threshold"] if chosen else []), "prediction sets"]
+    return (
+        f"{listed(fitted)} were fitted in {'a' if rows == 'slide' else 'an'} {rows}-level study: their validation "
+        f"{rows}s are of {whose} that were trained on, too, so what they state is too good for new patients"
+    )
 
 
 def use_warnings(calibration: Calibration, stamp: str) -> tuple[str, ...]:
@@ -293,7 +296,9 @@ def use_warnings(calibration: Calibration, stamp: str) -> tuple[str, ...]:
         calibration: of a bundle.
         stamp: of the bundle; of an image-level study it is not empty.
     """
-    return tuple(dict.fromkeys([*calibration.notes, *filter(None, [training_seen_words(stamp)])]))
+    chosen = calibration.threshold is not None and not is_stated(calibration.threshold_rule)
+    seen = training_seen_words(stamp, calibrated=calibration.method != "none", chosen=chosen)
+    return tuple(dict.fromkeys(filter(None, [*calibration.notes, seen])))
 
 
 # -------------------------------------------------------------------------------------------------------- the methods

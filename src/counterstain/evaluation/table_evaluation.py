@@ -20,7 +20,7 @@ from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.evaluation.reliability import probability_distribution, reliability_record
 from counterstain.evaluation.smoothed_reliability import smoothed_reliability
 from counterstain.evaluation.subgroups import subgroup_scores
-from counterstain.evaluation.thresholds import decide, decided
+from counterstain.evaluation.thresholds import decide, decided, is_stated
 
 __all__ = ["ARM", "columns_wanted", "evaluate_tables", "evaluation_rows"]
 
@@ -96,6 +96,8 @@ def _of_model(deployed: Deployed) -> FrozenThreshold | None:
     fitted = deployed.calibration
     if fitted.threshold is None:
         return None
+    if is_stated(fitted.threshold_rule):
+        return FrozenThreshold((fitted.threshold,), fitted.threshold_rule, "")
     chosen = f"{fitted.patients:,} validation {fitted.unit}{'' if fitted.patients == 1 else 's'}, frozen in the model"
     return FrozenThreshold((fitted.threshold,), fitted.threshold_rule, chosen)
 

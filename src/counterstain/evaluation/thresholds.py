@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.predictions import Predictions
 
-__all__ = ["choose_threshold", "decide", "decided", "decided_arms", "parse_rule"]
+__all__ = ["choose_threshold", "decide", "decided", "decided_arms", "is_stated", "parse_rule"]
 
 Floats = NDArray[np.float64]
 
@@ -115,6 +115,16 @@ def _candidates(prob: Floats) -> Floats:
     known = np.unique(prob)
     between = (known[:-1] + known[1:]) / 2
     return np.concatenate([[known[0] / 2], between, [(known[-1] + 1) / 2 if known[-1] < 1 else 1.0 + 1e-9]])
+
+
+def is_stated(rule: str) -> bool:
+    """Whether a threshold's rule is the threshold itself, so that no patients chose it.
+
+    Examples:
+        >>> is_stated("0.4"), is_stated("youden"), is_stated("sensitivity>=0.95")
+        (True, False, False)
+    """
+    return re.fullmatch(r"[01]?\.?\d+", rule.strip()) is not None
 
 
 def parse_rule(rule: str) -> float | tuple[str, float]:

@@ -77,14 +77,11 @@ def split_data(images: Mapping[str, Mapping[str, int]]) -> FigureData:
     return FigureData(("part", "class", "images"), tuple(rows))
 
 
-def reliability_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> FigureData:
-    """One row per bin, before and after calibration."""
+def reliability_data(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> FigureData:
+    """One row per bin, before and after calibration; without it one state."""
     keys = ("low", "high", "n", "mean_prob", "share", "share_low", "share_high")
-    rows = (
-        (state, *(row.get(key) for key in keys))
-        for state, record in (("before", before), ("calibrated", after))
-        for row in record["bins"]
-    )
+    states = [("not calibrated", after)] if before is None else [("before", before), ("calibrated", after)]
+    rows = ((state, *(row.get(key) for key in keys)) for state, record in states for row in record["bins"])
     return FigureData(("probabilities", *keys), tuple(rows))
 
 

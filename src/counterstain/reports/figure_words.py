@@ -46,7 +46,8 @@ GERMAN: Mapping[str, str] = {
     "sensitivity": "Sensitivität", "chance": "Zufall", "recall (sensitivity)": "Sensitivität (Recall)",
     "prevalence {share}": "Prävalenz {share}",
     # probabilities
-    "before": "vorher", "calibrated": "kalibriert", "share that is positive": "Anteil positiv",
+    "before": "vorher", "calibrated": "kalibriert", "not calibrated": "nicht kalibriert",
+    "share that is positive": "Anteil positiv",
     "share that is right": "Anteil richtig", "mean probability of the bin": "mittlere Wahrscheinlichkeit der Gruppe",
     "Net benefit of acting on the model": "Nettonutzen des Handelns nach dem Modell",
     "treat all": "alle behandeln", "treat nobody": "niemanden behandeln", "net benefit": "Nettonutzen",

@@ -5,6 +5,7 @@ from typing import Any
 
 from counterstain.evaluation.format import clean, listed, metric_name, plural
 from counterstain.evaluation.rows import level_words, unit_words
+from counterstain.evaluation.thresholds import is_stated
 from counterstain.reports.run_record import RunRecord, primary
 from counterstain.reports.training_sentences import (
     augmentation_sentences,
@@ -184,7 +185,7 @@ def use_sentences(run: RunRecord) -> list[str]:
 def _is_chosen(run: RunRecord, training: Mapping[str, Any]) -> bool:
     """Whether a rule picked this training's threshold: not with more than two classes, nor where it was stated."""
     left = any("threshold is 0.5" in note for note in training.get("notes") or ())
-    return training.get("threshold") is not None and not _stated(run) and not left
+    return training.get("threshold") is not None and not is_stated(str(run.in_use.get("threshold_rule"))) and not left
 
 
 def _calibrated(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> str:
@@ -199,11 +200,6 @@ def _calibrated(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> str:
     return f"Probabilities were calibrated by {name} on the validation part{rest if changed < len(trainings) else ''}."
 
 
-def _stated(run: RunRecord) -> bool:
-    """Whether the threshold is a number that the study stated."""
-    return str(run.in_use.get("threshold_rule") or "").replace(".", "", 1).isdigit()
-
-
 def threshold_sentences(run: RunRecord) -> list[str]:
     """Where the decision threshold is from: stated, chosen by a rule, or left; [] with more than two classes."""
     trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
@@ -211,7 +207,7 @@ def threshold_sentences(run: RunRecord) -> list[str]:
     known = [one for one in trainings if one.get("threshold") is not None]
     if not known or not rule:
         return []
-    if _stated(run):
+    if is_stated(rule):
         return [f"The decision threshold, {rule}, was stated beforehand."]
     failed = sum(any("threshold is 0.5" in note for note in one.get("notes") or ()) for one in known)
     if failed == len(known):

@@ -24,13 +24,22 @@ __all__ = ["net_benefit_figure", "reliability_figure"]
 
 @drawn
 def reliability_figure(
-    before: Reliability, after: Reliability, *, title: str, rows: str = "images", stamp: str = ""
+    before: Reliability | None, after: Reliability, *, title: str, rows: str = "images", stamp: str = ""
 ) -> Figure:
-    """Share of hits against the mean probability of each bin, before and after; bands over patients, bars of counts."""
+    """Share of hits against the mean probability of each bin, before and after; bands over patients, bars of counts.
+
+    Args:
+        before: None where probabilities were not calibrated.
+        after: as they are used.
+        title: what is seen.
+        rows: what is counted, several of them.
+        stamp: drawn above everything.
+    """
     figure = canvas(half_width(), half_width() * 1.12, title, stamp)
     upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
-    for index, (record, label) in enumerate(((before, "before"), (after, "calibrated"))):
+    states = [(0, before, "before")] if before is not None else []
+    for index, record, label in [*states, (1, after, "calibrated" if states else "not calibrated")]:
         colour, line, marker = STYLES[1 - index]
         bins = [row for row in record["bins"] if row["n"]]
         x, y = [row["mean_prob"] for row in bins], [row["share"] for row in bins]

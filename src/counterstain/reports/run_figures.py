@@ -61,11 +61,14 @@ def _reliability(run: RunRecord, folder: Path) -> list[Illustration]:
     for number_, arm in enumerate(arm for arm in run.arms[:MOST_RELIABILITY] if arm in arms):
         own = arms[arm]
         after = own["after"]["ece"]
-        alt = f"Reliability of {clean(arm)}: {clean(after['name'])} {number(after['value'])} after calibration"
+        calibrated = run.in_use.get("method") != "none"
+        state = "after calibration" if calibrated else "without calibration"
+        alt = f"Reliability of {clean(arm)}: {clean(after['name'])} {number(after['value'])} {state}"
+        before = own["before"] if calibrated else None
         found.append(keep_figure(
-            partial(reliability_figure, own["before"], own["after"], title=clean(arm), rows=run.rows, stamp=run.stamp),
+            partial(reliability_figure, before, own["after"], title=clean(arm), rows=run.rows, stamp=run.stamp),
             folder / f"reliability-{number_ + 1}", alt=alt, caption="", narrow=True,
-            data=reliability_data(own["before"], own["after"]),
+            data=reliability_data(before, own["after"]),
         ))  # fmt: skip
     return found
 
@@ -110,9 +113,10 @@ def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
 
     caption = (
         f"Points are means over the training seeds, bars their {_percent(run)} intervals with the {unit} as the "
-        "unit. Small ticks above them are single seeds. Overlapping bars do not show that arms are equal: see the "
-        "paired differences below."
+        "unit. Small ticks above them are single seeds."
     )
+    if run.comparison.get("pairs"):
+        caption += " Overlapping bars do not show that arms are equal: see the paired differences below."
     return [keep_figure(draw, folder / "arms", alt=title, caption=caption, data=forest_data(rows, "arm"))]
 
 

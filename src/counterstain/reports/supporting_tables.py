@@ -16,6 +16,7 @@ from counterstain.evaluation.format import (
     plural,
 )
 from counterstain.evaluation.rows import level_words, unit_words
+from counterstain.evaluation.thresholds import is_stated
 from counterstain.reports.headline import BASELINE_NAMES
 from counterstain.reports.page_table import NO_INTERVAL, Cell, Table, count_heads, row_counts
 from counterstain.reports.run_record import RunRecord, primary
@@ -103,27 +104,31 @@ def calibration_table(run: RunRecord) -> Table | None:
     arms = run.in_use.get("arms") or {}
     if not arms:
         return None
-    rows = []
+    rows, method = [], run.in_use.get("method")
+
+    def shown(first: float, last: float) -> str:
+        return number(last) if method == "none" else f"{number(first)} → {number(last)}"
+
     for arm in (arm for arm in run.arms if arm in arms):
         own = arms[arm]
         before, after = own["before"], own["after"]
         rows.append(
             (
                 Cell(clean(arm)),
-                Cell(_over(own["trainings"], "temperature")),
-                Cell(f"{number(before['loss'])} → {number(after['loss'])}"),
-                Cell(f"{number(before['ece']['value'])} → {number(after['ece']['value'])}",
+                *([Cell(_over(own["trainings"], "temperature"))] if method == "temperature" else []),
+                Cell(shown(before["loss"], after["loss"])),
+                Cell(shown(before["ece"]["value"], after["ece"]["value"]),
                      interval(after["ece"]["low"], after["ece"]["high"])),
                 _valued(after["brier"]),
             )
         )  # fmt: skip
     _, about, bins = clean(after["ece"]["name"]).split("_")
-    head = ("arm", "temperature", "log loss", f"ECE ({about}, {bins} bins)", "Brier score")
-    return Table(
-        f"Before → after calibration, test part; {scores_level(run)} intervals are of the state after",
-        head,
-        tuple(rows),
-    )
+    temperature = ("temperature",) if method == "temperature" else ()
+    head = ("arm", *temperature, "log loss", f"ECE ({about}, {bins} bins)", "Brier score")
+    caption = f"Before → after calibration, test part; {scores_level(run)} intervals are of the state after"
+    if method == "none":
+        caption = f"Probabilities as the networks gave them, test part; {scores_level(run)} intervals"
+    return Table(caption, head, tuple(rows))
 
 
 def decision_table(run: RunRecord) -> Table | None:
@@ -138,8 +143,9 @@ def decision_table(run: RunRecord) -> Table | None:
         return None
     rule, unit = clean(run.in_use.get("threshold_rule") or ""), unit_words(run.scores["unit"], run.rows_are)
     head = ("arm", "threshold", *(metric_name(name) for name in ("recall", "specificity", "precision", "accuracy")))
+    at = f"{rule}, stated beforehand" if is_stated(rule) else f"frozen on validation {unit}s (rule: {rule})"
     return Table(
-        f"At the threshold frozen on validation {unit}s (rule: {rule}), test part; {scores_level(run)} intervals",
+        f"At the threshold {at}, test part; {scores_level(run)} intervals",
         head,
         tuple(rows),
     )
@@ -184,14 +190,14 @@ def set_table(run: RunRecord) -> Table | None:
 
 def calibration_notes(run: RunRecord) -> list[str]:
     """What is to be said of how little the calibration rests on, once each."""
-    notes = [
-        note
-        for arm in (run.in_use.get("arms") or {}).values()
-        for training in arm["trainings"]
-        for note in training.get("notes") or ()
-    ]
+    trainings = [one for arm in (run.in_use.get("arms") or {}).values() for one in arm["trainings"]]
+    notes = [note for training in trainings for note in training.get("notes") or ()]
     # What was chosen on slides that were trained on says so wherever it is shown.
-    warned = training_seen_words(str(run.in_use.get("stamp") or ""))
+    warned = training_seen_words(
+        str(run.in_use.get("stamp") or ""), calibrated=run.in_use.get("method") != "none",
+        chosen=any(one.get("threshold") is not None for one in trainings)
+        and not is_stated(str(run.in_use.get("threshold_rule"))),
+    )  # fmt: skip
     return [clean(note) for note in dict.fromkeys(filter(None, [warned, *notes]))]
 
 

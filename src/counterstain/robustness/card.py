@@ -15,6 +15,7 @@ from counterstain.errors import GateError, InputError
 from counterstain.evaluation.calibration import Calibration, read_calibration
 from counterstain.evaluation.intervals import FEW_PATIENTS
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.thresholds import is_stated
 from counterstain.files import hash_file, hash_json, read_record, write_csv, write_json
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
@@ -270,6 +271,8 @@ def _threshold(folder: Path, bundle: Bundle) -> tuple[Calibration | None, float,
         return calibration, 0.5, "the most probable class is called"
     if calibration is None or calibration.threshold is None:
         return calibration, 0.5, "0.5: the bundle has no threshold"
+    if is_stated(calibration.threshold_rule):
+        return calibration, calibration.threshold, f"{calibration.threshold:.3g}, stated beforehand, in the bundle"
     chosen = f"chosen on validation {calibration.unit}s by '{calibration.threshold_rule}' and frozen in the bundle"
     return calibration, calibration.threshold, f"{calibration.threshold:.3g}, {chosen}"
 

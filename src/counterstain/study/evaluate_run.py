@@ -116,8 +116,10 @@ def _replicates(run: Path, prepared: PreparedStudy, arm: str, name: str) -> dict
 
 
 def _read(prepared: PreparedStudy, path: Path) -> Predictions:
-    """A table of this study: whether its classes are grades is not written in it."""
-    return replace(read_predictions(path), ordered=prepared.material.cohort.ordered)
+    """A table of this study: whether its classes are grades is not written in it, and its columns are our own."""
+    table = read_predictions(path)
+    notes = tuple(note for note in table.notes if "--columns" not in note)
+    return replace(table, ordered=prepared.material.cohort.ordered, notes=notes)
 
 
 def _folders(run: Path, prepared: PreparedStudy, arm: str, seed: int, repeat: int) -> list[tuple[Path, Fold]]:
