@@ -1,6 +1,6 @@
 """Draw the rooms of the package and the imports between them.
 
-`python tests/draw_architecture.py` writes docs/pictures/architecture.svg and the table in docs/architecture.md;
+`python tests/draw_architecture.py` writes docs/pictures/architecture.svg and the tables in docs/architecture.md;
 tests/test_draw_architecture.py checks that they are current.
 """
 
@@ -8,10 +8,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from house_numbers import numbers
 from test_architecture import MAY_IMPORT, SOURCE, imported, modules, room
 
 DOCS = Path(__file__).parent.parent / "docs"
-BEGIN, END = "<!-- arrows: begin -->\n", "<!-- arrows: end -->\n"
+BEGIN, END = "<!-- {}: begin -->\n", "<!-- {}: end -->\n"
+SIZES = 2  # the first of the numbers are sizes: they are said as what they were when the page was written
+NEARLY = 0.05  # so much may a size have changed since
 WIDTH, BOX, HEIGHT, GAP, FLOOR = 760, 132, 44, 60, 92
 ROOFS = {"terminal", "__main__"}
 
@@ -98,13 +101,43 @@ def drawing() -> str:
     return "".join([*out, "</svg>\n"])
 
 
-def with_table(page: str) -> str:
-    """The page with the table between its two marks made anew."""
-    return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: BEGIN + table() + END, page, flags=re.DOTALL)
+def number_table(found: dict[str, int]) -> str:
+    """The numbers as two columns."""
+    return "".join(["| of `src` | |\n", "|---|---|\n", *(f"| {what} | {value:,} |\n" for what, value in found.items())])
+
+
+def numbers_on(page: str) -> dict[str, int]:
+    """The numbers that the page has."""
+    return {
+        what: int(value.replace(",", ""))
+        for what, value in re.findall(r"\| (.+?) \| ([\d,]+) \|", block(page, "numbers"))
+    }
+
+
+def block(page: str, name: str) -> str:
+    """What stands between two marks of the page."""
+    return page.partition(BEGIN.format(name))[2].partition(END.format(name))[0]
+
+
+def current(page: str) -> dict[str, int]:
+    """The numbers that the page should have: sizes that are nearly right may stay."""
+    stated = numbers_on(page)
+    return {
+        what: stated[what] if place < SIZES and abs(stated.get(what, 0) - value) <= NEARLY * value else value
+        for place, (what, value) in enumerate(numbers(len(arrows())).items())
+    }
+
+
+def with_tables(page: str) -> str:
+    """The page with the tables between its marks made anew."""
+    for name, made in (("arrows", table()), ("numbers", number_table(current(page)))):
+        before, mark, rest = page.partition(BEGIN.format(name))
+        page = before + mark + made + END.format(name) + rest.partition(END.format(name))[2]
+    return page
 
 
 if __name__ == "__main__":
     page = DOCS / "architecture.md"
-    page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
     (DOCS / "pictures" / "architecture.svg").write_text(drawing(), encoding="utf-8")
     print(f"{len(arrows())} arrows between rooms on {len(floors(arrows()))} floors; no circle")

@@ -120,11 +120,6 @@ def test_start_up_is_light(module: str, absent: tuple[str, ...]) -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_files_stay_small() -> None:
-    long = {str(path): n for path in modules() if (n := len(path.read_text(encoding="utf-8").splitlines())) > 500}
-    assert not long
-
-
 def test_no_two_files_of_one_name() -> None:
     places: dict[str, list[str]] = {}
     for path in modules():

@@ -11,7 +11,7 @@ from rich.console import Console
 from counterstain.evaluation.evaluation_tables import evaluation_notes, evaluation_tables
 from counterstain.evaluation.format import counted_rows, plural
 from counterstain.evaluation.metric_names import ORDER, measure_words
-from counterstain.evaluation.record_types import ComparisonRecord, ScoresRecord
+from counterstain.evaluation.record_types import ComparisonRecord, FindingsRecord, ScoresRecord
 from counterstain.evaluation.rows import level_words, shown_levels, unit_words
 from counterstain.evaluation.text_tables import (
     details_table,
@@ -102,7 +102,7 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
         level = f"{100 * findings['confidence']:g} %"
         print_table(
             f"Findings: AUROC and {level} interval, unit {findings['unit']}; the rest is about any finding",
-            *findings_table(findings),
+            *findings_table(cast(FindingsRecord, findings)),
         )
     if comparison is not None:
         print()

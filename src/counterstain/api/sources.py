@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.evaluation.from_arrays import Source
-from counterstain.evaluation.predictions import Predictions
 
 __all__ = ["Sources", "listed_sources", "order_texts", "refuse_options", "shown_names"]
 
@@ -28,10 +26,9 @@ def shown_names(sources: Sequence[Source], name: str) -> list[str]:
     ]
 
 
-def listed_sources(sources: Any) -> list[Source]:
+def listed_sources(sources: Sources) -> list[Source]:
     """One source or several as a list."""
-    several = isinstance(sources, Sequence) and not isinstance(sources, (str, Predictions))
-    found = list(sources) if several else [sources]
+    found = list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
     if not found:
         raise InputError("no predictions were given; name at least one table")
     return found

@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.evaluation.metrics import predicted_class
 from counterstain.evaluation.predictions import Predictions, align
+from counterstain.evaluation.record_types import ArmErrors, ErrorsRecord, ErrorTile
 
 __all__ = [
     "PatientErrors", "error_record", "mean_table", "notable_images", "patient_errors", "shown_images", "tile_file",
@@ -105,7 +105,7 @@ def error_record(
     *,
     unfamiliar: Mapping[str, Mapping[str, float]] | None = None,
     stamp: str = "",
-) -> dict[str, Any]:
+) -> ErrorsRecord:
     """The record errors.json: each arm's share of errors, its most telling images, and the patients with most errors.
 
     Args:
@@ -115,7 +115,7 @@ def error_record(
             such flags is left out.
         stamp: carried through to the record.
     """
-    found = {}
+    found: dict[str, ArmErrors] = {}
     for arm, tables in arms.items():
         mean = mean_table(tables)
         rows = notable_images(mean, EACH)
@@ -135,7 +135,7 @@ def error_record(
     }  # fmt: skip
 
 
-def _unfamiliar(tables: Sequence[Predictions], flags: Mapping[str, float]) -> dict[str, Any]:
+def _unfamiliar(tables: Sequence[Predictions], flags: Mapping[str, float]) -> dict[str, float | int | None]:
     """How many images most trainings flag, and the share of errors among them and among the others."""
     flagged = np.array([flags.get(image, 0.0) > 0.5 for image in tables[0].image])
     wrong = np.mean([align(tables[0], t)[1].prob.argmax(axis=1) != tables[0].label for t in tables], axis=0)
@@ -146,7 +146,7 @@ def _unfamiliar(tables: Sequence[Predictions], flags: Mapping[str, float]) -> di
     }  # fmt: skip
 
 
-def shown_images(record: Mapping[str, Any]) -> list[str]:
+def shown_images(record: ErrorsRecord) -> list[str]:
     """The names of all images that an errors.json shows, each once."""
     strips = (strip for own in record["arms"].values() for strip in own["tiles"].values())
     return list(dict.fromkeys(card["image"] for strip in strips for card in strip))
@@ -157,7 +157,7 @@ def tile_file(image: str) -> str:
     return f"{hashlib.sha256(image.encode()).hexdigest()[:16]}.png"
 
 
-def _card(table: Predictions, row: int, flags: Mapping[str, float] | None) -> dict[str, Any]:
+def _card(table: Predictions, row: int, flags: Mapping[str, float] | None) -> ErrorTile:
     """One image with its call; file: the name of its tile."""
     name = table.image[row]
     called = int(predicted_class(table.prob[row : row + 1])[0])

@@ -15,6 +15,7 @@ from counterstain.evaluation.intervals import Estimate, Sample, estimate_of, sam
 from counterstain.evaluation.multiplicity import holm
 from counterstain.evaluation.paired_difference import difference
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.record_types import FindingDifference, FindingScore, FindingsRecord
 from counterstain.files import write_csv
 
 __all__ = ["SCHEMA", "FindingPredictions", "finding_rows", "join", "read_findings", "score_findings", "write_findings"]
@@ -125,7 +126,7 @@ def join(tables: Sequence[FindingPredictions]) -> FindingPredictions:
     return replace(first, label=label, prob=prob, called=called, **text)
 
 
-def score_findings(arms: Mapping[str, Sequence[FindingPredictions]], *, alpha: float = 0.05) -> dict[str, Any]:
+def score_findings(arms: Mapping[str, Sequence[FindingPredictions]], *, alpha: float = 0.05) -> FindingsRecord:
     """The record findings.json: every finding's scores in every arm, their mean, and the differences of the arms.
 
     The mean of a score over all findings is left out with each patient in turn as a whole, so that its interval allows
@@ -144,7 +145,7 @@ def score_findings(arms: Mapping[str, Sequence[FindingPredictions]], *, alpha: f
     samples = {arm: _samples(tables, names) for arm, tables in arms.items()}
     confidence = 1 - alpha
     scores = [
-        {"arm": arm, "finding": finding, "metric": key[0], **_values(estimate_of(drawn, key, confidence=confidence))}
+        _score(arm, finding, key[0], estimate_of(drawn, key, confidence=confidence))
         for arm, own in samples.items()
         for finding, drawn in own.items()
         for key in drawn.values
@@ -204,16 +205,19 @@ def _mean(samples: Sequence[Sample]) -> Sample:
     )  # fmt: skip
 
 
-def _values(found: Estimate) -> dict[str, Any]:
-    return {"value": found.value, "low": found.low, "high": found.high, "per_seed": list(found.per_seed)}
+def _score(arm: str, finding: str, metric: str, found: Estimate) -> FindingScore:
+    return {
+        "arm": arm, "finding": finding, "metric": metric, "value": found.value, "low": found.low, "high": found.high,
+        "per_seed": list(found.per_seed),
+    }  # fmt: skip
 
 
 def _differences(
     samples: Mapping[str, Mapping[str, Sample]], findings: Sequence[str], alpha: float
-) -> list[dict[str, Any]]:
+) -> list[FindingDifference]:
     """AUROC of each pair of arms, finding by finding and in the mean."""
     key = ("auroc", None)
-    rows: list[dict[str, Any]] = []
+    rows: list[FindingDifference] = []
     for a, b in combinations(samples, 2):
         for finding in (*findings, MEAN):
             found = difference(samples[a][finding], samples[b][finding], key, alpha=alpha)
@@ -227,7 +231,7 @@ def _differences(
     return rows
 
 
-def finding_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def finding_rows(record: FindingsRecord) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Header and rows of findings.csv from the record; what is undefined is an empty cell."""
     header = ("arm", "finding", "metric", "value", "low", "high", "images", "units", "seeds", "unit")
 

@@ -1,14 +1,20 @@
 """The records of scores and comparisons as types: what scores.json and comparison.json hold, key by key."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 __all__ = [
+    "ArmErrors",
     "ArmRecord",
     "ComparisonQuestion",
     "ComparisonRecord",
     "DecisionCurve",
     "Distribution",
+    "ErrorTile",
+    "ErrorsRecord",
+    "FindingDifference",
+    "FindingScore",
+    "FindingsRecord",
     "PairRow",
     "PatientsNeededRow",
     "RankingRecord",
@@ -188,6 +194,88 @@ class ComparisonRecord(ComparisonQuestion):
     exploratory: list[dict[str, object]]
     words: str
     warnings: list[str]
+
+
+class FindingCount(TypedDict):
+    """How many images, and units of the error, have a finding."""
+
+    finding: str
+    images: int
+    units: int
+
+
+class FindingScore(TypedDict):
+    """One measure of one finding, or of their mean, in one arm."""
+
+    arm: str
+    finding: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    per_seed: list[float]
+
+
+class FindingDifference(TypedDict):
+    """The difference a − b of two arms in one finding, or in their mean, which is not adjusted."""
+
+    a: str
+    b: str
+    finding: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: NotRequired[float]
+
+
+class FindingsRecord(TypedDict):
+    """findings.json, see finding_scores.score_findings; seeds: arm -> how many."""
+
+    schema: str
+    unit: str
+    confidence: float
+    images: int
+    units: int
+    findings: list[FindingCount]
+    seeds: dict[str, int]
+    scores: list[FindingScore]
+    differences: list[FindingDifference]
+
+
+class ErrorTile(TypedDict):
+    """One image with its call; file: the name of its tile; unfamiliar: whether it is unlike the training images."""
+
+    image: str
+    patient: str
+    site: str
+    label: str
+    predicted: str
+    probability: float
+    file: str
+    unfamiliar: bool | None
+
+
+class ArmErrors(TypedDict):
+    """The errors of one arm: their share, its most telling images by kind, and the patients with most errors."""
+
+    images: int
+    errors: float
+    unfamiliar: dict[str, float | int | None] | None
+    tiles: dict[str, list[ErrorTile]]
+    patients: list[dict[str, str | int | float]]
+
+
+class ErrorsRecord(TypedDict):
+    """errors.json, see error_record.error_record."""
+
+    schema: str
+    stamp: str
+    classes: list[str]
+    unit: str
+    arms: dict[str, ArmErrors]
+    influence: list[Mapping[str, object]]
 
 
 class ReliabilityBin(TypedDict):

@@ -1,11 +1,10 @@
 """The tables of scores and comparison as plain rows and text, for a terminal, a page or a log."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from counterstain.evaluation.format import digits_apart
 from counterstain.evaluation.metric_names import measure_words
-from counterstain.evaluation.record_types import ComparisonRecord, PairRow
+from counterstain.evaluation.record_types import ComparisonRecord, FindingsRecord, PairRow
 from counterstain.evaluation.rows import unit_words
 from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
@@ -53,7 +52,7 @@ def levelled_interval(
     return f"{plain} (no interval)" if ends == "no interval]" else f"{plain} ({percent(confidence)} interval [{ends})"
 
 
-def findings_table(record: Mapping[str, Any], metric: str = "auroc") -> tuple[list[str], Rows]:
+def findings_table(record: FindingsRecord, metric: str = "auroc") -> tuple[list[str], Rows]:
     """Header and rows, one per finding and one for their mean: images with it, and the metric of each arm.
 
     Args:

@@ -210,7 +210,7 @@ def _fill(folder: Path, source: Path, bundle: Bundle, network: nn.Module, handov
     write_json(folder / EXPORT, record)
     write_bytes(folder / CARD, write_card(bundle, record, handover.scores))
     if is_unlisted(handover.licence):
-        write_bytes(folder / LICENCE, licence_text(record["licence"]))
+        write_bytes(folder / LICENCE, licence_text(record["licence"]["model"], record["licence"]["backbone"]))
     names = sorted(path.name for path in folder.iterdir())
     for name in names:  # those that exporters wrote may not have reached the disk
         with (folder / name).open("rb") as stream:

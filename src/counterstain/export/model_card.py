@@ -45,22 +45,22 @@ def hub_licence(licence: str) -> dict[str, str]:
     return {"license": "other", "license_name": slug or "not-stated", "license_link": LICENCE}
 
 
-def licence_text(licence: Mapping[str, Any]) -> str:
+def licence_text(licence: str, backbone: Mapping[str, str]) -> str:
     """The file that the card links to where the hub has no name for the licence.
 
     Args:
-        licence: "model", as its owner states it, and "backbone", of the weights that training began from.
+        licence: of the model, as its owner states it.
+        backbone: source and licence of the weights that training began from; {} of random ones.
     """
-    stated = licence["model"].strip()
+    stated = licence.strip()
     own = f"The licence of this model, as its owner states it: {stated}."
     if not stated:
         own = "Who exported this model has not stated a licence for it. Ask them before you use or pass it on."
-    weights = licence["backbone"]
     began = ""
-    if weights:
+    if backbone:
         began = (
-            f"\nIts training began from the weights of {weights['source']}, whose licence is: "
-            f"{weights.get('licence') or 'not stated'}. Its terms may bind this model, too.\n"
+            f"\nIts training began from the weights of {backbone['source']}, whose licence is: "
+            f"{backbone.get('licence') or 'not stated'}. Its terms may bind this model, too.\n"
         )
     return f"# Licence\n\n{own}\n{began}"
 

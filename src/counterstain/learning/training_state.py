@@ -1,9 +1,9 @@
 """What changes in a training from epoch to epoch: made anew, kept in a checkpoint, restored, and written as history."""
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ def start_state(settings: TrainingConfig, machine: Device, *, classes: int, tile
     return TrainingState(network, build_optimiser(network, settings), best={}, weights=weights)
 
 
-def snapshot(state: TrainingState, inputs: dict[str, Any]) -> Checkpoint:
+def snapshot(state: TrainingState, inputs: Mapping[str, object]) -> Checkpoint:
     """All that a training needs to go on, with the inputs that it is of."""
     tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
@@ -49,7 +49,7 @@ def snapshot(state: TrainingState, inputs: dict[str, Any]) -> Checkpoint:
     return Checkpoint(tensors, {"inputs": inputs, "history": state.history, "best_epoch": state.best_epoch})
 
 
-def restore(state: TrainingState, checkpoint: Checkpoint, inputs: dict[str, Any], folder: Path) -> None:
+def restore(state: TrainingState, checkpoint: Checkpoint, inputs: Mapping[str, object], folder: Path) -> None:
     """Set a new state to that of a checkpoint.
 
     Raises:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from counterstain.evaluation.format import clean
+from counterstain.evaluation.record_types import DecisionCurve, Reliability
 from counterstain.reports.figures import Curve, Row
 
 __all__ = [
@@ -26,7 +27,7 @@ class FigureData:
     """A table: one text for each column, and rows of values; None is an empty cell."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    rows: tuple[tuple[object, ...], ...]
 
 
 def forest_data(rows: Sequence[Row], name: str) -> FigureData:
@@ -48,7 +49,7 @@ def curve_data(curves: Sequence[Curve], x: str, y: str) -> FigureData:
     return FigureData(("arm", x, y, "lowest_run", "highest_run"), tuple(rows))
 
 
-def confusion_data(counts: Any, classes: Sequence[str]) -> FigureData:
+def confusion_data(counts: NDArray[np.float64] | NDArray[np.int64], classes: Sequence[str]) -> FigureData:
     """One row per cell: images, and their share of the true class."""
     matrix = np.asarray(counts, dtype=np.float64)
     total = matrix.sum(axis=1)
@@ -77,7 +78,7 @@ def split_data(images: Mapping[str, Mapping[str, int]]) -> FigureData:
     return FigureData(("part", "class", "images"), tuple(rows))
 
 
-def reliability_data(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> FigureData:
+def reliability_data(before: Reliability | None, after: Reliability) -> FigureData:
     """One row per bin, before and after calibration; without it one state."""
     keys = ("low", "high", "n", "mean_prob", "share", "share_low", "share_high")
     states = [("not calibrated", after)] if before is None else [("before", before), ("calibrated", after)]
@@ -85,7 +86,7 @@ def reliability_data(before: Mapping[str, Any] | None, after: Mapping[str, Any])
     return FigureData(("probabilities", *keys), tuple(rows))
 
 
-def benefit_data(curves: Sequence[tuple[str, Mapping[str, Any]]]) -> FigureData:
+def benefit_data(curves: Sequence[tuple[str, DecisionCurve]]) -> FigureData:
     """One row per arm and threshold."""
     rows = (
         (clean(arm), at, *(curve["model"][key][k] for key in ("value", "low", "high")), curve["treat_all"][k])

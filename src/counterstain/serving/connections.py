@@ -60,7 +60,7 @@ class FairServer(uvicorn.Server):
 class ImpatientProtocol(H11Protocol):
     """HTTP/1.1 that closes a connection whose first request is not there in time."""
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start to wait for a request; where too many wait, the one that has waited longest goes."""
         super().connection_made(transport)
         self._wait()

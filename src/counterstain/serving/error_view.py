@@ -2,6 +2,8 @@
 each patient weighs in the first comparison."""
 
 import csv
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import metric_name
+from counterstain.evaluation.influence import left_out_differences
 from counterstain.evaluation.metrics import confusion, predicted_class, score_table
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
@@ -20,8 +23,6 @@ from counterstain.serving.pictures import image_id
 from counterstain.serving.problems import ServingError
 
 __all__ = ["error_data", "patient_influence"]
-
-HIGHER_IS_WORSE = ("loss", "brier")
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,13 @@ def _error_data(run: Path, _: int) -> dict[str, Any]:
         chosen = [[seed.table for seed in tables[pair[side]]] for side in ("a", "b")]
         influence = {"a": pair["a"], "b": pair["b"], "measure": measure, "words": pair["words"]}
         influence["measure_name"] = metric_name(measure)
-        influence |= patient_influence(chosen[0], chosen[1], measure)
-    return {
+        influence |= patient_influence(chosen[0], chosen[1], measure, str(pair["level"]))
+    record: dict[str, Any] = plain_values({
         "classes": list(first.classes), "arms": arms, "names": list(first.image),
         "ids": [image_id(name) for name in first.image], "patients": list(first.patient),
         "labels": first.label.tolist(), "by_patient": first.unit == "patient", "influence": influence,
-    }  # fmt: skip
+    })  # fmt: skip
+    return record
 
 
 def _seeds(folder: Path, classes: list[str]) -> list[_Seed]:
@@ -87,35 +89,23 @@ def _seeds(folder: Path, classes: list[str]) -> list[_Seed]:
     return [_Seed(path.stem, read_predictions(path, classes=classes)) for path in files]
 
 
-def patient_influence(a: list[Predictions], b: list[Predictions], measure: str) -> dict[str, Any]:
-    """How the difference of two arms, in a measure of images, changes when one patient is left out.
+def patient_influence(
+    a: Sequence[Predictions], b: Sequence[Predictions], measure: str, level: str = "image"
+) -> dict[str, object]:
+    """How the difference of two arms changes when one patient is left out, see influence.left_out_differences.
 
     Args:
         a, b: the tables of the seeds of each, of the same images.
-        measure: of score_table, such as "auroc".
+        measure: of the comparison, such as "auroc"; level: "image", "slide" or "patient".
 
     Returns:
         difference: with everyone, mean over the seeds; patients: name, images and the difference without them, the
         one that moves it most first. None where a measure is undefined.
     """
-    known = {key[0] for key in score_table(a[0].label, a[0].prob)}
-    if measure not in known:
+    if (measure, None) not in score_table(a[0].label, a[0].prob):
         return {"difference": None, "patients": []}
-
-    def value(tables: list[Predictions], without: str | None) -> float:
-        each = []
-        for table in tables:
-            kept = np.array([name != without for name in table.patient])
-            if not kept.any():
-                return float("nan")
-            each.append(score_table(table.label[kept], table.prob[kept])[measure, None])
-        return float(np.mean(each))
-
-    whole = value(a, None) - value(b, None)
-    counts: dict[str, int] = {}
-    for name in a[0].patient:
-        counts[name] = counts.get(name, 0) + 1
-    rows = [{"patient": name, "images": n, "without": value(a, name) - value(b, name)} for name, n in counts.items()]
-    rows.sort(key=lambda row: -abs(np.nan_to_num(float(str(row["without"])) - whole, nan=np.inf)))
-    made: dict[str, Any] = plain_values({"difference": whole, "patients": rows})
-    return made
+    whole, without = left_out_differences(a, b, metric=measure, level=level)
+    images = Counter(a[0].patient)
+    moved = sorted(without, key=lambda name: (-abs(np.nan_to_num(without[name] - whole, nan=np.inf)), name))
+    rows = [{"patient": name, "images": images[name], "without": without[name]} for name in moved]
+    return {"difference": whole, "patients": rows}

@@ -1,7 +1,7 @@
 """Slides read by this process, by several, or by the workers of a dask cluster: one slide per task."""
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import TypeVar
 
 from counterstain.engine import (
     Engine,
@@ -20,6 +20,8 @@ from counterstain.version import __version__
 
 __all__ = ["each_slide", "threads_of"]
 
+Slide = TypeVar("Slide")  # what the work on one slide is called with
+
 _LOST = "a process was killed, perhaps for lack of memory; try fewer --jobs: finished slides are kept"
 
 
@@ -35,7 +37,7 @@ def threads_of(asked: int | None, engine: Engine) -> int:
 
 
 def each_slide(
-    work: Callable[[Any], Any], orders: Mapping[str, object], engine: Engine, *, say: Callable[[str], None]
+    work: Callable[[Slide], object], orders: Mapping[str, Slide], engine: Engine, *, say: Callable[[str], None]
 ) -> Generator[TaskOutcome, None, None]:
     """The outcome of `work` for each slide's order, as each ends.
 

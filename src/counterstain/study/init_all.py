@@ -103,7 +103,7 @@ MEANINGS: dict[str, dict[str, str]] = {
 }
 
 
-def known_defaults() -> dict[str, dict[str, Any]]:
+def known_defaults() -> dict[str, dict[str, object]]:
     """{section: {key: default}} of every key with a default that a study may have."""
     from counterstain.learning.config import TrainingConfig
 
@@ -111,7 +111,7 @@ def known_defaults() -> dict[str, dict[str, Any]]:
         "cohort": CohortSection, "split": SplitSection, "tiles": TilesSection, "comparison": ComparisonSection,
         "audit": AuditSection, "calibration": CalibrationSection, "figures": FiguresSection,
     }  # fmt: skip
-    out: dict[str, dict[str, Any]] = {
+    out: dict[str, dict[str, object]] = {
         name: {
             key: one.get_default(call_default_factory=True)
             for key, one in section.model_fields.items()

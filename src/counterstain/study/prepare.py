@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class PreparedStudy:
         patient = cohort.patient if self.study.split.unit == "patient" else image
         return rows_named(image, tuple(cohort.table["slide_id"]), patient)
 
-    def key(self) -> dict[str, Any]:
+    def key(self) -> dict[str, object]:
         """All that the results depend on."""
         parts = [(part.repeat, part.fold, hash_json({"": list(part.assignment)})) for part in self.split.parts]
         return {"study": self.study.resolved(), "data": self.material.store.data_hash, "split": parts}

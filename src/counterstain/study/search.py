@@ -136,10 +136,9 @@ def _optuna() -> Any:
 
 def _check_same(place: Path, prepared: PreparedStudy) -> None:
     """Trials of another study, split or data say nothing here."""
-    key = prepared.key()
-    key["study"] = {name: value for name, value in key["study"].items() if name not in ("seeds", "comparison")}
-    key["study"]["search"] = {**key["study"]["search"], "trials": 0}
-    digest = hash_json(key)
+    study = {name: value for name, value in prepared.study.resolved().items() if name not in ("seeds", "comparison")}
+    study["search"] = {**study["search"], "trials": 0}
+    digest = hash_json({**prepared.key(), "study": study})
     path = place / "search.key"
     if path.is_file() and path.read_text(encoding="utf-8") != digest:
         raise InputError(f"{place} contains a search of another study or other data; give this study another name")
