@@ -11,7 +11,7 @@ from counterstain.evaluation.intervals import FEW_PATIENTS, Estimate, estimates,
 from counterstain.evaluation.metrics import confusion, predicted_class
 from counterstain.evaluation.pooled_predictions import pool_patients, pool_slides, slide_codes
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions, align
-from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
+from counterstain.evaluation.record_types import ArmRecord, ScoreRow, ScoresRecord
 from counterstain.evaluation.resampling import GROUPS
 from counterstain.evaluation.rows import level_words, unit_words
 from counterstain.evaluation.size_and_difficulty import SizeAndDifficulty, tables_by_size
@@ -136,41 +136,49 @@ def score_arms(
     }
     for arm, own in tables.items():
         numbers = list(seeds[arm]) if seeds is not None else list(range(len(own)))
-        scores, lone = [], []
-        by_size = tables_by_size(own, names)
-        for level in levels_of(own):
-            if interval == "bootstrap" and level == "image":
-                found = bootstrap_estimates(own, names, confidence=confidence)
-            else:
-                found = estimates(sample(own, names, level=level), confidence=confidence)
-            if name := _lone_class(own, level):
-                # With one class balanced accuracy is its recall alone, and would pass for a score of both.
-                found = {key: value for key, value in found.items() if key[0] != "balanced_accuracy"}
-                lone.append(_lone_words(name, level, len(first.classes), first.rows_are))
-            if any(table.hard for table in own):
-                found = {key: value for key, value in found.items() if key[0] not in PROBABILITY_MEASURES}
-            elif level == "image" and len(first.classes) == 2:
-                found[OPERATING_POINT, None] = operating_point(own, confidence=confidence)
-            scores += [_score(key, value, level, first.classes) for key, value in found.items()]
-        lone += _single_units(first)
-        record["arms"][arm] = {
-            "seeds": numbers,
-            "images": len(first),
-            "patients": len(names) if first.unit == "patient" else None,
-            "method": _method(first, len(names), len(own), confidence, interval),
-            "warnings": [
-                *lone,
-                *_warnings(own, len(names)),
-                *_size_notes(by_size, confidence, interval, first.rows_are),
-            ],
-            "size_and_difficulty": None if by_size is None else by_size.to_json(confidence),
-            "scores": scores,
-            "confusion": {
-                str(number): confusion(table.label, predicted_class(table.prob), len(table.classes)).tolist()
-                for number, table in zip(numbers, own, strict=True)
-            },
-        }
+        record["arms"][arm] = _arm_record(own, names, numbers, confidence, interval)
     return record
+
+
+def _arm_record(
+    tables: Sequence[Predictions], names: Sequence[str], numbers: list[int], confidence: float, interval: str
+) -> ArmRecord:
+    """One arm's part of the record; numbers: of its seeds, names: of the units of the error."""
+    first = tables[0]
+    scores, lone = [], []
+    by_size = tables_by_size(tables, names)
+    for level in levels_of(tables):
+        if interval == "bootstrap" and level == "image":
+            found = bootstrap_estimates(tables, names, confidence=confidence)
+        else:
+            found = estimates(sample(tables, names, level=level), confidence=confidence)
+        if name := _lone_class(tables, level):
+            # With one class balanced accuracy is its recall alone, and would pass for a score of both.
+            found = {key: value for key, value in found.items() if key[0] != "balanced_accuracy"}
+            lone.append(_lone_words(name, level, len(first.classes), first.rows_are))
+        if any(table.hard for table in tables):
+            found = {key: value for key, value in found.items() if key[0] not in PROBABILITY_MEASURES}
+        elif level == "image" and len(first.classes) == 2:
+            found[OPERATING_POINT, None] = operating_point(tables, confidence=confidence)
+        scores += [_score(key, value, level, first.classes) for key, value in found.items()]
+    lone += _single_units(first)
+    return {
+        "seeds": numbers,
+        "images": len(first),
+        "patients": len(names) if first.unit == "patient" else None,
+        "method": _method(first, len(names), len(tables), confidence, interval),
+        "warnings": [
+            *lone,
+            *_warnings(tables, len(names)),
+            *_size_notes(by_size, confidence, interval, first.rows_are),
+        ],
+        "size_and_difficulty": None if by_size is None else by_size.to_json(confidence),
+        "scores": scores,
+        "confusion": {
+            str(number): confusion(table.label, predicted_class(table.prob), len(table.classes)).tolist()
+            for number, table in zip(numbers, tables, strict=True)
+        },
+    }
 
 
 def _lone_class(tables: Sequence[Predictions], level: str) -> str | None:

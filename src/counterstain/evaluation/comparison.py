@@ -98,8 +98,7 @@ def compare_arms(
     tables = aligned_arms(arms)
     copies = check_copies(tables, files)
     first = next(iter(tables.values()))[0]
-    level = level_of(level, first.rows_are)
-    _check_level(level, first)
+    level = _known_level(level, first)
     samples = _samples_of(tables, decided, level)
     known = _known_measures(tables, samples)
     endpoints = _endpoints(co_primary, known)
@@ -121,8 +120,8 @@ def compare_arms(
     primary_rows = [row for row in rows if row["primary"]]
     ranking = ranking_record(samples, rows, asked)
     notes = [*copies, *patient_notes(arms), *sorted(margin_notes), *size_notes(samples, asked)]
-    many = f"{first.rows_are}s"
-    notes += [CALLED_BY_MOST.format(level=level, rows=many)] if decided is not None and level != "image" else []
+    if decided is not None and level != "image":
+        notes.append(CALLED_BY_MOST.format(level=level, rows=f"{first.rows_are}s"))
     return {
         **_question_record(asked, compared, first, stamp, reference, frozen=decided is not None),
         "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows),
@@ -293,10 +292,17 @@ def _check_question(
         )
 
 
-def _check_level(level: str, table: Predictions) -> None:
+def _known_level(level: str, table: Predictions) -> str:
+    """The level by its name in the records.
+
+    Raises:
+        InputError: If the tables cannot be compared at it.
+    """
+    level = level_of(level, table.rows_are)
     if level not in levels_of([table]):
         known = " or ".join(level_words(one, table.rows_are) for one in levels_of([table]))
         raise InputError(f"level is '{level}'; these tables can be compared at {known}")
+    return level
 
 
 def _with_calls(own: Sample, calls: Sample) -> Sample:
