@@ -125,15 +125,14 @@ def compare_arms(
     return {
         **_question_record(asked, compared, first, stamp, reference, frozen=decided is not None),
         "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows),
-        "pairs": rows,
-        "ranking": ranking,
+        "pairs": rows, "ranking": ranking,
         "exploratory": _exploratory(every, samples, known, endpoints or (metric,), level, alpha),
         "words": summary_words(primary_rows, asked, ranking["arms"][0]["arm"], reference),
         "warnings": [
             *comparison_notes(asked, first, tables, units=compared.units, notes=notes),
             *detect_notes(detect, primary_rows, unit_words(first.unit, first.rows_are)),
         ],
-    }
+    }  # fmt: skip
 
 
 def _add_tests(
