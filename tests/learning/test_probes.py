@@ -17,11 +17,15 @@ from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
 from counterstain.images.store import Store, build_store
 from counterstain.learning import features as room
+from counterstain.learning.appearance import LOOKS
 from counterstain.learning.backbones import build_backbone
+from counterstain.learning.build import last_layer
 from counterstain.learning.features import Features, cached_features, read_features, write_features
 from counterstain.learning.heads import build_head
+from counterstain.learning.networks import build_network
 from counterstain.learning.probes import STRENGTHS, fit_probe
 from counterstain.learning.stain_pipeline import UNSTAINED
+from counterstain.learning.unfamiliar import listening
 
 Rows = NDArray[np.float32]
 
@@ -236,3 +240,15 @@ def test_levels_and_views_are_what_they_say() -> None:
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
         torch.testing.assert_close(network.features(tiles), found)
+
+
+def test_answers_from_kept_features_are_not_heard_as_tiles() -> None:
+    """A probe's last layer sees features alone; beside tiles that the network saw before, they have no appearance."""
+    network = build_network("given", classes=2, tile_px=127, seed=0).eval()
+    layer = last_layer(network)
+    with listening(network) as heard, torch.inference_mode():
+        layer(torch.zeros(600, layer.in_features))
+        assert heard == []
+        network(torch.zeros(3, 3, 127, 127))
+        layer(torch.zeros(600, layer.in_features))
+    assert [batch.shape for batch in heard] == [(3, layer.in_features + LOOKS)]

@@ -19,7 +19,10 @@ __all__ = ["listening", "measure_distances", "with_distances"]
 
 @contextmanager
 def listening(network: nn.Module) -> Iterator[list[NDArray[np.float32]]]:
-    """(B, D + 11) of every batch that the network sees in the meantime, in order: features and appearance."""
+    """(B, D + 11) of every batch that the network sees in the meantime, in order: features and appearance.
+
+    Nothing is heard of features that only its last layer sees: a probe answers from kept ones, without tiles.
+    """
     heard: list[NDArray[np.float32]] = []
     looks: list[Tensor] = []
 
@@ -27,11 +30,16 @@ def listening(network: nn.Module) -> Iterator[list[NDArray[np.float32]]]:
         looks[:] = [looks_of(inputs[0])]
 
     def hear(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        heard.append(torch.cat([inputs[0].detach().flatten(1).float(), looks[0]], 1).cpu().numpy())
+        if looks:
+            heard.append(torch.cat([inputs[0].detach().flatten(1).float(), looks[0]], 1).cpu().numpy())
+
+    def forget(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        looks.clear()
 
     handles = [
         last_layer(network).register_forward_pre_hook(hear),
         network.register_forward_pre_hook(look),
+        network.register_forward_hook(forget),
     ]
     try:
         yield heard
