@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counterstain.audit.duplicates import duplicates_among, find_duplicates
+from counterstain.audit.duplicates import find_duplicates
 from counterstain.audit.fingerprints import _hash as perceptual_hash
-from counterstain.audit.fingerprints import fingerprint, symmetries, turned_hash
+from counterstain.audit.fingerprints import symmetries, turned_hash
 from counterstain.audit.nearest import Nearest
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
@@ -72,19 +72,6 @@ def test_the_index_finds_the_same_pairs(plant: Plant, monkeypatch: pytest.Monkey
     whole = find_duplicates(store)
     monkeypatch.setattr(Nearest.of.__func__, "__kwdefaults__", {"most": 10})
     assert find_duplicates(store) == whole
-
-
-@pytest.mark.slow
-def test_copies_are_found_between_two_cohorts(plant: Plant, tissue: Cohort, tmp_path: Path) -> None:
-    _, store = plant({"flipped": KINDS["flipped"], "rotated25": KINDS["rotated25"]})
-    known = build_store(tissue.subset(np.arange(3)), tmp_path / "known", tile_px=96)
-    prints = [fingerprint(tiles, rotated=True) for tiles in (store, known)]
-    found = duplicates_among(*prints, store.content, known.content, same=False)
-    pairs = {(Path(store.image[copy.a]).stem, known.image[copy.b], copy.tier) for copy in found}
-    for row in range(3):
-        for kind, tier in (("original", "pixels"), ("flipped", "turned"), ("rotated25", "rotated")):
-            assert (f"{kind}-{row}", known.image[row], tier) in pairs
-    assert len(pairs) == 9
 
 
 def test_the_hash_of_a_turned_tile_follows_from_its_own() -> None:

@@ -14,7 +14,7 @@ from counterstain.audit.rotated_crops import rotated_crops
 from counterstain.images.store import Store
 from counterstain.system import usable_cores
 
-__all__ = ["TIERS", "Duplicate", "duplicates_among", "find_duplicates"]
+__all__ = ["TIERS", "Duplicate", "find_duplicates"]
 
 Floats = NDArray[np.float32]
 
@@ -51,84 +51,67 @@ def find_duplicates(
     """
     described = None if step is None else partial(step, "describing tiles")
     prints = fingerprint(store, fit=fit, rotated=rotated, threads=threads, progress=described)
-    return duplicates_among(prints, prints, store.content, store.content, same=True, step=step)
-
-
-def duplicates_among(
-    first: Fingerprints,
-    second: Fingerprints,
-    content_a: Iterable[str],
-    content_b: Iterable[str],
-    *,
-    same: bool,
-    step: Callable[[str, int, int], None] | None = None,
-) -> tuple[Duplicate, ...]:
-    """The copies between two sets of fingerprints, or within one (`same`); `step` is told the progress."""
     found: dict[tuple[int, int], Duplicate] = {}
 
     def keep(copy: Duplicate) -> None:
-        key = (min(copy.a, copy.b), max(copy.a, copy.b)) if same else (copy.a, copy.b)
-        if same and copy.a == copy.b:
-            return
+        key = (min(copy.a, copy.b), max(copy.a, copy.b))
         if key not in found:
             found[key] = Duplicate(*key, copy.tier, copy.similarity, copy.turn)
 
-    for tier, left, right in (("bytes", content_a, content_b), ("pixels", first.digest, second.digest)):
-        for a, b in _equal(list(left), list(right)):
+    for tier, content in (("bytes", store.content), ("pixels", prints.digest)):
+        for a, b in _equal(content):
             keep(Duplicate(a, b, tier, 1.0, TURNS[0]))
-    for copy in _near(first, second, same=same, step=step):
+    for copy in _near(prints, step=step):
         keep(copy)
-    if len(first.waves) and len(second.waves):
-        for crop in rotated_crops(first, second, found.keys(), same=same, step=step):
+    if len(prints.waves):
+        for crop in rotated_crops(prints, found.keys(), step=step):
             keep(Duplicate(crop.a, crop.b, "rotated", crop.similarity, crop.turn))
     return tuple(found[key] for key in sorted(found))
 
 
-def _equal(left: list[str], right: list[str]) -> Iterable[tuple[int, int]]:
+def _equal(content: Iterable[str]) -> Iterable[tuple[int, int]]:
     """Pairs with the same text; of a group of many each is paired with the first, by which the group is known."""
-    place: dict[str, int] = {}
-    for row, text in enumerate(right):
-        place.setdefault(text, row)
-    return [(row, place[text]) for row, text in enumerate(left) if text in place]
+    first: dict[str, int] = {}
+    for row, text in enumerate(content):
+        if text in first:
+            yield first[text], row
+        else:
+            first[text] = row
 
 
 # ---------------------------------------------------------------------------------------- flips, turns, small changes
 
 
-def _near(
-    first: Fingerprints, second: Fingerprints, *, same: bool, step: Callable[[str, int, int], None] | None = None
-) -> Iterable[Duplicate]:
+def _near(prints: Fingerprints, *, step: Callable[[str, int, int], None] | None = None) -> Iterable[Duplicate]:
     """Pairs whose perceptual hashes are close under a symmetry, and whose fine structure then agrees."""
     from counterstain.audit.close_hashes import close_hashes  # Numba, 70 MB that whoever only reads pairs does without
 
-    turned = turned_hash(first.hash)
-    plain_a, plain_b = first.plain, second.plain
-    columns = np.flatnonzero(~second.blank)
-    known = np.ascontiguousarray(second.hash[columns])
+    turned, plain, count = turned_hash(prints.hash), prints.plain, len(prints.hash)
+    columns = np.flatnonzero(~prints.blank)
+    known = np.ascontiguousarray(prints.hash[columns])
 
     def work(start: int) -> dict[tuple[int, int], tuple[float, int]]:
-        rows = np.arange(start, min(start + ROWS, len(first.hash)))
-        rows = rows[~first.blank[rows]]
-        # Within one set a pair is met from its first tile only.
-        begin = np.searchsorted(columns, rows, side="right") if same else np.zeros(len(rows), np.int64)
+        rows = np.arange(start, min(start + ROWS, count))
+        rows = rows[~prints.blank[rows]]
+        begin = np.searchsorted(columns, rows, side="right")  # a pair is met from its first tile only
         best: dict[tuple[int, int], tuple[float, int]] = {}
         for index in range(8):
             at, column = close_hashes(turned[index, rows], known, begin, radius=HAMMING)
             for a, b in zip(rows[at].tolist(), columns[column].tolist(), strict=True):
-                value = _agreement(first.small[a], second.small[b], index)
-                enough = SAME_PLAIN if plain_a[a] or plain_b[b] else SAME
+                value = _agreement(prints.small[a], prints.small[b], index)
+                enough = SAME_PLAIN if plain[a] or plain[b] else SAME
                 if value >= enough and value > best.get((a, b), (0.0, 0))[0]:
                     best[a, b] = value, index
         return best
 
-    starts = range(0, len(first.hash), ROWS)
+    starts = range(0, count, ROWS)
     with ThreadPoolExecutor(usable_cores()) as pool:
         for start, best in zip(starts, pool.map(work, starts), strict=True):
             for (a, b), (value, index) in best.items():
-                exact = _alike(first.small[a], second.small[b], index)
+                exact = _alike(prints.small[a], prints.small[b], index)
                 yield Duplicate(a, b, "turned" if exact and index else "near", value, TURNS[index])
             if step is not None:
-                step("comparing tiles", min(start + ROWS, len(first.hash)), len(first.hash))
+                step("comparing tiles", min(start + ROWS, count), count)
 
 
 def _fine_unit(grey: NDArray[np.uint8]) -> Floats:

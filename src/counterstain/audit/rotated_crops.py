@@ -39,7 +39,7 @@ class RotatedCrop:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Row a, enlarged by `zoom` (row b where `swapped`), is likely row b turned by `degrees` clockwise."""
+    """Row a, enlarged by `zoom`, is likely row b turned by `degrees` clockwise."""
 
     a: int
     b: int
@@ -47,7 +47,6 @@ class _Candidate:
     degrees: float
     zoom: float
     mirrored: bool
-    swapped: bool
 
     @property
     def words(self) -> str:
@@ -57,11 +56,9 @@ class _Candidate:
 
 
 def rotated_crops(
-    first: Fingerprints,
-    second: Fingerprints,
+    prints: Fingerprints,
     known: Collection[tuple[int, int]],
     *,
-    same: bool,
     step: Callable[[str, int, int], None] | None = None,
 ) -> list[RotatedCrop]:
     """Pairs whose rings carry waves of the same sizes and agree when turned back.
@@ -70,25 +67,23 @@ def rotated_crops(
     the rings leave in doubt is aligned and looked at closely, unless surer pairs link both tiles already.
 
     Args:
-        first, second: two sets of tiles; the same one twice where `same`.
-        known: pairs (a, b), a < b where `same`, that are copies of another kind and are not looked at again.
+        prints: of the tiles.
+        known: pairs (a, b), a < b, that are copies of another kind and are not looked at again.
         step: called with what is being done, and how much of how much is.
     """
     best: dict[tuple[int, int], _Candidate] = {}
-    for one in _candidates(first, second, same=same, step=step):
-        key = (min(one.a, one.b), max(one.a, one.b)) if same else (one.a, one.b)
+    for one in _candidates(prints, step=step):
+        key = (min(one.a, one.b), max(one.a, one.b))
         if key not in known and (key not in best or one.value > best[key].value):
             best[key] = one
-    offset = 0 if same else len(first.hash)
     sure = [one for one in best.values() if one.value >= SURE]
-    pairs = [(one.a, one.b + offset) for one in sure] + [(a, b + offset) for a, b in known]
-    cluster = link(offset + len(second.hash), pairs)
+    cluster = link(len(prints.hash), [*((one.a, one.b) for one in sure), *known])
     doubtful = [one for one in best.values() if one.value < SURE]
-    linked = [one for one in doubtful if cluster[one.a] == cluster[one.b + offset]]
-    apart = [one for one in doubtful if cluster[one.a] != cluster[one.b + offset]]
+    linked = [one for one in doubtful if cluster[one.a] == cluster[one.b]]
+    apart = [one for one in doubtful if cluster[one.a] != cluster[one.b]]
     out = [RotatedCrop(one.a, one.b, one.value, one.words) for one in (*sure, *linked)]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = pool.map(lambda one: _agreement(first, second, one), apart)
+        found = pool.map(lambda one: _agreement(prints, one), apart)
         for done, (one, agreement) in enumerate(zip(apart, found, strict=True), start=1):
             if agreement >= ALIGNED:
                 out.append(RotatedCrop(one.a, one.b, agreement, one.words))
@@ -97,21 +92,15 @@ def rotated_crops(
     return out
 
 
-def _agreement(first: Fingerprints, second: Fingerprints, one: _Candidate) -> float:
+def _agreement(prints: Fingerprints, one: _Candidate) -> float:
     """Of the fine structure of both tiles, the enlarged one turned back."""
-    a, b = first.closer(one.a), second.closer(one.b)
-    if one.swapped:
-        a, b = b, a
+    a, b = prints.closer(one.a), prints.closer(one.b)
     return aligned_agreement(a, b, degrees=-one.degrees, zoom=one.zoom, mirrored=one.mirrored)
 
 
-def _candidates(
-    first: Fingerprints, second: Fingerprints, *, same: bool, step: Callable[[str, int, int], None] | None = None
-) -> Iterator[_Candidate]:
+def _candidates(prints: Fingerprints, *, step: Callable[[str, int, int], None] | None = None) -> Iterator[_Candidate]:
     for done, zoom in enumerate(ZOOMS, start=1):
-        yield from _enlarged(first, second, zoom, same=same, swapped=False)
-        if not same and zoom > 1:
-            yield from _enlarged(second, first, zoom, same=False, swapped=True)
+        yield from _enlarged(prints, zoom)
         if step is not None:
             step("searching for rotated crops", done, len(ZOOMS))
 
@@ -123,35 +112,31 @@ def _sizes(waves: NDArray[np.complex64], mean: Floats) -> Floats:
     return unit
 
 
-def _enlarged(
-    left: Fingerprints, right: Fingerprints, zoom: float, *, same: bool, swapped: bool
-) -> Iterator[_Candidate]:
-    """Likely pairs of a tile of `left`, enlarged, and one of `right`; in the order of the other call if `swapped`."""
-    columns, faint = np.flatnonzero(~right.faint), left.faint
-    take = min(NEAREST + same, len(columns))
+def _enlarged(prints: Fingerprints, zoom: float) -> Iterator[_Candidate]:
+    """Likely pairs of an enlarged tile and another one."""
+    columns, faint = np.flatnonzero(~prints.faint), prints.faint
+    take = min(NEAREST + 1, len(columns))  # the nearest may be the tile itself
     if take == 0:
         return
-    mean = np.sqrt(np.abs(right.waves[columns])).reshape(len(columns), -1).mean(axis=0)
-    nearest = Nearest.of(_sizes(right.waves[columns], mean))
-    starts = range(0, len(left.waves), ROWS)
+    mean = np.sqrt(np.abs(prints.waves[columns])).reshape(len(columns), -1).mean(axis=0)
+    nearest = Nearest.of(_sizes(prints.waves[columns], mean))
+    starts = range(0, len(prints.waves), ROWS)
 
     def work(start: int) -> list[_Candidate]:
-        rows = np.arange(start, min(start + ROWS, len(left.waves)))
+        rows = np.arange(start, min(start + ROWS, len(prints.waves)))
         rows = rows[~faint[rows]]
         if not len(rows):
             return []
-        waves = left.waves[rows] if zoom == 1 else np.stack([ring_spectrum(left.middle[row], zoom) for row in rows])
+        waves = prints.waves[rows] if zoom == 1 else np.stack([ring_spectrum(prints.middle[row], zoom) for row in rows])
         top = nearest.rows(_sizes(waves, mean), take).ravel()
         a, b = np.repeat(np.arange(len(rows)), take), columns[top]
-        other = np.flatnonzero((top >= 0) & (rows[a] != b if same else True))
+        other = np.flatnonzero((top >= 0) & (rows[a] != b))
         a, b = a[other], b[other]
-        value, shift, mirrored = _turn_back(waves[a], right.waves[b])
+        value, shift, mirrored = _turn_back(waves[a], prints.waves[b])
         found = []
         for k in np.flatnonzero(value >= LIKELY):
-            pair = (int(b[k]), int(rows[a[k]])) if swapped else (int(rows[a[k]]), int(b[k]))
-            found.append(
-                _Candidate(*pair, float(value[k]), _degrees(shift[k]), zoom, bool(mirrored[k]), swapped=swapped)
-            )
+            pair = (int(rows[a[k]]), int(b[k]))
+            found.append(_Candidate(*pair, float(value[k]), _degrees(shift[k]), zoom, bool(mirrored[k])))
         return found
 
     with ThreadPoolExecutor(usable_cores()) as pool:
