@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from counterstain.cli import app
+from counterstain.cli import _ORDER, app
 from counterstain.cli.options import READING
 from counterstain.cli.suggestions import MEANINGS
 
@@ -71,6 +71,12 @@ def test_every_verb_has_json_and_an_example(name: str) -> None:
 def test_every_verb_shows_its_help(name: str, option: str) -> None:
     done = RUNNER.invoke(app, [*name.split(), option])
     assert done.exit_code == 0 and "Usage:" in done.stdout and "Show this message" in done.stdout
+
+
+def test_every_verb_has_its_place_in_the_list() -> None:
+    names = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    assert names - set(_ORDER) == set(), "add each to _ORDER in cli/__init__.py, where --help should list it"
+    assert set(_ORDER) - names == set(), "these verbs are gone: remove them from _ORDER in cli/__init__.py"
 
 
 def test_one_name_has_one_help() -> None:
