@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-__all__ = ["Pace", "Progress", "TrainingProgress", "duration", "epoch_line"]
+__all__ = ["Pace", "Progress", "SlideProgress", "SlidesProgress", "TrainingProgress", "duration", "epoch_line"]
 
 
 @dataclass(frozen=True)
@@ -118,3 +118,30 @@ def epoch_line(progress: TrainingProgress, seconds_left: float | None, width: in
         "  ".join(short[:2]),
     )
     return next((form for form in forms if width is None or len(form) <= width), forms[-1])
+
+
+@dataclass(frozen=True)
+class SlideProgress:
+    """How far a run has come, told after each batch.
+
+    slide, number, slides: the slide at work, which it is (from 1), and of how many
+    done, tiles: of this slide
+    all_done, all_tiles: of all slides that are read in this run
+    """
+
+    slide: str
+    number: int
+    slides: int
+    done: int
+    tiles: int
+    all_done: int
+    all_tiles: int
+
+
+@dataclass(frozen=True)
+class SlidesProgress:
+    """Where a run tells what it does: lines, how many slides are planned, and how far it has come."""
+
+    say: Callable[[str], None] = lambda line: None
+    planned: Callable[[int, int], None] = lambda done, total: None
+    progress: Callable[[SlideProgress], None] = lambda progress: None

@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 
-__all__ = ["default_threads", "few_arenas", "keep_pages", "usable_cores", "wait_shortly"]
+__all__ = ["default_threads", "few_arenas", "keep_pages", "threads_per_job", "usable_cores", "wait_shortly"]
 
 
 def usable_cores() -> int:

@@ -29,8 +29,9 @@ from counterstain.files import read_json
 from counterstain.learning.bundle import seal
 from counterstain.learning.ood_statistics import STATISTICS, features_of, fit_ood_statistics, write_ood_statistics
 from counterstain.learning.predictor import load_predictor
+from counterstain.progress import SlideProgress, SlidesProgress
 from counterstain.slides import tile_stream as stream
-from counterstain.slides.infer_cohort import SlideProgress, SlidesProgress, SlidesResult, run_slides
+from counterstain.slides.infer_cohort import SlidesResult, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.reader import open_slide
 from counterstain.slides.tile_files import read_tile_csv, read_tile_flags

@@ -14,9 +14,10 @@ from counterstain.errors import InputError
 from counterstain.learning.device import prepare_device
 from counterstain.learning.encoder import load_encoder
 from counterstain.learning.features import read_features
+from counterstain.progress import SlidesProgress
 from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles
 from counterstain.slides.feature_files import TileGrid, encode_slides
-from counterstain.slides.infer_cohort import SlidesProgress, run_slides
+from counterstain.slides.infer_cohort import run_slides
 from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.outputs import SlideJob, paths_of
 from counterstain.slides.slide_workers import each_slide, threads_of

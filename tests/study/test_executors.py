@@ -23,6 +23,7 @@ from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.run import run_study
 from counterstain.study.study_config import read_study
 from counterstain.study.trainings import HELD, train_one
+from counterstain.system import usable_cores
 
 FIRST = "given-8/seed-0/fold-0-0"
 QUICK = {"seeds": "[0]", "training.epochs": "1"}
@@ -53,13 +54,23 @@ def order_of(study: Path, prepared: PreparedStudy) -> RemoteJob:
     return RemoteJob(run, home, home / "store", tuple(QUICK.items()), key, FIRST, stop=run / HELD / "stop")
 
 
-def test_without_a_number_the_cores_are_shared_out(study: Path) -> None:
+def test_without_a_number_the_cores_are_shared_out(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study.write_text(study.read_text().replace(", threads: 1", ""))
-    cores = prepare_device().threads
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = usable_cores()
     assert settle_threads(study, {"seeds": "[0]"}, jobs=1, scheduler=None)["training.threads"] == str(cores)
     assert settle_threads(study, None, jobs=cores, scheduler=None) == {"training.threads": "1"}
     assert settle_threads(study, None, jobs=10 * cores, scheduler=None) == {"training.threads": "1"}
     assert settle_threads(study, None, jobs=1, scheduler="tcp://host:1") == {"training.threads": "1"}
+
+
+@pytest.mark.parametrize("scheduler", [None, "tcp://host:1"])
+def test_omp_num_threads_is_of_each_process_as_for_slides(
+    study: Path, scheduler: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.write_text(study.read_text().replace(", threads: 1", ""))
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert settle_threads(study, None, jobs=1000, scheduler=scheduler) == {"training.threads": "5"}
 
 
 def test_the_studys_own_number_of_threads_is_kept(study: Path) -> None:

@@ -7,9 +7,10 @@ from counterstain.api.process import Paths, paths_of, working
 from counterstain.columns import columns_of_two
 from counterstain.engine import Engine
 from counterstain.errors import InputError, says_arguments
+from counterstain.progress import SlidesProgress
 from counterstain.slides.extract_tiles import ExtractedTiles, ExtractionOptions, extract_tiles, find_slides
 from counterstain.slides.guarded import require_readers
-from counterstain.slides.infer_cohort import SlidesProgress, SlidesResult, run_slides
+from counterstain.slides.infer_cohort import SlidesResult, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.inspection import inspect_slide
 from counterstain.slides.scale import read_mpp_table, unused_rows

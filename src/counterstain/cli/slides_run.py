@@ -40,7 +40,8 @@ from counterstain.cli.slide_options import (
 from counterstain.cli.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
-    from counterstain.slides.infer_cohort import SlideProgress, SlidesProgress, SlidesResult
+    from counterstain.progress import SlideProgress, SlidesProgress
+    from counterstain.slides.infer_cohort import SlidesResult
 
 slides_app = typer.Typer(
     cls=SuggestingGroup, no_args_is_help=True, help="Whole slides: cut them into tiles, read them with a model."
@@ -157,7 +158,7 @@ def _print(result: "SlidesResult", *, as_json: bool) -> None:
 @contextmanager
 def _talking() -> Iterator["SlidesProgress"]:
     """Bars with time left for the slide and for all where stderr is a terminal, else a line a slide."""
-    from counterstain.slides.infer_cohort import SlidesProgress
+    from counterstain.progress import SlidesProgress
     from counterstain.terminal_progress import progress_bars, say
 
     if not sys.stderr.isatty():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from counterstain.errors import InputError
 
 if TYPE_CHECKING:
-    from counterstain.slides.infer_cohort import SlideProgress
+    from counterstain.progress import SlideProgress
 
 __all__ = ["main", "read_slide_for"]
 
@@ -51,7 +51,8 @@ def read_slide_for(
     from counterstain.files import hash_file
     from counterstain.learning.bundle import SUMS
     from counterstain.learning.model_choice import choose_model
-    from counterstain.slides.infer_cohort import SlidesProgress, run_slides
+    from counterstain.progress import SlidesProgress
+    from counterstain.slides.infer_cohort import run_slides
     from counterstain.slides.infer_slide import InferenceOptions
 
     bundle = choose_model(Path(model)).folder

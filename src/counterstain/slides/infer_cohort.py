@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from counterstain.files import hash_file, read_json, write_csv, write_json
 from counterstain.images import resize
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle
 from counterstain.learning.runtimes import check_runtime
+from counterstain.progress import SlideProgress, SlidesProgress
 from counterstain.records import short_repr
 from counterstain.slides.geojson import ORIGINS
 from counterstain.slides.infer_slide import InferenceOptions, Model, plan_slide, read_slide
@@ -26,38 +27,11 @@ from counterstain.slides.slide_scores import check_pooling, read_truth
 from counterstain.slides.slide_workers import each_slide, threads_of
 from counterstain.slides.tiling import check_grid
 
-__all__ = ["SlideProgress", "SlidesProgress", "SlidesResult", "run_slides"]
+__all__ = ["SlidesResult", "run_slides"]
 
 SETTINGS = "slides_run.json"
 FAILURES = "failures.csv"
 _MANY = 1000  # tiles of a slide, where each is planned by the process that reads it
-
-
-@dataclass(frozen=True)
-class SlideProgress:
-    """How far a run has come, told after each batch.
-
-    slide, number, slides: the slide at work, which it is (from 1), and of how many
-    done, tiles: of this slide
-    all_done, all_tiles: of all slides that are read in this run
-    """
-
-    slide: str
-    number: int
-    slides: int
-    done: int
-    tiles: int
-    all_done: int
-    all_tiles: int
-
-
-@dataclass(frozen=True)
-class SlidesProgress:
-    """Where a run tells what it does: lines, how many slides are planned, and how far it has come."""
-
-    say: Callable[[str], None] = lambda line: None
-    planned: Callable[[int, int], None] = lambda done, total: None
-    progress: Callable[[SlideProgress], None] = lambda progress: None
 
 
 @dataclass(frozen=True)

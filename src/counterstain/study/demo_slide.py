@@ -15,10 +15,10 @@ from counterstain.phantom.slide import PhantomSlide, SlideTruth, write_slide
 from counterstain.phantom.slide_layout import Ring, Window, cover
 from counterstain.phantom.tiles import CLASSES, Phantom, draw_patient
 from counterstain.progress import Progress
+from counterstain.progress import SlidesProgress as SlidesTalk
 from counterstain.run_folder import record_path
 from counterstain.slides.heatmap import HeatMap, draw_heatmap, overlay
 from counterstain.slides.heatmap_picture import framed_heatmap
-from counterstain.slides.infer_cohort import SlidesProgress as SlidesTalk
 from counterstain.slides.infer_cohort import run_slides
 from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.outputs import paths_of

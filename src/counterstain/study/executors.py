@@ -16,12 +16,12 @@ from counterstain.engine import common_answer, connected, in_processes, on_clust
 from counterstain.errors import InputError
 from counterstain.files import hash_json, write_bytes
 from counterstain.learning.config import TrainingConfig
-from counterstain.learning.device import prepare_device
 from counterstain.progress import Progress, TrainingProgress
 from counterstain.study.environment import environment, settled
 from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.study_config import read_study
 from counterstain.study.trainings import HELD, Outcome, Send, train_one
+from counterstain.system import threads_per_job
 
 __all__ = ["RemoteJob", "sender", "settle_threads", "train_order"]
 
@@ -61,8 +61,7 @@ def settle_threads(
 ) -> dict[str, str]:
     """The overrides with a fixed training.threads, so that a training is the same wherever and beside whatever it runs.
 
-    The study's own number is kept. Without one it is this machine's cores divided by jobs, and 1 on a cluster, whose
-    machines may differ.
+    The study's own number is kept; without one it is that of system.threads_per_job.
 
     Raises:
         InputError: If the study is wrong, or one of its arms asks for all cores.
@@ -70,8 +69,7 @@ def settle_threads(
     found = dict(overrides or {})
     study = read_study(path, found)
     if study.training.get("threads") is None:
-        cores = prepare_device(device="cpu").threads
-        found["training.threads"] = str(1 if scheduler else max(1, cores // jobs))
+        found["training.threads"] = str(threads_per_job(None if scheduler else jobs))
         study = read_study(path, found)
     for arm in study.arms:
         if study.arm(arm).threads is None:
