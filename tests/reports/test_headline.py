@@ -45,7 +45,7 @@ def test_neither_can_be_told_from_chance() -> None:
     ("arms", "start"),
     [
         ({"a": {}, "b": {"above_chance": False, "against_baseline": "not told"}},
-         "b can't be told from chance (0.5); a beats, b can't be told from a colour histogram (0.790): "),
+         "b can't be told from chance (0.5); a beats a colour histogram (0.790), b can't be told from it: "),
         ({"a": {"against_baseline": "below"}, "b": {"against_baseline": "below"}},
          "a and b are worse than a colour histogram (0.790): "),
         ({"a": {"against_baseline": "not told"}, "b": {"against_baseline": "not told"}},

@@ -88,6 +88,12 @@ def test_every_interval_of_the_page_says_its_level(
     assert unlevelled("<figure><figcaption>Scores</figcaption><td>[70 %, 90 %]</td></figure>") == ["[70 %, 90 %]"]
 
 
+def test_no_number_is_broken_at_its_point(two: tuple[Path, str]) -> None:
+    """Names may be broken after a point, but not 0.05."""
+    assert "prior SD 0.05" in two[1] and not re.search(r"\d\.<wbr>\d", two[1])
+    assert "<wbr>" in two[1]
+
+
 def test_every_figure_is_in_the_page_and_in_the_folder(two: tuple[Path, str]) -> None:
     run, page = two
     images = [attributes for tag, attributes in Page(page).tags if tag == "img"]

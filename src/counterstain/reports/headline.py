@@ -125,7 +125,8 @@ def _standing(rows: Mapping[str, Mapping[str, Any]], chance: float | None, basel
     if len(sides.get("not told", ())) == len(rows):
         none = _none(rows, f"be told from {name}, which does not look at tissue")
         return f"{said[0]}, and {none[0].lower()}{none[1:]}" if said else none
-    return "; ".join([*said, ", ".join(_side_words(side, sides[side]) for side in SIDES if side in sides) + f" {name}"])
+    held = [_side_words(side, sides[side]) for side in SIDES if side in sides]
+    return "; ".join([*said, ", ".join(f"{words} {'it' if k else name}" for k, words in enumerate(held))])
 
 
 def _side_words(side: str, arms: list[str]) -> str:

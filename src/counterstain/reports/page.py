@@ -33,7 +33,7 @@ def environment() -> Environment:
 
 def _soft(text: str) -> Markup:
     """A name that may be broken after its _ . / - (and nowhere else, where there is room)."""
-    return Markup("<wbr>").join(escape(piece) for piece in re.split(r"(?<=[_./-])(?=\w)", text))
+    return Markup("<wbr>").join(escape(piece) for piece in re.split(r"(?<=[_./-])(?=\w)(?<!\d\.(?=\d))", text))
 
 
 def _css_string(text: str) -> Markup:
