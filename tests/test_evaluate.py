@@ -280,6 +280,10 @@ def test_a_deployed_model_is_held_to_what_it_stated(tmp_path: Path) -> None:
     page = (tmp_path / "page.html").read_text()
     assert "Missed what the model stated: coverage, sensitivity and ECE." in page
     assert "image-level study" in page
+    (model / "calibration.json").unlink()
+    (model / "SHA256SUMS").write_text(f"{hash_file(model / 'bundle.json')}  bundle.json\n")
+    bare = call("evaluate", tmp_path / "predicted.csv", "--model", model)
+    assert "states nothing that it could be held to: it was never calibrated" in " ".join(bare.stdout.split())
 
 
 def test_two_tables_are_not_one_deployed_model(tmp_path: Path, table: Path) -> None:

@@ -153,6 +153,10 @@ def test_every_fault_is_named_with_its_row(tmp_path: Path, rows: str, message: s
         ("image,label\nx,a\n", "no probability columns"),
         ("label,label,prob_a,prob_b\na,a,0.5,0.5\n", "two columns named 'label'"),
         ("label,prob_b\na,0.5\nb,0.2\nc,0.3\n", "2 other labels"),
+        ("label,prob_b\na,0.5\n,0.2\nb,0.3\n,0.1\n", r"label in row 3 .* is empty \(2 of 4 rows\)"),
+        ("label,prob_a,prob_b\na,0.5,0.5\n,0.2,0.8\n", r"label in row 3 .* is empty \(1 of 2 rows\)"),
+        ("label,prediction\na,a\n,b\n", r"label in row 3 .* is empty"),
+        ("label,prob_b\nb,0.5\nb,0.2\n", "every label is 'b': the other class has no name"),
         ("label,prob_b\na,3.5\nb,0.2\n", "row 2 .* is 3.5.*sigmoid"),
     ],
 )

@@ -21,6 +21,10 @@ __all__ = ["evaluate"]
 
 By = Sequence[str] | Mapping[str, Names]
 PAGES = (".html", ".htm")
+NOTHING_STATED = (
+    "the model states nothing that it could be held to: it was never calibrated, so it has no prediction sets and no "
+    "frozen threshold"
+)
 NOT_A_FOLDER = (".csv", ".json", ".pdf", ".txt", ".md", ".xlsx", ".png", ".svg", ".parquet")
 
 
@@ -118,13 +122,15 @@ def evaluate(
     tables = [from_source(source, positive=named, columns=columns, order=order_texts(order)) for source in sources]
     check_copies({ARM: tables}, {ARM: shown_names(sources, "the model")})
     given, cells = _groups(by, sources[0], tables[0], columns_wanted(tuple(by)))
+    deployed = None if folder is None else _deployed(folder)
     record = evaluate_tables(
         tables, interval=interval, confidence=confidence, prevalence=prevalence, by=given, columns=cells,
         threshold=None if threshold is None else str(threshold),
         validation=[] if threshold_from is None else _validation(threshold_from, tables[0], columns),
-        deployed=None if folder is None else _deployed(folder),
+        deployed=deployed,
     )  # fmt: skip
     if folder is not None:
+        record["arms"][ARM]["warnings"] += [] if deployed is not None else [NOTHING_STATED]
         record["seen"] = _seen(folder, tables[0])
     if ledger is not None:
         from counterstain.evaluation.test_set_log import note_tables

@@ -77,6 +77,7 @@ def predictions_of(
         return f"row {table.line(row)} of {path}"
 
     cells, codes = table.distinct(layout.place["label"])
+    _check_labels(cells, codes, where)
     notes = (*table.notes, *parts)
     if layout.prob is None:
         calls, called = table.distinct(layout.place["predicted"])
@@ -168,6 +169,16 @@ def _as_certain(
     return tuple(names), prob
 
 
+def _check_labels(cells: Sequence[str], codes: NDArray[np.int64], where: Place) -> None:
+    """Every row has a true class."""
+    if "" in cells:
+        empty = np.flatnonzero(codes == cells.index(""))
+        raise InputError(
+            f"label in {where(int(empty[0]))} is empty ({len(empty)} of {len(codes)} rows); the true class is needed "
+            "in each row: fill it in, or leave out the rows without one"
+        )
+
+
 def _probabilities(
     table: Table, found: ProbabilityColumns, labels: Sequence[str], positive: str | None, where: Place
 ) -> tuple[tuple[str, ...], NDArray[np.float64], tuple[str, ...]]:
@@ -185,10 +196,15 @@ def _probabilities(
             f"say whose probability it is with positive (in a command, --positive {known[-1]})"
         )
     others = [label for label in known if not same_class(label, name)]
+    if not others:
+        raise InputError(
+            f"{path} has one probability column, for '{name}', and every label is '{name}': the other class has no "
+            "name. Add the column prob_<class> of the other class"
+        )
     if len(others) != 1:
         raise InputError(
             f"{path} has one probability column, for '{name}', but {len(others)} other labels "
-            f"({', '.join(others[:5]) or 'none'}); give one column prob_<class> for each class, or say whose "
+            f"({', '.join(others[:5])}); give one column prob_<class> for each class, or say whose "
             f"probability it is with {columns_option(f'prob_{known[-1]}', column)}"
         )
     p = prob[:, 0]
@@ -239,12 +255,11 @@ def _label_index(
     if -1 in index:
         bad = cells[index.index(-1)]
         row = int(np.flatnonzero(codes == index.index(-1))[0])
-        shown = f"'{bad}'" if bad else "empty"
         hint = ""
-        if bad and all(name.isdigit() for name in names):
+        if all(name.isdigit() for name in names):
             hint = f". Say which class is which: --columns prob_{bad}=<the column of class {names[0]}>, and so on"
         raise InputError(
-            f"label in {where(row)} is {shown}, which has no probability column{suggest(bad, names)}{hint}"
+            f"label in {where(row)} is '{bad}', which has no probability column{suggest(bad, names)}{hint}"
         )
     return np.array(index, dtype=np.int64)[codes]
 
