@@ -51,6 +51,7 @@ _OTHER_KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF", "an HDF5 file", "write its table as CSV"),
     (b"\x93NUMPY", "a NumPy array", "write it as CSV, with a header line"),
     (b"SQLite format 3", "an SQLite database", "write its table as CSV"),
+    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself: git lfs pull"),
     (b"%PDF", "a PDF", "give the table as CSV"),
     (b"\x80\x02", "a Python pickle", "write its table as CSV; pickles are never opened, because they can run programs"),
     (b"\x80\x03", "a Python pickle", "write its table as CSV; pickles are never opened, because they can run programs"),

@@ -106,3 +106,28 @@ def test_many_slides_end_in_one_table_and_the_damaged_are_listed(make: ModuleTyp
     assert failures[0] == "slide,path,reason" and failures[1].startswith("x,") and len(failures) == 2
     rows = [line.split(",") for line in (tmp_path / "t" / "cohort.csv").read_text().splitlines()[1:]]
     assert {(row[2], row[4]) for row in rows} == {("TCGA-A2-A0CM", "A2"), ("TCGA-B6-A0RS", "B6")}
+
+
+@pytest.mark.parametrize("name", ["b.czi", "b.svs.gz", "b.zarr", "b.vsi", "b.tif.zip"])
+def test_slides_of_other_formats_are_said(make: ModuleType, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=f"{tmp_path} holds {name}: they are no slides that are read"):
+        find_slides([tmp_path])
+    own, said = tissue(make, tmp_path / "a.tif"), list[str]()
+    assert find_slides([tmp_path], say=said.append) == [own]
+    assert len(said) == 1 and f"1 files are passed over ({name})" in said[0]
+
+
+def test_what_belongs_to_slides_is_passed_over_in_silence(make: ModuleType, tmp_path: Path) -> None:
+    own, said = tissue(make, tmp_path / "a.tif"), list[str]()
+    for name in ("a.geojson.gz", "a.xml", "thumbnail.jpg", "slides.csv", "._a.czi", "notes.zip"):
+        (tmp_path / name).touch()
+    assert find_slides([tmp_path], say=said.append) == [own] and not said
+
+
+def test_a_link_to_nothing_is_said(make: ModuleType, tmp_path: Path) -> None:
+    tissue(make, tmp_path / "a.tif")
+    (tmp_path / "gone.svs").symlink_to(tmp_path / "nowhere.svs")
+    said = list[str]()
+    find_slides([tmp_path], say=said.append)
+    assert said and "gone.svs" in said[0]

@@ -188,3 +188,30 @@ def test_a_missing_extra_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tifffile", None)
     with pytest.raises(InputError, match=r"tifffile.*pip install 'counterstain\[slides\]'"):
         require_readers()
+
+
+@pytest.mark.parametrize("pages", [2, 3])
+def test_further_pictures_of_one_size_are_said(make: ModuleType, tmp_path: Path, pages: int) -> None:
+    """OpenSlide shows the first of a stack without a word."""
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for seed in range(pages):
+            file.write(make.picture(WIDTH, HEIGHT, seed=seed), photometric="rgb", compression="deflate", **TILES)
+    with open_slide(path) as slide:
+        assert f"{pages - 1} more pictures of the same size are not read" in slide.info.notes
+    assert np.array_equal(whole(path), make.picture(WIDTH, HEIGHT, seed=0))
+
+
+def test_numbers_without_a_white_point_are_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.full((HEIGHT, WIDTH, 3), 99, np.int16), photometric="rgb", **TILES)
+    with pytest.raises(InputError, match="holds int16, so its white point is not known") as refusal:
+        whole(path)
+    assert "damaged" not in str(refusal.value)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.svs"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(InputError, match="pointer of Git LFS"):
+        open_slide(path)

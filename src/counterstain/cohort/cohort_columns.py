@@ -162,7 +162,7 @@ def label_key(label: str) -> str:
     >>> label_key("non-tumor") == label_key("Non_Tumor") == label_key("non tumor"), label_key("-1"), label_key("3-4")
     (True, '-1', '3-4')
     """
-    plain = "".join(unicodedata.normalize("NFKC", label).casefold().split())
+    plain = "".join(unicodedata.normalize("NFKC", visible(label)).casefold().split())
     plain = re.sub(r"(?<=[^\W\d_])[-_]+(?=[^\W_])|(?<=[^\W_])[-_]+(?=[^\W\d_])", "", plain)
     return re.sub(r"^([+-]?\d+)\.0+$", r"\1", plain)
 

@@ -94,6 +94,7 @@ _OTHERS = {
     b"\xffO\xffQ": "a JPEG 2000",
     b"8BPS": "a Photoshop file",
     b"SIMPLE": "a FITS file",
+    b"version https:": "a pointer of Git LFS, not the file itself (git lfs pull fetches it)",
     b"%PDF": "a PDF",
     b"%!PS": "an EPS",
     b"icns": "an icon",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterstain.cohort.cohort_columns import unify_labels
 from counterstain.errors import InputError, suggest
 from counterstain.slides.annotation_json import read_darwin, read_geojson
 from counterstain.slides.annotation_shapes import UNNAMED, Drawing, Outline, file_words, is_ignored
@@ -214,7 +215,8 @@ def _classified(drawing: Drawing, path: Path) -> tuple[list[Outline], tuple[str,
     if not kept:
         more = f" ({'; '.join(notes)})" if notes else ""
         raise InputError(f"{path} holds no area with a class{more}; give the annotations a class and save them again")
-    return kept, tuple(notes)
+    names, alike = unify_labels([one.name for one in kept])
+    return [replace(one, name=name) for one, name in zip(kept, names, strict=True)], (*notes, *alike)
 
 
 def _join(outlines: Sequence[Outline], path: Path) -> list[tuple[str, Any]]:

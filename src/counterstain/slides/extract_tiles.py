@@ -17,7 +17,8 @@ from counterstain.engine import Engine, check_engine
 from counterstain.errors import InputError, suggest
 from counterstain.files import write_bytes, write_csv, write_json
 from counterstain.records import short_repr
-from counterstain.slides.annotations import ORIGINS, TileLabels, find_annotations, label_tiles, load_annotations
+from counterstain.slides.annotated_tiles import Labelling, check_classes, label_slide
+from counterstain.slides.annotations import ORIGINS
 from counterstain.slides.guarded import require_readers
 from counterstain.slides.info import Slide
 from counterstain.slides.inspection import draw_tiles, read_picture
@@ -128,7 +129,8 @@ def extract_tiles(
     _check_annotation_options(settings)
     require_readers()
     known, notes = _known_of(slides, settings)
-    annotated = _check_classes(slides, settings)
+    labelling = _labelling(settings)
+    annotated = check_classes(slides, labelling) if labelling is not None else set()
     if settings.mpp_table is not None:
         scales = settings.mpp_table
         scales = read_mpp_table(scales) if isinstance(scales, Path) else scales
@@ -176,27 +178,10 @@ def extract_tiles(
     )
 
 
-def _check_classes(slides: Sequence[Path], settings: ExtractionOptions) -> set[str]:
-    """The labels that tiles may get from annotations.
-
-    Raises:
-        InputError: If a class that is asked for is annotated on no slide, before anything is cut: it is a slip.
-    """
+def _labelling(settings: ExtractionOptions) -> Labelling | None:
     if settings.annotations is None:
-        return set()
-    if not settings.annotations.is_dir():
-        raise InputError(f"{settings.annotations} is no folder; name the folder of the annotations")
-    names: set[str] = set()
-    for path in slides:
-        try:
-            file = find_annotations(settings.annotations, path)
-            names |= {region.name for region in load_annotations(file).regions} if file is not None else set()
-        except InputError:  # told when the slide's turn comes
-            continue
-    for name in settings.classes or ():
-        if name not in names:
-            raise InputError(f"no slide has an area annotated as '{name}'{suggest(name, sorted(names))}")
-    return names if settings.classes is None else set(settings.classes.values())
+        return None
+    return Labelling(settings.annotations, settings.classes, settings.rest, settings.least_overlap, settings.origin)
 
 
 def _known_of(slides: Sequence[Path], settings: ExtractionOptions) -> tuple[dict[str, dict[str, str]], list[str]]:
@@ -287,7 +272,8 @@ def _cut(order: _Order) -> tuple[list[list[Any]], dict[str, Any]]:
             least_tissue=settings.least_tissue,
             whole_tiles=settings.whole_tiles,
         )
-        labels, remarks = _labels(path, slide, tiling, settings)
+        labelling = _labelling(settings)
+        labels, remarks = label_slide(path, slide, tiling, labelling) if labelling is not None else (None, ())
         label = labels.label if labels else (known.get("label", ""),) * len(tiling)
         kept = [row for row in range(len(tiling)) if label[row] or labels is None]
         files = _write_tiles(slide, tiling, kept, order.out, Path("tiles") / order.folder)
@@ -315,32 +301,6 @@ def _cut(order: _Order) -> tuple[list[list[Any]], dict[str, Any]]:
             "notes": [*info.notes, *mask.notes, *tiling.notes, *remarks],
         }
         return rows, record
-
-
-def _labels(
-    path: Path, slide: Slide, tiling: Tiling, settings: ExtractionOptions
-) -> tuple[TileLabels | None, tuple[str, ...]]:
-    if settings.annotations is None:
-        return None, ()
-    file = find_annotations(settings.annotations, path)
-    if file is None:
-        raise InputError(
-            f"{settings.annotations} holds no annotations named after {path.name}; add them, or leave it out"
-        )
-    drawn = load_annotations(file, bounds=slide.info.bounds, origin=settings.origin)
-    regions = drawn.regions
-    classes = settings.classes
-    if classes is not None:  # a slide need not show every class
-        classes = {name: label for name, label in classes.items() if name in {region.name for region in regions}}
-    labels = label_tiles(
-        tiling.coords,
-        tiling.tile_level0_px,
-        regions,
-        least_overlap=settings.least_overlap,
-        classes=classes,
-        rest=settings.rest,
-    )
-    return labels, drawn.notes
 
 
 def _write_tiles(slide: Slide, tiling: Tiling, kept: Sequence[int], out: Path, folder: Path) -> list[str]:

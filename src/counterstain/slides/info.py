@@ -121,6 +121,8 @@ def reading(path: Path, *kinds: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
+    except InputError:  # it says itself what is wrong, which need not be damage
+        raise
     except kinds as error:
         words = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{path} cannot be read ({words}); the file is damaged: copy or scan it again") from None

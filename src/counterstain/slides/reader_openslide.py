@@ -27,7 +27,8 @@ _COMMON_COLOURS = (0, 1, 2, 6)  # TIFF's grey (two ways), RGB and YCbCr; the oth
 def suits(path: Path) -> bool:
     """Whether OpenSlide knows the format, and no other reader sees more of the file.
 
-    It takes an OME-TIFF for a plain one, without its µm/px and its smaller levels, and cuts 16 bits to 8.
+    It takes an OME-TIFF for a plain one, without its µm/px and its smaller levels, cuts 16 bits to 8, and of several
+    pictures of one size it shows the first.
     """
     try:
         import openslide
@@ -43,6 +44,9 @@ def suits(path: Path) -> bool:
             first: Any = tiff.pages[0]
             if tiff.is_ome or tiff.is_imagej or first.pages or first.bitspersample != 8:
                 return False
+            others: list[Any] = list(tiff.pages[1:])
+            if any((page.imagewidth, page.imagelength) == (first.imagewidth, first.imagelength) for page in others):
+                return False  # of a stack, or of channels, it would show the first picture alone without a word
             if first.samplesperpixel not in (1, 3, 4) or first.photometric not in _COMMON_COLOURS:
                 return False
         openslide.OpenSlide(path).close()

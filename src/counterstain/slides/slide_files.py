@@ -14,6 +14,13 @@ __all__ = ["SUFFIXES", "find_slides", "folder_names", "names_slides", "slide_nam
 
 SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm")
 
+_OTHER_SLIDES = (
+    *(".czi", ".vsi", ".isyntax", ".qptiff", ".lif", ".nd2", ".zvi", ".oir", ".ets", ".mds", ".kfb", ".sdpc", ".tmap"),
+    ".zarr",
+)
+_PACKED = (".zip", ".gz", ".bz2", ".xz", ".7z", ".zst")
+_NOT_READ = f"they are no slides that are read ({', '.join(SUFFIXES)}), or links to nothing; convert or unpack them"
+
 
 def find_slides(
     places: Sequence[Path], *, recursive: bool | None = False, say: Callable[[str], None] = lambda line: None
@@ -49,10 +56,14 @@ def _slides_at(place: Path, recursive: bool | None, say: Callable[[str], None]) 
             raise InputError(f"{place} is a device or a pipe, not a file; name a slide's file or a folder of them")
         return [place]
     try:
-        own = sorted(path for path in place.iterdir() if _is_slide(path))
+        entries = sorted(place.iterdir())
+        own = [path for path in entries if _is_slide(path)]
+        passed = [path.name for path in entries if _looks_like_a_slide(path)]
         below = sorted(path for path in _walk(place) if path.parent != place)
     except OSError as error:
         raise InputError(f"{place} cannot be listed ({error.strerror}); check its permissions") from None
+    if passed and own:
+        say(f"{place}: {len(passed)} files are passed over ({', '.join(passed[:3])}): {_NOT_READ}")
     if recursive:
         return _some([*own, *below], place)
     if below and not own and recursive is None:
@@ -70,6 +81,9 @@ def _slides_at(place: Path, recursive: bool | None, say: Callable[[str], None]) 
 def _some(files: list[Path], place: Path) -> list[Path]:
     if files:
         return files
+    passed = sorted(path.name for path in place.iterdir() if _looks_like_a_slide(path))
+    if passed:
+        raise InputError(f"{place} holds {', '.join(passed[:3])}{', …' * (len(passed) > 3)}: {_NOT_READ}")
     raise InputError(f"{place} holds no slide ({', '.join(SUFFIXES)}), nor do its subfolders; name the slides' files")
 
 
@@ -82,6 +96,16 @@ def _walk(place: Path) -> Iterator[Path]:
 
 def _is_slide(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _looks_like_a_slide(path: Path) -> bool:
+    """Whether it is named as a slide is, and none that can be read: another format, or a link to nothing."""
+    if path.name.startswith(".") or path.is_dir():
+        return False
+    ending = path.suffix.lower()
+    if ending in _PACKED:
+        return Path(path.stem).suffix.lower() in (*SUFFIXES, *_OTHER_SLIDES)
+    return ending in _OTHER_SLIDES or (ending in SUFFIXES and not path.is_file())
 
 
 def _without_series_mates(files: Sequence[Path]) -> list[Path]:

@@ -1,5 +1,6 @@
 """Which pages of a TIFF are the levels of its pyramid, and what its metadata say of the scale."""
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ def open_pages(path: Path) -> TiffPages:
         import tifffile
     except ModuleNotFoundError:
         raise InputError("slides need more packages: pip install 'counterstain[slides]'") from None
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds odd is told here, in one line
     try:
         with tifffile.TiffFile(path) as tiff:
             found = _look_through(tiff, path)
@@ -93,6 +95,9 @@ def open_pages(path: Path) -> TiffPages:
     except InputError:
         raise
     except reader_errors() as error:
+        with path.open("rb") as stream:
+            if stream.read(23) == b"version https://git-lfs":
+                raise InputError(f"{path} is a pointer of Git LFS, not the slide; fetch it: git lfs pull") from None
         words = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise InputError(
             f"{path} is not a slide that OpenSlide or tifffile can read ({words}); give SVS, NDPI, MRXS, SCN, DICOM, "
