@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from counterstain.cohort.cohort import read_manifest
 from counterstain.cohort.cohort_columns import label_key
+from counterstain.cohort.manifest import read_manifest
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.id_cells import plain_ids
