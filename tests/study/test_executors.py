@@ -14,7 +14,6 @@ import pytest
 from counterstain.engine import check_engine
 from counterstain.errors import InputError
 from counterstain.files import hash_file, hash_json, read_json, write_bytes
-from counterstain.learning.device import prepare_device
 from counterstain.progress import Progress
 from counterstain.study.completion import lock
 from counterstain.study.environment import settled
@@ -23,7 +22,7 @@ from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.run import run_study
 from counterstain.study.study_config import read_study
 from counterstain.study.trainings import HELD, train_one
-from counterstain.system import usable_cores
+from counterstain.system import threads_per_job, usable_cores
 
 FIRST = "given-8/seed-0/fold-0-0"
 QUICK = {"seeds": "[0]", "training.epochs": "1"}
@@ -166,7 +165,7 @@ def test_two_at_a_time_leave_the_same_bytes_as_one_after_the_other(study: Path, 
     study.write_text(study.read_text().replace(", threads: 1", ""))
     lines: list[str] = []
     two = run_study(study, folder=tmp_path / "two", jobs=2, talk=Progress(say=lines.append))
-    threads = str(max(1, prepare_device().threads // 2))
+    threads = str(threads_per_job(2))
     one = run_study(study, folder=tmp_path / "one", overrides={"training.threads": threads})
     assert hashes(two) == hashes(one)
     assert "4 trainings, 2 at a time" in lines
