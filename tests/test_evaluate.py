@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from counterstain.cli import app
 from counterstain.evaluation.calibration import fit_calibration
+from counterstain.evaluation.metric_names import RANGES
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import hash_file, write_json
 from counterstain.study.calibrate import write_calibrated
@@ -351,7 +352,7 @@ def test_no_interval_leaves_its_measure(tmp_path: Path, patients: int) -> None:
         assert low is None or (low >= -cost and high <= 1)
     for score in found["arms"]["model"]["scores"]:
         if score["metric"] != "loss" and score["low"] is not None:
-            assert score["low"] >= (-1 if score["metric"] == "mcc" else 0)
+            assert score["low"] >= RANGES.get(score["metric"], (0.0, 1.0))[0]
             assert score["high"] <= 1
 
 

@@ -242,3 +242,14 @@ def test_the_loss_of_two_patients_has_an_upper_end() -> None:
     )  # fmt: skip
     found = own_estimates(table)["loss", None]
     assert found.value < 0.1 and found.high == pytest.approx(np.log(1e7))
+
+
+@pytest.mark.parametrize("value", [-1.0, 1.0])
+def test_a_measure_down_to_minus_one_is_at_its_wall_what_the_mcc_is(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: of 10 patients who are all right, a share of 0.025^(1/10) = 0.6915 at least is right: 2 × 0.6915 − 1."""
+    monkeypatch.setitem(RANGES, "youden", (-1.0, 1.0))
+    for metric in ("youden", "mcc"):
+        found = estimate(np.full(1, value), np.full((1, 10), value), 9.0, metric=metric, whole=10.0)
+        assert (found.low, found.high) == pytest.approx((0.3830, 1) if value > 0 else (-1, -0.3830), abs=1e-4)

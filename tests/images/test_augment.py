@@ -26,6 +26,7 @@ from counterstain.images.augmentation import TRANSFORMATIONS, Augmentation
 
 Tiles = NDArray[np.uint8]
 ALL = Augmentation(quarter_turns=True, equalise_probability=0.5)
+EVERY = Augmentation(mode="expand", quarter_turns=True, contrast=0.2)  # switch a new transformation on here
 OFF: dict[str, Any] = {"flip": "none", "equalise": "none", "rotation_deg": 0.0, "translation": 0.0, "shear_deg": 0.0}
 
 
@@ -334,6 +335,14 @@ def test_expansions_are_the_original_and_each_transformation_alone(tiles: Tiles,
     assert not np.array_equal(expand_batch(tiles, keys, np.full(12, 3), settings=settings, seed=1), made[3])
 
 
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_each_transformation_changes_tiles_by_itself(tiles: Tiles, keys: NDArray[np.uint64], name: str) -> None:
+    which = np.full(12, 1 + EVERY.transformations().index(name))
+    made = expand_batch(tiles, keys, which, settings=EVERY, seed=0)
+    changed = [not np.array_equal(*pair) for pair in zip(made, tiles, strict=True)]
+    assert sum(changed) >= 11  # a shift by (0, 0) may be drawn
+
+
 def test_expansion_has_the_draws_of_the_first_epoch(tiles: Tiles, keys: NDArray[np.uint64]) -> None:
     only = Augmentation(**{**OFF, "rotation_deg": 20.0})
     first = augment_batch(tiles, keys, settings=only, seed=3, epoch=0)
@@ -343,8 +352,7 @@ def test_expansion_has_the_draws_of_the_first_epoch(tiles: Tiles, keys: NDArray[
 def test_expansion_counts_what_is_switched_on() -> None:
     assert expanded_count(Augmentation(mode="none")) == 1
     assert expanded_count(Augmentation(mode="expand", equalise="none", shear_deg=0)) == 4
-    full = Augmentation(mode="expand", quarter_turns=True, contrast=0.2)
-    assert full.transformations() == TRANSFORMATIONS and expanded_count(full) == 8
+    assert EVERY.transformations() == TRANSFORMATIONS and expanded_count(EVERY) == 1 + len(TRANSFORMATIONS)
     assert expanded_count(Augmentation(mode="expand", rotation_probability=0)) == 5
 
 

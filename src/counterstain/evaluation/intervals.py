@@ -232,15 +232,17 @@ def limits(value: float, half: float, metric: str) -> tuple[float, float]:
 def _at_the_wall(value: float, units: float, metric: str, confidence: float) -> tuple[float, float]:
     """Limits where leaving out any unit changes nothing: exact for 0 or all of `units`, else unknown.
 
-    A score at its end is that of `units` whole patients who are all right (or all wrong). The MCC is at 1 - 2x where a
-    share x of them fails. What the kappa of grades falls to depends on how far off the failing ones are: unknown.
+    A score at its end is that of `units` whole patients who are all right (or all wrong). One that reaches down to -1,
+    such as the MCC, is at 1 - 2x where a share x of them fails. What the kappa of grades falls to depends on how far
+    off the failing ones are: unknown.
     """
-    share = (value + 1) / 2 if metric == "mcc" else value
+    signed = RANGES.get(metric, (0.0, 1.0))[0] < 0
+    share = (value + 1) / 2 if signed else value
     end = min((0.0, 1.0), key=lambda wall: abs(wall - share))
     if metric in ("loss", "brier", KAPPA[0]) or abs(share - end) > NOISE:
         return float("nan"), float("nan")
     low, high = clopper_pearson(units * end, units, confidence=confidence)
-    return (2 * low - 1, 2 * high - 1) if metric == "mcc" else (low, high)
+    return (2 * low - 1, 2 * high - 1) if signed else (low, high)
 
 
 def estimates(drawn: Sample, *, confidence: float = 0.95) -> dict[Key, Estimate]:

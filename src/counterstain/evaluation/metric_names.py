@@ -17,6 +17,7 @@ __all__ = [
     "canonical_measure",
     "is_class_bound",
     "is_graded",
+    "is_measure",
     "measure_words",
     "width",
 ]
@@ -84,6 +85,16 @@ def _squeezed(name: str) -> str:
 
 _BY_ALIAS = {_squeezed(word): name for name, words in ALIASES.items() for word in (name, *words)}
 _BY_MEANING = {_squeezed(word): name for word, name in NEAREST_IN_MEANING.items()}
+
+
+def is_measure(word: str) -> bool:
+    """Whether a word means a measure: one of ours, another name for it, or one that we answer by another.
+
+    Examples:
+        >>> is_measure("sensitivity"), is_measure("Cohen's kappa"), is_measure("epochs")
+        (True, True, False)
+    """
+    return _squeezed(word) in {*_BY_ALIAS, *_BY_MEANING}
 
 
 def canonical_measure(name: str, known: Collection[str], *, what: str = "primary endpoint") -> str:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "CONFUSION_METRICS",
     "PROB_CLIP",
     "accuracy",
     "average_precision",
@@ -28,7 +27,6 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 PROB_CLIP = 1e-7  # Keras clips probabilities here before the logarithm
-CONFUSION_METRICS = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc")
 PER_CLASS = ("precision", "recall", "specificity", "f1")
 
 

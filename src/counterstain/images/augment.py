@@ -245,6 +245,14 @@ def _matrices(plan: _Plan, height: int, width: int) -> NDArray[np.float64]:
     return np.concatenate([linear, offset[:, :, None]], axis=2)
 
 
+def _bends(plan: _Plan, matrices: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(B,) whether a tile must be interpolated: it is shifted, or does more than change places of rows and columns."""
+    linear = matrices[:, :, :2]
+    exact = (linear == np.rint(linear)).all(axis=(1, 2)) & (np.abs(linear).sum(axis=(1, 2)) == 2)
+    bends: NDArray[np.bool_] = ~exact | (plan.shift_px != 0).any(axis=1)
+    return bends
+
+
 def _carry_out(
     tiles: Tiles, plan: _Plan, settings: Augmentation, threads: int, out: Tiles | None, side: int | None
 ) -> Tiles:
@@ -276,7 +284,7 @@ def _worker(
     # OpenCV interpolates 16 columns at a time, and what is left over more slowly and sometimes by one level off: a part
     # of a tile is warped to whole sixteens, so that every column is as it is in the whole tile.
     columns = min(tiles.shape[2], -(-width // 16) * 16)
-    bends = (plan.angle_rad != 0) | (plan.shear != 0) | (plan.shift_px != 0).any(axis=1)
+    bends = _bends(plan, matrices)
     recolour = _recolour(plan)
 
     def work(start: int, stop: int) -> None:

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from counterstain.errors import suggest
+from counterstain.evaluation.metric_names import is_measure
 
 __all__ = ["unknown_key_words"]
 
@@ -60,10 +61,6 @@ INSTEAD = {
         "results go to runs/ beside the study; `run --folder FOLDER` puts them elsewhere",
     ),
 }
-MEASURES = {
-    "sensitivity", "recall", "specificity", "precision", "ppv", "npv", "f1", "auc", "auroc", "auprc", "accuracy",
-    "balancedaccuracy", "mcc", "kappa",
-}  # fmt: skip
 
 
 def unknown_key_words(section: str, key: str, known: Mapping[str, Sequence[str]]) -> str:
@@ -86,7 +83,7 @@ def unknown_key_words(section: str, key: str, known: Mapping[str, Sequence[str]]
     own = list(known.get(place, ()))
     if bare in INSTEAD:
         return f"; {INSTEAD[bare]}"
-    if bare in MEASURES:
+    if is_measure(key):
         return f"; to compare the arms by it: comparison.primary: {key}"
     elsewhere = [f"{name}.{key}" if name else key for name, keys in known.items() if key in keys and name != place]
     meant = [ours for ours, theirs in MEANINGS.items() if bare in theirs and _is_known(ours, known)]
