@@ -1,6 +1,7 @@
 """From slides to a folder of tiles and the cohort.csv that a study trains on."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -160,9 +161,7 @@ def extract_tiles(
         raise InputError(f"no tile was cut: {failures[0][2] if failures else 'no tile holds enough tissue or a label'}")
     if not all(row[2] for row in rows):
         notes.append("patients are unknown: name them with a slide table or a pattern, or no split can keep them apart")
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row[1]] = counts.get(row[1], 0) + 1
+    counts = dict(Counter(row[1] for row in rows))
     empty = sorted(annotated - set(counts))
     if empty:
         notes.append(f"no tile got the label {', '.join(empty)}: its areas are too small for tiles, or hold no tissue")
