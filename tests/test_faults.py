@@ -19,7 +19,7 @@ def faults() -> Iterator[ModuleType]:
         import faults as runner
 
         yield runner
-    for name in ("faults", "faults_files", "faults_slides", "faults_system", "faults_tally"):
+    for name in ("faults", "faults_files", "faults_slides", "faults_system", "faults_tally", "faults_typed"):
         sys.modules.pop(name, None)
 
 
@@ -50,6 +50,11 @@ def test_a_tenth_of_the_faults(faults: ModuleType, tmp_path: Path, kind: str) ->
 @pytest.mark.slow
 def test_a_tenth_of_what_the_system_refuses(faults: ModuleType, tmp_path: Path) -> None:
     check(faults.try_kind("system refusals", 1, tmp_path, seed=1, share=10))
+
+
+@pytest.mark.slow
+def test_a_tenth_of_what_people_type(faults: ModuleType, tmp_path: Path) -> None:
+    check(faults.try_kind("typed commands", 1, tmp_path, seed=1, share=10))
 
 
 @pytest.mark.slow
