@@ -171,6 +171,12 @@ def test_a_promise_in_a_word(stated: float | None, found: tuple[float | None, ..
     }  # fmt: skip
 
 
+def test_promises_of_slides_are_not_said_to_be_made_on_images(make_table: Callable[..., Predictions]) -> None:
+    own, table = model(make_table), replace(drawn(make_table, 1), rows_are="slide")
+    own = replace(own, calibration=replace(own.calibration, unit="image", patients=8))
+    assert [row["stated_from"] for row in deployed_record(own, table, {})["rows"]][1] == "8 validation slides"
+
+
 def test_an_image_level_bundle_warns(make_table: Callable[..., Predictions]) -> None:
     own = replace(model(make_table), stamp="image-level: patients are unknown or ignored")
     assert (

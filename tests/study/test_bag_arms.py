@@ -216,6 +216,9 @@ def test_a_trained_bundle_predicts_a_manifest_and_writes_its_attention(study: Pa
     place = {image: row for row, image in enumerate(new.image)}
     np.testing.assert_allclose(new.prob[[place[image] for image in known.image]], known.prob, atol=1e-9)
     assert "seen before" in done.output
+    held = call("evaluate", out, "--model", bundle)
+    assert "validation patients" in held.output and "24 slides of 24 patients" in held.output
+    assert re.search(r"\bimages?\b", done.output + held.output) is None
     lines = (tmp_path / "attention/P01-0.csv").read_text().splitlines()
     assert lines[0] == "x,y,row,weight"
     cells = np.array([line.split(",") for line in lines[1:]], dtype=float)

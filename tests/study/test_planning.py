@@ -97,7 +97,10 @@ def test_a_plan_in_words() -> None:
         "disk       about 3.2 GB, including the tile store",
         "stamp      image-level",
     ]
-    assert plan_lines(plan | {"rows_are": "slide"})[1:3] == [
+    of_bags = plan_lines(plan | {"rows_are": "slide"})
+    assert of_bags[1:4] == [
         "slides     1,500, 1 unreadable and skipped",
         "parts      train 1,200, test 300 (the first of 5 folds)",
+        "speed      g 412 bags per second, from 3 batches of each arm",
     ]
+    assert of_bags[5] == "disk       about 3.2 GB"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.evaluation.rows import file_word
 from counterstain.files import read_record
 
 __all__ = ["MEMBERS", "Members", "Overlap", "member_record", "overlap", "read_members"]
@@ -86,12 +87,14 @@ class Overlap:
     under "file" alone.
 
     rows: by kind, the row numbers of the images that were met.
+    noun: what one is called: "image", or "file" of slides and feature files.
     """
 
     images: int
     seen: Mapping[str, int]
     examples: Mapping[str, tuple[str, ...]]
     rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    noun: str = "image"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -105,19 +108,20 @@ class Overlap:
         counts = dict(self.seen)
         if "pixels" in self.rows:
             counts["pixels"] = len({*self.rows["pixels"]} - {*self.rows.get("file", ())})
+        if self.noun == "file":
+            said = {kind: line.replace("an image", "a file") for kind, line in said.items()}
         return tuple(
-            said[kind].format(_counted(kind, counts[kind]), self._named(kind, counts[kind]))
+            said[kind].format(self._counted(kind, counts[kind]), self._named(kind, counts[kind]))
             for kind in KINDS
             if counts.get(kind)
         )
 
+    def _counted(self, kind: str, count: int) -> str:
+        noun = "patient" if kind == "patient" else self.noun
+        return f"1 {noun} has" if count == 1 else f"{count} {noun}s have"
+
     def _named(self, kind: str, count: int) -> str:
         return ", ".join(self.examples[kind]) + (", …" if count > SHOWN else "")
-
-
-def _counted(kind: str, count: int) -> str:
-    noun = "patient" if kind == "patient" else "image"
-    return f"1 {noun} has" if count == 1 else f"{count} {noun}s have"
 
 
 def overlap(
@@ -150,4 +154,4 @@ def overlap(
         examples[kind] = tuple(dict.fromkeys(names[row] for row in fresh))[:SHOWN]
         if kind == "file":
             same_file = set(hit)
-    return Overlap(len(image), seen, examples, rows)
+    return Overlap(len(image), seen, examples, rows, file_word(image))

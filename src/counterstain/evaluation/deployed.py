@@ -14,6 +14,7 @@ from counterstain.evaluation.conformal import coverage_record, prediction_sets
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictive_values import predictive_values
 from counterstain.evaluation.reliability import reliability_record
+from counterstain.evaluation.rows import unit_words
 from counterstain.evaluation.thresholds import decide
 from counterstain.files import hash_file, read_json
 
@@ -93,7 +94,8 @@ def deployed_record(
         )
     table = _in_order(table, fitted.classes)
     notes: list[str] = []
-    on = f"{fitted.patients:,} validation {fitted.unit}{'' if fitted.patients == 1 else 's'}"
+    unit = unit_words(fitted.unit, table.rows_are)
+    on = f"{fitted.patients:,} validation {unit}{'' if fitted.patients == 1 else 's'}"
     within = _sets(fitted, table, columns.get(SETS), notes)
     sets = coverage_record([table], [within], alpha=fitted.alpha)
     rows = [_row("coverage", 1 - fitted.alpha, "its sets", sets["covered"])]

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.evaluation.format import plural
 from counterstain.evaluation.predictions import Predictions, check_prob
-from counterstain.evaluation.rows import rows_named
+from counterstain.evaluation.rows import file_word, rows_named
 from counterstain.records import Record, html_of, json_text
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class ModelOutput:
     def summary(self) -> str:
         """A sentence: how many images of each class, how many are undecided, unfamiliar or skipped."""
         counts = [f"{self.calls.count(name)} {name}" for name in self.classes if name in self.calls]
-        parts = [f"{len(self)} image{'' if len(self) == 1 else 's'}: {', '.join(counts)}"]
+        parts = [f"{plural(len(self), file_word(self.image))}: {', '.join(counts)}"]
         if self.in_set is not None:
             several = int((self.in_set.sum(axis=1) != 1).sum())
             parts.append(f"{several} with more than one class, or none, in the prediction set")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["RowName", "level_of", "level_words", "rows_named", "shown_levels", "unit_words"]
+__all__ = ["RowName", "file_word", "level_of", "level_words", "rows_named", "shown_levels", "unit_words"]
 
 RowName = Literal["image", "slide", "patient", "bag", "row"]
 
@@ -38,6 +38,16 @@ def rows_named(image: Sequence[str], slide: Sequence[str], patient: Sequence[str
         return "bag"
     alone = len(set(patient)) == len(patient) and tuple(patient) != tuple(image)
     return "patient" if alone and not known else "slide"
+
+
+def file_word(image: Sequence[str]) -> str:
+    """What rows are called where their files alone are known: "image", or "file" of files of slides or features.
+
+    Examples:
+        >>> file_word(["a.png"]), file_word(["a.h5", "b.h5"])
+        ('image', 'file')
+    """
+    return "image" if rows_named(image, ("",) * len(image), image) == "image" else "file"
 
 
 def level_of(level: str, rows_are: str) -> str:

@@ -18,6 +18,7 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictive_values import predictive_values
 from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.evaluation.reliability import probability_distribution, reliability_record
+from counterstain.evaluation.rows import unit_words
 from counterstain.evaluation.smoothed_reliability import smoothed_reliability
 from counterstain.evaluation.subgroups import subgroup_scores
 from counterstain.evaluation.thresholds import decide, decided, is_stated
@@ -77,7 +78,7 @@ def evaluate_tables(
     if threshold is None and validation:
         raise InputError("--threshold-from was given without --threshold; give the rule, such as --threshold youden")
     if frozen is None and deployed is not None:
-        frozen = _of_model(deployed)
+        frozen = _of_model(deployed, own[0].rows_are)
     calls = None if frozen is None else [decided(*pair) for pair in zip(own, frozen.values, strict=True)]
     binary = len(own[0].classes) == 2
     if prevalence is not None and not binary:
@@ -91,14 +92,15 @@ def evaluate_tables(
     }
 
 
-def _of_model(deployed: Deployed) -> FrozenThreshold | None:
+def _of_model(deployed: Deployed, rows_are: str) -> FrozenThreshold | None:
     """The threshold that a bundle froze; None with more than two classes."""
     fitted = deployed.calibration
     if fitted.threshold is None:
         return None
     if is_stated(fitted.threshold_rule):
         return FrozenThreshold((fitted.threshold,), fitted.threshold_rule, "")
-    chosen = f"{fitted.patients:,} validation {fitted.unit}{'' if fitted.patients == 1 else 's'}, frozen in the model"
+    unit = unit_words(fitted.unit, rows_are)
+    chosen = f"{fitted.patients:,} validation {unit}{'' if fitted.patients == 1 else 's'}, frozen in the model"
     return FrozenThreshold((fitted.threshold,), fitted.threshold_rule, chosen)
 
 

@@ -199,10 +199,11 @@ def plan_lines(record: PlanRecord, *, jobs: int = 1) -> list[str]:
             f"{name} {rate:,.{0 if rate >= 10 else 1}f}" for name, rate in estimate["images_per_s"].items()
         )
         among = f" in {jobs} jobs" if jobs > 1 else ""
+        rate_of, store = ("images", ", including the tile store") if rows == "tiles" else ("bags", "")
         lines += [
-            f"speed      {rates} images per second, from {TRIAL_BATCHES} batches of each arm",
+            f"speed      {rates} {rate_of} per second, from {TRIAL_BATCHES} batches of each arm",
             f"time       at most {_duration(estimate['seconds'] / jobs)}{among}; less with early stopping",
-            f"disk       about {_size(estimate['disk_bytes'])}, including the tile store",
+            f"disk       about {_size(estimate['disk_bytes'])}{store}",
         ]
     return lines + ([f"stamp      {record['stamp']}"] if record["stamp"] else [])
 

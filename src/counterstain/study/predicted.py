@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from counterstain.cohort.new_images import NewImages
 from counterstain.cohort.reading_options import ImageOptions
 from counterstain.evaluation.record_types import ScoresRecord
+from counterstain.evaluation.rows import file_word
 from counterstain.files import write_csv
 from counterstain.images.contact_sheet import CalledTile, called_sheet
 from counterstain.learning.model_choice import ModelChoice
@@ -116,7 +117,7 @@ class Predicted:
         counted = [f"{name} {called.sum()}" for name, (_, called) in self.findings.items() if called is not None]
         if counted:
             parts.append(f"findings: {', '.join(counted)}")
-        noun = "image" if len(self) == 1 else "images"
+        noun = file_word(self.images.image) + ("" if len(self) == 1 else "s")
         return f"{len(self)} {noun}: {'; '.join(parts)}"
 
     def record(self) -> dict[str, object]:
