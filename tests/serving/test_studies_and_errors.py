@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from counterstain import serving
 from counterstain.evaluation.metrics import roc_auc
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json, write_json
@@ -15,7 +16,7 @@ from counterstain.serving.error_view import error_data, patient_influence
 from counterstain.serving.pictures import image_id
 from counterstain.serving.runs import RunsFolder
 from counterstain.study.completion import lock
-from counterstain.study.run_list import state_of
+from counterstain.study.run_list import state_of, study_row
 
 
 def test_a_row_says_what_the_records_say(client: TestClient, runs: Path) -> None:
@@ -125,3 +126,17 @@ def test_influence_by_hand(runs: Path) -> None:
         if row["without"] is not None:
             assert row["without"] == pytest.approx(difference(row["patient"]))
     assert patient_influence(tables[0], tables[1], "no such measure")["patients"] == []
+
+
+def test_pages_call_rows_what_the_records_call_them(runs: Path, tmp_path: Path) -> None:
+    """Of a study over feature files the list of studies, the errors and the claim say slides."""
+    run = tmp_path / "slides"
+    shutil.copytree(runs / "two", run)
+    scores = read_json(run / "records" / "scores.json")
+    write_json(run / "records" / "scores.json", scores | {"rows_are": "slide"})
+    assert study_row("slides", run).rows_are == "slide" and study_row("two", runs / "two").rows_are == "image"
+    assert error_data(run)["rows_are"] == "image"  # what the prediction tables themselves name
+    static = Path(serving.__file__).parent / "static"
+    for page, said in (("studies.js", "${run.rows_are}s"), ("claim.js", "many(record.rows_are)"),
+                       ("errors.js", "many(data.rows_are)")):  # fmt: skip
+        assert said in (static / page).read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ def error_data(run: Path) -> dict[str, object]:
 
     Returns:
         classes; arms: name -> seeds -> {confusion, prob: rounded to 5 decimals, row by row}; images, patients, labels:
-        of the rows; influence: see patient_influence, {} where nothing is compared.
+        of the rows; rows_are: what they are; influence: see patient_influence, {} where nothing is compared.
 
     Raises:
         ServingError: 404 if the run has no predictions yet, 422 if they cannot be read.
@@ -80,6 +80,7 @@ def _error_data(run: Path, _: int) -> dict[str, Any]:
         "classes": list(first.classes), "arms": arms, "names": list(first.image),
         "ids": [image_id(name) for name in first.image], "patients": list(first.patient),
         "labels": first.label.tolist(), "by_patient": first.unit == "patient", "influence": influence,
+        "rows_are": first.rows_are,
     })  # fmt: skip
     return record
 

@@ -38,7 +38,7 @@ class StudyRow:
 
     sentence: the verdict, or what is missing; measure: the primary one, with its level.
     stamp: what limits every claim, "" where nothing does; looks: uses of its test part so far, None where unknown.
-    changed: time of the last change, seconds since 1970.
+    rows_are: what `images` counts, see evaluation.rows; changed: time of the last change, seconds since 1970.
     """
 
     name: str
@@ -52,6 +52,7 @@ class StudyRow:
     images: int | None
     patients: int | None
     unit: str
+    rows_are: str
     changed: float
 
 
@@ -153,7 +154,7 @@ def study_row(name: str, folder: Path) -> StudyRow:
         arms=tuple(_score(arm, own, measure, level) for arm, own in arms.items()),
         stamp=next((stamp for stamp in stamps if stamp.startswith("LEAK")), next(filter(None, stamps), "")),
         looks=records["looks"].get("count"), images=first.get("images"), patients=first.get("patients"),
-        unit=str(scores.get("unit") or ""), changed=changed_at(folder),
+        unit=str(scores.get("unit") or ""), rows_are=str(scores.get("rows_are") or "image"), changed=changed_at(folder),
     )  # fmt: skip
 
 

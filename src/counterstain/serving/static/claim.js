@@ -1,7 +1,7 @@
 "use strict";
 // Two tables in, the verdict out; the same record as `counterstain compare` writes.
 (() => {
-  const { element, number, post, tell } = page;
+  const { element, number, post, tell, many } = page;
   const pick = (name) => document.getElementById(name);
   async function tables(side) {
     const files = await Promise.all([...pick(`file-${side}`).files].map((file) => file.text()));
@@ -37,7 +37,7 @@
     pick("verdict").textContent = pair.words;
     const rows = [[pair.a, number(pair.value_a)], [pair.b, number(pair.value_b)],
       ["Difference", pair.low === null ? number(pair.difference) : `${number(pair.difference)} [${number(pair.low)}, ${number(pair.high)}]`],
-      ["p", pair.p === null ? "n/a" : pair.p.toPrecision(3)], ["Patients", String(pair.patients)], ["Images", String(pair.images)], ["Test", pair.test]];
+      ["p", pair.p === null ? "n/a" : pair.p.toPrecision(3)], ["Patients", pair.patients === null ? "unknown" : String(pair.patients)], [many(record.rows_are), String(pair.images)], ["Test", pair.test]];
     pick("values").replaceChildren(element("tbody", {}, ...rows.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)))));
     pick("rule").textContent = record.rule;
     pick("warnings").replaceChildren(...record.warnings.map((line) => element("li", {}, line)));

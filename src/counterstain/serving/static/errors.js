@@ -1,7 +1,7 @@
 "use strict";
 // The confusion matrix whose cells open their tiles; two models by how far they disagree; what each patient weighs.
 (() => {
-  const { data, element, number, signed, figure } = page;
+  const { data, element, number, signed, figure, many } = page;
   const pick = (name) => document.getElementById(name);
   const STEP = 60;
   const arms = Object.keys(data.arms);
@@ -85,10 +85,10 @@
   }
   function influence() {
     const found = data.influence;
-    if (!found.patients || !found.patients.length) { pick("influence-words").textContent = "Nothing is compared, or the measure is not one of images."; return; }
-    pick("influence-words").textContent = `Difference in ${found.measure_name} between ${found.a} and ${found.b} over all test images: ` +
+    if (!found.patients || !found.patients.length) { pick("influence-words").textContent = "Nothing is compared, or the measure is not one that is computed here."; return; }
+    pick("influence-words").textContent = `Difference in ${found.measure_name} between ${found.a} and ${found.b} over all test ${data.rows_are}s: ` +
       `${signed(found.difference)}. Below, the same without one patient; who moves it most comes first.`;
-    pick("influence").replaceChildren(element("thead", {}, element("tr", {}, ...["Patient", "Images", "Difference without", "Change"].map((name, k) => element("th", { scope: "col", class: k ? "number" : null }, name)))),
+    pick("influence").replaceChildren(element("thead", {}, element("tr", {}, ...["Patient", many(data.rows_are), "Difference without", "Change"].map((name, k) => element("th", { scope: "col", class: k ? "number" : null }, name)))),
       element("tbody", {}, ...found.patients.map((row) => element("tr", {}, element("th", { scope: "row" }, row.patient),
         element("td", { class: "number" }, String(row.images)), element("td", { class: "number" }, signed(row.without)),
         element("td", { class: "number" }, row.without === null || found.difference === null ? "n/a" : signed(row.without - found.difference))))));

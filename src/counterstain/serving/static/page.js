@@ -47,5 +47,7 @@ const page = (() => {
     map.flat().forEach((value, k) => pixels.data.set([220, Math.round(200 * (1 - value)), 40, Math.round(255 * value)], 4 * k));
     context.putImageData(pixels, 0, 0);
   }
-  return { data, saved, run, element, number, signed, within, tell, ask, post, tile, figure, paintEvidence };
+  /** The head above counts of rows: "Images", "Slides", … */
+  const many = (rows) => `${rows[0].toUpperCase()}${rows.slice(1)}s`;
+  return { data, saved, run, element, number, signed, within, tell, ask, post, tile, figure, paintEvidence, many };
 })();

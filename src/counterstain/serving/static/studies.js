@@ -9,7 +9,7 @@
     const valued = run.arms.filter((arm) => arm.value !== null);
     const least = ["loss", "brier"].includes(run.measure);
     const best = valued.reduce((one, arm) => (one === null || (least ? arm.value < one.value : arm.value > one.value) ? arm : one), null);
-    const counts = [run.images === null ? null : `${run.images} images`, run.unit === "image" || run.patients === null ? null : `${run.patients} patients`,
+    const counts = [run.images === null ? null : `${run.images} ${run.rows_are}s`, run.unit === "image" || run.patients === null ? null : `${run.patients} patients`,
       run.looks === null ? null : `used ${run.looks} ${run.looks === 1 ? "time" : "times"}`].filter(Boolean).join(", ");
     return element("tr", {}, element("th", { scope: "row" }, element("a", { href: link(run.name) }, run.name)),
       element("td", {}, run.stamp ? element("span", { class: "stamp" }, run.stamp) : null, run.stamp ? " " : null, run.sentence),
