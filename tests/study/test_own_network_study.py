@@ -200,7 +200,7 @@ def make(classes):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_keras_model_trains_resumes_and_predicts(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keras_model_trains_resumes_predicts_and_is_exported(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.setenv("KERAS_TORCH_DEVICE", "cpu")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
@@ -223,3 +223,14 @@ def test_a_keras_model_trains_resumes_and_predicts(home: Path, tmp_path: Path, m
         app, ["predict", str(whole), str(home / "images"), "--out", str(tmp_path / "p.csv"), "--runtime", "torch"]
     )
     assert result.exit_code == 0, result.output
+    # Batch normalisation and dropout as in use, not as in training, in every file.
+    to = str(tmp_path / "export")
+    result = CliRunner().invoke(app, ["export", str(whole), "--arm", "k", "--out", to, "--mpp", "0.5", "--json"])
+    assert result.exit_code == 0, result.output
+    parity = {row["runtime"]: row["difference"] for row in json.loads(result.stdout)["parity"]}
+    assert set(parity) == {"torch", "wsinfer", "onnx", "openvino"} and max(parity.values()) <= 1e-4
+    distributed = pytest.importorskip("distributed")
+    quiet = {"silence_logs": 50, "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, **quiet) as cluster:
+        there = run_study(tmp_path / "study.yaml", folder=tmp_path / "dask", scheduler=cluster.scheduler_address)
+    assert hash_file(weights(there, "k")) == hash_file(weights(whole, "k"))
