@@ -76,6 +76,18 @@ def test_evaluate_adds_the_kappa_of_the_named_order(tmp_path: Path) -> None:
             counterstain.evaluate(path)["quadratic_kappa"]
 
 
+def test_the_page_of_grades_leads_with_their_kappa(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+
+    def lead(**how: Any) -> str:
+        counterstain.evaluate(tables(tmp_path)[0], out=page, **how)
+        return page.read_text(encoding="utf-8").split('class="verdict">')[1].split("<")[0]
+
+    assert lead().startswith("AUROC 0.")
+    graded = lead(order=ORDER)
+    assert graded.startswith("Quadratic-weighted kappa 0.738 (95") and "and AUROC 0." in graded
+
+
 def test_compare_judges_by_the_kappa(tmp_path: Path) -> None:
     prob, calls = tables(tmp_path)
     found = counterstain.compare(

@@ -200,7 +200,9 @@ def make(classes):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_keras_model_trains_resumes_predicts_and_is_exported(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keras_model_trains_resumes_predicts_and_is_exported(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.setenv("KERAS_TORCH_DEVICE", "cpu")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from counterstain.errors import InputError
 from counterstain.evaluation.evaluation_tables import TextTable, evaluation_notes, evaluation_tables
 from counterstain.evaluation.format import capital, clean, counted_rows, levelled, listed, number
+from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.evaluation.rows import shown_levels, unit_words
@@ -103,15 +104,19 @@ def _as_run(record: ScoresRecord, tables: Sequence[Predictions], folder: Path) -
 
 
 def _headline(record: ScoresRecord) -> str:
-    """The AUROC on what it rests on, and the promises that were missed."""
+    """The AUROC, of grades the kappa before it, on what they rest on; and the promises that were missed."""
     own = record["arms"][ARM]
-    score = find_score(record, ARM, "auroc", "image")
     on = counted_rows(own["images"], record.get("rows_are", "image"), own["patients"])
-    if score is None or not _is_defined(score):
+    scores = {name: find_score(record, ARM, name, "image") for name in ("quadratic_kappa", "auroc")}
+    found = [
+        f"{measure_words(name)} {number(score['value'])}"
+        f"{levelled(score['low'], score['high'], confidence=record['confidence']) or ' (no interval)'}"
+        for name, score in scores.items()
+        if score is not None and _is_defined(score)
+    ]
+    said = f"{capital(listed(found))} on {on}."
+    if not _is_defined(scores["auroc"]):
         said = f"Evaluated on {on}; AUROC is undefined, because only one class is present."
-    else:
-        ends = levelled(score["low"], score["high"], confidence=record["confidence"]) or " (no interval)"
-        said = f"AUROC {number(score['value'])}{ends} on {on}."
     missed = [row["what"] for row in (record["deployed"] or {}).get("rows", ()) if row["word"] == "missed"]
     return f"{said} Missed what the model stated: {listed(missed)}." if missed else said
 
