@@ -12,7 +12,7 @@ __all__ = ["demo", "lr_find", "report", "run", "search"]
 
 
 @says_arguments
-def demo(out: Path | str = "demo", *, seeds: int = 3, patients: int = 128, verbose: bool = False) -> StudyRun:
+def demo(out: Path | str = "demo", *, seeds: int = 3, patients: int = 160, verbose: bool = False) -> StudyRun:
     """The whole main job on generated histology: two arms, a report.
 
     Args:

@@ -37,7 +37,7 @@ from counterstain.cohort.reading_options import ReadingOptions
 def demo(
     out: Out = Path("demo"),
     seeds: Annotated[int, typer.Option(help="Number of trainings per arm, each with its own seed.")] = 3,
-    patients: Annotated[int, typer.Option(help="Number of patients to generate.")] = 128,
+    patients: Annotated[int, typer.Option(help="Number of patients to generate.")] = 160,
     as_json: Json = False,
 ) -> None:
     """Run a whole study on synthetic histology: two arms, the old protocol beside them, a slide and a report.
