@@ -10,6 +10,7 @@ from counterstain.files import read_json
 from counterstain.images.store import open_store, read_batch
 from counterstain.learning import features
 from counterstain.learning.predictor import load_predictor
+from counterstain.phantom.tiles import Phantom, write_phantom
 from counterstain.study.run import run_study
 
 ARMS = """\
@@ -49,3 +50,18 @@ def test_probes_are_arms_like_others_and_features_are_worked_out_once(
         alone = predictor.probabilities(read_batch(store, store.rows(table.image)))
         np.testing.assert_allclose(alone, table.prob, atol=1e-4)
     assert (run / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_probe_with_statistics_of_its_tiles_ends_in_a_report(tmp_path: Path) -> None:
+    """From 50 training and 50 validation tiles on there are statistics, and the last layer is listened to."""
+    write_phantom(Phantom(patients=60, tiles_per_patient=5, tile_px=127), tmp_path / "ph")
+    (tmp_path / "study.yaml").write_text(
+        "name: probe\ncohort: {path: ph/cohort.csv}\ntiles: {tile_px: 127}\nsplit: {val: 0.3}\nseeds: [0]\n"
+        "audit: {gate: 'off', baselines: false}\narms: {line: {network: timm/tf_efficientnet_lite0, tune: frozen}}\n"
+    )
+    run = run_study(tmp_path / "study.yaml")
+    folder = run / "arms/line/seed-0/fold-0-0"
+    assert (folder / "feature_statistics.safetensors").is_file() and (run / "report.html").is_file()
+    # Its features were computed before, so that no tile passed the network beside the test predictions.
+    assert not (folder / "distances_test.csv").exists()
