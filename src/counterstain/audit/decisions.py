@@ -13,7 +13,8 @@ from counterstain.audit.duplicates import Duplicate
 from counterstain.audit.findings import Finding, first_examples
 from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError, suggest
-from counterstain.files import plain_cell, safe_cell, write_csv
+from counterstain.files import safe_cell, write_csv
+from counterstain.own_tables import read_rows
 
 __all__ = [
     "DECISIONS", "KINDS", "PAIRS", "Decision", "Pair", "append_decision", "apply_decisions", "decision_finding",
@@ -98,16 +99,11 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
     if not path.is_file():
         return ()
     out = []
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = next((name for name in COLUMNS if name not in (reader.fieldnames or ())), None)
-        if missing is not None:
-            raise InputError(f"{path} has no column '{missing}'; name a decisions.csv of the Audit page")
-        for number, row in enumerate(reader, start=2):
-            try:
-                out.append(Decision(**{name: plain_cell(row[name] or "") for name in COLUMNS}))
-            except InputError as error:
-                raise InputError(f"{path} line {number}: {error}") from None
+    for number, row in enumerate(read_rows(path, COLUMNS), start=2):
+        try:
+            out.append(Decision(**{name: row[name] for name in COLUMNS}))
+        except InputError as error:
+            raise InputError(f"{path} line {number}: {error}") from None
     return tuple(out)
 
 
@@ -198,11 +194,7 @@ def read_pairs(path: Path) -> tuple[Pair, ...]:
     """
     if not path.is_file():
         return ()
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != PAIR_COLUMNS:
-            raise InputError(f"{path} is no table of pairs; audit again")
-        rows = [{name: plain_cell(row[name] or "") for name in PAIR_COLUMNS} for row in reader]
+    rows = [{name: row[name] for name in PAIR_COLUMNS} for row in read_rows(path, PAIR_COLUMNS)]
     try:
         return tuple(Pair(**{**row, "similarity": float(row["similarity"])}) for row in rows)  # type: ignore[arg-type]
     except ValueError:

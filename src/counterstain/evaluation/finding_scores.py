@@ -1,6 +1,5 @@
 """Predictions of several findings per image: their table, their scores with intervals by patient, their comparison."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -17,6 +16,7 @@ from counterstain.evaluation.paired_difference import difference
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import FindingDifference, FindingScore, FindingsRecord
 from counterstain.files import write_csv
+from counterstain.own_tables import read_rows
 
 __all__ = ["SCHEMA", "FindingPredictions", "finding_rows", "join", "read_findings", "score_findings", "write_findings"]
 
@@ -92,8 +92,7 @@ def read_findings(path: Path) -> FindingPredictions:
     Raises:
         InputError: If a column is missing or holds no numbers.
     """
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_rows(path)
     names = tuple(name.removeprefix("label_") for name in (rows[0] if rows else ()) if name.startswith("label_"))
     if not names:
         raise InputError(f"{path} is no table of findings: it has no rows, or no columns label_<finding>")

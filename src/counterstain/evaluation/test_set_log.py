@@ -105,8 +105,11 @@ def read_uses(folder: Path) -> tuple[LoggedUse, ...]:
     path = folder / LEDGER
     if not path.is_file():
         return ()
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.reader(stream))
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.reader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is damaged ({error}); move it, or name another folder with `ledger`") from None
     if not rows or tuple(rows[0]) != COLUMNS:
         raise InputError(f"{path} is not a log of test-set uses; move it, or name another folder with `ledger`")
     whole = (row for row in rows[1:] if len(row) == len(COLUMNS))

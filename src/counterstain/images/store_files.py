@@ -1,6 +1,5 @@
 """What lies in a tile store's folder, and which store belongs to which images."""
 
-import csv
 import os
 import shutil
 import time
@@ -13,10 +12,11 @@ import cv2
 
 from counterstain.cohort.cohort import container
 from counterstain.errors import InputError
-from counterstain.files import hash_json, plain_cell, read_json, write_csv, write_json
+from counterstain.files import hash_json, read_json, write_csv, write_json
 from counterstain.images import resize
 from counterstain.images.decode import decoder_version, hash_content, read_content
 from counterstain.images.source import BadImage
+from counterstain.own_tables import read_rows
 
 __all__ = [
     "SCHEMA",
@@ -148,11 +148,7 @@ def read_record(folder: Path) -> StoreRecord:
             f"{folder} is of schema {head.get('schema')!r}, not {SCHEMA}; delete that folder; it is rebuilt"
         )
     try:
-        with (folder / "index.csv").open(encoding="utf-8", newline="") as stream:
-            rows = tuple(
-                _parse({name: plain_cell(cell) for name, cell in line.items()})
-                for line in csv.DictReader(stream, restval="")
-            )
+        rows = tuple(_parse(line) for line in read_rows(folder / "index.csv"))
         record = StoreRecord(
             folder, str(head["key"]), str(head["recipe"]), int(head["tile_px"]), rows, str(head["data_hash"]),
             tuple(map(str, head["blocks"])),

@@ -1,7 +1,6 @@
 """The embedding map: an inline SVG that needs no script, and the data that a script colours it by."""
 
 import colorsys
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import clean, natural, number
-from counterstain.files import plain_cell
+from counterstain.own_tables import read_rows
 from counterstain.reports.figure_style import STYLES
 
 __all__ = ["COLOURINGS", "EmbeddingMap", "Points", "draw_embedding", "read_points"]
@@ -57,9 +56,8 @@ def read_points(path: Path) -> Points:
         InputError: If it is missing or not what was written.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        text = {name: tuple(plain_cell(row[name] or "") for row in rows) for name in COLUMNS}
+        rows = read_rows(path, COLUMNS)
+        text = {name: tuple(row[name] for row in rows) for name in COLUMNS}
         places = np.array([[float(x), float(y)] for x, y in zip(text["x"], text["y"], strict=True)])
         probability = tuple(float(value) for value in text["probability"])
     except (OSError, KeyError, ValueError) as error:

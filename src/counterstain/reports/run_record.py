@@ -1,6 +1,5 @@
 """A finished run as its folder holds it: all that a report is made of, read once, nothing computed."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,8 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
 from counterstain.evaluation.rows import level_of
-from counterstain.files import hash_file, plain_cell, read_json
+from counterstain.files import hash_file, read_json
+from counterstain.own_tables import read_rows
 from counterstain.run_folder import RECORDS, optional_record, record_path
 
 __all__ = ["RunRecord", "TrainingRun", "find_score", "part_order", "primary", "read_run"]
@@ -172,12 +172,7 @@ def _arm_order(scores: ScoresRecord, comparison: Mapping[str, Any]) -> tuple[str
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     """The named columns of a CSV of ours, row by row."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = next((name for name in columns if name not in (reader.fieldnames or ())), None)
-        if missing is not None:
-            raise InputError(f"{path} has no column '{missing}'; it was changed after the run wrote it")
-        return [tuple(plain_cell(row[name] or "") for name in columns) for row in reader]
+    return [tuple(row[name] for name in columns) for row in read_rows(path, columns)]
 
 
 def _read_set_aside(path: Path) -> tuple[tuple[str, str], ...]:

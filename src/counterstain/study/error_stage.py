@@ -1,6 +1,5 @@
 """What a run leaves behind of its errors: the images and patients they are of, and what the arms are worth at all."""
 
-import csv
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,8 +17,9 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.evaluation.record_types import ComparisonRecord
 from counterstain.evaluation.rows import level_of
-from counterstain.files import plain_cell, read_json, write_json, write_with
+from counterstain.files import read_json, write_json, write_with
 from counterstain.images.store import Store, read_batch
+from counterstain.own_tables import read_rows
 from counterstain.run_folder import record_path
 from counterstain.study.arms import DISTANCES
 from counterstain.study.prepare import PreparedStudy
@@ -81,9 +81,8 @@ def _unfamiliar(run: Path, arms: Mapping[str, object]) -> dict[str, dict[str, fl
     for arm in arms:
         flags: dict[str, list[bool]] = {}
         for path in sorted((run / "arms" / arm).glob(f"seed-*/fold-*/{DISTANCES}test*.csv")):
-            with path.open(encoding="utf-8", newline="") as stream:
-                for row in csv.DictReader(stream):
-                    flags.setdefault(plain_cell(row["image_path"]), []).append(row["unfamiliar"] == "yes")
+            for row in read_rows(path, ("image_path", "unfamiliar")):
+                flags.setdefault(row["image_path"], []).append(row["unfamiliar"] == "yes")
         if flags:
             found[arm] = {image: sum(own) / len(own) for image, own in flags.items()}
     return found

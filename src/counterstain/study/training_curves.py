@@ -3,7 +3,6 @@
 Drawn by hand, in a few milliseconds: with a plotting library, it would cost a small network more than its epoch.
 """
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -12,6 +11,7 @@ from pathlib import Path
 from counterstain.errors import InputError
 from counterstain.evaluation.format import plural
 from counterstain.files import write_bytes
+from counterstain.own_tables import read_rows
 
 __all__ = ["CURVES", "PICTURE", "draw_curves", "read_history"]
 
@@ -29,14 +29,13 @@ def read_history(path: Path) -> dict[str, list[float]]:
     curves: dict[str, list[float]] = {name: [] for name in CURVES}
     if not path.is_file():
         return curves
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            try:
-                values = [float(row[name]) for name in CURVES]
-            except (KeyError, TypeError, ValueError):
-                break
-            for name, value in zip(CURVES, values, strict=True):
-                curves[name].append(value)
+    for row in read_rows(path):
+        try:
+            values = [float(row[name]) for name in CURVES]
+        except (KeyError, ValueError):
+            break
+        for name, value in zip(CURVES, values, strict=True):
+            curves[name].append(value)
     return curves
 
 
