@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import counterstain
 from counterstain.cli import app
+from counterstain.cohort.layouts import LAYOUTS
 from counterstain.evaluation.evaluation_tables import evaluation_tables
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.text_tables import details_table
+from counterstain.learning.foundation import FOUNDATION
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -96,3 +99,21 @@ def test_the_example_tables_are_those_of_their_script(name: str, tmp_path: Path)
     exec(compile(copy.read_text(encoding="utf-8"), str(copy), "exec"), scope)
     scope["main"]()  # type: ignore[operator]
     assert (tmp_path / name).read_bytes() == (script.parent / name).read_bytes()
+
+
+def section(page: str, title: str) -> str:
+    """What stands under a heading of a page, up to the next one of its level."""
+    return (ROOT / "docs" / page).read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("page", "title", "names"),
+    [
+        ("python.md", "Every verb", tuple(counterstain._VERBS)),
+        ("learning.md", "Foundation models", tuple(FOUNDATION)),
+        ("cohorts.md", "Public data sets", tuple(name for name, one in LAYOUTS.items() if one.pattern)),
+    ],
+)
+def test_what_is_a_row_of_a_table_has_a_row_on_its_page(page: str, title: str, names: tuple[str, ...]) -> None:
+    text = section(page, title)
+    assert [name for name in names if f"`{name}`" not in text] == [], f"add a row to '{title}' of docs/{page}"
