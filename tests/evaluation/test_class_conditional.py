@@ -82,7 +82,10 @@ def test_a_record_of_an_earlier_version_has_marginal_sets(make_table: Callable[.
 def test_too_few_of_a_class_is_said(make_table: Callable[..., Predictions]) -> None:
     table = make_table([0] * 20 + [1] * 3, [0.2] * 20 + [0.7] * 3)
     notes = fit_calibration(table, conformal="class").notes
-    assert "too few validation images have 'malignant' for sets that miss 10%; it always stays in" in notes
+    assert (
+        "too few validation images have 'malignant' for prediction sets that may miss 10%; it is never ruled out"
+        in notes
+    )
 
 
 def test_an_unknown_kind_is_refused(make_table: Callable[..., Predictions]) -> None:

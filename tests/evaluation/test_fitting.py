@@ -125,10 +125,10 @@ def test_what_a_reader_should_be_told() -> None:
     note = "fitted on 9 validation patients only; the result depends on them"
     assert note in fit_calibration(few).notes
     assert not any("only;" in line for line in fit_calibration(made(good.prob[:, 1], good.label, 10)).notes)
-    both = note.replace("9", "5") + ", and for sets that miss 10% they are too few: every class stays in"
+    both = note.replace("9", "5") + ", and prediction sets that may miss 10% need more: no class is ruled out"
     told = fit_calibration(made(good.prob[:, 1], good.label, 5)).notes
     assert [line for line in told if "validation patients" in line] == [both]
-    sets = "12 validation patients are too few for sets that miss 5%; every class stays in"
+    sets = "12 validation patients are too few for prediction sets that may miss 5%; no class is ruled out"
     assert sets in fit_calibration(good, alpha=0.05).notes
     one = made(np.array([0.6, 0.8]), np.array([1, 1]))
     same = "the validation part has one class only; probabilities are not calibrated"

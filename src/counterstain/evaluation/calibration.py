@@ -235,13 +235,15 @@ def _patient_notes(validation: Predictions, qhat: float, by_class: tuple[float, 
         named = ", ".join(f"'{name}'" for name in few)
         return [
             *notes,
-            f"too few validation {unit}s have {named} for sets that miss {alpha:.0%}; it always stays in",
+            f"too few validation {unit}s have {named} for prediction sets that may miss {alpha:.0%}; "
+            "it is never ruled out",
         ]
     if np.isfinite(qhat):
         return notes
     if notes:
-        return [f"{notes[0]}, and for sets that miss {alpha:.0%} they are too few: every class stays in"]
-    return [f"{patients} validation {unit}s are too few for sets that miss {alpha:.0%}; every class stays in"]
+        return [f"{notes[0]}, and prediction sets that may miss {alpha:.0%} need more: no class is ruled out"]
+    sets = f"prediction sets that may miss {alpha:.0%}"
+    return [f"{patients} validation {unit}s are too few for {sets}; no class is ruled out"]
 
 
 def apply_calibration(calibration: Calibration, table: Predictions) -> Predictions:
