@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-__all__ = ["keras_python", "loops_python"]
+__all__ = ["keras_python", "loops_python", "tiatoolbox_python", "wsinfer_python"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 # Lightning 2.6.2 and 2.6.3 were compromised releases. fastai pins an older torch than ours, so it comes without its
@@ -44,6 +44,16 @@ def loops_python() -> Path:
     return _make(PROJECT / ".benchenv-loops", steps, borrow=True)
 
 
+def wsinfer_python() -> Path:
+    """The Python of an environment with WSInfer on the project's torch; its readers need older versions."""
+    return _make(PROJECT / ".benchenv-wsinfer", [["wsinfer", "zarr<3", "tiffslide<3", "numcodecs<0.16"]], borrow=True)
+
+
+def tiatoolbox_python() -> Path:
+    """The Python of an environment with TIAToolbox on the project's torch."""
+    return _make(PROJECT / ".benchenv-tiatoolbox", [["tiatoolbox"]], borrow=True)
+
+
 def _make(folder: Path, steps: list[list[str]], *, borrow: bool = False) -> Path:
     python = folder / "bin" / "python"
     if (folder / ".ready").is_file():
@@ -65,3 +75,5 @@ def _make(folder: Path, steps: list[list[str]], *, borrow: bool = False) -> Path
 if __name__ == "__main__":
     print(keras_python())
     print(loops_python())
+    print(wsinfer_python())
+    print(tiatoolbox_python())
