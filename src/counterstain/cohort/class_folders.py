@@ -79,7 +79,7 @@ def label_by_folder(
     below: dict[str, set[str]] = {}
     for row in rows:
         below.setdefault(places[row][depth], set()).update(places[row][depth + 1 : -1][:1])
-    check_class_names(below, folder)
+    check_class_names(below, folder, asks=asks)
     if len(below) == 1:
         only, inner = next((name, sorted(found)) for name, found in below.items())
         hint = f"; it holds the folders {first_names(inner)}: if these are the classes, name {folder / only}"

@@ -62,12 +62,13 @@ def without_masks(found: ImageFiles) -> ImageFiles:
     return replace(found, images=tuple(path for path in found.images if path not in masks), skipped=skipped)
 
 
-def check_class_names(names: Collection[str], folder: object) -> None:
+def check_class_names(names: Collection[str], folder: object, *, asks: bool) -> None:
     """Refuse folders as classes that are named as parts of a split, or as what lies beside images.
 
     Args:
         names: of the folders that would be classes.
         folder: that they are in, for messages.
+        asks: whether to refuse where names alone speak against it; the user may have said that folders are classes.
 
     Raises:
         InputError: If all of them are train, val, test, or images; or if one holds masks or previews.
@@ -80,11 +81,13 @@ def check_class_names(names: Collection[str], folder: object) -> None:
             f"{folder} has the folders {shown}: parts of a split, not classes. Each of them needs a folder of every "
             "class below it; where one has images without classes, move it elsewhere, or give the labels in a manifest"
         )
+    if not asks:
+        return
     beside = sorted(name for name in names if plain[name] in _WITH_IMAGES)
     if beside:
         raise InputError(
             f"{folder} has the folders {shown}; '{beside[0]}' is no class by its name: move it elsewhere, or, if it is "
-            "one, rename it or give the labels in a manifest"
+            "one, say --layout folder or give the labels in a manifest"
         )
     if len(names) > 1 and all(word in _DATA for word in plain.values()):
         raise InputError(

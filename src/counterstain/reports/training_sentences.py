@@ -165,7 +165,9 @@ def training_sentences(run: RunRecord) -> list[str]:
     """How each arm came by its weights; arms that were trained alike stand in one sentence."""
     arms = recorded(run)
     out = []
-    for (start, how), group in _grouped((arm for arm in arms if arm.kind != "probe"), _trained):
+    for (start, how), group in _grouped(
+        (arm for arm in arms if arm.kind != "probe"), lambda arm: _trained(arm, run.rows)
+    ):
         named = listed(_described(arm) for arm in group)
         verb = "fine-tuned" if group[0].done.get("weights") else "trained"
         out.append(f"We {verb} {named}{start}{how}.")
@@ -181,7 +183,7 @@ def _described(arm: Recorded) -> str:
     return f"{clean(arm.arm)} ({', '.join(filter(None, told))})"
 
 
-def _trained(arm: Recorded) -> tuple[str, str] | None:
+def _trained(arm: Recorded, rows: str) -> tuple[str, str] | None:
     """How weights began, and how a training loop changed them."""
     optimiser, stopping = arm.done.get("optimiser"), arm.done.get("stopping")
     if not optimiser or not stopping:
@@ -197,14 +199,14 @@ def _trained(arm: Recorded) -> tuple[str, str] | None:
         how += f"; the head learned alone for {plural(body['head_epochs'], 'epoch')}, then the whole network"
     if body.get("rate") not in (None, 1, 1.0):
         how += f"; the backbone learned at {body['rate']:g} times the head's rate"
-    how += "".join(f"; {words}" for words in _uneven(arm.done.get("uneven") or {}))
+    how += "".join(f"; {words}" for words in _uneven(arm.done.get("uneven") or {}, rows))
     cap = (arm.done.get("features") or {}).get("bag_tiles")
     if cap:
         how += f"; each epoch saw at most {plural(cap, 'tile')} of a slide"
     return f" {start_words(arm)}", how
 
 
-def _uneven(asked: Mapping[str, Any]) -> Iterator[str]:
+def _uneven(asked: Mapping[str, Any], rows: str) -> Iterator[str]:
     """What was done for classes of uneven size, a clause each."""
     weights = asked.get("class_weights")
     if weights == "balanced":
@@ -212,7 +214,7 @@ def _uneven(asked: Mapping[str, Any]) -> Iterator[str]:
     elif weights:
         yield f"the loss was weighted by class ({', '.join(f'{clean(k)} {value:g}' for k, value in weights.items())})"
     if asked.get("sampler"):
-        yield "every epoch drew equally many of each class"
+        yield f"every epoch drew equally many {rows} of each class"
     if weights or asked.get("sampler"):
         yield "the logits were corrected for it to the classes' frequencies in the training part (logit adjustment)"
     if asked.get("label_smoothing"):
