@@ -135,8 +135,9 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
     counts = counted_rows(first["images"], rows_are, first["patients"])
     unit = unit_words(record["unit"], rows_are)
     percent = f"{100 * record['confidence']:g} %"
-    # Anyone's tables need not be of a test part, nor the trainings of different seeds.
-    part, tables = ("", "table") if "decision" in record else ("test part, ", "seed")
+    # Anyone's tables, and a model's new images, need not be of a test part, nor the trainings of different seeds.
+    averaged = record.get("averaged", 0)
+    part, tables = ("", "table") if "decision" in record else ("" if averaged else "test part, ", "seed")
     for level in shown_levels(rows_are):
         found = {
             arm: {score["metric"]: score for score in own["scores"] if score["level"] == level and not score["class"]}
@@ -148,7 +149,10 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
         rows = [
             [measure_words(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics
         ]
-        heads = [f"{arm} ({plural(len(own['seeds']), tables)})" for arm, own in arms.items()]
+        heads = [
+            f"mean of {averaged} seeds" if averaged > 1 else f"{arm} ({plural(len(own['seeds']), tables)})"
+            for arm, own in arms.items()
+        ]
         if level != "image":
             print()
         title = (

@@ -122,6 +122,27 @@ def test_with_labels_it_scores_and_the_next_lines_run(run: Path, tmp_path: Path)
         assert done.exit_code == 0, done.output
 
 
+def test_an_ensemble_speaks_once_and_of_itself(run: Path, tmp_path: Path) -> None:
+    make_images(tmp_path / "other", patients=4, each=2, seed=5)
+    out, source = tmp_path / "p.csv", tmp_path / "other" / "cohort.csv"
+    asked = ["predict", str(run), str(source), "--arm", "good", "--ensemble", "--out", str(out)]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("runtime:") == 1
+    # Neither one training nor a test part, and nothing that one member promised.
+    assert "mean of 2 seeds" in result.stdout and "(1 seed)" not in result.stdout
+    assert "test part" not in result.stdout and "a single training run" not in result.stdout
+    table = rows(out)
+    positive = [name for name in table[0] if name.startswith("prob_")][-1].removeprefix("prob_")
+    hits = [row["decision"] == positive for row in table if row["label"] == positive]
+    assert hits
+    assert f"sensitivity {np.mean(hits):.3f} ({sum(hits)} of {len(hits)})" in result.stdout
+    command = next(line for line in result.stdout.splitlines() if line.startswith("  counterstain evaluate")).split()
+    assert "--model" not in command and "--threshold" in command
+    done = CliRunner().invoke(app, command[1:])
+    assert done.exit_code == 0, done.output
+
+
 def test_pictures_unlike_the_training_ones_are_flagged(run: Path, new: Path, tmp_path: Path) -> None:
     stripes = np.zeros((60, 60, 3), np.uint8)
     stripes[:, ::8] = 255

@@ -103,6 +103,8 @@ def _print(predicted: "Predicted", sheet: Path | None) -> None:
     if predicted.scores is not None:
         print_scores(predicted.scores)
     show(f"Decision: {predicted.rule}")
+    if predicted.called_words:
+        show(predicted.called_words)
     show(f"Predictions: {predicted.out}")
     if sheet is not None:
         show(f"Sheet: {sheet}")

@@ -104,6 +104,7 @@ def score_arms(
     confidence: float = 0.95,
     interval: str = "jackknife",
     stamp: str = "",
+    averaged: int = 0,
 ) -> ScoresRecord:
     """The record scores.json: every score of every arm with its interval, unit and n.
 
@@ -113,6 +114,7 @@ def score_arms(
         confidence: of the intervals.
         interval: "jackknife" (the default: it covers better), or "bootstrap" for those at image level.
         stamp: "" or the warning that every output of this study carries ("image-level", "LEAK: ...").
+        averaged: of a model's answers to new images: how many trainings they are the mean of. 0: tables of a study.
 
     Raises:
         InputError: If the tables are not of the same images, labels, patients and classes.
@@ -136,12 +138,19 @@ def score_arms(
     }
     for arm, own in tables.items():
         numbers = list(seeds[arm]) if seeds is not None else list(range(len(own)))
-        record["arms"][arm] = _arm_record(own, names, numbers, confidence, interval)
+        record["arms"][arm] = _arm_record(own, names, numbers, confidence, interval, averaged)
+    if averaged:
+        record["averaged"] = averaged
     return record
 
 
 def _arm_record(
-    tables: Sequence[Predictions], names: Sequence[str], numbers: list[int], confidence: float, interval: str
+    tables: Sequence[Predictions],
+    names: Sequence[str],
+    numbers: list[int],
+    confidence: float,
+    interval: str,
+    averaged: int,
 ) -> ArmRecord:
     """One arm's part of the record; numbers: of its seeds, names: of the units of the error."""
     first = tables[0]
@@ -169,7 +178,7 @@ def _arm_record(
         "method": _method(first, len(names), len(tables), confidence, interval),
         "warnings": [
             *lone,
-            *_warnings(tables, len(names)),
+            *_warnings(tables, len(names), averaged),
             *_size_notes(by_size, confidence, interval, first.rows_are),
         ],
         "size_and_difficulty": None if by_size is None else by_size.to_json(confidence),
@@ -238,7 +247,7 @@ def _method(table: Predictions, units: int, seeds: int, confidence: float, inter
     return f"{text}; one training run, so between-seed variance is not included"
 
 
-def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
+def _warnings(tables: Sequence[Predictions], units: int, averaged: int) -> tuple[str, ...]:
     unit = tables[0].unit
     out = [note for table in tables for note in table.notes]
     if unit == "patient":
@@ -249,7 +258,9 @@ def _warnings(tables: Sequence[Predictions], units: int) -> tuple[str, ...]:
     elif not tables[0].own_patients:
         rows = f"{tables[0].rows_are}s"
         out.append(f"patients are unknown: intervals treat {rows} as independent and are too narrow if they are not")
-    if len(tables) == 1:
+    if averaged > 1:
+        out.append(f"the mean of {averaged} trainings is one model: how much such means vary is unknown")
+    elif len(tables) == 1:
         out.append("a single training run: the variance between seeds is unknown")
     return tuple(dict.fromkeys(out))
 

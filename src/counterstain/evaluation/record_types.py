@@ -65,6 +65,7 @@ class ScoresRecord(TypedDict):
     confidence: float
     arms: dict[str, ArmRecord]
     rows_are: NotRequired[str]
+    averaged: NotRequired[int]
     decision: NotRequired[dict[str, Any] | None]
     probabilities: NotRequired[dict[str, Any] | None]
     subgroups: NotRequired[dict[str, Any]]

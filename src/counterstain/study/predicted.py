@@ -70,6 +70,7 @@ class Predicted:
               its frozen threshold (None for an ensemble, which has none); {} for any other model
     set_aside: (image, reason) of those that could not be read
     scores:   the record of score_arms on the labelled images; None where none is labelled
+    threshold: from which probability on the positive class is called; None where the most probable class is
     """
 
     images: NewImages
@@ -88,6 +89,7 @@ class Predicted:
     out: Path
     next_lines: tuple[str, ...]
     findings: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_] | None]] = field(default_factory=dict)
+    threshold: float | None = None
 
     def __len__(self) -> int:
         return len(self.call)
@@ -119,6 +121,22 @@ class Predicted:
             parts.append(f"findings: {', '.join(counted)}")
         noun = file_word(self.images.image) + ("" if len(self) == 1 else "s")
         return f"{len(self)} {noun}: {'; '.join(parts)}"
+
+    @property
+    def called_words(self) -> str:
+        """How the calls at the threshold do, where the scores, which are of the most probable class, don't say it."""
+        known = self.images.labelled
+        if self.threshold is None or not known.any():
+            return ""
+        truth, called = np.array(self.images.table["label"][known] == self.classes[1]), self.call[known] == 1
+        words = [
+            f"{name} {right[rows].mean():.3f} ({right[rows].sum()} of {rows.sum()})"
+            for name, rows, right in (("sensitivity", truth, called), ("specificity", ~truth, ~called))
+            if rows.any()
+        ]
+        return (
+            f"The calls, made at the threshold: {', '.join(words)}; the tables above predict the most probable class."
+        )
 
     def record(self) -> dict[str, object]:
         """The counts as JSON."""
@@ -197,7 +215,11 @@ def next_commands(
     lines = []
     if predicted.scores is not None:
         page = shlex.quote(str(predicted.out.with_name("evaluation.html")))
-        lines.append(f"counterstain evaluate {out} --model {folder} --out {page}")
+        # No folder holds what was promised of an average: its threshold is all that can be handed on.
+        how = f"--model {folder}" if not asked.ensemble else f"--threshold {predicted.threshold!r}"
+        if asked.ensemble and predicted.threshold is None:
+            how = ""
+        lines.append(" ".join(f"counterstain evaluate {out} {how} --out {page}".split()))
         if len(sources) == 1 and asked.splits is None:
             place = shlex.quote(str(predicted.out.with_name("explanation")))
             lines.append(f"counterstain explain {folder} {given} --out {place}{code}")

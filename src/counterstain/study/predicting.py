@@ -159,6 +159,7 @@ def _answers(
     """Each member's (N, C) probabilities before calibration, and the distances by the first one's statistics."""
     prob: list[NDArray[np.float64]] = []
     distance = None
+    told: set[str] = set()  # members differ in their weights: what is said of one is not said again
     for number, folder in enumerate(choice.folders):
         bundle, network = load_network(folder)
         if isinstance(store, BagStore):
@@ -167,7 +168,7 @@ def _answers(
         familiar = None
         if number == 0 and (folder / STATISTICS).is_file():
             familiar = read_ood_statistics(folder / STATISTICS)
-        logits, away = _tile_logits(bundle, network, store, rows, familiar, asked, talk)
+        logits, away = _tile_logits(bundle, network, store, rows, familiar, asked, talk, told)
         prob.append(softmax(logits))
         if familiar is not None and away is not None:
             distance = away, familiar
@@ -182,8 +183,12 @@ def _tile_logits(
     familiar: OodStatistics | None,
     asked: Asked,
     talk: Progress,
+    told: set[str],
 ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
-    """(N, C) logits by the fastest runtime or the one asked for, and (N,) distances where there are statistics."""
+    """(N, C) logits by the fastest runtime or the one asked for, and (N,) distances where there are statistics.
+
+    told: what has been said before, the name of a runtime or a sentence; it is added to.
+    """
     sample = bundle.staining.for_all(read_batch(store, rows[:TRIAL_TILES]))
     if asked.device == "cpu":
         taken = choose_runtime(
@@ -191,8 +196,10 @@ def _tile_logits(
         )
     else:
         taken = _on_device(network.to(asked.device), bundle.scale, asked)
-    for line in taken.lines:
-        talk.say(line)
+    if taken.name not in told:  # the measured speeds differ each time, the runtime does not
+        told.add(taken.name)
+        for line in taken.lines:
+            talk.say(line)
     blank: list[int] = []
     staining = replace(bundle.staining, passed=blank.append)
 
@@ -210,10 +217,10 @@ def _tile_logits(
             with listening(network) as features:
                 predict_logits(network, store, rows, scale=bundle.scale, staining=bundle.staining)
             away = measure_distances(features, familiar)
-    if sum(blank):
-        talk.say(
-            f"stain: {sum(blank)} of {len(rows)} tiles have too little tissue to be normalised and are used unchanged"
-        )
+    few = f"stain: {sum(blank)} of {len(rows)} tiles have too little tissue to be normalised and are used unchanged"
+    if sum(blank) and few not in told:
+        told.add(few)
+        talk.say(few)
     return logits, away
 
 
@@ -277,9 +284,10 @@ def _judged(
         distance=None if distance is None else distance[0],
         unfamiliar=None if distance is None else distance[0] > distance[1].limit,
         set_aside=set_aside,
-        scores=score_arms({"model": [_labelled(images, prob, bundle.classes)]}, stamp=bundle.stamp)
+        scores=score_arms({"model": [_labelled(images, prob, bundle.classes)]}, stamp=bundle.stamp, averaged=len(raw))
         if known.any()
         else None,
+        threshold=None if fitted is None or len(bundle.classes) != 2 else fitted.threshold,
         out=out,
         next_lines=(),
     )
