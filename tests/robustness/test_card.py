@@ -23,6 +23,8 @@ from counterstain.learning.bundle import Bundle, seal, write_bundle
 from counterstain.learning.networks import build_network
 from counterstain.learning.predictor import Predictor, load_predictor
 from counterstain.progress import Progress
+from counterstain.reports.robustness_figures import curves_figure
+from counterstain.reports.robustness_report import headline
 from counterstain.robustness import card, measurement
 from counterstain.robustness.card import robustness_card
 
@@ -341,3 +343,32 @@ def test_a_card_without_intervals_is_drawn_and_meets_no_limit(small: Any, tmp_pa
     assert record["curves"][0]["steps"][0]["scores"]["auroc"]["low"] is None
     assert "class 'b' has one patient only" in " ".join(record["notes"])
     assert "no interval" in (tmp_path / "card" / "robustness.html").read_text(encoding="utf-8")
+
+
+def test_the_headline_names_flipped_decisions_beside_an_untouched_ranking() -> None:
+    score = {"difference": 0.0, "low": 0.0, "high": 0.0}
+    steps = [{"scores": {"auroc": score}, "flipped": {"value": flipped}, "shown": at} for flipped, at in
+             ((0.1, "+20 %"), (0.379, "−30 %"), (0.0, "0"))]  # fmt: skip
+    record = {
+        "clean": {"auroc": {"value": 1.0, "low": 0.6, "high": 1.0}},
+        "curves": [{"title": "Brightness", "steps": steps}],
+        "budget": None,
+    }
+    words = headline(record)
+    assert "no trial lowers it" in words
+    assert "Most decisions flip under brightness at −30 %: 37.9" in words
+    for step in steps:
+        step["flipped"] = {"value": 0.0}
+    assert "flip" not in headline(record)
+
+
+def test_a_curve_is_drawn_from_left_to_right_whichever_end_is_worst() -> None:
+    score = {"auroc": {"difference": -0.1, "low": -0.2, "high": 0.0}}
+    curve = {
+        "steps": [{"at": at, "scores": score} for at in (10.0, 30.0, 50.0, 70.0, 90.0)],
+        "signed": False, "percent": False, "clean_at": 100.0, "title": "JPEG compression", "axis": "quality",
+    }  # fmt: skip
+    axis = curves_figure([curve], ["auroc"], title="Change").axes[0]
+    line = next(line for line in axis.lines if len(line.get_xdata()) == 6)
+    assert list(line.get_xdata()) == [0, 1, 2, 3, 4, 5]
+    assert list(line.get_ydata()) == [0, *[-0.1] * 5]

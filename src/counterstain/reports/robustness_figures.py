@@ -58,16 +58,20 @@ def _panel(axis: Axes, curve: Mapping[str, Any], measures: Sequence[str], styles
     place, ticks, names = _places(curve)
     clean = 0 if not curve["signed"] else int(np.searchsorted([step["at"] for step in steps], 0.0))
     axis.axhline(0, color=MUTED, linewidth=0.8)
+    order = np.argsort(place)  # lines and bands go from left to right: a JPEG quality falls as it gets worse
     for (colour, line, marker), name in zip(styles, measures, strict=False):
         value, low, high = (
             np.insert([_or_nan(step["scores"][name][key]) for step in steps], clean, 0.0)
             for key in ("difference", "low", "high")
         )
-        axis.fill_between(place, low, high, color=colour, alpha=0.14, linewidth=0)
-        axis.plot(place, value, color=colour, linestyle=line, linewidth=1.4, marker=marker, markersize=3.2)
+        value, low, high = value[order], low[order], high[order]
+        axis.fill_between(place[order], low, high, color=colour, alpha=0.14, linewidth=0)
+        axis.plot(place[order], value, color=colour, linestyle=line, linewidth=1.4, marker=marker, markersize=3.2)
     axis.set_xticks(ticks, names)
     axis.set_title(curve["title"], loc="left")
     axis.set_xlabel(curve["axis"], fontsize=8)
+    if is_slim(full_width()):  # a label wider than its panel ends with it, and begins below the numbers beside it
+        axis.xaxis.label.set(x=1.0, horizontalalignment="right")
     axis.grid(axis="y")
     axis.set_axisbelow(True)
 

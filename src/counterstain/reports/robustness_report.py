@@ -92,9 +92,15 @@ def headline(record: Mapping[str, Any]) -> str:
         score, curve, step = min(known, key=lambda found: float(found[0]["difference"]))
         lost = difference(score["difference"], score["low"], score["high"])
         if score["difference"] < 0:
-            words += f"; it changes most, by {lost}, under {_lower(curve['title'])} at {step['shown']}"
+            words += f"; it falls most, by {lost}, under {_lower(curve['title'])} at {step['shown']}"
         else:
             words += "; no trial lowers it"
+    # The ranking can be untouched while the frozen threshold no longer fits: AUROC alone would hide it.
+    turned = [(step["flipped"]["value"], curve, step) for curve in record["curves"] for step in curve["steps"]]
+    turned = [found for found in turned if found[0]]
+    if turned:
+        most, curve, step = max(turned, key=lambda found: float(found[0]))
+        words += f". Most decisions flip under {_lower(curve['title'])} at {step['shown']}: {share(most, 1)}"
     if record["budget"] is not None:
         rows = record["budget"]["limits"]
         failed = sum(not row["met"] for row in rows)
