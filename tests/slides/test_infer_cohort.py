@@ -177,6 +177,17 @@ def test_killed_and_run_again_gives_the_same_bytes(
     assert contents(tmp_path) == contents(done.out)
 
 
+def test_what_a_worker_taken_for_dead_still_wrote_is_swept(
+    done: SlidesResult, bundle: Path, slides: Path, tmp_path: Path
+) -> None:
+    def late(progress: SlideProgress) -> None:
+        if progress.slide == "S2":
+            (tmp_path / "unfinished" / "S0.logits").write_bytes(b"half a batch of logits")
+
+    run_slides(bundle, [slides], tmp_path, READING, talk=SlidesProgress(progress=late))
+    assert contents(tmp_path) == contents(done.out)
+
+
 def test_a_flipped_bit_in_the_unfinished_file_is_read_again(
     bundle: Path, slides: Path, tmp_path: Path, done: SlidesResult
 ) -> None:

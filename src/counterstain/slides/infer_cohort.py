@@ -121,8 +121,6 @@ def run_slides(
     known = read_truth(truth, bundle.classes, names, columns=columns) if truth else None
     agree(out / SETTINGS, depends)
     done = _Done({job.name: record for job in jobs if (record := finished(job)) is not None})
-    for name in done.records:  # killed between its last two steps
-        paths_of(out, name, compress=settings.compress).partial.unlink(missing_ok=True)
     left = [job for job in jobs if job.name not in done.records]
     if done.records:
         talk.say(f"{len(done.records)} of {len(jobs)} slides were read before")
@@ -133,6 +131,9 @@ def run_slides(
         if tiles:
             model, _ = _load(bundle_folder, bundle, settings, sum(tiles.values()), out / SETTINGS, talk)
             _read([job for job in left if job.name in tiles], settings, model, mpp, tiles, done, talk)
+    # Left by one that was killed between its last two steps, or taken for dead while another read its slide.
+    for name in done.records:
+        paths_of(out, name, compress=settings.compress).partial.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not empty, or another process beside this one has removed it
         (out / UNFINISHED).rmdir()
     kept = tuple(done.failures[job.name] for job in jobs if job.name in done.failures)
