@@ -118,11 +118,35 @@ def test_arms_of_few_seeds_are_named(random_table: Make) -> None:
         "fewer than 3 seeds: a, c; a single run is not a result"
     ]
     assert comparison_notes(asked(claim="models"), table, arms, units=20) == [
+        "the verdict is about these fitted models only; another training of any of them may rank otherwise"
+    ]
+    two = {"a": [table], "b": [table]}
+    assert comparison_notes(asked(claim="models"), table, two, units=20) == [
         "the verdict is about these fitted models only; another training of either may rank otherwise"
     ]
 
 
-def test_a_class_that_column_order_chose_is_named_for_measures_of_one_class(random_table: Make) -> None:
+def test_a_rate_of_one_class_names_how_few_patients_have_it(random_table: Make) -> None:
+    table = random_table(1, positive_from="given")
+    ill, well = (len({name for name, own in zip(table.patient, table.label == k, strict=True) if own}) for k in (1, 0))
+    few = "(fewer than 20): only a large difference can be found"
+    words = [
+        f"sensitivity (recall) for 'malignant' rests on {ill} patients with 'malignant' {few}",
+        f"specificity for 'malignant' rests on {well} patients with 'benign' {few}",
+    ]
+    arms = {"a": [table] * 3}
+    assert comparison_notes(asked(metric="recall"), table, arms, units=20) == words[:1]
+    both = asked(metric="specificity", co_primary=("specificity", "recall"))
+    assert comparison_notes(both, table, arms, units=20) == words
+    assert comparison_notes(asked(metric="f1"), table, arms, units=20) == []
+    lone = replace(table, label=np.ones(len(table), dtype=np.int64))
+    assert comparison_notes(asked(metric="specificity"), lone, arms, units=20) == []
+
+
+def test_a_class_that_column_order_chose_is_named_for_measures_of_one_class(
+    random_table: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("counterstain.evaluation.comparison_notes.FEW_PATIENTS", 1)
     table = random_table(1)
     words = "it is the positive class only because its column is the last; say which one is meant with --positive"
     arms = {"a": [table] * 3}
@@ -132,6 +156,11 @@ def test_a_class_that_column_order_chose_is_named_for_measures_of_one_class(rand
     both = asked(metric="accuracy", co_primary=("auroc", "specificity"))
     assert comparison_notes(both, table, arms, units=20) == [f"specificity for 'malignant': {words}"]
     assert comparison_notes(asked(metric="accuracy"), table, arms, units=20) == []
+    calls = replace(table, positive_from="name order")
+    assert comparison_notes(asked(metric="recall"), calls, arms, units=20) == [
+        "sensitivity (recall) for 'malignant': it is the positive class only because its name comes last in order; "
+        "say which one is meant with --positive"
+    ]
     for known in ("given", "only probability column"):
         own = replace(table, positive_from=known)
         assert comparison_notes(asked(metric="recall"), own, {"a": [own] * 3}, units=20) == []

@@ -188,10 +188,12 @@ def test_a_word_against_the_best(a: str, b: str, kind: str, also: str | None, wo
 def test_what_the_table_of_several_arms_lacks() -> None:
     pairs = [pair("net", "old", "a_better"), pair("old", "new", "a_better"), pair("new", "x", "b_better"),
              pair("x", "old", "no_evidence")]  # fmt: skip
+    alone = "Each interval or limit is of its pair alone; p is after Holm's correction over 3 pairs"
     assert several_arms_notes(record(pairs), pairs) == [
+        alone,
         "Also told apart: old is better than new, x is better than new",
     ]
-    assert several_arms_notes(record(pairs, reference="old"), pairs) == []
+    assert several_arms_notes(record(pairs, reference="old"), pairs) == [alone]
     assert several_arms_notes(record(pairs), pairs[:1]) == []
 
 
@@ -258,18 +260,30 @@ def test_details_about_a_margin(hypothesis: str, metric: str, rows: list) -> Non
 
 
 def test_co_primary_endpoints_each_have_their_rows_and_no_ranking() -> None:
+    """Each has its own intervals, number of patients and test; the pair has those of the first, which it doesn't show."""
+    limits = {"low_a": 0.7, "high_a": 0.99, "low_b": 0.6, "high_b": 0.95}
     ends = [
-        pair("net", "old", "a_better", metric=metric, tests_corrected_for=1) for metric in ("recall", "specificity")
-    ]
-    own = pair("net", "old", "a_better", endpoints=ends)
-    rows = details_table(record([own]), own)[1]
+        pair("net", "old", "no_evidence", metric=metric, tests_corrected_for=1, test=f"that of {metric}",
+             needed={"patients": n, "low": n - 9, "high": n + 9}, **limits)
+        for n, metric in ((50, "recall"), (90, "specificity"))
+    ]  # fmt: skip
+    own = pair("net", "old", "no_evidence", endpoints=ends)
+    rows = details_table(record([own], detect=0.02), own)[1]
+    assert [row[1] for row in rows if row[0].endswith((": net", ": old"))] == [
+        "0.900 (95 % interval [0.700, 0.990])", "0.869 (95 % interval [0.600, 0.950])",
+    ] * 2  # fmt: skip
+    assert [row[1] for row in rows if row[0] == "test"] == ["that of recall", "that of specificity"]
+    assert [row[1] for row in rows if row[0].startswith("patients to find")] == [
+        "50 (90 % range 41 to 59)", "90 (90 % range 81 to 99)",
+    ]  # fmt: skip
     assert [row[0] for row in rows] == [
         "sensitivity (recall) for 'malignant': net", "sensitivity (recall) for 'malignant': old",
         "difference, net − old", "95 % interval", "p against no difference",
+        "patients to find a difference of 0.02", "test",
         "specificity for 'malignant': net", "specificity for 'malignant': old", "difference, net − old",
         "95 % interval", "p against no difference",
+        "patients to find a difference of 0.02", "test",
         "joint p against no difference, the largest (Holm over 3 pairs)",
-        "test",
     ]  # fmt: skip
 
 

@@ -144,6 +144,17 @@ def test_a_lone_column_by_a_clear_name_needs_no_label_in_it(tmp_path: Path, name
     assert table.classes == ("benign", "malignant") and table.prob[:, 1].tolist() == [0.25, 0.5]
 
 
+@pytest.mark.parametrize("name", ["y_prob", "y_score", "y_proba", "pred_prob", "predicted_probability", "risk_score"])
+def test_a_lone_column_by_a_tools_name_is_of_no_class_of_that_name(tmp_path: Path, name: str) -> None:
+    """scikit-learn's y_prob is asked about, and not taken for the probability of a class "y"."""
+    text = f"image,y_true,{name}\na,0,0.25\nb,1,0.5\n"
+    with pytest.raises(InputError, match=f"one probability column, '{name}', .*--positive 1"):
+        read(tmp_path, text)
+    assert read(tmp_path, text, positive="1").prob[:, 1].tolist() == [0.25, 0.5]
+    yes = read(tmp_path, "image,label,y_prob,n_prob\na,n,0.25,0.75\nb,y,0.5,0.5\n")
+    assert yes.classes == ("y", "n")
+
+
 @pytest.mark.parametrize("name", ["prob_malignant", "malignant_prob", "Prob_Malignant", "P(Malignant)"])
 def test_a_lone_column_names_its_class(tmp_path: Path, name: str) -> None:
     table = read(tmp_path, f"image,label,{name}\na,benign,0.25\nb,malignant,0.5\n")

@@ -50,6 +50,22 @@ def test_without_a_threshold_the_most_probable_class_is_called(table: Prediction
     assert set(record["probabilities"]) == {"reliability", "measures", "smoothed", "distribution", "decision_curve"}
 
 
+def test_the_choice_of_the_positive_class_and_of_seeds_is_said(table: Predictions, random_table: Make) -> None:
+    found = evaluate_tables([table])["arms"][ARM]["warnings"]
+    last = "'malignant' is the positive class only because its column is the last; say which one is meant with"
+    assert [note for note in found if "positive class" in note] == [f"{last} --positive"]
+    assert not any("seeds of one model" in note for note in found)
+    two = [replace(random_table(seed), positive_from="given") for seed in (3, 3)]
+    found = evaluate_tables(two)["arms"][ARM]["warnings"]
+    assert not any("positive class" in note for note in found)
+    assert (
+        "2 tables are taken as seeds of one model, and the scores are their mean; different models are compared with "
+        "counterstain compare a=a.csv b=b.csv"
+    ) in found
+    three = evaluate_tables([random_table(3, n_classes=3)])["arms"][ARM]["warnings"]
+    assert not any("positive class" in note for note in three)
+
+
 def test_at_a_threshold_every_call_is_scored_there(table: Predictions) -> None:
     scores = evaluate_tables([table], threshold="0.3", confidence=0.8)["decision"]["scores"]
     sensitivity, specificity = called_shares(table, 0.3)

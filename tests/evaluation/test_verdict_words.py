@@ -100,8 +100,6 @@ def test_one_seed_may_judge_the_fitted_models_and_no_interval_is_left_out() -> N
     assert f"AUROC is -0.010 {COUNTS}. Train" in verdict_words(
         "not_enough_runs", replace(FOUND, low=nan, high=nan), ASKED, RESTS
     )
-    nothing = replace(FOUND, difference=nan, low=nan, high=nan)
-    assert f"new and old: AUROC is undefined {COUNTS}. Train" in verdict_words("not_enough_runs", nothing, ASKED, RESTS)
 
 
 def test_holm_is_named_where_there_are_two_pairs_or_more() -> None:

@@ -11,6 +11,8 @@ from counterstain.evaluation.intervals import FEW_PATIENTS, Sample
 from counterstain.evaluation.metric_names import is_class_bound, measure_words, width
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import PairRow
+from counterstain.evaluation.rows import unit_words
+from counterstain.evaluation.table_notes import positive_notes
 from counterstain.evaluation.verdict import MIN_SEEDS, Question
 
 __all__ = ["check_copies", "check_detect", "comparison_notes", "detect_notes", "patient_notes", "size_notes"]
@@ -86,9 +88,12 @@ def comparison_notes(
         )
     elif units < FEW_PATIENTS:
         out.append(f"only {plural(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found")
+    else:
+        out += _few_of_class_notes(asked, first)
     few = [arm for arm, own in tables.items() if len(own) < MIN_SEEDS]
     if asked.claim == "models":
-        out.append("the verdict is about these fitted models only; another training of either may rank otherwise")
+        either = "either" if len(tables) == 2 else "any of them"
+        out.append(f"the verdict is about these fitted models only; another training of {either} may rank otherwise")
     elif few:
         out.append(f"fewer than {MIN_SEEDS} seeds: {', '.join(few)}; a single run is not a result")
     return list(dict.fromkeys(out))
@@ -146,15 +151,26 @@ def patient_notes(arms: Mapping[str, Sequence[Predictions]]) -> list[str]:
     ]
 
 
+def _few_of_class_notes(asked: Question, first: Predictions) -> list[str]:
+    """Where a rate of one class rests on few patients of that class, however many there are of the other one."""
+    if first.positive is None:
+        return []
+    out = []
+    for metric, index in (("recall", 1), ("specificity", 0)):
+        own = len(np.unique(first.patient_codes[1][first.label == index]))
+        if metric in (asked.co_primary or (asked.metric,)) and 0 < own < FEW_PATIENTS:
+            with_it = f"{plural(own, unit_words(first.unit, first.rows_are))} with '{first.classes[index]}'"
+            out.append(
+                f"{measure_words(metric, first.positive)} rests on {with_it} (fewer than {FEW_PATIENTS}): only a large "
+                "difference can be found"
+            )
+    return out
+
+
 def _positive_notes(asked: Question, first: Predictions) -> list[str]:
     """Where a measure is bound to a class: which class, if only the order of the columns chose it."""
     bound = [name for name in asked.co_primary or (asked.metric,) if is_class_bound(name)]
-    if first.positive is None or not bound or first.positive_from != "column order":
-        return []
-    return [
-        f"{measure_words(bound[0], first.positive)}: it is the positive class only because its column is the last; "
-        "say which one is meant with --positive"
-    ]
+    return positive_notes(first, f"{measure_words(bound[0], first.positive)}: it") if bound else []
 
 
 def size_notes(samples: Mapping[str, Sample], asked: Question) -> list[str]:

@@ -148,8 +148,8 @@ def as_predictions(
         image=images, patient=patients or images, slide=slides,
         site=blank if site is None else _names(site, "site"),
         label=np.array([place[name] for name in labels], dtype=np.int64), prob=prob, classes=known,
-        notes=() if groups is not None else (NO_GROUPS,), positive_from="given" if positive is not None or classes
-        else "column order", rows_are=rows, own_patients=patients == images,
+        notes=() if groups is not None else (NO_GROUPS,), rows_are=rows, own_patients=patients == images,
+        positive_from="given" if positive is not None or classes else "column order" if named else "name order",
     )  # fmt: skip
     return table if wanted is None else _with_positive(table, wanted)
 

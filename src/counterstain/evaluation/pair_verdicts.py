@@ -8,7 +8,7 @@ import numpy as np
 
 from counterstain.evaluation.cross_validation import FoldTests, with_folds
 from counterstain.evaluation.format import digits_apart, listed
-from counterstain.evaluation.intervals import Sample
+from counterstain.evaluation.intervals import Sample, estimate_of
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.multiplicity import holm
 from counterstain.evaluation.paired_difference import Difference, difference
@@ -92,11 +92,20 @@ def joint_rows(pairs: Sequence[Pair], compared: Compared, asked: Question) -> li
         _joint_row(
             pair,
             [_row(pair, own[pair], compared, one, joint) for own, one in zip(found, each, strict=True)],
-            [_row(pair, own[pair], compared, one, p) for own, one, p in zip(found, each, alone, strict=True)],
+            [
+                cast(PairRow, {**_row(pair, own[pair], compared, one, p), **_own_ends(pair, compared, one)})
+                for own, one, p in zip(found, each, alone, strict=True)
+            ],
             asked,
         )
         for pair in pairs
     ]
+
+
+def _own_ends(pair: Pair, compared: Compared, asked: Question) -> dict[str, float]:
+    """Both arms' own limits in an endpoint; the ranking has them for the first endpoint only."""
+    ends = [estimate_of(compared.samples[arm], (asked.metric, None), confidence=1 - asked.alpha) for arm in pair]
+    return {f"{end}_{side}": getattr(own, end) for side, own in zip("ab", ends, strict=True) for end in ("low", "high")}
 
 
 def _joint_row(pair: Pair, together: Sequence[PairRow], endpoints: Sequence[PairRow], asked: Question) -> PairRow:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PROBABILITY_MEASURES", "Place", "Predictions", "align", "check_names", "check_prob", "concatenate"]
 
 Place = Callable[[int], str]  # words for where a row stands
-PositiveFrom = Literal["given", "only probability column", "column order"]
+PositiveFrom = Literal["given", "only probability column", "column order", "name order"]
 
 # What only probabilities can be scored by; undefined for a table of predicted classes alone.
 PROBABILITY_MEASURES = ("auroc", "auprc", "loss", "brier", "sensitivity_at_95_specificity")

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from counterstain.columns import columns_option, name_key
 from counterstain.errors import InputError, says_arguments, suggest
-from counterstain.evaluation.prediction_columns import NOUNS, find_layout
-from counterstain.evaluation.predictions import Place, Predictions, check_names, check_prob
+from counterstain.evaluation.prediction_columns import NOUNS, Layout, find_layout
+from counterstain.evaluation.predictions import Place, PositiveFrom, Predictions, check_names, check_prob
 from counterstain.evaluation.probability_columns import (
     ProbabilityColumns,
     read_numbers,
@@ -104,13 +104,21 @@ def predictions_of(
         notes += near_ids_note(path.name, patient)
     notes += unused_note(table, {*layout.place.values(), *(layout.prob.columns if layout.prob is not None else ())})
     blank = ("",) * len(table)
-    one_column = layout.prob is not None and len(layout.prob.columns) == 1 and not layout.prob.lists
     return Predictions(
         image=image, patient=patient, slide=text["slide_id"] or blank, site=text["site"] or blank,
         label=label, prob=prob, classes=names, notes=notes, rows_are=rows_are,
-        positive_from="given" if positive or classes else "only probability column" if one_column else "column order",
+        positive_from=_positive_from(layout, given=bool(positive or classes)),
         own_patients=text["patient_id"] == image, hard=layout.prob is None,
     )  # fmt: skip
+
+
+def _positive_from(layout: Layout, *, given: bool) -> PositiveFrom:
+    """What made the last class the positive one; predicted classes have no columns and stand in order of name."""
+    if given:
+        return "given"
+    if layout.prob is None:
+        return "name order"
+    return "only probability column" if len(layout.prob.columns) == 1 and not layout.prob.lists else "column order"
 
 
 # ------------------------------------------------------------------------------------------------- what each column is

@@ -94,9 +94,12 @@ def _family(table: Table, free: Sequence[str], labels: Sequence[str]) -> Probabi
     """The best set of columns whose names are made alike and end or begin with a class."""
     families: dict[tuple[int, str], list[tuple[str, str]]] = {}
     for name in free:
+        whole = _PERCENT.sub("", name)
         for kind, shape in enumerate(_SHAPES):
-            found = shape.match(_PERCENT.sub("", name))
+            found = shape.match(whole)
             if found is not None:
+                if name_key(whole) in _LONE and not any(same_class(found["label"], label) for label in labels):
+                    break  # y_prob is a probability, and not that of a class "y"
                 stem = name_key(found[2 if kind == len(_SHAPES) - 1 else 1])
                 families.setdefault((kind, stem), []).append((name, found["label"]))
                 break

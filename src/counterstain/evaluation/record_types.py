@@ -140,6 +140,10 @@ class PairRow(TypedDict):
     also: str | None
     words: str
     endpoints: "NotRequired[list[PairRow]]"
+    low_a: NotRequired[float]  # these four of co-primary endpoints
+    high_a: NotRequired[float]
+    low_b: NotRequired[float]
+    high_b: NotRequired[float]
     tests: NotRequired[list[TestRow]]
 
 

@@ -21,6 +21,7 @@ from counterstain.evaluation.reliability import probability_distribution, reliab
 from counterstain.evaluation.rows import unit_words
 from counterstain.evaluation.smoothed_reliability import smoothed_reliability
 from counterstain.evaluation.subgroups import subgroup_scores
+from counterstain.evaluation.table_notes import positive_notes
 from counterstain.evaluation.thresholds import decide, decided, is_stated
 
 __all__ = ["ARM", "columns_wanted", "evaluate_tables", "evaluation_rows"]
@@ -83,13 +84,25 @@ def evaluate_tables(
     binary = len(own[0].classes) == 2
     if prevalence is not None and not binary:
         raise InputError(f"there are {len(own[0].classes)} classes; --prevalence is for two. Leave it out.")
+    scored = score_arms({ARM: own}, confidence=confidence, interval=interval)
+    scored["arms"][ARM]["warnings"] += [*positive_notes(own[0], f"'{own[0].positive}'"), *_seeds_notes(len(own))]
     return {
-        **score_arms({ARM: own}, confidence=confidence, interval=interval),
+        **scored,
         "decision": _decision(own, frozen, calls, prevalence, confidence) if binary else None,
         "probabilities": None if hard else _probabilities(own, binary, confidence),
         "subgroups": {name: _subgroups(own, calls, name, groups) for name, groups in (by or {}).items()},
         "deployed": None if deployed is None else deployed_record(deployed, own[0], columns or {}),
     }
+
+
+def _seeds_notes(tables: int) -> list[str]:
+    """That several tables are one model's, for whoever meant to compare two."""
+    if tables == 1:
+        return []
+    return [
+        f"{tables} tables are taken as seeds of one model, and the scores are their mean; different models are "
+        "compared with counterstain compare a=a.csv b=b.csv"
+    ]
 
 
 def _of_model(deployed: Deployed, rows_are: str) -> FrozenThreshold | None:

@@ -4,9 +4,12 @@ from collections.abc import Collection
 
 from counterstain.columns import present, spelled_alike, unused_ids
 from counterstain.errors import InputError
+from counterstain.evaluation.predictions import Predictions
 from counterstain.tables import Table
 
-__all__ = ["check_parts", "hard_note", "near_ids_note", "unused_note"]
+__all__ = ["check_parts", "hard_note", "near_ids_note", "positive_notes", "unused_note"]
+
+_CHOSEN_BY = {"column order": "its column is the last", "name order": "its name comes last in order"}
 
 
 def check_parts(table: Table) -> tuple[str, ...]:
@@ -46,6 +49,14 @@ def unused_note(table: Table, used: Collection[str]) -> tuple[str, ...]:
         f"columns of {table.path.name} that look like ids and were not used: {', '.join(left)}; "
         f"say what they are with --columns, such as patient_id={left[0]}",
     )
+
+
+def positive_notes(table: Predictions, subject: str) -> list[str]:
+    """That nobody said which class is the positive one, where only an order chose it; `subject`: how to name it."""
+    if table.positive is None or table.positive_from not in _CHOSEN_BY:
+        return []
+    why = _CHOSEN_BY[table.positive_from]
+    return [f"{subject} is the positive class only because {why}; say which one is meant with --positive"]
 
 
 def hard_note(file: str, column: str) -> str:

@@ -147,9 +147,12 @@ def _deciding_cell(record: ComparisonRecord, pair: PairRow) -> str:
 
 
 def several_arms_notes(record: ComparisonRecord, pairs: Sequence[PairRow]) -> list[str]:
-    """What the table of several arms doesn't hold: other pairs that differ."""
+    """What the table of several arms doesn't hold: why an interval and its p may disagree, other pairs that differ."""
     best = record["ranking"]["arms"][0]["arm"]
     lines = []
+    if len(pairs) > 1:
+        corrected = f"p is after Holm's correction over {pairs[0]['tests_corrected_for']} pairs"
+        lines.append(f"Each interval or limit is of its pair alone; {corrected}")
     others = [
         pair for pair in pairs if best not in (pair["a"], pair["b"]) and pair["verdict"] in ("a_better", "b_better")
     ]
@@ -189,36 +192,48 @@ def details_table(record: ComparisonRecord, pair: PairRow) -> tuple[list[str], R
     for one in pair.get("endpoints") or [pair]:
         measure = _measure(one)
         rows += [
-            [f"{measure}: {arm}", _own_value(record, one["metric"], arm, value)]
-            for arm, value in ((a, one["value_a"]), (b, one["value_b"]))
+            [f"{measure}: {a}", _own_value(record, one, a, one["value_a"], (one.get("low_a"), one.get("high_a")))],
+            [f"{measure}: {b}", _own_value(record, one, b, one["value_b"], (one.get("low_b"), one.get("high_b")))],
         ]
         digits = digits_apart(one["low"], one["high"])
         rows.append([f"difference, {a} − {b}", shown(one["difference"], digits, sign=True)])
         rows.append([f"{_level(record)} interval", _ends(one["low"], one["high"], digits)])
         rows.append(["p against no difference" + _holm(one), _shown_p(one["p_adjusted"])])
         rows += _margin_rows(record, one)
+        if pair.get("endpoints"):
+            rows += _basis_rows(record, one)
     if pair.get("endpoints"):
         against = "no difference" if record["hypothesis"] == "difference" else "the margin"
         rows.append([f"joint p against {against}, the largest{_holm(pair)}", _shown_p(_deciding_p(record, pair))])
     chance = pair["probability_false"]
     if chance is not None and chance == chance and not pair.get("endpoints"):
         rows.append([f"chance that this ranking is false (prior SD {record['prior_sd']:g})", _shown_p(chance)])
-    if record["detect"] is not None and (needed := needed_words(pair, _unit(record))):
-        rows.append([f"{_unit(record)}s to find a difference of {record['detect']:g}", needed])
-    if chance is not None:
-        rows.append(["test", pair["test"]])
+    if not pair.get("endpoints"):
+        rows += _basis_rows(record, pair)
     for beside in pair.get("tests", ()):
         if beside["p"] is not None and beside["p"] == beside["p"]:
             rows.append([f"beside it: {beside['test']}", f"p {_p_sign(beside['p'])} ({beside['about']})"])
     return ["on what it rests", ""], rows
 
 
-def _own_value(record: ComparisonRecord, metric: str, arm: str, value: float) -> str:
-    """An arm's value with its interval, which the ranking has for the primary measure."""
-    ends = next((own for own in record["ranking"]["arms"] if own["arm"] == arm), None)
-    if ends is None or metric != record["primary"]:
-        return shown(value)
-    return levelled_interval(value, ends["low"], ends["high"], 1 - record["alpha"])
+def _basis_rows(record: ComparisonRecord, one: PairRow) -> Rows:
+    """The number of patients that was asked for, and the test: of a pair, or of each of its endpoints."""
+    rows: Rows = []
+    if record["detect"] is not None and (needed := needed_words(one, _unit(record))):
+        rows.append([f"{_unit(record)}s to find a difference of {record['detect']:g}", needed])
+    if one["probability_false"] is not None:
+        rows.append(["test", one["test"]])
+    return rows
+
+
+def _own_value(
+    record: ComparisonRecord, one: PairRow, arm: str, value: float, ends: tuple[float | None, float | None]
+) -> str:
+    """An arm's value with its interval, which a co-primary endpoint has itself, and the ranking for a lone measure."""
+    ranked = next((own for own in record["ranking"]["arms"] if own["arm"] == arm), None)
+    if ends == (None, None) and ranked is not None and one["metric"] == record["primary"]:
+        ends = ranked["low"], ranked["high"]
+    return levelled_interval(value, *ends, 1 - record["alpha"])
 
 
 def _margin_rows(record: ComparisonRecord, pair: PairRow) -> Rows:

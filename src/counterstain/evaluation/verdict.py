@@ -192,6 +192,8 @@ def verdict(
         "equivalent" (where a margin was stated) or "no_evidence"; of equivalence "equivalent" or
         "equivalence_not_shown"; of non-inferiority "noninferior", "inferior" or "noninferiority_not_shown".
     """
+    if not np.isfinite(found.difference):  # further runs don't cure it, and its reason must be said
+        return "undefined"
     if asked.claim == "procedures" and seeds < MIN_SEEDS:
         return "not_enough_runs"
     if not np.isfinite(found.p):

@@ -151,10 +151,11 @@ def _second(kind: str, asked: Question, rests: Basis) -> str:
     return _scope(asked) if denied is None else f"{denied}; {_scope(asked, capital=False)}"
 
 
-def _scope(asked: Question, *, capital: bool = True) -> str:
+def _scope(asked: Question, *, capital: bool = True, models: int = 2) -> str:
     """What is judged besides the patients: as a sentence, or as the second half of one."""
     if asked.claim == "models":
-        text = "this is about these two fitted models only, not about the ways in which they were trained"
+        count = "two" if models == 2 else f"{models}"
+        text = f"this is about these {count} fitted models only, not about the ways in which they were trained"
     elif asked.training_sets > 1:
         text = f"this holds over {asked.training_sets} training sets"
     elif capital:
@@ -168,8 +169,6 @@ def _too_few_runs(found: Difference, asked: Question, rests: Basis) -> str:
     shown = f"the difference in {asked.measure} is {found.difference:+.3f}"
     if np.isfinite(found.low):
         shown += f" ({percent(1 - asked.alpha)} interval [{found.low:+.3f}, {found.high:+.3f}])"
-    if not np.isfinite(found.difference):
-        shown = f"{asked.measure} is undefined"
     start = f"Not enough runs to claim anything about {rests.a} and {rests.b}"
     return f"{start}: {shown} {_counts(asked, rests)}. {too_few_advice(rests.seeds)}"
 
@@ -193,6 +192,7 @@ def summary_words(rows: Sequence[PairRow], asked: Question, best: str, reference
     about = best if reference is None else reference
     own = {row["b"] if row["a"] == about else row["a"]: row for row in rows if about in (row["a"], row["b"])}
     told: dict[str, list[str]] = {}
+    scope = _scope(asked, models=len(own) + 1)
     for arm, row in own.items():
         told.setdefault(_place(about, row), []).append(arm)
     start = f"{best} has the best {asked.measure} of {len(own) + 1} arms" if reference is None else (
@@ -201,8 +201,8 @@ def summary_words(rows: Sequence[PairRow], asked: Question, best: str, reference
     said = [f"{words} {listed(told[place])}" for place, words in _PLACES.items() if place in told]
     start += f" {counts_words(rows, asked)}"
     if reference is not None:
-        return f"{start}: {reference} {'; it '.join(said)}. {_scope(asked)}"
-    return f"{start}; it {' and it '.join(said)}. {_scope(asked)}"
+        return f"{start}: {reference} {'; it '.join(said)}. {scope}"
+    return f"{start}; it {' and it '.join(said)}. {scope}"
 
 
 _PLACES = {
@@ -239,7 +239,7 @@ def _tally_words(rows: Sequence[PairRow], asked: Question) -> str:
     text += f": {listed(named)}" if named else ""
     text += f"; inferior by more than the margin: {listed(lost)}" if lost else ""
     text += f"; undefined, or too few runs for a claim: {listed(blank)}" if blank else ""
-    return f"{text}. {_scope(asked)}"
+    return f"{text}. {_scope(asked, models=len({arm for row in rows for arm in (row['a'], row['b'])}))}"
 
 
 def _winner_first(row: PairRow) -> tuple[str, str]:
