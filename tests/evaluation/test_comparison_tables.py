@@ -260,7 +260,7 @@ def test_details_about_a_margin(hypothesis: str, metric: str, rows: list) -> Non
 
 
 def test_co_primary_endpoints_each_have_their_rows_and_no_ranking() -> None:
-    """Each has its own intervals, number of patients and test; the pair has those of the first, which it doesn't show."""
+    """Each has its own intervals, number of patients and test; the pair itself shows those of the first."""
     limits = {"low_a": 0.7, "high_a": 0.99, "low_b": 0.6, "high_b": 0.95}
     ends = [
         pair("net", "old", "no_evidence", metric=metric, tests_corrected_for=1, test=f"that of {metric}",
