@@ -106,7 +106,7 @@ def test_every_array_has_its_column() -> None:
         0.75, 0.25, 0.5,
     ]  # fmt: skip
     assert table.patient == ("3", "3", "4") and table.slide == ("S1", "S2", "S3") and table.site == ("north", "", "")
-    assert table.image == ("x", "y", "z") and table.rows_are == "image" and table.positive_from == "column order"
+    assert table.image == ("x", "y", "z") and table.rows_are == "image" and table.positive_from == "name order"
     assert table.notes == () and not table.own_patients
     lists = counterstain.as_predictions(["b", "a"], [0.75, 0.25], site=["north", float("nan")], image=[1, "x"])
     assert lists.site == ("north", "") and lists.image == ("1", "x")
