@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 
-__all__ = ["default_threads", "few_arenas", "keep_pages", "threads_per_job", "usable_cores", "wait_shortly"]
+__all__ = ["default_threads", "keep_pages", "threads_per_job", "usable_cores", "wait_shortly"]
 
 
 def usable_cores() -> int:
@@ -50,26 +50,12 @@ def keep_pages() -> bool:
     decoding. Process-wide; other C libraries are left alone, and so is this one where COUNTERSTAIN_ALLOCATOR is
     "default".
     """
-    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
-    told = _tell_glibc({m_mmap_threshold: 1 << 30, m_trim_threshold: (1 << 31) - 1, m_top_pad: 64 << 20})
-    if told:
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it: large pages for its tensors
-    return told
-
-
-def few_arenas() -> bool:
-    """Tell glibc to serve all threads from two heaps; True if it was told.
-
-    For a process that runs for days with a dozen threads, such as the local page: by default each thread gets a heap of
-    its own and keeps what was once freed there, some 75 MB of the page's 1,060 after 32 clients have asked a model.
-    """
-    m_arena_max = -8
-    return _tell_glibc({m_arena_max: 2})
-
-
-def _tell_glibc(settings: dict[int, int]) -> bool:
-    """Whether glibc took all settings of malloc; nothing is told where COUNTERSTAIN_ALLOCATOR is "default"."""
     if sys.platform != "linux" or os.environ.get("COUNTERSTAIN_ALLOCATOR") == "default":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(mallopt(option, value) == 1 for option, value in settings.items())
+    if mallopt is None:
+        return False
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it: large pages for its tensors
+    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
+    settings = {m_mmap_threshold: 1 << 30, m_trim_threshold: (1 << 31) - 1, m_top_pad: 64 << 20}
+    return all(mallopt(option, value) == 1 for option, value in settings.items())

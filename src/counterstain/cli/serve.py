@@ -36,7 +36,6 @@ def serve(
     import asyncio
 
     from counterstain.serving.server import ServeOptions, start, web_is_there
-    from counterstain.system import few_arenas
     from counterstain.terminal_progress import say
 
     web_is_there()
@@ -49,7 +48,6 @@ def serve(
 
         show(write_site(runs, export, slides=options.slides, maps=options.maps))
         return
-    few_arenas()
     started = start(runs, options)
     first, *others = started.lines()
     show(first)

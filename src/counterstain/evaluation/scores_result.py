@@ -82,7 +82,7 @@ class Scores:
         Raises:
             InputError: If there is no such score.
         """
-        level = level_of(level, str(self.record.get("rows_are", "image")))
+        level = level_of(level, self._rows_are)
         found = {score.metric: score for score in self if score.level == level and score.of == of}
         if not found and level not in self.levels:
             raise InputError(f"level is '{level}'{suggest(level, self.levels)}")
@@ -169,11 +169,15 @@ class Scores:
     def _head(self) -> str:
         return f"{self._counts()}; value and {100 * self.confidence:g} % interval, unit {self._unit_words()}"
 
+    @property
+    def _rows_are(self) -> str:
+        return str(self.record.get("rows_are", "image"))
+
     def _unit_words(self) -> str:
-        return unit_words(self.unit, str(self.record.get("rows_are", "image")))
+        return unit_words(self.unit, self._rows_are)
 
     def _counts(self) -> str:
-        return counted_rows(self.images, str(self.record.get("rows_are", "image")), self.patients)
+        return counted_rows(self.images, self._rows_are, self.patients)
 
     def _rows(self) -> list[tuple[str, str]]:
         known = {score.metric: score for score in self if score.level == "image" and score.of is None}
