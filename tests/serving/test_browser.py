@@ -89,9 +89,16 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 
 
 def until(page: Any, condition: str, timeout: float = 30_000) -> None:
-    """Ask the page until a condition holds; Playwright's own waiting needs eval, which our policy forbids."""
+    """Ask the page until a condition holds; Playwright's own waiting needs eval, which our policy forbids.
+
+    A condition on something that isn't drawn yet raises a TypeError in the page: not yet true, and asked again.
+    """
     ends = time.monotonic() + timeout / 1000
-    while not page.evaluate(condition):
+    asked = (
+        f"(() => {{ try {{ return Boolean({condition}); }}"
+        " catch (error) { if (error instanceof TypeError) return false; throw error; } })()"
+    )
+    while not page.evaluate(asked):
         assert time.monotonic() < ends, f"never came true: {condition}"
         page.wait_for_timeout(50)
 
@@ -178,29 +185,28 @@ def test_where_a_model_looks_is_shown_on_demand(page: Any, address: str) -> None
     assert page.evaluate("document.querySelector('#tiles canvas.evidence').width") > 1
 
 
-def test_a_hundred_thousand_tiles_scroll_at_fifty_frames(page: Any, address: str) -> None:
-    """The page's own thread works less than the 20 ms that a frame may take, whatever else the machine does."""
+def test_a_hundred_thousand_tiles_scroll_without_growing(page: Any, address: str) -> None:
+    """What a frame costs doesn't depend on the number of tiles: the cells in sight are used again, none is added.
+
+    The frames a second are measured by benchmarks/serving_pages.py.
+    """
     page.goto(address.split("/?")[0] + "/runs/large/cohort")
     until(page, "document.body.dataset.ready === 'yes'")
     assert page.inner_text("#count") == "100,000 of 100,000 images"
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-    def worked_s() -> float:
-        metrics = session.send("Performance.getMetrics")["metrics"]
-        return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
-
-    before = worked_s()
-    frames = page.evaluate("""() => new Promise((done) => {
+    added = page.evaluate("""() => new Promise((done) => {
       const grid = document.querySelector('#grid');
-      let frames = 0;
+      let frames = 0, added = 0;
+      const count = (changes) => { for (const change of changes) added += change.addedNodes.length; };
+      const observer = new MutationObserver(count);
+      observer.observe(grid, {childList: true, subtree: true});
       const step = () => {
         grid.scrollTop += 60; frames += 1;
-        if (frames < 150) requestAnimationFrame(step); else done(frames);
+        if (frames < 150) requestAnimationFrame(step);
+        else { count(observer.takeRecords()); observer.disconnect(); done(added); }
       };
       requestAnimationFrame(step);
     })""")
-    assert (worked_s() - before) / frames < 0.020
+    assert added == 0
     page.evaluate("document.querySelector('#grid').scrollTop = 1e9")
     until(page, "document.querySelector('[data-row=\"99999\"] img').naturalWidth > 0")
     assert page.locator(".cell").count() < 200  # only what is in sight is in the page
