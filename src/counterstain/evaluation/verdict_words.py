@@ -56,11 +56,11 @@ def verdict_words(kind: str, found: Difference, asked: Question, rests: Basis) -
         return _too_few_runs(found, asked, rests)
     if kind in ("a_better", "b_better"):
         return f"{_better(kind, found, asked, rests)} {_scope(asked)}"
-    margin = "" if asked.margin is None else f"the margin of {asked.margin:g} stated beforehand"
+    margin = "" if asked.margin is None else f"the margin of {asked.margin:g}"
     start = {
-        "equivalent": f"{a} and {b} are equivalent within ±{asked.margin or 0:g}, the margin stated beforehand",
-        "equivalence_not_shown": f"It is not shown that {a} and {b} are equivalent within ±{asked.margin or 0:g}, the "
-        "margin stated beforehand",
+        "equivalent": f"{a} and {b} are equivalent within the margin of ±{asked.margin or 0:g}",
+        "equivalence_not_shown": f"It is not shown that {a} and {b} are equivalent within the margin of "
+        f"±{asked.margin or 0:g}",
         "noninferior": f"{a} is not inferior to {b} by {margin}",
         "inferior": f"{a} is inferior to {b} by more than {margin}",
         "noninferiority_not_shown": f"It is not shown that {a} is not inferior to {b} by {margin}",
