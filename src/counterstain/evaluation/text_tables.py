@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from counterstain.evaluation.format import digits_apart
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, FindingsRecord, PairRow
-from counterstain.evaluation.rows import unit_words
+from counterstain.evaluation.rows import recorded_unit
 from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
 __all__ = [
@@ -219,8 +219,8 @@ def details_table(record: ComparisonRecord, pair: PairRow) -> tuple[list[str], R
 def _basis_rows(record: ComparisonRecord, one: PairRow) -> Rows:
     """The number of patients that was asked for, and the test: of a pair, or of each of its endpoints."""
     rows: Rows = []
-    if record["detect"] is not None and (needed := needed_words(one, _unit(record))):
-        rows.append([f"{_unit(record)}s to find a difference of {record['detect']:g}", needed])
+    if record["detect"] is not None and (needed := needed_words(one, recorded_unit(record))):
+        rows.append([f"{recorded_unit(record)}s to find a difference of {record['detect']:g}", needed])
     if one["probability_false"] is not None:
         rows.append(["test", one["test"]])
     return rows
@@ -266,7 +266,7 @@ def needed_words(pair: PairRow, unit: str) -> str:
 
 def _detect_head(record: ComparisonRecord) -> list[str]:
     """The head of the column with the patients needed, where a difference was named."""
-    return [] if record["detect"] is None else [f"{_unit(record)}s to find {record['detect']:g} (90 % range)"]
+    return [] if record["detect"] is None else [f"{recorded_unit(record)}s to find {record['detect']:g} (90 % range)"]
 
 
 def _detect_cell(record: ComparisonRecord, pair: PairRow) -> list[str]:
@@ -282,10 +282,6 @@ def _detect_cell(record: ComparisonRecord, pair: PairRow) -> list[str]:
 def _holm(pair: PairRow) -> str:
     count = pair["tests_corrected_for"]
     return f" (Holm over {count} pairs)" if count > 1 else ""
-
-
-def _unit(record: ComparisonRecord) -> str:
-    return unit_words(record["unit"], record.get("rows_are", "image"))
 
 
 def _level(record: ComparisonRecord) -> str:
