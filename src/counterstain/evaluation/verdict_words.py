@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from counterstain.evaluation.format import digits_apart, listed, plural
+from counterstain.evaluation.format import digits_apart, listed, p_words, plural
 from counterstain.evaluation.paired_difference import Difference
 from counterstain.evaluation.record_types import PairRow
 from counterstain.evaluation.verdict import MIN_SEEDS, Question, percent
 
-__all__ = ["Basis", "counts_words", "p_words", "scope_words", "shared_p_words", "summary_words"]
+__all__ = ["Basis", "counts_words", "scope_words", "shared_p_words", "summary_words"]
 __all__ += ["too_few_advice", "verdict_words"]
 
 
@@ -34,11 +34,6 @@ class Basis:
     p_inferior: float = float("nan")
     also: str | None = None
     why_undefined: str = ""
-
-
-def p_words(p: float) -> str:
-    """ "p < 0.001" or "p = 0.034"."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def verdict_words(kind: str, found: Difference, asked: Question, rests: Basis) -> str:
