@@ -8,10 +8,12 @@ __all__ = ["EXTRA_OF", "missing_package", "missing_words"]
 EXTRA_OF = {
     "captum": ("captum", "explain"),
     "cv2": ("OpenCV", "train"),
+    "dicomweb_client": ("dicomweb-client", "dicom"),
     "distributed": ("dask.distributed", "cluster"),
     "faiss": ("faiss-cpu", "large"),
     "fastapi": ("FastAPI", "web"),
     "h5py": ("h5py", "train"),
+    "highdicom": ("highdicom", "dicom"),
     "huggingface_hub": ("huggingface-hub", "train"),
     "imagecodecs": ("imagecodecs", "train"),
     "jinja2": ("Jinja", "report"),
@@ -29,6 +31,7 @@ EXTRA_OF = {
     "optuna": ("optuna", "search"),
     "pooch": ("pooch", "data"),
     "pyarrow": ("pyarrow", "parquet"),
+    "pydicom": ("pydicom", "dicom"),
     "safetensors": ("safetensors", "train"),
     "shapely": ("Shapely", "slides"),
     "sklearn": ("scikit-learn", "train"),
@@ -46,6 +49,7 @@ EXTRA_OF = {
 # These need more than the package that was missed first: one line is to be enough.
 _EXTRA_OF_VERB = dict.fromkeys(("inspect", "slides run", "slides tiles", "phantom-slides"), "slides") | {
     "export": "runtimes",
+    "slides dicom": "dicom",
     "search": "search",
     "serve": "web",
 }
@@ -61,7 +65,8 @@ def missing_words(error: ModuleNotFoundError, what: str) -> str | None:
     if known is None:
         return None
     package, extra = known
-    extra = _EXTRA_OF_VERB.get(what.removeprefix("counterstain."), extra)
+    if extra != "dicom":  # which brings all that slides need
+        extra = _EXTRA_OF_VERB.get(what.removeprefix("counterstain."), extra)
     return f"{what} needs {package}, which is not installed here; pip install 'counterstain[{extra}]'"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from counterstain.learning.bundle import Bundle, write_bundle
 from counterstain.learning.networks import build_network
@@ -12,15 +13,20 @@ from counterstain.learning.networks import build_network
 TILE_PX, MPP = 127, 0.5
 
 
-def write_slide(path: Path, seed: int, *, width: int = 1100, height: int = 800, mpp: float = MPP) -> None:
-    """A lossless pyramid of stained tissue with fine texture on white glass, the tissue's left half darker."""
+def tissue_pixels(seed: int, *, width: int = 1100, height: int = 800) -> NDArray[np.uint8]:
+    """(H, W, 3) stained tissue with fine texture on white glass, the tissue's left half darker."""
     rng = np.random.default_rng(seed)
     texture = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 1.0)
     pixels = np.full((height, width, 3), 245, np.float32)
     tissue = (slice(height // 10, height * 9 // 10), slice(width // 10, width * 9 // 10))
     stain = np.where(np.arange(width)[None, :, None] < width // 2, (110.0, 60.0, 150.0), (200.0, 120.0, 180.0))
     pixels[tissue] = (stain + 140 * texture[..., None])[tissue]
-    level = np.clip(pixels, 0, 255).astype(np.uint8)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def write_slide(path: Path, seed: int, *, width: int = 1100, height: int = 800, mpp: float = MPP) -> None:
+    """A lossless pyramid of `tissue_pixels`."""
+    level = tissue_pixels(seed, width=width, height=height)
     with tifffile.TiffWriter(path) as writer:
         for number in range(3):
             writer.write(

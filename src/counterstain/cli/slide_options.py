@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-Slides = Annotated[list[Path], typer.Argument(help="Slides, and folders of slides.")]
+Slides = Annotated[list[Path], typer.Argument(help="Slides, folders of slides, and dicomweb:// addresses of servers.")]
 Mpp = Annotated[float, typer.Option(help="Resolution of the tiles in µm/px.")]
 Overlap = Annotated[float, typer.Option(help="Share of a tile that its neighbour covers, too.")]
 LeastTissue = Annotated[float, typer.Option(help="Share of a tile that must be tissue.")]

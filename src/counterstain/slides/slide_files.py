@@ -9,6 +9,7 @@ from pathlib import Path
 
 from counterstain.errors import InputError
 from counterstain.slides.dicom import DicomHeader, read_dicom_header
+from counterstain.slides.dicomweb import fetch_slides, is_address
 
 __all__ = ["SUFFIXES", "find_slides", "folder_names", "names_slides", "slide_name"]
 
@@ -30,7 +31,7 @@ def find_slides(
     Hidden files (macOS writes a `._` beside each file) are passed over.
 
     Args:
-        places: files and folders.
+        places: files, folders, and addresses of DICOMweb servers, whose slides are fetched into a cache.
         recursive: whether subfolders are searched, too; None: where the folder itself holds no slide, as gdc-client
             downloads them, and it is said.
         say: told what was found in subfolders.
@@ -49,6 +50,8 @@ def find_slides(
 
 
 def _slides_at(place: Path, recursive: bool | None, say: Callable[[str], None]) -> list[Path]:
+    if is_address(place):
+        return fetch_slides(place, say=say)
     if not place.is_dir():
         if not place.exists():
             raise InputError(f"{place} does not exist; name a slide's file or a folder of them")

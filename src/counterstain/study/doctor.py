@@ -297,6 +297,7 @@ def _other_than(broken: str) -> str:
 EXTRAS = {
     "train": "torch",
     "slides": "openslide",
+    "dicom": "highdicom",
     "search": "optuna",
     "explain": "captum",
     "runtimes": "openvino",
