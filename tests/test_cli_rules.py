@@ -46,6 +46,7 @@ OWN_MEANING = {
     "--set": "of a study, or of one arm",
     "--model": "held to its own statement, or for the page's Predict",
     "--slides": "of the page several folders",
+    "--maps": "what slides run wrote, to be shown or handed over",
     "--origin": "of annotations that are read, or of GeoJSON that is written",
 }
 
@@ -131,7 +132,8 @@ def test_verbs_that_take_a_model_take_a_run() -> None:
 
 def test_an_option_is_called_as_in_python() -> None:
     """--split-fold is split_fold; the names that are words of Python, or lists, differ."""
-    differs = {"--set": "set_", "--class": "classes", "--json": "as_json", "--from": "source", "--all": "all_keys"}
+    differs = {"--set": "set_", "--class": "classes", "--json": "as_json", "--from": "source", "--all": "all_keys",
+               "--code": "codes"}  # fmt: skip
     for name, own in OPTIONS.items():
         for option, parameter in own.items():
             assert differs.get(option, option.strip("-").replace("-", "_")) == parameter.name, f"{name} {option}"

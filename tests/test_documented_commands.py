@@ -23,6 +23,8 @@ ELSEWHERE = {
     "examples/": "needs PatchCamelyon or BreakHis",
     "data fetch": "needs a network; tests/datasets/test_fetch.py",
     "data verify": "a fetched cohort; tests/datasets/test_fetch.py",
+    "dicomweb://": "needs a DICOM server; tests/slides/test_dicomweb.py and test_dicom_export.py",
+    "slides dicom": "needs DICOM slides; tests/slides/test_dicom_export.py",
     "tcp://": "needs a dask cluster; tests/study/test_executors.py",
     "arms/abmil": "a study of feature files; tests/study/test_bag_arms.py",
     "own_network.py": "a network of the user's; tests/study/test_own_network_study.py",

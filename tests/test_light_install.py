@@ -175,6 +175,7 @@ NEEDS = {
     "reproduce": (["runs/x"], "train"),
     "serve": (["runs"], "web"),
     "slides run": (["model", "slides", "--out", "x"], "slides"),
+    "slides dicom": (["model", "slides", "--maps", "maps", "--out", "x"], "dicom"),
     "slides tiles": (["slides", "--out", "x", "--mpp", "0.5", "--tile-px", "256"], "slides"),
 }
 LIGHT = {"runs", "clean", "init", "cohort", "split", "evaluate", "compare", "verify", "doctor", "privacy", "sbom"}

@@ -20,6 +20,7 @@ from counterstain.api.models import predict as predict
 from counterstain.api.models import train as train
 from counterstain.api.reproduction import reproduce as reproduce
 from counterstain.api.slides import inspect as inspect
+from counterstain.api.slides import slides_dicom as slides_dicom
 from counterstain.api.slides import slides_run as slides_run
 from counterstain.api.slides import slides_tiles as slides_tiles
 from counterstain.api.studies import demo as demo
@@ -68,6 +69,7 @@ from counterstain.phantom.tiles import Phantom as Phantom
 from counterstain.robustness.robustness_result import Limit as Limit
 from counterstain.robustness.robustness_result import Loss as Loss
 from counterstain.robustness.robustness_result import RobustnessCard as RobustnessCard
+from counterstain.slides.dicom_export import DicomResults as DicomResults
 from counterstain.slides.slides_result import Inspection as Inspection
 from counterstain.slides.slides_result import SlideInspection as SlideInspection
 from counterstain.study.cleanup import Cleanup as Cleanup

@@ -8,6 +8,7 @@ from counterstain.columns import columns_of_two
 from counterstain.engine import Engine
 from counterstain.errors import InputError, says_arguments
 from counterstain.progress import SlidesProgress
+from counterstain.slides.dicom_export import DicomResults, write_dicom_results
 from counterstain.slides.extract_tiles import ExtractedTiles, ExtractionOptions, extract_tiles, find_slides
 from counterstain.slides.guarded import require_readers
 from counterstain.slides.infer_cohort import SlidesResult, run_slides
@@ -18,7 +19,7 @@ from counterstain.slides.slides_result import Inspection, SlideInspection
 from counterstain.slides.tiling import check_grid
 from counterstain.study.model import find_bundle
 
-__all__ = ["inspect", "slides_run", "slides_tiles"]
+__all__ = ["inspect", "slides_dicom", "slides_run", "slides_tiles"]
 
 
 @says_arguments
@@ -207,3 +208,44 @@ def slides_run(
             columns=of_truth, pooling=pooling, recursive=recursive,
             engine=Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit), talk=SlidesProgress(say=talk.say),
         )  # fmt: skip
+
+
+@says_arguments
+def slides_dicom(
+    model: Path | str,
+    slides: Paths,
+    maps: Path | str,
+    out: Path | str,
+    *,
+    send: str | None = None,
+    codes: Mapping[str, str] | None = None,
+    algorithm: str | None = None,
+    arm: str | None = None,
+    seed: int | None = None,
+    fold: str | None = None,
+    network_file: Path | str | None = None,
+    recursive: bool | None = None,
+    verbose: bool = False,
+) -> DicomResults:
+    """Write results of `slides_run` on DICOM slides as DICOM: heat map, regions and class; send them to a server.
+
+    Args:
+        model, slides: as `slides_run` had them, addresses of servers included; maps: the folder that it wrote.
+        out: folder for heatmap.dcm, regions.dcm and report.dcm of each slide.
+        send: dicomweb:// address of a server that stores them.
+        codes: {class: "VALUE^SCHEME^MEANING"}, as "108369006^SCT^Neoplasm"; others get a private code.
+        algorithm: name that every object states; by default the network's.
+        arm, seed, fold, network_file, recursive: see `slides_run`.
+        verbose: say on stderr what is skipped, and sent.
+
+    Returns:
+        The files of each slide, and the slides that were skipped.
+    """
+    bundle, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
+    with working(verbose=verbose) as talk:
+        if words:
+            talk.say(words)
+        found = find_slides(paths_of(slides), recursive=recursive, say=talk.say)
+        return write_dicom_results(
+            bundle, found, Path(maps), Path(out), codes=codes, algorithm=algorithm, send=send, say=talk.say
+        )
