@@ -1,13 +1,13 @@
 """What happens with bad inputs of every kind: handled, a traceback, taken silently, a hang, bytes written outside.
 
-    python benchmarks/faults.py                     # all of it, about 9,000 inputs; the table goes into docs/faults.md
+    python benchmarks/faults.py                     # all of it, about 12,000 inputs; the table goes into docs/faults.md
     python benchmarks/faults.py --share 10          # a tenth of it
     python benchmarks/faults.py --only yaml kills   # some kinds
 
 A line for each kind goes to stderr while it runs, one JSON line to stdout, and the table into docs/faults.md where
 everything ran. Exit code 1 where anything was not handled. The kinds are in faults_files.py, faults_slides.py (slides,
-annotations), faults_system.py (what the system refuses, kills) and faults_typed.py (commands); how an input is counted
-is in faults_tally.py.
+annotations), faults_system.py (what the system refuses, kills), faults_typed.py (commands) and faults_records.py
+(records of a finished run); how an input is counted is in faults_tally.py.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import faults_files as files
+import faults_records as damaged
 import faults_slides as slides
 import faults_system as system
 import faults_typed as typed
@@ -30,7 +31,7 @@ from faults_tally import watched
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "faults.md"
 COUNTS = {
     "images": 2200, "tables": 1800, "names": 600, "yaml": 1400, "json": 900, "bundles": 300, "containers": 300,
-    "annotations": 1200, "slides": 200, "system refusals": 1, "typed commands": 1, "kills": 15,
+    "annotations": 1200, "slides": 200, "system refusals": 1, "typed commands": 1, "records": 1, "kills": 15,
 }  # fmt: skip
 WORDS = {
     "images": "decoded: PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000; 8 and 16 bits",
@@ -44,6 +45,7 @@ WORDS = {
     "slides": "TIFF, SVS, OME, DICOM: inspected and cut beside a sound one",
     "system refusals": "verbs and full disks, folders, pipes, devices, limits",
     "typed commands": "outputs that are inputs, numbers out of range, one kind of file for another, odd names",
+    "records": "each record and table of a finished run and its store, damaged, and the verbs that read a run",
     "kills": "SIGKILL in run, search, robustness, explain, export; then to the end, byte by byte",
 }
 
@@ -65,6 +67,8 @@ def try_kind(kind: str, count: int, folder: Path, *, seed: int, share: int) -> d
     assert world is not None
     if kind == "kills":
         return system.try_kills(count, folder, world, seed=seed)
+    if kind == "records":
+        return damaged.try_records(folder, world, share=share, seed=seed)
     if kind == "typed commands":
         return typed.try_typed(folder, world, share=share)
     return system.try_system(folder, world, share=share)

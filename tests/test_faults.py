@@ -19,7 +19,7 @@ def faults() -> Iterator[ModuleType]:
         import faults as runner
 
         yield runner
-    for name in ("faults", "faults_files", "faults_slides", "faults_system", "faults_tally", "faults_typed"):
+    for name in ("faults", "faults_files", "faults_slides", "faults_records", "faults_system", "faults_tally", "faults_typed"):
         sys.modules.pop(name, None)
 
 
@@ -55,6 +55,12 @@ def test_a_tenth_of_what_the_system_refuses(faults: ModuleType, tmp_path: Path) 
 @pytest.mark.slow
 def test_a_tenth_of_what_people_type(faults: ModuleType, tmp_path: Path) -> None:
     check(faults.try_kind("typed commands", 1, tmp_path, seed=1, share=10))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_tenth_of_the_damaged_records(faults: ModuleType, tmp_path: Path) -> None:
+    check(faults.try_kind("records", 1, tmp_path, seed=1, share=11))
 
 
 @pytest.mark.slow

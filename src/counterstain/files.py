@@ -18,8 +18,8 @@ from typing import Any
 
 from counterstain.errors import InputError
 
-__all__ = ["check_writable", "hash_bytes", "hash_file", "hash_json", "plain_cell", "plain_values"]
-__all__ += ["read_json", "read_record", "read_text", "refusal", "safe_cell"]
+__all__ = ["check_writable", "hash_bytes", "hash_file", "hash_json", "is_hash_row", "plain_cell", "plain_values"]
+__all__ += ["read_json", "read_record", "read_sums", "read_text", "refusal", "safe_cell"]
 __all__ += ["write_bytes", "write_csv", "write_json", "write_with"]
 
 
@@ -336,3 +336,26 @@ def hash_file(path: Path) -> str:
 def hash_json(record: Mapping[str, object]) -> str:
     """SHA-256 of a record's canonical JSON: the same for the same values in whatever order."""
     return hash_bytes(json.dumps(plain_values(record), sort_keys=True, separators=(",", ":")).encode())
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """SHA-256 by file name, as a list such as SHA256SUMS has them; read strictly, byte for byte.
+
+    Raises:
+        InputError: If it is missing, or a line is not a hash, two blanks and the name of a file in that folder.
+    """
+    if not path.is_file():
+        raise InputError(f"{path.parent} has no {path.name}; name the folder of a model or an export")
+    *lines, rest = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    rows = [(name, digest) for digest, _, name in (line.partition("  ") for line in lines)]
+    bad = next((number for number, row in enumerate(rows, start=1) if not is_hash_row(*row)), None)
+    if bad is not None or rest or not rows:
+        where = f", line {bad}" if bad is not None else ""
+        raise InputError(f"{path}{where} is not a hash with a file name; copy the whole folder again")
+    return dict(rows)
+
+
+def is_hash_row(name: str, digest: object) -> bool:
+    """Whether this is a SHA-256 and a name below the folder: a list must not make us read elsewhere."""
+    inside = bool(name) and not name.startswith(("/", "\\")) and ".." not in Path(name).parts
+    return inside and isinstance(digest, str) and len(digest) == 64 and not set(digest) - set("0123456789abcdef")

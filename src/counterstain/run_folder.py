@@ -1,17 +1,22 @@
 """Where a study's run keeps what: results on top, records for programs in one folder below them."""
 
+import functools
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from counterstain.files import read_json
+from counterstain.errors import InputError
+from counterstain.files import hash_file, is_hash_row, read_json
 
-__all__ = ["LOG", "MANIFEST", "RECORDS", "append_log", "optional_record", "record_path"]
+__all__ = ["LOG", "MANIFEST", "RECORDS", "append_log", "check_written", "listed_hashes", "optional_record"]
+__all__ += ["record_path", "run_record"]
 
 RECORDS = "records"
 # Written last: where it stands, the run is finished.
 MANIFEST = "run.json"
 LOG = "run.log"
+DEEPEST = 6  # folders between a file of a run and the run: arms/<arm>/seed-0/fold-0-0/<file>
 
 
 def record_path(run: Path, name: str) -> Path:
@@ -23,14 +28,72 @@ def record_path(run: Path, name: str) -> Path:
     return run / RECORDS / name
 
 
+def run_record(run: Path, name: str) -> dict[str, Any]:
+    """The JSON record of this file name, such as scores.json; of a finished run it is the one that was written.
+
+    Raises:
+        InputError: If it is missing, damaged, or has changed since.
+    """
+    path = record_path(run, name)
+    check_written(path)
+    return read_json(path)
+
+
 def optional_record(run: Path, name: str) -> dict[str, Any]:
     """The JSON record of this file name, such as comparison.json; {} where the run has none.
 
     Raises:
-        InputError: If the file is there and damaged.
+        InputError: If it is damaged, or a finished run lists it and it has changed or is missing.
     """
     path = record_path(run, name)
+    check_written(path)
     return read_json(path) if path.is_file() else {}
+
+
+def listed_hashes(run: Path) -> Mapping[str, str]:
+    """SHA-256 by the name of a file within the run, as run.json of a finished run lists them.
+
+    Raises:
+        InputError: If there is no such list, or it was changed.
+    """
+    path = record_path(run, MANIFEST)
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); name the folder of a finished run") from None
+    return _listed(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=32)  # a page asks for every record that it shows
+def _listed(path: Path, changed: int, size: int) -> Mapping[str, str]:
+    record = read_json(path)
+    files = record.get("files")
+    if not isinstance(files, dict) or not all(is_hash_row(name, digest) for name, digest in files.items()):
+        raise InputError(
+            f"{path} does not list files with hashes: it was changed after it was written; remove it and run the study "
+            "again: what is whole stays as it is"
+        )
+    return dict(files)
+
+
+def check_written(path: Path) -> None:
+    """Refuse a file of a finished run that is no longer the one that the run wrote; any other file passes.
+
+    Raises:
+        InputError: If the run lists it, and it has changed or is missing.
+    """
+    whole = path.absolute()
+    run = next((folder for folder in list(whole.parents)[:DEEPEST] if record_path(folder, MANIFEST).is_file()), None)
+    if run is None:
+        return
+    expected = listed_hashes(run).get(whole.relative_to(run).as_posix())
+    if expected is None or (path.is_file() and hash_file(path) == expected):
+        return
+    state = "has changed since the run was finished" if path.exists() else "is missing from a finished run"
+    raise InputError(
+        f"{path} {state}; put back the file that was written, or remove {record_path(run, MANIFEST)} and run the study "
+        "again to make it anew (a table of your own belongs outside of the run)"
+    )
 
 
 def append_log(run: Path, line: str) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.files import plain_cell
+from counterstain.run_folder import check_written
 from counterstain.table_columns import (
     MISSING,
     Column,
@@ -144,10 +145,12 @@ def read_table(path: Path, *, kind: str = "table") -> Table:
         kind: what it is to be, for messages: "manifest", "prediction table".
 
     Raises:
-        InputError: If the file is missing, is no such table, is larger than 2 GiB, or its rows differ in length.
+        InputError: If the file is missing, is no such table, is larger than 2 GiB, or its rows differ in length; or if
+            it is a finished run's and no longer what the run wrote.
     """
-    content = _read_bytes(Path(path), kind)
     path = Path(path)
+    content = _read_bytes(path, kind)
+    check_written(path)
     if content[:4] == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
         table = _read_parquet(path)
     else:

@@ -63,7 +63,7 @@ def test_states_of_a_run(tmp_path: Path) -> None:
         assert state_of(run) == "running"
     if Path("/proc/locks").is_file():
         assert state_of(run) == "stopped"
-    (run / "records" / "run.json").write_text("{}")
+    (run / "records" / "run.json").write_text('{"files": {}}')
     assert state_of(run) == "finished"
 
 

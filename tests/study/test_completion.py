@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from counterstain.errors import InputError
+from counterstain.run_folder import record_path
 from counterstain.study.completion import is_done, lock, mark_done
 
 
@@ -33,3 +34,12 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
             pass
     with lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b'{"inputs": 1, "outputs": 2}', bytes(range(256))])
+def test_a_stage_whose_record_is_damaged_is_done_again(tmp_path: Path, damage: bytes) -> None:
+    """`{}` in it was a KeyError of the run."""
+    mark_done(tmp_path, "a", {"in": 1}, [])
+    assert is_done(tmp_path, "a", {"in": 1})
+    record_path(tmp_path, "stages/a.json").write_bytes(damage)
+    assert not is_done(tmp_path, "a", {"in": 1})

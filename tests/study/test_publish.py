@@ -19,7 +19,7 @@ from counterstain.study.training_curves import read_history
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     made = make_run.make_run(tmp_path / "runs" / "breast", arms=("given-32", "modified-200"), seeds=(0, 1), epochs=3)
-    write_json(made / "records" / "run.json", {})
+    write_json(made / "records" / "run.json", {"files": {}})
     return made
 
 

@@ -16,7 +16,7 @@ from counterstain.evaluation.predictive_values import predictive_values
 from counterstain.evaluation.reliability import reliability_record
 from counterstain.evaluation.rows import unit_words
 from counterstain.evaluation.thresholds import decide
-from counterstain.files import hash_file, read_json
+from counterstain.files import hash_file, read_json, read_sums
 
 __all__ = ["DECISION", "SETS", "Deployed", "deployed_record", "read_deployed"]
 
@@ -54,13 +54,12 @@ def read_deployed(folder: Path) -> Deployed | None:
 
 
 def _check_sums(folder: Path, names: Sequence[str]) -> None:
-    """The named files, where the bundle lists them, have the SHA-256 that it lists."""
+    """The named files, where they are there, have the SHA-256 that the bundle lists."""
     if not (folder / SUMS).is_file():
         raise InputError(f"{folder} is not a bundle, or was not finished: it has no {SUMS}")
-    lines = (line.split() for line in (folder / SUMS).read_text(encoding="utf-8").splitlines())
-    listed = {parts[1]: parts[0] for parts in lines if len(parts) == 2}
+    listed = read_sums(folder / SUMS)
     for name in names:
-        if name in listed and (folder / name).is_file() and hash_file(folder / name) != listed[name]:
+        if (folder / name).is_file() and listed.get(name) != hash_file(folder / name):
             raise InputError(f"{folder / name} is not the file that was written (its SHA-256 differs); copy it again")
 
 

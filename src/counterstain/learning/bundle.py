@@ -1,6 +1,5 @@
 """A trained model as a folder: weights, what they expect of a tile, what they answer, and hashes of it all."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import nn
 
 from counterstain.errors import InputError, says_arguments
 from counterstain.files import hash_file, read_record, write_bytes, write_json
+from counterstain.files import read_sums as list_of_hashes
 from counterstain.images.tensor import scale_of
 from counterstain.images.tile import FITS
 from counterstain.learning.build import build_model
@@ -34,7 +34,6 @@ WEIGHTS = "model.safetensors"
 RECORD = "bundle.json"
 CARD = "README.md"
 SUMS = "SHA256SUMS"
-_SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 # Written beside the model by the rooms that own them, and as much a part of it.
 CALIBRATION = "calibration.json"
 FINDING_CALIBRATION = "finding_calibration.json"
@@ -159,14 +158,11 @@ def read_sums(folder: Path) -> dict[str, str]:
     Raises:
         InputError: If the list is missing, damaged, or without the record and the weights.
     """
-    sums = folder / SUMS
-    if not sums.is_file():
+    if not (folder / SUMS).is_file():
         raise InputError(f"{folder} is not a bundle, or was not finished: it has no {SUMS}")
-    *lines, rest = sums.read_bytes().decode("latin-1").split("\n")
-    parsed = [_SUM.fullmatch(line) for line in lines]
-    listed = {match[2]: match[1] for match in parsed if match}
-    if rest or not all(parsed) or not {RECORD, WEIGHTS} <= listed.keys():
-        raise InputError(f"{sums} is not the file that was written; copy the whole folder again")
+    listed = list_of_hashes(folder / SUMS)
+    if not {RECORD, WEIGHTS} <= listed.keys():
+        raise InputError(f"{folder / SUMS} is not the file that was written; copy the whole folder again")
     return listed
 
 

@@ -21,14 +21,20 @@ def file_hashes(run: Path, files: Iterable[Path]) -> dict[str, str]:
 
 
 def is_done(run: Path, stage: str, inputs: Mapping[str, object]) -> bool:
-    """Whether this stage ended with these inputs, and its outputs are still the files it wrote."""
+    """Whether this stage ended with these inputs, and its outputs are still the files it wrote.
+
+    A stage whose own record is damaged is done again.
+    """
     path = record_path(run, f"{STAGES}/{stage}.json")
-    if not path.is_file():
+    try:
+        record = read_json(path)
+    except InputError:  # there is none, or it is damaged
         return False
-    record = read_json(path)
-    outputs: dict[str, str] = record["outputs"]
-    return record["inputs"] == hash_json(inputs) and all(
-        (run / name).is_file() and hash_file(run / name) == digest for name, digest in outputs.items()
+    outputs = record.get("outputs")
+    return (
+        isinstance(outputs, dict)
+        and record.get("inputs") == hash_json(inputs)
+        and all((run / name).is_file() and hash_file(run / name) == digest for name, digest in outputs.items())
     )
 
 

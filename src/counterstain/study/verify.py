@@ -1,14 +1,12 @@
 """Are the files of a finished run, a model or an export still those that were written?"""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from counterstain.cohort.image_paths import LOCATION
 from counterstain.errors import InputError
-from counterstain.files import hash_file, read_json
-from counterstain.run_folder import LOG, MANIFEST, RECORDS, record_path
+from counterstain.files import hash_file, read_sums
+from counterstain.run_folder import LOG, MANIFEST, RECORDS, listed_hashes, record_path
 
 __all__ = ["Verification", "verify"]
 
@@ -86,9 +84,9 @@ def verify(folder: Path | str) -> Verification:
     """
     folder = Path(folder)
     if record_path(folder, MANIFEST).is_file():
-        listed = _of_run(record_path(folder, MANIFEST))
+        listed = listed_hashes(folder)
     elif (folder / SUMS).is_file():
-        listed = _of_sums(folder / SUMS)
+        listed = read_sums(folder / SUMS)
     else:
         raise InputError(
             f"{folder} has neither {RECORDS}/{MANIFEST} nor {SUMS}; name the folder of a finished run, a model or an "
@@ -112,27 +110,3 @@ def _whole(folder: Path, name: str, digest: str) -> bool | None:
     """Whether a file's bytes are those listed; None where there is none."""
     path = folder / name
     return hash_file(path) == digest if path.is_file() else None
-
-
-def _of_run(path: Path) -> Mapping[str, str]:
-    record = read_json(path)
-    files = record.get("files")
-    if not isinstance(files, dict) or not all(_is_row(name, digest) for name, digest in files.items()):
-        raise InputError(f"{path} does not list files with hashes; it was not written by this program")
-    return dict(files)
-
-
-def _of_sums(path: Path) -> Mapping[str, str]:
-    listed: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        digest, _, name = line.partition("  ")
-        if not _is_row(name, digest):
-            raise InputError(f"{path}, line {number} is not a hash with a file name; download the folder again")
-        listed[name] = digest
-    return listed
-
-
-def _is_row(name: str, digest: Any) -> bool:
-    """Whether this is a SHA-256 and a name below the folder: a list must not make us read elsewhere."""
-    inside = bool(name) and not name.startswith(("/", "\\")) and ".." not in Path(name).parts
-    return inside and isinstance(digest, str) and len(digest) == 64 and not set(digest) - set("0123456789abcdef")
