@@ -19,7 +19,15 @@ def faults() -> Iterator[ModuleType]:
         import faults as runner
 
         yield runner
-    for name in ("faults", "faults_files", "faults_slides", "faults_records", "faults_system", "faults_tally", "faults_typed"):
+    for name in (
+        "faults",
+        "faults_files",
+        "faults_slides",
+        "faults_records",
+        "faults_system",
+        "faults_tally",
+        "faults_typed",
+    ):
         sys.modules.pop(name, None)
 
 

@@ -19,6 +19,7 @@ from counterstain.cohort.cohort_columns import (
     split_word,
     unify_labels,
 )
+from counterstain.cohort.doubtful import doubtful_labels
 from counterstain.cohort.image_files import CONTAINER_SUFFIXES
 from counterstain.cohort.summary import describe
 from counterstain.errors import InputError, suggest
@@ -262,7 +263,8 @@ def assemble(
         raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
     classes, chosen = order_classes(table["label"], positive)
     assumed = [f"positive class: '{chosen}' (assumed; set positive for the other)"] if chosen != positive else []
-    return Cohort(table, classes, root, chosen, tuple(skipped), (*notes, *merged, *assumed, *_twin_notes(images)))
+    notes = (*notes, *merged, *assumed, *doubtful_labels(labels), *_twin_notes(images))
+    return Cohort(table, classes, root, chosen, tuple(skipped), notes)
 
 
 def _twin_notes(paths: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ TEXT_COLUMNS = tuple(name for name in COLUMNS if name not in NUMBER_COLUMNS)
 
 # A class may be called "NA" or "none", and "NA" is a real site code of TCGA.
 MISSING_SITE = frozenset({"", "nan", "n/a", "null", "<na>"})
-MISSING_LABEL = MISSING_SITE | SPREADSHEET_ERRORS
+MISSING_LABEL = MISSING_SITE | SPREADSHEET_ERRORS | {"?", "??", "???"}
 
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -45,6 +45,7 @@ def choose_columns(
     *,
     where: str,
     needed: Sequence[str] = ("image_path", "label"),
+    hint: Callable[[], str] = str,
 ) -> dict[str, str]:
     """Which column of a table serves which column of the cohort, as {cohort column: the table's}.
 
@@ -56,6 +57,7 @@ def choose_columns(
         columns: the user's own choice.
         where: the table, for messages.
         needed: the cohort columns without which it is no such table.
+        hint: what its cells tell where there is no label, "" if nothing.
 
     Raises:
         InputError: If a name in `columns` does not exist, two aliases stand for one column, or a needed one is missing.
@@ -69,6 +71,8 @@ def choose_columns(
             chosen[noun] = found
     for noun in needed:
         if noun not in chosen:
+            if noun == "label" and (words := hint()):
+                raise InputError(f"{where} has no column for label; {words}")
             raise InputError(
                 f"{where} has no column for {noun}; it has {quoted(header)}. Rename one to '{noun}', or say, in a "
                 f"study, columns: {{{noun}: <its name>}}, in a command, --columns {noun}=<its name>"

@@ -20,12 +20,13 @@ from counterstain.cohort.cohort_columns import (
     clean_numbers,
     rename_splits,
 )
+from counterstain.cohort.doubtful import doubtful_ids, one_hot_words
 from counterstain.cohort.finding_columns import ANY, read_present, words_of
 from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
 from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.errors import InputError, says_arguments
 from counterstain.files import write_csv, write_with
-from counterstain.tables import MISSING, read_table
+from counterstain.tables import MISSING, Table, read_table
 
 __all__ = ["check_files", "is_own_table", "read_manifest", "write_cohort"]
 
@@ -61,7 +62,7 @@ def read_manifest(
     present = read_present(table, findings) if findings else None
     told = present is not None or (pattern is not None and "(?P<label>" in pattern)
     needed = ("image_path",) if told else ("image_path", "label")
-    chosen = choose_columns(table.header, columns, where=path.name, needed=needed)
+    chosen = choose_columns(table.header, columns, where=path.name, needed=needed, hint=lambda: _one_hot(table))
     text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
     if not text["image_path"]:
         raise InputError(f"{path.name} has a header and no rows; it needs one row per image")
@@ -93,11 +94,16 @@ def read_manifest(
         if unused
         else []
     )
+    notes += doubtful_ids(read["patient_id"])
     cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
     if present is not None:
         cohort = replace(cohort, findings=tuple(findings), present=present)
     check_files(cohort)
     return cohort
+
+
+def _one_hot(table: Table) -> str:
+    return one_hot_words({name: table.text(name, strip=False) for name in table.header if name})
 
 
 class _OnDisk(Protocol):
