@@ -9,7 +9,7 @@ from counterstain.cohort.cohort_columns import label_key
 from counterstain.cohort.manifest import read_manifest
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions_csv import read_predictions
-from counterstain.id_cells import plain_ids
+from counterstain.id_cells import counting_ids, plain_ids
 
 
 def ids(*values: str) -> list[str]:
@@ -64,3 +64,9 @@ def test_labels_with_separators_beside_letters_are_one_class() -> None:
     assert len({label_key(name) for name in ("non-tumor", "non_tumor", "Non tumor", "NonTumor", "non - tumor")}) == 1
     apart = ["-1", "1", "3-4", "34", "3_4", "T+", "T-", "T", "a", "_a"]
     assert len({label_key(name) for name in apart}) == len(apart)
+
+
+def test_ids_that_count_rows_are_asked_about() -> None:
+    assert counting_ids([str(row) for row in range(5, 25)])
+    for ids in (["1"] * 20, [f"P{row}" for row in range(20)], [str(row * 2) for row in range(20)], ["1", "2"]):
+        assert counting_ids(ids) == ()

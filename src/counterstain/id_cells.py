@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from counterstain.errors import InputError
 
-__all__ = ["NO_ID", "SPREADSHEET_ERRORS", "plain_ids", "visible"]
+__all__ = ["NO_ID", "SPREADSHEET_ERRORS", "counting_ids", "plain_ids", "visible"]
 
 # What spreadsheets write where a formula failed; none of them names anything.
 SPREADSHEET_ERRORS = frozenset({"#n/a", "#na", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!"})
@@ -15,6 +15,8 @@ NO_ID = SPREADSHEET_ERRORS | {
     *("?", "??", "???", "-", "--", "---", "–", "—", ".", "unknown", "unk", "missing", "not known", "not available"),
     *("not applicable", "not reported", "undefined", "tbd"),
 }  # fmt: skip
+
+FEW = 10  # rows, which may well be numbered and of one patient each
 
 _ROUNDED = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mrz|mai|okt|dez"
@@ -66,3 +68,20 @@ def _plain_id(value: str, missing: Collection[str], row: int, where: Callable[[i
         )
     whole = _WHOLE.fullmatch(text)
     return whole[1] if whole else text
+
+
+def counting_ids(patient: Sequence[str]) -> tuple[str, ...]:
+    """A note where patients are numbered like rows: each row a patient of its own, in counting order.
+
+    >>> len(counting_ids([f"{row:03d}" for row in range(20)])), counting_ids(["7", "7", "9"])
+    (1, ())
+    """
+    if len(patient) < FEW or not all(name.isdecimal() for name in patient):
+        return ()
+    first = int(patient[0])
+    if any(int(name) != number for number, name in enumerate(patient, start=first)):
+        return ()
+    return (
+        f"patient ids count the rows ({patient[0]}, {patient[1]}, …), so that every row is a patient of its own; where "
+        "they number images, patients are divided: name the patients' column with --columns patient_id=…",
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from counterstain.cohort.doubtful import doubtful_ids, doubtful_labels, one_hot_words
+from counterstain.cohort.doubtful import doubtful_labels, one_hot_words
 from counterstain.cohort.manifest import read_manifest
 from counterstain.errors import InputError
 from counterstain.files import write_csv
@@ -50,12 +50,6 @@ def test_several_labels_in_a_cell_and_measurements_are_asked_about() -> None:
     assert doubtful_labels(["benign/x", "benign", "malignant"]) == []  # x is none of them
     (note,) = doubtful_labels([f"{0.037 * row:.3f}" for row in range(20)])
     assert note.startswith("20 of 20 classes have one image: is this column a name, an id or a measurement?")
-
-
-def test_ids_that_count_rows_are_asked_about() -> None:
-    assert doubtful_ids([str(row) for row in range(5, 25)])
-    for ids in (["1"] * 20, [f"P{row}" for row in range(20)], [str(row * 2) for row in range(20)], ["1", "2"]):
-        assert doubtful_ids(ids) == []
 
 
 @pytest.mark.parametrize("flags", [("0", "1"), ("0.0", "1.0"), ("False", "TRUE")])

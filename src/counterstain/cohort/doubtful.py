@@ -10,7 +10,7 @@ from counterstain.cohort.cohort_columns import label_key
 from counterstain.id_cells import NO_ID
 from counterstain.tables import MISSING
 
-__all__ = ["doubtful_ids", "doubtful_labels", "one_hot_words"]
+__all__ = ["doubtful_labels", "one_hot_words"]
 
 SHOWN = 3  # pairs of a note
 FEW = 10  # classes; below that a class with one image is only a small class
@@ -86,23 +86,6 @@ def _one_letter(short: str, long: str) -> bool:
         return False
     edits = [op for op in difflib.SequenceMatcher(None, short, long, autojunk=False).get_opcodes() if op[0] != "equal"]
     return len(edits) == 1 and max(edits[0][2] - edits[0][1], edits[0][4] - edits[0][3]) == 1
-
-
-def doubtful_ids(ids: Sequence[str]) -> list[str]:
-    """A note where patients are numbered like rows: each image a patient of its own, in counting order.
-
-    >>> len(doubtful_ids([f"{row:03d}" for row in range(20)])), doubtful_ids(["7", "7", "9"])
-    (1, [])
-    """
-    if len(ids) < FEW or not all(name.isdecimal() for name in ids):
-        return []
-    numbers = [int(name) for name in ids]
-    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        return []
-    return [
-        f"patient ids count the rows ({ids[0]}, {ids[1]}, …), so that every image is a patient of its own; where they "
-        "number images, a split by them divides patients: name the patients' column with --columns patient_id=…"
-    ]
 
 
 def one_hot_words(columns: Mapping[str, Sequence[str]]) -> str:

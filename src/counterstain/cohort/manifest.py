@@ -20,12 +20,13 @@ from counterstain.cohort.cohort_columns import (
     clean_numbers,
     rename_splits,
 )
-from counterstain.cohort.doubtful import doubtful_ids, one_hot_words
+from counterstain.cohort.doubtful import one_hot_words
 from counterstain.cohort.finding_columns import ANY, read_present, words_of
 from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
 from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.errors import InputError, says_arguments
 from counterstain.files import write_csv, write_with
+from counterstain.id_cells import counting_ids
 from counterstain.tables import MISSING, Table, read_table
 
 __all__ = ["check_files", "is_own_table", "read_manifest", "write_cohort"]
@@ -94,7 +95,7 @@ def read_manifest(
         if unused
         else []
     )
-    notes += doubtful_ids(read["patient_id"])
+    notes += counting_ids(read["patient_id"])
     cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
     if present is not None:
         cohort = replace(cohort, findings=tuple(findings), present=present)

@@ -179,6 +179,7 @@ def _arm_record(
         "warnings": [
             *lone,
             *_warnings(tables, len(names), averaged),
+            *_wrong_way(scores),
             *_size_notes(by_size, confidence, interval, first.rows_are),
         ],
         "size_and_difficulty": None if by_size is None else by_size.to_json(confidence),
@@ -263,6 +264,18 @@ def _warnings(tables: Sequence[Predictions], units: int, averaged: int) -> tuple
     elif len(tables) == 1:
         out.append("a single training run: the variance between seeds is unknown")
     return tuple(dict.fromkeys(out))
+
+
+def _wrong_way(scores: Sequence[ScoreRow]) -> tuple[str, ...]:
+    """A note where the classes are ranked the wrong way round beyond doubt: most often two columns were exchanged."""
+    rows = (row for row in scores if (row["metric"], row["level"], row["class"]) == ("auroc", "image", None))
+    high = next((row["high"] for row in rows), None)
+    if high is None or high >= 0.5:
+        return ()
+    return (
+        "AUROC is below 0.5 with its whole interval: the classes are ranked the wrong way round; check that each "
+        "probability stands in the column of its own class, and each label beside its own image",
+    )
 
 
 def _size_notes(by_size: SizeAndDifficulty | None, confidence: float, interval: str, rows_are: str) -> tuple[str, ...]:

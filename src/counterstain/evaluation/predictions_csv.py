@@ -17,9 +17,16 @@ from counterstain.evaluation.probability_columns import (
     same_class,
 )
 from counterstain.evaluation.rows import RowName, rows_named
-from counterstain.evaluation.table_notes import check_parts, hard_note, near_ids_note, unused_note
+from counterstain.evaluation.table_notes import (
+    certain_note,
+    check_parts,
+    hard_note,
+    models_note,
+    near_ids_note,
+    unused_note,
+)
 from counterstain.files import write_csv
-from counterstain.id_cells import plain_ids
+from counterstain.id_cells import counting_ids, plain_ids
 from counterstain.tables import MISSING, Table, read_table
 
 __all__ = ["columns_of", "predictions_of", "read_columns", "read_predictions", "write_predictions"]
@@ -78,7 +85,7 @@ def predictions_of(
 
     cells, codes = table.distinct(layout.place["label"])
     _check_labels(cells, codes, where)
-    notes = (*table.notes, *parts)
+    notes = (*table.notes, *parts, *models_note(table))
     if layout.prob is None:
         calls, called = table.distinct(layout.place["predicted"])
         names, prob = _as_certain(cells, calls, called)
@@ -90,6 +97,7 @@ def predictions_of(
     names, prob = _ordered(path, names, prob, classes, positive)
     check_prob(prob, where)
     label = _label_index(cells, codes, names, where)
+    notes += () if layout.prob is None else certain_note(path.name, prob, label)
     text = {noun: _ids(table, layout.place, noun) for noun in NOUNS if noun != "label"}
     image, rows_are, more = _row_names(path.name, text, len(table), table)
     notes += more
@@ -101,7 +109,7 @@ def predictions_of(
     elif "" in patient:
         raise InputError(f"{where(patient.index(''))} has no patient; name one in every row, or leave the column out")
     else:
-        notes += near_ids_note(path.name, patient)
+        notes += (*near_ids_note(path.name, patient), *counting_ids(patient))
     notes += unused_note(table, {*layout.place.values(), *(layout.prob.columns if layout.prob is not None else ())})
     blank = ("",) * len(table)
     return Predictions(

@@ -2,12 +2,18 @@
 
 from collections.abc import Collection
 
+import numpy as np
+from numpy.typing import NDArray
+
 from counterstain.columns import present, spelled_alike, unused_ids
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions import Predictions
 from counterstain.tables import Table
 
-__all__ = ["check_parts", "hard_note", "near_ids_note", "positive_notes", "unused_note"]
+__all__ = ["certain_note", "check_parts", "hard_note", "models_note", "near_ids_note", "positive_notes", "unused_note"]
+
+MODELS = ("fold", "seed", "repeat", "model", "run")  # columns that tell the rows of one model from another's
+FEW = 10  # rows, of which all may be certain
 
 _CHOSEN_BY = {"column order": "its column is the last", "name order": "its name comes last in order"}
 
@@ -57,6 +63,29 @@ def positive_notes(table: Predictions, subject: str) -> list[str]:
         return []
     why = _CHOSEN_BY[table.positive_from]
     return [f"{subject} is the positive class only because {why}; say which one is meant with --positive"]
+
+
+def certain_note(file: str, prob: NDArray[np.float64], label: NDArray[np.int64]) -> tuple[str, ...]:
+    """A note where probabilities are but 0 and 1: they were decisions once, or they are the labels themselves."""
+    if len(prob) < FEW or not np.isin(prob, (0.0, 1.0)).all():
+        return ()
+    if (prob.argmax(axis=1) == label).all():
+        return (f"the probabilities of {file} are 0 and 1, and each row's 1 is its label: are these the labels again?",)
+    return (
+        f"the probabilities of {file} are 0 and 1, as decisions are: AUROC, calibration and log loss say no more than "
+        "accuracy does; score the probabilities that the model gave",
+    )
+
+
+def models_note(table: Table) -> tuple[str, ...]:
+    """A note where a column tells that the rows are of several models: their probabilities have no common scale."""
+    for name in table.header:
+        if name.strip().lower() in MODELS and (count := len([cell for cell in table.distinct(name)[0] if cell])) > 1:
+            return (
+                f"{table.path.name} has rows of {count} models by its column '{name}', scored as one: probabilities of "
+                "several models need not be comparable; give each its own table",
+            )
+    return ()
 
 
 def hard_note(file: str, column: str) -> str:
