@@ -35,16 +35,16 @@ training: {epochs: 1, threads: 1, precision: fp32, batch: 16}
 arms: {given: {network: given}, modified: {network: modified}}
 seeds: [0]
 """
-# Called for every damage: each takes less than a second.
+# `verify` is called for every damage, three of these by turns: each takes less than a second.
 QUICK = {
-    "verify": f"verify {RUN}", "runs": "runs runs", "compare": f"compare {RUN} {{table}}",
+    "runs": "runs runs", "compare": f"compare {RUN} {{table}}",
     "evaluate": f"evaluate {MODEL}/predictions.csv --model {RUN}",
     "publish": f"publish {RUN} --to tensorboard --out {{new}}",
     "predict": f"predict {RUN} few.csv --out {{new}}.csv", "cohort": f"cohort {RUN}",
     "audit": f"audit {RUN} {RUN}/records/splits.csv", "run": "run whole.yaml", "clean": "clean . --json",
     "serve": "serve runs --export {new}",
 }  # fmt: skip
-# Called by turns.
+# Called by turns, one for each damage.
 SLOW = {
     "report": f"report {RUN}", "resumed": "run whole.yaml", "reproduce": f"reproduce {RUN} --evaluation --out {{new}}",
     "export": f"export {RUN} --formats none --mpp 0.5 --out {{new}}", "sbom": f"sbom {MODEL}",
@@ -138,12 +138,13 @@ def _one(verb: str, line: str, world: World, name: str, damage: bytes, number: i
 
 def cases(world: World, rng: random.Random) -> Iterator[tuple[str, str, str, str, bytes]]:
     """(kind, verb, command, file, bytes) of each trial."""
-    slow = list(SLOW.items())
+    quick, slow = list(QUICK.items()), list(SLOW.items())
     turn = 0
     for name in _targets(world.folder):
         for kind, damage in damages((world.folder / name).read_bytes(), name, rng):
             turn += 1
-            for verb, line in [*QUICK.items(), slow[turn % len(slow)]]:
+            some = [quick[(3 * turn + place) % len(quick)] for place in range(3)]
+            for verb, line in [("verify", f"verify {RUN}"), *some, slow[turn % len(slow)]]:
                 yield kind, verb, line, name, damage
 
 

@@ -8,7 +8,7 @@ import pytest
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_sums, write_csv, write_json
 from counterstain.own_tables import read_rows
-from counterstain.run_folder import check_written, listed_hashes, optional_record, record_path, run_record
+from counterstain.run_folder import as_written, listed_hashes, optional_record, record_path
 from counterstain.tables import read_table
 
 NAMES = ("records/scores.json", "records/comparison.json", "predictions/given/seed-0.csv")
@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_read(run: Path) -> None:
-    assert run_record(run, "scores.json")["n"] == 2
+    assert optional_record(run, "scores.json")["n"] == 2
     assert optional_record(run, "comparison.json") == {"words": "no difference"}
     assert optional_record(run, "findings.json") == {}
     assert read_table(run / NAMES[2]).text("label", strip=False) == ("b",)
@@ -45,7 +45,7 @@ def test_a_record_that_changed_or_is_missing_is_refused_with_the_way_out(run: Pa
         assert optional_record(run, "comparison.json") == {}
 
 
-@pytest.mark.parametrize("read", [read_table, read_rows, check_written])
+@pytest.mark.parametrize("read", [read_table, read_rows, as_written])
 def test_a_table_of_a_run_is_held_against_its_list_wherever_it_is_read(
     run: Path, read: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from counterstain.errors import InputError
 from counterstain.files import plain_cell
-from counterstain.run_folder import check_written
+from counterstain.run_folder import as_written
 
 __all__ = ["read_rows"]
 
@@ -23,7 +23,7 @@ def read_rows(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
         InputError: If it cannot be read, is not UTF-8 or not CSV, lacks a column, or is a finished run's and no longer
             what the run wrote: it was changed, or cut off.
     """
-    check_written(path)
+    as_written(path)
     changed = "it was changed after it was written"
     try:
         text = path.read_bytes().decode("utf-8-sig")

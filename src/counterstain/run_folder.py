@@ -9,8 +9,7 @@ from typing import Any
 from counterstain.errors import InputError
 from counterstain.files import hash_file, is_hash_row, read_json
 
-__all__ = ["LOG", "MANIFEST", "RECORDS", "append_log", "check_written", "listed_hashes", "optional_record"]
-__all__ += ["record_path", "run_record"]
+__all__ = ["LOG", "MANIFEST", "RECORDS", "append_log", "as_written", "listed_hashes", "optional_record", "record_path"]
 
 RECORDS = "records"
 # Written last: where it stands, the run is finished.
@@ -28,25 +27,13 @@ def record_path(run: Path, name: str) -> Path:
     return run / RECORDS / name
 
 
-def run_record(run: Path, name: str) -> dict[str, Any]:
-    """The JSON record of this file name, such as scores.json; of a finished run it is the one that was written.
-
-    Raises:
-        InputError: If it is missing, damaged, or has changed since.
-    """
-    path = record_path(run, name)
-    check_written(path)
-    return read_json(path)
-
-
 def optional_record(run: Path, name: str) -> dict[str, Any]:
     """The JSON record of this file name, such as comparison.json; {} where the run has none.
 
     Raises:
         InputError: If it is damaged, or a finished run lists it and it has changed or is missing.
     """
-    path = record_path(run, name)
-    check_written(path)
+    path = as_written(record_path(run, name))
     return read_json(path) if path.is_file() else {}
 
 
@@ -76,8 +63,8 @@ def _listed(path: Path, changed: int, size: int) -> Mapping[str, str]:
     return dict(files)
 
 
-def check_written(path: Path) -> None:
-    """Refuse a file of a finished run that is no longer the one that the run wrote; any other file passes.
+def as_written(path: Path) -> Path:
+    """The path, where it is not a finished run's, or still the file that the run wrote.
 
     Raises:
         InputError: If the run lists it, and it has changed or is missing.
@@ -85,10 +72,10 @@ def check_written(path: Path) -> None:
     whole = path.absolute()
     run = next((folder for folder in list(whole.parents)[:DEEPEST] if record_path(folder, MANIFEST).is_file()), None)
     if run is None:
-        return
+        return path
     expected = listed_hashes(run).get(whole.relative_to(run).as_posix())
     if expected is None or (path.is_file() and hash_file(path) == expected):
-        return
+        return path
     state = "has changed since the run was finished" if path.exists() else "is missing from a finished run"
     raise InputError(
         f"{path} {state}; put back the file that was written, or remove {record_path(run, MANIFEST)} and run the study "

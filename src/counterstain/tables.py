@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.files import plain_cell
-from counterstain.run_folder import check_written
+from counterstain.run_folder import as_written
 from counterstain.table_columns import (
     MISSING,
     Column,
@@ -150,7 +150,7 @@ def read_table(path: Path, *, kind: str = "table") -> Table:
     """
     path = Path(path)
     content = _read_bytes(path, kind)
-    check_written(path)
+    as_written(path)
     if content[:4] == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
         table = _read_parquet(path)
     else:

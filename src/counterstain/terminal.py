@@ -21,7 +21,7 @@ from counterstain.evaluation.text_tables import (
     several_arms_notes,
     shown_interval,
 )
-from counterstain.run_folder import optional_record, run_record
+from counterstain.run_folder import as_written, optional_record, record_path
 from counterstain.text_table import table_lines, visible, wrapped
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ def print_split(record: "SplitRecord", *, as_json: bool = False) -> None:
 
 def print_result(run: Path, *, as_json: bool = False) -> None:
     """The tables of a finished run; then the result in two sentences, where its report is, and what to do next."""
+    from counterstain.files import read_json
     from counterstain.study.results import StudyRun
 
-    scores = cast(ScoresRecord, run_record(run, "scores.json"))
+    scores = cast(ScoresRecord, read_json(as_written(record_path(run, "scores.json"))))
     # A study of one arm has nothing to compare.
     comparison = optional_record(run, "comparison.json") or None
     if as_json:

@@ -41,7 +41,7 @@ from counterstain.learning.ood_statistics import (
 )
 from counterstain.progress import Progress
 from counterstain.records import Json
-from counterstain.run_folder import MANIFEST, optional_record, record_path, run_record
+from counterstain.run_folder import MANIFEST, as_written, optional_record, record_path
 from counterstain.slides.tile_predictions import colours
 from counterstain.tables import read_cells
 
@@ -176,7 +176,7 @@ def _of_run(run: Path, folder: Path, bundle: Bundle) -> _Known | str:
         record_path(run, "splits.csv"), cohort, unit="image", aside=[name for name, _ in store.set_aside]
     )
     part = next(part for part in split.parts if (part.repeat, part.fold) == (repeat, number))
-    unit = str(run_record(run, "split.json").get("unit", "patient"))
+    unit = str(read_json(as_written(record_path(run, "split.json"))).get("unit", "patient"))
     return _Known(_material(cohort, store, bundle, unit), np.array(part.assignment, dtype=object), f"run {run.name}")
 
 

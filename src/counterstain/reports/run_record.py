@@ -13,7 +13,7 @@ from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
 from counterstain.evaluation.rows import level_of
 from counterstain.files import hash_file, read_json
 from counterstain.own_tables import read_rows
-from counterstain.run_folder import RECORDS, check_written, optional_record, record_path, run_record
+from counterstain.run_folder import RECORDS, as_written, optional_record, record_path
 
 __all__ = ["RunRecord", "TrainingRun", "find_score", "part_order", "primary", "read_run"]
 
@@ -132,13 +132,13 @@ def read_run(run: Path) -> RunRecord:
     """
     if not run.is_dir():
         raise InputError(f"{run} is not a folder; name the folder of a run, such as runs/demo")
-    scores = cast(ScoresRecord, run_record(run, "scores.json"))
+    scores = cast(ScoresRecord, read_json(as_written(record_path(run, "scores.json"))))
     comparison = optional_record(run, "comparison.json")
     arms = _arm_order(scores, comparison)
     sheet, picture = run / "figures" / "augmentation.png", run / "figures" / "slide.png"
     return RunRecord(
         folder=run,
-        resolved=run_record(run, "resolved.json"),
+        resolved=read_json(as_written(record_path(run, "resolved.json"))),
         cohort=optional_record(run, "cohort.json"),
         set_aside=_read_set_aside(record_path(run, "set_aside.csv")),
         split=optional_record(run, "split.json"),
@@ -158,7 +158,7 @@ def read_run(run: Path) -> RunRecord:
 
 
 def _optional(path: Path) -> dict[str, Any]:
-    check_written(path)
+    as_written(path)
     return read_json(path) if path.is_file() else {}
 
 

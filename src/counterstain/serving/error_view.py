@@ -17,8 +17,8 @@ from counterstain.evaluation.influence import left_out_differences
 from counterstain.evaluation.metrics import confusion, predicted_class, score_table
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
-from counterstain.files import plain_values
-from counterstain.run_folder import optional_record, record_path, run_record
+from counterstain.files import plain_values, read_json
+from counterstain.run_folder import as_written, optional_record, record_path
 from counterstain.serving.pictures import image_id
 from counterstain.serving.problems import ServingError
 
@@ -53,7 +53,7 @@ def error_data(run: Path) -> dict[str, object]:
 
 @lru_cache(16)
 def _error_data(run: Path, _: int) -> dict[str, Any]:
-    scores = run_record(run, "scores.json")
+    scores = read_json(as_written(record_path(run, "scores.json")))
     tables = {arm: _seeds(run / "predictions" / arm, scores["classes"]) for arm in scores["arms"]}
     first = next(iter(tables.values()))[0].table
     place = {name: row for row, name in enumerate(first.image)}

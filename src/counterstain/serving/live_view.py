@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from counterstain.errors import InputError
-from counterstain.run_folder import LOG, run_record
+from counterstain.files import read_json
+from counterstain.run_folder import LOG, as_written, record_path
 from counterstain.study.run_list import state_of
 from counterstain.study.training_curves import read_history
 
@@ -30,7 +31,7 @@ def live_data(run: Path) -> dict[str, object]:
 
 def _epochs_asked(run: Path) -> dict[str, int]:
     try:
-        arms = run_record(run, "resolved.json").get("arms") or {}
+        arms = read_json(as_written(record_path(run, "resolved.json"))).get("arms") or {}
     except InputError:
         return {}
     return {name: int(own.get("epochs") or 0) for name, own in arms.items() if isinstance(own, dict)}

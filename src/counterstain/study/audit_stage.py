@@ -35,11 +35,11 @@ from counterstain.evaluation.format import levelled, metric_name, number
 from counterstain.evaluation.predictions import Predictions, concatenate
 from counterstain.evaluation.predictions_csv import write_predictions
 from counterstain.evaluation.record_types import ScoresRecord
-from counterstain.files import hash_json, write_json
+from counterstain.files import hash_json, read_json, write_json
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
 from counterstain.progress import Progress
-from counterstain.run_folder import record_path, run_record
+from counterstain.run_folder import as_written, record_path
 from counterstain.study.completion import is_done, mark_done
 from counterstain.study.prepare import PreparedStudy
 from counterstain.study.study_sections import IMAGE_STAMP
@@ -306,7 +306,7 @@ def _propose(run: Path, prepared: PreparedStudy, copies: tuple[Duplicate, ...], 
 
 
 def _gate(run: Path, prepared: PreparedStudy) -> None:
-    record = run_record(run, RECORD)
+    record = read_json(as_written(record_path(run, RECORD)))
     # The old protocol leaks on purpose, and says so on every page.
     if record["verdict"] != "leaks" or prepared.study.audit.gate != "stop" or prepared.study.stamp.startswith("LEAK"):
         return

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from counterstain.errors import InputError
-from counterstain.files import write_bytes
+from counterstain.files import read_json, write_bytes
 from counterstain.phantom.tiles import Phantom, write_phantom
 from counterstain.progress import Progress
-from counterstain.run_folder import run_record
+from counterstain.run_folder import as_written, record_path
 from counterstain.study.demo_slide import read_phantom_slide, slides_can_be_read
 from counterstain.study.init import study_text
 from counterstain.study.old_protocol import add_old_protocol
@@ -71,7 +71,7 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
         write_bytes(study, text)
 
     def finish(run: Path) -> None:
-        arm = next(iter(run_record(run, "resolved.json")["arms"]))
+        arm = next(iter(read_json(as_written(record_path(run, "resolved.json")))["arms"]))
         talk.say("old protocol: the same images, augmented before a split at random, to see what it would claim")
         talk.say(add_old_protocol(run, folder, arm=arm, epochs=OLD_EPOCHS, talk=talk))
         if not slides_can_be_read():

@@ -13,9 +13,9 @@ import yaml
 from counterstain.evaluation.format import plural
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.text_tables import shown_interval
-from counterstain.files import write_bytes, write_json
+from counterstain.files import read_json, write_bytes, write_json
 from counterstain.progress import Progress
-from counterstain.run_folder import record_path, run_record
+from counterstain.run_folder import as_written, record_path
 from counterstain.study.run import run_study
 
 __all__ = ["RECORD", "add_old_protocol", "old_protocol_words"]
@@ -42,7 +42,7 @@ def add_old_protocol(run: Path, base: Path, *, arm: str, epochs: int, talk: Prog
     Returns:
         Both in two sentences.
     """
-    resolved = run_record(run, "resolved.json")
+    resolved = read_json(as_written(record_path(run, "resolved.json")))
     study = {
         "name": NAME,
         "cohort": {key: value for key, value in resolved["cohort"].items() if value is not None},
@@ -71,7 +71,7 @@ def add_old_protocol(run: Path, base: Path, *, arm: str, epochs: int, talk: Prog
 
 def _score(run: Path, arm: str, metric: str) -> dict[str, Any]:
     """The measure of one arm at image level, with what it rests on."""
-    scores = run_record(run, "scores.json")
+    scores = read_json(as_written(record_path(run, "scores.json")))
     own = scores["arms"][arm]
     score = next(s for s in own["scores"] if (s["metric"], s["level"], s["class"]) == (metric, "image", None))
     return {

@@ -15,7 +15,8 @@ from typing import Any
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.format import natural
 from counterstain.extras import missing_package
-from counterstain.run_folder import MANIFEST, optional_record, record_path, run_record
+from counterstain.files import read_json
+from counterstain.run_folder import MANIFEST, as_written, optional_record, record_path
 from counterstain.study.training_curves import CURVES, read_history
 
 __all__ = ["TRACKERS", "check_tracker", "publish"]
@@ -94,7 +95,7 @@ def _read(run: Path) -> _Told:
 def _scores(run: Path) -> Values:
     """Every image-level score of every arm that is a number."""
     found: Values = {}
-    for arm, own in run_record(run, "scores.json")["arms"].items():
+    for arm, own in read_json(as_written(record_path(run, "scores.json")))["arms"].items():
         for score in own["scores"]:
             if score["level"] != "image" or score["class"] is not None:
                 continue

@@ -15,7 +15,7 @@ from counterstain.cohort.splitters import read_split
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_bytes
 from counterstain.progress import Progress
-from counterstain.run_folder import MANIFEST, RECORDS, record_path, run_record
+from counterstain.run_folder import MANIFEST, RECORDS, as_written, record_path
 from counterstain.study.environment import environment
 from counterstain.study.verify import Verification, verify
 from counterstain.tables import read_table
@@ -117,7 +117,7 @@ def reproduce(
             f"{run} is not a finished run (it has no {RECORDS}/{MANIFEST}); name a folder such as runs/mystudy"
         )
     files = verify(run)
-    resolved = run_record(run, "resolved.json")
+    resolved = read_json(as_written(record_path(run, "resolved.json")))
     if arm is not None and arm not in resolved["arms"]:
         raise InputError(f"{run} has no arm '{arm}'; it has {', '.join(resolved['arms'])}")
     if arm is not None and evaluation:
@@ -171,7 +171,7 @@ def _judge_again(run: Path, resolved: Mapping[str, Any], place: Path, talk: Prog
     from counterstain.study.study_config import parse_study
 
     study = parse_study(_study_of(resolved, None) | {"name": resolved["name"]}, str(record_path(run, "resolved.json")))
-    cohort = _cohort_without_images(run, run_record(run, "cohort.json").get("positive"))
+    cohort = _cohort_without_images(run, read_json(as_written(record_path(run, "cohort.json"))).get("positive"))
     split = read_split(
         record_path(run, "splits.csv"), cohort, unit=study.split.unit, val=study.split.val, seed=study.split.seed
     )
@@ -256,7 +256,7 @@ def _primary(place: Path, primary: str, level: str) -> dict[str, tuple[float, fl
     if not record_path(place, "scores.json").is_file():
         return {}
     found: dict[str, tuple[float, float | None]] = {}
-    for arm, record in run_record(place, "scores.json")["arms"].items():
+    for arm, record in read_json(as_written(record_path(place, "scores.json")))["arms"].items():
         for score in record["scores"]:
             if (score["metric"], score["level"], score["class"]) == (primary, level, None) and score[
                 "value"

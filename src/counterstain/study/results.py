@@ -13,8 +13,9 @@ from counterstain.evaluation.record_types import ComparisonRecord, ScoresRecord
 from counterstain.evaluation.rows import level_of
 from counterstain.evaluation.scores_result import Scores
 from counterstain.evaluation.text_tables import shown_interval
+from counterstain.files import read_json
 from counterstain.records import Record, html_of, json_text, short_repr
-from counterstain.run_folder import optional_record, record_path, run_record
+from counterstain.run_folder import as_written, optional_record, record_path
 
 if TYPE_CHECKING:
     from counterstain.study.model import Model
@@ -123,12 +124,12 @@ class StudyRun:
     @property
     def arms(self) -> tuple[str, ...]:
         """Names of the arms."""
-        return tuple(run_record(self.folder, "scores.json")["arms"])
+        return tuple(read_json(as_written(record_path(self.folder, "scores.json")))["arms"])
 
     @property
     def scores(self) -> Mapping[str, Scores]:
         """Arm -> its scores on the test part."""
-        record = cast(ScoresRecord, run_record(self.folder, "scores.json"))
+        record = cast(ScoresRecord, read_json(as_written(record_path(self.folder, "scores.json"))))
         return {arm: Scores(record, arm) for arm in record["arms"]}
 
     @property
@@ -148,7 +149,7 @@ class StudyRun:
         comparison = optional_record(self.folder, "comparison.json")
         if comparison:
             return str(comparison["words"])
-        scores = cast(ScoresRecord, run_record(self.folder, "scores.json"))
+        scores = cast(ScoresRecord, read_json(as_written(record_path(self.folder, "scores.json"))))
         return one_arm_words(scores, optional_record(self.folder, "resolved.json"))
 
     @property
@@ -180,7 +181,7 @@ class StudyRun:
         comparison = self.comparison
         record = {
             "run": str(self.folder),
-            "scores": run_record(self.folder, "scores.json"),
+            "scores": read_json(as_written(record_path(self.folder, "scores.json"))),
             "comparison": None if comparison is None else comparison.record,
         }
         return json_text(record, path)

@@ -17,22 +17,13 @@ from counterstain.cohort.splitters import count_parts, write_split
 from counterstain.cohort.summary import describe
 from counterstain.engine import check_engine
 from counterstain.evaluation.rows import unit_words
-from counterstain.files import hash_json, write_bytes, write_csv, write_json
+from counterstain.files import hash_json, read_json, write_bytes, write_csv, write_json
 from counterstain.images.augment import expanded_count
 from counterstain.images.augmentation import Augmentation
 from counterstain.progress import Progress
 from counterstain.reports.figure_settings import style_of
 from counterstain.reports.run_report import write_figures, write_report
-from counterstain.run_folder import (
-    LOG,
-    MANIFEST,
-    RECORDS,
-    append_log,
-    check_written,
-    listed_hashes,
-    record_path,
-    run_record,
-)
+from counterstain.run_folder import LOG, MANIFEST, RECORDS, append_log, as_written, listed_hashes, record_path
 from counterstain.study.audit_stage import audit_stage
 from counterstain.study.completion import file_hashes, lock
 from counterstain.study.contact_sheets import sheet_of
@@ -129,7 +120,7 @@ def _check_records(run: Path) -> None:
     """Refuse a finished run of which a record has changed or is missing: it is not as finished as it says."""
     for name in listed_hashes(run):
         if name.startswith(f"{RECORDS}/"):
-            check_written(run / name)
+            as_written(run / name)
 
 
 def _tracked(run: Path, track: Sequence[str], talk: Progress) -> Path:
@@ -162,7 +153,7 @@ def _choose_folder(runs: Path, name: str, prepared: PreparedStudy, talk: Progres
         run = runs / (name if number == 1 else f"{name}-{number}")
         if not record_path(run, MANIFEST).is_file():
             break
-        if run_record(run, MANIFEST)["key"] == key:
+        if read_json(as_written(record_path(run, MANIFEST)))["key"] == key:
             return run
         previous = run
     if previous is not None and not run.exists():
