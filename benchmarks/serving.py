@@ -1,4 +1,4 @@
-"""How fast the local page answers, and what a good client feels while ten kinds of abuse run.
+"""How fast the local page answers, and what a good client feels while eleven kinds of abuse run.
 
     python benchmarks/serving.py [MODEL_FOLDER]
 
@@ -225,6 +225,10 @@ def thousand() -> None:
 ABUSES: dict[str, Callable[[], None]] = {
     "body of 1 GB": lambda: raw(head("/api/predict", "image/png", "Content-Length: 1000000000")),
     "endless chunks": lambda: raw(head("/api/predict", "image/png", "Transfer-Encoding: chunked"), then=chunks),
+    "endless chunks, no token": lambda: raw(
+        f"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\nTransfer-Encoding: chunked\r\n\r\n".encode(),
+        then=chunks,
+    ),
     "slow head": lambda: raw(b"POST /api/predict HTTP/1.1\r\nHost: ", then=trickle),
     "slow body": lambda: raw(head("/api/predict", "image/png", "Content-Length: 1000"), then=trickle),
     "form of many parts": lambda: raw(head("/api/predict", "multipart/form-data; boundary=x", "Content-Length: 10")),

@@ -12,7 +12,7 @@ from counterstain.evaluation.evaluation_tables import evaluation_notes, evaluati
 from counterstain.evaluation.format import counted_rows, plural
 from counterstain.evaluation.metric_names import ORDER, measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, FindingsRecord, ScoresRecord
-from counterstain.evaluation.rows import level_words, shown_levels, unit_words
+from counterstain.evaluation.rows import level_words, recorded_rows, recorded_unit, shown_levels
 from counterstain.evaluation.text_tables import (
     details_table,
     findings_table,
@@ -131,9 +131,9 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
         return
     arms = record["arms"]
     first = next(iter(arms.values()))
-    rows_are = record.get("rows_are", "image")
+    rows_are = recorded_rows(record)
     counts = counted_rows(first["images"], rows_are, first["patients"])
-    unit = unit_words(record["unit"], rows_are)
+    unit = recorded_unit(record)
     percent = f"{100 * record['confidence']:g} %"
     # Anyone's tables, and a model's new images, need not be of a test part, nor the trainings of different seeds.
     averaged = record.get("averaged", 0)
@@ -181,7 +181,7 @@ def print_comparison(record: ComparisonRecord, *, as_json: bool = False) -> None
 def _print_basis(record: ComparisonRecord) -> None:
     """What the verdict rests on, and its notes."""
     pairs = [pair for pair in record["pairs"] if pair["primary"]]
-    unit = unit_words(record["unit"], record.get("rows_are", "image"))
+    unit = recorded_unit(record)
     if len(record["pairs"]) == 1:
         print_table("", *details_table(record, pairs[0]), head=False)
     elif _pair_by_pair(record, pairs):

@@ -97,3 +97,17 @@ def test_as_a_table_it_has_one_row_per_pair() -> None:
     frame = Comparison(record(row("a", "b"), row("a", "c", verdict="no_evidence"))).to_frame()
     assert frame["b"].tolist() == ["b", "c"] and frame["verdict"].tolist() == ["a_better", "no_evidence"]
     assert frame["difference"].tolist() == [0.125, 0.125] and frame["patients"].tolist() == [20, 20]
+
+
+def test_co_primary_endpoints_are_shown_one_by_one() -> None:
+    """The joint row's own difference is the first endpoint's: it must not stand as that of all."""
+    ends = [row("a", "b", metric="recall"), row("a", "b", metric="specificity", difference=-0.5, verdict="b_better")]
+    joint = Comparison({**record(row("a", "b", verdict="no_evidence", endpoints=ends)), "co_primary": ["x", "y"]})
+    (pair,) = joint.pairs
+    assert [(one.metric, one.difference, str(one.verdict)) for one in pair.endpoints] == [
+        ("recall", 0.125, "a_better"), ("specificity", -0.5, "b_better"),
+    ]  # fmt: skip
+    assert joint.to_frame()["metric"].tolist() == ["recall", "specificity"]
+    page = joint._repr_html_()
+    assert page.index("a − b, all of:") < page.index("recall") < page.index("+0.125") < page.index("-0.500")
+    assert "difference in" not in page

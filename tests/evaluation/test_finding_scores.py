@@ -115,7 +115,10 @@ def test_file_and_back(tmp_path: Path) -> None:
     back = read_findings(tmp_path / "f.csv")
     assert back.patient == one.patient and back.findings == one.findings
     assert np.array_equal(back.prob, one.prob) and np.array_equal(back.called, one.called)
-    assert len(join([back, back]).image) == 160
+    other = replace(back, image=tuple(f"other-{name}" for name in back.image))
+    assert len(join([back, other]).image) == 160
+    with pytest.raises(InputError, match="is there twice"):  # an image tested in two folds would count twice
+        join([back, back])
     plain = replace(one, called=None, patient=one.image)
     write_findings(plain, tmp_path / "g.csv")
     again = read_findings(tmp_path / "g.csv")
@@ -133,5 +136,11 @@ def test_what_is_refused() -> None:
         replace(one, prob=one.prob + 1)
     with pytest.raises(InputError, match=r"label has shape .*; \(80, 3\) was needed"):
         replace(one, label=one.label[:, :2])
+    with pytest.raises(InputError, match="patient has 79 entries"):
+        replace(one, patient=one.patient[1:])
+    with pytest.raises(InputError, match=r"label of image .* is 2"):
+        replace(one, label=one.label * 2)
+    with pytest.raises(InputError, match="is there twice"):
+        replace(one, image=(one.image[1], *one.image[1:]))
     with pytest.raises(InputError, match="other images or findings"):
         score_findings({"m": [one], "n": [replace(one, image=one.image[::-1])]})

@@ -13,6 +13,7 @@ from counterstain.evaluation.format import (
     natural,
     number,
     p_value,
+    p_words,
     plural,
     share,
     shorten,
@@ -52,12 +53,15 @@ def test_an_interval_is_whole_or_absent() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0.00004, "< 0.001"), (0.00123, "0.0012"), (0.0345, "0.035"), (0.26, "0.26"), (0.999, "> 0.99"), (1.0, "1.0"),
-     (None, "–"), (float("nan"), "–"), (0.001, "0.0010"), (0.0999, "0.100"), (0.1, "0.10"), (0.994, "0.99"),
-     (0.995, "> 0.99"), (1.5, "1.0"), (0.0, "< 0.001")],
+    [(0.00004, "< 0.001"), (0.00123, "0.001"), (0.0344, "0.034"), (0.26, "0.260"), (1.0, "1.000"), (None, "–"),
+     (float("nan"), "–"), (0.001, "0.001"), (0.0009, "< 0.001"), (0.0, "< 0.001")],
 )  # fmt: skip
-def test_p_has_two_significant_digits(value: float | None, words: str) -> None:
+def test_p_has_three_decimals(value: float | None, words: str) -> None:
     assert p_value(value) == words
+
+
+def test_p_in_a_sentence_has_one_sign() -> None:
+    assert (p_words(0.034), p_words(1e-9)) == ("p = 0.034", "p < 0.001")
 
 
 def test_measures_have_the_names_that_a_reader_knows() -> None:

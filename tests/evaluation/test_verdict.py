@@ -257,6 +257,12 @@ def test_co_primary_endpoints_must_all_pass() -> None:
     assert row["verdict"] == "a_better"
     assert [part["metric"] for part in row["endpoints"]] == ["recall", "specificity"]
     assert "co-primary: the answer counts only if each of them gives it" in record["rule"]
+    # No number of one endpoint stands as that of all.
+    assert (
+        row["test"].startswith("all of: sensitivity (recall): paired difference") and "; specificity: " in row["test"]
+    )
+    assert row["needed"] is None and row["probability_false"] is None
+    assert all(part["probability_false"] is not None for part in row["endpoints"])
     # At a high threshold nearly nothing is called positive: specificity wins and sensitivity loses.
     calls = {"good": [decided(table, 0.95) for table in good], "poor": [decided(table, 0.05) for table in poor]}
     split = compare_arms({"good": good, "poor": poor}, co_primary=["recall", "specificity"], decided=calls)
@@ -400,7 +406,8 @@ TEST = (
 RUNS = "each arm has at least 3 training seeds and "
 SPREAD = " and the spread over seeds in its error"
 ONE_SET = "All trainings saw one training set, so nothing is said of another. "
-NO_MARGIN = "No margin was stated beforehand, so no two arms are called equivalent."
+NO_MARGIN = "No margin was given, so no two arms are called equivalent."
+UNCHECKED = "Whether the margin was fixed before the results were seen is not checked."
 PLAIN = Question(metric="recall", positive="malignant")
 BOTH = replace(PLAIN, co_primary=("recall", "specificity"))
 
@@ -438,7 +445,7 @@ def test_the_rule_of_a_difference() -> None:
 def test_the_rule_of_a_margin(hypothesis: str, after: str) -> None:
     assert rule_in_words(replace(PLAIN, hypothesis=hypothesis, margin=0.05)) == rule() + (
         "Two arms are called equivalent only if the 90 % interval of the difference lies within ±0.05, the margin "
-        f"stated beforehand (two one-sided tests, Holm's correction over the pairs). {after}"
+        f"as given (two one-sided tests, Holm's correction over the pairs). {after} {UNCHECKED}"
     )
 
 
@@ -449,9 +456,9 @@ def test_the_rule_of_noninferiority(metric: str, side: str, limit: str) -> None:
     words = rule_in_words(replace(PLAIN, metric=metric, hypothesis="noninferiority", margin=0.05))
     assert words.endswith(
         "The first arm of a pair is called non-inferior to the second only if the one-sided 97.5 % "
-        f"{side} limit of the difference lies {limit}, the margin stated beforehand (Holm's correction over the "
-        "pairs), and inferior only if the limit on the other side lies beyond the margin, too. Whether it is also "
-        "better or worse is said beside it."
+        f"{side} limit of the difference lies {limit}, the margin as given (Holm's correction over the pairs), and "
+        "inferior only if the limit on the other side lies beyond the margin, too. Whether it is also better or worse "
+        f"is said beside it. {UNCHECKED}"
     )
 
 

@@ -27,17 +27,17 @@ SENTENCES = {
     f"{COUNTS}. {ELSE}",
     "b_better": "old is better than new: its AUROC is higher by 0.010 (95 % interval [0.011, 0.031], p = 0.320) "
     f"{COUNTS}. {ELSE}",
-    "equivalent": "new and old are equivalent within ±0.05, the margin stated beforehand: the difference in AUROC is "
+    "equivalent": "new and old are equivalent within the margin of ±0.05: the difference in AUROC is "
     f"-0.010 (90 % interval [-0.027, +0.007], p = 0.004 by two one-sided tests) {COUNTS}. {ELSE}",
-    "equivalence_not_shown": "It is not shown that new and old are equivalent within ±0.05, the margin stated "
-    "beforehand: the difference in AUROC is -0.010 (90 % interval [-0.027, +0.007], p = 0.004 by two one-sided tests) "
+    "equivalence_not_shown": "It is not shown that new and old are equivalent within the margin of ±0.05: "
+    "the difference in AUROC is -0.010 (90 % interval [-0.027, +0.007], p = 0.004 by two one-sided tests) "
     f"{COUNTS}. This doesn't show that they differ; {ONLY}",
-    "noninferior": "new is not inferior to old by the margin of 0.05 stated beforehand: the difference in AUROC is "
+    "noninferior": "new is not inferior to old by the margin of 0.05: the difference in AUROC is "
     f"-0.010, at worst -0.033 (one-sided 97.5 % limit, p = 0.004) {COUNTS}. {ELSE}",
-    "inferior": "new is inferior to old by more than the margin of 0.05 stated beforehand: the difference in AUROC is "
+    "inferior": "new is inferior to old by more than the margin of 0.05: the difference in AUROC is "
     f"-0.010, at best +0.013 (one-sided 97.5 % limit, p = 0.006) {COUNTS}. {ELSE}",
-    "noninferiority_not_shown": "It is not shown that new is not inferior to old by the margin of 0.05 stated "
-    "beforehand: the difference in AUROC is -0.010, at worst -0.033 (one-sided 97.5 % limit, p = 0.004) "
+    "noninferiority_not_shown": "It is not shown that new is not inferior to old by the margin of 0.05: "
+    "the difference in AUROC is -0.010, at worst -0.033 (one-sided 97.5 % limit, p = 0.004) "
     f"{COUNTS}. This doesn't show that it is inferior; {ONLY}",
     "no_evidence": "No evidence of a difference between new and old: the difference in AUROC is -0.010 "
     f"(95 % interval [-0.031, +0.011], p = 0.320) {COUNTS}. This doesn't show that they are alike; {ONLY}",

@@ -32,7 +32,7 @@ def test_the_folds_of_a_pair_stand_in_a_table(runs: Any, tmp_path: Path) -> None
     table = procedures_table(record)
     assert table is not None
     assert [cell.text for cell in table.rows[0]] == [
-        "given-32 − modified-200", "6", "+0.031", "0.13", "0.78", "0.17", "0.05",
+        "given-32 − modified-200", "6", "+0.031", "0.131", "0.78", "0.17", "0.05",
     ]  # fmt: skip
     assert table.rows[0][2].below == "[−0.012, +0.074]"
     assert "±0.02 (the margin of the study)" in table.caption

@@ -235,7 +235,7 @@ def test_headline_follows_from_the_verdicts(tmp_path: Path, runs: Any) -> None:
         for verdict, words in {
             "a_better": "given-32 is better than modified-200 in AUROC.",
             "b_better": "modified-200 is better than given-32 in AUROC.",
-            "equivalent": "given-32 and modified-200 are equivalent in AUROC within the margin stated beforehand.",
+            "equivalent": "given-32 and modified-200 are equivalent in AUROC within the margin.",
             "no_evidence": "No evidence of a difference in AUROC between given-32 and modified-200.",
             "not_enough_runs": "Not enough runs to claim a difference in AUROC.",
         }.items()

@@ -198,12 +198,12 @@ def training(**other: Any) -> dict[str, Any]:
         ({}, [training(parameters={"temperature": 1.0})], ("left all probabilities as they were",), "were calibrated"),
         ({}, [training(), training(parameters={"temperature": 1.0})], ("in 1 of 2 trainings",), "all probabilities"),
         ({}, [training(threshold=None)], (), "threshold"),
-        ({"threshold_rule": "0.3"}, [training(threshold=0.3)], ("0.3, was stated beforehand",), "chosen"),
+        ({"threshold_rule": "0.3"}, [training(threshold=0.3)], ("0.3, was stated in the study",), "chosen"),
         ({}, [training(notes=["the threshold is 0.5"])], ("stayed at 0.5",), "was chosen"),
         (
             {"method": "none", "threshold_rule": "0.3", "alpha": None},
             [training(parameters={}, qhat=None)],
-            ("were not calibrated", "0.3, was stated beforehand"),
+            ("were not calibrated", "0.3, was stated in the study"),
             "frozen",
         ),
         ({}, [training(qhat=None)], ("were too few, and every class stays",), "sets (alpha 0.1) were fitted"),
@@ -294,7 +294,7 @@ def test_images_that_are_their_own_patients_are_not_called_unknown(tmp_path: Pat
     assert "own size, 127 × 127 px" in page and "stretched" not in page
     # Nothing was calibrated, the threshold was stated, and there is one arm: nothing else is said.
     plain = page.replace("\u00a0", " ")
-    assert "At the threshold 0.4, stated beforehand, test part" in plain and "frozen on validation" not in plain
+    assert "At the threshold 0.4, stated in the study, test part" in plain and "frozen on validation" not in plain
     assert "Probabilities as the networks gave them" in plain and "without calibration" in plain
     for never in (
         "Before → after",

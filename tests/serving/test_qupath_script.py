@@ -93,6 +93,9 @@ def test_the_selected_annotation_gets_its_tiles(tmp_path: Path) -> None:
         "COUNTERSTAIN_URL": f"http://127.0.0.1:{port}", "COUNTERSTAIN_TOKEN": access.token,
         "SLIDE": str(tmp_path / "slide.png"), "ANSWER": str(tmp_path / "answer.json"),
     }  # fmt: skip
+    java = shutil.which("java")
+    if java is not None:  # Groovy looks for it in one place of Debian's alone, which need not be there
+        environment.setdefault("JAVA_HOME", str(Path(java).resolve().parent.parent))
     with running(make_app(served_of(home / "runs", ServeOptions(model=home / "model")), access), listening):
         command = [groovy, "-c", "UTF-8", "-cp", str(tmp_path), "script.groovy"]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -1,112 +1,17 @@
-"""The server as it runs: connections that say nothing keep nobody out, and Python can start and stop it."""
+"""The server as it runs: Python can start and stop it, and its address says how to reach it."""
 
-import contextlib
-import socket
 import subprocess
 import sys
-import time
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from small_browser import free_port, running
-from small_server import TOKEN
+from small_browser import free_port
 
 import counterstain
 from counterstain.errors import InputError
-from counterstain.serving import connections
-from counterstain.serving.app import make_app, served_of
-from counterstain.serving.security import Access, allowed_hosts
 from counterstain.serving.server import ServeOptions, start
-
-
-@contextlib.contextmanager
-def counterstain_page(runs: Path) -> Iterator[Any]:
-    page = counterstain.serve(runs, port=0)
-    try:
-        yield page
-    finally:
-        page.close()
-
-
-def closed_within(line: socket.socket, seconds: float) -> bool:
-    """Whether the other side ends the connection in that time."""
-    line.settimeout(seconds)
-    try:
-        return line.recv(1000) == b""
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
-
-
-def test_silence_is_given_up_and_keeps_nobody_out(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEADER_S", 1.0)
-    monkeypatch.setattr(connections, "WAITING", 20)
-    listening = free_port()
-    port = listening.getsockname()[1]
-    access = Access(token=TOKEN, hosts=allowed_hosts("127.0.0.1", port))
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with running(make_app(served_of(runs, ServeOptions()), access), listening):
-        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
-        for line in silent[::2]:
-            line.sendall(b"GET / HTTP/1.1\r\nHost:")
-        assert httpx.get(f"http://127.0.0.1:{port}/v2/health/live", headers=headers, timeout=10).status_code == 200
-        assert closed_within(silent[0], 5)  # the oldest went when there were too many
-        assert closed_within(silent[-1], 10)  # and the last for its silence
-        with httpx.Client(headers=headers) as client:  # one that goes on speaking stays, for longer than that
-            for _ in range(3):
-                assert client.get(f"http://127.0.0.1:{port}/v2/health/live").status_code == 200
-                time.sleep(0.6)
-        for line in silent:
-            line.close()
-
-
-def test_answers_are_not_held_back(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nagle's algorithm is off on every connection, or each answer waits 40 ms for the other side's confirmation."""
-    found: list[int] = []
-    made = connections.ImpatientProtocol.connection_made
-
-    def noted(self: connections.ImpatientProtocol, transport: Any) -> None:
-        found.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        made(self, transport)
-
-    monkeypatch.setattr(connections.ImpatientProtocol, "connection_made", noted)
-    with counterstain_page(runs) as page:
-        assert httpx.get(page.url, follow_redirects=True).status_code == 200
-    assert found and all(found)
-
-
-def test_a_flood_of_connections_comes_in_small_parts(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 200 that are opened at once no more than a few are taken before others have their turn."""
-    times: list[float] = []
-    made = connections.ImpatientProtocol.connection_made
-
-    def noted(self: connections.ImpatientProtocol, transport: Any) -> None:
-        times.append(time.monotonic())
-        made(self, transport)
-
-    monkeypatch.setattr(connections.ImpatientProtocol, "connection_made", noted)
-    with counterstain_page(runs) as page, contextlib.ExitStack() as held:
-        for _ in range(200):
-            held.enter_context(socket.create_connection(("127.0.0.1", page._started.port), timeout=30))
-        assert httpx.get(page.url, follow_redirects=True, timeout=60).status_code == 200  # after those before it
-    for first in range(len(times) - 2 * connections.ACCEPTED):
-        assert times[first + 2 * connections.ACCEPTED] - times[first] >= connections.PAUSE_S
-
-
-def test_heads_without_end_are_refused(runs: Path) -> None:
-    listening = free_port()
-    port = listening.getsockname()[1]
-    access = Access(token=TOKEN, hosts=allowed_hosts("127.0.0.1", port))
-    app = make_app(served_of(runs, ServeOptions()), access)
-    with running(app, listening), socket.create_connection(("127.0.0.1", port)) as line:
-        line.settimeout(10)
-        line.sendall(b"GET / HTTP/1.1\r\n" + b"x: " + b"y" * 200_000)
-        assert line.recv(1000).startswith(b"HTTP/1.1 4")
 
 
 def test_python_serves_and_stops(runs: Path) -> None:

@@ -74,7 +74,7 @@ def compare_arms(
         primary: the one endpoint: a measure's name, or another name that the field has for it ("sensitivity").
         level: "image" (the rows, whatever they are), "slide" or "patient": what is scored. The unit of the error is the
             patient at each of them.
-        margin: the difference that would not matter, stated beforehand; needed for equivalence and non-inferiority.
+        margin: the difference that would not matter; needed for equivalence and non-inferiority.
         alpha: two-sided error.
         pairs: the primary pairs; the rest is exploratory and marked so. Default: all pairs are primary.
         reference: compare every other arm with this one only (Holm over k - 1 pairs); not together with `pairs`.

@@ -42,6 +42,8 @@ class PairComparison:
     confidence: of that interval.
     p, p_adjusted: against no difference, before and after Holm's correction over the pairs.
     seeds, patients, images: what it rests on; patients is None where they are unknown.
+    endpoints: of co-primary endpoints, one entry for each with its own answer; the numbers here are the first one's,
+        but p_adjusted is the largest.
     """
 
     a: str
@@ -62,6 +64,7 @@ class PairComparison:
     seeds: int
     patients: int | None
     images: int
+    endpoints: "tuple[PairComparison, ...]" = ()
 
     @property
     def better(self) -> str | None:
@@ -82,7 +85,7 @@ def _pair(row: PairRow) -> PairComparison:
     return PairComparison(
         a=row["a"], b=row["b"], primary=row["primary"], metric=row["metric"], level=row["level"],
         verdict=Verdict(row["verdict"]), words=row["words"], seeds=row["seeds"], patients=row["patients"],
-        images=row["images"], **numbers,
+        images=row["images"], endpoints=tuple(map(_pair, row.get("endpoints") or ())), **numbers,
     )  # fmt: skip
 
 
@@ -161,12 +164,14 @@ class Comparison:
         return tuple(map(as_arguments, dict.fromkeys([*([stamp] if stamp else []), *self.record["warnings"]])))
 
     def to_frame(self) -> "pd.DataFrame":
-        """One row per pair, with the attributes of `PairComparison`."""
+        """One row per pair, of co-primary endpoints one for each of them, with the attributes of `PairComparison`."""
         from dataclasses import asdict
 
         import pandas as pd
 
-        return pd.DataFrame([asdict(pair) | {"verdict": str(pair.verdict)} for pair in self.pairs])
+        every = [one for pair in self.pairs for one in pair.endpoints or (pair,)]
+        rows = pd.DataFrame([asdict(one) | {"verdict": str(one.verdict)} for one in every])
+        return rows.drop(columns="endpoints")
 
     def to_json(self, path: Path | str | None = None) -> str:
         """The record as JSON text; with a path it is also written there."""
@@ -182,10 +187,15 @@ class Comparison:
         return f"Comparison({first.a[:40]} - {first.b[:40]}, {first.metric}: {first.verdict}{more}, unit {self.unit})"
 
     def _repr_html_(self) -> str:
-        rows = [
-            (f"{pair.a} − {pair.b}", shown_interval(pair.difference, pair.low, pair.high, sign=True), str(pair.verdict))
-            for pair in self.pairs
-        ]
+        rows = []
+        for pair in self.pairs:
+            name = f"{pair.a} − {pair.b}"
+            if pair.endpoints:
+                rows.append((f"{name}, all of:", "", str(pair.verdict)))
+            for one in pair.endpoints or (pair,):
+                shown = shown_interval(one.difference, one.low, one.high, sign=True)
+                rows.append((one.metric if pair.endpoints else name, shown, str(one.verdict)))
         level = 100 * self.record["confidence"]
-        head = ("pair", f"difference in {self.primary} ({level:g} % interval)", "verdict")
+        what = "difference" if self.record.get("co_primary") else f"difference in {self.primary}"
+        head = ("pair", f"{what} ({level:g} % interval)", "verdict")
         return html_of(self.summary(), self.notes, head, rows)

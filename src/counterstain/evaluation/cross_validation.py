@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from counterstain.evaluation.format import p_words
 from counterstain.evaluation.intervals import sample, units_of
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.paired_difference import LOWER_IS_BETTER, Difference
@@ -214,10 +215,9 @@ def _pair(
     shown = {"t": found.t, "df": found.df, "p": found.p, "mean": found.mean, "se": found.se}
     interval = {"low": found.low, "high": found.high, "naive_p": found.naive_p, "test_to_train": ratio}
     posterior = {"a_better": better, "within_rope": within, "b_better": worse}
-    p = "< 0.001" if found.p < 0.001 else f"= {found.p:.3f}"
     words = (
         f"{a} less {b} over {len(delta)} folds: {found.mean:+.3f} ({100 * (1 - alpha):.4g} % interval "
-        f"[{found.low:+.3f}, {found.high:+.3f}]) in {measure}, corrected t-test p {p}; probabilities: {a} better by "
-        f"more than {rope:g}: {better:.2f}, practically alike: {within:.2f}, {b} better by more: {worse:.2f}."
+        f"[{found.low:+.3f}, {found.high:+.3f}]) in {measure}, corrected t-test {p_words(found.p)}; probabilities: {a} "
+        f"better by more than {rope:g}: {better:.2f}, practically alike: {within:.2f}, {b} better by more: {worse:.2f}."
     )
     return base | {"test": shown | interval, "posterior": posterior, "words": words}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from counterstain.evaluation.record_types import ScoresRecord
-from counterstain.evaluation.rows import unit_words
+from counterstain.evaluation.rows import recorded_rows, recorded_unit
 from counterstain.evaluation.subgroups import FEWEST
 from counterstain.evaluation.text_tables import shown, shown_interval
 
@@ -59,10 +59,6 @@ def evaluation_notes(record: ScoresRecord) -> list[str]:
     notes += (record.get("decision") or {}).get("notes", ())
     notes += ((record.get("probabilities") or {}).get("measures") or {}).get("notes", ())
     return notes
-
-
-def _unit(record: Mapping[str, Any]) -> str:
-    return unit_words(record["unit"], record.get("rows_are", "image"))
 
 
 def _level(record: Mapping[str, Any]) -> str:
@@ -136,7 +132,7 @@ def _calibration(record: Mapping[str, Any]) -> TextTable | None:
             ("ICI (mean distance from the diagonal)", _value(own["smoothed"]["ici"]), "0"),
         ]
     rows.append((f"ECE ({of}, {bins} bins)", _value(ece), "0"))
-    title = f"Calibration: value and {_level(record)} interval, unit {_unit(record)}"
+    title = f"Calibration: value and {_level(record)} interval, unit {recorded_unit(record)}"
     return TextTable("calibration", title, ("measure", "value", "right is"), tuple(rows))
 
 
@@ -149,7 +145,7 @@ def _benefit(record: Mapping[str, Any]) -> TextTable | None:
         if round(at, 2) in CURVE_AT:
             model = {key: curve["model"][key][place] for key in ("value", "low", "high")}
             rows.append((f"{at:g}", _value(model), shown(curve["treat_all"][place]), "0.000"))
-    title = f"Net benefit of acting from a threshold on: value and 95 % interval, unit {_unit(record)}"
+    title = f"Net benefit of acting from a threshold on: value and 95 % interval, unit {recorded_unit(record)}"
     return TextTable("benefit", title, ("threshold", "model", "treat all", "treat nobody"), tuple(rows))
 
 
@@ -163,7 +159,7 @@ def _distribution(record: Mapping[str, Any]) -> TextTable | None:
         for name, found in own["classes"].items()
         if found["images"]
     ]
-    rows_are = f"{record.get('rows_are', 'image')}s"
+    rows_are = f"{recorded_rows(record)}s"
     title = f"Probability of '{record['positive']}' among the {rows_are} of each class"
     head = ("true class", rows_are, "5 %", "25 %", "median", "75 %", "95 %")
     return TextTable("distribution", title, head, tuple(rows))
@@ -201,10 +197,8 @@ def _groups(record: Mapping[str, Any], by: str, own: Mapping[str, Any]) -> TextT
         notes.append(f"lowest {worst['metric']}: {worst['group']}; {worst['note']}")
     decision = record.get("decision") or {}
     at = f", called {_rule_words(decision)}" if decision.get("thresholds") else ""
-    title = f"By {by}{at}: value and {_level(record)} interval, unit {_unit(record)}"
-    return TextTable(
-        by, title, (by, f"{record.get('rows_are', 'image')}s", "patients", *words), tuple(rows), tuple(notes)
-    )
+    title = f"By {by}{at}: value and {_level(record)} interval, unit {recorded_unit(record)}"
+    return TextTable(by, title, (by, f"{recorded_rows(record)}s", "patients", *words), tuple(rows), tuple(notes))
 
 
 def _promises(record: Mapping[str, Any]) -> TextTable | None:
@@ -222,7 +216,7 @@ def _promises(record: Mapping[str, Any]) -> TextTable | None:
     ]
     validated = next((row["stated_from"] for row in own["rows"] if row["what"] == "sensitivity"), "")
     on = f" on {validated}" if validated else ""
-    title = f"Performance stated{on}, and observed here: {_level(record)} interval, unit {_unit(record)}"
+    title = f"Performance stated{on}, and observed here: {_level(record)} interval, unit {recorded_unit(record)}"
     return TextTable(
         "promises", title, ("promise", "stated", "obtained", ""), tuple(rows), _promise_sentences(own["rows"])
     )

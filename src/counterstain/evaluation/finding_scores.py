@@ -36,7 +36,7 @@ class FindingPredictions:
     findings: K names
 
     Raises:
-        InputError: If sizes differ, or a probability is none.
+        InputError: If sizes differ, a name is missing or there twice, a label is not 0 or 1, or a probability is none.
     """
 
     image: tuple[str, ...]
@@ -56,6 +56,8 @@ class FindingPredictions:
                 raise InputError(f"{name} has shape {array.shape}; {shape} was needed: images, findings")
         if not ((self.prob >= 0) & (self.prob <= 1)).all():
             raise InputError("a probability of a finding is not from 0 to 1; apply a sigmoid to logits first")
+        for finding in self.findings:  # names, sizes and labels are checked as of a table of two classes
+            self.of(finding)
 
     def of(self, finding: str, *, calls: bool = False) -> Predictions:
         """The table of one finding as of two classes, of which the finding is the positive one.

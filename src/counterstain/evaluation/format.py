@@ -22,6 +22,7 @@ __all__ = [
     "natural",
     "number",
     "p_value",
+    "p_words",
     "plural",
     "share",
     "shorten",
@@ -74,14 +75,16 @@ def difference(value: float | None, low: float | None, high: float | None) -> st
 
 
 def p_value(value: float | None) -> str:
-    """A p value to two significant digits; "< 0.001" below that."""
+    """A p value to three decimals, in tables and in sentences alike; "< 0.001" below that, an en dash of none."""
     if value is None or not math.isfinite(value):
         return UNDEFINED
-    if value < 0.001:
-        return "< 0.001"
-    if value >= 0.995:
-        return "1.0" if value >= 1 else "> 0.99"
-    return f"{value:.{1 - math.floor(math.log10(value))}f}" if value < 0.1 else f"{value:.2f}"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def p_words(value: float) -> str:
+    """A p value in a sentence: "p < 0.001" or "p = 0.034"."""
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def digits_apart(low: float | None, high: float | None, digits: int = 3, *, most: int = 6) -> int:

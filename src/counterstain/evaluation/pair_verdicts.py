@@ -114,8 +114,13 @@ def _joint_row(pair: Pair, together: Sequence[PairRow], endpoints: Sequence[Pair
     kind = joint_verdict([row["verdict"] for row in together], asked)
     also = first["also"] if len({row["also"] for row in together}) == 1 else None
     words = _joint_words(pair, kind, first, endpoints, asked)
+    each = [f"{measure_words(row['metric'])}: {row['test']}" for row in together]
     return {
         **first,
+        # What is of one endpoint alone stands in the endpoints; patients for each by itself aren't enough for all.
+        "probability_false": None,
+        "needed": None,
+        "test": f"all of: {'; '.join(each)}",
         "verdict": kind,
         "also": also,
         "endpoints": list(endpoints),

@@ -96,7 +96,9 @@ class PairRow(TypedDict):
     """One pair of arms and one endpoint: the paired difference a − b, its tests, and the verdict.
 
     The numbers from value_a to p_inferior are those of paired_difference.Difference; undefined ones are NaN, or None
-    where the record was read from a file.
+    where the record was read from a file. In a row of co-primary endpoints, verdict, p_adjusted and the like are the
+    joint ones, needed and probability_false are None, and the difference is the first endpoint's: endpoints has a row
+    for each.
     """
 
     a: str

@@ -1,9 +1,19 @@
 """What the rows of a prediction table are, by their names, and the words for rows, levels and units that follow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-__all__ = ["RowName", "file_word", "level_of", "level_words", "rows_named", "shown_levels", "unit_words"]
+__all__ = [
+    "RowName",
+    "file_word",
+    "level_of",
+    "level_words",
+    "recorded_rows",
+    "recorded_unit",
+    "rows_named",
+    "shown_levels",
+    "unit_words",
+]
 
 RowName = Literal["image", "slide", "patient", "bag", "row"]
 
@@ -92,3 +102,23 @@ def unit_words(unit: str, rows_are: str) -> str:
         ('slide', 'patient')
     """
     return rows_are if unit == "image" else unit
+
+
+def recorded_rows(record: Mapping[str, object]) -> str:
+    """What the rows of a record of scores or of a comparison are; those of earlier versions do not say it.
+
+    Examples:
+        >>> recorded_rows({"rows_are": "slide"}), recorded_rows({})
+        ('slide', 'image')
+    """
+    return str(record.get("rows_are") or "image")
+
+
+def recorded_unit(record: Mapping[str, object]) -> str:
+    """The unit of a record's statistics as a reader knows it.
+
+    Examples:
+        >>> recorded_unit({"unit": "image", "rows_are": "slide"}), recorded_unit({"unit": "patient"})
+        ('slide', 'patient')
+    """
+    return unit_words(str(record["unit"]), recorded_rows(record))

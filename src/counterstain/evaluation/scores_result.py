@@ -11,7 +11,7 @@ from counterstain.evaluation.evaluation_tables import evaluation_notes
 from counterstain.evaluation.format import counted_rows
 from counterstain.evaluation.metric_names import ORDER, canonical_measure, measure_words
 from counterstain.evaluation.record_types import ArmRecord, ScoresRecord
-from counterstain.evaluation.rows import level_of, unit_words
+from counterstain.evaluation.rows import level_of, recorded_rows, recorded_unit
 from counterstain.evaluation.table_evaluation import evaluation_rows
 from counterstain.evaluation.text_tables import levelled_interval, shown_interval
 from counterstain.records import html_of, json_text
@@ -82,7 +82,7 @@ class Scores:
         Raises:
             InputError: If there is no such score.
         """
-        level = level_of(level, self._rows_are)
+        level = level_of(level, recorded_rows(self.record))
         found = {score.metric: score for score in self if score.level == level and score.of == of}
         if not found and level not in self.levels:
             raise InputError(f"level is '{level}'{suggest(level, self.levels)}")
@@ -167,17 +167,10 @@ class Scores:
         return "\n".join([self._head(), *(f"  {name:<{wide}} {cell}" for name, cell in rows)])
 
     def _head(self) -> str:
-        return f"{self._counts()}; value and {100 * self.confidence:g} % interval, unit {self._unit_words()}"
-
-    @property
-    def _rows_are(self) -> str:
-        return str(self.record.get("rows_are", "image"))
-
-    def _unit_words(self) -> str:
-        return unit_words(self.unit, self._rows_are)
+        return f"{self._counts()}; value and {100 * self.confidence:g} % interval, unit {recorded_unit(self.record)}"
 
     def _counts(self) -> str:
-        return counted_rows(self.images, self._rows_are, self.patients)
+        return counted_rows(self.images, recorded_rows(self.record), self.patients)
 
     def _rows(self) -> list[tuple[str, str]]:
         known = {score.metric: score for score in self if score.level == "image" and score.of is None}
@@ -192,7 +185,7 @@ class Scores:
 
     def __repr__(self) -> str:
         first = self.metrics[0] if "auroc" not in self.metrics else "auroc"
-        return f"Scores({first} {self[first]}, {self._counts()}, unit {self._unit_words()})"
+        return f"Scores({first} {self[first]}, {self._counts()}, unit {recorded_unit(self.record)})"
 
     def _repr_html_(self) -> str:
         return html_of(self._head(), self.notes, ("measure", "value and interval"), self._rows())

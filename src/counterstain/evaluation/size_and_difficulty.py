@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import effective_units
+from counterstain.evaluation.format import p_words
 from counterstain.evaluation.metrics import predicted_class
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.resampling import unit_places
@@ -60,13 +61,12 @@ class SizeAndDifficulty:
         if not self.detected:
             return ""
         trend = "less" if self.per_doubling < 0 else "more"
-        p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
         low, high = self.interval(confidence)
         ends = f", {100 * confidence:g} % interval [{low:.3f}, {high:.3f}]" if np.isfinite(low) else ""
         return (
             f"patients with more {rows_are}s are predicted right {trend} often ({self.per_doubling:+.3f} for twice the "
-            f"{rows_are}s, {p}): accuracy is {self.over_images:.3f} with each {rows_are} counting once and "
-            f"{self.over_patients:.3f} with each patient counting once ({self.patients:,} patients{ends})"
+            f"{rows_are}s, {p_words(self.p)}): accuracy is {self.over_images:.3f} with each {rows_are} counting once "
+            f"and {self.over_patients:.3f} with each patient counting once ({self.patients:,} patients{ends})"
         )
 
     def to_json(self, confidence: float = 0.95) -> dict[str, object]:

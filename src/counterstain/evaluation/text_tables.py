@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from counterstain.evaluation.format import digits_apart
+from counterstain.evaluation.format import digits_apart, p_value, p_words
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, FindingsRecord, PairRow
-from counterstain.evaluation.rows import unit_words
+from counterstain.evaluation.rows import recorded_unit
 from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
 __all__ = [
@@ -96,7 +96,7 @@ def ranking_table(record: ComparisonRecord) -> tuple[list[str], Rows]:
         lead = pair["difference"] if turned else _minus(pair["difference"])
         ends = (pair["low"], pair["high"]) if turned else (_minus(pair["high"]), _minus(pair["low"]))
         behind = shown_interval(lead, *ends, digits_apart(*ends), sign=True)
-        rows.append([one["arm"], value, behind, _shown_p(pair["p_adjusted"]),
+        rows.append([one["arm"], value, behind, p_value(pair["p_adjusted"]),
                      _against_best(pair, best), *_detect_cell(record, pair)])  # fmt: skip
     return header, rows
 
@@ -111,7 +111,7 @@ def pairs_table(record: ComparisonRecord, pairs: Sequence[PairRow]) -> tuple[lis
     header = ["pair", _deciding_head(record), "p (Holm)", "verdict", *_detect_head(record)]
     rows: Rows = []
     for pair in pairs:
-        name, p = f"{pair['a']} − {pair['b']}", _shown_p(_deciding_p(record, pair))
+        name, p = f"{pair['a']} − {pair['b']}", p_value(_deciding_p(record, pair))
         endpoints = pair.get("endpoints") or ()
         value = "" if endpoints else _deciding_cell(record, pair)
         joint = f"{name}, all of:" if endpoints else name
@@ -119,7 +119,7 @@ def pairs_table(record: ComparisonRecord, pairs: Sequence[PairRow]) -> tuple[lis
         if not endpoints:
             rows[-1] += _detect_cell(record, pair)
         for one in endpoints:
-            own = [f"  {_measure(one)}", _deciding_cell(record, one), _shown_p(_deciding_p(record, one))]
+            own = [f"  {_measure(one)}", _deciding_cell(record, one), p_value(_deciding_p(record, one))]
             rows.append([*own, verdict_label(one), *_detect_cell(record, one)])
     return header, rows
 
@@ -198,29 +198,29 @@ def details_table(record: ComparisonRecord, pair: PairRow) -> tuple[list[str], R
         digits = digits_apart(one["low"], one["high"])
         rows.append([f"difference, {a} − {b}", shown(one["difference"], digits, sign=True)])
         rows.append([f"{_level(record)} interval", _ends(one["low"], one["high"], digits)])
-        rows.append(["p against no difference" + _holm(one), _shown_p(one["p_adjusted"])])
+        rows.append(["p against no difference" + _holm(one), p_value(one["p_adjusted"])])
         rows += _margin_rows(record, one)
         if pair.get("endpoints"):
             rows += _basis_rows(record, one)
     if pair.get("endpoints"):
         against = "no difference" if record["hypothesis"] == "difference" else "the margin"
-        rows.append([f"joint p against {against}, the largest{_holm(pair)}", _shown_p(_deciding_p(record, pair))])
+        rows.append([f"joint p against {against}, the largest{_holm(pair)}", p_value(_deciding_p(record, pair))])
     chance = pair["probability_false"]
     if chance is not None and chance == chance and not pair.get("endpoints"):
-        rows.append([f"chance that this ranking is false (prior SD {record['prior_sd']:g})", _shown_p(chance)])
+        rows.append([f"chance that this ranking is false (prior SD {record['prior_sd']:g})", p_value(chance)])
     if not pair.get("endpoints"):
         rows += _basis_rows(record, pair)
     for beside in pair.get("tests", ()):
         if beside["p"] is not None and beside["p"] == beside["p"]:
-            rows.append([f"beside it: {beside['test']}", f"p {_p_sign(beside['p'])} ({beside['about']})"])
+            rows.append([f"beside it: {beside['test']}", f"{p_words(beside['p'])} ({beside['about']})"])
     return ["on what it rests", ""], rows
 
 
 def _basis_rows(record: ComparisonRecord, one: PairRow) -> Rows:
     """The number of patients that was asked for, and the test: of a pair, or of each of its endpoints."""
     rows: Rows = []
-    if record["detect"] is not None and (needed := needed_words(one, _unit(record))):
-        rows.append([f"{_unit(record)}s to find a difference of {record['detect']:g}", needed])
+    if record["detect"] is not None and (needed := needed_words(one, recorded_unit(record))):
+        rows.append([f"{recorded_unit(record)}s to find a difference of {record['detect']:g}", needed])
     if one["probability_false"] is not None:
         rows.append(["test", one["test"]])
     return rows
@@ -244,12 +244,12 @@ def _margin_rows(record: ComparisonRecord, pair: PairRow) -> Rows:
     if record["hypothesis"] == "noninferiority":
         return [
             [f"one-sided {percent(1 - alpha / 2)} limit", shown(worst_end(pair), sign=True)],
-            [f"p of non-inferiority by {record['margin']:g}{_holm(pair)}", _shown_p(pair["p_margin_adjusted"])],
-            [f"p of inferiority by more than that{_holm(pair)}", _shown_p(pair["p_inferior_adjusted"])],
+            [f"p of non-inferiority by {record['margin']:g}{_holm(pair)}", p_value(pair["p_margin_adjusted"])],
+            [f"p of inferiority by more than that{_holm(pair)}", p_value(pair["p_inferior_adjusted"])],
         ]  # fmt: skip
     return [
         [f"{percent(1 - 2 * alpha)} interval for equivalence", _ends(pair["low_margin"], pair["high_margin"])],
-        [f"p of equivalence within ±{record['margin']:g}{_holm(pair)}", _shown_p(pair["p_margin_adjusted"])],
+        [f"p of equivalence within ±{record['margin']:g}{_holm(pair)}", p_value(pair["p_margin_adjusted"])],
     ]
 
 
@@ -266,7 +266,7 @@ def needed_words(pair: PairRow, unit: str) -> str:
 
 def _detect_head(record: ComparisonRecord) -> list[str]:
     """The head of the column with the patients needed, where a difference was named."""
-    return [] if record["detect"] is None else [f"{_unit(record)}s to find {record['detect']:g} (90 % range)"]
+    return [] if record["detect"] is None else [f"{recorded_unit(record)}s to find {record['detect']:g} (90 % range)"]
 
 
 def _detect_cell(record: ComparisonRecord, pair: PairRow) -> list[str]:
@@ -282,10 +282,6 @@ def _detect_cell(record: ComparisonRecord, pair: PairRow) -> list[str]:
 def _holm(pair: PairRow) -> str:
     count = pair["tests_corrected_for"]
     return f" (Holm over {count} pairs)" if count > 1 else ""
-
-
-def _unit(record: ComparisonRecord) -> str:
-    return unit_words(record["unit"], record.get("rows_are", "image"))
 
 
 def _level(record: ComparisonRecord) -> str:
@@ -304,17 +300,6 @@ def _ends(low: float | None, high: float | None, digits: int = 3) -> str:
 
 def _minus(value: float | None) -> float | None:
     return None if value is None else -value
-
-
-def _shown_p(p: float | None) -> str:
-    if p is None or p != p:
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _p_sign(p: float) -> str:
-    """ "< 0.001" or "= 0.034"."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def verdict_label(pair: PairRow) -> str:

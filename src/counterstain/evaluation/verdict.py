@@ -27,6 +27,7 @@ MIN_SEEDS = 3
 HYPOTHESES = ("difference", "equivalence", "noninferiority")
 CLAIMS = ("procedures", "models")
 WIDE_MARGIN = 0.2
+UNCHECKED = "Whether the margin was fixed before the results were seen is not checked."
 # The limits that the answer to each question follows from; a difference's are low and high.
 # What shows the answer that each question asks for: of a difference, that the first arm is better.
 SHOWN_BY = {"difference": "a_better", "equivalence": "equivalent", "noninferiority": "noninferior"}
@@ -127,14 +128,14 @@ def rule_in_words(asked: Question) -> str:
         named = " and ".join(measure_words(name, asked.positive) for name in asked.co_primary)
         text += f"{named} are co-primary: the answer counts only if each of them gives it, so none is corrected. "
     if asked.margin is None:
-        return text + "No margin was stated beforehand, so no two arms are called equivalent."
+        return text + "No margin was given, so no two arms are called equivalent."
     if asked.hypothesis == "noninferiority":
         side, limit = ("lower", "above −") if asked.better_sign > 0 else ("upper", "below ")
         return text + (
             f"The first arm of a pair is called non-inferior to the second only if the one-sided "
-            f"{percent(1 - asked.alpha / 2)} {side} limit of the difference lies {limit}{asked.margin:g}, the margin "
-            f"stated beforehand (Holm's correction over the pairs), and inferior only if the limit on the other side "
-            "lies beyond the margin, too. Whether it is also better or worse is said beside it."
+            f"{percent(1 - asked.alpha / 2)} {side} limit of the difference lies {limit}{asked.margin:g}, the "
+            "margin as given (Holm's correction over the pairs), and inferior only if the limit on the other side lies "
+            f"beyond the margin, too. Whether it is also better or worse is said beside it. {UNCHECKED}"
         )
     after = (
         "Whether they differ is said beside it."
@@ -143,8 +144,8 @@ def rule_in_words(asked: Question) -> str:
     )
     return text + (
         f"Two arms are called equivalent only if the {percent(1 - 2 * asked.alpha)} interval of the difference lies "
-        f"within ±{asked.margin:g}, the margin stated beforehand (two one-sided tests, Holm's correction over the "
-        f"pairs). {after}"
+        f"within ±{asked.margin:g}, the margin as given (two one-sided tests, Holm's correction over the pairs). "
+        f"{after} {UNCHECKED}"
     )
 
 

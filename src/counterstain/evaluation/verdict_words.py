@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from counterstain.evaluation.format import digits_apart, listed, plural
+from counterstain.evaluation.format import digits_apart, listed, p_words, plural
 from counterstain.evaluation.paired_difference import Difference
 from counterstain.evaluation.record_types import PairRow
 from counterstain.evaluation.verdict import MIN_SEEDS, Question, percent
 
-__all__ = ["Basis", "counts_words", "p_words", "scope_words", "shared_p_words", "summary_words"]
+__all__ = ["Basis", "counts_words", "scope_words", "shared_p_words", "summary_words"]
 __all__ += ["too_few_advice", "verdict_words"]
 
 
@@ -36,11 +36,6 @@ class Basis:
     why_undefined: str = ""
 
 
-def p_words(p: float) -> str:
-    """ "p < 0.001" or "p = 0.034"."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
 def verdict_words(kind: str, found: Difference, asked: Question, rests: Basis) -> str:
     """The verdict in two sentences: the answer with what it rests on, and what it doesn't say.
 
@@ -56,11 +51,11 @@ def verdict_words(kind: str, found: Difference, asked: Question, rests: Basis) -
         return _too_few_runs(found, asked, rests)
     if kind in ("a_better", "b_better"):
         return f"{_better(kind, found, asked, rests)} {_scope(asked)}"
-    margin = "" if asked.margin is None else f"the margin of {asked.margin:g} stated beforehand"
+    margin = "" if asked.margin is None else f"the margin of {asked.margin:g}"
     start = {
-        "equivalent": f"{a} and {b} are equivalent within ±{asked.margin or 0:g}, the margin stated beforehand",
-        "equivalence_not_shown": f"It is not shown that {a} and {b} are equivalent within ±{asked.margin or 0:g}, the "
-        "margin stated beforehand",
+        "equivalent": f"{a} and {b} are equivalent within the margin of ±{asked.margin or 0:g}",
+        "equivalence_not_shown": f"It is not shown that {a} and {b} are equivalent within the margin of "
+        f"±{asked.margin or 0:g}",
         "noninferior": f"{a} is not inferior to {b} by {margin}",
         "inferior": f"{a} is inferior to {b} by more than {margin}",
         "noninferiority_not_shown": f"It is not shown that {a} is not inferior to {b} by {margin}",

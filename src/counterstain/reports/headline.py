@@ -57,9 +57,9 @@ def headline(run: RunRecord) -> str:
         losers = listed(clean(loser) for first, loser in winners if first == winner)
         said.append(f"{clean(winner)} is better than {losers} in {named}.")
     if alike:
-        said.append(f"{listed(alike)} are equivalent in {named} within the margin stated beforehand.")
+        said.append(f"{listed(alike)} are equivalent in {named} within the margin.")
     if spared:
-        said.append(f"{listed(spared)} in {named} by the margin stated beforehand.")
+        said.append(f"{listed(spared)} in {named} by the margin.")
     said += [f"{clean(p['a'])} is inferior to {clean(p['b'])} in {named} by more than the margin." for p in inferior]
     rest = sum(pair["verdict"] in UNSETTLED for pair in pairs)
     if rest:

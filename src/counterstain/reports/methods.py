@@ -208,7 +208,7 @@ def threshold_sentences(run: RunRecord) -> list[str]:
     if not known or not rule:
         return []
     if is_stated(rule):
-        return [f"The decision threshold, {rule}, was stated beforehand."]
+        return [f"The decision threshold, {rule}, was stated in the study."]
     failed = sum(any("threshold is 0.5" in note for note in one.get("notes") or ()) for one in known)
     if failed == len(known):
         return [f"The rule for the decision threshold ({rule}) could not be applied; it stayed at 0.5."]

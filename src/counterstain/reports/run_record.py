@@ -10,7 +10,7 @@ from counterstain.evaluation.format import natural
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.evaluation.record_types import ScoreRow, ScoresRecord
-from counterstain.evaluation.rows import level_of
+from counterstain.evaluation.rows import level_of, recorded_rows
 from counterstain.files import hash_file, read_json
 from counterstain.own_tables import read_rows
 from counterstain.run_folder import RECORDS, as_written, optional_record, record_path
@@ -108,7 +108,7 @@ class RunRecord:
     @property
     def rows_are(self) -> str:
         """What one row of its tables is: "image", or of bags of features "slide", "patient" or "bag"."""
-        named = str(self.scores.get("rows_are", "image"))
+        named = recorded_rows(self.scores)
         bags = any((own.record.get("done") or {}).get("kind") == "bags" for own in self.trainings)
         return "slide" if bags and named == "image" else named  # runs of earlier versions did not record it
 

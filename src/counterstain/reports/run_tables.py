@@ -16,6 +16,7 @@ from counterstain.evaluation.format import (
     natural,
     number,
     p_value,
+    p_words,
     plural,
     signed,
 )
@@ -233,6 +234,6 @@ def _difference_cell(run: RunRecord, later: str, earlier: str) -> Cell:
         ends = [None if pair[name] is None else turned * pair[name] for name in ("low", "high")]
         low, high = ends if turned > 0 else reversed(ends)
         shown = interval(low, high, sign=True)
-        below = f"{shown}, p = {p_value(pair['p_adjusted'])}" if shown else NO_INTERVAL
-        return Cell(signed_value(turned * pair["difference"]), below.replace("= <", "<").replace("= >", ">"))
+        below = f"{shown}, {p_words(pair['p_adjusted'])}" if shown else NO_INTERVAL
+        return Cell(signed_value(turned * pair["difference"]), below)
     return Cell(UNDEFINED)

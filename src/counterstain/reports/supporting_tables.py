@@ -143,7 +143,7 @@ def decision_table(run: RunRecord) -> Table | None:
         return None
     rule, unit = clean(run.in_use.get("threshold_rule") or ""), unit_words(run.scores["unit"], run.rows_are)
     head = ("arm", "threshold", *(metric_name(name) for name in ("recall", "specificity", "precision", "accuracy")))
-    at = f"{rule}, stated beforehand" if is_stated(rule) else f"frozen on validation {unit}s (rule: {rule})"
+    at = f"{rule}, stated in the study" if is_stated(rule) else f"frozen on validation {unit}s (rule: {rule})"
     return Table(
         f"At the threshold {at}, test part; {scores_level(run)} intervals",
         head,

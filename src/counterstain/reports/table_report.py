@@ -16,7 +16,7 @@ from counterstain.evaluation.format import capital, clean, counted_rows, levelle
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import ScoresRecord
-from counterstain.evaluation.rows import shown_levels, unit_words
+from counterstain.evaluation.rows import recorded_rows, recorded_unit, shown_levels, unit_words
 from counterstain.evaluation.table_evaluation import ARM
 from counterstain.files import write_bytes
 from counterstain.reports.figures import Row, forest_figure
@@ -106,7 +106,7 @@ def _as_run(record: ScoresRecord, tables: Sequence[Predictions], folder: Path) -
 def _headline(record: ScoresRecord) -> str:
     """The AUROC, of grades the kappa before it, on what they rest on; and the promises that were missed."""
     own = record["arms"][ARM]
-    on = counted_rows(own["images"], record.get("rows_are", "image"), own["patients"])
+    on = counted_rows(own["images"], recorded_rows(record), own["patients"])
     scores = {name: find_score(record, ARM, name, "image") for name in ("quadratic_kappa", "auroc")}
     found = [
         f"{measure_words(name)} {number(score['value'])}"
@@ -127,10 +127,10 @@ def _is_defined(score: Mapping[str, Any] | None) -> bool:
 
 def _facts(record: ScoresRecord) -> list[tuple[str, str]]:
     own, decision = record["arms"][ARM], record["decision"]
-    rows_are = record.get("rows_are", "image")
+    rows_are = recorded_rows(record)
     facts = [
         ("Tables", f"{len(own['seeds'])}"),
-        ("Unit of the statistics", unit_words(record["unit"], rows_are)),
+        ("Unit of the statistics", recorded_unit(record)),
     ]
     if decision is not None:
         share = f"{100 * decision['scores']['prevalence']:.1f}\u00a0%"

@@ -272,7 +272,11 @@ def _threshold(folder: Path, bundle: Bundle) -> tuple[Calibration | None, float,
     if calibration is None or calibration.threshold is None:
         return calibration, 0.5, "0.5: the bundle has no threshold"
     if is_stated(calibration.threshold_rule):
-        return calibration, calibration.threshold, f"{calibration.threshold:.3g}, stated beforehand, in the bundle"
+        return (
+            calibration,
+            calibration.threshold,
+            f"{calibration.threshold:.3g}, stated when the model was trained, in the bundle",
+        )
     chosen = f"chosen on validation {calibration.unit}s by '{calibration.threshold_rule}' and frozen in the bundle"
     return calibration, calibration.threshold, f"{calibration.threshold:.3g}, {chosen}"
 

@@ -207,7 +207,7 @@ def _add_pages(app: FastAPI, served: Served) -> None:
 def _add_runs(app: FastAPI, served: Served) -> None:
     @app.get("/api/runs", tags=["runs"])
     def runs() -> dict[str, object]:
-        """Every run: verdict, primary measure with interval, stamp, looks at the test part."""
+        """Every run: verdict, primary measure with interval, stamp, uses of the test part."""
         return studies_data(served.runs)
 
     @app.get("/api/runs/{run}/cohort", tags=["runs"])

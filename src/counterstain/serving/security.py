@@ -2,7 +2,7 @@
 
 What is let in: a known Host, a token or the cookie it was exchanged for, GET or HEAD, or a POST of JSON or one image
 that comes from this page itself. What is not: other methods (so no CORS preflight succeeds), forms, compressed bodies,
-bodies without a length, slow ones, and too many or too much at once.
+bodies without a length, of a GET, or slow ones, and too many or too much at once.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ class Guard:
                 await self._post(scope, receive, send)
                 return
         except ServingError as error:
-            await self._refuse(send, error)
+            await self._refuse(send, error, closing=_has_body(scope))
             return
         await self.app(scope, receive, self._dressed(send, scope))
 
@@ -128,6 +128,8 @@ class Guard:
             raise ServingError(421, "this Host is not served here; open the address that the command printed")
         if scope["method"] not in ("GET", "HEAD", "POST"):
             raise ServingError(405, f"{scope['method'][:20]} is not used here; GET, HEAD and POST are")
+        if scope["method"] != "POST" and _has_body(scope):
+            raise ServingError(400, f"a {scope['method']} with a body; leave the body out, or POST it")
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if "token" in query and scope["method"] == "GET":
             if not _same(query["token"][0], self.access.token):
@@ -242,12 +244,12 @@ class Guard:
             *framed,
         ]
 
-    async def _refuse(self, send: Any, error: ServingError) -> None:
+    async def _refuse(self, send: Any, error: ServingError, *, closing: bool) -> None:
         headers = [*self._headers(), (b"content-type", MEDIA_TYPE.encode())]
         headers += {401: [(b"www-authenticate", b"Bearer")], 405: [(b"allow", b"GET, HEAD, POST")]}.get(
             error.status, []
         )
-        if error.status in (408, 411, 413, 429):  # what is still coming is not read
+        if closing:  # what still comes is not read: it may have no end
             headers.append((b"connection", b"close"))
         body = problem_bytes(error.status, error.detail)
         headers.append((b"content-length", str(len(body)).encode()))
@@ -273,6 +275,12 @@ def _replay(content: bytes, receive: Any) -> Any:
         return {"type": "http.request", "body": content, "more_body": False}
 
     return replay
+
+
+def _has_body(scope: Any) -> bool:
+    """Whether a request says that a body follows its head."""
+    lengths = [value for key, value in scope["headers"] if key in (b"content-length", b"transfer-encoding")]
+    return any(value.strip() != b"0" for value in lengths)
 
 
 def _only(headers: Iterable[Header], name: bytes) -> str:

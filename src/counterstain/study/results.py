@@ -10,7 +10,7 @@ from counterstain.evaluation.comparison_result import Comparison
 from counterstain.evaluation.format import plural
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, ScoresRecord
-from counterstain.evaluation.rows import level_of
+from counterstain.evaluation.rows import level_of, recorded_rows
 from counterstain.evaluation.scores_result import Scores
 from counterstain.evaluation.text_tables import shown_interval
 from counterstain.files import read_json
@@ -210,7 +210,7 @@ def one_arm_words(scores: ScoresRecord, resolved: Mapping[str, Any]) -> str:
     """
     arm, own = next(iter(scores["arms"].items()))
     section = resolved.get("comparison", {})
-    rows_are = scores.get("rows_are", "image")
+    rows_are = recorded_rows(scores)
     metric, level = section.get("primary", "auroc"), level_of(section.get("level", "image"), rows_are)
     found = (s for s in own["scores"] if (s["metric"], s["level"], s["class"]) == (metric, level, None))
     score = next(found, None)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from counterstain.errors import InputError
 from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.rows import recorded_rows
 from counterstain.evaluation.text_tables import shown_interval
 from counterstain.records import html_of, json_text
 from counterstain.run_folder import LOG, MANIFEST, RECORDS, optional_record, record_path
@@ -154,7 +155,7 @@ def study_row(name: str, folder: Path) -> StudyRow:
         arms=tuple(_score(arm, own, measure, level) for arm, own in arms.items()),
         stamp=next((stamp for stamp in stamps if stamp.startswith("LEAK")), next(filter(None, stamps), "")),
         looks=records["looks"].get("count"), images=first.get("images"), patients=first.get("patients"),
-        unit=str(scores.get("unit") or ""), rows_are=str(scores.get("rows_are") or "image"), changed=changed_at(folder),
+        unit=str(scores.get("unit") or ""), rows_are=recorded_rows(scores), changed=changed_at(folder),
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@
       const axis = { stroke: colour("--ink"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } };
       const figures = data.trainings.map((one) => element("section", {}, element("h2", {}, one.name), element("p", { class: "soft" }), element("div")));
       pick("curves").replaceChildren(...figures);
-      plots = figures.map((figure) => new uPlot({ width, height: 240, scales: { x: { time: false } }, axes: [{ ...axis, label: "epoch" }, axis],
+      plots = figures.map((figure) => new uPlot({ width, height: 240, scales: { x: { time: false } }, axes: [{ ...axis, label: "epoch", incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] }, axis],
         series: [{ label: "epoch" }, { label: "training", stroke: colour("--accent"), width: 2 }, { label: "validation", stroke: colour("--hot"), width: 2, dash: [6, 4] }] },
       [[], [], []], figure.lastChild));
     }

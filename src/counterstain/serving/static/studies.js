@@ -13,8 +13,8 @@
       run.looks === null ? null : `used ${run.looks} ${run.looks === 1 ? "time" : "times"}`].filter(Boolean).join(", ");
     return element("tr", {}, element("th", { scope: "row" }, element("a", { href: link(run.name) }, run.name)),
       element("td", {}, run.stamp ? element("span", { class: "stamp" }, run.stamp) : null, run.stamp ? " " : null, run.sentence),
-      element("td", {}, best ? `${best.arm}: ${data.names[run.measure] || run.measure} ${within(best)}` : "n/a"),
-      element("td", {}, counts || "n/a"), element("td", {}, run.state));
+      element("td", { "data-name": "Best value" }, best ? `${best.arm}: ${data.names[run.measure] || run.measure} ${within(best)}` : "n/a"),
+      element("td", { "data-name": "Test part" }, counts || "n/a"), element("td", { "data-name": "State" }, run.state));
   });
   document.querySelector("#runs tbody").append(...rows);
 
