@@ -29,6 +29,7 @@ ELSEWHERE = {
     "arms/abmil": "a study of feature files; tests/study/test_bag_arms.py",
     "own_network.py": "a network of the user's; tests/study/test_own_network_study.py",
     "counterstain publish": "needs a tracker's package; tests/study/test_publish.py",
+    "runs/several": "a study of findings; tests/evaluation/test_findings_csv.py",
     "counterstain demo": "make demo; tests/study/test_run.py does the same on less",
 }
 # Words that stand for the user's own, and options that make a command small: the last of two wins.

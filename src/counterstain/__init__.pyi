@@ -1,6 +1,7 @@
 """What `import counterstain` offers, for type checkers and completion; __init__.py loads the same names lazily."""
 
 from counterstain.api.evaluation import evaluate as evaluate
+from counterstain.api.finding_evaluation import evaluate_findings as evaluate_findings
 from counterstain.api.finished_runs import clean as clean
 from counterstain.api.finished_runs import publish as publish
 from counterstain.api.finished_runs import runs as runs
@@ -51,6 +52,7 @@ from counterstain.errors import InputError as InputError
 from counterstain.evaluation.comparison_result import Comparison as Comparison
 from counterstain.evaluation.comparison_result import PairComparison as PairComparison
 from counterstain.evaluation.comparison_result import Verdict as Verdict
+from counterstain.evaluation.findings_result import FindingScores as FindingScores
 from counterstain.evaluation.from_arrays import as_predictions as as_predictions
 from counterstain.evaluation.model_output import ModelOutput as ModelOutput
 from counterstain.evaluation.predictions import Predictions as Predictions

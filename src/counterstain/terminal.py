@@ -15,6 +15,8 @@ from counterstain.evaluation.record_types import ComparisonRecord, FindingsRecor
 from counterstain.evaluation.rows import level_words, recorded_rows, recorded_unit, shown_levels
 from counterstain.evaluation.text_tables import (
     details_table,
+    finding_differences_table,
+    finding_scores_table,
     findings_table,
     pairs_table,
     ranking_table,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = [
     "print_cohort",
     "print_comparison",
+    "print_findings",
+    "print_next",
     "print_result",
     "print_scores",
     "print_split",
@@ -113,8 +117,14 @@ def print_result(run: Path, *, as_json: bool = False) -> None:
     if words := optional_record(run, "old_protocol.json").get("words"):
         print_wrapped(f"Beside: {words}")
     print(visible(f"Report: {finished.report}"))
-    print("Next:")
-    for command in finished.next_commands:
+    print_next(finished.next_commands)
+
+
+def print_next(commands: Sequence[str]) -> None:
+    """Commands that come next, which run as they are printed; nothing where there is none."""
+    if commands:
+        print("Next:")
+    for command in commands:
         _print_line(f"  {command}")
 
 
@@ -166,6 +176,28 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
     notes = [note for own in arms.values() for note in own["warnings"]] + evaluation_notes(record)
     seen = [f"seen before: {line}" for line in record.get("seen", {}).get("words", ())]
     _print_notes(record, [*notes, *seen, *record.get("looks", ())])
+
+
+def print_findings(record: FindingsRecord, *, as_json: bool = False) -> None:
+    """The scores of every finding and of their mean, a table for each model; then how the models differ."""
+    if as_json:
+        print(visible(_json(record)))
+        return
+    level = f"{100 * record['confidence']:g} %"
+    patients = record["units"] if record["unit"] == "patient" else None
+    for arm, tables in record["seeds"].items():
+        whose = f"{arm} ({plural(tables, 'table')}): " if len(record["seeds"]) > 1 or tables > 1 else ""
+        counts = counted_rows(record["images"], "image", patients)
+        title = f"{whose}value and {level} interval, unit {record['unit']}, {counts}"
+        print_table(title, *finding_scores_table(record, arm))
+        print()
+    if record["differences"]:
+        print_table("Differences; p of single findings after Holm's correction", *finding_differences_table(record))
+        print_wrapped("Note: these differences are described, not judged; a verdict is about one finding")
+    if record["unit"] == "image":
+        print_wrapped("Note: patients are unknown: images are treated as independent, so intervals are too narrow")
+    if "recall" not in {row["metric"] for row in record["scores"]}:
+        print_wrapped("Note: there are no calls, decision_<finding>, so neither sensitivity nor specificity")
 
 
 def print_comparison(record: ComparisonRecord, *, as_json: bool = False) -> None:

@@ -116,6 +116,7 @@ def test_rows_are_called_what_they_are() -> None:
 def test_every_public_class_is_among_them_or_has_a_test_of_its_own() -> None:
     elsewhere = {
         "Predicted",
+        "FindingScores",
         "Cohort",
         "Model",
         "ScaledNetwork",

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from counterstain.api.finding_evaluation import evaluate_findings
 from counterstain.cli import app
 from counterstain.cohort.manifest import read_manifest
 from counterstain.errors import InputError
 from counterstain.evaluation.finding_scores import MEAN, read_findings
+from counterstain.evaluation.findings_csv import read_finding_table
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.evaluation.text_tables import findings_table
 from counterstain.files import hash_file, read_json, write_csv
@@ -203,3 +205,24 @@ def test_findings_in_all_images_or_none_are_refused(tmp_path: Path) -> None:
 
 def test_a_study_of_findings_is_valid(study: Path) -> None:
     assert read_study(study).cohort.findings == ["red", "green", "blue"]
+
+
+def test_new_images_whose_findings_are_known_are_scored(run: Path, study: Path, tmp_path: Path) -> None:
+    """A table with a column for each finding; what is written is scored again, together, by evaluate."""
+    out = tmp_path / "p.csv"
+    asked = ["predict", str(run), str(study.parent / "cohort.csv"), "--arm", "plain", "--seed", "0", "--out", str(out)]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    known = read_manifest(study.parent / "cohort.csv", findings=["red", "green", "blue"])
+    table = read_finding_table(out)
+    assert known.present is not None and np.array_equal(table.label, known.present)
+    assert table.called is not None and table.findings == ("red", "green", "blue")
+    mean = float(evaluate_findings(out).score())
+    assert f"{MEAN}" in done.stdout and f"{mean:.3f} [" in done.stdout
+    # A cell that is empty is no finding that is absent.
+    lines = (study.parent / "cohort.csv").read_text().splitlines()
+    place = study.parent / "some.csv"
+    place.write_text("\n".join([lines[0], lines[1].rpartition(",")[0] + ",", *lines[2:]]) + "\n")
+    done = CliRunner().invoke(app, [*asked[:2], str(place), *asked[3:]])
+    assert done.exit_code == 0 and "some.csv leaves some of them empty" in done.stderr, done.output
+    assert "label_red" not in out.read_text().splitlines()[0]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from counterstain.cli.next_commands import show_next, trust_commands
 from counterstain.cli.options import (
     Arm,
     Device,
@@ -94,6 +95,7 @@ def robustness(
         show(json.dumps(record, indent=2))
     else:
         _print_card(record, out)
+        show_next(trust_commands(bundle, images, out, done="robustness"))
     if shut is not None:
         raise shut
 
@@ -101,10 +103,12 @@ def robustness(
 def _print_card(record: dict[str, Any], out: Path) -> None:
     """The losses as a table, the notes, and where the card is."""
     from counterstain.evaluation.text_tables import shown_interval
+    from counterstain.reports.alarms import robustness_alarm
     from counterstain.reports.robustness_report import headline, loss_rows
-    from counterstain.terminal import print_table
+    from counterstain.terminal import print_table, print_wrapped
 
-    show(headline(record))
+    if alarm := robustness_alarm(record):
+        print_wrapped(" ".join(alarm))
     rows = []
     for title, worse, first, turned in loss_rows(record):
         cells = []
@@ -117,7 +121,8 @@ def _print_card(record: dict[str, Any], out: Path) -> None:
         print_table(title, ["trial", "mild", "moderate", "severe", "first sure loss", "turned at moderate"], rows)
     for note in record["notes"]:
         show(f"Note: {note}")
-    show(f"Card:  {out / 'robustness.html'}")
+    print_wrapped(f"Result: {headline(record)}")
+    show(f"Card: {out / 'robustness.html'}")
 
 
 @app.command()
@@ -157,10 +162,18 @@ def explain(
     import json
 
     from counterstain.api.trust import explain as explain_model
+    from counterstain.reports.explanation_checks import summary
+    from counterstain.terminal import print_wrapped
 
+    bundle = chosen_model(model, arm, seed, fold, network_file)
     explanation = explain_model(
-        model, images, out=out, splits=splits, part=part, split_fold=split_fold, method=method, each=each,
-        trials=trials, embedding=embedding, arm=arm, seed=seed, fold=fold, network_file=network_file, device=device,
-        random_seed=random_seed, rehash=rehash, verbose=True, **reading,
+        bundle, images, out=out, splits=splits, part=part, split_fold=split_fold, method=method, each=each,
+        trials=trials, embedding=embedding, device=device, random_seed=random_seed, rehash=rehash, verbose=True,
+        **reading,
     )  # fmt: skip
-    show(json.dumps(explanation.record["validity"], indent=2) if as_json else out / "explanation.html")
+    if as_json:
+        show(json.dumps(explanation.record["validity"], indent=2))
+        return
+    print_wrapped(f"Result: {summary(explanation.validity)}")
+    show(f"Page: {explanation.page}")
+    show_next(trust_commands(bundle, images, out, done="explain"))

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from counterstain.cli.next_commands import command, free_place, show_next
 from counterstain.cli.options import (
+    AT_WORK,
     Arm,
     Columns,
     Fold,
@@ -21,6 +23,12 @@ from counterstain.cli.options import (
     show,
     verb,
 )
+
+if TYPE_CHECKING:
+    from counterstain.evaluation.comparison_result import Comparison
+
+OF_FINDINGS = ("predictions", "columns", "out", "as_json")  # what may be asked of a table of several findings
+A_DIFFERENCE = 0.05  # whose number of patients is suggested where no margin says what would matter
 
 
 @app.command()
@@ -68,6 +76,9 @@ def evaluate(
     from counterstain.api.evaluation import evaluate as score
     from counterstain.terminal import print_scores
 
+    if _of_findings(predictions, columns):
+        _print_findings(list(predictions), columns, out, as_json=as_json)
+        return
     scores = score(
         list(predictions), out=out, threshold=threshold, threshold_from=threshold_from or None, by=by or (),
         prevalence=prevalence, interval=interval, model=model, arm=arm, seed=seed, fold=fold,
@@ -75,6 +86,52 @@ def evaluate(
         order=order_given(order),
     )  # fmt: skip
     print_scores(scores.record, as_json=as_json)
+    if not as_json:
+        show_next(_after_scores(predictions, out, by or ()))
+
+
+def _of_findings(predictions: Sequence[Path], columns: list[str] | None) -> bool:
+    """Whether the first table has several findings, each with a truth of its own, and no one label."""
+    from counterstain.evaluation.findings_csv import holds_findings
+    from counterstain.tables import read_table
+
+    return predictions[0].is_file() and holds_findings(
+        read_table(predictions[0], kind="prediction table"), columns_given(columns)
+    )
+
+
+def _print_findings(
+    models: list[Path] | dict[str, list[Path]], columns: list[str] | None, out: Path | None, *, as_json: bool
+) -> None:
+    """All findings together; what is asked of one finding alone is refused."""
+    from counterstain.api.finding_evaluation import evaluate_findings
+    from counterstain.api.sources import refuse_options
+    from counterstain.errors import InputError
+    from counterstain.terminal import print_findings
+
+    refuse_options(
+        "of one finding, and the table has several; name the columns of one with "
+        "--columns label=label_<finding>,prob_1=prob_<finding>",
+        **{f"--{name.replace('_', '-')}": value for name, value in AT_WORK.get()[1].items() if name not in OF_FINDINGS},
+    )
+    if out is not None and out.suffix:
+        raise InputError(
+            f"--out is {out}; several findings have no page; name a folder, which gets findings.json, .csv"
+        )
+    print_findings(evaluate_findings(models, columns=columns_given(columns), out=out).record, as_json=as_json)
+
+
+def _after_scores(predictions: Sequence[Path], out: Path | None, by: Sequence[str]) -> list[str]:
+    """The same as a page, and site by site where the first table has several."""
+    from counterstain.evaluation.predictions_csv import read_columns
+
+    commands = []
+    if out is None or not out.suffix:
+        page = Path(f"{predictions[0].stem}.html" if len(predictions) == 1 else "evaluation.html")
+        commands.append(command("evaluate", out=free_place(page)))
+    if "site" not in by and len(set(read_columns(predictions[0], ["site"]).get("site", ()))) > 1:
+        commands.append(command("evaluate", by=[*by, "site"]))
+    return commands
 
 
 def _by_name(predictions: Sequence[str]) -> dict[str, list[Path]]:
@@ -140,18 +197,36 @@ def compare(
     """
     from counterstain.api.model_comparison import compare as compare_models
     from counterstain.errors import GateError
-    from counterstain.terminal import print_comparison
 
+    models = _by_name(predictions)
+    if _of_findings(next(iter(models.values())), columns):
+        _print_findings(models, columns, out, as_json=as_json)
+        return
     comparison = compare_models(
-        _by_name(predictions), primary=primary,
-        co_primary=[name.strip() for name in (co_primary or "").split(",") if name.strip()],
-        level=level, reference=reference, margin=margin, noninferiority=noninferiority, equivalence=equivalence,
+        models, primary=primary,
+        co_primary=[name.strip() for name in (co_primary or "").split(",") if name.strip()], level=level, reference=reference, margin=margin, noninferiority=noninferiority, equivalence=equivalence,
         fixed_models=fixed_models, threshold=threshold or None, detect=detect, prior_sd=prior_sd, alpha=alpha,
         positive=positive, columns=columns_given(columns), order=order_given(order), out=out,
     )  # fmt: skip
-    print_comparison(comparison.record, as_json=as_json)
+    _print_comparison(comparison, detect=detect, out=out, as_json=as_json)
     if gate and not comparison.shown:
         raise GateError(f"the gate fails: it is not shown {comparison.record['asked']}")
+
+
+def _print_comparison(comparison: "Comparison", *, detect: float | None, out: Path | None, as_json: bool) -> None:
+    """The verdict; then how many patients would tell, where these can't, and the record as a file."""
+    from counterstain.evaluation.pair_verdicts import UNSETTLED
+    from counterstain.terminal import print_comparison
+
+    print_comparison(comparison.record, as_json=as_json)
+    if as_json:
+        return
+    commands = []
+    if detect is None and any(pair.primary and pair.verdict in UNSETTLED for pair in comparison.pairs):
+        commands.append(command("compare", detect=comparison.record["margin"] or A_DIFFERENCE, gate=None))
+    if out is None:
+        commands.append(command("compare", out=free_place(Path("comparison.json")), gate=None))
+    show_next(commands)
 
 
 @app.command()

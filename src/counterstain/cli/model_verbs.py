@@ -3,10 +3,11 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from counterstain.cli.next_commands import after_table, command, free_place, show_next
 from counterstain.cli.options import (
     Arm,
     Device,
@@ -26,12 +27,16 @@ from counterstain.cli.options import (
     StudyFolder,
     app,
     assignment,
+    chosen_model,
     show,
     takes_images,
     verb,
 )
 from counterstain.cli.slide_options import AssumeMpp, LeastTissue, MppTable, Overlap, TimeLimit
 from counterstain.cohort.reading_options import ReadingOptions
+
+if TYPE_CHECKING:
+    from counterstain.study.results import Export
 
 
 @app.command()
@@ -73,6 +78,7 @@ def features(
     Example: counterstain features timm/resnet50 slides.csv --mpp 0.5 --tile-px 256 --out features
     """
     from counterstain.api.models import features as compute
+    from counterstain.evaluation.format import plural
 
     made = compute(
         model, sources, out=out, mpp=mpp, tile_px=tile_px, fit=fit, weights=weights, overlap=overlap,
@@ -81,7 +87,12 @@ def features(
         scheduler=scheduler, time_limit=time_limit, rehash=rehash, verbose=True, **reading,
     )  # fmt: skip
     record = {"out": str(out), "slides": made.slides, "tiles": made.tiles, "failures": dict(made.failures)}
-    show(json.dumps(record) if as_json else out)
+    if as_json:
+        show(json.dumps(record))
+    else:
+        files = f"{plural(made.slides, 'file')}, one per slide"
+        show(f"Result: features of {plural(made.tiles, 'tile')} in {files}\nFolder: {out}")
+        show_next(after_table(out / "manifest.csv", "split"))
     if made.failures:
         raise typer.Exit(3)
 
@@ -101,6 +112,7 @@ def search(
 
     Example: counterstain search study.yaml --trials 20
     """
+    from counterstain.evaluation.format import plural
     from counterstain.study.search import search_settings
     from counterstain.terminal_progress import talking
 
@@ -111,7 +123,8 @@ def search(
     if as_json:
         show(json.dumps({**asdict(found), "study": str(found.study)}, indent=2))
         return
-    show(f"{found.study}; run it once: counterstain run {found.study}")
+    show(f"Result: {found.study} has the best settings of {plural(found.trials, 'trial')}; it is run once")
+    show_next([command("run", study=found.study, set_=None)])
 
 
 @app.command("lr-find")
@@ -183,14 +196,15 @@ def export(
     Example: counterstain export runs/study --arm given-32 --seed 0 --mpp 0.5 --out model/
     """
     from counterstain.api.models import export as export_model
-    from counterstain.terminal import print_table
     from counterstain.terminal_progress import say
 
-    record = export_model(
-        model, out, arm=arm, seed=seed, fold=fold, network_file=network_file, mpp=mpp, uncalibrated=uncalibrated,
-        formats=[name.strip() for name in formats.split(",") if name.strip() not in ("", "none")], int8=int8,
-        calibrate=calibrate, cohort=cohort, licence=licence, verbose=True,
-    ).record  # fmt: skip
+    bundle = chosen_model(model, arm, seed, fold, network_file)
+    exported = export_model(
+        bundle, out, mpp=mpp, uncalibrated=uncalibrated, int8=int8, calibrate=calibrate, cohort=cohort,
+        formats=[name.strip() for name in formats.split(",") if name.strip() not in ("", "none")],
+        licence=licence, verbose=True,
+    )  # fmt: skip
+    record = exported.record
     if record["features"] is None:
         say(f"unfamiliar tiles are not flagged: {record['features_absent']}")
     if isinstance(record["int8"], dict):
@@ -198,10 +212,33 @@ def export(
     if as_json:
         show(json.dumps({"out": str(out), **record}, indent=2, sort_keys=True, ensure_ascii=False))
         return
-    parity: Any = record["parity"]
-    rates: Any = record["images_per_s"]
-    rows = [
-        [row["runtime"], f"{row['difference']:.1e}", f"{rates[row['runtime']]:.0f}", str(row["tiles"])]
-        for row in parity
-    ]
-    print_table(str(out), ("runtime", "largest difference of a probability", "images/s", "tiles"), rows)
+    _print_export(exported, bundle)
+
+
+def _print_export(exported: "Export", bundle: Path) -> None:
+    """How far each format is from PyTorch, what that comes to, and what to do with the folder."""
+    from counterstain.export.parity import TOLERANCE
+    from counterstain.learning.model_choice import run_of
+    from counterstain.run_folder import record_path
+    from counterstain.terminal import print_table, print_wrapped
+
+    out, parity = exported.folder, exported.parity
+    if parity:
+        rows = [[own.runtime, f"{own.difference:.1e}", f"{own.images_per_s:.0f}", str(own.tiles)] for own in parity]
+        print_table(str(out), ("runtime", "largest difference of a probability", "images/s", "tiles"), rows)
+        most = max((own.difference for own in parity if own.runtime != "int8"), default=0.0)
+        files = f"{len(parity)} files answer as PyTorch does: no probability differs by more than {most:.1e}"
+        print_wrapped(
+            f"Result: {files} ({TOLERANCE:g} is allowed{'; not for int8' if exported.record['int8'] else ''})."
+        )
+    show(f"Model: {out}")
+    if "wsinfer" in exported.formats:
+        print_wrapped(f"QuPath: copy {out} into the folder of your own models that WSInfer's preferences name.")
+    commands = [command("privacy", path=out)]
+    if (run := run_of(bundle)) is not None and record_path(run, "splits.csv").is_file():
+        table = free_place(out.with_name("predictions.csv"))
+        splits = record_path(run, "splits.csv")
+        commands.insert(
+            0, command("predict", model=out, sources=[run], splits=splits, out=table, arm=None, seed=None, fold=None)
+        )
+    show_next(commands)

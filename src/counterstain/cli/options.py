@@ -4,8 +4,9 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -27,6 +28,10 @@ app = typer.Typer(
 )
 
 P = ParamSpec("P")
+
+# Every verb by the name of its function, and the one at work with what it was given: `next_commands` hands it on.
+VERBS: dict[str, Callable[..., None]] = {}
+AT_WORK: ContextVar[tuple[str, dict[str, Any]]] = ContextVar("at_work")
 
 Images = Annotated[Path, typer.Argument(help="Folder of images, or a CSV or Parquet manifest.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -138,6 +143,7 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        AT_WORK.set((function.__name__, _given(function, kwargs)))
         try:
             if isinstance(place := kwargs.get("out"), Path):
                 check_writable(place)
@@ -160,7 +166,7 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
             print("counterstain: stopped; the same command resumes", file=sys.stderr)
             raise typer.Exit(130) from None
         except ModuleNotFoundError as error:
-            words = missing_words(error, _verb_name(function.__name__))
+            words = missing_words(error, verb_name(function.__name__))
             if words is None:
                 raise
             _refuse(words)
@@ -172,7 +178,14 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
             _refuse(words)
             raise typer.Exit(2) from None
 
+    VERBS[function.__name__] = wrapped
     return wrapped
+
+
+def _given(function: Callable[..., None], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that differ from the verb's defaults."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in values.items() if value != known[name].default and value not in ([], ())}
 
 
 def show(text: object = "") -> None:
@@ -189,7 +202,7 @@ def _refuse(words: str) -> None:
     print(f"counterstain: {visible(short)}", file=sys.stderr)
 
 
-def _verb_name(function: str) -> str:
+def verb_name(function: str) -> str:
     """A verb as it is typed, from the name of its function."""
     return function.replace("_", " " if function.startswith(("slides_", "data_")) else "-")
 

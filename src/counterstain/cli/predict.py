@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from counterstain.cli.next_commands import command, free_place, show_next
 from counterstain.cli.options import (
     Arm,
     Device,
@@ -92,25 +93,53 @@ def predict(
         show(json.dumps(plain_values(predicted.record()), indent=2, ensure_ascii=False))
     else:
         _print(predicted, sheet)
+        show_next(_next(predicted, sources, sheet))
+        if predicted.scores is None:
+            show(f"To score them, add a column `label` to {out}, and: counterstain evaluate {out}")
     if predicted.set_aside:
         raise typer.Exit(3)
 
 
 def _print(predicted: "Predicted", sheet: Path | None) -> None:
-    from counterstain.terminal import print_scores
+    from counterstain.terminal import print_findings, print_scores
 
     show(predicted.summary())
     if predicted.scores is not None:
         print_scores(predicted.scores)
+    if (scores := predicted.finding_scores) is not None:
+        print_findings(scores)
     show(f"Decision: {predicted.rule}")
     if predicted.called_words:
         show(predicted.called_words)
     show(f"Predictions: {predicted.out}")
     if sheet is not None:
         show(f"Sheet: {sheet}")
-    if predicted.next_lines:
-        show("Next:")
-        for line in predicted.next_lines:
-            show(f"  {line}")
-    if predicted.scores is None:
-        show(f"To score them, add a column `label` to {predicted.out}, and: counterstain evaluate {predicted.out}")
+
+
+def _next(predicted: "Predicted", sources: list[Path], sheet: Path | None) -> list[str]:
+    """What to do now: score, explain, average the seeds, look."""
+    from counterstain.learning.bag_dataset import is_feature_file
+
+    folder, several, out = predicted.choice.folder, len(predicted.choice.folders) > 1, predicted.out
+    of_pixels = not is_feature_file(predicted.images.image[0])
+    lines = []
+    if predicted.scores is not None:
+        # No folder holds what was promised of an average: its threshold is all that can be handed on.
+        held = {"threshold": predicted.threshold} if several else {"model": folder}
+        page = free_place(out.with_name("evaluation.html"))
+        # The columns named were those of the images' table; this one is ours.
+        lines.append(
+            command("evaluate", predictions=[out], **held, out=page, columns=None, arm=None, seed=None, fold=None)
+        )
+        if len(sources) == 1 and of_pixels:
+            place = free_place(out.with_name("explanation"))
+            lines.append(command("explain", model=folder, images=sources[0], out=place, arm=None, seed=None, fold=None))
+    if not several and (seeds := predicted.choice.seeds()):
+        arm, fold = seeds[0].parts[-3], seeds[0].name.removeprefix("fold-")
+        table = free_place(out.with_name("ensemble.csv"))
+        lines.append(
+            command("predict", ensemble=True, out=table, arm=arm, seed=None, fold=fold, sheet=None, attention=None)
+        )
+    if sheet is None and of_pixels:
+        lines.append(command("predict", out=out, sheet=out.with_name("sheet.png")))
+    return lines

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from counterstain.cli.next_commands import after_table, show_next
 from counterstain.cli.options import Columns, Jobs, Json, Scheduler, TilePx, app, columns_given, show, verb
 from counterstain.cli.slide_options import (
     AssumeMpp,
@@ -181,6 +182,11 @@ def slides_tiles(
     for note in cut.notes:
         say(f"note: {note}")
     record = {"cohort": str(cut.cohort), "tiles": dict(cut.tiles), "failures": dict(cut.failures)}
-    show(json.dumps(record, indent=2) if as_json else cut.cohort)
+    if as_json:
+        show(json.dumps(record, indent=2))
+    else:
+        counts = ", ".join(f"{count:,} {label or 'without label'}" for label, count in cut.tiles.items())
+        show(f"Result: {sum(cut.tiles.values()):,} tiles: {counts}\nCohort: {cut.cohort}")
+        show_next(after_table(cut.cohort, "init"))
     if cut.failures:
         raise GateError(f"{len(cut.failures)} slides were skipped; {out / 'failures.csv'} says why")

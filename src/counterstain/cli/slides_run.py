@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from counterstain.cli.next_commands import command, show_next
 from counterstain.cli.options import (
     Arm,
     Columns,
@@ -106,6 +107,7 @@ def slides_run(
     from counterstain.columns import columns_of_two
     from counterstain.engine import Engine
     from counterstain.errors import GateError
+    from counterstain.learning.model_choice import run_of
     from counterstain.slides.infer_cohort import run_slides
     from counterstain.slides.infer_slide import InferenceOptions
     from counterstain.slides.scale import read_mpp_table
@@ -135,6 +137,9 @@ def slides_run(
             engine=Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit), talk=talk,
         )  # fmt: skip
     _print(result, as_json=as_json)
+    if not as_json and (run := run_of(bundle)) is not None:
+        shown = [path if path.is_dir() else path.parent for path in slides]
+        show_next([command("serve", runs=run, maps=[out], slides=list(dict.fromkeys(shown)))])
     if result.failures:
         raise GateError(f"{len(result.failures)} slides were set aside; {out / 'failures.csv'} says why")
 
@@ -143,6 +148,7 @@ def _print(result: "SlidesResult", *, as_json: bool) -> None:
     """The slides read, on stdout."""
     import json
 
+    from counterstain.evaluation.format import plural
     from counterstain.terminal import print_table
 
     if as_json:
@@ -152,7 +158,9 @@ def _print(result: "SlidesResult", *, as_json: bool) -> None:
         return
     rows = [(name, f"{row['tiles']:,}", f"{row['tile_mpp'][0]:.3g}") for name, row in result.records.items()]
     print_table("Slides read", ("slide", "tiles", "µm/px"), rows)
-    show(f"Results: {result.out}")
+    tiles = sum(row["tiles"] for row in result.records.values())
+    skipped = f"; {len(result.failures)} skipped" if result.failures else ""
+    show(f"Result: {tiles:,} tiles of {plural(len(result.records), 'slide')} read{skipped}\nFolder: {result.out}")
 
 
 @contextmanager

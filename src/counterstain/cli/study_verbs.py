@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from counterstain.cli.next_commands import after_audit, after_cohort, command, free_place, show_next, trust_commands
 from counterstain.cli.options import (
     FOLD,
     UNIT,
@@ -60,7 +61,7 @@ def init(
     images: Images,
     reading: ReadingOptions,
     out: Out = Path("study.yaml"),
-    name: Annotated[str | None, typer.Option(help="Name of the study; by default the folder's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study; by default the folder's or the table's.")] = None,
     unit: Annotated[str | None, UNIT] = None,
     all_keys: Annotated[bool, typer.Option("--all", help="Write every key that a study may have.")] = False,
     as_json: Json = False,
@@ -75,10 +76,12 @@ def init(
 
     cohort = start(images, out=out, name=name, unit=unit, all_keys=all_keys, **reading)
     print_cohort(cohort, as_json=as_json)
-    if cohort.has_patients or unit == "image":
-        say(f"wrote {out}; look at it, then: counterstain run {out}")
-    else:
+    if not (cohort.has_patients or unit == "image"):
         say(f"wrote {out}; it can be run once patients are known, see the notes above")
+        return
+    say(f"wrote {out}; look at it before you run it")
+    if not as_json:
+        show_next([command("run", study=out, dry_run=True), command("run", study=out)])
 
 
 @app.command()
@@ -148,6 +151,8 @@ def cohort(
         with talking() as talk:
             unreadable = find_unreadable(table, progress=talk.stored)
     print_cohort(table, as_json=as_json, unreadable=unreadable)
+    if not as_json:
+        show_next(after_cohort(table, out, reading.get("positive")))
 
 
 @app.command()
@@ -186,6 +191,13 @@ def split(
         unit=unit, seed=seed,
     )  # fmt: skip
     print_split(count_parts(made, table), as_json=as_json)
+    if not as_json:
+        show_next(
+            [
+                command("audit", splits=out, out=free_place(Path("audit"))),
+                command("train", splits=out, out=free_place(Path("model")), seed=None),
+            ]
+        )
 
 
 @app.command()
@@ -236,6 +248,8 @@ def audit(
                 apply=apply, talk=talk, **reading,
             )  # fmt: skip
     show(json.dumps(record, indent=2) if as_json else "\n".join(lines))
+    if not as_json and apply is None:
+        show_next(after_audit(record["verdict"], splits, out))
     if record["verdict"] == "leaks":
         raise typer.Exit(3)
 
@@ -310,8 +324,28 @@ def train(
             images, splits, out, settings=settings, tile_px=tile_px, fit=fit, seed=seed, fold=fold, unit=unit,
             talk=talk, **reading,
         )  # fmt: skip
-    if leads:
-        show(json.dumps({"out": str(out)}) if as_json else out)
+    if leads and as_json:
+        show(json.dumps({"out": str(out)}))
+    elif leads:
+        _print_trained(out, images, splits, network)
+
+
+def _print_trained(out: Path, images: Path, splits: Path, network: str) -> None:
+    """What the model reaches on the test part, where it is, and what to do with it."""
+    from counterstain.evaluation.arm_scores import score_arms
+    from counterstain.evaluation.predictions_csv import read_predictions
+    from counterstain.learning.bundle import read_bundle
+    from counterstain.study.results import one_arm_words
+    from counterstain.terminal import print_wrapped
+
+    table, commands = out / "predictions.csv", []
+    if table.is_file():
+        known = read_bundle(out)
+        scores = score_arms({network: [read_predictions(table, classes=known.classes)]}, stamp=known.stamp)
+        print_wrapped(f"Result: {one_arm_words(scores, {})}")
+        commands.append(command("evaluate", predictions=[table], model=out))
+    show(f"Model: {out}")
+    show_next([*commands, *trust_commands(out, images, out, done="train", splits=splits)])
 
 
 @app.command()
@@ -341,3 +375,6 @@ def phantom(
         workers=workers,
     )  # fmt: skip
     print_cohort(made, as_json=as_json)
+    if not as_json:
+        study = free_place(Path("study.yaml"))
+        show_next([command("init", images=out / "cohort.csv", positive=made.positive, out=study)])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError, suggest
 from counterstain.tables import Table
 
-__all__ = ["ANY", "NONE", "read_present", "words_of"]
+__all__ = ["ANY", "NONE", "present_cells", "read_present", "words_of"]
 
 NONE, ANY = "none", "any finding"  # what an image is called where one label is needed
 
@@ -29,19 +29,10 @@ def read_present(table: Table, findings: Sequence[str]) -> NDArray[np.int64]:
     where = table.path.name
     if len(findings) < 2 or len(set(findings)) < len(findings):
         raise InputError(f"cohort.findings are {', '.join(findings)}; two or more different columns are needed")
-    columns = []
     for name in findings:
         if name not in table.header:
             raise InputError(f"{where} has no column '{name}'{suggest(name, table.header)}")
-        cells = [cell.strip().lower() for cell in table.text(name)]
-        odd = next((row for row, cell in enumerate(cells) if cell not in _YES | _NO), None)
-        if odd is not None:
-            raise InputError(
-                f"finding '{name}' in row {table.line(odd)} of {where} is '{cells[odd]}'; 0 or 1 is needed. Leave out "
-                "images of which it is unknown"
-            )
-        columns.append([int(cell in _YES) for cell in cells])
-    present = np.array(columns, dtype=np.int64).T
+    present = present_cells(table, findings)
     for name, count in zip(findings, present.sum(0).tolist(), strict=True):
         if count in (0, len(present)):
             what = "no image has" if not count else "every image has"
@@ -49,6 +40,25 @@ def read_present(table: Table, findings: Sequence[str]) -> NDArray[np.int64]:
     if present.any(axis=1).all():
         raise InputError(f"{where}: every image has a finding; images without any are needed, too")
     return present
+
+
+def present_cells(table: Table, findings: Sequence[str]) -> NDArray[np.int64]:
+    """(N, K) 1 where an image has a finding, else 0, of columns that the table has.
+
+    Raises:
+        InputError: If a cell is anything else than 0 and 1, yes and no, true and false.
+    """
+    columns = []
+    for name in findings:
+        cells = [cell.strip().lower() for cell in table.text(name)]
+        odd = next((row for row, cell in enumerate(cells) if cell not in _YES | _NO), None)
+        if odd is not None:
+            raise InputError(
+                f"finding '{name}' in row {table.line(odd)} of {table.path.name} is '{cells[odd]}'; 0 or 1 is needed. "
+                "Leave out images of which it is unknown"
+            )
+        columns.append([int(cell in _YES) for cell in cells])
+    return np.array(columns, dtype=np.int64).T
 
 
 def words_of(present: NDArray[np.int64]) -> list[str]:

@@ -21,6 +21,7 @@ from counterstain.cohort.cohort_columns import (
     clean_numbers,
 )
 from counterstain.cohort.companions import without_masks
+from counterstain.cohort.finding_columns import present_cells, words_of
 from counterstain.cohort.image_files import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, ImageFiles, find_images
 from counterstain.cohort.image_paths import place_images, recorded_root
 from counterstain.cohort.layouts import named_options, read_folder
@@ -44,12 +45,14 @@ class NewImages:
     root:    the folder that image_path is relative to
     notes:   how they were read, and what was not used
     skipped: (path, reason) of files that were found and left out
+    present: (N, K) 0 or 1, which of a model's K findings each image has; None where that isn't known
     """
 
     table: pd.DataFrame
     root: Path
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    present: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -67,7 +70,8 @@ class NewImages:
     def subset(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "NewImages":
         """These rows (numbers or a mask), in this order."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return NewImages(self.table.iloc[index].reset_index(drop=True), self.root, self.notes, self.skipped)
+        present = None if self.present is None else self.present[index]
+        return replace(self, table=self.table.iloc[index].reset_index(drop=True), present=present)
 
 
 def read_new_images(
@@ -77,6 +81,7 @@ def read_new_images(
     columns: Mapping[str, str] | None = None,
     root: Path | str | None = None,
     features: bool = False,
+    findings: Sequence[str] = (),
     **naming: Unpack[NamingOptions],
 ) -> NewImages:
     """The images of one source or several, for a model of these classes.
@@ -90,6 +95,7 @@ def read_new_images(
         columns: of a table, {our column: its column}; see tables.read_table.
         root: of a table, the folder that its image paths count from; by default see image_paths.place_images.
         features: the images are feature files (.h5), one per slide; a container is then one of them.
+        findings: of a model of several findings; where a table has a column of 0 and 1 for each, `present` is known.
         **naming: layout, pattern, task, magnification and follow_links, see layouts.read_folder. Where a layout or a
             task is named, a folder that does not follow it is refused. A pattern fills ids that are not known.
 
@@ -116,7 +122,7 @@ def read_new_images(
     if tables and (unused := named_options(naming)):
         raise InputError(f"{unused[0]} is for a folder's file names; {tables[0]} is a table, whose columns say it all")
     if tables:
-        images = _of_table(tables[0], classes, columns or {}, home)
+        images = _of_table(tables[0], classes, columns or {}, home, findings)
     else:
         parts = [_of_features(source) if features else _of_path(source, classes, home, naming) for source in sources]
         images = parts[0] if len(parts) == 1 else _joined(parts)
@@ -212,7 +218,9 @@ def _one_class(source: Path, classes: Sequence[str], why: str) -> tuple[NewImage
     return NewImages(frame, source, (f"every image is in the folder of one class, '{label}'",), found.skipped), ""
 
 
-def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str], root: Path | None) -> NewImages:
+def _of_table(
+    path: Path, classes: Sequence[str], columns: Mapping[str, str], root: Path | None, findings: Sequence[str]
+) -> NewImages:
     """A manifest whose label column may be missing, or empty in some rows."""
     table = read_table(path, kind="manifest")
     chosen = choose_columns(table.header, columns, where=path.name, needed=("image_path",))
@@ -240,7 +248,14 @@ def _of_table(path: Path, classes: Sequence[str], columns: Mapping[str, str], ro
         read[noun] = clean_ids(text.get(noun), rows, what=f"{path.name}: {noun}")
     for noun in NUMBER_COLUMNS:
         read[noun] = clean_numbers(text.get(noun), rows, noun, path.name)
-    images = NewImages(_frame(read), base, tuple(table.notes))
+    present, notes = None, tuple(table.notes)
+    if findings and all(name in table.header for name in findings) and "label" not in chosen:
+        if any("" in table.text(name) for name in findings):
+            notes += (f"no findings were scored: {path.name} leaves some of them empty",)
+        else:
+            present = present_cells(table, findings)
+            read["label"] = words_of(present)
+    images = NewImages(_frame(read), base, notes, present=present)
     check_files(images)
     return images
 

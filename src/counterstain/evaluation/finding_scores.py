@@ -75,6 +75,17 @@ class FindingPredictions:
             hard=calls,
         )  # fmt: skip
 
+    def in_order(self, image: Sequence[str], findings: Sequence[str]) -> "FindingPredictions":
+        """The same with the images and findings in another order."""
+        place = {name: row for row, name in enumerate(self.image)}
+        rows = np.array([place[name] for name in image], dtype=np.int64)
+        own = np.array([self.findings.index(name) for name in findings], dtype=np.int64)
+        text = {name: tuple(getattr(self, name)[row] for row in rows) for name in ("image", "patient", "slide", "site")}
+        return FindingPredictions(
+            **text, label=self.label[rows][:, own], prob=self.prob[rows][:, own], findings=tuple(findings),
+            called=None if self.called is None else self.called[rows][:, own],
+        )  # fmt: skip
+
 
 def write_findings(table: FindingPredictions, path: Path) -> None:
     """The one CSV form: ids, label_<finding>…, prob_<finding>…, and decision_<finding>… where there are calls."""

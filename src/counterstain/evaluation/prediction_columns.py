@@ -1,6 +1,5 @@
 """Which column of a prediction table holds what: image, patient, slide, site, true class and probabilities."""
 
-import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ import numpy as np
 
 from counterstain.columns import check_columns, columns_option, find_column, name_key, quoted
 from counterstain.errors import InputError
+from counterstain.evaluation.findings_csv import find_findings
 from counterstain.evaluation.probability_columns import (
     ProbabilityColumns,
     find_probability_columns,
@@ -88,28 +88,13 @@ def _truth(table: Table, columns: Mapping[str, str], used: set[str]) -> tuple[st
 
 def _refuse_findings(table: Table, header: Sequence[str]) -> None:
     """Refuse a table of several findings per image, each with a truth and a probability of its own, by name."""
-    plain = {name_key(name): name for name in header}
-    found = []
-    for name in header:
-        finding = re.sub(r"(?i)^(prob|proba|probability|y_prob|score)[ _.-]+", "", name)
-        truths = (
-            f"label_{finding}",
-            f"{finding}_label",
-            f"true_{finding}",
-            f"{finding}_true",
-            f"gt_{finding}",
-            finding,
-        )
-        truth = next((plain[key] for key in map(name_key, truths) if plain.get(key, name) != name), None)
-        if finding != name and truth is not None:
-            found.append((finding, truth, name))
+    found = find_findings(header)
     if found:
-        _, truth, prob = found[0]
-        shown = ", ".join(finding for finding, _, _ in found[:5])
+        first = found[0]
+        shown = ", ".join(one.finding for one in found[:5])
         raise InputError(
-            f"{table.path} has a truth for each of {len(found)} findings ({shown}); "
-            f"one is scored at a time: {columns_option('label', truth)},prob_1={shlex.quote(prob)}. A run's folder "
-            "has a table per finding: findings/<arm>/<seed>/<finding>.csv"
+            f"{table.path} has a truth for each of {len(found)} findings ({shown}); evaluate_findings scores all of "
+            f"them; one alone is {columns_option('label', first.label)},prob_1={shlex.quote(first.prob)}"
         )
 
 

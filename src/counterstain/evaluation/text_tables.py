@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 
 from counterstain.evaluation.format import digits_apart, p_value, p_words
-from counterstain.evaluation.metric_names import measure_words
+from counterstain.evaluation.metric_names import ORDER, measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, FindingsRecord, PairRow
 from counterstain.evaluation.rows import recorded_unit
 from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
 __all__ = [
     "details_table",
+    "finding_differences_table",
+    "finding_scores_table",
     "findings_table",
     "levelled_interval",
     "needed_words",
@@ -68,6 +70,29 @@ def findings_table(record: FindingsRecord, metric: str = "auroc") -> tuple[list[
         values = [shown_interval(row["value"], row["low"], row["high"]) for row in own]
         rows.append([finding, str(counts.get(finding, "")), *values])
     return ["finding", f"of {record['images']} images", *arms], rows
+
+
+def finding_scores_table(record: FindingsRecord, arm: str) -> tuple[list[str], Rows]:
+    """Header and rows, one per finding and one for their mean: images with it, and every measure of one arm."""
+    counts = {row["finding"]: row["images"] for row in record["findings"]}
+    scores = {(row["finding"], row["metric"]): row for row in record["scores"] if row["arm"] == arm}
+    metrics = [name for name in ORDER if any(metric == name for _, metric in scores)]
+    rows = []
+    for finding in dict.fromkeys([*counts, *(finding for finding, _ in scores)]):  # the mean is last
+        own = [scores[finding, metric] for metric in metrics]
+        values = [shown_interval(row["value"], row["low"], row["high"]) for row in own]
+        rows.append([finding, str(counts.get(finding, "")), *values])
+    return ["finding", f"of {record['images']} images", *map(measure_words, metrics)], rows
+
+
+def finding_differences_table(record: FindingsRecord) -> tuple[list[str], Rows]:
+    """Header and rows, one per pair of arms and finding: the difference in AUROC, its interval and p."""
+    rows = []
+    for row in record["differences"]:
+        digits = digits_apart(row["low"], row["high"])
+        shown = shown_interval(row["difference"], row["low"], row["high"], digits, sign=True)
+        rows.append([f"{row['a']} − {row['b']}", row["finding"], shown, p_value(row.get("p_adjusted", row["p"]))])
+    return ["pair", "finding", f"difference in AUROC ({percent(record['confidence'])} interval)", "p (Holm)"], rows
 
 
 def ranking_table(record: ComparisonRecord) -> tuple[list[str], Rows]:

@@ -27,6 +27,7 @@ from counterstain.files import hash_file, hash_json, read_record, write_bytes, w
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bundle import SUMS, with_classes_of
 from counterstain.learning.device import prepare_device
+from counterstain.learning.model_choice import title_of
 from counterstain.learning.predictor import Predictor, load_predictor
 from counterstain.records import Json
 from counterstain.reports.explanation_report import PAGE, RECORD, SCHEMA, write_page
@@ -104,6 +105,7 @@ def explain_bundle(
         say(f"set aside: {image}: {reason}")
     source = {
         "bundle": bundle.name,
+        "title": title_of(bundle),
         "bundle_hash": hash_file(bundle / SUMS),
         "cohort": cohort.root.name,
         "part": part if splits is not None else "",

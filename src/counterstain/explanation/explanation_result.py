@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from counterstain.records import Record, html_of, json_text
+from counterstain.reports.explanation_checks import summary
 
 __all__ = ["Explanation"]
 
@@ -47,8 +48,9 @@ class Explanation:
         return json_text(self.record, path)
 
     def summary(self) -> str:
-        """What was made of how many images, and where it is."""
-        return f"{self.method} maps over {self.images} images: where the score is sensitive, never why. {self.page}"
+        """What was made of how many images, whether the maps pass their checks, and where they are."""
+        made = f"{self.method} maps over {self.images} images: where the score is sensitive, never why."
+        return f"{made} {summary(self.validity)} {self.page}"
 
     def __repr__(self) -> str:
         return f"Explanation({self.method}, {self.images} images, {str(self.folder)[-100:]})"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ from counterstain.learning.runtimes import softmax, torch_runtime
 from counterstain.records import Json
 from counterstain.version import __version__
 
-__all__ = ["EXPORT", "FORMATS", "ExportContent", "check_export", "export_model", "read_export"]
+__all__ = ["EXPORT", "FORMATS", "ExportContent", "check_export", "export_model", "possible_formats"]
+__all__ += ["read_export"]
 
 SCHEMA = "counterstain.export/1"
 EXPORT = "export.json"
@@ -104,6 +106,18 @@ class ExportContent:
         for name in self.formats:
             if name not in FORMATS:
                 raise InputError(f"no format is called '{name}'{suggest(name, FORMATS)}")
+
+
+def possible_formats(bundle: Bundle) -> tuple[str, ...]:
+    """The formats that this model of tiles can be exported to, with the packages that are installed here."""
+    found = []
+    for name in FORMATS if bundle.staining.recipe is None else ():
+        with suppress(InputError):
+            check_packages((name,))
+            if name == "wsinfer":
+                check_wsinfer(bundle)
+            found.append(name)
+    return tuple(found)
 
 
 def check_export(source: Path, to: Path, handover: ExportContent) -> Bundle:

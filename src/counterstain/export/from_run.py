@@ -31,7 +31,7 @@ from counterstain.images.tensor import to_tensor
 from counterstain.learning.appearance import LOOKS
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.dataset import TileDataset, table_of
-from counterstain.learning.model_choice import choose_model
+from counterstain.learning.model_choice import choose_model, title_of
 from counterstain.learning.ood_statistics import (
     STATISTICS,
     OodStatistics,
@@ -128,7 +128,7 @@ def export(source: Path, to: Path, wanted: ExportOptions, talk: Progress | None 
         hashes={}
         if run is None
         else {"split": hash_file(record_path(run, "splits.csv")), "cohort": hash_file(record_path(run, "cohort.csv"))},
-        scores=None if run is None else _scores(run, folder, calibrated=wanted.calibrated and fitted is not None),
+        scores=None if run is None else _scores(folder, calibrated=wanted.calibrated and fitted is not None),
     )
     for one in find_identifiers(folder).found[:MOST_NAMED]:
         talk.say(f"could name a patient: {one.kind} {one.text} ({one.where} of {one.file})")
@@ -298,11 +298,11 @@ def _loss(quantised: Predictions, reference: Predictions, name: str) -> dict[str
 # ---------------------------------------------------------------------------------------------------------- the card
 
 
-def _scores(run: Path, folder: Path, *, calibrated: bool) -> dict[str, Any] | None:
+def _scores(folder: Path, *, calibrated: bool) -> dict[str, Any] | None:
     """Scores of this model on its test part, calibrated as the exported graphs are; None without a test part."""
     path = folder / ("predictions.csv" if calibrated else "raw_test.csv")
     if not path.is_file():
         return None
-    arm, seed, fold = _names(folder.resolve())
+    arm = _names(folder.resolve())[0]
     judged = score_arms({arm: [read_predictions(path, classes=read_bundle(folder).classes)]})
-    return {"name": f"{run.resolve().name} (arm {arm}, seed {seed}, fold {fold})", **judged["arms"][arm]}
+    return {"name": title_of(folder), **judged["arms"][arm]}

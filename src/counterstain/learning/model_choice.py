@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from counterstain.errors import InputError, suggest
+from counterstain.evaluation.beyond_chance import chance_of
 from counterstain.evaluation.calibration import Calibration, fit_calibration
+from counterstain.evaluation.intervals import estimate_of, sample, units_of
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.metrics import image_loss, score_table
 from counterstain.evaluation.predictions import Predictions
@@ -16,7 +18,7 @@ from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.learning.bundle import SUMS
 from counterstain.run_folder import optional_record, record_path
 
-__all__ = ["ModelChoice", "choose_model", "ensemble_calibration"]
+__all__ = ["ModelChoice", "choose_model", "ensemble_calibration", "run_of", "title_of"]
 
 VALIDATION = "raw_val.csv"
 
@@ -38,6 +40,14 @@ class ModelChoice:
     def folder(self) -> Path:
         """The one bundle, or the first of several."""
         return self.folders[0]
+
+    def seeds(self) -> tuple[Path, ...]:
+        """All trainings of this arm and fold, to be averaged; () where no run was named, or there is one."""
+        if self.run is None or not self.words:
+            return ()
+        arm, _, fold = self.folder.parts[-3:]
+        found = tuple(sorted((self.run / "arms" / arm).glob(f"seed-*/{fold}")))
+        return found if len(found) > 1 else ()
 
 
 def choose_model(
@@ -104,6 +114,15 @@ def run_of(folder: Path) -> Path | None:
     return run if record_path(run, "splits.csv").is_file() and record_path(run, "cohort.csv").is_file() else None
 
 
+def title_of(folder: Path) -> str:
+    """What a model is called: run, arm, seed and fold of a training in a run; else its folder's name."""
+    run = run_of(folder)
+    if run is None:
+        return folder.resolve().name
+    arm, seed, fold = _names(folder.resolve())
+    return f"{run.name} (arm {arm}, seed {seed}, fold {fold})"
+
+
 def _check_names(source: Path, found: Sequence[Path], arm: str | None, seed: int | None, fold: str | None) -> None:
     """Refuse an arm, seed or fold that the run does not have, with those that it has."""
     for column, (option, wanted) in enumerate((("--arm", arm), ("--seed", seed), ("--fold", fold))):
@@ -163,9 +182,27 @@ def _words(
     what = f"seed {seed}" if len(folders) == 1 else f"the mean of {len(folders)} seeds"
     folds = "" if len({_names(path)[2] for path in found}) == 1 else f", fold {fold}"
     metric = measure_words(_primary(run), None)
-    scores = ", ".join(f"{name} {value[0]:.3f}" for name, value in mean.items())
+    scores = ", ".join(
+        f"{name} {value[0]:.3f}" if np.isfinite(value[0]) else f"{name} undefined" for name, value in mean.items()
+    )
     why = "as named" if named else f"best on the validation part by {metric}"
-    return f"model: arm {arm}, {what}{folds}, {why} ({scores}); --arm, --seed and --fold name another"
+    doubt = _doubt([path for path in found if _names(path)[::2] == (arm, fold)], _primary(run))
+    return f"model: arm {arm}, {what}{folds}, {why} ({scores}{doubt}); --arm, --seed and --fold name another"
+
+
+def _doubt(trained: Sequence[Path], metric: str) -> str:
+    """That the best arm isn't shown to know anything, where guessing reaches its interval on the validation part."""
+    tables = [read_predictions(folder / VALIDATION) for folder in trained]
+    chance = chance_of(metric, len(tables[0].classes))
+    if chance is None:
+        return ""
+    found = estimate_of(sample(tables, units_of(tables[:1]), level="image"), (metric, None))
+    if found.low > chance:
+        return ""
+    if not np.isfinite(found.low):
+        return f"; whether {_names(trained[0])[0]} is better than chance, {chance:.3g}, so few patients don't tell"
+    ends = f"[{found.low:.3f}, {found.high:.3f}]"
+    return f"; {_names(trained[0])[0]} is not shown to be better than chance: {ends} contains {chance:.3g}"
 
 
 def ensemble_calibration(choice: ModelChoice) -> Calibration | None:

@@ -77,7 +77,7 @@ def summary(validity: Mapping[str, Any]) -> str:
         "Every check that asks for something was passed: the maps depend on what the network has learnt, and mark "
         "cells that its score depends on."
         if not failed
-        else f"Not passed: {listed(failed)}. Interpret the maps below accordingly, or use another method."
+        else f"Not passed: {listed(failed)}. Interpret the maps accordingly, or use another method."
     )
     if blank:
         words += f" {blank} of {validity['tiles']} maps are 0 everywhere: nothing raises the score of their class."

@@ -53,7 +53,7 @@ def write_page(folder: Path) -> Path:
     reason = record["ability"]["reason"]
     shown: dict[str, Any] = {} if reason else {**_maps(folder, record), **_script()}
     page = environment().get_template("explanation.html").render(
-        name=f"Where the score of {_network(record)} is sensitive",
+        name=f"Where the score of {_model(record)} is sensitive",
         stamp=clean(record["stamp"]),
         wording=clean(record["wording"]),
         alarm=explanation_alarm(record),
@@ -77,7 +77,10 @@ def _script() -> dict[str, Markup]:
     return {"script": Markup(text), "script_hash": Markup(f"sha256-{digest}")}
 
 
-def _network(record: Mapping[str, Any]) -> str:
+def _model(record: Mapping[str, Any]) -> str:
+    """The model by run, arm, seed and fold; a record that doesn't know them names the network."""
+    if title := record["source"].get("title"):
+        return clean(title)
     name = clean(record["network"])
     return name if "/" in name else f"the {name} network"
 

@@ -50,7 +50,7 @@ def write_card(folder: Path) -> Path:
     examples = folder / "examples.png"
     page = environment().get_template("robustness.html").render(
         style=Markup(template("report.css")),
-        name=clean(record["bundle"]["folder"]),
+        name=clean(record["bundle"].get("title") or record["bundle"]["folder"]),
         stamp=clean(record["bundle"]["stamp"]),
         version=record["counterstain"],
         headline=headline(record),

@@ -20,6 +20,7 @@ from counterstain.files import hash_file, hash_json, read_record, write_csv, wri
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
 from counterstain.learning.device import device_for, prepare_device
+from counterstain.learning.model_choice import title_of
 from counterstain.learning.predictor import Predictor, load_predictor
 from counterstain.progress import Progress
 from counterstain.reports.robustness_report import write_card
@@ -159,11 +160,12 @@ def _scores(
     rotation: bool,
 ) -> dict[str, Any]:
     """What the predictions of the degraded tiles come to; the probe and the budget are added later."""
+    turned = [judge.judged(own) for step, own in zip(steps, prob, strict=True) if step.trial is None]
     return {
         "unit": judge.images.unit,
         "clean": clean.scores(),
         "curves": [_curve(judge, clean, trial, steps, prob) for trial in trials],
-        "rotation": _rotation(judge, clean, steps, prob) if rotation else None,
+        "rotation": rotation_record(judge, clean, turned) if rotation else None,
         "sites": site_record(clean),
         "site_probe": None,
         "budget": None,
@@ -287,6 +289,7 @@ def _threshold(folder: Path, bundle: Bundle) -> tuple[Calibration | None, float,
 def _bundle_record(folder: Path, bundle: Bundle, predictor: Predictor) -> dict[str, Any]:
     return {
         "folder": folder.name,
+        "title": title_of(folder),
         "sha256": hash_file(folder / SUMS),
         "network": bundle.network,
         "classes": list(bundle.classes),
@@ -332,11 +335,6 @@ def _curve(
         "clean_at": trial.clean,
         "steps": rows,
     }
-
-
-def _rotation(judge: Evaluator, clean: Evaluation, steps: Sequence[Step], prob: NDArray[np.float64]) -> dict[str, Any]:
-    turned = [judge.judged(own) for step, own in zip(steps, prob, strict=True) if step.trial is None]
-    return rotation_record(judge, clean, turned)
 
 
 def _probe(material: _TriedImages, predictor: Predictor, judge: Evaluator) -> tuple[dict[str, Any] | None, str]:

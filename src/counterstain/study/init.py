@@ -257,7 +257,7 @@ def start_study(
     Args:
         images: a folder of images or a manifest.
         out: the study.yaml to write.
-        name: of the study; by default made from the folder's name.
+        name: of the study; by default that of the folder, or of the table.
         unit: "patient" or "image"; by default patient, with a comment where there are no patient ids.
         all_keys: write every key that a study may have.
         **reading: see read_images.
@@ -272,9 +272,16 @@ def start_study(
         line, hints = _patients_needed(cohort, out)
         extra += line
     relative = os.path.relpath(images, out.parent)
-    label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or images.resolve().name).strip("-.")[:64] or "study"
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or _named_after(images.resolve())).strip("-.")[:64] or "study"
     said = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra, all_keys=all_keys)
     return replace(cohort, notes=(*cohort.notes, *said, *hints))
+
+
+def _named_after(images: Path) -> str:
+    """The name of a folder, or of a table without its ending; a table that is named like every other, its folder's."""
+    if images.is_dir():
+        return images.name
+    return images.parent.name if images.stem.lower() in ("cohort", "manifest") else images.stem
 
 
 def _patients_needed(cohort: Cohort, study: Path) -> tuple[str, tuple[str, ...]]:

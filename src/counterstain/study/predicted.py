@@ -1,6 +1,5 @@
-"""What a model says of images without labels: calls, what backs them, their table, their sheet, and what to do next."""
+"""What a model says of images without labels: calls, what backs them, their table and their sheet."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +10,16 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.new_images import NewImages
 from counterstain.cohort.reading_options import ImageOptions
-from counterstain.evaluation.record_types import ScoresRecord
+from counterstain.evaluation.finding_scores import FindingPredictions, score_findings
+from counterstain.evaluation.record_types import FindingsRecord, ScoresRecord
 from counterstain.evaluation.rows import file_word
 from counterstain.files import write_csv
 from counterstain.images.contact_sheet import CalledTile, called_sheet
 from counterstain.learning.model_choice import ModelChoice
-from counterstain.learning.own_network import SOURCE
 from counterstain.slides.tile_predictions import colours
 from counterstain.study.contact_sheets import save_sheet
 
-__all__ = ["Asked", "Predicted", "draw_sheet", "next_commands", "write_predicted"]
+__all__ = ["Asked", "Predicted", "draw_sheet", "write_predicted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +70,7 @@ class Predicted:
     set_aside: (image, reason) of those that could not be read
     scores:   the record of score_arms on the labelled images; None where none is labelled
     threshold: from which probability on the positive class is called; None where the most probable class is
+    choice:   the models that answered
     """
 
     images: NewImages
@@ -87,7 +87,7 @@ class Predicted:
     set_aside: tuple[tuple[str, str], ...]
     scores: ScoresRecord | None
     out: Path
-    next_lines: tuple[str, ...]
+    choice: ModelChoice
     findings: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_] | None]] = field(default_factory=dict)
     threshold: float | None = None
 
@@ -123,6 +123,22 @@ class Predicted:
         return f"{len(self)} {noun}: {'; '.join(parts)}"
 
     @property
+    def finding_scores(self) -> FindingsRecord | None:
+        """The record of score_findings, of a model of several findings on images of which they are known."""
+        table, present = self.images.table, self.images.present
+        if present is None or not self.findings:
+            return None
+        called = [calls for _, calls in self.findings.values() if calls is not None]  # an ensemble has none
+        who = zip(table["patient_id"], table["image_path"], strict=True)
+        found = FindingPredictions(
+            image=self.images.image, patient=tuple(patient or image for patient, image in who),
+            slide=tuple(table["slide_id"]), site=tuple(table["site"]), label=present,
+            prob=np.stack([prob for prob, _ in self.findings.values()], 1), findings=tuple(self.findings),
+            called=np.stack(called, 1).astype(np.int64) if called else None,
+        )  # fmt: skip
+        return score_findings({"model": [found]})
+
+    @property
     def called_words(self) -> str:
         """How the calls at the threshold do, where the scores, which are of the most probable class, don't say it."""
         known = self.images.labelled
@@ -154,6 +170,7 @@ class Predicted:
             "unfamiliar": None if self.unfamiliar is None else int(self.unfamiliar.sum()),
             "set_aside": [list(pair) for pair in self.set_aside],
             "scores": self.scores,
+            "finding_scores": self.finding_scores,
             "summary": self.summary(),
         }
 
@@ -171,7 +188,10 @@ def write_predicted(predicted: Predicted) -> None:
     columns["decision_rule"] = [predicted.rule] * len(predicted)
     if predicted.sets is not None:
         columns["prediction_set"] = ["|".join(names[row]) for row in predicted.sets]
-    for name, (prob, called) in predicted.findings.items():
+    present = predicted.images.present
+    for k, (name, (prob, called)) in enumerate(predicted.findings.items()):
+        if present is not None:
+            columns[f"label_{name}"] = present[:, k].tolist()
         columns[f"finding_{name}"] = prob.tolist()
         if called is not None:
             columns[f"has_{name}"] = ["yes" if has else "no" for has in called]
@@ -202,46 +222,3 @@ def draw_sheet(predicted: Predicted, shown: tuple[NDArray[np.int64], NDArray[np.
         captions.append(CalledTile(Path(predicted.images.image[row]).name, ", ".join(marks), colour[call]))
     legend = list(zip(predicted.classes, colour, strict=True))
     save_sheet(path, called_sheet(tiles, captions, legend))
-
-
-def next_commands(
-    predicted: Predicted, model: Path, choice: ModelChoice, sources: Sequence[Path], asked: Asked
-) -> tuple[str, ...]:
-    """What to do now, as commands that run as they stand."""
-    given = " ".join(shlex.quote(str(source)) for source in sources)
-    out, folder = shlex.quote(str(predicted.out)), shlex.quote(str(choice.folder))
-    source = choice.folder / SOURCE
-    code = f" --network-file {shlex.quote(str(source))}" if source.is_file() else ""
-    lines = []
-    if predicted.scores is not None:
-        page = shlex.quote(str(predicted.out.with_name("evaluation.html")))
-        # No folder holds what was promised of an average: its threshold is all that can be handed on.
-        how = f"--model {folder}" if not asked.ensemble else f"--threshold {predicted.threshold!r}"
-        if asked.ensemble and predicted.threshold is None:
-            how = ""
-        lines.append(" ".join(f"counterstain evaluate {out} {how} --out {page}".split()))
-        if len(sources) == 1 and asked.splits is None:
-            place = shlex.quote(str(predicted.out.with_name("explanation")))
-            lines.append(f"counterstain explain {folder} {given} --out {place}{code}")
-    if not asked.ensemble and asked.splits is None and not asked.reading.get("columns") and _has_seeds(choice, model):
-        arm, fold = choice.folder.parts[-3], choice.folder.name.removeprefix("fold-")
-        table = shlex.quote(str(predicted.out.with_name("ensemble.csv")))
-        lines.append(
-            f"counterstain predict {shlex.quote(str(model))} {given} --arm {arm} --fold {fold} --ensemble "
-            f"--out {table}{code}"
-        )
-    if asked.sheet is None and asked.splits is None and not asked.reading.get("columns"):
-        sheet = shlex.quote(str(predicted.out.with_name("sheet.png")))
-        named = (("--arm", asked.arm), ("--seed", asked.seed), ("--fold", asked.fold))
-        which = "".join(f" {option} {value}" for option, value in named if value is not None)
-        which += " --ensemble" if asked.ensemble else ""
-        lines.append(f"counterstain predict {shlex.quote(str(model))} {given}{which} --out {out} --sheet {sheet}{code}")
-    return tuple(lines)
-
-
-def _has_seeds(choice: ModelChoice, model: Path) -> bool:
-    """Whether a run was named whose chosen arm and fold have several seeds, so that they can be averaged."""
-    if choice.run is None or model != choice.run:
-        return False
-    arm, fold = choice.folder.parts[-3], choice.folder.name
-    return len(list((model / "arms" / arm).glob(f"seed-*/{fold}"))) > 1

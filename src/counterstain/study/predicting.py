@@ -1,4 +1,4 @@
-"""A trained model given images, with or without labels: one call per image, what backs it, and what to do next."""
+"""A trained model given images, with or without labels: one call per image, and what backs it."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ from counterstain.evaluation.rows import rows_named
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
 from counterstain.learning.bag_loop import predict_bags, write_attention
-from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
+from counterstain.learning.bundle import FINDING_CALIBRATION, Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.device import device_for, prepare_device
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.model_choice import ModelChoice, choose_model, ensemble_calibration
@@ -41,8 +41,8 @@ from counterstain.learning.runtimes import (
 from counterstain.learning.unfamiliar import listening, measure_distances
 from counterstain.progress import Progress
 from counterstain.study.calibrate import decided_as, sets_of
-from counterstain.study.finding_predictions import answers_of_findings
-from counterstain.study.predicted import Asked, Predicted, draw_sheet, next_commands, write_predicted
+from counterstain.study.finding_predictions import answers_of_findings, read_finding_calibration
+from counterstain.study.predicted import Asked, Predicted, draw_sheet, write_predicted
 
 __all__ = ["Asked", "Predicted", "predict_images"]
 
@@ -105,7 +105,7 @@ def predict_images(
         write_attention(choice.folder, [images.root / name for name in images.image], asked.attention)
     if asked.sheet is not None and shown is not None:
         draw_sheet(predicted, shown, asked.sheet)
-    return replace(predicted, next_lines=next_commands(predicted, model, choice, sources, asked))
+    return predicted
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
@@ -126,7 +126,8 @@ def _read(sources: Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *
             )
         )  # fmt: skip
     else:
-        images = read_new_images(sources, bundle.classes, features=features, **asked.reading)
+        known = tuple(read_finding_calibration(folder)) if (folder / FINDING_CALIBRATION).is_file() else ()
+        images = read_new_images(sources, bundle.classes, features=features, findings=known, **asked.reading)
     if not features and (found := next((name for name in images.image if is_feature_file(name)), None)):
         raise InputError(f"{found} is a feature file, not an image; {bundle.network} is a model of tiles")
     return images
@@ -289,7 +290,7 @@ def _judged(
         else None,
         threshold=None if fitted is None or len(bundle.classes) != 2 else fitted.threshold,
         out=out,
-        next_lines=(),
+        choice=choice,
     )
 
 

@@ -48,8 +48,9 @@ class Export:
     def parity(self) -> tuple[Parity, ...]:
         """One row per format that was written."""
         rows: Any = self.record["parity"]
+        speed: Any = self.record["images_per_s"]
         return tuple(
-            Parity(row["runtime"], float(row["difference"]), float(row["images_per_s"]), int(row["tiles"]))
+            Parity(row["runtime"], float(row["difference"]), float(speed[row["runtime"]]), int(row["tiles"]))
             for row in rows
         )
 
