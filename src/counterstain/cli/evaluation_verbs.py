@@ -203,8 +203,8 @@ def compare(
         _print_findings(models, columns, out, as_json=as_json)
         return
     comparison = compare_models(
-        models, primary=primary,
-        co_primary=[name.strip() for name in (co_primary or "").split(",") if name.strip()], level=level, reference=reference, margin=margin, noninferiority=noninferiority, equivalence=equivalence,
+        models, primary=primary, level=level, reference=reference, margin=margin, noninferiority=noninferiority,
+        co_primary=[name.strip() for name in (co_primary or "").split(",") if name.strip()], equivalence=equivalence,
         fixed_models=fixed_models, threshold=threshold or None, detect=detect, prior_sd=prior_sd, alpha=alpha,
         positive=positive, columns=columns_given(columns), order=order_given(order), out=out,
     )  # fmt: skip
