@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from counterstain.cli import app
 from counterstain.errors import InputError
-from counterstain.slides.slide_files import find_slides, folder_names
+from counterstain.slides.slide_files import find_slides, folder_names, slide_name
 
 
 def tissue(make: ModuleType, path: Path, seed: int = 0) -> Path:
@@ -54,6 +54,40 @@ def test_a_dicom_series_is_one_slide(make: ModuleType, tmp_path: Path) -> None:
     done = run("inspect", tmp_path, "--json")
     (record,) = json.loads(done.stdout)["slides"]
     assert [level["width_px"] for level in record["levels"]] == [320, 160]
+
+
+def test_dicom_is_found_without_an_ending(make: ModuleType, tmp_path: Path) -> None:
+    """Archives name files by their UIDs: ".2" is no ending, and two slides must not have one name."""
+    image = make.picture(320, 192)
+    finest = make.write_dicom(tmp_path / "1.2.826.0.1", image)
+    make.write_dicom(tmp_path / "1.2.826.0.2", make.halved(image), mpp=(1.0, 1.0), number=2)
+    content = finest.read_bytes().replace(b"80043.10.1.2", b"80043.10.9.2")  # another SeriesInstanceUID
+    (tmp_path / "1.2.826.0.3").write_bytes(content)
+    (tmp_path / "DICOMDIR").write_bytes(content[:400])
+    (tmp_path / "LICENSE").write_text("text")
+    found = find_slides([tmp_path])
+    assert [path.name for path in found] == ["1.2.826.0.1", "1.2.826.0.3"]
+    assert [slide_name(path) for path in found] == ["1.2.826.0.1", "1.2.826.0.3"]
+
+
+def test_an_odd_dicom_series_is_said(make: ModuleType, tmp_path: Path) -> None:
+    """Its finest level is elsewhere, or its files name two patients: readers read both without a word."""
+    image = make.picture(320, 192)
+    make.write_dicom(tmp_path / "a.dcm", image, mpp=(0.5, 0.5), number=2)
+    told: list[str] = []
+    find_slides([tmp_path], say=told.append)
+    assert len(told) == 1 and "a.dcm is a reduced level (RESAMPLED); the finest level of its series is not" in told[0]
+    make.write_dicom(tmp_path / "b.dcm", make.picture(640, 384), mpp=(0.25, 0.25))
+    told.clear()
+    find_slides([tmp_path], say=told.append)
+    assert told == []
+    for name, patient in (("a.dcm", b"P1"), ("b.dcm", b"P2")):
+        content = (tmp_path / name).read_bytes()
+        place = content.index(b"\x20\x00\x0d\x00UI")  # before StudyInstanceUID
+        element = b"\x10\x00\x20\x00LO\x02\x00" + patient
+        (tmp_path / name).write_bytes(content[:place] + element + content[place:])
+    find_slides([tmp_path], say=told.append)
+    assert len(told) == 1 and "the files of this series name 2 patients (P1, P2)" in told[0]
 
 
 def test_slides_that_a_disk_cannot_tell_apart(make: ModuleType, tmp_path: Path) -> None:

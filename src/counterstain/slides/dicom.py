@@ -7,7 +7,7 @@ from typing import IO
 
 from counterstain.errors import InputError
 
-__all__ = ["DicomHeader", "check_dicom", "read_dicom_header"]
+__all__ = ["DicomHeader", "check_dicom", "is_dicom", "read_dicom_header"]
 
 _SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 _PACKINGS = {
@@ -35,11 +35,13 @@ _LONGEST_VALUE, _MOST_ELEMENTS, _DEEPEST = 1024, 20_000, 20
 class DicomHeader:
     """What a file says of itself; "" and 0 where it does not say.
 
-    series: SeriesInstanceUID; storage: SOPClassUID; packing: TransferSyntaxUID; image_type: its words
+    series: SeriesInstanceUID; patient: PatientID; storage: SOPClassUID; packing: TransferSyntaxUID
+    image_type: its words
     modality, colours (PhotometricInterpretation); bits and samples of a px; width_px, height_px of the level
     """
 
     series: str
+    patient: str
     storage: str
     packing: str
     image_type: tuple[str, ...]
@@ -49,6 +51,15 @@ class DicomHeader:
     samples: int
     width_px: int
     height_px: int
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its first bytes, whatever its name: archives name files by their UIDs alone."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def read_dicom_header(path: Path) -> DicomHeader | None:
@@ -72,7 +83,7 @@ def read_dicom_header(path: Path) -> DicomHeader | None:
         return int.from_bytes(found.get((group, element), b"")[:4], "little")
 
     return DicomHeader(
-        series=text(0x20, 0xE), storage=text(8, 0x16), packing=text(2, 0x10),
+        series=text(0x20, 0xE), patient=text(0x10, 0x20), storage=text(8, 0x16), packing=text(2, 0x10),
         image_type=tuple(word.strip().upper() for word in text(8, 8).split("\\") if word.strip()),
         modality=text(8, 0x60), colours=text(0x28, 4), bits=number(0x28, 0x100), samples=number(0x28, 2),
         width_px=number(0x48, 6), height_px=number(0x48, 7),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
-from counterstain.slides.info import Slide, SlideInfo
+from counterstain.slides.info import Slide, SlideInfo, damaged_words
 
 __all__ = ["GREATEST_BLOCK_PX", "GuardedSlide", "guarded", "reader_errors", "require_readers"]
 
@@ -75,8 +75,7 @@ def guarded(path: Path) -> Iterator[None]:
             f"{path} cannot be read: it asks for more memory than there is; its header may be damaged"
         ) from None
     except reader_errors() as error:
-        words = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-        raise InputError(f"{path} cannot be read ({words}); the file is damaged: copy or scan it again") from None
+        raise InputError(damaged_words(path, error)) from None
 
 
 class GuardedSlide:

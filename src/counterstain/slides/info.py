@@ -124,5 +124,11 @@ def reading(path: Path, *kinds: type[Exception]) -> Iterator[None]:
     except InputError:  # it says itself what is wrong, which need not be damage
         raise
     except kinds as error:
-        words = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{path} cannot be read ({words}); the file is damaged: copy or scan it again") from None
+        raise InputError(damaged_words(path, error)) from None
+
+
+def damaged_words(path: Path, error: Exception) -> str:
+    """That a file is damaged, in a decoder's words; a DICOM slide is read from several files, of which one is named."""
+    words = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    which = "it, or another file of its series beside it, is" if path.suffix.lower() == ".dcm" else "the file is"
+    return f"{path} cannot be read ({words}); {which} damaged: copy or scan it again"

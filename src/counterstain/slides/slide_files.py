@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from counterstain.errors import InputError
-from counterstain.slides.dicom import DicomHeader, read_dicom_header
+from counterstain.slides.dicom import DicomHeader, is_dicom, read_dicom_header
 from counterstain.slides.dicomweb import fetch_slides, is_address
 
 __all__ = ["SUFFIXES", "find_slides", "folder_names", "names_slides", "slide_name"]
@@ -41,7 +41,7 @@ def find_slides(
     """
     found: dict[str, Path] = {}
     listed = [path for place in places for path in _slides_at(place, recursive, say)]
-    for path in _without_series_mates(listed):
+    for path in _without_series_mates(listed, say):
         name = slide_name(path)
         if name in found:
             raise InputError(f"{found[name]} and {path} have one name; rename one, or cut them apart")
@@ -98,7 +98,14 @@ def _walk(place: Path) -> Iterator[Path]:
 
 
 def _is_slide(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    return path.suffix.lower() in SUFFIXES or (_is_bare(path) and path.name != "DICOMDIR" and is_dicom(path))
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether a name has no ending that says what it is: none at all, or the last number of a UID."""
+    return not path.suffix or path.suffix[1:].isdecimal()
 
 
 def _looks_like_a_slide(path: Path) -> bool:
@@ -111,17 +118,32 @@ def _looks_like_a_slide(path: Path) -> bool:
     return ending in _OTHER_SLIDES or (ending in SUFFIXES and not path.is_file())
 
 
-def _without_series_mates(files: Sequence[Path]) -> list[Path]:
-    """The files, of those of one DICOM series in one folder only the one of the finest level."""
-    headers = {path: read_dicom_header(path) for path in files if path.suffix.lower() in (".dcm", "")}
+def _without_series_mates(files: Sequence[Path], say: Callable[[str], None]) -> list[Path]:
+    """The files, of those of one DICOM series in one folder only the one of the finest level; what is odd is said."""
+    headers = {path: read_dicom_header(path) for path in files if path.suffix.lower() == ".dcm" or _is_bare(path)}
     series: dict[tuple[Path, str], list[Path]] = {}
     for path, header in headers.items():
         if header is not None and header.series:
             series.setdefault((path.parent, header.series), []).append(path)
     mates = set[Path]()
     for paths in series.values():
-        mates |= set(paths) - {max(reversed(paths), key=lambda path: _fineness(headers[path]))}
+        finest = max(reversed(paths), key=lambda path: _fineness(headers[path]))
+        mates |= set(paths) - {finest}
+        _tell_oddities(
+            finest, [header for path in paths if (header := headers[path]) is not None], headers[finest], say
+        )
     return [path for path in dict.fromkeys(files) if path not in mates] if mates else list(files)
+
+
+def _tell_oddities(
+    finest: Path, series: Sequence[DicomHeader], header: DicomHeader | None, say: Callable[[str], None]
+) -> None:
+    """Say what no reader refuses: a series of two patients, and one whose finest level lies elsewhere."""
+    patients = sorted({own.patient for own in series if own.patient})
+    if len(patients) > 1:
+        say(f"{finest}: the files of this series name {len(patients)} patients ({', '.join(patients[:3])}); ask why")
+    if header is not None and "VOLUME" in header.image_type and "RESAMPLED" in header.image_type:
+        say(f"{finest} is a reduced level (RESAMPLED); the finest level of its series is not in this folder")
 
 
 def _fineness(header: DicomHeader | None) -> tuple[bool, int]:
@@ -137,7 +159,7 @@ def names_slides(place: Path) -> bool:
 
 def slide_name(path: Path) -> str:
     """What a slide and its files are called: its file's name without its ending."""
-    return path.name.removesuffix(path.suffix).removesuffix(".ome")
+    return path.name if _is_bare(path) else path.name.removesuffix(path.suffix).removesuffix(".ome")
 
 
 def folder_names(names: Sequence[str]) -> dict[str, str]:
