@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from counterstain.audit.duplicates import Duplicate, find_duplicates
 from counterstain.audit.ids import divided, last_digits, near_ids, overlapping
 from counterstain.audit.proposal import clusters, propose_split
-from counterstain.audit.quality import conflicts, look_at, poor_tiles, thin_classes
+from counterstain.audit.quality import conflicts, look_at, poor_tiles, thin_classes, unplaced
 from counterstain.audit.report import audit_lines, audit_record
 from counterstain.audit.shortcuts import baselines, colour_features
 from counterstain.cohort.cohort import Cohort
@@ -212,3 +212,13 @@ def test_a_refused_proposal_names_patients_and_no_cluster_numbers() -> None:
     with pytest.raises(InputError, match=r"class 'b' has 1 patient \(P1 \+ P9\)") as refused:
         propose_split(cohort, cohort.image, [], given)
     assert "cluster" not in str(refused.value)
+
+
+def test_images_in_no_part_are_told() -> None:
+    """A split of half the images was audited as if it were of all."""
+    cohort = table(patient_id=["P1", "P1", "P2", "P2"], label=["a", "b", "a", "b"])
+    half = Split(cohort.image, (Fold(0, 0, ("train", "test", "", "")),), "image")
+    (found,) = unplaced(cohort, half)
+    assert (found.count, found.words) == (2, "2 of 4 images are in no part of the split")
+    folds = Split(cohort.image, (*half.parts, Fold(0, 1, ("", "", "test", "train"))), "image")
+    assert unplaced(cohort, folds) == [] == unplaced(cohort, None)

@@ -50,7 +50,7 @@ class Finding:
     """One fault.
 
     tier: what kind: bytes, pixels, turned, near, rotated, patient, slide, near-id, place, conflict, mixed-patient,
-        lone-patient, lone-site, blank, blurred, unreadable, absent-class, last-digit, decision
+        lone-patient, lone-site, blank, blurred, unreadable, absent-class, unplaced, last-digit, decision
     severity: "leak" makes the result untrue, "warning" may, "note" is to be known
     parts: the parts of the split that it concerns, in order; () where it is about the cohort
     count: pairs, patients or images, as the words say

@@ -15,7 +15,16 @@ from counterstain.cohort.splitters import Split
 if TYPE_CHECKING:
     from counterstain.images.store import Store
 
-__all__ = ["TileAppearance", "absent_classes", "conflicts", "look_at", "poor_tiles", "thin_classes", "unreadable"]
+__all__ = [
+    "TileAppearance",
+    "absent_classes",
+    "conflicts",
+    "look_at",
+    "poor_tiles",
+    "thin_classes",
+    "unplaced",
+    "unreadable",
+]
 
 ONE_IMAGE = ("bytes", "pixels", "turned", "near")  # tiers that are surely one image; a turned crop is one field
 EMPTY = 0.05  # share of tissue below which a tile is blank
@@ -95,6 +104,21 @@ def absent_classes(cohort: Cohort, split: Split | None) -> list[Finding]:
         )
         for (name, label), count in sorted(found.items())
     ]  # fmt: skip
+
+
+def unplaced(cohort: Cohort, split: Split | None) -> list[Finding]:
+    """Images that no part of any division has: nothing is learned or said of them."""
+    if split is None:
+        return []
+    placed = np.zeros(len(cohort), dtype=bool)
+    for part in split.parts:
+        placed |= np.array([bool(word) for word in part.assignment])
+    rows = np.flatnonzero(~placed)
+    if not len(rows):
+        return []
+    examples = first_examples([(cohort.image[row],) for row in rows])
+    words = f"{len(rows)} of {len(cohort)} images are in no part of the split"
+    return [Finding("unplaced", "note", (), len(rows), examples, words)]
 
 
 @dataclass(frozen=True, eq=False)

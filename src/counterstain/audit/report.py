@@ -8,7 +8,15 @@ import numpy as np
 
 from counterstain.audit.findings import TIERS, AuditRecord, Duplicate, Finding, first_examples, worst_first
 from counterstain.audit.ids import crossings, divided, last_digits, near_ids, overlapping, severity_between
-from counterstain.audit.quality import absent_classes, conflicts, look_at, poor_tiles, thin_classes, unreadable
+from counterstain.audit.quality import (
+    absent_classes,
+    conflicts,
+    look_at,
+    poor_tiles,
+    thin_classes,
+    unplaced,
+    unreadable,
+)
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.splitters import Split
 from counterstain.files import hash_json
@@ -52,6 +60,7 @@ def audit_record(
         *poor_tiles(cohort, store.image, look_at(store)),
         *unreadable(store.set_aside),
         *absent_classes(cohort, split),
+        *unplaced(cohort, split),
     ]
     return _record(cohort, split, store.data_hash, copies, findings)
 
@@ -84,6 +93,7 @@ def feature_record(
         Finding("features", "note", (), len(cohort), (), unseen),
         *unreadable(set_aside),
         *absent_classes(cohort, split),
+        *unplaced(cohort, split),
     ]
     return _record(cohort, split, data, copies, findings)
 
@@ -100,6 +110,7 @@ def table_record(cohort: Cohort, split: Split | None, *, distinct_ids: bool = Fa
         *_of_ids_and_copies(cohort, cohort.image, (), assignments, distinct_ids),
         Finding("tables-only", "note", (), len(cohort), (), unseen),
         *absent_classes(cohort, split),
+        *unplaced(cohort, split),
     ]
     return _record(cohort, split, hash_json({"": cohort.table.drop(columns="split").to_csv()}), (), findings)
 

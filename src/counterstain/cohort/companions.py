@@ -19,18 +19,16 @@ _MASK_NAME = re.compile(
 _WITH_IMAGES = frozenset(
     {
         *("mask", "masks", "seg", "segmentation", "segmentations", "gt", "ground_truth", "groundtruth", "annotation"),
-        *(
-            "annotations",
-            "overlay",
-            "overlays",
-            "heatmap",
-            "heatmaps",
-            "thumbnail",
-            "thumbnails",
-            "preview",
-            "previews",
-        ),
+        *("annotations", "overlay", "overlays", "heatmap", "heatmaps", "thumbnail", "thumbnails", "preview"),
+        *("previews", "result", "results", "output", "outputs", "predictions", "unlabeled", "unlabelled", "unsorted"),
+        *("backup", "backups", "tmp", "temp", "trash"),
     }
+)
+# Whoever has a folder for each patient, slide or day has the classes elsewhere.
+_OF_ONE_EACH = re.compile(
+    r"(?:patients?|pat|cases?|subject|subj|slides?|wsi|sample|specimen|accession)[ _\-.#]*\d+[a-z]?|tcga-\w\w-\w{4}.*|"
+    r"\d{4}[-_.]\d\d[-_.]\d\d|20\d{6}",
+    re.IGNORECASE,
 )
 _DATA = frozenset(
     {"label", "labels", "image", "images", "img", "imgs", "picture", "pictures", "tiles", "patches", "raw", "original"}
@@ -71,7 +69,8 @@ def check_class_names(names: Collection[str], folder: object, *, asks: bool) -> 
         asks: whether to refuse where names alone speak against it; the user may have said that folders are classes.
 
     Raises:
-        InputError: If all of them are train, val, test, or images; or if one holds masks or previews.
+        InputError: If all of them are train, val, test, or images, or are named like patients, slides or dates; or if
+            one holds masks, previews, or what is no class.
     """
     shown = ", ".join(sorted(names)[:4])
     plain = {name: re.sub(r"[\s\-]+", "_", name.lower()) for name in names}
@@ -88,6 +87,11 @@ def check_class_names(names: Collection[str], folder: object, *, asks: bool) -> 
         raise InputError(
             f"{folder} has the folders {shown}; '{beside[0]}' is no class by its name: move it elsewhere, or, if it is "
             "one, say --layout folder or give the labels in a manifest"
+        )
+    if len(names) > 1 and all(_OF_ONE_EACH.fullmatch(name) for name in names):
+        raise InputError(
+            f"{folder} has the folders {shown}: patients, slides or dates by their names, not classes; give the labels "
+            "in a manifest or by a pattern (--pattern), or, if these are the classes, say --layout folder"
         )
     if len(names) > 1 and all(word in _DATA for word in plain.values()):
         raise InputError(
