@@ -155,7 +155,8 @@ def try_records(folder: Path, world: World, *, share: int = 1, seed: int = 0) ->
     for top in ("runs", "store"):
         shutil.copytree(world.folder / top, folder / "kept" / top)
     listed = {f"{RUN}/{name}" for name in json.loads((world.folder / LIST).read_text(encoding="utf-8"))["files"]}
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["MPLCONFIGDIR"] = str(folder / "matplotlib")  # its font cache is nobody's result
     with chdir(world.folder):
         for number, (kind, verb, line, name, damage) in enumerate(list(cases(world, rng))[::share]):
             changed = damage != (folder / "kept" / name).read_bytes()
