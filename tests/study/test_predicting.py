@@ -14,9 +14,11 @@ from counterstain.cli import app
 from counterstain.errors import InputError
 from counterstain.evaluation.calibration import read_calibration
 from counterstain.evaluation.metrics import image_loss, roc_auc
-from counterstain.evaluation.predictions_csv import read_predictions
+from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
 from counterstain.files import read_json
-from counterstain.learning.model_choice import choose_model, ensemble_calibration
+from counterstain.learning.bundle import SUMS
+from counterstain.learning.model_choice import choose_model, ensemble_calibration, title_of
 from counterstain.study.predicting import Asked, predict_images
 from counterstain.study.run import run_study
 
@@ -223,3 +225,34 @@ def test_predictions_of_a_study_have_one_call_too(run: Path) -> None:
     header = rows(place / "predictions.csv")[0].keys()
     assert list(header)[-3:] == ["decision", "decision_rule", "prediction_set"]
     assert read_json(place / "calibration.json")["threshold_rule"] == "youden"
+
+
+@pytest.mark.parametrize(("signal", "patients", "words"), [(3.0, 40, ""), (0.0, 40, "contains 0.5"), (3.0, 2, "few")])
+def test_an_arm_that_may_be_guessing_is_not_only_called_the_best(
+    tmp_path: Path, signal: float, patients: int, words: str
+) -> None:
+    random = np.random.default_rng(3)
+    for arm in ("a", "b"):
+        label = np.arange(4 * patients) % (4 * patients) // 4 % 2
+        prob = 1 / (1 + np.exp(-(signal * (label - 0.5) + random.normal(0, 1, len(label)))))
+        names = tuple(map(str, range(len(label))))
+        table = Predictions(
+            image=names, patient=tuple(f"p{k // 4}" for k in range(len(label))), slide=("",) * len(label),
+            site=("",) * len(label), label=label.astype(np.int64), prob=np.stack([1 - prob, prob], 1),
+            classes=("no", "yes"),
+        )  # fmt: skip
+        folder = tmp_path / "runs/r/arms" / arm / "seed-0/fold-0-0"
+        write_predictions(table, folder / "raw_val.csv")
+        (folder / SUMS).write_text("")
+    said = choose_model(tmp_path / "runs/r").words
+    assert "best on the validation part by AUROC" in said
+    assert (words in said) if words else ("chance" not in said), said
+
+
+def test_a_model_is_called_by_run_arm_seed_and_fold(run: Path, tmp_path: Path) -> None:
+    assert title_of(run / "arms/good/seed-1/fold-0-0") == "small (arm good, seed 1, fold 0-0)"
+    out, cohort = tmp_path / "card", str(run.parent.parent / "images" / "cohort.csv")
+    asked = ["robustness", str(run), cohort, "--out", str(out), "--only", "blur_px", "--sample", "8"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert "<h1>small (arm good, seed 0, fold 0-0)</h1>" in (out / "robustness.html").read_text(encoding="utf-8")

@@ -1,6 +1,9 @@
 """Runs in experiment trackers: what they read back is what the records say; nothing is sent anywhere."""
 
 import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,8 +14,11 @@ from typer.testing import CliRunner
 from counterstain.cli import app
 from counterstain.errors import InputError
 from counterstain.files import read_json, write_json
+from counterstain.progress import Progress, TrainingProgress
+from counterstain.study import publish as publish_module
 from counterstain.study.publish import TRACKERS, publish
 from counterstain.study.run import run_study
+from counterstain.study.trackers import TrackerWriter
 from counterstain.study.training_curves import read_history
 
 
@@ -87,3 +93,47 @@ def test_an_unknown_tracker_and_an_unfinished_run_are_refused(run: Path, tmp_pat
     installed = next((name for name in TRACKERS if find_spec(name)), None)
     if installed is not None:
         assert CliRunner().invoke(app, ["publish", str(run), "--to", installed]).exit_code == 2
+
+
+def test_each_epoch_is_told_while_the_run_goes_on(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the third epoch of a training ends, its first is in the tracker; stopped and resumed, all of them are."""
+    opened: list[list[tuple[str, int]]] = []
+    results: list[tuple[dict[str, float], str]] = []
+
+    @contextmanager
+    def tracker(run: Path, place: Path) -> Iterator[TrackerWriter]:
+        told: list[tuple[str, int]] = []
+        opened.append(told)
+        yield TrackerWriter(
+            lambda training, number, values: told.append((training.name, number)),
+            lambda scores, verdict: results.append((scores, verdict)),
+        )
+
+    monkeypatch.setitem(publish_module.TRACKERS, "fake", tracker)
+    monkeypatch.setattr(publish_module, "find_spec", lambda name: True)
+    monkeypatch.setattr(publish_module, "EVERY_S", 0.01)
+
+    def watch(label: str, progress: TrainingProgress) -> None:
+        if progress.val_loss is not None and progress.epoch == 3:
+            end = time.monotonic() + 20
+            while not any(number == 1 for _, number in opened[-1]):
+                assert time.monotonic() < end, "the first epoch is not told while the training goes on"
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    longer = {"training.epochs": "4", "training.patience": "4", "seeds": "[0]"}
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, overrides=longer, track=["fake"], talk=Progress(trained=watch))
+    assert opened[0] and not results
+    run = run_study(study, overrides=longer, track=["fake"])
+    expected = [
+        (path.parent.relative_to(run / "arms").as_posix(), number)
+        for path in sorted(run.glob("arms/*/*/*/history.csv"))
+        for number in range(1, len(read_history(path)["loss"]) + 1)
+    ]
+    assert sorted(opened[1]) == sorted(expected) and len(expected) > 4
+    ((scores, verdict),) = results
+    assert scores["given-8/auroc"] == auroc(run, "given-8") and verdict
+    # A finished run is written as a whole, from the same records.
+    run_study(study, overrides=longer, track=["fake"])
+    assert sorted(opened[2]) == sorted(expected) and results[1] == results[0]

@@ -1,51 +1,24 @@
-"""A finished run in an experiment tracker (TensorBoard, MLflow, Weights & Biases), written from the run's own records.
-
-Everything is written to files of this machine; nothing is sent anywhere. What the trackers get is what the records say:
-settings, the four curves of every training, each arm's scores with their intervals, the verdict, and the report.
-"""
+"""A run in an experiment tracker, from the run's own records: after the fact, or epoch by epoch while it goes on."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.format import natural
 from counterstain.extras import missing_package
 from counterstain.files import read_json
-from counterstain.run_folder import MANIFEST, as_written, optional_record, record_path
+from counterstain.run_folder import MANIFEST, optional_record, record_path
+from counterstain.study.trackers import TRACKERS, TrackedTraining, TrackerWriter, Values
 from counterstain.study.training_curves import CURVES, read_history
 
-__all__ = ["TRACKERS", "check_tracker", "publish"]
+__all__ = ["TRACKERS", "check_tracker", "publish", "tracked"]
 
-Values = dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Training:
-    """One training as trackers take it: a name, settings, and each epoch's four numbers."""
-
-    name: str
-    settings: Mapping[str, Any]
-    history: Mapping[str, list[float]]
-
-    def epochs(self) -> Iterator[tuple[int, Values]]:
-        """(epoch from 1, name -> value), finite values alone."""
-        for row, values in enumerate(zip(*(self.history[name] for name in CURVES), strict=True), start=1):
-            yield row, {name: value for name, value in zip(CURVES, values, strict=True) if math.isfinite(value)}
-
-
-@dataclass(frozen=True)
-class _Told:
-    """A run as trackers take it; scores: "given/auroc" -> value, and "…_low" and "…_high" of its interval."""
-
-    run: Path
-    trainings: tuple[_Training, ...]
-    scores: Values
-    verdict: str
+EVERY_S = 2.0  # between two looks at the records of a run that goes on
 
 
 def publish(run: Path | str, to: str, *, out: Path | str | None = None) -> Path:
@@ -66,9 +39,10 @@ def publish(run: Path | str, to: str, *, out: Path | str | None = None) -> Path:
     check_tracker(to)
     if not record_path(run, MANIFEST).is_file():
         raise InputError(f"{run} is not a finished run; name a folder such as runs/mystudy")
-    place = Path(out) if out is not None else run.resolve().parent.parent / "tracking" / to
-    place.mkdir(parents=True, exist_ok=True)
-    TRACKERS[to](_read(run), place.resolve())
+    place = _place(run, to) if out is None else Path(out)
+    with _writer(run, to, place) as writer:
+        _tell_epochs(run, [writer], {})
+        writer.result(_scores(run), _verdict(run))
     return place
 
 
@@ -80,22 +54,104 @@ def check_tracker(to: str) -> None:
         raise missing_package(ModuleNotFoundError(name=to), "publish")
 
 
-def _read(run: Path) -> _Told:
-    settings = optional_record(run, "resolved.json").get("arms", {})
+@contextmanager
+def tracked(run: Path, track: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """While the block runs, each epoch goes to these trackers as it ends, and after it the results.
+
+    The histories in the run's folder are followed by a thread: trainings are not touched, wherever they run, and a
+    resumed run is written from its first epoch.
+
+    Args:
+        run: the run's folder.
+        track: names of trackers.
+
+    Yields:
+        {tracker: the folder of its files}.
+    """
+    places = {name: _place(run, name) for name in track}
+    if not places:
+        yield places
+        return
+    with ExitStack() as stack:
+        writers = [stack.enter_context(_writer(run, name, place)) for name, place in places.items()]
+        told: dict[str, int] = {}
+        before = {path: path.stat().st_mtime_ns for path in _histories(run)}
+        ended = Event()
+
+        def follow() -> None:
+            while not ended.wait(EVERY_S):
+                _tell_epochs(run, writers, told, unchanged=before)
+
+        thread = Thread(target=follow, name="counterstain trackers", daemon=True)
+        thread.start()
+        try:
+            yield places
+        finally:
+            ended.set()
+            thread.join()
+            _tell_epochs(run, writers, told, unchanged=before)
+        _tell_epochs(run, writers, told)
+        for writer in writers:
+            writer.result(_scores(run), _verdict(run))
+
+
+def _place(run: Path, to: str) -> Path:
+    return run.resolve().parent.parent / "tracking" / to
+
+
+@contextmanager
+def _writer(run: Path, to: str, place: Path) -> Iterator[TrackerWriter]:
+    place.mkdir(parents=True, exist_ok=True)
+    with TRACKERS[to](run.resolve(), place.resolve()) as writer:
+        yield writer
+
+
+def _histories(run: Path) -> list[Path]:
     paths = natural(path.relative_to(run).as_posix() for path in (run / "arms").glob("*/seed-*/fold-*/history.csv"))
-    trainings = []
-    for path in paths:
-        name = Path(path).parent.relative_to("arms").as_posix()
-        arm, seed, _ = name.split("/")
-        own = {**settings.get(arm, {}), "arm": arm, "seed": int(seed.removeprefix("seed-"))}
-        trainings.append(_Training(name, own, read_history(run / path)))
-    return _Told(run, tuple(trainings), _scores(run), str(optional_record(run, "comparison.json").get("words") or ""))
+    return [run / path for path in paths]
+
+
+def _tell_epochs(
+    run: Path,
+    writers: Sequence[TrackerWriter],
+    told: dict[str, int],
+    *,
+    unchanged: Mapping[Path, int] | None = None,
+) -> None:
+    """Tell every epoch that is in the records and wasn't told yet; `told` has how many were, by training.
+
+    unchanged: history -> its time when the run began. Until it changes it may be of other settings, about to be
+    replaced, or of a training that is finished.
+    """
+    settings = optional_record(run, "resolved.json").get("arms", {})
+    for path in _histories(run):
+        with suppress(FileNotFoundError):  # a training that begins anew removes it
+            if path.stat().st_mtime_ns == (unchanged or {}).get(path):
+                continue
+        name = path.parent.relative_to(run / "arms").as_posix()
+        training = TrackedTraining(name, _settings(settings, name))
+        history = read_history(path)
+        epochs = list(zip(*(history[curve] for curve in CURVES), strict=True))
+        for number, values in enumerate(epochs[told.get(name, 0) :], start=told.get(name, 0) + 1):
+            finite = {curve: value for curve, value in zip(CURVES, values, strict=True) if math.isfinite(value)}
+            for writer in writers:
+                writer.epoch(training, number, finite)
+        told[name] = max(told.get(name, 0), len(epochs))
+
+
+def _settings(arms: Mapping[str, Any], name: str) -> dict[str, Any]:
+    arm, seed, _ = name.split("/")
+    return {**arms.get(arm, {}), "arm": arm, "seed": int(seed.removeprefix("seed-"))}
+
+
+def _verdict(run: Path) -> str:
+    return str(optional_record(run, "comparison.json").get("words") or "")
 
 
 def _scores(run: Path) -> Values:
     """Every image-level score of every arm that is a number."""
     found: Values = {}
-    for arm, own in read_json(as_written(record_path(run, "scores.json")))["arms"].items():
+    for arm, own in read_json(record_path(run, "scores.json"))["arms"].items():
         for score in own["scores"]:
             if score["level"] != "image" or score["class"] is not None:
                 continue
@@ -104,87 +160,3 @@ def _scores(run: Path) -> Values:
                 if value is not None:
                     found[name + end] = float(value)
     return found
-
-
-def _tensorboard(told: _Told, place: Path) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    for path in (place / told.run.name).rglob("events.out.tfevents.*"):
-        path.unlink()  # of this run, published before: two would be drawn over each other
-    for training in told.trainings:
-        with SummaryWriter(str(place / told.run.name / training.name)) as writer:
-            for epoch, values in training.epochs():
-                for name, value in values.items():
-                    writer.add_scalar(name, value, epoch)
-            lines = [f"| {name} | {value} |" for name, value in training.settings.items()]
-            writer.add_text("settings", "\n".join(["| setting | value |", "|---|---|", *lines]))
-    with SummaryWriter(str(place / told.run.name)) as writer:
-        for name, value in told.scores.items():
-            writer.add_scalar(f"test/{name}", value, 0)
-        writer.add_text("verdict", told.verdict or "One arm: nothing is compared.")
-
-
-def _mlflow(told: _Told, place: Path) -> None:
-    import mlflow
-
-    before = mlflow.get_tracking_uri()
-    try:
-        _write_mlflow(mlflow, told, place)
-    finally:  # it belongs to the process
-        mlflow.set_tracking_uri(before)
-
-
-def _write_mlflow(mlflow: Any, told: _Told, place: Path) -> None:
-    # MLflow no longer writes plain files: a SQLite file holds everything, and artifacts lie beside it.
-    mlflow.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
-    name = told.run.resolve().name
-    if mlflow.get_experiment_by_name(name) is None:
-        mlflow.create_experiment(name, artifact_location=(place / "artifacts").as_uri())
-    mlflow.set_experiment(name)
-    with mlflow.start_run(run_name=name, description=told.verdict):
-        mlflow.log_metrics({_plain(key): value for key, value in told.scores.items()})
-        for artifact in ("report.html", "scores.csv", "study.yaml"):
-            if (told.run / artifact).is_file():
-                mlflow.log_artifact(str(told.run / artifact))
-        for training in told.trainings:
-            with mlflow.start_run(run_name=training.name, nested=True):
-                mlflow.log_params({key: str(value)[:500] for key, value in training.settings.items()})
-                for epoch, values in training.epochs():
-                    mlflow.log_metrics(values, step=epoch)
-
-
-def _wandb(told: _Told, place: Path) -> None:
-    import wandb
-
-    name = told.run.resolve().name
-    for training in told.trainings:
-        with _offline(wandb, place, name, training.name, dict(training.settings)) as own:
-            for epoch, values in training.epochs():
-                own.log(values, step=epoch)
-    with _offline(wandb, place, name, "test", {}) as own:
-        own.summary.update({**told.scores, "verdict": told.verdict})
-
-
-@contextmanager
-def _offline(wandb: Any, place: Path, project: str, name: str, settings: dict[str, Any]) -> Iterator[Any]:
-    """A run of Weights & Biases in files; `wandb sync` sends it where its user wants it."""
-    quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True)
-    own = wandb.init(
-        project=project, name=name, group=project, dir=str(place), mode="offline", config=settings, settings=quiet
-    )
-    try:
-        yield own
-    finally:
-        own.finish()
-
-
-def _plain(name: str) -> str:
-    """A name with the signs that MLflow takes."""
-    return "".join(sign if sign.isalnum() or sign in "_-./ " else "_" for sign in name)
-
-
-TRACKERS: Mapping[str, Callable[[_Told, Path], None]] = {
-    "tensorboard": _tensorboard,
-    "mlflow": _mlflow,
-    "wandb": _wandb,
-}

@@ -33,7 +33,7 @@ from counterstain.study.executors import sender, settle_threads
 from counterstain.study.figures_config import FiguresSection
 from counterstain.study.planning import check_settings, plan_study
 from counterstain.study.prepare import PreparedStudy, prepare
-from counterstain.study.publish import check_tracker, publish
+from counterstain.study.publish import check_tracker, publish, tracked
 from counterstain.study.run_readme import write_readme
 from counterstain.study.study_config import read_study
 from counterstain.study.test_set_uses import ledger_folder, write_test_set_uses
@@ -74,7 +74,7 @@ def run_study(
         jobs: how many trainings run at once, each in a process of its own with a fixed number of threads.
         scheduler: address of a dask scheduler whose workers do the trainings, such as tcp://host:8786; they see the
             study, the images, `runs/` and `store/` under the same paths as this machine.
-        track: trackers that the finished run is written for, see publish.
+        track: trackers that the run is written for, epoch by epoch, see publish.tracked.
         before_report: called with the run's folder once all is judged, to put more there for the report to show.
 
     Returns:
@@ -100,20 +100,25 @@ def run_study(
         if record_path(run, MANIFEST).is_file():
             _check_records(run)
             talk.say(f"{run} is finished; nothing to do")
-            return _tracked(run, track, talk)
+            for name in track:
+                talk.say(f"{name}: written to {publish(run, name)}")
+            return run
         talk = _logged(run, talk)
-        _write_protocol(run, path, prepared, talk)
-        audit_stage(run, prepared, talk, manifest=path.parent / study.cohort.path)
-        send = sender(jobs=jobs, scheduler=scheduler, base=path.parent, store=home / "store", overrides=overrides)
-        train_all(run, prepared, talk, send)
-        judge(run, prepared, talk)
-        write_test_set_uses(run, prepared, ledger_folder(study, path.parent), talk)
-        if before_report is not None:
-            before_report(run)
-        _report(run, study.figures, talk)
-        write_readme(run)
-        _write_manifest(run, prepared)
-    return _tracked(run, track, talk)
+        with tracked(run, track) as places:
+            _write_protocol(run, path, prepared, talk)
+            audit_stage(run, prepared, talk, manifest=path.parent / study.cohort.path)
+            send = sender(jobs=jobs, scheduler=scheduler, base=path.parent, store=home / "store", overrides=overrides)
+            train_all(run, prepared, talk, send)
+            judge(run, prepared, talk)
+            write_test_set_uses(run, prepared, ledger_folder(study, path.parent), talk)
+            if before_report is not None:
+                before_report(run)
+            _report(run, study.figures, talk)
+            write_readme(run)
+            _write_manifest(run, prepared)
+        for name, place in places.items():
+            talk.say(f"{name}: written to {place}")
+    return run
 
 
 def _check_records(run: Path) -> None:
@@ -121,12 +126,6 @@ def _check_records(run: Path) -> None:
     for name in listed_hashes(run):
         if name.startswith(f"{RECORDS}/"):
             as_written(run / name)
-
-
-def _tracked(run: Path, track: Sequence[str], talk: Progress) -> Path:
-    for name in track:
-        talk.say(f"{name}: written to {publish(run, name)}")
-    return run
 
 
 def _logged(run: Path, talk: Progress) -> Progress:
