@@ -22,18 +22,18 @@ from turns import finish, say, show
 DRIVER = """
 import os, sys, time
 from contextlib import contextmanager
-from counterstain import cli, terminal
+from counterstain import cli, terminal_progress
 from counterstain.progress import Progress
 
 def first(label, step):
-    print(time.time(), flush=True)
+    print("first step", time.time(), flush=True)
     os._exit(0)
 
 @contextmanager
 def talking():
     yield Progress(trained=first)
 
-terminal.talking = talking
+terminal_progress.talking = talking
 cli.main()
 """
 
@@ -62,7 +62,9 @@ def seconds(command: list[str], *, until_print: bool = False) -> float:
     whole = time.perf_counter() - began
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
-    return float(done.stdout.split()[0]) - clock if until_print else whole
+    if until_print and "first step" not in done.stdout:
+        sys.exit(f"{' '.join(command)} never came to a first step: {done.stdout.strip()[-400:]}")
+    return float(done.stdout.split()[-1]) - clock if until_print else whole
 
 
 def main() -> None:

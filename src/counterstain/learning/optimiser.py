@@ -1,6 +1,9 @@
 """What learns at which rate: the body and the head, and how the rate falls. Pure functions of the epoch."""
 
+import inspect
 import math
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -9,6 +12,27 @@ from counterstain.learning.backbones import Backbone
 from counterstain.learning.config import TrainingConfig
 
 __all__ = ["build_optimiser", "loop_record", "set_phase", "set_rates"]
+
+Kind = TypeVar("Kind", bound=torch.optim.Adam)
+
+
+def _light(kind: type[Kind]) -> type[Kind]:
+    """An optimiser of torch's, started without what keeps it out of torch.compile, where nothing of ours is compiled.
+
+    That imports torch._dynamo at the first use, and with it sympy and scikit-learn: two thirds of what torch itself
+    takes. What the methods compute is the same.
+    """
+    members = {name: _inner(getattr(kind, name)) for name in _GUARDED}
+    return cast("type[Kind]", type(kind.__name__, (kind,), {**members, "step": torch.no_grad()(_inner(kind.step))}))
+
+
+def _inner(member: Callable[..., object]) -> Callable[..., object]:
+    inner = inspect.unwrap(member)
+    return lambda *arguments, **named: inner(*arguments, **named)  # torch marks the function that it finds here
+
+
+_GUARDED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+Adam, AdamW = _light(torch.optim.Adam), _light(torch.optim.AdamW)
 
 
 def build_optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim.Adam:
@@ -25,8 +49,8 @@ def build_optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim
             {"params": list(network.output.parameters()), "lr": settings.learning_rate},
         ]
     if settings.weight_decay:
-        return torch.optim.AdamW(groups, eps=settings.epsilon, weight_decay=settings.weight_decay, fused=True)
-    return torch.optim.Adam(groups, eps=settings.epsilon, fused=True)
+        return AdamW(groups, eps=settings.epsilon, weight_decay=settings.weight_decay, fused=True)
+    return Adam(groups, eps=settings.epsilon, fused=True)
 
 
 def loop_record(optimiser: torch.optim.Optimizer, settings: TrainingConfig) -> dict[str, object]:
