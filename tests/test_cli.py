@@ -115,7 +115,7 @@ def test_a_class_with_one_patient_is_refused_by_name(tmp_path: Path, images: Pat
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"<html>", None])
 def test_too_many_unreadable_images_are_refused_by_name(tmp_path: Path, images: Path, content: bytes | None) -> None:
-    """Two of 24 are more than the 5 % that may be set aside; None stands for a picture cut in half."""
+    """Two of 24 are more than the 5 % that may be skipped; None stands for a picture cut in half."""
     for name in ("b0_0.png", "b1_0.png"):
         path = images / "benign" / name
         path.write_bytes(path.read_bytes()[:900] if content is None else content)

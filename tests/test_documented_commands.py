@@ -240,7 +240,7 @@ def test_a_documented_command_of_slides_runs(
 def test_a_documented_command_runs(
     place: str, line: str, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ends with 0, or with 3 where the page says that it may: a leak, a limit, a slide set aside."""
+    """Ends with 0, or with 3 where the page says that it may: a leak, a limit, a slide skipped."""
     here = tmp_path / "w"
     shutil.copytree(workshop, here)
     monkeypatch.chdir(here)

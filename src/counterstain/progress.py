@@ -37,7 +37,7 @@ class TrainingProgress:
 class Progress:
     """Where a run tells what it does: lines, and how far the store, each training and other steps have come.
 
-    busy: names work of unknown length while it goes on; the line of its label is said, too.
+    busy: names work of unknown length while it lasts; the line of its label is said, too.
     """
 
     say: Callable[[str], None] = lambda line: None

@@ -79,7 +79,7 @@ def as_written(path: Path) -> Path:
     state = "has changed since the run was finished" if path.exists() else "is missing from a finished run"
     raise InputError(
         f"{path} {state}; put back the file that was written, or remove {record_path(run, MANIFEST)} and run the study "
-        "again to make it anew (a table of your own belongs outside of the run)"
+        "again to rewrite it (a table of your own belongs outside of the run)"
     )
 
 

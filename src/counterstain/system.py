@@ -43,7 +43,7 @@ def wait_shortly() -> None:
 
 
 def keep_pages() -> bool:
-    """Tell glibc to keep freed memory, so that its pages are not faulted in anew; True if it was told.
+    """Tell glibc to keep freed memory, so that its pages are not faulted in again; True if it was told.
 
     Pixels of an image, activations of a training step: tens of MB are freed and asked for again. By default glibc maps
     and unmaps each of them, and the zeroing of fresh pages costs more than a third of a training step, and a quarter of

@@ -1,4 +1,4 @@
-"""What a long piece of work has found so far, kept beside its result: killed at any moment, it goes on from there."""
+"""What a long piece of work has found so far, kept beside its result: killed at any moment, it resumes from there."""
 
 import shutil
 from collections.abc import Callable

@@ -171,6 +171,6 @@ def test_a_joint_answer_of_several_pairs_three_endpoints_or_too_few_runs() -> No
     assert ", specificity for 'malignant' and AUROC (largest" in three
     assert joint("not_enough_runs", ASKED, seeds=1) == (
         f"Not enough runs to claim anything about new and old in both {BOTH}, {COUNTS}: …. Train each with at least 3 "
-        "seeds, or judge these two fitted models alone (--fixed-models)."
+        "seeds, or compare these two fitted models only (--fixed-models)."
     )
     assert joint("not_enough_runs", ASKED, seeds=2).endswith("…. Train each with at least 3 seeds.")

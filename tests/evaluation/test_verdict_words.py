@@ -94,7 +94,7 @@ def test_one_seed_may_judge_the_fitted_models_and_no_interval_is_left_out() -> N
     lone = replace(RESTS, seeds=1)
     assert verdict_words("not_enough_runs", FOUND, ASKED, lone).endswith(
         "on 23 patients (1,414 images) with 1 seed per arm. "
-        "Train each with at least 3 seeds, or judge these two fitted models alone (--fixed-models)."
+        "Train each with at least 3 seeds, or compare these two fitted models only (--fixed-models)."
     )
     nan = float("nan")
     assert f"AUROC is -0.010 {COUNTS}. Train" in verdict_words(

@@ -78,7 +78,7 @@ def compare(
 ) -> Comparison:
     """Compare models on the same cases, with the patient as the unit, and say what may be claimed.
 
-    Several tables under one name judge the way of training. With one table each, `fixed_models` judges these models.
+    Several tables under one name compare training procedures; `fixed_models` compares fitted models, one table each.
 
     Args:
         models: {name: predictions, or a list of them, one for each seed}, each a path, a data frame or Predictions;
@@ -91,7 +91,7 @@ def compare(
         reference: compare the others with this one only.
         margin: a difference too small to matter; noninferiority, equivalence: what is asked of it.
         gate: raise GateError unless what was asked is shown.
-        fixed_models: judge these fitted models alone, one table each.
+        fixed_models: compare these fitted models only, one table each.
         threshold: frozen, one for all or {name: threshold}, which the texts "0.3" and "NAME=0.3" say, too.
         detect: a difference for which the number of patients is wanted.
         prior_sd: of the sceptical prior on a true difference; alpha: how often a false winner may be named.

@@ -18,7 +18,7 @@ __all__ = ["AuditReport"]
 class AuditReport:
     """What an audit found.
 
-    record: audit.json; lines: the same as text, with what no network would score.
+    record: audit.json; lines: the same as text, with the baselines without a network.
     """
 
     record: AuditRecord

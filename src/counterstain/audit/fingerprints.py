@@ -64,7 +64,7 @@ class Fingerprints:
     waves: NDArray[np.complex64]
 
     def closer(self, row: int) -> NDArray[np.uint8]:
-        """(CLOSER, CLOSER) grey, the middle square of one tile's image, read anew."""
+        """(CLOSER, CLOSER) grey, the middle square of one tile's image, read again."""
         tile = read_batch(self.store, np.array([row]))[0]
         height, width = self.store.size_px[row].tolist()
         return _middle(tile, (height, width), self.fit, CLOSER)

@@ -84,7 +84,7 @@ def unreadable(set_aside: Sequence[tuple[str, str]]) -> list[Finding]:
     if not set_aside:
         return []
     many = "image cannot be read and was" if len(set_aside) == 1 else "images cannot be read and were"
-    words = f"{len(set_aside)} {many} set aside"
+    words = f"{len(set_aside)} {many} skipped"
     return [Finding("unreadable", "warning", (), len(set_aside), first_examples(list(set_aside)), words)]
 
 

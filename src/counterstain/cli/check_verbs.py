@@ -46,10 +46,10 @@ def robustness(
     part: SplitPart = "test",
     split_fold: OwnFold = None,
     budget: Annotated[
-        Path | None, typer.Option(help="YAML file of limits; ends with exit code 3 if one is exceeded.")
+        Path | None, typer.Option(help="YAML file of limits; exits with code 3 if one is exceeded.")
     ] = None,
     sample: Annotated[int | None, typer.Option(help="Maximum number of images, spread evenly over patients.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Run this trial only: blur, rotation, …; repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run only this trial: blur, rotation, …; repeatable.")] = None,
     arm: Arm = None,
     seed: Seed = None,
     fold: Fold = None,
@@ -153,9 +153,9 @@ def explain(
     rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
-    """Show where the score is sensitive, never why: maps, checks of them, and tiles by their features.
+    """Show where the score is sensitive, never why: saliency maps, their sanity checks, and a map of the features.
 
-    Ends with exit code 3, and without a map, where the model cannot be told from one that guesses.
+    Exits with code 3, without a map, if the model is not detectably better than chance.
 
     Example: counterstain explain model/ cohort.csv --splits splits.csv --out explanation
     """

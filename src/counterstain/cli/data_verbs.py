@@ -12,14 +12,14 @@ from counterstain.cli.options import Json, app, show, verb
 if TYPE_CHECKING:
     from counterstain.datasets.catalogue import PublicCohort
 
-data_app = typer.Typer(no_args_is_help=True, help="Public cohorts: list them, fetch one, check one.")
+data_app = typer.Typer(no_args_is_help=True, help="Public cohorts: list, fetch and check them.")
 app.add_typer(data_app, name="data")
 
 
 @data_app.command("list")
 @verb
 def data_list(
-    name: Annotated[str | None, typer.Argument(help="Only this one, with all that is known of it.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show only this cohort, with all its details.")] = None,
     as_json: Json = False,
 ) -> None:
     """Public cohorts with their size, licence, patient rule, and known defects.
@@ -58,16 +58,18 @@ def _print_row(row: "PublicCohort") -> None:
 @data_app.command("fetch")
 @verb
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="As `data list` names it.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for it; by default one of its name.")] = None,
+    name: Annotated[str, typer.Argument(help="Name, as in `data list`.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; by default named after the cohort.")
+    ] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Folder of files fetched elsewhere; no address is asked.")
+        Path | None, typer.Option("--from", help="Folder of files downloaded elsewhere; nothing is downloaded.")
     ] = None,
     manifest: Annotated[Path | None, typer.Option(help="For tcga: the manifest of the GDC portal.")] = None,
     unpack: Annotated[bool, typer.Option(help="Unpack archives into its folder images/.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Fetch a public cohort, check it against the published checksums, and unpack it; the same command goes on.
+    """Fetch a public cohort, check it against the published checksums, and unpack it; the same command resumes.
 
     Example: counterstain data fetch pathmnist --out pathmnist
     """
@@ -91,10 +93,10 @@ def data_fetch(
 @data_app.command("verify")
 @verb
 def data_verify(
-    folder: Annotated[Path, typer.Argument(help="A folder that `data fetch` wrote.")],
+    folder: Annotated[Path, typer.Argument(help="Folder written by `data fetch`.")],
     as_json: Json = False,
 ) -> None:
-    """Check every file of a fetched cohort; ends with exit code 3 where one has changed or is missing.
+    """Check every file of a fetched cohort; exits with code 3 if one has changed or is missing.
 
     Example: counterstain data verify pathmnist
     """

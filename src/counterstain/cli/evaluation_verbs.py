@@ -35,17 +35,18 @@ A_DIFFERENCE = 0.05  # whose number of patients is suggested where no margin say
 @verb
 def evaluate(
     predictions: Annotated[
-        list[Path], typer.Argument(help="The predictions.csv of a model; several are seeds of one way of training.")
+        list[Path], typer.Argument(help="The predictions.csv of a model; several are seeds of one training procedure.")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for scores.json and scores.csv, or a page: report.html.")
     ] = None,
     threshold: Annotated[
-        str | None, typer.Option(help="0.3, or a rule with --threshold-from: youden, sensitivity>=0.95, cost 5:1.")
+        str | None,
+        typer.Option(help="Threshold: 0.3, or a rule with --threshold-from: youden, sensitivity>=0.95, cost 5:1."),
     ] = None,
     threshold_from: Annotated[
         list[Path] | None,
-        typer.Option("--threshold-from", help="Predictions of validation patients, from which the rule chooses."),
+        typer.Option("--threshold-from", help="Predictions of validation patients that the rule is applied to."),
     ] = None,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="Subgroups: site, slide, patient, or any column of the table.")
@@ -149,7 +150,7 @@ def compare(
     predictions: Annotated[
         list[str],
         typer.Argument(
-            help="NAME=predictions.csv, or just the file; a repeated name has several seeds. Or runs, for their arms."
+            help="NAME=predictions.csv, or just the file; repeat a name for several seeds; or runs, for their arms."
         ),
     ],
     primary: Annotated[
@@ -162,16 +163,16 @@ def compare(
     reference: Annotated[str | None, typer.Option(help="Compare the other models with this one only.")] = None,
     margin: Annotated[float | None, typer.Option(help="A difference too small to matter.")] = None,
     noninferiority: Annotated[
-        bool, typer.Option("--noninferiority", help="Ask whether the first is not worse by the margin.")
+        bool, typer.Option("--noninferiority", help="Test whether the first is not worse by more than the margin.")
     ] = False,
     equivalence: Annotated[
-        bool, typer.Option("--equivalence", help="Ask whether they differ by less than the margin.")
+        bool, typer.Option("--equivalence", help="Test whether they differ by less than the margin.")
     ] = False,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit with 3 unless the first is shown to be better (or what was asked).")
     ] = False,
     fixed_models: Annotated[
-        bool, typer.Option("--fixed-models", help="Judge these fitted models alone, one table each.")
+        bool, typer.Option("--fixed-models", help="Compare these fitted models only, one table each.")
     ] = False,
     threshold: Annotated[
         list[str] | None, typer.Option("--threshold", help="Frozen threshold: 0.3 for all, or NAME=0.3; repeatable.")
@@ -191,7 +192,7 @@ def compare(
 ) -> None:
     """Compare models on the same cases, with the patient as the unit, and say what may be claimed.
 
-    Several tables under one name judge the way of training. With one table each, --fixed-models judges these models.
+    Several tables under one name compare training procedures; --fixed-models compares fitted models, one table each.
 
     Example: counterstain compare a=a_seed0.csv a=a_seed1.csv a=a_seed2.csv b=b_seed0.csv b=b_seed1.csv b=b_seed2.csv
     """
@@ -234,14 +235,14 @@ def _print_comparison(comparison: "Comparison", *, detect: float | None, out: Pa
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     no_tiles: Annotated[
-        bool, typer.Option("--no-tiles", help="Leave out pictures of images: for private data.")
+        bool, typer.Option("--no-tiles", help="Leave out pictures of images, for private data.")
     ] = False,
     figures: Annotated[
         str | None, typer.Option(help="Also draw the figures for a thesis or paper: pdf, svg or png.")
     ] = None,
     width: Annotated[str | None, typer.Option(help="Width of these figures, such as 85mm.")] = None,
-    font: Annotated[float | None, typer.Option(help="Size of their letters, pt.")] = None,
-    language: Annotated[str | None, typer.Option(help="Language of their words: en or de.")] = None,
+    font: Annotated[float | None, typer.Option(help="Font size of these figures in pt.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of these figures: en or de.")] = None,
     as_json: Json = False,
 ) -> None:
     """Redraw the figures and rewrite the report.html of a run.

@@ -14,12 +14,12 @@ MOST_NAMED = 50  # of what could name a patient, without --json
 @app.command()
 @verb
 def doctor(
-    folder: Annotated[Path, typer.Argument(help="Folder where studies will lie; its disk is checked.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder for studies; its disk is checked.")] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Check this machine: processor, memory, disk, versions, readers, and pixels that are known.
+    """Check this machine: processor, memory, disk, versions, image readers, and pixels against known values.
 
-    Ends with exit code 3 where something will fail or be wrong. Put its output into a bug report.
+    Exits with code 3 if something would fail or give wrong results. Include its output in a bug report.
 
     Example: counterstain doctor
     """
@@ -49,7 +49,7 @@ def verify(
 ) -> None:
     """Check the hash of every file of a run, a model or an export against its own list.
 
-    Ends with exit code 3 where a file has changed or is missing.
+    Exits with code 3 if a file has changed or is missing.
 
     Example: counterstain verify runs/mystudy
     """
@@ -72,14 +72,14 @@ def reproduce(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder to write, in which the repetition is kept; it must not exist yet."),
+        typer.Option("--out", help="Folder for the repetition; it must not exist yet."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Repeat a finished run and say whether it comes out the same: bit-equal, within the spread, or different.
+    """Repeat a finished run, and report whether it is bit-identical, within the spread, or different.
 
-    Checks the run's own files, names what differs in versions, repeats it, and names the first place that differs.
-    Ends with exit code 3 where it is different.
+    Checks the run's files, lists differences between versions, repeats the run, and names the first difference.
+    Exits with code 3 if the result is different.
 
     Example: counterstain reproduce runs/mystudy --evaluation
     """
@@ -99,9 +99,9 @@ def privacy(
     path: Annotated[Path, typer.Argument(help="A folder (a cohort, an export, a run) or a file.")],
     as_json: Json = False,
 ) -> None:
-    """What could name a patient: dates, names and case numbers in file names, texts and tags of images.
+    """Find what could identify a patient: dates, names and case numbers in file names, texts and image tags.
 
-    Ends with exit code 3 where something has such a form. That nothing is found is no proof.
+    Exits with code 3 if something looks like one. Finding nothing proves nothing.
 
     Example: counterstain privacy model/
     """
@@ -123,8 +123,8 @@ def privacy(
 @app.command()
 @verb
 def sbom(
-    model: Annotated[Path | None, typer.Argument(help="A model or an export, to be listed with its hashes.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write it here instead of printing it.")] = None,
+    model: Annotated[Path | None, typer.Argument(help="Model or export to list with its hashes.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write instead of printing.")] = None,
 ) -> None:
     """Software bill of materials (CycloneDX): every installed package with version and licence, and a model's files.
 

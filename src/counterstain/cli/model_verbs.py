@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @verb
 @takes_images
 def features(
-    model: Annotated[str, typer.Argument(help="Run, bundle or export; or a backbone without training: timm/…")],
+    model: Annotated[str, typer.Argument(help="Run, bundle or export; or a backbone as published: timm/…")],
     sources: Annotated[
         list[Path], typer.Argument(help="A cohort of tiles; with --mpp slides, or a manifest of slides.")
     ],
@@ -71,9 +71,9 @@ def features(
     rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
-    """Compute features of tiles: one .h5 file per slide, and the manifest with which mil/… arms learn from slides.
+    """Compute features of tiles: one .h5 file per slide, and a manifest for training mil/… arms on slides.
 
-    Ends with exit code 3 where a slide was skipped; the same command again makes only what is missing.
+    Exits with code 3 if a slide was skipped; the same command again computes only what is missing.
 
     Example: counterstain features timm/resnet50 slides.csv --mpp 0.5 --tile-px 256 --out features
     """
@@ -106,9 +106,9 @@ def search(
     folder: StudyFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Search settings of one arm on validation patients; write the study with the best of them, to be run once.
+    """Search the settings of one arm on validation patients, and write a study with the best of them.
 
-    The study has a section `search`. An earlier search that was stopped is resumed. The test part is not looked at.
+    The study has a section `search`. A stopped search is resumed. The test part is not used.
 
     Example: counterstain search study.yaml --trials 20
     """
@@ -131,7 +131,7 @@ def search(
 @verb
 def lr_find(
     study: StudyFile,
-    arm: Annotated[str | None, typer.Option(help="Arm of the study; not needed where there is one.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Arm of the study; optional if there is only one.")] = None,
     out: Out = Path("lr_find"),
     steps: Annotated[int, typer.Option(help="Number of steps, from the lowest learning rate to the highest.")] = 100,
     seed: RandomSeed = 0,
@@ -141,7 +141,7 @@ def lr_find(
 ) -> None:
     """Draw the training loss while the learning rate rises, and suggest a rate.
 
-    Uses training images only: neither validation nor test images are looked at.
+    Only training images are used, neither validation nor test images.
 
     Example: counterstain lr-find study.yaml --arm given-32 --out lr_find
     """
@@ -169,7 +169,7 @@ def export(
     fold: Fold = None,
     network_file: NetworkFile = None,
     formats: Annotated[
-        str, typer.Option(help="Formats beside the bundle: wsinfer, onnx, openvino; or none.")
+        str, typer.Option(help="Formats in addition to the bundle: wsinfer, onnx, openvino; or none.")
     ] = "wsinfer,onnx,openvino",
     mpp: Annotated[
         float | None, typer.Option(help="Resolution of the tiles in µm/px; by default the model's own.")
@@ -178,20 +178,20 @@ def export(
         bool, typer.Option("--uncalibrated", help="Export the network's own probabilities, without calibration.")
     ] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Add an 8-bit OpenVINO model, and report what it loses.")
+        bool, typer.Option("--int8", help="Add an 8-bit OpenVINO model, and report its loss of accuracy.")
     ] = False,
     calibrate: Annotated[
         Path | None, typer.Option(help="Cohort for the ranges of --int8 and its loss; by default the run's.")
     ] = None,
     cohort: Annotated[
-        Path | None, typer.Option(help="Training images, where a model is exported without its run.")
+        Path | None, typer.Option(help="Training images, if a model is exported without its run.")
     ] = None,
     licence: Annotated[str, typer.Option(help="Licence on the model card: apache-2.0, cc-by-4.0, …")] = "",
     as_json: Json = False,
 ) -> None:
-    """Export a model for QuPath (WSInfer), ONNX and OpenVINO, each proven to give the same answers as PyTorch.
+    """Export a model for QuPath (WSInfer), ONNX and OpenVINO, each checked against PyTorch.
 
-    Ends with exit code 3, and writes nothing, where a probability differs by more than 1e-4.
+    Exits with code 3, and writes nothing, if a probability differs by more than 1e-4.
 
     Example: counterstain export runs/study --arm given-32 --seed 0 --mpp 0.5 --out model/
     """

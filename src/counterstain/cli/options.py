@@ -35,9 +35,9 @@ AT_WORK: ContextVar[tuple[str, dict[str, Any]]] = ContextVar("at_work")
 
 Images = Annotated[Path, typer.Argument(help="Folder of images, or a CSV or Parquet manifest.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-UNIT = typer.Option(help="What a split keeps together: patient, or image where patients are unknown.")
+UNIT = typer.Option(help="Unit that a split keeps together: patient, or image if patients are unknown.")
 Unit = Annotated[str, UNIT]
-Positive = Annotated[str | None, typer.Option(help="Positive class, of two classes.")]
+Positive = Annotated[str | None, typer.Option(help="Positive class, if there are two classes.")]
 Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
 Columns = Annotated[
     list[str] | None,
@@ -46,11 +46,11 @@ Columns = Annotated[
 Order = Annotated[
     list[str] | None,
     typer.Option(
-        "--order", help="Classes that are grades, from low to high: normal,low,high. Adds the weighted kappa."
+        "--order", help="Classes that are grades, in ascending order: normal,low,high. Adds the weighted kappa."
     ),
 ]
 Root = Annotated[
-    Path | None, typer.Option(help="Folder that image paths of a table count from; by default the table's own.")
+    Path | None, typer.Option(help="Folder that image paths in a table are relative to; by default the table's own.")
 ]
 Splits = Annotated[Path | None, typer.Option(help="Use only the images of one part of this splits.csv.")]
 SplitPart = Annotated[str, typer.Option(help="The part of --splits to use.")]
@@ -60,15 +60,15 @@ OwnFold = Annotated[
 ]
 Model = Annotated[
     Path,
-    typer.Argument(help="Run (its best arm on validation data is taken), bundle or export.", show_default=False),
+    typer.Argument(help="Run (its best arm on validation data is used), bundle or export.", show_default=False),
 ]
-Arm = Annotated[str | None, typer.Option(help="Arm of the run; for a model, instead of the best on validation data.")]
+Arm = Annotated[str | None, typer.Option(help="Arm of the run; by default the best on validation data.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the training to take from a run.")]
 FOLD = typer.Option(help="Fold of the cross-validation, as repeat-fold: 0-3.")
 Fold = Annotated[str | None, FOLD]
 NetworkFile = Annotated[
     Path | None,
-    typer.Option("--network-file", help="Python file of the model's own network; its code is run."),
+    typer.Option("--network-file", help="Python file of the model's custom network; its code is executed."),
 ]
 RandomSeed = Annotated[int, typer.Option(help="Seed for all randomness.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
@@ -80,7 +80,7 @@ Scheduler = Annotated[str | None, typer.Option(help="Send the work to a dask clu
 Precision = Annotated[str, typer.Option(help="Number format: fp32, or bf16 (faster, slightly less accurate).")]
 TilePx = Annotated[int, typer.Option(help="Side length of the tiles in px.")]
 Rehash = Annotated[
-    bool, typer.Option("--rehash", help="Read and hash every image again, though its file's size and times are known.")
+    bool, typer.Option("--rehash", help="Read and hash every image again, even if its size and times are unchanged.")
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Replace a key of the study: training.epochs=5")]
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.")]
@@ -214,7 +214,7 @@ def _system_words(error: OSError | MemoryError | RuntimeError) -> str | None:
         return refusal(error) if error.errno is not None and not isinstance(error, BrokenPipeError) else None
     if isinstance(error, BrokenExecutor):
         return (
-            "a worker process was killed, most often for want of memory; what was finished before is kept; close other "
+            "a worker process was killed, most often for lack of memory; what was finished before is kept; close other "
             "programs, or ask for fewer workers"
         )
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):

@@ -45,7 +45,7 @@ def predict(
     reading: ImageOptions,
     out: Out = Path("predictions.csv"),
     sheet: Annotated[
-        Path | None, typer.Option(help="Picture to write, too: the images with their calls (PNG).")
+        Path | None, typer.Option(help="Also write a picture (PNG): the images with their predicted classes.")
     ] = None,
     arm: Arm = None,
     seed: Seed = None,
@@ -61,15 +61,15 @@ def predict(
     precision: Precision = "fp32",
     device: Device = "auto",
     attention: Annotated[
-        Path | None, typer.Option(help="Folder for the weight of every tile, of a mil/… model.")
+        Path | None, typer.Option(help="Folder for the attention weight of every tile (mil/… models).")
     ] = None,
     rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
-    """Predict images: class, what cannot be ruled out, and what is unlike the training images; no labels are needed.
+    """Predict images: class, probabilities, prediction set, and which are unlike the training images.
 
-    MODEL is a run (the arm that did best on validation data is taken, and named), a bundle or an export. Where labels
-    are known, the calls are scored. Ends with exit code 3 where an image could not be read.
+    MODEL is a run (its best arm on validation data is used, and named), a bundle or an export. No labels are needed; if
+    they are known, the predictions are scored. Exits with code 3 if an image could not be read.
 
     Example: counterstain predict runs/study new_hospital/ --out predictions.csv --sheet sheet.png
     """

@@ -59,13 +59,15 @@ def publish(
 @verb
 def clean(
     folder: Annotated[Path, typer.Argument(help="Folder of a study, with runs/ and store/, or one above.")] = Path(),
-    stores: Annotated[bool, typer.Option(help="Decoded tiles, which the next run makes again.")] = True,
-    runs: Annotated[bool, typer.Option(help="Finished runs of a study that newer ones replaced.")] = True,
+    stores: Annotated[bool, typer.Option(help="Remove decoded tiles; the next run creates them again.")] = True,
+    runs: Annotated[
+        bool, typer.Option(help="Remove finished runs that a newer run of the same study replaces.")
+    ] = True,
     keep: Annotated[int, typer.Option(help="Number of finished runs of each study to keep.")] = 1,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Free tile stores and old runs, after saying what goes; unfinished runs are never touched.
+    """Remove tile stores and old runs after listing them; unfinished runs are never touched.
 
     Example: counterstain clean . --no-runs
     """

@@ -13,23 +13,23 @@ from counterstain.cli.options import app, show, verb
 def serve(
     runs: Annotated[Path, typer.Argument(help="The folder that runs are in, or one run.")] = Path("runs"),
     port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = 8765,
-    host: Annotated[str, typer.Option(help="Another address than this machine's own; needs --token.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address other than this machine's own; needs --token.")] = "127.0.0.1",
     token: Annotated[
-        str | None, typer.Option(help="Token that opens the page; by default a new one per start.")
+        str | None, typer.Option(help="Token that opens the page; by default a new one each time.")
     ] = None,
-    read_only: Annotated[bool, typer.Option("--read-only", help="Write no decision.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Write no decisions.")] = False,
     model: Annotated[
-        Path | None, typer.Option(help="A run, bundle or export for Predict, beside the runs' own.")
+        Path | None, typer.Option(help="Run, bundle or export for Predict, in addition to the runs' own.")
     ] = None,
-    slides: Annotated[list[Path] | None, typer.Option(help="Folder of slides; may be given several times.")] = None,
-    maps: Annotated[list[Path] | None, typer.Option(help="Folder that `slides run` wrote; several times, too.")] = None,
+    slides: Annotated[list[Path] | None, typer.Option(help="Folder of slides; repeatable.")] = None,
+    maps: Annotated[list[Path] | None, typer.Option(help="Folder written by `slides run`; repeatable.")] = None,
     export: Annotated[
-        Path | None, typer.Option(help="Write the pages as files to this folder, and serve none.")
+        Path | None, typer.Option(help="Write the pages as files to this folder instead of serving them.")
     ] = None,
 ) -> None:
-    """Open a local page over your runs: look at studies, tiles, errors and slides, decide on copies, predict a picture.
+    """Open a local page over your runs: studies, tiles, errors and slides; decide on duplicates, predict a picture.
 
-    It is served to this machine alone, to whoever has the printed address. Ctrl-C ends it.
+    Only this machine can reach it, and only with the printed address. Ctrl-C stops it.
 
     Example: counterstain serve runs
     """

@@ -44,9 +44,9 @@ def inspect(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Inspect slides: pyramid levels, µm/px and its source, tissue, and the tiles that `slides tiles` would cut.
+    """Inspect slides: pyramid levels, µm/px and its source, tissue, and the tiles that `slides tiles` would extract.
 
-    Several slides are summed up in one table. A slide that cannot be read is named, and the exit code is 3.
+    Several slides are summarised in one table. Exits with code 3 if a slide cannot be read.
 
     Example: counterstain inspect slides/ --mpp 0.5 --tile-px 256 --out pictures
     """
@@ -152,7 +152,7 @@ def slides_tiles(
     time_limit: TimeLimit = None,
     as_json: Json = False,
 ) -> None:
-    """Cut slides into tiles with labels from annotations, and a cohort.csv that a study can train on.
+    """Extract tiles from slides, labelled from annotations, with a cohort.csv for a study.
 
     Example: counterstain slides tiles slides/ --annotations drawn/ --class tumour=malignant --rest benign --out tiles
     """

@@ -28,7 +28,7 @@ def phantom_slides(
     pieces: Annotated[int, typer.Option(help="Number of pieces of tissue per slide.")] = 1,
     tumours: Annotated[int, typer.Option(help="Number of tumours per malignant slide.")] = 2,
     pen: Annotated[int, typer.Option(help="Number of pen strokes, over tissue and on glass.")] = 0,
-    blur: Annotated[int, typer.Option(help="Number of patches out of focus.")] = 0,
+    blur: Annotated[int, typer.Option(help="Number of out-of-focus areas.")] = 0,
     distinct_blocks: Annotated[
         int, typer.Option(help="Number of different 512-px blocks per class; more is slower.")
     ] = 64,
@@ -37,7 +37,7 @@ def phantom_slides(
     workers: Annotated[int, typer.Option(help="Number of workers: processes that draw, or threads that decode.")] = 2,
     as_json: Json = False,
 ) -> None:
-    """Generate synthetic whole slides whose tumours are known as polygons.
+    """Generate synthetic whole slides with tumours annotated as polygons.
 
     Example: counterstain phantom-slides --out slides --slides 4 --size-px 8192 --pen 1
     """

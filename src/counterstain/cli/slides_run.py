@@ -44,9 +44,7 @@ if TYPE_CHECKING:
     from counterstain.progress import SlideProgress, SlidesProgress
     from counterstain.slides.infer_cohort import SlidesResult
 
-slides_app = typer.Typer(
-    cls=SuggestingGroup, no_args_is_help=True, help="Whole slides: cut them into tiles, read them with a model."
-)
+slides_app = typer.Typer(cls=SuggestingGroup, no_args_is_help=True, help="Whole slides: extract tiles, run a model.")
 app.add_typer(slides_app, name="slides")
 
 
@@ -67,7 +65,7 @@ def slides_run(
     least_tissue: LeastTissue = 0.5,
     tissue_mask: TissueMask = True,
     truth: Annotated[
-        Path | None, typer.Option(help="CSV of slide_id,patient_id,label,split, by which slides are scored.")
+        Path | None, typer.Option(help="CSV of slide_id,patient_id,label,split; slides are scored against it.")
     ] = None,
     pooling: Annotated[
         str, typer.Option(help="Pooling from tiles to a slide: auto, mean, top_5pct_mean, quantile_90, …")
@@ -97,10 +95,10 @@ def slides_run(
     time_limit: TimeLimit = None,
     as_json: Json = False,
 ) -> None:
-    """Read slides with a model: tables and GeoJSON of tiles, heat maps, and scores of slides and patients.
+    """Run a model over slides: tables and GeoJSON of tiles, heat maps, and scores of slides and patients.
 
-    A run that was stopped is resumed by the same command and gives the same bytes. A slide that cannot be read is
-    skipped and named in failures.csv, and the exit code is 3.
+    The same command resumes a stopped run and gives the same bytes. A slide that cannot be read is skipped and named
+    in failures.csv; the exit code is then 3.
 
     Example: counterstain slides run runs/demo slides/ --out maps --mpp 0.5
     """
@@ -141,7 +139,7 @@ def slides_run(
         shown = [path if path.is_dir() else path.parent for path in slides]
         show_next([command("serve", runs=run, maps=[out], slides=list(dict.fromkeys(shown)))])
     if result.failures:
-        raise GateError(f"{len(result.failures)} slides were set aside; {out / 'failures.csv'} says why")
+        raise GateError(f"{len(result.failures)} slides were skipped; {out / 'failures.csv'} says why")
 
 
 def _print(result: "SlidesResult", *, as_json: bool) -> None:

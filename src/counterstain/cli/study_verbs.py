@@ -93,15 +93,15 @@ def run(
     jobs: Jobs = 1,
     scheduler: Scheduler = None,
     track: Annotated[
-        list[str] | None, typer.Option("--track", help="Write the run for a tracker, too: tensorboard, mlflow, wandb.")
+        list[str] | None, typer.Option("--track", help="Also write the run for a tracker: tensorboard, mlflow, wandb.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything; print the plan with its time and disk space.")
+        bool, typer.Option("--dry-run", help="Check everything, and print the plan with its time and disk space.")
     ] = False,
     rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
-    """Do everything that a study asks for and is not done yet; a stopped run is resumed.
+    """Run every stage of a study that is not done yet; a stopped run is resumed.
 
     Example: counterstain run study.yaml --set training.epochs=50 --jobs 2
     """
@@ -165,9 +165,9 @@ def split(
     test: Annotated[float, typer.Option(help="Share of the images in the test part.")] = 0.2,
     val: Annotated[float, typer.Option(help="Share of the other images in the validation part.")] = 0.2,
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds; 1 for a single split.")] = 1,
-    repeats: Annotated[int, typer.Option(help="Number of times to divide into folds.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Number of repetitions of the cross-validation.")] = 1,
     sites: Annotated[
-        bool, typer.Option("--sites", help="One fold per site, tested by models of the other sites.")
+        bool, typer.Option("--sites", help="One fold per site: each site is tested by models trained on the others.")
     ] = False,
     preserve_sites: Annotated[
         bool, typer.Option("--preserve-sites", help="With --folds: keep each site in one fold, with balanced classes.")
@@ -214,22 +214,23 @@ def audit(
     ),
     unit: Unit = "patient",
     tile_px: Annotated[int, typer.Option(help="Side length in px at which images are compared.")] = 128,
-    rotated: Annotated[bool, typer.Option(help="Look for rotated and cropped copies, too.")] = True,
+    rotated: Annotated[bool, typer.Option(help="Also look for rotated and cropped copies.")] = True,
     distinct_ids: Annotated[
-        bool, typer.Option(help="Ids that nearly agree, such as 18842 and 18842D, are of different patients.")
+        bool, typer.Option(help="Treat similar ids, such as 18842 and 18842D, as different patients.")
     ] = False,
     tables_only: Annotated[
-        bool, typer.Option("--tables-only", help="Open no image: check patients, ids, labels and parts alone.")
+        bool, typer.Option("--tables-only", help="Open no image; check only patients, ids, labels and parts.")
     ] = False,
     apply: Annotated[
-        Path | None, typer.Option(help="The decisions.csv of the Audit page: make the cohort and split that follow.")
+        Path | None,
+        typer.Option(help="Apply the decisions.csv of the Audit page: write the resulting cohort and split."),
     ] = None,
     rehash: Rehash = False,
     as_json: Json = False,
 ) -> None:
-    """Look for copies, leaks between parts, label conflicts, blank tiles and shortcuts.
+    """Look for duplicates, leaks between parts, label conflicts, blank tiles and shortcuts.
 
-    Ends with exit code 3 where there are leaks.
+    Exits with code 3 if there are leaks.
 
     Example: counterstain audit cohort.csv splits.csv --out audit
     """
@@ -357,13 +358,13 @@ def phantom(
     tile_px: TilePx = 257,
     difficulty: Annotated[float, typer.Option(help="Difficulty of the task, from 0 (easy) to 1 (hard).")] = 0.3,
     shortcut: Annotated[
-        float, typer.Option(help="Colour shortcut, from 0 (none) to 1 (the colour tells the class).")
+        float, typer.Option(help="Colour shortcut, from 0 (none) to 1 (the colour determines the class).")
     ] = 0.0,
     seed: RandomSeed = 0,
     workers: Annotated[int, typer.Option(help="Number of workers: processes that draw, or threads that decode.")] = 2,
     as_json: Json = False,
 ) -> None:
-    """Generate a synthetic cohort of H&E-like tiles whose truth is known.
+    """Generate a synthetic cohort of H&E-like tiles with known ground truth.
 
     Example: counterstain phantom --out phantom --patients 40 --difficulty 0.5
     """

@@ -374,6 +374,6 @@ def _not_listed(folder: Path, table: Path, cohort: Cohort) -> list[str]:
         first = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
         notes.append(
             f"{len(others)} images in the folder are not in its cohort.csv ({first}); remove that table to "
-            "have the folder read anew"
+            "have the folder read again"
         )
     return notes

@@ -13,7 +13,7 @@ from counterstain.files import refusal
 
 __all__ = ["check_file", "checksum_of", "download"]
 
-TRIES = 3  # where a connection breaks; each goes on from the bytes that came before
+TRIES = 3  # where a connection breaks; each resumes from the bytes that came before
 TIMEOUT_S = 60
 _BLOCK = 1 << 20
 PIECE = 1 << 16  # read at once: what a broken connection loses at most
@@ -59,7 +59,7 @@ def check_file(path: Path, file: RemoteFile) -> str:
 
 
 def download(file: RemoteFile, folder: Path, *, page: str, progress: Step | None = None) -> str:
-    """Fetch a file into a folder by pooch, and give its SHA-256; what came before a cut is kept and gone on from.
+    """Fetch a file into a folder by pooch, and give its SHA-256; what came before a cut is kept and resumed from.
 
     Args:
         file: what to fetch; it has an address.
@@ -110,7 +110,7 @@ def _fetch_with_retries(url: str, part: Path, *, page: str, progress: Step | Non
             if again == TRIES - 1:
                 raise InputError(
                     f"the connection to {url} broke {TRIES} times ({type(error).__name__}), after {have:,} bytes; they "
-                    "are kept, and the same command goes on from there. Without a network: --from FOLDER takes files "
+                    "are kept, and the same command resumes from there. Without a network: --from FOLDER takes files "
                     f"fetched elsewhere from {page}"
                 ) from None
             time.sleep(again)
@@ -121,13 +121,13 @@ def _fetch_with_retries(url: str, part: Path, *, page: str, progress: Step | Non
 
 
 def _fetch(url: str, part: Path, *, page: str, progress: Step | None) -> None:
-    """The rest of a file into its .part; a server that does not know ranges sends all of it anew."""
+    """The rest of a file into its .part; a server that does not know ranges sends all of it again."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
-        if answer.status_code == 416:  # nothing is left, or what is here is longer: begin anew
+        if answer.status_code == 416:  # nothing is left, or what is here is longer: begin again
             part.unlink()
             raise requests.exceptions.ConnectionError("the part on disk does not fit the file")
         if not answer.ok:

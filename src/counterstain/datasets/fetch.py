@@ -73,7 +73,7 @@ def fetch_cohort(
 ) -> FetchedCohort:
     """Fetch a public cohort into a folder, check every file, unpack archives, and write fetched.json.
 
-    What is there and whole already is not fetched again, so the same command goes on after a break.
+    What is there and whole already is not fetched again, so the same command resumes after a break.
 
     Args:
         name: of the list.

@@ -24,7 +24,7 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpack into a folder and give the number of files; what lies there already is written anew.
+    """Unpack into a folder and give the number of files; what lies there already is overwritten.
 
     Raises:
         InputError: If the archive is damaged, names a place outside the folder, or unpacks to far more than it is.

@@ -13,7 +13,7 @@ from counterstain.evaluation.record_types import ComparisonRecord, PairRow
 
 __all__ = ["influence_record", "left_out_differences", "without_patient"]
 
-EXAMINED = 3  # patients of a pair without whom the verdict is worked out again
+EXAMINED = 3  # patients of a pair without whom the verdict is computed again
 MOST_PAIRS = 3
 
 

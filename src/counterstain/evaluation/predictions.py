@@ -1,4 +1,4 @@
-"""Predictions: ids, true labels and probabilities of one model on one set of images; all that judging ever reads."""
+"""Predictions: ids, true labels and probabilities of one model on one set of images; all that evaluation ever reads."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace

@@ -112,7 +112,7 @@ def scope_words(asked: Question) -> str:
 
 def too_few_advice(seeds: int) -> str:
     """The sentence that says what to do about too few seeds."""
-    models = ", or judge these two fitted models alone (--fixed-models)" if seeds == 1 else ""
+    models = ", or compare these two fitted models only (--fixed-models)" if seeds == 1 else ""
     return f"Train each with at least {MIN_SEEDS} seeds{models}."
 
 

@@ -102,7 +102,7 @@ def explain_bundle(
         say("no --splits: these may be images that the model was trained on")
     store = build_store(cohort, out.parent / "store", tile_px=known.tile_px, fit=known.fit, progress=progress)
     for image, reason in store.set_aside:
-        say(f"set aside: {image}: {reason}")
+        say(f"skipped: {image}: {reason}")
     source = {
         "bundle": bundle.name,
         "title": title_of(bundle),
@@ -130,11 +130,11 @@ def explain(
     """Write explanation.json, embedding.csv, tiles/, overlays/, figures and explanation.html into `out`.
 
     Where the model cannot be told from one that guesses, the record and the page say so and hold no map. Stopped at
-    any moment, the same call goes on after the last step that was done; of a whole explanation it returns the record.
+    any moment, the same call resumes after the last finished step; of a whole explanation it returns the record.
 
     Args:
         predictor: the trained model.
-        cohort: the images to explain it on; those that the store has set aside are left out.
+        cohort: the images to explain it on; those that the store has skipped are left out.
         store: of their tiles.
         out: a folder without an explanation of anything else.
         settings: method and counts.

@@ -36,7 +36,7 @@ def read_row(source: Source, *, max_pixels: int) -> NDArray[np.generic]:
     """One row of a container's array: (H, W) or (H, W, C), numbers as stored, a copy.
 
     The arrays in use stay open (eight at most) and are shared by all threads; a container that changes on disk is
-    opened anew. Nothing is unpickled, and links to other files are not followed.
+    reopened. Nothing is unpickled, and links to other files are not followed.
 
     Raises:
         BadImage: If the address, the container or the shape of its rows is not usable.

@@ -33,7 +33,7 @@ def augment_on_device(
     """(B, 3, H, W) float32, channels last, scaled: what augment_batch or expand_batch and then to_tensor give.
 
     Flips, quarter turns and equalisation alone have the same bytes; a warp differs by less than a grey level on
-    average, for OpenCV interpolates in steps of a fraction of a pixel. What is drawn is worked out on the processor
+    average, for OpenCV interpolates in steps of a fraction of a pixel. What is drawn is computed on the processor
     from (seed, epoch, key), and only a few numbers per image are sent: nothing here waits for the device.
 
     Args:

@@ -14,7 +14,7 @@ __all__ = ["BadImage", "Source", "locate", "open_source"]
 
 
 class BadImage(InputError):  # noqa: N818 (what is bad is the image)
-    """One image that cannot be used, with the reason in one line; a store sets it aside and goes on.
+    """One image that cannot be used, with the reason in one line; a store skips it and continues.
 
     name:   the image as it was asked for
     reason: what was found and what is needed, without the name

@@ -24,7 +24,7 @@ __all__ = ["Store", "build_store", "open_store", "read_batch"]
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """The tiles of a cohort's images, in the cohort's order without those that were set aside.
+    """The tiles of a cohort's images, in the cohort's order without those that were skipped.
 
     folder:    where it lies; a cache that may be deleted, never part of a run's output
     key:       hash of all that decides the tiles: every image's name and content, tile_px, fit, decoder
@@ -112,7 +112,7 @@ def build_store(
         folder: of all stores; this one is `folder/<key>`.
         tile_px: side of the tiles, pixels.
         fit: "stretch", "crop" or "exact", see `fit_tile`.
-        max_bad: largest share of the images that may be set aside, in [0, 1].
+        max_bad: largest share of the images that may be skipped, in [0, 1].
         threads: that decode; None takes one per core.
         progress: called with (images done, images in all).
 

@@ -59,7 +59,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One line of index.csv. Images that were set aside have a reason, and no size."""
+    """One line of index.csv. Images that were skipped have a reason, and no size."""
 
     image_path: str
     sha256: str  # of the content; "" where it could not be read

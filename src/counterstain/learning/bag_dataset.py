@@ -27,7 +27,7 @@ ROOM = 2**30  # bytes of features that are kept in memory between epochs
 
 @dataclass(frozen=True, eq=False)
 class BagStore:
-    """The feature files of a cohort's slides, in the cohort's order without those that were set aside.
+    """The feature files of a cohort's slides, in the cohort's order without those that were skipped.
 
     folder:    that the files' names count from; they are read where they lie
     key:       the same as data_hash
@@ -108,12 +108,12 @@ def open_bags(
     """The bags of a cohort, one feature file per row, each read once; unchanged ones are not read again.
 
     A file that is damaged, has no tiles, has features that are not finite, or is of another width or encoder than most
-    is set aside with its reason, as an image that cannot be decoded is.
+    is skipped with its reason, as an image that cannot be decoded is.
 
     Args:
         cohort: image_path names the files.
         folder: where what was found is kept for the next time.
-        max_bad: largest share of the files that may be set aside, in [0, 1].
+        max_bad: largest share of the files that may be skipped, in [0, 1].
         width: features per tile that are needed; None for what most files have.
         progress: called with (files done, files in all).
 

@@ -1,4 +1,4 @@
-"""What a training must remember to go on as if never stopped: one file, checked by its hash, and the one before."""
+"""What a training must remember to resume as if never stopped: one file, checked by its hash, and the one before."""
 
 import hashlib
 import json

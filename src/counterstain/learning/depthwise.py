@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose gradients are worked out by the fast kernels where torch's own are slow.
+"""Depthwise convolutions whose gradients are computed by the fast kernels where torch's own are slow.
 
 In bfloat16 on a processor, torch's gradient of a depthwise convolution takes up to 50 times as long as the convolution:
 towards the input at stride 2, and towards the weights of kernels above 3×3. The first is a depthwise convolution too,

@@ -158,7 +158,7 @@ def leader_first(world: World) -> Iterator[None]:
 def _left_alone(world: World, error: RuntimeError) -> InputError:
     return InputError(
         f"process {world.rank + 1} of {world.size} has lost another process ({_brief(error)}); the last whole epoch is "
-        "kept, start the same command again to go on from it"
+        "kept, start the same command again to resume from it"
     )
 
 

@@ -1,4 +1,4 @@
-"""Features of tiles under a frozen backbone: worked out once, kept in an .h5 of the layout that other tools read.
+"""Features of tiles under a frozen backbone: computed once, kept in an .h5 of the layout that other tools read.
 
 `features` (N, D) float32 and `coords` (N, 2) int64 with attributes, as TRIDENT and CLAM write them for the tiles of a
 slide. Ours hold the tiles of a cohort, and beside these `content`, the SHA-256 of each image: what is looked up by.
@@ -135,7 +135,7 @@ def cached_features(
     precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """(N, D) features of the store's rows, those that are kept read, the others worked out and kept.
+    """(N, D) features of the store's rows, those that are kept read, the others computed and kept.
 
     Args:
         network: the backbone with its trained weights.

@@ -72,10 +72,10 @@ def train(
     staining: StainPipeline = UNSTAINED,
     objective: Objective = PLAIN,
 ) -> Trained:
-    """Train one network, or go on with one that was stopped; the same bytes come out either way.
+    """Train one network, or resume one that was stopped; the same bytes come out either way.
 
     Weights, the order of images, augmentation and dropout are pure functions of the seed and the epoch. A checkpoint
-    in `folder` after every epoch lets the same call go on from the last whole one.
+    in `folder` after every epoch lets the same call resume from the last whole one.
 
     Args:
         store: tiles of the whole cohort.
@@ -167,7 +167,7 @@ def _one_epoch(
 
 
 def check_finite(val_loss: float, epoch: int, settings: TrainingConfig) -> None:
-    """Refuse to go on with weights that ran away in the last steps of an epoch.
+    """Refuse to continue with weights that ran away in the last steps of an epoch.
 
     Raises:
         InputError: If the validation loss is no finite number.
@@ -203,7 +203,7 @@ def _patience_is_over(state: TrainingState, settings: TrainingConfig) -> bool:
 
 
 def _check_same_epoch(state: TrainingState, folder: Path, machine: Device, world: World) -> None:
-    """Processes that see different folders go on from different epochs, and would sum gradients of other weights."""
+    """Processes that see different folders resume from different epochs, and would sum gradients of other weights."""
     epochs = len(state.history["loss"])
     if int(sum_over(torch.tensor([epochs], device=machine.device), world)) != epochs * world.size:
         raise InputError(
@@ -223,7 +223,7 @@ def _fit_epoch(
 ) -> tuple[float, float, float]:
     """One pass over the training images: mean loss, share predicted right (dropout on, as in Keras), images/s."""
     settings = source.settings
-    # Dropout draws from torch's own generator: set anew each epoch, so that a resumed run draws what it would have.
+    # Dropout draws from torch's own generator: seeded again each epoch, so that a resumed run draws what it would have.
     torch.manual_seed(int(np.random.SeedSequence((source.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
     set_phase(state.network, settings, epoch)
     state.network.train()
@@ -255,7 +255,7 @@ def _fit_epoch(
 
 
 def _share_buffers(network: nn.Module, world: World) -> None:
-    """Batch statistics are each process's own while it learns; all go on with their mean."""
+    """Batch statistics are each process's own while it learns; all continue with their mean."""
     for buffer in network.buffers() if world.size > 1 else ():
         if buffer.is_floating_point():
             buffer.copy_(sum_over(buffer.clone(), world) / world.size)

@@ -45,7 +45,7 @@ class BagNetwork(nn.Module):
             raise ValueError(f"a bag is (tiles, {self.width}) with one tile or more, got {tuple(bag.shape)}")
         chunks = torch.split(bag, CHUNK)
         if len(chunks) > 1 and torch.is_grad_enabled():
-            # What a chunk's gradient needs is worked out again when it is needed, not kept for all chunks.
+            # What a chunk's gradient needs is computed again when it is needed, not kept for all chunks.
             parts = [checkpoint(self._pool, chunk, use_reentrant=False) for chunk in chunks]
         else:
             parts = [self._pool(chunk) for chunk in chunks]

@@ -116,7 +116,7 @@ class TileNetwork(nn.Module):
 
     Takes (B, 3, tile_px, tile_px) floats on the scale that it is trained with (see images.tensor.scale_of: the bundle
     records it, -1 to 1 by default); gives (B, classes) logits, whose softmax are the probabilities.
-    What cannot change them is not worked out (see `seen_px`), unless `whole` is set.
+    What cannot change them is not computed (see `seen_px`), unless `whole` is set.
     """
 
     whole = False

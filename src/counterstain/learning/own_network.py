@@ -217,7 +217,7 @@ def _check_answers(network: "OwnNetwork", reference: str, classes: int, tile_px:
 class OwnNetwork(nn.Module):
     """A user's module: (B, 3, tile_px, tile_px) floats in the range of the arm's `scale` to (B, classes) logits.
 
-    body: the module; of a Keras model its variables are held here in their order, since Keras numbers their names anew
+    body: the module; of a Keras model its variables are held here in their order, since Keras numbers their names again
         for every model that a process builds.
     reference, sha256, settings: what it was built from.
     """

@@ -37,7 +37,7 @@ def convolve_and_pool(
         maps: what to convolve.
         convolution: with the same stride for both axes, and without padding of its own.
         sides: zeros to pad left, right, above and below.
-        learns: whether gradients will be asked for; then they are worked out as this module says, where it can be.
+        learns: whether gradients will be asked for; then they are computed as this module says, where it can be.
             Without any gradients, only pooling is compiled.
     """
     if learns and torch.is_grad_enabled():

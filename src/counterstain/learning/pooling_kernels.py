@@ -1,7 +1,7 @@
 """Max-pooling of 2×2 pixels with ReLU that remembers where each kept pixel was in one byte, compiled by Numba.
 
 Floats come as the integers of their bits: above zero both have the same order, in fp32 and in bfloat16, which NumPy
-does not know. Every result is worked out by itself, so that the number of threads changes nothing.
+does not know. Every result is computed by itself, so that the number of threads changes nothing.
 """
 
 import numba

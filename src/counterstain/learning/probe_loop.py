@@ -1,4 +1,4 @@
-"""A frozen arm: features of a backbone, worked out once, under a probe; what comes out is a model like any other."""
+"""A frozen arm: features of a backbone, computed once, under a probe; what comes out is a model like any other."""
 
 from collections.abc import Callable
 from typing import Any

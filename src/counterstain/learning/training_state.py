@@ -1,4 +1,4 @@
-"""What changes in a training from epoch to epoch: made anew, kept in a checkpoint, restored, and written as history."""
+"""What changes in a training from epoch to epoch: made, kept in a checkpoint, restored, and written as history."""
 
 import pickle
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 @dataclass
 class TrainingState:
-    """What changes from epoch to epoch. Everything here goes into the checkpoint; nothing else is needed to go on."""
+    """What changes from epoch to epoch. Everything here goes into the checkpoint; nothing else is needed to resume."""
 
     network: nn.Module
     optimiser: torch.optim.Adam
@@ -41,7 +41,7 @@ def start_state(settings: TrainingConfig, machine: Device, *, classes: int, tile
 
 
 def snapshot(state: TrainingState, inputs: Mapping[str, object]) -> Checkpoint:
-    """All that a training needs to go on, with the inputs that it is of."""
+    """All that a training needs to resume, with the inputs that it is of."""
     tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     for index, moments in state.optimiser.state_dict()["state"].items():

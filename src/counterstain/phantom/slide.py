@@ -1,4 +1,4 @@
-"""Phantom slides: whole slides of made-up tissue, pyramidal TIFFs, with their tumours known as polygons.
+"""Phantom slides: whole slides of synthetic tissue, pyramidal TIFFs, with their tumours known as polygons.
 
 A slide belongs to a patient of a phantom: staining, scanner, site and texture are theirs, and tumours hold tissue of a
 malignant patient's grade, the rest of a benign one's. A network that learned on the phantom's tiles can read it.

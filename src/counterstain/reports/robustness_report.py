@@ -326,7 +326,7 @@ def _probe_words(record: Mapping[str, Any]) -> str:
         verdict = "The network's features encode the site: what it learned at some sites may not generalise to others."
     else:
         verdict = "No more of the site was found in the features than that."
-    left = f" Left out for want of patients: {listed(map(clean, probe['left_out']))}." if probe["left_out"] else ""
+    left = f" Left out for lack of patients: {listed(map(clean, probe['left_out']))}." if probe["left_out"] else ""
     return f"{words}. {verdict}{left}"
 
 

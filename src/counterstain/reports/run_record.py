@@ -166,7 +166,9 @@ def _arm_order(scores: ScoresRecord, comparison: Mapping[str, Any]) -> tuple[str
     """Arms as they first stand in the comparison (JSON sorts its keys), then any others."""
     known = natural(scores.get("arms", {}))
     if not known:
-        raise InputError("scores.json of this run names no arms; judge the run again (`counterstain run study.yaml`)")
+        raise InputError(
+            "scores.json of this run names no arms; evaluate the run again (`counterstain run study.yaml`)"
+        )
     compared = [arm for pair in comparison.get("pairs", ()) for arm in (pair["a"], pair["b"]) if arm in known]
     return tuple(dict.fromkeys([*compared, *known]))
 

@@ -74,7 +74,7 @@ def _over_units(run: RunRecord) -> str:
 
 
 def baseline_table(run: RunRecord) -> Table | None:
-    """What no network would score on the same test images, beside the arms."""
+    """Baselines without a network on the same test images, beside the arms."""
     if not run.baselines.get("arms"):
         return None
     names = [name for name in BASELINE_NAMES if name in run.baselines["arms"]]

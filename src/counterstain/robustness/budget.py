@@ -199,7 +199,7 @@ def judge_budget(budget: Budget, record: Mapping[str, object]) -> dict[str, obje
     """Every limit with what was found and whether it is met, and whether all are.
 
     A limit on a trial with two directions holds for both; one on sites for every site that is scored. Where there is no
-    interval, for want of patients, none is met that is judged by it.
+    interval, for lack of patients, none is met that is judged by it.
     """
     rows = [*_clean_rows(budget, record), *_curve_rows(budget, record), *_turn_rows(budget, record)]
     rows += [*_site_rows(budget, record), *_probe_rows(budget, record)]

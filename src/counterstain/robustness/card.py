@@ -85,7 +85,7 @@ def robustness_card(
     """Try a bundle on every image of a cohort, degraded in every way; write the card; return its record.
 
     Written to `out`: robustness.json, robustness.csv (one row per number), examples.png and robustness.html. Stopped
-    at any moment, the same call goes on from what was predicted; of a card that is whole it returns the record.
+    at any moment, the same call resumes from what was predicted; of a card that is whole it returns the record.
 
     Args:
         folder: of the bundle.

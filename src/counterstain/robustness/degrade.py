@@ -1,7 +1,7 @@
 """What scanners, stains and mistakes do to a tile, in physical units and by rule: nothing here is drawn by chance.
 
 Every function takes a batch of tiles (B, H, W, 3) uint8 RGB and gives one of the same shape; at strength 0 the tiles
-come back exactly as they were. They are for judging a model that is already trained; `augment` varies tiles to train.
+come back exactly as they were. They are for testing a model that is already trained; `augment` varies tiles to train.
 """
 
 from collections.abc import Callable

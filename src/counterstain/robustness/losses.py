@@ -33,7 +33,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-# What a card reports, and under which name judging knows it.
+# What a card reports, and under which name evaluation knows it.
 MEASURES: dict[str, Key] = {
     "auroc": ("auroc", None),
     "sensitivity": ("recall", None),

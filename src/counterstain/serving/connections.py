@@ -1,4 +1,4 @@
-"""Connections that say nothing, say it one byte at a time, or go on after they were refused, do not keep others out."""
+"""Connections that send nothing, one byte at a time, or more after they were refused, do not keep others out."""
 
 import asyncio
 import contextlib

@@ -17,7 +17,7 @@ LOG_BYTES = 20_000
 
 
 def live_data(run: Path) -> dict[str, object]:
-    """A run as its files are now; nothing is remembered, so a server that starts again goes on from them.
+    """A run as its files are now; nothing is remembered, so a server that starts again resumes from them.
 
     Returns:
         state; log: its last lines; trainings: name, curves (column -> one number per epoch), epochs asked for, whether

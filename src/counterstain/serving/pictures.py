@@ -1,4 +1,4 @@
-"""The pictures of a run's cohort: known by opaque ids from its own table, decoded anew, never sent as the file is."""
+"""The pictures of a run's cohort: known by opaque ids from its own table, decoded again, never sent as the file is."""
 
 import hashlib
 import re

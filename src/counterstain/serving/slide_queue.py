@@ -1,7 +1,7 @@
 """Slides that wait to be read by a model: one record per request, one slide at a time, in a process of its own.
 
 The queue is a folder of records. A request that is not yet done stands there as waiting, also while it is being read:
-so a server that starts again goes on with it, and the reading itself resumes from its last batch.
+so a server that starts again resumes it, and the reading itself resumes from its last batch.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The process that reads one slide for the queue: its order is a line on standard input, its news lines of JSON.
 
 Standard input stays open while the server lives. Where that ends, in whatever way, this process ends too: the next
-server's goes on from the last batch.
+server's resumes from the last batch.
 """
 
 import json

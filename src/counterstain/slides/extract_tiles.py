@@ -77,7 +77,7 @@ class ExtractionOptions:
 
 @dataclass(frozen=True)
 class ExtractedTiles:
-    """What was cut: the cohort.csv, tiles by label, slides set aside as (slide, reason), and notes."""
+    """What was cut: the cohort.csv, tiles by label, slides skipped as (slide, reason), and notes."""
 
     cohort: Path
     tiles: Mapping[str, int]
@@ -244,7 +244,7 @@ def _order(
     known: Mapping[str, Mapping[str, str]],
     engine: Engine,
 ) -> _Order:
-    """What is told of one slide; workers of a cluster start in a folder of their own."""
+    """What is reported of one slide; workers of a cluster start in a folder of their own."""
     name = slide_name(path)
     if engine.scheduler is not None:
         path, out = path.absolute(), out.absolute()

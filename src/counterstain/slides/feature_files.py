@@ -103,7 +103,7 @@ def encode_tiles(
     listed = _listed(cohort, files, talk)
     store = build_store(cohort, out.parent / "store", tile_px=encoder.tile_px, fit=fit, progress=talk.stored)
     for name, reason in store.set_aside:
-        talk.say(f"set aside: {name}: {reason}")
+        talk.say(f"skipped: {name}: {reason}")
     kept = set(store.image)
     table = cohort.table[[name in kept for name in cohort.image]]
     before, done = 0, 0
@@ -195,7 +195,7 @@ def encode_slides(
     engine: Engine | None = None,
     talk: Progress | None = None,
 ) -> FeatureFiles:
-    """Write the features of slides' tiles, one file per slide; a slide that cannot be read is set aside, others go on.
+    """Write the features of slides' tiles, one file per slide; a slide that cannot be read is skipped, others continue.
 
     Args:
         encoder: see load_encoder.

@@ -1,4 +1,4 @@
-"""A model reads a cohort of slides: all are planned, then each is read; what is there is kept, faults are set aside."""
+"""A model reads a cohort of slides: all are planned, then each is read; what is there is kept, faults are skipped."""
 
 import contextlib
 import functools
@@ -64,7 +64,7 @@ class SlidesResult:
 
     out: its folder
     records: of each slide that is finished, by name
-    failures: (slide, file, reason) of each that was set aside
+    failures: (slide, file, reason) of each that was skipped
     """
 
     out: Path
@@ -88,10 +88,10 @@ def run_slides(
     engine: Engine | None = None,
     talk: SlidesProgress | None = None,
 ) -> SlidesResult:
-    """Read slides with a model and write their tables, maps and scores; call it again to go on after it was stopped.
+    """Read slides with a model and write their tables, maps and scores; call it again to resume after it was stopped.
 
-    Results of a slide appear under their final names only when complete. A slide that cannot be read is set aside with
-    its reason, in failures.csv, and the others go on. A second call reads what is missing, to the same bytes.
+    Results of a slide appear under their final names only when complete. A slide that cannot be read is skipped with
+    its reason, in failures.csv, and the others continue. A second call reads what is missing, to the same bytes.
 
     Args:
         bundle_folder: the model.

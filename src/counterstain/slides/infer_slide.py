@@ -155,7 +155,7 @@ def read_slide(
     mpp: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, object]:
-    """Read a planned slide and write all its files; goes on from where an earlier process was cut off.
+    """Read a planned slide and write all its files; resumes where an earlier process was cut off.
 
     Args:
         job: the slide.

@@ -209,7 +209,7 @@ def write_metadata(
     states = {
         name: {
             "path": file,
-            "state": "set aside" if name in aside else "read" if name in seconds else "read before",
+            "state": "skipped" if name in aside else "read" if name in seconds else "read before",
             "tiles": records[name]["tiles"] if name in records else None,
             "seconds": seconds.get(name),
         }

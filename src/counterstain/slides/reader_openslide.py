@@ -58,7 +58,7 @@ def suits(path: Path) -> bool:
 
 
 class OpenSlideSlide:
-    """A slide read through OpenSlide; see `Slide`. It is pickled as its path, and opened anew where it arrives.
+    """A slide read through OpenSlide; see `Slide`. It is pickled as its path, and reopened where it arrives.
 
     Args:
         direct: whether tiles of the file's own JPEG grid may be decoded without OpenSlide.

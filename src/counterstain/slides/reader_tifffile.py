@@ -22,7 +22,7 @@ _SAMPLED_BLOCKS = 64  # unpacked to find the depth of 16-bit files that do not s
 
 
 class TiffSlide:
-    """A slide read through tifffile; see `Slide`. It is pickled as its path, and opened anew where it arrives.
+    """A slide read through tifffile; see `Slide`. It is pickled as its path, and reopened where it arrives.
 
     Raises:
         InputError: If the file is no TIFF, or none of a slide.

@@ -42,7 +42,7 @@ def each_slide(
     """The outcome of `work` for each slide's order, as each ends.
 
     A killed process of this machine ends the run in one line, and what is finished is kept. On a cluster, the slide of
-    a lost worker is taken up by another, and a slide that has lost all that tried it is set aside.
+    a lost worker is taken up by another, and a slide that has lost all that tried it is skipped.
 
     Args:
         work: a function of this package; its InputError sets a slide aside.

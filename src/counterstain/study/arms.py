@@ -100,7 +100,7 @@ def train_arm(
             write_findings(predict_findings(material, rows, trained, settings), folder / raw_findings(part))
     # The checkpoint stays until the caller has recorded that this training is done, and forgets it.
     left = (path for path in folder.iterdir() if path.is_file())
-    # The hashes of the bundle are written anew once it is calibrated.
+    # The hashes of the bundle are written again once it is calibrated.
     return sorted(path for path in left if path.name != SUMS and not path.name.startswith((".", "checkpoint")))
 
 

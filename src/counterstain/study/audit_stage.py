@@ -1,4 +1,4 @@
-"""The audit of a study before anything is trained: its record, what no network would score, and the gate."""
+"""The audit of a study before anything is trained: its record, baselines without a network, and the gate."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict

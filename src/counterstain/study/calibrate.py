@@ -24,7 +24,7 @@ def finish_training(folder: Path, settings: CalibrationSection) -> None:
 
     Args:
         folder: of the training, with raw_val.csv and the bundle; gets calibration.json and predictions_<part>.csv (the
-            test part's is predictions.csv), and its SHA256SUMS anew.
+            test part's is predictions.csv), and its SHA256SUMS again.
         settings: of the study.
     """
     validation = read_predictions(folder / "raw_val.csv")

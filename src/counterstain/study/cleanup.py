@@ -88,7 +88,7 @@ def clean(
     """Find tile stores and replaced runs in a folder of studies and below; remove them only where `yes` says so.
 
     A store is a cache: the next run decodes its images again. Of the finished runs of one study (name, name-2, …) the
-    newest `keep` stay. What is not finished is never touched, and neither is a store beside a run that is going on.
+    newest `keep` stay. What is not finished is never touched, and neither is a store beside a run in progress.
 
     Args:
         folder: of a study, or one above.

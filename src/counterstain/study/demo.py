@@ -1,4 +1,4 @@
-"""The whole main job on made-up histology: a cohort whose truth is known, two arms, a slide, a finished report."""
+"""The whole main job on synthetic histology: a cohort with known truth, two arms, a slide, a finished report."""
 
 import os
 from dataclasses import replace

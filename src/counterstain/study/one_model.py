@@ -46,7 +46,7 @@ def train_once(
 ) -> bool:
     """Train one network on one division of a cohort; `out` becomes its bundle, with history and predictions.
 
-    A training that was stopped goes on from its last finished epoch when the same call is made again. Where a launcher
+    A training that was stopped resumes from its last finished epoch when the same call is made again. Where a launcher
     (torchrun, accelerate, srun) has started several processes, they train the one network together.
 
     Args:

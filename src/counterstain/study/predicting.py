@@ -145,7 +145,7 @@ def _place_of_store(out: Path, images: NewImages) -> Iterator[Path]:
 
 
 def _open(images: NewImages, bundle: Bundle, place: Path, *, of_slides: bool, talk: Progress) -> Store | BagStore:
-    """The readable images; any number of the others is set aside, but not all."""
+    """The readable images; any number of the others is skipped, but not all."""
     if of_slides:
         return open_bags(images, place, width=int(bundle.layout["width"]), max_bad=1.0, progress=talk.stored)
     return build_store(images, place, tile_px=bundle.tile_px, fit=bundle.fit, max_bad=1.0, progress=talk.stored)
@@ -334,7 +334,7 @@ def _tell(
     if fitted is None:  # too few patients for sets are among the notes of a calibration
         talk.say("no prediction sets: the model is not calibrated")
     for image, reason in predicted.set_aside:
-        talk.say(f"set aside: {image}: {reason}")
+        talk.say(f"skipped: {image}: {reason}")
 
 
 SHOWN = 60  # images on a contact sheet at most

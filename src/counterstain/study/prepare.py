@@ -72,7 +72,7 @@ def split_cohort(study: Study, cohort: Cohort, base: Path, *, aside: Sequence[st
         study: its split section.
         cohort: of the readable images.
         base: the folder that split.file counts from.
-        aside: images that a split file may list though they were set aside.
+        aside: images that a split file may list though they were skipped.
     """
     section = study.split
     if section.file is not None:
@@ -175,14 +175,14 @@ def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Progress) -> 
     section = study.tiles
     if study.of_bags:
         bags = open_bags(cohort, folder, max_bad=section.max_bad, progress=talk.stored)
-        aside = f", {len(bags.set_aside)} set aside" if bags.set_aside else ""
+        aside = f", {len(bags.set_aside)} skipped" if bags.set_aside else ""
         talk.say(f"bags: {len(bags.image)}{aside}; {_bag_words(bags)}")
         return bags
     refuse_features(cohort)
     store = build_store(
         cohort, folder, tile_px=section.tile_px, fit=section.fit, max_bad=section.max_bad, progress=talk.stored
     )
-    aside = f", {len(store.set_aside)} set aside" if store.set_aside else ""
+    aside = f", {len(store.set_aside)} skipped" if store.set_aside else ""
     if store.rebuilt:
         talk.say(f"tiles: rebuilt, because {store.rebuilt}")
     talk.say(f"tiles: {len(store.image)} of {section.tile_px} px in {time.perf_counter() - began:.1f} s{aside}")

@@ -1,4 +1,4 @@
-"""A run in an experiment tracker, from the run's own records: after the fact, or epoch by epoch while it goes on."""
+"""A run in an experiment tracker, from the run's own records: after the fact, or epoch by epoch while it continues."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from counterstain.study.training_curves import CURVES, read_history
 
 __all__ = ["TRACKERS", "check_tracker", "publish", "tracked"]
 
-EVERY_S = 2.0  # between two looks at the records of a run that goes on
+EVERY_S = 2.0  # between two looks at the records of a run that continues
 
 
 def publish(run: Path | str, to: str, *, out: Path | str | None = None) -> Path:
@@ -125,7 +125,7 @@ def _tell_epochs(
     """
     settings = optional_record(run, "resolved.json").get("arms", {})
     for path in _histories(run):
-        with suppress(FileNotFoundError):  # a training that begins anew removes it
+        with suppress(FileNotFoundError):  # a training that begins again removes it
             if path.stat().st_mtime_ns == (unchanged or {}).get(path):
                 continue
         name = path.parent.relative_to(run / "arms").as_posix()

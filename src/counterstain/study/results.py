@@ -161,7 +161,7 @@ class StudyRun:
         arms = optional_record(self.folder, "resolved.json").get("arms", {})
         networks = [str(arm.get("network")) for arm in arms.values()]
         first = f"counterstain serve {run}"
-        # Feature files have no pixels to change, and the file of an own network must be named anew.
+        # Feature files have no pixels to change, and the file of an own network must be named again.
         if any(network.startswith("mil/") or ".py:" in network or ":" in network for network in networks):
             return (first, f"counterstain verify {run}", f"counterstain reproduce {run} --evaluation")
         images = f"{run} {run} --splits {shlex.quote(str(record_path(self.folder, 'splits.csv')))}"
@@ -258,7 +258,7 @@ class FoundRate:
 class SearchResult:
     """What a search found.
 
-    best: the settings that were searched, as they came out best; val_loss: theirs, on the validation patients.
+    best: the best of the settings that were searched; val_loss: theirs, on the validation patients.
     expected: val_loss corrected for having been chosen among so many; see `optimism`. None for a single trial.
     trials, pruned: how many ended and were stopped early; seconds: of all of them together.
     study: the file of the study with these settings, to be run once.

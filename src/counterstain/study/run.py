@@ -1,4 +1,4 @@
-"""The run of a study: strings the stages together, skips what is done, goes on where it was stopped."""
+"""The run of a study: strings the stages together, skips what is done, resumes where it was stopped."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +63,7 @@ def run_study(
 ) -> Path:
     """Do everything that a study asks for and is not done yet.
 
-    A run that was stopped goes on from its last finished epoch and ends in the same bytes. A finished run is never
+    A run that was stopped resumes from its last finished epoch and ends in the same bytes. A finished run is never
     changed: where its study has changed, the new run gets the next free name and takes over what still holds.
 
     Args:

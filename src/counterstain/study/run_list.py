@@ -17,7 +17,7 @@ from counterstain.run_folder import LOG, MANIFEST, RECORDS, optional_record, rec
 __all__ = ["ArmScore", "RunList", "State", "StudyRow", "changed_at", "is_run", "list_runs", "state_of", "study_row"]
 
 State = Literal["finished", "running", "stopped"]
-# What a run writes first and last, and while it goes on.
+# What a run writes first and last, and while it runs.
 MARKS = (f"{RECORDS}/{MANIFEST}", f"{RECORDS}/resolved.json", LOG)
 FRESH_S = 120.0
 DEEPEST = 4  # folders below the one that is named, in which runs are looked for

@@ -48,7 +48,7 @@ def search_settings(
     folder: Path | None = None,
     talk: Progress | None = None,
 ) -> SearchResult:
-    """Search the ranges that a study declares; goes on where an earlier search of the same study was stopped.
+    """Search the ranges that a study declares; resumes where an earlier search of the same study was stopped.
 
     Args:
         path: of the study's YAML file, with a section `search`.
@@ -160,7 +160,7 @@ def _give_up_unfinished(found: "optuna.Study", optuna: Any) -> None:
 def _sampler(seed: int, number: int, optuna: Any) -> Any:
     """What draws the settings of one trial: its draws follow from the seed, its number and the trials before it alone.
 
-    A sampler that lived through the whole search would begin its draws again in a search that goes on.
+    A sampler that lived through the whole search would begin its draws again in a search that is resumed.
     """
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     return optuna.samplers.TPESampler(seed=own)

@@ -42,7 +42,7 @@ class Outcome:
     name:    its folder within arms/
     seconds: that it took, from the checkpoint on if there was one
     where:   host and process, "" for the process that asked
-    resumed: whether it went on from a checkpoint
+    resumed: whether it resumed from a checkpoint
     refusal: the line of an InputError that stopped it, "" if none did
     """
 
@@ -241,7 +241,7 @@ def _drop_others(run: Path, names: Mapping[str, Any]) -> None:
 
 
 def _finish(folder: Path, calibration: CalibrationSection) -> None:
-    """Calibrate a training that has ended, and drop what was only needed to go on with it."""
+    """Calibrate a training that has ended, and drop what was only needed to resume it."""
     finish_training(folder, calibration)
     forget(folder)
     (folder / ".inputs.json").unlink(missing_ok=True)
