@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import cohen_kappa_score
 
 import counterstain
 from counterstain.errors import InputError
+from counterstain.evaluation.grades import as_grades
 from counterstain.evaluation.intervals import estimates, sample, units_of
 from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.files import read_json, write_csv
+from counterstain.learning.model_choice import choose_model
 from counterstain.study.run import run_study
 from counterstain.study.study_config import read_study
 
@@ -20,7 +24,7 @@ name: grades
 cohort: {path: cohort.csv, order: [low, middle, high]}
 tiles: {tile_px: 64}
 training: {epochs: 2, learning_rate: 1e-2, precision: fp32, threads: 1, batch: 8}
-audit: {gate: "off", baselines: false}
+audit: {gate: warn}
 arms:
   plain: {network: "nets.py:tiny"}
   graded: {network: "nets.py:tiny", ordinal: 1}
@@ -94,8 +98,6 @@ def test_copies_of_a_patient_s_images_do_not_shrink_its_interval() -> None:
 
 def test_the_interval_is_about_that_of_the_bootstrap_by_patient() -> None:
     """An independent way: patients drawn anew 2,000 times, the kappa by scikit-learn."""
-    from sklearn.metrics import cohen_kappa_score
-
     table = graded(80)
     called = table.prob.argmax(1)
     random = np.random.default_rng(1)
@@ -123,7 +125,22 @@ def test_grades_through_a_whole_study(study: Path) -> None:
     assert record["objective"]["ordinal"] == 1
     header = (run / "predictions/graded/seed-0.csv").read_text().splitlines()[0]
     assert header.endswith("prob_low,prob_middle,prob_high"), "columns are in the order of the grades"
-    # The run's tables don't say that their classes are grades; its study does.
+    # The run's tables don't say that their classes are grades; its study does: of baselines, of the choice of a model,
+    # of new predictions, and of a comparison.
+    beyond = read_json(run / "records" / "beyond_chance.json")
+    assert beyond["chance"] == 0 and beyond["baseline"]["value"] is not None
+    baselines = read_json(run / "records" / "baselines.json")["arms"].values()
+    assert all(any(one["metric"] == "quadratic_kappa" for one in own["scores"]) for own in baselines)
+    words = choose_model(run).words
+    assert "best on the validation part by quadratic-weighted kappa" in words and "undefined" not in words
+    predicted = counterstain.predict(run, study.parent / "cohort.csv", out=study.parent / "p.csv")
+    assert predicted.scores is not None
+    (kappa,) = [
+        one["value"] for one in predicted.scores["arms"]["model"]["scores"]
+        if (one["metric"], one["level"]) == ("quadratic_kappa", "image")
+    ]  # fmt: skip
+    table = as_grades(read_predictions(study.parent / "p.csv"), ["low", "middle", "high"])
+    assert kappa == pytest.approx(cohen_kappa_score(table.label, table.prob.argmax(1), weights="quadratic"))
     again = counterstain.compare({str(run): run})
     assert again.record["primary"] == "quadratic_kappa"
     stated = read_json(run / "records" / "comparison.json")["pairs"][0]["difference"]

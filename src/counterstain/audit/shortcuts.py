@@ -133,6 +133,7 @@ def _table(cohort: Cohort, rows: NDArray[np.int64], prob: Floats, unit: str) -> 
         label=cohort.label_index[rows],
         prob=prob,
         classes=cohort.classes,
+        ordered=cohort.ordered,
         rows_are=rows_named(names, slides, patients),
     )
 

@@ -18,7 +18,7 @@ NOTHING_LEARNED = "majority"  # the baseline that is chance itself
 
 def chance_of(metric: str, classes: int) -> float | None:
     """What guessing scores in a measure, in whatever shares the classes are; None where that depends on the shares."""
-    return {"auroc": 0.5, "balanced_accuracy": 1 / classes, "mcc": 0.0}.get(metric)
+    return {"auroc": 0.5, "balanced_accuracy": 1 / classes, "mcc": 0.0, "quadratic_kappa": 0.0}.get(metric)
 
 
 def beyond_chance(

@@ -12,7 +12,7 @@ from counterstain.evaluation.beyond_chance import chance_of
 from counterstain.evaluation.calibration import Calibration, fit_calibration
 from counterstain.evaluation.intervals import estimate_of, sample, units_of
 from counterstain.evaluation.metric_names import measure_words
-from counterstain.evaluation.metrics import image_loss, score_table
+from counterstain.evaluation.metrics import confusion, image_loss, predicted_class, quadratic_kappa, score_table
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.learning.bundle import SUMS
@@ -40,6 +40,11 @@ class ModelChoice:
     def folder(self) -> Path:
         """The one bundle, or the first of several."""
         return self.folders[0]
+
+    @property
+    def graded(self) -> bool:
+        """Whether its run says that the classes are grades."""
+        return self.run is not None and bool(_order(self.run))
 
     def seeds(self) -> tuple[Path, ...]:
         """All trainings of this arm and fold, to be averaged; () where no run was named, or there is one."""
@@ -81,7 +86,7 @@ def choose_model(
     if not found:
         raise InputError(f"{source} is neither a run with finished trainings nor a bundle; name one of them")
     _check_names(source, found, arm, seed, fold)
-    scores = {folder: _validation_score(folder, _primary(source)) for folder in found}
+    scores = {folder: _validation_score(_validation_table(source, folder), _primary(source)) for folder in found}
     of_arm = {name: [path for path in found if _names(path)[0] == name] for name in _arm_order(source, found)}
     mean = {name: tuple(np.mean([scores[path] for path in paths], axis=0)) for name, paths in of_arm.items()}
     chosen = arm or max(mean, key=lambda name: mean[name])
@@ -159,10 +164,23 @@ def _primary(run: Path) -> str:
     return str(_resolved(run).get("comparison", {}).get("primary", "auroc"))
 
 
-def _validation_score(folder: Path, metric: str) -> tuple[float, float]:
-    """The primary measure and the negative log loss of a training on its validation part; higher is better."""
-    table = read_predictions(folder / VALIDATION)
+def _validation_table(run: Path, folder: Path) -> Predictions:
+    """A training's predictions of its validation part; grades are in their order, which no table of them says."""
+    order = _order(run)
+    return replace(read_predictions(folder / VALIDATION, classes=order or None), ordered=bool(order))
+
+
+def _order(run: Path) -> tuple[str, ...]:
+    """The classes of a study of grades, from the lowest to the highest; () of any other."""
+    return tuple(map(str, _resolved(run).get("cohort", {}).get("order") or ()))
+
+
+def _validation_score(table: Predictions, metric: str) -> tuple[float, float]:
+    """The primary measure and the negative log loss of a validation part; higher is better."""
     value = score_table(table.label, table.prob).get((metric, None), np.nan)
+    if table.ordered and metric == "quadratic_kappa":
+        counts = confusion(table.label, predicted_class(table.prob), len(table.classes))
+        value = float(quadratic_kappa(counts.astype(np.float64)))
     return (float(value) if np.isfinite(value) else -np.inf, -float(image_loss(table.label, table.prob).mean()))
 
 
@@ -186,13 +204,13 @@ def _words(
         f"{name} {value[0]:.3f}" if np.isfinite(value[0]) else f"{name} undefined" for name, value in mean.items()
     )
     why = "as named" if named else f"best on the validation part by {metric}"
-    doubt = _doubt([path for path in found if _names(path)[::2] == (arm, fold)], _primary(run))
+    doubt = _doubt(run, [path for path in found if _names(path)[::2] == (arm, fold)], _primary(run))
     return f"model: arm {arm}, {what}{folds}, {why} ({scores}{doubt}); --arm, --seed and --fold name another"
 
 
-def _doubt(trained: Sequence[Path], metric: str) -> str:
+def _doubt(run: Path, trained: Sequence[Path], metric: str) -> str:
     """That the best arm isn't shown to know anything, where guessing reaches its interval on the validation part."""
-    tables = [read_predictions(folder / VALIDATION) for folder in trained]
+    tables = [_validation_table(run, folder) for folder in trained]
     chance = chance_of(metric, len(tables[0].classes))
     if chance is None:
         return ""

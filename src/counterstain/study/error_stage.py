@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -38,7 +39,10 @@ def write_beyond_chance(run: Path, study: Study, replicates: Mapping[str, Sequen
     first = next(iter(replicates.values()))[0]
     record = beyond_chance(
         replicates,
-        {name: read_predictions(path, classes=first.classes) for name, path in names.items()},
+        {
+            name: replace(read_predictions(path, classes=first.classes), ordered=first.ordered)
+            for name, path in names.items()
+        },
         metric=section.co_primary[0] if section.co_primary else section.primary,
         level=level_of(section.level, first.rows_are),
         alpha=section.alpha,

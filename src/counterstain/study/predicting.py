@@ -285,7 +285,11 @@ def _judged(
         distance=None if distance is None else distance[0],
         unfamiliar=None if distance is None else distance[0] > distance[1].limit,
         set_aside=set_aside,
-        scores=score_arms({"model": [_labelled(images, prob, bundle.classes)]}, stamp=bundle.stamp, averaged=len(raw))
+        scores=score_arms(
+            {"model": [_labelled(images, prob, bundle.classes, ordered=choice.graded)]},
+            stamp=bundle.stamp,
+            averaged=len(raw),
+        )
         if known.any()
         else None,
         threshold=None if fitted is None or len(bundle.classes) != 2 else fitted.threshold,
@@ -308,7 +312,7 @@ def _table(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, ...
     )  # fmt: skip
 
 
-def _labelled(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, ...]) -> Predictions:
+def _labelled(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, ...], *, ordered: bool) -> Predictions:
     """The predictions of the images whose label is known."""
     known = images.labelled
     table = images.table[known]
@@ -317,7 +321,7 @@ def _labelled(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, 
     return Predictions(
         image=names, patient=patient, slide=slides, site=tuple(table["site"]),
         label=np.array([classes.index(name) for name in table["label"]], dtype=np.int64), prob=prob[known],
-        classes=classes, positive_from="given", rows_are=rows_named(names, slides, patient),
+        classes=classes, ordered=ordered, positive_from="given", rows_are=rows_named(names, slides, patient),
     )  # fmt: skip
 
 
