@@ -65,7 +65,7 @@ def test_the_plan_is_short_and_json_on_request(study: Path) -> None:
     assert shown.exit_code == 0, shown.output
     for word in ("plan of small: 4 trainings", "tiles      48", "train ", "images per second", "time ", "disk "):
         assert word in shown.stdout
-    assert len(shown.stdout.splitlines()) <= 8
+    assert len(shown.stdout.splitlines()) <= 9
     plan = json.loads(call("run", study, "--dry-run", "--json").stdout)
     assert len(plan["trainings"]) == 4
     assert plan["estimate"]["seconds"] > 0
@@ -85,7 +85,8 @@ def test_the_estimate_follows_from_the_rates(study: Path) -> None:
 
 def test_a_plan_in_words() -> None:
     parts = [{"counts": {"train": {"images": 1200}, "test": {"images": 300}}}] * 5
-    estimate = {"seconds": 7200.0, "disk_bytes": 3.2e9, "images_per_s": {"g": 412.3}}
+    estimate = {"seconds": 7200.0, "disk_bytes": 3.2e9, "peak_bytes": 3.4e9, "files": 1234, "read_bytes": 96e6,
+                "tile_bytes": 1.5e12, "images_per_s": {"g": 412.3}}  # fmt: skip
     plan = {"name": "s", "trainings": ["t"] * 15, "tiles": 1500, "set_aside": [["a", "b"]], "split": {"parts": parts},
             "stamp": "image-level", "estimate": estimate, "rows_are": "image"}  # fmt: skip
     assert plan_lines(plan, jobs=2) == [
@@ -94,7 +95,8 @@ def test_a_plan_in_words() -> None:
         "images     train 1,200, test 300 (the first of 5 folds)",
         "speed      g 412 images per second, from 3 batches of each arm",
         "time       at most 60.0 minutes in 2 jobs; less with early stopping",
-        "disk       about 3.2 GB, including the tile store",
+        "disk       about 3.2 GB in 1,234 files, including the tile store; at most 3.4 GB meanwhile",
+        "reading    96.0 MB once, then at most 1.5 TB of tiles, from memory where they fit",
         "stamp      image-level",
     ]
     of_bags = plan_lines(plan | {"rows_are": "slide"})
@@ -103,4 +105,7 @@ def test_a_plan_in_words() -> None:
         "parts      train 1,200, test 300 (the first of 5 folds)",
         "speed      g 412 bags per second, from 3 batches of each arm",
     ]
-    assert of_bags[5] == "disk       about 3.2 GB"
+    assert of_bags[5:7] == [
+        "disk       about 3.2 GB in 1,234 files; at most 3.4 GB meanwhile",
+        "reading    96.0 MB once",
+    ]

@@ -21,6 +21,7 @@ from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.networks import NETWORKS, check_tile_px, count_parameters
 from counterstain.progress import Progress, TrainingProgress
 from counterstain.study.arms import fit_arm
+from counterstain.study.disk_forecast import forecast_disk, image_bytes
 from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.study_config import Study, read_study
 from counterstain.study.test_set_uses import ledger_folder
@@ -30,7 +31,6 @@ __all__ = ["check_settings", "plan_lines", "plan_study"]
 
 TRIAL_BATCHES = 3
 _VALIDATED_FASTER = 3.0  # a forward pass alone takes about a third of a training step
-_BYTES_BESIDE = 400_000  # of a training's histories, records and predictions
 
 
 def check_settings(study: Study, base: Path) -> None:
@@ -52,10 +52,18 @@ def check_settings(study: Study, base: Path) -> None:
 
 
 class Estimate(TypedDict):
-    """What a study would take: at most so long, so much disk, and images per second of each arm."""
+    """What a study would take: at most so long, so much disk, and images per second of each arm.
+
+    disk_bytes is what is kept, peak_bytes the most that lies there meanwhile, files how many are kept; read_bytes are
+    the images, read once, and tile_bytes what all epochs read of the store, from memory where it fits.
+    """
 
     seconds: float
     disk_bytes: int
+    peak_bytes: int
+    files: int
+    read_bytes: int
+    tile_bytes: int
     images_per_s: dict[str, float]
 
 
@@ -88,7 +96,7 @@ def plan_study(
 
     Returns:
         name, stamp, split, set_aside, tiles, rows_are, trainings; with a trial also estimate: seconds (at most, all
-        epochs of all trainings one after another), disk_bytes, and images_per_s of each arm.
+        epochs of all trainings one after another), images_per_s of each arm, and what is read and kept of a disk.
 
     Raises:
         InputError: For whatever run_study would refuse.
@@ -119,20 +127,37 @@ class _Trial:
 
 def _estimate(prepared: PreparedStudy, talk: Progress) -> Estimate:
     study, tried = prepared.study, {}
+    store = [] if study.of_bags else [path.stat().st_size for path in _files(prepared.material.store.folder)]
     for name in study.arms:
         talk.say(f"trial: {TRIAL_BATCHES} batches of {name}")
         tried[name] = _try_arm(prepared.material, prepared.split.parts[0].assignment, study.arm(name))
-    seconds = 0.0
-    disk = _bytes_of(prepared.material.store.folder) if not study.of_bags else 0
+    seconds, tiles_read, weights = 0.0, 0.0, []
     for name, _, part in trainings(prepared):
         settings = study.arm(name)
         training = len(part.rows("train")) * _copies(prepared.material, settings)
         passes = 1 if settings.tune == "frozen" else settings.epochs
-        seen = passes * (training + len(part.rows("val")) / _VALIDATED_FASTER)
-        seconds += seen / tried[name].images_per_s
-        disk += tried[name].weight_bytes + _BYTES_BESIDE
+        seconds += passes * (training + len(part.rows("val")) / _VALIDATED_FASTER) / tried[name].images_per_s
+        tiles_read += passes * (training + len(part.rows("val"))) + len(part.rows("test"))
+        weights.append(tried[name].weight_bytes)
+    tile_bytes = 0 if study.of_bags else 3 * study.tiles.tile_px**2
+    disk = forecast_disk(
+        weights,
+        arms=len(study.arms),
+        store_bytes=sum(store),
+        store_files=len(store),
+        read_bytes=image_bytes(prepared.material.cohort),
+        tile_bytes=int(tiles_read * tile_bytes),
+    )
     rates = {name: own.images_per_s for name, own in tried.items()}
-    return {"seconds": seconds, "disk_bytes": disk, "images_per_s": rates}
+    return {
+        "seconds": seconds,
+        "disk_bytes": disk.disk_bytes,
+        "peak_bytes": disk.peak_bytes,
+        "files": disk.files,
+        "read_bytes": disk.read_bytes,
+        "tile_bytes": disk.tile_bytes,
+        "images_per_s": rates,
+    }
 
 
 def _copies(material: TileDataset, settings: TrainingConfig) -> int:
@@ -141,8 +166,8 @@ def _copies(material: TileDataset, settings: TrainingConfig) -> int:
     return expanded_count(material.augmentation) if expands and not is_bag_network(settings.network) else 1
 
 
-def _bytes_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def _try_arm(material: TileDataset, assignment: Sequence[str], settings: TrainingConfig) -> _Trial:
@@ -203,7 +228,10 @@ def plan_lines(record: PlanRecord, *, jobs: int = 1) -> list[str]:
         lines += [
             f"speed      {rates} {rate_of} per second, from {TRIAL_BATCHES} batches of each arm",
             f"time       at most {_duration(estimate['seconds'] / jobs)}{among}; less with early stopping",
-            f"disk       about {_size(estimate['disk_bytes'])}{store}",
+            f"disk       about {_size(estimate['disk_bytes'])} in {estimate['files']:,} files{store}; "
+            f"at most {_size(estimate['peak_bytes'])} meanwhile",
+            f"reading    {_size(estimate['read_bytes'])} once"
+            + (f", then at most {_size(estimate['tile_bytes'])} of tiles, from memory where they fit" if store else ""),
         ]
     return lines + ([f"stamp      {record['stamp']}"] if record["stamp"] else [])
 
@@ -216,7 +244,7 @@ def _duration(seconds: float) -> str:
 
 
 def _size(count: float) -> str:
-    for size, unit in ((1e9, "GB"), (1e6, "MB")):
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count / 1e3:.0f} kB"
