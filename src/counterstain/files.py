@@ -127,8 +127,8 @@ _REFUSALS = {
     errno.EDQUOT: ("the disk quota is used up", "free some space, then give the same command again"),
     errno.EFBIG: ("the file would be larger than is allowed here", "raise the limit (ulimit -f), or write elsewhere"),
     errno.EROFS: ("the disk is read-only", "name a place that can be written to"),
-    errno.EACCES: ("permission is denied", "name a place that you may write to, or change its permissions"),
-    errno.EPERM: ("the operation is not permitted", "name a place that you may write to, or change its permissions"),
+    errno.EACCES: ("permission is denied", "change its permissions, or name another place"),
+    errno.EPERM: ("the operation is not permitted", "change its permissions, or name another place"),
     errno.EISDIR: ("a folder of that name is there", "name a file in it, or another name"),
     errno.ENOTDIR: ("there is a file where a folder is needed", "name another place, or move that file away"),
     errno.EEXIST: ("there is a file where a folder is needed", "name another place, or move that file away"),
@@ -157,18 +157,21 @@ def _errno_in(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *, folder: bool = False) -> None:
     """Refuse before the long work what would be refused after it: nothing is made that was not there.
 
     Args:
         path: the file or folder to write; missing folders above it may be made.
+        folder: whether it is to be a folder, for which no file, device or pipe can stand.
 
     Raises:
         InputError: If neither it nor the nearest folder above it can be written to.
     """
-    if _is_stream(path):
-        return
     try:
+        if folder and (_is_stream(path) or path.is_file()):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if _is_stream(path):
+            return
         place = path if path.is_dir() else _target(path).parent
         while not place.is_dir():
             if place.exists():
@@ -272,7 +275,7 @@ def read_text(path: Path, *, what: str, largest: int | None = None) -> str:
         largest: bytes that it may have.
 
     Raises:
-        InputError: If it is missing, no plain file (a pipe has no end), too large, or not UTF-8.
+        InputError: If it is missing, no plain file (a pipe has no end), too large, not UTF-8, or the system refuses.
     """
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "does not exist"
@@ -281,6 +284,8 @@ def read_text(path: Path, *, what: str, largest: int | None = None) -> str:
         raise InputError(f"{path} has {size:,} bytes; {what} of at most {largest:,} was needed")
     try:
         return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(refusal(error, path)) from None
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise InputError(

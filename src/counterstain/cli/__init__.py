@@ -25,7 +25,7 @@ from counterstain.cli import (
     slides_run,
     study_verbs,
 )
-from counterstain.cli.options import app
+from counterstain.cli.options import app, system_words
 from counterstain.system import keep_pages, wait_shortly
 
 __all__ = [
@@ -97,7 +97,14 @@ def main() -> None:
     _open_streams()
     # A scheduler's SIGTERM ends a run like Ctrl-C does: nothing is half written, and the exit code says which.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    app()
+    try:
+        app()
+    except (ImportError, MemoryError) as error:  # before a verb began: what it imports didn't fit into memory
+        words = system_words(error)
+        if words is None:
+            raise
+        print(f"counterstain: {words}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _open_streams() -> None:

@@ -16,7 +16,7 @@ from counterstain.cli.options import (
     Json,
     Model,
     NetworkFile,
-    Out,
+    OutFolder,
     Precision,
     RandomSeed,
     Rehash,
@@ -48,7 +48,7 @@ def features(
         list[Path], typer.Argument(help="A cohort of tiles; with --mpp slides, or a manifest of slides.")
     ],
     reading: ReadingOptions,
-    out: Out = Path("features"),
+    out: OutFolder = Path("features"),
     mpp: Annotated[float | None, typer.Option(help="Read slides, with tiles at this resolution in µm/px.")] = None,
     tile_px: Annotated[
         int | None, typer.Option(help="Side length of the tiles in px; a trained model has its own.")
@@ -132,7 +132,7 @@ def search(
 def lr_find(
     study: StudyFile,
     arm: Annotated[str | None, typer.Option(help="Arm of the study; optional if there is only one.")] = None,
-    out: Out = Path("lr_find"),
+    out: OutFolder = Path("lr_find"),
     steps: Annotated[int, typer.Option(help="Number of steps, from the lowest learning rate to the highest.")] = 100,
     seed: RandomSeed = 0,
     set_: Set = None,

@@ -39,6 +39,7 @@ UNIT = typer.Option(help="Unit that a split keeps together: patient, or image if
 Unit = Annotated[str, UNIT]
 Positive = Annotated[str | None, typer.Option(help="Positive class, if there are two classes.")]
 Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 Columns = Annotated[
     list[str] | None,
     typer.Option("--columns", help="Names of a table's columns: label=GT,patient_id=Case; see docs/tables.md."),
@@ -141,12 +142,14 @@ def takes_images(function: Callable[..., None]) -> Callable[..., None]:
 def verb(function: Callable[P, None]) -> Callable[P, None]:
     """A command whose input errors end in one line and exit code 2, a shut gate in 3, an interruption in 130."""
 
+    folder = _writes_folder(function)
+
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         AT_WORK.set((function.__name__, _given(function, kwargs)))
         try:
             if isinstance(place := kwargs.get("out"), Path):
-                check_writable(place)
+                check_writable(place, folder=folder)
                 refuse_own_input(
                     place,
                     [
@@ -171,8 +174,8 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
                 raise
             _refuse(words)
             raise typer.Exit(2) from None
-        except (OSError, MemoryError, RuntimeError) as error:
-            words = _system_words(error)
+        except (OSError, MemoryError, RuntimeError, ImportError) as error:
+            words = system_words(error)
             if words is None:
                 raise
             _refuse(words)
@@ -186,6 +189,13 @@ def _given(function: Callable[..., None], values: Mapping[str, Any]) -> dict[str
     """The values that differ from the verb's defaults."""
     known = inspect.signature(function).parameters
     return {name: value for name, value in values.items() if value != known[name].default and value not in ([], ())}
+
+
+def _writes_folder(function: Callable[..., None]) -> bool:
+    """Whether --out is a folder and nothing else, by its help: "Folder …"."""
+    out = inspect.signature(function).parameters.get("out")
+    helps = [str(option.help) for option in getattr(out and out.annotation, "__metadata__", ())]
+    return any(words.startswith("Folder") and " or a page" not in words for words in helps)
 
 
 def show(text: object = "") -> None:
@@ -207,7 +217,11 @@ def verb_name(function: str) -> str:
     return function.replace("_", " " if function.startswith(("slides_", "data_")) else "-")
 
 
-def _system_words(error: OSError | MemoryError | RuntimeError) -> str | None:
+# What the loader says of a library for which memory, or the room that a limit leaves, is too small.
+_NOT_LOADED = ("failed to map segment", "annot allocate memory")
+
+
+def system_words(error: Exception) -> str | None:
     """One line for what the machine refused: disk, permission, memory; None for a bug of ours."""
     if isinstance(error, OSError):
         # Without a file or a number of the system's it isn't the machine that refused.
@@ -217,7 +231,9 @@ def _system_words(error: OSError | MemoryError | RuntimeError) -> str | None:
             "a worker process was killed, most often for lack of memory; what was finished before is kept; close other "
             "programs, or ask for fewer workers"
         )
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+    not_loaded = isinstance(error, ImportError) and any(words in str(error) for words in _NOT_LOADED)
+    told = isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
+    if isinstance(error, MemoryError) or not_loaded or told:
         return (
             "there is not enough memory; what was finished before is kept; close other programs, or ask for smaller "
             "batches or fewer workers"

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from counterstain.cli.options import Json, Out, RandomSeed, app, show, verb
+from counterstain.cli.options import Json, OutFolder, RandomSeed, app, show, verb
 
 
 @app.command(name="phantom-slides")
 @verb
 def phantom_slides(
-    out: Out = Path("phantom-slides"),
+    out: OutFolder = Path("phantom-slides"),
     slides: Annotated[int, typer.Option(help="Number of slides, alternately malignant and benign.")] = 4,
     size_px: Annotated[int, typer.Option(help="Width of a slide at level 0 in px.")] = 8192,
     height_px: Annotated[

@@ -15,6 +15,7 @@ from counterstain.cli.options import (
     Jobs,
     Json,
     Out,
+    OutFolder,
     RandomSeed,
     Rehash,
     Scheduler,
@@ -36,7 +37,7 @@ from counterstain.cohort.reading_options import ReadingOptions
 @app.command()
 @verb
 def demo(
-    out: Out = Path("demo"),
+    out: OutFolder = Path("demo"),
     seeds: Annotated[int, typer.Option(help="Number of trainings per arm, each with its own seed.")] = 3,
     patients: Annotated[int, typer.Option(help="Number of patients to generate.")] = 160,
     as_json: Json = False,
@@ -284,7 +285,7 @@ def train(
     images: Images,
     reading: ReadingOptions,
     splits: Annotated[Path, typer.Argument(help="The splits.csv of the cohort.")],
-    out: Out,
+    out: OutFolder,
     network: Annotated[
         str, typer.Option(help="Network: given, modified, timm/…, a foundation model, or your own my_nets.py:Net.")
     ] = "given",
@@ -352,7 +353,7 @@ def _print_trained(out: Path, images: Path, splits: Path, network: str) -> None:
 @app.command()
 @verb
 def phantom(
-    out: Out = Path("phantom"),
+    out: OutFolder = Path("phantom"),
     patients: Annotated[int, typer.Option(help="Number of patients to generate.")] = 40,
     tiles: Annotated[int, typer.Option(help="Approximate number of tiles per patient.")] = 12,
     tile_px: TilePx = 257,

@@ -25,7 +25,7 @@ from counterstain.cohort.finding_columns import ANY, read_present, words_of
 from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
 from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.errors import InputError, says_arguments
-from counterstain.files import write_csv, write_with
+from counterstain.files import refusal, write_csv, write_with
 from counterstain.id_cells import counting_ids
 from counterstain.tables import MISSING, Table, read_table
 
@@ -136,6 +136,8 @@ def check_files(cohort: _OnDisk) -> None:
                 mode = os.stat(full).st_mode if inside else mode  # noqa: PTH116
             else:
                 inside = True
+        except PermissionError as error:
+            raise InputError(refusal(error, Path(full))) from None
         except (OSError, ValueError):
             missing.append(file)
             continue

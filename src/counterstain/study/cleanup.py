@@ -1,5 +1,6 @@
 """What a folder of studies no longer needs: decoded tiles, which are made again, and runs that a newer one replaced."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -120,7 +121,9 @@ def clean(
 
 
 def _homes(folder: Path, depth: int) -> Iterator[Path]:
-    """Folders that have runs/ or store/ in them."""
+    """Folders that have runs/ or store/ in them, as far as they may be entered."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return
     if (folder / "runs").is_dir() or (folder / "store").is_dir():
         yield folder
     for path in _folders(folder) if depth > 1 else ():

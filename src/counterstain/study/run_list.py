@@ -188,8 +188,8 @@ def _score(arm: str, own: Mapping[str, Any], measure: str, level: str) -> ArmSco
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run's, finished or not."""
-    return any((path / mark).is_file() for mark in MARKS)
+    """Whether a folder is a run's, finished or not; one that may not be entered is none."""
+    return os.access(path, os.X_OK) and any((path / mark).is_file() for mark in MARKS)
 
 
 def changed_at(folder: Path) -> float:

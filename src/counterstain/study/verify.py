@@ -5,7 +5,7 @@ from pathlib import Path
 
 from counterstain.cohort.image_paths import LOCATION
 from counterstain.errors import InputError
-from counterstain.files import hash_file, read_sums
+from counterstain.files import hash_file, read_sums, refusal
 from counterstain.run_folder import LOG, MANIFEST, RECORDS, listed_hashes, record_path
 
 __all__ = ["Verification", "verify"]
@@ -109,4 +109,7 @@ def _is_ours(name: str) -> bool:
 def _whole(folder: Path, name: str, digest: str) -> bool | None:
     """Whether a file's bytes are those listed; None where there is none."""
     path = folder / name
-    return hash_file(path) == digest if path.is_file() else None
+    try:
+        return hash_file(path) == digest if path.is_file() else None
+    except OSError as error:
+        raise InputError(refusal(error, path)) from None
