@@ -1,6 +1,10 @@
-"""Build a tile store: read, hash, decode and resize on threads, write in order, rename when complete."""
+"""Build a tile store: read, hash, decode and resize on threads, write in order, rename when complete.
+
+What was stopped or killed is gone on with: a line in a journal says which images are done and what their tiles are.
+"""
 
 import io
+import os
 import secrets
 import shutil
 import warnings
@@ -15,7 +19,8 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.cohort import container
 from counterstain.errors import InputError
-from counterstain.files import write_with
+from counterstain.files import refusal
+from counterstain.images import store_journal
 from counterstain.images.decode import decode_content, hash_content, read_content
 from counterstain.images.opencv_threads import one_opencv_thread
 from counterstain.images.source import BadImage
@@ -60,28 +65,33 @@ def build(
         progress: called with (images done, images in all).
         alone: whether the folder's lock is held, so that whatever lies half-built was left by a killed build.
     """
+    # Only who holds the lock may go on with what a killed build left, which has a name that can be found again.
+    building = folder / f"{BUILDING}{recipe.digest()[:16] if alone else secrets.token_hex(8)}"
     if alone:
-        sweep(folder)
-    building = folder / f"{BUILDING}{secrets.token_hex(8)}"
-    building.mkdir()
+        sweep(folder, keep=building)
+    building.mkdir(exist_ok=alone)
+    stopped = False
     try:
-        rows: tuple[ImageRow, ...] = ()
-
-        def fill(path: Path) -> None:
-            nonlocal rows
-            rows = _write_tiles(path, recipe, threads, progress)
-
         # Pillow warns of odd metadata on stderr, once per process and without the file's name: of no use to anyone.
         with warnings.catch_warnings(), one_opencv_thread():  # images are what is shared among threads
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            write_with(building / "tiles.npy", fill)
+            rows = _write_tiles(building, recipe, threads, progress)
         digest = recipe.digest()
-        sums = tuple(block_sums(building / "tiles.npy", threads))
+        part = building / store_journal.TILES
+        sums = tuple(block_sums(part, threads))
         record = StoreRecord(building, key_of(digest, rows), digest, recipe.tile_px, rows, data_hash_of(rows), sums)
         write_record(building, record)
+        part.rename(building / "tiles.npy")
+        store_journal.forget(building)
         return _put_in_place(record, folder / record.key)
+    except KeyboardInterrupt:
+        stopped = alone
+        raise
+    except OSError as error:
+        raise InputError(refusal(error, building / "tiles.npy")) from error
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        if not stopped:
+            shutil.rmtree(building, ignore_errors=True)
 
 
 def _put_in_place(record: StoreRecord, place: Path) -> StoreRecord:
@@ -108,24 +118,30 @@ def is_whole(folder: Path) -> bool:
 
 
 def _write_tiles(
-    path: Path, recipe: Recipe, threads: int, progress: Callable[[int, int], None] | None
+    building: Path, recipe: Recipe, threads: int, progress: Callable[[int, int], None] | None
 ) -> tuple[ImageRow, ...]:
-    """Fill `path` with the tiles of all usable images, in order, and give the rows of all images."""
-    rows: list[ImageRow] = []
-    count = 0
-    with path.open("wb") as stream:
-        room = stream.write(_npy_header(len(recipe.images), recipe.tile_px))
-        for chunk_rows, tiles in _chunks(recipe, threads):
+    """Fill the part with the tiles of all usable images, in order, and give the rows of all images."""
+    opening = _npy_header(len(recipe.images), recipe.tile_px)
+    rows, count = store_journal.resume(building, recipe, len(opening))
+    part = building / store_journal.TILES
+    with part.open("rb+" if rows else "wb") as stream:
+        stream.write(opening)
+        stream.seek(0, io.SEEK_END)
+        for chunk_rows, tiles in _chunks(recipe, threads, len(rows)):
             rows.extend(chunk_rows)
             count += len(tiles)
             stream.write(tiles.data)
+            stream.flush()
+            store_journal.append(building, chunk_rows, tiles)
             if progress is not None:
                 progress(len(rows), len(recipe.images))
         header = _npy_header(count, recipe.tile_px)
-        if len(header) != room:  # NumPy leaves room for 21 digits, so that the count may change in place
-            raise RuntimeError(f"a .npy header of {len(header)} bytes does not fit in {room}")
+        if len(header) != len(opening):  # NumPy leaves room for 21 digits, so that the count may change in place
+            raise RuntimeError(f"a .npy header of {len(header)} bytes does not fit in {len(opening)}")
         stream.seek(0)
         stream.write(header)
+        stream.flush()
+        os.fsync(stream.fileno())
     return tuple(rows)
 
 
@@ -136,13 +152,13 @@ def _npy_header(count: int, tile_px: int) -> bytes:
     return stream.getvalue()
 
 
-def _chunks(recipe: Recipe, threads: int) -> Iterator[Chunk]:
-    """The images' rows and tiles in order, a chunk at a time; no more than a few chunks are ever in memory."""
+def _chunks(recipe: Recipe, threads: int, first: int) -> Iterator[Chunk]:
+    """Rows and tiles of the images from `first` on, a chunk at a time; no more than a few are ever in memory."""
     size = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (recipe.tile_px**2 * 3)))
     waiting: deque[Future[Chunk]] = deque()
     with ThreadPoolExecutor(threads, "decode") as pool:
         try:
-            for start in range(0, len(recipe.images), size):
+            for start in range(first, len(recipe.images), size):
                 waiting.append(pool.submit(_make_chunk, recipe, recipe.images[start : start + size]))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()

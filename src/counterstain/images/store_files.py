@@ -27,6 +27,7 @@ __all__ = [
     "forget_times",
     "locked",
     "read_record",
+    "row_as_now",
     "stat_file",
     "write_record",
 ]
@@ -193,7 +194,7 @@ def find_store(folder: Path, recipe: Recipe) -> StoreRecord | None:
         except InputError:
             continue
         stats: dict[str, tuple[int, int, int]] = {}  # by file: a container's thousands of rows are one
-        now = tuple(_as_now(recipe, row, stats) for row in record.rows)
+        now = tuple(row_as_now(recipe, row, stats) for row in record.rows)
         if [row.sha256 for row in now] != [row.sha256 for row in record.rows]:
             continue
         if now != record.rows:
@@ -216,7 +217,13 @@ def forget_times(folder: Path) -> None:
         _write_index(record.folder, tuple(replace(row, mtime_ns=-1) for row in record.rows))
 
 
-def _as_now(recipe: Recipe, row: ImageRow, stats: dict[str, tuple[int, int, int]]) -> ImageRow:
+def row_as_now(recipe: Recipe, row: ImageRow, stats: dict[str, tuple[int, int, int]] | None = None) -> ImageRow:
+    """An image's row as its file is now: itself where size and times are as recorded, else with a hash made again.
+
+    Args:
+        stats: what files were found to be, to be filled and used again; None asks the system each time.
+    """
+    stats = {} if stats is None else stats
     file = container(row.image_path)[0]
     size, mtime_ns, ctime_ns = now = stats.get(file) or stats.setdefault(file, stat_file(recipe.root, file))
     if now == (row.bytes, row.mtime_ns, row.ctime_ns) and mtime_ns != -1:
@@ -261,7 +268,8 @@ def locked(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed builds left; only while the folder's lock is held."""
+def sweep(folder: Path, *, keep: Path) -> None:
+    """Remove what killed builds of other stores left; only while the folder's lock is held."""
     for left in folder.glob(f"{BUILDING}*"):
-        shutil.rmtree(left, ignore_errors=True)
+        if left != keep:
+            shutil.rmtree(left, ignore_errors=True)
