@@ -70,6 +70,7 @@ def many() -> list[object]:
         ExtractedTiles(Path(LONG), dict.fromkeys(names, 1), (), names),
         FeatureFiles(Path(LONG), N, N, N, ((LONG, LONG),) * N),
         SlidesResult(Path(LONG), {name: {} for name in names}, ()),
+        counterstain.DicomResults(Path(LONG), {name: (Path(LONG),) for name in names}, ((LONG, LONG),), LONG),
         SearchResult({LONG: 1}, 0.1, 0.1, 3, 0, 1.0, Path(LONG)),
         Health((Check(LONG, "problem", LONG),)),
         changed,
