@@ -46,6 +46,7 @@ OWN_MEANING = {
     "--set": "of a study, or of one arm",
     "--model": "held to its own statement, or for the page's Predict",
     "--slides": "of the page several folders",
+    "--key": "the private one that signs, or the public one that is checked",
     "--maps": "what slides run wrote, to be shown or handed over",
     "--origin": "of annotations that are read, or of GeoJSON that is written",
 }

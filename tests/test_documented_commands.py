@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from counterstain.audit.decisions import Decision, append_decision
 from counterstain.cli import app
+from ssh_keys import pair
 
 ROOT = Path(__file__).parent.parent
 RUNNER = CliRunner()
@@ -249,6 +250,9 @@ def test_a_documented_command_runs(
         shutil.rmtree(path)
     if verb == "init":
         Path("study.yaml").unlink()
+    if "--key" in more:
+        pytest.importorskip("cryptography", reason="the extra sign is not installed")
+        pair(here, "id_ed25519")
     if "--order" in more:
         grades(more[more.index("--order") + 1].split(","))
     for option in ("--out",):  # what the workshop made is made anew

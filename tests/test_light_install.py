@@ -174,6 +174,7 @@ NEEDS = {
     "phantom-slides": (["--out", "x"], "slides"),
     "reproduce": (["runs/x"], "train"),
     "serve": (["runs"], "web"),
+    "sign": (["model", "--key", "id_ed25519"], "sign"),
     "slides run": (["model", "slides", "--out", "x"], "slides"),
     "slides dicom": (["model", "slides", "--maps", "maps", "--out", "x"], "dicom"),
     "slides tiles": (["slides", "--out", "x", "--mpp", "0.5", "--tile-px", "256"], "slides"),

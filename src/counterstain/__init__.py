@@ -44,6 +44,7 @@ _VERBS = {
     "sbom": "api.verification",
     "search": "api.studies",
     "serve": "api.local_page",
+    "sign": "api.verification",
     "slides_dicom": "api.slides",
     "slides_run": "api.slides",
     "slides_tiles": "api.slides",

@@ -37,6 +37,7 @@ from counterstain.api.verification import data_verify as data_verify
 from counterstain.api.verification import doctor as doctor
 from counterstain.api.verification import privacy as privacy
 from counterstain.api.verification import sbom as sbom
+from counterstain.api.verification import sign as sign
 from counterstain.api.verification import verify as verify
 from counterstain.audit.audit_result import AuditReport as AuditReport
 from counterstain.audit.findings import Finding as Finding

@@ -7,6 +7,7 @@ __all__ = ["EXTRA_OF", "missing_package", "missing_words"]
 # By the name that is imported: what it is called, and the smallest extra that brings it. What is not here is core.
 EXTRA_OF = {
     "captum": ("captum", "explain"),
+    "cryptography": ("cryptography", "sign"),
     "cv2": ("OpenCV", "train"),
     "dicomweb_client": ("dicomweb-client", "dicom"),
     "distributed": ("dask.distributed", "cluster"),

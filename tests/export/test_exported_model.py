@@ -1,5 +1,6 @@
 """An exported folder: every runtime answers as PyTorch does, every file is checked, and nothing in it is run."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,13 @@ def test_record_says_what_was_measured(exported: Path) -> None:
     assert record["hashes"]["split"] == "5" * 64
     assert record["features"] is None
     assert "no tiles" in record["features_absent"]
+
+
+@pytest.mark.slow
+def test_a_signature_beside_the_list_is_no_strange_file(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "signed")
+    (tmp_path / "signed" / "SHA256SUMS.sig").write_text("")
+    read_export(tmp_path / "signed")
 
 
 @pytest.mark.slow

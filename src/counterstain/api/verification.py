@@ -11,9 +11,10 @@ from counterstain.files import write_json
 from counterstain.study.doctor import Health
 from counterstain.study.doctor import doctor as look_at_machine
 from counterstain.study.verify import Verification
+from counterstain.study.verify import sign as sign_files
 from counterstain.study.verify import verify as check_files
 
-__all__ = ["data_fetch", "data_list", "data_verify", "doctor", "privacy", "sbom", "verify"]
+__all__ = ["data_fetch", "data_list", "data_verify", "doctor", "privacy", "sbom", "sign", "verify"]
 
 
 @says_arguments
@@ -34,19 +35,38 @@ def doctor(folder: Path | str = ".") -> Health:
 
 
 @says_arguments
-def verify(folder: Path | str) -> Verification:
+def sign(folder: Path | str, key: Path | str) -> Path:
+    """Sign the hashes of a run, a model or an export, so that others can check where it comes from.
+
+    Args:
+        folder: of a run, a model or an export; it must be whole.
+        key: private Ed25519 key of OpenSSH, without a passphrase.
+
+    Returns:
+        The signature's path, beside the list of hashes. ssh-keygen reads it, too.
+
+    Raises:
+        InputError: If files have changed, or it is no such key.
+    """
+    return sign_files(folder, key)
+
+
+@says_arguments
+def verify(folder: Path | str, key: Path | str | None = None) -> Verification:
     """Whether every file of a run, a model or an export has the hash that its own list says.
 
     Args:
         folder: of a run, a model or an export.
+        key: public key, or file of them: one of them must have signed the list.
 
     Returns:
-        Which files are whole, changed, missing or not listed; false where one has changed or is missing.
+        Which files are whole, changed, missing or not listed, and who signed; false where one has changed or is
+        missing, or no given key signed.
 
     Raises:
         InputError: If the folder has no list.
     """
-    return check_files(folder)
+    return check_files(folder, key)
 
 
 @says_arguments

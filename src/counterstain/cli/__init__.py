@@ -74,6 +74,7 @@ _ORDER = [
     "phantom",
     "phantom-slides",
     "verify",
+    "sign",
     "reproduce",
     "doctor",
     "privacy",

@@ -45,20 +45,42 @@ def doctor(
 @verb
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run, a model or an export.")],
+    key: Annotated[
+        str | None, typer.Option("--key", help="Public key, or file of them, one of which must have signed the list.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check the hash of every file of a run, a model or an export against its own list.
 
-    Exits with code 3 if a file has changed or is missing.
+    Exits with code 3 if a file has changed or is missing, or no given key has signed the list.
 
     Example: counterstain verify runs/mystudy
     """
     from counterstain.study.verify import verify as check_files
 
-    found = check_files(folder)
+    found = check_files(folder, key)
     show(json.dumps(found.record(), indent=2) if as_json else found.summary())
     if not found:
         raise typer.Exit(3)
+
+
+@app.command()
+@verb
+def sign(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run, a model or an export.")],
+    key: Annotated[Path, typer.Option("--key", help="Private Ed25519 key of OpenSSH, such as ~/.ssh/id_ed25519.")],
+    as_json: Json = False,
+) -> None:
+    """Sign the hashes of a run, a model or an export, so that others can check where it comes from.
+
+    The signature lies beside the list of hashes and is OpenSSH's: `verify --key` and ssh-keygen check it.
+
+    Example: counterstain sign model/ --key id_ed25519
+    """
+    from counterstain.study.verify import sign as sign_files
+
+    path = sign_files(folder, key)
+    show(json.dumps({"signature": str(path)}, indent=2) if as_json else path)
 
 
 @app.command()

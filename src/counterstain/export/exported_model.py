@@ -53,6 +53,7 @@ from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.ood_statistics import STATISTICS, OodStatistics, write_ood_statistics
 from counterstain.learning.runtimes import softmax, torch_runtime
 from counterstain.records import Json
+from counterstain.signatures import SUFFIX
 from counterstain.version import __version__
 
 __all__ = ["EXPORT", "FORMATS", "ExportContent", "check_export", "export_model", "possible_formats"]
@@ -363,7 +364,7 @@ def read_export(folder: Path) -> tuple[Bundle, dict[str, object]]:
 def _check_sums(folder: Path) -> None:
     """The list of hashes is read strictly: it names every file of the folder, and no other."""
     listed = read_sums(folder)
-    there = {path.name for path in folder.iterdir() if path.name != SUMS}
+    there = {path.name for path in folder.iterdir() if path.name not in (SUMS, SUMS + SUFFIX)}
     for name in sorted(there ^ set(listed)):
         raise InputError(f"{folder} {'lacks' if name in listed else f'has, beside what {SUMS} lists,'} {name}")
     for name, expected in listed.items():
