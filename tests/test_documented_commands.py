@@ -24,8 +24,6 @@ ELSEWHERE = {
     "examples/": "needs PatchCamelyon or BreakHis",
     "data fetch": "needs a network; tests/datasets/test_fetch.py",
     "data verify": "a fetched cohort; tests/datasets/test_fetch.py",
-    "dicomweb://": "needs a DICOM server; tests/slides/test_dicomweb.py and test_dicom_export.py",
-    "slides dicom": "needs DICOM slides; tests/slides/test_dicom_export.py",
     "tcp://": "needs a dask cluster; tests/study/test_executors.py",
     "arms/abmil": "a study of feature files; tests/study/test_bag_arms.py",
     "own_network.py": "a network of the user's; tests/study/test_own_network_study.py",
@@ -68,7 +66,8 @@ def documented() -> Iterator[tuple[str, str]]:
 
 
 COMMANDS = sorted(set(documented()))
-RUNNABLE = [(place, line) for place, line in COMMANDS if not any(part in line for part in ELSEWHERE)]
+ON_SERVER = [(place, line) for place, line in COMMANDS if "dicomweb://" in line or "slides dicom" in line]
+RUNNABLE = [pair for pair in COMMANDS if pair not in ON_SERVER and not any(part in pair[1] for part in ELSEWHERE)]
 
 
 def words(line: str) -> list[str]:
@@ -79,7 +78,7 @@ def words(line: str) -> list[str]:
 
 def test_the_commands_are_found() -> None:
     assert len(COMMANDS) > 50
-    assert len(RUNNABLE) > 0.8 * len(COMMANDS)
+    assert len(RUNNABLE) + len(ON_SERVER) > 0.8 * len(COMMANDS)
 
 
 @pytest.mark.parametrize(("place", "line"), COMMANDS)
@@ -234,6 +233,30 @@ def test_a_documented_command_of_slides_runs(
         shutil.rmtree("slides")
     done = RUNNER.invoke(app, [verb, *more, *small])
     assert done.exit_code == 0, f"{place}: {line}\n{done.output}"
+
+
+@pytest.mark.slow
+def test_documented_commands_of_dicom_run(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Orthanc on another port, in the order in which they are needed."""
+    pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+    from cohort_runs import tissue_pixels
+    from dicom_series import write_series
+    from orthanc_server import started
+
+    here = tmp_path / "w"
+    shutil.copytree(workshop, here)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("COUNTERSTAIN_CACHE", str(tmp_path / "cache"))
+    shutil.rmtree("maps")
+    assert len(ON_SERVER) > 2
+    with started(tmp_path) as server:
+        server.store(write_series(here / "slides", tissue_pixels(1), tile=256))
+        for _, line in sorted(ON_SERVER, key=lambda pair: ("dicomweb" not in pair[1], "slides dicom" in pair[1])):
+            if "dicomweb" not in line:  # of the files, with another model
+                shutil.rmtree("maps")
+                do("slides", "run", "runs/demo", "slides", "--out", "maps", *SMALL["slides run"])
+            verb = words(line)[:2]
+            do(*words(line.replace("localhost:8042", f"127.0.0.1:{server.port}")), *SMALL.get(" ".join(verb), []))
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ CALLED = {  # by the name that is imported, where a package is called otherwise
 OPTIONAL = {"umap"}
 OWNERS = {
     "requests": "pooch",
+    "h11": "uvicorn",
     "markupsafe": "jinja2",
     "anyio": "fastapi",
     "llvmlite": "numba",
