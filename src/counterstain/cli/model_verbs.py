@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterstain.cli.next_commands import after_table, command, free_place, show_next
+from counterstain.cli.next_commands import after_table, command, free_place, near, show_next
 from counterstain.cli.options import (
     Arm,
     Device,
@@ -217,6 +217,7 @@ def export(
 
 def _print_export(exported: "Export", bundle: Path) -> None:
     """How far each format is from PyTorch, what that comes to, and what to do with the folder."""
+    from counterstain.evaluation.format import plural
     from counterstain.export.parity import TOLERANCE
     from counterstain.learning.model_choice import run_of
     from counterstain.run_folder import record_path
@@ -226,17 +227,18 @@ def _print_export(exported: "Export", bundle: Path) -> None:
     if parity:
         rows = [[own.runtime, f"{own.difference:.1e}", f"{own.images_per_s:.0f}", str(own.tiles)] for own in parity]
         print_table(str(out), ("runtime", "largest difference of a probability", "images/s", "tiles"), rows)
-        most = max((own.difference for own in parity if own.runtime != "int8"), default=0.0)
-        files = f"{len(parity)} files answer as PyTorch does: no probability differs by more than {most:.1e}"
-        print_wrapped(
-            f"Result: {files} ({TOLERANCE:g} is allowed{'; not for int8' if exported.record['int8'] else ''})."
-        )
+        held = [own for own in parity if own.runtime not in ("torch", "int8")]
+        most = max((own.difference for own in held), default=0.0)
+        allowed = f"({TOLERANCE:g} is allowed{'; not for int8' if exported.record['int8'] else ''})"
+        agree = f"{plural(len(held), 'format')} answer{'s' * (len(held) == 1)} as PyTorch does"
+        print_wrapped(f"Result: {agree}: no probability differs by more than {most:.1e} {allowed}.")
     show(f"Model: {out}")
     if "wsinfer" in exported.formats:
         print_wrapped(f"QuPath: copy {out} into the folder of your own models that WSInfer's preferences name.")
     commands = [command("privacy", path=out)]
     if (run := run_of(bundle)) is not None and record_path(run, "splits.csv").is_file():
         table = free_place(out.with_name("predictions.csv"))
+        run = near(run)
         splits = record_path(run, "splits.csv")
         commands.insert(
             0, command("predict", model=out, sources=[run], splits=splits, out=table, arm=None, seed=None, fold=None)

@@ -16,7 +16,7 @@ from counterstain.errors import InputError
 if TYPE_CHECKING:
     from counterstain.cohort.cohort import Cohort
 
-__all__ = ["after_audit", "after_cohort", "after_table", "command", "free_place", "show_next", "trust_commands"]
+__all__ = ["after_audit", "after_cohort", "after_table", "command", "free_place", "near", "show_next", "trust_commands"]
 
 # Where a command writes is its own; how it says so, and what was done once for all images, isn't handed on.
 OWN = ("out", "as_json", "rehash")
@@ -76,6 +76,12 @@ def free_place(path: Path) -> Path:
         number += 1
         found = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return found
+
+
+def near(path: Path) -> Path:
+    """The path as seen from this folder, where it lies in it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def trust_commands(folder: Path, images: Path, out: Path, *, done: str, splits: Path | None = None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterstain.cli.next_commands import command, show_next
+from counterstain.cli.next_commands import command, near, show_next
 from counterstain.cli.options import (
     Arm,
     Columns,
@@ -137,7 +137,7 @@ def slides_run(
     _print(result, as_json=as_json)
     if not as_json and (run := run_of(bundle)) is not None:
         shown = [path if path.is_dir() else path.parent for path in slides]
-        show_next([command("serve", runs=run, maps=[out], slides=list(dict.fromkeys(shown)))])
+        show_next([command("serve", runs=near(run), maps=[out], slides=list(dict.fromkeys(shown)))])
     if result.failures:
         raise GateError(f"{len(result.failures)} slides were skipped; {out / 'failures.csv'} says why")
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from counterstain.cohort.cohort_columns import label_key
+from counterstain.cohort.finding_columns import ANY, NONE
 from counterstain.id_cells import NO_ID
 from counterstain.tables import MISSING
 
@@ -23,10 +24,14 @@ def doubtful_labels(labels: Sequence[str]) -> list[str]:
 
     >>> doubtful_labels(["Tumor", "Tumour", "normal"])
     ["classes that may be one: 'Tumor' and 'Tumour'; where they are, write one word for both"]
+    >>> doubtful_labels(["none", "any finding"])
+    []
     >>> doubtful_labels(["benign", "malignant", "typical", "atypical", "grade 1", "grade 2"])
     []
     """
     counts = Counter(labels)
+    if set(counts) == {NONE, ANY}:  # of a table of findings: our words, where 'none' means just that
+        return []
     notes = []
     for label, number in counts.items():
         if label.lower() in NO_ID | MISSING and not (label == "-" and "+" in counts):
