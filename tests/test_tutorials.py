@@ -41,5 +41,7 @@ def test_every_step_of_a_tutorial_works(path: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONWARNINGS": "default", "COLUMNS": "100"}
     for step in steps(path):
         done = subprocess.run(step, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{shlex.join(step)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+        # After few epochs a model may not be told from one that guesses, and the tutorial says so.
+        allowed = (0, 3) if "explain" in step else (0,)
+        assert done.returncode in allowed, f"{shlex.join(step)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         assert "Traceback" not in done.stderr

@@ -218,7 +218,10 @@ def _finish(out: Path, key: str, say: Callable[[str], None]) -> dict[str, Any]:
         write_page(out)
     open_unfinished(out, key).forget()
     if reason := record["ability"]["reason"]:
-        raise GateError(f"no map is shown: {reason}. The record is {out / RECORD}")
+        raise GateError(
+            f"no map is shown: {reason}. Explain it on more patients, or train a better model; the record is "
+            f"{out / RECORD}"
+        )
     return record
 
 

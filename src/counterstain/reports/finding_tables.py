@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from counterstain.evaluation.format import UNDEFINED, clean, interval, metric_name, number, p_value, signed
+from counterstain.evaluation.format import UNDEFINED, clean, interval, metric_name, number, p_value, plural, signed
 from counterstain.reports.page_table import NO_INTERVAL, Cell, Table
 from counterstain.reports.run_record import RunRecord
 
@@ -21,7 +21,11 @@ def finding_tables(run: RunRecord) -> list[Table]:
     if not record:
         return []
     level = f"{100 * float(record['confidence']):g}\u00a0%"
-    counts = {row["finding"]: f"{row['images']:,} ({row['units']:,})" for row in record["findings"]}
+    counts = {
+        row["finding"]: f"{plural(row['images'], 'image')} of {plural(row['units'], record['unit'])}"
+        if record["unit"] == "patient" else plural(row["images"], "image")
+        for row in record["findings"]
+    }  # fmt: skip
     tables = []
     for arm in run.arms:
         scores: dict[str, dict[str, Any]] = {}
@@ -31,8 +35,7 @@ def finding_tables(run: RunRecord) -> list[Table]:
         shown = [metric for metric in SHOWN if any(metric in own for own in scores.values())]
         rows = [
             (
-                Cell(clean(finding), strong=finding not in counts),
-                Cell(counts.get(finding, UNDEFINED)),
+                Cell(clean(finding), counts.get(finding, ""), strong=finding not in counts),
                 *(_score(own.get(metric)) for metric in shown),
             )
             for finding, own in _in_order(scores, list(counts))
@@ -40,7 +43,7 @@ def finding_tables(run: RunRecord) -> list[Table]:
         caption = (
             f"{clean(arm)}: each finding on the test part; {level} intervals with the {record['unit']} as the unit"
         )
-        head = ("finding", f"images ({record['unit']}s) with it", *(metric_name(metric) for metric in shown))
+        head = ("finding", *(metric_name(metric) for metric in shown))
         tables.append(Table(caption, head, tuple(rows)))
     if record["differences"]:
         tables.append(_difference_table(record, level))
