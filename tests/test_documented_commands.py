@@ -28,7 +28,6 @@ ELSEWHERE = {
     "arms/abmil": "a study of feature files; tests/study/test_bag_arms.py",
     "own_network.py": "a network of the user's; tests/study/test_own_network_study.py",
     "counterstain publish": "needs a tracker's package; tests/study/test_publish.py",
-    "runs/several": "a study of findings; tests/evaluation/test_findings_csv.py",
     "counterstain demo": "make demo; tests/study/test_run.py does the same on less",
 }
 # Words that stand for the user's own, and options that make a command small: the last of two wins.
@@ -125,6 +124,14 @@ def tables(folder: Path) -> None:
     text = (folder / "theirs.csv").read_text()
     text = text.replace("label,prob_malignant", "GT,Score (%)").replace("patient_id", "Case", 1)
     (folder / "scores.csv").write_text(text)
+    bits = rng.integers(0, 2, (80, 2))
+    for arm in ("plain", "smooth"):
+        prob = np.clip(0.2 + 0.6 * bits + rng.normal(0, 0.3, bits.shape), 0, 1).round(4)
+        rows = [
+            f"i{k}.png,p{k // 4},{a},{x},{b},{y}" for k, ((a, b), (x, y)) in enumerate(zip(bits, prob, strict=True))
+        ]
+        head = "image_path,patient_id,label_mass,prob_mass,label_oedema,prob_oedema"
+        (folder / f"findings_{arm}.csv").write_text("\n".join([head, *rows]) + "\n")
     for arm in "ab":
         made = folder / f"maps-{arm}" / "slide-scores"
         made.mkdir(parents=True)

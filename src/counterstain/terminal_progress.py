@@ -23,7 +23,10 @@ LONG_S = 1.0  # work that took longer says how long
 
 def say(line: str) -> None:
     """One line of talk: on stderr, and in a notebook where its results are, since stderr is a red box there."""
-    print(visible(line), file=sys.stdout if "ipykernel" in sys.modules else sys.stderr, flush=True)
+    stream = sys.stdout if "ipykernel" in sys.modules else sys.stderr
+    parts = _hung(line, Console(stderr=True).width) if stream.isatty() and "\n" not in line else [line]
+    for part in parts:
+        print(visible(part), file=stream, flush=True)
 
 
 class _Share(ProgressColumn):

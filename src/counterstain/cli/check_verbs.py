@@ -120,7 +120,7 @@ def _print_card(record: dict[str, Any], out: Path) -> None:
         title = f"Change of AUROC and its 95 % interval, unit {record['unit']}"
         print_table(title, ["trial", "mild", "moderate", "severe", "first sure loss", "turned at moderate"], rows)
     for note in record["notes"]:
-        show(f"Note: {note}")
+        print_wrapped(f"Note: {note}")
     print_wrapped(f"Result: {headline(record)}")
     show(f"Card: {out / 'robustness.html'}")
 

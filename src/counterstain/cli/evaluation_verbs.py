@@ -26,6 +26,7 @@ from counterstain.cli.options import (
 
 if TYPE_CHECKING:
     from counterstain.evaluation.comparison_result import Comparison
+    from counterstain.evaluation.scores_result import Scores
 
 OF_FINDINGS = ("predictions", "columns", "out", "as_json")  # what may be asked of a table of several findings
 A_DIFFERENCE = 0.05  # whose number of patients is suggested where no margin says what would matter
@@ -75,7 +76,7 @@ def evaluate(
     Example: counterstain evaluate predictions.csv --positive malignant --by site --prevalence 0.05 --out report.html
     """
     from counterstain.api.evaluation import evaluate as score
-    from counterstain.terminal import print_scores
+    from counterstain.terminal import print_scores, print_wrapped
 
     if _of_findings(predictions, columns):
         _print_findings(list(predictions), columns, out, as_json=as_json)
@@ -88,6 +89,7 @@ def evaluate(
     )  # fmt: skip
     print_scores(scores.record, as_json=as_json)
     if not as_json:
+        print_wrapped(f"Result: {_scores_in_words(scores)}")
         show_next(_after_scores(predictions, out, by or ()))
 
 
@@ -120,6 +122,22 @@ def _print_findings(
             f"--out is {out}; several findings have no page; name a folder, which gets findings.json, .csv"
         )
     print_findings(evaluate_findings(models, columns=columns_given(columns), out=out).record, as_json=as_json)
+
+
+def _scores_in_words(scores: "Scores") -> str:
+    """The first measure with its interval and what it rests on; of a deployed model, how many promises it keeps."""
+    from counterstain.evaluation.format import counted_rows, listed, plural
+    from counterstain.evaluation.metric_names import measure_words
+
+    name = "auroc" if "auroc" in scores.metrics and scores["auroc"].value is not None else "accuracy"
+    counts = counted_rows(scores.images, scores.record.get("rows_are", "image"), scores.patients)
+    words = f"{measure_words(name, scores.positive)} is {scores[name]} on {counts}."
+    if deployed := scores.record.get("deployed"):
+        stated = [row for row in deployed["rows"] if row["word"] != "nothing stated"]
+        missed = [row["what"] for row in stated if row["word"] == "missed"]
+        kept = f"{listed(missed)} {'is' if len(missed) == 1 else 'are'} missed" if missed else "none is missed"
+        words += f" Of {plural(len(stated), 'promise')} {kept}." if stated else ""
+    return words
 
 
 def _after_scores(predictions: Sequence[Path], out: Path | None, by: Sequence[str]) -> list[str]:
