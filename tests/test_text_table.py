@@ -1,10 +1,14 @@
 """Tables in a terminal: every line fits, and no value is cut, whatever the width and the names."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counterstain.text_table import table_lines, wrapped
+from counterstain.cli.options import _refuse
+from counterstain.terminal_progress import say
+from counterstain.text_table import one_line, table_lines, wrapped
 
 INTERVAL = "0.949 [0.932, 0.962]"
 NAMES = ["c", "a rather long name of an arm", "arm_with_a_name_of_one_long_word_that_does_not_break", "ガラス標本"]
@@ -58,3 +62,19 @@ def test_heads_keep_a_number_and_its_percent_together(width: int) -> None:
         ["arm", "AUROC (95 % interval)", "patients to find 0.02 (90 % range)"], [["a", INTERVAL, "5"]], width
     )
     assert sum("95 %" in line for line in lines) == sum("90 %" in line for line in lines) == 1
+
+
+def test_a_name_cannot_add_a_line() -> None:
+    """A slide called "a\\ncounterstain: 5 slides.svs" put a line of its own into tables, talk and refusals."""
+    name = "a\ncounterstain: all is well"
+    assert one_line(name) == r"a\ncounterstain: all is well"
+    for width in (80, 8):
+        lines = table_lines(["slide\nx", "tiles"], [[name, "3"], ["b\x1b[2J", "4"]], width)
+        assert not any(line.startswith("counterstain") for line in lines)
+        assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize("tell", [say, _refuse])
+def test_talk_and_refusals_are_one_line(tell: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    tell("bad\nname.svs: skipped\r\x1b[2J")
+    assert capsys.readouterr().err.count("\n") == 1

@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from counterstain.progress import Pace, Progress, TrainingProgress, duration, epoch_line
-from counterstain.text_table import visible, wrapped
+from counterstain.text_table import one_line, wrapped
 
 __all__ = ["progress_bars", "say", "talking"]
 
@@ -23,10 +23,9 @@ LONG_S = 1.0  # work that took longer says how long
 
 def say(line: str) -> None:
     """One line of talk: on stderr, and in a notebook where its results are, since stderr is a red box there."""
-    stream = sys.stdout if "ipykernel" in sys.modules else sys.stderr
-    parts = _hung(line, Console(stderr=True).width) if stream.isatty() and "\n" not in line else [line]
-    for part in parts:
-        print(visible(part), file=stream, flush=True)
+    stream, whole = sys.stdout if "ipykernel" in sys.modules else sys.stderr, one_line(line)
+    for part in _hung(whole, Console(stderr=True).width) if stream.isatty() else [whole]:
+        print(part, file=stream, flush=True)
 
 
 class _Share(ProgressColumn):
@@ -76,8 +75,8 @@ def progress_bars(*more: ProgressColumn) -> Iterator[tuple[Bars, Callable[[str],
     )
 
     def tell(line: str) -> None:
-        for part in _hung(line, console.width):
-            console.print(visible(part), markup=False, soft_wrap=True)
+        for part in _hung(one_line(line), console.width):
+            console.print(part, markup=False, soft_wrap=True)
 
     with Bars(*columns, *more, console=console, transient=True, expand=True) as bars:
         yield bars, tell

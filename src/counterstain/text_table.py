@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-__all__ = ["NO_BREAK", "table_lines", "visible", "wrapped"]
+__all__ = ["NO_BREAK", "one_line", "table_lines", "visible", "wrapped"]
 
 NO_BREAK = "\u00a0"
 GAP = 2
@@ -34,6 +34,15 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if _harmless(letter) else json.dumps(letter)[1:-1] for letter in text)
+
+
+def one_line(text: str) -> str:
+    """`visible` text whose line ends are written out, too: a name in it cannot add a line that looks like ours.
+
+    >>> print(one_line("a\\ncounterstain: all is well.svs"))
+    a\\ncounterstain: all is well.svs
+    """
+    return visible(text).replace("\n", "\\n")
 
 
 def _harmless(letter: str) -> bool:
@@ -69,8 +78,8 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: in
         a    0.957
         b    0.882
     """
-    cells = [[row[place] for row in rows] for place in range(len(columns))]
-    heads = list(columns) if head else [""] * len(columns)
+    cells = [[one_line(row[place]) for row in rows] for place in range(len(columns))]
+    heads = list(map(one_line, columns)) if head else [""] * len(columns)
     wide = [max(map(cell_len, (name, *own))) for name, own in zip(heads, cells, strict=True)]
     if _total(wide) > width:
         wide = [max(_longest_word(name), *map(cell_len, own)) for name, own in zip(heads, cells, strict=True)]
@@ -80,7 +89,7 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: in
     if _total(wide) > width:
         wide = _squeezed(wide, cells, width)
     if _total(wide) > width:
-        return _listed(columns, rows, width)
+        return _listed(heads if head else columns, [[one_line(cell) for cell in row] for row in rows], width)
     lines = []
     if head:
         lines += [

@@ -78,7 +78,8 @@ def data_fetch(
     from counterstain.terminal_progress import say, talking
 
     row = public_cohort(name)
-    say(f"{row.title}\nlicence: {row.licence}\npatients: {row.patients}")
+    for line in (row.title, f"licence: {row.licence}", f"patients: {row.patients}"):
+        say(line)
     for words in row.defects:
         say(f"defect: {words}")
     with talking() as talk:

@@ -206,10 +206,10 @@ def show(text: object = "") -> None:
 
 
 def _refuse(words: str) -> None:
-    from counterstain.text_table import visible
+    from counterstain.text_table import one_line
 
     short = re.sub(r"\S{400,}", lambda word: f"{word[0][:150]}…{word[0][-150:]}", words)  # a cell of megabytes
-    print(f"counterstain: {visible(short)}", file=sys.stderr)
+    print(f"counterstain: {one_line(short)}", file=sys.stderr)
 
 
 def verb_name(function: str) -> str:

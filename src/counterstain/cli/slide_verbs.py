@@ -95,12 +95,13 @@ def inspect(
 def _show(record: "SlideRecord") -> None:
     """A slide's record in a few lines."""
     from counterstain.slides.inspection import plan_in_words
+    from counterstain.text_table import one_line
 
     scale = "unknown"
     if record["mpp_x"] is not None:
         scale = f"{record['mpp_x']:.4g} × {record['mpp_y']:.4g} (from: {record['mpp_source']})"
     lens = f", {record['objective']:g}x" if record["objective"] else ""
-    show(f"{record['slide']}\n  {record['vendor']}, read by {record['reader']}{lens}\n  µm/px: {scale}")
+    show(f"{one_line(record['slide'])}\n  {record['vendor']}, read by {record['reader']}{lens}\n  µm/px: {scale}")
     for number, level in enumerate(record["levels"]):
         mpp = "" if level["mpp"] is None else f", {level['mpp']:.4g} µm/px"
         tile = "" if level["tile_px"] is None else f", own tiles of {level['tile_px'][0]} × {level['tile_px'][1]} px"
