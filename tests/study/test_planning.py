@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from counterstain.cli import app
@@ -109,3 +110,12 @@ def test_a_plan_in_words() -> None:
         "disk       about 3.2 GB in 1,234 files; at most 3.4 GB meanwhile",
         "reading    96.0 MB once",
     ]
+
+
+def test_images_that_are_much_enlarged_are_said(study: Path) -> None:
+    """Tiles of 512 px from images of 127 were trained on for sixteen times the pixels, without a word."""
+    many = " ".join(call("run", study, "--dry-run").stderr.split())
+    assert "tiles: the images have 40 px and are enlarged to 127, which adds nothing to them" in many
+    for path in (study.parent / "images").rglob("*.png"):
+        Image.new("RGB", (70, 64), (200, len(path.name), 180)).save(path)
+    assert "are enlarged" not in call("run", study, "--dry-run").stderr  # by less than twice

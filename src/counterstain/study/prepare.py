@@ -186,4 +186,10 @@ def _build_store(study: Study, cohort: Cohort, folder: Path, talk: Progress) -> 
     if store.rebuilt:
         talk.say(f"tiles: rebuilt, because {store.rebuilt}")
     talk.say(f"tiles: {len(store.image)} of {section.tile_px} px in {time.perf_counter() - began:.1f} s{aside}")
+    side = int(np.median(store.size_px.max(axis=1)))
+    if 2 * side <= section.tile_px:
+        talk.say(
+            f"tiles: the images have {side} px and are enlarged to {section.tile_px}, which adds nothing to them; a "
+            f"tiles.tile_px near {side} is faster, and a network may need the larger one"
+        )
     return store

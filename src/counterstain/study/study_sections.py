@@ -76,6 +76,17 @@ class SplitSection(Section):
             raise ValueError("legacy_augment_first splits by image; set `unit: image` to confirm")
         return self
 
+    @model_validator(mode="after")
+    def _folds_are_asked_for(self) -> "SplitSection":
+        """A number of folds does nothing in a hold-out, and a default that nobody wrote must not decide that."""
+        for name in ("folds", "repeats"):
+            if name in self.model_fields_set and "method" not in self.model_fields_set:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)} without a method, and the default, holdout, has none; write "
+                    "`method: folds`, or leave it out"
+                )
+        return self
+
 
 class TilesSection(Section):
     """What every image becomes before a network sees it."""
