@@ -93,7 +93,7 @@ def fingerprint(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fingerprints:
-    """Read every tile once; about 11 kB are kept of each.
+    """Read every tile once; 7 kB are kept of each, 11 kB where images were stretched.
 
     Args:
         store: the tiles.
@@ -107,7 +107,9 @@ def fingerprint(
     hashes = np.zeros(count, np.uint64)
     small = np.zeros((count, SIDE, SIDE), np.uint8)
     detail = np.zeros(count, np.float32)
-    middle = np.zeros((count, SIDE, SIDE), np.uint8)
+    # Of images that were not stretched the middle square is the whole: one picture then serves as both.
+    stretched = fit == "stretch" and bool((store.size_px[:, 0] != store.size_px[:, 1]).any())
+    middle = np.zeros((count, SIDE, SIDE), np.uint8) if stretched else small
     carried = np.zeros(count, np.float32)
     waves = np.zeros((count if rotated else 0, RINGS, FREQUENCIES), np.complex64)
     done = [0]
@@ -118,8 +120,9 @@ def fingerprint(
             digest[row] = hashlib.sha256(tile).hexdigest()
             grey = cv2.resize(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             small[row], hashes[row], detail[row] = grey, _hash(grey), _fine(grey).std()
-            height, width = store.size_px[row].tolist()
-            middle[row] = _middle(tile, (height, width), fit, SIDE)
+            if stretched:
+                height, width = store.size_px[row].tolist()
+                middle[row] = _middle(tile, (height, width), fit, SIDE)
             spectrum = ring_spectrum(middle[row], 1.0)
             power = np.abs(spectrum) ** 2
             carried[row] = float(power.sum()) ** 2 / max(float((power**2).sum()), 1e-12)

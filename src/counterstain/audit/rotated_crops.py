@@ -22,6 +22,7 @@ LIKELY, SURE = 0.72, 0.92
 ALIGNED = 0.8  # correlation of fine structure once aligned, for what lies between
 NEAREST = 6  # candidates per tile and zoom that are looked at
 ROWS = 512  # tiles compared with all others at once
+PART = 16_384  # tiles whose descriptions are worked on at once
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,31 @@ def _agreement(prints: Fingerprints, one: _Candidate) -> float:
 
 
 def _candidates(prints: Fingerprints, *, step: Callable[[str, int, int], None] | None = None) -> Iterator[_Candidate]:
+    columns = np.flatnonzero(~prints.faint)
+    if not len(columns):
+        return
+    mean = _mean_sizes(prints.waves, columns)
+    nearest = Nearest.of(_all_sizes(prints.waves, columns, mean))  # once: the same for each zoom
     for done, zoom in enumerate(ZOOMS, start=1):
-        yield from _enlarged(prints, zoom)
+        yield from _enlarged(prints, zoom, columns, mean, nearest)
         if step is not None:
             step("searching for rotated crops", done, len(ZOOMS))
+
+
+def _mean_sizes(waves: NDArray[np.complex64], columns: NDArray[np.int64]) -> Floats:
+    """(RINGS x FREQUENCIES) what all tiles have in common; a part at a time, since there may be a million."""
+    total = np.zeros(waves[0].size, np.float64)
+    for start in range(0, len(columns), PART):
+        total += np.sqrt(np.abs(waves[columns[start : start + PART]])).reshape(-1, total.size).sum(axis=0, dtype=float)
+    return (total / len(columns)).astype(np.float32)
+
+
+def _all_sizes(waves: NDArray[np.complex64], columns: NDArray[np.int64], mean: Floats) -> Floats:
+    """`_sizes` of the tiles in `columns`, a part at a time."""
+    units = np.empty((len(columns), mean.size), np.float32)
+    for start in range(0, len(columns), PART):
+        units[start : start + PART] = _sizes(waves[columns[start : start + PART]], mean)
+    return units
 
 
 def _sizes(waves: NDArray[np.complex64], mean: Floats) -> Floats:
@@ -112,14 +134,12 @@ def _sizes(waves: NDArray[np.complex64], mean: Floats) -> Floats:
     return unit
 
 
-def _enlarged(prints: Fingerprints, zoom: float) -> Iterator[_Candidate]:
-    """Likely pairs of an enlarged tile and another one."""
-    columns, faint = np.flatnonzero(~prints.faint), prints.faint
+def _enlarged(
+    prints: Fingerprints, zoom: float, columns: NDArray[np.int64], mean: Floats, nearest: Nearest
+) -> Iterator[_Candidate]:
+    """Likely pairs of an enlarged tile and another one, which is among `columns`."""
+    faint = prints.faint
     take = min(NEAREST + 1, len(columns))  # the nearest may be the tile itself
-    if take == 0:
-        return
-    mean = np.sqrt(np.abs(prints.waves[columns])).reshape(len(columns), -1).mean(axis=0)
-    nearest = Nearest.of(_sizes(prints.waves[columns], mean))
     starts = range(0, len(prints.waves), ROWS)
 
     def work(start: int) -> list[_Candidate]:
