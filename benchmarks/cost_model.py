@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/cost_model.py [--trainings 12] [--epochs 30]
 
 Every rate below was printed by a script of this folder on two cores (benchmarks/results.md); a worker is one of
-those. Nothing is measured at the sizes of its last rows: it shows which part outgrows the others, and where a limit is met.
+those. Nothing is measured at the sizes of its last rows: it shows which part outgrows the others, and where a limit is
+met.
 Tables go to stdout as Markdown.
 """
 
