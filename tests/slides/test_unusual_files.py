@@ -105,6 +105,22 @@ def test_channels_and_stacks_are_refused_by_name(make: ModuleType, tmp_path: Pat
             open_slide(path)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("planar", ["separate", "contig"])
+def test_four_grey_samples_of_a_px_are_channels(tmp_path: Path, kind: type, planar: str) -> None:
+    """In one page, and read as RGB with opacity: a slide that was white all over."""
+    shape = (4, 256, 256) if planar == "separate" else (256, 256, 4)
+    tifffile.imwrite(tmp_path / "f.tif", np.zeros(shape, kind), tile=(128, 128), photometric="minisblack",
+                     planarconfig=planar)  # fmt: skip
+    with pytest.raises(InputError, match="4 channels, as fluorescence is stored"):
+        open_slide(tmp_path / "f.tif")
+    if planar == "contig" and kind is np.uint8:
+        tifffile.imwrite(tmp_path / "rgba.tif", np.zeros(shape, kind), tile=(128, 128), photometric="rgb",
+                         extrasamples=["unassalpha"])  # fmt: skip
+        with open_slide(tmp_path / "rgba.tif") as slide:
+            assert slide.info.levels[0].width_px == 256
+
+
 DICOM = {
     "another storage": (b"1.2.840.10008.5.1.4.1.1.77.1.6", b"1.2.840.10008.5.1.4.1.1.77.1.4", "another kind"),
     "JPEG-LS": (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.4.80\0\0", "JPEG-LS"),

@@ -24,6 +24,7 @@ _KEPT_BYTES = 48 << 20  # unpacked blocks kept for the neighbouring tile, for ea
 
 _JPEG = 7
 _MIN_IS_WHITE, _RGB, _PALETTE, _YCBCR = 0, 2, 3, 6
+_GREYS = (_MIN_IS_WHITE, 1)
 _COLOURS = {
     _PALETTE: "palette colours", 4: "a transparency mask", 5: "CMYK colours", 8: "CIE L*a*b* colours",
     9: "ICC L*a*b* colours", 10: "ITU L*a*b* colours", 32803: "raw camera colours", 32844: "LogL colours",
@@ -174,7 +175,8 @@ def check_colours(page: "tifffile.TiffPage", path: Path, *, samples: int) -> Non
         InputError: With what the file holds.
     """
     kind = _COLOURS.get(int(page.photometric))
-    if kind is None and samples not in (1, 3, 4):
+    # Four of RGB are red, green, blue and opacity; four of grey are four stains.
+    if kind is None and (samples not in (1, 3, 4) or (samples == 4 and page.photometric in _GREYS)):
         kind = f"{samples} channels, as fluorescence is stored"
     if kind is None and page.photometric == _YCBCR and page.compression in _PLAIN:
         kind = "YCbCr colours without JPEG"
