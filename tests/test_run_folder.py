@@ -55,6 +55,9 @@ def test_a_table_of_a_run_is_held_against_its_list_wherever_it_is_read(
     for named in (path, Path("given/seed-0.csv"), Path("../predictions/given/seed-0.csv").absolute().resolve()):
         with pytest.raises(InputError, match=r"seed-0\.csv has changed since the run was finished"):
             read(named)  # type: ignore[operator]
+    monkeypatch.chdir(run.parent)
+    with pytest.raises(InputError, match=r"^a/predictions/given/seed-0\.csv has .* remove a/records/run\.json and run"):
+        as_written(Path("a") / NAMES[2])
     own = run / "predictions" / "mine.csv"  # no list names it
     own.write_text("image_path,label\na.png,c\n")
     read(own)  # type: ignore[operator]
