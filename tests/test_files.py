@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from counterstain.errors import InputError, suggest
 from counterstain.files import (
+    append_row,
     check_writable,
     hash_file,
     hash_json,
@@ -289,3 +290,12 @@ def test_a_formula_is_written_as_text_and_reads_back_equal(tmp_path: Path, text:
 def test_numbers_and_plain_text_are_written_as_they_are(cell: object) -> None:
     assert safe_cell(cell) == cell
     assert plain_cell(str(cell)) == str(cell)
+
+
+def test_rows_that_are_added_are_read_back_as_those_that_are_written(tmp_path: Path) -> None:
+    """A carriage return is quoted, a formula is none, and the header is there once."""
+    rows = [("a", "one\rtwo"), ("b", "=1+1"), ("c", "x,y\nz"), ("d", None)]
+    for row in rows:
+        append_row(tmp_path / "added.csv", ("name", "text"), row)
+    write_csv(tmp_path / "written.csv", ("name", "text"), rows)
+    assert (tmp_path / "added.csv").read_bytes() == (tmp_path / "written.csv").read_bytes()

@@ -18,7 +18,16 @@ from typing import Any
 
 from counterstain.errors import InputError
 
-__all__ = ["check_writable", "hash_bytes", "hash_file", "hash_json", "is_hash_row", "plain_cell", "plain_values"]
+__all__ = [
+    "append_row",
+    "check_writable",
+    "hash_bytes",
+    "hash_file",
+    "hash_json",
+    "is_hash_row",
+    "plain_cell",
+    "plain_values",
+]
 __all__ += ["read_json", "read_record", "read_sums", "read_text", "refusal", "safe_cell"]
 __all__ += ["write_bytes", "write_csv", "write_json", "write_with"]
 
@@ -228,14 +237,33 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe, which `plain_cell` takes off again.
     """
+    write_bytes(path, _csv_text(itertools.chain([columns], rows)))
+
+
+def append_row(path: Path, columns: Sequence[str], row: Sequence[object]) -> None:
+    """Add one line to a table, its header before it where the file is new, as write_csv would write them.
+
+    By one write at the end of the file, and on the disk before this returns: two processes do not mix their lines, and
+    what was killed has written a line or none.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        is_new = os.fstat(handle).st_size == 0
+        os.write(handle, _csv_text([columns, row] if is_new else [row]).encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _csv_text(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in itertools.chain([columns], rows):
+    for row in rows:
         cells = [safe_cell(cell) for cell in row]
         # Python's writer leaves a carriage return unquoted, and a reader takes it for the end of the line.
         (quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else writer).writerow(cells)
-    write_bytes(path, text.getvalue())
+    return text.getvalue()
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")

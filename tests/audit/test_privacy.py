@@ -95,7 +95,7 @@ def test_tags_of_images(tmp_path: Path) -> None:
 def test_damaged_images_are_counted_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no png")
     found = find_identifiers(tmp_path)
-    assert found.unread == ("a.png",) and "1 files could not be looked into" in found.summary()
+    assert found.unread == ("a.png",) and "1 file could not be looked into" in found.summary()
 
 
 def test_the_verb_ends_with_3_and_names_the_places(tmp_path: Path) -> None:

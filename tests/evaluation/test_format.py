@@ -3,6 +3,7 @@
 import pytest
 
 from counterstain.evaluation.format import (
+    agreeing,
     clean,
     difference,
     digits_apart,
@@ -93,3 +94,8 @@ def test_names_lose_what_cannot_be_shown() -> None:
 )  # fmt: skip
 def test_a_difference_that_excludes_0_is_not_shown_as_0(low: float | None, high: float | None, digits: int) -> None:
     assert digits_apart(low, high) == digits
+
+
+def test_verbs_agree_with_how_many_there_are() -> None:
+    assert [agreeing(count, "are the same file") for count in (1, 2)] == ["is the same file", "are the same file"]
+    assert [agreeing(count, "overlap") for count in (1, 0)] == ["overlaps", "overlap"]

@@ -291,6 +291,7 @@ def phantom_slides(
     difficulty: float = 0.3,
     seed: int = 0,
     workers: int = 2,
+    verbose: bool = False,
 ) -> "tuple[SlideTruth, ...]":
     """Generate whole slides whose tumours are known as polygons, in the folder `out`.
 
@@ -303,6 +304,7 @@ def phantom_slides(
         pieces: of tissue per slide; tumours: per malignant slide; pen: strokes; blur: patches out of focus.
         distinct_blocks: different 512-px blocks per class.
         difficulty: 0 easy to 1 hard; seed: for all randomness; workers: processes that draw.
+        verbose: say on stderr how many are done.
     """
     from counterstain.phantom.slide import PhantomSlide, write_slides
     from counterstain.phantom.tiles import Phantom
@@ -312,4 +314,8 @@ def phantom_slides(
         size_px=(size_px, height_px or size_px * 3 // 4), vendor=vendor, states_mpp=states_mpp, step=step,
         pieces=pieces, tumours=tumours, pen=pen, blur=blur, distinct_blocks=distinct_blocks,
     )  # fmt: skip
-    return tuple(write_slides(Path(out), slides, settings=settings, workers=min(workers, slides)))
+    with working(verbose=verbose) as talk:
+        return write_slides(
+            Path(out), slides, settings=settings, workers=min(workers, slides),
+            progress=lambda done, total: talk.say(f"slide {done} of {total}"),
+        )  # fmt: skip

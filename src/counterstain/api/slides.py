@@ -10,13 +10,11 @@ from counterstain.errors import InputError, says_arguments
 from counterstain.progress import SlidesProgress
 from counterstain.slides.dicom_export import DicomResults, write_dicom_results
 from counterstain.slides.extract_tiles import ExtractedTiles, ExtractionOptions, extract_tiles, find_slides
-from counterstain.slides.guarded import require_readers
 from counterstain.slides.infer_cohort import SlidesResult, run_slides
 from counterstain.slides.infer_slide import InferenceOptions
-from counterstain.slides.inspection import inspect_slide
-from counterstain.slides.scale import read_mpp_table, unused_rows
+from counterstain.slides.inspection import inspect_slides
+from counterstain.slides.scale import read_mpp_table
 from counterstain.slides.slides_result import Inspection, SlideInspection
-from counterstain.slides.tiling import check_grid
 from counterstain.study.model import find_bundle
 
 __all__ = ["inspect", "slides_dicom", "slides_run", "slides_tiles"]
@@ -55,28 +53,17 @@ def inspect(
     Raises:
         InputError: If there is no slide, or the only one can't be read.
     """
-    require_readers()
-    check_grid(mpp, tile_px, overlap, least_tissue)
     with working(verbose=verbose) as talk:
-        table = None if mpp_table is None else read_mpp_table(Path(mpp_table), columns=columns)
-        paths = find_slides(paths_of(slides), recursive=recursive, say=talk.say)
-        if table is not None and (note := unused_rows(table, paths)):
-            talk.say(f"note: {note}")
-        found, failures = [], []
-        for path in paths:
-            try:
-                record = inspect_slide(
-                    path, mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, assume_mpp=assume_mpp,
-                    mpp_table=table, thumbnails=None if out is None else Path(out), whole_tiles=not edges,
-                    tissue=tissue_mask,
-                )  # fmt: skip
-            except InputError as error:
-                if len(paths) == 1:
-                    raise
-                failures.append((str(path), str(error)))
-                continue
-            found.append(SlideInspection(record))
-    return Inspection(tuple(found), tuple(failures))
+        inspected = tuple(inspect_slides(
+            paths_of(slides), mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue,
+            assume_mpp=assume_mpp, mpp_table=None if mpp_table is None else Path(mpp_table), columns=columns,
+            recursive=recursive, thumbnails=None if out is None else Path(out), whole_tiles=not edges,
+            tissue=tissue_mask, say=talk.say,
+        ))  # fmt: skip
+    return Inspection(
+        tuple(SlideInspection(record) for _, record in inspected if not isinstance(record, InputError)),
+        tuple((str(path), str(error)) for path, error in inspected if isinstance(error, InputError)),
+    )
 
 
 @says_arguments

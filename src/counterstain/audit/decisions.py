@@ -1,8 +1,5 @@
 """What a person decided on pairs that look alike: one appended line per decision, and what follows for the cohort."""
 
-import csv
-import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +10,7 @@ from counterstain.audit.duplicates import Duplicate
 from counterstain.audit.findings import Finding, first_examples
 from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError, suggest
-from counterstain.files import safe_cell, write_csv
+from counterstain.files import append_row, write_csv
 from counterstain.own_tables import read_rows
 
 __all__ = [
@@ -77,17 +74,7 @@ class Decision:
 
 def append_decision(path: Path, decision: Decision) -> None:
     """Add one line to decisions.csv, whole or not at all, and on the disk before this returns."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if not path.is_file() or path.stat().st_size == 0:
-        writer.writerow(COLUMNS)
-    writer.writerow([safe_cell(getattr(decision, name)) for name in COLUMNS])
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(handle, text.getvalue().encode())
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    append_row(path, COLUMNS, [getattr(decision, name) for name in COLUMNS])
 
 
 def read_decisions(path: Path) -> tuple[Decision, ...]:

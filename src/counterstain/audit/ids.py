@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from counterstain.audit.findings import Finding, first_examples
 from counterstain.cohort.cohort import Cohort
+from counterstain.evaluation.format import agreeing, plural
 
 __all__ = ["crossings", "divided", "last_digits", "near_ids", "overlapping", "plain_id"]
 
@@ -77,7 +78,8 @@ def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[
         Finding(
             "near-id", "leak" if any(word.startswith("test") for word in between) else "warning", between, len(names),
             first_examples([alike[name] for name in sorted(names)]),
-            f"{len(names)} groups of patient ids with images in {' and in '.join(between)} {differ}; {way}",
+            f"{plural(len(names), 'group')} of patient ids with images in {' and in '.join(between)} "
+            f"{agreeing(len(names), differ)}; {way}",
         )
         for between, names in across.items()
     ]  # fmt: skip
@@ -90,7 +92,7 @@ def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[
                 (),
                 len(rest),
                 first_examples(rest),
-                f"{len(rest)} groups of patient ids {differ}; {way}",
+                f"{plural(len(rest), 'group')} of patient ids {agreeing(len(rest), differ)}; {way}",
             )
         )
     return out
@@ -151,7 +153,8 @@ def overlapping(cohort: Cohort, side_px: NDArray[np.float64], assignments: Seque
         Finding(
             "place", severity_between(*between), between, len(rows),
             first_examples([(names[a], names[b]) for a, b in sorted(rows)]),
-            f"{len(rows)} pairs of tiles overlap on their slide, one in {between[0]}, the other in {between[1]}",
+            f"{plural(len(rows), 'pair')} of tiles {agreeing(len(rows), 'overlap')} on their slide, one in "
+            f"{between[0]}, the other in {between[1]}",
         )
         for between, rows in found.items()
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from counterstain.errors import InputError
+from counterstain.evaluation.format import plural
 
 __all__ = ["Identifier", "PrivacyReport", "find_identifiers", "identifiers_in"]
 
@@ -89,7 +90,7 @@ class PrivacyReport:
             words = f"{len({one.file for one in self.found})} of {self.files} files could name a patient: {counts}"
         else:
             words = f"nothing in {self.files} files has the form of a name, date or case number; that is no proof"
-        return f"{words}; {len(self.unread)} files could not be looked into" if self.unread else words
+        return f"{words}; {plural(len(self.unread), 'file')} could not be looked into" if self.unread else words
 
     def record(self) -> dict[str, object]:
         """As JSON."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from counterstain.audit.findings import Duplicate, Finding, first_examples
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.splitters import Split
+from counterstain.evaluation.format import agreeing, plural
 
 if TYPE_CHECKING:
     from counterstain.images.store import Store
@@ -44,7 +45,8 @@ def conflicts(cohort: Cohort, images: Sequence[str], copies: Sequence[Duplicate]
     out = []
     if found:
         words = (
-            f"{len(found)} pairs of images have the same content and different labels; one label of each pair is wrong"
+            f"{plural(len(found), 'pair')} of images {agreeing(len(found), 'have')} the same content and different "
+            "labels; one label of each pair is wrong"
         )
         out.append(Finding("conflict", "leak", (), len(found), first_examples(found), words))
     classes: dict[str, set[str]] = defaultdict(set)
@@ -53,7 +55,10 @@ def conflicts(cohort: Cohort, images: Sequence[str], copies: Sequence[Duplicate]
             classes[patient].add(own)
     mixed = sorted(patient for patient, own in classes.items() if len(own) > 1)
     if mixed:
-        words = f"{len(mixed)} patients have images of more than one class, and no label as a patient"
+        words = (
+            f"{plural(len(mixed), 'patient')} {agreeing(len(mixed), 'have')} images of more than one class, and no "
+            "label as a patient"
+        )
         severity = "note" if len(mixed) > len(classes) / 2 else "warning"
         out.append(Finding("mixed-patient", severity, (), len(mixed), first_examples([(one,) for one in mixed]), words))
     return out
@@ -74,7 +79,8 @@ def thin_classes(cohort: Cohort) -> list[Finding]:
     sites = cohort.table[cohort.table["site"] != ""].groupby("site")["label"].nunique()
     single = sorted(sites.index[sites == 1]) if len(sites) > 1 else []
     if single:
-        words = f"{len(single)} of {len(sites)} sites have one class only: the scanner may predict the class"
+        have = agreeing(len(single), "have")
+        words = f"{len(single)} of {len(sites)} sites {have} one class only: the scanner may predict the class"
         out.append(Finding("lone-site", "warning", (), len(single), first_examples([(one,) for one in single]), words))
     return out
 

@@ -19,6 +19,7 @@ from counterstain.audit.quality import (
 )
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.splitters import Split
+from counterstain.evaluation.format import agreeing, plural
 from counterstain.files import hash_json
 
 if TYPE_CHECKING:
@@ -177,7 +178,8 @@ def _copies(
     out = [
         Finding(
             tier, severity_between(*between), between, len(found), first_examples(sorted(found)),
-            f"{len(found)} pairs of images, one in {between[0]} and one in {between[1]}, {SHOWS[tier]}",
+            f"{plural(len(found), 'pair')} of images, one in {between[0]} and one in {between[1]}, "
+            f"{agreeing(len(found), SHOWS[tier])}",
         )
         for (tier, between), found in across.items()
     ]  # fmt: skip
@@ -185,9 +187,8 @@ def _copies(
     for tier, count in rest.items():
         own = [(a, b) for a, b, copy in pairs if copy.tier == tier and (a, b) not in crossed]
         where = "within one part" if assignments else "in the cohort"
-        out.append(
-            Finding(tier, "note", (), count, first_examples(own), f"{count} pairs of images {where} {SHOWS[tier]}")
-        )
+        said = f"{plural(count, 'pair')} of images {where} {agreeing(count, SHOWS[tier])}"
+        out.append(Finding(tier, "note", (), count, first_examples(own), said))
     return out
 
 

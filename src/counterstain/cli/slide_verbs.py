@@ -53,43 +53,30 @@ def inspect(
     import json
 
     from counterstain.errors import GateError, InputError
-    from counterstain.slides.extract_tiles import find_slides
-    from counterstain.slides.guarded import require_readers
-    from counterstain.slides.inspection import inspect_slide, summary_rows
-    from counterstain.slides.scale import read_mpp_table, unused_rows
-    from counterstain.slides.tiling import check_grid
+    from counterstain.slides.inspection import inspect_slides, summary_rows
     from counterstain.terminal import print_table
     from counterstain.terminal_progress import say
 
-    table = read_mpp_table(mpp_table, columns=columns_given(columns)) if mpp_table is not None else None
     records, failures = [], []
-    require_readers()
-    check_grid(mpp, tile_px, overlap, least_tissue)
-    paths = find_slides(slides, recursive=recursive, say=say)
-    if table is not None and (note := unused_rows(table, paths)):
-        say(f"note: {note}")
-    for path in paths:
-        try:
-            record = inspect_slide(
-                path, mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue,
-                assume_mpp=assume_mpp, mpp_table=table, thumbnails=out, whole_tiles=not edges, tissue=tissue_mask,
-            )  # fmt: skip
-        except InputError as error:
-            if len(paths) == 1:
-                raise
-            failures.append({"slide": str(path), "reason": str(error)})
-            say(f"{path.name}: {error}")
+    for path, record in inspect_slides(
+        slides, mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, assume_mpp=assume_mpp,
+        mpp_table=mpp_table, columns=columns_given(columns), recursive=recursive, thumbnails=out,
+        whole_tiles=not edges, tissue=tissue_mask, say=say,
+    ):  # fmt: skip
+        if isinstance(record, InputError):
+            failures.append({"slide": str(path), "reason": str(record)})
+            say(f"{path.name}: {record}")
             continue
         records.append(record)
         if not as_json:
             _show(record)
     if as_json:
         show(json.dumps({"slides": records, "failures": failures}, indent=2))
-    elif len(paths) > 1:
+    elif len(records) + len(failures) > 1:
         rows = summary_rows(records, [row["reason"] for row in failures])
         print_table("All slides", ("format, scanner", "µm/px (source)", "slides", "tiles", "refused"), rows)
     if failures:
-        raise GateError(f"{len(failures)} of {len(paths)} files could not be read")
+        raise GateError(f"{len(failures)} of {len(records) + len(failures)} files could not be read")
 
 
 def _show(record: "SlideRecord") -> None:
@@ -190,4 +177,6 @@ def slides_tiles(
         show(f"Result: {sum(cut.tiles.values()):,} tiles: {counts}\nCohort: {cut.cohort}")
         show_next(after_table(cut.cohort, "init"))
     if cut.failures:
-        raise GateError(f"{len(cut.failures)} slides were skipped; {out / 'failures.csv'} says why")
+        from counterstain.evaluation.format import plural
+
+        raise GateError(f"{plural(len(cut.failures), 'slide')} skipped; {out / 'failures.csv'} says why")

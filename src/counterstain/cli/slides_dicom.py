@@ -60,4 +60,6 @@ def slides_dicom(
     }
     show(json.dumps(record, indent=2) if as_json else done.out)
     if done.failures:
-        raise GateError(f"{len(done.failures)} slides were skipped: {done.failures[0][1]}")
+        from counterstain.evaluation.format import plural
+
+        raise GateError(f"{plural(len(done.failures), 'slide')} skipped: {done.failures[0][1]}")

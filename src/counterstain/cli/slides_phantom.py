@@ -41,18 +41,12 @@ def phantom_slides(
 
     Example: counterstain phantom-slides --out slides --slides 4 --size-px 8192 --pen 1
     """
-    from counterstain.phantom.slide import PhantomSlide, write_slides
-    from counterstain.phantom.tiles import Phantom
-    from counterstain.terminal_progress import say
+    from counterstain.api.images import phantom_slides as generate
 
-    settings = PhantomSlide(
-        phantom=Phantom(patients=patients, mpp=mpp, difficulty=difficulty, seed=seed),
-        size_px=(size_px, height_px or size_px * 3 // 4), vendor=vendor, states_mpp=states_mpp, step=step,
-        pieces=pieces, tumours=tumours, pen=pen, blur=blur, distinct_blocks=distinct_blocks,
-    )  # fmt: skip
-    truths = write_slides(
-        out, slides, settings=settings, workers=min(workers, slides),
-        progress=lambda done, total: say(f"slide {done} of {total}"),
+    truths = generate(
+        out, slides=slides, size_px=size_px, height_px=height_px, patients=patients, mpp=mpp, states_mpp=states_mpp,
+        vendor=vendor, step=step, pieces=pieces, tumours=tumours, pen=pen, blur=blur, distinct_blocks=distinct_blocks,
+        difficulty=difficulty, seed=seed, workers=workers, verbose=True,
     )  # fmt: skip
     record = {"folder": str(out), "slides": [{"slide_id": t.slide_id, "label": t.label} for t in truths]}
     show(json.dumps(record, indent=2) if as_json else out)

@@ -139,7 +139,9 @@ def slides_run(
         shown = [path if path.is_dir() else path.parent for path in slides]
         show_next([command("serve", runs=near(run), maps=[out], slides=list(dict.fromkeys(shown)))])
     if result.failures:
-        raise GateError(f"{len(result.failures)} slides were skipped; {out / 'failures.csv'} says why")
+        from counterstain.evaluation.format import plural
+
+        raise GateError(f"{plural(len(result.failures), 'slide')} skipped; {out / 'failures.csv'} says why")
 
 
 def _print(result: "SlidesResult", *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from counterstain.evaluation.metric_names import WORDS
 __all__ = [
     "METRIC_NAMES",
     "UNDEFINED",
+    "agreeing",
     "capital",
     "clean",
     "counted_rows",
@@ -115,6 +116,20 @@ def plural(count: float | None, noun: str, nouns: str | None = None) -> str:
     if count is None:
         return ""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+_OF_ONE = {"are": "is", "have": "has", "differ": "differs", "overlap": "overlaps"}
+
+
+def agreeing(count: int, words: str) -> str:
+    """What is said of so many things: its verb, which is the first word, is singular for one of them.
+
+    Examples:
+        >>> agreeing(2, "have the same pixels"), agreeing(1, "have the same pixels")
+        ('have the same pixels', 'has the same pixels')
+    """
+    verb = words.partition(" ")[0]
+    return _OF_ONE[verb] + words[len(verb) :] if count == 1 else words
 
 
 def counted_rows(rows: int, rows_are: str, patients: int | None) -> str:

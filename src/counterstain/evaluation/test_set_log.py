@@ -1,8 +1,6 @@
 """The ledger: each look at a test part, one line a look, in the cohort's folder; a test part wears out."""
 
 import csv
-import io
-import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +8,7 @@ from pathlib import Path
 
 from counterstain.errors import InputError
 from counterstain.evaluation.predictions import Predictions
-from counterstain.files import hash_file, hash_json, plain_cell, safe_cell
+from counterstain.files import append_row, hash_file, hash_json, plain_cell
 
 __all__ = ["LEDGER", "LoggedUse", "count_uses", "note_tables", "read_uses", "record_use", "uses_in_words"]
 
@@ -45,9 +43,6 @@ COLUMNS = tuple(field.name for field in fields(LoggedUse))
 def record_use(folder: Path, look: LoggedUse) -> int:
     """Add a look to the ledger of a folder unless it is there; returns how often these images were used, as counted.
 
-    The line is added by one write at the end of the file and synced, so that two processes do not mix theirs and what
-    was killed has written a line or none.
-
     Raises:
         OSError: If the folder cannot be written to.
         InputError: If the ledger there is not one.
@@ -57,17 +52,7 @@ def record_use(folder: Path, look: LoggedUse) -> int:
     if look.key not in {own.key for own in known}:
         stamped = look.time_utc or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         row = asdict(look) | {"time_utc": stamped}
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            if os.fstat(handle).st_size == 0:
-                writer.writerow(COLUMNS)
-            writer.writerow([safe_cell(row[name]) for name in COLUMNS])
-            os.write(handle, text.getvalue().encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        append_row(path, COLUMNS, [row[name] for name in COLUMNS])
         known = read_uses(folder)
     return count_uses(known, look.data_hash)
 

@@ -1,6 +1,6 @@
 """Build a tile store: read, hash, decode and resize on threads, write in order, rename when complete.
 
-What was stopped or killed is gone on with: a line in a journal says which images are done and what their tiles are.
+What was stopped or killed is resumed: a line in a journal says which images are done and what their tiles are.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""What a build of a tile store has done so far, so that the next one goes on there after a kill."""
+"""What a build of a tile store has done so far, so that the next one resumes there after a kill."""
 
 import json
 import zlib

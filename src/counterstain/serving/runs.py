@@ -6,7 +6,7 @@ from pathlib import Path
 from counterstain.errors import InputError
 from counterstain.run_folder import LOG, MANIFEST, record_path
 from counterstain.serving.problems import ServingError
-from counterstain.study.run_list import StudyRow, changed_at, is_run, state_of, study_row
+from counterstain.study.run_list import StudyRow, changed_at, changed_ns, is_run, state_of, study_row
 
 __all__ = ["RunsFolder"]
 
@@ -52,8 +52,8 @@ class RunsFolder:
         """Every run as a row of the list; a record that has not changed is not read again."""
         made = []
         for name, folder in self.folders().items():
-            key = tuple(_stamp_of(record_path(folder, record)) for record in KEPT)
-            key += (_stamp_of(folder / LOG), int(state_of(folder) == "running"))
+            key = tuple(changed_ns(record_path(folder, record)) for record in KEPT)
+            key += (changed_ns(folder / LOG), int(state_of(folder) == "running"))
             if self._rows.get(name, ((), None))[0] != key:
                 self._rows[name] = key, study_row(name, folder)
             made.append(self._rows[name][1])
@@ -63,10 +63,3 @@ class RunsFolder:
 def _may_be_named(name: str) -> bool:
     """Whether a run can have this name: one part of a path, and nothing hidden."""
     return NAME.fullmatch(name) is not None and not name.startswith(".")
-
-
-def _stamp_of(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -1,6 +1,6 @@
 """What a slide is, where its scale comes from, and what cutting it into tiles would do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.slides.guarded import require_readers
 from counterstain.slides.info import Slide
 from counterstain.slides.overview import Overview, read_overview, write_png
 from counterstain.slides.reader import open_slide
-from counterstain.slides.tiling import Tiling, plan_tiles
+from counterstain.slides.scale import read_mpp_table, unused_rows
+from counterstain.slides.slide_files import find_slides
+from counterstain.slides.tiling import Tiling, check_grid, plan_tiles
 from counterstain.slides.tissue import TissueMask, tissue_mask
 
-__all__ = ["draw_tiles", "inspect_slide", "plan_in_words", "read_picture", "summary_rows"]
+__all__ = ["draw_tiles", "inspect_slide", "inspect_slides", "plan_in_words", "read_picture", "summary_rows"]
 
 SCHEMA = "counterstain.inspection/1"
 _PICTURE_PX = 1600
@@ -127,6 +130,54 @@ def inspect_slide(
             "thumbnail": None if picture is None else str(picture),
             "notes": [*info.notes, *mask.notes, *(tiling.notes if tiling else ())],
         }
+
+
+def inspect_slides(
+    slides: Sequence[Path],
+    *,
+    mpp: float,
+    tile_px: int,
+    overlap: float,
+    least_tissue: float,
+    whole_tiles: bool,
+    tissue: bool,
+    assume_mpp: float | None,
+    mpp_table: Path | None,
+    columns: Mapping[str, str] | None,
+    recursive: bool | None,
+    thumbnails: Path | None,
+    say: Callable[[str], None],
+) -> Iterator[tuple[Path, SlideRecord | InputError]]:
+    """Each slide below some places with its record, or with the reason why it cannot be read.
+
+    Args:
+        slides: files, and folders of them; recursive: as in find_slides.
+        mpp, tile_px, overlap, least_tissue: the grid of tiles, checked before a slide is opened.
+        whole_tiles, tissue, assume_mpp, thumbnails: as in inspect_slide.
+        mpp_table: CSV of slide,mpp; columns: {our column: the table's}.
+        say: told which files are passed over, and which rows of the table name no slide.
+
+    Raises:
+        InputError: If an option is none, there is no slide, or the only one cannot be read.
+    """
+    require_readers()
+    check_grid(mpp, tile_px, overlap, least_tissue)
+    table = None if mpp_table is None else read_mpp_table(mpp_table, columns=columns)
+    paths = find_slides(slides, recursive=recursive, say=say)
+    if table is not None and (note := unused_rows(table, paths)):
+        say(f"note: {note}")
+    for path in paths:
+        try:
+            record = inspect_slide(
+                path, mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue, whole_tiles=whole_tiles,
+                tissue=tissue, assume_mpp=assume_mpp, mpp_table=table, thumbnails=thumbnails,
+            )  # fmt: skip
+        except InputError as error:
+            if len(paths) == 1:
+                raise
+            yield path, error
+        else:
+            yield path, record
 
 
 def _levels(slide: Slide) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A run in an experiment tracker, from the run's own records: after the fact, or epoch by epoch while it continues."""
+"""A run in an experiment tracker, from the run's own records: after the fact, or epoch by epoch while it runs."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from counterstain.study.training_curves import CURVES, read_history
 
 __all__ = ["TRACKERS", "check_tracker", "publish", "tracked"]
 
-EVERY_S = 2.0  # between two looks at the records of a run that continues
+EVERY_S = 2.0  # between two looks at the records of a run in progress
 
 
 def publish(run: Path | str, to: str, *, out: Path | str | None = None) -> Path:

@@ -14,7 +14,8 @@ from counterstain.evaluation.text_tables import shown_interval
 from counterstain.records import html_of, json_text
 from counterstain.run_folder import LOG, MANIFEST, RECORDS, optional_record, record_path
 
-__all__ = ["ArmScore", "RunList", "State", "StudyRow", "changed_at", "is_run", "list_runs", "state_of", "study_row"]
+__all__ = ["ArmScore", "RunList", "State", "StudyRow", "changed_at", "changed_ns", "is_run", "list_runs", "state_of"]
+__all__ += ["study_row"]
 
 State = Literal["finished", "running", "stopped"]
 # What a run writes first and last, and while it runs.
@@ -194,10 +195,11 @@ def is_run(path: Path) -> bool:
 
 def changed_at(folder: Path) -> float:
     """When a run's records were last written, seconds since 1970; 0 where there are none."""
-    return max(_stamp_of(folder / name) for name in (*MARKS, f"{RECORDS}/scores.json")) / 1e9
+    return max(changed_ns(folder / name) for name in (*MARKS, f"{RECORDS}/scores.json")) / 1e9
 
 
-def _stamp_of(path: Path) -> int:
+def changed_ns(path: Path) -> int:
+    """When a file was last written, ns since 1970; 0 where there is none."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
