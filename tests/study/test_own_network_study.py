@@ -1,6 +1,7 @@
 """An arm with a network of the user's: trained, stopped and resumed, side by side, judged, exported; or refused."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from counterstain.files import hash_file, read_json
 from counterstain.learning import own_network
 from counterstain.learning.own_network import SOURCE
 from counterstain.progress import Progress, TrainingProgress
+from counterstain.study.results import StudyRun
 from counterstain.study.run import run_study
 from counterstain.study.study_config import read_study
 
@@ -236,3 +238,18 @@ def test_a_keras_model_trains_resumes_predicts_and_is_exported(
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, **quiet) as cluster:
         there = run_study(tmp_path / "study.yaml", folder=tmp_path / "dask", scheduler=cluster.scheduler_address)
     assert hash_file(weights(there, "k")) == hash_file(weights(whole, "k"))
+
+
+def test_what_comes_next_names_the_file(run: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands at the end of the run hold in another process, which may not run the file unbidden."""
+    monkeypatch.chdir(home)
+    kept = dict(own_network._LOADED)
+    own_network._LOADED.clear()
+    try:
+        for command in StudyRun(run).next_commands[1:]:
+            words = shlex.split(command)[1:]
+            small = {"explain": ["--trials", "4", "--each", "2"], "robustness": ["--sample", "8", "--only", "blur_px"]}
+            done = CliRunner().invoke(app, [*words, *small[words[0]]])
+            assert done.exit_code in (0, 3), done.output
+    finally:
+        own_network._LOADED.update(kept)

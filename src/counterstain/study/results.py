@@ -161,10 +161,16 @@ class StudyRun:
         arms = optional_record(self.folder, "resolved.json").get("arms", {})
         networks = [str(arm.get("network")) for arm in arms.values()]
         first = f"counterstain serve {run}"
-        # Feature files have no pixels to change, and the file of an own network must be named again.
-        if any(network.startswith("mil/") or ".py:" in network or ":" in network for network in networks):
+        # Feature files have no pixels to change.
+        if any(network.startswith("mil/") for network in networks):
             return (first, f"counterstain verify {run}", f"counterstain reproduce {run} --evaluation")
         images = f"{run} {run} --splits {shlex.quote(str(record_path(self.folder, 'splits.csv')))}"
+        if any(":" in network for network in networks):  # the file of an own network must be named again
+            from counterstain.learning.model_choice import choose_model
+            from counterstain.learning.own_network import SOURCE
+
+            source = choose_model(self.folder).folder / SOURCE
+            images += f" --network-file {shlex.quote(str(source))}" if source.is_file() else ""
         return (
             first,
             f"counterstain explain {images} --out {name}-explanation",
