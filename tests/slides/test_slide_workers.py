@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from counterstain.learning.device import prepare_device
 from counterstain.learning.encoder import load_encoder
 from counterstain.learning.features import read_features
 from counterstain.progress import SlidesProgress
+from counterstain.slides import outputs
 from counterstain.slides.extract_tiles import ExtractionOptions, extract_tiles
 from counterstain.slides.feature_files import TileGrid, encode_slides
 from counterstain.slides.infer_cohort import run_slides
@@ -160,3 +162,19 @@ def test_a_cluster_leaves_the_bytes_of_one_though_a_worker_is_killed(
     assert killed
     assert contents(tmp_path / "out") == by_one
     assert set(result.records) == {"S0", "S1", "S2"}
+
+
+def test_a_slide_that_does_not_answer_is_listed_all_the_same(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first bytes are read where the work is given out; a disk that never answers must not stop the others."""
+    monkeypatch.setattr(outputs, "_STAMP_S", 0.2)
+    answers = threading.Event()
+    stamp = outputs._stamp
+    monkeypatch.setattr(outputs, "_stamp", lambda path: answers.wait() if path.stem == "S1" else stamp(path))
+    try:
+        jobs = outputs.find_jobs([slides], tmp_path, {}, compress=False, time_limit_s=60)
+    finally:
+        answers.set()
+    assert [job.name for job in jobs] == ["S0", "S1", "S2", "damaged"]
+    assert len({job.key for job in jobs}) == 4

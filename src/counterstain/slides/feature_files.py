@@ -219,7 +219,7 @@ def encode_slides(
         "least_tissue": laying.least_tissue, "assume_mpp": laying.assume_mpp,
         "mpp_table": dict(laying.mpp_table or {}), "resampling": resize.VERSION,
     }  # fmt: skip
-    jobs = find_jobs(slides, out, depends, compress=False)
+    jobs = find_jobs(slides, out, depends, compress=False, time_limit_s=engine.time_limit_s)
     before = {job.name: _count(path) for job in jobs if _key_of(path := out / f"{job.name}.h5") == job.key}
     here, progress = (None, None) if engine.elsewhere else (encoder, talk.stored)
     orders = {}

@@ -114,7 +114,10 @@ def run_slides(
     bundle = read_bundle(bundle_folder)
     mpp = _check(settings, bundle, pooling, talk)
     depends = _depends(settings, bundle_folder, mpp)
-    jobs = find_jobs(slides, out, depends, compress=settings.compress, recursive=recursive, say=talk.say)
+    jobs = find_jobs(
+        slides, out, depends, compress=settings.compress, recursive=recursive, time_limit_s=engine.time_limit_s,
+        say=talk.say,
+    )  # fmt: skip
     if settings.mpp_table and (note := unused_rows(settings.mpp_table, [job.path for job in jobs])):
         talk.say(note)
     names = {job.path.name: job.name for job in jobs}

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from platform import python_version
 
+from counterstain.engine import Task, attempt
 from counterstain.errors import InputError
 from counterstain.files import hash_file, hash_json, read_json, read_record, write_json
 from counterstain.slides.guarded import require_readers
@@ -70,6 +71,7 @@ def paths_of(out: Path, slide: str, *, compress: bool) -> Paths:
 RECORD = "counterstain.slide/1"
 RUN = "counterstain.slides-run/1"
 _STAMP_BYTES = 1 << 20
+_STAMP_S = 10  # that a slide may take for them, where there is a time limit
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def find_jobs(
     *,
     compress: bool,
     recursive: bool | None = False,
+    time_limit_s: float | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[SlideJob]:
     """A job for each slide, in the order given; of a folder, for each slide in it, in order of name.
@@ -110,6 +113,7 @@ def find_jobs(
         settings: all that results depend on beside the slide.
         compress: whether GeoJSON is compressed.
         recursive, say: as in `find_slides`.
+        time_limit_s: of a slide; one that does not answer for ten seconds is then left to whoever reads it.
 
     Raises:
         InputError: If there is no slide at a path, or two slides would write the same files.
@@ -121,7 +125,9 @@ def find_jobs(
     jobs = []
     for path in found:
         name = slide_name(path)
-        key = hash_json({"settings": settings, "slide": name, "stamp": _stamp(path)})
+        limit = None if time_limit_s is None else min(time_limit_s, _STAMP_S)
+        stamp = attempt(Task(name, _stamp, path, limit)).result
+        key = hash_json({"settings": settings, "slide": name, "stamp": stamp})
         jobs.append(SlideJob(path, name, paths_of(out, name, compress=compress), key))
     return jobs
 
