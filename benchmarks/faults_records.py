@@ -111,7 +111,7 @@ def _prepare(world: World) -> None:
 
 def _targets(folder: Path) -> list[str]:
     """Tables and records of the run and of its store: pictures, pages and logs are read by people."""
-    found = (path for top in ("runs", "store") for path in (folder / top).rglob("*") if path.is_file())
+    found = (path for top in (RUN, "store") for path in (folder / top).rglob("*") if path.is_file())
     names = sorted(path.relative_to(folder).as_posix() for path in found)
     return [
         name for name in names if name.endswith((".csv", ".json", "SUMS", ".safetensors")) and "/figures/" not in name
