@@ -144,6 +144,7 @@ def test_another_process_runs_no_code_until_the_file_is_named(run: Path, home: P
     try:
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 2 and "not run unbidden" in result.stderr
+        assert f"--network-file {weights(run).parent / SOURCE}" in result.stderr
         result = CliRunner().invoke(app, [*words, "--network-file", str(weights(run).parent / SOURCE)])
         assert result.exit_code == 0, result.output
     finally:

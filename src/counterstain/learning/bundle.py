@@ -262,8 +262,8 @@ def load_network(folder: Path) -> tuple[Bundle, nn.Module]:
     bundle = read_bundle(folder)
     try:
         network = build_model(bundle.network, classes=len(bundle.classes), tile_px=bundle.tile_px, layout=bundle.layout)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(str(error).replace("<bundle>", str(folder))) from None
     except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:  # what a network makes of sizes
         raise InputError(
             f"{folder / RECORD}: no {bundle.network} can be built of this layout ({_short(error)}); it was changed "
