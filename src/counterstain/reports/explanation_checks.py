@@ -71,13 +71,15 @@ def _check(
 
 def summary(validity: Mapping[str, Any]) -> str:
     """One or two sentences over all checks."""
-    failed = [check.name for check in checks_of(validity) if check.passed is False]
+    asked = [check for check in checks_of(validity) if check.passed is not None]
+    failed = [check.name for check in asked if not check.passed]
     blank = validity["blank_maps"]
     words = (
         "Every check that asks for something was passed: the maps depend on what the network has learnt, and mark "
         "cells that its score depends on."
         if not failed
-        else f"Not passed: {listed(failed)}. Interpret the maps accordingly, or use another method."
+        else f"{len(asked) - len(failed)} of {len(asked)} checks passed, but not {listed(failed)}. Interpret the maps "
+        "accordingly, or use another method."
     )
     if blank:
         words += f" {blank} of {validity['tiles']} maps are 0 everywhere: nothing raises the score of their class."
