@@ -152,7 +152,8 @@ def promises(model: Path, home: Path, slides: list[Path], options: argparse.Name
             say(f"{done} slides done: worker {workers[0]} is killed")
             os.kill(workers[0], signal.SIGKILL)
 
-    with hanging(folder, slides[0], home) as hangs, cluster(2, home) as address:
+    # The file system goes first: a worker that waits for it cannot even be killed.
+    with cluster(2, home) as address, hanging(folder, slides[0], home) as hangs:
         sources = [folder, *([home / "mount" / "hanging.tif"] if hangs else [])]
         words = ["--scheduler", address, "--time-limit", str(options.time_limit)]
         say(f"{options.slides} slides by two workers")
