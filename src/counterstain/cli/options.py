@@ -149,7 +149,6 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
         AT_WORK.set((function.__name__, _given(function, kwargs)))
         try:
             if isinstance(place := kwargs.get("out"), Path):
-                check_writable(place, folder=folder)
                 refuse_own_input(
                     place,
                     [
@@ -158,6 +157,7 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
                         if name not in ("out", "source") and isinstance(value, (Path, list))
                     ],
                 )
+                check_writable(place, folder=folder)
             function(*args, **kwargs)
         except InputError as error:
             _refuse(as_typed(error))

@@ -178,8 +178,8 @@ def _arm_record(
         "method": _method(first, len(names), len(tables), confidence, interval),
         "warnings": [
             *lone,
-            *_warnings(tables, len(names), averaged),
             *_wrong_way(scores),
+            *_warnings(tables, len(names), averaged),
             *_size_notes(by_size, confidence, interval, first.rows_are),
         ],
         "size_and_difficulty": None if by_size is None else by_size.to_json(confidence),
@@ -274,7 +274,7 @@ def _wrong_way(scores: Sequence[ScoreRow]) -> tuple[str, ...]:
         return ()
     return (
         "AUROC is below 0.5 with its whole interval: the classes are ranked the wrong way round; check that each "
-        "probability stands in the column of its own class, and each label beside its own image",
+        "probability stands in the column of its own class, and each label in its own row",
     )
 
 
