@@ -112,8 +112,8 @@ class TrainingConfig:
             if not 1 <= getattr(self, name) <= MOST:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be 1 or more, at most {MOST:,}")
         for name in ("learning_rate", "epsilon", "backbone_rate"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"training.{name} is {getattr(self, name):g}; it must be above 0, and at most 1")
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"training.{name} is {getattr(self, name)}; it must be above 0")
         if not 1 <= self.views <= 8:
             raise InputError(f"training.views is {self.views}; a tile has from 1 to 8")
         if not 0 <= self.weight_decay < math.inf:

@@ -19,6 +19,7 @@ from counterstain.study.section import Section, refuse_booleans
 from counterstain.study.study_sections import (
     IMAGE_STAMP,
     LEGACY_STAMP,
+    MOST_RATE,
     MOST_TRAININGS,
     AuditSection,
     CalibrationSection,
@@ -193,7 +194,12 @@ class Study(Section):
         """The training settings of one arm: the study's own, with what the arm says instead."""
         for section, given in (("training", self.training), (f"arms.{name}", self.arms[name])):
             _refuse_unknown(section, given)
-        return _settings({**self.training, **self.arms[name]}, f"arms.{name}.network")
+        found = _settings({**self.training, **self.arms[name]}, f"arms.{name}.network")
+        if found.learning_rate > MOST_RATE:
+            raise InputError(
+                f"arms.{name}: learning_rate is {found.learning_rate:g}; at most {MOST_RATE:g} is sensible"
+            )
+        return found
 
     @property
     def stamp(self) -> str:
