@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from counterstain.errors import InputError
-from counterstain.learning.config import TrainingConfig
 from counterstain.study.init import study_text
 from counterstain.study.study_config import Study, parse_study, read_study
 from counterstain.study.study_sections import LEGACY_STAMP
@@ -184,15 +183,3 @@ def test_folds_without_their_method_are_refused(split: dict[str, object]) -> Non
         parse_study(changed(split=split))
     for method in ("folds", "holdout"):  # whoever names the method knows
         assert parse_study(changed(split={**split, "method": method})).split.method == method
-
-
-@pytest.mark.parametrize("rate", [10.0, 1.0001, 0.0, float("nan")])
-def test_a_learning_rate_out_of_range_is_refused(rate: float) -> None:
-    with pytest.raises(InputError, match="learning_rate"):
-        first_arm({"learning_rate": rate})
-    assert first_arm({"learning_rate": 1.0}).learning_rate == 1.0
-
-
-def first_arm(training: dict[str, float]) -> TrainingConfig:
-    study = parse_study(changed(training=training))
-    return study.arm(next(iter(study.arms)))

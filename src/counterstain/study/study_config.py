@@ -19,7 +19,6 @@ from counterstain.study.section import Section, refuse_booleans
 from counterstain.study.study_sections import (
     IMAGE_STAMP,
     LEGACY_STAMP,
-    MOST_RATE,
     MOST_TRAININGS,
     AuditSection,
     CalibrationSection,
@@ -194,12 +193,7 @@ class Study(Section):
         """The training settings of one arm: the study's own, with what the arm says instead."""
         for section, given in (("training", self.training), (f"arms.{name}", self.arms[name])):
             _refuse_unknown(section, given)
-        found = _settings({**self.training, **self.arms[name]}, f"arms.{name}.network")
-        if found.learning_rate > MOST_RATE:
-            raise InputError(
-                f"arms.{name}: learning_rate is {found.learning_rate:g}; at most {MOST_RATE:g} is sensible"
-            )
-        return found
+        return _settings({**self.training, **self.arms[name]}, f"arms.{name}.network")
 
     @property
     def stamp(self) -> str:

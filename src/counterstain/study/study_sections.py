@@ -29,7 +29,6 @@ __all__ = [
 LEGACY_STAMP = "LEAK: images were augmented before an image-level split"
 IMAGE_STAMP = "image-level: patients are unknown or ignored, so every figure here is optimistic"
 MOST_FOLDS = 1000
-MOST_RATE = 1.0  # a step of Adam moves each weight by about the rate
 MOST_TRAININGS = 20_000
 Share = Annotated[float, Field(gt=0, lt=1)]
 # The stages own their settings; here they only become strict: a key they do not know is refused.
