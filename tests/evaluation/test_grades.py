@@ -165,12 +165,18 @@ d,P3,1,1,0.6,0.8
 
 
 @pytest.mark.parametrize("truth", ["label_oedema", "oedema", "oedema_true"])
-def test_a_table_of_findings_is_refused_with_the_columns_of_one(tmp_path: Path, truth: str) -> None:
+def test_a_table_of_findings_is_scored_whole_or_by_the_columns_of_one(tmp_path: Path, truth: str) -> None:
+    """What is asked of one finding is refused, and the columns of one are named."""
     path = tmp_path / "findings.csv"
     path.write_text(FINDINGS.replace("label_oedema", truth).replace("label_mass", truth.replace("oedema", "mass")))
-    for verb in (["evaluate", str(path)], ["compare", f"a={path}", f"b={path}", "--fixed-models"]):
+    whole = CliRunner().invoke(app, ["evaluate", str(path)])
+    assert whole.exit_code == 0 and all(name in whole.stdout for name in ("oedema", "mass", "mean of all findings"))
+    for verb in (
+        ["evaluate", str(path), "--threshold", "0.3"],
+        ["compare", f"a={path}", f"b={path}", "--fixed-models"],
+    ):
         result = CliRunner().invoke(app, verb)
         assert result.exit_code == 2
-        assert f"--columns label={truth},prob_1=prob_oedema" in result.output, result.output
+        assert "of one with --columns label=label_<finding>,prob_1=prob_<finding>" in result.output, result.output
     scored = CliRunner().invoke(app, ["evaluate", str(path), "--columns", f"label={truth},prob_1=prob_oedema"])
     assert scored.exit_code == 0 and "4 images of 3 patients" in scored.stdout
