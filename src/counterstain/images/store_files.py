@@ -52,7 +52,7 @@ class Recipe:
         """Hash of all but the images' content: the same for stores that differ in nothing else."""
         settings = {
             "tile_px": self.tile_px,
-            "fit": self.fit,
+            "fit": "crop, halves to even" if self.fit == "crop" else self.fit,
             "decoder": f"{decoder_version()}, opencv {cv2.__version__}, resampling {resize.VERSION}",
         }
         return hash_json({**settings, "images": list(self.images)})

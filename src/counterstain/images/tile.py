@@ -38,8 +38,8 @@ def fit_tile(pixels: NDArray[np.uint8], name: str, *, tile_px: int, fit: str) ->
             name, f"is {width} × {height} px, not {tile_px} × {tile_px}; choose fit 'stretch' or 'crop' to resize"
         )
     if fit == "crop":
-        scale = tile_px / min(height, width)
-        wide, high = max(tile_px, round(width * scale)), max(tile_px, round(height * scale))
+        # One quotient of whole numbers, so that a half is a half, as it is in an exported graph.
+        high, wide = (max(tile_px, round(side * tile_px / min(height, width))) for side in (height, width))
         pixels = resize(pixels, width_px=wide, height_px=high)
         top, left = (pixels.shape[0] - tile_px) // 2, (pixels.shape[1] - tile_px) // 2
         return np.ascontiguousarray(pixels[top : top + tile_px, left : left + tile_px])

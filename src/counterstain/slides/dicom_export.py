@@ -63,7 +63,9 @@ def read_codes(codes: Mapping[str, str], classes: Sequence[str]) -> dict[str, Cl
     found = {}
     for name, text in codes.items():
         if name not in classes:
-            raise InputError(f"--code names class '{name}', which the model does not have{suggest(name, classes)}")
+            raise InputError(
+                f"a code is given for class '{name}', which the model does not have{suggest(name, classes)}"
+            )
         parts = [part.strip() for part in text.split("^")]
         if len(parts) != 3 or not all(parts) or len(parts[1]) > 16 or len(parts[2]) > 64:
             raise InputError(f"the code of {name} is '{text}'; give VALUE^SCHEME^MEANING, as 108369006^SCT^Neoplasm")
