@@ -2,6 +2,8 @@
 
 import difflib
 import functools
+import inspect
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -37,9 +39,15 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
     What it reads is not what it writes: that is refused here, for all of them.
     """
 
+    takes = inspect.signature(function).parameters
+    paths = {name for name, one in takes.items() if one.annotation in (Path | str, Path | str | None)}
+
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
+            for name, value in (*zip(takes, args, strict=False), *kwargs.items()):
+                if name in paths:
+                    _refuse_object(name, value)
             if isinstance(out := kwargs.get("out"), (str, Path)):
                 refuse_own_input(Path(out), [*args, *(value for name, value in kwargs.items() if name in _READ)])
             return function(*args, **kwargs)
@@ -49,6 +57,15 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
             raise
 
     return wrapped
+
+
+def _refuse_object(name: str, value: object) -> None:
+    """Where the path of a file is taken, what other verbs return is not: it has no place on the disk yet."""
+    if value is None or isinstance(value, (str, os.PathLike)):
+        return
+    kind = type(value).__name__
+    way = f"; write it, counterstain.{kind.lower()}(…, out='{kind.lower()}.csv'), and give that path"
+    raise InputError(f"`{name}` is a {kind}, not the path of a file" + (way if kind in ("Cohort", "Split") else ""))
 
 
 def as_typed(error: InputError | GateError) -> str:

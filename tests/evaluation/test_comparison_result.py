@@ -63,9 +63,9 @@ def test_in_a_console() -> None:
 def test_in_a_notebook_each_pair_is_a_row() -> None:
     page = Comparison(record(row("a", "b"), row("a", "c", verdict="no_evidence", low=None, high=None)))._repr_html_()
     assert page.startswith("<p>a is better than b.</p><table>")
-    assert "<th>pair</th><th>difference in auroc (90 % interval)</th><th>verdict</th>" in page
-    assert "<tr><td>a − b</td><td>+0.125 [+0.062, +0.188]</td><td>a_better</td></tr>" in page
-    assert "<tr><td>a − c</td><td>+0.125 [no interval]</td><td>no_evidence</td></tr>" in page
+    assert "<th>pair</th><th>difference in AUROC (90 % interval)</th><th>verdict</th>" in page
+    assert "<tr><td>a − b</td><td>+0.125 [+0.062, +0.188]</td><td>a is better</td></tr>" in page
+    assert "<tr><td>a − c</td><td>+0.125 [no interval]</td><td>no evidence</td></tr>" in page
     assert page.endswith("<ul><li>few</li></ul>")
 
 

@@ -113,7 +113,8 @@ class Split:
 
     def __repr__(self) -> str:
         first = f", {self.parts[0]!r}" if len(self.parts) == 1 else ""
-        return f"Split({len(self.image)} images, {len(self.parts)} folds, unit {self.unit}{first})"
+        folds = "1 fold" if len(self.parts) == 1 else f"{len(self.parts)} folds"
+        return f"Split({len(self.image)} images, {folds}, unit {self.unit}{first})"
 
     def _repr_html_(self) -> str:
         return html_of(self.summary())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterstain.errors import InputError, as_arguments
+from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.record_types import ComparisonRecord, PairRow
 from counterstain.evaluation.text_tables import levelled_interval, shown_interval
 from counterstain.records import html_of, json_text
@@ -30,6 +31,15 @@ class Verdict(StrEnum):
     NONINFERIORITY_NOT_SHOWN = "noninferiority_not_shown"
     NOT_ENOUGH_RUNS = "not_enough_runs"
     UNDEFINED = "undefined"
+
+    def of(self, a: str, b: str) -> str:
+        """In words, of two arms by name.
+
+        >>> Verdict.A_BETTER.of("given", "modified")
+        'given is better'
+        """
+        better = {Verdict.A_BETTER: a, Verdict.B_BETTER: b}.get(self)
+        return f"{better} is better" if better is not None else self.value.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -191,11 +201,13 @@ class Comparison:
         for pair in self.pairs:
             name = f"{pair.a} − {pair.b}"
             if pair.endpoints:
-                rows.append((f"{name}, all of:", "", str(pair.verdict)))
+                rows.append((f"{name}, all of:", "", pair.verdict.of(pair.a, pair.b)))
             for one in pair.endpoints or (pair,):
                 shown = shown_interval(one.difference, one.low, one.high, sign=True)
-                rows.append((one.metric if pair.endpoints else name, shown, str(one.verdict)))
+                rows.append(
+                    (measure_words(one.metric) if pair.endpoints else name, shown, one.verdict.of(pair.a, pair.b))
+                )
         level = 100 * self.record["confidence"]
-        what = "difference" if self.record.get("co_primary") else f"difference in {self.primary}"
+        what = "difference" if self.record.get("co_primary") else f"difference in {measure_words(self.primary)}"
         head = ("pair", f"{what} ({level:g} % interval)", "verdict")
         return html_of(self.summary(), self.notes, head, rows)

@@ -200,7 +200,7 @@ class StudyRun:
         return "\n".join([*lines, *(f"{arm}: {scores.summary()}" for arm, scores in self.scores.items())])
 
     def __repr__(self) -> str:
-        return f"StudyRun({str(self.folder)[-120:]}, {len(self.arms)} arms)"
+        return f"StudyRun({str(self.folder)[-120:]}, {plural(len(self.arms), 'arm')})"
 
     def _repr_html_(self) -> str:
         comparison = self.comparison
