@@ -297,11 +297,11 @@ def test_the_same_file_on_two_sides_shuts_the_gate(study: Path) -> None:
     train, test = (next(name for name, part in split.items() if part == wanted) for wanted in ("train", "test"))
     folder = study.parent / "features"
     (folder / test).write_bytes((folder / train).read_bytes())
-    with pytest.raises(GateError, match="are the same file"):
+    with pytest.raises(GateError, match="is the same file"):
         run_study(study, overrides={"seeds": "[0]", "training.epochs": "1"})
     done = call("audit", folder / "slides.csv", run / "records" / "splits.csv", "--out", study.parent / "audit")
     assert done.exit_code == 3
-    assert "are the same file" in done.output
+    assert "is the same file" in done.output
     assert (study.parent / "audit/baselines.json").is_file()
 
 
