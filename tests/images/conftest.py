@@ -13,6 +13,8 @@ import stain_tiles
 from numpy.typing import NDArray
 from PIL import Image
 
+from counterstain.images import store_build
+
 TYPES = {"u2": (16, 1), "u1": (8, 1), "f4": (32, 3), "i2": (16, 2), "u4": (32, 1), "f2": (16, 3)}
 
 
@@ -102,3 +104,17 @@ def _tiff_file(tags: list[tuple[int, int, Sequence[int]]], data: bytes, big: boo
 def made() -> Any:
     """The maker of stained tiles (stain_tiles.py): mixed_tile(…), awkward_tiles(), phantoms(count), degrees(…)."""
     return stain_tiles
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every image that is decoded."""
+    seen: list[int] = []
+    make_tile = store_build._make_tile
+
+    def counted(*arguments: Any) -> Any:
+        seen.append(1)
+        return make_tile(*arguments)
+
+    monkeypatch.setattr(store_build, "_make_tile", counted)
+    return seen

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from stored import flip_byte
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.errors import InputError
@@ -26,20 +25,6 @@ from counterstain.images.store import Store, build_store, open_store, read_batch
 from counterstain.images.tile import fit_tile
 
 Make = Callable[[int], Any]
-
-
-@pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one with every image that is decoded."""
-    seen: list[int] = []
-    make_tile = store_build._make_tile
-
-    def counted(*arguments: Any) -> Any:
-        seen.append(1)
-        return make_tile(*arguments)
-
-    monkeypatch.setattr(store_build, "_make_tile", counted)
-    return seen
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -224,92 +209,6 @@ def test_wrong_settings_are_refused(images: Make, tmp_path: Path, options: dict[
 # ---- whole or not there
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from types import SimpleNamespace
-import pandas as pd
-from counterstain.images.store import build_store
-root = Path(sys.argv[1])
-names = sorted(path.name for path in root.iterdir())
-def stop(done, total):
-    if done >= int(sys.argv[3]):
-        os.kill(os.getpid(), 9)
-cohort = SimpleNamespace(table=pd.DataFrame({"image_path": names}), root=root)
-build_store(cohort, Path(sys.argv[2]), tile_px=32, progress=stop)
-"""
-
-
-def kill_a_build(cohort: Cohort, folder: Path, after: int) -> Path:
-    """Kill a build once so many images are done; the folder that it leaves."""
-    command = [sys.executable, "-c", KILLED, str(cohort.root), str(folder), str(after)]
-    assert subprocess.run(command, check=False).returncode == -9
-    assert not list(folder.glob("*/store.json"))
-    (left,) = folder.glob(".building-*")
-    return left
-
-
-def stop_a_build(cohort: Cohort, folder: Path, after: int) -> None:
-    def stop(done: int, total: int) -> None:
-        if done >= after:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        build_store(cohort, folder, tile_px=32, progress=stop)
-
-
-@pytest.mark.parametrize("stopped", [kill_a_build, stop_a_build])
-def test_a_stopped_build_is_gone_on_with(
-    images: Make, tmp_path: Path, built: list[int], stopped: Callable[[Cohort, Path, int], object]
-) -> None:
-    """40 images are two pieces: the first is done, the second is decoded, and the bytes are those of one go."""
-    cohort = images(40)
-    stopped(cohort, tmp_path / "store", 32)
-    built.clear()
-    store = build_store(cohort, tmp_path / "store", tile_px=32)
-    assert len(built) == 8
-    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == sorted([".lock", store.key])
-    whole = build_store(cohort, tmp_path / "other", tile_px=32)
-    for file in ("tiles.npy", "store.json", "set_aside.csv"):
-        assert (store.folder / file).read_bytes() == (whole.folder / file).read_bytes()
-    assert sorted(path.name for path in store.folder.iterdir()) == sorted(path.name for path in whole.folder.iterdir())
-
-
-UNSOUND: dict[str, Callable[[Path, Path], object]] = {
-    "another image": lambda left, root: (root / "000.png").write_bytes((root / "001.png").read_bytes()),
-    "a damaged tile": lambda left, root: flip_byte(left / "tiles.part", 500),
-    "tiles cut off": lambda left, root: (left / "tiles.part").write_bytes((left / "tiles.part").read_bytes()[:5000]),
-    "half a line": lambda left, root: (left / "done.jsonl").write_bytes((left / "done.jsonl").read_bytes()[:300]),
-    "no JSON": lambda left, root: (left / "done.jsonl").write_text("{\n"),
-    "another record": lambda left, root: (left / "done.jsonl").write_text('{"rows": [[1]], "tiles": 1, "crc": 0}\n'),
-    "no tiles": lambda left, root: (left / "tiles.part").unlink(),
-    "no journal": lambda left, root: (left / "done.jsonl").unlink(),
-}
-
-
-@pytest.mark.parametrize("harm", UNSOUND.values(), ids=UNSOUND)
-def test_what_is_unsound_of_a_killed_build_is_done_again(
-    images: Make, tmp_path: Path, built: list[int], harm: Callable[[Path, Path], object]
-) -> None:
-    cohort = images(40)
-    left = kill_a_build(cohort, tmp_path / "store", 32)
-    harm(left, cohort.root)
-    built.clear()
-    store = build_store(cohort, tmp_path / "store", tile_px=32)
-    assert len(built) == 40
-    whole = build_store(cohort, tmp_path / "other", tile_px=32)
-    np.testing.assert_array_equal(store.tiles, whole.tiles)
-    assert store.key == whole.key
-
-
-def test_what_a_killed_build_of_another_store_left_is_swept(images: Make, tmp_path: Path) -> None:
-    cohort = images(40)
-    folder = tmp_path / "store"
-    kill_a_build(cohort, folder, 32)
-    store = build_store(cohort, folder, tile_px=48)
-    assert sorted(path.name for path in folder.iterdir()) == sorted([".lock", store.key])
-
-
 @pytest.mark.parametrize("lock", [True, False])
 def test_builders_at_once_agree(
     images: Make, tmp_path: Path, built: list[int], monkeypatch: pytest.MonkeyPatch, lock: bool
@@ -329,12 +228,6 @@ def test_builders_at_once_agree(
     assert len({store.key for store in stores}) == 1 and len(stores) == 3
     assert not lock or len(built) == 40
     assert not list((tmp_path / "store").glob(".building-*"))
-
-
-def flip_byte(path: Path, place: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[place] ^= 1
-    path.write_bytes(content)
 
 
 def exchange_rows(path: Path) -> None:

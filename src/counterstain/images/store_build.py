@@ -65,8 +65,9 @@ def build(
         progress: called with (images done, images in all).
         alone: whether the folder's lock is held, so that whatever lies half-built was left by a killed build.
     """
+    digest = recipe.digest()
     # Only who holds the lock may go on with what a killed build left, which has a name that can be found again.
-    building = folder / f"{BUILDING}{recipe.digest()[:16] if alone else secrets.token_hex(8)}"
+    building = folder / f"{BUILDING}{digest[:16] if alone else secrets.token_hex(8)}"
     if alone:
         sweep(folder, keep=building)
     building.mkdir(exist_ok=alone)
@@ -76,7 +77,6 @@ def build(
         with warnings.catch_warnings(), one_opencv_thread():  # images are what is shared among threads
             warnings.filterwarnings("ignore", module=r"PIL\.")
             rows = _write_tiles(building, recipe, threads, progress)
-        digest = recipe.digest()
         part = building / store_journal.TILES
         sums = tuple(block_sums(part, threads))
         record = StoreRecord(building, key_of(digest, rows), digest, recipe.tile_px, rows, data_hash_of(rows), sums)

@@ -217,13 +217,12 @@ def forget_times(folder: Path) -> None:
         _write_index(record.folder, tuple(replace(row, mtime_ns=-1) for row in record.rows))
 
 
-def row_as_now(recipe: Recipe, row: ImageRow, stats: dict[str, tuple[int, int, int]] | None = None) -> ImageRow:
+def row_as_now(recipe: Recipe, row: ImageRow, stats: dict[str, tuple[int, int, int]]) -> ImageRow:
     """An image's row as its file is now: itself where size and times are as recorded, else with a hash made again.
 
     Args:
-        stats: what files were found to be, to be filled and used again; None asks the system each time.
+        stats: what files were found to be, to be filled and used again: a container's thousands of rows are one.
     """
-    stats = {} if stats is None else stats
     file = container(row.image_path)[0]
     size, mtime_ns, ctime_ns = now = stats.get(file) or stats.setdefault(file, stat_file(recipe.root, file))
     if now == (row.bytes, row.mtime_ns, row.ctime_ns) and mtime_ns != -1:

@@ -36,6 +36,7 @@ def resume(building: Path, recipe: Recipe, header_bytes: int) -> tuple[list[Imag
     """
     rows: list[ImageRow] = []
     count = sound = 0
+    stats: dict[str, tuple[int, int, int]] = {}  # by file: a container's thousands of rows are one
     tile_bytes = 3 * recipe.tile_px**2
     journal, tiles = building / _DONE, building / TILES
     if not (journal.is_file() and tiles.is_file()):
@@ -44,7 +45,7 @@ def resume(building: Path, recipe: Recipe, header_bytes: int) -> tuple[list[Imag
     with journal.open("rb") as lines, tiles.open("rb") as stream:
         stream.seek(header_bytes)
         for line in lines:
-            found = _piece(line, recipe, len(rows))
+            found = _piece(line, recipe, len(rows), stats)
             if found is None:
                 break
             own, many, crc = found
@@ -66,7 +67,9 @@ def forget(building: Path) -> None:
     (building / _DONE).unlink(missing_ok=True)
 
 
-def _piece(line: bytes, recipe: Recipe, first: int) -> tuple[list[ImageRow], int, int] | None:
+def _piece(
+    line: bytes, recipe: Recipe, first: int, stats: dict[str, tuple[int, int, int]]
+) -> tuple[list[ImageRow], int, int] | None:
     """The rows, number of tiles and checksum in a line, if it is whole and its images are as they were."""
     if not line.endswith(b"\n"):
         return None
@@ -76,7 +79,7 @@ def _piece(line: bytes, recipe: Recipe, first: int) -> tuple[list[ImageRow], int
         many, crc = int(record["tiles"]), int(record["crc"])
     except (ValueError, KeyError, TypeError):
         return None
-    now = [row_as_now(recipe, row) for row in rows]
+    now = [row_as_now(recipe, row, stats) for row in rows]
     names = list(recipe.images[first : first + len(rows)])
     same = [row.image_path for row in rows] == names and [row.sha256 for row in now] == [row.sha256 for row in rows]
     return (now, many, crc) if same and rows and many == sum(not row.reason for row in rows) else None

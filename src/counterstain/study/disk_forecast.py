@@ -1,8 +1,8 @@
 """What a study does to a disk, before it does it: what is read, what is kept, the most that lies there meanwhile."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from counterstain.cohort.cohort import Cohort, container
 
@@ -15,22 +15,21 @@ _FILES, _FILES_BY_ARM, _FILES_BY_TRAINING = 45, 35, 17
 _CHECKPOINT = 4  # weights, the best of them, and two moments of Adam: in units of the weights
 
 
-@dataclass(frozen=True)
-class DiskForecast:
+class DiskForecast(TypedDict):
     """Bytes and files of a study.
 
-    read_bytes: of the images, read once
-    tile_bytes: what the epochs read of the tile store at most, from memory where it fits
     disk_bytes: what is kept, the tile store included
     peak_bytes: the most that lies there meanwhile, one training at a time
     files:      how many are kept
+    read_bytes: of the images, read once
+    tile_bytes: what the epochs read of the tile store at most, from memory where it fits
     """
 
-    read_bytes: int
-    tile_bytes: int
     disk_bytes: int
     peak_bytes: int
     files: int
+    read_bytes: int
+    tile_bytes: int
 
 
 def forecast_disk(
@@ -51,17 +50,17 @@ def forecast_disk(
         read_bytes: of the images.
         tile_bytes: read of the store by all epochs.
 
-    >>> forecast_disk([540_000] * 2, arms=1, store_bytes=3_950_000, store_files=4, read_bytes=0, tile_bytes=0).files
+    >>> forecast_disk([540_000] * 2, arms=1, store_bytes=3_950_000, store_files=4, read_bytes=0, tile_bytes=0)["files"]
     118
     """
     own = list(weights)
     kept = store_bytes + sum(own) + _BESIDE_WEIGHTS * len(own) + _BY_ARM * arms
     return DiskForecast(
-        read_bytes=read_bytes,
-        tile_bytes=tile_bytes,
         disk_bytes=kept,
         peak_bytes=kept + _CHECKPOINT * max(own, default=0),
         files=store_files + _FILES + _FILES_BY_ARM * arms + _FILES_BY_TRAINING * len(own),
+        read_bytes=read_bytes,
+        tile_bytes=tile_bytes,
     )
 
 

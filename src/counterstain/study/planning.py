@@ -21,7 +21,7 @@ from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.networks import NETWORKS, check_tile_px, count_parameters
 from counterstain.progress import Progress, TrainingProgress
 from counterstain.study.arms import fit_arm
-from counterstain.study.disk_forecast import forecast_disk, image_bytes
+from counterstain.study.disk_forecast import DiskForecast, forecast_disk, image_bytes
 from counterstain.study.prepare import PreparedStudy, prepare
 from counterstain.study.study_config import Study, read_study
 from counterstain.study.test_set_uses import ledger_folder
@@ -51,19 +51,10 @@ def check_settings(study: Study, base: Path) -> None:
     ledger_folder(study, base)
 
 
-class Estimate(TypedDict):
-    """What a study would take: at most so long, so much disk, and images per second of each arm.
-
-    disk_bytes is what is kept, peak_bytes the most that lies there meanwhile, files how many are kept; read_bytes are
-    the images, read once, and tile_bytes what all epochs read of the store, from memory where it fits.
-    """
+class Estimate(DiskForecast):
+    """What a study would take: at most so long, images per second of each arm, and what is read and kept."""
 
     seconds: float
-    disk_bytes: int
-    peak_bytes: int
-    files: int
-    read_bytes: int
-    tile_bytes: int
     images_per_s: dict[str, float]
 
 
@@ -149,15 +140,7 @@ def _estimate(prepared: PreparedStudy, talk: Progress) -> Estimate:
         tile_bytes=int(tiles_read * tile_bytes),
     )
     rates = {name: own.images_per_s for name, own in tried.items()}
-    return {
-        "seconds": seconds,
-        "disk_bytes": disk.disk_bytes,
-        "peak_bytes": disk.peak_bytes,
-        "files": disk.files,
-        "read_bytes": disk.read_bytes,
-        "tile_bytes": disk.tile_bytes,
-        "images_per_s": rates,
-    }
+    return {"seconds": seconds, **disk, "images_per_s": rates}
 
 
 def _copies(material: TileDataset, settings: TrainingConfig) -> int:
