@@ -86,7 +86,9 @@ def read_finding_table(path: Path | str, *, columns: Mapping[str, str] | None = 
     text = {noun: table.text(name) if name else blank for noun, name in place.items()}
     image = text["image_path"] if place["image_path"] else tuple(f"row {k + 1}" for k in range(len(table)))
     if len(set(image)) < len(image):
-        twice = next(name for k, name in enumerate(image) if name in image[:k])
+        import pandas as pd
+
+        twice = image[int(pd.Index(image).duplicated().argmax())]
         raise InputError(f"{path} lists {twice} twice; one row per image is needed")
     called = np.stack([_bits(table, one.call) for one in found], 1) if all(one.call for one in found) else None
     return FindingPredictions(
