@@ -60,9 +60,9 @@ class AuditReport:
         import pandas as pd
 
         rows = [
-            {"severity": own.severity, "tier": own.tier, "parts": " ".join(own.parts), "count": own.count,
-             "words": own.words}
-            for own in self.findings
+            {"severity": finding.severity, "tier": finding.tier, "parts": " ".join(finding.parts),
+             "count": finding.count, "words": finding.words}
+            for finding in self.findings
         ]  # fmt: skip
         return pd.DataFrame(rows, columns=["severity", "tier", "parts", "count", "words"])
 
@@ -79,5 +79,5 @@ class AuditReport:
         return f"AuditReport({verdict}, {len(self.findings)} findings, {self.images} images)"
 
     def _repr_html_(self) -> str:
-        rows = [(own.severity, own.tier, str(own.count), own.words) for own in self.findings]
+        rows = [(finding.severity, finding.tier, str(finding.count), finding.words) for finding in self.findings]
         return html_of(str(self.record["words"]), (), ("severity", "kind", "count", "finding"), rows)

@@ -85,25 +85,25 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
     """
     if not path.is_file():
         return ()
-    out = []
+    decisions = []
     for number, row in enumerate(read_rows(path, COLUMNS), start=2):
         try:
-            out.append(Decision(**{name: row[name] for name in COLUMNS}))
+            decisions.append(Decision(**{name: row[name] for name in COLUMNS}))
         except InputError as error:
             raise InputError(f"{path} line {number}: {error}") from None
-    return tuple(out)
+    return tuple(decisions)
 
 
 def in_force(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
     """The last decision on each pair that was not taken back, in the order of the pairs' first decisions."""
     stacks: dict[tuple[str, str], list[Decision]] = {}
-    for one in decisions:
-        stack = stacks.setdefault(one.pair, [])
-        if one.decision == "undo":
+    for decision in decisions:
+        stack = stacks.setdefault(decision.pair, [])
+        if decision.decision == "undo":
             if stack:
                 stack.pop()
         else:
-            stack.append(one)
+            stack.append(decision)
     return tuple(stack[-1] for stack in stacks.values() if stack)
 
 
@@ -115,25 +115,28 @@ def apply_decisions(cohort: Cohort, decisions: Sequence[Decision]) -> Cohort:
     """
     valid = in_force(decisions)
     known = set(cohort.image)
-    for one in valid:
-        if one.image not in known:
+    for decision in valid:
+        if decision.image not in known:
             raise InputError(
-                f"a decision is about {one.image}, which is not in this cohort; apply it to the audited one"
+                f"a decision is about {decision.image}, which is not in this cohort; apply it to the audited one"
             )
-        if one.label and one.label not in cohort.classes:
-            raise InputError(f"{one.image} is relabelled '{one.label}'{suggest(one.label, cohort.classes)}")
-    labels: dict[str, str] = {}
-    for one in valid:
-        if one.label and labels.setdefault(one.image, one.label) != one.label:
+        if decision.label and decision.label not in cohort.classes:
             raise InputError(
-                f"{one.image} is relabelled both '{labels[one.image]}' and '{one.label}'; undo one of them"
+                f"{decision.image} is relabelled '{decision.label}'{suggest(decision.label, cohort.classes)}"
+            )
+    labels: dict[str, str] = {}
+    for decision in valid:
+        if decision.label and labels.setdefault(decision.image, decision.label) != decision.label:
+            raise InputError(
+                f"{decision.image} is relabelled both '{labels[decision.image]}' and '{decision.label}'; "
+                "undo one of them"
             )
     table = cohort.table.copy()
-    table["label"] = [labels.get(name, old) for name, old in zip(cohort.image, table["label"], strict=True)]
-    dropped = {one.image for one in valid if one.decision == "drop"}
+    table["label"] = [labels.get(name, label) for name, label in zip(cohort.image, table["label"], strict=True)]
+    dropped = {decision.image for decision in valid if decision.decision == "drop"}
     kept = np.array([name not in dropped for name in cohort.image])
-    left = set(table["label"][kept])
-    lost = next((name for name in cohort.classes if name not in left), None)
+    remaining = set(table["label"][kept])
+    lost = next((name for name in cohort.classes if name not in remaining), None)
     if lost is not None:
         raise InputError(f"the decisions leave no image of class '{lost}'; undo one of them")
     return replace(cohort, table=table).subset(kept)
@@ -143,7 +146,7 @@ def undecided_copies(
     images: Sequence[str], copies: Sequence[Duplicate], decisions: Sequence[Decision]
 ) -> tuple[Duplicate, ...]:
     """The copies without the pairs of which somebody decided that they are none."""
-    apart = {one.pair for one in in_force(decisions) if one.decision == "keep"}
+    apart = {decision.pair for decision in in_force(decisions) if decision.decision == "keep"}
     return tuple(
         copy
         for copy in copies
@@ -156,20 +159,21 @@ def decision_finding(decisions: Sequence[Decision]) -> Finding | None:
     valid = in_force(decisions)
     if not valid:
         return None
-    words = {"drop": "images dropped", "relabel": "images relabelled", "same": "pairs said to be of the same tissue",
+    phrases = {"drop": "images dropped", "relabel": "images relabelled", "same": "pairs said to be of the same tissue",
              "keep": "pairs said to be no copies"}  # fmt: skip
-    counts = [f"{n} {words[kind]}" for kind in words if (n := sum(one.decision == kind for one in valid))]
-    who = sorted({one.who for one in valid if one.who})
-    by = f" by {', '.join(who)}" if who else ""
+    counts = [f"{n} {phrases[kind]}" for kind in phrases if (n := sum(decision.decision == kind for decision in valid))]
+    people = sorted({decision.who for decision in valid if decision.who})
+    by = f" by {', '.join(people)}" if people else ""
     return Finding(
         tier="decision", severity="note", parts=(), count=len(valid),
-        examples=first_examples([one.pair for one in valid]), words=f"Decided by eye{by}: {', '.join(counts)}.",
+        examples=first_examples([decision.pair for decision in valid]),
+        words=f"Decided by eye{by}: {', '.join(counts)}.",
     )  # fmt: skip
 
 
 def write_pairs(path: Path, images: Sequence[str], copies: Sequence[Duplicate]) -> None:
     """Every pair that was found, for the page on which they are looked at."""
-    rows = [(images[one.a], images[one.b], one.tier, f"{one.similarity:.4f}", one.turn) for one in copies]
+    rows = [(images[copy.a], images[copy.b], copy.tier, f"{copy.similarity:.4f}", copy.turn) for copy in copies]
     write_csv(path, PAIR_COLUMNS, rows)
 
 

@@ -51,12 +51,12 @@ def find_duplicates(
     """
     described = None if step is None else partial(step, "describing tiles")
     prints = fingerprint(store, fit=fit, rotated=rotated, threads=threads, progress=described)
-    found: dict[tuple[int, int], Duplicate] = {}
+    duplicates: dict[tuple[int, int], Duplicate] = {}
 
     def keep(copy: Duplicate) -> None:
         key = (min(copy.a, copy.b), max(copy.a, copy.b))
-        if key not in found:
-            found[key] = Duplicate(*key, copy.tier, copy.similarity, copy.turn)
+        if key not in duplicates:
+            duplicates[key] = Duplicate(*key, copy.tier, copy.similarity, copy.turn)
 
     for tier, content in (("bytes", store.content), ("pixels", prints.digest)):
         for a, b in _equal(content):
@@ -64,19 +64,19 @@ def find_duplicates(
     for copy in _near(prints, step=step):
         keep(copy)
     if len(prints.waves):
-        for crop in rotated_crops(prints, found.keys(), step=step):
+        for crop in rotated_crops(prints, duplicates.keys(), step=step):
             keep(Duplicate(crop.a, crop.b, "rotated", crop.similarity, crop.turn))
-    return tuple(found[key] for key in sorted(found))
+    return tuple(duplicates[key] for key in sorted(duplicates))
 
 
 def _equal(content: Iterable[str]) -> Iterable[tuple[int, int]]:
     """Pairs with the same text; of a group of many each is paired with the first, by which the group is known."""
     first: dict[str, int] = {}
-    for row, text in enumerate(content):
-        if text in first:
-            yield first[text], row
+    for row, digest in enumerate(content):
+        if digest in first:
+            yield first[digest], row
         else:
-            first[text] = row
+            first[digest] = row
 
 
 # ---------------------------------------------------------------------------------------- flips, turns, small changes

@@ -90,7 +90,9 @@ class Duplicate:
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """Leaks, then warnings, then notes; the most numerous first."""
-    return sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), -one.count, one.tier, one.parts))
+    return sorted(
+        findings, key=lambda finding: (SEVERITIES.index(finding.severity), -finding.count, finding.tier, finding.parts)
+    )
 
 
 def first_examples(pairs: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

@@ -158,7 +158,7 @@ def _hash(grey: NDArray[np.uint8]) -> int:
 
 def symmetries(tile: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """The 8 flips and quarter-turns of a square picture: turns of 0 to 270°, then the same of its mirror image."""
-    return [np.rot90(one, k) for one in (tile, tile[:, ::-1]) for k in range(4)]
+    return [np.rot90(picture, k) for picture in (tile, tile[:, ::-1]) for k in range(4)]
 
 
 def turned_hash(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -169,19 +169,19 @@ def turned_hash(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     signs = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1).reshape(-1, 8, 8).astype(bool)
     odd = np.arange(1, 9) % 2 == 1
 
-    def flip_columns(one: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return np.asarray(one ^ odd[None, None, :])
+    def flip_columns(coefficients: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.asarray(coefficients ^ odd[None, None, :])
 
-    def turn(one: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def turn(coefficients: NDArray[np.bool_]) -> NDArray[np.bool_]:
         # np.rot90: the transpose of the picture flipped from left to right.
-        return np.asarray(np.swapaxes(flip_columns(one), 1, 2))
+        return np.asarray(np.swapaxes(flip_columns(coefficients), 1, 2))
 
-    out = []
+    turned = []
     for start in (signs, flip_columns(signs)):
         for _ in range(4):
-            out.append(np.packbits(start.reshape(-1, 64), axis=1).view(np.uint64)[:, 0])
+            turned.append(np.packbits(start.reshape(-1, 64), axis=1).view(np.uint64)[:, 0])
             start = turn(start)
-    return np.stack(out)
+    return np.stack(turned)
 
 
 # ----------------------------------------------------------------------------------------------------- any angle

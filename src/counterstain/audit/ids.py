@@ -21,7 +21,7 @@ _LAST_DIGIT = re.compile(r"(?P<stem>.*\d)(?P<mark>[\s_.\-]+[A-Za-z]{1,3}|[A-Za-z
 
 def crossings(assignments: Sequence[Sequence[str]]) -> list[NDArray[np.object_]]:
     """Each division's parts as an array, "" for an image that is in none."""
-    return [np.array(list(words), dtype=object) for words in assignments]
+    return [np.array(list(assignment), dtype=object) for assignment in assignments]
 
 
 def severity_between(one: str, other: str) -> str:
@@ -31,28 +31,28 @@ def severity_between(one: str, other: str) -> str:
 
 def divided(cohort: Cohort, assignments: Sequence[Sequence[str]]) -> list[Finding]:
     """Patients, and slides, that are in more than one part of a division."""
-    out = []
+    findings = []
     for tier, column in (("patient", "patient_id"), ("slide", "slide_id")):
         names = cohort.table[column].to_numpy(dtype=object)
-        seen: dict[tuple[str, ...], set[str]] = defaultdict(set)
-        for words in crossings(assignments):
-            parts: dict[str, set[str]] = defaultdict(set)
-            for name, word in zip(names, words, strict=True):
-                if name and word:
-                    parts[name].add(word)
-            for name, found in parts.items():
-                if len(found) > 1:
-                    seen[tuple(sorted(found))].add(name)
-        for between, found in seen.items():
-            tested = any(word.startswith("test") for word in between)
-            out.append(
+        across: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        for assignment in crossings(assignments):
+            parts_of: dict[str, set[str]] = defaultdict(set)
+            for name, part in zip(names, assignment, strict=True):
+                if name and part:
+                    parts_of[name].add(part)
+            for name, parts in parts_of.items():
+                if len(parts) > 1:
+                    across[tuple(sorted(parts))].add(name)
+        for between, divided_names in across.items():
+            tested = any(part.startswith("test") for part in between)
+            findings.append(
                 Finding(
-                    tier, "leak" if tested else "warning", between, len(found),
-                    first_examples([(name,) for name in sorted(found)]),
-                    f"{len(found)} {tier}s have images in {' and in '.join(between)}",
+                    tier, "leak" if tested else "warning", between, len(divided_names),
+                    first_examples([(name,) for name in sorted(divided_names)]),
+                    f"{len(divided_names)} {tier}s have images in {' and in '.join(between)}",
                 )
             )  # fmt: skip
-    return out
+    return findings
 
 
 def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[Finding]:
@@ -64,38 +64,38 @@ def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[
     groups: dict[str, set[str]] = defaultdict(set)
     for name in sorted(set(ids) - {""}):
         groups[plain_id(name)].add(name)
-    alike = {name: tuple(sorted(found)) for name, found in sorted(groups.items()) if len(found) > 1}
+    alike = {name: tuple(sorted(spellings)) for name, spellings in sorted(groups.items()) if len(spellings) > 1}
     plain = np.array([plain_id(name) if name else "" for name in ids], dtype=object)
     across: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for words in crossings(assignments):
+    for assignment in crossings(assignments):
         for name in alike:
-            parts = sorted({word for word in words[plain == name] if word})
+            parts = sorted({part for part in assignment[plain == name] if part})
             if len(parts) > 1:
                 across[tuple(parts)].add(name)
     differ = "differ only in case, separators, leading zeros or letters at the end"
     way = "are they one patient? If not, confirm it: --distinct-ids (in a study, audit.distinct_ids)"
-    out = [
+    findings = [
         Finding(
-            "near-id", "leak" if any(word.startswith("test") for word in between) else "warning", between, len(names),
+            "near-id", "leak" if any(part.startswith("test") for part in between) else "warning", between, len(names),
             first_examples([alike[name] for name in sorted(names)]),
             f"{plural(len(names), 'group')} of patient ids with images in {' and in '.join(between)} "
             f"{agreeing(len(names), differ)}; {way}",
         )
         for between, names in across.items()
     ]  # fmt: skip
-    rest = [found for name, found in alike.items() if not any(name in names for names in across.values())]
-    if rest:
-        out.append(
+    elsewhere = [spellings for name, spellings in alike.items() if not any(name in names for names in across.values())]
+    if elsewhere:
+        findings.append(
             Finding(
                 "near-id",
                 "warning",
                 (),
-                len(rest),
-                first_examples(rest),
-                f"{plural(len(rest), 'group')} of patient ids {agreeing(len(rest), differ)}; {way}",
+                len(elsewhere),
+                first_examples(elsewhere),
+                f"{plural(len(elsewhere), 'group')} of patient ids {agreeing(len(elsewhere), differ)}; {way}",
             )
         )
-    return out
+    return findings
 
 
 def last_digits(cohort: Cohort) -> list[Finding]:
@@ -105,9 +105,9 @@ def last_digits(cohort: Cohort) -> list[Finding]:
     """
     groups: dict[str, set[str]] = defaultdict(set)
     for name in sorted(set(cohort.table["patient_id"]) - {""}):
-        found = _LAST_DIGIT.fullmatch(name.strip())
-        if found and not name.upper().startswith("TCGA-"):  # whose barcodes are known to be of patients
-            groups[f"{found['stem']}\0{found['mark'].lower()}"].add(name)
+        match = _LAST_DIGIT.fullmatch(name.strip())
+        if match and not name.upper().startswith("TCGA-"):  # whose barcodes are known to be of patients
+            groups[f"{match['stem']}\0{match['mark'].lower()}"].add(name)
     alike = [tuple(sorted(names)) for _, names in sorted(groups.items()) if len(names) > 1]
     if not alike:
         return []
@@ -120,11 +120,11 @@ def last_digits(cohort: Cohort) -> list[Finding]:
 
 def plain_id(name: str) -> str:
     """18842D and 18842 are 18842; P-01, p_1 and P01 are p1; P1, P2 and P10 stay apart."""
-    text = re.sub(r"[\s_\-./]+", "-", name.strip().lower())
-    text = re.sub(r"(?<=\d\d)[a-z]{1,3}$", "", text)  # letters that tell blocks of one case
-    text = re.sub(r"(?<!\d)0+(?=\d)", "", text)
+    plain = re.sub(r"[\s_\-./]+", "-", name.strip().lower())
+    plain = re.sub(r"(?<=\d\d)[a-z]{1,3}$", "", plain)  # letters that tell blocks of one case
+    plain = re.sub(r"(?<!\d)0+(?=\d)", "", plain)
     # A separator between two numbers means something (14-2523); between letters and numbers it does not.
-    return re.sub(r"(?<=[a-z])-|-(?=[a-z])", "", text)
+    return re.sub(r"(?<=[a-z])-|-(?=[a-z])", "", plain)
 
 
 def overlapping(cohort: Cohort, side_px: NDArray[np.float64], assignments: Sequence[Sequence[str]]) -> list[Finding]:
@@ -142,12 +142,12 @@ def overlapping(cohort: Cohort, side_px: NDArray[np.float64], assignments: Seque
     for row in np.flatnonzero(known):
         by_slide[table["slide_id"].iloc[row]].append(int(row))
     pairs = [pair for rows in by_slide.values() for pair in _overlaps(np.array(rows), x, y, side_px)][:MOST_PAIRS]
-    found: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
-    for words in crossings(assignments):
+    crossing: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+    for assignment in crossings(assignments):
         for a, b in pairs:
-            if words[a] and words[b] and words[a] != words[b]:
-                one, other = sorted((words[a], words[b]))
-                found[one, other].add((a, b))
+            if assignment[a] and assignment[b] and assignment[a] != assignment[b]:
+                first, second = sorted((assignment[a], assignment[b]))
+                crossing[first, second].add((a, b))
     names = cohort.image
     return [
         Finding(
@@ -156,7 +156,7 @@ def overlapping(cohort: Cohort, side_px: NDArray[np.float64], assignments: Seque
             f"{plural(len(rows), 'pair')} of tiles {agreeing(len(rows), 'overlap')} on their slide, one in "
             f"{between[0]}, the other in {between[1]}",
         )
-        for between, rows in found.items()
+        for between, rows in crossing.items()
     ]  # fmt: skip
 
 

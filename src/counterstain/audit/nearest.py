@@ -53,9 +53,9 @@ class Nearest:
         index.nprobe = min(PROBED, cells)
         return cls(None, (quantizer, index))
 
-    def rows(self, asked: Floats, take: int) -> NDArray[np.int64]:
-        """(M, take) the rows of the nearest known vectors of each asked one (M, D), in no order; -1: no more."""
+    def rows(self, queries: Floats, take: int) -> NDArray[np.int64]:
+        """(M, take) the rows of the nearest known vectors of each query (M, D), in no order; -1: no more."""
         if self.known is not None:
-            return np.asarray(np.argpartition(-(asked @ self.known), take - 1, axis=1)[:, :take])
+            return np.asarray(np.argpartition(-(queries @ self.known), take - 1, axis=1)[:, :take])
         _, index = self.index
-        return np.asarray(index.search(np.ascontiguousarray(asked), take)[1])
+        return np.asarray(index.search(np.ascontiguousarray(queries), take)[1])

@@ -37,8 +37,8 @@ def own_fold(bundle: Path, cohort: Cohort, parts: Sequence[Fold], *, where: str,
         members = read_members(bundle)
         names = np.array(cohort.image, dtype=object)
         for part in parts:
-            words = np.array(part.assignment, dtype=object)
-            trained, tested = (names[np.isin(words, sides)] for sides in (("train", "val"), ("test",)))
+            assignment = np.array(part.assignment, dtype=object)
+            trained, tested = (names[np.isin(assignment, sides)] for sides in (("train", "val"), ("test",)))
             seen = overlap(members, image=tuple(trained)).seen["image"]
             # Images that could not be read were never seen, but stand in the file.
             if 0 < seen == members["images"] and not overlap(members, image=tuple(tested)).seen["image"]:

@@ -85,17 +85,23 @@ class PrivacyReport:
     def summary(self) -> str:
         """How many of each kind in how many files, and what could not be looked into."""
         if self.found:
-            kinds = sorted({one.kind for one in self.found})
-            counts = ", ".join(f"{kind} {sum(one.kind == kind for one in self.found)}" for kind in kinds)
-            words = f"{len({one.file for one in self.found})} of {self.files} files could name a patient: {counts}"
+            kinds = sorted({identifier.kind for identifier in self.found})
+            counts = ", ".join(f"{kind} {sum(identifier.kind == kind for identifier in self.found)}" for kind in kinds)
+            named = len({identifier.file for identifier in self.found})
+            line = f"{named} of {self.files} files could name a patient: {counts}"
         else:
-            words = f"nothing in {self.files} files has the form of a name, date or case number; that is no proof"
-        return f"{words}; {plural(len(self.unread), 'file')} could not be looked into" if self.unread else words
+            line = f"nothing in {self.files} files has the form of a name, date or case number; that is no proof"
+        return f"{line}; {plural(len(self.unread), 'file')} could not be looked into" if self.unread else line
 
     def record(self) -> dict[str, object]:
         """As JSON."""
-        found = [asdict(one) for one in self.found]
-        return {"schema": "counterstain.privacy/1", "files": self.files, "found": found, "unread": list(self.unread)}
+        identifiers = [asdict(identifier) for identifier in self.found]
+        return {
+            "schema": "counterstain.privacy/1",
+            "files": self.files,
+            "found": identifiers,
+            "unread": list(self.unread),
+        }
 
 
 def identifiers_in(text: str) -> list[tuple[str, str]]:
@@ -111,33 +117,33 @@ def identifiers_in(text: str) -> list[tuple[str, str]]:
         []
     """
     text = _HARMLESS.sub(lambda match: " " * len(match[0]), text)
-    found: dict[tuple[str, str], None] = {}
+    identifiers: dict[tuple[str, str], None] = {}
     for kind, form in _COMPILED:
         for match in form.finditer(text):
-            words = match[0].strip()
-            if (kind == "date" and not _is_date(words)) or (
-                "^" in words and not all(part[0].isupper() for part in words.split("^"))
+            matched = match[0].strip()
+            if (kind == "date" and not _is_date(matched)) or (
+                "^" in matched and not all(part[0].isupper() for part in matched.split("^"))
             ):
                 continue
-            found[kind, words[:60]] = None
-    return list(found)
+            identifiers[kind, matched[:60]] = None
+    return list(identifiers)
 
 
-def _is_date(words: str) -> bool:
+def _is_date(text: str) -> bool:
     """Whether digits that look like a date are a day of the calendar, not before 1900 nor in the future."""
-    digits = [int(part) for part in re.findall(r"\d+", words)]
-    if re.search(r"[a-z]", words, re.IGNORECASE):
+    digits = [int(part) for part in re.findall(r"\d+", text)]
+    if re.search(r"[a-z]", text, re.IGNORECASE):
         return True
     if len(digits) == 1:
-        whole = str(digits[0])
-        digits = [int(whole[:4]), int(whole[4:6]), int(whole[6:])] if len(whole) == 8 else []
+        compact = str(digits[0])
+        digits = [int(compact[:4]), int(compact[4:6]), int(compact[6:])] if len(compact) == 8 else []
     if len(digits) != 3:
         return False
     year, month, day = digits if digits[0] > 31 else (digits[2], digits[1], digits[0])
     year += 2000 if year < 100 else 0
-    for one, other in ((month, day), (day, month)):
+    for first, second in ((month, day), (day, month)):
         try:
-            return datetime.date(year, one, other).year >= 1900 and year <= datetime.date.today().year
+            return datetime.date(year, first, second).year >= 1900 and year <= datetime.date.today().year
         except ValueError:
             continue
     return False
@@ -155,18 +161,18 @@ def find_identifiers(path: Path | str) -> PrivacyReport:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; name a folder or a file")
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
     base = path if path.is_dir() else path.parent
-    found: dict[Identifier, None] = {}
+    identifiers: dict[Identifier, None] = {}
     unread = []
     for file in files:
         name = file.relative_to(base).as_posix()
-        found.update(dict.fromkeys(_of(identifiers_in(name), "path", name)))
+        identifiers.update(dict.fromkeys(_of(identifiers_in(name), "path", name)))
         try:
-            found.update(dict.fromkeys(_inside(file, name)))
+            identifiers.update(dict.fromkeys(_inside(file, name)))
         except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
             unread.append(name)
-    return PrivacyReport(tuple(found), len(files), tuple(unread))
+    return PrivacyReport(tuple(identifiers), len(files), tuple(unread))
 
 
 def _of(pairs: Iterable[tuple[str, str]], where: str, name: str) -> Iterator[Identifier]:

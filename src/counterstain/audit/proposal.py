@@ -35,9 +35,9 @@ def clusters(
     ]
     for column in ("slide_id", "patient_id"):
         first: dict[str, int] = {}
-        for row, given in enumerate(cohort.table[column].tolist()):
-            if given:
-                name = plain_id(given) if column == "patient_id" and not distinct_ids else given
+        for row, cell in enumerate(cohort.table[column].tolist()):
+            if cell:
+                name = plain_id(cell) if column == "patient_id" and not distinct_ids else cell
                 pairs.append((row, first.setdefault(name, row)))
     return link(len(cohort), pairs)
 
@@ -68,35 +68,35 @@ def propose_split(
     Raises:
         InputError: If half of the images are one cluster, or a class has too few clusters.
     """
-    own = clusters(cohort, images, copies, distinct_ids=distinct_ids)
-    largest = int(np.bincount(own).max())
+    cluster = clusters(cohort, images, copies, distinct_ids=distinct_ids)
+    largest = int(np.bincount(cluster).max())
     if largest > GIANT * len(cohort):
         raise InputError(
             f"{largest} of {len(cohort)} images hang together by copies, slides or patients; no part of them is "
             "independent of the rest, so gather images of other patients"
         )
-    grouped = replace(cohort, table=cohort.table.assign(patient_id=_named(cohort, own)))
+    grouped = replace(cohort, table=cohort.table.assign(patient_id=_named(cohort, cluster)))
     if len(split.parts) == 1:
-        made = holdout(grouped, test=test, val=val, unit="patient", seed=seed)
+        proposed = holdout(grouped, test=test, val=val, unit="patient", seed=seed)
     else:
         k = len({part.fold for part in split.parts})
-        made = folds(grouped, k=k, repeats=len(split.parts) // k, val=val, unit="patient", seed=seed)
-    parts = tuple(Fold(part.repeat, part.fold, part.assignment) for part in made.parts)
+        proposed = folds(grouped, k=k, repeats=len(split.parts) // k, val=val, unit="patient", seed=seed)
+    parts = tuple(Fold(part.repeat, part.fold, part.assignment) for part in proposed.parts)
     return Split(cohort.image, parts, split.unit)
 
 
-def _named(cohort: Cohort, own: NDArray[np.int64]) -> "pd.Series[Any]":
+def _named(cohort: Cohort, cluster: NDArray[np.int64]) -> "pd.Series[Any]":
     """(N,) a name for each image's cluster that its owner knows: its patients, or its first image where it has none.
 
     A refusal names patients; a cluster's number would say nothing to whoever reads it.
     """
     patients: dict[int, dict[str, None]] = {}
     first: dict[int, str] = {}
-    for number, patient, image in zip(own.tolist(), cohort.table["patient_id"], cohort.image, strict=True):
+    for number, patient, image in zip(cluster.tolist(), cohort.table["patient_id"], cohort.image, strict=True):
         patients.setdefault(number, {}).update(dict.fromkeys([patient] if patient else []))
         first.setdefault(number, image)
     names = {
-        number: " + ".join([*list(known)[:3], *([f"{len(known) - 3} more"] if len(known) > 3 else [])]) or first[number]
-        for number, known in patients.items()
+        number: " + ".join([*list(ids)[:3], *([f"{len(ids) - 3} more"] if len(ids) > 3 else [])]) or first[number]
+        for number, ids in patients.items()
     }
-    return pd.Series([names[number] for number in own.tolist()], dtype=object)
+    return pd.Series([names[number] for number in cluster.tolist()], dtype=object)

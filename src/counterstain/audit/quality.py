@@ -37,52 +37,56 @@ BLOCK = 256
 def conflicts(cohort: Cohort, images: Sequence[str], copies: Sequence[Duplicate]) -> list[Finding]:
     """Copies whose labels differ, and patients with images of more than one class."""
     label = dict(zip(cohort.image, cohort.table["label"].tolist(), strict=True))
-    found = [
+    pairs = [
         (images[copy.a], images[copy.b])
         for copy in copies
         if copy.tier in ONE_IMAGE and label[images[copy.a]] != label[images[copy.b]]
     ]
-    out = []
-    if found:
+    findings = []
+    if pairs:
         words = (
-            f"{plural(len(found), 'pair')} of images {agreeing(len(found), 'have')} the same content and different "
+            f"{plural(len(pairs), 'pair')} of images {agreeing(len(pairs), 'have')} the same content and different "
             "labels; one label of each pair is wrong"
         )
-        out.append(Finding("conflict", "leak", (), len(found), first_examples(found), words))
+        findings.append(Finding("conflict", "leak", (), len(pairs), first_examples(pairs), words))
     classes: dict[str, set[str]] = defaultdict(set)
-    for patient, own in zip(cohort.table["patient_id"], cohort.table["label"], strict=True):
+    for patient, name in zip(cohort.table["patient_id"], cohort.table["label"], strict=True):
         if patient:
-            classes[patient].add(own)
-    mixed = sorted(patient for patient, own in classes.items() if len(own) > 1)
+            classes[patient].add(name)
+    mixed = sorted(patient for patient, names in classes.items() if len(names) > 1)
     if mixed:
         words = (
             f"{plural(len(mixed), 'patient')} {agreeing(len(mixed), 'have')} images of more than one class, and no "
             "label as a patient"
         )
         severity = "note" if len(mixed) > len(classes) / 2 else "warning"
-        out.append(Finding("mixed-patient", severity, (), len(mixed), first_examples([(one,) for one in mixed]), words))
-    return out
+        findings.append(
+            Finding("mixed-patient", severity, (), len(mixed), first_examples([(patient,) for patient in mixed]), words)
+        )
+    return findings
 
 
 def thin_classes(cohort: Cohort) -> list[Finding]:
     """Classes that one patient or one site holds, and sites that hold one class: what a shortcut needs."""
-    out = []
-    for tier, column, what in (("lone-patient", "patient_id", "patient"), ("lone-site", "site", "site")):
+    findings = []
+    for tier, column, noun in (("lone-patient", "patient_id", "patient"), ("lone-site", "site", "site")):
         names = cohort.table[column]
         if (names == "").any() or names.nunique() < 2:
             continue
-        for own in cohort.classes:
-            holders = sorted(set(names[cohort.table["label"] == own]))
+        for label in cohort.classes:
+            holders = sorted(set(names[cohort.table["label"] == label]))
             if len(holders) == 1:
-                words = f"class '{own}' is held by one {what}: a model may learn to recognise that {what}"
-                out.append(Finding(tier, "warning", (), 1, ((own, holders[0]),), words))
+                words = f"class '{label}' is held by one {noun}: a model may learn to recognise that {noun}"
+                findings.append(Finding(tier, "warning", (), 1, ((label, holders[0]),), words))
     sites = cohort.table[cohort.table["site"] != ""].groupby("site")["label"].nunique()
     single = sorted(sites.index[sites == 1]) if len(sites) > 1 else []
     if single:
         have = agreeing(len(single), "have")
         words = f"{len(single)} of {len(sites)} sites {have} one class only: the scanner may predict the class"
-        out.append(Finding("lone-site", "warning", (), len(single), first_examples([(one,) for one in single]), words))
-    return out
+        findings.append(
+            Finding("lone-site", "warning", (), len(single), first_examples([(site,) for site in single]), words)
+        )
+    return findings
 
 
 def unreadable(set_aside: Sequence[tuple[str, str]]) -> list[Finding]:
@@ -97,18 +101,18 @@ def unreadable(set_aside: Sequence[tuple[str, str]]) -> list[Finding]:
 def absent_classes(cohort: Cohort, split: Split | None) -> list[Finding]:
     """Parts of a split without any image of a class: nothing can be learned or said of it there."""
     labels = cohort.table["label"].to_numpy(dtype=object)
-    found: Counter[tuple[str, str]] = Counter()
+    lacking: Counter[tuple[str, str]] = Counter()
     for part in () if split is None else split.parts:
         for name in part.names:
             present = set(labels[part.rows(name)])
-            found.update((name, label) for label in cohort.classes if label not in present)
+            lacking.update((name, label) for label in cohort.classes if label not in present)
     divisions = 0 if split is None else len(split.parts)
     return [
         Finding(
             "absent-class", "warning", (name,), count, (),
             f"{name} has no image of class '{label}'" + (f" in {count} of {divisions} folds" if divisions > 1 else ""),
         )
-        for (name, label), count in sorted(found.items())
+        for (name, label), count in sorted(lacking.items())
     ]  # fmt: skip
 
 
@@ -161,18 +165,21 @@ def poor_tiles(cohort: Cohort, images: Sequence[str], looks: TileAppearance) -> 
     blank = looks.tissue < EMPTY
     usual = float(np.median(looks.sharpness[~blank])) if (~blank).any() else 0.0
     blurred = ~blank & (looks.sharpness < BLURRED * usual)
-    out = []
-    for tier, mask, what in (
+    findings = []
+    for tier, mask, fault in (
         ("blank", blank, f"tiles have less than {EMPTY:.0%} tissue"),
         ("blurred", blurred, f"tiles have less than {BLURRED:.0%} of the usual sharpness"),
     ):
         names = [image for image, poor in zip(images, mask, strict=True) if poor]
         if not names:
             continue
-        share = {own: count / total[own] for own, count in Counter(label[name] for name in names).items()}
-        worst = max(share, key=lambda own: share[own])
-        telling = share[worst] > 0.2 and share[worst] > 3 * min(share.get(own, 0.0) for own in total)
-        words = f"{len(names)} {what}" + (f"; {share[worst]:.0%} of class '{worst}' are such" if telling else "")
+        share = {
+            class_name: count / total[class_name]
+            for class_name, count in Counter(label[name] for name in names).items()
+        }
+        worst = max(share, key=lambda class_name: share[class_name])
+        telling = share[worst] > 0.2 and share[worst] > 3 * min(share.get(class_name, 0.0) for class_name in total)
+        words = f"{len(names)} {fault}" + (f"; {share[worst]:.0%} of class '{worst}' are such" if telling else "")
         severity = "warning" if telling or len(names) > 0.05 * len(images) else "note"
-        out.append(Finding(tier, severity, (), len(names), first_examples([(name,) for name in names]), words))
-    return out
+        findings.append(Finding(tier, severity, (), len(names), first_examples([(name,) for name in names]), words))
+    return findings

@@ -136,7 +136,7 @@ def _record(
     cohort: Cohort, split: Split | None, data: str, copies: Sequence[Duplicate], findings: Sequence[Finding]
 ) -> AuditRecord:
     ordered = worst_first(findings)
-    leaks = [one for one in ordered if one.severity == "leak"]
+    leaks = [finding for finding in ordered if finding.severity == "leak"]
     return {
         "schema": AUDIT_SCHEMA,
         "verdict": "leaks" if leaks else "clean",
@@ -144,18 +144,18 @@ def _record(
         "images": len(cohort),
         "data": data,
         "copies": {tier: sum(copy.tier == tier for copy in copies) for tier in TIERS},
-        "findings": [one.to_record() for one in ordered],
+        "findings": [finding.to_record() for finding in ordered],
     }
 
 
 def _words(findings: Sequence[Finding], split: Split | None) -> str:
-    leaks = [one.words for one in findings if one.severity == "leak"]
+    leaks = [finding.words for finding in findings if finding.severity == "leak"]
     if leaks:
         more = f"; and {len(leaks) - 3} more" if len(leaks) > 3 else ""
         return f"The audit found leaks: {'; '.join(leaks[:3])}{more}."
-    warned = sum(one.severity == "warning" for one in findings)
-    told = f", {warned} warning{'s' * (warned > 1)}" if warned else ""
-    return f"The audit found no leak{' between the parts of the split' if split is not None else ''}{told}."
+    warned = sum(finding.severity == "warning" for finding in findings)
+    caveat = f", {warned} warning{'s' * (warned > 1)}" if warned else ""
+    return f"The audit found no leak{' between the parts of the split' if split is not None else ''}{caveat}."
 
 
 def _copies(
@@ -195,11 +195,11 @@ def _copies(
 def audit_lines(record: AuditRecord) -> list[str]:
     """The record as lines of text: the verdict, then each finding with how bad it is."""
     lines = [record["words"]]
-    for one in record["findings"]:
-        lines.append(f"  {one['severity']:8} {one['words']}")
-        if (one["severity"] == "leak" or one["tier"] == "last-digit") and one["examples"]:
-            lines.append(f"           such as {' and '.join(one['examples'][0])}")
-        if one["tier"] == "unreadable":
-            lines += [f"           {': '.join(example)}" for example in one["examples"][:NAMED]]
-            lines += ["           …"] if one["count"] > NAMED else []
+    for finding in record["findings"]:
+        lines.append(f"  {finding['severity']:8} {finding['words']}")
+        if (finding["severity"] == "leak" or finding["tier"] == "last-digit") and finding["examples"]:
+            lines.append(f"           such as {' and '.join(finding['examples'][0])}")
+        if finding["tier"] == "unreadable":
+            lines += [f"           {': '.join(example)}" for example in finding["examples"][:NAMED]]
+            lines += ["           …"] if finding["count"] > NAMED else []
     return lines

@@ -73,30 +73,30 @@ def rotated_crops(
         step: called with what is being done, and how much of how much is.
     """
     best: dict[tuple[int, int], _Candidate] = {}
-    for one in _candidates(prints, step=step):
-        key = (min(one.a, one.b), max(one.a, one.b))
-        if key not in known and (key not in best or one.value > best[key].value):
-            best[key] = one
-    sure = [one for one in best.values() if one.value >= SURE]
-    cluster = link(len(prints.hash), [*((one.a, one.b) for one in sure), *known])
-    doubtful = [one for one in best.values() if one.value < SURE]
-    linked = [one for one in doubtful if cluster[one.a] == cluster[one.b]]
-    apart = [one for one in doubtful if cluster[one.a] != cluster[one.b]]
-    out = [RotatedCrop(one.a, one.b, one.value, one.words) for one in (*sure, *linked)]
+    for candidate in _candidates(prints, step=step):
+        key = (min(candidate.a, candidate.b), max(candidate.a, candidate.b))
+        if key not in known and (key not in best or candidate.value > best[key].value):
+            best[key] = candidate
+    sure = [candidate for candidate in best.values() if candidate.value >= SURE]
+    cluster = link(len(prints.hash), [*((candidate.a, candidate.b) for candidate in sure), *known])
+    doubtful = [candidate for candidate in best.values() if candidate.value < SURE]
+    linked = [candidate for candidate in doubtful if cluster[candidate.a] == cluster[candidate.b]]
+    apart = [candidate for candidate in doubtful if cluster[candidate.a] != cluster[candidate.b]]
+    crops = [RotatedCrop(candidate.a, candidate.b, candidate.value, candidate.words) for candidate in (*sure, *linked)]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = pool.map(lambda one: _agreement(prints, one), apart)
-        for done, (one, agreement) in enumerate(zip(apart, found, strict=True), start=1):
+        agreements = pool.map(lambda candidate: _agreement(prints, candidate), apart)
+        for done, (candidate, agreement) in enumerate(zip(apart, agreements, strict=True), start=1):
             if agreement >= ALIGNED:
-                out.append(RotatedCrop(one.a, one.b, agreement, one.words))
+                crops.append(RotatedCrop(candidate.a, candidate.b, agreement, candidate.words))
             if step is not None:
                 step("aligning doubtful pairs", done, len(apart))
-    return out
+    return crops
 
 
-def _agreement(prints: Fingerprints, one: _Candidate) -> float:
+def _agreement(prints: Fingerprints, candidate: _Candidate) -> float:
     """Of the fine structure of both tiles, the enlarged one turned back."""
-    a, b = prints.closer(one.a), prints.closer(one.b)
-    return aligned_agreement(a, b, degrees=-one.degrees, zoom=one.zoom, mirrored=one.mirrored)
+    a, b = prints.closer(candidate.a), prints.closer(candidate.b)
+    return aligned_agreement(a, b, degrees=-candidate.degrees, zoom=candidate.zoom, mirrored=candidate.mirrored)
 
 
 def _candidates(prints: Fingerprints, *, step: Callable[[str, int, int], None] | None = None) -> Iterator[_Candidate]:
@@ -150,18 +150,18 @@ def _enlarged(
         waves = prints.waves[rows] if zoom == 1 else np.stack([ring_spectrum(prints.middle[row], zoom) for row in rows])
         top = nearest.rows(_sizes(waves, mean), take).ravel()
         a, b = np.repeat(np.arange(len(rows)), take), columns[top]
-        other = np.flatnonzero((top >= 0) & (rows[a] != b))
-        a, b = a[other], b[other]
+        distinct = np.flatnonzero((top >= 0) & (rows[a] != b))
+        a, b = a[distinct], b[distinct]
         value, shift, mirrored = _turn_back(waves[a], prints.waves[b])
-        found = []
+        candidates = []
         for k in np.flatnonzero(value >= LIKELY):
             pair = (int(rows[a[k]]), int(b[k]))
-            found.append(_Candidate(*pair, float(value[k]), _degrees(shift[k]), zoom, bool(mirrored[k])))
-        return found
+            candidates.append(_Candidate(*pair, float(value[k]), _degrees(shift[k]), zoom, bool(mirrored[k])))
+        return candidates
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for found in pool.map(work, starts):
-            yield from found
+        for candidates in pool.map(work, starts):
+            yield from candidates
 
 
 def _turn_back(

@@ -49,14 +49,14 @@ def baselines(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    words = np.array(list(assignment), dtype=object)
-    train = np.flatnonzero(words == "train")
-    test = np.flatnonzero([str(word).startswith("test") for word in words])
+    assigned = np.array(list(assignment), dtype=object)
+    train = np.flatnonzero(assigned == "train")
+    test = np.flatnonzero([str(part).startswith("test") for part in assigned])
     label = cohort.label_index
     mean, histogram = colour_features(cohort, store) if colours is None else colours
     files = file_features(cohort) if files is None else files
     share = np.bincount(label[train], minlength=len(cohort.classes)) / len(train)
-    out = {"majority": _table(cohort, test, np.tile(share, (len(test), 1)), unit)}
+    predictions = {"majority": _table(cohort, test, np.tile(share, (len(test), 1)), unit)}
 
     def forest() -> RandomForestClassifier:
         return RandomForestClassifier(
@@ -70,8 +70,10 @@ def baselines(
     if files.shape[1] and (files != files[0]).any():
         models["file"] = (forest(), files)
     for name, (model, features) in models.items():
-        out[name] = _table(cohort, test, _fitted(model, features, label, train, test, len(cohort.classes)), unit)
-    return out
+        predictions[name] = _table(
+            cohort, test, _fitted(model, features, label, train, test, len(cohort.classes)), unit
+        )
+    return predictions
 
 
 def _fitted(
@@ -103,17 +105,17 @@ def bag_baselines(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    words = np.array(list(assignment), dtype=object)
-    train = np.flatnonzero(words == "train")
-    test = np.flatnonzero([str(word).startswith("test") for word in words])
+    assigned = np.array(list(assignment), dtype=object)
+    train = np.flatnonzero(assigned == "train")
+    test = np.flatnonzero([str(part).startswith("test") for part in assigned])
     label, classes = cohort.label_index, len(cohort.classes)
     share = np.bincount(label[train], minlength=classes) / len(train)
-    out = {"majority": _table(cohort, test, np.tile(share, (len(test), 1)), unit)}
+    predictions = {"majority": _table(cohort, test, np.tile(share, (len(test), 1)), unit)}
     if (count != count[0]).any():
         size = np.log(count.astype(np.float64))[:, None]
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        out["tile-count"] = _table(cohort, test, _fitted(model, size, label, train, test, classes), unit)
-    return out
+        predictions["tile-count"] = _table(cohort, test, _fitted(model, size, label, train, test, classes), unit)
+    return predictions
 
 
 def _at_most(count: int, limit: int = 5000) -> int | None:
@@ -170,10 +172,12 @@ def _file(path: Path, kinds: dict[str, int]) -> list[float]:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "TIFF", "BMP")) as image:
             tables = getattr(image, "quantization", None) or {}
-            entries = np.concatenate([np.asarray(one, dtype=np.float64) for one in tables.values()] or [np.zeros(1)])
+            entries = np.concatenate(
+                [np.asarray(table, dtype=np.float64) for table in tables.values()] or [np.zeros(1)]
+            )
             width, height = image.size
-            kind, mode = (kinds.setdefault(str(one), len(kinds)) for one in (image.format, image.mode))
+            kind, mode = (kinds.setdefault(str(name), len(kinds)) for name in (image.format, image.mode))
     except (UnidentifiedImageError, OSError):
         return [float(len(data)), 0, 0, 0, -1, -1, 0, 0]
-    a_pixel = len(data) / max(width * height, 1)
-    return [float(len(data)), width, height, a_pixel, kind, mode, float(entries.mean()), float(entries[0])]
+    bytes_per_pixel = len(data) / max(width * height, 1)
+    return [float(len(data)), width, height, bytes_per_pixel, kind, mode, float(entries.mean()), float(entries[0])]

@@ -57,7 +57,7 @@ def split_to_audit(
     """The split as it is, leaks and all: what `check` would refuse is here to be found."""
     if splits is not None:
         return Split(cohort.image, read_divisions(splits, cohort, aside=aside, columns=columns), unit)
-    words = tuple(cohort.table["split"])
-    if "train" not in words or not any(word.startswith("test") for word in words):
+    assignment = tuple(cohort.table["split"])
+    if "train" not in assignment or not any(part.startswith("test") for part in assignment):
         return None
-    return Split(cohort.image, (Fold(0, 0, words),), unit)
+    return Split(cohort.image, (Fold(0, 0, assignment),), unit)

@@ -35,15 +35,15 @@ def member_record(
         patient: ids, "" where unknown; image: names; file: SHA-256 of each image's file.
         tiles: each (H, H, 3) uint8, as the model saw it before augmentation.
     """
-    found = {
+    hashes = {
         "patient": _hashes(salt, "patient", patient),
         "image": _hashes(salt, "image", image),
         "file": _hashes(salt, "file", file),
         "pixels": _hashes(
-            salt, "pixels", (hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in tiles)
+            salt, "pixels", (hashlib.sha256(np.ascontiguousarray(tile).data).hexdigest() for tile in tiles)
         ),
     }
-    return {"schema": SCHEMA, "salt": salt, "images": len(image), **found}
+    return {"schema": SCHEMA, "salt": salt, "images": len(image), **hashes}
 
 
 def _hash(salt: str, kind: str, value: str) -> str:
@@ -99,7 +99,7 @@ class Overlap:
     @property
     def words(self) -> tuple[str, ...]:
         """One line for each way in which a "new" image was seen; empty where none was."""
-        said = {
+        sentences = {
             "patient": "{} the id of a patient that the model was trained on ({})",
             "image": "{} the name of an image that the model was trained on ({}); names may coincide by chance",
             "file": "{} byte for byte the content of an image that the model was trained on ({})",
@@ -109,9 +109,9 @@ class Overlap:
         if "pixels" in self.rows:
             counts["pixels"] = len({*self.rows["pixels"]} - {*self.rows.get("file", ())})
         if self.noun == "file":
-            said = {kind: line.replace("an image", "a file") for kind, line in said.items()}
+            sentences = {kind: line.replace("an image", "a file") for kind, line in sentences.items()}
         return tuple(
-            said[kind].format(self._counted(kind, counts[kind]), self._named(kind, counts[kind]))
+            sentences[kind].format(self._counted(kind, counts[kind]), self._named(kind, counts[kind]))
             for kind in KINDS
             if counts.get(kind)
         )
@@ -138,14 +138,14 @@ def overlap(
         record: of `read_members`.
         patient, image, file, tiles: see `member_record`; one entry per image, in one order.
     """
-    pixels = [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in tiles]
-    given = {
+    pixels = [hashlib.sha256(np.ascontiguousarray(tile).data).hexdigest() for tile in tiles]
+    by_kind = {
         "patient": (patient, record["patient"]), "image": (image, record["image"]), "file": (file, record["file"]),
         "pixels": (pixels, record["pixels"]),
     }  # fmt: skip
     seen, examples, rows = {}, {}, {}
     same_file: set[int] = set()
-    for kind, (values, hashes) in given.items():
+    for kind, (values, hashes) in by_kind.items():
         known = set(hashes)
         hit = [row for row, value in enumerate(values) if value and _hash(record["salt"], kind, value) in known]
         names = patient if kind == "patient" else image or [f"image {row + 1}" for row in range(len(values))]
