@@ -1,4 +1,4 @@
-"""What an audit finds: one finding a fault, with how bad it is, how many images it concerns, and examples."""
+"""What an audit finds: one finding per fault, with how bad it is, how many images it concerns, and examples."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass

@@ -20,13 +20,13 @@ _LAST_DIGIT = re.compile(r"(?P<stem>.*\d)(?P<mark>[\s_.\-]+[A-Za-z]{1,3}|[A-Za-z
 
 
 def crossings(assignments: Sequence[Sequence[str]]) -> list[NDArray[np.object_]]:
-    """Each division's parts as an array, "" for an image that is in none."""
+    """Each division as an array, so that it can be compared: the part of each image, "" for one that is in none."""
     return [np.array(list(assignment), dtype=object) for assignment in assignments]
 
 
-def severity_between(one: str, other: str) -> str:
+def severity_between(*parts: str) -> str:
     """A leak where a test part is concerned; between train and val it only spoils the choice of the epoch."""
-    return "leak" if "test" in (one[:4], other[:4]) else "warning"
+    return "leak" if any(part.startswith("test") for part in parts) else "warning"
 
 
 def divided(cohort: Cohort, assignments: Sequence[Sequence[str]]) -> list[Finding]:
@@ -44,10 +44,9 @@ def divided(cohort: Cohort, assignments: Sequence[Sequence[str]]) -> list[Findin
                 if len(parts) > 1:
                     across[tuple(sorted(parts))].add(name)
         for between, divided_names in across.items():
-            tested = any(part.startswith("test") for part in between)
             findings.append(
                 Finding(
-                    tier, "leak" if tested else "warning", between, len(divided_names),
+                    tier, severity_between(*between), between, len(divided_names),
                     first_examples([(name,) for name in sorted(divided_names)]),
                     f"{len(divided_names)} {tier}s have images in {' and in '.join(between)}",
                 )
@@ -76,7 +75,7 @@ def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[
     way = "are they one patient? If not, confirm it: --distinct-ids (in a study, audit.distinct_ids)"
     findings = [
         Finding(
-            "near-id", "leak" if any(part.startswith("test") for part in between) else "warning", between, len(names),
+            "near-id", severity_between(*between), between, len(names),
             first_examples([alike[name] for name in sorted(names)]),
             f"{plural(len(names), 'group')} of patient ids with images in {' and in '.join(between)} "
             f"{agreeing(len(names), differ)}; {way}",
@@ -85,16 +84,8 @@ def near_ids(cohort: Cohort, assignments: Sequence[Sequence[str]] = ()) -> list[
     ]  # fmt: skip
     elsewhere = [spellings for name, spellings in alike.items() if not any(name in names for names in across.values())]
     if elsewhere:
-        findings.append(
-            Finding(
-                "near-id",
-                "warning",
-                (),
-                len(elsewhere),
-                first_examples(elsewhere),
-                f"{plural(len(elsewhere), 'group')} of patient ids {agreeing(len(elsewhere), differ)}; {way}",
-            )
-        )
+        words = f"{plural(len(elsewhere), 'group')} of patient ids {agreeing(len(elsewhere), differ)}; {way}"
+        findings.append(Finding("near-id", "warning", (), len(elsewhere), first_examples(elsewhere), words))
     return findings
 
 

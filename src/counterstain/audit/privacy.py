@@ -95,13 +95,8 @@ class PrivacyReport:
 
     def record(self) -> dict[str, object]:
         """As JSON."""
-        identifiers = [asdict(identifier) for identifier in self.found]
-        return {
-            "schema": "counterstain.privacy/1",
-            "files": self.files,
-            "found": identifiers,
-            "unread": list(self.unread),
-        }
+        return {"schema": "counterstain.privacy/1", "files": self.files,
+                "found": [asdict(identifier) for identifier in self.found], "unread": list(self.unread)}  # fmt: skip
 
 
 def identifiers_in(text: str) -> list[tuple[str, str]]:

@@ -170,15 +170,13 @@ def poor_tiles(cohort: Cohort, images: Sequence[str], looks: TileAppearance) -> 
         ("blank", blank, f"tiles have less than {EMPTY:.0%} tissue"),
         ("blurred", blurred, f"tiles have less than {BLURRED:.0%} of the usual sharpness"),
     ):
-        names = [image for image, poor in zip(images, mask, strict=True) if poor]
+        names = [image for image, is_poor in zip(images, mask, strict=True) if is_poor]
         if not names:
             continue
-        share = {
-            class_name: count / total[class_name]
-            for class_name, count in Counter(label[name] for name in names).items()
-        }
-        worst = max(share, key=lambda class_name: share[class_name])
-        telling = share[worst] > 0.2 and share[worst] > 3 * min(share.get(class_name, 0.0) for class_name in total)
+        poor = Counter(label[name] for name in names)
+        share = {class_name: poor[class_name] / count for class_name, count in total.items()}
+        worst = max(poor, key=lambda class_name: share[class_name])
+        telling = share[worst] > 0.2 and share[worst] > 3 * min(share.values())
         words = f"{len(names)} {fault}" + (f"; {share[worst]:.0%} of class '{worst}' are such" if telling else "")
         severity = "warning" if telling or len(names) > 0.05 * len(images) else "note"
         findings.append(Finding(tier, severity, (), len(names), first_examples([(name,) for name in names]), words))

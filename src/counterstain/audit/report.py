@@ -1,6 +1,6 @@
 """The record of an audit: every finding, worst first, the counts behind it, and one verdict."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ def audit_record(
         split: the divisions to be audited; None: only the cohort is.
         store: the tiles.
         distinct_ids: patient ids that nearly agree are of different patients.
-        copies: of `find_copies` on that store.
+        copies: of `find_duplicates` on that store.
 
     Returns:
         schema; verdict "clean" or "leaks"; words; images; copies: pairs in each tier; findings, worst first.
@@ -163,33 +163,35 @@ def _copies(
 ) -> list[Finding]:
     """A finding for each tier and two parts that copies stand in; one for those within parts, or without a split."""
     place = {name: row for row, name in enumerate(cohort.image)}
-    across: dict[tuple[str, tuple[str, str]], dict[tuple[str, str], float]] = defaultdict(dict)
+    across: dict[tuple[str, tuple[str, str]], set[tuple[str, str]]] = defaultdict(set)
     crossed: set[tuple[str, str]] = set()
     pairs = [
         (images[copy.a], images[copy.b], copy) for copy in copies if images[copy.a] in place and images[copy.b] in place
     ]
-    for words in crossings(assignments):
+    for assignment in crossings(assignments):
         for a, b, copy in pairs:
-            one, other = words[place[a]], words[place[b]]
-            if one and other and one != other:
-                between = (min(one, other), max(one, other))
-                across[copy.tier, between][a, b] = copy.similarity
+            parts = {assignment[place[a]], assignment[place[b]]}
+            if "" not in parts and len(parts) == 2:
+                first, second = sorted(parts)
+                across[copy.tier, (first, second)].add((a, b))
                 crossed.add((a, b))
-    out = [
+    findings = [
         Finding(
-            tier, severity_between(*between), between, len(found), first_examples(sorted(found)),
-            f"{plural(len(found), 'pair')} of images, one in {between[0]} and one in {between[1]}, "
-            f"{agreeing(len(found), SHOWS[tier])}",
+            tier, severity_between(*between), between, len(leaking), first_examples(sorted(leaking)),
+            f"{plural(len(leaking), 'pair')} of images, one in {between[0]} and one in {between[1]}, "
+            f"{agreeing(len(leaking), SHOWS[tier])}",
         )
-        for (tier, between), found in across.items()
+        for (tier, between), leaking in across.items()
     ]  # fmt: skip
-    rest = Counter(copy.tier for a, b, copy in pairs if (a, b) not in crossed)
-    for tier, count in rest.items():
-        own = [(a, b) for a, b, copy in pairs if copy.tier == tier and (a, b) not in crossed]
-        where = "within one part" if assignments else "in the cohort"
-        said = f"{plural(count, 'pair')} of images {where} {agreeing(count, SHOWS[tier])}"
-        out.append(Finding(tier, "note", (), count, first_examples(own), said))
-    return out
+    where = "within one part" if assignments else "in the cohort"
+    together: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for a, b, copy in pairs:
+        if (a, b) not in crossed:
+            together[copy.tier].append((a, b))
+    for tier, alike in together.items():
+        words = f"{plural(len(alike), 'pair')} of images {where} {agreeing(len(alike), SHOWS[tier])}"
+        findings.append(Finding(tier, "note", (), len(alike), first_examples(alike), words))
+    return findings
 
 
 def audit_lines(record: AuditRecord) -> list[str]:

@@ -39,11 +39,13 @@ def member_record(
         "patient": _hashes(salt, "patient", patient),
         "image": _hashes(salt, "image", image),
         "file": _hashes(salt, "file", file),
-        "pixels": _hashes(
-            salt, "pixels", (hashlib.sha256(np.ascontiguousarray(tile).data).hexdigest() for tile in tiles)
-        ),
+        "pixels": _hashes(salt, "pixels", map(_pixel_hash, tiles)),
     }
     return {"schema": SCHEMA, "salt": salt, "images": len(image), **hashes}
+
+
+def _pixel_hash(tile: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(tile).data).hexdigest()
 
 
 def _hash(salt: str, kind: str, value: str) -> str:
@@ -138,7 +140,7 @@ def overlap(
         record: of `read_members`.
         patient, image, file, tiles: see `member_record`; one entry per image, in one order.
     """
-    pixels = [hashlib.sha256(np.ascontiguousarray(tile).data).hexdigest() for tile in tiles]
+    pixels = [_pixel_hash(tile) for tile in tiles]
     by_kind = {
         "patient": (patient, record["patient"]), "image": (image, record["image"]), "file": (file, record["file"]),
         "pixels": (pixels, record["pixels"]),
