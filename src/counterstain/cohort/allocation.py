@@ -42,23 +42,23 @@ def deal(
     # (U, 2K + 1): what a unit adds to each class in images and in units, and to all images together.
     weight = np.concatenate([image_share, unit_share, counts.sum(axis=1, keepdims=True) / counts.sum()], axis=1)
     order = _orders(present, counts.sum(axis=1), draws, rng)
-    part, held = _greedy(weight, present, share, order[:, :_CAREFUL_UNITS], rng, most_units)
+    part, load = _greedy(weight, present, share, order[:, :_CAREFUL_UNITS], rng, most_units)
     if units > _CAREFUL_UNITS:
         _bulk(part, order[:, _CAREFUL_UNITS:], np.argmax(unit_share, axis=1), share, rng)
-        held = np.stack([(part == group) @ weight for group in range(len(share))], axis=1)
-    has_class = held[:, :, classes : 2 * classes]
+        load = np.stack([(part == group) @ weight for group in range(len(share))], axis=1)
+    has_class = load[:, :, classes : 2 * classes]
     possible = (has_class > 0).all(axis=(1, 2))
     if most_units is not None:
         tolerance = 1e-9
         possible &= (has_class * present.sum(axis=0) <= most_units + tolerance).all(axis=(1, 2))
     if not possible.any():
         return None
-    distance = np.where(possible, ((held - share[:, None]) ** 2 / share[:, None]).sum(axis=(1, 2)), np.inf)
+    distance = np.where(possible, ((load - share[:, None]) ** 2 / share[:, None]).sum(axis=(1, 2)), np.inf)
     best = np.argsort(distance, kind="stable")[: np.count_nonzero(possible)]
     if vary:
         quarter = len(best) // 4 + 1
         best[:quarter] = rng.permutation(best[:quarter])
-    fresh = [int(draw) for draw in best if not any(_same(part[draw], other) for other in known)]
+    fresh = [int(draw) for draw in best if not any(_same(part[draw], earlier) for earlier in known)]
     chosen: NDArray[np.int64] = part[fresh[0] if fresh else int(best[0])]
     return chosen
 
@@ -93,29 +93,29 @@ def _greedy(
     units, classes = present.shape
     groups = len(share)
     part = np.full((draws, units), -1, dtype=np.int64)
-    held = np.zeros((draws, groups, weight.shape[1]))
+    load = np.zeros((draws, groups, weight.shape[1]))
     lacking = np.ones((draws, groups, classes))
     total = present.sum(axis=0)
-    left = np.repeat(total[None], draws, axis=0)
+    remaining = np.repeat(total[None], draws, axis=0)
     row = np.arange(draws)
     noise = rng.random((draws, groups)) * 1e-9
     for step in range(steps):
         unit = order[:, step]
         adds = weight[unit][:, None, :]
-        cost = (adds * (2 * (held - share[:, None]) + adds)).sum(axis=2) / share + noise
+        cost = (adds * (2 * (load - share[:, None]) + adds)).sum(axis=2) / share + noise
         # The last units of a class must go to the parts that still lack it.
         has = present[unit]
-        last = has * (left <= lacking.sum(axis=1))
+        last = has * (remaining <= lacking.sum(axis=1))
         cost -= 1e6 * np.einsum("dgk,dk->dg", lacking, last)
         if most_units is not None:
-            full = held[:, :, classes : 2 * classes] * total >= most_units - 1e-9
+            full = load[:, :, classes : 2 * classes] * total >= most_units - 1e-9
             cost += 1e6 * np.einsum("dgk,dk->dg", full, has)
         choice = np.argmin(cost, axis=1)
         part[row, unit] = choice
-        held[row, choice] += weight[unit]
+        load[row, choice] += weight[unit]
         lacking[row, choice] *= 1 - has
-        left -= has
-    return part, held
+        remaining -= has
+    return part, load
 
 
 def _bulk(

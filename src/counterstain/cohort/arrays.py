@@ -73,8 +73,8 @@ def _hdf5_labels(root: Path, file: str, stem: str) -> tuple[str, list[str]]:
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # what HDF5 makes of a damaged inside
         if isinstance(error, InputError):
             raise
-        words = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file} or its labels cannot be read as HDF5 ({words})") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{file} or its labels cannot be read as HDF5 ({reason})") from None
     raise InputError(f"{file} holds {keys}; needed: x and y (or images and labels), or a pair …_x.h5 and …_y.h5")
 
 
@@ -105,16 +105,16 @@ def _words(labels: NDArray[Any]) -> list[str]:
 
 def _meta(path: Path, count: int) -> dict[str, list[Any]]:
     """Slide and place from PCam's meta file: wsi, coord_x and coord_y; empty where there is none."""
-    nothing: dict[str, list[Any]] = {"slide_id": [""] * count, "x": [np.nan] * count, "y": [np.nan] * count}
+    columns: dict[str, list[Any]] = {"slide_id": [""] * count, "x": [np.nan] * count, "y": [np.nan] * count}
     if not path.is_file():
-        return nothing
+        return columns
     cells = read_cells(path)
     rows = len(next(iter(cells.values())))
     if rows != count:
         raise InputError(f"{path.name} has {rows} rows for {count} images; it belongs to another file")
     for name, column in (("x", "coord_x"), ("y", "coord_y")):
-        nothing[name] = clean_numbers(cells.get(column), count, name, path.name).tolist()
-    return {**nothing, "slide_id": clean_ids(cells.get("wsi"), count)}
+        columns[name] = clean_numbers(cells.get(column), count, name, path.name).tolist()
+    return {**columns, "slide_id": clean_ids(cells.get("wsi"), count)}
 
 
 def read_npz(root: Path, files: Sequence[str]) -> dict[str, list[object]]:
@@ -128,12 +128,12 @@ def read_npz(root: Path, files: Sequence[str]) -> dict[str, list[object]]:
     columns: dict[str, list[Any]] = {"image_path": [], "label": [], "split": []}
     for file in files:
         headers = _npz_headers(root, file)
-        found = False
+        labelled = False
         for split in ("train", "val", "test", ""):
             image_key, label_key = (f"{split}_images", f"{split}_labels") if split else ("images", "labels")
             if image_key not in headers or label_key not in headers:
                 continue
-            found = True
+            labelled = True
             _check_shapes(f"{file}#{image_key}", headers[image_key][0], *headers[label_key])
             try:
                 with np.load(root / file, allow_pickle=False) as arrays:
@@ -143,7 +143,7 @@ def read_npz(root: Path, files: Sequence[str]) -> dict[str, list[object]]:
             columns["image_path"] += [f"{file}#{image_key}/{row}" for row in range(len(labels))]
             columns["label"] += labels
             columns["split"] += [split] * len(labels)
-        if not found:
+        if not labelled:
             raise InputError(
                 f"{file} holds {', '.join(sorted(headers)) or 'nothing'}; needed: train_images and train_labels"
             )
@@ -160,9 +160,11 @@ def _npz_headers(root: Path, file: str) -> dict[str, tuple[tuple[int, ...], Any]
                     continue
                 with archive.open(name) as member:
                     version = np.lib.format.read_magic(member)
-                    old = version == (1, 0)
-                    read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-                    shape, _, dtype = read(member)
+                    first_version = version == (1, 0)
+                    read_header = (
+                        np.lib.format.read_array_header_1_0 if first_version else np.lib.format.read_array_header_2_0
+                    )
+                    shape, _, dtype = read_header(member)
                     if not dtype.hasobject:
                         promised = int(np.prod(shape, dtype=object)) * dtype.itemsize
                         if promised > archive.getinfo(name).file_size:
@@ -196,8 +198,8 @@ def unlabelled_rows(root: Path, file: str) -> list[str]:
             raise InputError(f"{file} cannot be read as HDF5 ({str(error).splitlines()[0]})") from None
     keys = [key for key, shape in shapes.items() if _IMAGES.fullmatch(key) and len(shape) in (3, 4)]
     if not keys and not file.lower().removesuffix(Path(file).suffix).endswith("_y"):
-        held = ", ".join(f"{key} {shape}" for key, shape in sorted(shapes.items())) or "nothing"
-        raise InputError(f"{file} holds {held}; needed: images (N, H, W, 3) as x, images, data or …_images")
+        content = ", ".join(f"{key} {shape}" for key, shape in sorted(shapes.items())) or "nothing"
+        raise InputError(f"{file} holds {content}; needed: images (N, H, W, 3) as x, images, data or …_images")
     return [f"{file}#{key}/{row}" for key in keys for row in range(shapes[key][0])]
 
 

@@ -81,21 +81,23 @@ def label_by_folder(
         below.setdefault(places[row][depth], set()).update(places[row][depth + 1 : -1][:1])
     check_class_names(below, folder, asks=asks)
     if len(below) == 1:
-        only, inner = next((name, sorted(found)) for name, found in below.items())
+        only, inner = next((name, sorted(folders)) for name, folders in below.items())
         hint = f"; it holds the folders {first_names(inner)}: if these are the classes, name {folder / only}"
         raise InputError(
             f"{folder} has images of only one class, '{only}'{hint if inner else '; add a folder of another class'}"
         )
-    named = {name: values for name, values in result.items() if name not in ("image_path", "label")}
-    known = any(all(value in places[row] for value, row in zip(values, rows, strict=True)) for values in named.values())
-    if asks and not known and (question := _question(below, depth, folder)):
+    from_pattern = {name: values for name, values in result.items() if name not in ("image_path", "label")}
+    in_pattern = any(
+        all(value in places[row] for value, row in zip(values, rows, strict=True)) for values in from_pattern.values()
+    )
+    if asks and not in_pattern and (question := _question(below, depth, folder)):
         raise InputError(question)
     lower = sorted(set().union(*below.values()))
     notes = []
     if lower:
-        shown = first_names(sorted(below))
-        notes = [f"classes: the folders {shown}; the folders below them ({first_names(lower)}) are ignored"]
-        notes[0] += " unless a pattern reads them" if not known else " but what the pattern reads"
+        upper = first_names(sorted(below))
+        notes = [f"classes: the folders {upper}; the folders below them ({first_names(lower)}) are ignored"]
+        notes[0] += " unless a pattern reads them" if not in_pattern else " but what the pattern reads"
     notes += _without_images(folder, set(below)) if depth == 0 else []
     stray = [path for path, place in zip(columns["image_path"], places, strict=True) if len(place) <= depth + 1]
     return result, stray, notes
@@ -113,7 +115,7 @@ def _question(below: Mapping[str, Collection[str]], depth: int, folder: Path) ->
     lower = sorted(set().union(*below.values()))
     if len(lower) < 2 or not all(below.values()) or len(lower) > _MOST_CLASSES:
         return ""
-    shared = all(sum(name in found for found in below.values()) > 1 for name in lower)
+    shared = all(sum(name in folders for folders in below.values()) > 1 for name in lower)
     grid = shared and len(below) > len(lower) and not all(map(_MAGNIFICATION.fullmatch, lower))
     numbers = any(letter.isdigit() for name in lower for letter in name)  # as patients, slides and magnifications have
     binary = shared and set(lower) == {"0", "1"}

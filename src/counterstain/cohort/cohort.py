@@ -93,9 +93,9 @@ class Cohort:
     def summary(self) -> str:
         """Counts in a line: images, patients, classes."""
         counts = np.bincount(self.label_index, minlength=len(self.classes))
-        shown = ", ".join(f"{count} {name}" for count, name in zip(counts, self.classes, strict=True))
+        per_class = ", ".join(f"{count} {name}" for count, name in zip(counts, self.classes, strict=True))
         whose = f" of {len(set(self.patient))} patients" if self.has_patients else ""
-        return f"{len(self)} images{whose}: {shown}"
+        return f"{len(self)} images{whose}: {per_class}"
 
     def to_json(self, path: Path | str | None = None) -> str:
         """The record of `describe` as JSON text; with a path it is also written there."""
@@ -155,8 +155,8 @@ def _check_classes(classes: tuple[str, ...], positive: str | None) -> None:
     if len(set(classes)) != len(classes):
         raise InputError(f"a class is named twice in {classes}")
     if len(classes) < 2:
-        found = f"only one class, '{classes[0]}'" if classes else "no class"
-        raise InputError(f"the cohort has {found}; a classifier needs two or more: add images of another class")
+        content = f"only one class, '{classes[0]}'" if classes else "no class"
+        raise InputError(f"the cohort has {content}; a classifier needs two or more: add images of another class")
     if (len(classes) == 2) != (positive is not None) or positive not in (None, classes[-1]):
         raise InputError(f"positive is {positive!r}; of two classes it is the last of {classes}, of more there is none")
 
@@ -228,8 +228,8 @@ def order_classes(labels: Iterable[str], positive: str | None = None) -> tuple[t
     return tuple(sorted(classes, key=lambda name: name == positive)), positive
 
 
-def _natural(text: str) -> list[tuple[int, int, str]]:
-    pieces = [piece for piece in re.split(r"([0-9]+)", text) if piece]
+def _natural(label: str) -> list[tuple[int, int, str]]:
+    pieces = [piece for piece in re.split(r"([0-9]+)", label) if piece]
     return [(0, int(piece), piece) if piece.isascii() and piece.isdigit() else (1, 0, piece) for piece in pieces]
 
 
@@ -261,10 +261,14 @@ def assemble(
     table = pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in data.items()})
     if not images:
         raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
-    classes, chosen = order_classes(table["label"], positive)
-    assumed = [f"positive class: '{chosen}' (assumed; set positive for the other)"] if chosen != positive else []
+    classes, positive_class = order_classes(table["label"], positive)
+    assumed = (
+        [f"positive class: '{positive_class}' (assumed; set positive for the other)"]
+        if positive_class != positive
+        else []
+    )
     notes = (*notes, *merged, *assumed, *doubtful_labels(labels), *_twin_notes(images))
-    return Cohort(table, classes, root, chosen, tuple(skipped), notes)
+    return Cohort(table, classes, root, positive_class, tuple(skipped), notes)
 
 
 def _twin_notes(paths: Sequence[str]) -> list[str]:

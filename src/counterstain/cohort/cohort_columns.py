@@ -66,13 +66,13 @@ def choose_columns(
     check_columns(columns, COLUMNS, header, where)
     chosen = {}
     for noun in COLUMNS:
-        found = find_column(noun, header, columns, where)
-        if found:
-            chosen[noun] = found
+        column = find_column(noun, header, columns, where)
+        if column:
+            chosen[noun] = column
     for noun in needed:
         if noun not in chosen:
-            if noun == "label" and (words := hint()):
-                raise InputError(f"{where} has no column for label; {words}")
+            if noun == "label" and (advice := hint()):
+                raise InputError(f"{where} has no column for label; {advice}")
             raise InputError(
                 f"{where} has no column for {noun}; it has {quoted(header)}. Rename one to '{noun}', or say, in a "
                 f"study, columns: {{{noun}: <its name>}}, in a command, --columns {noun}=<its name>"
@@ -89,10 +89,10 @@ def split_word(value: str) -> str | None:
     plain = _plain(value)
     if not plain:
         return ""
-    known = _SPLIT_WORDS.get(_SPLIT_ENDS.sub("", plain, count=1))
-    if known is None and plain.startswith("test_") and len(plain) > len("test_"):
+    part = _SPLIT_WORDS.get(_SPLIT_ENDS.sub("", plain, count=1))
+    if part is None and plain.startswith("test_") and len(plain) > len("test_"):
         return plain
-    return known
+    return part
 
 
 def rename_splits(values: Sequence[str], splits: Mapping[str, str] | None, *, where: str) -> list[str]:
@@ -108,17 +108,17 @@ def rename_splits(values: Sequence[str], splits: Mapping[str, str] | None, *, wh
             raise InputError(f"splits: {where} has no split '{old}'; it has {quoted(distinct) or 'none'}")
         if split_word(new) is None:
             raise InputError(f"splits: '{old}' is to be '{new}'; needed: train, val, test or test_<name>")
-    words = {}
+    parts = {}
     for value in distinct:
-        word = split_word(splits.get(value, value))
-        if word is None:
+        part = split_word(splits.get(value, value))
+        if part is None:
             raise InputError(
                 f"{where} has split '{value}'; needed: train, val, test or test_<name>. "
                 f"Rename it there or, in a study, with splits: {{{value}: test}}; or leave the column out with "
                 "columns: {split: ''} (in a command, --columns split=)"
             )
-        words[value] = word
-    return [words[value] for value in values]
+        parts[value] = part
+    return [parts[value] for value in values]
 
 
 def clean_labels(values: Sequence[str], where: str) -> list[str]:
@@ -127,8 +127,8 @@ def clean_labels(values: Sequence[str], where: str) -> list[str]:
     Raises:
         InputError: If one is missing.
     """
-    seen = {value: visible(value) for value in set(values)}
-    labels = [seen[value] for value in values]
+    cleaned = {value: visible(value) for value in set(values)}
+    labels = [cleaned[value] for value in values]
     empty = [row for row, label in enumerate(labels) if label.lower() in MISSING_LABEL]
     if empty:
         raise InputError(
@@ -149,13 +149,14 @@ def unify_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
         spellings.setdefault(label_key(label), Counter())[label] += number
     chosen: dict[str, str] = {}
     notes = []
-    for found in spellings.values():
-        ordered = sorted(found.items(), key=lambda item: (-item[1], item[0] != item[0].strip(), item[0]))
-        chosen.update(dict.fromkeys(found, ordered[0][0]))
+    for counts in spellings.values():
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0] != item[0].strip(), item[0]))
+        chosen.update(dict.fromkeys(counts, ordered[0][0]))
         if len(ordered) > 1:
-            shown = " and ".join(f"{label!r} ({number})" for label, number in ordered)
+            listing = " and ".join(f"{label!r} ({number})" for label, number in ordered)
             notes.append(
-                f"labels {shown} are one class, {ordered[0][0]!r}: they differ only in case, spaces, - or _, or a '.0'"
+                f"labels {listing} are one class, {ordered[0][0]!r}: they differ only in case, spaces, - or _, or a "
+                "'.0'"
             )
     return [chosen[label] for label in labels], notes
 
@@ -172,14 +173,14 @@ def label_key(label: str) -> str:
 
 
 def clean_ids(
-    values: Sequence[str] | None, count: int, missing: frozenset[str] = MISSING, *, what: str = "an id"
+    values: Sequence[str] | None, count: int, missing: frozenset[str] = MISSING, *, subject: str = "an id"
 ) -> list[str]:
     """(N,) ids as `plain_ids` gives them, "" for missing ones; N times "" where there is no column.
 
     Raises:
-        InputError: If a spreadsheet has spoilt one; `what` says of which column and table.
+        InputError: If a spreadsheet has spoilt one; `subject` says of which column and table.
     """
-    return [""] * count if values is None else plain_ids(values, missing, lambda row: f"{what} of row {row + 1}")
+    return [""] * count if values is None else plain_ids(values, missing, lambda row: f"{subject} of row {row + 1}")
 
 
 def clean_numbers(values: Sequence[str] | None, count: int, noun: str, where: str) -> NDArray[np.float64]:
@@ -194,7 +195,7 @@ def clean_numbers(values: Sequence[str] | None, count: int, noun: str, where: st
         if number is None:
             raise InputError(f"{where} row {row + 1}: {noun} is '{value}'; needed: a number, or empty")
         if np.isinf(number) or (noun == "mpp" and (number < MPP_RANGE[0] or number > MPP_RANGE[1])):
-            words = f"µm per px, from {MPP_RANGE[0]:g} to {MPP_RANGE[1]:g}" if noun == "mpp" else "a finite number"
-            raise InputError(f"{where} row {row + 1}: {noun} is {value.strip()}; needed: {words}")
+            needed = f"µm per px, from {MPP_RANGE[0]:g} to {MPP_RANGE[1]:g}" if noun == "mpp" else "a finite number"
+            raise InputError(f"{where} row {row + 1}: {noun} is {value.strip()}; needed: {needed}")
         numbers[row] = number
     return numbers

@@ -42,22 +42,22 @@ def masks_of_others(paths: Sequence[str]) -> list[str]:
     ['a/1_mask.png', 'a/1_mask_1.png']
     """
     stems = {path.rpartition(".")[0] for path in paths}
-    found = []
+    masks = []
     for path in paths:
         folder, _, name = path.rpartition("/")
-        named = _MASK_NAME.fullmatch(name.rpartition(".")[0])
-        if named and (f"{folder}/{named['image']}" if folder else named["image"]) in stems:
-            found.append(path)
-    return found
+        match = _MASK_NAME.fullmatch(name.rpartition(".")[0])
+        if match and (f"{folder}/{match['image']}" if folder else match["image"]) in stems:
+            masks.append(path)
+    return masks
 
 
-def without_masks(found: ImageFiles) -> ImageFiles:
+def without_masks(files: ImageFiles) -> ImageFiles:
     """The files without those that are masks or previews of others by their names."""
-    masks = set(masks_of_others(found.images))
+    masks = set(masks_of_others(files.images))
     if not masks:
-        return found
-    skipped = tuple(sorted((*found.skipped, *((path, MASK_OF) for path in masks))))
-    return replace(found, images=tuple(path for path in found.images if path not in masks), skipped=skipped)
+        return files
+    skipped = tuple(sorted((*files.skipped, *((path, MASK_OF) for path in masks))))
+    return replace(files, images=tuple(path for path in files.images if path not in masks), skipped=skipped)
 
 
 def check_class_names(names: Collection[str], folder: object, *, asks: bool) -> None:

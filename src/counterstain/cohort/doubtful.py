@@ -62,12 +62,12 @@ def doubtful_labels(labels: Sequence[str]) -> list[str]:
 
 def _joins(label: str, counts: Mapping[str, int]) -> bool:
     parts = [label_key(part) for part in _BETWEEN.split(label)]
-    return len(parts) > 1 and {label_key(other) for other in counts} >= set(parts)
+    return len(parts) > 1 and {label_key(name) for name in counts} >= set(parts)
 
 
-def _alike(one: str, other: str) -> bool:
+def _alike(first: str, second: str) -> bool:
     """Whether two classes may be one: plural, British and American, shortened, y for yes, one letter amiss."""
-    short, long = sorted((label_key(one), label_key(other)), key=len)
+    short, long = sorted((label_key(first), label_key(second)), key=len)
     if not short.isalpha() or not long.isalpha():  # grade 1, grade 2
         return False
     if long in (f"{short}s", f"{short}es") or _american(short) == _american(long):
@@ -100,10 +100,10 @@ def one_hot_words(columns: Mapping[str, Sequence[str]]) -> str:
     "'a' and 'b' hold 0 and 1, and each row has a single 1"
     """
     flags = {name: [_flag(cell) for cell in cells] for name, cells in columns.items()}
-    kept = {name: cells for name, cells in flags.items() if None not in cells and len(set(cells)) == 2}
-    if len(kept) < 2 or any(sum(map(bool, row)) != 1 for row in _rows(kept)):
+    binary = {name: cells for name, cells in flags.items() if None not in cells and len(set(cells)) == 2}
+    if len(binary) < 2 or any(sum(map(bool, row)) != 1 for row in _rows(binary)):
         return ""
-    names = list(kept)
+    names = list(binary)
     return (
         f"{_quoted(names)} hold 0 and 1, and each row has a single 1: write the name of that column into one column "
         "'label'"

@@ -35,8 +35,8 @@ def read_present(table: Table, findings: Sequence[str]) -> NDArray[np.int64]:
     present = present_cells(table, findings)
     for name, count in zip(findings, present.sum(0).tolist(), strict=True):
         if count in (0, len(present)):
-            what = "no image has" if not count else "every image has"
-            raise InputError(f"{where}: {what} finding '{name}'; leave it out of cohort.findings")
+            extent = "no image has" if not count else "every image has"
+            raise InputError(f"{where}: {extent} finding '{name}'; leave it out of cohort.findings")
     if present.any(axis=1).all():
         raise InputError(f"{where}: every image has a finding; images without any are needed, too")
     return present

@@ -108,24 +108,24 @@ def find_images(folder: Path, *, follow_links: bool = False, root: Path | None =
             else:
                 skipped.append((path, NOT_AN_IMAGE))
     links = tuple(sorted(path for path, reason in skipped if reason in (LINK_OUT, LINK_TO_FOLDER)))
-    found = ImageFiles(tuple(sorted(images)), tuple(sorted(containers)), tuple(sorted(skipped)), links)
-    return _unlinked(found, start, limit) if follow_links else found
+    files = ImageFiles(tuple(sorted(images)), tuple(sorted(containers)), tuple(sorted(skipped)), links)
+    return _unlinked(files, start, limit) if follow_links else files
 
 
-def _unlinked(found: ImageFiles, start: Path, root: Path) -> ImageFiles:
+def _unlinked(files: ImageFiles, start: Path, root: Path) -> ImageFiles:
     """With each image by its path without links below the root; one that several links lead to is kept once."""
     real: dict[str, str] = {}
     again: list[tuple[str, str]] = []
-    seen: set[str] = set()
-    for path in found.images:
+    targets: set[str] = set()
+    for path in files.images:
         target = Path(os.path.realpath(start / path)).relative_to(root).as_posix()
-        if target in seen:
+        if target in targets:
             again.append((path, f"the same file as another: {target}"))
             continue
-        seen.add(target)
+        targets.add(target)
         real[path] = target
-    skipped = tuple(sorted((*found.skipped, *again)))
-    return replace(found, images=tuple(real), skipped=skipped, root=root, real=real)
+    skipped = tuple(sorted((*files.skipped, *again)))
+    return replace(files, images=tuple(real), skipped=skipped, root=root, real=real)
 
 
 def is_system_name(name: str) -> bool:

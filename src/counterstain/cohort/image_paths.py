@@ -33,9 +33,9 @@ def place_images(paths: Sequence[str], folder: Path, where: str, *, root: Path |
     base = folder if root is None else root
     names = [_plain(path, base) for path in paths]
     if root is None and names and all(map(_is_outside, names)):
-        found = _common_root(names, base)
-        if found is not None:
-            return found
+        common = _common_root(names, base)
+        if common is not None:
+            return common
     for row, name in enumerate(names):
         if _is_outside(name):
             raise InputError(
@@ -73,11 +73,13 @@ def _common_root(names: list[str], base: Path) -> tuple[Path, list[str]] | None:
         return Path(common), [os.path.relpath(name, common).replace(os.sep, "/") for name in names]
     parts = [name.split("/") for name in names]
     up = next((k for k, part in enumerate(parts[0]) if part != ".."), len(parts[0]))
-    same = all(own[:up] == [".."] * up and len(own) > up and ".." not in own[up:] for own in parts)
+    same = all(
+        components[:up] == [".."] * up and len(components) > up and ".." not in components[up:] for components in parts
+    )
     if not up or not same:
         return None
     root = Path(os.path.realpath(base)).joinpath(*[".."] * up)
-    return Path(os.path.normpath(root)), ["/".join(own[up:]) for own in parts]
+    return Path(os.path.normpath(root)), ["/".join(components[up:]) for components in parts]
 
 
 def paths_from_table(names: Sequence[str], root: Path, table: Path) -> list[str]:
@@ -110,7 +112,7 @@ def recorded_root(table: Path) -> Path | None:
     record = table.parent / LOCATION
     if table.name != "cohort.csv" or not record.is_file():
         return None
-    said = read_json(record)
-    if said.get("schema") != _SCHEMA or not isinstance(said.get("root"), str):
+    location = read_json(record)
+    if location.get("schema") != _SCHEMA or not isinstance(location.get("root"), str):
         raise InputError(f"{record} is not a record of image locations; remove it, and name the folder with --root")
-    return Path(os.path.normpath(Path(os.path.realpath(table.parent)) / said["root"]))
+    return Path(os.path.normpath(Path(os.path.realpath(table.parent)) / location["root"]))

@@ -123,66 +123,66 @@ def read_folder(
     if layout != "auto" and layout not in LAYOUTS:
         raise InputError(f"layout is '{layout}'{suggest(layout, ('auto', *LAYOUTS))}")
     if path.is_file() and path.name.lower().endswith(CONTAINER_SUFFIXES):
-        found, path = ImageFiles((), _with_labels(path), ()), path.parent
+        files, path = ImageFiles((), _with_labels(path), ()), path.parent
     else:
-        found = without_masks(find_images(path, follow_links=follow_links, root=None if root is None else Path(root)))
-    chosen = _choose(found, layout, pattern, path)
+        files = without_masks(find_images(path, follow_links=follow_links, root=None if root is None else Path(root)))
+    chosen = _choose(files, layout, pattern, path)
     if (task and not chosen.tasks) or (magnification and "(?P<magnification>" not in chosen.pattern):
         raise InputError(f"task and magnification are for BreakHis; these images are read as {chosen.title}")
     if chosen.name in _CONTAINERS:
-        return _read_containers(chosen, path, found, positive, splits)
-    if not found.images:
+        return _read_containers(chosen, path, files, positive, splits)
+    if not files.images:
         raise InputError(
-            f"0 usable images in {path} ({_kinds(found)}); needed: PNG, JPEG, TIFF or BMP in one folder per class"
+            f"0 usable images in {path} ({_kinds(files)}); needed: PNG, JPEG, TIFF or BMP in one folder per class"
         )
     if chosen.name in _NAMED:
-        columns = _read_names(chosen, found.images, task, magnification, path)
+        columns = _read_names(chosen, files.images, task, magnification, path)
     else:
-        columns = {"image_path": list(found.images)}
+        columns = {"image_path": list(files.images)}
     if pattern is not None:
         columns.update(match_pattern(pattern, columns["image_path"]))
-    return _finish(chosen, path, found, columns, positive, splits, pattern, asks=layout == "auto")
+    return _finish(chosen, path, files, columns, positive, splits, pattern, asks=layout == "auto")
 
 
 def _with_labels(path: Path) -> tuple[str, ...]:
     """A container's name and, of a PCam pair, its other half's."""
-    other = re.sub(r"_([xy])(\.[^.]+)$", lambda end: f"_{'y' if end[1] == 'x' else 'x'}{end[2]}", path.name)
-    return tuple(sorted({path.name, *([other] if (path.parent / other).is_file() else [])}))
+    half = re.sub(r"_([xy])(\.[^.]+)$", lambda end: f"_{'y' if end[1] == 'x' else 'x'}{end[2]}", path.name)
+    return tuple(sorted({path.name, *([half] if (path.parent / half).is_file() else [])}))
 
 
-def _kinds(found: ImageFiles) -> str:
-    if not found.skipped:
+def _kinds(files: ImageFiles) -> str:
+    if not files.skipped:
         return "it is empty"
-    packed = [name for name, reason in found.skipped if reason == PACKED]
+    packed = [name for name, reason in files.skipped if reason == PACKED]
     if packed:
         return f"{len(packed)} files are packed: unpack them first, such as gunzip {packed[0]} or unzip"
-    if found.links:
-        return f"{len(found.links)} links were left out, the first {found.links[0]}; {LINKS_WAY_OUT}"
-    name, reason = found.skipped[0]
-    return f"{len(found.skipped)} other files were skipped, the first {name}: {reason}"
+    if files.links:
+        return f"{len(files.links)} links were left out, the first {files.links[0]}; {LINKS_WAY_OUT}"
+    name, reason = files.skipped[0]
+    return f"{len(files.skipped)} other files were skipped, the first {name}: {reason}"
 
 
-def _choose(found: ImageFiles, layout: str, pattern: str | None, folder: Path) -> Layout:
+def _choose(files: ImageFiles, layout: str, pattern: str | None, folder: Path) -> Layout:
     """The named layout; or the one that all file names follow."""
     if layout != "auto":
         return LAYOUTS[layout]
     if pattern is not None:
         return LAYOUTS["folder"]
-    if not found.images and found.containers:
-        npz = [name.lower().endswith(".npz") for name in found.containers]
+    if not files.images and files.containers:
+        npz = [name.lower().endswith(".npz") for name in files.containers]
         if any(npz) and not all(npz):
             raise InputError(f"{folder} holds .npz and .h5 files; name one layout, medmnist or pcam: {LAYOUT_WAY}")
         return LAYOUTS["medmnist" if npz[0] else "pcam"]
     for name in _NAMED:
         find = re.compile(LAYOUTS[name].pattern).search
-        other = [path for path in found.images if not find(path)]
-        if found.images and not other:
+        unmatched = [path for path in files.images if not find(path)]
+        if files.images and not unmatched:
             return LAYOUTS[name]
-        if len(other) < len(found.images) / 2:
+        if len(unmatched) < len(files.images) / 2:
             raise InputError(
-                f"{len(found.images) - len(other)} of {len(found.images)} files are named as in {LAYOUTS[name].title}, "
-                f"{len(other)} are not ({first_names(other)}); move these elsewhere, or name the layout, folder: "
-                f"{LAYOUT_WAY}"
+                f"{len(files.images) - len(unmatched)} of {len(files.images)} files are named as in "
+                f"{LAYOUTS[name].title}, {len(unmatched)} are not ({first_names(unmatched)}); move these elsewhere, or "
+                f"name the layout, folder: {LAYOUT_WAY}"
             )
     return LAYOUTS["folder"]
 
@@ -193,28 +193,28 @@ def _read_names(
     """What the names of a known data set say, as columns."""
     find = re.compile(layout.pattern).search
     matches = {path: find(path) for path in images}
-    other = [path for path, match in matches.items() if match is None]
-    if other:
+    unmatched = [path for path, match in matches.items() if match is None]
+    if unmatched:
         raise InputError(
-            f"{len(other)} of {len(images)} files are not named as in {layout.title} ({first_names(other)}); "
+            f"{len(unmatched)} of {len(images)} files are not named as in {layout.title} ({first_names(unmatched)}); "
             f"move these elsewhere, or name the layout, folder: {LAYOUT_WAY}"
         )
-    said = {path: {key: value or "" for key, value in match.groupdict().items()}
+    by_path = {path: {key: value or "" for key, value in match.groupdict().items()}
             for path, match in matches.items() if match is not None}  # fmt: skip
     if magnification is not None and magnification != "all":
-        wanted = magnification.upper().removesuffix("X")
-        known = sorted({groups["magnification"] for groups in said.values()}, key=int)
-        if wanted not in known:
-            raise InputError(f"magnification is '{magnification}'; {folder} has {', '.join(known)}, or say all")
-        said = {path: groups for path, groups in said.items() if groups["magnification"] == wanted}
+        number = magnification.upper().removesuffix("X")
+        numbers = sorted({groups["magnification"] for groups in by_path.values()}, key=int)
+        if number not in numbers:
+            raise InputError(f"magnification is '{magnification}'; {folder} has {', '.join(numbers)}, or say all")
+        by_path = {path: groups for path, groups in by_path.items() if groups["magnification"] == number}
     if layout.tasks:
         chosen = task or layout.tasks[0]
         if chosen not in layout.tasks:
             raise InputError(f"task is '{chosen}'{suggest(chosen, layout.tasks)}")
-        words = (layout.words or {}).get(chosen, {})
-        for groups in said.values():
-            groups["label"] = words.get(groups[chosen], groups[chosen])
-    names = {name for groups in said.values() for name in groups} & {
+        labels = (layout.words or {}).get(chosen, {})
+        for groups in by_path.values():
+            groups["label"] = labels.get(groups[chosen], groups[chosen])
+    names = {name for groups in by_path.values() for name in groups} & {
         "label",
         "patient_id",
         "slide_id",
@@ -222,24 +222,24 @@ def _read_names(
         "x",
         "y",
     }
-    columns: dict[str, list[Any]] = {name: [groups[name] for groups in said.values()] for name in sorted(names)}
+    columns: dict[str, list[Any]] = {name: [groups[name] for groups in by_path.values()] for name in sorted(names)}
     if layout.name == "tcga":
         # A name that holds the patient's barcode alone says nothing of the slide.
         pairs = zip(columns["slide_id"], columns["patient_id"], strict=True)
         columns["slide_id"] = ["" if slide == patient else slide for slide, patient in pairs]
     if layout.slide_is_patient:
         columns["patient_id"] = list(columns["slide_id"])
-    tissue = [groups.get("tissue", "") for groups in said.values()]
-    parents = [path.rpartition("/")[0].rpartition("/")[2].upper() for path in said]
+    tissue = [groups.get("tissue", "") for groups in by_path.values()]
+    parents = [path.rpartition("/")[0].rpartition("/")[2].upper() for path in by_path]
     if all(tissue) and (not any(parents) or parents == tissue):  # else the folders are classes of the user's own
         columns["label"] = tissue
-    return {"image_path": list(said), **columns}
+    return {"image_path": list(by_path), **columns}
 
 
 def _finish(
     layout: Layout,
     folder: Path,
-    found: ImageFiles,
+    files: ImageFiles,
     columns: dict[str, list[Any]],
     positive: str | None,
     splits: Mapping[str, str] | None,
@@ -249,12 +249,12 @@ def _finish(
 ) -> Cohort:
     """The cohort of the columns that the names gave, with what the folders say added: split and class."""
     notes = [f"layout: {layout.title}"]
-    skipped = list(found.skipped)
+    skipped = list(files.skipped)
     notes += _add_parts(columns, splits, folder)
     if "label" not in columns:
-        columns, stray, below = label_by_folder(columns, 1 if "split" in columns else 0, folder, asks=asks)
+        columns, stray, folder_notes = label_by_folder(columns, 1 if "split" in columns else 0, folder, asks=asks)
         skipped += [(path, "in no class's folder") for path in stray]
-        notes += below
+        notes += folder_notes
     elif pattern is not None:
         columns["label"] = clean_labels(columns["label"], "what the pattern found")
     for name in NUMBER_COLUMNS:
@@ -262,19 +262,19 @@ def _finish(
             columns[name] = clean_numbers(columns[name], len(columns["image_path"]), name, "file names").tolist()
     if layout.slide_is_patient and any(columns.get("slide_id", [])):
         notes.append("patients are not published; each slide is treated as a patient")
-    tables = [name for name, _ in found.skipped if name.lower().endswith(_TABLES)]
+    tables = [name for name, _ in files.skipped if name.lower().endswith(_TABLES)]
     if tables:
         notes.append(f"tables that were not used: {first_names(tables)}; name one instead of the folder to use its ids")
-    masks = [path for path, reason in found.skipped if reason == MASK_OF]
+    masks = [path for path, reason in files.skipped if reason == MASK_OF]
     if masks:
         notes.append(
             f"{len(masks)} files named as masks or previews of other images were left out ({first_names(masks)}); if "
             "they are images of their own, name them in a manifest"
         )
-    if found.links:
-        notes.append(f"{len(found.links)} links were left out ({first_names(found.links)}); {LINKS_WAY_OUT}")
-    columns["image_path"] = [found.real.get(path, path) for path in columns["image_path"]]
-    return assemble(columns, root=found.root or folder, positive=positive, skipped=sorted(skipped), notes=notes)
+    if files.links:
+        notes.append(f"{len(files.links)} links were left out ({first_names(files.links)}); {LINKS_WAY_OUT}")
+    columns["image_path"] = [files.real.get(path, path) for path in columns["image_path"]]
+    return assemble(columns, root=files.root or folder, positive=positive, skipped=sorted(skipped), notes=notes)
 
 
 def _add_parts(columns: dict[str, list[Any]], splits: Mapping[str, str] | None, folder: Path) -> list[str]:
@@ -285,8 +285,8 @@ def _add_parts(columns: dict[str, list[Any]], splits: Mapping[str, str] | None, 
     public = [DATA_SET_PARTS.get(name.lower(), "") for name in firsts]
     if not splits and all(public) and len(set(public)) > 1:
         columns["split"] = public
-        words = sorted({f"{name} is {DATA_SET_PARTS[name.lower()]}" for name in firsts})
-        return [f"split: {', '.join(words)}, as published"]
+        published = sorted({f"{name} is {DATA_SET_PARTS[name.lower()]}" for name in firsts})
+        return [f"split: {', '.join(published)}, as published"]
     if part_folders(columns["image_path"], splits or {}, folder):
         columns["split"] = rename_splits(firsts, splits, where=folder.name)
         return [f"split: from the folders {', '.join(sorted(set(firsts)))}"]
@@ -296,20 +296,21 @@ def _add_parts(columns: dict[str, list[Any]], splits: Mapping[str, str] | None, 
 
 
 def _read_containers(
-    layout: Layout, folder: Path, found: ImageFiles, positive: str | None, splits: Mapping[str, str] | None
+    layout: Layout, folder: Path, files: ImageFiles, positive: str | None, splits: Mapping[str, str] | None
 ) -> Cohort:
     suffixes, read = _CONTAINERS[layout.name]
-    files = [name for name in found.containers if name.lower().endswith(suffixes)]
-    if not files:
+    containers = [name for name in files.containers if name.lower().endswith(suffixes)]
+    if not containers:
         raise InputError(f"0 {' or '.join(suffixes)} files in {folder}; needed for {layout.title}")
-    columns = read(folder, files)
+    columns = read(folder, containers)
     columns["split"] = rename_splits(columns["split"], splits, where=folder.name)
     notes = [f"layout: {layout.title}"]
     if layout.slide_is_patient and any(columns.get("slide_id", [])):
         columns["patient_id"] = list(columns["slide_id"])
         notes.append("patients are not published; each slide is treated as a patient")
-    ignored = [(name, "not a part of this layout") for name in (*found.images, *found.containers) if name not in files]
-    return assemble(columns, root=folder, positive=positive, skipped=sorted([*found.skipped, *ignored]), notes=notes)
+    others = [name for name in (*files.images, *files.containers) if name not in containers]
+    skipped = sorted([*files.skipped, *((name, "not a part of this layout") for name in others)])
+    return assemble(columns, root=folder, positive=positive, skipped=skipped, notes=notes)
 
 
 def read_images(
@@ -338,10 +339,12 @@ def read_images(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")
-    own = next((table for table in (path / "cohort.csv", record_path(path, "cohort.csv")) if is_own_table(table)), None)
-    if path.is_dir() and own is not None and not named_options(options):
-        found = read_images(own, columns=columns, splits=splits, positive=positive, root=root, **options)
-        return replace(found, notes=(*found.notes, *_not_listed(path, own, found)))
+    manifest = next(
+        (table for table in (path / "cohort.csv", record_path(path, "cohort.csv")) if is_own_table(table)), None
+    )
+    if path.is_dir() and manifest is not None and not named_options(options):
+        cohort = read_images(manifest, columns=columns, splits=splits, positive=positive, root=root, **options)
+        return replace(cohort, notes=(*cohort.notes, *_not_listed(path, manifest, cohort)))
     if not path.is_dir() and not path.name.lower().endswith((*CONTAINER_SUFFIXES, *IMAGE_SUFFIXES)):
         if unused := named_options(options):
             raise InputError(f"{unused[0]} is for a folder's file names; {path} is a table with columns instead")

@@ -58,34 +58,34 @@ def read_manifest(
             twice, missing or outside the root, or there are fewer than two classes.
     """
     path = Path(path)
-    given = recorded_root(path) if root is None else Path(root)
+    table_root = recorded_root(path) if root is None else Path(root)
     table = read_table(path, kind="manifest")
     present = read_present(table, findings) if findings else None
-    told = present is not None or (pattern is not None and "(?P<label>" in pattern)
-    needed = ("image_path",) if told else ("image_path", "label")
+    labelled = present is not None or (pattern is not None and "(?P<label>" in pattern)
+    needed = ("image_path",) if labelled else ("image_path", "label")
     chosen = choose_columns(table.header, columns, where=path.name, needed=needed, hint=lambda: _one_hot(table))
-    text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
-    if not text["image_path"]:
+    cells = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
+    if not cells["image_path"]:
         raise InputError(f"{path.name} has a header and no rows; it needs one row per image")
-    base, names = place_images(text["image_path"], path.parent, path.name, root=given)
+    base, names = place_images(cells["image_path"], path.parent, path.name, root=table_root)
     if pattern is not None:
-        text = fill_by_pattern({**text, "image_path": names}, pattern, path.name)
+        cells = fill_by_pattern({**cells, "image_path": names}, pattern, path.name)
     if present is not None:
-        text["label"], positive = words_of(present), ANY
-    read: dict[str, Sequence[Any]] = {"image_path": names}
-    read["label"] = clean_labels(text["label"], path.name)
+        cells["label"], positive = words_of(present), ANY
+    cleaned: dict[str, Sequence[Any]] = {"image_path": names}
+    cleaned["label"] = clean_labels(cells["label"], path.name)
     for noun in ("patient_id", "slide_id"):
-        read[noun] = clean_ids(text.get(noun), len(read["label"]), what=f"{path.name}: {noun}")
-    read["site"] = clean_ids(text.get("site"), len(read["label"]), MISSING_SITE)
+        cleaned[noun] = clean_ids(cells.get(noun), len(cleaned["label"]), subject=f"{path.name}: {noun}")
+    cleaned["site"] = clean_ids(cells.get("site"), len(cleaned["label"]), MISSING_SITE)
     numbers = {}
     for noun in NUMBER_COLUMNS:
-        numbers[noun] = clean_numbers(text.get(noun), len(read["label"]), noun, path.name)
-    for noun, other in (("x", "y"), ("y", "x")):
-        if noun in text and other not in text:
-            raise InputError(f"{path.name} has {noun} and no {other}; give both, or leave the column out")
-    if "split" in text:
-        values = ["" if value.strip().lower() in MISSING else value.strip() for value in text["split"]]
-        read["split"] = rename_splits(values, splits, where=path.name)
+        numbers[noun] = clean_numbers(cells.get(noun), len(cleaned["label"]), noun, path.name)
+    for noun, partner in (("x", "y"), ("y", "x")):
+        if noun in cells and partner not in cells:
+            raise InputError(f"{path.name} has {noun} and no {partner}; give both, or leave the column out")
+    if "split" in cells:
+        values = ["" if value.strip().lower() in MISSING else value.strip() for value in cells["split"]]
+        cleaned["split"] = rename_splits(values, splits, where=path.name)
     elif splits:
         raise InputError(f"splits: {path.name} has no column for the split")
     unused = [name for name in table.header if name not in chosen.values() and name not in findings]
@@ -95,8 +95,8 @@ def read_manifest(
         if unused
         else []
     )
-    notes += counting_ids(read["patient_id"])
-    cohort = assemble({**read, **numbers}, root=base, positive=positive, notes=notes)
+    notes += counting_ids(cleaned["patient_id"])
+    cohort = assemble({**cleaned, **numbers}, root=base, positive=positive, notes=notes)
     if present is not None:
         cohort = replace(cohort, findings=tuple(findings), present=present)
     check_files(cohort)

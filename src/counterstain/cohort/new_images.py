@@ -116,9 +116,9 @@ def read_new_images(
     tables = [source for source in sources if source.is_file() and not _is_pixels(source)]
     if tables and len(sources) > 1:
         raise InputError(f"{tables[0]} is a table and was named beside other sources; name it alone")
-    given = "columns are" if columns else "root is"
+    option = "columns are" if columns else "root is"
     if (columns or (root is not None and not naming.get("follow_links"))) and not tables:
-        raise InputError(f"{given} of a CSV or Parquet table; {sources[0]} is none")
+        raise InputError(f"{option} of a CSV or Parquet table; {sources[0]} is none")
     if tables and (unused := named_options(naming)):
         raise InputError(f"{unused[0]} is for a folder's file names; {tables[0]} is a table, whose columns say it all")
     if tables:
@@ -133,13 +133,13 @@ def read_new_images(
 def _filled(images: NewImages, pattern: str, where: str, classes: Sequence[str]) -> NewImages:
     """The images with what the pattern finds in their names, where nothing is known of it."""
     table = images.table
-    text = {
+    cells = {
         noun: ["" if value == "" or value != value else str(value) for value in table[noun]] for noun in table.columns
     }
-    filled = fill_by_pattern(text, pattern, where)
-    odd = next((label for label in filled["label"] if label and label not in classes), None)
-    if odd is not None:
-        raise InputError(f"pattern finds the label '{odd}', but the model was trained on {', '.join(classes)}")
+    filled = fill_by_pattern(cells, pattern, where)
+    unknown = next((label for label in filled["label"] if label and label not in classes), None)
+    if unknown is not None:
+        raise InputError(f"pattern finds the label '{unknown}', but the model was trained on {', '.join(classes)}")
     columns: dict[str, Any] = {**filled}
     for noun in NUMBER_COLUMNS:
         columns[noun] = pd.to_numeric(pd.Series(filled[noun]))
@@ -155,33 +155,33 @@ def _of_path(source: Path, classes: Sequence[str], home: Path | None, naming: Na
     if source.is_file() and source.name.lower().endswith(IMAGE_SUFFIXES):
         return NewImages(_frame({"image_path": [source.name]}), source.parent)
     if source.is_file():
-        found = ImageFiles((), (source.name,), ())
+        files = ImageFiles((), (source.name,), ())
         root = source.parent
     else:
-        found = without_masks(find_images(source, follow_links=bool(naming.get("follow_links")), root=home))
-        root = found.root or source
-    if not found.images and not found.containers:
+        files = without_masks(find_images(source, follow_links=bool(naming.get("follow_links")), root=home))
+        root = files.root or source
+    if not files.images and not files.containers:
         raise InputError(f"{source} holds no image; needed: {_KINDS}")
     labelled, why = _labelled(source, classes, home, naming)
     if labelled is not None:
         return labelled
     names = [
-        *(found.real.get(name, name) for name in found.images),
-        *(name for file in found.containers for name in unlabelled_rows(root, file)),
+        *(files.real.get(name, name) for name in files.images),
+        *(name for file in files.containers for name in unlabelled_rows(root, file)),
     ]
     if not names:
         raise InputError(f"{source} holds no image; needed: {_KINDS}")
     notes = (f"no labels were read: {why}",) if why else ()
-    return NewImages(_frame({"image_path": names}), root, notes, found.skipped)
+    return NewImages(_frame({"image_path": names}), root, notes, files.skipped)
 
 
 def _of_features(source: Path) -> NewImages:
     """Feature files: one, or those below a folder."""
-    found = ImageFiles((), (source.name,), ()) if source.is_file() else find_images(source)
-    if not found.containers:
+    files = ImageFiles((), (source.name,), ()) if source.is_file() else find_images(source)
+    if not files.containers:
         raise InputError(f"{source} holds no feature file (.h5), which this model of whole slides takes")
     root = source.parent if source.is_file() else source
-    return NewImages(_frame({"image_path": list(found.containers)}), root, (), found.skipped)
+    return NewImages(_frame({"image_path": list(files.containers)}), root, (), files.skipped)
 
 
 def _labelled(
@@ -207,15 +207,15 @@ def _one_class(source: Path, classes: Sequence[str], why: str) -> tuple[NewImage
     """A folder of folders, each a class of the model, that is no cohort since there is one of them."""
     if not source.is_dir():
         return None, why
-    found = without_masks(find_images(source))
-    firsts = {name.split("/")[0] if "/" in name else "" for name in found.images}
+    files = without_masks(find_images(source))
+    firsts = {name.split("/")[0] if "/" in name else "" for name in files.images}
     if firsts == {""}:
         return None, ""
-    if found.containers or len(firsts) != 1 or not firsts <= set(classes):
+    if files.containers or len(firsts) != 1 or not firsts <= set(classes):
         return None, why
     label = firsts.pop()
-    frame = _frame({"image_path": list(found.images), "label": [label] * len(found.images)})
-    return NewImages(frame, source, (f"every image is in the folder of one class, '{label}'",), found.skipped), ""
+    frame = _frame({"image_path": list(files.images), "label": [label] * len(files.images)})
+    return NewImages(frame, source, (f"every image is in the folder of one class, '{label}'",), files.skipped), ""
 
 
 def _of_table(
@@ -224,18 +224,18 @@ def _of_table(
     """A manifest whose label column may be missing, or empty in some rows."""
     table = read_table(path, kind="manifest")
     chosen = choose_columns(table.header, columns, where=path.name, needed=("image_path",))
-    text = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
-    rows = len(text["image_path"])
+    cells = {noun: list(table.text(name, strip=False)) for noun, name in chosen.items()}
+    rows = len(cells["image_path"])
     if not rows:
         raise InputError(f"{path.name} has a header and no rows; it needs one row per image")
-    given = recorded_root(path) if root is None else root
-    base, names = place_images(text["image_path"], path.parent, path.name, root=given)
-    read: dict[str, Any] = {"image_path": names}
-    repeated = pd.Series(read["image_path"]).duplicated()
+    table_root = recorded_root(path) if root is None else root
+    base, names = place_images(cells["image_path"], path.parent, path.name, root=table_root)
+    cleaned: dict[str, Any] = {"image_path": names}
+    repeated = pd.Series(cleaned["image_path"]).duplicated()
     if repeated.any():
         row = int(np.flatnonzero(repeated)[0])
-        raise InputError(f"{path.name} lists {read['image_path'][row]} twice; list each image once")
-    labels = [visible(value) for value in text.get("label") or [""] * rows]
+        raise InputError(f"{path.name} lists {cleaned['image_path'][row]} twice; list each image once")
+    labels = [visible(value) for value in cells.get("label") or [""] * rows]
     labels = ["" if label.lower() in MISSING_LABEL else label for label in labels]
     odd = next((row for row, label in enumerate(labels) if label and label not in classes), None)
     if odd is not None:
@@ -243,19 +243,19 @@ def _of_table(
             f"{path.name} row {odd + 1} has label '{labels[odd]}', but the model was trained on {', '.join(classes)}; "
             "correct the label, or predict without labels: --columns label="
         )
-    read["label"] = labels
+    cleaned["label"] = labels
     for noun in ("patient_id", "slide_id", "site"):
-        read[noun] = clean_ids(text.get(noun), rows, what=f"{path.name}: {noun}")
+        cleaned[noun] = clean_ids(cells.get(noun), rows, subject=f"{path.name}: {noun}")
     for noun in NUMBER_COLUMNS:
-        read[noun] = clean_numbers(text.get(noun), rows, noun, path.name)
+        cleaned[noun] = clean_numbers(cells.get(noun), rows, noun, path.name)
     present, notes = None, tuple(table.notes)
     if findings and all(name in table.header for name in findings) and "label" not in chosen:
         if any("" in table.text(name) for name in findings):
             notes += (f"no findings were scored: {path.name} leaves some of them empty",)
         else:
             present = present_cells(table, findings)
-            read["label"] = words_of(present)
-    images = NewImages(_frame(read), base, notes, present=present)
+            cleaned["label"] = words_of(present)
+    images = NewImages(_frame(cleaned), base, notes, present=present)
     check_files(images)
     return images
 
@@ -265,8 +265,8 @@ def _joined(parts: Sequence[NewImages]) -> NewImages:
     roots = [Path(os.path.realpath(part.root)) for part in parts]
     root = Path(os.path.commonpath(roots))
     frames = []
-    for part, place in zip(parts, roots, strict=True):
-        prefix = place.relative_to(root).as_posix()
+    for part, folder in zip(parts, roots, strict=True):
+        prefix = folder.relative_to(root).as_posix()
         names = [name if prefix == "." else f"{prefix}/{name}" for name in part.image]
         frames.append(part.table.assign(image_path=pd.Series(names, dtype=object)))
     table = pd.concat(frames, ignore_index=True)

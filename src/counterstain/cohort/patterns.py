@@ -24,9 +24,9 @@ task = json.load(sys.stdin)
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 faulthandler.dump_traceback_later(task["seconds"], exit=True, file=open(os.devnull, "w"))
 find = re.compile(task["pattern"]).search
-found = [m and m.groupdict() for m in map(find, task["names"])]
+matches = [match and match.groupdict() for match in map(find, task["names"])]
 faulthandler.cancel_dump_traceback_later()
-json.dump(found, sys.stdout)
+json.dump(matches, sys.stdout)
 """
 
 
@@ -63,16 +63,16 @@ def fill_by_pattern(columns: dict[str, list[str]], pattern: str, where: str) -> 
         InputError: If the table says something else of an image, or the pattern is none; see `match_pattern`.
     """
     filled = dict(columns)
-    for noun, found in match_pattern(pattern, columns["image_path"]).items():
-        said = columns.get(noun, [""] * len(found))
-        for row, (here, there) in enumerate(zip(said, found, strict=True)):
-            if here.strip() and there and here.strip() != there:
+    for noun, matched in match_pattern(pattern, columns["image_path"]).items():
+        cells = columns.get(noun, [""] * len(matched))
+        for row, (cell, match) in enumerate(zip(cells, matched, strict=True)):
+            if cell.strip() and match and cell.strip() != match:
                 raise InputError(
-                    f"{where} row {row + 1} has {noun} '{here.strip()}', and the pattern finds '{there}' in "
+                    f"{where} row {row + 1} has {noun} '{cell.strip()}', and the pattern finds '{match}' in "
                     f"{columns['image_path'][row]}; leave the group {noun} out of the pattern, or the column out of "
                     f"the table with --columns {noun}="
                 )
-        filled[noun] = [here if here.strip() else there for here, there in zip(said, found, strict=True)]
+        filled[noun] = [cell if cell.strip() else match for cell, match in zip(cells, matched, strict=True)]
     return filled
 
 
@@ -97,17 +97,19 @@ def _search(pattern: str, names: list[str]) -> list[dict[str, str | None] | None
     task = json.dumps({"pattern": pattern, "names": names, "seconds": seconds})
     command = [sys.executable, "-I", "-S", "-c", _CHILD]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, input=task, capture_output=True, encoding="utf-8", timeout=120 + seconds, check=False
         )
     except subprocess.TimeoutExpired:
         raise InputError(_too_slow(pattern, seconds)) from None
-    ready, _, found = done.stdout.partition("\n")
-    if ready == "ready" and not found:
+    ready, _, answer = process.stdout.partition("\n")
+    if ready == "ready" and not answer:
         raise InputError(_too_slow(pattern, seconds))
-    if done.returncode != 0:
-        raise RuntimeError(f"the process that matches the pattern ended with {done.returncode}: {done.stderr[-500:]}")
-    result: list[dict[str, str | None] | None] = json.loads(found)
+    if process.returncode != 0:
+        raise RuntimeError(
+            f"the process that matches the pattern ended with {process.returncode}: {process.stderr[-500:]}"
+        )
+    result: list[dict[str, str | None] | None] = json.loads(answer)
     return result
 
 

@@ -64,7 +64,7 @@ def takes_reading(function: Callable[P, R]) -> Callable[P, R]:
         TypeError: count() got an unexpected keyword argument 'patern'
     """
     signature = inspect.signature(function)
-    *own, packed = signature.parameters.values()
+    *ordinary, packed = signature.parameters.values()
     (options,) = get_args(packed.annotation)
     kinds = options.__annotations__
     named = [
@@ -72,13 +72,13 @@ def takes_reading(function: Callable[P, R]) -> Callable[P, R]:
         for name, default in DEFAULTS.items()
         if name in kinds
     ]
-    shown = signature.replace(parameters=[*own, *named])
+    full = signature.replace(parameters=[*ordinary, *named])
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        if unknown := next((name for name in kwargs if name not in shown.parameters), ""):
+        if unknown := next((name for name in kwargs if name not in full.parameters), ""):
             raise TypeError(f"{function.__name__}() got an unexpected keyword argument '{unknown}'")
         return function(*args, **kwargs)
 
-    checked.__signature__ = shown  # type: ignore[attr-defined]
+    checked.__signature__ = full  # type: ignore[attr-defined]
     return checked

@@ -42,9 +42,9 @@ def leave_one_site_out(cohort: Cohort, *, val: float = 0.2, unit: str = "patient
     sites = _check_sites(cohort, site, unit)
     site_of = np.empty(len(names), dtype=object)
     site_of[unit_row] = site
-    fold_of = np.array([sites.index(own) for own in site_of])
-    named = [f"site '{own}'" for own in sites]
-    parts = _folds_of(cohort, names, unit_row, counts, fold_of, named, val=val, unit=unit, seed=seed)
+    fold_of = np.array([sites.index(name) for name in site_of])
+    titles = [f"site '{name}'" for name in sites]
+    parts = _folds_of(cohort, names, unit_row, counts, fold_of, titles, val=val, unit=unit, seed=seed)
     split = Split(cohort.image, parts, unit)
     check(split, cohort)
     return split
@@ -87,12 +87,12 @@ def site_preserved_folds(
         )
     site_of = np.empty(len(names), dtype=object)
     site_of[unit_row] = site
-    number = np.array([sites.index(own) for own in site_of])
+    number = np.array([sites.index(name) for name in site_of])
     units = np.zeros((len(sites), len(cohort.classes)))
     np.add.at(units, number, (counts > 0).astype(float))
     fold, note = _balance(units, k, sorted(cohort.classes))
-    named = [f"the sites of fold {index}" for index in range(k)]
-    parts = _folds_of(cohort, names, unit_row, counts, fold[number], named, val=val, unit=unit, seed=seed)
+    titles = [f"the sites of fold {index}" for index in range(k)]
+    parts = _folds_of(cohort, names, unit_row, counts, fold[number], titles, val=val, unit=unit, seed=seed)
     split = Split(cohort.image, parts, unit, (f"{len(sites)} sites in {k} folds: {note}",))
     check(split, cohort)
     return split
@@ -113,7 +113,7 @@ def _balance(units: NDArray[np.float64], k: int, classes: Sequence[str]) -> tupl
     order = np.argsort(-units.sum(axis=1), kind="stable")  # large sites first: they decide most
     share = (units / np.maximum(units.sum(axis=0), 1))[order]
     # Variables: (S, k) whether a site is in a fold, then (k, K) deviations of the shares from 1 / k.
-    held = kron(coo_array(share.T), eye_array(k))  # (K k, S k): share of a class in a fold
+    fold_share = kron(coo_array(share.T), eye_array(k))  # (K k, S k): share of a class in a fold
     once = kron(eye_array(sites), coo_array(np.ones((1, k))))
     apart = eye_array(many * k)
     zero = coo_array((sites, many * k))
@@ -121,24 +121,24 @@ def _balance(units: NDArray[np.float64], k: int, classes: Sequence[str]) -> tupl
     total = np.repeat(units.sum(axis=0), k)
     constraints = [
         LinearConstraint(hstack([once, zero]), 1, 1),
-        LinearConstraint(hstack([held, -apart]), -np.inf, 1 / k),
-        LinearConstraint(hstack([held, apart]), 1 / k, np.inf),
+        LinearConstraint(hstack([fold_share, -apart]), -np.inf, 1 / k),
+        LinearConstraint(hstack([fold_share, apart]), 1 / k, np.inf),
         # A class needs a patient in each fold's test part, and one each for train and val outside of it.
         LinearConstraint(
-            hstack([held, coo_array((many * k, many * k))]),
+            hstack([fold_share, coo_array((many * k, many * k))]),
             np.repeat(least, k) - 1e-9, (total - 2) / np.maximum(total, 1) + 1e-9,
         ),
     ]  # fmt: skip
     # Folds have no order: the first site is in the first fold, the second in one of the first two, and so on.
     upper = np.concatenate([np.tril(np.ones((sites, k))).ravel(), np.full(many * k, np.inf)])
-    found = milp(
+    solution = milp(
         np.concatenate([np.zeros(sites * k), np.ones(many * k)]),
         integrality=np.concatenate([np.ones(sites * k), np.zeros(many * k)]),
         bounds=Bounds(0, upper),
         constraints=constraints,
         options={"node_limit": _NODES, "mip_rel_gap": _GAP},
     )
-    if found.x is None:
+    if solution.x is None:
         scarcest = int(np.argmin((units > 0).sum(axis=0)))
         raise InputError(
             f"no division of {sites} sites into {k} folds was found that has every class in every fold; the scarcest "
@@ -146,12 +146,12 @@ def _balance(units: NDArray[np.float64], k: int, classes: Sequence[str]) -> tupl
             "merge sites"
         )
     fold = np.empty(sites, dtype=np.int64)
-    fold[order] = np.argmax(found.x[: sites * k].reshape(sites, k), axis=1)
+    fold[order] = np.argmax(solution.x[: sites * k].reshape(sites, k), axis=1)
     deviation = np.abs(np.stack([share[fold[order] == index].sum(axis=0) for index in range(k)]) - 1 / k)
-    bound = 100 * max(float(found.mip_dual_bound or 0.0), 0.0) / (k * many)
+    bound = 100 * max(float(solution.mip_dual_bound or 0.0), 0.0) / (k * many)
     proven = "no division is more even"
     # A sum of 0 is the smallest there is, though no share of it is left for the solver's relative gap to close.
-    if float(found.mip_gap or 0.0) > _GAP and float(deviation.sum()) > 1e-9:
+    if float(solution.mip_gap or 0.0) > _GAP and float(deviation.sum()) > 1e-9:
         proven = f"the search was ended, and no division can be below {bound:.2f} on average"
     return fold, (
         f"a fold's share of a class's patients differs from {1 / k:.0%} by {100 * deviation.mean():.1f} points on "
@@ -165,16 +165,16 @@ def _folds_of(
     unit_row: NDArray[np.int64],
     counts: NDArray[np.int64],
     fold_of: NDArray[np.int64],
-    named: Sequence[str],
+    titles: Sequence[str],
     *,
     val: float,
     unit: str,
     seed: int,
 ) -> tuple[Fold, ...]:
-    """The divisions in which each fold is tested and val is drawn by unit from the others; `named` is for messages."""
+    """The divisions in which each fold is tested and val is drawn by unit from the others; `titles` is for messages."""
     parts = []
-    for fold, held_out in enumerate(named):
-        words = np.full(len(names), "test", dtype=object)
+    for fold, held_out in enumerate(titles):
+        assignment = np.full(len(names), "test", dtype=object)
         side = np.flatnonzero(fold_of != fold)
         rng = np.random.default_rng([seed, *b"sites", fold])
         dealt = deal(counts[side], [1 - val, val], rng)
@@ -185,8 +185,8 @@ def _folds_of(
                 f"without {held_out} class '{sorted(cohort.classes)[scarcest]}' has {few_names(having, unit)}; "
                 f"train and val each need one: add {unit}s, or merge sites"
             )
-        words[side] = np.array(["train", "val"], dtype=object)[dealt]
-        parts.append(Fold(0, fold, tuple(words[unit_row])))
+        assignment[side] = np.array(["train", "val"], dtype=object)[dealt]
+        parts.append(Fold(0, fold, tuple(assignment[unit_row])))
     return tuple(parts)
 
 
@@ -224,10 +224,10 @@ def _known_sites(cohort: Cohort, site: NDArray[np.object_], unit: str) -> list[s
         raise InputError(f"all {len(cohort)} images are of site '{sites[0]}'; leaving one out needs two sites or more")
     if unit == "patient":
         pairs = sorted(set(zip(cohort.patient, site, strict=True)))
-        for (first, here), (second, there) in pairwise(pairs):
+        for (first, first_site), (second, second_site) in pairwise(pairs):
             if first == second:
                 raise InputError(
-                    f"patient {first} is at two sites ({here} and {there}); "
+                    f"patient {first} is at two sites ({first_site} and {second_site}); "
                     "give each patient one site, or ids that tell two patients apart"
                 )
     return sites

@@ -68,7 +68,7 @@ class Fold:
         """Row numbers of the images to report on; where there is no part "test", those of every part "test_…"."""
         if "test" in self.names:
             return self.rows("test")
-        return np.flatnonzero([word.startswith("test") for word in self.assignment])
+        return np.flatnonzero([name.startswith("test") for name in self.assignment])
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{self.assignment.count(name)} {name}" for name in self.names)
@@ -137,9 +137,9 @@ def check(split: Split, cohort: Cohort) -> None:
     check_leak(split, cohort)
     labels = np.array(cohort.table["label"], dtype=object)
     for part in split.parts:
-        for needed in ("train", "val"):
-            if needed not in part.names:
-                raise InputError(f"{_where(part, split)}has no {needed} part; needed: train, val and test")
+        for required in ("train", "val"):
+            if required not in part.names:
+                raise InputError(f"{_where(part, split)}has no {required} part; needed: train, val and test")
         if not any(name.startswith("test") for name in part.names):
             raise InputError(f"{_where(part, split)}has no test part; needed: train, val and test")
         for name in part.names:
@@ -176,12 +176,12 @@ def check_leak(split: Split, cohort: Cohort) -> None:
     require_patients(cohort)
     for part in split.parts:
         pairs = sorted({pair for pair in zip(owner, part.assignment, strict=True) if pair[1]})
-        words: dict[str, list[str]] = {}
-        for name, word in pairs:
-            words.setdefault(name, []).append(word)
-        leaking = [name for name, found in words.items() if len(found) > 1]
+        parts_of: dict[str, list[str]] = {}
+        for name, assigned in pairs:
+            parts_of.setdefault(name, []).append(assigned)
+        leaking = [name for name, parts in parts_of.items() if len(parts) > 1]
         if leaking:
-            name, between = leaking[0], " and ".join(words[leaking[0]])
+            name, between = leaking[0], " and ".join(parts_of[leaking[0]])
             many = f"{len(leaking)} patient{'' if len(leaking) == 1 else 's'}"
             raise InputError(
                 f"{_where(part, split)}divides {many} (first: {name}, in {between}); "
@@ -193,10 +193,10 @@ def check_leak(split: Split, cohort: Cohort) -> None:
 def _check_folds(split: Split) -> None:
     """Refuse folds in which an image is tested more or less often than once per repeat."""
     for repeat in sorted({part.repeat for part in split.parts}):
-        same = [part for part in split.parts if part.repeat == repeat]
-        if len({part.fold for part in same}) != len(same):
+        of_repeat = [part for part in split.parts if part.repeat == repeat]
+        if len({part.fold for part in of_repeat}) != len(of_repeat):
             raise InputError(f"the split has a fold of repeat {repeat} twice")
-        tested = np.sum([np.array(part.assignment, dtype=object) == "test" for part in same], axis=0)
+        tested = np.sum([np.array(part.assignment, dtype=object) == "test" for part in of_repeat], axis=0)
         wrong = np.flatnonzero(tested != 1)
         if len(wrong):
             raise InputError(f"{split.image[wrong[0]]} is tested {tested[wrong[0]]} times in repeat {repeat} "
@@ -301,8 +301,8 @@ def write_split(split: Split, path: Path | str) -> None:
         write_csv(path, ("image_path", "split"), zip(split.image, split.parts[0].assignment, strict=True))
         return
     rows = (
-        (image, part.repeat, part.fold, word)
+        (image, part.repeat, part.fold, name)
         for part in split.parts
-        for image, word in zip(split.image, part.assignment, strict=True)
+        for image, name in zip(split.image, part.assignment, strict=True)
     )
     write_csv(path, ("image_path", "repeat", "fold", "split"), rows)

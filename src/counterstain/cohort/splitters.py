@@ -57,8 +57,8 @@ def holdout(cohort: Cohort, *, test: float = 0.2, val: float = 0.2, unit: str = 
     shares = {"train": (1 - test) * (1 - val), "val": (1 - test) * val, "test": test}
     _require(cohort, names, counts, unit, 3, "train, val and test each need one")
     part = _deal(cohort, names, counts, unit, list(shares.values()), _rng(seed, "holdout"))
-    words = np.array(list(shares), dtype=object)[part]
-    split = Split(cohort.image, (Fold(0, 0, tuple(words[unit_row])),), unit)
+    assignment = np.array(list(shares), dtype=object)[part]
+    split = Split(cohort.image, (Fold(0, 0, tuple(assignment[unit_row])),), unit)
     check(split, cohort)
     return split
 
@@ -89,11 +89,11 @@ def folds(
         fold_of = _deal(cohort, names, counts, unit, [1 / k] * k, rng, most_units=most, known=dealt, vary=repeat > 0)
         dealt.append(fold_of)
         for fold in range(k):
-            words = np.full(len(names), "test", dtype=object)
+            assignment = np.full(len(names), "test", dtype=object)
             side = np.flatnonzero(fold_of != fold)
             chosen = _deal(cohort, names, counts, unit, [1 - val, val], _rng(seed, "val", repeat, fold), among=side)
-            words[side] = np.array(["train", "val"], dtype=object)[chosen]
-            parts.append(Fold(repeat, fold, tuple(words[unit_row])))
+            assignment[side] = np.array(["train", "val"], dtype=object)[chosen]
+            parts.append(Fold(repeat, fold, tuple(assignment[unit_row])))
     split = Split(cohort.image, tuple(parts), unit)
     check(split, cohort)
     return split
@@ -106,19 +106,19 @@ def official(cohort: Cohort, *, val: float = 0.2, unit: str = "patient", seed: i
     Raises:
         InputError: If the column has no train or no test part, divides a patient, or lacks a class in a part.
     """
-    words = list(cohort.table["split"])
-    found = sorted(set(words) - {""})
-    if "train" not in found or not any(word.startswith("test") for word in found):
+    assignment = list(cohort.table["split"])
+    present = sorted(set(assignment) - {""})
+    if "train" not in present or not any(part.startswith("test") for part in present):
         raise InputError(
-            f"the cohort's split column names {', '.join(found) or 'nothing'}; needed: train and test. "
+            f"the cohort's split column names {', '.join(present) or 'nothing'}; needed: train and test. "
             "Rename one with splits (say {val: test}), or let a hold-out or folds be drawn"
         )
     names, unit_row, counts = count_by_unit(cohort, unit)
-    given = Split(cohort.image, (Fold(0, 0, tuple(words)),), unit)
-    check_leak(given, cohort)
-    if "val" not in found:
+    as_written = Split(cohort.image, (Fold(0, 0, tuple(assignment)),), unit)
+    check_leak(as_written, cohort)
+    if "val" not in present:
         _check_share(val, "val")
-        train = np.array(words, dtype=object) == "train"
+        train = np.array(assignment, dtype=object) == "train"
         side = np.unique(unit_row[train])
         inside = np.zeros_like(counts)
         np.add.at(inside, (unit_row[train], label_columns(cohort)[train]), 1)
@@ -126,8 +126,10 @@ def official(cohort: Cohort, *, val: float = 0.2, unit: str = "patient", seed: i
         chosen = _deal(cohort, names, inside, unit, [1 - val, val], _rng(seed, "official"), among=side)
         is_val = np.zeros(len(names), dtype=bool)
         is_val[side] = chosen == 1
-        words = ["val" if word == "train" and is_val[row] else word for word, row in zip(words, unit_row, strict=True)]
-    split = Split(cohort.image, (Fold(0, 0, tuple(words)),), unit)
+        assignment = [
+            "val" if part == "train" and is_val[row] else part for part, row in zip(assignment, unit_row, strict=True)
+        ]
+    split = Split(cohort.image, (Fold(0, 0, tuple(assignment)),), unit)
     check(split, cohort)
     return split
 
@@ -204,9 +206,11 @@ def read_split(
         InputError: If the file is no split of this cohort, or `check` refuses it.
     """
     parts = read_divisions(Path(path), cohort, aside=aside, columns=columns)
-    given = Split(cohort.image, parts, unit)
-    check_leak(given, cohort)
-    split = replace(given, parts=tuple(draw_missing_val(cohort, part, val=val, unit=unit, seed=seed) for part in parts))
+    as_written = Split(cohort.image, parts, unit)
+    check_leak(as_written, cohort)
+    split = replace(
+        as_written, parts=tuple(draw_missing_val(cohort, part, val=val, unit=unit, seed=seed) for part in parts)
+    )
     check(split, cohort)
     return split
 
@@ -230,31 +234,31 @@ def read_divisions(
         InputError: If the file is no split of this cohort.
     """
     where = Path(path).name
-    known = {name: row for row, name in enumerate(cohort.image)}
+    row_of = {name: row for row, name in enumerate(cohort.image)}
     table = _split_columns(read_table(Path(path), kind="split"), cohort, dict(columns or {}), where)
-    gone = set(aside) - set(known)
+    gone = set(aside) - set(row_of)
     kept = [row for row, name in enumerate(table["image_path"]) if name not in gone]
     table = {name: [values[row] for row in kept] for name, values in table.items()}
-    stranger = next((name for name in table["image_path"] if name not in known), None)
+    stranger = next((name for name in table["image_path"] if name not in row_of), None)
     if stranger is not None:
         raise InputError(f"{where} names {stranger}, which is not in the cohort; the split is of other images")
-    rows = [known[name] for name in table["image_path"]]
+    rows = [row_of[name] for name in table["image_path"]]
     if "fold" not in table:
-        words = _place(rows, rename_splits(table["split"], None, where=where), len(cohort), where)
-        return (Fold(0, 0, tuple(words)),)
+        assignment = _place(rows, rename_splits(table["split"], None, where=where), len(cohort), where)
+        return (Fold(0, 0, tuple(assignment)),)
     repeat = _whole(table["repeat"], where) if "repeat" in table else [0] * len(rows)
     fold = _whole(table["fold"], where)
     if "split" in table:
-        words = rename_splits(table["split"], None, where=where)
+        assignment = rename_splits(table["split"], None, where=where)
         by_part: dict[tuple[int, int], tuple[list[int], list[str]]] = {}
-        for key, row, word in zip(zip(repeat, fold, strict=True), rows, words, strict=True):
+        for key, row, part in zip(zip(repeat, fold, strict=True), rows, assignment, strict=True):
             listed = by_part.setdefault(key, ([], []))
             listed[0].append(row)
-            listed[1].append(word)
+            listed[1].append(part)
         placed = {key: _place(*listed, len(cohort), where) for key, listed in by_part.items()}
     else:
         placed = _fold_numbers(cohort, rows, repeat, fold, where)
-    return tuple(Fold(number, index, tuple(words)) for (number, index), words in sorted(placed.items()))
+    return tuple(Fold(number, index, tuple(assignment)) for (number, index), assignment in sorted(placed.items()))
 
 
 def draw_missing_val(cohort: Cohort, part: Fold, *, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Fold:
@@ -284,15 +288,15 @@ def _split_columns(table: Table, cohort: Cohort, columns: Mapping[str, str], whe
                 f"{where} has no column '{noun}'; needed: image_path,split or image_path,repeat,fold,split. "
                 f"It has {', '.join(table.header)}; rename one, or say --columns {noun}=<its name>"
             )
-    found = {noun: list(table.text(name, strip=noun != "image_path")) for noun, name in chosen.items() if name}
-    known = set(cohort.image)
+    cells = {noun: list(table.text(name, strip=noun != "image_path")) for noun, name in chosen.items() if name}
+    images = set(cohort.image)
     root = f"{Path(cohort.root).absolute().as_posix()}/"
-    for row, name in enumerate(found["image_path"]):
+    for row, name in enumerate(cells["image_path"]):
         if not name.strip():
             raise InputError(f"{where} line {table.line(row)} names no image; name one, or remove the line")
-        if name not in known:  # as a manifest's paths are read: Windows' slashes, "./", and absolute ones
-            found["image_path"][row] = name.strip().replace("\\", "/").removeprefix("./").removeprefix(root)
-    return found
+        if name not in images:  # as a manifest's paths are read: Windows' slashes, "./", and absolute ones
+            cells["image_path"][row] = name.strip().replace("\\", "/").removeprefix("./").removeprefix(root)
+    return cells
 
 
 def _whole(values: Sequence[str], where: str) -> list[int]:
@@ -302,12 +306,12 @@ def _whole(values: Sequence[str], where: str) -> list[int]:
     return [int(value) for value in values]
 
 
-def _place(rows: Sequence[int], words: Sequence[str], count: int, where: str) -> list[str]:
+def _place(rows: Sequence[int], assignment: Sequence[str], count: int, where: str) -> list[str]:
     if len(set(rows)) != len(rows):
         raise InputError(f"{where} lists an image twice in one part ({len(rows) - len(set(rows))} such rows)")
     placed = [""] * count
-    for row, word in zip(rows, words, strict=True):
-        placed[row] = word
+    for row, part in zip(rows, assignment, strict=True):
+        placed[row] = part
     return placed
 
 

@@ -81,14 +81,14 @@ def describe(
         images, colour_images, classes, positive, per_class, patients, slides, sites, splits, mpp, unreadable, skipped,
         notes; what is not known is None.
     """
-    table, whole = cohort.table, count(cohort)
+    table, total = cohort.table, count(cohort)
     return {
         "schema": "counterstain.cohort/1",
         "classes": list(cohort.classes),
         "positive": cohort.positive,
         "colour_images": None if colour is None else int(np.count_nonzero(colour)),
-        "images": whole["images"],
-        "per_class": whole["per_class"],
+        "images": total["images"],
+        "per_class": total["per_class"],
         "patients": _patients(cohort),
         "slides": int(table["slide_id"][table["slide_id"] != ""].nunique()) or None,
         "sites": _parts(cohort, "site"),
@@ -141,10 +141,10 @@ def describe_lines(record: CohortRecord) -> list[str]:
     if patients is None:
         lines.append("patients  unknown")
     else:
-        each = patients["images_each"]
+        per_patient = patients["images_each"]
         without = f"; {patients['images_without']} images without" if patients["images_without"] else ""
-        lines.append(f"patients  {patients['count']:,} (images each: {each['min']} to {each['max']}, "
-                     f"median {each['median']:g}){without}")  # fmt: skip
+        lines.append(f"patients  {patients['count']:,} (images each: {per_patient['min']} to {per_patient['max']}, "
+                     f"median {per_patient['median']:g}){without}")  # fmt: skip
         several = patients["with_several_classes"]
         if several["count"]:
             lines.append(f"          {several['count']} with images of several classes: {', '.join(several['first'])}")
@@ -189,18 +189,18 @@ def measure_colour(cohort: "Cohort") -> NDArray[np.bool_]:
     from counterstain.cohort.cohort import container
 
     arrays: dict[tuple[str, str], bool] = {}
-    result = np.zeros(len(cohort), dtype=bool)
+    in_colour = np.zeros(len(cohort), dtype=bool)
     for row, path in enumerate(cohort.table["image_path"]):
         file, address = container(path)
         if not address:
-            result[row] = _is_colour(cohort.root / file)
+            in_colour[row] = _is_colour(cohort.root / file)
             continue
         array = (file, address.rpartition("/")[0])
         if array not in arrays:
             shape = array_shape(cohort.root, *array)
             arrays[array] = len(shape) == 4 and shape[3] in (3, 4)
-        result[row] = arrays[array]
-    return result
+        in_colour[row] = arrays[array]
+    return in_colour
 
 
 def _is_colour(path: Path) -> bool:

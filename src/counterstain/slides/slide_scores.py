@@ -124,9 +124,9 @@ def read_truth(
             f"{path} has no column {missing[0]}; it has {', '.join(cells)}. Rename one, or say --columns "
             f"{missing[0]}=<its name>"
         )
-    ids = clean_ids(cells[chosen["slide_id"]], len(cells[chosen["label"]]), what=f"{path.name}: slide_id")
+    ids = clean_ids(cells[chosen["slide_id"]], len(cells[chosen["label"]]), subject=f"{path.name}: slide_id")
     slides = [(files or {}).get(Path(name.replace("\\", "/")).name, name) for name in ids]
-    patients = clean_ids(cells[chosen["patient_id"]], len(slides), what=f"{path.name}: patient_id")
+    patients = clean_ids(cells[chosen["patient_id"]], len(slides), subject=f"{path.name}: patient_id")
     labels = clean_labels(cells[chosen["label"]], path.name)
     sites = clean_ids(cells.get(chosen.get("site", "")), len(slides), MISSING_SITE)
     if "split" in chosen:
