@@ -65,22 +65,22 @@ def _installed(first: str) -> dict[str, set[str]]:
         graph[name] = set()
         for line in metadata.requires(name) or []:
             need = Requirement(line)
-            other = _plain_name(need.name)
-            wanted = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))
-            if wanted and other != name and _is_installed(other):
-                graph[name].add(other)
-                waiting.append((other, tuple(need.extras)))
+            dependency = _plain_name(need.name)
+            applies = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+            if applies and dependency != name and _is_installed(dependency):
+                graph[name].add(dependency)
+                waiting.append((dependency, tuple(need.extras)))
     return graph
 
 
 def _extras_of(name: str) -> tuple[str, ...]:
     try:
-        found = metadata.metadata(name).get_all("Provides-Extra") or []
+        extras = metadata.metadata(name).get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
         raise InputError(
             f"{name} is not installed as a package, so that what it needs is not known; pip install it first"
         ) from None
-    return tuple(extra for extra in found if extra != "dev")
+    return tuple(extra for extra in extras if extra != "dev")
 
 
 def _is_installed(name: str) -> bool:
@@ -97,7 +97,7 @@ def _purl(name: str) -> str:
 
 
 def _component(name: str) -> dict[str, Any]:
-    found = metadata.metadata(name)
+    package = metadata.metadata(name)
     component: dict[str, Any] = {
         "type": "library",
         "bom-ref": _purl(name),
@@ -105,21 +105,21 @@ def _component(name: str) -> dict[str, Any]:
         "version": metadata.version(name),
         "purl": _purl(name),
     }
-    licence = _licence(found)
+    licence = _licence(package)
     return component | ({"licenses": [licence]} if licence else {})
 
 
-def _licence(found: Any) -> dict[str, Any] | None:
+def _licence(package: Any) -> dict[str, Any] | None:
     """An SPDX expression where the package states one, else its own words; None where it says nothing."""
-    if expression := found.get("License-Expression"):
+    if expression := package.get("License-Expression"):
         return {"expression": str(expression)}
-    words = [
-        tag.removeprefix(_LICENCE_TAG) for tag in found.get_all("Classifier") or [] if tag.startswith(_LICENCE_TAG)
+    names = [
+        tag.removeprefix(_LICENCE_TAG) for tag in package.get_all("Classifier") or [] if tag.startswith(_LICENCE_TAG)
     ]
-    stated = str(found.get("License") or "").strip().splitlines()
-    if not words and stated and len(stated[0]) < 100:
-        words = stated[:1]
-    return {"license": {"name": "; ".join(words)}} if words else None
+    stated = str(package.get("License") or "").strip().splitlines()
+    if not names and stated and len(stated[0]) < 100:
+        names = stated[:1]
+    return {"license": {"name": "; ".join(names)}} if names else None
 
 
 def _model(folder: Path) -> dict[str, Any]:

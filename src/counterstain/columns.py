@@ -114,7 +114,7 @@ def spelled_alike(names: Iterable[str]) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
     for name in sorted(set(names)):
         groups.setdefault(re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", name).casefold(), []).append(f"'{name}'")
-    return [own for key, own in groups.items() if key and len(own) > 1]
+    return [spellings for key, spellings in groups.items() if key and len(spellings) > 1]
 
 
 def present(noun: str, header: Iterable[str], *, extra: Sequence[str] = ()) -> list[str]:
@@ -126,11 +126,11 @@ def present(noun: str, header: Iterable[str], *, extra: Sequence[str] = ()) -> l
         extra: further aliases, for tables in which these words can't mean anything else.
     """
     header = list(header)
-    for known in ((noun,), (*ALIASES.get(noun, ()), *extra), *WEAK_ALIASES.get(noun, ())):
-        keys = {name_key(name) for name in known}
-        found = [name for name in header if name_key(name) in keys]
-        if found:
-            return found
+    for aliases in ((noun,), (*ALIASES.get(noun, ()), *extra), *WEAK_ALIASES.get(noun, ())):
+        keys = {name_key(name) for name in aliases}
+        columns = [name for name in header if name_key(name) in keys]
+        if columns:
+            return columns
     return []
 
 
@@ -146,14 +146,14 @@ def find_column(
         return columns[noun]
     # A column that the user gave another meaning is not taken for an alias as well.
     free = [name for name in header if name not in columns.values()]
-    found = present(noun, free, extra=extra)
-    if len(found) > 1:
+    candidates = present(noun, free, extra=extra)
+    if len(candidates) > 1:
         raise InputError(
-            f"{where} has {len(found)} columns that could be {noun}: {quoted(found)}; "
-            f"say which, in a study with columns: {{{noun}: {found[0]}}}, in a command with "
-            f"{columns_option(noun, found[0])}"
+            f"{where} has {len(candidates)} columns that could be {noun}: {quoted(candidates)}; "
+            f"say which, in a study with columns: {{{noun}: {candidates[0]}}}, in a command with "
+            f"{columns_option(noun, candidates[0])}"
         )
-    return found[0] if found else ""
+    return candidates[0] if candidates else ""
 
 
 def columns_option(noun: str, name: str) -> str:
@@ -194,19 +194,19 @@ def parse_columns(texts: Iterable[str]) -> dict[str, str]:
     Raises:
         InputError: If a part has no "=", or one column is given twice.
     """
-    found: dict[str, str] = {}
-    for text in texts:
-        for part in re.split(r",(?=\s*\w[^,=]*=)", text):
+    columns: dict[str, str] = {}
+    for option in texts:
+        for part in re.split(r",(?=\s*\w[^,=]*=)", option):
             noun, equals, name = part.partition("=")
             noun, name = noun.strip(), name.strip()
             if not equals or not noun:
-                raise InputError(f"--columns {text}: write our name=the table's, such as label=GT,patient_id=Case")
+                raise InputError(f"--columns {option}: write our name=the table's, such as label=GT,patient_id=Case")
             if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
                 name = name[1:-1]
-            if noun in found:
-                raise InputError(f"--columns names {noun} twice ('{found[noun]}' and '{name}'); name it once")
-            found[noun] = name
-    return found
+            if noun in columns:
+                raise InputError(f"--columns names {noun} twice ('{columns[noun]}' and '{name}'); name it once")
+            columns[noun] = name
+    return columns
 
 
 def check_columns(columns: Mapping[str, str], nouns: Sequence[str], header: Sequence[str], where: str) -> None:

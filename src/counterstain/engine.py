@@ -254,8 +254,8 @@ def on_cluster(
 
 def common_answer(
     client: Any,
-    asked: Callable[..., dict[str, str]],
-    *given: object,
+    question: Callable[..., dict[str, str]],
+    *arguments: object,
     address: str,
     gone: str,
     say: Callable[[str], None],
@@ -269,38 +269,38 @@ def common_answer(
         if not client.scheduler_info()["workers"]:
             say(f"{address} has no worker yet; waiting for the first")
         client.wait_for_workers(1)
-        found: dict[str, Any] = client.run(asked, *given, on_error="return")
+        replies: dict[str, Any] = client.run(question, *arguments, on_error="return")
     except OSError:  # whatever of the network
         raise InputError(gone) from None
-    for answer in found.values():
+    for answer in replies.values():
         if isinstance(answer, InputError):
             raise answer
-    answers = {worker: answer for worker, answer in found.items() if isinstance(answer, dict)}
+    answers = {worker: answer for worker, answer in replies.items() if isinstance(answer, dict)}
     if not answers:
         raise InputError(
-            f"no worker could report its installed versions: {next(iter(found.values()), 'all are lost')!r}"
+            f"no worker could report its installed versions: {next(iter(replies.values()), 'all are lost')!r}"
         )
-    (first, common), *rest = answers.items()
-    for worker, own in rest:
-        same_answers(common, own, first, who=worker)
+    (first, common), *others = answers.items()
+    for worker, answer_of_worker in others:
+        same_answers(common, answer_of_worker, first, who=worker)
     return common
 
 
-def _lost_workers(what: str, error: Any) -> str:
+def _lost_workers(kind: str, error: Any) -> str:
     """What is said of a task that lost every worker that tried it, by dask's KilledWorker."""
     return (
-        f"{what} {error.task[1]} has lost every worker that tried it ({error.allowed_failures + 1} of them, perhaps "
-        f"for lack of memory); see the workers' logs. Finished {what}s are kept"
+        f"{kind} {error.task[1]} has lost every worker that tried it ({error.allowed_failures + 1} of them, perhaps "
+        f"for lack of memory); see the workers' logs. Finished {kind}s are kept"
     )
 
 
-def same_answers(wanted: Mapping[str, str], own: Mapping[str, str], other: str, who: str = "a worker") -> None:
+def same_answers(expected: Mapping[str, str], answer: Mapping[str, str], source: str, who: str = "a worker") -> None:
     """Refuse results computed with different versions or precisions: they would differ for the wrong reason."""
-    for name, value in wanted.items():
-        if own.get(name) != value:
+    for name, value in expected.items():
+        if answer.get(name) != value:
             raise InputError(
-                f"{name} is {own.get(name)} on {who}, but {value} on {other}; install the same versions, and set the "
-                f"same device and precision (in a study training.device and training.precision)"
+                f"{name} is {answer.get(name)} on {who}, but {value} on {source}; install the same versions, and set "
+                "the same device and precision (in a study training.device and training.precision)"
             )
 
 

@@ -40,7 +40,7 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
     """
 
     takes = inspect.signature(function).parameters
-    paths = {name for name, one in takes.items() if one.annotation in (Path | str, Path | str | None)}
+    paths = {name for name, parameter in takes.items() if parameter.annotation in (Path | str, Path | str | None)}
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -92,11 +92,11 @@ def as_arguments(text: str) -> str:
     >>> as_arguments("say which with --columns patient_id=Case")
     "say which with `columns={'patient_id': 'Case'}`"
     """
-    made, at = [], 0
+    pieces, at = [], 0
     for command in _COMMAND.finditer(text):
-        made += [_OPTION.sub(_argument, text[at : command.start()]), command[0]]
+        pieces += [_OPTION.sub(_argument, text[at : command.start()]), command[0]]
         at = command.end()
-    return "".join([*made, _OPTION.sub(_argument, text[at:])])
+    return "".join([*pieces, _OPTION.sub(_argument, text[at:])])
 
 
 def _argument(option: re.Match[str]) -> str:
@@ -138,14 +138,14 @@ def refuse_own_input(out: Path, inputs: Iterable[object]) -> None:
     """
     if not out.exists():
         return
-    for given in inputs:
-        for one in given if isinstance(given, (list, tuple)) else (given,):
-            if isinstance(one, (str, Path)) and str(one) and _same(out, Path(one)):
+    for argument in inputs:
+        for value in argument if isinstance(argument, (list, tuple)) else (argument,):
+            if isinstance(value, (str, Path)) and str(value) and _same(out, Path(value)):
                 raise InputError(f"--out is {out}, which is read here; name another, so that it is kept")
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(first: Path, second: Path) -> bool:
     try:
-        return one.samefile(other)
+        return first.samefile(second)
     except (OSError, ValueError):  # no file of that name, or no name of a file
         return False

@@ -96,9 +96,9 @@ def _is_stream(path: Path) -> bool:
 def _pour(path: Path, write: Callable[[Path], None]) -> None:
     """Write to a device or pipe, by way of a file, since writers may seek."""
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / f"whole{path.suffix}"
-        write(whole)
-        with whole.open("rb") as source, path.open("wb") as sink:
+        complete = Path(folder) / f"whole{path.suffix}"
+        write(complete)
+        with complete.open("rb") as source, path.open("wb") as sink:
             shutil.copyfileobj(source, sink)
 
 
@@ -112,9 +112,9 @@ def _sweep(folder: Path) -> None:
     """Remove what processes of this machine that are gone left half written in a folder."""
     mark = _mark()
     for entry in os.scandir(folder):
-        _, found, rest = entry.name.partition(mark)
+        _, marked, rest = entry.name.partition(mark)
         pid = rest.partition("-")[0]
-        if found and pid.isdigit() and int(pid) != os.getpid() and not _runs(int(pid)):
+        if marked and pid.isdigit() and int(pid) != os.getpid() and not _runs(int(pid)):
             Path(entry.path).unlink(missing_ok=True)
 
 
@@ -155,15 +155,15 @@ def refusal(error: OSError, path: Path | None = None) -> str:
     code = error.errno or _errno_in(str(error))
     where = path if path is not None else error.filename
     reason, remedy = _REFUSALS.get(code or 0, (error.strerror or str(error) or type(error).__name__, ""))
-    named = f"{where}: {reason}" if where is not None else reason
+    problem = f"{where}: {reason}" if where is not None else reason
     kept = "; what was finished before is kept"
-    return f"{named}{kept}{'; ' + remedy if remedy else ''}"
+    return f"{problem}{kept}{'; ' + remedy if remedy else ''}"
 
 
 def _errno_in(text: str) -> int | None:
     """The system's error number in a library's words: HDF5 writes "errno = 28", Rust libraries "os error 28"."""
-    found = re.search(r"(?:errno = |os error )(\d+)", text)
-    return int(found[1]) if found else None
+    match = re.search(r"(?:errno = |os error )(\d+)", text)
+    return int(match[1]) if match else None
 
 
 def check_writable(path: Path, *, folder: bool = False) -> None:
@@ -256,14 +256,14 @@ def append_row(path: Path, columns: Sequence[str], row: Sequence[object]) -> Non
 
 
 def _csv_text(rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    quoted = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in rows:
         cells = [safe_cell(cell) for cell in row]
         # Python's writer leaves a carriage return unquoted, and a reader takes it for the end of the line.
         (quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else writer).writerow(cells)
-    return text.getvalue()
+    return buffer.getvalue()
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -306,8 +306,8 @@ def read_text(path: Path, *, what: str, largest: int | None = None) -> str:
         InputError: If it is missing, no plain file (a pipe has no end), too large, not UTF-8, or the system refuses.
     """
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {found}; name {what}")
+        state = "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {state}; name {what}")
     if largest is not None and (size := path.stat().st_size) > largest:
         raise InputError(f"{path} has {size:,} bytes; {what} of at most {largest:,} was needed")
     try:
@@ -379,10 +379,10 @@ def read_sums(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         raise InputError(f"{path.parent} has no {path.name}; name the folder of a model or an export")
-    *lines, rest = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    *lines, tail = path.read_bytes().decode("utf-8", errors="replace").split("\n")
     rows = [(name, digest) for digest, _, name in (line.partition("  ") for line in lines)]
     bad = next((number for number, row in enumerate(rows, start=1) if not is_hash_row(*row)), None)
-    if bad is not None or rest or not rows:
+    if bad is not None or tail or not rows:
         where = f", line {bad}" if bad is not None else ""
         raise InputError(f"{path}{where} is not a hash with a file name; copy the whole folder again")
     return dict(rows)

@@ -30,8 +30,8 @@ def visible(text: str) -> str:
     >>> visible(" P1\\u200b"), visible("non\\u00a0 tumour\\n")
     ('P1', 'non tumour')
     """
-    seen = text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
-    return " ".join(unicodedata.normalize("NFC", seen).split())
+    letters = text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", letters).split())
 
 
 def plain_ids(values: Sequence[str], missing: Collection[str], where: Callable[[int], str]) -> list[str]:
@@ -49,25 +49,25 @@ def plain_ids(values: Sequence[str], missing: Collection[str], where: Callable[[
         InputError: If a spreadsheet has rounded an id (1.23E+11) or made a date of it (2-Mar): what it was is lost, and
             several patients may have become one.
     """
-    known: dict[str, str] = {}
+    plain: dict[str, str] = {}
     for row, value in enumerate(values):
-        if value not in known:
-            known[value] = _plain_id(value, missing, row, where)
-    return [known[value] for value in values]
+        if value not in plain:
+            plain[value] = _plain_id(value, missing, row, where)
+    return [plain[value] for value in values]
 
 
 def _plain_id(value: str, missing: Collection[str], row: int, where: Callable[[int], str]) -> str:
     text = visible(value)
     if text.lower() in missing or text.lower() in NO_ID:
         return ""
-    done = "rounded" if _ROUNDED.fullmatch(text) else "turned into a date" if _DATE.fullmatch(text) else ""
-    if done:
+    damage = "rounded" if _ROUNDED.fullmatch(text) else "turned into a date" if _DATE.fullmatch(text) else ""
+    if damage:
         raise InputError(
-            f"{where(row)} is '{text}', which looks like an id that a spreadsheet has {done}: several ids may "
+            f"{where(row)} is '{text}', which looks like an id that a spreadsheet has {damage}: several ids may "
             "have become one; export the table again with that column formatted as text"
         )
-    whole = _WHOLE.fullmatch(text)
-    return whole[1] if whole else text
+    match = _WHOLE.fullmatch(text)
+    return match[1] if match else text
 
 
 def counting_ids(patient: Sequence[str]) -> tuple[str, ...]:

@@ -103,16 +103,20 @@ def epoch_line(progress: TrainingProgress, seconds_left: float | None, width: in
     val_loss = math.nan if progress.val_loss is None else progress.val_loss
     val_accuracy = math.nan if progress.val_accuracy is None else progress.val_accuracy
     rate = progress.images_per_s
-    left = "" if seconds_left is None or progress.epoch >= progress.epochs else duration(seconds_left)
+    time_left = "" if seconds_left is None or progress.epoch >= progress.epochs else duration(seconds_left)
     short_rows = {"images": "img"}.get(progress.rows, progress.rows)
     short = [f"epoch {number}/{progress.epochs}", f"loss {loss:.3f} val {val_loss:.3f}"]
-    short += [f"acc {accuracy:.3f} val {val_accuracy:.3f}", f"{rate:,.0f} {short_rows}/s", f"≤ {left}" if left else ""]
+    short += [
+        f"acc {accuracy:.3f} val {val_accuracy:.3f}",
+        f"{rate:,.0f} {short_rows}/s",
+        f"≤ {time_left}" if time_left else "",
+    ]
     forms: Sequence[str] = (
         f"epoch {number} of {progress.epochs}: loss {loss:.4f}, accuracy {accuracy:.3f}; validation loss "
         f"{val_loss:.4f}, accuracy {val_accuracy:.3f}; {rate:,.0f} {progress.rows}/s"
-        + (f"; at most {left} left" if left else ""),
+        + (f"; at most {time_left} left" if time_left else ""),
         f"epoch {number} of {progress.epochs}  loss {loss:.3f} val {val_loss:.3f}  accuracy {accuracy:.3f} val "
-        f"{val_accuracy:.3f}  {rate:,.0f} {progress.rows}/s" + (f"  ≤ {left} left" if left else ""),
+        f"{val_accuracy:.3f}  {rate:,.0f} {progress.rows}/s" + (f"  ≤ {time_left} left" if time_left else ""),
         "  ".join(filter(None, short)),
         "  ".join(filter(None, [*short[:3], short[4]])),
         "  ".join(short[:2]),

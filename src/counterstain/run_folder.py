@@ -69,19 +69,19 @@ def as_written(path: Path) -> Path:
     Raises:
         InputError: If the run lists it, and it has changed or is missing.
     """
-    whole = path.absolute()
-    above = list(whole.parents)[:DEEPEST]
+    absolute = path.absolute()
+    above = list(absolute.parents)[:DEEPEST]
     depth = next((k for k, folder in enumerate(above) if record_path(folder, MANIFEST).is_file()), None)
     if depth is None:
         return path
-    run, named = above[depth], [*path.parents, *above[len(path.parents) :]][depth]
-    expected = listed_hashes(run).get(whole.relative_to(run).as_posix())
+    run, run_as_named = above[depth], [*path.parents, *above[len(path.parents) :]][depth]
+    expected = listed_hashes(run).get(absolute.relative_to(run).as_posix())
     if expected is None or (path.is_file() and hash_file(path) == expected):
         return path
     state = "has changed since the run was finished" if path.exists() else "is missing from a finished run"
     raise InputError(
-        f"{path} {state}; put back the file that was written, or remove {record_path(named, MANIFEST)} and run the "
-        "study again to rewrite it (a table of your own belongs outside of the run)"
+        f"{path} {state}; put back the file that was written, or remove {record_path(run_as_named, MANIFEST)} and run "
+        "the study again to rewrite it (a table of your own belongs outside of the run)"
     )
 
 

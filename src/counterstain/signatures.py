@@ -48,7 +48,7 @@ def read_signers(key: Path | str) -> tuple[Signer, ...]:
         InputError: If there is none.
     """
     text = str(key) if str(key).startswith("ssh-") else read_text(Path(key), what="public key", largest=_LARGEST)
-    found = []
+    signers = []
     for line in text.splitlines():
         words = line.split()
         if "ssh-ed25519" not in words[:-1] or line.startswith("#"):
@@ -61,13 +61,13 @@ def read_signers(key: Path | str) -> tuple[Signer, ...]:
             continue
         if kind == _KIND and len(raw) == 32:
             name = " ".join(words[at + 2 :]) or " ".join(words[:at])  # behind it; in allowed_signers before it
-            found.append(Signer(blob, name))
-    if not found:
+            signers.append(Signer(blob, name))
+    if not signers:
         raise InputError(
             f"there is no Ed25519 public key in {str(key)[:80]}; give a file such as ~/.ssh/id_ed25519.pub, or its "
             "text (ssh-ed25519 AAAA…); ssh-keygen -t ed25519 makes a pair"
         )
-    return tuple(found)
+    return tuple(signers)
 
 
 def read_private_key(key: Path) -> "Ed25519PrivateKey":
@@ -80,7 +80,7 @@ def read_private_key(key: Path) -> "Ed25519PrivateKey":
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-    words = "it is of another kind"
+    reason = "it is of another kind"
     try:
         private = load_ssh_private_key(key.read_bytes(), password=None)
         if isinstance(private, Ed25519PrivateKey):
@@ -88,9 +88,9 @@ def read_private_key(key: Path) -> "Ed25519PrivateKey":
     except OSError as error:
         raise InputError(f"{key} cannot be read ({error.strerror}); name a private key of OpenSSH") from None
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:
-        words = str(error).partition("\n")[0][:100]
+        reason = str(error).partition("\n")[0][:100]
     raise InputError(
-        f"{key} cannot sign here ({words}); take an Ed25519 key without a passphrase, or sign the list of hashes with "
+        f"{key} cannot sign here ({reason}); take an Ed25519 key without a passphrase, or sign the list of hashes with "
         f"ssh-keygen -Y sign -n {NAMESPACE} -f {key}"
     )
 
@@ -123,7 +123,7 @@ def check_signature(path: Path, signers: tuple[Signer, ...]) -> Signer | None:
     if not place.is_file():
         return None
     blob, hashed, signature = _read_signature(place)
-    signer = next((one for one in signers if one.blob == blob), None)
+    signer = next((candidate for candidate in signers if candidate.blob == blob), None)
     if signer is None:
         return None
     try:

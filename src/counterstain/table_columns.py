@@ -53,8 +53,8 @@ def column_of(cells: Iterable[str]) -> Column:
 def tuple_of(column: Column, *, strip: bool) -> tuple[str, ...]:
     """The N cells; equal cells are one object, so a column of few values takes little memory."""
     if isinstance(column, tuple):
-        kept: dict[str, str] = {}
-        return tuple(kept.setdefault(cell, cell) for cell in (_stripped(column) if strip else column))
+        unique: dict[str, str] = {}
+        return tuple(unique.setdefault(cell, cell) for cell in (_stripped(column) if strip else column))
     import pyarrow.compute as pc
 
     column = pc.utf8_trim_whitespace(column) if strip else column
@@ -83,9 +83,9 @@ def numbers_of(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     if quick is not None:
         return quick, np.zeros(len(column), dtype=bool)
     cells, codes = distinct_cells(column, strip=True)
-    found = [parse_number(cell) for cell in cells]
-    values = np.array([np.nan if value is None else value for value in found], dtype=np.float64)
-    return values[codes], np.array([value is None for value in found], dtype=bool)[codes]
+    parsed = [parse_number(cell) for cell in cells]
+    values = np.array([np.nan if value is None else value for value in parsed], dtype=np.float64)
+    return values[codes], np.array([value is None for value in parsed], dtype=bool)[codes]
 
 
 def _quick_numbers(column: Any) -> NDArray[np.float64] | None:
@@ -178,10 +178,10 @@ def frame_columns(frame: "pd.DataFrame", names: Sequence[str]) -> dict[str, Colu
     import pyarrow as pa
 
     try:
-        found = pa.Table.from_pandas(frame, preserve_index=False)
+        table = pa.Table.from_pandas(frame, preserve_index=False)
     except pa.ArrowException as error:
         raise _mixed(str(error).splitlines()[0]) from None
-    return {name: text_of_values(found.column(k)) for k, name in enumerate(names)}
+    return {name: text_of_values(table.column(k)) for k, name in enumerate(names)}
 
 
 def _frame_cells(series: "pd.Series[Any]", name: str) -> tuple[str, ...]:
@@ -193,8 +193,8 @@ def _frame_cells(series: "pd.Series[Any]", name: str) -> tuple[str, ...]:
     return tuple("" if gone else text_of_value(value) for value, gone in zip(values, missing, strict=True))
 
 
-def _mixed(words: str) -> InputError:
+def _mixed(reason: str) -> InputError:
     return InputError(
-        f"the data frame holds what is neither text nor a number ({words}); turn that column into text with "
+        f"the data frame holds what is neither text nor a number ({reason}); turn that column into text with "
         ".astype(str), or leave it out"
     )

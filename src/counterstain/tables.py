@@ -125,8 +125,8 @@ def table_of_frame(frame: "pd.DataFrame") -> Table:
     Raises:
         InputError: If a column's name stands there twice, or a column mixes kinds that can't be told apart.
     """
-    named = any(name is not None for name in frame.index.names)
-    frame = frame.reset_index() if named else frame
+    has_index = any(name is not None for name in frame.index.names)
+    frame = frame.reset_index() if has_index else frame
     names = list(map(str, frame.columns))
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -192,14 +192,14 @@ def _read_bytes(path: Path, kind: str) -> bytes:
 def _special(path: Path) -> str:
     mode = path.stat().st_mode
     kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
-    return next((words for test, words in kinds if test(mode)), "a socket")
+    return next((name for test, name in kinds if test(mode)), "a socket")
 
 
 def _as_utf8(content: bytes, path: Path) -> tuple[bytes, tuple[str, ...]]:
     """The text of a CSV as UTF-8 without a byte order mark, and what was assumed."""
-    for start, what, way_out in _OTHER_KINDS:
+    for start, kind, way_out in _OTHER_KINDS:
         if content.startswith(start):
-            raise InputError(f"{path.name} is not a CSV but {what}; {way_out.format(name=path.name)}")
+            raise InputError(f"{path.name} is not a CSV but {kind}; {way_out.format(name=path.name)}")
     coding = _encoding(content)
     notes: tuple[str, ...] = ()
     if coding is None:
@@ -224,8 +224,8 @@ def _encoding(content: bytes) -> str | None:
         except UnicodeDecodeError:
             continue
         # Almost any bytes are valid in Windows-1252: those of an image or a model hold control characters, too.
-        other = r"\x00" if coding != "cp1252" else r"[\x00-\x08\x0e-\x1f]"
-        return None if re.search(other, text) else coding
+        control = r"\x00" if coding != "cp1252" else r"[\x00-\x08\x0e-\x1f]"
+        return None if re.search(control, text) else coding
     return None
 
 
@@ -266,7 +266,7 @@ def _by_arrow(path: Path, data: bytes, separator: str, notes: tuple[str, ...]) -
     if not 0 < end < len(data) or len(set(header)) != len(header):
         return None
     try:
-        found = arrow_csv.read_csv(
+        table = arrow_csv.read_csv(
             pa.BufferReader(pa.py_buffer(memoryview(data)[end:])),
             read_options=arrow_csv.ReadOptions(column_names=header, use_threads=False),
             parse_options=arrow_csv.ParseOptions(delimiter=separator, quote_char=False, double_quote=False),
@@ -276,7 +276,7 @@ def _by_arrow(path: Path, data: bytes, separator: str, notes: tuple[str, ...]) -
         )
     except pa.ArrowException:
         return None
-    return Table(path, dict(zip(header, found.columns, strict=True)), None, notes)
+    return Table(path, dict(zip(header, table.columns, strict=True)), None, notes)
 
 
 def _by_python(path: Path, text: str, separator: str, notes: tuple[str, ...], *, skipped: int) -> Table:
@@ -329,13 +329,13 @@ def _named(path: Path, header: list[str], chunks: Sequence[list[Column]]) -> dic
     """The columns by name; columns without a name and without a cell (a trailing separator) are left out."""
     if not header:
         raise InputError(f"{path.name} is empty; it needs a header and one row per image")
-    found = [_joined([chunk[k] for chunk in chunks]) for k in range(len(header))]
-    kept = [k for k, name in enumerate(header) if name or any_cell(found[k])]
+    columns = [_joined([chunk[k] for chunk in chunks]) for k in range(len(header))]
+    kept = [k for k, name in enumerate(header) if name or any_cell(columns[k])]
     names = [header[k] for k in kept]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"{path.name} has two columns named '{repeated[0]}'; rename or remove one of them")
-    return {header[k]: found[k] for k in kept}
+    return {header[k]: columns[k] for k in kept}
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -379,21 +379,21 @@ def _read_parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     try:
-        opened = pq.ParquetFile(path)
-        head = opened.metadata
+        parquet = pq.ParquetFile(path)
+        head = parquet.metadata
         unpacked = sum(head.row_group(k).total_byte_size for k in range(head.num_row_groups))
         if unpacked > MOST_BYTES or head.num_rows * max(head.num_columns, 1) > MOST_CELLS:
             raise InputError(
                 f"{path.name} unpacks to {unpacked:,} bytes in {head.num_rows:,} rows of {head.num_columns} columns; "
                 f"at most {MOST_BYTES >> 30} GiB and {MOST_CELLS:,} cells are read. Leave out columns and rows."
             )
-        found = opened.read()
-        found.validate(full=True)  # offsets and UTF-8, which reading takes as they are
-        names = list(map(str, found.column_names))
+        table = parquet.read()
+        table.validate(full=True)  # offsets and UTF-8, which reading takes as they are
+        names = list(map(str, table.column_names))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        words = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path.name} is not a Parquet file, or a damaged one ({words})") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path.name} is not a Parquet file, or a damaged one ({reason})") from None
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"{path.name} has two columns named '{repeated[0]}'; rename or remove one of them")
-    return Table(path, {name: text_of_values(found.column(k)) for k, name in enumerate(names)})
+    return Table(path, {name: text_of_values(table.column(k)) for k, name in enumerate(names)})

@@ -149,19 +149,24 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
     averaged = record.get("averaged", 0)
     part, tables = ("", "table") if "decision" in record else ("" if averaged else "test part, ", "seed")
     for level in shown_levels(rows_are):
-        found = {
-            arm: {score["metric"]: score for score in own["scores"] if score["level"] == level and not score["class"]}
-            for arm, own in arms.items()
+        by_arm = {
+            arm: {
+                score["metric"]: score
+                for score in arm_record["scores"]
+                if score["level"] == level and not score["class"]
+            }
+            for arm, arm_record in arms.items()
         }
-        metrics = [metric for metric in SHOWN if any(metric in scores for scores in found.values())]
+        metrics = [metric for metric in SHOWN if any(metric in scores for scores in by_arm.values())]
         if not metrics:
             continue
         rows = [
-            [measure_words(metric), *(_interval(scores.get(metric)) for scores in found.values())] for metric in metrics
+            [measure_words(metric), *(_interval(scores.get(metric)) for scores in by_arm.values())]
+            for metric in metrics
         ]
         heads = [
-            f"mean of {averaged} seeds" if averaged > 1 else f"{arm} ({plural(len(own['seeds']), tables)})"
-            for arm, own in arms.items()
+            f"mean of {averaged} seeds" if averaged > 1 else f"{arm} ({plural(len(arm_record['seeds']), tables)})"
+            for arm, arm_record in arms.items()
         ]
         if level != "image":
             print()
@@ -173,7 +178,7 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
         print_table(table.title, table.head, table.rows)
         for note in table.notes:
             print_wrapped(note)
-    notes = [note for own in arms.values() for note in own["warnings"]] + evaluation_notes(record)
+    notes = [note for arm_record in arms.values() for note in arm_record["warnings"]] + evaluation_notes(record)
     seen = [f"seen before: {line}" for line in record.get("seen", {}).get("words", ())]
     _print_notes(record, [*notes, *seen, *record.get("looks", ())])
 
@@ -234,8 +239,10 @@ def print_wrapped(line: str, *, bold: bool = False) -> None:
 
 def _pair_by_pair(record: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> bool:
     """Whether pairs are told one by one: where a ranking of the arms by one measure isn't what was asked."""
-    asked = record["hypothesis"] != "difference" or record["reference"] is not None or bool(record["co_primary"])
-    return asked or len(pairs) < len(record["pairs"])
+    other_question = (
+        record["hypothesis"] != "difference" or record["reference"] is not None or bool(record["co_primary"])
+    )
+    return other_question or len(pairs) < len(record["pairs"])
 
 
 def _endpoint(record: Mapping[str, Any]) -> str:

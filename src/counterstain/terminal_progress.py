@@ -23,8 +23,8 @@ LONG_S = 1.0  # work that took longer says how long
 
 def say(line: str) -> None:
     """One line of talk: on stderr, and in a notebook where its results are, since stderr is a red box there."""
-    stream, whole = sys.stdout if "ipykernel" in sys.modules else sys.stderr, one_line(line)
-    for part in _hung(whole, Console(stderr=True).width) if stream.isatty() else [whole]:
+    stream, text = sys.stdout if "ipykernel" in sys.modules else sys.stderr, one_line(line)
+    for part in _hung(text, Console(stderr=True).width) if stream.isatty() else [text]:
         print(part, file=stream, flush=True)
 
 
@@ -185,15 +185,15 @@ def _sparse_steps() -> Callable[[str, int, int], None]:
 
 def _epoch_lines() -> Callable[[str, TrainingProgress], None]:
     """Each training by its name, and below it a line per epoch."""
-    pace, at = Pace(), [""]
+    pace, last = Pace(), [""]
 
     def trained(label: str, progress: TrainingProgress) -> None:
-        left = pace.seconds_left(label, progress)
+        time_left = pace.seconds_left(label, progress)
         if progress.val_loss is None:
             return
-        if label != at[0]:
-            at[0] = label
+        if label != last[0]:
+            last[0] = label
             say(label)
-        say(f"  {epoch_line(progress, left)}")
+        say(f"  {epoch_line(progress, time_left)}")
 
     return trained

@@ -80,24 +80,24 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: in
     """
     cells = [[one_line(row[place]) for row in rows] for place in range(len(columns))]
     heads = list(map(one_line, columns)) if head else [""] * len(columns)
-    wide = [max(map(cell_len, (name, *own))) for name, own in zip(heads, cells, strict=True)]
-    if _total(wide) > width:
-        wide = [max(_longest_word(name), *map(cell_len, own)) for name, own in zip(heads, cells, strict=True)]
-    if _total(wide) > width:
-        cells = [[cell.replace(" [", "\n[") if _is_interval(cell) else cell for cell in own] for own in cells]
-        wide = [max(_longest_word(name), *map(_widest, own)) for name, own in zip(heads, cells, strict=True)]
-    if _total(wide) > width:
-        wide = _squeezed(wide, cells, width)
-    if _total(wide) > width:
+    widths = [max(map(cell_len, (name, *column))) for name, column in zip(heads, cells, strict=True)]
+    if _total(widths) > width:
+        widths = [max(_longest_word(name), *map(cell_len, column)) for name, column in zip(heads, cells, strict=True)]
+    if _total(widths) > width:
+        cells = [[cell.replace(" [", "\n[") if _is_interval(cell) else cell for cell in column] for column in cells]
+        widths = [max(_longest_word(name), *map(_widest, column)) for name, column in zip(heads, cells, strict=True)]
+    if _total(widths) > width:
+        widths = _squeezed(widths, cells, width)
+    if _total(widths) > width:
         return _listed(heads if head else columns, [[one_line(cell) for cell in row] for row in rows], width)
     lines = []
     if head:
         lines += [
-            *_row([_broken(name, size) for name, size in zip(heads, wide, strict=True)], wide, head),
-            "─" * _total(wide),
+            *_row([_broken(name, size) for name, size in zip(heads, widths, strict=True)], widths, head),
+            "─" * _total(widths),
         ]
     for row in zip(*cells, strict=True):
-        lines += _row([_broken(cell, size) for cell, size in zip(row, wide, strict=True)], wide, head)
+        lines += _row([_broken(cell, size) for cell, size in zip(row, widths, strict=True)], widths, head)
     return lines
 
 
@@ -106,8 +106,8 @@ def _glued(text: str) -> str:
     return _JOINT.sub(NO_BREAK, text)
 
 
-def _total(wide: Sequence[int]) -> int:
-    return sum(wide) + GAP * (len(wide) - 1)
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
 def _longest_word(text: str) -> int:
@@ -122,37 +122,37 @@ def _is_interval(cell: str) -> bool:
     return " [" in cell and cell.endswith("]") and len(cell) <= TEXT + 10
 
 
-def _squeezed(wide: Sequence[int], cells: Columns, width: int) -> list[int]:
+def _squeezed(widths: Sequence[int], cells: Columns, width: int) -> list[int]:
     """Widths at which columns of texts take up the lack, the widest of them first."""
-    out = list(wide)
-    texts = [place for place, own in enumerate(cells) if place == 0 or any(cell_len(cell) > TEXT for cell in own)]
+    squeezed = list(widths)
+    texts = [place for place, column in enumerate(cells) if place == 0 or any(cell_len(cell) > TEXT for cell in column)]
     least = {
         place: max(NARROWEST, *(min(_longest_word(cell), 2 * NARROWEST) for cell in cells[place])) for place in texts
     }  # fmt: skip
-    while _total(out) > width:
-        free = [place for place in texts if out[place] > least[place]]
+    while _total(squeezed) > width:
+        free = [place for place in texts if squeezed[place] > least[place]]
         if not free:
-            return out
-        out[max(free, key=lambda place: out[place])] -= 1
-    return out
+            return squeezed
+        squeezed[max(free, key=lambda place: squeezed[place])] -= 1
+    return squeezed
 
 
 def _broken(cell: str, size: int) -> list[str]:
     """The lines of one cell; a word that is wider than its column is broken in it."""
-    own: list[str] = []
+    lines: list[str] = []
     for part in cell.split("\n"):
         indent = part[: len(part) - len(part.lstrip())]
         fits = cell_len(part) <= size
-        own += [part] if fits else textwrap.wrap(_glued(part), size, break_on_hyphens=False, subsequent_indent=indent)
-    return [line.replace(NO_BREAK, " ") for line in own] or [""]
+        lines += [part] if fits else textwrap.wrap(_glued(part), size, break_on_hyphens=False, subsequent_indent=indent)
+    return [line.replace(NO_BREAK, " ") for line in lines] or [""]
 
 
-def _row(cells: Sequence[Sequence[str]], wide: Sequence[int], head: bool) -> list[str]:
+def _row(cells: Sequence[Sequence[str]], widths: Sequence[int], head: bool) -> list[str]:
     lines = []
     for line in range(max(map(len, cells))):
         parts = []
-        for place, (own, size) in enumerate(zip(cells, wide, strict=True)):
-            text = own[line] if line < len(own) else ""
+        for place, (cell, size) in enumerate(zip(cells, widths, strict=True)):
+            text = cell[line] if line < len(cell) else ""
             blank = " " * max(size - cell_len(text), 0)
             parts.append(text + blank if place == 0 or not head else blank + text)
         lines.append((" " * GAP).join(parts).rstrip())

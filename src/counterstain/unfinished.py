@@ -35,9 +35,9 @@ class Unfinished:
         try:
             return np.asarray(np.load(path, allow_pickle=False))
         except (OSError, ValueError, EOFError):  # not there, or of a disk that failed: it is made again
-            made = make()
-        write_with(path, lambda temporary: _save(temporary, made))
-        return made
+            values = make()
+        write_with(path, lambda temporary: _save(temporary, values))
+        return values
 
     def record(self, name: str, make: Callable[[], T]) -> T:
         """What a step found, as JSON has it, so that it is the same whether it was read or made."""
@@ -67,7 +67,7 @@ def open_unfinished(out: Path, key: str) -> Unfinished:
         key: hash of all that the steps depend on.
     """
     home = out / FOLDER
-    for other in home.iterdir() if home.is_dir() else ():
-        if other.name != key[:32]:
-            shutil.rmtree(other, ignore_errors=True)
+    for folder in home.iterdir() if home.is_dir() else ():
+        if folder.name != key[:32]:
+            shutil.rmtree(folder, ignore_errors=True)
     return Unfinished(home / key[:32])

@@ -26,8 +26,8 @@ def read_yaml(path: Path, *, what: str, largest: int = LARGEST_YAML) -> dict[str
     """
     record = parse_yaml(read_text(path, what=what, largest=largest), str(path))
     if not isinstance(record, dict):
-        found = "nothing" if record is None else f"a {type(record).__name__}"
-        raise InputError(f"{path} holds {found}, not settings; name {what}")
+        content = "nothing" if record is None else f"a {type(record).__name__}"
+        raise InputError(f"{path} holds {content}, not settings; name {what}")
     return record
 
 
