@@ -5,12 +5,12 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-__all__ = ["GateError", "InputError", "as_arguments", "as_typed", "refuse_own_input", "says_arguments", "suggest"]
-
+__all__ = ["GateError", "InputError", "as_arguments", "as_typed", "first_line", "first_names"]
+__all__ += ["refuse_own_input", "says_arguments", "suggest"]
 
 MOST = 25  # names in a message: timm alone knows 1,300 models
 
@@ -38,7 +38,6 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
 
     What it reads is not what it writes: that is refused here, for all of them.
     """
-
     takes = inspect.signature(function).parameters
     paths = {name for name, parameter in takes.items() if parameter.annotation in (Path | str, Path | str | None)}
 
@@ -124,6 +123,24 @@ def suggest(name: str, known: Iterable[str]) -> str:
         return f"; did you mean '{near[0]}'?"
     more = f", … and {len(known) - MOST} others" if len(known) > MOST else ""
     return f"; known: {', '.join(known[:MOST])}{more}"
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of an error, in one line: the first of its message, or else the kind of error.
+
+    >>> first_line(OSError("no such file\\nor folder")), first_line(EOFError())
+    ('no such file', 'EOFError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def first_names(names: Sequence[str], most: int = 3) -> str:
+    """The first of these names, with "…" where there are more.
+
+    >>> first_names(["a", "b"]), first_names(["a", "b", "c", "d"])
+    ('a, b', 'a, b, c, …')
+    """
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def refuse_own_input(out: Path, inputs: Iterable[object]) -> None:

@@ -156,8 +156,7 @@ def refusal(error: OSError, path: Path | None = None) -> str:
     where = path if path is not None else error.filename
     reason, remedy = _REFUSALS.get(code or 0, (error.strerror or str(error) or type(error).__name__, ""))
     problem = f"{where}: {reason}" if where is not None else reason
-    kept = "; what was finished before is kept"
-    return f"{problem}{kept}{'; ' + remedy if remedy else ''}"
+    return f"{problem}; what was finished before is kept{'; ' + remedy if remedy else ''}"
 
 
 def _errno_in(text: str) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +180,7 @@ def frame_columns(frame: "pd.DataFrame", names: Sequence[str]) -> dict[str, Colu
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except pa.ArrowException as error:
-        raise _mixed(str(error).splitlines()[0]) from None
+        raise _mixed(first_line(error)) from None
     return {name: text_of_values(table.column(k)) for k, name in enumerate(names)}
 
 

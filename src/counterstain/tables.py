@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 from counterstain.files import plain_cell
 from counterstain.run_folder import as_written
 from counterstain.table_columns import (
@@ -128,9 +128,7 @@ def table_of_frame(frame: "pd.DataFrame") -> Table:
     has_index = any(name is not None for name in frame.index.names)
     frame = frame.reset_index() if has_index else frame
     names = list(map(str, frame.columns))
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"the data frame has two columns named '{repeated[0]}'; rename or remove one of them")
+    _refuse_repeated(names, "the data frame")
     columns = frame_columns(frame, names)
     return _checked(Table(Path("the data frame"), columns, lines=np.arange(len(frame))), guarded=False)
 
@@ -331,11 +329,14 @@ def _named(path: Path, header: list[str], chunks: Sequence[list[Column]]) -> dic
         raise InputError(f"{path.name} is empty; it needs a header and one row per image")
     columns = [_joined([chunk[k] for chunk in chunks]) for k in range(len(header))]
     kept = [k for k, name in enumerate(header) if name or any_cell(columns[k])]
-    names = [header[k] for k in kept]
+    _refuse_repeated([header[k] for k in kept], path.name)
+    return {header[k]: columns[k] for k in kept}
+
+
+def _refuse_repeated(names: Sequence[str], where: str) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise InputError(f"{path.name} has two columns named '{repeated[0]}'; rename or remove one of them")
-    return {header[k]: columns[k] for k in kept}
+        raise InputError(f"{where} has two columns named '{repeated[0]}'; rename or remove one of them")
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -391,9 +392,6 @@ def _read_parquet(path: Path) -> Table:
         table.validate(full=True)  # offsets and UTF-8, which reading takes as they are
         names = list(map(str, table.column_names))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path.name} is not a Parquet file, or a damaged one ({reason})") from None
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"{path.name} has two columns named '{repeated[0]}'; rename or remove one of them")
+        raise InputError(f"{path.name} is not a Parquet file, or a damaged one ({first_line(error)})") from None
+    _refuse_repeated(names, path.name)
     return Table(path, {name: text_of_values(table.column(k)) for k, name in enumerate(names)})

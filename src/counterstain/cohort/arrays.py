@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.cohort_columns import clean_ids, clean_numbers
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 from counterstain.tables import read_cells
 
 __all__ = ["array_shape", "read_hdf5", "read_npz", "unlabelled_rows"]
@@ -73,8 +73,7 @@ def _hdf5_labels(root: Path, file: str, stem: str) -> tuple[str, list[str]]:
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # what HDF5 makes of a damaged inside
         if isinstance(error, InputError):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file} or its labels cannot be read as HDF5 ({reason})") from None
+        raise InputError(f"{file} or its labels cannot be read as HDF5 ({first_line(error)})") from None
     raise InputError(f"{file} holds {keys}; needed: x and y (or images and labels), or a pair …_x.h5 and …_y.h5")
 
 
@@ -175,7 +174,7 @@ def _npz_headers(root: Path, file: str) -> dict[str, tuple[tuple[int, ...], Any]
     except (*DAMAGED, ValueError, OSError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{file} cannot be read as .npz ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{file} cannot be read as .npz ({first_line(error)})") from None
     return headers
 
 
@@ -195,7 +194,7 @@ def unlabelled_rows(root: Path, file: str) -> list[str]:
                 arrays = {key: _array(h5py, opened, key) for key in opened}
                 shapes = {key: tuple(array.shape) for key, array in arrays.items() if array is not None}
         except (OSError, RuntimeError) as error:
-            raise InputError(f"{file} cannot be read as HDF5 ({str(error).splitlines()[0]})") from None
+            raise InputError(f"{file} cannot be read as HDF5 ({first_line(error)})") from None
     keys = [key for key, shape in shapes.items() if _IMAGES.fullmatch(key) and len(shape) in (3, 4)]
     if not keys and not file.lower().removesuffix(Path(file).suffix).endswith("_y"):
         content = ", ".join(f"{key} {shape}" for key, shape in sorted(shapes.items())) or "nothing"

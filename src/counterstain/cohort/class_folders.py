@@ -7,9 +7,9 @@ from pathlib import Path
 from counterstain.cohort.cohort_columns import clean_labels, split_word
 from counterstain.cohort.companions import check_class_names
 from counterstain.cohort.image_files import is_system_name
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_names
 
-__all__ = ["DATA_SET_PARTS", "first_names", "label_by_folder", "part_folders"]
+__all__ = ["DATA_SET_PARTS", "label_by_folder", "part_folders"]
 
 # Public data sets whose two archives are train and test, by the name of the folder that each unpacks to.
 DATA_SET_PARTS = {
@@ -20,11 +20,6 @@ DATA_SET_PARTS = {
 _MOST_CLASSES = 30  # distinct folder names below a level beyond which they are patients or slides
 _MOSTLY = 0.9
 _MAGNIFICATION = re.compile(r"(?:x\d+|\d+x?)", re.IGNORECASE)
-
-
-def first_names(names: Sequence[str]) -> str:
-    """The first three names, with "…" where there are more."""
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def part_folders(images: Sequence[str], splits: Mapping[str, str], folder: Path) -> bool:
@@ -81,7 +76,8 @@ def label_by_folder(
         below.setdefault(places[row][depth], set()).update(places[row][depth + 1 : -1][:1])
     check_class_names(below, folder, asks=asks)
     if len(below) == 1:
-        only, inner = next((name, sorted(folders)) for name, folders in below.items())
+        ((only, folders),) = below.items()
+        inner = sorted(folders)
         hint = f"; it holds the folders {first_names(inner)}: if these are the classes, name {folder / only}"
         raise InputError(
             f"{folder} has images of only one class, '{only}'{hint if inner else '; add a folder of another class'}"

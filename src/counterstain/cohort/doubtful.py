@@ -4,7 +4,7 @@ import difflib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from counterstain.cohort.cohort_columns import label_key
 from counterstain.cohort.finding_columns import ANY, NONE
@@ -101,7 +101,7 @@ def one_hot_words(columns: Mapping[str, Sequence[str]]) -> str:
     """
     flags = {name: [_flag(cell) for cell in cells] for name, cells in columns.items()}
     binary = {name: cells for name, cells in flags.items() if None not in cells and len(set(cells)) == 2}
-    if len(binary) < 2 or any(sum(map(bool, row)) != 1 for row in _rows(binary)):
+    if len(binary) < 2 or any(sum(map(bool, row)) != 1 for row in zip(*binary.values(), strict=True)):
         return ""
     names = list(binary)
     return (
@@ -112,10 +112,6 @@ def one_hot_words(columns: Mapping[str, Sequence[str]]) -> str:
 
 def _flag(cell: str) -> int | None:
     return {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}.get(cell.strip().lower())
-
-
-def _rows(columns: Mapping[str, Sequence[int | None]]) -> Iterator[tuple[int | None, ...]]:
-    return zip(*columns.values(), strict=True)
 
 
 def _quoted(names: Sequence[str]) -> str:

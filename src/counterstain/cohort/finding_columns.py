@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from counterstain.errors import InputError, suggest
 from counterstain.tables import Table
 
-__all__ = ["ANY", "NONE", "present_cells", "read_present", "words_of"]
+__all__ = ["ANY", "NONE", "present_cells", "read_present", "single_labels"]
 
 NONE, ANY = "none", "any finding"  # what an image is called where one label is needed
 
@@ -61,6 +61,6 @@ def present_cells(table: Table, findings: Sequence[str]) -> NDArray[np.int64]:
     return np.array(columns, dtype=np.int64).T
 
 
-def words_of(present: NDArray[np.int64]) -> list[str]:
+def single_labels(present: NDArray[np.int64]) -> list[str]:
     """The one label of each image of (N, K): "any finding" or "none"; by it the cohort is split and audited."""
     return [ANY if some else NONE for some in (present.sum(axis=1) > 0).tolist()]

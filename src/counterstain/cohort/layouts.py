@@ -1,4 +1,4 @@
-"""Folders of images as cohorts: a class a folder, and the naming of public data sets, each a row of a table."""
+"""Folders of images as cohorts: one folder per class, and the naming of public data sets, each a row of a table."""
 
 import os
 import re
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from counterstain.cohort.arrays import read_hdf5, read_npz
-from counterstain.cohort.class_folders import DATA_SET_PARTS, first_names, label_by_folder, part_folders
+from counterstain.cohort.class_folders import DATA_SET_PARTS, label_by_folder, part_folders
 from counterstain.cohort.cohort import Cohort, assemble, container
-from counterstain.cohort.cohort_columns import NUMBER_COLUMNS, clean_labels, clean_numbers, rename_splits
+from counterstain.cohort.cohort_columns import COLUMNS, NUMBER_COLUMNS, clean_labels, clean_numbers, rename_splits
 from counterstain.cohort.companions import MASK_OF, without_masks
 from counterstain.cohort.image_files import (
     CONTAINER_SUFFIXES,
@@ -23,7 +23,7 @@ from counterstain.cohort.image_files import (
 from counterstain.cohort.manifest import is_own_table, read_manifest
 from counterstain.cohort.patterns import match_pattern
 from counterstain.cohort.reading_options import NamingOptions
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, first_names, suggest
 from counterstain.run_folder import record_path
 
 __all__ = ["LAYOUTS", "Layout", "read_folder", "read_images"]
@@ -106,7 +106,7 @@ def read_folder(
 
     Args:
         folder: Of images, at any depth; hidden files and links that leave it are skipped and listed in the cohort.
-        layout: A name of LAYOUTS, or "auto": the one that every file name follows, else a class a folder.
+        layout: A name of LAYOUTS, or "auto": the one that every file name follows, else one folder per class.
         positive: The class of two whose probability is reported.
         pattern: A regular expression, searched for in each path below the folder; its named groups (patient_id,
             slide_id, site, label, mpp, x, y) are the ids.
@@ -208,21 +208,14 @@ def _read_names(
             raise InputError(f"magnification is '{magnification}'; {folder} has {', '.join(numbers)}, or say all")
         by_path = {path: groups for path, groups in by_path.items() if groups["magnification"] == number}
     if layout.tasks:
-        chosen = task or layout.tasks[0]
-        if chosen not in layout.tasks:
-            raise InputError(f"task is '{chosen}'{suggest(chosen, layout.tasks)}")
-        labels = (layout.words or {}).get(chosen, {})
+        task = task or layout.tasks[0]
+        if task not in layout.tasks:
+            raise InputError(f"task is '{task}'{suggest(task, layout.tasks)}")
+        labels = (layout.words or {}).get(task, {})
         for groups in by_path.values():
-            groups["label"] = labels.get(groups[chosen], groups[chosen])
-    names = {name for groups in by_path.values() for name in groups} & {
-        "label",
-        "patient_id",
-        "slide_id",
-        "site",
-        "x",
-        "y",
-    }
-    columns: dict[str, list[Any]] = {name: [groups[name] for groups in by_path.values()] for name in sorted(names)}
+            groups["label"] = labels.get(groups[task], groups[task])
+    names = sorted({name for groups in by_path.values() for name in groups} & set(COLUMNS))
+    columns: dict[str, list[Any]] = {name: [groups[name] for groups in by_path.values()] for name in names}
     if layout.name == "tcga":
         # A name that holds the patient's barcode alone says nothing of the slide.
         pairs = zip(columns["slide_id"], columns["patient_id"], strict=True)
@@ -374,9 +367,8 @@ def _not_listed(folder: Path, table: Path, cohort: Cohort) -> list[str]:
     others = [name for name in find_images(folder).images if name not in listed] if inside else []
     notes = [f"read from {table}"]
     if others:
-        first = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
         notes.append(
-            f"{len(others)} images in the folder are not in its cohort.csv ({first}); remove that table to "
-            "have the folder read again"
+            f"{len(others)} images in the folder are not in its cohort.csv ({first_names(others)}); remove that table "
+            "to have the folder read again"
         )
     return notes

@@ -21,10 +21,10 @@ from counterstain.cohort.cohort_columns import (
     rename_splits,
 )
 from counterstain.cohort.doubtful import one_hot_words
-from counterstain.cohort.finding_columns import ANY, read_present, words_of
+from counterstain.cohort.finding_columns import ANY, read_present, single_labels
 from counterstain.cohort.image_paths import paths_from_table, place_images, recorded_root
 from counterstain.cohort.patterns import fill_by_pattern
-from counterstain.errors import InputError, says_arguments
+from counterstain.errors import InputError, first_names, says_arguments
 from counterstain.files import refusal, write_csv, write_with
 from counterstain.id_cells import counting_ids
 from counterstain.tables import MISSING, Table, read_table
@@ -71,15 +71,14 @@ def read_manifest(
     if pattern is not None:
         cells = fill_by_pattern({**cells, "image_path": names}, pattern, path.name)
     if present is not None:
-        cells["label"], positive = words_of(present), ANY
-    cleaned: dict[str, Sequence[Any]] = {"image_path": names}
+        cells["label"], positive = single_labels(present), ANY
+    cleaned: dict[str, Any] = {"image_path": names}
     cleaned["label"] = clean_labels(cells["label"], path.name)
     for noun in ("patient_id", "slide_id"):
         cleaned[noun] = clean_ids(cells.get(noun), len(cleaned["label"]), subject=f"{path.name}: {noun}")
     cleaned["site"] = clean_ids(cells.get("site"), len(cleaned["label"]), MISSING_SITE)
-    numbers = {}
     for noun in NUMBER_COLUMNS:
-        numbers[noun] = clean_numbers(cells.get(noun), len(cleaned["label"]), noun, path.name)
+        cleaned[noun] = clean_numbers(cells.get(noun), len(cleaned["label"]), noun, path.name)
     for noun, partner in (("x", "y"), ("y", "x")):
         if noun in cells and partner not in cells:
             raise InputError(f"{path.name} has {noun} and no {partner}; give both, or leave the column out")
@@ -90,13 +89,11 @@ def read_manifest(
         raise InputError(f"splits: {path.name} has no column for the split")
     unused = [name for name in table.header if name not in chosen.values() and name not in findings]
     notes = [*table.notes]
-    notes += (
-        [f"columns of {path.name} that were not used: {', '.join(name or '(one without a name)' for name in unused)}"]
-        if unused
-        else []
-    )
+    if unused:
+        unused_names = ", ".join(name or "(one without a name)" for name in unused)
+        notes.append(f"columns of {path.name} that were not used: {unused_names}")
     notes += counting_ids(cleaned["patient_id"])
-    cohort = assemble({**cleaned, **numbers}, root=base, positive=positive, notes=notes)
+    cohort = assemble(cleaned, root=base, positive=positive, notes=notes)
     if present is not None:
         cohort = replace(cohort, findings=tuple(findings), present=present)
     check_files(cohort)
@@ -150,18 +147,15 @@ def check_files(cohort: _OnDisk) -> None:
             missing.append(file)
     if missing:
         raise InputError(
-            f"{len(missing)} of {len(files)} image files do not exist under {cohort.root} ({_first(missing)}); "
+            f"{len(missing)} of {len(files)} image files do not exist under {cohort.root} ({first_names(missing)}); "
             "correct their paths, or name the folder that they are relative to with --root (in a study, cohort.root)"
         )
     if outside:
         raise InputError(
-            f"{len(outside)} of {len(files)} image files are links that lead out of {cohort.root} ({_first(outside)}); "
-            "copy the files, or name the folder above all images with --root (in a study, cohort.root)"
+            f"{len(outside)} of {len(files)} image files are links that lead out of {cohort.root} "
+            f"({first_names(outside)}); copy the files, or name the folder above all images with --root (in a study, "
+            "cohort.root)"
         )
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def is_own_table(path: Path) -> bool:

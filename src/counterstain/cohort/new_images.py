@@ -21,7 +21,7 @@ from counterstain.cohort.cohort_columns import (
     clean_numbers,
 )
 from counterstain.cohort.companions import without_masks
-from counterstain.cohort.finding_columns import present_cells, words_of
+from counterstain.cohort.finding_columns import present_cells, single_labels
 from counterstain.cohort.image_files import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, ImageFiles, find_images
 from counterstain.cohort.image_paths import place_images, recorded_root
 from counterstain.cohort.layouts import named_options, read_folder
@@ -254,7 +254,7 @@ def _of_table(
             notes += (f"no findings were scored: {path.name} leaves some of them empty",)
         else:
             present = present_cells(table, findings)
-            cleaned["label"] = words_of(present)
+            cleaned["label"] = single_labels(present)
     images = NewImages(_frame(cleaned), base, notes, present=present)
     check_files(images)
     return images

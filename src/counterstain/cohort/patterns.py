@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from counterstain.cohort.cohort_columns import COLUMNS
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, first_names, suggest
 
 __all__ = ["fill_by_pattern", "match_pattern"]
 
@@ -44,9 +44,9 @@ def match_pattern(pattern: str, names: Sequence[str]) -> dict[str, list[str]]:
     if len(missed) == len(names):
         raise InputError(f"pattern {pattern!r} matches none of the {len(names)} images (first: {names[0]}); correct it")
     if missed:
-        first = ", ".join(missed[:3]) + (", …" if len(missed) > 3 else "")
         raise InputError(
-            f"pattern {pattern!r} misses {len(missed)} of {len(names)} images ({first}); widen it, or move these away"
+            f"pattern {pattern!r} misses {len(missed)} of {len(names)} images ({first_names(missed)}); widen it, or "
+            "move these away"
         )
     return {group: [(match or {}).get(group) or "" for match in matches] for group in groups}
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.summary import Count, Counts, count, table_lines
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_names
 from counterstain.files import write_csv
 from counterstain.records import html_of, json_text
 
@@ -205,8 +205,7 @@ def _check_folds(split: Split) -> None:
 
 def few_names(names: Sequence[str], unit: str) -> str:
     """The number and the first names, as "7 patients (P1, P2, P3, P4, P5, …)"."""
-    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return f"{len(names)} {unit}{'' if len(names) == 1 else 's'}" + (f" ({shown})" if names else "")
+    return f"{len(names)} {unit}{'' if len(names) == 1 else 's'}" + (f" ({first_names(names, 5)})" if names else "")
 
 
 def label_columns(cohort: Cohort) -> NDArray[np.int64]:

@@ -134,7 +134,7 @@ def _mpp(column: "pd.Series[Any]") -> dict[str, float] | None:
 
 
 def describe_lines(record: CohortRecord) -> list[str]:
-    """The record of `describe` as lines of text: counts, then a table each of classes, sites and splits."""
+    """The record of `describe` as lines of text: counts, then tables of classes, sites and splits."""
     patients = record["patients"]
     colour = "" if record["colour_images"] is None else f" ({record['colour_images']:,} in colour)"
     lines = [f"images    {record['images']:,}{colour}"]
