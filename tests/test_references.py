@@ -1,4 +1,4 @@
-"""Every DOI that the docs cite stands in docs/references.md with its state, and an unchecked one is called so."""
+"""Every DOI that docs, source and tests cite stands in docs/references.md; an unchecked one is called so."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs" / "references.md"
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page != TABLE)]
+CODE = [path for folder in ("src", "tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+CITING = PAGES + [path for path in CODE if path != Path(__file__)]  # below are examples of how a DOI is written
 # Brackets may be part of a DOI, as in 10.1016/0304-4076(85)90158-7, but only in pairs.
 DOI = re.compile(r"10\.\d{4,9}/(?:[^\s()\[\]`\"',;|<>*]|\([^()\s]*\))+")
 
@@ -22,17 +24,17 @@ def states() -> dict[str, str]:
     return {name.lower(): state for name, _, state in rows}
 
 
-def test_every_doi_has_its_row_and_every_row_its_page() -> None:
+def test_every_doi_has_its_row_and_every_row_its_use() -> None:
     known = states()
     assert set(known.values()) <= {"found", "unchecked"}
-    cited = {name.lower() for page in PAGES for name, _ in dois(page.read_text(encoding="utf-8"))}
+    cited = {name.lower() for page in CITING for name, _ in dois(page.read_text(encoding="utf-8"))}
     assert cited - set(known) == set(), "add them to docs/references.md, as unchecked until they were looked up"
-    assert set(known) - cited == set(), "no page cites these"
+    assert set(known) - cited == set(), "nothing cites these"
 
 
 def test_an_unchecked_doi_is_called_so_where_it_is_cited() -> None:
     known = states()
-    for page in PAGES:
+    for page in CITING:
         text = page.read_text(encoding="utf-8")
         for name, end in dois(text):
             marked = text[end:].lstrip(")").startswith(" (unchecked)")
