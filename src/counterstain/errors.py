@@ -7,7 +7,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import UnionType
+from typing import ForwardRef, ParamSpec, TypeVar, Union, get_args, get_origin
 
 __all__ = ["GateError", "InputError", "as_arguments", "as_typed", "first_line", "first_names"]
 __all__ += ["refuse_own_input", "says_arguments", "suggest"]
@@ -36,20 +37,23 @@ _READ = ("images", "splits", "sources", "model", "predictions", "study", "slides
 def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
     """A function of the Python interface: messages name its arguments, where those of the command line name options.
 
-    What it reads is not what it writes: that is refused here, for all of them.
+    What another verb returned stands for the file or folder that it wrote (os.PathLike); the function gets its path.
+    Anything else is refused where a path is taken, unless the annotation names its class. What is read is not written
+    over: that is refused here, for all of them.
     """
     takes = inspect.signature(function).parameters
-    paths = {name for name, parameter in takes.items() if parameter.annotation in (Path | str, Path | str | None)}
+    kinds = {name: _kinds(parameter.annotation) for name, parameter in takes.items()}
+    call: Callable[..., T] = function
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            for name, value in (*zip(takes, args, strict=False), *kwargs.items()):
-                if name in paths:
-                    _refuse_object(name, value)
-            if isinstance(out := kwargs.get("out"), (str, Path)):
-                refuse_own_input(Path(out), [*args, *(value for name, value in kwargs.items() if name in _READ)])
-            return function(*args, **kwargs)
+            known = [_as_path(name, value, kinds[name]) for name, value in zip(takes, args, strict=False)]
+            placed = (*known, *args[len(known) :])
+            named = {name: _as_path(name, value, kinds.get(name, ())) for name, value in kwargs.items()}
+            if isinstance(out := named.get("out"), (str, Path)):
+                refuse_own_input(Path(out), [*placed, *(value for name, value in named.items() if name in _READ)])
+            return call(*placed, **named)
         except (InputError, GateError) as error:
             error.typed = as_typed(error)
             error.args = (as_arguments(error.typed),)
@@ -58,13 +62,48 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
     return wrapped
 
 
-def _refuse_object(name: str, value: object) -> None:
-    """Where the path of a file is taken, what other verbs return is not: it has no place on the disk yet."""
-    if value is None or isinstance(value, (str, os.PathLike)):
-        return
+def _kinds(annotation: object) -> tuple[type, ...]:
+    """The classes that an argument may have where one of them is a path; () for other arguments."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if any(isinstance(member, (str, ForwardRef)) for member in members):
+        return ()  # a class that is not imported here: the function looks itself
+    kinds = tuple(kind for member in members if isinstance(kind := get_origin(member) or member, type))
+    return kinds if str in kinds and (os.PathLike in kinds or Path in kinds) else ()
+
+
+def _as_path(name: str, value: object, kinds: tuple[type, ...]) -> object:
+    """The argument, what stands for a file or folder as its path; refused where it is none of `kinds`."""
+    if not kinds or value is None:
+        return value
+    if isinstance(value, os.PathLike):
+        return value if isinstance(value, Path) else Path(value)
     kind = type(value).__name__
-    way = f"; write it, counterstain.{kind.lower()}(…, out='{kind.lower()}.csv'), and give that path"
-    raise InputError(f"`{name}` is a {kind}, not the path of a file" + (way if kind in ("Cohort", "Split") else ""))
+    if isinstance(value, str):
+        return value
+    ours = type(value).__module__.startswith("counterstain.")
+    if Sequence in kinds and isinstance(value, Iterable) and not ours and kind != "DataFrame":
+        return [_as_path(name, one, (str, Path)) for one in value]
+    if isinstance(value, kinds):
+        return value
+    others = "".join(f" or {_a(known.__name__)}" for known in kinds if known.__module__.startswith("counterstain."))
+    way = WAYS.get(kind, "")
+    raise InputError(f"`{name}` is {_a(kind)}, not the path of a file or a folder{others}{way and '; '}{way}")
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'AEIOaeio' or kind == 'ndarray' else 'a'} {kind}"
+
+
+# What has no place on the disk, and how it gets one.
+WAYS = {
+    "Cohort": "write it, counterstain.write_cohort(…, 'cohort.csv'), and give that path",
+    "Split": "write it, counterstain.write_split(…, 'splits.csv'), and give that path",
+    "Predictions": "write it, counterstain.write_predictions(…, 'predictions.csv'), and give that path",
+    "DataFrame": "write it, .to_csv(…, index=False), and give that path",
+    "ndarray": "counterstain.load_model(…).predict takes arrays of tiles",
+    "Bundle": "give the folder that it was read from",
+    "Study": "give the file that it was read from",
+}
 
 
 def as_typed(error: InputError | GateError) -> str:
@@ -157,7 +196,7 @@ def refuse_own_input(out: Path, inputs: Iterable[object]) -> None:
         return
     for argument in inputs:
         for value in argument if isinstance(argument, (list, tuple)) else (argument,):
-            if isinstance(value, (str, Path)) and str(value) and _same(out, Path(value)):
+            if isinstance(value, (str, os.PathLike)) and os.fspath(value) and _same(out, Path(value)):
                 raise InputError(f"--out is {out}, which is read here; name another, so that it is kept")
 
 

@@ -18,7 +18,11 @@ from typing import Any
 
 from counterstain.errors import InputError
 
+# A path; or a result of a verb, which stands for the file or folder that it wrote.
+StrPath = str | os.PathLike[str]
+
 __all__ = [
+    "StrPath",
     "append_row",
     "check_writable",
     "hash_bytes",

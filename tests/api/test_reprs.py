@@ -2,15 +2,12 @@
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import counterstain
-from counterstain.cohort.cohort import Cohort
-from counterstain.errors import InputError
 from counterstain.evaluation.model_output import ModelOutput
 from counterstain.learning.bundle import Bundle
 from counterstain.phantom.tiles import Phantom
@@ -165,17 +162,3 @@ def test_only_what_was_changed_is_shown() -> None:
         counterstain.TrainingConfig(batch=64)
     )
     assert short_repr(Parity("x" * 300, 0.1, 1.0, 2)).endswith("…)")
-
-
-@pytest.mark.parametrize(("verb", "more"), [("audit", ()), ("train", ("out",)), ("robustness", ())])
-def test_a_verb_that_reads_files_says_so_of_objects(verb: str, more: tuple[str, ...]) -> None:
-    """In a notebook one hands on what the verb before returned."""
-    scores = counterstain.evaluate(Path(__file__).parents[2] / "examples" / "tables" / "ours.csv")
-    with pytest.raises(InputError, match=r"is a Scores, not the path of a file"):
-        getattr(counterstain, verb)(scores, scores, *more)
-
-
-def test_a_cohort_is_to_be_written_first() -> None:
-    cohort: Any = Cohort.__new__(Cohort)
-    with pytest.raises(InputError, match=r"`images` is a Cohort, .*counterstain.cohort\(…, out='cohort.csv'\)"):
-        counterstain.audit(cohort)

@@ -14,7 +14,7 @@ from counterstain.evaluation.record_types import ScoresRecord
 from counterstain.evaluation.scores_result import Scores
 from counterstain.evaluation.subgroups import GROUPINGS
 from counterstain.evaluation.table_evaluation import ARM, columns_wanted, evaluate_tables, evaluation_rows
-from counterstain.files import write_csv, write_json
+from counterstain.files import StrPath, write_csv, write_json
 from counterstain.tables import table_of_frame
 
 __all__ = ["evaluate"]
@@ -34,7 +34,7 @@ def evaluate(
     order: Sequence[str] | None = None, threshold: float | str | None = None,
     threshold_from: Sources | None = None, by: By = (),
     prevalence: float | None = None, interval: str = "jackknife", confidence: float = 0.95,
-    model: Path | str | None = None, arm: str | None = None, seed: int | None = None, fold: str | None = None,
+    model: StrPath | None = None, arm: str | None = None, seed: int | None = None, fold: str | None = None,
     ledger: Path | str | None = None, out: Path | str | None = None,
 ) -> Scores: ...  # fmt: skip
 @overload
@@ -44,7 +44,7 @@ def evaluate(
     positive: str | int | bool | None = None, order: Sequence[str] | None = None,
     threshold: float | str | None = None, threshold_from: Sources | None = None, by: By = (),
     prevalence: float | None = None,
-    interval: str = "jackknife", confidence: float = 0.95, model: Path | str | None = None, arm: str | None = None,
+    interval: str = "jackknife", confidence: float = 0.95, model: StrPath | None = None, arm: str | None = None,
     seed: int | None = None, fold: str | None = None, out: Path | str | None = None,
 ) -> Scores: ...  # fmt: skip
 @says_arguments
@@ -67,7 +67,7 @@ def evaluate(
     prevalence: float | None = None,
     interval: str = "jackknife",
     confidence: float = 0.95,
-    model: Path | str | None = None,
+    model: StrPath | None = None,
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
@@ -77,9 +77,9 @@ def evaluate(
     """Scores, calibration, net benefit and subgroups of one model's predictions, with intervals over patients.
 
     Args:
-        y_true: (N,) true classes, beside `y_prob`; or alone the predictions: a path, a data frame, Predictions, or a
-            list of them, one for each seed of one model.
-        y_prob: (N,) probability of the positive class, or (N, C) of every class.
+        y_true: (N,) true classes, beside `y_prob`; or alone the predictions: a path, a data frame, Predictions, what
+            `predict` returned, or a list of them, one for each seed of one model.
+        y_prob: (N,) probability of the positive class, or (N, C) of every class; or what `model.predict` returned.
         groups: (N,) the patient of each image; images of one patient are not independent. Without it the image is the
             unit, and a note says so.
         slide, site, image: (N,) names.
@@ -92,7 +92,7 @@ def evaluate(
         by: subgroups: names of columns (site, slide, patient, or any of a file), or {name: (N,) values}.
         prevalence: of the positive class where the model is to be used; adds PPV and NPV there.
         interval: "jackknife" or "bootstrap", both over patients; confidence: of the intervals.
-        model: folder of the run, bundle or export that made the predictions: which images it was trained on, and
+        model: the model, run or export, or its folder, that made the predictions: which images it was trained on, and
             whether its promises hold; arm, seed, fold: which model of a run, see `predict`.
         ledger: folder in which this use of the test set is recorded; for files.
         out: a folder for scores.json and scores.csv, or a page (report.html).
@@ -190,7 +190,7 @@ def _groups(
     return {name: cells.get(name) for name in by}, cells
 
 
-def _model_folder(model: Path | str | None, *, arm: str | None, seed: int | None, fold: str | None) -> Path | None:
+def _model_folder(model: StrPath | None, *, arm: str | None, seed: int | None, fold: str | None) -> Path | None:
     """The folder of the one model that is meant."""
     if model is None:
         refuse_options("of a model's run; name it as model", arm=arm, seed=seed, fold=fold)

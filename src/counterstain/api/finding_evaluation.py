@@ -1,23 +1,30 @@
 """Several findings per image: every finding of one model, or of several, in one call."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
-from counterstain.api.sources import listed_sources
 from counterstain.errors import InputError, says_arguments
 from counterstain.evaluation.finding_scores import FindingPredictions, finding_rows, score_findings
 from counterstain.evaluation.findings_csv import read_finding_table
 from counterstain.evaluation.findings_result import FindingScores
-from counterstain.evaluation.from_arrays import Source
+from counterstain.evaluation.from_arrays import is_frame
 from counterstain.evaluation.table_evaluation import ARM
 from counterstain.files import write_csv, write_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["evaluate_findings"]
+
+FindingTable = Union[str, os.PathLike[str], "pd.DataFrame"]
+FindingTables = FindingTable | Sequence[FindingTable]
 
 
 @says_arguments
 def evaluate_findings(
-    predictions: Path | str | Sequence[Path | str] | Mapping[str, Path | str | Sequence[Path | str]],
+    predictions: FindingTables | Mapping[str, FindingTables],
     *,
     columns: Mapping[str, str] | None = None,
     confidence: float = 0.95,
@@ -28,8 +35,9 @@ def evaluate_findings(
     The commands `evaluate` and `compare` do this where a table has several findings and no one label.
 
     Args:
-        predictions: a table with label_<finding> and prob_<finding> columns, or several, one for each seed of one
-            model; or {name: tables} of several models, compared in AUROC (p of single findings after Holm).
+        predictions: a table (a path or a data frame) with label_<finding> and prob_<finding> columns, or several, one
+            for each seed of one model; or {name: tables} of several models, compared in AUROC (p of single findings
+            after Holm).
         columns: {our column: the table's} of image_path, patient_id, slide_id and site.
         confidence: of the intervals.
         out: a folder for findings.json and findings.csv.
@@ -40,8 +48,7 @@ def evaluate_findings(
     if not 0.5 < confidence < 1:
         raise InputError(f"confidence is {confidence}; a level between 0.5 and 1 was needed, say 0.95")
     models = predictions if isinstance(predictions, Mapping) else {ARM: predictions}
-    tables = {name: [read_finding_table(_path(one), columns=columns) for one in listed_sources(own)]
-              for name, own in models.items()}  # fmt: skip
+    tables = {name: [_table(one, columns) for one in _listed(own)] for name, own in models.items()}
     first = next(iter(tables.values()))[0]
     aligned = {name: [_like(first, one, name) for one in own] for name, own in tables.items()}
     record = score_findings(aligned, alpha=1 - confidence)
@@ -51,10 +58,17 @@ def evaluate_findings(
     return FindingScores(record)
 
 
-def _path(source: Source) -> Path | str:
-    if not isinstance(source, (str, Path)):
-        raise InputError(f"a {type(source).__name__} was given; tables of findings are read from files")
-    return source
+def _listed(tables: FindingTables) -> list[FindingTable]:
+    """One table or several as a list."""
+    return list(tables) if isinstance(tables, Sequence) and not isinstance(tables, str) else [tables]
+
+
+def _table(source: FindingTable, columns: Mapping[str, str] | None) -> FindingPredictions:
+    if isinstance(source, (str, os.PathLike)) or is_frame(source):
+        return read_finding_table(source, columns=columns)
+    raise InputError(
+        f"a {type(source).__name__} was given; a path or a data frame with label_<finding> and prob_<finding> is needed"
+    )
 
 
 def _like(first: FindingPredictions, table: FindingPredictions, name: str) -> FindingPredictions:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from counterstain.errors import says_arguments
+from counterstain.files import StrPath
 from counterstain.study.cleanup import Cleanup
 from counterstain.study.run_list import RunList
 
@@ -10,7 +11,7 @@ __all__ = ["clean", "publish", "runs"]
 
 
 @says_arguments
-def runs(folder: Path | str = "runs") -> RunList:
+def runs(folder: StrPath = "runs") -> RunList:
     """Every run in a folder and below, newest first: its verdict, and each arm's primary measure with its interval.
 
     Args:
@@ -26,7 +27,7 @@ def runs(folder: Path | str = "runs") -> RunList:
 
 @says_arguments
 def clean(
-    folder: Path | str = ".", *, stores: bool = True, runs: bool = True, keep: int = 1, yes: bool = False
+    folder: StrPath = ".", *, stores: bool = True, runs: bool = True, keep: int = 1, yes: bool = False
 ) -> Cleanup:
     """What a folder of studies no longer needs; it is removed only with `yes`.
 
@@ -45,11 +46,11 @@ def clean(
 
 
 @says_arguments
-def publish(run: Path | str, *, to: str, out: Path | str | None = None) -> Path:
+def publish(run: StrPath, *, to: str, out: Path | str | None = None) -> Path:
     """Write a finished run to the files of TensorBoard, MLflow or Weights & Biases; nothing is sent anywhere.
 
     Args:
-        run: folder of the run.
+        run: the run, or its folder.
         to: "tensorboard", "mlflow" or "wandb".
         out: folder for the tracker's files; by default tracking/<to> beside runs/. It is returned.
 

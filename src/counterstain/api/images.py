@@ -15,20 +15,20 @@ from counterstain.cohort.splitters import Split, holdout, write_split
 from counterstain.cohort.splitters import folds as cross_validation
 from counterstain.errors import InputError, says_arguments
 from counterstain.extras import missing_package
+from counterstain.files import StrPath
 
 if TYPE_CHECKING:
     from counterstain.phantom.slide import SlideTruth
 
 __all__ = ["audit", "augment", "cohort", "init", "phantom", "phantom_slides", "split"]
 
-Images = Cohort | Path | str
 TEST_SHARE = 0.2
 
 
 @says_arguments
 @takes_reading
 def cohort(
-    images: Path | str,
+    images: Cohort | StrPath,
     *,
     out: Path | str | None = None,
     decode: bool = True,
@@ -37,7 +37,7 @@ def cohort(
     """The images of a study with their labels, patients and sites.
 
     Args:
-        images: a folder of images, or a CSV or Parquet manifest.
+        images: a folder of images, or a CSV or Parquet manifest; or a Cohort, to decode or write it.
         out: writes the table there, .csv or .parquet.
         decode: decode every image; those that cannot be read are named in the notes.
         layout: how names carry labels and ids: auto, folder, breakhis, idc, tcga, …; pattern: a regular expression with
@@ -61,20 +61,10 @@ def cohort(
     return replace(table, notes=(*table.notes, *damaged))
 
 
-def cohort_of(images: Images, **reading: Unpack[ReadingOptions]) -> Cohort:
-    """A cohort as it is, or read by the options of `layouts.read_images`."""
-    if not isinstance(images, Cohort):
-        return read_images(images, **reading)
-    unused = next((name for name, value in reading.items() if value not in (None, False, "auto", {})), None)
-    if unused is not None:
-        raise InputError(f"{unused} is of a folder or a manifest, and images is a Cohort; leave it out")
-    return images
-
-
 @says_arguments
 @takes_reading
 def split(
-    images: Images,
+    images: Cohort | StrPath,
     *,
     out: Path | str | None = None,
     test: float = TEST_SHARE,
@@ -98,7 +88,7 @@ def split(
             in one fold, classes balanced.
         unit: "patient", or "image" where patients are unknown.
         seed: of the division.
-        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`; not for a Cohort.
+        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`; of a Cohort only positive.
 
     Returns:
         The split; `for train, test in split` gives row numbers of the cohort, as scikit-learn's splitters do.
@@ -106,7 +96,7 @@ def split(
     Raises:
         InputError: If patients are unknown, or a class has too few of them.
     """
-    table = cohort_of(images, **reading)
+    table = read_images(images, **reading)
     _check_folds(folds, repeats, test, sites=sites, preserve_sites=preserve_sites)
     if sites:
         made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
@@ -138,8 +128,8 @@ def _check_folds(folds: int, repeats: int, test: float, *, sites: bool, preserve
 @says_arguments
 @takes_reading
 def audit(
-    images: Path | str,
-    splits: Path | str | None = None,
+    images: Cohort | StrPath,
+    splits: Split | StrPath | None = None,
     *,
     out: Path | str = "audit",
     unit: str = "patient",
@@ -147,7 +137,7 @@ def audit(
     rotated: bool = True,
     distinct_ids: bool = False,
     tables_only: bool = False,
-    apply: Path | str | None = None,
+    apply: StrPath | None = None,
     rehash: bool = False,
     verbose: bool = False,
     **reading: Unpack[ReadingOptions],
@@ -155,27 +145,26 @@ def audit(
     """Copies, leaks between parts, label conflicts, blank tiles and shortcuts.
 
     Args:
-        images: a folder or a manifest.
-        splits: the splits.csv to audit; without it the cohort alone.
+        images: a cohort, a folder or a manifest.
+        splits: the split to audit, or its splits.csv; without it the cohort alone.
         out: folder for audit.json, baselines.json and, where there are leaks, a splits.csv without them.
-        unit: that the split kept together.
+        unit: that the splits.csv kept together; a Split knows its own.
         tile_px: side in px at which images are compared; rotated: also look for rotated and cropped copies.
         distinct_ids: ids that nearly agree (18842 and 18842D) are of different patients.
         tables_only: open no image: patients, ids, labels and parts alone, which needs neither PyTorch nor OpenCV.
         apply: the decisions.csv of the Audit page; `out` also gets the cohort.csv and splits.csv that follow.
         rehash: read and hash every image again, though size and times of its file are as recorded.
-        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
+        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`; of a Cohort only positive.
         verbose: show progress on stderr.
 
     Returns:
         The report; `report.clean` is False where there are leaks.
     """
-    divided = None if splits is None else Path(splits)
     if tables_only:
         from counterstain.audit.tables_only import audit_tables
 
         record, lines = audit_tables(
-            Path(images), divided, Path(out), unit=unit, distinct_ids=distinct_ids, **reading
+            images, splits, Path(out), unit=unit, distinct_ids=distinct_ids, **reading
         )  # fmt: skip
         return AuditReport(record, tuple(lines))
     try:
@@ -185,7 +174,7 @@ def audit(
 
     with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         record, lines = audit_images(
-            Path(images), divided, Path(out), unit=unit, tile_px=tile_px,
+            images, splits, Path(out), unit=unit, tile_px=tile_px,
             rotated=rotated, distinct_ids=distinct_ids, apply=None if apply is None else Path(apply),
             talk=talk, **reading,
         )  # fmt: skip
@@ -195,7 +184,7 @@ def audit(
 @says_arguments
 @takes_reading
 def augment(
-    images: Images,
+    images: Cohort | StrPath,
     *,
     out: Path | str = "augmentation.png",
     tile_px: int = 257,
@@ -209,11 +198,11 @@ def augment(
         images: a cohort, a folder of images or a manifest.
         out: the picture to write.
         tile_px: side of the tiles, px; count: how many images to show; seed: for all randomness.
-        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`; not for a Cohort.
+        **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`; of a Cohort only positive.
     """
     from counterstain.study.contact_sheets import write_sheet
 
-    table = cohort_of(images, **reading)
+    table = read_images(images, **reading)
     write_sheet(table, Path(out), tile_px=tile_px, count=count, seed=seed)
     return Path(out)
 
@@ -221,7 +210,7 @@ def augment(
 @says_arguments
 @takes_reading
 def init(
-    images: Path | str,
+    images: StrPath,
     *,
     out: Path | str = "study.yaml",
     name: str | None = None,
@@ -232,7 +221,7 @@ def init(
     """Look at a folder of images and write a commented study.yaml for it; returns the cohort.
 
     Args:
-        images: a folder or a manifest.
+        images: a folder or a manifest, which the study will name; a Cohort is written first, `write_cohort`.
         out: the file to write; never over an existing one.
         name: of the study; by default the folder's. unit: "patient" or "image".
         all_keys: write every key that a study may have, not only those that newcomers need.

@@ -1,10 +1,11 @@
 """The verb that opens the local page, from Python and in a notebook."""
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
-from counterstain.errors import InputError, says_arguments
+from counterstain.api.process import Paths, paths_of
+from counterstain.errors import says_arguments
+from counterstain.files import StrPath
 from counterstain.serving.server import ServeOptions, Started, start, web_is_there
 
 __all__ = ["LocalPage", "serve"]
@@ -54,15 +55,15 @@ class LocalPage:
 
 @says_arguments
 def serve(
-    runs: Path | str = "runs",
+    runs: StrPath = "runs",
     *,
     port: int = 8765,
     host: str = "127.0.0.1",
     token: str | None = None,
     read_only: bool = False,
-    model: Path | str | None = None,
-    slides: Sequence[Path | str] | None = None,
-    maps: Sequence[Path | str] | None = None,
+    model: StrPath | None = None,
+    slides: Paths | None = None,
+    maps: Paths | None = None,
     export: Path | str | None = None,
 ) -> LocalPage:
     """Serve the local page over a folder of runs from a thread, and return at once.
@@ -72,8 +73,8 @@ def serve(
         port: of the page; 0 takes a free one. host: another address than this machine's own; needs `token`.
         token: what opens the page, 32 characters or more where others can reach it; None makes one.
         read_only: write no decision.
-        model: a run, bundle or export for Predict, beside the runs' own.
-        slides: folders of slides; maps: folders that `slides_run` wrote.
+        model: a model, a run or an export, or its folder, for Predict, beside the runs' own.
+        slides: folders of slides; maps: what `slides_run` returned, or its folders.
         export: write the pages as files to this folder, and serve none.
 
     Returns:
@@ -83,15 +84,13 @@ def serve(
         InputError: If the extra `web` is not installed, a folder is none, or the port is taken.
     """
     web_is_there()
-    if isinstance(slides, (str, Path)) or isinstance(maps, (str, Path)):
-        raise InputError("slides and maps are lists of folders; write [folder]")
+    shown = {"slides": tuple(paths_of(slides or ())), "maps": tuple(paths_of(maps or ()))}
     if export is not None:
         from counterstain.serving.site import write_site
 
-        shown = {"slides": tuple(map(Path, slides or ())), "maps": tuple(map(Path, maps or ()))}
         return LocalPage(None, write_site(Path(runs), Path(export), **shown))
     options = ServeOptions(
         host=host, port=port, token=token, read_only=read_only, model=None if model is None else Path(model),
-        slides=tuple(map(Path, slides or ())), maps=tuple(map(Path, maps or ())), ancestors=NOTEBOOKS,
+        ancestors=NOTEBOOKS, **shown,
     )  # fmt: skip
     return LocalPage(start(Path(runs), options))

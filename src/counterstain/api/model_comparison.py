@@ -10,6 +10,7 @@ from counterstain.evaluation.comparison import compare_arms, threshold_notes
 from counterstain.evaluation.comparison_result import Comparison
 from counterstain.evaluation.from_arrays import Names, Probabilities, as_predictions, from_source
 from counterstain.evaluation.grades import check_graded_measures
+from counterstain.evaluation.model_output import ModelOutput
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.ranking import DEFAULT_PRIOR_SD
 from counterstain.evaluation.thresholds import decided_arms
@@ -84,7 +85,8 @@ def compare(
         models: {name: predictions, or a list of them, one for each seed}, each a path, a data frame or Predictions;
             a finished run stands for its arms, by the study's own primary measure; or (N,) true classes, beside
             `y_probs`.
-        y_probs: {name: (N,) or (N, C) probabilities, or a list of such arrays, one for each seed}.
+        y_probs: {name: (N,) or (N, C) probabilities, or a list of such arrays, one for each seed}; or outputs of
+            `model.predict` in their place.
         groups, slide, site, image, classes: of arrays, see `evaluate`.
         primary: the measure that the verdict is about, by default auroc; co_primary: several that must all pass.
         level: "image", "slide" or "patient".
@@ -171,7 +173,11 @@ def _arms_of_arrays(
     options = {**options, "image": rows if options["image"] is None else options["image"]}
     arms: dict[str, list[Predictions]] = {}
     for name, probs in y_probs.items():
-        several = isinstance(probs, (list, tuple)) and len(probs) > 0 and getattr(probs[0], "shape", ()) != ()
+        several = (
+            isinstance(probs, (list, tuple))
+            and len(probs) > 0
+            and (isinstance(probs[0], ModelOutput) or getattr(probs[0], "shape", ()) != ())
+        )
         tables = [as_predictions(y_true, seed, **options) for seed in (probs if several else [probs])]
         arms[name] = [from_source(table, order=order) for table in tables]
     return arms, {name: [f"array {k} of '{name}'" for k in range(len(own))] for name, own in arms.items()}

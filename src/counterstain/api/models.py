@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from counterstain.api.process import paths_of, working, yaml_texts
+from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
 from counterstain.cohort.reading_options import ImageOptions, ReadingOptions, takes_reading
+from counterstain.cohort.split import Split
 from counterstain.engine import Engine
 from counterstain.errors import InputError, says_arguments
 from counterstain.export.from_run import ExportOptions
 from counterstain.export.from_run import export as export_to
+from counterstain.files import StrPath
 from counterstain.learning.own_network import allow_file
 from counterstain.slides.feature_files import FeatureFiles, TileGrid, encode_slides, encode_tiles
 from counterstain.study.model import find_bundle
@@ -27,8 +30,8 @@ __all__ = ["export", "features", "predict", "train"]
 @says_arguments
 @takes_reading
 def train(
-    images: Path | str,
-    splits: Path | str,
+    images: Cohort | StrPath,
+    splits: Split | StrPath,
     out: Path | str,
     *,
     network: str = "given",
@@ -55,7 +58,7 @@ def train(
     they train the one network together.
 
     Args:
-        images: a folder or a manifest; splits: the splits.csv of it; out: the folder to write.
+        images: a cohort, a folder or a manifest; splits: its split, or the splits.csv; out: the folder to write.
         network: given, modified, timm/… or a foundation model.
         batch: images per step; epochs: maximum number; patience: epochs without improvement before stopping.
         learning_rate: of Adam.
@@ -63,7 +66,7 @@ def train(
         precision: auto, fp32 or bf16; device: auto, cpu or cuda; threads: None for OMP_NUM_THREADS, else all cores.
         seed: for all randomness; fold: of a cross-validation, repeat-fold.
         settings: any other setting of an arm, such as {"tune": "frozen"}; the command line's --set.
-        unit: "patient" or "image".
+        unit: "patient" or "image"; a Split knows its own.
         rehash: read and hash every image again, though size and times of its file are as recorded.
         **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
         verbose: show progress on stderr.
@@ -81,7 +84,7 @@ def train(
     chosen = parse_arm(named, yaml_texts(settings))
     with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         train_once(
-            Path(images), Path(splits), Path(out), settings=chosen, tile_px=tile_px, fit=fit, seed=seed, fold=fold,
+            images, splits, Path(out), settings=chosen, tile_px=tile_px, fit=fit, seed=seed, fold=fold,
             unit=unit, talk=talk, **reading,
         )  # fmt: skip
     return Path(out)
@@ -90,17 +93,17 @@ def train(
 @says_arguments
 @takes_reading
 def predict(
-    model: Path | str,
-    sources: Path | str | Sequence[Path | str],
+    model: StrPath,
+    sources: Cohort | StrPath | Sequence[StrPath],
     *,
     out: Path | str = "predictions.csv",
     sheet: Path | str | None = None,
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
-    network_file: Path | str | None = None,
+    network_file: StrPath | None = None,
     ensemble: bool = False,
-    splits: Path | str | None = None,
+    splits: Split | StrPath | None = None,
     part: str = "test",
     split_fold: str | None = None,
     runtime: str = "auto",
@@ -117,12 +120,12 @@ def predict(
     keep a model in memory, see `load_model`.
 
     Args:
-        model: folder of a run (of which the best arm on validation data is taken), a bundle or an export.
-        sources: images, folders, tables or containers.
+        model: a loaded model, a run (of which the best arm on validation data is taken) or an export, or its folder.
+        sources: a cohort; or images, folders, tables or containers.
         out: the predictions.csv to write; sheet: also a picture of the images with their calls.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         ensemble: average all seeds of the arm.
-        splits, part: predict only this part of a splits.csv; split_fold: of a split with several folds, as "0-1"; by
+        splits, part: predict only this part of a split or its splits.csv; split_fold: of several folds, as "0-1"; by
             default the model's own.
         runtime: torch, openvino, onnxruntime, or auto: the fastest that agrees; precision: fp32 or bf16.
         device: auto, cpu or cuda; with cuda the runtime is torch.
@@ -134,30 +137,30 @@ def predict(
     Raises:
         InputError: If the model or a source cannot be used, no image can be read, or an option does not fit.
     """
-    paths = paths_of(sources)
     if network_file is not None:
         allow_file(Path(network_file))
     asked = Asked(
-        arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=None if splits is None else Path(splits), part=part,
+        arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part,
         split_fold=split_fold, runtime=runtime, precision=precision, device=device,
         attention=None if attention is None else Path(attention), reading=reading,
         sheet=None if sheet is None else Path(sheet),
     )  # fmt: skip
     with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
-        return predict_images(Path(model), paths, Path(out), asked=asked, talk=talk)
+        places = sources if isinstance(sources, Cohort) else paths_of(sources)
+        return predict_images(Path(model), places, Path(out), asked=asked, talk=talk)
 
 
 @says_arguments
 @takes_reading
 def features(
-    model: Path | str,
-    sources: Path | str | Sequence[Path | str],
+    model: StrPath,
+    sources: Cohort | StrPath | Sequence[StrPath],
     *,
     out: Path | str = "features",
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
-    network_file: Path | str | None = None,
+    network_file: StrPath | None = None,
     mpp: float | None = None,
     tile_px: int | None = None,
     fit: str | None = None,
@@ -165,7 +168,7 @@ def features(
     overlap: float = 0.0,
     least_tissue: float = 0.5,
     assume_mpp: float | None = None,
-    mpp_table: Path | str | None = None,
+    mpp_table: StrPath | None = None,
     device: str = "auto",
     precision: str = "fp32",
     jobs: int = 1,
@@ -178,8 +181,8 @@ def features(
     """Features of tiles, one .h5 file per slide, and the manifest with which slides are learned from them.
 
     Args:
-        model: folder of a run, a bundle or an export; or a backbone: timm/….
-        sources: a cohort of tiles; with `mpp` slides, or a manifest of them.
+        model: a loaded model, a run or an export, or its folder; or a backbone: timm/….
+        sources: a cohort of tiles, or where it lies; with `mpp` slides, or a cohort or manifest of them.
         out: folder of the files.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         mpp: read slides, their tiles at so many µm/px.
@@ -203,9 +206,9 @@ def features(
     from counterstain.slides.scale import read_mpp_table
     from counterstain.slides.slide_files import names_slides
 
-    paths = paths_of(sources)
-    table = paths[0] if len(paths) == 1 and paths[0].suffix.lower() in TABLES else None
-    if mpp is None and len(paths) != 1:
+    paths = [] if isinstance(sources, Cohort) else paths_of(sources)
+    table = sources if isinstance(sources, Cohort) else _table_of(paths)
+    if mpp is None and table is None and len(paths) != 1:
         raise InputError("name one cohort of tiles (a folder or a manifest); to read slides, say --mpp")
     if mpp is None and table is None and names_slides(paths[0]):
         raise InputError(f"{paths[0]} is of slides, and at what µm/px their tiles are read is not said: add --mpp")
@@ -222,7 +225,7 @@ def features(
             named, tile_px=tile_px, weights=weights, device=machine.device, precision=machine.precision
         )
         if mpp is None:
-            cohort = read_images(paths[0], **reading)
+            cohort = read_images(paths[0] if table is None else table, **reading)
             return encode_tiles(encoder, cohort, Path(out), fit=fit or encoder.fit or "exact", talk=talk)
         known = None if table is None else read_images(table, **reading)
         slides = paths if known is None else [known.root / name for name in known.image]
@@ -234,28 +237,33 @@ def features(
         return encode_slides(encoder, slides, Path(out), laying, table=known, engine=engine, talk=talk)
 
 
+def _table_of(paths: Sequence[Path]) -> Path | None:
+    """The one source, where it is a table."""
+    return paths[0] if len(paths) == 1 and paths[0].suffix.lower() in TABLES else None
+
+
 @says_arguments
 def export(
-    model: Path | str,
+    model: StrPath,
     out: Path | str,
     *,
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
-    network_file: Path | str | None = None,
+    network_file: StrPath | None = None,
     formats: Sequence[str] = ("wsinfer", "onnx", "openvino"),
     mpp: float | None = None,
     uncalibrated: bool = False,
     int8: bool = False,
-    calibrate: Path | str | None = None,
-    cohort: Path | str | None = None,
+    calibrate: Cohort | StrPath | None = None,
+    cohort: Cohort | StrPath | None = None,
     licence: str = "",
     verbose: bool = False,
 ) -> Export:
     """A trained model for every runtime: QuPath (WSInfer), ONNX, OpenVINO, each proven to answer as PyTorch does.
 
     Args:
-        model: folder of a run, a bundle or an export; out: the folder to write, which must not exist yet.
+        model: a loaded model, a run or an export, or its folder; out: the folder to write, which must not exist yet.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         formats: of wsinfer, onnx and openvino; () for the bundle alone.
         mpp: µm/px of the tiles, where the model does not know it.
@@ -271,7 +279,7 @@ def export(
     """
     wanted = ExportOptions(
         arm=arm, seed=seed, fold=fold, formats=tuple(formats), mpp=mpp, calibrated=not uncalibrated, int8=int8,
-        calibrate=None if calibrate is None else Path(calibrate), cohort=None if cohort is None else Path(cohort),
+        calibrate=calibrate, cohort=cohort,
         licence=licence,
     )  # fmt: skip
     if network_file is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from counterstain.extras import missing_package
+from counterstain.files import StrPath
 from counterstain.system import wait_shortly
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Paths", "kept_settings", "paths_of", "working", "yaml_texts"]
 
-Paths = Path | str | Sequence[Path | str]
+Paths = StrPath | Sequence[StrPath]
 
 VARIABLES = ("GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE", "MASTER_ADDR", "MASTER_PORT", "TORCHINDUCTOR_CACHE_DIR")
 
@@ -93,4 +94,4 @@ def paths_of(places: Paths) -> list[Path]:
     >>> [path.name for path in paths_of("a.svs")], [path.name for path in paths_of(["a.svs", "b.svs"])]
     (['a.svs'], ['a.svs', 'b.svs'])
     """
-    return [Path(places)] if isinstance(places, (str, Path)) else [Path(place) for place in places]
+    return [Path(places)] if isinstance(places, (str, os.PathLike)) else [Path(place) for place in places]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from counterstain.api.process import working
 from counterstain.errors import says_arguments
+from counterstain.files import StrPath
 from counterstain.study.reproduce import Reproduction
 from counterstain.study.reproduce import reproduce as repeat
 
@@ -12,9 +13,9 @@ __all__ = ["reproduce"]
 
 @says_arguments
 def reproduce(
-    run: Path | str,
+    run: StrPath,
     *,
-    data: Path | str | None = None,
+    data: StrPath | None = None,
     arm: str | None = None,
     evaluation: bool = False,
     out: Path | str | None = None,
@@ -23,7 +24,7 @@ def reproduce(
     """Repeat a finished run from its own folder and say whether it comes out the same.
 
     Args:
-        run: its folder.
+        run: the run, or its folder.
         data: where the images or their table lie now.
         arm: repeat the trainings of this arm alone.
         evaluation: repeat the evaluation alone; needs no images.

@@ -7,6 +7,7 @@ from counterstain.api.process import Paths, paths_of, working
 from counterstain.columns import columns_of_two
 from counterstain.engine import Engine
 from counterstain.errors import InputError, says_arguments
+from counterstain.files import StrPath
 from counterstain.progress import SlidesProgress
 from counterstain.slides.dicom_export import DicomResults, write_dicom_results
 from counterstain.slides.extract_tiles import ExtractedTiles, ExtractionOptions, extract_tiles, find_slides
@@ -19,17 +20,19 @@ from counterstain.study.model import find_bundle
 
 __all__ = ["inspect", "slides_dicom", "slides_run", "slides_tiles"]
 
+Slides = Inspection | Paths
+
 
 @says_arguments
 def inspect(
-    slides: Paths,
+    slides: Slides,
     *,
     mpp: float = 0.5,
     tile_px: int = 256,
     overlap: float = 0.0,
     least_tissue: float = 0.5,
     assume_mpp: float | None = None,
-    mpp_table: Path | str | None = None,
+    mpp_table: StrPath | None = None,
     columns: Mapping[str, str] | None = None,
     tissue_mask: bool = True,
     edges: bool = False,
@@ -55,7 +58,7 @@ def inspect(
     """
     with working(verbose=verbose) as talk:
         inspected = tuple(inspect_slides(
-            paths_of(slides), mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue,
+            _files_of(slides), mpp=mpp, tile_px=tile_px, overlap=overlap, least_tissue=least_tissue,
             assume_mpp=assume_mpp, mpp_table=None if mpp_table is None else Path(mpp_table), columns=columns,
             recursive=recursive, thumbnails=None if out is None else Path(out), whole_tiles=not edges,
             tissue=tissue_mask, say=talk.say,
@@ -66,9 +69,14 @@ def inspect(
     )
 
 
+def _files_of(slides: Slides) -> list[Path]:
+    """The files and folders; of an inspection the slides that could be read."""
+    return paths_of(slides.slides if isinstance(slides, Inspection) else slides)
+
+
 @says_arguments
 def slides_tiles(
-    slides: Paths,
+    slides: Slides,
     out: Path | str,
     *,
     mpp: float = 0.5,
@@ -77,15 +85,15 @@ def slides_tiles(
     least_tissue: float = 0.5,
     tissue_mask: bool = True,
     edges: bool = False,
-    annotations: Path | str | None = None,
+    annotations: StrPath | None = None,
     classes: Mapping[str, str] | None = None,
     rest: str | None = None,
     least_overlap: float = 0.5,
     origin: str = "auto",
-    slide_table: Path | str | None = None,
+    slide_table: StrPath | None = None,
     pattern: str | None = None,
     assume_mpp: float | None = None,
-    mpp_table: Path | str | None = None,
+    mpp_table: StrPath | None = None,
     columns: Mapping[str, str] | None = None,
     recursive: bool | None = None,
     jobs: int = 1,
@@ -96,7 +104,7 @@ def slides_tiles(
     """Cut slides into tiles with labels from annotations, and a cohort.csv that a study can train on.
 
     Args:
-        slides: files, and folders of them; out: a new folder.
+        slides: files, and folders of them; or what `inspect` could read. out: a new folder.
         mpp, tile_px, overlap, least_tissue, tissue_mask, edges, assume_mpp, mpp_table, recursive: see `inspect`.
         annotations: folder of annotations; classes: {annotated name: label}; rest: label of tiles that none touches.
         least_overlap: share of a tile that its class must cover; origin: of annotations, auto, bounds or slide.
@@ -117,32 +125,32 @@ def slides_tiles(
         mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table), columns=of_mpp),
     )  # fmt: skip
     with working(verbose=verbose) as talk:
-        paths = find_slides(paths_of(slides), recursive=recursive, say=talk.say)
+        paths = find_slides(_files_of(slides), recursive=recursive, say=talk.say)
         engine = Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit)
         return extract_tiles(paths, Path(out), settings, engine=engine, say=talk.say)
 
 
 @says_arguments
 def slides_run(
-    model: Path | str,
-    slides: Paths,
+    model: StrPath,
+    slides: Slides,
     out: Path | str,
     *,
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
-    network_file: Path | str | None = None,
+    network_file: StrPath | None = None,
     mpp: float | None = None,
     overlap: float = 0.0,
     least_tissue: float = 0.5,
     tissue_mask: bool = True,
-    truth: Path | str | None = None,
+    truth: StrPath | None = None,
     pooling: str = "auto",
     regions: bool = False,
     compress: bool = False,
     origin: str = "bounds",
     assume_mpp: float | None = None,
-    mpp_table: Path | str | None = None,
+    mpp_table: StrPath | None = None,
     columns: Mapping[str, str] | None = None,
     allow_scale: bool = False,
     raw: bool = False,
@@ -162,7 +170,8 @@ def slides_run(
     The same call again resumes a run that was stopped, to the same bytes.
 
     Args:
-        model: folder of a run, a bundle or an export; slides: files, and folders of them; out: folder of the results.
+        model: a loaded model, a run or an export, or its folder; out: folder of the results.
+        slides: files, and folders of them; or what `inspect` could read.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
         mpp: µm/px of the tiles; by default the model's. overlap, least_tissue, tissue_mask, recursive: see `inspect`.
         truth: CSV of slide_id,patient_id,label,split, which scores slides; columns: {our column: its}.
@@ -191,7 +200,7 @@ def slides_run(
         if words:
             talk.say(words)
         return run_slides(
-            bundle, paths_of(slides), Path(out), settings, truth=None if truth is None else Path(truth),
+            bundle, _files_of(slides), Path(out), settings, truth=None if truth is None else Path(truth),
             columns=of_truth, pooling=pooling, recursive=recursive,
             engine=Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit), talk=SlidesProgress(say=talk.say),
         )  # fmt: skip
@@ -199,9 +208,9 @@ def slides_run(
 
 @says_arguments
 def slides_dicom(
-    model: Path | str,
-    slides: Paths,
-    maps: Path | str,
+    model: StrPath,
+    slides: Slides,
+    maps: StrPath,
     out: Path | str,
     *,
     send: str | None = None,
@@ -210,14 +219,14 @@ def slides_dicom(
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
-    network_file: Path | str | None = None,
+    network_file: StrPath | None = None,
     recursive: bool | None = None,
     verbose: bool = False,
 ) -> DicomResults:
     """Write results of `slides_run` on DICOM slides as DICOM: heat map, regions and class; send them to a server.
 
     Args:
-        model, slides: as `slides_run` had them, addresses of servers included; maps: the folder that it wrote.
+        model, slides: as `slides_run` had them, addresses of servers included; maps: what it returned, or its folder.
         out: folder for heatmap.dcm, regions.dcm and report.dcm of each slide.
         send: dicomweb:// address of a server that stores them.
         codes: {class: "VALUE^SCHEME^MEANING"}, as "108369006^SCT^Neoplasm"; others get a private code.
@@ -232,7 +241,7 @@ def slides_dicom(
     with working(verbose=verbose) as talk:
         if words:
             talk.say(words)
-        found = find_slides(paths_of(slides), recursive=recursive, say=talk.say)
+        found = find_slides(_files_of(slides), recursive=recursive, say=talk.say)
         return write_dicom_results(
             bundle, found, Path(maps), Path(out), codes=codes, algorithm=algorithm, send=send, say=talk.say
         )

@@ -1,14 +1,16 @@
 """What several verbs make of their arguments: one source or many, texts, and options that do not apply."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from counterstain.errors import InputError
 from counterstain.evaluation.from_arrays import Source
+from counterstain.files import StrPath
 
 __all__ = ["Sources", "listed_sources", "order_texts", "refuse_options", "shown_names"]
 
-Sources = Source | Sequence[Source]
+Sources = Source | StrPath | Sequence[Source | StrPath]
 
 
 def refuse_options(why: str, **options: object) -> None:
@@ -27,8 +29,9 @@ def shown_names(sources: Sequence[Source], name: str) -> list[str]:
 
 
 def listed_sources(sources: Sources) -> list[Source]:
-    """One source or several as a list."""
-    found = list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
+    """One source or several as a list; what a verb wrote by its path."""
+    several = list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
+    found = [Path(source) if isinstance(source, os.PathLike) else source for source in several]
     if not found:
         raise InputError("no predictions were given; name at least one table")
     return found

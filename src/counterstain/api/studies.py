@@ -6,6 +6,7 @@ from typing import Literal, overload
 
 from counterstain.api.process import working, yaml_texts
 from counterstain.errors import says_arguments
+from counterstain.files import StrPath
 from counterstain.study.results import FoundRate, SearchResult, StudyPlan, StudyRun
 
 __all__ = ["demo", "lr_find", "report", "run", "search"]
@@ -28,19 +29,19 @@ def demo(out: Path | str = "demo", *, seeds: int = 3, patients: int = 160, verbo
 
 @overload
 def run(
-    study: Path | str, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
+    study: StrPath, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
     jobs: int = 1, scheduler: str | None = None, track: Sequence[str] = (), dry_run: Literal[False] = False,
     rehash: bool = False, verbose: bool = False,
 ) -> StudyRun: ...  # fmt: skip
 @overload
 def run(
-    study: Path | str, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
+    study: StrPath, *, settings: Mapping[str, object] | None = None, folder: Path | str | None = None,
     jobs: int = 1, scheduler: str | None = None, track: Sequence[str] = (), dry_run: Literal[True],
     rehash: bool = False, verbose: bool = False,
 ) -> StudyPlan: ...  # fmt: skip
 @says_arguments
 def run(
-    study: Path | str,
+    study: StrPath,
     *,
     settings: Mapping[str, object] | None = None,
     folder: Path | str | None = None,
@@ -54,7 +55,7 @@ def run(
     """Do everything that a study asks for and is not done yet; the same call resumes a run that was stopped.
 
     Args:
-        study: the study's YAML file.
+        study: the study's YAML file; or what `search` returned.
         settings: keys of the study to replace, such as {"training.epochs": 5}; the command line's --set.
         folder: where runs/ and store/ are made; by default beside the study.
         jobs: trainings at once, each with its share of the cores; scheduler: of a dask cluster, tcp://host:8786.
@@ -84,7 +85,7 @@ def run(
 
 @says_arguments
 def search(
-    study: Path | str,
+    study: StrPath,
     *,
     trials: int | None = None,
     settings: Mapping[str, object] | None = None,
@@ -107,7 +108,7 @@ def search(
 
 @says_arguments
 def lr_find(
-    study: Path | str,
+    study: StrPath,
     *,
     arm: str | None = None,
     out: Path | str = "lr_find",
@@ -138,7 +139,7 @@ def lr_find(
 
 @says_arguments
 def report(
-    folder: Path | str,
+    folder: StrPath,
     *,
     no_tiles: bool = False,
     figures: str | None = None,
@@ -149,7 +150,7 @@ def report(
     """Draw the figures of a run again and write its report.html; returns the page.
 
     Args:
-        folder: of the run.
+        folder: the run, or its folder.
         no_tiles: leave pictures of images out of the page, which can then be shown where the images may not be.
         figures: "pdf", "svg" or "png": draw them for a thesis or paper too, in figures-pdf/, each with its CSV.
         width: of these: 85, "85mm", "8.5cm" or "3.3in"; by default 175 mm, and 85 mm for those that stand in pairs.

@@ -9,10 +9,11 @@ from counterstain.api.process import working
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
 from counterstain.cohort.reading_options import ImageOptions, takes_reading
+from counterstain.cohort.split import Split
 from counterstain.errors import GateError, says_arguments
 from counterstain.explanation.explain_model import ExplanationOptions, explain_bundle
 from counterstain.explanation.explanation_result import Explanation
-from counterstain.files import read_json
+from counterstain.files import StrPath, read_json
 from counterstain.learning.bundle import read_bundle
 from counterstain.progress import Progress
 from counterstain.robustness.card import robustness_card
@@ -25,18 +26,18 @@ __all__ = ["explain", "robustness", "seen_before"]
 @says_arguments
 @takes_reading
 def robustness(
-    model: Path | str,
-    images: Path | str,
+    model: StrPath,
+    images: Cohort | StrPath,
     *,
     out: Path | str = "robustness",
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
-    network_file: Path | str | None = None,
-    splits: Path | str | None = None,
+    network_file: StrPath | None = None,
+    splits: Split | StrPath | None = None,
     part: str = "test",
     split_fold: str | None = None,
-    budget: Path | str | None = None,
+    budget: StrPath | None = None,
     sample: int | None = None,
     only: Sequence[str] | None = None,
     runtime: str = "auto",
@@ -49,10 +50,10 @@ def robustness(
     """What a model loses under other stains, blur, JPEG, exposure, scanners, a wrong µm/px, and rotated tiles.
 
     Args:
-        model: folder of a run, a bundle or an export; images: a folder or a manifest.
+        model: a loaded model, a run or an export, or its folder; images: a cohort, a folder or a manifest.
         out: folder of the card.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
-        splits, part: try only this part of a splits.csv; split_fold: of a split with several folds, as "0-1"; by
+        splits, part: try only this part of a split or its splits.csv; split_fold: of several folds, as "0-1"; by
             default the model's own.
         budget: YAML file of limits; whether they are met is `card.met`, and nothing is raised where one is not.
         sample: at most so many images, evenly over the patients.
@@ -71,7 +72,7 @@ def robustness(
     with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk, suppress(GateError):
         _tell(talk, words)
         robustness_card(
-                bundle, cohort, Path(out), splits=None if splits is None else Path(splits), part=part,
+                bundle, cohort, Path(out), splits=splits, part=part,
                 fold=split_fold, budget=None if budget is None else Path(budget), sample=sample, only=tuple(only or ()),
                 runtime=runtime, precision=precision, device=device,
                 seen=lambda tried: seen_before(bundle, tried),
@@ -96,7 +97,7 @@ def _tell(talk: Progress, words: str) -> None:
         talk.say(words)
 
 
-def _cohort_for(bundle: Path, images: Path | str, **reading: Unpack[ImageOptions]) -> Cohort:
+def _cohort_for(bundle: Path, images: Cohort | StrPath, **reading: Unpack[ImageOptions]) -> Cohort:
     """The images with the bundle's positive class as theirs."""
     classes = read_bundle(bundle).classes
     return read_images(images, positive=classes[-1] if len(classes) == 2 else None, **reading)
@@ -105,15 +106,15 @@ def _cohort_for(bundle: Path, images: Path | str, **reading: Unpack[ImageOptions
 @says_arguments
 @takes_reading
 def explain(
-    model: Path | str,
-    images: Path | str,
+    model: StrPath,
+    images: Cohort | StrPath,
     *,
     out: Path | str = "explanation",
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
-    network_file: Path | str | None = None,
-    splits: Path | str | None = None,
+    network_file: StrPath | None = None,
+    splits: Split | StrPath | None = None,
     part: str = "test",
     split_fold: str | None = None,
     method: str = "hirescam",
@@ -129,9 +130,10 @@ def explain(
     """Where the score is sensitive, never why: maps, checks of them, and tiles by their features.
 
     Args:
-        model: folder of a run, a bundle or an export; images: a folder or a manifest; out: folder of the page.
+        model: a loaded model, a run or an export, or its folder; images: a cohort, a folder or a manifest.
+        out: folder of the page.
         arm, seed, fold: of a run, instead of the best on validation data; network_file: see `load_model`.
-        splits, part, split_fold: explain only this part of a splits.csv, see `robustness`.
+        splits, part, split_fold: explain only this part of a split or its splits.csv, see `robustness`.
         method: hirescam, gradcam, gradcam++ or integrated-gradients.
         each: tiles per row of the gallery; trials: tiles that the maps are checked on.
         embedding: pca, or umap where umap-learn is installed.
@@ -150,7 +152,7 @@ def explain(
     with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         _tell(talk, words)
         record = explain_bundle(
-            bundle, cohort, Path(out), settings=settings, splits=None if splits is None else Path(splits),
+            bundle, cohort, Path(out), settings=settings, splits=splits,
             part=part, fold=split_fold, device=device, say=talk.say, progress=talk.stored,
         )  # fmt: skip
     return Explanation(Path(out), record)

@@ -7,7 +7,7 @@ from counterstain.bill_of_materials import bill_of_materials
 from counterstain.datasets.catalogue import COHORTS, PublicCohort, public_cohort
 from counterstain.datasets.fetch import FetchedCohort, fetch_cohort, verify_cohort
 from counterstain.errors import says_arguments
-from counterstain.files import write_json
+from counterstain.files import StrPath, write_json
 from counterstain.study.doctor import Health
 from counterstain.study.doctor import doctor as look_at_machine
 from counterstain.study.verify import Verification
@@ -18,7 +18,7 @@ __all__ = ["data_fetch", "data_list", "data_verify", "doctor", "privacy", "sbom"
 
 
 @says_arguments
-def doctor(folder: Path | str = ".") -> Health:
+def doctor(folder: StrPath = ".") -> Health:
     """What this machine is ready for: processor, memory, disk, versions, readers, and pixels that are known.
 
     Args:
@@ -35,11 +35,11 @@ def doctor(folder: Path | str = ".") -> Health:
 
 
 @says_arguments
-def sign(folder: Path | str, key: Path | str) -> Path:
+def sign(folder: StrPath, key: Path | str) -> Path:
     """Sign the hashes of a run, a model or an export, so that others can check where it comes from.
 
     Args:
-        folder: of a run, a model or an export; it must be whole.
+        folder: a run, a model or an export, or its folder; it must be whole.
         key: private Ed25519 key of OpenSSH, without a passphrase.
 
     Returns:
@@ -52,11 +52,11 @@ def sign(folder: Path | str, key: Path | str) -> Path:
 
 
 @says_arguments
-def verify(folder: Path | str, key: Path | str | None = None) -> Verification:
+def verify(folder: StrPath, key: Path | str | None = None) -> Verification:
     """Whether every file of a run, a model or an export has the hash that its own list says.
 
     Args:
-        folder: of a run, a model or an export.
+        folder: a run, a model or an export, or its folder.
         key: public key, or file of them: one of them must have signed the list.
 
     Returns:
@@ -91,8 +91,8 @@ def data_fetch(
     name: str,
     *,
     out: Path | str | None = None,
-    source: Path | str | None = None,
-    manifest: Path | str | None = None,
+    source: StrPath | None = None,
+    manifest: StrPath | None = None,
     unpack: bool = True,
     verbose: bool = False,
 ) -> FetchedCohort:
@@ -123,7 +123,7 @@ def data_fetch(
 
 
 @says_arguments
-def data_verify(folder: Path | str) -> FetchedCohort:
+def data_verify(folder: StrPath) -> FetchedCohort:
     """Whether every file of a fetched cohort is still what it was; false where one has changed or is missing.
 
     Args:
@@ -136,11 +136,11 @@ def data_verify(folder: Path | str) -> FetchedCohort:
 
 
 @says_arguments
-def privacy(path: Path | str) -> PrivacyReport:
+def privacy(path: StrPath) -> PrivacyReport:
     """What could name a patient in a folder or a file; true where nothing has the form of an identifier.
 
     Args:
-        path: a cohort, an export, a run, or one file.
+        path: a folder (a cohort, an export, a run), one file, or a result that stands for one.
 
     Raises:
         InputError: If there is nothing.
@@ -149,11 +149,11 @@ def privacy(path: Path | str) -> PrivacyReport:
 
 
 @says_arguments
-def sbom(model: Path | str | None = None, *, out: Path | str | None = None) -> dict[str, object]:
+def sbom(model: StrPath | None = None, *, out: Path | str | None = None) -> dict[str, object]:
     """Software bill of materials (CycloneDX 1.6) of this installation, and of a model.
 
     Args:
-        model: a model or an export, to be listed with its hashes.
+        model: a model or an export, or its folder, to be listed with its hashes.
         out: writes it there.
 
     Raises:

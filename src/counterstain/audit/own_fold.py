@@ -7,8 +7,9 @@ import numpy as np
 
 from counterstain.audit.training_set import MEMBERS, overlap, read_members
 from counterstain.cohort.cohort import Cohort
-from counterstain.cohort.splitters import Fold, draw_missing_val, read_divisions
+from counterstain.cohort.splitters import Fold, Split, draw_missing_val, read_divisions
 from counterstain.errors import InputError
+from counterstain.files import StrPath
 
 __all__ = ["own_fold", "part_of_model"]
 
@@ -52,28 +53,29 @@ def own_fold(bundle: Path, cohort: Cohort, parts: Sequence[Fold], *, where: str,
 def part_of_model(
     bundle: Path,
     cohort: Cohort,
-    splits: Path | None,
+    splits: Split | StrPath | None,
     part: str,
     *,
     stamp: str = "",
     fold: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Cohort:
-    """The images of one part of a splits.csv, of several folds from the model's own; all where there is no file.
+    """The images of one part of a split, of several folds from the model's own; all where there is no split.
 
-    A validation part that the file lacks is drawn as it was for the training, with the same function: by image where
+    A validation part that the split lacks is drawn as it was for the training, with the same function: by image where
     the model's `stamp` limits it to images, else by patient.
 
     Raises:
-        InputError: If the file does not fit the cohort, the fold is unclear, or no image is in that part.
+        InputError: If the split does not fit the cohort, the fold is unclear, or no image is in that part.
     """
     if splits is None:
         return cohort
     parts = read_divisions(splits, cohort, columns=columns)
-    chosen = own_fold(bundle, cohort, parts, where=str(splits), fold=fold)
+    where = "the split" if isinstance(splits, Split) else str(splits)
+    chosen = own_fold(bundle, cohort, parts, where=where, fold=fold)
     if part in ("train", "val"):
         chosen = draw_missing_val(cohort, chosen, unit="image" if stamp else "patient")
     rows = chosen.rows(part)
     if not len(rows):
-        raise InputError(f"{splits} has no image in part '{part}'; it has {', '.join(chosen.names) or 'none'}")
+        raise InputError(f"{where} has no image in part '{part}'; it has {', '.join(chosen.names) or 'none'}")
     return cohort.subset(rows)

@@ -16,6 +16,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import plural
+from counterstain.files import StrPath
 
 __all__ = ["Identifier", "PrivacyReport", "find_identifiers", "identifiers_in"]
 
@@ -144,7 +145,7 @@ def _is_date(text: str) -> bool:
     return False
 
 
-def find_identifiers(path: Path | str) -> PrivacyReport:
+def find_identifiers(path: StrPath) -> PrivacyReport:
     """Look through a folder, or a file, for what could name a patient: names of files, texts, and tags of images.
 
     Args:

@@ -9,15 +9,15 @@ from counterstain.audit.report import audit_lines, table_record
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
 from counterstain.cohort.reading_options import ReadingOptions
-from counterstain.cohort.splitters import Fold, Split, read_divisions
-from counterstain.files import write_json
+from counterstain.cohort.splitters import Fold, Split, read_divisions, unit_of
+from counterstain.files import StrPath, write_json
 
 __all__ = ["audit_tables", "split_to_audit"]
 
 
 def audit_tables(
-    images: Path,
-    splits: Path | None,
+    images: Cohort | StrPath,
+    splits: Split | StrPath | None,
     out: Path,
     *,
     unit: str = "patient",
@@ -27,10 +27,11 @@ def audit_tables(
     """Audit a cohort's table, and its split where one is given; write audit.json to `out`.
 
     Args:
-        images: a manifest, or a folder, whose names alone are read.
-        splits: the splits.csv; without it the manifest's own split column, and without that only the cohort is audited.
+        images: a Cohort, a manifest, or a folder, whose names alone are read.
+        splits: the split or its splits.csv; without it the cohort's own split column, and without that only the cohort
+            is audited.
         out: gets audit.json.
-        unit: that the split kept together.
+        unit: that the splits.csv kept together.
         distinct_ids: patient ids that nearly agree are of different patients.
         **reading: see read_images.
 
@@ -48,7 +49,7 @@ def audit_tables(
 
 
 def split_to_audit(
-    splits: Path | None,
+    splits: Split | StrPath | None,
     cohort: Cohort,
     unit: str,
     aside: Sequence[str],
@@ -56,7 +57,8 @@ def split_to_audit(
 ) -> Split | None:
     """The split as it is, leaks and all: what `check` would refuse is here to be found."""
     if splits is not None:
-        return Split(cohort.image, read_divisions(splits, cohort, aside=aside, columns=columns), unit)
+        parts = read_divisions(splits, cohort, aside=aside, columns=columns)
+        return Split(cohort.image, parts, unit_of(splits, unit))
     assignment = tuple(cohort.table["split"])
     if "train" not in assignment or not any(part.startswith("test") for part in assignment):
         return None

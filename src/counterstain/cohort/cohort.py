@@ -146,6 +146,16 @@ class Cohort:
             raise InputError(f"order must name each class once; {absent[0] if absent else 'one'} is missing or twice")
         return replace(self, classes=tuple(order), ordered=True)
 
+    def with_positive(self, positive: str) -> "Cohort":
+        """The cohort with this one of its two classes as the positive one, which comes last.
+
+        Raises:
+            InputError: If it is none of the classes, or there are more than two.
+        """
+        classes, chosen = order_classes(self.classes, positive)
+        notes = tuple(note for note in self.notes if not note.startswith("positive class:"))
+        return replace(self, classes=classes, positive=chosen, notes=notes)
+
     def with_split(self, split: Sequence[str]) -> "Cohort":
         """The cohort with this (N,) split column: train, val, test, test_<name> or ""."""
         return replace(self, table=self.table.assign(split=pd.Series(list(split), dtype=object)))

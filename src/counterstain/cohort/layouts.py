@@ -24,6 +24,7 @@ from counterstain.cohort.manifest import is_own_table, read_manifest
 from counterstain.cohort.patterns import match_pattern
 from counterstain.cohort.reading_options import NamingOptions
 from counterstain.errors import InputError, first_names, suggest
+from counterstain.files import StrPath
 from counterstain.run_folder import record_path
 
 __all__ = ["LAYOUTS", "Layout", "read_folder", "read_images"]
@@ -307,7 +308,7 @@ def _read_containers(
 
 
 def read_images(
-    path: Path | str,
+    path: Cohort | StrPath,
     *,
     columns: Mapping[str, str] | None = None,
     splits: Mapping[str, str] | None = None,
@@ -315,13 +316,13 @@ def read_images(
     root: Path | str | None = None,
     **options: Unpack[NamingOptions],
 ) -> Cohort:
-    """The cohort in a folder of images, a container, or a CSV or Parquet manifest.
+    """The cohort in a folder of images, a container, or a CSV or Parquet manifest; a Cohort as it is.
 
     A folder with a cohort.csv that Counterstain wrote (`slides tiles`, `phantom`, a run) is that cohort, unless a
     layout is named.
 
     Args:
-        path: of it.
+        path: of it; or a Cohort, of which nothing but `positive` can be said.
         columns, splits, root: of a manifest; see read_manifest.
         positive: of two classes, the one whose probability is reported.
         **options: pattern, and layout, task, magnification and follow_links of a folder; see read_folder.
@@ -329,6 +330,12 @@ def read_images(
     Raises:
         InputError: If there is nothing at the path, or it is not a cohort.
     """
+    if isinstance(path, Cohort):
+        named: dict[str, object] = {"columns": columns, "splits": splits, "root": root, **options}
+        odd = next((name for name, value in named.items() if value not in (None, False, "auto", {})), None)
+        if odd is not None:
+            raise InputError(f"{odd} is of a folder or a manifest, and the images are a Cohort; leave it out")
+        return path if positive is None else path.with_positive(positive)
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; name a folder of images, or a CSV or Parquet manifest")

@@ -286,6 +286,17 @@ def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(filled)
 
 
-def of_cohort(cohort: Cohort) -> NewImages:
-    """A cohort's images, every one of them labelled."""
-    return NewImages(cohort.table, cohort.root, cohort.notes, cohort.skipped)
+def of_cohort(cohort: Cohort, classes: Sequence[str], findings: Sequence[str] = ()) -> NewImages:
+    """A cohort's images, every one of them labelled with a class of the model, or with its findings.
+
+    Raises:
+        InputError: If a label is none of the classes.
+    """
+    if findings and set(findings) <= set(cohort.findings) and cohort.present is not None:
+        present = cohort.present[:, [cohort.findings.index(name) for name in findings]]
+        return NewImages(cohort.table, cohort.root, cohort.notes, cohort.skipped, present)
+    odd = next((name for name in cohort.classes if name not in classes), None)
+    if odd is not None and odd in set(cohort.table["label"]):
+        raise InputError(f"the cohort has label '{odd}', but the model was trained on {', '.join(classes)}")
+    notes = tuple(note for note in cohort.notes if not note.startswith("positive class"))
+    return NewImages(cohort.table, cohort.root, notes, cohort.skipped)

@@ -25,6 +25,7 @@ from counterstain.cohort.split import (
 )
 from counterstain.columns import find_column
 from counterstain.errors import InputError, says_arguments
+from counterstain.files import StrPath
 from counterstain.tables import Table, read_table
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "read_divisions",
     "read_split",
     "split_lines",
+    "unit_of",
     "write_split",
 ]
 
@@ -186,7 +188,7 @@ def _deal(
 
 @says_arguments
 def read_split(
-    path: Path | str,
+    path: Split | StrPath,
     cohort: Cohort,
     *,
     unit: str = "patient",
@@ -199,13 +201,14 @@ def read_split(
 
     Args:
         path, cohort, aside, columns: see `read_divisions`.
-        unit: that is kept together.
+        unit: that is kept together; a Split knows its own.
         val, seed: of a validation part that the file lacks; see `draw_missing_val`.
 
     Raises:
         InputError: If the file is no split of this cohort, or `check` refuses it.
     """
-    parts = read_divisions(Path(path), cohort, aside=aside, columns=columns)
+    parts = read_divisions(path, cohort, aside=aside, columns=columns)
+    unit = unit_of(path, unit)
     as_written = Split(cohort.image, parts, unit)
     check_leak(as_written, cohort)
     split = replace(
@@ -215,8 +218,25 @@ def read_split(
     return split
 
 
+def unit_of(splits: Split | StrPath | None, unit: str) -> str:
+    """The unit that was kept together: a Split's own, else the one that is named.
+
+    Raises:
+        InputError: If images are named as the unit of a Split that was made by patient.
+    """
+    if not isinstance(splits, Split):
+        return unit
+    if unit not in ("patient", splits.unit):
+        raise InputError(f"unit is '{unit}', and the split was made by {splits.unit}; leave it out")
+    return splits.unit
+
+
 def read_divisions(
-    path: Path, cohort: Cohort, *, aside: Collection[str] = (), columns: Mapping[str, str] | None = None
+    path: Split | StrPath,
+    cohort: Cohort,
+    *,
+    aside: Collection[str] = (),
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[Fold, ...]:
     """The divisions of a CSV as they stand there: nothing is drawn, and leaks and missing classes are not looked for.
 
@@ -225,7 +245,7 @@ def read_divisions(
     that the file does not list are in no part.
 
     Args:
-        path: of the file.
+        path: of the file; or a Split, whose images are found by their names.
         cohort: whose images it names.
         aside: images that may be in the file though they are not in the cohort, since they could not be read.
         columns: {our column: the file's}.
@@ -233,8 +253,10 @@ def read_divisions(
     Raises:
         InputError: If the file is no split of this cohort.
     """
-    where = Path(path).name
     row_of = {name: row for row, name in enumerate(cohort.image)}
+    if isinstance(path, Split):
+        return _divisions_of(path, row_of, set(aside))
+    where = Path(path).name
     table = _split_columns(read_table(Path(path), kind="split"), cohort, dict(columns or {}), where)
     gone = set(aside) - set(row_of)
     kept = [row for row, name in enumerate(table["image_path"]) if name not in gone]
@@ -259,6 +281,21 @@ def read_divisions(
     else:
         placed = _fold_numbers(cohort, rows, repeat, fold, where)
     return tuple(Fold(number, index, tuple(assignment)) for (number, index), assignment in sorted(placed.items()))
+
+
+def _divisions_of(split: Split, row_of: Mapping[str, int], aside: Collection[str]) -> tuple[Fold, ...]:
+    """A split's divisions for the rows of another cohort; images that the split does not have are in no part."""
+    stranger = next((name for name in split.image if name not in row_of and name not in aside), None)
+    if stranger is not None:
+        raise InputError(f"the split names {stranger}, which is not in the cohort; the split is of other images")
+    divisions = []
+    for part in split.parts:
+        assignment = [""] * len(row_of)
+        for name, word in zip(split.image, part.assignment, strict=True):
+            if name in row_of:
+                assignment[row_of[name]] = word
+        divisions.append(replace(part, assignment=tuple(assignment)))
+    return tuple(divisions)
 
 
 def draw_missing_val(cohort: Cohort, part: Fold, *, val: float = 0.2, unit: str = "patient", seed: int = 0) -> Fold:

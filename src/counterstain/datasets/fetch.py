@@ -45,6 +45,9 @@ class FetchedCohort:
     def __bool__(self) -> bool:
         return bool(self.files) and all(file.state == "whole" for file in self.files)
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         return f"FetchedCohort({self.summary()})"
 

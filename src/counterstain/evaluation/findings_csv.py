@@ -1,9 +1,11 @@
 """Anyone's table of several findings per image: for each finding a truth, a probability, and perhaps a call."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,11 @@ from numpy.typing import NDArray
 from counterstain.columns import check_columns, find_column, name_key, present
 from counterstain.errors import InputError
 from counterstain.evaluation.finding_scores import FindingPredictions
-from counterstain.tables import Table, read_table
+from counterstain.files import StrPath
+from counterstain.tables import Table, read_table, table_of_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["FindingColumns", "find_findings", "holds_findings", "read_finding_table"]
 
@@ -60,18 +66,25 @@ def holds_findings(table: Table, columns: Mapping[str, str]) -> bool:
     return len(find_findings(table.header)) > 1
 
 
-def read_finding_table(path: Path | str, *, columns: Mapping[str, str] | None = None) -> FindingPredictions:
-    """The predictions of several findings per image, from a CSV or Parquet table.
+def read_finding_table(
+    source: "StrPath | pd.DataFrame", *, columns: Mapping[str, str] | None = None
+) -> FindingPredictions:
+    """The predictions of several findings per image, from a CSV or Parquet table or a data frame.
 
     Args:
-        path: with a column of truths (0/1, yes/no) and one of probabilities for each finding: label_<finding> and
+        source: with a column of truths (0/1, yes/no) and one of probabilities for each finding: label_<finding> and
             prob_<finding>; decision_<finding> where there are calls. Without patients each image is its own.
         columns: {our column: the table's} of image_path, patient_id, slide_id and site.
 
     Raises:
         InputError: If there are fewer than two findings, or a cell is missing or no such value.
     """
-    table, columns = read_table(Path(path), kind="prediction table"), dict(columns or {})
+    table = (
+        read_table(Path(source), kind="prediction table")
+        if isinstance(source, (str, os.PathLike))
+        else table_of_frame(source)
+    )
+    path, columns = str(table.path), dict(columns or {})
     found = find_findings(table.header)
     if len(found) < 2:
         raise InputError(
@@ -80,8 +93,8 @@ def read_finding_table(path: Path | str, *, columns: Mapping[str, str] | None = 
         )
     if not len(table):
         raise InputError(f"{path} has a header but no rows; one row per image is needed")
-    check_columns(columns, _IDS, table.header, str(path))
-    place = {noun: find_column(noun, table.header, columns, str(path)) for noun in _IDS}
+    check_columns(columns, _IDS, table.header, path)
+    place = {noun: find_column(noun, table.header, columns, path) for noun in _IDS}
     blank = ("",) * len(table)
     text = {noun: table.text(name) if name else blank for noun, name in place.items()}
     image = text["image_path"] if place["image_path"] else tuple(f"row {k + 1}" for k in range(len(table)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError, says_arguments
 from counterstain.evaluation.grades import as_grades
+from counterstain.evaluation.model_output import ModelOutput
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import predictions_of, read_predictions
 from counterstain.evaluation.rows import RowName, rows_named
@@ -26,7 +27,7 @@ Names = Union[
     NDArray[np.object_], "pd.Series[str]", "pd.Series[int]", "pd.Series[bool]",
 ]  # fmt: skip
 Probabilities = Union[
-    Sequence[float], Sequence[Sequence[float]], NDArray[np.floating], "pd.Series[float]", "pd.DataFrame"
+    Sequence[float], Sequence[Sequence[float]], NDArray[np.floating], "pd.Series[float]", "pd.DataFrame", ModelOutput
 ]
 Source = Union[Predictions, Path, str, "pd.DataFrame"]
 
@@ -68,8 +69,8 @@ def _from_source(
     if is_frame(source):
         return predictions_of(table_of_frame(source), classes=classes, positive=positive, columns=columns)
     raise InputError(
-        f"a {type(source).__name__} was given; a path, a data frame or Predictions is needed. Arrays go in as "
-        "(y_true, y_prob)"
+        f"a {type(source).__name__} was given; a path, a data frame or Predictions is needed. Arrays and what a model "
+        "in memory says go in as (y_true, y_prob)"
     )
 
 
@@ -101,7 +102,7 @@ def as_predictions(
     Args:
         y_true: (N,) the true class of each image: names, numbers or booleans.
         y_prob: (N,) probability of the positive class of two, or (N, C) of every class; of a data frame the columns
-            are the classes' names.
+            are the classes' names. What `model.predict` returned brings classes and names of images with it.
         groups: (N,) the patient of each image; without it every image is taken as independent.
         slide, site, image: (N,) names.
         classes: in the order of the columns of y_prob; by default sorted, as scikit-learn's `classes_` are.
@@ -115,6 +116,9 @@ def as_predictions(
         >>> table.classes, table.positive, table.unit, table.prob.tolist()
         (('0', '1'), '1', 'patient', [[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
     """
+    if isinstance(y_prob, ModelOutput):
+        classes, image = classes or y_prob.classes, y_prob.image if image is None else image
+        y_prob = y_prob.prob
     labels = _names(y_true, "y_true")
     named = list(map(str, y_prob.columns)) if is_frame(y_prob) else None
     try:

@@ -25,7 +25,7 @@ from counterstain.evaluation.table_notes import (
     near_ids_note,
     unused_note,
 )
-from counterstain.files import write_csv
+from counterstain.files import StrPath, write_csv
 from counterstain.id_cells import counting_ids, plain_ids
 from counterstain.tables import MISSING, Table, read_table
 
@@ -36,7 +36,7 @@ _SITES_MISSING = MISSING - {"na", "none"}  # "NA" is a site of TCGA
 
 @says_arguments
 def read_predictions(
-    path: Path | str,
+    path: StrPath,
     *,
     classes: Sequence[str] | None = None,
     positive: str | None = None,
@@ -281,9 +281,7 @@ def _label_index(
 
 
 @says_arguments
-def write_predictions(
-    table: Predictions, path: Path | str, *, extra: Mapping[str, Sequence[str]] | None = None
-) -> None:
+def write_predictions(table: Predictions, path: StrPath, *, extra: Mapping[str, Sequence[str]] | None = None) -> None:
     """Write the one CSV form; floats in their shortest exact form, so equal tables make equal bytes.
 
     Args:
@@ -308,10 +306,10 @@ def write_predictions(
     )
     columns = ["image_path", "patient_id", "slide_id", "site", "label", *(f"prob_{name}" for name in table.classes)]
     columns += list(extra or {})
-    write_csv(path, columns, rows)
+    write_csv(Path(path), columns, rows)
 
 
-def read_columns(path: Path | str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def read_columns(path: StrPath, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Columns of a prediction table as text, row by row: those of `names` that it has, however they are spelled.
 
     Args:

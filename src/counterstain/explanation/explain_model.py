@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from counterstain.audit.own_fold import part_of_model
 from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.split import Split
 from counterstain.errors import GateError, InputError
 from counterstain.evaluation.calibration import Calibration, apply_calibration, read_calibration
 from counterstain.evaluation.metrics import predicted_class
@@ -23,7 +24,7 @@ from counterstain.explanation.pointing_game import plan_composites, play
 from counterstain.explanation.saliency import BLUR_SHARE, Explainer, make_explainer, sensitivity
 from counterstain.explanation.sanity_checks import Trial, check_curves, check_random_weights, check_reach, check_turns
 from counterstain.explanation.selection import judge_ability, pick_gallery, spread
-from counterstain.files import hash_file, hash_json, read_record, write_bytes, write_csv, write_json
+from counterstain.files import StrPath, hash_file, hash_json, read_record, write_bytes, write_csv, write_json
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bundle import SUMS, with_classes_of
 from counterstain.learning.device import prepare_device
@@ -70,7 +71,7 @@ def explain_bundle(
     out: Path,
     *,
     settings: ExplanationOptions,
-    splits: Path | None = None,
+    splits: Split | StrPath | None = None,
     part: str = "test",
     fold: str | None = None,
     device: str = "cpu",
@@ -84,8 +85,8 @@ def explain_bundle(
         cohort: the images, with the bundle's classes in whatever order.
         out: where to; the tile store is made beside it.
         settings: method and counts.
-        splits, part: explain only this part of a splits.csv.
-        fold: of the splits.csv, as "repeat-fold"; by default the model's own.
+        splits, part: explain only this part of a split or of its splits.csv.
+        fold: of the split, as "repeat-fold"; by default the model's own.
         device: "auto", "cpu" or "cuda".
         say, progress: told each step, and how far the tile store has come.
 

@@ -52,6 +52,9 @@ class Explanation:
         made = f"{self.method} maps over {self.images} images: where the score is sensitive, never why."
         return f"{made} {summary(self.validity)} {self.page}"
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         return f"Explanation({self.method}, {self.images} images, {str(self.folder)[-100:]})"
 

@@ -23,7 +23,7 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.export.exported_model import FORMATS, ExportContent, check_export, export_model
 from counterstain.export.graphs import Run
-from counterstain.files import hash_file, read_json
+from counterstain.files import StrPath, hash_file, read_json
 from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, build_store, open_store, read_batch
 from counterstain.images.store_files import Recipe, read_record
@@ -73,8 +73,8 @@ class ExportOptions:
     mpp: float | None = None
     calibrated: bool = True
     int8: bool = False
-    calibrate: Path | None = None
-    cohort: Path | None = None
+    calibrate: Cohort | StrPath | None = None
+    cohort: Cohort | StrPath | None = None
     licence: str = ""
 
 
@@ -203,19 +203,20 @@ def _store_of(stores: Path, data: str, bundle: Bundle) -> Store | None:
     return None
 
 
-def _of_cohort(path: Path, bundle: Bundle, to: Path, talk: Progress) -> _Known:
+def _of_cohort(images: Cohort | StrPath, bundle: Bundle, to: Path, talk: Progress) -> _Known:
     """A cohort's tiles, and its own parts; where it has none, every fifth patient is held out."""
-    cohort = read_images(path, positive=bundle.classes[-1] if len(bundle.classes) == 2 else None)
-    cohort = with_classes_of(bundle, cohort, images=f"{path} has", model="the model")
+    name = "the cohort" if isinstance(images, Cohort) else str(images)
+    cohort = read_images(images, positive=bundle.classes[-1] if len(bundle.classes) == 2 else None)
+    cohort = with_classes_of(bundle, cohort, images=f"{name} has", model="the model")
     store = build_store(cohort, to.parent / "store", tile_px=bundle.tile_px, fit=bundle.fit, progress=talk.stored)
     there = set(store.image)
     cohort = cohort.subset(np.array([name in there for name in cohort.image]))
     part = cohort.table["split"].to_numpy(dtype=object)
     if not {"train", "val"} <= set(part):
-        talk.say(f"{path} has no train and val parts: every {_EVERY}th patient is held out")
+        talk.say(f"{name} has no train and val parts: every {_EVERY}th patient is held out")
         place = {name: number for number, name in enumerate(sorted(set(cohort.patient)))}
         part = np.array(["val" if place[name] % _EVERY == 0 else "train" for name in cohort.patient], dtype=object)
-    return _Known(_material(cohort, store, bundle, "patient"), part, str(path))
+    return _Known(_material(cohort, store, bundle, "patient"), part, name)
 
 
 def _material(cohort: Cohort, store: Store, bundle: Bundle, unit: str) -> TileDataset:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from counterstain.errors import InputError, says_arguments
-from counterstain.files import hash_file, read_record, write_bytes, write_json
+from counterstain.files import StrPath, hash_file, read_record, write_bytes, write_json
 from counterstain.files import read_sums as list_of_hashes
 from counterstain.images.tensor import scale_of
 from counterstain.images.tile import FITS
@@ -127,7 +127,7 @@ def _card(bundle: Bundle) -> str:
 
 
 @says_arguments
-def read_bundle(folder: Path | str) -> Bundle:
+def read_bundle(folder: StrPath) -> Bundle:
     """The bundle in a folder, after its hashes were checked.
 
     Raises:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from counterstain.errors import InputError, says_arguments
+from counterstain.files import StrPath
 from counterstain.images.tensor import apply_scale
 from counterstain.learning.bundle import Bundle
 from counterstain.learning.bundle import load_network as load_bare_network
@@ -75,7 +76,7 @@ class ScaledNetwork(nn.Module):
 
 
 @says_arguments
-def load_network(path: Path | str) -> ScaledNetwork:
+def load_network(path: StrPath) -> ScaledNetwork:
     """The network in a bundle's or an export's folder as a PyTorch module on the processor, its hashes checked.
 
     For probabilities, decisions and files of any size take `load_model`; this is for features and fine-tuning.

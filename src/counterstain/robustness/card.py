@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from counterstain.audit.own_fold import part_of_model
 from counterstain.cohort.cohort import Cohort
+from counterstain.cohort.split import Split
 from counterstain.errors import GateError, InputError
 from counterstain.evaluation.calibration import Calibration, read_calibration
 from counterstain.evaluation.intervals import FEW_PATIENTS
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.thresholds import is_stated
-from counterstain.files import hash_file, hash_json, read_record, write_csv, write_json
+from counterstain.files import StrPath, hash_file, hash_json, read_record, write_csv, write_json
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
 from counterstain.learning.device import device_for, prepare_device
@@ -70,7 +71,7 @@ def robustness_card(
     cohort: Cohort,
     out: Path,
     *,
-    splits: Path | None = None,
+    splits: Split | StrPath | None = None,
     part: str = "test",
     fold: str | None = None,
     budget: Path | None = None,
@@ -91,7 +92,7 @@ def robustness_card(
         folder: of the bundle.
         cohort: of the bundle's classes.
         out: a folder without a card of anything else.
-        splits, part: one part of a split of the cohort, where not all of it is meant.
+        splits, part: one part of a split of the cohort or of its file, where not all of it is meant.
         fold: of that split, as "repeat-fold"; by default the model's own.
         budget: a file of limits, see budget.Budget.
         sample: at most so many images, evenly over the patients.
@@ -114,7 +115,7 @@ def robustness_card(
     if limits is not None:
         measures = measures_of(material.bundle.classes)
         check_budget(limits, trials, rotation=rotation, sites=material.sites, measures=measures)
-    key = _key(folder, material, limits, only=only, asked=(part if splits else "", runtime, precision, device))
+    key = _key(folder, material, limits, only=only, asked=("" if splits is None else part, runtime, precision, device))
     if known is not None:
         return _finish(out, known, key, talk)
     kept = open_unfinished(out, key)
@@ -222,7 +223,7 @@ def _material(
     folder: Path,
     cohort: Cohort,
     out: Path,
-    splits: Path | None,
+    splits: Split | StrPath | None,
     part: str,
     fold: str | None,
     sample: int | None,

@@ -139,6 +139,9 @@ class RobustnessCard:
         failed = [f"  not met: {limit.words}" for limit in self.limits if not limit.met]
         return "\n".join([headline(dict(self.record)), *failed])
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         budget = {None: "no budget", True: "budget met", False: "budget not met"}[self.met]
         return f"RobustnessCard({len(self.trials)} trials, {budget}, {str(self.folder)[-80:]})"

@@ -47,6 +47,9 @@ class DicomResults:
     failures: tuple[tuple[str, str], ...]
     sent_to: str = ""
 
+    def __fspath__(self) -> str:
+        return str(self.out)
+
     def __repr__(self) -> str:
         return short_repr(self)
 

@@ -84,6 +84,9 @@ class ExtractedTiles:
     failures: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
 
+    def __fspath__(self) -> str:
+        return str(self.cohort)
+
     def __repr__(self) -> str:
         return short_repr(self)
 

@@ -70,6 +70,9 @@ class FeatureFiles:
     tiles: int
     failures: tuple[tuple[str, str], ...] = ()
 
+    def __fspath__(self) -> str:
+        return str(manifest if (manifest := self.out / MANIFEST).is_file() else self.out)
+
     def __repr__(self) -> str:
         return short_repr(self)
 

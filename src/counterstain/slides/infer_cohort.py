@@ -71,6 +71,9 @@ class SlidesResult:
     records: Mapping[str, Mapping[str, Any]]
     failures: tuple[tuple[str, str, str], ...]
 
+    def __fspath__(self) -> str:
+        return str(self.out)
+
     def __repr__(self) -> str:
         return short_repr(self)
 

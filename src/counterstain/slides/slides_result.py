@@ -51,6 +51,9 @@ class SlideInspection:
         scale = "unknown" if self.mpp is None else f"{self.mpp[0]:.4g} × {self.mpp[1]:.4g} (from: {self.mpp_source})"
         return f"{self.slide}: µm/px {scale}; {plan_in_words(self.record)}"
 
+    def __fspath__(self) -> str:
+        return self.slide
+
     def __repr__(self) -> str:
         return f"SlideInspection({self.slide[-80:]}, {'unknown scale' if self.mpp is None else self.mpp})"
 

@@ -35,7 +35,7 @@ from counterstain.evaluation.format import levelled, metric_name, number
 from counterstain.evaluation.predictions import Predictions, concatenate
 from counterstain.evaluation.predictions_csv import write_predictions
 from counterstain.evaluation.record_types import ScoresRecord
-from counterstain.files import hash_json, read_json, write_json
+from counterstain.files import StrPath, hash_json, read_json, write_json
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bag_dataset import BagStore, is_feature_file, open_bags
 from counterstain.progress import Progress
@@ -74,8 +74,8 @@ def audit_tiles(
 
 
 def audit_images(
-    images: Path,
-    splits: Path | None,
+    images: Cohort | StrPath,
+    splits: Split | StrPath | None,
     out: Path,
     *,
     unit: str = "patient",
@@ -89,10 +89,11 @@ def audit_images(
     """Audit a cohort, and its split where one is given; write audit.json and what follows from it to `out`.
 
     Args:
-        images: a folder or a manifest.
-        splits: the splits.csv; without it the manifest's own split column, and without that only the cohort is audited.
+        images: a Cohort, a folder or a manifest.
+        splits: the split or its splits.csv; without it the cohort's own split column, and without that only the cohort
+            is audited.
         out: gets audit.json; with a split also baselines.json and, where there are leaks, a splits.csv without.
-        unit: that the split kept together.
+        unit: that the splits.csv kept together.
         tile_px: side in px at which images are looked at; the store is made beside `out`.
         rotated: also look for turned crops.
         distinct_ids: patient ids that nearly agree are of different patients.
@@ -160,7 +161,7 @@ def _write_decided(out: Path, cohort: Cohort, split: Split | None, decided: tupl
 
 def _audit_feature_files(
     whole: Cohort,
-    splits: Path | None,
+    splits: Split | StrPath | None,
     out: Path,
     *,
     unit: str,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from counterstain.errors import InputError
+from counterstain.files import StrPath
 from counterstain.records import json_text
 from counterstain.study.run_list import changed_at, is_run, state_of
 
@@ -84,7 +85,7 @@ def shown_bytes(size: int) -> str:
 
 
 def clean(
-    folder: Path | str = ".", *, stores: bool = True, runs: bool = True, keep: int = 1, yes: bool = False
+    folder: StrPath = ".", *, stores: bool = True, runs: bool = True, keep: int = 1, yes: bool = False
 ) -> Cleanup:
     """Find tile stores and replaced runs in a folder of studies and below; remove them only where `yes` says so.
 

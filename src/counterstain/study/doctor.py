@@ -14,6 +14,7 @@ from typing import Literal
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import plural
+from counterstain.files import StrPath
 from counterstain.system import usable_cores
 from counterstain.version import __version__
 
@@ -73,7 +74,7 @@ class Health:
         return {"schema": "counterstain.doctor/1", "counterstain": __version__, "healthy": bool(self), "checks": checks}
 
 
-def doctor(folder: Path | str = ".") -> Health:
+def doctor(folder: StrPath = ".") -> Health:
     """Look at this machine: is it ready for what this package does?
 
     Args:

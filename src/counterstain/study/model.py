@@ -1,5 +1,6 @@
 """A trained model as an object: images or arrays in; calibrated probabilities and what follows from them out."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from counterstain.cohort.cohort import Cohort, container
 from counterstain.cohort.image_files import find_images
 from counterstain.errors import InputError, says_arguments, suggest
 from counterstain.evaluation.calibration import Calibration, calibrate, read_calibration, use_warnings
 from counterstain.evaluation.conformal import prediction_sets
 from counterstain.evaluation.model_output import ModelOutput
 from counterstain.evaluation.thresholds import decide
+from counterstain.files import StrPath
 from counterstain.images.decode import decode
 from counterstain.images.source import BadImage
 from counterstain.images.tile import fit_tile
@@ -31,7 +34,7 @@ from counterstain.system import usable_cores
 __all__ = ["Model", "ModelSource", "find_bundle", "load_model"]
 
 Tiles = NDArray[np.uint8]
-ModelSource = Tiles | Path | str | Sequence[Path | str]
+ModelSource = Cohort | Tiles | StrPath | Sequence[StrPath]
 Damaged = Literal["refuse", "skip"]
 TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
@@ -84,22 +87,26 @@ class Model:
         told = () if self.calibration is None else use_warnings(self.calibration, stamp)
         return tuple(dict.fromkeys([*([stamp] if stamp else []), *told]))
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         calibrated = "uncalibrated" if self.calibration is None else self.calibration.method
         classes = ", ".join(self.classes[:4]) + (", …" if len(self.classes) > 4 else "")
         return f"Model({self.network[:40]}, classes {classes[:80]}, {self.tile_px} px, {calibrated})"
 
     def predict(self, source: ModelSource, *, damaged: Damaged = "refuse") -> ModelOutput:
-        """Predict tiles in memory, one image, a folder of images, or a list of image files.
+        """Predict tiles in memory, the images of a cohort, one image, a folder of images, or a list of image files.
 
         Everything is done as in training: size, stain, scale. Nothing is resized beyond what the bundle's `fit` says.
 
         Args:
-            source: (N, H, W, 3) or (H, W, 3) uint8 RGB; the path of an image or of a folder; or a list of paths.
+            source: (N, H, W, 3) or (H, W, 3) uint8 RGB; a cohort; the path of an image or of a folder; or a list of
+                paths.
             damaged: "refuse" stops at an image that cannot be read; "skip" leaves it out and lists it in `skipped`.
 
         Returns:
-            One row per image, in the given order (a folder's images in alphabetical order).
+            One row per image, in the order of the cohort or the list (a folder's images in alphabetical order).
 
         Raises:
             InputError: If there is no image, an array is not uint8 RGB, or an image cannot be read.
@@ -186,12 +193,12 @@ class Model:
 
 @says_arguments
 def load_model(
-    path: Path | str,
+    path: StrPath,
     *,
     arm: str | None = None,
     seed: int | None = None,
     fold: str | None = None,
-    network_file: Path | str | None = None,
+    network_file: StrPath | None = None,
     runtime: str = "torch",
     precision: str = "fp32",
     device: str = "auto",
@@ -201,7 +208,8 @@ def load_model(
     Nothing of the process is changed: the number of threads is PyTorch's own (`torch.set_num_threads`).
 
     Args:
-        path: folder of a bundle, of an export, or of a run, of which the best arm on validation data is taken.
+        path: a run, of which the best arm on validation data is taken, or an export; or the folder of one, or of a
+            bundle.
         arm, seed, fold: of a run, this training instead.
         network_file: of a model with a network of your own: its Python file, which is run.
         runtime: "torch", "openvino", "onnxruntime", or "auto": the fastest that agrees with torch.
@@ -224,7 +232,7 @@ def load_model(
 
 
 def find_bundle(
-    path: Path | str, *, arm: str | None, seed: int | None, fold: str | None, network_file: Path | str | None
+    path: StrPath, *, arm: str | None, seed: int | None, fold: str | None, network_file: StrPath | None
 ) -> tuple[Path, str]:
     """The folder of the bundle that is meant, and what was chosen among what; see model_choice.choose_model."""
     if network_file is not None:
@@ -263,9 +271,13 @@ def _checked(images: NDArray[np.generic]) -> Tiles:
     return batch.astype(np.uint8, copy=False)
 
 
-def _paths(source: Path | str | Iterable[Path | str]) -> list[Path]:
+def _paths(source: Cohort | StrPath | Iterable[StrPath]) -> list[Path]:
     """The image files that are meant, each named once."""
-    if isinstance(source, (str, Path)):
+    if isinstance(source, Cohort):
+        if file := next((container(name)[0] for name in source.image if container(name)[1]), ""):
+            raise InputError(f"images of the cohort lie in {file}; counterstain.predict reads them")
+        return [source.root / name for name in source.image]
+    if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.suffix.lower() in TABLES and path.is_file():
             raise InputError(
@@ -279,7 +291,7 @@ def _paths(source: Path | str | Iterable[Path | str]) -> list[Path]:
         return [path]
     paths = []
     for item in source:
-        if not isinstance(item, (str, Path)):
+        if not isinstance(item, (str, os.PathLike)):
             raise InputError(
                 f"a source has a {type(item).__name__} in it; a path, a list of paths, or one array (N, H, W, 3) of "
                 "uint8 is needed (np.stack makes one of a list of arrays)"

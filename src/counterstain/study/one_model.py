@@ -10,6 +10,7 @@ from counterstain.cohort.layouts import read_images
 from counterstain.cohort.reading_options import ReadingOptions
 from counterstain.cohort.splitters import Split, check, read_split
 from counterstain.errors import InputError
+from counterstain.files import StrPath
 from counterstain.images.augmentation import Augmentation
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bag_dataset import refuse_features
@@ -30,8 +31,8 @@ __all__ = ["train_once"]
 
 
 def train_once(
-    images: Path,
-    splits: Path,
+    images: Cohort | StrPath,
+    splits: Split | StrPath,
     out: Path,
     *,
     settings: TrainingConfig,
@@ -50,6 +51,7 @@ def train_once(
     (torchrun, accelerate, srun) has started several processes, they train the one network together.
 
     Args:
+        images: a Cohort, a folder or a manifest; splits: its split, or the splits.csv.
         **reading: how the cohort is read, see layouts.read_images.
 
     Returns:
@@ -90,7 +92,7 @@ def _one_fold(
     cohort: Cohort,
     split: Split,
     store: Store,
-    splits: Path,
+    splits: Split | StrPath,
     fold: str,
     augmentation: Augmentation | None,
     tile_px: int,
@@ -102,7 +104,8 @@ def _one_fold(
     part = next((part for part in split.parts if f"{part.repeat}-{part.fold}" == fold), None)
     if part is None:
         known = ", ".join(f"{part.repeat}-{part.fold}" for part in split.parts)
-        raise InputError(f"{splits} has no fold {fold}; it has {known}")
+        where = "the split" if isinstance(splits, Split) else str(splits)
+        raise InputError(f"{where} has no fold {fold}; it has {known}")
     stamp = IMAGE_STAMP if split.unit == "image" else ""
     material = TileDataset(cohort.subset(kept), store, augmentation or Augmentation(), tile_px, fit, stamp, split.unit)
     return material, [word for word, keep in zip(part.assignment, kept, strict=True) if keep]

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.new_images import NewImages
 from counterstain.cohort.reading_options import ImageOptions
+from counterstain.cohort.split import Split
 from counterstain.evaluation.finding_scores import FindingPredictions, score_findings
 from counterstain.evaluation.record_types import FindingsRecord, ScoresRecord
 from counterstain.evaluation.rows import file_word
-from counterstain.files import write_csv
+from counterstain.files import StrPath, write_csv
 from counterstain.images.contact_sheet import CalledTile, called_sheet
 from counterstain.learning.model_choice import ModelChoice
 from counterstain.slides.tile_predictions import colours
@@ -28,7 +29,7 @@ class Asked:
 
     arm, seed, fold: of a run, instead of the best on validation data; see choose_model.
     ensemble:   average the seeds of a run's arm.
-    splits, part: only this part of a splits.csv, whose images are all labelled.
+    splits, part: only this part of a split or of its splits.csv, whose images are all labelled.
     split_fold: of a split with several folds, this one as "repeat-fold"; by default the model's own.
     runtime, precision: see runtimes.choose_runtime.
     device:     "auto", "cpu" or "cuda"; models of whole slides are on the processor.
@@ -41,7 +42,7 @@ class Asked:
     seed: int | None = None
     fold: str | None = None
     ensemble: bool = False
-    splits: Path | None = None
+    splits: Split | StrPath | None = None
     part: str = "test"
     split_fold: str | None = None
     runtime: str = "auto"
@@ -93,6 +94,9 @@ class Predicted:
 
     def __len__(self) -> int:
         return len(self.call)
+
+    def __fspath__(self) -> str:
+        return str(self.out)
 
     def __repr__(self) -> str:
         return f"Predicted({self.summary()[:180]})"

@@ -14,6 +14,7 @@ from torch import nn
 
 from counterstain.audit.own_fold import part_of_model
 from counterstain.audit.training_set import MEMBERS, Overlap, overlap, read_members
+from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.layouts import read_images
 from counterstain.cohort.new_images import NewImages, of_cohort, read_new_images
 from counterstain.errors import InputError
@@ -50,7 +51,12 @@ FEW = 2_000  # images whose tiles are not worth keeping beside the predictions
 
 
 def predict_images(
-    model: Path, sources: Sequence[Path], out: Path, *, asked: Asked | None = None, talk: Progress | None = None
+    model: Path,
+    sources: Cohort | Sequence[Path],
+    out: Path,
+    *,
+    asked: Asked | None = None,
+    talk: Progress | None = None,
 ) -> Predicted:
     """Predict images with a bundle, an export or a run; write predictions.csv, and the contact sheet where asked.
 
@@ -60,7 +66,7 @@ def predict_images(
 
     Args:
         model: see choose_model.
-        sources: pictures, folders, a table or containers, see read_new_images; feature files for mil/….
+        sources: a Cohort; or pictures, folders, a table or containers, see read_new_images; feature files for mil/….
         out: the CSV to write.
         asked: how.
         talk: where lines are told.
@@ -111,22 +117,25 @@ def predict_images(
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def _read(sources: Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *, features: bool) -> NewImages:
+def _read(sources: Cohort | Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *, features: bool) -> NewImages:
     """The images; of one part of a split where that is asked, and then with the labels that a split is of."""
+    known = tuple(read_finding_calibration(folder)) if (folder / FINDING_CALIBRATION).is_file() else ()
     if asked.splits is not None:
-        if len(sources) != 1:
+        if not isinstance(sources, Cohort) and len(sources) != 1:
             raise InputError(f"--splits belongs to one cohort; {len(sources)} sources were named")
+        source = sources if isinstance(sources, Cohort) else sources[0]
         two = bundle.classes[-1] if len(bundle.classes) == 2 else None
-        cohort = read_images(sources[0], positive=two, **asked.reading)
-        cohort = with_classes_of(bundle, cohort, images=f"{sources[0]} has", model="the model")
-        images = of_cohort(
-            part_of_model(
-                folder, cohort, asked.splits, asked.part,
-                stamp=bundle.stamp, fold=asked.split_fold, columns=asked.reading.get("columns"),
-            )
+        cohort = read_images(source, positive=two, **asked.reading)
+        named = "the cohort" if isinstance(source, Cohort) else str(source)
+        cohort = with_classes_of(bundle, cohort, images=f"{named} has", model="the model")
+        part = part_of_model(
+            folder, cohort, asked.splits, asked.part,
+            stamp=bundle.stamp, fold=asked.split_fold, columns=asked.reading.get("columns"),
         )  # fmt: skip
+        images = of_cohort(part, bundle.classes)
+    elif isinstance(sources, Cohort):
+        images = of_cohort(read_images(sources, **asked.reading), bundle.classes, known)
     else:
-        known = tuple(read_finding_calibration(folder)) if (folder / FINDING_CALIBRATION).is_file() else ()
         images = read_new_images(sources, bundle.classes, features=features, findings=known, **asked.reading)
     if not features and (found := next((name for name in images.image if is_feature_file(name)), None)):
         raise InputError(f"{found} is a feature file, not an image; {bundle.network} is a model of tiles")

@@ -11,7 +11,7 @@ from typing import Any
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.format import natural
 from counterstain.extras import missing_package
-from counterstain.files import read_json
+from counterstain.files import StrPath, read_json
 from counterstain.run_folder import MANIFEST, optional_record, record_path
 from counterstain.study.trackers import TRACKERS, TrackedTraining, TrackerWriter, Values
 from counterstain.study.training_curves import CURVES, read_history
@@ -21,7 +21,7 @@ __all__ = ["TRACKERS", "check_tracker", "publish", "tracked"]
 EVERY_S = 2.0  # between two looks at the records of a run in progress
 
 
-def publish(run: Path | str, to: str, *, out: Path | str | None = None) -> Path:
+def publish(run: StrPath, to: str, *, out: Path | str | None = None) -> Path:
     """Write a finished run to a tracker's files; the same run may be written to several.
 
     Args:

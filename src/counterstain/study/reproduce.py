@@ -13,7 +13,7 @@ from counterstain.cohort.cohort import Cohort, assemble
 from counterstain.cohort.cohort_columns import TEXT_COLUMNS
 from counterstain.cohort.splitters import read_split
 from counterstain.errors import InputError
-from counterstain.files import hash_file, read_json, write_bytes
+from counterstain.files import StrPath, hash_file, read_json, write_bytes
 from counterstain.progress import Progress
 from counterstain.run_folder import MANIFEST, RECORDS, as_written, record_path
 from counterstain.study.environment import environment
@@ -90,9 +90,9 @@ class Reproduction:
 
 
 def reproduce(
-    run: Path | str,
+    run: StrPath,
     *,
-    data: Path | str | None = None,
+    data: StrPath | None = None,
     arm: str | None = None,
     evaluation: bool = False,
     out: Path | str | None = None,
@@ -146,7 +146,7 @@ def _study_of(resolved: Mapping[str, Any], arm: str | None) -> dict[str, Any]:
 
 
 def _run_again(
-    run: Path, resolved: Mapping[str, Any], place: Path, data: Path | str | None, arm: str | None, talk: Progress
+    run: Path, resolved: Mapping[str, Any], place: Path, data: StrPath | None, arm: str | None, talk: Progress
 ) -> Path:
     from counterstain.study.run import run_study
 

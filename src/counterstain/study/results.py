@@ -77,6 +77,9 @@ class Export:
         rows = [f"  {own.runtime}: differs by at most {own.difference:.1e} ({own.tiles} tiles)" for own in self.parity]
         return "\n".join([str(self.folder), *rows])
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         return f"Export({str(self.folder)[-100:]}, {', '.join(self.formats) or 'bundle alone'})"
 
@@ -199,6 +202,9 @@ class StudyRun:
         lines = [] if comparison is None else [comparison.summary()]
         return "\n".join([*lines, *(f"{arm}: {scores.summary()}" for arm, scores in self.scores.items())])
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         return f"StudyRun({str(self.folder)[-120:]}, {plural(len(self.arms), 'arm')})"
 
@@ -277,6 +283,9 @@ class SearchResult:
     pruned: int
     seconds: float
     study: Path
+
+    def __fspath__(self) -> str:
+        return str(self.study)
 
     def __repr__(self) -> str:
         return short_repr(self)

@@ -11,6 +11,7 @@ from counterstain.errors import InputError
 from counterstain.evaluation.metric_names import measure_words
 from counterstain.evaluation.rows import recorded_rows
 from counterstain.evaluation.text_tables import shown_interval
+from counterstain.files import StrPath
 from counterstain.records import html_of, json_text
 from counterstain.run_folder import LOG, MANIFEST, RECORDS, optional_record, record_path
 
@@ -68,6 +69,9 @@ class RunList:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         return f"RunList({str(self.folder)[-100:]}, {len(self)} runs)"
 
@@ -102,7 +106,7 @@ class RunList:
         return html_of("", (), header, rows) + html_of(self.summary())
 
 
-def list_runs(folder: Path | str) -> RunList:
+def list_runs(folder: StrPath) -> RunList:
     """Every run in a folder or in folders below it, newest first; the folder itself where it is a run.
 
     Raises:

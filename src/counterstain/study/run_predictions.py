@@ -1,5 +1,6 @@
 """The test predictions of runs, so that arms of several studies can be compared on their one test part."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ def expand_runs(models: Mapping[str, Any], *, primary: str | None = None) -> Run
     runs: dict[str, Path] = {}
     for name, source in models.items():
         paths = source if isinstance(source, (list, tuple)) else [source]
-        own = [Path(path) for path in paths if isinstance(path, (str, Path)) and is_run(Path(path))]
+        own = [Path(path) for path in paths if isinstance(path, (str, os.PathLike)) and is_run(Path(path))]
         if own and len(paths) > 1:
             raise InputError(f"{name} is {own[0]} and more; a run has all its seeds: name it once")
         if own:
@@ -92,7 +93,7 @@ def _listed_tables(folder: Path) -> list[Path]:
 def _tables_of_folder(source: Any) -> Any:
     """The tables in a folder such as runs/demo/predictions/given-32; anything else as it is."""
     paths = source if isinstance(source, (list, tuple)) else [source]
-    if len(paths) != 1 or not isinstance(paths[0], (str, Path)) or not Path(paths[0]).is_dir():
+    if len(paths) != 1 or not isinstance(paths[0], (str, os.PathLike)) or not Path(paths[0]).is_dir():
         return source
     found = _listed_tables(Path(paths[0]))
     if not found:

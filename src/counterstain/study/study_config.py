@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_
 from pydantic.dataclasses import dataclass as strict_dataclass
 
 from counterstain.errors import InputError, says_arguments, suggest
+from counterstain.files import StrPath
 from counterstain.images.augmentation import Augmentation
 from counterstain.learning.config import TrainingConfig, check_network
 from counterstain.learning.mil_networks import is_bag_network
@@ -253,9 +254,7 @@ def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
 
 
 @says_arguments
-def read_study(
-    path: Path | str, overrides: Mapping[str, str] | None = None, *, base: Path | str | None = None
-) -> Study:
+def read_study(path: StrPath, overrides: Mapping[str, str] | None = None, *, base: StrPath | None = None) -> Study:
     """The study in a YAML file.
 
     Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from counterstain.cohort.image_paths import LOCATION
 from counterstain.errors import InputError
-from counterstain.files import hash_file, read_sums, refusal
+from counterstain.files import StrPath, hash_file, read_sums, refusal
 from counterstain.run_folder import LOG, MANIFEST, RECORDS, listed_hashes, record_path
 from counterstain.signatures import SUFFIX, check_signature, read_private_key, read_signers, sign_file
 
@@ -80,7 +80,7 @@ def _first(names: tuple[str, ...]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def sign(folder: Path | str, key: Path | str) -> Path:
+def sign(folder: StrPath, key: Path | str) -> Path:
     """Sign the list of hashes of a finished run, a model or an export, and with it every file; returns the signature.
 
     Args:
@@ -97,7 +97,7 @@ def sign(folder: Path | str, key: Path | str) -> Path:
     return sign_file(_list_of(Path(folder)), private)
 
 
-def verify(folder: Path | str, key: Path | str | None = None) -> Verification:
+def verify(folder: StrPath, key: Path | str | None = None) -> Verification:
     """Hash every file of a finished run (records/run.json) or of a model or export (SHA256SUMS) against its list.
 
     Args:
