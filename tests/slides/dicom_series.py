@@ -1,13 +1,15 @@
 """A DICOM whole-slide series with all that viewers and derived objects ask for, and a label that names someone."""
 
+import copy
+from collections.abc import Sequence as Several
 from pathlib import Path
 from typing import Any
 
 from make_slides import Pixels, cut, halved
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless
 
 ROOT = "1.2.826.0.1.3680043.10.1"
 SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -22,9 +24,12 @@ def write_series(
     tile: int = 64,
     mpp: float = 0.5,
     jpeg: bool = False,
+    codec: str = "",
     study: int = 1,
 ) -> list[Path]:
     """Levels of a slide, each half as wide as the one before, then its label: finest first.
+
+    codec: "jpeg" as jpeg=True, "jpeg2000", "jpeg-ls" (both lossless), or "" for none
 
     Source:
         DICOM PS3.3 A.32.8 (VL Whole Slide Microscopy Image), C.8.12 (its modules), C.7.6.22 (specimen).
@@ -39,28 +44,93 @@ def write_series(
         data.ImageType = ["ORIGINAL" if number == 0 or label else "DERIVED", "PRIMARY", *kinds]
         data.BurnedInAnnotation = "YES" if label else "NO"
         data.SpecimenLabelInImage = "YES" if label else "NO"
-        _fill_pixels(data, pixels, tile, jpeg=jpeg)
+        _fill_pixels(data, pixels, tile, "jpeg" if jpeg else codec)
         paths.append(folder / f"{'label' if label else f'level-{number}'}.dcm")
         data.save_as(paths[-1], enforce_file_format=True)
     return paths
 
 
-def _fill_pixels(data: Dataset, pixels: Pixels, tile: int, *, jpeg: bool) -> None:
+def _fill_pixels(data: Dataset, pixels: Pixels, tile: int, codec: str) -> None:
     height, width = pixels.shape[:2]
     corners = [(x, y) for y in range(0, height, tile) for x in range(0, width, tile)]
     frames = [cut(pixels, x, y, tile, tile) for x, y in corners]
-    data.NumberOfFrames = len(frames)
-    if not jpeg:
-        data.PixelData = b"".join(frame.tobytes() for frame in frames)
+    if not codec:
+        _put(data, [frame.tobytes() for frame in frames])
         return
     import imagecodecs
 
-    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    data.PhotometricInterpretation = "YBR_FULL_422"
-    data.PixelData = encapsulate([imagecodecs.jpeg8_encode(frame, level=90) for frame in frames])
+    if codec == "jpeg":
+        data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        data.PhotometricInterpretation = "YBR_FULL_422"
+        data.LossyImageCompressionMethod, data.LossyImageCompressionRatio = "ISO_10918_1", 10
+        data.LossyImageCompression = "01"
+        _put(data, [imagecodecs.jpeg8_encode(frame, level=90) for frame in frames])
+    elif codec == "jpeg2000":
+        data.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        data.PhotometricInterpretation = "YBR_RCT"
+        _put(data, [imagecodecs.jpeg2k_encode(frame, codecformat="j2k", reversible=True, mct=True) for frame in frames])
+    else:
+        data.file_meta.TransferSyntaxUID = JPEGLSLossless
+        _put(data, [imagecodecs.jpegls_encode(frame) for frame in frames])
+
+
+def _frames(data: Dataset) -> list[bytes]:
+    count = int(data.NumberOfFrames)
+    if data.file_meta.TransferSyntaxUID.is_encapsulated:
+        return list(generate_frames(data.PixelData, number_of_frames=count))
+    size = len(data.PixelData) // count
+    return [data.PixelData[size * number : size * (number + 1)] for number in range(count)]
+
+
+def _put(data: Dataset, frames: list[bytes]) -> None:
+    data.NumberOfFrames = len(frames)
+    data.PixelData = encapsulate(frames) if data.file_meta.TransferSyntaxUID.is_encapsulated else b"".join(frames)
     data["PixelData"].VR = "OB"
-    data.LossyImageCompressionMethod, data.LossyImageCompressionRatio = "ISO_10918_1", 10
-    data.LossyImageCompression = "01"
+
+
+def split_instance(path: Path) -> list[Path]:
+    """The two instances of a concatenation, in place of one file.
+
+    Source:
+        DICOM PS3.3 C.7.6.16.1.1 (concatenations).
+    """
+    import pydicom
+
+    data = pydicom.dcmread(path)
+    frames, parts = _frames(data), []
+    half = len(frames) // 2
+    for number, first in enumerate((0, half), start=1):
+        part = copy.deepcopy(data)
+        part.SOPInstanceUID = part.file_meta.MediaStorageSOPInstanceUID = f"{data.SOPInstanceUID}.{number}"
+        part.ConcatenationUID, part.SOPInstanceUIDOfConcatenationSource = f"{ROOT}.9", data.SOPInstanceUID
+        part.InConcatenationNumber, part.InConcatenationTotalNumber = number, 2
+        part.ConcatenationFrameOffsetNumber = first
+        _put(part, frames[first:] if first else frames[:half])
+        parts.append(path.with_name(f"{path.stem}-{number}.dcm"))
+        part.save_as(parts[-1], enforce_file_format=True)
+    path.unlink()
+    return parts
+
+
+def make_sparse(path: Path, numbers: Several[int], *, tile: int) -> None:
+    """Keep these frames of a file, in this order, each with its place in the level (TILED_SPARSE)."""
+    import pydicom
+
+    data = pydicom.dcmread(path)
+    across = -(-int(data.TotalPixelMatrixColumns) // tile)
+    places = [
+        _item(
+            ColumnPositionInTotalImagePixelMatrix=number % across * tile + 1,
+            RowPositionInTotalImagePixelMatrix=number // across * tile + 1,
+            XOffsetInSlideCoordinateSystem=0, YOffsetInSlideCoordinateSystem=0, ZOffsetInSlideCoordinateSystem=0,
+        )
+        for number in numbers
+    ]  # fmt: skip
+    data.DimensionOrganizationType = "TILED_SPARSE"
+    data.PerFrameFunctionalGroupsSequence = [_item(PlanePositionSlideSequence=[place]) for place in places]
+    frames = _frames(data)
+    _put(data, [frames[number] for number in numbers])
+    data.save_as(path, enforce_file_format=True)
 
 
 def _instance(pixels: Pixels, number: int, *, study: int, tile: int, mpp: float) -> Dataset:

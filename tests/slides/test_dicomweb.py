@@ -14,10 +14,11 @@ from orthanc_server import USER, Orthanc, started
 
 pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
-from dicom_series import ROOT, write_series
+from dicom_series import ROOT, make_sparse, split_instance, write_series
 
 import counterstain
 from counterstain.errors import InputError
+from counterstain.slides import dicomweb
 from counterstain.slides.dicomweb import TOKEN, fetch_slides, read_address, send_instances
 from counterstain.slides.reader import open_slide
 
@@ -78,7 +79,7 @@ def test_a_slide_from_a_server_is_the_slide_that_was_put_there(orthanc: Orthanc,
     orthanc.store(slide)
     said: list[str] = []
     [path] = fetch_slides(orthanc.address, say=said.append)
-    assert path.name == f"{SERIES}.dcm" and len(said) == 1 and "3 of 3 levels" in said[0]
+    assert path.name == f"{SERIES}.dcm" and len(said) == 1 and "3 of 3 files" in said[0]
     fetched = sorted(one.read_bytes() for one in path.parent.iterdir())
     assert fetched == sorted(one.read_bytes() for one in slide[:3])  # to the byte; the label stays on the server
     with open_slide(path) as ours, open_slide(slide[0]) as theirs:
@@ -95,7 +96,7 @@ def test_what_is_in_the_cache_is_not_fetched_again(orthanc: Orthanc, slide: list
     (lost := min(before)).unlink()
     said: list[str] = []
     assert fetch_slides(address, say=said.append) == [path]
-    assert "1 of 3 levels" in said[0] and lost.is_file()
+    assert "1 of 3 files" in said[0] and lost.is_file()
     assert all(one.stat().st_mtime_ns == time for one, time in before.items() if one != lost)
 
 
@@ -106,6 +107,59 @@ def test_every_slide_of_a_server_or_of_one_study(orthanc: Orthanc, slide: list[P
     assert [path.stem for path in fetch_slides(f"{orthanc.address}/studies/{ROOT}.2.1")] == [f"{ROOT}.2.2"]
     with pytest.raises(InputError, match="has no slide"):
         fetch_slides(f"{orthanc.address}/studies/1.2.3")
+
+
+@pytest.mark.parametrize(("codec", "study"), [("", 7), ("jpeg", 8), ("jpeg2000", 9)])
+def test_pixels_in_each_packing_that_is_read(orthanc: Orthanc, tmp_path: Path, codec: str, study: int) -> None:
+    image = tissue_pixels(1)
+    files = write_series(tmp_path / "slide", image, tile=256, codec=codec, study=study)
+    orthanc.store(files)
+    [path] = fetch_slides(f"{orthanc.address}/studies/{ROOT}.{study}.1")
+    assert path.read_bytes() == files[0].read_bytes()
+    with open_slide(path) as slide:
+        found = slide.read_region(0, 0, level=0, width_px=image.shape[1], height_px=image.shape[0])
+    assert np.abs(found.astype(int) - image).max() <= (60 if codec == "jpeg" else 0)
+
+
+def test_a_level_in_two_files(orthanc: Orthanc, tmp_path: Path) -> None:
+    """A concatenation: no file of it holds the level, and none is taken for a level of its own."""
+    image = tissue_pixels(1)
+    files = write_series(tmp_path / "slide", image, tile=256, study=4)
+    orthanc.store(split_instance(files[0]) + files[1:])
+    said: list[str] = []
+    [path] = fetch_slides(f"{orthanc.address}/studies/{ROOT}.4.1", say=said.append)
+    assert "3 of 3 files" in said[0]
+    with open_slide(path) as slide:
+        assert [level.width_px for level in slide.info.levels] == [image.shape[1], image.shape[1] // 2]
+        found = slide.read_region(0, 0, level=0, width_px=image.shape[1], height_px=image.shape[0])
+    assert np.array_equal(found, image)
+
+
+def test_tiles_that_were_not_scanned_are_white(orthanc: Orthanc, tmp_path: Path) -> None:
+    image = tissue_pixels(1)
+    files = write_series(tmp_path / "slide", image, levels=1, tile=256, codec="jpeg2000", study=5)
+    make_sparse(files[0], [7, 1, 5], tile=256)
+    orthanc.store(files)
+    [path] = fetch_slides(f"{orthanc.address}/studies/{ROOT}.5.1")
+    across = -(-image.shape[1] // 256)
+    expected = np.full_like(image, 255)
+    for number in (7, 1, 5):
+        x, y = number % across * 256, number // across * 256
+        expected[y : y + 256, x : x + 256] = image[y : y + 256, x : x + 256]
+    with open_slide(path) as slide:
+        found = slide.read_region(0, 0, level=0, width_px=image.shape[1], height_px=image.shape[0])
+    assert np.array_equal(found, expected)
+
+
+def test_of_a_slide_that_nothing_decodes_the_coarsest_level_is_fetched(orthanc: Orthanc, tmp_path: Path) -> None:
+    """It is refused by name, without the gigabytes of its finest level; the other slide of the study is read."""
+    orthanc.store(write_series(tmp_path / "slide", tissue_pixels(1), levels=3, tile=256, codec="jpeg-ls", study=6))
+    address = f"{orthanc.address}/studies/{ROOT}.6.1"
+    for _ in range(2):  # the second time nothing is fetched
+        [path] = fetch_slides(address)
+        assert [one.name for one in path.parent.iterdir()] == [path.name] == [f"{ROOT}.6.3.3.dcm"]
+    with pytest.raises(InputError, match="packed as JPEG-LS, which OpenSlide does not decode"):
+        open_slide(path)
 
 
 def test_verbs_of_slides_take_addresses(orthanc: Orthanc, slide: list[Path], tmp_path: Path) -> None:
@@ -212,6 +266,12 @@ def test_a_part_is_taken_out_of_its_envelope(slide: list[Path], way: str) -> Non
         pytest.param([level()], "text/html", b"<html>", 200, "something else", id="a page"),
         pytest.param([level()], KIND, b"", 500, "answered 500", id="a fault of the server"),
         pytest.param([level()], KIND, b"", 403, "netrc", id="forbidden"),
+        pytest.param([level()], KIND, b"", 404, "answered 404 .*look at the address", id="one instance is gone"),
+        pytest.param([level()], KIND, b"", 406, "as it keeps them", id="only converted pixels"),
+        pytest.param(
+            [level()], KIND, PART + b"DICM\r\n" + PART + b"DICM\r\n--edge--", 200, "more than", id="two parts"
+        ),
+        pytest.param([{**level(), "00480006": {"vr": "UL"}}], KIND, b"", 200, "how large", id="no size"),
     ],
 )
 def test_an_answer_that_is_none_leaves_nothing_behind(
@@ -222,6 +282,35 @@ def test_an_answer_that_is_none_leaves_nothing_behind(
         fetch_slides(address)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert not (tmp_path.parent / "evil.dcm").exists()
+
+
+def test_a_server_that_stops_answering_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an instance, then nothing: what was fetched of it is not kept, and the command ends."""
+    monkeypatch.setattr(dicomweb, "_TIMEOUT_S", (10, 0.5))
+    ended = threading.Event()
+
+    def answer(path: str) -> tuple[int, str, bytes]:
+        if not path.endswith("/metadata"):
+            ended.wait(30)
+        return fake([level()], KIND, PART)(path)
+
+    with serving(answer) as address:
+        try:
+            with pytest.raises(InputError, match="did not answer to the end"):
+                fetch_slides(address)
+        finally:
+            ended.set()
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_boundary_across_two_pieces(tmp_path: Path) -> None:
+    """Wherever the network cuts an answer, the part is the same."""
+    sent = PART + b"\r\n--edg\r\n" * 3 + b"\r\n--edge--\r\n"
+    for size in range(1, len(sent) + 1):
+        pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
+        with (tmp_path / "part").open("wb") as stream:
+            dicomweb._one_part(iter(pieces), KIND, stream, "url")
+        assert (tmp_path / "part").read_bytes() == b"\r\n--edg\r\n" * 3
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from counterstain.errors import InputError
 from counterstain.files import write_with
-from counterstain.slides.dicom import read_dicom_header
+from counterstain.slides.dicom import check_dicom, read_dicom_header
 
 __all__ = ["TOKEN", "DicomwebAddress", "cache_folder", "fetch_slides", "is_address", "read_address", "send_instances"]
 
@@ -118,12 +118,28 @@ def fetch_slides(
             files = [folder / series / f"{series if n == 0 else uid}.dcm" for n, (uid, _) in enumerate(levels)]
             left = [(uid, path) for (uid, _), path in zip(levels, files, strict=True) if not path.is_file()]
             if left:
-                say(f"fetching slide {number} of {len(found)}: {series}, {len(left)} of {len(levels)} levels")
-            for uid, path in left:
-                url = f"{address.service}/studies/{study}/series/{series}/instances/{uid}"
-                _download(session, url, path, series)
-            paths.append(files[0])
+                say(f"fetching slide {number} of {len(found)}: {series}, {len(left)} of {len(levels)} files")
+            url = f"{address.service}/studies/{study}/series/{series}/instances"
+            paths.append(_fetch_one(session, url, [uid for uid, _ in levels], files, series))
     return paths
+
+
+def _fetch_one(session: Any, url: str, uids: Sequence[str], files: Sequence[Path], series: str) -> Path:
+    """The file to open of one slide, once all of its files are there.
+
+    The coarsest comes first. If no reader decodes it, the finer ones, most of the bytes, stay on the server, and it is
+    the file to open: it is refused by name, and other slides at the address are read.
+    """
+    for uid, path in zip(reversed(uids), reversed(files), strict=True):
+        if not path.is_file():
+            _download(session, f"{url}/{uid}", path, series)
+        header = read_dicom_header(path)
+        try:
+            if header is not None:
+                check_dicom(path, header)
+        except InputError:
+            return path
+    return files[0]
 
 
 def _series_of(client: Any, address: DicomwebAddress) -> list[tuple[str, str]]:
@@ -138,7 +154,7 @@ def _series_of(client: Any, address: DicomwebAddress) -> list[tuple[str, str]]:
 
 
 def _levels(client: Any, study: str, series: str) -> list[tuple[str, int]]:
-    """(SOPInstanceUID, px) of the levels of one slide, finest first."""
+    """(SOPInstanceUID, px of its level) of the files of one slide, finest first; a level may lie in several files."""
     rows = client.retrieve_series_metadata(study, series)
     volumes = [row for row in rows if "VOLUME" in row.get("00080008", {}).get("Value", ())]
     if not volumes:
@@ -146,13 +162,21 @@ def _levels(client: Any, study: str, series: str) -> list[tuple[str, int]]:
         raise InputError(f"series {series} is no slide ({', '.join(kinds)}): no instance of it has VOLUME in ImageType")
     for row in volumes:
         _check_uid(_value(row, "00080018"))
-    sized = [(_value(row, "00080018"), int(_value(row, "00480006")) * int(_value(row, "00480007"))) for row in volumes]
+    sized = [(_value(row, "00080018"), _number(row, "00480006") * _number(row, "00480007")) for row in volumes]
+    if not all(px for _, px in sized):
+        raise InputError(f"the server does not say how large the levels of series {series} are; ask who keeps it")
     return sorted(sized, key=lambda level: (-level[1], level[0]))
 
 
 def _value(row: Any, tag: str) -> str:
     """The first value of an element in DICOM's JSON, "" where there is none."""
     return str((row.get(tag, {}).get("Value") or [""])[0])
+
+
+def _number(row: Any, tag: str) -> int:
+    """The same as a whole number, 0 where it is none."""
+    value = _value(row, tag)
+    return int(value) if value.isdecimal() else 0
 
 
 def _check_uid(uid: str) -> None:
@@ -198,14 +222,13 @@ def _one_part(pieces: Iterator[bytes], kind: str, stream: IO[bytes], url: str) -
     while b"\r\n\r\n" not in head and len(head) < _HEAD:
         head += next(pieces, b"") or _broken_off(url)
     held = head.partition(b"\r\n\r\n")[2]
-    for piece in pieces:
-        held += piece
-        stream.write(held[: -2 * len(end)])
-        held = held[-2 * len(end) :]
-    content, closed, _ = held.rpartition(end)
-    if not closed:
-        _broken_off(url)
+    while end not in held:
+        stream.write(held[: -len(end)])  # the boundary may lie across two pieces
+        held = held[-len(end) :] + (next(pieces, b"") or _broken_off(url))
+    content, _, rest = held.partition(end)
     stream.write(content)
+    if not b"--".startswith((rest + next(pieces, b""))[:2]):
+        raise InputError(f"{url} sent more than this instance; ask who keeps the server")
 
 
 def _broken_off(url: str) -> bytes:
@@ -273,6 +296,8 @@ def _in_one_line(service: str) -> Iterator[None]:
         code, way = answer.status_code, "look at the address"
         if code in (401, 403):
             way = f"put the name and password in ~/.netrc, or a token in {TOKEN}"
+        elif code == 406:
+            way = "it does not send instances as it keeps them, and converted pixels are not taken"
         raise InputError(f"{answer.url} answered {code} {answer.reason}; {way}") from None
     except requests.RequestException as error:
         raise InputError(
