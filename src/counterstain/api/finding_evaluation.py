@@ -47,6 +47,10 @@ def evaluate_findings(
     """
     if not 0.5 < confidence < 1:
         raise InputError(f"confidence is {confidence}; a level between 0.5 and 1 was needed, say 0.95")
+    if out is not None and Path(out).suffix:
+        raise InputError(
+            f"--out is {out}; several findings have no page; name a folder, which gets findings.json, .csv"
+        )
     models = predictions if isinstance(predictions, Mapping) else {ARM: predictions}
     tables = {name: [_table(one, columns) for one in _listed(own)] for name, own in models.items()}
     first = next(iter(tables.values()))[0]

@@ -53,7 +53,7 @@ def cohort(
     table = read_images(images, **reading)
     if out is not None:
         write_cohort(table, Path(out))
-    if not decode or any(name.endswith(".h5") for name in table.image):  # feature files hold no images
+    if not decode:
         return table
     from counterstain.images.unreadable import find_unreadable
 
@@ -170,7 +170,7 @@ def audit(
     try:
         from counterstain.study.audit_stage import audit_images
     except ModuleNotFoundError as error:
-        raise missing_package(error, "counterstain.audit without tables_only") from None
+        raise missing_package(error, "audit") from None
 
     with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         record, lines = audit_images(

@@ -17,7 +17,7 @@ from counterstain.evaluation.thresholds import decided_arms
 from counterstain.files import write_json
 from counterstain.study.run_predictions import expand_runs
 
-__all__ = ["compare"]
+__all__ = ["check_shown", "compare"]
 
 Threshold = float | Mapping[str, float] | Sequence[str]
 
@@ -140,9 +140,20 @@ def compare(
         record["warnings"] = [*threshold_notes(thresholds, record), *record["warnings"]]
     if out is not None:
         write_json(Path(out), record)
-    if gate and not record["shown"]:
-        raise GateError(f"the gate fails: it is not shown {record['asked']}")
-    return Comparison(record)
+    comparison = Comparison(record)
+    if gate:
+        check_shown(comparison)
+    return comparison
+
+
+def check_shown(comparison: Comparison) -> None:
+    """Refuse a comparison that does not show what was asked.
+
+    Raises:
+        GateError: If it is not shown.
+    """
+    if not comparison.shown:
+        raise GateError(f"the gate fails: it is not shown {comparison.record['asked']}")
 
 
 def _check_one_question(

@@ -20,7 +20,7 @@ from counterstain.robustness.card import robustness_card
 from counterstain.robustness.robustness_result import RobustnessCard
 from counterstain.study.model import find_bundle
 
-__all__ = ["explain", "robustness", "seen_before"]
+__all__ = ["explain", "robustness"]
 
 
 @says_arguments
@@ -75,13 +75,13 @@ def robustness(
                 bundle, cohort, Path(out), splits=splits, part=part,
                 fold=split_fold, budget=None if budget is None else Path(budget), sample=sample, only=tuple(only or ()),
                 runtime=runtime, precision=precision, device=device,
-                seen=lambda tried: seen_before(bundle, tried),
+                seen=lambda tried: _seen_before(bundle, tried),
                 talk=talk,
             )  # fmt: skip
     return RobustnessCard(Path(out), read_json(Path(out) / "robustness.json"))
 
 
-def seen_before(bundle: Path, cohort: Cohort) -> list[str]:
+def _seen_before(bundle: Path, cohort: Cohort) -> list[str]:
     """Which of these images the model was trained on, in words; by patient and by name of the image."""
     from counterstain.audit.training_set import MEMBERS, overlap, read_members
 

@@ -1,6 +1,6 @@
 """Verbs that check a model: how robust it is, and what its score depends on."""
 
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +26,6 @@ from counterstain.cli.options import (
     Splits,
     app,
     chosen_model,
-    hash_again,
     show,
     takes_images,
     verb,
@@ -68,39 +67,23 @@ def robustness(
     """
     import json
 
-    from counterstain.api.trust import seen_before
-    from counterstain.cohort.layouts import read_images
-    from counterstain.errors import GateError
-    from counterstain.files import read_json
-    from counterstain.learning.bundle import read_bundle
-    from counterstain.robustness.card import robustness_card
-    from counterstain.terminal_progress import talking
+    from counterstain.api.trust import robustness as try_model
+    from counterstain.robustness.card import check_limits
 
     bundle = chosen_model(model, arm, seed, fold, network_file)
-    classes = read_bundle(bundle).classes
-    cohort = read_images(images, positive=classes[-1] if len(classes) == 2 else None, **reading)
-    hash_again(rehash, out)
-    shut: GateError | None = None
-    try:
-        with talking() as talk:
-            robustness_card(
-                bundle, cohort, out, splits=splits, part=part, fold=split_fold, budget=budget, sample=sample,
-                only=tuple(only or ()), runtime=runtime, precision=precision, device=device,
-                seen=partial(seen_before, bundle), talk=talk,
-            )  # fmt: skip
-    except GateError as error:  # the card is whole: it is shown before the gate says no
-        shut = error
-    record = read_json(out / "robustness.json")
+    card = try_model(
+        bundle, images, out=out, splits=splits, part=part, split_fold=split_fold, budget=budget, sample=sample,
+        only=only, runtime=runtime, precision=precision, device=device, rehash=rehash, verbose=True, **reading,
+    )  # fmt: skip
     if as_json:
-        show(json.dumps(record, indent=2))
+        show(json.dumps(card.record, indent=2))
     else:
-        _print_card(record, out)
+        _print_card(card.record, out)
         show_next(trust_commands(bundle, images, out, done="robustness"))
-    if shut is not None:
-        raise shut
+    check_limits(card.record)  # the card is whole: it is shown before the gate says no
 
 
-def _print_card(record: dict[str, Any], out: Path) -> None:
+def _print_card(record: Mapping[str, Any], out: Path) -> None:
     """The losses as a table, the notes, and where the card is."""
     from counterstain.evaluation.text_tables import shown_interval
     from counterstain.reports.alarms import robustness_alarm

@@ -109,7 +109,6 @@ def _print_findings(
     """All findings together; what is asked of one finding alone is refused."""
     from counterstain.api.finding_evaluation import evaluate_findings
     from counterstain.api.sources import refuse_options
-    from counterstain.errors import InputError
     from counterstain.terminal import print_findings
 
     refuse_options(
@@ -117,10 +116,6 @@ def _print_findings(
         "--columns label=label_<finding>,prob_1=prob_<finding>",
         **{f"--{name.replace('_', '-')}": value for name, value in AT_WORK.get()[1].items() if name not in OF_FINDINGS},
     )
-    if out is not None and out.suffix:
-        raise InputError(
-            f"--out is {out}; several findings have no page; name a folder, which gets findings.json, .csv"
-        )
     print_findings(evaluate_findings(models, columns=columns_given(columns), out=out).record, as_json=as_json)
 
 
@@ -214,8 +209,8 @@ def compare(
 
     Example: counterstain compare a=a_seed0.csv a=a_seed1.csv a=a_seed2.csv b=b_seed0.csv b=b_seed1.csv b=b_seed2.csv
     """
+    from counterstain.api.model_comparison import check_shown
     from counterstain.api.model_comparison import compare as compare_models
-    from counterstain.errors import GateError
 
     models = _by_name(predictions)
     if _of_findings(next(iter(models.values())), columns):
@@ -228,8 +223,8 @@ def compare(
         positive=positive, columns=columns_given(columns), order=order_given(order), out=out,
     )  # fmt: skip
     _print_comparison(comparison, detect=detect, out=out, as_json=as_json)
-    if gate and not comparison.shown:
-        raise GateError(f"the gate fails: it is not shown {comparison.record['asked']}")
+    if gate:
+        check_shown(comparison)
 
 
 def _print_comparison(comparison: "Comparison", *, detect: float | None, out: Path | None, as_json: bool) -> None:

@@ -26,8 +26,8 @@ from counterstain.cli.options import (
     StudyFile,
     StudyFolder,
     app,
-    assignment,
     chosen_model,
+    settings_given,
     show,
     takes_images,
     verb,
@@ -112,14 +112,10 @@ def search(
 
     Example: counterstain search study.yaml --trials 20
     """
+    from counterstain.api.studies import search as search_settings
     from counterstain.evaluation.format import plural
-    from counterstain.study.search import search_settings
-    from counterstain.terminal_progress import talking
 
-    with talking() as talk:
-        found = search_settings(
-            study, trials=trials, overrides=dict(assignment(text) for text in set_ or []), folder=folder, talk=talk
-        )
+    found = search_settings(study, trials=trials, settings=settings_given(set_), folder=folder, verbose=True)
     if as_json:
         show(json.dumps({**asdict(found), "study": str(found.study)}, indent=2))
         return
@@ -145,14 +141,11 @@ def lr_find(
 
     Example: counterstain lr-find study.yaml --arm given-32 --out lr_find
     """
-    from counterstain.study.lr_find import find_rate
-    from counterstain.terminal_progress import talking
+    from counterstain.api.studies import lr_find as find_rate
 
-    with talking() as talk:
-        found = find_rate(
-            study, out, arm=arm, steps=steps, seed=seed, overrides=dict(assignment(text) for text in set_ or []),
-            folder=folder, talk=talk,
-        )  # fmt: skip
+    found = find_rate(
+        study, arm=arm, out=out, steps=steps, seed=seed, settings=settings_given(set_), folder=folder, verbose=True
+    )
     if as_json:
         show(json.dumps({**asdict(found), "figure": str(found.figure)}, indent=2))
         return

@@ -272,9 +272,12 @@ def order_given(texts: list[str] | None) -> list[str] | None:
 
 def chosen_model(model: Path, arm: str | None, seed: int | None, fold: str | None, network_file: Path | None) -> Path:
     """The bundle's folder that MODEL, --arm, --seed and --fold mean; says on stderr which of a run was taken."""
-    allow_network(network_file)
     from counterstain.learning.model_choice import choose_model
+    from counterstain.learning.own_network import allow_file
     from counterstain.terminal_progress import say
+
+    if network_file is not None:
+        allow_file(network_file)
 
     choice = choose_model(model, arm=arm, seed=seed, fold=fold)
     if choice.words:
@@ -282,25 +285,10 @@ def chosen_model(model: Path, arm: str | None, seed: int | None, fold: str | Non
     return choice.folder
 
 
-def hash_again(rehash: bool, beside: Path) -> None:
-    """With --rehash: have all images hashed again whose tiles are stored in store/ beside a path."""
-    if rehash:
-        from counterstain.images.store_files import forget_times
-
-        forget_times(beside.parent / "store")
-
-
-def allow_network(path: Path | None) -> None:
-    """Run the file of --network-file, so that models whose network it is can be built."""
-    if path is not None:
-        from counterstain.learning.own_network import allow_file
-
-        allow_file(path)
-
-
-def assignment(text: str) -> tuple[str, str]:
-    """Key and value of a --set."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set {text}: write key=value, such as training.epochs=5")
-    return key, value
+def settings_given(texts: list[str] | None) -> dict[str, str]:
+    """What every --set says, the value as text."""
+    pairs = {text: text.partition("=") for text in texts or ()}
+    wrong = next((text for text, (_, equals, _) in pairs.items() if not equals), None)
+    if wrong is not None:
+        raise InputError(f"--set {wrong}: write key=value, such as training.epochs=5")
+    return {key: value for key, _, value in pairs.values()}

@@ -21,9 +21,7 @@ from counterstain.cli.options import (
     Seed,
     SplitPart,
     Splits,
-    allow_network,
     app,
-    hash_again,
     show,
     takes_images,
     verb,
@@ -31,7 +29,7 @@ from counterstain.cli.options import (
 from counterstain.cohort.reading_options import ImageOptions
 
 if TYPE_CHECKING:
-    from counterstain.study.predicting import Predicted
+    from counterstain.study.predicted import Predicted
 
 
 @app.command()
@@ -75,18 +73,13 @@ def predict(
     """
     import json
 
-    from counterstain.study.predicting import Asked, predict_images
-    from counterstain.terminal_progress import talking
+    from counterstain.api.models import predict as predict_with
 
-    allow_network(network_file)
-    asked = Asked(
-        arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part,
-        split_fold=split_fold, runtime=runtime, precision=precision, device=device,
-        attention=attention, sheet=sheet, reading=reading,
+    predicted = predict_with(
+        model, sources, out=out, sheet=sheet, arm=arm, seed=seed, fold=fold, network_file=network_file,
+        ensemble=ensemble, splits=splits, part=part, split_fold=split_fold, runtime=runtime, precision=precision,
+        device=device, attention=attention, rehash=rehash, verbose=True, **reading,
     )  # fmt: skip
-    hash_again(rehash, out)
-    with talking() as talk:
-        predicted = predict_images(model, sources, out, asked=asked, talk=talk)
     if as_json:
         from counterstain.files import plain_values
 

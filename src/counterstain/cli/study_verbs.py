@@ -1,6 +1,7 @@
 """Verbs from images to predictions: the whole study, or one stage of it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,8 +26,7 @@ from counterstain.cli.options import (
     TilePx,
     Unit,
     app,
-    assignment,
-    hash_again,
+    settings_given,
     show,
     takes_images,
     verb,
@@ -46,13 +46,10 @@ def demo(
 
     Example: counterstain demo --out demo
     """
-    from counterstain.study.demo import run_demo
+    from counterstain.api.studies import demo as run_demo
     from counterstain.terminal import print_result
-    from counterstain.terminal_progress import talking
 
-    with talking() as talk:
-        run = run_demo(out, seeds=seeds, patients=patients, talk=talk)
-    print_result(run, as_json=as_json)
+    print_result(run_demo(out, seeds=seeds, patients=patients, verbose=True).folder, as_json=as_json)
 
 
 @app.command()
@@ -106,22 +103,20 @@ def run(
 
     Example: counterstain run study.yaml --set training.epochs=50 --jobs 2
     """
-    from counterstain.study.planning import plan_lines, plan_study
-    from counterstain.study.run import run_study
+    from counterstain.api.studies import run as run_study
+    from counterstain.study.planning import plan_lines
     from counterstain.terminal import print_result
-    from counterstain.terminal_progress import talking
 
-    hash_again(rehash, (folder / "runs" if folder else study))
-    overrides = dict(assignment(text) for text in set_ or [])
-    with talking() as talk:
-        if dry_run:
-            plan = plan_study(study, overrides=overrides, folder=folder, talk=talk)
-            show(json.dumps(plan, indent=2) if as_json else "\n".join(plan_lines(plan, jobs=jobs)))
-            return
-        path = run_study(
-            study, overrides=overrides, folder=folder, talk=talk, jobs=jobs, scheduler=scheduler, track=track or ()
-        )
-    print_result(path, as_json=as_json)
+    settings = settings_given(set_)
+    if dry_run:
+        plan = run_study(study, settings=settings, folder=folder, dry_run=True, rehash=rehash, verbose=True).record
+        show(json.dumps(plan, indent=2) if as_json else "\n".join(plan_lines(plan, jobs=jobs)))
+        return
+    finished = run_study(
+        study, settings=settings, folder=folder, jobs=jobs, scheduler=scheduler, track=track or (), rehash=rehash,
+        verbose=True,
+    )  # fmt: skip
+    print_result(finished.folder, as_json=as_json)
 
 
 @app.command()
@@ -148,7 +143,7 @@ def cohort(
     if out is not None:
         write_cohort(table, out)
     unreadable = None
-    if decode and not any(name.endswith(".h5") for name in table.image):  # feature files are no images
+    if decode:
         with talking() as talk:
             unreadable = find_unreadable(table, progress=talk.stored)
     print_cohort(table, as_json=as_json, unreadable=unreadable)
@@ -235,24 +230,16 @@ def audit(
 
     Example: counterstain audit cohort.csv splits.csv --out audit
     """
-    from counterstain.audit.tables_only import audit_tables
-    from counterstain.terminal_progress import talking
+    from counterstain.api.images import audit as audit_cohort
 
-    hash_again(rehash, out)
-    if tables_only:
-        record, lines = audit_tables(images, splits, out, unit=unit, distinct_ids=distinct_ids, **reading)
-    else:
-        from counterstain.study.audit_stage import audit_images
-
-        with talking() as talk:
-            record, lines = audit_images(
-                images, splits, out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids,
-                apply=apply, talk=talk, **reading,
-            )  # fmt: skip
-    show(json.dumps(record, indent=2) if as_json else "\n".join(lines))
+    report = audit_cohort(
+        images, splits, out=out, unit=unit, tile_px=tile_px, rotated=rotated, distinct_ids=distinct_ids,
+        tables_only=tables_only, apply=apply, rehash=rehash, verbose=True, **reading,
+    )  # fmt: skip
+    show(json.dumps(report.record, indent=2) if as_json else "\n".join(report.lines))
     if not as_json and apply is None:
-        show_next(after_audit(record["verdict"], splits, out))
-    if record["verdict"] == "leaks":
+        show_next(after_audit(report.record["verdict"], splits, out))
+    if not report.clean:
         raise typer.Exit(3)
 
 
@@ -311,24 +298,19 @@ def train(
 
     Example: counterstain train cohort.csv splits.csv --network modified --batch 200 --out model/
     """
-    from counterstain.study.one_model import train_once
-    from counterstain.study.study_config import parse_arm
-    from counterstain.terminal_progress import talking
+    from counterstain.api.models import train as train_one
+    from counterstain.learning.distributed import find_world
 
-    named = {
-        "network": network, "batch": batch, "epochs": epochs, "patience": patience, "learning_rate": learning_rate,
-        "precision": precision, "device": device, "threads": threads,
-    }  # fmt: skip
-    settings = parse_arm(named, dict(assignment(text) for text in set_ or []))
-    hash_again(rehash, out)
-    with talking() as talk:
-        leads = train_once(
-            images, splits, out, settings=settings, tile_px=tile_px, fit=fit, seed=seed, fold=fold, unit=unit,
-            talk=talk, **reading,
-        )  # fmt: skip
-    if leads and as_json:
+    train_one(
+        images, splits, out, network=network, batch=batch, epochs=epochs, patience=patience,
+        learning_rate=learning_rate, tile_px=tile_px, fit=fit, precision=precision, device=device, threads=threads,
+        seed=seed, fold=fold, settings=settings_given(set_), unit=unit, rehash=rehash, verbose=True, **reading,
+    )  # fmt: skip
+    if not find_world(os.environ).leads:  # of several processes of one training, one speaks
+        return
+    if as_json:
         show(json.dumps({"out": str(out)}))
-    elif leads:
+    else:
         _print_trained(out, images, splits, network)
 
 

@@ -21,14 +21,15 @@ def find_unreadable(
 ) -> tuple[tuple[str, str], ...]:
     """The images that cannot be read, as (image, reason), in the cohort's order.
 
-    Rows of an .h5 or .npz file are not decoded one by one: reading the cohort has looked at their array.
+    Rows of an .h5 or .npz file are not decoded one by one: reading the cohort has looked at their array. Feature files
+    hold no images.
 
     Args:
         cohort: of image files.
         threads: that decode; None takes one per core.
         progress: called with (images done, images in all).
     """
-    names = [name for name in cohort.image if not container(name)[1]]
+    names = [name for name in cohort.image if not container(name)[1] and not name.endswith(".h5")]
     found: list[tuple[str, str]] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(threads or usable_cores(), "decode") as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")

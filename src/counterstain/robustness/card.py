@@ -42,7 +42,7 @@ from counterstain.robustness.trials import ROTATION, Setting, Step, Trial, choos
 from counterstain.unfinished import open_unfinished
 from counterstain.version import __version__
 
-__all__ = ["SCHEMA", "robustness_card"]
+__all__ = ["SCHEMA", "check_limits", "robustness_card"]
 
 SCHEMA = "counterstain.robustness/1"
 CONFIDENCE = 0.95  # of every interval of the card
@@ -147,7 +147,7 @@ def robustness_card(
         record["budget"] = {"file": budget.name, **judge_budget(limits, record)}
     _write(out, record, material, setting, trials, clean)
     kept.forget()
-    _gate(record)
+    check_limits(record)
     return record
 
 
@@ -204,15 +204,20 @@ def _finish(out: Path, record: dict[str, Any], key: str, talk: Progress) -> dict
     if not (out / PAGE).is_file():
         write_card(out)
     open_unfinished(out, key).forget()
-    _gate(record)
+    check_limits(record)
     return record
 
 
-def _gate(record: Mapping[str, Any]) -> None:
-    """Refuse what a budget does not allow."""
-    if record["budget"] is not None and not record["budget"]["met"]:
-        failed = [row["words"] for row in record["budget"]["limits"] if not row["met"]]
-        many = f"{len(failed)} of {len(record['budget']['limits'])} limits of {record['budget']['file']} are not met"
+def check_limits(record: Mapping[str, object]) -> None:
+    """Refuse the record of a card whose budget is not met.
+
+    Raises:
+        GateError: One line per limit that is not met.
+    """
+    budget: Any = record["budget"]
+    if budget is not None and not budget["met"]:
+        failed = [row["words"] for row in budget["limits"] if not row["met"]]
+        many = f"{len(failed)} of {len(budget['limits'])} limits of {budget['file']} are not met"
         raise GateError("\n  ".join([many, *failed]))
 
 
