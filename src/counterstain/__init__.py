@@ -6,6 +6,7 @@ changes nothing.
 """
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -116,10 +117,10 @@ class _CallableRoom(ModuleType):
     __doc__ = property(lambda self: self._verb().__doc__)  # type: ignore[assignment]
     __signature__ = property(lambda self: import_module("inspect").signature(self._verb()))
 
-    def _verb(self) -> Any:
+    def _verb(self) -> Callable[..., object]:
         return _load(self.__name__.rpartition(".")[2])
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: object, **options: object) -> object:
         return self._verb()(*args, **options)
 
 

@@ -2,7 +2,7 @@
 
 from house_numbers import parsed, with_any
 
-MOST = 37  # what reads files of others or libraries without types; lower it when you mend some
+MOST = 36  # what reads files of others or libraries without types; lower it when you mend some
 
 
 def test_few_public_signatures_have_any() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, cast, overload
 
 from counterstain.api.sources import Sources, listed_sources, order_texts, refuse_options, shown_names
 from counterstain.errors import InputError, says_arguments
@@ -10,12 +10,15 @@ from counterstain.evaluation.comparison_notes import check_copies
 from counterstain.evaluation.from_arrays import Names, Probabilities, Source, as_predictions, from_source, is_frame
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import columns_of, read_columns
-from counterstain.evaluation.record_types import ScoresRecord
+from counterstain.evaluation.record_types import ScoresRecord, SeenRecord
 from counterstain.evaluation.scores_result import Scores
 from counterstain.evaluation.subgroups import GROUPINGS
 from counterstain.evaluation.table_evaluation import ARM, columns_wanted, evaluate_tables, evaluation_rows
 from counterstain.files import StrPath, write_csv, write_json
 from counterstain.tables import table_of_frame
+
+if TYPE_CHECKING:
+    from counterstain.evaluation.deployed import Deployed
 
 __all__ = ["evaluate"]
 
@@ -49,8 +52,8 @@ def evaluate(
 ) -> Scores: ...  # fmt: skip
 @says_arguments
 def evaluate(
-    y_true: Any,
-    y_prob: Any = None,
+    y_true: Names | Sources,
+    y_prob: Probabilities | None = None,
     /,
     *,
     groups: Names | None = None,
@@ -110,14 +113,19 @@ def evaluate(
     if out is not None:
         _check_place(Path(out))
     folder = _model_folder(model, arm=arm, seed=seed, fold=fold)
-    arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     if y_prob is not None:
         refuse_options("of a table; the data are arrays", columns=columns, ledger=ledger)
-        sources: list[Source] = [as_predictions(y_true, y_prob, positive=positive, **cast(Any, arrays))]
+        labels = cast(Names, y_true)
+        sources: list[Source] = [as_predictions(
+            labels, y_prob, groups=groups, slide=slide, site=site, image=image, classes=classes, positive=positive
+        )]  # fmt: skip
         named = None
     else:
-        refuse_options("for arrays (y_true, y_prob); the data are tables, which contain it", **arrays)
-        sources = listed_sources(y_true)
+        refuse_options(
+            "for arrays (y_true, y_prob); the data are tables, which contain it",
+            groups=groups, slide=slide, site=site, image=image, classes=classes,
+        )  # fmt: skip
+        sources = listed_sources(cast(Sources, y_true))
         named = None if positive is None else str(positive)
     tables = [from_source(source, positive=named, columns=columns, order=order_texts(order)) for source in sources]
     check_copies({ARM: tables}, {ARM: shown_names(sources, "the model")})
@@ -200,13 +208,13 @@ def _model_folder(model: StrPath | None, *, arm: str | None, seed: int | None, f
     return choose_model(Path(model), arm=arm, seed=seed, fold=fold).folder
 
 
-def _deployed(model: Path) -> Any:
+def _deployed(model: Path) -> "Deployed | None":
     from counterstain.evaluation.deployed import read_deployed
 
     return read_deployed(model)
 
 
-def _seen(model: Path, table: Predictions) -> dict[str, Any]:
+def _seen(model: Path, table: Predictions) -> SeenRecord:
     """Which images and patients of a table the model was trained on."""
     from counterstain.audit.training_set import MEMBERS, overlap, read_members
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TypedDict, cast, overload
 
 from counterstain.api.sources import Sources, listed_sources, order_texts, refuse_options, shown_names
 from counterstain.errors import GateError, InputError, says_arguments
@@ -19,12 +19,25 @@ from counterstain.study.run_predictions import expand_runs
 
 __all__ = ["check_shown", "compare"]
 
+
+class Arrays(TypedDict):
+    """What is known of the images beside their classes; see `evaluate`."""
+
+    groups: Names | None
+    slide: Names | None
+    site: Names | None
+    image: Names | None
+    classes: Sequence[str] | None
+
+
 Threshold = float | Mapping[str, float] | Sequence[str]
+Models = Mapping[str, Sources]
+Outputs = Mapping[str, Probabilities | Sequence[Probabilities]]
 
 
 @overload
 def compare(
-    models: Mapping[str, Sources], /, *, primary: str | None = None, co_primary: Sequence[str] = (),
+    models: Models, /, *, primary: str | None = None, co_primary: Sequence[str] = (),
     level: str = "image",
     reference: str | None = None, margin: float | None = None, noninferiority: bool = False,
     equivalence: bool = False, gate: bool = False, fixed_models: bool = False,
@@ -36,7 +49,7 @@ def compare(
 
 @overload
 def compare(
-    y_true: Names, y_probs: Mapping[str, Probabilities | Sequence[Probabilities]], /, *, groups: Names | None = None,
+    y_true: Names, y_probs: Outputs, /, *, groups: Names | None = None,
     slide: Names | None = None, site: Names | None = None, image: Names | None = None,
     classes: Sequence[str] | None = None, primary: str | None = None, co_primary: Sequence[str] = (),
     level: str = "image",
@@ -50,8 +63,8 @@ def compare(
 
 @says_arguments
 def compare(
-    models: Any,
-    y_probs: Any = None,
+    models: Names | Models,
+    y_probs: Outputs | None = None,
     /,
     *,
     groups: Names | None = None,
@@ -113,15 +126,17 @@ def compare(
         (0.5, 'patient')
     """
     _check_one_question(primary, co_primary, noninferiority=noninferiority, equivalence=equivalence)
-    arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
+    arrays: Arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     notes: tuple[str, ...] = ()
     grades = order_texts(order)
     if y_probs is not None:
         refuse_options("of a table; the data are arrays", columns=columns)
-        arms, files = _arms_of_arrays(models, _named(y_probs), {"positive": positive, **arrays}, grades)
+        _check_named(y_probs)
+        arms, files = _arms_of_arrays(cast(Names, models), y_probs, arrays, positive, grades)
     else:
         refuse_options("for arrays (y_true, {name: y_prob}); the data are tables, which contain it", **arrays)
-        expanded = expand_runs(_named(models), primary=None if co_primary else primary)
+        _check_named(models)
+        expanded = expand_runs(cast(Models, models), primary=None if co_primary else primary)
         primary, notes = primary if co_primary else expanded.primary or primary, expanded.notes
         grades = grades or expanded.order
         arms, files = _arms_of_tables(expanded.models, None if positive is None else str(positive), columns, grades)
@@ -177,25 +192,32 @@ def _check_probabilities(arms: Mapping[str, Sequence[Predictions]]) -> None:
 
 
 def _arms_of_arrays(
-    y_true: Names, y_probs: Mapping[str, Any], options: Mapping[str, Any], order: Sequence[str] | None
+    y_true: Names,
+    y_probs: Outputs,
+    arrays: Arrays,
+    positive: str | int | bool | None,
+    order: Sequence[str] | None,
 ) -> tuple[dict[str, list[Predictions]], dict[str, list[str]]]:
     """The tables of each arm, one for each array of probabilities, and what messages call them."""
     rows = tuple(map(str, range(len(y_true))))  # one y_true for all: row k is the same image in every array
-    options = {**options, "image": rows if options["image"] is None else options["image"]}
+    if arrays["image"] is None:
+        arrays = {**arrays, "image": rows}
     arms: dict[str, list[Predictions]] = {}
     for name, probs in y_probs.items():
-        several = (
-            isinstance(probs, (list, tuple))
-            and len(probs) > 0
-            and (isinstance(probs[0], ModelOutput) or getattr(probs[0], "shape", ()) != ())
-        )
-        tables = [as_predictions(y_true, seed, **options) for seed in (probs if several else [probs])]
+        several = isinstance(probs, (list, tuple)) and len(probs) > 0 and _is_output(probs[0])
+        seeds = cast(Sequence[Probabilities], probs if several else [probs])
+        tables = [as_predictions(y_true, seed, positive=positive, **arrays) for seed in seeds]
         arms[name] = [from_source(table, order=order) for table in tables]
     return arms, {name: [f"array {k} of '{name}'" for k in range(len(own))] for name, own in arms.items()}
 
 
+def _is_output(value: object) -> bool:
+    """Whether this is all that a model says, an array or its own object, and not one of its numbers."""
+    return isinstance(value, ModelOutput) or getattr(value, "shape", ()) != ()
+
+
 def _arms_of_tables(
-    models: Mapping[str, Any],
+    models: Models,
     positive: str | None,
     columns: Mapping[str, str] | None,
     order: Sequence[str] | None,
@@ -216,10 +238,9 @@ def _threshold_texts(threshold: Threshold) -> list[str]:
     return [str(threshold)] if isinstance(threshold, (int, float, str)) else list(threshold)
 
 
-def _named(models: Any) -> Mapping[str, Any]:
+def _check_named(models: object) -> None:
     if not isinstance(models, Mapping):
         raise InputError(
             f"a {type(models).__name__} was given; {{name: predictions}} is needed, with two names or more, or "
             "(y_true, {name: y_prob})"
         )
-    return models

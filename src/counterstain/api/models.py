@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from counterstain.api.process import paths_of, working, yaml_texts
 from counterstain.cohort.cohort import Cohort
@@ -77,7 +77,7 @@ def train(
     Raises:
         InputError: If `out` holds a finished model, the split does not fit the cohort, or a setting is unknown.
     """
-    named: dict[str, Any] = {
+    named: dict[str, object] = {
         "network": network, "batch": batch, "epochs": epochs, "patience": patience, "learning_rate": learning_rate,
         "precision": precision, "device": device, "threads": threads,
     }  # fmt: skip

@@ -5,12 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from counterstain.errors import InputError
-from counterstain.evaluation.from_arrays import Source
-from counterstain.files import StrPath
+from counterstain.evaluation.from_arrays import Source, Sources
 
 __all__ = ["Sources", "listed_sources", "order_texts", "refuse_options", "shown_names"]
-
-Sources = Source | StrPath | Sequence[Source | StrPath]
 
 
 def refuse_options(why: str, **options: object) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -156,9 +156,10 @@ def _print(result: "SlidesResult", *, as_json: bool) -> None:
         failures = [{"slide": name, "path": path, "reason": why} for name, path, why in result.failures]
         show(json.dumps({"out": str(result.out), "slides": slides, "failures": failures}, indent=2))
         return
-    rows = [(name, f"{row['tiles']:,}", f"{row['tile_mpp'][0]:.3g}") for name, row in result.records.items()]
+    records: dict[str, Any] = dict(result.records)
+    rows = [(name, f"{row['tiles']:,}", f"{row['tile_mpp'][0]:.3g}") for name, row in records.items()]
     print_table("Slides read", ("slide", "tiles", "µm/px"), rows)
-    tiles = sum(row["tiles"] for row in result.records.values())
+    tiles = sum(row["tiles"] for row in records.values())
     skipped = f"; {len(result.failures)} skipped" if result.failures else ""
     show(f"Result: {tiles:,} tiles of {plural(len(result.records), 'slide')} read{skipped}\nFolder: {result.out}")
 

@@ -14,12 +14,13 @@ from counterstain.evaluation.model_output import ModelOutput
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import predictions_of, read_predictions
 from counterstain.evaluation.rows import RowName, rows_named
+from counterstain.files import StrPath
 from counterstain.tables import table_of_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Names", "Probabilities", "Source", "as_predictions", "from_source", "is_frame"]
+__all__ = ["Names", "Probabilities", "Source", "Sources", "as_predictions", "from_source", "is_frame"]
 
 # Unions by typing's own name: what pandas has is named by text, since pandas takes half a second to import.
 Names = Union[
@@ -30,6 +31,7 @@ Probabilities = Union[
     Sequence[float], Sequence[Sequence[float]], NDArray[np.floating], "pd.Series[float]", "pd.DataFrame", ModelOutput
 ]
 Source = Union[Predictions, Path, str, "pd.DataFrame"]
+Sources = Source | StrPath | Sequence[Source | StrPath]
 
 
 def is_frame(value: object) -> "TypeGuard[pd.DataFrame]":

@@ -54,6 +54,13 @@ class ArmRecord(TypedDict):
     confusion: dict[str, list[list[int]]]
 
 
+class SeenRecord(TypedDict):
+    """Which of the evaluated images a model was trained on: how many by kind, and the same in words."""
+
+    counts: dict[str, int]
+    words: list[str]
+
+
 class ScoresRecord(TypedDict):
     """scores.json, see arm_scores.score_arms; of one model's tables also what table_evaluation.evaluate_tables adds."""
 
@@ -71,7 +78,7 @@ class ScoresRecord(TypedDict):
     subgroups: NotRequired[dict[str, Any]]
     deployed: NotRequired[dict[str, Any] | None]
     looks: NotRequired[list[str]]
-    seen: NotRequired[dict[str, Any]]
+    seen: NotRequired[SeenRecord]
 
 
 class PatientsNeededRow(TypedDict):

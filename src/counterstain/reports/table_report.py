@@ -145,7 +145,7 @@ def _facts(record: ScoresRecord) -> list[tuple[str, str]]:
 
 def _warnings(record: ScoresRecord) -> list[str]:
     notes = [*record["arms"][ARM]["warnings"], *evaluation_notes(record)]
-    notes += [f"seen before: {line}" for line in (record.get("seen") or {}).get("words", ())]
+    notes += [f"seen before: {line}" for line in (record["seen"]["words"] if "seen" in record else ())]
     notes += record.get("looks") or ()
     return [_capital(clean(note)) for note in dict.fromkeys(notes)]
 

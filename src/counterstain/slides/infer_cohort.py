@@ -16,7 +16,7 @@ from counterstain.images import resize
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle
 from counterstain.learning.runtimes import check_runtime
 from counterstain.progress import SlideProgress, SlidesProgress
-from counterstain.records import short_repr
+from counterstain.records import Record, short_repr
 from counterstain.slides.geojson import ORIGINS
 from counterstain.slides.infer_slide import InferenceOptions, Model, plan_slide, read_slide
 from counterstain.slides.outputs import UNFINISHED, SlideJob, agree, find_jobs, finished, paths_of, write_metadata
@@ -68,7 +68,7 @@ class SlidesResult:
     """
 
     out: Path
-    records: Mapping[str, Mapping[str, Any]]
+    records: Mapping[str, Record]
     failures: tuple[tuple[str, str, str], ...]
 
     def __fspath__(self) -> str:

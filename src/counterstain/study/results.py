@@ -276,7 +276,7 @@ class SearchResult:
     study: the file of the study with these settings, to be run once.
     """
 
-    best: Mapping[str, Any]
+    best: Record
     val_loss: float
     expected: float | None
     trials: int

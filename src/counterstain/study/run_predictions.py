@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import listed, natural, plural
+from counterstain.evaluation.from_arrays import Sources
 from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.run_folder import optional_record, record_path
 from counterstain.study.run_list import is_run
@@ -25,13 +25,13 @@ class RunArms:
     order:   the classes as grades, from the lowest to the highest; None where no run has grades.
     """
 
-    models: Mapping[str, Any]
+    models: Mapping[str, Sources]
     primary: str | None = None
     notes: tuple[str, ...] = field(default=())
     order: tuple[str, ...] | None = None
 
 
-def expand_runs(models: Mapping[str, Any], *, primary: str | None = None) -> RunArms:
+def expand_runs(models: Mapping[str, Sources], *, primary: str | None = None) -> RunArms:
     """Replace each run by its arms, and a folder of tables by the tables in it.
 
     An arm is called by its own name, and by "run/arm" where two runs have one of that name. With `NAME=run`, the only
@@ -53,7 +53,7 @@ def expand_runs(models: Mapping[str, Any], *, primary: str | None = None) -> Run
             raise InputError(f"{name} is {own[0]} and more; a run has all its seeds: name it once")
         if own:
             runs[name] = own[0]
-    found: dict[str, Any] = {}
+    found: dict[str, Sources] = {}
     arms = {name: _arms(run) for name, run in runs.items()}
     every = [arm for own in arms.values() for arm in own]
     for name, source in models.items():
@@ -90,7 +90,7 @@ def _listed_tables(folder: Path) -> list[Path]:
     return [folder / name for name in natural(path.name for path in folder.glob("*.csv"))]
 
 
-def _tables_of_folder(source: Any) -> Any:
+def _tables_of_folder(source: Sources) -> Sources:
     """The tables in a folder such as runs/demo/predictions/given-32; anything else as it is."""
     paths = source if isinstance(source, (list, tuple)) else [source]
     if len(paths) != 1 or not isinstance(paths[0], (str, os.PathLike)) or not Path(paths[0]).is_dir():
