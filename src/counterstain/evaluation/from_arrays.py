@@ -71,8 +71,8 @@ def _from_source(
     if is_frame(source):
         return predictions_of(table_of_frame(source), classes=classes, positive=positive, columns=columns)
     raise InputError(
-        f"a {type(source).__name__} was given; a path, a data frame or Predictions is needed. Arrays and what a model "
-        "in memory says go in as (y_true, y_prob)"
+        f"a {type(source).__name__} was given; a path, a data frame or Predictions is needed. Arrays go in as "
+        "(y_true, y_prob), and so does what `model.predict` returned"
     )
 
 
