@@ -41,6 +41,7 @@ from counterstain.api.verification import sign as sign
 from counterstain.api.verification import verify as verify
 from counterstain.audit.audit_result import AuditReport as AuditReport
 from counterstain.audit.findings import Finding as Finding
+from counterstain.audit.privacy import PrivacyReport as PrivacyReport
 from counterstain.cohort.cohort import Cohort as Cohort
 from counterstain.cohort.manifest import write_cohort as write_cohort
 from counterstain.cohort.split import Fold as Fold
@@ -48,6 +49,8 @@ from counterstain.cohort.splitters import Split as Split
 from counterstain.cohort.splitters import official as official
 from counterstain.cohort.splitters import read_split as read_split
 from counterstain.cohort.splitters import write_split as write_split
+from counterstain.datasets.catalogue import PublicCohort as PublicCohort
+from counterstain.datasets.fetch import FetchedCohort as FetchedCohort
 from counterstain.errors import GateError as GateError
 from counterstain.errors import InputError as InputError
 from counterstain.evaluation.comparison_result import Comparison as Comparison
@@ -68,11 +71,15 @@ from counterstain.learning.bundle import read_bundle as read_bundle
 from counterstain.learning.config import TrainingConfig as TrainingConfig
 from counterstain.learning.scaled_network import ScaledNetwork as ScaledNetwork
 from counterstain.learning.scaled_network import load_network as load_network
+from counterstain.phantom.slide import SlideTruth as SlideTruth
 from counterstain.phantom.tiles import Phantom as Phantom
 from counterstain.robustness.robustness_result import Limit as Limit
 from counterstain.robustness.robustness_result import Loss as Loss
 from counterstain.robustness.robustness_result import RobustnessCard as RobustnessCard
 from counterstain.slides.dicom_export import DicomResults as DicomResults
+from counterstain.slides.extract_tiles import ExtractedTiles as ExtractedTiles
+from counterstain.slides.feature_files import FeatureFiles as FeatureFiles
+from counterstain.slides.infer_cohort import SlidesResult as SlidesResult
 from counterstain.slides.slides_result import Inspection as Inspection
 from counterstain.slides.slides_result import SlideInspection as SlideInspection
 from counterstain.study.cleanup import Cleanup as Cleanup
@@ -84,6 +91,7 @@ from counterstain.study.reproduce import Reproduction as Reproduction
 from counterstain.study.results import Export as Export
 from counterstain.study.results import FoundRate as FoundRate
 from counterstain.study.results import Parity as Parity
+from counterstain.study.results import SearchResult as SearchResult
 from counterstain.study.results import StudyPlan as StudyPlan
 from counterstain.study.results import StudyRun as StudyRun
 from counterstain.study.run_list import RunList as RunList

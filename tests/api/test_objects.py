@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -81,6 +82,13 @@ def test_what_stands_for_no_path_is_refused(verb: str, argument: str, tmp_path: 
     annotation = inspect.signature(counterstain._load(verb)).parameters[argument].annotation
     for noun in (counterstain.Cohort, counterstain.Split):
         assert (f"or a {noun.__name__}" in said) == (noun in _kinds(annotation))
+
+
+def test_what_a_verb_returns_has_a_public_name() -> None:
+    for verb in counterstain._VERBS:
+        told = str(inspect.signature(counterstain._load(verb)).return_annotation)
+        classes = set(re.findall(r"\b[A-Z]\w+", told.replace("pathlib.Path", ""))) - {"Path"}
+        assert classes <= set(counterstain.__all__), verb
 
 
 # ------------------------------------------------------------------------------------------- the objects of a notebook

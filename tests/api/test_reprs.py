@@ -42,6 +42,7 @@ def many() -> list[object]:
     finding = counterstain.Finding("near", "leak", ("train", "test"), N, tuple((name, name) for name in names), LONG)
     audit = {"verdict": "leaks", "words": LONG, "images": N, "copies": {}, "findings": [finding.to_record()]}
     output = ModelOutput(image=names, classes=(LONG, LONG + "b"), prob=np.stack([1 - prob, prob], axis=1))
+    rings = (np.zeros((N, 2)),)
     changed = Verification(LONG, N, names, names, names)
     return [
         table,
@@ -78,6 +79,10 @@ def many() -> list[object]:
         FoundRate(LONG[:40], [1e-4] * N, [0.7] * N, 1e-3, 1e-4, Path(LONG)),
         Cleanup(Path(LONG), (Removable(LONG, "store", N, LONG),) * N, names, removed=False),
         RunList(Path(LONG), ()),
+        counterstain.SlideTruth(LONG, LONG, LONG, LONG, 0.5, None, (N, N), rings, rings, rings, rings),
+        counterstain.PublicCohort(LONG, LONG, LONG, LONG, LONG, LONG, ()),
+        counterstain.FetchedCohort(LONG[:40], Path(LONG), ()),
+        counterstain.PrivacyReport((), N, names),
     ]
 
 

@@ -7,6 +7,7 @@ is empty, and the SHA-256 that was seen when the file was fetched stands in its 
 from dataclasses import dataclass
 
 from counterstain.errors import InputError, suggest
+from counterstain.records import short_repr
 
 __all__ = ["COHORTS", "PublicCohort", "RemoteFile", "public_cohort"]
 
@@ -52,6 +53,9 @@ class PublicCohort:
     defects: tuple[str, ...] = ()
     alarm: str = ""
     read_as: str = ""
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     @property
     def by_hand(self) -> bool:

@@ -23,6 +23,7 @@ from counterstain.phantom.slide_layout import Layout, Ring, draw_layout
 from counterstain.phantom.slide_painter import BLOCK_PX, Painter, paint_strips
 from counterstain.phantom.slide_pyramid import write_pyramid
 from counterstain.phantom.tiles import CLASSES, Patient, Phantom, draw_grade, draw_patient
+from counterstain.records import short_repr
 
 __all__ = ["PhantomSlide", "SlideTruth", "truth_geojson", "truth_path", "write_slide", "write_slides"]
 
@@ -115,6 +116,9 @@ class SlideTruth:
     tissue: tuple[Ring, ...]
     pen: tuple[Ring, ...]
     blur: tuple[Ring, ...]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def write_slide(settings: PhantomSlide, path: Path, progress: Callable[[int, int], None] | None = None) -> SlideTruth:
