@@ -91,17 +91,17 @@ def train_arm(
     write_bundle(folder, _bundle(trained, settings, material, training, seed), trained.network)
     for part in sorted({part for part in assignment if part.startswith(("val", "test"))}):
         rows = np.flatnonzero(parts == part)
-        with _hearing(trained.network, folder) as heard:
+        with _hearing(trained.network, folder) as batches:
             table = predict(rows)
         write_predictions(table, folder / f"raw_{part}.csv")
         if part.startswith("test"):
-            _write_distances(folder, part, table, heard)
+            _write_distances(folder, part, table, batches)
         if isinstance(trained.network, FindingsNetwork):
             write_findings(predict_findings(material, rows, trained, settings), folder / raw_findings(part))
     # The checkpoint stays until the caller has recorded that this training is done, and forgets it.
-    left = (path for path in folder.iterdir() if path.is_file())
+    files = (path for path in folder.iterdir() if path.is_file())
     # The hashes of the bundle are written again once it is calibrated.
-    return sorted(path for path in left if path.name != SUMS and not path.name.startswith((".", "checkpoint")))
+    return sorted(path for path in files if path.name != SUMS and not path.name.startswith((".", "checkpoint")))
 
 
 def fit_arm(
@@ -164,12 +164,12 @@ def _write_statistics(
     def features(part: Examples) -> NDArray[np.float64]:
         rows = np.unique(part.row)
         rows = rows[np.linspace(0, len(rows) - 1, min(FAMILIAR, len(rows))).astype(np.int64)]
-        with listening(trained.network) as heard:
+        with listening(trained.network) as batches:
             predict_logits(
                 trained.network, material.tiles, rows, scale=settings.scale, device=trained.machine.device,
                 staining=trained.staining,
             )  # fmt: skip
-        return np.concatenate(heard).astype(np.float64)
+        return np.concatenate(batches).astype(np.float64)
 
     try:
         write_ood_statistics(fit_ood_statistics(features(training), features(validation), looks=LOOKS), path)
@@ -183,22 +183,22 @@ def _hearing(network: nn.Module, folder: Path) -> Iterator[list[NDArray[np.float
     if not (folder / STATISTICS).is_file():
         yield []
         return
-    with listening(network) as heard:
-        yield heard
+    with listening(network) as batches:
+        yield batches
 
 
-def _write_distances(folder: Path, part: str, table: Predictions, heard: Sequence[NDArray[np.float32]]) -> None:
+def _write_distances(folder: Path, part: str, table: Predictions, batches: Sequence[NDArray[np.float32]]) -> None:
     """distances_<part>.csv: how far each test image lies from the training images, and whether beyond the limit.
 
     Written where every image passed the network just now: a probe's features were computed before.
     """
     path = folder / f"{DISTANCES}{part}.csv"
     path.unlink(missing_ok=True)
-    if sum(len(batch) for batch in heard) != len(table):
+    if sum(len(batch) for batch in batches) != len(table):
         return
-    familiar = read_ood_statistics(folder / STATISTICS)
-    distance = measure_distances(heard, familiar)
-    flags = ("yes" if far else "no" for far in distance > familiar.limit)
+    statistics = read_ood_statistics(folder / STATISTICS)
+    distance = measure_distances(batches, statistics)
+    flags = ("yes" if far else "no" for far in distance > statistics.limit)
     write_csv(path, ("image_path", "distance", "unfamiliar"), zip(table.image, distance.tolist(), flags, strict=True))
 
 
@@ -228,9 +228,9 @@ def _tiles(material: TileDataset) -> dict[str, Any]:
     if isinstance(material.store, BagStore):
         return {}
     side = material.tile_px
-    own = material.store.size_px[material.store.rows(material.cohort.image)]
-    resized = int((np.asarray(own) != side).any(axis=1).sum())
-    return {"tile_px": side, "fit": material.fit, "images": len(own), "resized": resized}
+    size_px = material.store.size_px[material.store.rows(material.cohort.image)]
+    resized = int((np.asarray(size_px) != side).any(axis=1).sum())
+    return {"tile_px": side, "fit": material.fit, "images": len(size_px), "resized": resized}
 
 
 def _bundle(trained: Trained, settings: TrainingConfig, material: TileDataset, training: Examples, seed: int) -> Bundle:

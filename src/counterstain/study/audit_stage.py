@@ -59,17 +59,17 @@ def audit_tiles(
     fit: str = "stretch",
     rotated: bool = True,
     distinct_ids: bool = False,
-    decided: Sequence[Decision] = (),
+    decisions: Sequence[Decision] = (),
     step: Callable[[str, int, int], None] | None = None,
 ) -> tuple[AuditRecord, tuple[Duplicate, ...]]:
     """The audit's record of a cohort and its split, and the copies found among its tiles; `step` is told how far.
 
-    What was `decided` by eye is a note of the record, and pairs that were decided to be no copies are left out.
+    What was decided by eye is a note of the record, and pairs that were decided to be no copies are left out.
     """
-    found = find_duplicates(store, fit=fit, rotated=rotated, step=step)
-    copies = undecided_copies(store.image, found, decided)
+    duplicates = find_duplicates(store, fit=fit, rotated=rotated, step=step)
+    copies = undecided_copies(store.image, duplicates, decisions)
     record = audit_record(cohort, split, store, copies, distinct_ids=distinct_ids)
-    note = decision_finding(decided)
+    note = decision_finding(decisions)
     return record if note is None else {**record, "findings": [*record["findings"], note.to_record()]}, copies
 
 
@@ -104,36 +104,37 @@ def audit_images(
         The record, and its lines of text.
     """
     talk = talk or Progress()
-    whole = read_images(images, **reading)
+    full = read_images(images, **reading)
     columns = reading.get("columns")
-    decided = _decisions_to_apply(apply)
-    if decided:
-        whole = apply_decisions(whole, decided)
-    if all(is_feature_file(name) for name in whole.image):
-        return _audit_feature_files(
-            whole, splits, out, unit=unit, distinct_ids=distinct_ids, talk=talk, columns=columns
-        )
-    store = build_store(whole, out.parent / "store", tile_px=tile_px, max_bad=1.0, progress=talk.stored)
-    kept = set(store.image)
-    cohort = whole.subset(np.array([name in kept for name in whole.image]))
-    aside = [*(name for name, _ in store.set_aside), *(one.image for one in decided if one.decision == "drop")]
+    decisions = _decisions_to_apply(apply)
+    if decisions:
+        full = apply_decisions(full, decisions)
+    if all(is_feature_file(name) for name in full.image):
+        return _audit_feature_files(full, splits, out, unit=unit, distinct_ids=distinct_ids, talk=talk, columns=columns)
+    store = build_store(full, out.parent / "store", tile_px=tile_px, max_bad=1.0, progress=talk.stored)
+    readable = set(store.image)
+    cohort = full.subset(np.array([name in readable for name in full.image]))
+    aside = [
+        *(name for name, _ in store.set_aside),
+        *(decision.image for decision in decisions if decision.decision == "drop"),
+    ]
     split = split_to_audit(splits, cohort, unit, aside, columns)
     record, copies = audit_tiles(
-        cohort, split, store, rotated=rotated, distinct_ids=distinct_ids, decided=decided, step=talk.step
+        cohort, split, store, rotated=rotated, distinct_ids=distinct_ids, decisions=decisions, step=talk.step
     )
     lines = audit_lines(record)
-    lines += _baselines_to(out, lambda chosen: _baseline_tables(cohort, store, chosen), cohort, split)
+    lines += _baselines_to(out, lambda parts: _baseline_tables(cohort, store, parts), cohort, split)
     write_pairs(out / Path(PAIRS).name, store.image, copies)
-    chosen = split
+    final = split
     if split is not None and record["verdict"] == "leaks":
         try:
-            chosen = propose_split(cohort, store.image, copies, split, distinct_ids=distinct_ids)
-            write_split(chosen, out / "splits.csv")
+            final = propose_split(cohort, store.image, copies, split, distinct_ids=distinct_ids)
+            write_split(final, out / "splits.csv")
             lines += ["", f"a split that keeps copies together: {out / 'splits.csv'}"]
         except InputError as error:
             lines += ["", f"no split without leaks can be proposed: {error}"]
-    if decided:
-        lines += _write_decided(out, cohort, chosen, decided)
+    if decisions:
+        lines += _write_decided(out, cohort, final, decisions)
     write_json(out / "audit.json", record)
     return record, lines
 
@@ -146,12 +147,12 @@ def _decisions_to_apply(apply: Path | None) -> tuple[Decision, ...]:
     return read_decisions(apply)
 
 
-def _write_decided(out: Path, cohort: Cohort, split: Split | None, decided: tuple[Decision, ...]) -> list[str]:
+def _write_decided(out: Path, cohort: Cohort, split: Split | None, decisions: tuple[Decision, ...]) -> list[str]:
     """The manifest that follows from decisions, its split, and the decisions themselves for the studies of it."""
     write_cohort(cohort, out / "cohort.csv")
     (out / DECISIONS).unlink(missing_ok=True)
-    for one in decided:
-        append_decision(out / DECISIONS, one)
+    for decision in decisions:
+        append_decision(out / DECISIONS, decision)
     lines = ["", f"the cohort as decided: {out / 'cohort.csv'}"]
     if split is not None:  # with the names that the new manifest gives, counted from its own folder
         write_split(Split(read_images(out / "cohort.csv").image, split.parts, split.unit), out / "splits.csv")
@@ -160,7 +161,7 @@ def _write_decided(out: Path, cohort: Cohort, split: Split | None, decided: tupl
 
 
 def _audit_feature_files(
-    whole: Cohort,
+    full: Cohort,
     splits: Split | StrPath | None,
     out: Path,
     *,
@@ -170,13 +171,13 @@ def _audit_feature_files(
     columns: Mapping[str, str] | None = None,
 ) -> tuple[AuditRecord, list[str]]:
     """The same for a cohort of feature files: ids and identical files are compared, and what tile counts tell."""
-    bags = open_bags(whole, out.parent / "store", max_bad=1.0, progress=talk.stored)
-    kept = set(bags.image)
-    cohort = whole.subset(np.array([name in kept for name in whole.image]))
+    bags = open_bags(full, out.parent / "store", max_bad=1.0, progress=talk.stored)
+    readable = set(bags.image)
+    cohort = full.subset(np.array([name in readable for name in full.image]))
     split = split_to_audit(splits, cohort, unit, [name for name, _ in bags.set_aside], columns)
     record, _ = audit_bags(cohort, split, bags, distinct_ids=distinct_ids)
     lines = audit_lines(record)
-    lines += _baselines_to(out, lambda chosen: _bag_baseline_tables(cohort, bags, chosen), cohort, split)
+    lines += _baselines_to(out, lambda parts: _bag_baseline_tables(cohort, bags, parts), cohort, split)
     write_json(out / "audit.json", record)
     return record, lines
 
@@ -201,15 +202,15 @@ def _baselines_to(
 def baseline_lines(record: ScoresRecord) -> list[str]:
     """Accuracy and AUROC of each baseline, with intervals, as lines of text."""
     lines = []
-    for name, own in record["arms"].items():
-        found = {score["metric"]: score for score in own["scores"] if score["level"] == "image" and not score["class"]}
-        shown = ", ".join(
-            f"{metric_name(metric)} {number(found[metric]['value'])}"
-            f"{levelled(found[metric]['low'], found[metric]['high'], confidence=record['confidence'])}"
+    for name, arm in record["arms"].items():
+        scores = {score["metric"]: score for score in arm["scores"] if score["level"] == "image" and not score["class"]}
+        values = ", ".join(
+            f"{metric_name(metric)} {number(scores[metric]['value'])}"
+            f"{levelled(scores[metric]['low'], scores[metric]['high'], confidence=record['confidence'])}"
             for metric in ("accuracy", "auroc")
-            if metric in found
+            if metric in scores
         )
-        lines.append(f"  {name:18} {shown}")
+        lines.append(f"  {name:18} {values}")
     return lines
 
 
@@ -235,12 +236,12 @@ def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress, *, manifest:
         "split": [hash_json({"": list(part.assignment)}) for part in prepared.split.parts],
         "unit": prepared.split.unit,
     }
-    decided = read_decisions(manifest.parent / DECISIONS) if manifest is not None and manifest.is_file() else ()
-    if decided:
-        inputs["decisions"] = [asdict(one) for one in decided]
+    decisions = read_decisions(manifest.parent / DECISIONS) if manifest is not None and manifest.is_file() else ()
+    if decisions:
+        inputs["decisions"] = [asdict(decision) for decision in decisions]
     if not is_done(run, "audit", inputs):
         with talk.working_on("audit: copies, leaks, labels and shortcuts"):
-            record, copies = _audit(prepared, talk, decided)
+            record, copies = _audit(prepared, talk, decisions)
             baselines_written = _write_baselines(run, prepared) if study.audit.baselines else []
         written = [record_path(run, RECORD), record_path(run, PAIRS)]
         write_pairs(record_path(run, PAIRS), prepared.material.store.image, copies)
@@ -255,14 +256,14 @@ def audit_stage(run: Path, prepared: PreparedStudy, talk: Progress, *, manifest:
 
 
 def _audit(
-    prepared: PreparedStudy, talk: Progress, decided: tuple[Decision, ...]
+    prepared: PreparedStudy, talk: Progress, decisions: tuple[Decision, ...]
 ) -> tuple[AuditRecord, tuple[Duplicate, ...]]:
     material, section = prepared.material, prepared.study.audit
     if isinstance(material.store, BagStore):
         return audit_bags(material.cohort, prepared.split, material.store, distinct_ids=section.distinct_ids)
     return audit_tiles(
         material.cohort, prepared.split, material.tiles, fit=material.fit, rotated=section.rotated,
-        distinct_ids=section.distinct_ids, decided=decided, step=talk.step,
+        distinct_ids=section.distinct_ids, decisions=decisions, step=talk.step,
     )  # fmt: skip
 
 
@@ -339,8 +340,10 @@ def _baseline_tables(cohort: Cohort, store: Store, split: Split) -> dict[str, Pr
     """The test predictions of every baseline; the folds of the first repeat together make one table."""
     folds = [part for part in split.parts if part.repeat == split.parts[0].repeat]
     colours, files = colour_features(cohort, store), file_features(cohort)
-    found = [baselines(cohort, store, part.assignment, unit=split.unit, colours=colours, files=files) for part in folds]
-    return _join(found)
+    per_fold = [
+        baselines(cohort, store, part.assignment, unit=split.unit, colours=colours, files=files) for part in folds
+    ]
+    return _join(per_fold)
 
 
 def _bag_baseline_tables(cohort: Cohort, store: BagStore, split: Split) -> dict[str, Predictions]:
@@ -350,10 +353,10 @@ def _bag_baseline_tables(cohort: Cohort, store: BagStore, split: Split) -> dict[
     return _join([bag_baselines(cohort, count, part.assignment, unit=split.unit) for part in folds])
 
 
-def _join(found: list[dict[str, Predictions]]) -> dict[str, Predictions]:
+def _join(per_fold: list[dict[str, Predictions]]) -> dict[str, Predictions]:
     """The tables of several folds as one, of the baselines that all have."""
-    names = [name for name in found[0] if all(name in own for own in found)]
-    return {name: concatenate([own[name] for own in found]) for name in names}
+    names = [name for name in per_fold[0] if all(name in tables for tables in per_fold)]
+    return {name: concatenate([tables[name] for tables in per_fold]) for name in names}
 
 
 def score_baselines(tables: dict[str, Predictions], stamp: str = "") -> ScoresRecord:

@@ -41,7 +41,7 @@ class Cleanup:
     @property
     def size(self) -> int:
         """Bytes of all that can go."""
-        return sum(one.size for one in self.found)
+        return sum(item.size for item in self.found)
 
     def __repr__(self) -> str:
         return f"Cleanup({len(self.found)} folders, {shown_bytes(self.size)}{', removed' if self.removed else ''})"
@@ -49,7 +49,7 @@ class Cleanup:
     def summary(self) -> str:
         """One line per folder, then what is kept, and the sum."""
         verb = "removed" if self.removed else "can be removed"
-        lines = [f"{one.kind} {one.path}: {shown_bytes(one.size)}; {one.reason}" for one in self.found]
+        lines = [f"{item.kind} {item.path}: {shown_bytes(item.size)}; {item.reason}" for item in self.found]
         lines += [f"kept: {line}" for line in self.kept]
         counted = f"{len(self.found)} folder{'' if len(self.found) == 1 else 's'}"
         return "\n".join([*lines, f"{counted}, {shown_bytes(self.size)} {verb}" if self.found else "nothing to remove"])
@@ -59,7 +59,7 @@ class Cleanup:
         return {
             "schema": "counterstain.cleanup/1",
             "folder": str(self.folder),
-            "found": [asdict(one) for one in self.found],
+            "found": [asdict(item) for item in self.found],
             "kept": list(self.kept),
             "bytes": self.size,
             "removed": self.removed,
@@ -106,19 +106,19 @@ def clean(
         raise InputError(f"{root} is not a folder; name the folder of a study, with runs/ and store/ in it")
     if keep < 1:
         raise InputError(f"keep is {keep}; one run or more of each study stays")
-    found: list[Removable] = []
+    removable: list[Removable] = []
     kept: list[str] = []
     for home in _homes(root, DEEPEST):
-        own = [path for path in _folders(home / "runs") if is_run(path)] if (home / "runs").is_dir() else []
-        going = [path for path in own if state_of(path) == "running"]
+        run_folders = [path for path in _folders(home / "runs") if is_run(path)] if (home / "runs").is_dir() else []
+        running = [path for path in run_folders if state_of(path) == "running"]
         if stores:
-            found += _stores(home / "store", kept, going)
+            removable += _stores(home / "store", kept, running)
         if runs:
-            found += _replaced(own, keep)
+            removable += _replaced(run_folders, keep)
     if yes:
-        for one in found:
-            shutil.rmtree(one.path)
-    return Cleanup(root, tuple(found), tuple(kept), removed=yes and bool(found))
+        for item in removable:
+            shutil.rmtree(item.path)
+    return Cleanup(root, tuple(removable), tuple(kept), removed=yes and bool(removable))
 
 
 def _homes(folder: Path, depth: int) -> Iterator[Path]:
@@ -135,19 +135,19 @@ def _homes(folder: Path, depth: int) -> Iterator[Path]:
 def _folders(folder: Path) -> list[Path]:
     """The folders in a folder, none of them a link or hidden."""
     try:
-        found = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir())
     except PermissionError:
         return []
-    return [path for path in found if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")]
+    return [path for path in entries if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")]
 
 
-def _stores(folder: Path, kept: list[str], going: list[Path]) -> Iterator[Removable]:
+def _stores(folder: Path, kept: list[str], running: list[Path]) -> Iterator[Removable]:
     """The stores of tiles in store/; a folder without our mark is not one of them."""
     for path in _folders(folder) if folder.is_dir() and not folder.is_symlink() else ():
         if not (path / STORE).is_file():
             continue
-        if going:
-            kept.append(f"{path}, which {going[0]} may be reading")
+        if running:
+            kept.append(f"{path}, which {running[0]} may be reading")
         else:
             yield Removable(str(path), "store", _size(path), "decoded images; a run that needs them makes them again")
 

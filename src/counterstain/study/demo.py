@@ -48,12 +48,12 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
     talk = talk or Progress()
     if seeds < 1 or patients < 8:
         raise InputError(f"the demo needs 1 seed and 8 patients or more, got {seeds} and {patients}")
-    made = replace(PHANTOM, patients=patients)
+    phantom = replace(PHANTOM, patients=patients)
     images = folder / "phantom"
     # The table is written last, so it says that the images are all there.
     if not (images / "cohort.csv").is_file():
         talk.say(f"phantom: drawing the tiles of {patients} patients")
-        write_phantom(made, images, workers=min(2, os.cpu_count() or 1), progress=talk.stored)
+        write_phantom(phantom, images, workers=min(2, os.cpu_count() or 1), progress=talk.stored)
     study = folder / "study.yaml"
     text = study_text(
         name="demo",
@@ -78,7 +78,7 @@ def run_demo(folder: Path, *, seeds: int = 3, patients: int = PHANTOM.patients, 
             talk.say("slide: skipped; to read slides: pip install 'counterstain[slides]'")
             return
         read_phantom_slide(
-            run / "arms" / arm / "seed-0" / "fold-0-0", made, folder, run, mpp=TILE_MPP, arm=arm, talk=talk
+            run / "arms" / arm / "seed-0" / "fold-0-0", phantom, folder, run, mpp=TILE_MPP, arm=arm, talk=talk
         )
 
     return run_study(study, talk=talk, before_report=finish)

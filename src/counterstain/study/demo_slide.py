@@ -119,16 +119,16 @@ def read_phantom_slide(
     settings = PhantomSlide(
         phantom=wider, patient=patient, size_px=size_px, vendor="aperio", distinct_blocks=DISTINCT_BLOCKS
     )
-    who = draw_patient(wider, patient)
-    path = folder / "slides" / f"{who.patient_id}-S1.svs"
+    phantom_patient = draw_patient(wider, patient)
+    path = folder / "slides" / f"{phantom_patient.patient_id}-S1.svs"
     with talk.working_on(
         f"slide: drawing {path.name}, {size_px[0]} × {size_px[1]} px, of a patient who trained no model"
     ):
         truth = write_slide(settings, path)
-    reading = InferenceOptions(mpp=mpp, overlap=OVERLAP, least_tissue=LEAST_TISSUE, allow_scale=True, merged=True)
+    options = InferenceOptions(mpp=mpp, overlap=OVERLAP, least_tissue=LEAST_TISSUE, allow_scale=True, merged=True)
     maps = folder / "slide-maps" / run.name
     with talk.working_on("slide: reading it, tile by tile"):
-        run_slides(bundle, [path], maps, reading, talk=SlidesTalk(say=talk.say))
+        run_slides(bundle, [path], maps, options, talk=SlidesTalk(say=talk.say))
         table = read_map(maps, path.stem, truth, bundle)
         scores = score_map(table, truth)
         _write_picture(table, truth, path, run / "figures" / "slide.png")
@@ -162,19 +162,19 @@ def _write_picture(table: TilePredictions, truth: SlideTruth, slide: Path, path:
     heated = overlay(draw_heatmap(table), picture.pixels, downsample=picture.downsample)
     panels = [_outlined(panel, truth, picture.downsample) for panel in (picture.pixels, heated)]
     gap = np.full((picture.pixels.shape[0], 12, 3), 255, np.uint8)
-    shown = framed_heatmap(
+    framed = framed_heatmap(
         np.concatenate([panels[0], gap, panels[1]], axis=1),
         title=f"{table.slide}: tumours outlined; right: the same under the model's map",
         what=f"probability of {table.classes[-1]}",
         um_per_px=table.mpp[0] * picture.downsample[0],
     )
-    write_png(shown, path)
+    write_png(framed, path)
 
 
 def _outlined(panel: NDArray[np.uint8], truth: SlideTruth, downsample: tuple[float, float]) -> NDArray[np.uint8]:
-    drawn = panel.copy()
+    outlined = panel.copy()
     for name, colour in _LINE.items():
         rings: tuple[Ring, ...] = getattr(truth, name)
         lines = [np.round(ring / downsample * 16 - 8).astype(np.int32) for ring in rings]
-        cv2.polylines(drawn, lines, isClosed=True, color=colour, thickness=2, lineType=cv2.LINE_AA, shift=4)
-    return drawn
+        cv2.polylines(outlined, lines, isClosed=True, color=colour, thickness=2, lineType=cv2.LINE_AA, shift=4)
+    return outlined

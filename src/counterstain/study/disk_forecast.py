@@ -53,12 +53,12 @@ def forecast_disk(
     >>> forecast_disk([540_000] * 2, arms=1, store_bytes=3_950_000, store_files=4, read_bytes=0, tile_bytes=0)["files"]
     118
     """
-    own = list(weights)
-    kept = store_bytes + sum(own) + _BESIDE_WEIGHTS * len(own) + _BY_ARM * arms
+    sizes = list(weights)
+    kept = store_bytes + sum(sizes) + _BESIDE_WEIGHTS * len(sizes) + _BY_ARM * arms
     return DiskForecast(
         disk_bytes=kept,
-        peak_bytes=kept + _CHECKPOINT * max(own, default=0),
-        files=store_files + _FILES + _FILES_BY_ARM * arms + _FILES_BY_TRAINING * len(own),
+        peak_bytes=kept + _CHECKPOINT * max(sizes, default=0),
+        files=store_files + _FILES + _FILES_BY_ARM * arms + _FILES_BY_TRAINING * len(sizes),
         read_bytes=read_bytes,
         tile_bytes=tile_bytes,
     )

@@ -119,10 +119,12 @@ def _checks(folder: Path) -> Iterator[Check]:
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    version = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if sys.prefix == sys.base_prefix:
-        return Check("Python", "note", f"{found}, no virtual environment", "python3 -m venv .venv keeps versions apart")
-    return Check("Python", "ok", found)
+        return Check(
+            "Python", "note", f"{version}, no virtual environment", "python3 -m venv .venv keeps versions apart"
+        )
+    return Check("Python", "ok", version)
 
 
 def _cpu_fields() -> dict[str, str]:
@@ -143,20 +145,20 @@ def _processor() -> Check:
     name = fields.get("model name") or platform.processor() or platform.machine()
     units = [unit for unit, flag in (("AMX", "amx_bf16"), ("AVX-512", "avx512f"), ("AVX2", "avx2")) if flag in flags]
     bf16 = bool(flags & {"amx_bf16", "avx512_bf16"})
-    found = f"{name}; {units[0] if units else 'no AVX2 seen'}; bf16 {'native' if bf16 else 'not native'}"
+    description = f"{name}; {units[0] if units else 'no AVX2 seen'}; bf16 {'native' if bf16 else 'not native'}"
     if platform.system() == "Linux" and platform.machine() == "x86_64" and not units:
-        return Check("processor", "note", found, "training will be slow: PyTorch's fast kernels need AVX2")
-    return Check("processor", "ok", found)
+        return Check("processor", "note", description, "training will be slow: PyTorch's fast kernels need AVX2")
+    return Check("processor", "ok", description)
 
 
 def _cores() -> Check:
-    usable, there = usable_cores(), os.cpu_count() or 1
+    usable, total = usable_cores(), os.cpu_count() or 1
     quota = _cgroup_cores()
-    found = f"{usable} of {there} usable" + (f"; the container may use {quota:g}" if quota is not None else "")
+    counts = f"{usable} of {total} usable" + (f"; the container may use {quota:g}" if quota is not None else "")
     if quota is not None and quota < usable:
         advice = f"set OMP_NUM_THREADS={max(int(quota), 1)}: more threads than cores wait for each other"
-        return Check("cores", "note", found, advice)
-    return Check("cores", "ok", found)
+        return Check("cores", "note", counts, advice)
+    return Check("cores", "ok", counts)
 
 
 def _cgroup_cores() -> float | None:
@@ -170,22 +172,22 @@ def _cgroup_cores() -> float | None:
 
 
 def _memory() -> Check:
-    lines = Path("/proc/meminfo")
-    if not lines.exists():
+    path = Path("/proc/meminfo")
+    if not path.exists():
         return Check("memory", "ok", "not reported by this system")
     sizes = {
         key: int(rest.split()[0]) * 1024
-        for key, _, rest in (line.partition(":") for line in lines.read_text(encoding="utf-8").splitlines())
+        for key, _, rest in (line.partition(":") for line in path.read_text(encoding="utf-8").splitlines())
         if rest.split()
     }
     free, total = sizes.get("MemAvailable", 0), sizes.get("MemTotal", 0)
     limit = _cgroup_bytes()
     if limit is not None and limit < total:
         total, free = limit, min(free, limit)
-    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
+    amount = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
     if free < LITTLE_MEMORY:
-        return Check("memory", "note", found, "4 GiB are recommended; close other programs or set a smaller batch")
-    return Check("memory", "ok", found)
+        return Check("memory", "note", amount, "4 GiB are recommended; close other programs or set a smaller batch")
+    return Check("memory", "ok", amount)
 
 
 def _cgroup_bytes() -> int | None:
@@ -197,23 +199,23 @@ def _cgroup_bytes() -> int | None:
 
 def _disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free
-    found = f"{free / GIB:.1f} GiB free"
+    space = f"{free / GIB:.1f} GiB free"
     try:
         with tempfile.TemporaryFile(dir=folder) as handle:
             handle.write(b"x")
     except OSError as error:
-        words = f"{found}; nothing can be written here ({error.strerror})"
-        return Check("disk", "problem", words, "choose another folder")
+        unwritable = f"{space}; nothing can be written here ({error.strerror})"
+        return Check("disk", "problem", unwritable, "choose another folder")
     if free < LITTLE_DISK:
-        return Check("disk", "note", found, "a store of 50,000 tiles of 257 px takes 10 GiB")
-    return Check("disk", "ok", found)
+        return Check("disk", "note", space, "a store of 50,000 tiles of 257 px takes 10 GiB")
+    return Check("disk", "ok", space)
 
 
 def _threads() -> Check:
-    given = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ}
-    if not given:
+    limits = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ}
+    if not limits:
         return Check("threads", "ok", "one per usable core")
-    return Check("threads", "ok", ", ".join(f"{name}={value}" for name, value in given.items()))
+    return Check("threads", "ok", ", ".join(f"{name}={value}" for name, value in limits.items()))
 
 
 def _gpu() -> Check:
@@ -259,39 +261,39 @@ def _requirements() -> Iterator[Check]:
     """What this package requires against what is installed, extras only where something of them is installed."""
     from packaging.requirements import Requirement
 
-    wrong, seen = [], 0
+    wrong, installed = [], 0
     for line in metadata.requires("counterstain") or []:
         need = Requirement(line)
         if need.marker is not None and "extra" in str(need.marker) and _version(need.name) is None:
             continue
         version = _version(need.name)
-        seen += 1
+        installed += 1
         if version is None or not need.specifier.contains(version, prereleases=True):
             wrong.append(f"{need.name} {version or 'missing'}, needed {need.specifier or 'any'}")
     if wrong:
         yield Check("requirements", "problem", "; ".join(sorted(set(wrong))), "pip install --upgrade counterstain")
     else:
-        yield Check("requirements", "ok", f"{seen} installed packages are new enough")
+        yield Check("requirements", "ok", f"{installed} installed packages are new enough")
 
 
 def _known_breakage() -> Iterator[Check]:
     from packaging.specifiers import SpecifierSet
 
-    found = False
-    for package, broken, what in BREAKS:
+    any_broken = False
+    for package, broken, fault in BREAKS:
         version = _version(package)
         if version is not None and SpecifierSet(broken).contains(version, prereleases=True):
-            found = True
+            any_broken = True
             state: State = "note" if package in ("zarr", "pillow", "keras") else "problem"
-            yield Check(package, state, f"{version}: {what}", f"pip install '{package}{_other_than(broken)}'")
-    if not found:
+            yield Check(package, state, f"{version}: {fault}", f"pip install '{package}{_other_than(broken)}'")
+    if not any_broken:
         yield Check("known breakage", "ok", "no installed version has a known problem")
 
 
 def _other_than(broken: str) -> str:
-    for sign, other in (("<", ">="), (">=", "<"), ("==", "!=")):
+    for sign, opposite in (("<", ">="), (">=", "<"), ("==", "!=")):
         if broken.startswith(sign) and not broken.startswith(sign + "="):
-            return other + broken.removeprefix(sign)
+            return opposite + broken.removeprefix(sign)
     return ""
 
 
@@ -309,11 +311,11 @@ EXTRAS = {
 
 def _extras() -> Check:
     declared = set(metadata.metadata("counterstain").get_all("Provides-Extra") or [])
-    here = [name for name, module in EXTRAS.items() if name in declared and util.find_spec(module) is not None]
+    present = [name for name, module in EXTRAS.items() if name in declared and util.find_spec(module) is not None]
     absent = [name for name, module in EXTRAS.items() if name in declared and util.find_spec(module) is None]
-    found = f"installed: {', '.join(here) or 'none'}" + (f"; not installed: {', '.join(absent)}" if absent else "")
+    listing = f"installed: {', '.join(present) or 'none'}" + (f"; not installed: {', '.join(absent)}" if absent else "")
     advice = f"where you need one: pip install 'counterstain[{absent[0]}]'" if absent else ""
-    return Check("extras", "ok", found, advice)
+    return Check("extras", "ok", listing, advice)
 
 
 # ---------------------------------------------------------------------------------------------------------- the pixels
@@ -362,8 +364,8 @@ def _known_slide() -> str:
         path = Path(folder) / "known.tif"
         tifffile.imwrite(path, tile, tile=(256, 256), photometric="rgb", compression=None)
         with openslide.open_slide(path) as slide:
-            seen = np.asarray(slide.read_region((100, 60), 0, (300, 200)).convert("RGB"))
-    if not np.array_equal(seen, tile[60:260, 100:400]):
+            pixels = np.asarray(slide.read_region((100, 60), 0, (300, 200)).convert("RGB"))
+    if not np.array_equal(pixels, tile[60:260, 100:400]):
         raise ValueError("OpenSlide returned pixels that differ from those written")
     return f"{openslide.__library_version__}; a known region to the last bit"
 
@@ -377,18 +379,18 @@ def _cache() -> Check:
     from counterstain.learning.weights import weights_folder
 
     folder = weights_folder()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
-    words = "downloaded weights" + (", offline by HF_HUB_OFFLINE" if offline else "")
-    if not os.access(there, os.W_OK):
-        return Check("cache", "note", f"{words}: not writable", "set COUNTERSTAIN_WEIGHTS to a folder of your own")
+    contents = "downloaded weights" + (", offline by HF_HUB_OFFLINE" if offline else "")
+    if not os.access(existing, os.W_OK):
+        return Check("cache", "note", f"{contents}: not writable", "set COUNTERSTAIN_WEIGHTS to a folder of your own")
     count = sum(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else 0
-    return Check("cache", "ok", f"{words}: {plural(count, 'file')}")
+    return Check("cache", "ok", f"{contents}: {plural(count, 'file')}")
 
 
 def _locale() -> Check:
     encoding, names = locale.getpreferredencoding(False), sys.getfilesystemencoding()
-    found = f"text {encoding}, file names {names}"
+    encodings = f"text {encoding}, file names {names}"
     if "utf" not in encoding.lower() or "utf" not in names.lower():
-        return Check("locale", "note", found, "set PYTHONUTF8=1: names of files and classes may contain any letter")
-    return Check("locale", "ok", found)
+        return Check("locale", "note", encodings, "set PYTHONUTF8=1: names of files and classes may contain any letter")
+    return Check("locale", "ok", encodings)

@@ -39,8 +39,8 @@ def settled(arms: Mapping[str, TrainingConfig]) -> dict[str, str]:
     Raises:
         InputError: If an arm asks for a device that is not here.
     """
-    found = environment()
-    record = {"counterstain": found["counterstain"], **found["libraries"]}
+    versions = environment()
+    record = {"counterstain": versions["counterstain"], **versions["libraries"]}
     for name, arm in arms.items():
         machine = prepare_device(device=arm.device, precision=arm.precision, threads=arm.threads, network=arm.network)
         record[f"arm {name}"] = f"{machine.device} {machine.precision}"

@@ -68,9 +68,11 @@ def write_errors(
     shutil.rmtree(record_path(run, TILES), ignore_errors=True)
     first = next(iter(replicates.values()))[0]
     comparison = record_path(run, "comparison.json")
-    known = first.unit == "patient" and comparison.is_file()
+    by_patient = first.unit == "patient" and comparison.is_file()
     influence = (
-        influence_record(replicates, cast(ComparisonRecord, read_json(comparison)), compare_without) if known else []
+        influence_record(replicates, cast(ComparisonRecord, read_json(comparison)), compare_without)
+        if by_patient
+        else []
     )
     record = error_record(replicates, influence, unfamiliar=_unfamiliar(run, replicates), stamp=prepared.study.stamp)
     write_json(record_path(run, RECORD), record)
@@ -81,15 +83,15 @@ def write_errors(
 
 def _unfamiliar(run: Path, arms: Mapping[str, object]) -> dict[str, dict[str, float]]:
     """arm -> test image -> share of the trainings that flag it; arms without flags are left out."""
-    found = {}
+    shares = {}
     for arm in arms:
         flags: dict[str, list[bool]] = {}
         for path in sorted((run / "arms" / arm).glob(f"seed-*/fold-*/{DISTANCES}test*.csv")):
             for row in read_rows(path, ("image_path", "unfamiliar")):
                 flags.setdefault(row["image_path"], []).append(row["unfamiliar"] == "yes")
         if flags:
-            found[arm] = {image: sum(own) / len(own) for image, own in flags.items()}
-    return found
+            shares[arm] = {image: sum(flagged) / len(flagged) for image, flagged in flags.items()}
+    return shares
 
 
 def _write_tiles(folder: Path, store: Store, images: list[str]) -> list[Path]:
@@ -97,9 +99,9 @@ def _write_tiles(folder: Path, store: Store, images: list[str]) -> list[Path]:
     written = []
     for image, row in zip(images, store.rows(images).tolist(), strict=True):
         tile: NDArray[np.uint8] = read_batch(store, np.array([row]))[0]
-        shown = Image.fromarray(tile)
-        shown.thumbnail((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
+        thumbnail = Image.fromarray(tile)
+        thumbnail.thumbnail((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
         path = folder / tile_file(image)
-        write_with(path, partial(shown.save, format="PNG"))
+        write_with(path, partial(thumbnail.save, format="PNG"))
         written.append(path)
     return written

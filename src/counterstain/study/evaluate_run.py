@@ -161,11 +161,11 @@ def _compare(
 
     calls = {arm: [cut(table) for table in _decided(run, prepared, arm)] for arm in replicates} if frozen else None
     # The cohort says which class is positive; that its column comes last in our own tables is no accident.
-    named = {
+    tables_of = {
         arm: [replace(cut(table), positive_from="given") for table in tables] for arm, tables in replicates.items()
     }
     return compare_arms(
-        named,
+        tables_of,
         primary=section.primary,
         co_primary=section.co_primary,
         decided=calls,
@@ -292,20 +292,20 @@ def _arm_in_use(run: Path, prepared: PreparedStudy, arm: str, calibrated: list[P
     trainings, decided, sets = [], [], []
     for seed in prepared.study.seeds:
         for repeat in sorted({part.repeat for part in prepared.split.parts}):
-            hard, within = [], []
+            fold_calls, fold_sets = [], []
             for folder, part in _folders(run, prepared, arm, seed, repeat):
                 fitted = read_calibration(folder)
                 assert fitted is not None  # finish_training wrote it
                 record = fitted.to_record()
-                kept = {key: record.get(key) for key in FROZEN}
-                trainings.append({"seed": seed, "fold": f"{part.repeat}-{part.fold}", **kept})
+                frozen = {key: record.get(key) for key in FROZEN}
+                trainings.append({"seed": seed, "fold": f"{part.repeat}-{part.fold}", **frozen})
                 table = read_predictions(folder / "predictions.csv", classes=fitted.classes)
-                within.append(sets_of(fitted, table))
+                fold_sets.append(sets_of(fitted, table))
                 decisions = called(fitted, table)
                 if decisions is not None:
-                    hard.append(replace(table, prob=np.eye(2)[decisions]))
-            sets.append(np.concatenate(within))
-            decided += [concatenate(hard) if len(hard) > 1 else hard[0]] if hard else []
+                    fold_calls.append(replace(table, prob=np.eye(2)[decisions]))
+            sets.append(np.concatenate(fold_sets))
+            decided += [concatenate(fold_calls) if len(fold_calls) > 1 else fold_calls[0]] if fold_calls else []
     return {
         "trainings": trainings,
         "before": reliability_record(raw),
@@ -317,9 +317,14 @@ def _arm_in_use(run: Path, prepared: PreparedStudy, arm: str, calibrated: list[P
 
 def _decision_scores(decided: Sequence[Predictions]) -> list[dict[str, Any]]:
     """Accuracy, recall, specificity and precision at the frozen thresholds, with intervals by patient."""
-    found = estimates(sample(decided, units_of(decided[:1]), level="image"))
+    scores = estimates(sample(decided, units_of(decided[:1]), level="image"))
     return [
-        {"metric": name, "value": found[name, None].value, "low": found[name, None].low, "high": found[name, None].high}
+        {
+            "metric": name,
+            "value": scores[name, None].value,
+            "low": scores[name, None].low,
+            "high": scores[name, None].high,
+        }
         for name in DECIDED
     ]
 

@@ -66,15 +66,15 @@ def settle_threads(
     Raises:
         InputError: If the study is wrong, or one of its arms asks for all cores.
     """
-    found = dict(overrides or {})
-    study = read_study(path, found)
+    fixed = dict(overrides or {})
+    study = read_study(path, fixed)
     if study.training.get("threads") is None:
-        found["training.threads"] = str(threads_per_job(None if scheduler else jobs))
-        study = read_study(path, found)
+        fixed["training.threads"] = str(threads_per_job(None if scheduler else jobs))
+        study = read_study(path, fixed)
     for arm in study.arms:
         if study.arm(arm).threads is None:
             raise InputError(f"arms.{arm}.threads is null, which means another number on each machine; set a number")
-    return found
+    return fixed
 
 
 def sender(
@@ -137,13 +137,13 @@ def _heed(stop: Path, progress: TrainingProgress) -> None:
 @functools.lru_cache(maxsize=1)
 def _prepared(run: Path, base: Path, store: Path, overrides: tuple[tuple[str, str], ...], key: str) -> PreparedStudy:
     """The study as the process that gives the orders sees it; read once for all trainings of one process."""
-    found = prepare(read_study(run / "study.yaml", dict(overrides), base=base), base, store=store, talk=Progress())
-    if hash_json(found.key()) != key:
+    prepared = prepare(read_study(run / "study.yaml", dict(overrides), base=base), base, store=store, talk=Progress())
+    if hash_json(prepared.key()) != key:
         raise InputError(
             f"{socket.gethostname()} found another cohort, split or study at {base} than the machine that started the "
             f"run; share one file system, let it settle, and run again"
         )
-    return found
+    return prepared
 
 
 def _by_cluster(
@@ -153,11 +153,11 @@ def _by_cluster(
     gone = f"{address} is gone, or has dropped the trainings; finished trainings are kept"
     with connected(address, gone=gone) as client:
         common = common_answer(client, settled, _arms(prepared), address=address, gone=gone, say=talk.say)
-        here = environment()
-        same_answers({"counterstain": here["counterstain"], **here["libraries"]}, common, "this machine")
+        local = environment()
+        same_answers({"counterstain": local["counterstain"], **local["libraries"]}, common, "this machine")
         talk.say(f"{len(orders)} trainings sent to {address}")
-        named = {order.name: replace(order, settled=tuple(common.items())) for order in orders}
-        yield from on_cluster(client, train_order, named, kind="training", stop=lambda: write_bytes(orders[0].stop, ""))
+        jobs = {order.name: replace(order, settled=tuple(common.items())) for order in orders}
+        yield from on_cluster(client, train_order, jobs, kind="training", stop=lambda: write_bytes(orders[0].stop, ""))
 
 
 def _arms(prepared: PreparedStudy) -> dict[str, TrainingConfig]:

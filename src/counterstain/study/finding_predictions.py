@@ -86,7 +86,7 @@ def answers_of_findings(
         )  # fmt: skip
         members.append(calibrated(table, read_finding_calibration(folder)))
     first = members[0]
-    mean = np.mean([one.prob for one in members], axis=0)
+    mean = np.mean([member.prob for member in members], axis=0)
     called = None if len(members) > 1 or first.called is None else first.called.astype(np.bool_)
     return {name: (mean[:, k], None if called is None else called[:, k]) for k, name in enumerate(first.findings)}
 
@@ -123,7 +123,10 @@ def finish_findings(folder: Path, settings: CalibrationSection) -> None:
         )
         for name in validation.findings
     }
-    record = {"schema": SCHEMA, "findings": [{"finding": name, **one.to_record()} for name, one in fitted.items()]}
+    record = {
+        "schema": SCHEMA,
+        "findings": [{"finding": name, **calibration.to_record()} for name, calibration in fitted.items()],
+    }
     write_json(folder / FINDING_CALIBRATION, record)
     for path in sorted(folder.glob(raw_findings("*"))):
         part = path.stem.removeprefix("findings_raw_")
@@ -133,7 +136,7 @@ def finish_findings(folder: Path, settings: CalibrationSection) -> None:
 def read_finding_calibration(folder: Path) -> dict[str, Calibration]:
     """{finding: its calibration}, of a bundle's folder."""
     record = read_record(folder / FINDING_CALIBRATION, SCHEMA)
-    return {one["finding"]: Calibration.from_record(one) for one in record["findings"]}
+    return {row["finding"]: Calibration.from_record(row) for row in record["findings"]}
 
 
 def calibrated(table: FindingPredictions, fitted: dict[str, Calibration]) -> FindingPredictions:
@@ -141,8 +144,8 @@ def calibrated(table: FindingPredictions, fitted: dict[str, Calibration]) -> Fin
     prob = np.empty_like(table.prob)
     called = np.zeros(table.prob.shape, dtype=np.int64)
     for k, name in enumerate(table.findings):
-        one = table.of(name)
-        prob[:, k] = calibrate(fitted[name], one.prob, one.classes)[:, 1]
+        single = table.of(name)
+        prob[:, k] = calibrate(fitted[name], single.prob, single.classes)[:, 1]
         threshold = fitted[name].threshold
         called[:, k] = decide(prob[:, k], 0.5 if threshold is None else threshold)
     return replace(table, prob=prob, called=called)
@@ -162,8 +165,8 @@ def evaluate_findings(run: Path, folders: dict[str, dict[str, Sequence[Path]]], 
     arms: dict[str, list[FindingPredictions]] = {}
     written = []
     for arm, seeds in folders.items():
-        for label, own in seeds.items():
-            table = join([read_findings(folder / "findings_test.csv") for folder in own])
+        for label, fold_folders in seeds.items():
+            table = join([read_findings(folder / "findings_test.csv") for folder in fold_folders])
             arms.setdefault(arm, []).append(table)
             path = run / "findings" / arm / f"{label}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -159,30 +159,30 @@ def write_study(
             "no patient ids were found; give them (a column patient_id, or cohort.pattern); "
             "or write `image` here, and every result is marked image-level"
         )
-    method, k, said = _choose_split(cohort, unit)
-    chosen = choose(cohort)
+    method, k, notes = _choose_split(cohort, unit)
+    choices = choose(cohort)
     text = study_text(
         name=name,
         cohort=cohort_path,
         cohort_extra=extra + _order_line(cohort),
         method=method,
-        method_comment="".join(f"  # {line}\n" for line in said),
+        method_comment="".join(f"  # {line}\n" for line in notes),
         k=k,
         unit=unit,
         unit_comment=comment,
-        tile_px=chosen.tile_px,
-        tile_comment=chosen.tile_comment,
-        fit=chosen.fit,
-        fit_comment=chosen.fit_comment,
+        tile_px=choices.tile_px,
+        tile_comment=choices.tile_comment,
+        fit=choices.fit,
+        fit_comment=choices.fit_comment,
         uneven=_uneven_line(cohort),
-        arms=arms_text(chosen.small, chosen.large, chosen.batch_comment),
+        arms=arms_text(choices.small, choices.large, choices.batch_comment),
     )
     if all_keys:
         from counterstain.study.init_all import with_all_keys
 
         text = with_all_keys(text)
     write_bytes(path, text)
-    return said
+    return notes
 
 
 def _choose_split(cohort: Cohort, unit: str) -> tuple[str, int, tuple[str, ...]]:
@@ -208,8 +208,8 @@ def _choose_split(cohort: Cohort, unit: str) -> tuple[str, int, tuple[str, ...]]
     alone = [f"'{label}' ({next(iter(units))})" for label, units in tested.items() if len(units) == 1]
     if not alone:
         return "holdout", 5, ()
-    words = f"the test part of this hold-out has only one {unit} of class {' and of class '.join(alone)}"
-    return "holdout", k or 5, (f"{words}, which supports hardly any claim", offer)
+    warning = f"the test part of this hold-out has only one {unit} of class {' and of class '.join(alone)}"
+    return "holdout", k or 5, (f"{warning}, which supports hardly any claim", offer)
 
 
 def _can_fold(cohort: Cohort, k: int, unit: str) -> bool:
@@ -263,18 +263,18 @@ def start_study(
         **reading: see read_images.
     """
     cohort = read_images(images, **reading)
-    given = {key: value for key, value in reading.items() if value not in (None, False, {}, DEFAULTS.get(key))}
-    if "root" in given:
-        given["root"] = os.path.relpath(str(given["root"]), out.parent)
-    extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in given.items())
+    options = {key: value for key, value in reading.items() if value not in (None, False, {}, DEFAULTS.get(key))}
+    if "root" in options:
+        options["root"] = os.path.relpath(str(options["root"]), out.parent)
+    extra = "".join(f"\n  {key}: {json.dumps(value)}" for key, value in options.items())
     hints: tuple[str, ...] = ()
     if not cohort.has_patients and unit != "image":
         line, hints = _patients_needed(cohort, out)
         extra += line
     relative = os.path.relpath(images, out.parent)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name or _named_after(images.resolve())).strip("-.")[:64] or "study"
-    said = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra, all_keys=all_keys)
-    return replace(cohort, notes=(*cohort.notes, *said, *hints))
+    notes = write_study(out, cohort, json.dumps(relative), name=label, unit=unit, extra=extra, all_keys=all_keys)
+    return replace(cohort, notes=(*cohort.notes, *notes, *hints))
 
 
 def _named_after(images: Path) -> str:

@@ -111,20 +111,20 @@ def known_defaults() -> dict[str, dict[str, object]]:
         "cohort": CohortSection, "split": SplitSection, "tiles": TilesSection, "comparison": ComparisonSection,
         "audit": AuditSection, "calibration": CalibrationSection, "figures": FiguresSection,
     }  # fmt: skip
-    out: dict[str, dict[str, object]] = {
+    defaults: dict[str, dict[str, object]] = {
         name: {
-            key: one.get_default(call_default_factory=True)
-            for key, one in section.model_fields.items()
-            if not one.is_required()
+            key: field.get_default(call_default_factory=True)
+            for key, field in section.model_fields.items()
+            if not field.is_required()
         }
         for name, section in sections.items()
     }
-    out["augmentation"] = {one.name: getattr(Augmentation(), one.name) for one in fields(Augmentation)}
+    defaults["augmentation"] = {field.name: getattr(Augmentation(), field.name) for field in fields(Augmentation)}
     # As written: "auto" where the configuration has settled what it comes to.
-    out["training"] = {
-        one.name: {} if one.name == "network_settings" else one.default for one in fields(TrainingConfig)
+    defaults["training"] = {
+        field.name: {} if field.name == "network_settings" else field.default for field in fields(TrainingConfig)
     }
-    return out
+    return defaults
 
 
 def with_all_keys(text: str) -> str:
@@ -140,14 +140,14 @@ def with_all_keys(text: str) -> str:
             start = len(lines) + 1
             lines += ["", f"{section}:"]
         end = next((k for k in range(start + 1, len(lines)) if not lines[k].strip()), len(lines))
-        new = [f"  {key}: {_yaml(defaults[key])}{_comment(section, key)}" for key in missing]
-        lines[end:end] = new
+        added = [f"  {key}: {_yaml(defaults[key])}{_comment(section, key)}" for key in missing]
+        lines[end:end] = added
     return "\n".join(lines) + "\n"
 
 
 def _comment(section: str, key: str) -> str:
-    words = MEANINGS.get(section, {}).get(key, "")
-    return f"    # {words}" if words else ""
+    meaning = MEANINGS.get(section, {}).get(key, "")
+    return f"    # {meaning}" if meaning else ""
 
 
 def _yaml(value: Any) -> str:

@@ -56,12 +56,12 @@ def image_sizes(cohort: Cohort) -> Counter[tuple[int, int]]:
     """
     names = [name for name in cohort.image if not container(name)[1]]
     rows = np.unique(np.linspace(0, max(len(names) - 1, 0), min(LOOKED_AT, len(names))).astype(np.int64))
-    found: Counter[tuple[int, int]] = Counter()
+    sizes: Counter[tuple[int, int]] = Counter()
     for row in rows:
         size = _header_size(cohort.root / names[row])
         if size is not None:
-            found[size] += 1
-    return found
+            sizes[size] += 1
+    return sizes
 
 
 def _header_size(path: Path) -> tuple[int, int] | None:
@@ -77,12 +77,12 @@ def _tile_side(sizes: Counter[tuple[int, int]]) -> tuple[int, str]:
         return USUAL, "the given network's own side; sizes of these images could not be read from headers"
     shorter = sorted(min(size) for size in sizes.elements())
     side = shorter[len(shorter) // 2]
-    seen = _size_words(sizes)
+    measured = _size_words(sizes)
     if side < SMALLEST:
-        return SMALLEST, f"images are {seen}; the given network needs {SMALLEST} or more, so they are enlarged"
+        return SMALLEST, f"images are {measured}; the given network needs {SMALLEST} or more, so they are enlarged"
     if side <= LARGEST:
-        return side, f"images are {seen}; their shorter side, so that nothing is enlarged"
-    return USUAL, f"images are {seen}; {USUAL} is the given network's side, and time grows with the square of it"
+        return side, f"images are {measured}; their shorter side, so that nothing is enlarged"
+    return USUAL, f"images are {measured}; {USUAL} is the given network's side, and time grows with the square of it"
 
 
 def _size_words(sizes: Counter[tuple[int, int]]) -> str:
@@ -114,18 +114,17 @@ def _fit(sizes: Counter[tuple[int, int]], tile_px: int) -> tuple[str, str]:
 
 def _scale_words(cohort: Cohort, sizes: Counter[tuple[int, int]], tile_px: int, fit: str) -> str:
     """What µm/px says of the tiles; "" where it is unknown."""
-    known = sorted(set(cohort.table["mpp"].dropna().tolist()))
-    if not known:
+    scales = sorted(set(cohort.table["mpp"].dropna().tolist()))
+    if not scales:
         return ""
-    if len(known) > 1 or cohort.table["mpp"].isna().any():
-        span = f"{known[0]:g} to {known[-1]:g}" if len(known) > 1 else f"{known[0]:g} or unknown"
+    if len(scales) > 1 or cohort.table["mpp"].isna().any():
+        span = f"{scales[0]:g} to {scales[-1]:g}" if len(scales) > 1 else f"{scales[0]:g} or unknown"
         return f"; µm/px are {span}, so tiles show tissue at different scales"
     if fit != "crop" and len(sizes) == 1:
         side = max(next(iter(sizes)))
-        return (
-            f"; {known[0]:g} µm/px, so a tile shows {known[0] * side:.0f} µm at {known[0] * side / tile_px:.2g} µm/px"
-        )
-    return f"; images have {known[0]:g} µm/px"
+        shown = f"{scales[0] * side:.0f} µm at {scales[0] * side / tile_px:.2g} µm/px"
+        return f"; {scales[0]:g} µm/px, so a tile shows {shown}"
+    return f"; images have {scales[0]:g} µm/px"
 
 
 def _batches(cohort: Cohort) -> tuple[int, int, str]:
@@ -136,8 +135,8 @@ def _batches(cohort: Cohort) -> tuple[int, int, str]:
         small //= 2
     while large > 2 * small and learnt / large < FEW_STEPS / 4:
         large = max(large // 2, 2 * small)
-    words = f"about {learnt} training images: an epoch has {-(-learnt // small)} and {-(-learnt // large)} steps"
+    comment = f"about {learnt} training images: an epoch has {-(-learnt // small)} and {-(-learnt // large)} steps"
     if len(cohort.classes) > small // 2:
         small, large = 2 * len(cohort.classes), max(large, 4 * len(cohort.classes))
-        words = f"{len(cohort.classes)} classes: two images of each in the smaller batch, on average"
-    return small, large, words
+        comment = f"{len(cohort.classes)} classes: two images of each in the smaller batch, on average"
+    return small, large, comment

@@ -50,15 +50,17 @@ def expand_cohort(
         keys = image_keys(store.image)
         for row in range(len(store.image)):
             tiles = np.repeat(read_batch(store, np.array([row])), copies, axis=0)
-            which = np.arange(copies)
-            made = expand_batch(tiles, np.repeat(keys[row], copies), which, settings=settings, seed=study.split.seed)
-            for pixels, path in zip(made, paths[row], strict=True):
+            transformation = np.arange(copies)
+            expanded = expand_batch(
+                tiles, np.repeat(keys[row], copies), transformation, settings=settings, seed=study.split.seed
+            )
+            for pixels, path in zip(expanded, paths[row], strict=True):
                 _write_png(root / path, pixels)
             if progress is not None:
                 progress(row + 1, len(store.image))
         write_csv(root / "images.csv", ("image_path",), [[path] for row_paths in paths for path in row_paths])
-    kept = cohort.table.set_index("image_path").loc[list(store.image)].reset_index()
-    table = pd.DataFrame(kept.loc[kept.index.repeat(copies)]).reset_index(drop=True)
+    originals = cohort.table.set_index("image_path").loc[list(store.image)].reset_index()
+    table = pd.DataFrame(originals.loc[originals.index.repeat(copies)]).reset_index(drop=True)
     table["image_path"] = [path for row_paths in paths for path in row_paths]
     return replace(cohort, table=table, root=root)
 

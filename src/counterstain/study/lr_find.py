@@ -62,8 +62,8 @@ def find_rate(
         raise InputError(f"--arm is '{arm}'{suggest(arm, study.arms)}")
     settings = study.arm(arm)
     if settings.tune == "frozen" or is_bag_network(settings.network):
-        what = "a probe on frozen features" if settings.tune == "frozen" else settings.network
-        raise InputError(f"arm {arm} is {what}; lr-find is for networks that learn from tiles")
+        kind = "a probe on frozen features" if settings.tune == "frozen" else settings.network
+        raise InputError(f"arm {arm} is {kind}; lr-find is for networks that learn from tiles")
     prepared = prepare(study, path.parent, store=(folder or path.parent) / "store", talk=talk)
     talk.say(f"learning-rate range test of arm {arm}: {steps} steps of {settings.batch} training images")
     curve = _measure(prepared, arm, steps, seed, talk)
@@ -85,8 +85,8 @@ def find_rate(
 
 def _measure(prepared: PreparedStudy, arm: str, steps: int, seed: int, talk: Progress) -> RateCurve:
     material, settings = prepared.material, prepared.study.arm(arm)
-    chosen: NDArray[np.int64] = np.flatnonzero(np.array(prepared.split.parts[0].assignment) == "train")
-    training = examples(material, chosen)
+    rows: NDArray[np.int64] = np.flatnonzero(np.array(prepared.split.parts[0].assignment) == "train")
+    training = examples(material, rows)
     step = talk.step
     return loss_by_rate(
         material.tiles,

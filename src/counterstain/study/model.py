@@ -84,8 +84,8 @@ class Model:
     def notes(self) -> tuple[str, ...]:
         """What limits every claim made with this model, one line each."""
         stamp = self.predictor.bundle.stamp
-        told = () if self.calibration is None else use_warnings(self.calibration, stamp)
-        return tuple(dict.fromkeys([*([stamp] if stamp else []), *told]))
+        limits = () if self.calibration is None else use_warnings(self.calibration, stamp)
+        return tuple(dict.fromkeys([*([stamp] if stamp else []), *limits]))
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -144,7 +144,7 @@ class Model:
             for start in range(0, len(images), BATCH):
                 names = [f"tile {start + row}" for row in range(len(images[start : start + BATCH]))]
                 pixels = zip(names, images[start : start + BATCH], strict=True)
-                tiles = [fit_tile(own, name, tile_px=bundle.tile_px, fit=bundle.fit) for name, own in pixels]
+                tiles = [fit_tile(image, name, tile_px=bundle.tile_px, fit=bundle.fit) for name, image in pixels]
                 yield names, np.stack(tiles)
             return
 
@@ -224,11 +224,11 @@ def load_model(
         model = counterstain.load_model("model/")
         model.predict("new_hospital/").to_frame()
     """
-    folder, words = find_bundle(path, arm=arm, seed=seed, fold=fold, network_file=network_file)
+    folder, note = find_bundle(path, arm=arm, seed=seed, fold=fold, network_file=network_file)
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=_device(device, runtime), images=1)
     calibration = read_calibration(folder)
     familiar = read_ood_statistics(folder / STATISTICS) if (folder / STATISTICS).is_file() else None
-    return Model(folder, predictor, calibration, familiar, words)
+    return Model(folder, predictor, calibration, familiar, note)
 
 
 def find_bundle(

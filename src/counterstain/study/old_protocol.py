@@ -58,11 +58,11 @@ def add_old_protocol(run: Path, base: Path, *, arm: str, epochs: int, talk: Prog
     text = HEAD + yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_bytes(path, text)
-    made = run_study(path, talk=talk)
+    old_run = run_study(path, talk=talk)
     metric = resolved["comparison"]["primary"]
     record = {
-        "schema": "counterstain.old_protocol/1", "arm": arm, "metric": metric, "run": made.name,
-        "own": _score(run, arm, metric), "old": _score(made, arm, metric),
+        "schema": "counterstain.old_protocol/1", "arm": arm, "metric": metric, "run": old_run.name,
+        "own": _score(run, arm, metric), "old": _score(old_run, arm, metric),
     }  # fmt: skip
     words = old_protocol_words(record)
     write_json(record_path(run, RECORD), {**record, "words": words})
@@ -72,11 +72,11 @@ def add_old_protocol(run: Path, base: Path, *, arm: str, epochs: int, talk: Prog
 def _score(run: Path, arm: str, metric: str) -> dict[str, Any]:
     """The measure of one arm at image level, with what it rests on."""
     scores = read_json(as_written(record_path(run, "scores.json")))
-    own = scores["arms"][arm]
-    score = next(s for s in own["scores"] if (s["metric"], s["level"], s["class"]) == (metric, "image", None))
+    arm_record = scores["arms"][arm]
+    score = next(s for s in arm_record["scores"] if (s["metric"], s["level"], s["class"]) == (metric, "image", None))
     return {
-        "value": score["value"], "low": score["low"], "high": score["high"], "images": own["images"],
-        "patients": own["patients"], "unit": scores["unit"], "confidence": scores["confidence"],
+        "value": score["value"], "low": score["low"], "high": score["high"], "images": arm_record["images"],
+        "patients": arm_record["patients"], "unit": scores["unit"], "confidence": scores["confidence"],
     }  # fmt: skip
 
 
@@ -90,13 +90,15 @@ def old_protocol_words(record: Mapping[str, Any]) -> str:
     The old protocol (augment, then split images at random) would claim AUROC 0.998 [0.996, 0.999] for given-32. On \
 patients that trained no model it is 0.930 [0.880, 0.960] (38 patients, 228 images, 95 % intervals).
     """
-    old, own = record["old"], record["own"]
-    claimed, found = (shown_interval(one["value"], one["low"], one["high"]) for one in (old, own))
-    cases = plural(own["images"], "image")
-    if own["unit"] == "patient":
-        cases = f"{plural(own['patients'], 'patient')}, {cases}"
+    old_score, study_score = record["old"], record["own"]
+    claimed, measured = (
+        shown_interval(score["value"], score["low"], score["high"]) for score in (old_score, study_score)
+    )
+    cases = plural(study_score["images"], "image")
+    if study_score["unit"] == "patient":
+        cases = f"{plural(study_score['patients'], 'patient')}, {cases}"
     return (
         f"The old protocol (augment, then split images at random) would claim {measure_words(record['metric'])} "
-        f"{claimed} for {record['arm']}. On patients that trained no model it is {found} "
-        f"({cases}, {100 * own['confidence']:g} % intervals)."
+        f"{claimed} for {record['arm']}. On patients that trained no model it is {measured} "
+        f"({cases}, {100 * study_score['confidence']:g} % intervals)."
     )

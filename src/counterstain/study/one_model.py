@@ -79,8 +79,8 @@ def train_once(
             material, assignment = _one_fold(cohort, split, store, splits, fold, augmentation, tile_px, fit)
             if line := unseen(settings.network, tile_px):
                 talk.say(line)
-        shown = talk.trained
-        progress = None if shown is None else (lambda step: shown(f"{settings.network} seed {seed}", step))
+        trained = talk.trained
+        progress = None if trained is None else (lambda step: trained(f"{settings.network} seed {seed}", step))
         train_arm(material, assignment, settings, seed=seed, folder=out, progress=progress, world=world)
         if world.leads:
             finish_training(out, CalibrationSection())
@@ -100,12 +100,14 @@ def _one_fold(
 ) -> tuple[TileDataset, list[str]]:
     """The material of one division of the cohort, and the part of each of its images."""
     names = set(store.image)
-    kept = np.array([name in names for name in cohort.image])
+    readable = np.array([name in names for name in cohort.image])
     part = next((part for part in split.parts if f"{part.repeat}-{part.fold}" == fold), None)
     if part is None:
         known = ", ".join(f"{part.repeat}-{part.fold}" for part in split.parts)
         where = "the split" if isinstance(splits, Split) else str(splits)
         raise InputError(f"{where} has no fold {fold}; it has {known}")
     stamp = IMAGE_STAMP if split.unit == "image" else ""
-    material = TileDataset(cohort.subset(kept), store, augmentation or Augmentation(), tile_px, fit, stamp, split.unit)
-    return material, [word for word, keep in zip(part.assignment, kept, strict=True) if keep]
+    material = TileDataset(
+        cohort.subset(readable), store, augmentation or Augmentation(), tile_px, fit, stamp, split.unit
+    )
+    return material, [assigned for assigned, keep in zip(part.assignment, readable, strict=True) if keep]

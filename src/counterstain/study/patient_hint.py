@@ -23,14 +23,14 @@ def patient_hint(cohort: Cohort) -> tuple[str, str]:
     """
     labels = cohort.table["label"].tolist()
     for pattern in PATTERNS:
-        found = [re.search(pattern, name) for name in cohort.image]
-        if not all(found):
+        matches = [re.search(pattern, name) for name in cohort.image]
+        if not all(matches):
             continue
         classes_of: dict[str, set[str]] = defaultdict(set)
-        for match, label in zip(found, labels, strict=True):
+        for match, label in zip(matches, labels, strict=True):
             classes_of[match["patient_id"] if match else ""].add(label)
         several = 2 * len(classes_of) <= len(cohort) and len(classes_of) > len(cohort.classes)
-        if several and all(len(own) == 1 for own in classes_of.values()):
-            first = found[0]
+        if several and all(len(classes) == 1 for classes in classes_of.values()):
+            first = matches[0]
             return pattern, "" if first is None else f"'{first['patient_id']}' in {cohort.image[0]}"
     return "", ""

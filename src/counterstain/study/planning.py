@@ -139,7 +139,7 @@ def _estimate(prepared: PreparedStudy, talk: Progress) -> Estimate:
         read_bytes=image_bytes(prepared.material.cohort),
         tile_bytes=int(tiles_read * tile_bytes),
     )
-    rates = {name: own.images_per_s for name, own in tried.items()}
+    rates = {name: trial.images_per_s for name, trial in tried.items()}
     return {"seconds": seconds, **disk, "images_per_s": rates}
 
 
@@ -155,10 +155,10 @@ def _files(folder: Path) -> list[Path]:
 
 def _try_arm(material: TileDataset, assignment: Sequence[str], settings: TrainingConfig) -> _Trial:
     """Train an arm on a few batches in a folder of its own, which is thrown away."""
-    words, label = np.array(assignment, dtype=object), material.cohort.label_index
-    many = max(1, TRIAL_BATCHES * settings.batch // _copies(material, settings))
-    training = _some(np.flatnonzero(words == "train"), label, many)
-    validation = _some(np.flatnonzero(words == "val"), label, settings.batch)
+    assigned, label = np.array(assignment, dtype=object), material.cohort.label_index
+    count = max(1, TRIAL_BATCHES * settings.batch // _copies(material, settings))
+    training = _some(np.flatnonzero(assigned == "train"), label, count)
+    validation = _some(np.flatnonzero(assigned == "val"), label, settings.batch)
     steps: list[tuple[int, float]] = []
 
     def note(progress: TrainingProgress) -> None:
@@ -180,26 +180,26 @@ def _try_arm(material: TileDataset, assignment: Sequence[str], settings: Trainin
     return _Trial(rate, 4 * count_parameters(trained.network))
 
 
-def _some(rows: NDArray[np.int64], label: NDArray[np.int64], many: int) -> NDArray[np.int64]:
+def _some(rows: NDArray[np.int64], label: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many of these rows, of the classes in turn."""
     order = np.empty(len(rows), dtype=np.int64)
     for value in np.unique(label[rows]):
-        own = np.flatnonzero(label[rows] == value)
-        order[own] = np.arange(len(own))
-    return np.sort(rows[np.lexsort((rows, order))][:many])
+        members = np.flatnonzero(label[rows] == value)
+        order[members] = np.arange(len(members))
+    return np.sort(rows[np.lexsort((rows, order))][:most])
 
 
 def plan_lines(record: PlanRecord, *, jobs: int = 1) -> list[str]:
     """A plan in a few lines of text."""
     parts = record["split"]["parts"]
-    shown = ", ".join(f"{name} {counts['images']:,}" for name, counts in parts[0]["counts"].items())
+    counts_text = ", ".join(f"{name} {counts['images']:,}" for name, counts in parts[0]["counts"].items())
     folds = f" (the first of {len(parts)} folds)" if len(parts) > 1 else ""
     rows, parts_are = ("tiles", "images") if record["rows_are"] == "image" else (f"{record['rows_are']}s", "parts")
     aside = f", {len(record['set_aside'])} unreadable and skipped" if record["set_aside"] else ""
     lines = [
         f"plan of {record['name']}: {plural(len(record['trainings']), 'training')}",
         f"{rows:<11}{record['tiles']:,}{aside}",
-        f"{parts_are:<11}{shown}{folds}",
+        f"{parts_are:<11}{counts_text}{folds}",
     ]
     estimate = record.get("estimate")
     if estimate is not None:

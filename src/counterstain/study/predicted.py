@@ -133,29 +133,29 @@ class Predicted:
         if present is None or not self.findings:
             return None
         called = [calls for _, calls in self.findings.values() if calls is not None]  # an ensemble has none
-        who = zip(table["patient_id"], table["image_path"], strict=True)
-        found = FindingPredictions(
-            image=self.images.image, patient=tuple(patient or image for patient, image in who),
+        ids = zip(table["patient_id"], table["image_path"], strict=True)
+        predictions = FindingPredictions(
+            image=self.images.image, patient=tuple(patient or image for patient, image in ids),
             slide=tuple(table["slide_id"]), site=tuple(table["site"]), label=present,
             prob=np.stack([prob for prob, _ in self.findings.values()], 1), findings=tuple(self.findings),
             called=np.stack(called, 1).astype(np.int64) if called else None,
         )  # fmt: skip
-        return score_findings({"model": [found]})
+        return score_findings({"model": [predictions]})
 
     @property
     def called_words(self) -> str:
         """How the calls at the threshold do, where the scores, which are of the most probable class, don't say it."""
-        known = self.images.labelled
-        if self.threshold is None or not known.any():
+        labelled = self.images.labelled
+        if self.threshold is None or not labelled.any():
             return ""
-        truth, called = np.array(self.images.table["label"][known] == self.classes[1]), self.call[known] == 1
-        words = [
+        truth, called = np.array(self.images.table["label"][labelled] == self.classes[1]), self.call[labelled] == 1
+        rates = [
             f"{name} {right[rows].mean():.3f} ({right[rows].sum()} of {rows.sum()})"
             for name, rows, right in (("sensitivity", truth, called), ("specificity", ~truth, ~called))
             if rows.any()
         ]
         return (
-            f"The calls, made at the threshold: {', '.join(words)}; the tables above predict the most probable class."
+            f"The calls, made at the threshold: {', '.join(rates)}; the tables above predict the most probable class."
         )
 
     def record(self) -> dict[str, object]:
@@ -209,10 +209,10 @@ def write_predicted(predicted: Predicted) -> None:
     write_csv(predicted.out, tuple(columns), zip(*columns.values(), strict=True))
 
 
-def draw_sheet(predicted: Predicted, shown: tuple[NDArray[np.int64], NDArray[np.uint8]], path: Path) -> None:
+def draw_sheet(predicted: Predicted, sample: tuple[NDArray[np.int64], NDArray[np.uint8]], path: Path) -> None:
     """The contact sheet: each image framed in the colour of its call, with the probability and what speaks against."""
     colour = colours(predicted.classes)
-    rows, tiles = shown
+    rows, tiles = sample
     captions = []
     for row in rows:
         call = int(predicted.call[row])

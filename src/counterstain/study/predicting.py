@@ -101,7 +101,7 @@ def predict_images(
         raw, distance = _answers(choice, store, store.rows(images.image), asked, talk)
         seen = _seen(choice.folder, images, store)
         findings = answers_of_findings(choice.folders, store, store.rows(images.image), device=asked.device)
-        shown = _shown(store, images) if asked.sheet is not None else None
+        sample = _shown(store, images) if asked.sheet is not None else None
     fitted = ensemble_calibration(choice) if len(raw) > 1 else read_calibration(choice.folder)
     predicted = _judged(choice, bundle, images, raw, fitted, distance, seen, store.set_aside, out)
     predicted = replace(predicted, findings=findings)
@@ -109,8 +109,8 @@ def predict_images(
     write_predicted(predicted)
     if asked.attention is not None:
         write_attention(choice.folder, [images.root / name for name in images.image], asked.attention)
-    if asked.sheet is not None and shown is not None:
-        draw_sheet(predicted, shown, asked.sheet)
+    if asked.sheet is not None and sample is not None:
+        draw_sheet(predicted, sample, asked.sheet)
     return predicted
 
 
@@ -119,35 +119,35 @@ def predict_images(
 
 def _read(sources: Cohort | Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *, features: bool) -> NewImages:
     """The images; of one part of a split where that is asked, and then with the labels that a split is of."""
-    known = tuple(read_finding_calibration(folder)) if (folder / FINDING_CALIBRATION).is_file() else ()
+    findings = tuple(read_finding_calibration(folder)) if (folder / FINDING_CALIBRATION).is_file() else ()
     if asked.splits is not None:
         if not isinstance(sources, Cohort) and len(sources) != 1:
             raise InputError(f"--splits belongs to one cohort; {len(sources)} sources were named")
         source = sources if isinstance(sources, Cohort) else sources[0]
-        two = bundle.classes[-1] if len(bundle.classes) == 2 else None
-        cohort = read_images(source, positive=two, **asked.reading)
-        named = "the cohort" if isinstance(source, Cohort) else str(source)
-        cohort = with_classes_of(bundle, cohort, images=f"{named} has", model="the model")
+        positive = bundle.classes[-1] if len(bundle.classes) == 2 else None
+        cohort = read_images(source, positive=positive, **asked.reading)
+        cohort_name = "the cohort" if isinstance(source, Cohort) else str(source)
+        cohort = with_classes_of(bundle, cohort, images=f"{cohort_name} has", model="the model")
         part = part_of_model(
             folder, cohort, asked.splits, asked.part,
             stamp=bundle.stamp, fold=asked.split_fold, columns=asked.reading.get("columns"),
         )  # fmt: skip
         images = of_cohort(part, bundle.classes)
     elif isinstance(sources, Cohort):
-        images = of_cohort(read_images(sources, **asked.reading), bundle.classes, known)
+        images = of_cohort(read_images(sources, **asked.reading), bundle.classes, findings)
     else:
-        images = read_new_images(sources, bundle.classes, features=features, findings=known, **asked.reading)
-    if not features and (found := next((name for name in images.image if is_feature_file(name)), None)):
-        raise InputError(f"{found} is a feature file, not an image; {bundle.network} is a model of tiles")
+        images = read_new_images(sources, bundle.classes, features=features, findings=findings, **asked.reading)
+    if not features and (feature_file := next((name for name in images.image if is_feature_file(name)), None)):
+        raise InputError(f"{feature_file} is a feature file, not an image; {bundle.network} is a model of tiles")
     return images
 
 
 @contextmanager
 def _place_of_store(out: Path, images: NewImages) -> Iterator[Path]:
     """Where the tiles go: beside the predictions if that is where tiles are, or many; else to a folder that goes."""
-    kept = out.parent / "store"
-    if kept.is_dir() or len(images) > FEW:
-        yield kept
+    beside = out.parent / "store"
+    if beside.is_dir() or len(images) > FEW:
+        yield beside
         return
     with tempfile.TemporaryDirectory(prefix="counterstain-") as folder:
         yield Path(folder)
@@ -169,19 +169,19 @@ def _answers(
     """Each member's (N, C) probabilities before calibration, and the distances by the first one's statistics."""
     prob: list[NDArray[np.float64]] = []
     distance = None
-    told: set[str] = set()  # members differ in their weights: what is said of one is not said again
+    announced: set[str] = set()  # members differ in their weights: what is said of one is not said again
     for number, folder in enumerate(choice.folders):
         bundle, network = load_network(folder)
         if isinstance(store, BagStore):
             prob.append(predict_bags(network, store, rows))
             continue
-        familiar = None
+        statistics = None
         if number == 0 and (folder / STATISTICS).is_file():
-            familiar = read_ood_statistics(folder / STATISTICS)
-        logits, away = _tile_logits(bundle, network, store, rows, familiar, asked, talk, told)
+            statistics = read_ood_statistics(folder / STATISTICS)
+        logits, distances = _tile_logits(bundle, network, store, rows, statistics, asked, talk, announced)
         prob.append(softmax(logits))
-        if familiar is not None and away is not None:
-            distance = away, familiar
+        if statistics is not None and distances is not None:
+            distance = distances, statistics
     return prob, distance
 
 
@@ -190,25 +190,25 @@ def _tile_logits(
     network: nn.Module,
     store: Store,
     rows: NDArray[np.int64],
-    familiar: OodStatistics | None,
+    statistics: OodStatistics | None,
     asked: Asked,
     talk: Progress,
-    told: set[str],
+    announced: set[str],
 ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
     """(N, C) logits by the fastest runtime or the one asked for, and (N,) distances where there are statistics.
 
-    told: what has been said before, the name of a runtime or a sentence; it is added to.
+    announced: what has been said before, the name of a runtime or a sentence; it is added to.
     """
     sample = bundle.staining.for_all(read_batch(store, rows[:TRIAL_TILES]))
     if asked.device == "cpu":
-        taken = choose_runtime(
+        runtime = choose_runtime(
             network, sample, scale=bundle.scale, images=len(rows), asked=asked.runtime, precision=asked.precision
         )
     else:
-        taken = _on_device(network.to(asked.device), bundle.scale, asked)
-    if taken.name not in told:  # the measured speeds differ each time, the runtime does not
-        told.add(taken.name)
-        for line in taken.lines:
+        runtime = _on_device(network.to(asked.device), bundle.scale, asked)
+    if runtime.name not in announced:  # the measured speeds differ each time, the runtime does not
+        announced.add(runtime.name)
+        for line in runtime.lines:
             talk.say(line)
     blank: list[int] = []
     staining = replace(bundle.staining, passed=blank.append)
@@ -216,22 +216,22 @@ def _tile_logits(
     def run(infer: Callable[..., Any] | None) -> NDArray[np.float32]:
         return predict_logits(network, store, rows, scale=bundle.scale, infer=infer, staining=staining)
 
-    away = None
-    if familiar is not None and taken.name == "torch":
+    distances = None
+    if statistics is not None and runtime.name == "torch":
         with listening(network) as features:  # the same pass gives both
-            logits = run(taken.infer)
-        away = measure_distances(features, familiar)
+            logits = run(runtime.infer)
+        distances = measure_distances(features, statistics)
     else:
-        logits = run(taken.infer)
-        if familiar is not None:
+        logits = run(runtime.infer)
+        if statistics is not None:
             with listening(network) as features:
                 predict_logits(network, store, rows, scale=bundle.scale, staining=bundle.staining)
-            away = measure_distances(features, familiar)
-    few = f"stain: {sum(blank)} of {len(rows)} tiles have too little tissue to be normalised and are used unchanged"
-    if sum(blank) and few not in told:
-        told.add(few)
-        talk.say(few)
-    return logits, away
+            distances = measure_distances(features, statistics)
+    note = f"stain: {sum(blank)} of {len(rows)} tiles have too little tissue to be normalised and are used unchanged"
+    if sum(blank) and note not in announced:
+        announced.add(note)
+        talk.say(note)
+    return logits, distances
 
 
 def _on_device(network: nn.Module, scale: str, asked: Asked) -> RuntimeChoice:
@@ -274,9 +274,11 @@ def _judged(
     call, rule = decided_as(fitted, table)
     spread = None
     if len(raw) > 1:
-        own = [_calibrated(folder, member, bundle.classes) for folder, member in zip(choice.folders, raw, strict=True)]
-        spread = np.std([member[np.arange(len(call)), call] for member in own], axis=0, ddof=1)
-    known = images.labelled
+        members = [
+            _calibrated(folder, member, bundle.classes) for folder, member in zip(choice.folders, raw, strict=True)
+        ]
+        spread = np.std([member[np.arange(len(call)), call] for member in members], axis=0, ddof=1)
+    labelled = images.labelled
     in_training = None
     if seen is not None:
         in_training = np.zeros(len(images), dtype=np.bool_)
@@ -299,7 +301,7 @@ def _judged(
             stamp=bundle.stamp,
             averaged=len(raw),
         )
-        if known.any()
+        if labelled.any()
         else None,
         threshold=None if fitted is None or len(bundle.classes) != 2 else fitted.threshold,
         out=out,
@@ -323,13 +325,13 @@ def _table(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, ...
 
 def _labelled(images: NewImages, prob: NDArray[np.float64], classes: tuple[str, ...], *, ordered: bool) -> Predictions:
     """The predictions of the images whose label is known."""
-    known = images.labelled
-    table = images.table[known]
-    patient = tuple(who or image for who, image in zip(table["patient_id"], table["image_path"], strict=True))
+    labelled = images.labelled
+    table = images.table[labelled]
+    patient = tuple(owner or image for owner, image in zip(table["patient_id"], table["image_path"], strict=True))
     names, slides = tuple(table["image_path"]), tuple(table["slide_id"])
     return Predictions(
         image=names, patient=patient, slide=slides, site=tuple(table["site"]),
-        label=np.array([classes.index(name) for name in table["label"]], dtype=np.int64), prob=prob[known],
+        label=np.array([classes.index(name) for name in table["label"]], dtype=np.int64), prob=prob[labelled],
         classes=classes, ordered=ordered, positive_from="given", rows_are=rows_named(names, slides, patient),
     )  # fmt: skip
 

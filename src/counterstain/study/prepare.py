@@ -59,8 +59,8 @@ def read_cohort(study: Study, base: Path) -> Cohort:
     options = study.cohort.model_dump(exclude={"path", "root", "order", "findings"})
     root = None if study.cohort.root is None else base / study.cohort.root
     if study.cohort.findings:
-        named = {key: options[key] for key in ("columns", "splits", "pattern")}
-        return read_manifest(base / study.cohort.path, root=root, findings=study.cohort.findings, **named)
+        table_options = {key: options[key] for key in ("columns", "splits", "pattern")}
+        return read_manifest(base / study.cohort.path, root=root, findings=study.cohort.findings, **table_options)
     cohort = read_images(base / study.cohort.path, root=root, **options)
     return cohort if study.cohort.order is None else cohort.with_order(study.cohort.order)
 
@@ -130,8 +130,8 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Progress) -> Prepare
     # A split that cannot be made is told before an hour of decoding; the one used is made of the readable images.
     split_cohort(study, cohort, base)
     tiles = _build_store(study, cohort, store, talk)
-    kept = set(tiles.image)
-    readable = cohort.subset(np.array([name in kept for name in cohort.image]))
+    names = set(tiles.image)
+    readable = cohort.subset(np.array([name in names for name in cohort.image]))
     split = split_cohort(study, readable, base, aside=[name for name, _ in tiles.set_aside])
     for network in dict.fromkeys(study.arm(name).network for name in study.arms):
         if line := unseen(network, study.tiles.tile_px):
@@ -150,7 +150,7 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Progress) -> Prepare
 
 def own_words(study: Study, classes: int) -> Iterator[str]:
     """A line for each own network: parameters and receptive field; each is built and tried, before an hour of work."""
-    said = set()
+    told = set()
     for name in study.arms:
         settings = study.arm(name)
         if not is_own(settings.network):
@@ -159,8 +159,8 @@ def own_words(study: Study, classes: int) -> Iterator[str]:
         side = receptive_field(network, study.tiles.tile_px)
         reach = "not known" if side is None else f"{side} px of {study.tiles.tile_px}"
         line = f"network {settings.network}: {count_parameters(network):,} parameters, receptive field {reach}"
-        if line not in said:
-            said.add(line)
+        if line not in told:
+            told.add(line)
             yield line
 
 

@@ -74,13 +74,13 @@ def tracked(run: Path, track: Sequence[str]) -> Iterator[dict[str, Path]]:
         return
     with ExitStack() as stack:
         writers = [stack.enter_context(_writer(run, name, place)) for name, place in places.items()]
-        told: dict[str, int] = {}
+        reported: dict[str, int] = {}
         before = {path: path.stat().st_mtime_ns for path in _histories(run)}
         ended = Event()
 
         def follow() -> None:
             while not ended.wait(EVERY_S):
-                _tell_epochs(run, writers, told, unchanged=before)
+                _tell_epochs(run, writers, reported, unchanged=before)
 
         thread = Thread(target=follow, name="counterstain trackers", daemon=True)
         thread.start()
@@ -89,8 +89,8 @@ def tracked(run: Path, track: Sequence[str]) -> Iterator[dict[str, Path]]:
         finally:
             ended.set()
             thread.join()
-            _tell_epochs(run, writers, told, unchanged=before)
-        _tell_epochs(run, writers, told)
+            _tell_epochs(run, writers, reported, unchanged=before)
+        _tell_epochs(run, writers, reported)
         for writer in writers:
             writer.result(_scores(run), _verdict(run))
 
@@ -114,11 +114,11 @@ def _histories(run: Path) -> list[Path]:
 def _tell_epochs(
     run: Path,
     writers: Sequence[TrackerWriter],
-    told: dict[str, int],
+    reported: dict[str, int],
     *,
     unchanged: Mapping[Path, int] | None = None,
 ) -> None:
-    """Tell every epoch that is in the records and wasn't told yet; `told` has how many were, by training.
+    """Tell every epoch that is in the records and wasn't told yet; `reported` has how many were, by training.
 
     unchanged: history -> its time when the run began. Until it changes it may be of other settings, about to be
     replaced, or of a training that is finished.
@@ -132,11 +132,11 @@ def _tell_epochs(
         training = TrackedTraining(name, _settings(settings, name))
         history = read_history(path)
         epochs = list(zip(*(history[curve] for curve in CURVES), strict=True))
-        for number, values in enumerate(epochs[told.get(name, 0) :], start=told.get(name, 0) + 1):
+        for number, values in enumerate(epochs[reported.get(name, 0) :], start=reported.get(name, 0) + 1):
             finite = {curve: value for curve, value in zip(CURVES, values, strict=True) if math.isfinite(value)}
             for writer in writers:
                 writer.epoch(training, number, finite)
-        told[name] = max(told.get(name, 0), len(epochs))
+        reported[name] = max(reported.get(name, 0), len(epochs))
 
 
 def _settings(arms: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -150,13 +150,13 @@ def _verdict(run: Path) -> str:
 
 def _scores(run: Path) -> Values:
     """Every image-level score of every arm that is a number."""
-    found: Values = {}
-    for arm, own in read_json(record_path(run, "scores.json"))["arms"].items():
-        for score in own["scores"]:
+    scores: Values = {}
+    for arm, arm_record in read_json(record_path(run, "scores.json"))["arms"].items():
+        for score in arm_record["scores"]:
             if score["level"] != "image" or score["class"] is not None:
                 continue
             name = f"{arm}/{score['metric']}"
             for end, value in (("", score["value"]), ("_low", score["low"]), ("_high", score["high"])):
                 if value is not None:
-                    found[name + end] = float(value)
-    return found
+                    scores[name + end] = float(value)
+    return scores

@@ -69,10 +69,10 @@ class Reproduction:
         lines.append(f"first difference: {self.first_difference}")
         for arm, moved in self.moved.items():
             spread = self.spread.get(arm)
-            known = (
+            context = (
                 "the spread between seeds is unknown" if spread is None else f"twice the SD of seeds is {spread:.3f}"
             )
-            lines.append(f"{arm}: the primary measure changed by {moved:.4f}; {known}")
+            lines.append(f"{arm}: the primary measure changed by {moved:.4f}; {context}")
         return "\n".join([*lines, self.outcome])
 
     def record(self) -> dict[str, object]:
@@ -187,13 +187,15 @@ def _cohort_without_images(run: Path, positive: str | None) -> Cohort:
     """The run's cohort from its table alone, its images named as splits.csv names them: none of them is opened."""
     table, splits = read_table(record_path(run, "cohort.csv")), read_table(record_path(run, "splits.csv"))
     columns = {name: list(table.text(name, strip=False)) for name in TEXT_COLUMNS}
-    named = dict.fromkeys(splits.text("image_path", strip=False))
+    names = dict.fromkeys(splits.text("image_path", strip=False))
     ends: dict[str, list[str]] = {}
-    for name in named:
+    for name in names:
         ends.setdefault(name.rpartition("/")[2], []).append(name)
     for row, path in enumerate(columns["image_path"]):
-        same = [name for name in ends.get(path.rpartition("/")[2], []) if path == name or path.endswith("/" + name)]
-        columns["image_path"][row] = max(same, key=len, default=path)
+        candidates = [
+            name for name in ends.get(path.rpartition("/")[2], []) if path == name or path.endswith("/" + name)
+        ]
+        columns["image_path"][row] = max(candidates, key=len, default=path)
     return assemble(columns, root=run, positive=positive)
 
 
@@ -255,15 +257,15 @@ def _primary(place: Path, primary: str, level: str) -> dict[str, tuple[float, fl
     """By arm: the primary measure, and twice the standard deviation between its seeds; None with fewer than two."""
     if not record_path(place, "scores.json").is_file():
         return {}
-    found: dict[str, tuple[float, float | None]] = {}
+    by_arm: dict[str, tuple[float, float | None]] = {}
     for arm, record in read_json(as_written(record_path(place, "scores.json")))["arms"].items():
         for score in record["scores"]:
             if (score["metric"], score["level"], score["class"]) == (primary, level, None) and score[
                 "value"
             ] is not None:
                 values = [value for value in score["per_seed"] if value is not None]
-                found[arm] = (float(score["value"]), _twice_sd(values))
-    return found
+                by_arm[arm] = (float(score["value"]), _twice_sd(values))
+    return by_arm
 
 
 def _twice_sd(values: Sequence[float]) -> float | None:
@@ -273,12 +275,15 @@ def _twice_sd(values: Sequence[float]) -> float | None:
 
 
 def _environment_differences(run: Path) -> Iterator[str]:
-    path, now = record_path(run, "environment.json"), environment()
+    path, current = record_path(run, "environment.json"), environment()
     before = read_json(path)
     if not isinstance(before.get("libraries"), dict) or not {"counterstain", "python"} <= before.keys():
         raise InputError(f"{path} is not the record of a machine; it was changed after the run wrote it")
-    rows = {"counterstain": (before["counterstain"], now["counterstain"]), "python": (before["python"], now["python"])}
-    rows |= {name: (version, now["libraries"].get(name)) for name, version in before["libraries"].items()}
+    rows = {
+        "counterstain": (before["counterstain"], current["counterstain"]),
+        "python": (before["python"], current["python"]),
+    }
+    rows |= {name: (version, current["libraries"].get(name)) for name, version in before["libraries"].items()}
     for name, (old, new) in rows.items():
         if old != new:
             yield f"{name} {old} became {new or 'missing'}"

@@ -64,9 +64,9 @@ class Export:
     def notes(self) -> tuple[str, ...]:
         """What the user of the model must be told, one line each."""
         absent: Any = self.record.get("features_absent")
-        lost: Any = self.record.get("int8")
+        int8: Any = self.record.get("int8")
         notes = [f"unfamiliar tiles are not flagged: {absent}"] if absent else []
-        return (*notes, *([f"8-bit integers: {lost['words']}"] if lost else []))
+        return (*notes, *([f"8-bit integers: {int8['words']}"] if int8 else []))
 
     def to_json(self, path: Path | str | None = None) -> str:
         """The record as JSON text; with a path it is also written there."""
@@ -74,7 +74,10 @@ class Export:
 
     def summary(self) -> str:
         """The folder, and one line per format with its largest difference from PyTorch."""
-        rows = [f"  {own.runtime}: differs by at most {own.difference:.1e} ({own.tiles} tiles)" for own in self.parity]
+        rows = [
+            f"  {parity.runtime}: differs by at most {parity.difference:.1e} ({parity.tiles} tiles)"
+            for parity in self.parity
+        ]
         return "\n".join([str(self.folder), *rows])
 
     def __fspath__(self) -> str:
@@ -84,7 +87,7 @@ class Export:
         return f"Export({str(self.folder)[-100:]}, {', '.join(self.formats) or 'bundle alone'})"
 
     def _repr_html_(self) -> str:
-        rows = [(own.runtime, f"{own.difference:.1e}", f"{own.images_per_s:.0f}") for own in self.parity]
+        rows = [(parity.runtime, f"{parity.difference:.1e}", f"{parity.images_per_s:.0f}") for parity in self.parity]
         return html_of(str(self.folder), self.notes, ("format", "largest difference", "images/s"), rows)
 
 
@@ -221,20 +224,20 @@ def one_arm_words(scores: ScoresRecord, resolved: Mapping[str, Any]) -> str:
     Args:
         scores: scores.json; resolved: the study as resolved.json has it.
     """
-    arm, own = next(iter(scores["arms"].items()))
+    arm, arm_record = next(iter(scores["arms"].items()))
     section = resolved.get("comparison", {})
     rows_are = recorded_rows(scores)
     metric, level = section.get("primary", "auroc"), level_of(section.get("level", "image"), rows_are)
-    found = (s for s in own["scores"] if (s["metric"], s["level"], s["class"]) == (metric, level, None))
-    score = next(found, None)
+    matches = (s for s in arm_record["scores"] if (s["metric"], s["level"], s["class"]) == (metric, level, None))
+    score = next(matches, None)
     measure = measure_words(metric, scores.get("positive"), several=scores.get("positive") is None)
     value = "undefined" if score is None else shown_interval(score["value"], score["low"], score["high"])
-    cases = plural(own["images"], rows_are)
+    cases = plural(arm_record["images"], rows_are)
     if scores["unit"] == "patient" and rows_are != "patient":
-        cases = f"{plural(own['patients'], 'patient')} ({cases})"
+        cases = f"{plural(arm_record['patients'], 'patient')} ({cases})"
     return (
         f"{arm}: {measure} {value} ({100 * scores['confidence']:g} % interval) on {cases} with "
-        f"{plural(len(own['seeds']), 'seed')}. With one arm, nothing is compared."
+        f"{plural(len(arm_record['seeds']), 'seed')}. With one arm, nothing is compared."
     )
 
 

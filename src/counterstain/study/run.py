@@ -197,13 +197,13 @@ def _protocol_lines(counts: SplitRecord, augmentation: dict[str, Any], rows_are:
     """The split and the augmentation of the first fold, as the terminal shows them."""
     parts = counts["parts"][0]["counts"]
     patients = "" if counts["unit"] == "image" or rows_are == "patient" else " of {} patients"
-    shown = [f"{name} {part['images']} {rows_are}s{patients.format(part['patients'])}" for name, part in parts.items()]
+    sizes = [f"{name} {part['images']} {rows_are}s{patients.format(part['patients'])}" for name, part in parts.items()]
     more = f" (fold 1 of {len(counts['parts'])})" if len(counts["parts"]) > 1 else ""
     before, after = augmentation["training_images"][0], augmentation["images_an_epoch"][0]
     names = ", ".join(augmentation["transformations"]) or "none"
     grown = f"; the training part grows from {before} to {after} images" if after > before else ""
     return [
-        f"split by {unit_words(counts['unit'], rows_are)}{more}: {', '.join(shown)}",
+        f"split by {unit_words(counts['unit'], rows_are)}{more}: {', '.join(sizes)}",
         f"augmentation: {names}{grown}",
     ]
 
@@ -211,7 +211,7 @@ def _protocol_lines(counts: SplitRecord, augmentation: dict[str, Any], rows_are:
 def _augmentation_record(prepared: PreparedStudy) -> dict[str, Any]:
     study = prepared.study
     settings: Augmentation = study.augmentation if _augments(prepared) else Augmentation(mode="none")
-    training = [sum(word == "train" for word in part.assignment) for part in prepared.split.parts]
+    training = [sum(name == "train" for name in part.assignment) for part in prepared.split.parts]
     expands = _augments(prepared) and prepared.material.augmentation.mode == "expand"
     copies = expanded_count(settings) if expands else 1
     return {
@@ -232,16 +232,16 @@ def _augments(prepared: PreparedStudy) -> bool:
     return bool(study.stamp.startswith("LEAK")) or any(study.arm(arm).tune != "frozen" for arm in study.arms)
 
 
-def _report(run: Path, asked: FiguresSection, talk: Progress) -> None:
+def _report(run: Path, section: FiguresSection, talk: Progress) -> None:
     """The page, and the figures for a document that the study asks for."""
     with talk.working_on("report: figures and report.html"):
         for path in (run / "figures").glob("*"):
             if path.name not in (SHEET, SLIDE):
                 path.unlink()
-        write_report(run, tiles=asked.tiles)
+        write_report(run, tiles=section.tiles)
         for path in run.glob("figures-*"):  # of the run before this one
             shutil.rmtree(path)
-        style = style_of(asked.format, width=asked.width, font=asked.font, language=asked.language)
+        style = style_of(section.format, width=section.width, font=section.font, language=section.language)
         if style is not None:
             write_figures(run, style)
 

@@ -77,15 +77,15 @@ class RunList:
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows, one per run and arm; what stands for the run stands in its first row."""
-        made = []
+        rows = []
         for row in self.rows:
             about = [row.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(row.changed))]
             measure = measure_words(row.measure) + ("" if row.level == "image" else f" ({row.level})")
             for place, arm in enumerate(row.arms or (None,)):
                 value = "–" if arm is None else f"{shown_interval(arm.value, arm.low, arm.high)}"
-                own = row.state if arm is None else arm.arm
-                made.append([*(about if not place else ("", "")), own, measure if arm and not place else "", value])
-        return ["run", "changed", "arm", "measure", "value and 95 % interval"], made
+                label = row.state if arm is None else arm.arm
+                rows.append([*(about if not place else ("", "")), label, measure if arm and not place else "", value])
+        return ["run", "changed", "arm", "measure", "value and 95 % interval"], rows
 
     def summary(self) -> str:
         """One line per run: its name and its verdict, or how far it is."""
@@ -117,8 +117,8 @@ def list_runs(folder: StrPath) -> RunList:
         raise InputError(f"{root} is not a folder; name the folder that your runs are in, such as runs")
     if is_run(root):
         return RunList(root, (study_row(root.resolve().name, root),))
-    found = sorted(_runs_below(root, DEEPEST), key=changed_at, reverse=True)
-    return RunList(root, tuple(study_row(path.relative_to(root).as_posix(), path) for path in found))
+    paths = sorted(_runs_below(root, DEEPEST), key=changed_at, reverse=True)
+    return RunList(root, tuple(study_row(path.relative_to(root).as_posix(), path) for path in paths))
 
 
 def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
@@ -146,18 +146,18 @@ def study_row(name: str, folder: Path) -> StudyRow:
             records[record] = optional_record(folder, f"{record}.json")
         except InputError as error:
             records[record], trouble = {}, str(error)
-    scores, comparison, stated = records["scores"], records["comparison"], records["resolved"].get("comparison") or {}
+    scores, comparison, section = records["scores"], records["comparison"], records["resolved"].get("comparison") or {}
     state = state_of(folder)
-    measure = str(comparison.get("primary") or stated.get("primary") or "auroc")
-    level = str(comparison.get("level") or stated.get("level") or "image")
+    measure = str(comparison.get("primary") or section.get("primary") or "auroc")
+    level = str(comparison.get("level") or section.get("level") or "image")
     arms: dict[str, Any] = scores.get("arms") or {}
     waiting = {"running": "Running.", "stopped": "Stopped before it was finished.", "finished": ""}[state]
-    words = str(comparison.get("words") or waiting or "One arm: nothing is compared.")
+    sentence = str(comparison.get("words") or waiting or "One arm: nothing is compared.")
     stamps = [str(record.get("stamp") or "") for record in (records["resolved"], scores, comparison)]
     first: dict[str, Any] = next(iter(arms.values()), {})
     return StudyRow(
-        name=name, state=state, sentence=trouble or words, measure=measure, level=level,
-        arms=tuple(_score(arm, own, measure, level) for arm, own in arms.items()),
+        name=name, state=state, sentence=trouble or sentence, measure=measure, level=level,
+        arms=tuple(_score(arm, arm_record, measure, level) for arm, arm_record in arms.items()),
         stamp=next((stamp for stamp in stamps if stamp.startswith("LEAK")), next(filter(None, stamps), "")),
         looks=records["looks"].get("count"), images=first.get("images"), patients=first.get("patients"),
         unit=str(scores.get("unit") or ""), rows_are=recorded_rows(scores), changed=changed_at(folder),
@@ -168,10 +168,10 @@ def state_of(folder: Path) -> State:
     """Whether a run is finished, being written by a process, or was stopped."""
     if record_path(folder, MANIFEST).is_file():
         return "finished"
-    held = _is_held(folder / ".lock")
-    if held is None:
-        held = time.time() - changed_at(folder) < FRESH_S
-    return "running" if held else "stopped"
+    locked = _is_held(folder / ".lock")
+    if locked is None:
+        locked = time.time() - changed_at(folder) < FRESH_S
+    return "running" if locked else "stopped"
 
 
 def _is_held(lock: Path) -> bool | None:
@@ -184,8 +184,8 @@ def _is_held(lock: Path) -> bool | None:
     return any(line.split()[-3].endswith(f":{inode}") for line in lines if len(line.split()) >= 8)
 
 
-def _score(arm: str, own: Mapping[str, Any], measure: str, level: str) -> ArmScore:
-    scores: Sequence[Mapping[str, Any]] = own.get("scores", ())
+def _score(arm: str, arm_record: Mapping[str, Any], measure: str, level: str) -> ArmScore:
+    scores: Sequence[Mapping[str, Any]] = arm_record.get("scores", ())
     for score in scores:
         if score["metric"] == measure and score["level"] == level and score["class"] is None:
             return ArmScore(arm, score["value"], score["low"], score["high"])

@@ -48,42 +48,42 @@ def expand_runs(models: Mapping[str, Sources], *, primary: str | None = None) ->
     runs: dict[str, Path] = {}
     for name, source in models.items():
         paths = source if isinstance(source, (list, tuple)) else [source]
-        own = [Path(path) for path in paths if isinstance(path, (str, os.PathLike)) and is_run(Path(path))]
-        if own and len(paths) > 1:
-            raise InputError(f"{name} is {own[0]} and more; a run has all its seeds: name it once")
-        if own:
-            runs[name] = own[0]
-    found: dict[str, Sources] = {}
+        named_runs = [Path(path) for path in paths if isinstance(path, (str, os.PathLike)) and is_run(Path(path))]
+        if named_runs and len(paths) > 1:
+            raise InputError(f"{name} is {named_runs[0]} and more; a run has all its seeds: name it once")
+        if named_runs:
+            runs[name] = named_runs[0]
+    expanded: dict[str, Sources] = {}
     arms = {name: _arms(run) for name, run in runs.items()}
-    every = [arm for own in arms.values() for arm in own]
+    all_arms = [arm for tables_of in arms.values() for arm in tables_of]
     for name, source in models.items():
         if name not in runs:
-            found[name] = _tables_of_folder(source)
+            expanded[name] = _tables_of_folder(source)
             continue
-        given = name != str(runs[name])
+        is_named = name != str(runs[name])
         for arm, tables in arms[name].items():
-            label = f"{name if given else runs[name].name}/{arm}"
-            if given and len(arms[name]) == 1:
+            label = f"{name if is_named else runs[name].name}/{arm}"
+            if is_named and len(arms[name]) == 1:
                 label = name
-            elif not given and every.count(arm) == 1 and arm not in models:
+            elif not is_named and all_arms.count(arm) == 1 and arm not in models:
                 label = arm
-            if label in found:
+            if label in expanded:
                 raise InputError(f"two arms are called {label}; name the runs: first=runs/a second=runs/b")
-            found[label] = tables
+            expanded[label] = tables
     if not runs:
-        return RunArms(found)
+        return RunArms(expanded)
     folders = list(runs.values())
     _check_same_test(folders)
-    return RunArms(found, primary or _stated(folders), _notes(folders), _order(folders))
+    return RunArms(expanded, primary or _stated(folders), _notes(folders), _order(folders))
 
 
 def _arms(run: Path) -> dict[str, list[Path]]:
     """Arm -> the tables of its seeds, in the study's order."""
     names = optional_record(run, "resolved.json").get("arms") or {}
-    found = {arm: _listed_tables(run / "predictions" / arm) for arm in names}
-    if not found or not all(found.values()) or not record_path(run, "scores.json").is_file():
+    tables = {arm: _listed_tables(run / "predictions" / arm) for arm in names}
+    if not tables or not all(tables.values()) or not record_path(run, "scores.json").is_file():
         raise InputError(f"{run} has no predictions yet; finish it first: counterstain run")
-    return found
+    return tables
 
 
 def _listed_tables(folder: Path) -> list[Path]:
@@ -95,16 +95,16 @@ def _tables_of_folder(source: Sources) -> Sources:
     paths = source if isinstance(source, (list, tuple)) else [source]
     if len(paths) != 1 or not isinstance(paths[0], (str, os.PathLike)) or not Path(paths[0]).is_dir():
         return source
-    found = _listed_tables(Path(paths[0]))
-    if not found:
+    tables = _listed_tables(Path(paths[0]))
+    if not tables:
         raise InputError(f"{paths[0]} is neither a run nor a folder with prediction tables (.csv)")
-    return found
+    return tables
 
 
 def _check_same_test(runs: Sequence[Path]) -> None:
     """Refuse runs whose test images differ, before tables that cannot be joined are read in full."""
-    first, *rest = ((run, _test_images(run)) for run in runs)
-    for run, images in rest:
+    first, *others = ((run, _test_images(run)) for run in runs)
+    for run, images in others:
         if images != first[1]:
             common = len(images & first[1])
             raise InputError(
@@ -128,8 +128,8 @@ def _stated(runs: Sequence[Path]) -> str:
 
 def _order(runs: Sequence[Path]) -> tuple[str, ...] | None:
     """The order of grades that all runs state; None without one."""
-    given = {tuple((optional_record(run, "resolved.json").get("cohort") or {}).get("order") or ()) for run in runs}
-    orders = [order for order in given if order]
+    stated = {tuple((optional_record(run, "resolved.json").get("cohort") or {}).get("order") or ()) for run in runs}
+    orders = [order for order in stated if order]
     if len(orders) > 1:
         raise InputError(f"the runs order their grades differently ({' and '.join(map(', '.join, sorted(orders)))})")
     return orders[0] if orders else None

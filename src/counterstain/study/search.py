@@ -70,31 +70,31 @@ def search_settings(
     prepared = prepare(study, path.parent, store=home / "store", talk=talk)
     place = home / "runs" / f"{study.name}-search"
     place.mkdir(parents=True, exist_ok=True)
-    wanted = trials or study.search.trials
+    total = trials or study.search.trials
     with lock(place):
         _check_same(place, prepared)
         storage = f"sqlite:///{(place / STORAGE).resolve()}"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        found = optuna.create_study(
+        session = optuna.create_study(
             study_name=study.name,
             storage=storage,
             direction="minimize",
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
         )
-        _give_up_unfinished(found, optuna)
-        done = len(_ended(found, optuna))
-        if done >= wanted:
+        _give_up_unfinished(session, optuna)
+        done = len(_ended(session, optuna))
+        if done >= total:
             talk.say(f"search: {done} trials done before")
         began = time.perf_counter()
-        for number in range(done + 1, wanted + 1):
-            found.sampler = _sampler(study.search.seed, number, optuna)
-            found.optimize(partial(_try, number=number, prepared=prepared, place=place, talk=talk), n_trials=1)
-            last = found.trials[-1]
-            left = (time.perf_counter() - began) / (number - done) * (wanted - number)
+        for number in range(done + 1, total + 1):
+            session.sampler = _sampler(study.search.seed, number, optuna)
+            session.optimize(partial(_try, number=number, prepared=prepared, place=place, talk=talk), n_trials=1)
+            last = session.trials[-1]
+            time_left = (time.perf_counter() - began) / (number - done) * (total - number)
             value = "stopped early" if last.value is None else f"validation loss {last.value:.4f}"
-            talk.say(f"trial {number} of {wanted}: {_words(last.params)}: {value}, {left:.0f} s left")
-        return _conclude(found, prepared, path, place, optuna, talk)
+            talk.say(f"trial {number} of {total}: {_words(last.params)}: {value}, {time_left:.0f} s left")
+        return _conclude(session, prepared, path, place, optuna, talk)
 
 
 def optimism(losses: NDArray[np.float64], patient: NDArray[np.int64], *, seed: int = 0) -> float:
@@ -118,11 +118,11 @@ def optimism(losses: NDArray[np.float64], patient: NDArray[np.int64], *, seed: i
     outside = []
     for _ in range(RESAMPLES):
         times = np.bincount(rng.integers(0, patients, patients), minlength=patients)
-        left = times == 0
-        if not counts[left].sum():
+        not_drawn = times == 0
+        if not counts[not_drawn].sum():
             continue
         best = int(np.argmin(sums @ times / (counts @ times)))
-        outside.append(sums[best, left].sum() / counts[left].sum())
+        outside.append(sums[best, not_drawn].sum() / counts[not_drawn].sum())
     return float(np.mean(outside) - losses.mean(1).min())
 
 
@@ -145,16 +145,16 @@ def _check_same(place: Path, prepared: PreparedStudy) -> None:
     write_bytes(path, digest)
 
 
-def _ended(found: "optuna.Study", optuna: Any) -> list[Any]:
+def _ended(session: "optuna.Study", optuna: Any) -> list[Any]:
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    return [trial for trial in found.trials if trial.state in states]
+    return [trial for trial in session.trials if trial.state in states]
 
 
-def _give_up_unfinished(found: "optuna.Study", optuna: Any) -> None:
+def _give_up_unfinished(session: "optuna.Study", optuna: Any) -> None:
     """Trials that a killed search left half-way count for nothing: they are made again, from their beginning."""
-    for trial in found.trials:
+    for trial in session.trials:
         if trial.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING):
-            found.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            session.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
 def _sampler(seed: int, number: int, optuna: Any) -> Any:
@@ -162,8 +162,8 @@ def _sampler(seed: int, number: int, optuna: Any) -> Any:
 
     A sampler that lived through the whole search would begin its draws again in a search that is resumed.
     """
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    return optuna.samplers.TPESampler(seed=own)
+    derived = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(seed=derived)
 
 
 def _words(parameters: Mapping[str, Any]) -> str:
@@ -171,14 +171,14 @@ def _words(parameters: Mapping[str, Any]) -> str:
                      for name, value in parameters.items())  # fmt: skip
 
 
-def _suggest(trial: Any, name: str, wanted: Range) -> Any:
-    if wanted.choices is not None:
-        return trial.suggest_categorical(name, wanted.choices)
-    low, high = wanted.low, wanted.high
+def _suggest(trial: Any, name: str, span: Range) -> Any:
+    if span.choices is not None:
+        return trial.suggest_categorical(name, span.choices)
+    low, high = span.low, span.high
     assert low is not None and high is not None  # the protocol has seen to it
     if isinstance(low, int) and isinstance(high, int):
-        return trial.suggest_int(name, low, high, log=wanted.log)
-    return trial.suggest_float(name, float(low), float(high), log=wanted.log)
+        return trial.suggest_int(name, low, high, log=span.log)
+    return trial.suggest_float(name, float(low), float(high), log=span.log)
 
 
 def _try(trial: Any, *, number: int, prepared: PreparedStudy, place: Path, talk: Progress) -> float:
@@ -186,13 +186,13 @@ def _try(trial: Any, *, number: int, prepared: PreparedStudy, place: Path, talk:
     optuna = _optuna()
     search = prepared.study.search
     assert search is not None
-    chosen = {name: _suggest(trial, name, wanted) for name, wanted in search.ranges.items()}
-    settings, material = _with(prepared, chosen)
-    shown = talk.trained
+    drawn = {name: _suggest(trial, name, span) for name, span in search.ranges.items()}
+    settings, material = _with(prepared, drawn)
+    trained = talk.trained
 
     def progress(step: TrainingProgress) -> None:
-        if shown is not None:
-            shown(f"trial {number}", step)
+        if trained is not None:
+            trained(f"trial {number}", step)
         if step.val_loss is not None:
             trial.report(step.val_loss, step.epoch)
             if trial.should_prune():
@@ -219,20 +219,22 @@ def _folder(place: Path, number: int) -> Path:
     return place / f"trial-{number:04d}"
 
 
-def _with(prepared: PreparedStudy, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], TileDataset]:
+def _with(prepared: PreparedStudy, drawn: Mapping[str, Any]) -> tuple[dict[str, Any], TileDataset]:
     """The arm's settings and the material with what a trial drew."""
-    settings = {name: value for name, value in chosen.items() if not name.startswith("augmentation.")}
-    varied = {name.partition(".")[2]: value for name, value in chosen.items() if name.startswith("augmentation.")}
-    old = prepared.material
-    augmentation = Augmentation(**{**asdict(old.augmentation), **varied})
-    return settings, TileDataset(old.cohort, old.store, augmentation, old.tile_px, old.fit, old.stamp, old.unit)
+    settings = {name: value for name, value in drawn.items() if not name.startswith("augmentation.")}
+    varied = {name.partition(".")[2]: value for name, value in drawn.items() if name.startswith("augmentation.")}
+    material = prepared.material
+    augmentation = Augmentation(**{**asdict(material.augmentation), **varied})
+    return settings, TileDataset(
+        material.cohort, material.store, augmentation, material.tile_px, material.fit, material.stamp, material.unit
+    )
 
 
 def _conclude(
-    found: "optuna.Study", prepared: PreparedStudy, path: Path, place: Path, optuna: Any, talk: Progress
+    session: "optuna.Study", prepared: PreparedStudy, path: Path, place: Path, optuna: Any, talk: Progress
 ) -> SearchResult:
     """Write the table of trials, the study with the best settings, and what may be expected of them."""
-    numbered = dict(enumerate(_ended(found, optuna), start=1))
+    numbered = dict(enumerate(_ended(session, optuna), start=1))
     complete = {number: trial for number, trial in numbered.items() if trial.state == optuna.trial.TrialState.COMPLETE}
     if not complete:
         raise InputError("no trial was completed; ask for more trials")
@@ -254,25 +256,25 @@ def _conclude(
     expected = None
     if len(complete) > 1:
         losses = np.stack([image_loss(table.label, table.prob) for table in tables])
-        expected = found.best_value + optimism(losses, _numbered(tables[0]))
-    seconds = sum(trial.duration.total_seconds() for trial in found.trials if trial.duration is not None)
-    searched = SearchResult(
-        best=dict(found.best_params), val_loss=found.best_value, expected=expected, trials=len(complete),
+        expected = session.best_value + optimism(losses, _numbered(tables[0]))
+    seconds = sum(trial.duration.total_seconds() for trial in session.trials if trial.duration is not None)
+    result = SearchResult(
+        best=dict(session.best_params), val_loss=session.best_value, expected=expected, trials=len(complete),
         pruned=len(numbered) - len(complete), seconds=seconds, study=place / "best.yaml",
     )  # fmt: skip
-    _write_study(prepared, path, searched)
+    _write_study(prepared, path, result)
     write_json(
         place / "search.json",
-        {"schema": "counterstain.search/1", **asdict(searched), "study": searched.study.name, "best": searched.best},
+        {"schema": "counterstain.search/1", **asdict(result), "study": result.study.name, "best": result.best},
     )
     unit = "image" if prepared.split.unit == "image" else "patient"
     corrected = (
         "" if expected is None else f"; on new {unit}s expect {expected:.4f}, because it was selected for this one"
     )
     talk.say(
-        f"search: best of {searched.trials}: {_words(searched.best)}: validation loss {found.best_value:.4f}{corrected}"
+        f"search: best of {result.trials}: {_words(result.best)}: validation loss {session.best_value:.4f}{corrected}"
     )
-    return searched
+    return result
 
 
 def _numbered(table: Predictions) -> NDArray[np.int64]:

@@ -17,8 +17,8 @@ def refuse_booleans(record: type, values: Mapping[str, object]) -> None:
         if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
             refuse_booleans(hint, value)
         kinds = _kinds(hint)
-        given = value if isinstance(value, list) else [value]
-        if kinds & {int, float} and bool not in kinds and any(isinstance(one, bool) for one in given):
+        items = value if isinstance(value, list) else [value]
+        if kinds & {int, float} and bool not in kinds and any(isinstance(item, bool) for item in items):
             raise ValueError(f"{name} is {value}; a number was needed")
 
 

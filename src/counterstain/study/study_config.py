@@ -73,7 +73,7 @@ class Study(Section):
             self.arm(arm)
         # A number that every arm replaces is in no arm, and wrong all the same.
         for key, value in self.training.items():
-            if isinstance(value, (int, float)) and all(key in own for own in self.arms.values()):
+            if isinstance(value, (int, float)) and all(key in settings for settings in self.arms.values()):
                 self.with_arm(next(iter(self.arms)), {key: value})
         self._check_number()
         for pair in self.comparison.pairs or ():
@@ -85,8 +85,8 @@ class Study(Section):
             if arm not in self.arms:
                 raise ValueError(f"comparison.pairs names arm '{arm}'{suggest(arm, self.arms)}")
         if self.comparison.reference is not None and self.comparison.reference not in self.arms:
-            wanted = self.comparison.reference
-            raise ValueError(f"comparison.reference names arm '{wanted}'{suggest(wanted, self.arms)}")
+            reference = self.comparison.reference
+            raise ValueError(f"comparison.reference names arm '{reference}'{suggest(reference, self.arms)}")
         self._check_bags()
         self._check_order()
         self._check_findings()
@@ -109,10 +109,10 @@ class Study(Section):
         """Refuse what no machine would ever get done."""
         repeats = {"folds": self.split.repeats, "site_folds": 1}.get(self.split.method)
         divisions = 1 if repeats is None else self.split.folds * repeats
-        many = len(self.arms) * len(self.seeds) * divisions
-        if many > MOST_TRAININGS:
+        count = len(self.arms) * len(self.seeds) * divisions
+        if count > MOST_TRAININGS:
             raise ValueError(
-                f"the study has {len(self.arms)} arms, {len(self.seeds)} seeds and {divisions} divisions: {many:,} "
+                f"the study has {len(self.arms)} arms, {len(self.seeds)} seeds and {divisions} divisions: {count:,} "
                 f"trainings; at most {MOST_TRAININGS:,} are allowed: reduce repeats, folds or seeds"
             )
 
@@ -121,8 +121,8 @@ class Study(Section):
         if not self.cohort.findings:
             return
         if self.cohort.order is not None or self.cohort.positive is not None:
-            other = "order" if self.cohort.order is not None else "positive"
-            raise ValueError(f"cohort.{other} is for one label per image; with cohort.findings leave it out")
+            refused = "order" if self.cohort.order is not None else "positive"
+            raise ValueError(f"cohort.{refused} is for one label per image; with cohort.findings leave it out")
         if self.split.method == "legacy_augment_first":
             raise ValueError("legacy_augment_first is for one label per image; with cohort.findings use another method")
         for name in self.arms:
@@ -132,7 +132,7 @@ class Study(Section):
                 "class_weights": settings.class_weights != "none", "sampler": settings.sampler != "shuffled",
                 "ordinal": settings.ordinal > 0,
             }  # fmt: skip
-            wrong = next((key for key, given in one_label.items() if given), None)
+            wrong = next((key for key, is_set in one_label.items() if is_set), None)
             if wrong is not None:
                 raise ValueError(
                     f"arms.{name}.{wrong} is {getattr(settings, wrong)}, which is for one label per image; several "
@@ -169,19 +169,19 @@ class Study(Section):
             raise ValueError(f"search.arm is '{search.arm}'{suggest(search.arm, self.arms)}")
         known = [field.name for field in fields(TrainingConfig)]
         known += [f"augmentation.{field.name}" for field in fields(Augmentation)]
-        for name, wanted in search.ranges.items():
+        for name, span in search.ranges.items():
             if name not in known:
                 raise ValueError(f"search.ranges has unknown setting '{name}'{suggest(name, known)}")
-            for value in wanted.choices or (wanted.low, wanted.high):
+            for value in span.choices or (span.low, span.high):
                 if name.startswith("augmentation."):
                     self._check_augmentation(name.removeprefix("augmentation."), value)
                 else:
                     self.with_arm(search.arm, {name: value})
 
     def _check_augmentation(self, name: str, value: Any) -> None:
-        given = {**asdict(self.augmentation), name: value}
+        settings = {**asdict(self.augmentation), name: value}
         try:
-            StrictAugmentation(**given)
+            StrictAugmentation(**settings)
         except ValidationError as error:
             raise ValueError(f"search.ranges.augmentation.{name}: {error.errors()[0]['msg']}") from None
 
@@ -192,8 +192,8 @@ class Study(Section):
 
     def arm(self, name: str) -> TrainingConfig:
         """The training settings of one arm: the study's own, with what the arm says instead."""
-        for section, given in (("training", self.training), (f"arms.{name}", self.arms[name])):
-            _refuse_unknown(section, given)
+        for section, settings in (("training", self.training), (f"arms.{name}", self.arms[name])):
+            _refuse_unknown(section, settings)
         return _settings({**self.training, **self.arms[name]}, f"arms.{name}.network")
 
     @property
@@ -228,27 +228,27 @@ def parse_arm(named: Mapping[str, object], overrides: Mapping[str, str]) -> Trai
     """
     _refuse_unknown("--set", overrides)
     try:
-        given = {**named, **{key: parse_yaml(value, f"--set {key}") for key, value in overrides.items()}}
-        if is_own(str(given.get("network", ""))):
-            reference = str(given["network"])
-            given["network_sha256"] = _source(reference, Path(), given.get("network_sha256"), "--set")
-        return _settings(given, "--network")
+        settings = {**named, **{key: parse_yaml(value, f"--set {key}") for key, value in overrides.items()}}
+        if is_own(str(settings.get("network", ""))):
+            reference = str(settings["network"])
+            settings["network_sha256"] = _source(reference, Path(), settings.get("network_sha256"), "--set")
+        return _settings(settings, "--network")
     except ValidationError as error:
         raise InputError(_one_line(error, {})) from None
 
 
-def _settings(wanted: Mapping[str, Any], where: str) -> TrainingConfig:
-    if isinstance(weights := wanted.get("class_weights"), Mapping):  # YAML reads class names such as 0 as numbers
-        wanted = {**wanted, "class_weights": {str(name): value for name, value in weights.items()}}
+def _settings(values: Mapping[str, Any], where: str) -> TrainingConfig:
+    if isinstance(weights := values.get("class_weights"), Mapping):  # YAML reads class names such as 0 as numbers
+        values = {**values, "class_weights": {str(name): value for name, value in weights.items()}}
     strict = strict_dataclass(TrainingConfig, frozen=True, config=ConfigDict(extra="forbid"))
-    refuse_booleans(TrainingConfig, wanted)
-    check_network(str(wanted.get("network", TrainingConfig.network)), where)
-    return TrainingConfig(**asdict(strict(**wanted)))
+    refuse_booleans(TrainingConfig, values)
+    check_network(str(values.get("network", TrainingConfig.network)), where)
+    return TrainingConfig(**asdict(strict(**values)))
 
 
-def _refuse_unknown(section: str, given: Mapping[str, Any]) -> None:
+def _refuse_unknown(section: str, settings: Mapping[str, Any]) -> None:
     known = [field.name for field in fields(TrainingConfig)]
-    unknown = next((key for key in given if key not in known), None)
+    unknown = next((key for key in settings if key not in known), None)
     if unknown is not None:
         raise InputError(f"{section} has unknown key '{unknown}'{unknown_key_words(section, unknown, _known_keys())}")
 
@@ -302,20 +302,23 @@ def _with_sources(record: Mapping[str, Any], base: Path) -> dict[str, Any]:
     shared = training.get("network") if isinstance(training, dict) else None
     if not isinstance(arms, dict):
         return dict(record)
-    found = {}
+    with_hashes = {}
     for name, arm in arms.items():
-        own = isinstance(arm, dict) and arm.get("network", shared)
-        found[name] = arm
-        if isinstance(own, str) and is_own(own):
-            found[name] = {**arm, "network_sha256": _source(own, base, arm.get("network_sha256"), f"arms.{name}")}
-    return {**record, "arms": found}
+        network = isinstance(arm, dict) and arm.get("network", shared)
+        with_hashes[name] = arm
+        if isinstance(network, str) and is_own(network):
+            with_hashes[name] = {
+                **arm,
+                "network_sha256": _source(network, base, arm.get("network_sha256"), f"arms.{name}"),
+            }
+    return {**record, "arms": with_hashes}
 
 
-def _source(reference: str, base: Path, wanted: str | None, where: str) -> str:
+def _source(reference: str, base: Path, expected: str | None, where: str) -> str:
     sha256 = read_reference(reference, base)
-    if wanted not in (None, "", sha256):
+    if expected not in (None, "", sha256):
         raise InputError(
-            f"{where}.network_sha256 is {wanted}, but the source of {reference} has {sha256}; it was changed since"
+            f"{where}.network_sha256 is {expected}, but the source of {reference} has {sha256}; it was changed since"
         )
     return sha256
 

@@ -25,8 +25,8 @@ def ledger_folder(study: Study, base: Path) -> Path:
     """
     folder = base / study.ledger if study.ledger is not None else base / study.cohort.path
     if study.ledger is not None and not folder.is_dir():
-        what = "a file" if folder.exists() else "which does not exist"
-        raise InputError(f"ledger is {folder}, {what}; name an existing folder, or create it")
+        problem = "a file" if folder.exists() else "which does not exist"
+        raise InputError(f"ledger is {folder}, {problem}; name an existing folder, or create it")
     return folder.parent if folder.is_file() else folder
 
 
@@ -38,7 +38,7 @@ def write_test_set_uses(run: Path, prepared: PreparedStudy, folder: Path, talk: 
     """
     study = prepared.study
     data = test_hash(prepared)
-    images = sum(word.startswith("test") for part in prepared.split.parts for word in part.assignment)
+    images = sum(name.startswith("test") for part in prepared.split.parts for name in part.assignment)
     problem = ""
     try:
         for arm in study.arms:
@@ -58,13 +58,13 @@ def write_test_set_uses(run: Path, prepared: PreparedStudy, folder: Path, talk: 
     except OSError as error:
         problem = f"the ledger in {folder} cannot be written ({error.strerror}); name another folder with `ledger`"
         looks = ()
-    words = [problem] if problem else list(uses_in_words(looks, data))
-    own = [look for look in looks if look.data_hash == data]
+    lines = [problem] if problem else list(uses_in_words(looks, data))
+    looks_here = [look for look in looks if look.data_hash == data]
     write_json(
         record_path(run, "looks.json"),
-        {"count": count_uses(own, data), "words": words, "looks": [look.to_record() for look in own]},
+        {"count": count_uses(looks_here, data), "words": lines, "looks": [look.to_record() for look in looks_here]},
     )
-    for line in words:
+    for line in lines:
         talk.say(f"ledger: {line}")
 
 
@@ -74,8 +74,8 @@ def test_hash(prepared: PreparedStudy) -> str:
     tested = {
         image
         for part in prepared.split.parts
-        for image, word in zip(prepared.split.image, part.assignment, strict=True)
-        if word.startswith("test")
+        for image, name in zip(prepared.split.image, part.assignment, strict=True)
+        if name.startswith("test")
     }
     content = dict(zip(store.image, store.content, strict=True))
     return hash_json({"test": sorted(content[image] for image in tested)})

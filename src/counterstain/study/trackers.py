@@ -75,9 +75,9 @@ def _mlflow(run: Path, place: Path) -> Iterator[TrackerWriter]:
     known = client.get_experiment_by_name(run.name)
     experiment = known.experiment_id if known else client.create_experiment(run.name, (place / "artifacts").as_uri())
     ours = {"counterstain.run": run.name}
-    for before in client.search_runs([experiment]):
-        if ours.items() <= before.data.tags.items():
-            client.delete_run(before.info.run_id)  # this run, written before
+    for earlier in client.search_runs([experiment]):
+        if ours.items() <= earlier.data.tags.items():
+            client.delete_run(earlier.info.run_id)  # this run, written before
     parent = client.create_run(experiment, run_name=run.name, tags=ours).info.run_id
     children: dict[str, str] = {}
 
@@ -107,8 +107,8 @@ def _mlflow(run: Path, place: Path) -> Iterator[TrackerWriter]:
         yield TrackerWriter(epoch, result)
         ended = "FINISHED"
     finally:
-        for own in (*children.values(), parent):
-            client.set_terminated(own, ended)
+        for run_id in (*children.values(), parent):
+            client.set_terminated(run_id, ended)
 
 
 @contextmanager
@@ -144,8 +144,8 @@ def _wandb(run: Path, place: Path) -> Iterator[TrackerWriter]:
     try:
         yield TrackerWriter(epoch, result)
     finally:
-        for own in begun.values():
-            own.finish()
+        for tracked in begun.values():
+            tracked.finish()
 
 
 def _plain(name: str) -> str:

@@ -49,18 +49,17 @@ def draw_curves(run: Path, trainings: Sequence[str], epochs: Mapping[str, int]) 
         trainings: their folders within arms/, in the study's order: "given/seed-0/fold-0-0".
         epochs: arm -> how many epochs it may have.
     """
-    found = {name: read_history(run / "arms" / name / "history.csv") for name in trainings}
-    begun = [name for name in trainings if found[name]["loss"]]
+    histories = {name: read_history(run / "arms" / name / "history.csv") for name in trainings}
+    begun = [name for name in trainings if histories[name]["loss"]]
     done = sum((run / "arms" / name / "SHA256SUMS").is_file() for name in trainings)
     title = f"{run.name}: {done} of {plural(len(trainings), 'training')} done"
-    shown = begun[-MOST:]
     if len(begun) > MOST:
         title += f"; the last {MOST} are drawn"
     arms: dict[str, list[History]] = {name.partition("/")[0]: [] for name in trainings}
-    for name in shown:
-        arms[name.partition("/")[0]].append(found[name])
+    for name in begun[-MOST:]:
+        arms[name.partition("/")[0]].append(histories[name])
     try:
-        write_bytes(run / PICTURE, _picture(title, {arm: own for arm, own in arms.items() if own}, epochs))
+        write_bytes(run / PICTURE, _picture(title, {arm: curves for arm, curves in arms.items() if curves}, epochs))
     except InputError:
         return
 
@@ -74,16 +73,16 @@ def _picture(title: str, arms: Mapping[str, Sequence[History]], epochs: Mapping[
         f'<text x="{LEFT}" y="22" font-size="15" fill="#111">{escape(title)}</text>',
         f'<text x="{width - 36}" y="22" text-anchor="end">thick: validation, thin: training</text>',
     ]
-    for row, (arm, own) in enumerate(arms.items()):
+    for row, (arm, histories) in enumerate(arms.items()):
         colour, top = COLOURS[row % len(COLOURS)], TOP + row * (PANEL_H + GAP)
-        last = max(len(history["loss"]) for history in own)
+        last = max(len(history["loss"]) for history in histories)
         most = max(last, min(epochs.get(arm, last), 2 * last), 2)
         for column, measure in enumerate(("loss", "accuracy")):
             left = LEFT + column * (PANEL_W + LEFT + 18)
-            values = [value for history in own for name in (measure, f"val_{measure}") for value in history[name]]
+            values = [value for history in histories for name in (measure, f"val_{measure}") for value in history[name]]
             low, high = (0.0, _above(values)) if measure == "loss" else (min(0.5, _below(values)), 1.0)
             parts += _axes(left, top, f"{arm}: {measure}", low, high, most)
-            for history in own:
+            for history in histories:
                 for name, thick in ((measure, 0.8), (f"val_{measure}", 1.8)):
                     points = _points(history[name], left, top, low, high, most)
                     parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{thick}" points="{points}"/>')

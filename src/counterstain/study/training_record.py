@@ -83,13 +83,13 @@ def _done(trained: Trained, settings: TrainingConfig, tiles: Mapping[str, Any]) 
         return record | {"kind": "bags"}
     if not isinstance(network, Backbone):
         return record
-    kept: dict[str, Any] = {"input_px": network.input_px, "views": network.views, "levels": network.pooled == "levels"}
+    facts: dict[str, Any] = {"input_px": network.input_px, "views": network.views, "levels": network.pooled == "levels"}
     if "probe" not in done:
-        kept |= {"head_epochs": settings.head_epochs if settings.tune == "head_first" else 0,
+        facts |= {"head_epochs": settings.head_epochs if settings.tune == "head_first" else 0,
                  "rate": settings.backbone_rate}  # fmt: skip
     source = {"source": _named(settings, trained.weights), **_hash(trained.weights)} if trained.weights else None
     kind = "probe" if "probe" in done else "backbone"
-    return record | {"kind": kind, "backbone": kept, "weights": source}
+    return record | {"kind": kind, "backbone": facts, "weights": source}
 
 
 def _named(settings: TrainingConfig, weights: Mapping[str, str]) -> str:

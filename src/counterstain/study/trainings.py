@@ -84,12 +84,12 @@ def train_all(run: Path, prepared: PreparedStudy, talk: Progress, send: Send | N
     Raises:
         InputError: For whatever the user must mend, wherever it was found.
     """
-    named = {training_place(*one): one for one in trainings(prepared)}
+    named = {training_place(*training): training for training in trainings(prepared)}
     numbers = {name: f"training {number} of {len(named)}, {name}" for number, name in enumerate(named, start=1)}
     _drop_others(run, named)
     todo = []
-    for name, one in named.items():
-        if is_done(run, f"arms/{name}", _inputs(prepared, *one)):
+    for name, training in named.items():
+        if is_done(run, f"arms/{name}", _inputs(prepared, *training)):
             _finish(run / "arms" / name, prepared.study.calibration)  # its settings may have changed since
             talk.say(f"{numbers[name]}: done before")
         else:
@@ -101,12 +101,12 @@ def train_all(run: Path, prepared: PreparedStudy, talk: Progress, send: Send | N
                 raise InputError(outcome.refusal)
             record = read_json(run / "arms" / outcome.name / "training.json")
             places |= {outcome.where} - {""}
-            left = (time.perf_counter() - began) / done * (len(todo) - done)
+            time_left = (time.perf_counter() - began) / done * (len(todo) - done)
             talk.say(
                 f"{numbers[outcome.name]}: {_ended(record)}, "
                 f"{outcome.seconds:.0f} s{_how(outcome)}"
                 # Of trainings side by side, the first to end say nothing yet of how many end in a minute.
-                f"{_left(left) if done > len(places) else ''}"
+                f"{_left(time_left) if done > len(places) else ''}"
             )
             for line in never_called(read_predictions(run / "arms" / outcome.name / "raw_val.csv")):
                 talk.say(f"{outcome.name}: {line}")
@@ -131,7 +131,7 @@ def train_one(
         say: told when another process holds this training and is waited for.
         progress: see loop.train.
     """
-    arm, seed, part = next(one for one in trainings(prepared) if training_place(*one) == name)
+    arm, seed, part = next(training for training in trainings(prepared) if training_place(*training) == name)
     folder, inputs = run / "arms" / name, _inputs(prepared, arm, seed, part)
     began = time.perf_counter()
     with _alone(run, name, say):
@@ -151,7 +151,7 @@ def train_one(
 
 
 def _watched(
-    run: Path, prepared: PreparedStudy, name: str, shown: Callable[[TrainingProgress], None] | None
+    run: Path, prepared: PreparedStudy, name: str, report: Callable[[TrainingProgress], None] | None
 ) -> Callable[[TrainingProgress], None]:
     """Shows each step, and after each epoch writes its line to the run's log and redraws the curves."""
     pace = Pace()
@@ -159,23 +159,23 @@ def _watched(
 
     def watch(progress: TrainingProgress) -> None:
         nonlocal due
-        left = pace.seconds_left(name, progress)
+        time_left = pace.seconds_left(name, progress)
         if progress.val_loss is not None:
-            append_log(run, f"{name}: {epoch_line(progress, left)}")
+            append_log(run, f"{name}: {epoch_line(progress, time_left)}")
             began = time.monotonic()
             if (
                 began >= due
             ):  # with many trainings and short epochs not each time: drawing takes at most 2 % of the time
                 _draw(run, prepared)
                 due = time.monotonic() + 50 * (time.monotonic() - began)
-        if shown is not None:
-            shown(progress)
+        if report is not None:
+            report(progress)
 
     return watch
 
 
 def _draw(run: Path, prepared: PreparedStudy) -> None:
-    names = [training_place(*one) for one in trainings(prepared)]
+    names = [training_place(*training) for training in trainings(prepared)]
     draw_curves(run, names, {arm: prepared.study.arm(arm).epochs for arm in prepared.study.arms})
 
 
@@ -183,10 +183,12 @@ def _one_after_the_other(
     run: Path, prepared: PreparedStudy, names: Sequence[str], talk: Progress
 ) -> Generator[Outcome, None, None]:
     """Do the trainings here, showing each one's steps."""
-    every = {training_place(*one): (number, one) for number, one in enumerate(trainings(prepared), start=1)}
+    numbered = {
+        training_place(*training): (number, training) for number, training in enumerate(trainings(prepared), start=1)
+    }
     for name in names:
-        number, (arm, seed, part) = every[name]
-        label = f"training {number} of {len(every)}: {arm}, seed {seed}"
+        number, (arm, seed, part) = numbered[name]
+        label = f"training {number} of {len(numbered)}: {arm}, seed {seed}"
         progress = None if talk.trained is None else _labelled(talk.trained, label, part)
         outcome = train_one(run, prepared, name, say=talk.say, progress=progress)
         yield Outcome(name, outcome.seconds, resumed=outcome.resumed)
@@ -213,15 +215,15 @@ def _inputs(prepared: PreparedStudy, arm: str, seed: int, part: Fold) -> dict[st
 def _alone(run: Path, name: str, say: Callable[[str], None]) -> Iterator[None]:
     """Hold one training: a process that was given up for lost, but lives and still writes, is waited for."""
     with ExitStack() as stack:
-        told = False
+        announced = False
         while True:
             try:
                 stack.enter_context(lock(run / HELD / name))
                 break
             except InputError:
-                if not told:
+                if not announced:
                     say(f"{name}: another process is training it; waiting")
-                told = True
+                announced = True
                 time.sleep(0.5)
         yield
 
@@ -277,17 +279,17 @@ def _left(seconds: float) -> str:
 
 
 def _labelled(
-    shown: Callable[[str, TrainingProgress], None], label: str, part: Fold
+    report: Callable[[str, TrainingProgress], None], label: str, part: Fold
 ) -> Callable[[TrainingProgress], None]:
     if part.repeat or part.fold:
         label += f", fold {part.repeat}-{part.fold}"
-    return lambda progress: shown(label, progress)
+    return lambda progress: report(label, progress)
 
 
 def _clear_stale(folder: Path, inputs: dict[str, Any]) -> None:
     """Keep a stopped training only if it was of these very inputs; what another study left is of no use."""
     note = folder / ".inputs.json"
-    wanted = hash_json(inputs)
-    if folder.exists() and not (note.is_file() and json.loads(note.read_text()) == {"inputs": wanted}):
+    digest = hash_json(inputs)
+    if folder.exists() and not (note.is_file() and json.loads(note.read_text()) == {"inputs": digest}):
         shutil.rmtree(folder)
-    write_json(note, {"inputs": wanted})
+    write_json(note, {"inputs": digest})

@@ -80,7 +80,7 @@ def unknown_key_words(section: str, key: str, known: Mapping[str, Sequence[str]]
     """
     bare = key.replace("-", "").replace("_", "").replace(" ", "").lower()
     place = "training" if section.startswith(("arms", "--set")) else "" if section == "study" else section
-    own = list(known.get(place, ()))
+    siblings = list(known.get(place, ()))
     if bare in INSTEAD:
         return f"; {INSTEAD[bare]}"
     if is_measure(key):
@@ -90,7 +90,7 @@ def unknown_key_words(section: str, key: str, known: Mapping[str, Sequence[str]]
     inside = [ours for ours in meant if ours.rpartition(".")[0] == place]
     if inside:
         return f"; did you mean '{inside[0].rpartition('.')[2]}'?"
-    near = difflib.get_close_matches(key, own, n=1, cutoff=0.75)
+    near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.75)
     if near:
         return f"; did you mean '{near[0]}'?"
     for dotted in (*elsewhere, *meant):
@@ -100,11 +100,11 @@ def unknown_key_words(section: str, key: str, known: Mapping[str, Sequence[str]]
             f"; it belongs in {name}{also} ({dotted})" if name else f"; it belongs at the top of the study ({dotted})"
         )
     if not place:
-        every = {one: f"{name}.{one}" for name, keys in known.items() if name for one in keys}
-        near = difflib.get_close_matches(key, list(every), n=1, cutoff=0.8)
+        everywhere = {inner: f"{name}.{inner}" for name, keys in known.items() if name for inner in keys}
+        near = difflib.get_close_matches(key, list(everywhere), n=1, cutoff=0.8)
         if near:
-            return f"; did you mean '{every[near[0]]}'?"
-    return suggest(key, own)
+            return f"; did you mean '{everywhere[near[0]]}'?"
+    return suggest(key, siblings)
 
 
 def _is_known(dotted: str, known: Mapping[str, Sequence[str]]) -> bool:

@@ -28,8 +28,8 @@ class Verification:
     signed: whether one of the given keys signed the list; None where none was given
 
     Example:
-        >>> found = Verification("run", 12, ("scores.json",), (), ())
-        >>> bool(found), found.summary()
+        >>> result = Verification("run", 12, ("scores.json",), (), ())
+        >>> bool(result), result.summary()
         (False, 'run: 12 files are intact, 1 has changed (scores.json)')
     """
 
@@ -51,13 +51,13 @@ class Verification:
     def summary(self) -> str:
         """One sentence with the counts, and the first names of what is wrong."""
         words = [f"{self.intact} {'file is' if self.intact == 1 else 'files are'} intact"]
-        for names, one, several in (
+        for names, singular, plural in (
             (self.changed, "has changed", "have changed"),
             (self.missing, "is missing", "are missing"),
             (self.added, "is not listed", "are not listed"),
         ):
             if names:
-                words.append(f"{len(names)} {one if len(names) == 1 else several} ({_first(names)})")
+                words.append(f"{len(names)} {singular if len(names) == 1 else plural} ({_first(names)})")
         return f"{self.place}: {', '.join(words)}{f'; {self.signature}' if self.signature else ''}"
 
     def record(self) -> dict[str, object]:
@@ -91,9 +91,9 @@ def sign(folder: StrPath, key: Path | str) -> Path:
         InputError: If the folder has no list, files have changed, or it is no such key.
     """
     private = read_private_key(Path(key).expanduser())
-    found = verify(folder)
-    if not found:
-        raise InputError(f"{found.summary()}; sign what is whole")
+    verification = verify(folder)
+    if not verification:
+        raise InputError(f"{verification.summary()}; sign what is whole")
     return sign_file(_list_of(Path(folder)), private)
 
 
@@ -110,11 +110,11 @@ def verify(folder: StrPath, key: Path | str | None = None) -> Verification:
     folder = Path(folder)
     place = _list_of(folder)
     listed = listed_hashes(folder) if place.name == MANIFEST else read_sums(place)
-    whole = {name: _whole(folder, name, digest) for name, digest in listed.items()}
-    changed = tuple(name for name, state in whole.items() if state is False)
-    missing = tuple(name for name, state in whole.items() if state is None)
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    added = sorted(name for name in there - set(listed) if not _is_ours(name))
+    states = {name: _whole(folder, name, digest) for name, digest in listed.items()}
+    changed = tuple(name for name, state in states.items() if state is False)
+    missing = tuple(name for name, state in states.items() if state is None)
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    added = sorted(name for name in present - set(listed) if not _is_ours(name))
     signature, signed = _signature(place, key)
     intact = len(listed) - len(changed) - len(missing)
     return Verification(str(folder), intact, changed, missing, tuple(added), signature, signed)
@@ -132,10 +132,10 @@ def _list_of(folder: Path) -> Path:
 
 def _signature(place: Path, key: Path | str | None) -> tuple[str, bool | None]:
     """In words, and whether one of the keys made it; None where no key is given."""
-    there = place.with_name(place.name + SUFFIX).is_file()
+    has_signature = place.with_name(place.name + SUFFIX).is_file()
     if key is None:
-        return ("a signature is there: --key checks it" if there else "", None)
-    if not there:
+        return ("a signature is there: --key checks it" if has_signature else "", None)
+    if not has_signature:
         return ("it is not signed", False)
     signer = check_signature(place, read_signers(key))
     if signer is None:
