@@ -173,7 +173,7 @@ def _whole(tables: Mapping[Place, Predictions]) -> dict[tuple[int, int], Predict
     grouped: dict[tuple[int, int], list[Predictions]] = {}
     for (seed, repeat, _), table in sorted(tables.items(), key=lambda item: item[0]):
         grouped.setdefault((seed, repeat), []).append(table)
-    return {key: concatenate(parts) if len(parts) > 1 else parts[0] for key, parts in grouped.items()}
+    return {key: concatenate(parts) for key, parts in grouped.items()}
 
 
 def _fold_values(tables: Mapping[Place, Predictions], metric: str, level: str) -> dict[tuple[int, int], float]:

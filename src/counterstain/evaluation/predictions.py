@@ -1,6 +1,6 @@
 """Predictions: ids, true labels and probabilities of one model on one set of images; all that evaluation ever reads."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -336,6 +336,8 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
     if not parts:
         raise InputError("no prediction tables were given; at least one is needed")
     first = parts[0]
+    if len(parts) == 1:
+        return first
     for part in parts[1:]:
         if part.classes != first.classes:
             raise InputError(f"folds have the classes {first.classes} and {part.classes}; the same ones are needed")
@@ -348,9 +350,5 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
     return replace(
         first, image=joined("image"), patient=joined("patient"), slide=joined("slide"), site=joined("site"),
         label=np.concatenate([part.label for part in parts]), prob=np.concatenate([part.prob for part in parts]),
-        notes=_unique(note for part in parts for note in part.notes),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )  # fmt: skip
-
-
-def _unique(items: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(items))

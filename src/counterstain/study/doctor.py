@@ -12,7 +12,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 from counterstain.evaluation.format import plural
 from counterstain.files import StrPath
 from counterstain.system import usable_cores
@@ -326,7 +326,7 @@ def _probe(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, "ok", look())
     except (ImportError, OSError, InputError, ValueError) as error:
-        return Check(name, "problem", str(error).splitlines()[0], "reinstall it; do not trust its pixels until then")
+        return Check(name, "problem", first_line(error), "reinstall it; do not trust its pixels until then")
 
 
 def _decoder_pixels() -> str:

@@ -1,6 +1,6 @@
 """From the trainings' predictions to the run's claims: scores, comparison, what is frozen, subgroups, net benefit."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,31 +88,33 @@ def _write_claims(run: Path, prepared: PreparedStudy, replicates: Mapping[str, S
     return written
 
 
+def _replicate_folders(
+    run: Path, prepared: PreparedStudy, arm: str
+) -> Iterator[tuple[str, int, list[tuple[Path, Fold]]]]:
+    """For each seed (and repeat): its name in predictions/, the seed, and the folder and division of each fold."""
+    parts = prepared.split.parts
+    repeats = sorted({part.repeat for part in parts})
+    for seed in prepared.study.seeds:
+        for repeat in repeats:
+            name = f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}"
+            folds = [(run / "arms" / training_place(arm, seed, part), part) for part in parts if part.repeat == repeat]
+            yield name, seed, folds
+
+
 def _finding_folders(run: Path, prepared: PreparedStudy) -> dict[str, dict[str, Sequence[Path]]]:
     """arm -> seed (and repeat) -> its trainings' folders, named as in predictions/."""
-    repeats = sorted({part.repeat for part in prepared.split.parts})
     return {
-        arm: {
-            f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}": [
-                folder for folder, _ in _folders(run, prepared, arm, seed, repeat)
-            ]
-            for seed in prepared.study.seeds
-            for repeat in repeats
-        }
+        arm: {name: [folder for folder, _ in folds] for name, _, folds in _replicate_folders(run, prepared, arm)}
         for arm in prepared.study.arms
     }
 
 
-def _replicates(run: Path, prepared: PreparedStudy, arm: str, name: str) -> dict[str, Predictions]:
+def _replicates(run: Path, prepared: PreparedStudy, arm: str, file: str) -> dict[str, Predictions]:
     """One arm's tables of this file name by seed (and repeat): the folds of a repeat together make one table."""
-    repeats = sorted({part.repeat for part in prepared.split.parts})
-    tables = {}
-    for seed in prepared.study.seeds:
-        for repeat in repeats:
-            parts = [_read(prepared, folder / name) for folder, _ in _folders(run, prepared, arm, seed, repeat)]
-            label = f"seed-{seed}" if len(repeats) == 1 else f"seed-{seed}-repeat-{repeat}"
-            tables[label] = concatenate(parts) if len(parts) > 1 else parts[0]
-    return tables
+    return {
+        name: concatenate([_read(prepared, folder / file) for folder, _ in folds])
+        for name, _, folds in _replicate_folders(run, prepared, arm)
+    }
 
 
 def _read(prepared: PreparedStudy, path: Path) -> Predictions:
@@ -120,12 +122,6 @@ def _read(prepared: PreparedStudy, path: Path) -> Predictions:
     table = read_predictions(path)
     notes = tuple(note for note in table.notes if "--columns" not in note)
     return replace(table, ordered=prepared.material.cohort.ordered, notes=notes)
-
-
-def _folders(run: Path, prepared: PreparedStudy, arm: str, seed: int, repeat: int) -> list[tuple[Path, Fold]]:
-    return [
-        (run / "arms" / training_place(arm, seed, part), part) for part in prepared.split.parts if part.repeat == repeat
-    ]
 
 
 def _write_scores(run: Path, prepared: PreparedStudy, replicates: Mapping[str, Sequence[Predictions]]) -> list[Path]:
@@ -189,13 +185,9 @@ def _level(prepared: PreparedStudy) -> str:
 
 def _decided(run: Path, prepared: PreparedStudy, arm: str) -> list[Predictions]:
     """One arm's tables with the calls at the threshold that each training froze on its validation patients."""
-    repeats = sorted({part.repeat for part in prepared.split.parts})
-    tables = []
-    for seed in prepared.study.seeds:
-        for repeat in repeats:
-            parts = [_called(folder) for folder, _ in _folders(run, prepared, arm, seed, repeat)]
-            tables.append(concatenate(parts) if len(parts) > 1 else parts[0])
-    return tables
+    return [
+        concatenate([_called(folder) for folder, _ in folds]) for _, _, folds in _replicate_folders(run, prepared, arm)
+    ]
 
 
 def _called(folder: Path) -> Predictions:
@@ -290,22 +282,22 @@ def _in_use(run: Path, prepared: PreparedStudy, replicates: Mapping[str, Sequenc
 def _arm_in_use(run: Path, prepared: PreparedStudy, arm: str, calibrated: list[Predictions]) -> dict[str, Any]:
     raw = list(_replicates(run, prepared, arm, "raw_test.csv").values())
     trainings, decided, sets = [], [], []
-    for seed in prepared.study.seeds:
-        for repeat in sorted({part.repeat for part in prepared.split.parts}):
-            fold_calls, fold_sets = [], []
-            for folder, part in _folders(run, prepared, arm, seed, repeat):
-                fitted = read_calibration(folder)
-                assert fitted is not None  # finish_training wrote it
-                record = fitted.to_record()
-                frozen = {key: record.get(key) for key in FROZEN}
-                trainings.append({"seed": seed, "fold": f"{part.repeat}-{part.fold}", **frozen})
-                table = read_predictions(folder / "predictions.csv", classes=fitted.classes)
-                fold_sets.append(sets_of(fitted, table))
-                decisions = called(fitted, table)
-                if decisions is not None:
-                    fold_calls.append(replace(table, prob=np.eye(2)[decisions]))
-            sets.append(np.concatenate(fold_sets))
-            decided += [concatenate(fold_calls) if len(fold_calls) > 1 else fold_calls[0]] if fold_calls else []
+    for _, seed, folds in _replicate_folders(run, prepared, arm):
+        fold_calls, fold_sets = [], []
+        for folder, part in folds:
+            fitted = read_calibration(folder)
+            assert fitted is not None  # finish_training wrote it
+            record = fitted.to_record()
+            frozen = {key: record.get(key) for key in FROZEN}
+            trainings.append({"seed": seed, "fold": f"{part.repeat}-{part.fold}", **frozen})
+            table = read_predictions(folder / "predictions.csv", classes=fitted.classes)
+            fold_sets.append(sets_of(fitted, table))
+            decisions = called(fitted, table)
+            if decisions is not None:
+                fold_calls.append(replace(table, prob=np.eye(2)[decisions]))
+        sets.append(np.concatenate(fold_sets))
+        if fold_calls:
+            decided.append(concatenate(fold_calls))
     return {
         "trainings": trainings,
         "before": reliability_record(raw),

@@ -85,7 +85,7 @@ def sender(
     Args:
         jobs: how many at once, in processes of this machine.
         scheduler: address of a dask scheduler whose workers do them instead.
-        base, store, overrides: see Order.
+        base, store, overrides: see RemoteJob.
     """
     if jobs == 1 and scheduler is None:
         return None

@@ -12,11 +12,8 @@ from counterstain.cohort.cohort import Cohort, container
 __all__ = ["Choices", "choose", "image_sizes"]
 
 LOOKED_AT = 200  # images whose size is read from their headers, evenly taken
-SMALLEST, USUAL, LARGEST = (
-    127,
-    257,
-    320,
-)  # side in px: what the given network needs, was made for; above it costs too much
+# Side in px: what the given network needs, what it was made for, and above what it costs too much.
+SMALLEST, USUAL, LARGEST = 127, 257, 320
 ROUND = 1.05  # ratio of the sides up to which an image counts as a square
 FEW_STEPS = 20  # batches per epoch below which the batch is halved
 LEARNT = 0.64  # share of the images in the training part: 0.8 × 0.8

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.cohort import Cohort, container
 from counterstain.cohort.image_files import find_images
-from counterstain.errors import InputError, says_arguments, suggest
+from counterstain.errors import InputError, first_names, says_arguments, suggest
 from counterstain.evaluation.calibration import Calibration, calibrate, read_calibration, use_warnings
 from counterstain.evaluation.conformal import prediction_sets
 from counterstain.evaluation.model_output import ModelOutput
@@ -92,7 +92,7 @@ class Model:
 
     def __repr__(self) -> str:
         calibrated = "uncalibrated" if self.calibration is None else self.calibration.method
-        classes = ", ".join(self.classes[:4]) + (", …" if len(self.classes) > 4 else "")
+        classes = first_names(self.classes, 4)
         return f"Model({self.network[:40]}, classes {classes[:80]}, {self.tile_px} px, {calibrated})"
 
     def predict(self, source: ModelSource, *, damaged: Damaged = "refuse") -> ModelOutput:

@@ -37,7 +37,7 @@ class Reproduction:
     """What a repeated run says of the first one.
 
     outcome: "bit-equal": every table, weight and score has the same bytes. "within the spread": they differ, and each
-        arm's primary measure moved by no more than `spread`. "different": it moved by more, or empty can be said
+        arm's primary measure moved by no more than `spread`. "different": it moved by more, or nothing can be said
     first_difference: the first file that differs and where, "" where none does
     moved: by arm, how far its primary measure moved
     spread: by arm, twice the standard deviation between its seeds as the first run states it; None with one seed
@@ -260,9 +260,8 @@ def _primary(place: Path, primary: str, level: str) -> dict[str, tuple[float, fl
     by_arm: dict[str, tuple[float, float | None]] = {}
     for arm, record in read_json(as_written(record_path(place, "scores.json")))["arms"].items():
         for score in record["scores"]:
-            if (score["metric"], score["level"], score["class"]) == (primary, level, None) and score[
-                "value"
-            ] is not None:
+            is_primary = (score["metric"], score["level"], score["class"]) == (primary, level, None)
+            if is_primary and score["value"] is not None:
                 values = [value for value in score["per_seed"] if value is not None]
                 by_arm[arm] = (float(score["value"]), _twice_sd(values))
     return by_arm

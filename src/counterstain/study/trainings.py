@@ -163,9 +163,8 @@ def _watched(
         if progress.val_loss is not None:
             append_log(run, f"{name}: {epoch_line(progress, time_left)}")
             began = time.monotonic()
-            if (
-                began >= due
-            ):  # with many trainings and short epochs not each time: drawing takes at most 2 % of the time
+            # With many trainings and short epochs not each time: drawing takes at most 2 % of the time.
+            if began >= due:
                 _draw(run, prepared)
                 due = time.monotonic() + 50 * (time.monotonic() - began)
         if report is not None:
