@@ -17,7 +17,7 @@ from counterstain.serving.app import make_app, served_of
 from counterstain.serving.inference import BATCH
 from counterstain.serving.security import Access
 from counterstain.serving.server import ServeOptions
-from counterstain.study.predicting import Asked, predict_images
+from counterstain.study.predicting import PredictionOptions, predict_images
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
@@ -38,7 +38,7 @@ def asked(home: Path, access: Access) -> TestClient:
 def test_one_picture_is_answered_bit_for_bit_as_the_verb_does(home: Path, asked: TestClient, tmp_path: Path) -> None:
     for number, path in enumerate(sorted((home / "images").glob("*/*.png"))[:4]):
         out = tmp_path / f"{number}.csv"
-        predict_images(home / "model", [path], out, asked=Asked(runtime="torch"))
+        predict_images(home / "model", [path], out, options=PredictionOptions(runtime="torch"))
         with out.open(newline="") as stream:
             row = next(csv.DictReader(stream))
         record = asked.post("/api/predict?exact=true", content=path.read_bytes()).json()

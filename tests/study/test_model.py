@@ -13,7 +13,7 @@ from counterstain.images.augmentation import Augmentation
 from counterstain.learning.config import TrainingConfig
 from counterstain.study.model import Model, load_model
 from counterstain.study.one_model import train_once
-from counterstain.study.predicted import Asked
+from counterstain.study.predicted import PredictionOptions
 from counterstain.study.predicting import predict_images
 
 TILE_PX = 127
@@ -62,8 +62,8 @@ def pixels_of(path: Path) -> np.ndarray:
 
 def test_files_and_arrays_get_what_the_verb_writes(home: Path, model: Model) -> None:
     """The same fit, stain, scale, network and calibration: the same probabilities to the last bit."""
-    asked = Asked(runtime="torch")
-    predict_images(home / "model", [home / "images" / "cohort.csv"], home / "p.csv", asked=asked)
+    options = PredictionOptions(runtime="torch")
+    predict_images(home / "model", [home / "images" / "cohort.csv"], home / "p.csv", options=options)
     table = read_predictions(home / "p.csv")
     files = [home / "images" / name for name in table.image]
     by_file = model.predict(files)

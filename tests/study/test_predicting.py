@@ -19,7 +19,7 @@ from counterstain.evaluation.predictions_csv import read_predictions, write_pred
 from counterstain.files import read_json
 from counterstain.learning.bundle import SUMS
 from counterstain.learning.model_choice import choose_model, ensemble_calibration, title_of
-from counterstain.study.predicting import Asked, predict_images
+from counterstain.study.predicting import PredictionOptions, predict_images
 from counterstain.study.run import run_study
 
 STUDY = """\
@@ -196,8 +196,11 @@ def test_an_ensemble_is_calibrated_on_its_own_mean(run: Path, new: Path, tmp_pat
     at = fitted.parameters["temperature"]
     if len(set(tables[0].patient)) >= 10:
         assert loss(at) <= min(loss(at * 1.1), loss(at / 1.1))
-    found = predict_images(run, [new], tmp_path / "p.csv", asked=Asked(arm="good", ensemble=True))
-    own = [predict_images(run, [new], tmp_path / f"{seed}.csv", asked=Asked(arm="good", seed=seed)) for seed in (0, 1)]
+    found = predict_images(run, [new], tmp_path / "p.csv", options=PredictionOptions(arm="good", ensemble=True))
+    own = [
+        predict_images(run, [new], tmp_path / f"{seed}.csv", options=PredictionOptions(arm="good", seed=seed))
+        for seed in (0, 1)
+    ]
     called = np.stack([one.prob[np.arange(8), found.call] for one in own])
     assert found.spread is not None
     np.testing.assert_allclose(found.spread, called.std(axis=0, ddof=1), atol=1e-12)

@@ -18,7 +18,7 @@ from counterstain.learning.own_network import allow_file
 from counterstain.slides.feature_files import FeatureFiles, TileGrid, encode_slides, encode_tiles
 from counterstain.study.model import find_bundle
 from counterstain.study.one_model import train_once
-from counterstain.study.predicted import Asked, Predicted
+from counterstain.study.predicted import Predicted, PredictionOptions
 from counterstain.study.predicting import predict_images
 from counterstain.study.prepare import TABLES
 from counterstain.study.results import Export
@@ -139,7 +139,7 @@ def predict(
     """
     if network_file is not None:
         allow_file(Path(network_file))
-    asked = Asked(
+    options = PredictionOptions(
         arm=arm, seed=seed, fold=fold, ensemble=ensemble, splits=splits, part=part,
         split_fold=split_fold, runtime=runtime, precision=precision, device=device,
         attention=None if attention is None else Path(attention), reading=reading,
@@ -147,7 +147,7 @@ def predict(
     )  # fmt: skip
     with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
         places = sources if isinstance(sources, Cohort) else paths_of(sources)
-        return predict_images(Path(model), places, Path(out), asked=asked, talk=talk)
+        return predict_images(Path(model), places, Path(out), options=options, talk=talk)
 
 
 @says_arguments

@@ -20,11 +20,11 @@ from counterstain.learning.model_choice import ModelChoice
 from counterstain.slides.tile_predictions import colours
 from counterstain.study.contact_sheets import save_sheet
 
-__all__ = ["Asked", "Predicted", "draw_sheet", "write_predicted"]
+__all__ = ["Predicted", "PredictionOptions", "draw_sheet", "write_predicted"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PredictionOptions:
     """How images are to be predicted.
 
     arm, seed, fold: of a run, instead of the best on validation data; see choose_model.
@@ -102,7 +102,7 @@ class Predicted:
         return f"Predicted({self.summary()[:180]})"
 
     @property
-    def told(self) -> NDArray[np.bool_] | None:
+    def unambiguous(self) -> NDArray[np.bool_] | None:
         """(N,) whether exactly one class can't be ruled out; None where that is not known."""
         return self.sets.sum(axis=1) == 1 if self.sets is not None and self.sets_hold else None
 
@@ -111,8 +111,8 @@ class Predicted:
         counts = np.bincount(self.call, minlength=len(self.classes))
         order = sorted(range(len(self.classes)), key=lambda k: (-counts[k], -k))
         parts = [", ".join(f"{counts[k]} {self.classes[k]}" for k in order)]
-        if self.told is not None:
-            parts.append(f"{int((~self.told).sum())} can't be told")
+        if self.unambiguous is not None:
+            parts.append(f"{int((~self.unambiguous).sum())} can't be told")
         parts.append(
             "overlap with training images unknown" if self.seen is None else f"{self.seen.sum()} seen in training"
         )
@@ -169,7 +169,7 @@ class Predicted:
             "findings": {
                 name: None if called is None else int(called.sum()) for name, (_, called) in self.findings.items()
             },
-            "cannot_be_told": None if self.told is None else int((~self.told).sum()),
+            "cannot_be_told": None if self.unambiguous is None else int((~self.unambiguous).sum()),
             "seen_in_training": None if self.seen is None else int(self.seen.sum()),
             "unfamiliar": None if self.unfamiliar is None else int(self.unfamiliar.sum()),
             "set_aside": [list(pair) for pair in self.set_aside],
@@ -217,7 +217,7 @@ def draw_sheet(predicted: Predicted, sample: tuple[NDArray[np.int64], NDArray[np
     for row in rows:
         call = int(predicted.call[row])
         marks = [f"{predicted.classes[call]} {predicted.prob[row, call]:.2f}"]
-        if predicted.told is not None and not predicted.told[row]:
+        if predicted.unambiguous is not None and not predicted.unambiguous[row]:
             marks.append("can't be told")
         if predicted.unfamiliar is not None and predicted.unfamiliar[row]:
             marks.append("unfamiliar")

@@ -43,9 +43,9 @@ from counterstain.learning.unfamiliar import listening, measure_distances
 from counterstain.progress import Progress
 from counterstain.study.calibrate import decided_as, sets_of
 from counterstain.study.finding_predictions import answers_of_findings, read_finding_calibration
-from counterstain.study.predicted import Asked, Predicted, draw_sheet, write_predicted
+from counterstain.study.predicted import Predicted, PredictionOptions, draw_sheet, write_predicted
 
-__all__ = ["Asked", "Predicted", "predict_images"]
+__all__ = ["Predicted", "PredictionOptions", "predict_images"]
 
 FEW = 2_000  # images whose tiles are not worth keeping beside the predictions
 
@@ -55,7 +55,7 @@ def predict_images(
     sources: Cohort | Sequence[Path],
     out: Path,
     *,
-    asked: Asked | None = None,
+    options: PredictionOptions | None = None,
     talk: Progress | None = None,
 ) -> Predicted:
     """Predict images with a bundle, an export or a run; write predictions.csv, and the contact sheet where asked.
@@ -68,75 +68,77 @@ def predict_images(
         model: see choose_model.
         sources: a Cohort; or pictures, folders, a table or containers, see read_new_images; feature files for mil/….
         out: the CSV to write.
-        asked: how.
+        options: how.
         talk: where lines are told.
 
     Raises:
         InputError: If the model or a source cannot be used, no image can be read, or a setting does not fit.
     """
-    asked, talk = asked or Asked(), talk or Progress()
-    check_runtime(asked.runtime, asked.precision)
-    choice = choose_model(model, arm=asked.arm, seed=asked.seed, fold=asked.fold, ensemble=asked.ensemble)
+    options, talk = options or PredictionOptions(), talk or Progress()
+    check_runtime(options.runtime, options.precision)
+    choice = choose_model(model, arm=options.arm, seed=options.seed, fold=options.fold, ensemble=options.ensemble)
     bundle = read_bundle(choice.folder)
     if choice.words:
         talk.say(choice.words)
     of_slides = is_bag_network(bundle.network)
-    if asked.attention is not None and not of_slides:
+    if options.attention is not None and not of_slides:
         raise InputError(
             f"{choice.folder} is a model of tiles ({bundle.network}); attention is of networks of bags (mil/…)"
         )
-    images = _read(sources, choice.folder, bundle, asked, features=of_slides)
+    images = _read(sources, choice.folder, bundle, options, features=of_slides)
     for note in images.notes:
         talk.say(note)
-    if of_slides and asked.device == "cuda":
+    if of_slides and options.device == "cuda":
         raise InputError(
             f"{bundle.network} is a model of whole slides, which computes on the processor; take device cpu"
         )
-    device = "cpu" if of_slides else device_for(asked.runtime, asked.device)
-    asked = replace(asked, device=prepare_device(device=device, precision="fp32").device)
+    device = "cpu" if of_slides else device_for(options.runtime, options.device)
+    options = replace(options, device=prepare_device(device=device, precision="fp32").device)
     with _place_of_store(out, images) as place:
         store = _open(images, bundle, place, of_slides=of_slides, talk=talk)
         names = set(store.image)
         images = images.subset(np.array([name in names for name in images.image]))
-        raw, distance = _answers(choice, store, store.rows(images.image), asked, talk)
+        raw, distance = _answers(choice, store, store.rows(images.image), options, talk)
         seen = _seen(choice.folder, images, store)
-        findings = answers_of_findings(choice.folders, store, store.rows(images.image), device=asked.device)
-        sample = _shown(store, images) if asked.sheet is not None else None
+        findings = answers_of_findings(choice.folders, store, store.rows(images.image), device=options.device)
+        sample = _shown(store, images) if options.sheet is not None else None
     fitted = ensemble_calibration(choice) if len(raw) > 1 else read_calibration(choice.folder)
-    predicted = _judged(choice, bundle, images, raw, fitted, distance, seen, store.set_aside, out)
+    predicted = _called(choice, bundle, images, raw, fitted, distance, seen, store.set_aside, out)
     predicted = replace(predicted, findings=findings)
     _tell(predicted, bundle, fitted, seen, talk)
     write_predicted(predicted)
-    if asked.attention is not None:
-        write_attention(choice.folder, [images.root / name for name in images.image], asked.attention)
-    if asked.sheet is not None and sample is not None:
-        draw_sheet(predicted, sample, asked.sheet)
+    if options.attention is not None:
+        write_attention(choice.folder, [images.root / name for name in images.image], options.attention)
+    if options.sheet is not None and sample is not None:
+        draw_sheet(predicted, sample, options.sheet)
     return predicted
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def _read(sources: Cohort | Sequence[Path], folder: Path, bundle: Bundle, asked: Asked, *, features: bool) -> NewImages:
+def _read(
+    sources: Cohort | Sequence[Path], folder: Path, bundle: Bundle, options: PredictionOptions, *, features: bool
+) -> NewImages:
     """The images; of one part of a split where that is asked, and then with the labels that a split is of."""
     findings = tuple(read_finding_calibration(folder)) if (folder / FINDING_CALIBRATION).is_file() else ()
-    if asked.splits is not None:
+    if options.splits is not None:
         if not isinstance(sources, Cohort) and len(sources) != 1:
             raise InputError(f"--splits belongs to one cohort; {len(sources)} sources were named")
         source = sources if isinstance(sources, Cohort) else sources[0]
         positive = bundle.classes[-1] if len(bundle.classes) == 2 else None
-        cohort = read_images(source, positive=positive, **asked.reading)
+        cohort = read_images(source, positive=positive, **options.reading)
         cohort_name = "the cohort" if isinstance(source, Cohort) else str(source)
         cohort = with_classes_of(bundle, cohort, images=f"{cohort_name} has", model="the model")
         part = part_of_model(
-            folder, cohort, asked.splits, asked.part,
-            stamp=bundle.stamp, fold=asked.split_fold, columns=asked.reading.get("columns"),
+            folder, cohort, options.splits, options.part,
+            stamp=bundle.stamp, fold=options.split_fold, columns=options.reading.get("columns"),
         )  # fmt: skip
         images = of_cohort(part, bundle.classes)
     elif isinstance(sources, Cohort):
-        images = of_cohort(read_images(sources, **asked.reading), bundle.classes, findings)
+        images = of_cohort(read_images(sources, **options.reading), bundle.classes, findings)
     else:
-        images = read_new_images(sources, bundle.classes, features=features, findings=findings, **asked.reading)
+        images = read_new_images(sources, bundle.classes, features=features, findings=findings, **options.reading)
     if not features and (feature_file := next((name for name in images.image if is_feature_file(name)), None)):
         raise InputError(f"{feature_file} is a feature file, not an image; {bundle.network} is a model of tiles")
     return images
@@ -164,7 +166,7 @@ def _open(images: NewImages, bundle: Bundle, place: Path, *, of_slides: bool, ta
 
 
 def _answers(
-    choice: ModelChoice, store: Store | BagStore, rows: NDArray[np.int64], asked: Asked, talk: Progress
+    choice: ModelChoice, store: Store | BagStore, rows: NDArray[np.int64], options: PredictionOptions, talk: Progress
 ) -> tuple[list[NDArray[np.float64]], tuple[NDArray[np.float64], OodStatistics] | None]:
     """Each member's (N, C) probabilities before calibration, and the distances by the first one's statistics."""
     prob: list[NDArray[np.float64]] = []
@@ -178,7 +180,7 @@ def _answers(
         statistics = None
         if number == 0 and (folder / STATISTICS).is_file():
             statistics = read_ood_statistics(folder / STATISTICS)
-        logits, distances = _tile_logits(bundle, network, store, rows, statistics, asked, talk, announced)
+        logits, distances = _tile_logits(bundle, network, store, rows, statistics, options, talk, announced)
         prob.append(softmax(logits))
         if statistics is not None and distances is not None:
             distance = distances, statistics
@@ -191,7 +193,7 @@ def _tile_logits(
     store: Store,
     rows: NDArray[np.int64],
     statistics: OodStatistics | None,
-    asked: Asked,
+    options: PredictionOptions,
     talk: Progress,
     announced: set[str],
 ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
@@ -200,12 +202,12 @@ def _tile_logits(
     announced: what has been said before, the name of a runtime or a sentence; it is added to.
     """
     sample = bundle.staining.for_all(read_batch(store, rows[:TRIAL_TILES]))
-    if asked.device == "cpu":
+    if options.device == "cpu":
         runtime = choose_runtime(
-            network, sample, scale=bundle.scale, images=len(rows), asked=asked.runtime, precision=asked.precision
+            network, sample, scale=bundle.scale, images=len(rows), asked=options.runtime, precision=options.precision
         )
     else:
-        runtime = _on_device(network.to(asked.device), bundle.scale, asked)
+        runtime = _on_device(network.to(options.device), bundle.scale, options)
     if runtime.name not in announced:  # the measured speeds differ each time, the runtime does not
         announced.add(runtime.name)
         for line in runtime.lines:
@@ -234,10 +236,12 @@ def _tile_logits(
     return logits, distances
 
 
-def _on_device(network: nn.Module, scale: str, asked: Asked) -> RuntimeChoice:
+def _on_device(network: nn.Module, scale: str, options: PredictionOptions) -> RuntimeChoice:
     """PyTorch on another device than the processor."""
-    infer = torch_runtime(network, scale=scale, device=asked.device, precision=asked.precision)
-    return RuntimeChoice("torch", infer, (f"runtime: torch {torch.__version__}, {asked.precision}, {asked.device}",))
+    infer = torch_runtime(network, scale=scale, device=options.device, precision=options.precision)
+    return RuntimeChoice(
+        "torch", infer, (f"runtime: torch {torch.__version__}, {options.precision}, {options.device}",)
+    )
 
 
 def _seen(folder: Path, images: NewImages, store: Store | BagStore) -> Overlap | None:
@@ -255,7 +259,7 @@ def _seen(folder: Path, images: NewImages, store: Store | BagStore) -> Overlap |
     )
 
 
-def _judged(
+def _called(
     choice: ModelChoice,
     bundle: Bundle,
     images: NewImages,
