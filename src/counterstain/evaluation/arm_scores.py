@@ -45,11 +45,11 @@ def aligned_arms(arms: Mapping[str, Sequence[Predictions]]) -> dict[str, list[Pr
     if not arms:
         raise InputError("no arms were given; at least one arm with one prediction table is needed")
     first: Predictions | None = None
-    out: dict[str, list[Predictions]] = {}
+    aligned: dict[str, list[Predictions]] = {}
     for arm, tables in arms.items():
         if not tables:
             raise InputError(f"arm '{arm}' has no prediction tables; one for each seed is needed")
-        out[arm] = []
+        aligned[arm] = []
         for number, table in enumerate(tables):
             if first is None:
                 first = table
@@ -58,18 +58,18 @@ def aligned_arms(arms: Mapping[str, Sequence[Predictions]]) -> dict[str, list[Pr
                 first, joined = align(first, table)
             except InputError as error:
                 raise InputError(f"table {number + 1} of arm '{arm}': {error}") from None
-            out[arm].append(joined)
-    return {arm: [align(first, table)[1] for table in tables] for arm, tables in out.items() if first is not None}
+            aligned[arm].append(joined)
+    return {arm: [align(first, table)[1] for table in tables] for arm, tables in aligned.items() if first is not None}
 
 
-def _check_positive(first: Predictions, table: Predictions, which: str) -> None:
+def _check_positive(first: Predictions, table: Predictions, place: str) -> None:
     """Column order alone may not decide which class is the positive one where two tables disagree about it."""
-    one, other = first.positive, table.positive
-    if one is None or other is None or one == other or set(first.classes) != set(table.classes):
+    expected, actual = first.positive, table.positive
+    if expected is None or actual is None or expected == actual or set(first.classes) != set(table.classes):
         return
     raise InputError(
-        f"{which} has '{other}' as the positive class and the first table '{one}': they order their classes "
-        f"differently; name the positive one with --positive {one} or --positive {other}"
+        f"{place} has '{actual}' as the positive class and the first table '{expected}': they order their classes "
+        f"differently; name the positive one with --positive {expected} or --positive {actual}"
     )
 
 
@@ -81,12 +81,12 @@ def levels_of(tables: Sequence[Predictions]) -> tuple[str, ...]:
     first = tables[0]
     if first.unit == "image":
         return ("image",)
-    out = ["image"]
+    levels = ["image"]
     if "" not in first.slide:
         slides = int(slide_codes(first).max()) + 1
         if len(first.patient_codes[0]) < slides < len(first) and _pools(first, pool_slides):
-            out.append("slide")
-    return (*out, "patient") if _pools(first, pool_patients) else tuple(out)
+            levels.append("slide")
+    return (*levels, "patient") if _pools(first, pool_patients) else tuple(levels)
 
 
 def _pools(table: Predictions, pool: Callable[[Predictions], Predictions]) -> bool:
@@ -136,9 +136,9 @@ def score_arms(
         "confidence": confidence,
         "arms": {},
     }
-    for arm, own in tables.items():
-        numbers = list(seeds[arm]) if seeds is not None else list(range(len(own)))
-        record["arms"][arm] = _arm_record(own, names, numbers, confidence, interval, averaged)
+    for arm, arm_tables in tables.items():
+        numbers = list(seeds[arm]) if seeds is not None else list(range(len(arm_tables)))
+        record["arms"][arm] = _arm_record(arm_tables, names, numbers, confidence, interval, averaged)
     if averaged:
         record["averaged"] = averaged
     return record
@@ -158,18 +158,18 @@ def _arm_record(
     by_size = tables_by_size(tables, names)
     for level in levels_of(tables):
         if interval == "bootstrap" and level == "image":
-            found = bootstrap_estimates(tables, names, confidence=confidence)
+            estimated = bootstrap_estimates(tables, names, confidence=confidence)
         else:
-            found = estimates(sample(tables, names, level=level), confidence=confidence)
+            estimated = estimates(sample(tables, names, level=level), confidence=confidence)
         if name := _lone_class(tables, level):
             # With one class balanced accuracy is its recall alone, and would pass for a score of both.
-            found = {key: value for key, value in found.items() if key[0] != "balanced_accuracy"}
+            estimated = {key: value for key, value in estimated.items() if key[0] != "balanced_accuracy"}
             lone.append(_lone_words(name, level, len(first.classes), first.rows_are))
         if any(table.hard for table in tables):
-            found = {key: value for key, value in found.items() if key[0] not in PROBABILITY_MEASURES}
+            estimated = {key: value for key, value in estimated.items() if key[0] not in PROBABILITY_MEASURES}
         elif level == "image" and len(first.classes) == 2:
-            found[OPERATING_POINT, None] = operating_point(tables, confidence=confidence)
-        scores += [_score(key, value, level, first.classes) for key, value in found.items()]
+            estimated[OPERATING_POINT, None] = operating_point(tables, confidence=confidence)
+        scores += [_score(key, value, level, first.classes) for key, value in estimated.items()]
     lone += _single_units(first)
     return {
         "seeds": numbers,
@@ -212,13 +212,13 @@ def _lone_words(name: str, level: str, classes: int, rows_are: str) -> str:
 def _single_units(table: Predictions) -> list[str]:
     """Classes that hang on one patient, so that scores of them have no interval; [] where there is one patient."""
     code, unit = table.patient_codes[1], unit_words(table.unit, table.rows_are)
-    found = [np.unique(code[table.label == index]) for index in range(len(table.classes))]
+    holders = [np.unique(code[table.label == index]) for index in range(len(table.classes))]
     if len(table.patient_codes[0]) == 1:
         return []
     return [
         f"only one {unit} has '{name}': scores that need this class have no interval, or a meaningless one"
-        for name, own in zip(table.classes, found, strict=True)
-        if len(own) == 1
+        for name, codes in zip(table.classes, holders, strict=True)
+        if len(codes) == 1
     ]
 
 
@@ -242,28 +242,30 @@ def _method(table: Predictions, units: int, seeds: int, confidence: float, inter
         level = level_words("image", table.rows_are)
         return f"{confidence:.0%} BCa interval at {level} from resampling {drawn} and seeds 10,000 times"
     how = "one by one" if units <= GROUPS else f"in {GROUPS} random groups"
-    text = f"{confidence:.0%} interval from leaving out {drawn} {how} (jackknife, t-quantile, logit scale)"
+    sentence = f"{confidence:.0%} interval from leaving out {drawn} {how} (jackknife, t-quantile, logit scale)"
     if seeds > 1:
-        return f"{text}, including the variance between the {seeds} training seeds; the value is the mean over seeds"
-    return f"{text}; one training run, so between-seed variance is not included"
+        return (
+            f"{sentence}, including the variance between the {seeds} training seeds; the value is the mean over seeds"
+        )
+    return f"{sentence}; one training run, so between-seed variance is not included"
 
 
 def _warnings(tables: Sequence[Predictions], units: int, averaged: int) -> tuple[str, ...]:
     unit = tables[0].unit
-    out = [note for table in tables for note in table.notes]
+    notes = [note for table in tables for note in table.notes]
     if unit == "patient":
-        out += pool_notes(tables[0])
+        notes += pool_notes(tables[0])
         if units < FEW_PATIENTS:
             few = "1 patient" if units == 1 else f"{units} patients"
-            out.append(f"only {few} (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
+            notes.append(f"only {few} (fewer than {FEW_PATIENTS}): intervals are wide and only approximate")
     elif not tables[0].own_patients:
         rows = f"{tables[0].rows_are}s"
-        out.append(f"patients are unknown: intervals treat {rows} as independent and are too narrow if they are not")
+        notes.append(f"patients are unknown: intervals treat {rows} as independent and are too narrow if they are not")
     if averaged > 1:
-        out.append(f"the mean of {averaged} trainings is one model: how much such means vary is unknown")
+        notes.append(f"the mean of {averaged} trainings is one model: how much such means vary is unknown")
     elif len(tables) == 1:
-        out.append("a single training run: the variance between seeds is unknown")
-    return tuple(dict.fromkeys(out))
+        notes.append("a single training run: the variance between seeds is unknown")
+    return tuple(dict.fromkeys(notes))
 
 
 def _wrong_way(scores: Sequence[ScoreRow]) -> tuple[str, ...]:
@@ -299,12 +301,18 @@ def pool_notes(table: Predictions) -> tuple[str, ...]:
 def score_rows(record: ScoresRecord) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Header and rows of scores.csv from the record scores.json; None is an empty cell."""
     rows: list[tuple[object, ...]] = []
-    for arm, own in record["arms"].items():
-        for score in own["scores"]:
-            shown = (_blank(score["value"]), _blank(score["low"]), _blank(score["high"]))
-            named = (arm, score["level"], score["metric"], score["class"])
-            after = (record["confidence"], own["images"], own["patients"], len(own["seeds"]), record["unit"])
-            rows.append((*named, *shown, *after))
+    for arm, arm_record in record["arms"].items():
+        for score in arm_record["scores"]:
+            values = (_blank(score["value"]), _blank(score["low"]), _blank(score["high"]))
+            ids = (arm, score["level"], score["metric"], score["class"])
+            counts = (
+                record["confidence"],
+                arm_record["images"],
+                arm_record["patients"],
+                len(arm_record["seeds"]),
+                record["unit"],
+            )
+            rows.append((*ids, *values, *counts))
     return SCORE_COLUMNS, rows
 
 

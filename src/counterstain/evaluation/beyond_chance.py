@@ -49,27 +49,27 @@ def beyond_chance(
     Raises:
         InputError: If the tables are not of the same images.
     """
-    known = {f"baseline:{name}": [table] for name, table in baselines.items() if name != NOTHING_LEARNED}
-    tables = aligned_arms({**arms, **known})
+    baseline_tables = {f"baseline:{name}": [table] for name, table in baselines.items() if name != NOTHING_LEARNED}
+    tables = aligned_arms({**arms, **baseline_tables})
     first = next(iter(tables.values()))[0]
     names = units_of([first])
-    samples = {name: sample(own, names, level=level) for name, own in tables.items()}
-    scores = {name: estimate_of(own, (metric, None), confidence=1 - alpha) for name, own in samples.items()}
-    defined = [name for name in known if np.isfinite(scores[name].value)]
+    samples = {name: sample(arm_tables, names, level=level) for name, arm_tables in tables.items()}
+    scores = {name: estimate_of(drawn, (metric, None), confidence=1 - alpha) for name, drawn in samples.items()}
+    defined = [name for name in baseline_tables if np.isfinite(scores[name].value)]
     best = max(defined, key=lambda name: scores[name].value, default=None)
     chance = chance_of(metric, len(first.classes))
     rows = {}
     for arm in arms:
-        own = scores[arm]
-        row: dict[str, Any] = {"value": own.value, "low": own.low, "high": own.high, "seeds": len(own.per_seed)}
-        row["above_chance"] = None if chance is None or not np.isfinite(own.low) else bool(own.low > chance)
+        score = scores[arm]
+        row: dict[str, Any] = {"value": score.value, "low": score.low, "high": score.high, "seeds": len(score.per_seed)}
+        row["above_chance"] = None if chance is None or not np.isfinite(score.low) else bool(score.low > chance)
         rows[arm] = row | {"difference": None, "difference_low": None, "difference_high": None,
                            "against_baseline": None}  # fmt: skip
         if best is not None:
-            found = difference(samples[arm], samples[best], (metric, None), alpha=alpha)
+            lead = difference(samples[arm], samples[best], (metric, None), alpha=alpha)
             rows[arm] |= {
-                "difference": found.difference, "difference_low": found.low, "difference_high": found.high,
-                "against_baseline": _side(found.low, found.high),
+                "difference": lead.difference, "difference_low": lead.low, "difference_high": lead.high,
+                "against_baseline": _side(lead.low, lead.high),
             }  # fmt: skip
     return {
         "schema": BEYOND_CHANCE_SCHEMA,

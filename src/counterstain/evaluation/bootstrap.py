@@ -54,20 +54,22 @@ def bootstrap_estimates(
 
     Source: Efron 1987, doi:10.1080/01621459.1987.10478410 (BCa); Owen 2007, doi:10.1214/07-AOAS122 (two ways at once).
     """
-    drawn = sample(tables, names, level="image")
-    summed = [tally(table, unit_places(table, names), len(names)) for table in tables]
-    kept: dict[Key, list[Floats]] = {key: [] for key in drawn.values}
+    observed = sample(tables, names, level="image")
+    tallies = [tally(table, unit_places(table, names), len(names)) for table in tables]
+    resampled: dict[Key, list[Floats]] = {key: [] for key in observed.values}
     rng = np.random.default_rng([seed, 1])
     for start in range(0, resamples, STEP):
         weights = bootstrap_weights(len(names), min(STEP, resamples - start), seed=seed + start)
-        scored = [weighted_scores(one, weights) for one in summed]
+        scored = [weighted_scores(tallied, weights) for tallied in tallies]
         chosen = rng.integers(len(tables), size=(len(weights), len(tables)))
-        for key in kept:
-            each = np.stack([own[key] for own in scored], axis=1)
-            kept[key].append(np.take_along_axis(each, chosen, axis=1).mean(axis=1))
+        for key in resampled:
+            by_seed = np.stack([scores[key] for scores in scored], axis=1)
+            resampled[key].append(np.take_along_axis(by_seed, chosen, axis=1).mean(axis=1))
     return {
-        key: _bca(drawn.values[key], drawn.left_out[key], np.concatenate(kept[key]), drawn.df[key], confidence)
-        for key in drawn.values
+        key: _bca(
+            observed.values[key], observed.left_out[key], np.concatenate(resampled[key]), observed.df[key], confidence
+        )
+        for key in observed.values
     }
 
 
@@ -75,25 +77,25 @@ def _bca(values: Floats, left_out: Floats, resampled: Floats, df: float, confide
     """The bias-corrected and accelerated interval; none where a resample leaves the score undefined too often."""
     from scipy.special import ndtr, ndtri
 
-    value, each, nan = float(values.mean()), tuple(map(float, values)), float("nan")
-    known = resampled[np.isfinite(resampled)]
-    if not np.isfinite(left_out).all() or len(known) < 0.9 * len(resampled):
-        return Estimate(value, nan, nan, each, nan, nan, nan)
-    out = left_out.mean(axis=0)
-    away = out.mean() - out
+    value, per_seed, nan = float(values.mean()), tuple(map(float, values)), float("nan")
+    finite = resampled[np.isfinite(resampled)]
+    if not np.isfinite(left_out).all() or len(finite) < 0.9 * len(resampled):
+        return Estimate(value, nan, nan, per_seed, nan, nan, nan)
+    without = left_out.mean(axis=0)
+    away = without.mean() - without
     cubed, squared = float((away**3).sum()), float((away**2).sum())
     bend = cubed / (6 * squared**1.5) if squared > 0 else 0.0
-    below = np.clip(((known < value).sum() + 0.5 * (known == value).sum()) / len(known), 1e-6, 1 - 1e-6)
+    below = np.clip(((finite < value).sum() + 0.5 * (finite == value).sum()) / len(finite), 1e-6, 1 - 1e-6)
     shift = float(ndtri(below))
     at = []
     for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
         z = shift + float(ndtri(tail))
         at.append(float(ndtr(shift + z / (1 - bend * z))))
-    low, high = np.quantile(known, at)
+    low, high = np.quantile(finite, at)
     groups = left_out.shape[1]
     se_seed = float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     return Estimate(
-        value, float(low), float(high), each, float(np.sqrt((groups - 1) / groups * squared)), float(se_seed), df
+        value, float(low), float(high), per_seed, float(np.sqrt((groups - 1) / groups * squared)), float(se_seed), df
     )
 
 
@@ -149,15 +151,15 @@ def sensitivity_at_specificity(roc: Roc, weights: Floats, at: float) -> Floats:
     """
     true, false = (np.cumsum(weights @ counts.T, axis=1) for counts in (roc.true, roc.false))
     allowed = (1 - at) * false[:, -1] + 1e-9
-    whole = (false <= allowed[:, None]).sum(axis=1)  # so many blocks lie wholly above the threshold
+    whole_blocks = (false <= allowed[:, None]).sum(axis=1)  # so many blocks lie wholly above the threshold
     padded = [np.column_stack([np.zeros(len(weights)), counted]) for counted in (true, false)]
-    reached, above = (counted[np.arange(len(weights)), whole] for counted in padded)
-    for block in np.unique(whole[whole < len(roc.true)]):
-        rows = np.flatnonzero(whole == block)
+    reached, above = (counted[np.arange(len(weights)), whole_blocks] for counted in padded)
+    for block in np.unique(whole_blocks[whole_blocks < len(roc.true)]):
+        rows = np.flatnonzero(whole_blocks == block)
         reached[rows] += _within(roc, int(block), weights[rows], allowed[rows] - above[rows])
-    known = (true[:, -1] > 0) & (false[:, -1] > 0)
-    out: Floats = np.divide(reached, true[:, -1], out=np.full(len(weights), np.nan), where=known)
-    return out
+    both_present = (true[:, -1] > 0) & (false[:, -1] > 0)
+    sensitivity: Floats = np.divide(reached, true[:, -1], out=np.full(len(weights), np.nan), where=both_present)
+    return sensitivity
 
 
 def _within(roc: Roc, block: int, weights: Floats, allowed: Floats) -> Floats:
@@ -168,14 +170,14 @@ def _within(roc: Roc, block: int, weights: Floats, allowed: Floats) -> Floats:
     if len(ends) == 0:
         return np.zeros(len(weights))
     unit, positive = (v[begin : begin + int(ends[-1]) + 1] for v in (roc.unit, roc.positive))
-    out = np.empty(len(weights))
+    most = np.empty(len(weights))
     step = max(1, 4 * CHUNK_CELLS // len(unit))
     for start in range(0, len(weights), step):
         image = weights[start : start + step, unit]
         true, false = (np.cumsum(image * which, axis=1)[:, ends] for which in (positive, ~positive))
         within = false <= allowed[start : start + step, None]
-        out[start : start + step] = np.where(within, true, 0.0).max(axis=1)
-    return out
+        most[start : start + step] = np.where(within, true, 0.0).max(axis=1)
+    return most
 
 
 def operating_point(
@@ -199,15 +201,15 @@ def operating_point(
         [np.stack([sensitivity_at_specificity(curve, weights, at) for curve in curves]) for weights in weightings],
         axis=1,
     )
-    values, drawn = scored[:, 0], scored[:, 1:].mean(axis=0)
-    value, each, nan = float(values.mean()), tuple(map(float, values)), float("nan")
-    known = drawn[np.isfinite(drawn)]
-    if not np.isfinite(value) or len(known) < 0.9 * len(drawn) or not 0 < value < 1:
-        return Estimate(value, nan, nan, each, nan, nan, nan)
-    patient = float(known.var(ddof=1))
+    values, resampled = scored[:, 0], scored[:, 1:].mean(axis=0)
+    value, per_seed, nan = float(values.mean()), tuple(map(float, values)), float("nan")
+    finite = resampled[np.isfinite(resampled)]
+    if not np.isfinite(value) or len(finite) < 0.9 * len(resampled) or not 0 < value < 1:
+        return Estimate(value, nan, nan, per_seed, nan, nan, nan)
+    patient = float(finite.var(ddof=1))
     spread = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
     counts = unit_confusion(tables[0], codes[0], units)
     df = combined_df(patient, spread, score_df(counts, [None])["recall", None], len(values) - 1)
     half = float(stdtrit(df, 0.5 + confidence / 2)) * np.sqrt(patient + spread)
     low, high = limits(value, half, "recall")
-    return Estimate(value, float(low), float(high), each, float(np.sqrt(patient)), float(np.sqrt(spread)), df)
+    return Estimate(value, float(low), float(high), per_seed, float(np.sqrt(patient)), float(np.sqrt(spread)), df)

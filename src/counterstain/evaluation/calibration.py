@@ -96,7 +96,7 @@ class Calibration:
         if record.get("schema") != SCHEMA:
             raise InputError(f"the calibration is of schema {record.get('schema')}; this version reads {SCHEMA}")
         try:
-            kept = {name: record[name] for name in Calibration.__dataclass_fields__ if name not in LATER}
+            required = {name: record[name] for name in Calibration.__dataclass_fields__ if name not in LATER}
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}; it was changed after it was written") from None
         later = {
@@ -104,51 +104,54 @@ class Calibration:
             "qhat_by_class": record.get("qhat_by_class") or [],
             "stated": record.get("stated") or {},
         }
-        if fault := _fault(kept | later):
+        if fault := _fault(required | later):
             raise InputError(f"the calibration's {fault}; it was changed after it was written")
-        lists = {"classes": tuple(kept["classes"]), "notes": tuple(kept["notes"])}
-        quantiles = {"qhat": _infinite(kept["qhat"]), "qhat_by_class": tuple(map(_infinite, later["qhat_by_class"]))}
-        return Calibration(**(kept | lists | later | quantiles))
+        lists = {"classes": tuple(required["classes"]), "notes": tuple(required["notes"])}
+        quantiles = {
+            "qhat": _infinite(required["qhat"]),
+            "qhat_by_class": tuple(map(_infinite, later["qhat_by_class"])),
+        }
+        return Calibration(**(required | lists | later | quantiles))
 
 
-def _fault(kept: Mapping[str, Any]) -> str:
+def _fault(record: Mapping[str, Any]) -> str:
     """What of a calibration's record is of the wrong kind, in words; "" for nothing."""
 
     def is_number(value: object, low: float, high: float) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
     def are_texts(values: object) -> bool:
-        return isinstance(values, list) and all(isinstance(one, str) for one in values)
+        return isinstance(values, list) and all(isinstance(item, str) for item in values)
 
-    parameters = kept["parameters"]
+    parameters = record["parameters"]
     numbers = {"temperature": 1, "slope": 1, "intercept": 1, "x": 0, "y": 0}
     sound = isinstance(parameters, dict) and all(
         is_number(parameters[name], -1e9, 1e9)
         if single
-        else isinstance(parameters[name], list) and all(is_number(one, -1, 2) for one in parameters[name])
+        else isinstance(parameters[name], list) and all(is_number(item, -1, 2) for item in parameters[name])
         for name, single in numbers.items()
         if name in parameters
     )
     needed = {"temperature": {"temperature"}, "platt": {"slope", "intercept"}, "isotonic": {"x", "y"}, "none": set()}
     rules = {
-        "method": isinstance(kept["method"], str) and kept["method"] in METHODS,
-        "parameters": sound and needed.get(str(kept["method"]), set()) <= set(parameters),
-        "threshold": kept["threshold"] is None or is_number(kept["threshold"], 0, 1),
-        "alpha": is_number(kept["alpha"], 0, 1),
-        "qhat": kept["qhat"] is None or is_number(kept["qhat"], 0, 1),
-        "classes": are_texts(kept["classes"]) and len(set(kept["classes"])) == len(kept["classes"]) >= 2,
-        "notes": are_texts(kept["notes"]),
-        "unit": kept["unit"] in ("patient", "image"),
-        "images": is_number(kept["images"], 0, 1e12),
-        "patients": is_number(kept["patients"], 0, 1e12),
-        "conformal": kept["conformal"] in CONFORMAL,
-        "qhat_by_class": isinstance(kept["qhat_by_class"], list)
-        and len(kept["qhat_by_class"]) in (0, len(kept["classes"]) if isinstance(kept["classes"], list) else 0)
-        and all(one is None or is_number(one, 0, 1) for one in kept["qhat_by_class"]),
-        "stated": isinstance(kept["stated"], dict),
+        "method": isinstance(record["method"], str) and record["method"] in METHODS,
+        "parameters": sound and needed.get(str(record["method"]), set()) <= set(parameters),
+        "threshold": record["threshold"] is None or is_number(record["threshold"], 0, 1),
+        "alpha": is_number(record["alpha"], 0, 1),
+        "qhat": record["qhat"] is None or is_number(record["qhat"], 0, 1),
+        "classes": are_texts(record["classes"]) and len(set(record["classes"])) == len(record["classes"]) >= 2,
+        "notes": are_texts(record["notes"]),
+        "unit": record["unit"] in ("patient", "image"),
+        "images": is_number(record["images"], 0, 1e12),
+        "patients": is_number(record["patients"], 0, 1e12),
+        "conformal": record["conformal"] in CONFORMAL,
+        "qhat_by_class": isinstance(record["qhat_by_class"], list)
+        and len(record["qhat_by_class"]) in (0, len(record["classes"]) if isinstance(record["classes"], list) else 0)
+        and all(item is None or is_number(item, 0, 1) for item in record["qhat_by_class"]),
+        "stated": isinstance(record["stated"], dict),
     }
     wrong = next((name for name, right in rules.items() if not right), None)
-    return "" if wrong is None else f"{wrong} is {str(kept[wrong])[:80]!r}"
+    return "" if wrong is None else f"{wrong} is {str(record[wrong])[:80]!r}"
 
 
 def _finite(value: float) -> float | None:
@@ -230,12 +233,12 @@ def _patient_notes(validation: Predictions, qhat: float, by_class: tuple[float, 
     notes = []
     if patients < FEW_PATIENTS:
         notes.append(f"fitted on {patients} validation {unit}s only; the result depends on them")
-    few = [name for name, value in zip(validation.classes, by_class, strict=False) if not np.isfinite(value)]
-    if few:
-        named = ", ".join(f"'{name}'" for name in few)
+    scarce = [name for name, value in zip(validation.classes, by_class, strict=False) if not np.isfinite(value)]
+    if scarce:
+        names = ", ".join(f"'{name}'" for name in scarce)
         return [
             *notes,
-            f"too few validation {unit}s have {named} for prediction sets that may miss {alpha:.0%}; "
+            f"too few validation {unit}s have {names} for prediction sets that may miss {alpha:.0%}; "
             "it is never ruled out",
         ]
     if np.isfinite(qhat):
@@ -297,8 +300,8 @@ def use_warnings(calibration: Calibration, stamp: str) -> tuple[str, ...]:
         stamp: of the bundle; of an image-level study it is not empty.
     """
     chosen = calibration.threshold is not None and not is_stated(calibration.threshold_rule)
-    seen = training_seen_words(stamp, calibrated=calibration.method != "none", chosen=chosen)
-    return tuple(dict.fromkeys(filter(None, [*calibration.notes, seen])))
+    caveat = training_seen_words(stamp, calibrated=calibration.method != "none", chosen=chosen)
+    return tuple(dict.fromkeys(filter(None, [*calibration.notes, caveat])))
 
 
 # -------------------------------------------------------------------------------------------------------- the methods

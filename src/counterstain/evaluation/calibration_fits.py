@@ -19,7 +19,7 @@ LARGEST_LOG_T = 4.6  # temperatures from 1/100 to 100
 
 def fit_method(method: str, table: Predictions) -> tuple[dict[str, Any], str]:
     """Parameters of a method and "", or those that change nothing and why."""
-    same: dict[str, dict[str, Any]] = {
+    unchanged: dict[str, dict[str, Any]] = {
         "temperature": {"temperature": 1.0},
         "platt": {"slope": 1.0, "intercept": 0.0},
         "isotonic": {"x": [0.0, 1.0], "y": [0.0, 1.0]},
@@ -28,14 +28,14 @@ def fit_method(method: str, table: Predictions) -> tuple[dict[str, Any], str]:
     if method == "none":
         return {}, ""
     if len(set(table.label.tolist())) < 2:
-        return same[method], "the validation part has one class only; probabilities are not calibrated"
+        return unchanged[method], "the validation part has one class only; probabilities are not calibrated"
     fit = {"temperature": _fit_temperature, "platt": _fit_platt, "isotonic": _fit_isotonic}[method]
-    found = fit(table)
+    fitted = fit(table)
     before = float(image_loss(table.label, table.prob).mean())
-    after = float(image_loss(table.label, apply_method(method, found, table.prob)).mean())
+    after = float(image_loss(table.label, apply_method(method, fitted, table.prob)).mean())
     if not after <= before:
-        return same[method], "the fit did not lower the validation loss; probabilities are not calibrated"
-    return found, ""
+        return unchanged[method], "the fit did not lower the validation loss; probabilities are not calibrated"
+    return fitted, ""
 
 
 def _logs(prob: Floats) -> Floats:
@@ -63,8 +63,8 @@ def _fit_temperature(table: Predictions) -> dict[str, Any]:
         total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
         return float((total - scaled[row, table.label]).mean()) + pull * log_t**2
 
-    found = minimize_scalar(loss, bounds=(-LARGEST_LOG_T, LARGEST_LOG_T), method="bounded", options={"xatol": 1e-6})
-    return {"temperature": float(np.exp(found.x))}
+    optimum = minimize_scalar(loss, bounds=(-LARGEST_LOG_T, LARGEST_LOG_T), method="bounded", options={"xatol": 1e-6})
+    return {"temperature": float(np.exp(optimum.x))}
 
 
 def _fit_platt(table: Predictions) -> dict[str, Any]:
@@ -85,8 +85,8 @@ def _fit_platt(table: Predictions) -> dict[str, Any]:
         value = float((np.logaddexp(0, z) - target * z).mean())
         return value, np.array([((p - target) * odds).mean(), (p - target).mean()])
 
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
-    return {"slope": float(found.x[0]), "intercept": float(found.x[1])}
+    optimum = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
+    return {"slope": float(optimum.x[0]), "intercept": float(optimum.x[1])}
 
 
 def _fit_isotonic(table: Predictions) -> dict[str, Any]:

@@ -52,11 +52,11 @@ def fit_logistic(columns: Floats, positive: NDArray[np.bool_], offset: Floats | 
         step: Floats = np.linalg.solve(information, score).astype(np.float64)
         # Newton's step is halved until it does not make the fit worse.
         for halved in range(40):
-            new = at + step / 2**halved
-            changed = _loss(start + columns @ new, positive)
+            trial = at + step / 2**halved
+            changed = _loss(start + columns @ trial, positive)
             if changed <= loss + 1e-15:
                 break
-        at, loss = np.asarray(new, dtype=np.float64), changed
+        at, loss = np.asarray(trial, dtype=np.float64), changed
         if np.abs(at).max() > STEEPEST:
             return unknown
         if np.abs(step).max() < 1e-10 * max(1.0, float(np.abs(at).max())):
@@ -99,26 +99,34 @@ def calibration_measures(tables: Sequence[Predictions], *, confidence: float = 0
         raise InputError(f"these measures of calibration are for two classes; there are {len(tables[0].classes)}")
     names, codes = unit_codes(tables)
     weights = jackknife_weights(len(names))
-    found: dict[str, tuple[list[float], list[Floats]]] = {"oe": ([], []), "in_the_large": ([], []), "slope": ([], [])}
+    by_measure: dict[str, tuple[list[float], list[Floats]]] = {
+        "oe": ([], []),
+        "in_the_large": ([], []),
+        "slope": ([], []),
+    }
     for table, code in zip(tables, codes, strict=True):
         for name, (value, left_out) in _of_one(table, code, weights).items():
-            found[name][0].append(value)
-            found[name][1].append(left_out)
+            by_measure[name][0].append(value)
+            by_measure[name][1].append(left_out)
     images = np.bincount(codes[0], minlength=len(names)).astype(np.float64)
     most = max(effective_units(images) - 1, 1.0)
-    scarce = max(min(effective_units(own) for own in _by_class(tables[0], codes[0], len(names))) - 1, 1.0)
+    scarce = max(
+        min(effective_units(class_images) for class_images in _by_class(tables[0], codes[0], len(names))) - 1, 1.0
+    )
     # The slope hangs on the scarcer class, but not on it alone: with its patients as the degrees of freedom the
     # interval holds too often, with all patients too seldom (docs/measures/smoothed-calibration.md).
     df = {"oe": most, "in_the_large": most, "slope": float(np.sqrt(scarce * most))}
     scales: dict[str, Scale] = {"oe": "log", "in_the_large": "plain", "slope": "plain"}
     record: dict[str, Any] = {"notes": []}
-    for name, (values, out) in found.items():
-        got = open_interval(np.array(values), np.stack(out), df[name], scale=scales[name], confidence=confidence)
+    for name, (values, left_out_values) in by_measure.items():
+        interval = open_interval(
+            np.array(values), np.stack(left_out_values), df[name], scale=scales[name], confidence=confidence
+        )
         # A limit without end says that these images bear no interval.
-        bounded = abs(got.low) < STEEPEST and abs(got.high) < STEEPEST
-        known = (got.value, got.low, got.high) if bounded else (got.value, np.nan, np.nan)
-        shown = [None if not np.isfinite(v) else v for v in known]
-        record[name] = dict(zip(("value", "low", "high"), shown, strict=True))
+        bounded = abs(interval.low) < STEEPEST and abs(interval.high) < STEEPEST
+        ends = (interval.value, interval.low, interval.high) if bounded else (interval.value, np.nan, np.nan)
+        cells = [None if not np.isfinite(v) else v for v in ends]
+        record[name] = dict(zip(("value", "low", "high"), cells, strict=True))
     if len(set(tables[0].label.tolist())) < 2:
         record["notes"].append("no measure of calibration: all images are of one class")
     elif record["slope"]["value"] is None:
@@ -140,12 +148,12 @@ def _of_one(table: Predictions, code: NDArray[np.int64], weights: Floats) -> dic
     def by_unit(value: Floats) -> Floats:
         return np.bincount(code, weights=value, minlength=units).astype(np.float64)
 
-    seen, expected = by_unit(positive.astype(np.float64)), by_unit(p)
+    observed, expected = by_unit(positive.astype(np.float64)), by_unit(p)
     odds, ones = log_odds(p), np.ones(len(p))
     nan = float("nan")
     with np.errstate(invalid="ignore", divide="ignore"):
-        oe = nan if positive.all() or not positive.any() else float(seen.sum() / expected.sum())
-        oe_out = (weights @ seen) / (weights @ expected)
+        oe = nan if positive.all() or not positive.any() else float(observed.sum() / expected.sum())
+        oe_out = (weights @ observed) / (weights @ expected)
     large = _left_out(ones[:, None], positive, odds, by_unit, weights)
     slope = _left_out(np.column_stack([odds, ones]), positive, None, by_unit, weights)
     return {"oe": (oe, oe_out), "in_the_large": large, "slope": slope}
@@ -155,18 +163,18 @@ def _left_out(
     columns: Floats, positive: NDArray[np.bool_], offset: Floats | None, by_unit: Any, weights: Floats
 ) -> tuple[float, Floats]:
     """The first coefficient of a fit, and (G,) after one Newton step towards the fit without each group of units."""
-    found = fit_logistic(columns, positive, offset)
-    if not np.isfinite(found).all():
+    coefficients = fit_logistic(columns, positive, offset)
+    if not np.isfinite(coefficients).all():
         return float("nan"), np.full(len(weights), np.nan)
-    z = columns @ found + (0 if offset is None else offset)
+    z = columns @ coefficients + (0 if offset is None else offset)
     p = 1 / (1 + np.exp(-z))
     k = columns.shape[1]
     score = np.stack([by_unit((positive - p) * columns[:, i]) for i in range(k)], axis=-1)
     spread = p * (1 - p)
     information = np.stack([by_unit(spread * columns[:, i] * columns[:, j]) for i in range(k) for j in range(k)], -1)
-    kept, left = weights @ score, (weights @ information).reshape(-1, k, k)
-    singular = np.linalg.matrix_rank(left) < k
-    left[singular] = np.eye(k)
-    out = found + np.linalg.solve(left, kept[..., None])[..., 0]
-    out[singular] = np.nan
-    return float(found[0]), out[:, 0]
+    left_score, left_information = weights @ score, (weights @ information).reshape(-1, k, k)
+    singular = np.linalg.matrix_rank(left_information) < k
+    left_information[singular] = np.eye(k)
+    stepped = coefficients + np.linalg.solve(left_information, left_score[..., None])[..., 0]
+    stepped[singular] = np.nan
+    return float(coefficients[0]), stepped[:, 0]

@@ -93,43 +93,45 @@ def compare_arms(
         InputError: If there are fewer than two arms, a name is unknown, or the tables cannot be joined.
     """
     _check_question(arms, margin, hypothesis, claim)
-    wanted = _primary_pairs(arms, pairs, reference)
+    chosen_pairs = _primary_pairs(arms, pairs, reference)
     _check_settings(margin, alpha, prior_sd)
     tables = aligned_arms(arms)
     copies = check_copies(tables, files)
     first = next(iter(tables.values()))[0]
     level = _known_level(level, first)
     samples = _samples_of(tables, decided, level)
-    known = _known_measures(tables, samples)
-    endpoints = _endpoints(co_primary, known)
-    metric = endpoints[0] if endpoints else canonical_measure(primary, known)
+    measures = _known_measures(tables, samples)
+    endpoints = _endpoints(co_primary, measures)
+    metric = endpoints[0] if endpoints else canonical_measure(primary, measures)
     check_detect(detect, endpoints or (metric,))
     margin_notes = {check_margin(name, margin) for name in endpoints or (metric,)} - {""}
-    asked = Question(
+    question = Question(
         metric=metric, level=level, unit=first.unit, rows_are=first.rows_are, alpha=alpha, margin=margin,
         hypothesis=hypothesis, claim=claim, positive=first.positive, co_primary=endpoints,
         training_sets=1 if over_folds is None else over_folds.training_sets,
     )  # fmt: skip
     compared = Compared(
         tables=tables, samples=samples, units=len(units_of([first])), prior_sd=prior_sd, detect=detect,
-        over_folds=over_folds, primary_pairs=tuple(wanted) or tuple(itertools.combinations(arms, 2)),
+        over_folds=over_folds, primary_pairs=tuple(chosen_pairs) or tuple(itertools.combinations(arms, 2)),
     )  # fmt: skip
-    every = wanted + [p for p in itertools.combinations(arms, 2) if p not in wanted and p[::-1] not in wanted]
-    rows = joint_rows(every, compared, asked) if endpoints else judged_rows(every, compared, asked)
+    all_pairs = chosen_pairs + [
+        p for p in itertools.combinations(arms, 2) if p not in chosen_pairs and p[::-1] not in chosen_pairs
+    ]
+    rows = joint_rows(all_pairs, compared, question) if endpoints else judged_rows(all_pairs, compared, question)
     _add_tests(rows, tables, decided, level)
     primary_rows = [row for row in rows if row["primary"]]
-    ranking = ranking_record(samples, rows, asked)
-    notes = [*copies, *patient_notes(arms), *sorted(margin_notes), *size_notes(samples, asked)]
+    ranking = ranking_record(samples, rows, question)
+    notes = [*copies, *patient_notes(arms), *sorted(margin_notes), *size_notes(samples, question)]
     if decided is not None and level != "image":
         notes.append(CALLED_BY_MOST.format(level=level, rows=f"{first.rows_are}s"))
     return {
-        **_question_record(asked, compared, first, stamp, reference, frozen=decided is not None),
+        **_question_record(question, compared, first, stamp, reference, frozen=decided is not None),
         "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows),
         "pairs": rows, "ranking": ranking,
-        "exploratory": _exploratory(every, samples, known, endpoints or (metric,), level, alpha),
-        "words": summary_words(primary_rows, asked, ranking["arms"][0]["arm"], reference),
+        "exploratory": _exploratory(all_pairs, samples, measures, endpoints or (metric,), level, alpha),
+        "words": summary_words(primary_rows, question, ranking["arms"][0]["arm"], reference),
         "warnings": [
-            *comparison_notes(asked, first, tables, units=compared.units, notes=notes),
+            *comparison_notes(question, first, tables, units=compared.units, notes=notes),
             *detect_notes(detect, primary_rows, unit_words(first.unit, first.rows_are)),
         ],
     }  # fmt: skip
@@ -152,35 +154,37 @@ def _add_tests(
 def _at_level(tables: Mapping[str, Sequence[Predictions]], level: str) -> Mapping[str, Sequence[Predictions]]:
     """The tables with one row per slide or patient, where that is what is compared."""
     pool = {"patient": pool_patients, "slide": pool_slides}.get(level)
-    return tables if pool is None else {arm: [pool(table) for table in own] for arm, own in tables.items()}
+    return (
+        tables if pool is None else {arm: [pool(table) for table in arm_tables] for arm, arm_tables in tables.items()}
+    )
 
 
 def _question_record(
-    asked: Question, compared: Compared, first: Predictions, stamp: str, reference: str | None, *, frozen: bool
+    question: Question, compared: Compared, first: Predictions, stamp: str, reference: str | None, *, frozen: bool
 ) -> ComparisonQuestion:
     """What the record says of the question; `first` is any of the tables, `frozen` whether calls are at thresholds."""
     return {
         "schema": COMPARISON_SCHEMA,
         "stamp": stamp,
-        "primary": asked.metric,
-        "co_primary": list(asked.co_primary),
-        "level": asked.level,
+        "primary": question.metric,
+        "co_primary": list(question.co_primary),
+        "level": question.level,
         "unit": first.unit,
         "rows_are": first.rows_are,
         "positive": first.positive,
         "positive_from": first.positive_from if first.positive is not None else None,
-        "alpha": asked.alpha,
-        "confidence": 1 - asked.alpha,
-        "margin": asked.margin,
-        "hypothesis": asked.hypothesis,
-        "asked": _asked_words(compared.primary_pairs, asked.hypothesis),
-        "claim": asked.claim,
+        "alpha": question.alpha,
+        "confidence": 1 - question.alpha,
+        "margin": question.margin,
+        "hypothesis": question.hypothesis,
+        "asked": _asked_words(compared.primary_pairs, question.hypothesis),
+        "claim": question.claim,
         "reference": reference,
         "prior_sd": compared.prior_sd,
         "detect": compared.detect,
-        "training_sets": asked.training_sets,
+        "training_sets": question.training_sets,
         "thresholds": "frozen" if frozen else "0.5",
-        "rule": rule_in_words(asked),
+        "rule": rule_in_words(question),
     }
 
 
@@ -189,38 +193,38 @@ def _samples_of(
 ) -> dict[str, Sample]:
     """Each arm's scores over the units of all tables; measures of calls from the tables with frozen calls, if any."""
     names = units_of([next(iter(tables.values()))[0]])
-    samples = {arm: sample(own, names, level=level) for arm, own in tables.items()}
+    samples = {arm: sample(arm_tables, names, level=level) for arm, arm_tables in tables.items()}
     if decided is None:
         return samples
     calls = aligned_arms(decided)
-    return {arm: _with_calls(own, sample(calls[arm], names, level=level)) for arm, own in samples.items()}
+    return {arm: _with_calls(drawn, sample(calls[arm], names, level=level)) for arm, drawn in samples.items()}
 
 
 def _known_measures(tables: Mapping[str, Sequence[Predictions]], samples: Mapping[str, Sample]) -> list[str]:
     """What can be compared: without probabilities no measure of them."""
-    known = [metric for metric, index in next(iter(samples.values())).values if index is None]
-    if any(table.hard for own in tables.values() for table in own):
-        known = [metric for metric in known if metric not in PROBABILITY_MEASURES]
-    return known
+    measures = [metric for metric, index in next(iter(samples.values())).values if index is None]
+    if any(table.hard for arm_tables in tables.values() for table in arm_tables):
+        measures = [metric for metric in measures if metric not in PROBABILITY_MEASURES]
+    return measures
 
 
-def _endpoints(co_primary: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def _endpoints(co_primary: Sequence[str], measures: Sequence[str]) -> tuple[str, ...]:
     """The co-primary endpoints by their own names; none, or two and more."""
-    endpoints = tuple(canonical_measure(name, known, what="co-primary endpoint") for name in co_primary)
+    endpoints = tuple(canonical_measure(name, measures, noun="co-primary endpoint") for name in co_primary)
     if len(set(endpoints)) != len(endpoints) or len(endpoints) == 1:
         raise InputError(f"co-primary endpoints are {', '.join(co_primary)}; two or more different ones are needed")
     return endpoints
 
 
-def threshold_notes(given: Sequence[str], record: ComparisonRecord) -> list[str]:
+def threshold_notes(options: Sequence[str], record: ComparisonRecord) -> list[str]:
     """From which probability each arm calls positive, and which endpoint no threshold changes.
 
     Args:
-        given: "0.3" for all arms, or "NAME=0.3" for each, as `thresholds.decided_arms` takes them.
+        options: "0.3" for all arms, or "NAME=0.3" for each, as `thresholds.decided_arms` takes them.
         record: comparison.json.
     """
-    each = [text.rpartition("=") for text in given]
-    at = ", ".join(f"{float(value):g} or more{f' ({name})' if name else ''}" for name, _, value in each)
+    parts = [option.rpartition("=") for option in options]
+    at = ", ".join(f"{float(value):g} or more{f' ({name})' if name else ''}" for name, _, value in parts)
     notes = [f"called '{record['positive']}' at a probability of {at}"]
     for metric in record["co_primary"] or [record["primary"]]:
         if metric in PROBABILITY_MEASURES:
@@ -230,9 +234,13 @@ def threshold_notes(given: Sequence[str], record: ComparisonRecord) -> list[str]
 
 def _asked_words(pairs: Sequence[tuple[str, str]], hypothesis: str) -> str:
     """What a gate asks to be shown: "that a is not inferior to b"."""
-    words = {"difference": "is better than", "equivalence": "is equivalent to", "noninferiority": "is not inferior to"}
-    each = [f"{a} {words[hypothesis]} {b}" for a, b in pairs]
-    return "that " + (" and ".join(each) if len(each) <= 3 else f"{each[0]}, and so on for {len(each)} pairs")
+    phrases = {
+        "difference": "is better than",
+        "equivalence": "is equivalent to",
+        "noninferiority": "is not inferior to",
+    }
+    claims = [f"{a} {phrases[hypothesis]} {b}" for a, b in pairs]
+    return "that " + (" and ".join(claims) if len(claims) <= 3 else f"{claims[0]}, and so on for {len(claims)} pairs")
 
 
 def _primary_pairs(
@@ -267,8 +275,8 @@ def _check_question(
     arms: Mapping[str, Sequence[Predictions]], margin: float | None, hypothesis: str, claim: str
 ) -> None:
     if len(arms) < 2:
-        given = f"{plural(len(arms), 'arm')} {'was' if len(arms) == 1 else 'were'} given"
-        raise InputError(f"{given}; a comparison needs two. Give another prediction table.")
+        count = f"{plural(len(arms), 'arm')} {'was' if len(arms) == 1 else 'were'} given"
+        raise InputError(f"{count}; a comparison needs two. Give another prediction table.")
     if any(not arm.strip() for arm in arms):
         raise InputError("an arm has no name; name each, as in ours=ours.csv")
     odd = next((arm for arm in arms if any(category(letter) in UNSEEN for letter in arm)), None)
@@ -283,7 +291,7 @@ def _check_question(
         raise InputError(f"claim is '{claim}'{suggest(claim, CLAIMS)}")
     if hypothesis != "difference" and margin is None:
         raise InputError(f"{hypothesis} was asked without a margin; set the margin, the largest negligible difference")
-    several = next((arm for arm, own in arms.items() if claim == "models" and len(own) != 1), None)
+    several = next((arm for arm, arm_tables in arms.items() if claim == "models" and len(arm_tables) != 1), None)
     if several is not None:
         raise InputError(
             f"arm '{several}' has {len(arms[several])} tables; a claim about fitted models needs one for each arm. "
@@ -299,38 +307,38 @@ def _known_level(level: str, table: Predictions) -> str:
     """
     level = level_of(level, table.rows_are)
     if level not in levels_of([table]):
-        known = " or ".join(level_words(one, table.rows_are) for one in levels_of([table]))
-        raise InputError(f"level is '{level}'; these tables can be compared at {known}")
+        levels = " or ".join(level_words(possible, table.rows_are) for possible in levels_of([table]))
+        raise InputError(f"level is '{level}'; these tables can be compared at {levels}")
     return level
 
 
-def _with_calls(own: Sample, calls: Sample) -> Sample:
+def _with_calls(drawn: Sample, calls: Sample) -> Sample:
     """The scores of a sample, those of calls replaced by the ones at the frozen threshold."""
-    keys = [key for key in own.values if key[0] not in PROBABILITY_MEASURES]
+    keys = [key for key in drawn.values if key[0] not in PROBABILITY_MEASURES]
 
     return replace(
-        own,
-        values={**own.values, **{key: calls.values[key] for key in keys}},
-        left_out={**own.left_out, **{key: calls.left_out[key] for key in keys}},
-        df={**own.df, **{key: calls.df[key] for key in keys}},
+        drawn,
+        values={**drawn.values, **{key: calls.values[key] for key in keys}},
+        left_out={**drawn.left_out, **{key: calls.left_out[key] for key in keys}},
+        df={**drawn.df, **{key: calls.df[key] for key in keys}},
     )
 
 
 def _exploratory(
     pairs: Sequence[tuple[str, str]],
     samples: Mapping[str, Sample],
-    known: Sequence[str],
+    measures: Sequence[str],
     judged: Sequence[str],
     level: str,
     alpha: float,
 ) -> list[dict[str, object]]:
     """Differences in all other scores: described, not judged."""
-    kept = ("value_a", "value_b", "difference", "low", "high", "p")
+    columns = ("value_a", "value_b", "difference", "low", "high", "p")
     rows = []
     for a, b in pairs:
-        for metric in (name for name in known if name not in judged):
-            found = asdict(difference(samples[a], samples[b], (metric, None), alpha=alpha))
-            rows.append({"a": a, "b": b, "metric": metric, "level": level} | {name: found[name] for name in kept})
+        for metric in (name for name in measures if name not in judged):
+            measured = asdict(difference(samples[a], samples[b], (metric, None), alpha=alpha))
+            rows.append({"a": a, "b": b, "metric": metric, "level": level} | {name: measured[name] for name in columns})
     return rows
 
 
@@ -359,36 +367,38 @@ def supporting_tests(
     delta = np.bincount(code, weights=right[0] - right[1], minlength=units).astype(np.float64)
     delta[np.abs(delta) < 1e-9] = 0.0
     unit, seeds = unit_words(a[0].unit, a[0].rows_are), "" if len(a) == len(b) == 1 else ", mean over seeds"
-    out = [_row("sign-flip permutation", sign_flip(delta, draws=DRAWS), f"accuracy{seeds}, by {unit}")]
+    rows = [_row("sign-flip permutation", sign_flip(delta, draws=DRAWS), f"accuracy{seeds}, by {unit}")]
     if len(a) == len(b) == 1:
-        out += _fitted_models(a[0], b[0], code, right=right, alone=units == len(a[0]))
-    return out
+        rows += _fitted_models(a[0], b[0], code, right=right, alone=units == len(a[0]))
+    return rows
 
 
 def _fitted_models(
     a: Predictions, b: Predictions, code: NDArray[np.int64], *, right: Sequence[NDArray[np.float64]], alone: bool
 ) -> list[TestRow]:
     """Tests of two fitted models: for one row per unit (`alone`) or for clusters; `right` says which rows are."""
-    right_a, right_b = (each > 0.5 for each in right)
+    right_a, right_b = (shares > 0.5 for shares in right)
     only_a, only_b = right_a & ~right_b, right_b & ~right_a
-    positive, two = a.label == 1, len(a.classes) == 2
+    positive, binary = a.label == 1, len(a.classes) == 2
     if alone:
-        out = [_row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, f"accuracy, one {a.rows_are} per unit")]
-        if two and not (a.hard or b.hard):
-            out.append(
+        rows = [
+            _row("McNemar", mcnemar(int(only_a.sum()), int(only_b.sum())).p, f"accuracy, one {a.rows_are} per unit")
+        ]
+        if binary and not (a.hard or b.hard):
+            rows.append(
                 _row("DeLong", delong(positive, a.prob[:, 1], b.prob[:, 1]).p, f"AUROC, one {a.rows_are} per unit")
             )
-        return out
+        return rows
     b_count, c_count = (np.bincount(code, weights=which).astype(int).tolist() for which in (only_a, only_b))
-    found = clustered_mcnemar(b_count, c_count, np.bincount(code).tolist())
-    out = [
-        _row("clustered McNemar, Obuchowski", found.p_obuchowski, "accuracy, by patient"),
-        _row("clustered McNemar, Durkalski", found.p_durkalski, "accuracy, by patient"),
+    clustered = clustered_mcnemar(b_count, c_count, np.bincount(code).tolist())
+    rows = [
+        _row("clustered McNemar, Obuchowski", clustered.p_obuchowski, "accuracy, by patient"),
+        _row("clustered McNemar, Durkalski", clustered.p_durkalski, "accuracy, by patient"),
     ]
-    if two and not (a.hard or b.hard):
+    if binary and not (a.hard or b.hard):
         area = clustered_auroc_difference(positive, a.prob[:, 1], b.prob[:, 1], code)
-        out.append(_row("clustered AUROC difference, Obuchowski", area.p, "AUROC, by patient"))
-    return out
+        rows.append(_row("clustered AUROC difference, Obuchowski", area.p, "AUROC, by patient"))
+    return rows
 
 
 def _row(test: str, p: float, about: str) -> TestRow:

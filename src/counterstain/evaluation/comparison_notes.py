@@ -38,11 +38,11 @@ def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, 
         InputError: Naming the equal tables of an arm.
     """
     notes = []
-    for arm, own in arms.items():
-        for (i, one), (j, other) in itertools.combinations(enumerate(own), 2):
-            if not np.array_equal(one.prob, other.prob):
+    for arm, arm_tables in arms.items():
+        for (i, first), (j, second) in itertools.combinations(enumerate(arm_tables), 2):
+            if not np.array_equal(first.prob, second.prob):
                 continue
-            if files is not None and not _is_hard(one):
+            if files is not None and not _is_hard(first):
                 models = ", or one table and --fixed-models" if len(arms) > 1 else ""
                 names = " and ".join(dict.fromkeys(files[arm][k] for k in (i, j)))
                 raise InputError(
@@ -51,11 +51,11 @@ def check_copies(arms: Mapping[str, Sequence[Predictions]], files: Mapping[str, 
                 )
             notes.append(f"several seeds of {arm} gave equal predictions; its training does not depend on the seed")
             break
-    for (a, own_a), (b, own_b) in itertools.combinations(arms.items(), 2):
-        equal = [np.array_equal(one.prob, other.prob) for one in own_a for other in own_b]
+    for (a, tables_a), (b, tables_b) in itertools.combinations(arms.items(), 2):
+        equal = [np.array_equal(first.prob, second.prob) for first in tables_a for second in tables_b]
         if any(equal):
-            same = "this is the same model under two names" if all(equal) else "one model counts for both"
-            notes.append(f"{a} and {b} hold a table with equal probabilities: {same}")
+            meaning = "this is the same model under two names" if all(equal) else "one model counts for both"
+            notes.append(f"{a} and {b} hold a table with equal probabilities: {meaning}")
     return list(dict.fromkeys(notes))
 
 
@@ -65,7 +65,7 @@ def _is_hard(table: Predictions) -> bool:
 
 
 def comparison_notes(
-    asked: Question,
+    question: Question,
     first: Predictions,
     tables: Mapping[str, Sequence[Predictions]],
     *,
@@ -75,28 +75,30 @@ def comparison_notes(
     """What limits a comparison, one line each.
 
     Args:
-        asked: the question.
+        question: the question.
         first: the table whose rows the others follow.
         tables: arm -> its tables.
         units: patients, or images where patients are unknown.
         notes: what was found before, put first.
     """
-    out = [*notes, *first.notes, *_positive_notes(asked, first)]
+    lines = [*notes, *first.notes, *_positive_notes(question, first)]
     if first.unit == "image" and not first.own_patients:
-        out.append(
+        lines.append(
             f"patients are unknown: every {first.rows_are} is treated as independent, which finds spurious differences"
         )
     elif units < FEW_PATIENTS:
-        out.append(f"only {plural(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found")
+        lines.append(
+            f"only {plural(units, 'patient')} (fewer than {FEW_PATIENTS}): only a large difference can be found"
+        )
     else:
-        out += _few_of_class_notes(asked, first)
-    few = [arm for arm, own in tables.items() if len(own) < MIN_SEEDS]
-    if asked.claim == "models":
+        lines += _few_of_class_notes(question, first)
+    few_seeds = [arm for arm, arm_tables in tables.items() if len(arm_tables) < MIN_SEEDS]
+    if question.claim == "models":
         either = "either" if len(tables) == 2 else "any of them"
-        out.append(f"the verdict is about these fitted models only; another training of {either} may rank otherwise")
-    elif few:
-        out.append(f"fewer than {MIN_SEEDS} seeds: {', '.join(few)}; a single run is not a result")
-    return list(dict.fromkeys(out))
+        lines.append(f"the verdict is about these fitted models only; another training of {either} may rank otherwise")
+    elif few_seeds:
+        lines.append(f"fewer than {MIN_SEEDS} seeds: {', '.join(few_seeds)}; a single run is not a result")
+    return list(dict.fromkeys(lines))
 
 
 def check_detect(detect: float | None, metrics: Sequence[str]) -> None:
@@ -121,11 +123,11 @@ def detect_notes(detect: float | None, rows: Sequence[PairRow], unit: str = "pat
     """Why no number of patients (or other units) stands beside a pair, where one was asked for."""
     if detect is None:
         return []
-    parts = [(row, one) for row in rows for one in row.get("endpoints") or [row]]
-    silent = [(row, one) for row, one in parts if one["needed"] is None]
+    parts = [(row, endpoint) for row in rows for endpoint in row.get("endpoints") or [row]]
+    silent = [(row, endpoint) for row, endpoint in parts if endpoint["needed"] is None]
     why: dict[str, list[str]] = {}
-    for row, one in silent:
-        why.setdefault(_WHY_NO_NUMBER.get(one["verdict"], "settled"), []).append(f"{row['a']} and {row['b']}")
+    for row, endpoint in silent:
+        why.setdefault(_WHY_NO_NUMBER.get(endpoint["verdict"], "settled"), []).append(f"{row['a']} and {row['b']}")
     if len(silent) == len(parts) and set(why) == {"settled"}:
         return [f"no number of {unit}s for a difference of {detect:g}: the question is settled"]
     return [
@@ -141,8 +143,8 @@ def patient_notes(arms: Mapping[str, Sequence[Predictions]]) -> list[str]:
     Args:
         arms: arm -> its tables as they were given, before they were aligned.
     """
-    with_ids = [arm for arm, own in arms.items() if any(table.unit == "patient" for table in own)]
-    without = [arm for arm, own in arms.items() if any(table.unit == "image" for table in own)]
+    with_ids = [arm for arm, arm_tables in arms.items() if any(table.unit == "patient" for table in arm_tables)]
+    without = [arm for arm, arm_tables in arms.items() if any(table.unit == "image" for table in arm_tables)]
     if not with_ids or not without:
         return []
     return [
@@ -151,35 +153,35 @@ def patient_notes(arms: Mapping[str, Sequence[Predictions]]) -> list[str]:
     ]
 
 
-def _few_of_class_notes(asked: Question, first: Predictions) -> list[str]:
+def _few_of_class_notes(question: Question, first: Predictions) -> list[str]:
     """Where a rate of one class rests on few patients of that class, however many there are of the other one."""
     if first.positive is None:
         return []
-    out = []
+    notes = []
     for metric, index in (("recall", 1), ("specificity", 0)):
-        own = len(np.unique(first.patient_codes[1][first.label == index]))
-        if metric in (asked.co_primary or (asked.metric,)) and 0 < own < FEW_PATIENTS:
-            with_it = f"{plural(own, unit_words(first.unit, first.rows_are))} with '{first.classes[index]}'"
-            out.append(
+        patients = len(np.unique(first.patient_codes[1][first.label == index]))
+        if metric in (question.co_primary or (question.metric,)) and 0 < patients < FEW_PATIENTS:
+            with_it = f"{plural(patients, unit_words(first.unit, first.rows_are))} with '{first.classes[index]}'"
+            notes.append(
                 f"{measure_words(metric, first.positive)} rests on {with_it} (fewer than {FEW_PATIENTS}): only a large "
                 "difference can be found"
             )
-    return out
+    return notes
 
 
-def _positive_notes(asked: Question, first: Predictions) -> list[str]:
+def _positive_notes(question: Question, first: Predictions) -> list[str]:
     """Where a measure is bound to a class: which class, if only the order of the columns chose it."""
-    bound = [name for name in asked.co_primary or (asked.metric,) if is_class_bound(name)]
+    bound = [name for name in question.co_primary or (question.metric,) if is_class_bound(name)]
     return positive_notes(first, f"{measure_words(bound[0], first.positive)}: it") if bound else []
 
 
-def size_notes(samples: Mapping[str, Sample], asked: Question) -> list[str]:
+def size_notes(samples: Mapping[str, Sample], question: Question) -> list[str]:
     """One line for each arm whose share of right predictions goes with a patient's number of images.
 
     Args:
         samples: arm -> its scores at the level that is compared.
-        asked: the question, whose error is that of the intervals.
+        question: the question, whose error is that of the intervals.
     """
-    found = {arm: own.by_size for arm, own in samples.items() if own.by_size is not None}
-    words = {arm: by_size.words(1 - asked.alpha, asked.rows_are) for arm, by_size in found.items()}
-    return [f"{arm}: {text}" for arm, text in words.items() if text]
+    trends = {arm: drawn.by_size for arm, drawn in samples.items() if drawn.by_size is not None}
+    sentences = {arm: by_size.words(1 - question.alpha, question.rows_are) for arm, by_size in trends.items()}
+    return [f"{arm}: {sentence}" for arm, sentence in sentences.items() if sentence]

@@ -119,11 +119,11 @@ class Comparison:
         Raises:
             InputError: If there is no such pair.
         """
-        found = next((pair for pair in self.pairs if {pair.a, pair.b} == {a, b}), None)
-        if found is None:
-            known = ", ".join(f"{pair.a} and {pair.b}" for pair in self.pairs)
-            raise InputError(f"no pair of '{a}' and '{b}' was compared; these were: {known}")
-        return found
+        comparison = next((pair for pair in self.pairs if {pair.a, pair.b} == {a, b}), None)
+        if comparison is None:
+            names = ", ".join(f"{pair.a} and {pair.b}" for pair in self.pairs)
+            raise InputError(f"no pair of '{a}' and '{b}' was compared; these were: {names}")
+        return comparison
 
     @property
     def verdict(self) -> Verdict:
@@ -179,8 +179,8 @@ class Comparison:
 
         import pandas as pd
 
-        every = [one for pair in self.pairs for one in pair.endpoints or (pair,)]
-        rows = pd.DataFrame([asdict(one) | {"verdict": str(one.verdict)} for one in every])
+        comparisons = [comparison for pair in self.pairs for comparison in pair.endpoints or (pair,)]
+        rows = pd.DataFrame([asdict(comparison) | {"verdict": str(comparison.verdict)} for comparison in comparisons])
         return rows.drop(columns="endpoints")
 
     def to_json(self, path: Path | str | None = None) -> str:
@@ -202,12 +202,16 @@ class Comparison:
             name = f"{pair.a} − {pair.b}"
             if pair.endpoints:
                 rows.append((f"{name}, all of:", "", pair.verdict.of(pair.a, pair.b)))
-            for one in pair.endpoints or (pair,):
-                shown = shown_interval(one.difference, one.low, one.high, sign=True)
+            for endpoint in pair.endpoints or (pair,):
+                interval = shown_interval(endpoint.difference, endpoint.low, endpoint.high, sign=True)
                 rows.append(
-                    (measure_words(one.metric) if pair.endpoints else name, shown, one.verdict.of(pair.a, pair.b))
+                    (
+                        measure_words(endpoint.metric) if pair.endpoints else name,
+                        interval,
+                        endpoint.verdict.of(pair.a, pair.b),
+                    )
                 )
         level = 100 * self.record["confidence"]
-        what = "difference" if self.record.get("co_primary") else f"difference in {measure_words(self.primary)}"
-        head = ("pair", f"{what} ({level:g} % interval)", "verdict")
+        noun = "difference" if self.record.get("co_primary") else f"difference in {measure_words(self.primary)}"
+        head = ("pair", f"{noun} ({level:g} % interval)", "verdict")
         return html_of(self.summary(), self.notes, head, rows)

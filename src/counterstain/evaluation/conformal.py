@@ -30,8 +30,8 @@ def conformal_quantile(validation: Predictions, *, alpha: float = 0.1) -> float:
     """
     score = 1 - validation.prob[np.arange(len(validation)), validation.label]
     _, code = np.unique(np.array(validation.patient), return_inverse=True)
-    each = np.bincount(code)
-    return weighted_quantile(score, 1 / (len(each) + 1) / each[code], 1 - alpha)
+    images = np.bincount(code)
+    return weighted_quantile(score, 1 / (len(images) + 1) / images[code], 1 - alpha)
 
 
 def class_quantiles(validation: Predictions, *, alpha: float = 0.1) -> tuple[float, ...]:
@@ -51,17 +51,17 @@ def class_quantiles(validation: Predictions, *, alpha: float = 0.1) -> tuple[flo
     Source: Vovk 2012, Conditional validity of inductive conformal predictors, ACML, arXiv:1209.2673.
     """
     patient = np.array(validation.patient)
-    out = []
+    quantiles = []
     for index in range(len(validation.classes)):
-        own = validation.label == index
-        if not own.any():
-            out.append(float("inf"))
+        of_class = validation.label == index
+        if not of_class.any():
+            quantiles.append(float("inf"))
             continue
-        _, code = np.unique(patient[own], return_inverse=True)
-        each = np.bincount(code)
-        score = 1 - validation.prob[own, index]
-        out.append(weighted_quantile(score, 1 / (len(each) + 1) / each[code], 1 - alpha))
-    return tuple(out)
+        _, code = np.unique(patient[of_class], return_inverse=True)
+        images = np.bincount(code)
+        score = 1 - validation.prob[of_class, index]
+        quantiles.append(weighted_quantile(score, 1 / (len(images) + 1) / images[code], 1 - alpha))
+    return tuple(quantiles)
 
 
 def weighted_quantile(score: Floats, weight: Floats, share: float) -> float:
@@ -101,8 +101,8 @@ def coverage_record(
     first = tables[0]
     hit: dict[str, list[float]] = {}
     for table, within in zip(tables, sets, strict=True):
-        held = within[np.arange(len(table)), table.label]
-        for image, value in zip(table.image, held, strict=True):
+        hits = within[np.arange(len(table)), table.label]
+        for image, value in zip(table.image, hits, strict=True):
             hit.setdefault(image, []).append(float(value))
     mean_hit = np.array([np.mean(hit[image]) for image in first.image])
     size = np.concatenate([within.sum(axis=1) for within in sets])
@@ -120,8 +120,8 @@ def coverage_record(
         "unit": first.unit,
         "covered": _over_patients(mean_hit, patient),
         **{
-            key: {name: _over_patients(mean_hit[rows], patient[rows]) for name, rows in own.items() if rows.any()}
-            for key, own in groups.items()
+            key: {name: _over_patients(mean_hit[rows], patient[rows]) for name, rows in members.items() if rows.any()}
+            for key, members in groups.items()
         },
         "single": float(single.mean()),
         "several": float((size > 1).mean()),

@@ -37,12 +37,13 @@ class FoldTests:
 
     def of(self, metric: str, a: str, b: str) -> CorrelatedT | None:
         """The test of a pair in the order asked; None where there is none."""
-        found = self.tests.get((metric, a, b))
-        if found is not None:
-            return found
-        turned = self.tests.get((metric, b, a))
-        return None if turned is None else replace(
-            turned, mean=-turned.mean, t=-turned.t, naive_t=-turned.naive_t, low=-turned.high, high=-turned.low
+        test = self.tests.get((metric, a, b))
+        if test is not None:
+            return test
+        mirrored = self.tests.get((metric, b, a))
+        return None if mirrored is None else replace(
+            mirrored, mean=-mirrored.mean, t=-mirrored.t, naive_t=-mirrored.naive_t, low=-mirrored.high,
+            high=-mirrored.low,
         )  # fmt: skip
 
 
@@ -68,12 +69,12 @@ def fold_tests(
         return None
     tests: dict[tuple[str, str, str], CorrelatedT | None] = {}
     for metric in metrics:
-        values = {arm: _fold_values(own, metric, level) for arm, own in tables.items()}
+        values = {arm: _fold_values(arm_tables, metric, level) for arm, arm_tables in tables.items()}
         for k, a in enumerate(arms):
             for b in arms[k + 1 :]:
                 delta = {place: values[a][place] - values[b][place] for place in values[a]}
-                whole = bool(np.isfinite(list(delta.values())).all())
-                tests[metric, a, b] = _corrected(delta, sizes, alpha) if whole else None
+                complete = bool(np.isfinite(list(delta.values())).all())
+                tests[metric, a, b] = _corrected(delta, sizes, alpha) if complete else None
     return FoldTests(len(places), tests)
 
 
@@ -85,14 +86,14 @@ def _corrected(
     return corrected_resampled_t(list(delta.values()), n_train=1, n_test=ratio, confidence=1 - alpha)
 
 
-def with_folds(found: Difference, test: CorrelatedT, metric: str, *, alpha: float, margin: float | None) -> Difference:
+def with_folds(effect: Difference, test: CorrelatedT, metric: str, *, alpha: float, margin: float | None) -> Difference:
     """The difference as both tests allow it: the wider interval and the larger p of patients and training sets.
 
     A claim must hold for other patients and for other training sets; each test looks at one of them, so both must
     agree (Berger's intersection-union, which needs no correction).
 
     Args:
-        found: the difference with its error over patients and seeds.
+        effect: the difference with its error over patients and seeds.
         test: the corrected t-test over the training sets.
         metric: decides which direction is better.
         alpha, margin: as for `difference`.
@@ -103,25 +104,25 @@ def with_folds(found: Difference, test: CorrelatedT, metric: str, *, alpha: floa
 
     sign = -1 if metric in LOWER_IS_BETTER else 1
     half, narrow = (float(stdtrit(test.df, 1 - tail)) * test.se for tail in (alpha / 2, alpha))
-    low, high = min(found.low, test.mean - half), max(found.high, test.mean + half)
-    changed = replace(
-        found, low=low, high=high, p=max(found.p, test.p),
-        low_margin=min(found.low_margin, test.mean - narrow), high_margin=max(found.high_margin, test.mean + narrow),
-        low_one_sided=min(found.low_one_sided, low), high_one_sided=max(found.high_one_sided, high),
-        method=f"{found.method}; corrected t-test over training sets",
+    low, high = min(effect.low, test.mean - half), max(effect.high, test.mean + half)
+    widened = replace(
+        effect, low=low, high=high, p=max(effect.p, test.p),
+        low_margin=min(effect.low_margin, test.mean - narrow), high_margin=max(effect.high_margin, test.mean + narrow),
+        low_one_sided=min(effect.low_one_sided, low), high_one_sided=max(effect.high_one_sided, high),
+        method=f"{effect.method}; corrected t-test over training sets",
     )  # fmt: skip
     if margin is None or test.se <= 0:
-        return changed
+        return widened
 
     def one_sided(distance: float) -> float:
         return float(stdtr(test.df, -distance / test.se))
 
     above, below = one_sided(sign * test.mean + margin), one_sided(margin - sign * test.mean)
     return replace(
-        changed,
-        p_equivalence=max(found.p_equivalence, above, below),
-        p_noninferior=max(found.p_noninferior, above),
-        p_inferior=max(found.p_inferior, one_sided(-sign * test.mean - margin)),
+        widened,
+        p_equivalence=max(effect.p_equivalence, above, below),
+        p_noninferior=max(effect.p_noninferior, above),
+        p_inferior=max(effect.p_inferior, one_sided(-sign * test.mean - margin)),
     )
 
 
@@ -152,10 +153,10 @@ def procedures_record(
         JSON-ready: pairs, each with the tests or why there are none; variance by arm; rope and where it is from.
     """
     arms = list(tables)
-    wanted = list(pairs) if pairs else [(a, b) for k, a in enumerate(arms) for b in arms[k + 1 :]]
+    compared = list(pairs) if pairs else [(a, b) for k, a in enumerate(arms) for b in arms[k + 1 :]]
     rope = DEFAULT_ROPE if margin is None else margin
     first = next(iter(next(iter(tables.values())).values()))
-    values = {arm: _fold_values(own, metric, level) for arm, own in tables.items()}
+    values = {arm: _fold_values(arm_tables, metric, level) for arm, arm_tables in tables.items()}
     return {
         "schema": PROCEDURES_SCHEMA,
         "metric": metric,
@@ -163,8 +164,10 @@ def procedures_record(
         "level": level,
         "rope": rope,
         "rope_from": "the margin of the study" if margin is not None else "no margin was stated, so ±0.01 was taken",
-        "pairs": [_pair(a, b, values, sizes, metric, rope, alpha, first.positive) for a, b in wanted],
-        "variance": {arm: variance_record(_whole(own), metric=metric, level=level) for arm, own in tables.items()},
+        "pairs": [_pair(a, b, values, sizes, metric, rope, alpha, first.positive) for a, b in compared],
+        "variance": {
+            arm: variance_record(_whole(arm_tables), metric=metric, level=level) for arm, arm_tables in tables.items()
+        },
     }
 
 
@@ -178,11 +181,11 @@ def _whole(tables: Mapping[Place, Predictions]) -> dict[tuple[int, int], Predict
 
 def _fold_values(tables: Mapping[Place, Predictions], metric: str, level: str) -> dict[tuple[int, int], float]:
     """The score of each fold of each repeat, mean over the seeds; NaN where a fold cannot be scored."""
-    found: dict[tuple[int, int], list[float]] = {}
+    by_fold: dict[tuple[int, int], list[float]] = {}
     for (_, repeat, fold), table in tables.items():
         value = float(sample([table], units_of([table]), level=level).values[metric, None][0])
-        found.setdefault((repeat, fold), []).append(value)
-    return {place: float(np.mean(values)) for place, values in sorted(found.items())}
+        by_fold.setdefault((repeat, fold), []).append(value)
+    return {place: float(np.mean(values)) for place, values in sorted(by_fold.items())}
 
 
 def _pair(
@@ -209,15 +212,15 @@ def _pair(
     if reason:
         return base | {"test": None, "posterior": None, "words": f"{a} and {b}: {reason}."}
     ratio = float(np.mean([sizes[place][1] / sizes[place][0] for place in delta]))
-    found = _corrected(delta, sizes, alpha)
+    test = _corrected(delta, sizes, alpha)
     low, within, high = bayesian_correlated_t(base["differences"], n_train=1, n_test=ratio, rope=rope)
     better, worse = (low, high) if metric in LOWER_IS_BETTER else (high, low)
-    shown = {"t": found.t, "df": found.df, "p": found.p, "mean": found.mean, "se": found.se}
-    interval = {"low": found.low, "high": found.high, "naive_p": found.naive_p, "test_to_train": ratio}
+    statistics = {"t": test.t, "df": test.df, "p": test.p, "mean": test.mean, "se": test.se}
+    interval = {"low": test.low, "high": test.high, "naive_p": test.naive_p, "test_to_train": ratio}
     posterior = {"a_better": better, "within_rope": within, "b_better": worse}
     words = (
-        f"{a} less {b} over {len(delta)} folds: {found.mean:+.3f} ({100 * (1 - alpha):.4g} % interval "
-        f"[{found.low:+.3f}, {found.high:+.3f}]) in {measure}, corrected t-test {p_words(found.p)}; probabilities: {a} "
+        f"{a} less {b} over {len(delta)} folds: {test.mean:+.3f} ({100 * (1 - alpha):.4g} % interval "
+        f"[{test.low:+.3f}, {test.high:+.3f}]) in {measure}, corrected t-test {p_words(test.p)}; probabilities: {a} "
         f"better by more than {rope:g}: {better:.2f}, practically alike: {within:.2f}, {b} better by more: {worse:.2f}."
     )
-    return base | {"test": shown | interval, "posterior": posterior, "words": words}
+    return base | {"test": statistics | interval, "posterior": posterior, "words": words}

@@ -43,8 +43,8 @@ def combined_df(first: float, second: float, df_first: float, df_second: float) 
     parts = [(v, df) for v, df in ((first, df_first), (second, df_second)) if v > 0 and df > 0]
     if not parts:
         return df_first
-    whole = sum(v for v, _ in parts)
-    return 1 / sum((v / whole) ** 2 / df for v, df in parts)  # shares, since squares of tiny variances vanish
+    total = sum(v for v, _ in parts)
+    return 1 / sum((v / total) ** 2 / df for v, df in parts)  # shares, since squares of tiny variances vanish
 
 
 def score_df(counts: Floats, pairs: list[Floats | None]) -> dict[Key, float]:
@@ -65,7 +65,7 @@ def score_df(counts: Floats, pairs: list[Floats | None]) -> dict[Key, float]:
     def capped(df: float) -> float:
         return max(min(df, most), 1.0)
 
-    out: dict[Key, float] = {(name, None): capped(most) for name in ("loss", "brier", "accuracy")}
+    freedom: dict[Key, float] = {(name, None): capped(most) for name in ("loss", "brier", "accuracy")}
     columns = [1] if n_classes == 2 else list(range(n_classes))
     for c in columns:
         index = None if n_classes == 2 else c
@@ -76,19 +76,19 @@ def score_df(counts: Floats, pairs: list[Floats | None]) -> dict[Key, float]:
             "f1": true[:, c] + called[:, c],
         }
         for name in PER_CLASS:
-            out[name, index] = capped(effective_units(exposure[name]) - 1)
+            freedom[name, index] = capped(effective_units(exposure[name]) - 1)
     if n_classes == 2:
-        out["npv", None] = capped(effective_units(called[:, 0]) - 1)
+        freedom["npv", None] = capped(effective_units(called[:, 0]) - 1)
     over_classes = capped(_recall_df(counts))
-    out["balanced_accuracy", None] = out["mcc", None] = over_classes
+    freedom["balanced_accuracy", None] = freedom["mcc", None] = over_classes
     ranked = [capped(_pair_df(pair, true[:, c], images - true[:, c])) for c, pair in zip(columns, pairs, strict=True)]
     for name in ("auroc", "auprc"):
-        out[name, None] = ranked[0] if n_classes == 2 else over_classes
+        freedom[name, None] = ranked[0] if n_classes == 2 else over_classes
         if n_classes > 2:
-            out |= {(name, c): ranked[c] for c in columns}
+            freedom |= {(name, c): ranked[c] for c in columns}
     if n_classes > 2:
-        out |= {(name, None): over_classes for name in PER_CLASS}
-    return out
+        freedom |= {(name, None): over_classes for name in PER_CLASS}
+    return freedom
 
 
 def whole_patients(counts: Floats) -> dict[Key, float]:
@@ -106,25 +106,25 @@ def whole_patients(counts: Floats) -> dict[Key, float]:
     exposure = counts.sum(axis=2)
     patients = np.array([effective_units(exposure[:, c]) for c in range(n_classes)])
     images, total = exposure.sum(axis=0), float(exposure.sum())
-    held = patients > 0
-    if held.sum() < 2:
+    present = patients > 0
+    if present.sum() < 2:
         return {}
     most = effective_units(exposure.sum(axis=1))
-    rest = np.array([effective_units(exposure.sum(axis=1) - exposure[:, c]) for c in range(n_classes)])
-    of_mean = min(float(held.sum() * patients[held].min()), most)
-    of_mcc = 2 * float((patients[held] / images[held]).min()) * (total**2 - float((images**2).sum())) / total
-    ranked = {c: min(float(patients[c]), float(rest[c])) for c in np.flatnonzero(held)}
-    out: dict[Key, float] = {("balanced_accuracy", None): of_mean, ("mcc", None): max(min(of_mcc, most), 1.0)}
+    others = np.array([effective_units(exposure.sum(axis=1) - exposure[:, c]) for c in range(n_classes)])
+    of_mean = min(float(present.sum() * patients[present].min()), most)
+    of_mcc = 2 * float((patients[present] / images[present]).min()) * (total**2 - float((images**2).sum())) / total
+    ranked = {c: min(float(patients[c]), float(others[c])) for c in np.flatnonzero(present)}
+    numbers: dict[Key, float] = {("balanced_accuracy", None): of_mean, ("mcc", None): max(min(of_mcc, most), 1.0)}
     for name in ("auroc", "auprc"):
-        out[name, None] = min(ranked.values()) if n_classes == 2 else min(of_mean / 2, most)
+        numbers[name, None] = min(ranked.values()) if n_classes == 2 else min(of_mean / 2, most)
         if n_classes > 2:
-            out |= {(name, int(c)): found for c, found in ranked.items()}
+            numbers |= {(name, int(c)): number for c, number in ranked.items()}
     if n_classes > 2:
-        out |= {(name, None): of_mean for name in PER_CLASS}
-    return out
+        numbers |= {(name, None): of_mean for name in PER_CLASS}
+    return numbers
 
 
-def class_shares(held: Floats) -> dict[Key, Floats]:
+def class_shares(images: Floats) -> dict[Key, Floats]:
     """How much of its class each unit carries, for the scores that are made of several classes.
 
     Leaving out a unit that carries the share h of its class moves the class's mean by 1 / (1 - h) times what it should:
@@ -132,24 +132,24 @@ def class_shares(held: Floats) -> dict[Key, Floats]:
     the mean of its shares weighted by the shares themselves.
 
     Args:
-        held: (1 + G, C) images of each class, of all units and without each unit (or group of units).
+        images: (1 + G, C) images of each class, of all units and without each unit (or group of units).
 
     Returns:
         (metric, class) -> (G,) shares in [0, 1].
 
     Source: MacKinnon & White 1985, J. Econometrics 29:305, doi:10.1016/0304-4076(85)90158-7 (HC2).
     """
-    total = held[0]
-    share = 1 - held[1:] / np.maximum(total, 1)
+    total = images[0]
+    share = 1 - images[1:] / np.maximum(total, 1)
     over_all = _mean_share(share[:, total > 0])
-    out: dict[Key, Floats] = {(name, None): over_all for name in ("auroc", "auprc", "balanced_accuracy", "mcc")}
+    shares: dict[Key, Floats] = {(name, None): over_all for name in ("auroc", "auprc", "balanced_accuracy", "mcc")}
     if len(total) > 2:
-        out |= {(name, None): over_all for name in PER_CLASS}
-        rest = 1 - (held[1:].sum(axis=1, keepdims=True) - held[1:]) / np.maximum(total.sum() - total, 1)
+        shares |= {(name, None): over_all for name in PER_CLASS}
+        others = 1 - (images[1:].sum(axis=1, keepdims=True) - images[1:]) / np.maximum(total.sum() - total, 1)
         for c in range(len(total)):
-            one_against_rest = _mean_share(np.stack([share[:, c], rest[:, c]], axis=1))
-            out |= {(name, c): one_against_rest for name in ("auroc", "auprc")}
-    return out
+            one_against_rest = _mean_share(np.stack([share[:, c], others[:, c]], axis=1))
+            shares |= {(name, c): one_against_rest for name in ("auroc", "auprc")}
+    return shares
 
 
 def _mean_share(share: Floats) -> Floats:
@@ -165,8 +165,8 @@ def _recall_df(counts: Floats) -> float:
     above = below = 0.0
     for c in np.flatnonzero(np.isfinite(recall)):
         exposure = counts[:, c].sum(axis=1)
-        own = counts[:, c, c] - recall[c] * exposure
-        variance = float((own**2).sum()) / float(exposure.sum()) ** 2
+        deviation = counts[:, c, c] - recall[c] * exposure
+        variance = float((deviation**2).sum()) / float(exposure.sum()) ** 2
         above += variance
         below += variance**2 / max(effective_units(exposure) - 1, 0.5)
     return above**2 / below if below > 0 else np.inf
@@ -177,13 +177,13 @@ def _pair_df(pairs: Floats | None, positives: Floats, negatives: Floats) -> floa
     if pairs is None or positives.sum() == 0 or negatives.sum() == 0:
         return np.inf
     area = pairs.sum() / positives.sum() / negatives.sum()
-    own = pairs.sum(axis=1) / negatives.sum() - area * positives
-    other = pairs.sum(axis=0) / positives.sum() - area * negatives
+    of_positives = pairs.sum(axis=1) / negatives.sum() - area * positives
+    of_negatives = pairs.sum(axis=0) / positives.sum() - area * negatives
     freedom = [max(effective_units(exposure) - 1, 0.5) for exposure in (positives, negatives)]
-    found = combined_df(
-        float((own**2).sum()) / float(positives.sum()) ** 2,
-        float((other**2).sum()) / float(negatives.sum()) ** 2,
+    df = combined_df(
+        float((of_positives**2).sum()) / float(positives.sum()) ** 2,
+        float((of_negatives**2).sum()) / float(negatives.sum()) ** 2,
         *freedom,
     )
     # The variance that two patients show is often far too small by chance, and then the sum above trusts the others.
-    return min(found, SCARCE * min(freedom))
+    return min(df, SCARCE * min(freedom))

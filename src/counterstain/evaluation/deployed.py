@@ -100,15 +100,15 @@ def deployed_record(
     rows = [_row("coverage", 1 - fitted.alpha, "its sets", sets["covered"])]
     if fitted.conformal == "class":
         rows += [
-            _row(f"coverage of '{name}'", 1 - fitted.alpha, "its sets", found)
-            for name, found in sets["by_class"].items()
+            _row(f"coverage of '{name}'", 1 - fitted.alpha, "its sets", covered)
+            for name, covered in sets["by_class"].items()
         ]
     if len(table.classes) == 2 and fitted.threshold is not None:
         called = _called(fitted, table, columns.get(DECISION), notes)
-        found = predictive_values([table], [called], confidence=confidence)
+        values = predictive_values([table], [called], confidence=confidence)
         rows += [
-            _row(words, fitted.stated.get(words), on, found[name])
-            for words, name in (("sensitivity", "recall"), ("specificity", "specificity"))
+            _row(noun, fitted.stated.get(noun), on, values[name])
+            for noun, name in (("sensitivity", "recall"), ("specificity", "specificity"))
         ]
         ece = reliability_record([table])["ece"]
         stated = fitted.stated.get("ece") or {}
@@ -139,12 +139,12 @@ def deployed_record(
 
 
 def _row(
-    what: str, stated: float | None, stated_from: str, found: Mapping[str, Any], *, below: bool = False
+    promise: str, stated: float | None, stated_from: str, obtained: Mapping[str, Any], *, below: bool = False
 ) -> dict[str, Any]:
     """One promise and what came of it; `below`: the smaller number is the better one."""
-    value, low, high = found["value"], found["low"], found["high"]
+    value, low, high = obtained["value"], obtained["low"], obtained["high"]
     return {
-        "what": what, "stated": stated, "stated_from": stated_from, "value": value, "low": low, "high": high,
+        "what": promise, "stated": stated, "stated_from": stated_from, "value": value, "low": low, "high": high,
         "word": _word(stated, value, low, high, below=below),
     }  # fmt: skip
 
@@ -171,33 +171,33 @@ def _in_order(table: Predictions, classes: tuple[str, ...]) -> Predictions:
 
 def _sets(fitted: Calibration, table: Predictions, cells: Sequence[str] | None, notes: list[str]) -> NDArray[np.bool_]:
     """(N, C) the sets of the table's column, or those that follow from its probabilities."""
-    own = prediction_sets(table.prob, fitted.quantiles)
+    expected = prediction_sets(table.prob, fitted.quantiles)
     if cells is None:
         notes.append(f"the table has no column {SETS}; its sets follow from its probabilities and the model's quantile")
-        return own
+        return expected
     names = [frozenset(filter(None, cell.split("|"))) for cell in cells]
     unknown = sorted(frozenset().union(*names) - set(table.classes))
     if unknown:
         raise InputError(f"column {SETS} names '{unknown[0]}', which is none of {', '.join(table.classes)}")
-    read = np.array([[name in own_names for name in table.classes] for own_names in names])
-    _check_same(SETS, int((read != own).any(axis=1).sum()), len(table), notes)
-    return read
+    stated = np.array([[name in own_names for name in table.classes] for own_names in names])
+    _check_same(SETS, int((stated != expected).any(axis=1).sum()), len(table), notes)
+    return stated
 
 
 def _called(
     fitted: Calibration, table: Predictions, cells: Sequence[str] | None, notes: list[str]
 ) -> NDArray[np.bool_]:
     """(N,) whether each image is called positive, by the table's column or by the frozen threshold."""
-    own = decide(table.prob[:, 1], fitted.threshold or 0.0)
+    expected = decide(table.prob[:, 1], fitted.threshold or 0.0)
     if cells is None:
         notes.append(f"the table has no column {DECISION}; its probabilities were compared with the model's threshold")
-        return own
+        return expected
     unknown = next((cell for cell in cells if cell not in table.classes), None)
     if unknown is not None:
         raise InputError(f"column {DECISION} has '{unknown}', which is none of {', '.join(table.classes)}")
-    read = np.array([cell == table.classes[1] for cell in cells])
-    _check_same(DECISION, int((read != own).sum()), len(table), notes)
-    return read
+    stated = np.array([cell == table.classes[1] for cell in cells])
+    _check_same(DECISION, int((stated != expected).sum()), len(table), notes)
+    return stated
 
 
 def _check_same(column: str, others: int, rows: int, notes: list[str]) -> None:

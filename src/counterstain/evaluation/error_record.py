@@ -72,11 +72,11 @@ def notable_images(table: Predictions, count: int) -> dict[str, Rows]:
 
 def _turns(patient: Rows) -> Rows:
     """(N,) how many images of the same patient come before each one."""
-    seen: dict[int, int] = {}
+    counts: dict[int, int] = {}
     turns = []
     for code in patient.tolist():
-        turns.append(seen.get(code, 0))
-        seen[code] = turns[-1] + 1
+        turns.append(counts.get(code, 0))
+        counts[code] = turns[-1] + 1
     return np.array(turns, dtype=np.int64)
 
 
@@ -86,10 +86,10 @@ def patient_errors(tables: Sequence[Predictions]) -> list[PatientErrors]:
     images = np.bincount(code, minlength=len(names))
     errors = np.zeros(len(names))
     for table in tables:
-        own_names, own = table.patient_codes
-        if own_names != names:
+        table_names, table_code = table.patient_codes
+        if table_names != names:
             raise ValueError("the tables are not of the same patients")
-        errors += np.bincount(own, weights=predicted_class(table.prob) != table.label, minlength=len(names))
+        errors += np.bincount(table_code, weights=predicted_class(table.prob) != table.label, minlength=len(names))
     errors /= len(tables)
     total = float(errors.sum())
     order = sorted(range(len(names)), key=lambda k: (-errors[k], names[k]))
@@ -115,22 +115,22 @@ def error_record(
             such flags is left out.
         stamp: carried through to the record.
     """
-    found: dict[str, ArmErrors] = {}
+    records: dict[str, ArmErrors] = {}
     for arm, tables in arms.items():
         mean = mean_table(tables)
         rows = notable_images(mean, EACH)
         flags = (unfamiliar or {}).get(arm)
-        found[arm] = {
+        records[arm] = {
             "images": len(mean),
             "errors": float(np.mean([predicted_class(table.prob) != table.label for table in tables])),
             "unfamiliar": None if flags is None else _unfamiliar(tables, flags),
-            "tiles": {name: [_card(mean, row, flags) for row in own.tolist()] for name, own in rows.items()},
+            "tiles": {name: [_card(mean, row, flags) for row in strip.tolist()] for name, strip in rows.items()},
             "patients": [asdict(row) for row in patient_errors(tables) if row.errors][:MOST_PATIENTS]
             if mean.unit == "patient" else [],
         }  # fmt: skip
     first = next(iter(arms.values()))[0]
     return {
-        "schema": ERRORS_SCHEMA, "stamp": stamp, "classes": list(first.classes), "unit": first.unit, "arms": found,
+        "schema": ERRORS_SCHEMA, "stamp": stamp, "classes": list(first.classes), "unit": first.unit, "arms": records,
         "influence": list(influence),
     }  # fmt: skip
 
@@ -148,7 +148,7 @@ def _unfamiliar(tables: Sequence[Predictions], flags: Mapping[str, float]) -> di
 
 def shown_images(record: ErrorsRecord) -> list[str]:
     """The names of all images that an errors.json shows, each once."""
-    strips = (strip for own in record["arms"].values() for strip in own["tiles"].values())
+    strips = (strip for arm_errors in record["arms"].values() for strip in arm_errors["tiles"].values())
     return list(dict.fromkeys(card["image"] for strip in strips for card in strip))
 
 

@@ -42,15 +42,15 @@ class TextTable:
 
 def evaluation_tables(record: ScoresRecord) -> list[TextTable]:
     """The tables of an evaluated table's record beside its scores, those that it has."""
-    found = [
+    tables = [
         _promises(record),
         _calls(record),
         _calibration(record),
         _benefit(record),
         _distribution(record),
-        *(_groups(record, by, own) for by, own in (record.get("subgroups") or {}).items()),
+        *(_groups(record, by, subgroup) for by, subgroup in (record.get("subgroups") or {}).items()),
     ]
-    return [table for table in found if table is not None]
+    return [table for table in tables if table is not None]
 
 
 def evaluation_notes(record: ScoresRecord) -> list[str]:
@@ -65,50 +65,50 @@ def _level(record: Mapping[str, Any]) -> str:
     return f"{100 * record['confidence']:g} %"
 
 
-def _value(found: Mapping[str, Any], digits: int = 3) -> str:
+def _value(score: Mapping[str, Any], digits: int = 3) -> str:
     """A value with its interval; an infinite one says so."""
-    low, high = found.get("low"), found.get("high")
-    if found["value"] is None and not found.get("infinite"):
+    low, high = score.get("low"), score.get("high")
+    if score["value"] is None and not score.get("infinite"):
         return "undefined"
-    if found.get("infinite"):
+    if score.get("infinite"):
         return "infinite" if low is None else f"infinite [{shown(low, digits)}, ∞]"
     if low is not None and high is None:
-        return f"{shown(found['value'], digits)} [{shown(low, digits)}, ∞]"
-    return shown_interval(found["value"], low, high, digits)
+        return f"{shown(score['value'], digits)} [{shown(low, digits)}, ∞]"
+    return shown_interval(score["value"], low, high, digits)
 
 
 # ------------------------------------------------------------------------------------------------------------ the calls
 
 
 def _calls(record: Mapping[str, Any]) -> TextTable | None:
-    own = record.get("decision")
-    if own is None:
+    decision = record.get("decision")
+    if decision is None:
         return None
-    scores, positive = own["scores"], record["positive"]
-    chosen = own["thresholds"] is not None
+    scores, positive = decision["scores"], record["positive"]
+    chosen = decision["thresholds"] is not None
     names = [
         name for name in CALL_WORDS if name in scores and (chosen or name in ("npv", "lr_positive", "lr_negative"))
     ]
-    here = f"{100 * scores['prevalence']:.1f} %"
-    words = {name: CALL_WORDS[name] for name in names}
+    prevalence = f"{100 * scores['prevalence']:.1f} %"
+    labels = {name: CALL_WORDS[name] for name in names}
     for name in ("precision", "npv"):
-        if name in words:
-            words[name] += f", prevalence {here} as in the table"
-    rows = [(words[name], _value(scores[name])) for name in names]
+        if name in labels:
+            labels[name] += f", prevalence {prevalence} as in the table"
+    rows = [(labels[name], _value(scores[name])) for name in names]
     at = scores["at_prevalence"]
     if at is not None:
         share = f"{100 * at['prevalence']:g} %"
         rows += [(f"{name.upper()} at a prevalence of {share}", _value(at[name])) for name in ("ppv", "npv")]
-    title = f"Predicted '{positive}' {_rule_words(own, full=True)}: value and {_level(record)} interval"
+    title = f"Predicted '{positive}' {_rule_words(decision, full=True)}: value and {_level(record)} interval"
     return TextTable("calls", title, ("measure", "value"), tuple(rows))
 
 
-def _rule_words(own: Mapping[str, Any], *, full: bool = False) -> str:
-    if own["thresholds"] is None:
-        return "by the table itself" if own["rule"] == THE_CALLS else "where it is the most probable class"
-    values = sorted({f"{value:.4g}" for value in own["thresholds"]}, key=float)
+def _rule_words(decision: Mapping[str, Any], *, full: bool = False) -> str:
+    if decision["thresholds"] is None:
+        return "by the table itself" if decision["rule"] == THE_CALLS else "where it is the most probable class"
+    values = sorted({f"{value:.4g}" for value in decision["thresholds"]}, key=float)
     at = values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
-    chosen = f" ({own['rule']}, chosen on {own['chosen_on']})" if own["chosen_on"] and full else ""
+    chosen = f" ({decision['rule']}, chosen on {decision['chosen_on']})" if decision["chosen_on"] and full else ""
     return f"from a probability of {at} on{chosen}"
 
 
@@ -116,22 +116,22 @@ def _rule_words(own: Mapping[str, Any], *, full: bool = False) -> str:
 
 
 def _calibration(record: Mapping[str, Any]) -> TextTable | None:
-    own = record.get("probabilities")
-    if own is None:
+    probabilities = record.get("probabilities")
+    if probabilities is None:
         return None
-    ece = own["reliability"]["ece"]
+    ece = probabilities["reliability"]["ece"]
     _, about, bins = ece["name"].split("_")
-    of = f"probability of '{record['positive']}'" if about == "positive" else "the most probable class"
+    subject = f"probability of '{record['positive']}'" if about == "positive" else "the most probable class"
     rows: list[tuple[str, str, str]] = []
-    if "measures" in own:
-        measures = own["measures"]
+    if "measures" in probabilities:
+        measures = probabilities["measures"]
         rows += [
             ("O/E (observed to expected)", _value(measures["oe"]), "1"),
             ("calibration in the large", _value(measures["in_the_large"]), "0"),
             ("calibration slope", _value(measures["slope"]), "1"),
-            ("ICI (mean distance from the diagonal)", _value(own["smoothed"]["ici"]), "0"),
+            ("ICI (mean distance from the diagonal)", _value(probabilities["smoothed"]["ici"]), "0"),
         ]
-    rows.append((f"ECE ({of}, {bins} bins)", _value(ece), "0"))
+    rows.append((f"ECE ({subject}, {bins} bins)", _value(ece), "0"))
     title = f"Calibration: value and {_level(record)} interval, unit {recorded_unit(record)}"
     return TextTable("calibration", title, ("measure", "value", "right is"), tuple(rows))
 
@@ -150,14 +150,14 @@ def _benefit(record: Mapping[str, Any]) -> TextTable | None:
 
 
 def _distribution(record: Mapping[str, Any]) -> TextTable | None:
-    own = (record.get("probabilities") or {}).get("distribution")
-    if own is None:
+    distribution = (record.get("probabilities") or {}).get("distribution")
+    if distribution is None:
         return None
     marks = ("p5", "p25", "median", "p75", "p95")
     rows = [
-        (name, f"{found['images']:,}", *(shown(found["quantiles"].get(mark), 2) for mark in marks))
-        for name, found in own["classes"].items()
-        if found["images"]
+        (name, f"{class_record['images']:,}", *(shown(class_record["quantiles"].get(mark), 2) for mark in marks))
+        for name, class_record in distribution["classes"].items()
+        if class_record["images"]
     ]
     rows_are = f"{recorded_rows(record)}s"
     title = f"Probability of '{record['positive']}' among the {rows_are} of each class"
@@ -168,42 +168,50 @@ def _distribution(record: Mapping[str, Any]) -> TextTable | None:
 # ------------------------------------------------------------------------------------------------- groups and promises
 
 
-def _groups(record: Mapping[str, Any], by: str, own: Mapping[str, Any]) -> TextTable:
-    found = next(iter(own["arms"].values()))
-    if "groups" not in found:
-        quantiles = found["quantiles"]
+def _groups(record: Mapping[str, Any], by: str, subgroup: Mapping[str, Any]) -> TextTable:
+    arm_groups = next(iter(subgroup["arms"].values()))
+    if "groups" not in arm_groups:
+        quantiles = arm_groups["quantiles"]
         names = ("lowest", "p10", "p25", "median", "p75", "highest")
-        row = (f"{found['count']:,}", *(shown(quantiles[name], 2) for name in names), f"{found['below_half']:,}")
+        row = (
+            f"{arm_groups['count']:,}",
+            *(shown(quantiles[name], 2) for name in names),
+            f"{arm_groups['below_half']:,}",
+        )
         head = (f"{by}s", "lowest", "10 %", "25 %", "median", "75 %", "highest", "below one half")
         return TextTable(by, f"Share predicted correctly in each {by}", head, (row,))
-    rows, few = [], [group for group in found["groups"] if not group["scores"]]
+    rows, unscored = [], [group for group in arm_groups["groups"] if not group["scores"]]
     # Many groups too small to be scored, as of a column of numbers, would bury the scored ones.
-    named = found["groups"] if len(few) <= MOST_UNSCORED else [group for group in found["groups"] if group["scores"]]
-    for group in named:
+    listed = (
+        arm_groups["groups"]
+        if len(unscored) <= MOST_UNSCORED
+        else [group for group in arm_groups["groups"] if group["scores"]]
+    )
+    for group in listed:
         patients = "unknown" if group["patients"] is None else f"{group['patients']:,}"
         scores = group["scores"]
         cells = [_value(scores[name]) if scores else "" for name in GROUP_METRICS]
         if not scores:
             cells[0] = "not scored"
         rows.append((group["group"], f"{group['images']:,}", patients, *cells))
-    words = ("accuracy", "sensitivity", "specificity", "AUROC")
+    heads = ("accuracy", "sensitivity", "specificity", "AUROC")
     notes = []
-    if found["suppressed"]:
-        count = f"{found['suppressed']} of {len(found['groups'])}"
-        unnamed = ", and not shown" if len(few) > MOST_UNSCORED else ""
+    if arm_groups["suppressed"]:
+        count = f"{arm_groups['suppressed']} of {len(arm_groups['groups'])}"
+        unnamed = ", and not shown" if len(unscored) > MOST_UNSCORED else ""
         notes.append(f"groups of fewer than {FEWEST} patients are not scored{unnamed} ({count})")
-    if found["worst"] is not None:
-        worst = found["worst"]
+    if arm_groups["worst"] is not None:
+        worst = arm_groups["worst"]
         notes.append(f"lowest {worst['metric']}: {worst['group']}; {worst['note']}")
     decision = record.get("decision") or {}
     at = f", called {_rule_words(decision)}" if decision.get("thresholds") else ""
     title = f"By {by}{at}: value and {_level(record)} interval, unit {recorded_unit(record)}"
-    return TextTable(by, title, (by, f"{recorded_rows(record)}s", "patients", *words), tuple(rows), tuple(notes))
+    return TextTable(by, title, (by, f"{recorded_rows(record)}s", "patients", *heads), tuple(rows), tuple(notes))
 
 
 def _promises(record: Mapping[str, Any]) -> TextTable | None:
-    own = record.get("deployed")
-    if own is None:
+    deployed = record.get("deployed")
+    if deployed is None:
         return None
     rows = [
         (
@@ -212,13 +220,13 @@ def _promises(record: Mapping[str, Any]) -> TextTable | None:
             _value(row),
             row["word"],
         )
-        for row in own["rows"]
+        for row in deployed["rows"]
     ]
-    validated = next((row["stated_from"] for row in own["rows"] if row["what"] == "sensitivity"), "")
+    validated = next((row["stated_from"] for row in deployed["rows"] if row["what"] == "sensitivity"), "")
     on = f" on {validated}" if validated else ""
     title = f"Performance stated{on}, and observed here: {_level(record)} interval, unit {recorded_unit(record)}"
     return TextTable(
-        "promises", title, ("promise", "stated", "obtained", ""), tuple(rows), _promise_sentences(own["rows"])
+        "promises", title, ("promise", "stated", "obtained", ""), tuple(rows), _promise_sentences(deployed["rows"])
     )
 
 

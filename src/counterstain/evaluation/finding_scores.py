@@ -67,8 +67,8 @@ class FindingPredictions:
             calls: the calls as probabilities 0 and 1, instead of the probabilities.
         """
         column = self.findings.index(finding)
-        given = self.called if calls and self.called is not None else self.prob
-        positive = given[:, column].astype(np.float64)
+        values = self.called if calls and self.called is not None else self.prob
+        positive = values[:, column].astype(np.float64)
         return Predictions(
             image=self.image, patient=self.patient, slide=self.slide, site=self.site, label=self.label[:, column],
             prob=np.stack([1 - positive, positive], 1), classes=(f"no {finding}", finding), positive_from="given",
@@ -79,11 +79,11 @@ class FindingPredictions:
         """The same with the images and findings in another order."""
         place = {name: row for row, name in enumerate(self.image)}
         rows = np.array([place[name] for name in image], dtype=np.int64)
-        own = np.array([self.findings.index(name) for name in findings], dtype=np.int64)
-        text = {name: tuple(getattr(self, name)[row] for row in rows) for name in ("image", "patient", "slide", "site")}
+        columns = np.array([self.findings.index(name) for name in findings], dtype=np.int64)
+        ids = {name: tuple(getattr(self, name)[row] for row in rows) for name in ("image", "patient", "slide", "site")}
         return FindingPredictions(
-            **text, label=self.label[rows][:, own], prob=self.prob[rows][:, own], findings=tuple(findings),
-            called=None if self.called is None else self.called[rows][:, own],
+            **ids, label=self.label[rows][:, columns], prob=self.prob[rows][:, columns], findings=tuple(findings),
+            called=None if self.called is None else self.called[rows][:, columns],
         )  # fmt: skip
 
 
@@ -94,8 +94,8 @@ def write_findings(table: FindingPredictions, path: Path) -> None:
     if table.called is not None:
         columns += [f"decision_{name}" for name in table.findings]
         blocks.append(table.called)
-    known = ("",) * len(table.image) if table.patient == table.image else table.patient
-    rows = zip(table.image, known, table.slide, table.site, *(block.tolist() for block in blocks), strict=True)
+    patients = ("",) * len(table.image) if table.patient == table.image else table.patient
+    rows = zip(table.image, patients, table.slide, table.site, *(block.tolist() for block in blocks), strict=True)
     write_csv(path, columns, ((*row[:4], *(cell for block in row[4:] for cell in block)) for row in rows))
 
 
@@ -120,7 +120,7 @@ def read_findings(path: Path) -> FindingPredictions:
     called = block("decision").astype(np.int64) if f"decision_{names[0]}" in rows[0] else None
     return FindingPredictions(
         image=ids["image_path"],
-        patient=tuple(who or image for who, image in zip(ids["patient_id"], ids["image_path"], strict=True)),
+        patient=tuple(owner or image for owner, image in zip(ids["patient_id"], ids["image_path"], strict=True)),
         slide=ids["slide_id"], site=ids["site"], label=block("label").astype(np.int64), prob=block("prob"),
         findings=names, called=called,
     )  # fmt: skip
@@ -132,10 +132,10 @@ def join(tables: Sequence[FindingPredictions]) -> FindingPredictions:
     if len(tables) == 1:
         return first
     called = None if first.called is None else np.concatenate([t.called for t in tables if t.called is not None])
-    text = {name: tuple(cell for t in tables for cell in getattr(t, name)) for name in
+    ids = {name: tuple(cell for t in tables for cell in getattr(t, name)) for name in
             ("image", "patient", "slide", "site")}  # fmt: skip
     label, prob = np.concatenate([t.label for t in tables]), np.concatenate([t.prob for t in tables])
-    return replace(first, label=label, prob=prob, called=called, **text)
+    return replace(first, label=label, prob=prob, called=called, **ids)
 
 
 def score_findings(arms: Mapping[str, Sequence[FindingPredictions]], *, alpha: float = 0.05) -> FindingsRecord:
@@ -158,12 +158,12 @@ def score_findings(arms: Mapping[str, Sequence[FindingPredictions]], *, alpha: f
     confidence = 1 - alpha
     scores = [
         _score(arm, finding, key[0], estimate_of(drawn, key, confidence=confidence))
-        for arm, own in samples.items()
-        for finding, drawn in own.items()
+        for arm, by_finding in samples.items()
+        for finding, drawn in by_finding.items()
         for key in drawn.values
     ]
     positives = first.label.sum(0).tolist()
-    owners = [len({who for who, has in zip(first.patient, first.label[:, k], strict=True) if has})
+    owners = [len({patient for patient, has in zip(first.patient, first.label[:, k], strict=True) if has})
               for k in range(len(first.findings))]  # fmt: skip
     return {
         "schema": SCHEMA,
@@ -183,7 +183,7 @@ def score_findings(arms: Mapping[str, Sequence[FindingPredictions]], *, alpha: f
 
 def _samples(tables: Sequence[FindingPredictions], names: Sequence[str]) -> dict[str, Sample]:
     """The scores of each finding and of their mean, over all units and without each."""
-    out: dict[str, Sample] = {}
+    samples: dict[str, Sample] = {}
     for finding in tables[0].findings:
         drawn = sample([table.of(finding) for table in tables], names, level="image")
         keys = [(metric, None) for metric in OF_PROBABILITIES]
@@ -191,13 +191,13 @@ def _samples(tables: Sequence[FindingPredictions], names: Sequence[str]) -> dict
         if tables[0].called is not None:
             calls = sample([table.of(finding, calls=True) for table in tables], names, level="image")
             parts.append((calls, [(metric, None) for metric in OF_CALLS]))
-        out[finding] = replace(
+        samples[finding] = replace(
             drawn,
-            values={key: part.values[key] for part, own in parts for key in own},
-            left_out={key: part.left_out[key] for part, own in parts for key in own},
-            df={key: part.df[key] for part, own in parts for key in own},
+            values={key: part.values[key] for part, part_keys in parts for key in part_keys},
+            left_out={key: part.left_out[key] for part, part_keys in parts for key in part_keys},
+            df={key: part.df[key] for part, part_keys in parts for key in part_keys},
         )
-    return out | {MEAN: _mean(list(out.values()))}
+    return samples | {MEAN: _mean(list(samples.values()))}
 
 
 def _mean(samples: Sequence[Sample]) -> Sample:
@@ -206,21 +206,24 @@ def _mean(samples: Sequence[Sample]) -> Sample:
     keys = list(first.values)
     return replace(
         first,
-        values={key: np.mean([one.values[key] for one in samples], axis=0) for key in keys},
-        left_out={key: np.mean([one.left_out[key] for one in samples], axis=0) for key in keys},
-        df={key: min(one.df[key] for one in samples) for key in keys},
-        whole={key: min(one.whole[key] for one in samples) for key in keys if all(key in one.whole for one in samples)},
+        values={key: np.mean([single.values[key] for single in samples], axis=0) for key in keys},
+        left_out={key: np.mean([single.left_out[key] for single in samples], axis=0) for key in keys},
+        df={key: min(single.df[key] for single in samples) for key in keys},
+        whole={
+            key: min(single.whole[key] for single in samples)
+            for key in keys if all(key in single.whole for single in samples)
+        },
         carried={
-            key: np.min([one.carried[key] for one in samples], axis=0)
-            for key in keys if all(key in one.carried for one in samples)
+            key: np.min([single.carried[key] for single in samples], axis=0)
+            for key in keys if all(key in single.carried for single in samples)
         },
     )  # fmt: skip
 
 
-def _score(arm: str, finding: str, metric: str, found: Estimate) -> FindingScore:
+def _score(arm: str, finding: str, metric: str, estimate: Estimate) -> FindingScore:
     return {
-        "arm": arm, "finding": finding, "metric": metric, "value": found.value, "low": found.low, "high": found.high,
-        "per_seed": list(found.per_seed),
+        "arm": arm, "finding": finding, "metric": metric, "value": estimate.value, "low": estimate.low,
+        "high": estimate.high, "per_seed": list(estimate.per_seed),
     }  # fmt: skip
 
 
@@ -232,10 +235,10 @@ def _differences(
     rows: list[FindingDifference] = []
     for a, b in combinations(samples, 2):
         for finding in (*findings, MEAN):
-            found = difference(samples[a][finding], samples[b][finding], key, alpha=alpha)
+            lead = difference(samples[a][finding], samples[b][finding], key, alpha=alpha)
             rows.append(
-                {"a": a, "b": b, "finding": finding, "metric": key[0], "difference": found.difference,
-                 "low": found.low, "high": found.high, "p": found.p}
+                {"a": a, "b": b, "finding": finding, "metric": key[0], "difference": lead.difference,
+                 "low": lead.low, "high": lead.high, "p": lead.p}
             )  # fmt: skip
     single = [row for row in rows if row["finding"] != MEAN]
     for row, adjusted in zip(single, holm([row["p"] for row in single]), strict=True):

@@ -51,12 +51,12 @@ def find_findings(header: Sequence[str]) -> list[FindingColumns]:
         keys = [name_key(form.format(finding)) for form in forms]
         return next((plain[key] for key in keys if plain.get(key, but) != but), "")
 
-    found = []
+    findings = []
     for name in header:
         finding = _PROBABILITY.sub("", name)
         if finding != name and (truth := first(_TRUTHS, finding, name)):
-            found.append(FindingColumns(finding, truth, name, first(_CALLS, finding, name)))
-    return found
+            findings.append(FindingColumns(finding, truth, name, first(_CALLS, finding, name)))
+    return findings
 
 
 def holds_findings(table: Table, columns: Mapping[str, str]) -> bool:
@@ -85,8 +85,8 @@ def read_finding_table(
         else table_of_frame(source)
     )
     path, columns = str(table.path), dict(columns or {})
-    found = find_findings(table.header)
-    if len(found) < 2:
+    findings = find_findings(table.header)
+    if len(findings) < 2:
         raise InputError(
             f"{path} has no two findings, each with a truth and a probability: label_<finding> and prob_<finding> are "
             f"needed; it has {', '.join(table.header)}"
@@ -96,20 +96,24 @@ def read_finding_table(
     check_columns(columns, _IDS, table.header, path)
     place = {noun: find_column(noun, table.header, columns, path) for noun in _IDS}
     blank = ("",) * len(table)
-    text = {noun: table.text(name) if name else blank for noun, name in place.items()}
-    image = text["image_path"] if place["image_path"] else tuple(f"row {k + 1}" for k in range(len(table)))
+    ids = {noun: table.text(name) if name else blank for noun, name in place.items()}
+    image = ids["image_path"] if place["image_path"] else tuple(f"row {k + 1}" for k in range(len(table)))
     if len(set(image)) < len(image):
         import pandas as pd
 
         twice = image[int(pd.Index(image).duplicated().argmax())]
         raise InputError(f"{path} lists {twice} twice; one row per image is needed")
-    called = np.stack([_bits(table, one.call) for one in found], 1) if all(one.call for one in found) else None
+    called = (
+        np.stack([_bits(table, finding.call) for finding in findings], 1)
+        if all(finding.call for finding in findings)
+        else None
+    )
     return FindingPredictions(
-        image=image, patient=tuple(who or name for who, name in zip(text["patient_id"], image, strict=True)),
-        slide=text["slide_id"], site=text["site"],
-        label=np.stack([_bits(table, one.label) for one in found], 1),
-        prob=np.stack([_probabilities(table, one.prob) for one in found], 1),
-        findings=tuple(one.finding for one in found), called=called,
+        image=image, patient=tuple(owner or name for owner, name in zip(ids["patient_id"], image, strict=True)),
+        slide=ids["slide_id"], site=ids["site"],
+        label=np.stack([_bits(table, finding.label) for finding in findings], 1),
+        prob=np.stack([_probabilities(table, finding.prob) for finding in findings], 1),
+        findings=tuple(finding.finding for finding in findings), called=called,
     )  # fmt: skip
 
 

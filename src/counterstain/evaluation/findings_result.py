@@ -49,16 +49,16 @@ class FindingScores:
         Raises:
             InputError: If there is no such finding, measure or model.
         """
-        wanted, arm = MEAN if finding is None else finding, model or self.models[0]
+        label, arm = MEAN if finding is None else finding, model or self.models[0]
         rows = self.record["scores"]
-        for what, name, known in (
-            ("finding", wanted, [*self.findings, MEAN]),
+        for noun, name, known in (
+            ("finding", label, [*self.findings, MEAN]),
             ("model", arm, list(self.models)),
         ):
             if name not in known:
-                raise InputError(f"{what} is '{name}'{suggest(name, known)}")
-        measure = canonical_measure(metric, list(dict.fromkeys(row["metric"] for row in rows)), what="measure")
-        row = next(r for r in rows if (r["arm"], r["finding"], r["metric"]) == (arm, wanted, measure))
+                raise InputError(f"{noun} is '{name}'{suggest(name, known)}")
+        measure = canonical_measure(metric, list(dict.fromkeys(row["metric"] for row in rows)), noun="measure")
+        row = next(r for r in rows if (r["arm"], r["finding"], r["metric"]) == (arm, label, measure))
         return Score(measure, "image", None, row["value"], row["low"], row["high"], self.record["confidence"])
 
     def to_frame(self) -> "pd.DataFrame":
@@ -78,8 +78,8 @@ class FindingScores:
         return "\n".join([self._head(), *(f"  {name:<{wide}} {self._cells(name)}" for name in [*self.findings, MEAN])])
 
     def _cells(self, finding: str) -> str:
-        found = [self.score(finding, model=model) for model in self.models]
-        return "  ".join(shown_interval(one.value, one.low, one.high) for one in found)
+        scores = [self.score(finding, model=model) for model in self.models]
+        return "  ".join(shown_interval(score.value, score.low, score.high) for score in scores)
 
     def _head(self) -> str:
         patients = self.record["units"] if self.unit == "patient" else None

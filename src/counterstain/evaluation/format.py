@@ -152,10 +152,10 @@ def listed(words: Iterable[str]) -> str:
 
 def clean(name: object) -> str:
     """A name without characters that no page or figure can show: controls, line ends, unpaired surrogates."""
-    kept = (
+    printable = (
         " " if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Cn") else letter for letter in str(name)
     )
-    return " ".join("".join(kept).split())
+    return " ".join("".join(printable).split())
 
 
 def shorten(name: str, letters: int = 24) -> str:

@@ -122,29 +122,29 @@ def as_predictions(
         classes, image = classes or y_prob.classes, y_prob.image if image is None else image
         y_prob = y_prob.prob
     labels = _names(y_true, "y_true")
-    named = list(map(str, y_prob.columns)) if is_frame(y_prob) else None
+    columns = list(map(str, y_prob.columns)) if is_frame(y_prob) else None
     try:
         prob = np.asarray(y_prob, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError("y_prob is not an array of numbers; (N,) or (N, C) probabilities are needed") from None
-    known = _classes(labels, prob, classes, named)
-    wanted = None if positive is None else str(_plain(positive))
-    if wanted is not None and wanted not in known:
-        raise InputError(f"positive is '{wanted}'; the classes are {', '.join(known)}")
-    if prob.ndim == 1 and wanted is not None and known[-1] != wanted:
-        known = known[::-1]
+    names = _classes(labels, prob, classes, columns)
+    positive_name = None if positive is None else str(_plain(positive))
+    if positive_name is not None and positive_name not in names:
+        raise InputError(f"positive is '{positive_name}'; the classes are {', '.join(names)}")
+    if prob.ndim == 1 and positive_name is not None and names[-1] != positive_name:
+        names = names[::-1]
     if prob.ndim == 1:
         prob = np.stack([1 - prob, prob], axis=1)
-    if prob.ndim != 2 or prob.shape != (len(labels), len(known)):
+    if prob.ndim != 2 or prob.shape != (len(labels), len(names)):
         raise InputError(
-            f"y_prob has shape {np.shape(y_prob)} for {len(labels)} labels of {len(known)} classes "
-            f"({', '.join(known[:6])}); (N,) or (N, C) is needed. Name the classes in the order of its columns: "
+            f"y_prob has shape {np.shape(y_prob)} for {len(labels)} labels of {len(names)} classes "
+            f"({', '.join(names[:6])}); (N,) or (N, C) is needed. Name the classes in the order of its columns: "
             "classes=[…]"
         )
-    place = {name: k for k, name in enumerate(known)}
+    place = {name: k for k, name in enumerate(names)}
     stray = next((name for name in labels if name not in place), None)
     if stray is not None:
-        raise InputError(f"y_true has '{stray}', which is none of the classes {', '.join(known[:6])}")
+        raise InputError(f"y_true has '{stray}', which is none of the classes {', '.join(names[:6])}")
     blank = ("",) * len(labels)
     images = tuple(map(str, range(len(labels)))) if image is None else _names(image, "image")
     patients = None if groups is None else _names(groups, "groups")
@@ -153,25 +153,25 @@ def as_predictions(
     table = Predictions(
         image=images, patient=patients or images, slide=slides,
         site=blank if site is None else _names(site, "site"),
-        label=np.array([place[name] for name in labels], dtype=np.int64), prob=prob, classes=known,
+        label=np.array([place[name] for name in labels], dtype=np.int64), prob=prob, classes=names,
         notes=() if groups is not None else (NO_GROUPS,), rows_are=rows, own_patients=patients == images,
-        positive_from="given" if positive is not None or classes else "column order" if named else "name order",
+        positive_from="given" if positive is not None or classes else "column order" if columns else "name order",
     )  # fmt: skip
-    return table if wanted is None else _with_positive(table, wanted)
+    return table if positive_name is None else _with_positive(table, positive_name)
 
 
 NO_GROUPS = "no groups were given; images are taken as independent, which makes intervals too narrow"
 
 
 def _classes(
-    labels: Sequence[str], prob: NDArray[np.float64], classes: Sequence[str] | None, named: Sequence[str] | None
+    labels: Sequence[str], prob: NDArray[np.float64], classes: Sequence[str] | None, columns: Sequence[str] | None
 ) -> tuple[str, ...]:
     """The classes in the order of the columns."""
     if classes is not None:
         return tuple(str(_plain(name)) for name in classes)
-    if named is not None:
-        found = [name.removeprefix("prob_") for name in named]
-        return tuple(found if set(labels) <= set(found) else named)
+    if columns is not None:
+        stripped = [name.removeprefix("prob_") for name in columns]
+        return tuple(stripped if set(labels) <= set(stripped) else columns)
     distinct = set(labels)
     if len(distinct) < 2 and (prob.ndim == 1 or prob.shape[1:] == (2,)):
         raise InputError(
@@ -182,20 +182,20 @@ def _classes(
     return tuple(sorted(distinct, key=int if numbers else str))
 
 
-def _names(values: Iterable[object], what: str) -> tuple[str, ...]:
+def _names(values: Iterable[object], argument: str) -> tuple[str, ...]:
     """Text of each value, whole floats without their point; a missing one is refused."""
     array = np.asarray(values)
     if array.dtype.kind == "U" and not isinstance(values, np.ndarray):
         array = np.asarray(values, dtype=object)  # else NumPy turns what is missing among names into the name "nan"
     if array.ndim != 1:
-        raise InputError(f"{what} has shape {array.shape}; (N,) is needed, one name per image")
+        raise InputError(f"{argument} has shape {array.shape}; (N,) is needed, one name per image")
     plain = [_plain(value) for value in array.tolist()]
     missing = next((row for row, value in enumerate(plain) if value is None or value != value), None)
-    if missing is not None and what != "site":
-        raise InputError(f"{what}[{missing}] is missing; every image needs one, or omit {what}")
+    if missing is not None and argument != "site":
+        raise InputError(f"{argument}[{missing}] is missing; every image needs one, or omit {argument}")
     fraction = next((value for value in plain if isinstance(value, float) and value == value), None)
     if fraction is not None:
-        raise InputError(f"{what} has {fraction}; names or integers are needed")
+        raise InputError(f"{argument} has {fraction}; names or integers are needed")
     return tuple("" if value is None or value != value else str(value) for value in plain)
 
 

@@ -65,9 +65,9 @@ def freeze_threshold(
             raise InputError(
                 f"the validation table has '{only}' only, so {rule} can't be applied; give patients of both classes"
             )
-    found = [choose_threshold(table.label == 1, table.prob[:, 1], rule=rule) for table in validation]
-    values = tuple(value for value, _ in found) * (len(tables) // len(validation))
-    notes = [note for _, note in found if note]
+    choices = [choose_threshold(table.label == 1, table.prob[:, 1], rule=rule) for table in validation]
+    values = tuple(value for value, _ in choices) * (len(tables) // len(validation))
+    notes = [note for _, note in choices if note]
     first = validation[0]
     patients = len(set(first.patient))
     chosen = f"{len(first)} image{'' if len(first) == 1 else 's'}"
@@ -100,10 +100,10 @@ def _check_apart(table: Predictions, validation: Predictions) -> None:
     kinds = [(str(table.rows_are), table.image, validation.image)] if named else []
     if table.unit == validation.unit == "patient":
         kinds.insert(0, ("patient", table.patient, validation.patient))
-    for what, judged, chosen in kinds:
-        both = sorted(set(judged) & set(chosen))
-        if both:
+    for noun, judged, chosen in kinds:
+        shared = sorted(set(judged) & set(chosen))
+        if shared:
             raise InputError(
-                f"{len(both)} {what}{'' if len(both) == 1 else 's'} ('{both[0]}' among them) are in the validation "
-                "table and in the table to be judged; choose the threshold on other patients"
+                f"{len(shared)} {noun}{'' if len(shared) == 1 else 's'} ('{shared[0]}' among them) are in the "
+                "validation table and in the table to be judged; choose the threshold on other patients"
             )

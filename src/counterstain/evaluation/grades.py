@@ -30,26 +30,26 @@ def as_grades(table: Predictions, order: Sequence[str]) -> Predictions:
         >>> graded.ordered, graded.label.tolist(), graded.prob.tolist()
         (True, [2, 0], [[0.2, 0.1, 0.7], [0.8, 0.1, 0.1]])
     """
-    wanted = tuple(order)
-    if len(wanted) < 3:
+    grades = tuple(order)
+    if len(grades) < 3:
         raise InputError(
-            f"--order names {len(wanted)} classes ({', '.join(wanted)}); grades are three or more, from the lowest to "
+            f"--order names {len(grades)} classes ({', '.join(grades)}); grades are three or more, from the lowest to "
             "the highest, with a comma between them. Of two classes name the positive one: --positive"
         )
-    twice = next((name for name in wanted if wanted.count(name) > 1), None)
-    absent = twice or next((name for name in table.classes if name not in wanted), None)
+    twice = next((name for name in grades if grades.count(name) > 1), None)
+    absent = twice or next((name for name in table.classes if name not in grades), None)
     if absent is not None:
         raise InputError(
-            f"--order {','.join(wanted)} names class '{absent}' {'twice' if twice else 'not at all'}; "
+            f"--order {','.join(grades)} names class '{absent}' {'twice' if twice else 'not at all'}; "
             f"name each class of the table once: {', '.join(table.classes)}"
         )
-    odd = next((name for name in wanted if name not in table.classes), None)
+    odd = next((name for name in grades if name not in table.classes), None)
     if odd is not None and not table.hard:
         raise InputError(f"--order names class '{odd}', which has no probability column{suggest(odd, table.classes)}")
-    prob = np.zeros((len(table), len(wanted)))
-    place = [wanted.index(name) for name in table.classes]
+    prob = np.zeros((len(table), len(grades)))
+    place = [grades.index(name) for name in table.classes]
     prob[:, place] = table.prob
-    return replace(table, classes=wanted, label=np.array(place)[table.label], prob=prob, ordered=True)
+    return replace(table, classes=grades, label=np.array(place)[table.label], prob=prob, ordered=True)
 
 
 def check_graded_measures(names: Sequence[str], order: Sequence[str] | None) -> None:

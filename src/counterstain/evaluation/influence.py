@@ -23,13 +23,13 @@ def without_patient(table: Predictions, patient: str) -> Predictions:
     Raises:
         InputError: If no image is left.
     """
-    kept = np.flatnonzero([name != patient for name in table.patient])
-    if not len(kept):
+    rows = np.flatnonzero([name != patient for name in table.patient])
+    if not len(rows):
         raise InputError(f"without patient '{patient}' no image is left")
     cut: dict[str, Any] = {
-        name: tuple(getattr(table, name)[row] for row in kept) for name in ("image", "patient", "slide", "site")
+        name: tuple(getattr(table, name)[row] for row in rows) for name in ("image", "patient", "slide", "site")
     }
-    return replace(table, label=table.label[kept], prob=table.prob[kept], **cut)
+    return replace(table, label=table.label[rows], prob=table.prob[rows], **cut)
 
 
 def left_out_differences(
@@ -47,11 +47,11 @@ def left_out_differences(
     names = units_of([a[0]])
     first, second = (sample(tables, names, level=level) for tables in (a, b))
     key = (metric, None)
-    whole = float(first.values[key].mean() - second.values[key].mean())
+    full = float(first.values[key].mean() - second.values[key].mean())
     without = first.left_out[key].mean(axis=0) - second.left_out[key].mean(axis=0)
     if len(without) != len(names):  # so many patients that groups of them were left out together
-        return whole, {}
-    return whole, dict(zip(names, without.tolist(), strict=True))
+        return full, {}
+    return full, dict(zip(names, without.tolist(), strict=True))
 
 
 def influence_record(
@@ -71,13 +71,13 @@ def influence_record(
         verdict ("" where the rest can't be compared) and changes, whether that is another verdict. At most three
         patients each; those that move the difference less were not looked at.
     """
-    found: list[dict[str, object]] = []
+    records: list[dict[str, object]] = []
     again: dict[str, Sequence[PairRow]] = {}
     for pair in [pair for pair in comparison["pairs"] if pair["primary"]][:MOST_PAIRS]:
-        whole, without = left_out_differences(
+        full, without = left_out_differences(
             arms[pair["a"]], arms[pair["b"]], metric=pair["metric"], level=pair["level"]
         )
-        moved = sorted(without, key=lambda name: (-abs(np.nan_to_num(without[name] - whole, nan=np.inf)), name))
+        moved = sorted(without, key=lambda name: (-abs(np.nan_to_num(without[name] - full, nan=np.inf)), name))
         patients = []
         for patient in moved[:EXAMINED]:
             if patient not in again:
@@ -85,9 +85,9 @@ def influence_record(
             verdict = _verdict_of(again[patient], pair["a"], pair["b"])
             patients.append({"patient": patient, "difference": without[patient], "verdict": verdict,
                              "changes": verdict != pair["verdict"]})  # fmt: skip
-        found.append({"a": pair["a"], "b": pair["b"], "metric": pair["metric"], "difference": whole,
+        records.append({"a": pair["a"], "b": pair["b"], "metric": pair["metric"], "difference": full,
                       "verdict": pair["verdict"], "patients": patients})  # fmt: skip
-    return found
+    return records
 
 
 def _compared(compare_without: Callable[[str], ComparisonRecord], patient: str) -> Sequence[PairRow]:

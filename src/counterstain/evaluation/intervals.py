@@ -83,7 +83,7 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
     pooled = [table if pool is None else pool(table) for table in tables]
     values: dict[Key, list[Floats]] = {}
     df: dict[Key, list[float]] = {}
-    for table, whole in zip(pooled, tables, strict=True):
+    for table, unpooled in zip(pooled, tables, strict=True):
         summed = tally(table, unit_places(table, names), len(names))
         scores = jackknife_scores(summed)
         made_of = whole_patients(summed.counts)
@@ -96,8 +96,8 @@ def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -
             scores[KAPPA] = quadratic_kappa(totals.reshape(-1, *summed.counts.shape[1:]))
             freedom[KAPPA], carried[KAPPA] = freedom["mcc", None], carried["mcc", None]
         if level == "patient":
-            scores["patient_recognition", None] = _recognition(whole, names)
-            freedom["patient_recognition", None] = max(len(whole.patient_codes[0]) - 1.0, 1.0)
+            scores["patient_recognition", None] = _recognition(unpooled, names)
+            freedom["patient_recognition", None] = max(len(unpooled.patient_codes[0]) - 1.0, 1.0)
         for key, value in scores.items():
             values.setdefault(key, []).append(value)
             df.setdefault(key, []).append(freedom[key])
@@ -187,17 +187,17 @@ def estimate(
     from scipy.special import stdtrit
 
     value = float(values.mean())
-    each = tuple(float(v) for v in values)
+    per_seed = tuple(float(v) for v in values)
     nan = float("nan")
     if not (np.isfinite(values).all() and np.isfinite(left_out).all()):
-        return Estimate(value, nan, nan, each, nan, nan, nan)
+        return Estimate(value, nan, nan, per_seed, nan, nan, nan)
     patient, seed = variance_parts(values, left_out)
     df = combined_df(patient, seed, df, len(values) - 1)
     half = float(stdtrit(df, 0.5 + confidence / 2)) * np.sqrt(patient + seed)
     low, high = limits(value, half, metric)
     if patient + seed <= NOISE**2:  # rounding is no variance, and no variance no knowledge
         low, high = _at_the_wall(value, min(df + 1, whole), metric, confidence)
-    return Estimate(value, low, high, each, float(np.sqrt(patient)), float(np.sqrt(seed)), df)
+    return Estimate(value, low, high, per_seed, float(np.sqrt(patient)), float(np.sqrt(seed)), df)
 
 
 def estimate_of(drawn: Sample, key: Key, *, confidence: float = 0.95) -> Estimate:
@@ -250,15 +250,15 @@ def estimates(drawn: Sample, *, confidence: float = 0.95) -> dict[Key, Estimate]
 
     Shares of a single table with one row a unit have Wilson's interval; everything else that of `estimate`.
     """
-    out = {}
+    by_key = {}
     for key, value in drawn.values.items():
-        found = estimate_of(drawn, key, confidence=confidence)
-        if drawn.rows == drawn.units and len(value) == 1 and key in drawn.shares and np.isfinite(found.low):
+        interval = estimate_of(drawn, key, confidence=confidence)
+        if drawn.rows == drawn.units and len(value) == 1 and key in drawn.shares and np.isfinite(interval.low):
             n = drawn.df[key] + 1  # units that carry the share's denominator
-            low, high = wilson(found.value * n, n, confidence=confidence)
-            found = replace(found, low=low, high=high)
-        out[key] = found
-    return out
+            low, high = wilson(interval.value * n, n, confidence=confidence)
+            interval = replace(interval, low=low, high=high)
+        by_key[key] = interval
+    return by_key
 
 
 def units_of(tables: Sequence[Predictions]) -> tuple[str, ...]:

@@ -78,22 +78,22 @@ def _runs(group: Integers, positive: NDArray[np.bool_], tie: Integers) -> Runs:
     """Sort by group, join what has the same score, count within the group, and put back into the order of scores."""
     small = group.astype(np.int16) if group.max() < 2**15 else group  # two bytes are sorted by counting
     order = np.argsort(small, kind="stable")
-    own, score = group[order], tie[order]
-    end = np.flatnonzero(np.append((own[1:] != own[:-1]) | (score[1:] != score[:-1]), True))
+    unit, score = group[order], tie[order]
+    end = np.flatnonzero(np.append((unit[1:] != unit[:-1]) | (score[1:] != score[:-1]), True))
     true, rows = np.cumsum(positive[order], dtype=np.int64)[end], end + 1
-    own, score = own[end], score[end]
-    last = np.append(own[1:] != own[:-1], True)
+    unit, score = unit[end], score[end]
+    last = np.append(unit[1:] != unit[:-1], True)
     begun = np.append(-1, np.flatnonzero(last)[:-1])  # the run before the group's first, -1 before all
-    length = np.diff(np.append(begun, len(own) - 1))
+    length = np.diff(np.append(begun, len(unit) - 1))
     before_true, before_rows = (np.repeat(np.where(begun < 0, 0, sums[begun]), length) for sums in (true, rows))
     hits, size = np.diff(true, prepend=0), np.diff(rows, prepend=0)
     place = np.full(len(group), -1)
     place[order[end]] = np.arange(len(end))
     place = place[place >= 0]
-    whole = (hits, size - hits, true - before_true, rows - before_rows)
+    columns = (hits, size - hits, true - before_true, rows - before_rows)
     return Runs(
-        own[place], score[place], np.where(last, tie[-1] + 1, np.append(score[1:], 0))[place],
-        *(counted[place].astype(np.float64) for counted in whole),
+        unit[place], score[place], np.where(last, tie[-1] + 1, np.append(score[1:], 0))[place],
+        *(counted[place].astype(np.float64) for counted in columns),
     )  # fmt: skip
 
 
@@ -101,11 +101,11 @@ def _pairs(runs: Runs, hits: Floats, misses: Floats, groups: int) -> Floats:
     """(1 + G,) pairs ranked right: all, less those with a positive or a negative of the group, plus those with both."""
     below = misses.sum() - np.cumsum(misses) + misses / 2  # by score: negatives ranked below, ties half
     above = np.cumsum(hits) - hits / 2
-    whole = float((hits * below).sum())
+    total = float((hits * below).sum())
     negatives = np.bincount(runs.group, weights=runs.misses, minlength=groups)
     both = runs.hits * (negatives[runs.group] - (runs.rows - runs.true) + runs.misses / 2)
-    with_own = runs.hits * below[runs.tie] + runs.misses * above[runs.tie] - both
-    return np.append(whole, whole - np.bincount(runs.group, weights=with_own, minlength=groups))
+    with_group = runs.hits * below[runs.tie] + runs.misses * above[runs.tie] - both
+    return np.append(total, total - np.bincount(runs.group, weights=with_group, minlength=groups))
 
 
 def _precisions(runs: Runs, hits: Floats, rows: Floats, groups: int) -> Floats:
@@ -114,39 +114,39 @@ def _precisions(runs: Runs, hits: Floats, rows: Floats, groups: int) -> Floats:
     Args:
         hits, rows: by distinct score: positives, images.
     """
-    kept = hits > 0
+    with_hits = hits > 0
     above_true, above = np.cumsum(hits), np.cumsum(rows)
-    levels = Levels(hits[kept], above_true[kept], above[kept])
+    levels = Levels(hits[with_hits], above_true[with_hits], above[with_hits])
     unchanged = np.append(0.0, np.cumsum(levels.hits * levels.true / levels.rows))
-    level = np.append(0, np.cumsum(kept))  # by distinct score: levels that stand above it; all of them at the end
+    level = np.append(0, np.cumsum(with_hits))  # by distinct score: levels that stand above it; all of them at the end
     start, stop = level[runs.tie], level[runs.next_tie]
     # From a run of the group on down to its next one, so many positives and images are missing above each level.
     lowered = _lowered(levels, start, stop, runs.true, runs.rows)
-    own = runs.hits * (above_true[runs.tie] - runs.true) / np.maximum(above[runs.tie] - runs.rows, 1)
-    out = np.full(groups, unchanged[-1])  # a group without images changes nothing
+    of_group = runs.hits * (above_true[runs.tie] - runs.true) / np.maximum(above[runs.tie] - runs.rows, 1)
+    base = np.full(groups, unchanged[-1])  # a group without images changes nothing
     first = runs.rows == runs.hits + runs.misses
-    out[runs.group[first]] = unchanged[start[first]]
-    return np.append(unchanged[-1], out + np.bincount(runs.group, weights=lowered - own, minlength=groups))
+    base[runs.group[first]] = unchanged[start[first]]
+    return np.append(unchanged[-1], base + np.bincount(runs.group, weights=lowered - of_group, minlength=groups))
 
 
 def _lowered(levels: Levels, start: Integers, stop: Integers, true: Floats, rows: Floats) -> Floats:
     """(L,) sum over levels start..stop-1 of hits x (levels.true - true) / (levels.rows - rows)."""
-    out = np.zeros(len(start))
+    sums = np.zeros(len(start))
     split = start.copy()
     top = np.flatnonzero(np.append(levels.rows, np.inf)[start] < RATIO * rows)
     split[top] = np.clip(np.searchsorted(levels.rows, RATIO * rows[top]), start[top], stop[top])
     near = np.flatnonzero(start < split)
     far = np.flatnonzero(split < stop)
-    out[near] += _divided(levels, start[near], split[near], true[near], rows[near])
-    out[far] += _by_series(levels, split[far], stop[far], true[far], rows[far])
-    return out
+    sums[near] += _divided(levels, start[near], split[near], true[near], rows[near])
+    sums[far] += _by_series(levels, split[far], stop[far], true[far], rows[far])
+    return sums
 
 
 def _divided(levels: Levels, start: Integers, stop: Integers, true: Floats, rows: Floats) -> Floats:
     """`_lowered`, level by level."""
     length = stop - start
     until = np.cumsum(length)
-    out = np.empty(len(start))
+    sums = np.empty(len(start))
     begin = 0
     while begin < len(start):
         done = until[begin] - length[begin]
@@ -157,27 +157,27 @@ def _divided(levels: Levels, start: Integers, stop: Integers, true: Floats, rows
         missing_true, missing = np.repeat(true[part], length[part]), np.repeat(rows[part], length[part])
         # Where nothing is left above a level, its positives are the group's own: 0 / 1.
         value = levels.hits[level] * (levels.true[level] - missing_true) / np.maximum(levels.rows[level] - missing, 1)
-        out[part] = np.add.reduceat(value, first)
+        sums[part] = np.add.reduceat(value, first)
         begin = end
-    return out
+    return sums
 
 
 def _by_series(levels: Levels, start: Integers, stop: Integers, true: Floats, rows: Floats) -> Floats:
     """`_lowered` by 1 / (n - m) = 1/n + m/n^2 + m^2/n^3 + ...: each term is a difference of two running sums."""
-    out, active = np.empty(len(start)), np.arange(len(start))
+    sums, active = np.empty(len(start)), np.arange(len(start))
     most = rows / levels.rows[start]
-    summed, left, factor = np.zeros(len(start)), most.copy(), np.ones(len(start))
+    summed, remaining, factor = np.zeros(len(start)), most.copy(), np.ones(len(start))
     scaled = levels.hits
     while len(active):
         scaled = scaled / levels.rows
         # Summed from below: these terms are largest at the top, and would drown what is small there.
         of_true, of_one = (np.append(np.cumsum(v[::-1])[::-1], 0.0) for v in (scaled * levels.true, scaled))
         summed += factor * (of_true[start] - of_true[stop] - true * (of_one[start] - of_one[stop]))
-        going = left > TINY
+        going = remaining > TINY
         if np.count_nonzero(going) < 0.9 * len(active):
-            out[active[~going]] = summed[~going]
+            sums[active[~going]] = summed[~going]
             active, start, stop = active[going], start[going], stop[going]
             true, rows, most = true[going], rows[going], most[going]
-            summed, left, factor = summed[going], left[going], factor[going]
-        left, factor = left * most, factor * rows
-    return out
+            summed, remaining, factor = summed[going], remaining[going], factor[going]
+        remaining, factor = remaining * most, factor * rows
+    return sums

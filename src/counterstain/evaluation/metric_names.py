@@ -97,13 +97,13 @@ def is_measure(word: str) -> bool:
     return _squeezed(word) in {*_BY_ALIAS, *_BY_MEANING}
 
 
-def canonical_measure(name: str, known: Collection[str], *, what: str = "primary endpoint") -> str:
+def canonical_measure(name: str, known: Collection[str], *, noun: str = "primary endpoint") -> str:
     """The name by which the records call a measure: its own, or that of a known alias.
 
     Args:
         name: as the user wrote it; case, spaces, dashes and underscores don't matter.
         known: the measures that can be had here.
-        what: how the error calls it.
+        noun: how the error calls it.
 
     Raises:
         InputError: If it is none of them; the suggestion goes by meaning first and by spelling second.
@@ -115,20 +115,22 @@ def canonical_measure(name: str, known: Collection[str], *, what: str = "primary
     if name in known:
         return name
     squeezed = _squeezed(name)
-    own = {_squeezed(one): one for one in known}
-    if squeezed in own:
-        return own[squeezed]
+    by_spelling = {_squeezed(measure): measure for measure in known}
+    if squeezed in by_spelling:
+        return by_spelling[squeezed]
     meant = _BY_ALIAS.get(squeezed)
     if meant in known and meant is not None:
         return meant
     nearest = _BY_MEANING.get(squeezed)
     if nearest in known:
-        raise InputError(f"{what} is '{name}', which isn't computed here; '{nearest}' answers the same question")
+        raise InputError(f"{noun} is '{name}', which isn't computed here; '{nearest}' answers the same question")
     if meant is not None:
-        raise InputError(f"{what} is '{name}', which these tables don't give{suggest('', known)}")
-    near = difflib.get_close_matches(squeezed, [*own, *_BY_ALIAS], n=1, cutoff=0.75)
-    found = own.get(near[0], _BY_ALIAS.get(near[0])) if near else None
-    raise InputError(f"{what} is '{name}'" + (f"; did you mean '{found}'?" if found in known else suggest("", known)))
+        raise InputError(f"{noun} is '{name}', which these tables don't give{suggest('', known)}")
+    near = difflib.get_close_matches(squeezed, [*by_spelling, *_BY_ALIAS], n=1, cutoff=0.75)
+    suggestion = by_spelling.get(near[0], _BY_ALIAS.get(near[0])) if near else None
+    raise InputError(
+        f"{noun} is '{name}'" + (f"; did you mean '{suggestion}'?" if suggestion in known else suggest("", known))
+    )
 
 
 def width(metric: str) -> float:

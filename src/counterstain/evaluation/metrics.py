@@ -41,8 +41,8 @@ def image_loss(label: NDArray[np.int64], prob: Floats) -> Floats:
 
     Probabilities are clipped to [1e-7, 1 - 1e-7] first, as Keras does, so that one certain mistake costs 16.1.
     """
-    own = np.clip(prob[np.arange(len(label)), label], PROB_CLIP, 1 - PROB_CLIP)
-    return -np.log(own)
+    of_label = np.clip(prob[np.arange(len(label)), label], PROB_CLIP, 1 - PROB_CLIP)
+    return -np.log(of_label)
 
 
 def image_brier(label: NDArray[np.int64], prob: Floats) -> Floats:
@@ -68,9 +68,9 @@ def confusion(label: NDArray[np.int64], predicted: NDArray[np.int64], n_classes:
 
 def _ratio(above: Floats, below: Floats) -> Floats:
     """above / below, NaN where below is 0."""
-    out = np.full(np.broadcast(above, below).shape, np.nan)
-    np.divide(above, below, out=out, where=below > 0)
-    return out
+    ratio = np.full(np.broadcast(above, below).shape, np.nan)
+    np.divide(above, below, out=ratio, where=below > 0)
+    return ratio
 
 
 def class_scores(counts: Floats) -> dict[str, Floats]:
@@ -148,20 +148,20 @@ def from_confusion(counts: Floats | NDArray[np.int64]) -> dict[tuple[str, int | 
     counts = counts.astype(np.float64)
     single = class_scores(counts)
     present = counts.sum(axis=-1) > 0
-    out: dict[tuple[str, int | None], Floats] = {("accuracy", None): accuracy(counts)}
+    scores: dict[tuple[str, int | None], Floats] = {("accuracy", None): accuracy(counts)}
     n_classes = counts.shape[-1]
     for name in PER_CLASS:
         if n_classes == 2:
-            out[name, None] = single[name][..., 1]
+            scores[name, None] = single[name][..., 1]
             continue
-        out[name, None] = mean_present(single[name], present)
+        scores[name, None] = mean_present(single[name], present)
         for c in range(n_classes):
-            out[name, c] = single[name][..., c]
+            scores[name, c] = single[name][..., c]
     if n_classes == 2:
-        out["npv", None] = single["precision"][..., 0]  # the precision of calling an image negative
-    out["balanced_accuracy", None] = mean_present(single["recall"], present)
-    out["mcc", None] = mcc(counts)
-    return out
+        scores["npv", None] = single["precision"][..., 0]  # the precision of calling an image negative
+    scores["balanced_accuracy", None] = mean_present(single["recall"], present)
+    scores["mcc", None] = mcc(counts)
+    return scores
 
 
 # --------------------------------------------------------------------------------------------------------- ranking
@@ -230,13 +230,13 @@ def ranking_scores(label: NDArray[np.int64], prob: Floats) -> dict[tuple[str, in
             ("auroc", None): roc_auc(label == 1, prob[:, 1]),
             ("auprc", None): average_precision(label == 1, prob[:, 1]),
         }
-    out: dict[tuple[str, int | None], float] = {}
+    scores: dict[tuple[str, int | None], float] = {}
     present = np.bincount(label, minlength=n_classes) > 0
     for name, score in (("auroc", roc_auc), ("auprc", average_precision)):
-        each = np.array([score(label == c, prob[:, c]) for c in range(n_classes)])
-        out[name, None] = float(mean_present(each, present))
-        out |= {(name, c): float(each[c]) for c in range(n_classes)}
-    return out
+        per_class = np.array([score(label == c, prob[:, c]) for c in range(n_classes)])
+        scores[name, None] = float(mean_present(per_class, present))
+        scores |= {(name, c): float(per_class[c]) for c in range(n_classes)}
+    return scores
 
 
 def score_table(label: NDArray[np.int64], prob: Floats) -> Mapping[tuple[str, int | None], float]:
@@ -258,9 +258,9 @@ def score_table(label: NDArray[np.int64], prob: Floats) -> Mapping[tuple[str, in
             f"{len(label)} labels for {len(prob)} rows of probabilities; as many, and at least one, needed"
         )
     counts = confusion(label, predicted_class(prob), prob.shape[1])
-    out: dict[tuple[str, int | None], float] = {
+    scores: dict[tuple[str, int | None], float] = {
         ("loss", None): float(image_loss(label, prob).mean()),
         ("brier", None): float(image_brier(label, prob).mean()),
     }
-    out |= {key: float(value) for key, value in from_confusion(counts).items()}
-    return out | ranking_scores(label, prob)
+    scores |= {key: float(value) for key, value in from_confusion(counts).items()}
+    return scores | ranking_scores(label, prob)

@@ -15,6 +15,6 @@ def holm(p: Sequence[float]) -> list[float]:
     value = np.asarray(p, dtype=np.float64)
     order = np.argsort(value, kind="stable")  # NaN sorts last
     adjusted = np.minimum(np.maximum.accumulate(value[order] * (len(value) - np.arange(len(value)))), 1.0)
-    out = np.empty(len(value))
-    out[order] = adjusted
-    return [float(v) for v in out]
+    in_order = np.empty(len(value))
+    in_order[order] = adjusted
+    return [float(v) for v in in_order]

@@ -81,12 +81,12 @@ class Wall:
         if not self.counted:
             return 0.0
         side = 1 if upper else -1
-        found = float(stdtr(self.df, (side * self.centre - margin) / self.se))
+        chance = float(stdtr(self.df, (side * self.centre - margin) / self.se))
         share = margin / self.scale
         if self.rare and 0 < share < 1:
             events = self.count * max(side * self.seen / self.scale, 0.0)
-            found = max(found, float(betainc(max(self.count - events, 1e-9), events + 1, 1 - share)))
-        return found
+            chance = max(chance, float(betainc(max(self.count - events, 1e-9), events + 1, 1 - share)))
+        return chance
 
 
 def near_wall(units: Units, patient: float, seed: float, df: float) -> Wall:
@@ -109,9 +109,9 @@ def near_wall(units: Units, patient: float, seed: float, df: float) -> Wall:
     influence = (groups - 1) * (units.left_out.mean() - units.left_out)
     influence = np.where(np.abs(influence) <= NOISE * groups, 0.0, influence)
     n, delta = units.effective, units.difference / scale
-    own = np.abs(influence / scale + delta) * n / groups
-    total = float(own.sum())
-    of_whole = (float((own**2).sum()) * groups / n + PSEUDO) / (total + PSEUDO)
+    moves = np.abs(influence / scale + delta) * n / groups
+    total = float(moves.sum())
+    of_whole = (float((moves**2).sum()) * groups / n + PSEUDO) / (total + PSEUDO)
     count = n / min(max(of_whole, n / max(units.rows, n)), 1.0)
     spread = count * patient / scale**2
     observations = count + PSEUDO

@@ -98,12 +98,14 @@ def delong(positive: NDArray[np.bool_], score_a: Floats, score_b: Floats) -> DeL
 
     Source: DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44:837, doi:10.2307/2531595; ranks as in Sun & Xu 2014.
     """
-    (auc_a, own_a, other_a), (auc_b, own_b, other_b) = (_placements(positive, s) for s in (score_a, score_b))
-    m, n = len(own_a), len(other_a)
+    (auc_a, positives_a, negatives_a), (auc_b, positives_b, negatives_b) = (
+        _placements(positive, s) for s in (score_a, score_b)
+    )
+    m, n = len(positives_a), len(negatives_a)
     if m < 2 or n < 2:
         nan = float("nan")
         return DeLong(auc_a, auc_b, nan, nan, nan, nan, nan)
-    cov = np.cov(own_a, own_b) / m + np.cov(other_a, other_b) / n
+    cov = np.cov(positives_a, positives_b) / m + np.cov(negatives_a, negatives_b) / n
     z, p = _z_test(auc_a - auc_b, float(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]))
     return DeLong(auc_a, auc_b, float(cov[0, 0]), float(cov[1, 1]), float(cov[0, 1]), z, p)
 
@@ -111,17 +113,17 @@ def delong(positive: NDArray[np.bool_], score_a: Floats, score_b: Floats) -> DeL
 def _placements(positive: NDArray[np.bool_], score: Floats) -> tuple[float, Floats, Floats]:
     """AUROC; for each positive the share of negatives below it; for each negative the share of positives above it."""
     if positive.all() or not positive.any():  # without both classes nothing is ranked above anything
-        none = np.full(len(score), np.nan)
-        return float("nan"), none[positive], none[~positive]
+        undefined = np.full(len(score), np.nan)
+        return float("nan"), undefined[positive], undefined[~positive]
     order = np.argsort(score)
     ranked, hit = score[order], positive[order]
     tie = np.append(0, np.cumsum(ranked[1:] != ranked[:-1]))
     positives, negatives = (np.bincount(tie, weights=which, minlength=tie[-1] + 1) for which in (hit, ~hit))
     place = np.empty(len(score), dtype=np.int64)
     place[order] = tie
-    own = (np.cumsum(negatives) - negatives / 2)[place[positive]] / negatives.sum()  # ties half
-    other = 1 - (np.cumsum(positives) - positives / 2)[place[~positive]] / positives.sum()
-    return float(own.mean()), own, other
+    of_positives = (np.cumsum(negatives) - negatives / 2)[place[positive]] / negatives.sum()  # ties half
+    of_negatives = 1 - (np.cumsum(positives) - positives / 2)[place[~positive]] / positives.sum()
+    return float(of_positives.mean()), of_positives, of_negatives
 
 
 def _z_test(delta: float, variance: float) -> tuple[float, float]:
@@ -180,8 +182,8 @@ def clustered_mcnemar(b: Sequence[int], c: Sequence[int], n: Sequence[int]) -> C
     centred = delta - size * (delta.sum() / size.sum())  # Yang: the mean of the variances under and off the null
     yang = _over(delta.sum() ** 2, k / (k - 1) * ((centred**2).sum() + (delta**2).sum()) / 2) if k > 1 else float("nan")
     unclustered = float(delta.sum()) ** 2 / discordant
-    found = (unclustered, obuchowski, durkalski, yang)
-    return ClusteredMcNemar(*found, *(float(chdtrc(1, x)) if x == x else float("nan") for x in found))
+    statistics = (unclustered, obuchowski, durkalski, yang)
+    return ClusteredMcNemar(*statistics, *(float(chdtrc(1, x)) if x == x else float("nan") for x in statistics))
 
 
 def _over(above: float, below: float) -> float:
@@ -207,16 +209,16 @@ def sign_flip(delta: Floats, *, draws: int = 100_000, seed: int = 0) -> float:
     k = len(moved)
     if k == 0:
         return 1.0
-    seen = abs(moved.sum()) * (1 - 1e-12) - 1e-300
+    observed = abs(moved.sum()) * (1 - 1e-12) - 1e-300
     if k <= EXACT_UP_TO:
         signs = 1.0 - 2.0 * ((np.arange(2**k)[:, None] >> np.arange(k)) & 1)
-        return float((np.abs(signs @ moved) >= seen).mean())
+        return float((np.abs(signs @ moved) >= observed).mean())
     rng = np.random.default_rng(seed)
     hits = 0
     step = max(4, SIGNS // k // 4 * 4)  # the generator gives four signs at a time, so fours keep them whatever the step
     for start in range(0, draws, step):
         signs = rng.integers(0, 2, size=(min(step, draws - start), k), dtype=np.int8) * 2.0 - 1.0
-        hits += int((np.abs(signs @ moved) >= seen).sum())
+        hits += int((np.abs(signs @ moved) >= observed).sum())
     return (hits + 1) / (draws + 1)
 
 
@@ -232,23 +234,25 @@ def clustered_auroc_difference(
 
     Source: Obuchowski 1997, Biometrics 53:567, doi:10.2307/2533958.
     """
-    found = [_placements(positive, score) for score in (score_a, score_b)]
+    placements = [_placements(positive, score) for score in (score_a, score_b)]
     units = int(patient.max()) + 1
-    own_code, other_code = patient[positive], patient[~positive]
-    m, n = len(own_code), len(other_code)
-    with_own, with_other = len(np.unique(own_code)), len(np.unique(other_code))
-    if min(with_own, with_other) < 2:
+    positive_code, negative_code = patient[positive], patient[~positive]
+    m, n = len(positive_code), len(negative_code)
+    with_positive, with_negative = len(np.unique(positive_code)), len(np.unique(negative_code))
+    if min(with_positive, with_negative) < 2:
         nan = float("nan")
-        return DeLong(found[0][0], found[1][0], nan, nan, nan, nan, nan)
-    own = [np.bincount(own_code, weights=v - area, minlength=units) for area, v, _ in found]
-    other = [np.bincount(other_code, weights=v - area, minlength=units) for area, _, v in found]
+        return DeLong(placements[0][0], placements[1][0], nan, nan, nan, nan, nan)
+    of_positives = [np.bincount(positive_code, weights=v - area, minlength=units) for area, v, _ in placements]
+    of_negatives = [np.bincount(negative_code, weights=v - area, minlength=units) for area, _, v in placements]
 
     def cov(i: int, j: int) -> float:
-        s10 = with_own / (with_own - 1) * float(own[i] @ own[j]) / m**2
-        s01 = with_other / (with_other - 1) * float(other[i] @ other[j]) / n**2
-        s11 = units / (units - 1) * float(own[i] @ other[j] + other[i] @ own[j]) / (m * n)
+        s10 = with_positive / (with_positive - 1) * float(of_positives[i] @ of_positives[j]) / m**2
+        s01 = with_negative / (with_negative - 1) * float(of_negatives[i] @ of_negatives[j]) / n**2
+        s11 = (
+            units / (units - 1) * float(of_positives[i] @ of_negatives[j] + of_negatives[i] @ of_positives[j]) / (m * n)
+        )
         return s10 + s01 + s11
 
     var_a, var_b, both = cov(0, 0), cov(1, 1), cov(0, 1)
-    z, p = _z_test(found[0][0] - found[1][0], var_a + var_b - 2 * both)
-    return DeLong(found[0][0], found[1][0], var_a, var_b, both, z, p)
+    z, p = _z_test(placements[0][0] - placements[1][0], var_a + var_b - 2 * both)
+    return DeLong(placements[0][0], placements[1][0], var_a, var_b, both, z, p)

@@ -41,7 +41,7 @@ def slide_codes(table: Predictions) -> NDArray[np.int64]:
     return code
 
 
-def _pool(table: Predictions, code: NDArray[np.int64], what: RowName) -> Predictions:
+def _pool(table: Predictions, code: NDArray[np.int64], noun: RowName) -> Predictions:
     """One row for each code, of which none is left out, with the patient of its first image."""
     k = int(code.max()) + 1
     first = np.empty(k, dtype=np.int64)
@@ -56,18 +56,18 @@ def _pool(table: Predictions, code: NDArray[np.int64], what: RowName) -> Predict
     keep = np.flatnonzero(~mixed)[np.argsort(first[~mixed], kind="stable")]
     if keep.size == 0:
         raise InputError(
-            f"every {what} has {table.rows_are}s of more than one class; there is no {what} level to score"
+            f"every {noun} has {table.rows_are}s of more than one class; there is no {noun} level to score"
         )
     notes = table.notes
     if mixed.any():
-        many = f"{int(mixed.sum())} of {k} {what}s have {table.rows_are}s of more than one class"
-        notes += (f"{many} and no {what}-level score",)
+        mixed_words = f"{int(mixed.sum())} of {k} {noun}s have {table.rows_are}s of more than one class"
+        notes += (f"{mixed_words} and no {noun}-level score",)
     rows = first[keep].tolist()
     patient = tuple(table.patient[r] for r in rows)
-    slide = tuple(table.slide[r] if what == "slide" else "" for r in rows)
-    named = tuple(f"{own} of {whose}" for own, whose in zip(slide, patient, strict=True))
+    slide = tuple(table.slide[r] if noun == "slide" else "" for r in rows)
+    named = tuple(f"{name} of {owner}" for name, owner in zip(slide, patient, strict=True))
     return replace(
-        table, image=named if what == "slide" else patient, patient=patient, slide=slide,
-        site=tuple(table.site[r] for r in rows), label=high[keep], prob=prob[keep], notes=notes, rows_are=what,
+        table, image=named if noun == "slide" else patient, patient=patient, slide=slide,
+        site=tuple(table.site[r] for r in rows), label=high[keep], prob=prob[keep], notes=notes, rows_are=noun,
         own_patients=False,
     )  # fmt: skip

@@ -75,9 +75,9 @@ def _truth(table: Table, columns: Mapping[str, str], used: set[str]) -> tuple[st
             f"{table.path} has the truth of {len(by_outcome)} outcomes: {quoted(by_outcome)}; say which with "
             f"{columns_option('label', by_outcome[0])}, and its probabilities with prob_<class>=<name>"
         )
-    named = named_after_target(table)
-    if named is not None:
-        return named
+    by_target = named_after_target(table)
+    if by_target is not None:
+        return by_target
     _refuse_findings(table, header)
     raise InputError(
         f"{table.path} has no column 'label' (or y_true, true_label, target); it has {', '.join(table.header)}. "
@@ -88,12 +88,12 @@ def _truth(table: Table, columns: Mapping[str, str], used: set[str]) -> tuple[st
 
 def _refuse_findings(table: Table, header: Sequence[str]) -> None:
     """Refuse a table of several findings per image, each with a truth and a probability of its own, by name."""
-    found = find_findings(header)
-    if found:
-        first = found[0]
-        shown = ", ".join(one.finding for one in found[:5])
+    findings = find_findings(header)
+    if findings:
+        first = findings[0]
+        names = ", ".join(finding.finding for finding in findings[:5])
         raise InputError(
-            f"{table.path} has a truth for each of {len(found)} findings ({shown}); evaluate_findings scores all of "
+            f"{table.path} has a truth for each of {len(findings)} findings ({names}); evaluate_findings scores all of "
             f"them; one alone is {columns_option('label', first.label)},prob_1={shlex.quote(first.prob)}"
         )
 
@@ -106,12 +106,12 @@ def _check_truth(
         return
     keys = {name_key(name) for name in _TRUTHS}
     cells = table.text(label)
-    for other in (name for name in table.header if name_key(name) in keys):
-        if not _codes_the_same(set(zip(cells, table.text(other), strict=True))):
-            differ = sum(one != two for one, two in zip(cells, table.text(other), strict=True))
+    for rival in (name for name in table.header if name_key(name) in keys):
+        if not _codes_the_same(set(zip(cells, table.text(rival), strict=True))):
+            differ = sum(first != second for first, second in zip(cells, table.text(rival), strict=True))
             raise InputError(
-                f"{table.path} has '{label}' and '{other}', which differ in {differ} of {len(cells)} rows: one of them "
-                f"is the model's own call. Say which is the truth: {columns_option('label', other)}"
+                f"{table.path} has '{label}' and '{rival}', which differ in {differ} of {len(cells)} rows: one of them "
+                f"is the model's own call. Say which is the truth: {columns_option('label', rival)}"
             )
     if prob is not None and prob.classes == ("",) and "prob" not in columns:
         values, _ = table.numbers(prob.columns[0])
@@ -126,8 +126,8 @@ def _check_truth(
 
 def _codes_the_same(pairs: Collection[tuple[str, str]]) -> bool:
     """Whether two columns say the same in two codings, such as 0 and benign; the same words swapped are no coding."""
-    ours, theirs = {one for one, _ in pairs}, {two for _, two in pairs}
-    same_words = ours == theirs and any(one != two for one, two in pairs)
+    ours, theirs = {first for first, _ in pairs}, {second for _, second in pairs}
+    same_words = ours == theirs and any(first != second for first, second in pairs)
     return len(pairs) == len(ours) == len(theirs) and not same_words
 
 

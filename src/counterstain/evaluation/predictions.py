@@ -87,9 +87,9 @@ class Predictions:
     def summary(self) -> str:
         """Counts in a line: images, patients, classes."""
         counts = np.bincount(self.label, minlength=len(self.classes))
-        shown = ", ".join(f"{count} {name}" for count, name in zip(counts, self.classes, strict=True))
+        per_class = ", ".join(f"{count} {name}" for count, name in zip(counts, self.classes, strict=True))
         whose = f" of {len(self.patient_codes[0])} patients" if self.unit == "patient" else ""
-        return f"{len(self)} {self.rows_are}s{whose}: {shown}"
+        return f"{len(self)} {self.rows_are}s{whose}: {per_class}"
 
     def to_frame(self) -> "pd.DataFrame":
         """One row per image: image_path, patient_id, slide_id, site, label, prob_<class>…, as in predictions.csv."""
@@ -126,14 +126,14 @@ class Predictions:
 
 def _whole_numbers(label: Any) -> NDArray[np.int64]:
     """The labels, which are places among the classes: 0.7 is none, and a name is none."""
-    given = np.asarray(label)
-    if given.dtype.kind in "iu":
-        return np.array(given, dtype=np.int64)
-    values = np.asarray(given, dtype=object).ravel()
+    array = np.asarray(label)
+    if array.dtype.kind in "iu":
+        return np.array(array, dtype=np.int64)
+    values = np.asarray(array, dtype=object).ravel()
     odd = [value for value in values if not (isinstance(value, (int, float, np.number)) and float(value).is_integer())]
     if odd:
         raise InputError(f"label {odd[0]!r} is no whole number; an index into the classes, from 0 on, was needed")
-    return np.array(given, dtype=np.int64)
+    return np.array(array, dtype=np.int64)
 
 
 def _numbers(prob: Any) -> NDArray[np.float64]:
@@ -183,16 +183,16 @@ def check_names(names: Sequence[str], where: Place) -> None:
     """No name is empty or there twice."""
     if len(set(names)) == len(names) and "" not in names:
         return
-    seen: dict[str, int] = {}
+    first_row: dict[str, int] = {}
     for row, name in enumerate(names):
         if name == "":
             raise InputError(f"{where(row)} has no image name; give every image its own")
-        if name in seen:
+        if name in first_row:
             raise InputError(
-                f"image '{name}' is there twice ({where(seen[name])} and {where(row)}); one row per image is needed. "
-                "If these are folds or seeds, give each its own table."
+                f"image '{name}' is there twice ({where(first_row[name])} and {where(row)}); one row per image is "
+                "needed. If these are folds or seeds, give each its own table."
             )
-        seen[name] = row
+        first_row[name] = row
 
 
 def check_prob(prob: NDArray[np.float64], where: Place) -> None:
@@ -257,11 +257,13 @@ def _joining_names(a: Predictions, b: Predictions) -> tuple[tuple[str, ...], tup
         ("slide", a.slide, b.slide),
         ("patient", a.patient, b.patient),
     )
-    for what, own, other in candidates:
-        if what == "patient" and "image" in (a.unit, b.unit):
+    for noun, names_a, names_b in candidates:
+        if noun == "patient" and "image" in (a.unit, b.unit):
             continue  # where patients are unknown their names are those of the rows
-        if all("" not in names and len(set(names)) == len(names) for names in (own, other)) and set(own) & set(other):
-            return own, other, what
+        if all("" not in names and len(set(names)) == len(names) for names in (names_a, names_b)) and set(
+            names_a
+        ) & set(names_b):
+            return names_a, names_b, noun
     raise InputError(
         "the tables can't be paired: "
         + ("they name" if a.rows_are == b.rows_are else "one of them names")
@@ -294,18 +296,18 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
             prob=b.prob[:, [b.classes.index(name) for name in a.classes]],
             label=np.array([a.classes.index(name) for name in b.classes])[b.label],
         )
-    own, other, what = _joining_names(a, b)
-    if own != other:
-        place = {name: k for k, name in enumerate(other)}
-        missing = [name for name in own if name not in place]
-        extra = sorted(set(other) - set(own))
+    names_a, names_b, noun = _joining_names(a, b)
+    if names_a != names_b:
+        place = {name: k for k, name in enumerate(names_b)}
+        missing = [name for name in names_a if name not in place]
+        extra = sorted(set(names_b) - set(names_a))
         if missing or extra:
             example = f"'{(missing or extra)[0]}' is in the {'first' if missing else 'second'} only"
             raise InputError(
-                f"the tables share {len(a) - len(missing)} {what}s, but {len(missing)} are in the first only and "
-                f"{len(extra)} in the second only ({example}); compare models on the same test {what}s"
+                f"the tables share {len(a) - len(missing)} {noun}s, but {len(missing)} are in the first only and "
+                f"{len(extra)} in the second only ({example}); compare models on the same test {noun}s"
             )
-        b = _take(b, [place[name] for name in own])
+        b = _take(b, [place[name] for name in names_a])
     if a.rows_are != b.rows_are:
         b = replace(b, image=a.image, rows_are=a.rows_are, patient=a.image if b.unit == "image" else b.patient)
     different = np.flatnonzero(a.label != b.label)
@@ -317,8 +319,8 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
         )
     if a.patient != b.patient:
         if "image" in (a.unit, b.unit):  # one tool wrote no patients: what the other knows holds for both
-            known = a if a.unit == "patient" else b
-            return replace(a, patient=known.patient), replace(b, patient=known.patient)
+            with_patients = a if a.unit == "patient" else b
+            return replace(a, patient=with_patients.patient), replace(b, patient=with_patients.patient)
         k = next(k for k, pair in enumerate(zip(a.patient, b.patient, strict=True)) if pair[0] != pair[1])
         raise InputError(
             f"the tables disagree on the patient of '{a.image[k]}': '{a.patient[k]}' and '{b.patient[k]}'; "

@@ -98,11 +98,11 @@ def predictions_of(
     check_prob(prob, where)
     label = _label_index(cells, codes, names, where)
     notes += () if layout.prob is None else certain_note(path.name, prob, label)
-    text = {noun: _ids(table, layout.place, noun) for noun in NOUNS if noun != "label"}
-    image, rows_are, more = _row_names(path.name, text, len(table), table)
+    ids = {noun: _ids(table, layout.place, noun) for noun in NOUNS if noun != "label"}
+    image, rows_are, more = _row_names(path.name, ids, len(table), table)
     notes += more
     check_names(image, where)
-    patient = text["patient_id"]
+    patient = ids["patient_id"]
     if patient is None:
         patient = image
         notes += (f"{path.name} names no patients; say which column does with --columns patient_id=<its name>",)
@@ -113,10 +113,10 @@ def predictions_of(
     notes += unused_note(table, {*layout.place.values(), *(layout.prob.columns if layout.prob is not None else ())})
     blank = ("",) * len(table)
     return Predictions(
-        image=image, patient=patient, slide=text["slide_id"] or blank, site=text["site"] or blank,
+        image=image, patient=patient, slide=ids["slide_id"] or blank, site=ids["site"] or blank,
         label=label, prob=prob, classes=names, notes=notes, rows_are=rows_are,
         positive_from=_positive_from(layout, given=bool(positive or classes)),
-        own_patients=text["patient_id"] == image, hard=layout.prob is None,
+        own_patients=ids["patient_id"] == image, hard=layout.prob is None,
     )  # fmt: skip
 
 
@@ -141,8 +141,8 @@ def _ids(table: Table, place: Mapping[str, str], noun: str) -> tuple[str, ...] |
     if not name:
         return None
     if noun == "image_path":
-        found = table.text(name)
-        return found if any(found) else None
+        cells = table.text(name)
+        return cells if any(cells) else None
     values, codes = table.distinct(name)
     missing = _SITES_MISSING if noun == "site" else MISSING
     first = np.unique(codes, return_index=True)[1]  # a value's first row
@@ -151,20 +151,20 @@ def _ids(table: Table, place: Mapping[str, str], noun: str) -> tuple[str, ...] |
 
 
 def _row_names(
-    file: str, known: Mapping[str, tuple[str, ...] | None], rows: int, table: Table
+    file: str, ids: Mapping[str, tuple[str, ...] | None], rows: int, table: Table
 ) -> tuple[tuple[str, ...], RowName, tuple[str, ...]]:
     """What the rows are called, what that is, and a note: by image, else by slide, else by patient where one row each.
 
     A table that names none of them can be scored, but its rows can't be paired with those of another table.
     """
-    images = known["image_path"]
+    images = ids["image_path"]
     if images is not None:
-        return images, rows_named(images, known["slide_id"] or ("",) * rows, known["patient_id"] or images), ()
+        return images, rows_named(images, ids["slide_id"] or ("",) * rows, ids["patient_id"] or images), ()
     kinds: tuple[tuple[RowName, str], ...] = (("slide", "slide_id"), ("patient", "patient_id"))
-    for what, column in kinds:
-        names = known[column]
+    for noun, column in kinds:
+        names = ids[column]
         if names is not None and "" not in names and len(set(names)) == len(names):
-            return names, what, (f"{file} names no images; its rows are taken as {what}s, one row each",)
+            return names, noun, (f"{file} names no images; its rows are taken as {noun}s, one row each",)
     numbered = tuple(f"row {table.line(row)}" for row in range(rows))
     return numbered, "row", (f"{file} names no images; its rows are told apart by their place in the file",)
 
@@ -196,22 +196,22 @@ def _check_labels(cells: Sequence[str], codes: NDArray[np.int64], where: Place) 
 
 
 def _probabilities(
-    table: Table, found: ProbabilityColumns, labels: Sequence[str], positive: str | None, where: Place
+    table: Table, source: ProbabilityColumns, labels: Sequence[str], positive: str | None, where: Place
 ) -> tuple[tuple[str, ...], NDArray[np.float64], tuple[str, ...]]:
     """Class names and (N, C) probabilities, the second column of a lone one added, and notes."""
-    prob, classes = read_numbers(table, found, where)
-    prob, notes = rescaled(table, found, prob)
+    prob, classes = read_numbers(table, source, where)
+    prob, notes = rescaled(table, source, prob)
     names = tuple(_spelled(name, labels) for name in classes)
     if len(names) > 1:
         return names, prob, notes
-    path, column, known = table.path, found.columns[0], sorted(set(labels))
+    path, column, distinct = table.path, source.columns[0], sorted(set(labels))
     name = names[0] or (_spelled(positive, labels) if positive is not None else "")
     if not name:
         raise InputError(
-            f"{path} has one probability column, '{column}', and labels {', '.join(known[:5])}; "
-            f"say whose probability it is with positive (in a command, --positive {known[-1]})"
+            f"{path} has one probability column, '{column}', and labels {', '.join(distinct[:5])}; "
+            f"say whose probability it is with positive (in a command, --positive {distinct[-1]})"
         )
-    others = [label for label in known if not same_class(label, name)]
+    others = [label for label in distinct if not same_class(label, name)]
     if not others:
         raise InputError(
             f"{path} has one probability column, for '{name}', and every label is '{name}': the other class has no "
@@ -221,7 +221,7 @@ def _probabilities(
         raise InputError(
             f"{path} has one probability column, for '{name}', but {len(others)} other labels "
             f"({', '.join(others[:5])}); give one column prob_<class> for each class, or say whose "
-            f"probability it is with {columns_option(f'prob_{known[-1]}', column)}"
+            f"probability it is with {columns_option(f'prob_{distinct[-1]}', column)}"
         )
     p = prob[:, 0]
     outside = np.flatnonzero((p < 0) | (p > 1))
@@ -250,16 +250,16 @@ def _ordered(
     positive: str | None,
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Classes and columns in the wanted order: `classes` where given, and of two the positive one last."""
-    wanted = list(classes) if classes is not None else list(names)
-    if sorted(wanted) != sorted(names):
-        raise InputError(f"{path} has the classes {', '.join(names)}; {', '.join(wanted)} were needed")
+    order = list(classes) if classes is not None else list(names)
+    if sorted(order) != sorted(names):
+        raise InputError(f"{path} has the classes {', '.join(names)}; {', '.join(order)} were needed")
     if positive is not None:
-        if positive not in wanted:
+        if positive not in order:
             raise InputError(f"positive class '{positive}' is not in {path}{suggest(positive, names)}")
-        if len(wanted) > 2:
-            raise InputError(f"{path} has {len(wanted)} classes; a positive class is for two. Leave positive out.")
-        wanted = [name for name in wanted if name != positive] + [positive]
-    return tuple(wanted), prob[:, [names.index(name) for name in wanted]]
+        if len(order) > 2:
+            raise InputError(f"{path} has {len(order)} classes; a positive class is for two. Leave positive out.")
+        order = [name for name in order if name != positive] + [positive]
+    return tuple(order), prob[:, [names.index(name) for name in order]]
 
 
 def _label_index(
@@ -289,18 +289,18 @@ def write_predictions(table: Predictions, path: StrPath, *, extra: Mapping[str, 
         path: of the CSV.
         extra: further columns by name, N cells each; reading leaves them out.
     """
-    more = list((extra or {}).values())
-    known = table.unit == "patient" or table.own_patients
+    further = list((extra or {}).values())
+    has_patients = table.unit == "patient" or table.own_patients
     pooled = table.rows_are == "patient" and table.image == table.patient  # rows that name no image, only a patient
     rows = (
         [
             "" if pooled else table.image[k],
-            table.patient[k] if known else "",
+            table.patient[k] if has_patients else "",
             table.slide[k],
             table.site[k],
             table.classes[label],
             *prob,
-            *(cells[k] for cells in more),
+            *(cells[k] for cells in further),
         ]
         for k, (label, prob) in enumerate(zip(table.label.tolist(), table.prob.tolist(), strict=True))
     )
@@ -324,5 +324,5 @@ def read_columns(path: StrPath, names: Sequence[str]) -> dict[str, tuple[str, ..
 
 def columns_of(table: Table, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Columns of a table that is read already; see `read_columns`."""
-    known = {name_key(name): name for name in reversed(table.header)}
-    return {name: table.text(known[name_key(name)]) for name in names if name_key(name) in known}
+    by_key = {name_key(name): name for name in reversed(table.header)}
+    return {name: table.text(by_key[name_key(name)]) for name in names if name_key(name) in by_key}

@@ -75,7 +75,7 @@ def predictive_values(
     if prevalence is not None and not 0 < prevalence < 1:
         raise InputError(f"prevalence is {prevalence:g}; a share between 0 and 1 was needed, such as 0.05 for 5 %")
     names, codes = unit_codes(tables)
-    counts = np.stack([_counts(*one, len(names)) for one in zip(tables, called, codes, strict=True)])
+    counts = np.stack([_counts(*seed, len(names)) for seed in zip(tables, called, codes, strict=True)])
     lone = len(tables) == 1 and len(tables[0]) == len(names)
     shares = {name: _share(counts, name, confidence, lone) for name in SHARES}
     wide = {name: _share(counts, name, (1 + confidence) / 2, lone) for name in ("recall", "specificity")}
@@ -91,7 +91,7 @@ def predictive_values(
             "npv": _shown(1 - value, 1 - high, 1 - low),
         }
     return {
-        **{name: _shown(found.value, found.low, found.high) for name, found in shares.items()},
+        **{name: _shown(score.value, score.low, score.high) for name, score in shares.items()},
         "lr_positive": _shown(*ratios[True]),
         "lr_negative": _shown(*ratios[False]),
         "prevalence": float((tables[0].label == 1).mean()),
@@ -124,12 +124,14 @@ def _left_out(counts: Floats, name: str) -> tuple[Floats, Floats, float]:
 
 def _share(counts: Floats, name: str, confidence: float, lone: bool) -> Estimate:
     values, left_out, df = _left_out(counts, name)
-    found = estimate(values, left_out, df, metric=name, confidence=confidence)
-    if lone and np.isfinite(found.low):
+    interval = estimate(values, left_out, df, metric=name, confidence=confidence)
+    if lone and np.isfinite(interval.low):
         # One row per unit: Wilson's interval, as for every other share.
-        low, high = wilson(found.value * (df + 1), df + 1, confidence=confidence)
-        return Estimate(found.value, low, high, found.per_seed, found.se_patient, found.se_seed, found.df)
-    return found
+        low, high = wilson(interval.value * (df + 1), df + 1, confidence=confidence)
+        return Estimate(
+            interval.value, low, high, interval.per_seed, interval.se_patient, interval.se_seed, interval.df
+        )
+    return interval
 
 
 def _ratio(counts: Floats, wide: dict[str, Estimate], positive: bool, confidence: float) -> tuple[float, float, float]:
@@ -144,20 +146,20 @@ def _ratio(counts: Floats, wide: dict[str, Estimate], positive: bool, confidence
         values = sens / (1 - spec) if positive else (1 - sens) / spec
         left_out = sens_out / (1 - spec_out) if positive else (1 - sens_out) / spec_out
     df = score_df(counts.mean(axis=0), [None])["balanced_accuracy", None]
-    found = open_interval(values, left_out, df, scale="log", confidence=confidence)
-    if np.isfinite(found.low):
-        return found.value, found.low, found.high
+    interval = open_interval(values, left_out, df, scale="log", confidence=confidence)
+    if np.isfinite(interval.low):
+        return interval.value, interval.low, interval.high
     a, b = wide["recall"], wide["specificity"]
     with np.errstate(invalid="ignore", divide="ignore"):
         if positive:
             low, high = np.float64(a.low) / (1 - b.low), np.float64(a.high) / (1 - b.high)
         else:
             low, high = (1 - np.float64(a.high)) / b.high, (1 - np.float64(a.low)) / b.low
-    return found.value, float(low), float(high)
+    return interval.value, float(low), float(high)
 
 
 def _shown(value: float, low: float, high: float) -> dict[str, Any]:
     """As JSON has it: what is undefined or infinite is null, and the infinite says so."""
-    known = [None if not np.isfinite(v) else float(v) for v in (value, low, high)]
-    shown: dict[str, Any] = dict(zip(("value", "low", "high"), known, strict=True))
-    return shown | ({"infinite": True} if np.isinf(value) else {})
+    finite = [None if not np.isfinite(v) else float(v) for v in (value, low, high)]
+    cells: dict[str, Any] = dict(zip(("value", "low", "high"), finite, strict=True))
+    return cells | ({"infinite": True} if np.isinf(value) else {})

@@ -55,9 +55,9 @@ class ProbabilityColumns:
     lists: bool = False
 
 
-def same_class(one: str, other: str) -> bool:
+def same_class(first: str, second: str) -> bool:
     """Whether two spellings name one class: Malignant and malignant, 1 and a spreadsheet's 1.0."""
-    return one == other or name_key(one.removesuffix(".0")) == name_key(other.removesuffix(".0")) != ""
+    return first == second or name_key(first.removesuffix(".0")) == name_key(second.removesuffix(".0")) != ""
 
 
 def find_probability_columns(
@@ -77,9 +77,9 @@ def find_probability_columns(
     Raises:
         InputError: If they are the highest few in order of size, which belong to no class.
     """
-    given = {noun: name for noun, name in columns.items() if noun == "prob" or noun.startswith("prob_")}
-    if given:
-        return ProbabilityColumns(tuple(given.values()), tuple(noun[5:] for noun in given))
+    chosen = {noun: name for noun, name in columns.items() if noun == "prob" or noun.startswith("prob_")}
+    if chosen:
+        return ProbabilityColumns(tuple(chosen.values()), tuple(noun[5:] for noun in chosen))
     ranked = next((name for name in free if _TOP_K.match(name)), None)
     family = _family(table, free, labels)
     if ranked is not None and family is not None and all(label.isdigit() for label in family.classes):
@@ -94,22 +94,22 @@ def _family(table: Table, free: Sequence[str], labels: Sequence[str]) -> Probabi
     """The best set of columns whose names are made alike and end or begin with a class."""
     families: dict[tuple[int, str], list[tuple[str, str]]] = {}
     for name in free:
-        whole = _PERCENT.sub("", name)
+        bare = _PERCENT.sub("", name)
         for kind, shape in enumerate(_SHAPES):
-            found = shape.match(whole)
-            if found is not None:
-                if name_key(whole) in _LONE and not any(same_class(found["label"], label) for label in labels):
+            match = shape.match(bare)
+            if match is not None:
+                if name_key(bare) in _LONE and not any(same_class(match["label"], label) for label in labels):
                     break  # y_prob is a probability, and not that of a class "y"
-                stem = name_key(found[2 if kind == len(_SHAPES) - 1 else 1])
-                families.setdefault((kind, stem), []).append((name, found["label"]))
+                stem = name_key(match[2 if kind == len(_SHAPES) - 1 else 1])
+                families.setdefault((kind, stem), []).append((name, match["label"]))
                 break
     ranked = []
     for (kind, stem), members in families.items():
         plain = kind == 0 and stem in _PREFERRED
         if not plain:  # a looser name must hold numbers: "score_date" is no probability
             members = [(name, label) for name, label in members if is_numeric(table, name)]
-        covers = all(any(same_class(label, own) for _, own in members) for label in labels)
-        touches = any(same_class(label, own) for label in labels for _, own in members)
+        covers = all(any(same_class(label, member_class) for _, member_class in members) for label in labels)
+        touches = any(same_class(label, member_class) for label in labels for _, member_class in members)
         clear = kind != 1 and stem in ("prob", "probability", "proba", "yprob", "yproba")
         if members and (clear or touches or len(members) > 1):
             order = _PREFERRED.index(stem) if plain else len(_PREFERRED) + kind
@@ -128,20 +128,20 @@ def is_numeric(table: Table, name: str) -> bool:
 
 def _named_as_classes(table: Table, free: Sequence[str], labels: Sequence[str]) -> ProbabilityColumns | None:
     """Columns that are named as the classes alone (AutoGluon, fastai's vocabulary), if they sum to 1 in every row."""
-    own = [name for name in free if any(same_class(name, label) for label in labels)]
-    if not own or not all(any(same_class(name, label) for name in own) for label in labels):
+    exact = [name for name in free if any(same_class(name, label) for label in labels)]
+    if not exact or not all(any(same_class(name, label) for name in exact) for label in labels):
         return None
-    places = [free.index(name) for name in own]
+    places = [free.index(name) for name in exact]
     low, high = min(places), max(places)
     while low > 0 and is_numeric(table, free[low - 1]):
         low -= 1
     while high + 1 < len(free) and is_numeric(table, free[high + 1]):
         high += 1
-    for chosen in (own, list(free[low : high + 1])):
-        if len(chosen) > 1 and all(is_numeric(table, name) for name in chosen):
-            total = np.sum([table.numbers(name)[0] for name in chosen], axis=0)
-            if any(np.all(np.abs(total - whole) <= whole * sum_tolerance(len(chosen))) for whole in (1, 100)):
-                return ProbabilityColumns(tuple(chosen), tuple(chosen))
+    for candidates in (exact, list(free[low : high + 1])):
+        if len(candidates) > 1 and all(is_numeric(table, name) for name in candidates):
+            total = np.sum([table.numbers(name)[0] for name in candidates], axis=0)
+            if any(np.all(np.abs(total - scale) <= scale * sum_tolerance(len(candidates))) for scale in (1, 100)):
+                return ProbabilityColumns(tuple(candidates), tuple(candidates))
     return None
 
 
@@ -169,16 +169,16 @@ def named_after_target(table: Table) -> tuple[str, ProbabilityColumns] | None:
 # -------------------------------------------------------------------------------------------------------- the numbers
 
 
-def read_numbers(table: Table, found: ProbabilityColumns, where: Place) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def read_numbers(table: Table, source: ProbabilityColumns, where: Place) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """(N, C) numbers as they stand, and the classes; NaN stays NaN (it is refused with its row later).
 
     Raises:
         InputError: If a cell is empty or text, with its row.
     """
-    if found.lists:
-        return _from_lists(table, found.columns[0], where)
+    if source.lists:
+        return _from_lists(table, source.columns[0], where)
     columns = []
-    for name in found.columns:
+    for name in source.columns:
         values, bad = table.numbers(name)
         missing = np.flatnonzero(np.isnan(values))
         empty = next((row for row in missing.tolist() if bad[row] or not table.cell(name, row)), None)
@@ -187,7 +187,7 @@ def read_numbers(table: Table, found: ProbabilityColumns, where: Place) -> tuple
             shown = f"'{cell}'" if cell else "empty"
             raise InputError(f"{name} in {where(empty)} is {shown}; a probability from 0 to 1 was needed")
         columns.append(values)
-    return np.column_stack(columns), found.classes
+    return np.column_stack(columns), source.classes
 
 
 def _from_lists(table: Table, name: str, where: Place) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -209,7 +209,7 @@ def sum_tolerance(classes: int) -> float:
 
 
 def rescaled(
-    table: Table, found: ProbabilityColumns, prob: NDArray[np.float64]
+    table: Table, source: ProbabilityColumns, prob: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """(N, C) probabilities from percent and from numbers rounded to two decimals, with a note on each.
 
@@ -217,7 +217,7 @@ def rescaled(
     """
     notes: tuple[str, ...] = ()
     name = table.path.name
-    if _is_percent(table, found, prob):
+    if _is_percent(table, source, prob):
         prob = prob / 100
         notes += (f"{name} gives probabilities in percent; they were divided by 100",)
     if prob.shape[1] > 1:
@@ -234,14 +234,14 @@ def rescaled(
     return prob, notes
 
 
-def _is_percent(table: Table, found: ProbabilityColumns, prob: NDArray[np.float64]) -> bool:
+def _is_percent(table: Table, source: ProbabilityColumns, prob: NDArray[np.float64]) -> bool:
     """Whether the header or the cells say so, or the rows sum to 100; of a lone column, whether it looks like it."""
-    known = prob[np.isfinite(prob)]
-    if not known.size or known.min() < 0 or known.max() > 100.5:
+    finite = prob[np.isfinite(prob)]
+    if not finite.size or finite.min() < 0 or finite.max() > 100.5:
         return False
-    if any(_PERCENT.search(name) or "%" in table.cell(name, 0) for name in found.columns):
+    if any(_PERCENT.search(name) or "%" in table.cell(name, 0) for name in source.columns):
         return True
     if prob.shape[1] == 1:
-        return bool(known.max() >= 20)  # logits that are never negative and reach 20 are not seen
+        return bool(finite.max() >= 20)  # logits that are never negative and reach 20 are not seen
     total = prob.sum(axis=1)
     return bool(np.all(np.abs(total - 100) <= 100 * sum_tolerance(prob.shape[1])))

@@ -54,8 +54,8 @@ def _seeds_own(arms: Sequence[Sample], key: tuple[str, int | None]) -> tuple[flo
     on average where seeds differ by noise only, so half a standard error of the noise is taken off before.
     """
     excess, noises, freedom = 0.0, 0.0, 0
-    for one in arms:
-        values, left_out = one.values[key], one.left_out[key]
+    for arm in arms:
+        values, left_out = arm.values[key], arm.left_out[key]
         seeds, groups = left_out.shape
         if seeds == 1:
             continue
@@ -65,7 +65,7 @@ def _seeds_own(arms: Sequence[Sample], key: tuple[str, int | None]) -> tuple[flo
         noises += noise
         freedom += seeds - 1
     pooled = max(excess - 0.5 * noises * float(np.sqrt(2 / max(freedom, 1))), 0.0) / max(freedom, 1)
-    each = [pooled / len(one.values[key]) for one in arms if len(one.values[key]) > 1]
+    each = [pooled / len(arm.values[key]) for arm in arms if len(arm.values[key]) > 1]
     return float(sum(each)), float(freedom)
 
 
@@ -102,7 +102,7 @@ def chance_of_false_ranking(ahead: float, variance: float, *, df: float, prior_s
 
 
 def pair_chance(
-    a: Sample, b: Sample, found: Difference, key: tuple[str, int | None], *, alpha: float, prior_sd: float
+    a: Sample, b: Sample, effect: Difference, key: tuple[str, int | None], *, alpha: float, prior_sd: float
 ) -> float:
     """Posterior chance that the better-looking one of two arms is the worse one, under the sceptical prior.
 
@@ -118,40 +118,40 @@ def pair_chance(
 
     ahead, variance, df = lead(a, b, key)
     if variance <= NO_ERROR**2:
-        width = (found.high - found.low) / 2 / float(stdtrit(max(found.df, 1.0), 1 - alpha / 2))
+        width = (effect.high - effect.low) / 2 / float(stdtrit(max(effect.df, 1.0), 1 - alpha / 2))
         variance = max(variance, width**2)
     return chance_of_false_ranking(abs(ahead), variance, df=df, prior_sd=prior_sd)
 
 
-def ranking_record(samples: Mapping[str, Sample], rows: Sequence[PairRow], asked: Question) -> RankingRecord:
+def ranking_record(samples: Mapping[str, Sample], rows: Sequence[PairRow], question: Question) -> RankingRecord:
     """The arms from best to worst, each with its interval and what its pair with the best says.
 
     Args:
         samples: arm -> its scores.
         rows: the judged pairs.
-        asked: the question.
+        question: the question.
 
     Returns:
         "arms": in order, each with value, interval, and whether it can be told from the best.
     """
-    key = (asked.metric, None)
-    found = {arm: estimate_of(own, key, confidence=1 - asked.alpha) for arm, own in samples.items()}
+    key = (question.metric, None)
+    scores = {arm: estimate_of(drawn, key, confidence=1 - question.alpha) for arm, drawn in samples.items()}
     # An undefined value stands last, and arms that tie keep the order in which they were given.
-    order = sorted(found, key=lambda arm: (np.isnan(found[arm].value), -asked.better_sign * found[arm].value))
+    order = sorted(scores, key=lambda arm: (np.isnan(scores[arm].value), -question.better_sign * scores[arm].value))
     best = order[0]
     against = {row["b"] if row["a"] == best else row["a"]: row for row in rows if best in (row["a"], row["b"])}
     arms: list[RankingRow] = []
     for arm in order:
         row = against.get(arm)
-        told = row is not None and (row["verdict"] in ("a_better", "b_better") or row["also"] is not None)
+        differs = row is not None and (row["verdict"] in ("a_better", "b_better") or row["also"] is not None)
         arms.append(
             {
                 "arm": arm,
-                "value": found[arm].value,
-                "low": found[arm].low,
-                "high": found[arm].high,
+                "value": scores[arm].value,
+                "low": scores[arm].low,
+                "high": scores[arm].high,
                 "seeds": len(samples[arm].values[key]),
-                "told_from_best": told,
+                "told_from_best": differs,
             }
         )
     return {"arms": arms}

@@ -108,16 +108,16 @@ def reliability_record(tables: Sequence[Predictions], *, bins: int = 10, seed: i
     top, right = prob.max(axis=1), prob.argmax(axis=1) == label
     p, hit = (prob[:, 1], label == 1) if binary else (top, right)
     squared = (p - hit) ** 2 if binary else ((prob - np.eye(prob.shape[1])[label]) ** 2).sum(axis=1)
-    drawn = _draw(p, hit, squared, code, len(names), bins, seed)
+    bands = _draw(p, hit, squared, code, len(names), bins, seed)
     slope, intercept = logistic_recalibration(p, hit) if binary else (None, None)
     name = f"ece_{'positive' if binary else 'confidence'}_{bins}"
     return {
         "kind": "positive" if binary else "confidence",
-        "bins": drawn["bins"],
-        "ece": {"name": name, "value": expected_calibration_error(p, hit, bins=bins), **drawn["ece"]},
+        "bins": bands["bins"],
+        "ece": {"name": name, "value": expected_calibration_error(p, hit, bins=bins), **bands["ece"]},
         "ece_confidence": expected_calibration_error(top, right, bins=bins),
         "loss": float(image_loss(label, prob).mean()),
-        "brier": {"value": float(squared.mean()), **drawn["brier"]},
+        "brier": {"value": float(squared.mean()), **bands["brier"]},
         "brier_parts": brier_parts(p, hit, bins=bins),
         "slope": slope,
         "intercept": intercept,
@@ -145,19 +145,19 @@ def _draw(
     total = drawn_n.sum(axis=1)
     ece = np.abs(drawn_gap).sum(axis=1) / total
     brier = drawn_squared / total
-    whole = n.sum(axis=0)
+    totals = n.sum(axis=0)
     rows = []
     for index in range(bins):
-        seen = share[:, index][np.isfinite(share[:, index])]
+        finite = share[:, index][np.isfinite(share[:, index])]
         # A bin of one patient has no spread to show.
-        known = len(seen) > RESAMPLES // 2 and int((n[:, index] > 0).sum()) > 1
-        low, high = np.quantile(seen, [0.025, 0.975]) if known else (None, None)
-        used = whole[index] > 0
+        bounded = len(finite) > RESAMPLES // 2 and int((n[:, index] > 0).sum()) > 1
+        low, high = np.quantile(finite, [0.025, 0.975]) if bounded else (None, None)
+        filled = totals[index] > 0
         rows.append(
             {
-                "low": index / bins, "high": (index + 1) / bins, "n": int(whole[index]),
-                "mean_prob": float(sum_p[:, index].sum() / whole[index]) if used else None,
-                "share": float(sum_hit[:, index].sum() / whole[index]) if used else None,
+                "low": index / bins, "high": (index + 1) / bins, "n": int(totals[index]),
+                "mean_prob": float(sum_p[:, index].sum() / totals[index]) if filled else None,
+                "share": float(sum_hit[:, index].sum() / totals[index]) if filled else None,
                 "share_low": None if low is None else float(low), "share_high": None if high is None else float(high),
             }
         )  # fmt: skip
@@ -166,7 +166,7 @@ def _draw(
         for key, value in (("ece", ece), ("brier", brier))
     }
     # Resampling patients increases an ECE once more; its interval is moved back by as much, or may miss the value.
-    moved = float(ece.mean()) - float(np.abs((sum_p - sum_hit).sum(axis=0)).sum() / whole.sum())
+    moved = float(ece.mean()) - float(np.abs((sum_p - sum_hit).sum(axis=0)).sum() / totals.sum())
     limits["ece"] = {key: max(float(limit or 0.0) - moved, 0.0) for key, limit in limits["ece"].items()}
     for key, value in (("ece", ece), ("brier", brier)):
         if units < 2 or np.ptp(value) <= NOISE:  # one patient, or patients all alike, show no spread over patients
@@ -177,7 +177,7 @@ def _draw(
 def _resampled(values: Sequence[Floats], units: int, seed: int) -> list[Floats]:
     """Each of `values` (K, ...) summed over the units of each resample, (R, ...); few draws at a time of many units."""
     whole = [bootstrap_weights(units, RESAMPLES, seed=seed)] if units <= GROUPS else None
-    drawn = [[weights @ own for own in values] for weights in whole or bootstrap_draws(units, RESAMPLES, seed=seed)]
+    drawn = [[weights @ value for value in values] for weights in whole or bootstrap_draws(units, RESAMPLES, seed=seed)]
     return [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
 
 
@@ -194,14 +194,14 @@ def probability_distribution(tables: Sequence[Predictions], *, bins: int = 20) -
     """
     prob = np.concatenate([table.prob[:, 1] for table in tables])
     label = np.concatenate([table.label for table in tables])
-    found: dict[str, Any] = {}
+    classes: dict[str, Any] = {}
     for index, name in enumerate(tables[0].classes):
-        own = prob[label == index]
-        shares = np.bincount(bin_of(own, bins), minlength=bins) / len(own) if len(own) else np.zeros(0)
-        marks = np.quantile(own, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist() if len(own) else []
-        found[name] = {
-            "images": len(own) // len(tables),
+        of_class = prob[label == index]
+        shares = np.bincount(bin_of(of_class, bins), minlength=bins) / len(of_class) if len(of_class) else np.zeros(0)
+        marks = np.quantile(of_class, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist() if len(of_class) else []
+        classes[name] = {
+            "images": len(of_class) // len(tables),
             "shares": shares.tolist(),
             "quantiles": dict(zip(("p5", "p25", "median", "p75", "p95"), marks, strict=False)),
         }
-    return {"bins": bins, "classes": found}
+    return {"bins": bins, "classes": classes}

@@ -90,10 +90,10 @@ def bayesian_correlated_t(
 
     if rope < 0:
         raise ValueError(f"rope is {rope}; a half-width of at least 0 is needed")
-    found = corrected_resampled_t(delta, n_train=n_train, n_test=n_test)
-    if found.se == 0:
-        place = (found.mean < -rope, -rope <= found.mean <= rope, found.mean > rope)
+    test = corrected_resampled_t(delta, n_train=n_train, n_test=n_test)
+    if test.se == 0:
+        place = (test.mean < -rope, -rope <= test.mean <= rope, test.mean > rope)
         return float(place[0]), float(place[1]), float(place[2])
-    low = float(stdtr(found.df, (-rope - found.mean) / found.se))
-    high = float(stdtr(found.df, (found.mean - rope) / found.se))
+    low = float(stdtr(test.df, (-rope - test.mean) / test.se))
+    high = float(stdtr(test.df, (test.mean - rope) / test.se))
     return low, max(1 - low - high, 0.0), high

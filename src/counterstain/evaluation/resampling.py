@@ -47,13 +47,13 @@ CHUNK_CELLS = 500_000  # cells held at once while many weightings are worked thr
 class UnitCounts:
     """What stands above each positive in the ranking, by unit: weightings of the units become matrix products.
 
-    own:   (P,) unit of each positive, from high to low score
+    unit:  (P,) unit of each positive, from high to low score
     true:  (P, K) positives of each unit with at least that score
     false: (P, K) negatives of each unit with at least that score
     pairs: (K, K) how many (positive of unit i, negative of unit j) are ranked right, ties half
     """
 
-    own: Integers
+    unit: Integers
     true: NDArray[np.float32]
     false: NDArray[np.float32]
     pairs: Floats
@@ -107,20 +107,20 @@ class Tally:
 
 def unit_codes(tables: Sequence[Predictions]) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
     """The units of all tables in sorted order, and for each table the (N,) index of each image's unit."""
-    own = [table.patient_codes for table in tables]
-    if all(names == own[0][0] for names, _ in own[1:]):
-        return own[0][0], [code for _, code in own]
-    names = tuple(sorted({name for table_names, _ in own for name in table_names}))
+    coded = [table.patient_codes for table in tables]
+    if all(names == coded[0][0] for names, _ in coded[1:]):
+        return coded[0][0], [code for _, code in coded]
+    names = tuple(sorted({name for table_names, _ in coded for name in table_names}))
     return names, [unit_places(table, names) for table in tables]
 
 
 def unit_places(table: Predictions, names: Sequence[str]) -> NDArray[np.int64]:
     """(N,) place of each image's unit in `names`, which may hold more units than the table."""
-    own, code = table.patient_codes
-    if own == tuple(names):
+    table_names, code = table.patient_codes
+    if table_names == tuple(names):
         return code
     place = {name: k for k, name in enumerate(names)}
-    return np.array([place[name] for name in own], dtype=np.int64)[code]
+    return np.array([place[name] for name in table_names], dtype=np.int64)[code]
 
 
 def tally(table: Predictions, code: NDArray[np.int64], units: int) -> Tally:
@@ -135,7 +135,7 @@ def tally(table: Predictions, code: NDArray[np.int64], units: int) -> Tally:
         brier=np.bincount(code, weights=image_brier(table.label, table.prob), minlength=units).astype(np.float64),
         images=np.bincount(code, minlength=units).astype(np.float64),
         ranking=ranking,
-        df=score_df(counts, [None if one.by_unit is None else one.by_unit.pairs for one in ranking]),
+        df=score_df(counts, [None if ranked.by_unit is None else ranked.by_unit.pairs for ranked in ranking]),
     )
 
 
@@ -152,12 +152,12 @@ def _ranking(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64]
     order = np.argsort(-score, kind="stable")
     ranked, hit = score[order], positive[order]
     at = np.flatnonzero(hit)
-    new = ranked[1:] != ranked[:-1]
-    tie = np.append(0, np.cumsum(new))
-    first = np.append(0, np.flatnonzero(new) + 1)  # place at which each distinct score begins
+    changes = ranked[1:] != ranked[:-1]
+    tie = np.append(0, np.cumsum(changes))
+    first = np.append(0, np.flatnonzero(changes) + 1)  # place at which each distinct score begins
     before = first[tie[at]]
     last = np.append(first[1:], len(ranked))[tie[at]] - 1
-    seen = np.append(0, np.cumsum(hit))
+    positives_above = np.append(0, np.cumsum(hit))
     small = units <= GROUPS and len(code) * units <= TABLE_CELLS
     return Ranking(
         code=code[order],
@@ -165,8 +165,8 @@ def _ranking(positive: NDArray[np.bool_], score: Floats, code: NDArray[np.int64]
         at=at,
         last=last,
         before=before,
-        own_last=seen[last + 1] - 1,
-        own_before=seen[before],
+        own_last=positives_above[last + 1] - 1,
+        own_before=positives_above[before],
         by_unit=_unit_counts(code[order], hit, before, last, units) if small else None,
         positives=np.bincount(code[positive], minlength=units).astype(np.float64),
         negatives=np.bincount(code[~positive], minlength=units).astype(np.float64),
@@ -184,13 +184,13 @@ def _unit_counts(code: Integers, hit: NDArray[np.bool_], before: Integers, last:
     above = np.cumsum(cell, axis=0)
     false = above[last + 1]
     right = above[-1] - 0.5 * (above[before] + false)
-    own = code[at]
+    owner = code[at]
     pairs = np.zeros((units, units))
-    order = np.argsort(own, kind="stable")
-    present, starts = np.unique(own[order], return_index=True)
-    if len(own):
+    order = np.argsort(owner, kind="stable")
+    present, starts = np.unique(owner[order], return_index=True)
+    if len(owner):
         pairs[present] = np.add.reduceat(right[order].astype(np.float64), starts, axis=0)
-    return UnitCounts(own=own, true=true, false=false, pairs=pairs)
+    return UnitCounts(unit=owner, true=true, false=false, pairs=pairs)
 
 
 # --------------------------------------------------------------------------------------------------------- weights
@@ -267,9 +267,9 @@ def left_out_totals(values: Floats) -> Floats:
         weighted: Floats = np.concatenate([np.ones((1, units)), jackknife_weights(units)]) @ values
         return weighted
     group, flat = jackknife_groups(units), values.reshape(units, -1)
-    own = np.column_stack([np.bincount(group, weights=column, minlength=GROUPS) for column in flat.T])
-    whole = flat.sum(axis=0)
-    return np.concatenate([whole[None], whole - own]).reshape(-1, *values.shape[1:])
+    grouped = np.column_stack([np.bincount(group, weights=column, minlength=GROUPS) for column in flat.T])
+    total = flat.sum(axis=0)
+    return np.concatenate([total[None], total - grouped]).reshape(-1, *values.shape[1:])
 
 
 def _positive(ranking: Ranking) -> NDArray[np.bool_]:
@@ -286,26 +286,26 @@ def _scores(
     n_classes = table.counts.shape[-1]
     counts = summed(table.counts.reshape(len(table.counts), -1)).reshape(-1, n_classes, n_classes)
     total = summed(table.images)
-    out: dict[Key, Floats] = {
+    scores: dict[Key, Floats] = {
         ("loss", None): _divide(summed(table.loss), total),
         ("brier", None): _divide(summed(table.brier), total),
     }
-    out |= from_confusion(counts)
+    scores |= from_confusion(counts)
     if n_classes == 2:
-        out["auroc", None], out["auprc", None] = ranked[0]
-        return out
+        scores["auroc", None], scores["auprc", None] = ranked[0]
+        return scores
     present = counts.sum(axis=-1) > 0
     for name, values in zip(("auroc", "auprc"), zip(*ranked, strict=True), strict=True):
-        each = np.stack(values, axis=-1)
-        out[name, None] = mean_present(each, present)
-        out |= {(name, c): each[:, c] for c in range(n_classes)}
-    return out
+        per_class = np.stack(values, axis=-1)
+        scores[name, None] = mean_present(per_class, present)
+        scores |= {(name, c): per_class[:, c] for c in range(n_classes)}
+    return scores
 
 
 def _divide(above: Floats, below: Floats) -> Floats:
-    out = np.full(above.shape, np.nan)
-    np.divide(above, below, out=out, where=below > 0)
-    return out
+    ratio = np.full(above.shape, np.nan)
+    np.divide(above, below, out=ratio, where=below > 0)
+    return ratio
 
 
 def _weighted_ranking(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
@@ -336,7 +336,7 @@ def _counted_precision(counted: UnitCounts, weights: Floats) -> Floats:
     total += true
     np.maximum(total, np.float32(1e-30), out=total)
     true /= total
-    true *= turned[counted.own]
+    true *= turned[counted.unit]
     summed: Floats = true.sum(axis=0, dtype=np.float64)
     return summed
 
@@ -346,11 +346,11 @@ def _scan(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
     image = weights.T.astype(np.float32)[ranking.code]  # (N, r)
     above = np.zeros((len(image) + 1, image.shape[1]), dtype=np.float32)
     np.cumsum(image, axis=0, out=above[1:])
-    own = image[ranking.at]
-    own_above = np.zeros((len(own) + 1, image.shape[1]), dtype=np.float32)
-    np.cumsum(own, axis=0, out=own_above[1:])
-    upto, own_upto = above[ranking.last + 1], own_above[ranking.own_last + 1]
-    precision = own * own_upto / np.maximum(upto, np.float32(1e-30))
-    higher = above[ranking.before] - own_above[ranking.own_before]
-    below = (above[-1] - own_above[-1]) - 0.5 * (higher + upto - own_upto)
-    return precision.sum(axis=0, dtype=np.float64), (own * below).sum(axis=0, dtype=np.float64)
+    positives = image[ranking.at]
+    positives_above = np.zeros((len(positives) + 1, image.shape[1]), dtype=np.float32)
+    np.cumsum(positives, axis=0, out=positives_above[1:])
+    upto, positives_upto = above[ranking.last + 1], positives_above[ranking.own_last + 1]
+    precision = positives * positives_upto / np.maximum(upto, np.float32(1e-30))
+    higher = above[ranking.before] - positives_above[ranking.own_before]
+    below = (above[-1] - positives_above[-1]) - 0.5 * (higher + upto - positives_upto)
+    return precision.sum(axis=0, dtype=np.float64), (positives * below).sum(axis=0, dtype=np.float64)

@@ -62,11 +62,11 @@ def patients_needed(
         raise InputError(f"detect is {detect}; a difference above 0 was needed, such as 0.02")
     if not np.isfinite(se_patient) or se_patient <= 0 or not df > 0:
         return None
-    own = se_patient**2
+    observed = se_patient**2
     tail = (1 - RANGE) / 2
-    smallest, largest = (own * df / float(chdtri(df, p)) for p in (tail, 1 - tail))  # chdtri takes the upper tail
+    smallest, largest = (observed * df / float(chdtri(df, p)) for p in (tail, 1 - tail))  # chdtri takes the upper tail
     number, low, high = (
-        _patients(detect, variance, se_seed**2, df, units, alpha / tests) for variance in (own, smallest, largest)
+        _patients(detect, variance, se_seed**2, df, units, alpha / tests) for variance in (observed, smallest, largest)
     )
     return PatientsNeeded(detect=detect, patients=number, low=low, high=high, tests=tests)
 

@@ -60,11 +60,11 @@ class Scores:
     arm: str = "model"
 
     @property
-    def _own(self) -> ArmRecord:
+    def _arm_record(self) -> ArmRecord:
         return self.record["arms"][self.arm]
 
     def __iter__(self) -> Iterator[Score]:
-        for row in self._own["scores"]:
+        for row in self._arm_record["scores"]:
             ends = (row["value"], row["low"], row["high"])
             yield Score(row["metric"], row["level"], row["class"], *ends, self.confidence)
 
@@ -83,14 +83,14 @@ class Scores:
             InputError: If there is no such score.
         """
         level = level_of(level, recorded_rows(self.record))
-        found = {score.metric: score for score in self if score.level == level and score.of == of}
-        if not found and level not in self.levels:
+        by_metric = {score.metric: score for score in self if score.level == level and score.of == of}
+        if not by_metric and level not in self.levels:
             raise InputError(f"level is '{level}'{suggest(level, self.levels)}")
-        if not found and of not in self.classes:
+        if not by_metric and of not in self.classes:
             raise InputError(f"of is '{of}'{suggest(str(of), self.classes)}")
-        if not found:
+        if not by_metric:
             raise InputError(f"of two classes only the positive one is scored; evaluate again with positive='{of}'")
-        return found[canonical_measure(metric, list(found), what="measure")]
+        return by_metric[canonical_measure(metric, list(by_metric), noun="measure")]
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -125,12 +125,12 @@ class Scores:
     @property
     def images(self) -> int:
         """How many images."""
-        return self._own["images"]
+        return self._arm_record["images"]
 
     @property
     def patients(self) -> int | None:
         """How many patients; None where they are unknown."""
-        return self._own["patients"]
+        return self._arm_record["patients"]
 
     @property
     def threshold(self) -> float | None:
@@ -143,7 +143,7 @@ class Scores:
     def notes(self) -> tuple[str, ...]:
         """What a reader must be told, one line each."""
         stamp = self.record["stamp"]
-        notes = [*self._own["warnings"], *evaluation_notes(self.record)]
+        notes = [*self._arm_record["warnings"], *evaluation_notes(self.record)]
         notes += [f"seen before: {line}" for line in self.record.get("seen", {}).get("words", ())]
         notes += self.record.get("looks", [])
         return tuple(map(as_arguments, dict.fromkeys([*([stamp] if stamp else []), *notes])))
@@ -173,14 +173,14 @@ class Scores:
         return counted_rows(self.images, recorded_rows(self.record), self.patients)
 
     def _rows(self) -> list[tuple[str, str]]:
-        known = {score.metric: score for score in self if score.level == "image" and score.of is None}
+        by_metric = {score.metric: score for score in self if score.level == "image" and score.of is None}
         return [
             (
                 measure_words(name, self.positive),
-                shown_interval(known[name].value, known[name].low, known[name].high),
+                shown_interval(by_metric[name].value, by_metric[name].low, by_metric[name].high),
             )
             for name in ORDER
-            if name in known
+            if name in by_metric
         ]
 
     def __repr__(self) -> str:

@@ -101,8 +101,8 @@ def size_and_difficulty(images: Floats, right: Floats) -> SizeAndDifficulty:
 
     if images.shape != right.shape or (right > images + 1e-9).any() or (right < 0).any():
         raise ValueError(f"{len(images)} patients with images and {len(right)} with right ones do not fit together")
-    held = images > 0
-    n, k = images[held], right[held]
+    has_images = images > 0
+    n, k = images[has_images], right[has_images]
     over_images = float(k.sum() / n.sum()) if len(n) else float("nan")
     centred = np.log(n) - (np.log(n) * n).sum() / n.sum() if len(n) else n
     spread = float((centred**2 * n).sum())

@@ -69,8 +69,8 @@ def smoothed_reliability(
     n, hits = by_unit(None), by_unit(positive.astype(np.float64))
     at = _grid(points, n.sum(axis=0))
     kernel = _kernel(points, n.sum(axis=0), at, span)
-    whole = _curve(n.sum(axis=0)[None], hits.sum(axis=0)[None], *kernel)[0]
-    away, ici = _distance(points, n.sum(axis=0), at, whole)
+    curve = _curve(n.sum(axis=0)[None], hits.sum(axis=0)[None], *kernel)[0]
+    away, ici = _distance(points, n.sum(axis=0), at, curve)
     order = np.argsort(away)
     reached = np.cumsum(n.sum(axis=0)[order]) >= 0.9 * n.sum() - 1e-9
     e90 = float(away[order][np.argmax(reached)])
@@ -82,14 +82,16 @@ def smoothed_reliability(
         curves = _curve(drawn_n, weights @ hits, *kernel)
         tails = [(1 - confidence) / 2, (1 + confidence) / 2]
         low, high = (edge.tolist() for edge in np.quantile(curves, tails, axis=0))
-        each = np.array([_distance(points, *one)[1] for one in zip(drawn_n, [at] * len(curves), curves, strict=True)])
-        moved = float(each.mean()) - ici
+        resampled_ici = np.array(
+            [_distance(points, *arguments)[1] for arguments in zip(drawn_n, [at] * len(curves), curves, strict=True)]
+        )
+        moved = float(resampled_ici.mean()) - ici
         # What resampling adds to an ICI, the patients have added once already: the lower limit allows for both.
-        ends = np.quantile(each, tails) - np.array([2 * moved, moved])
-        if np.ptp(each) > NOISE:  # patients all alike show no spread over patients
+        ends = np.quantile(resampled_ici, tails) - np.array([2 * moved, moved])
+        if np.ptp(resampled_ici) > NOISE:  # patients all alike show no spread over patients
             limits = (max(float(ends[0]), 0.0), max(float(ends[1]), 0.0))
     return {
-        "prob": at.tolist(), "share": whole.tolist(), "low": low, "high": high,
+        "prob": at.tolist(), "share": curve.tolist(), "low": low, "high": high,
         "ici": {"value": ici, "low": limits[0], "high": limits[1]}, "e90": e90, "span": span,
     }  # fmt: skip
 
@@ -119,9 +121,9 @@ def _grouped(code: NDArray[np.int64], units: int) -> tuple[NDArray[np.int64], in
 
 def _points(p: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """The probabilities that are kept apart, rising, and the place of each row among them."""
-    known, place = np.unique(p, return_inverse=True)
-    if len(known) <= MOST_POINTS:
-        return known, place
+    distinct, place = np.unique(p, return_inverse=True)
+    if len(distinct) <= MOST_POINTS:
+        return distinct, place
     edges = np.unique(np.quantile(p, np.linspace(0, 1, MOST_POINTS + 1)[1:-1]))
     place = np.searchsorted(edges, p, side="right")
     present, place = np.unique(place, return_inverse=True)
@@ -154,7 +156,7 @@ def _kernel(points: Floats, n: Floats, at: Floats, span: float) -> tuple[Floats,
 def _curve(n: Floats, hits: Floats, weight: Floats, u: Floats) -> Floats:
     """(R, G) the curve of each resample, from (R, P) images and hits at each point."""
     moments = [n @ (weight * u**power).T for power in range(5)]
-    seen = [hits @ (weight * u**power).T for power in range(3)]
+    hit_moments = [hits @ (weight * u**power).T for power in range(3)]
     scale = np.maximum(moments[0], 1e-300)
     left = np.stack([np.stack([moments[i + j] / scale for j in range(3)], -1) for i in range(3)], -2)
     # Too few different probabilities bear no parabola: there it bends, and tilts, no more than it must.
@@ -162,10 +164,10 @@ def _curve(n: Floats, hits: Floats, weight: Floats, u: Floats) -> Floats:
     left[..., 2, 2] += RIDGE
     empty = moments[0] <= 0
     left[empty] = np.eye(3)
-    right = np.stack([value / scale for value in seen], -1)
-    found: Floats = np.linalg.solve(left, right[..., None])[..., 0, 0].astype(np.float64)
-    found[empty] = np.nan
-    return np.clip(_filled(found) if empty.any() else found, 0, 1)
+    right = np.stack([value / scale for value in hit_moments], -1)
+    curve: Floats = np.linalg.solve(left, right[..., None])[..., 0, 0].astype(np.float64)
+    curve[empty] = np.nan
+    return np.clip(_filled(curve) if empty.any() else curve, 0, 1)
 
 
 def _filled(curves: Floats) -> Floats:

@@ -50,9 +50,11 @@ def subgroup_scores(
     if by in ("slide", "patient"):
         return {"by": by, "arms": {arm: _spread((decided or arms)[arm], by) for arm in arms}}
     first = next(iter(arms.values()))[0]
-    own = dict(zip(first.image, first.site if groups is None else groups, strict=True))
-    found = {arm: _by_group(tables, own, None if decided is None else decided[arm]) for arm, tables in arms.items()}
-    return {"by": by, "arms": found}
+    group_of = dict(zip(first.image, first.site if groups is None else groups, strict=True))
+    by_arm = {
+        arm: _by_group(tables, group_of, None if decided is None else decided[arm]) for arm, tables in arms.items()
+    }
+    return {"by": by, "arms": by_arm}
 
 
 def _rows(table: Predictions, rows: NDArray[np.int64]) -> Predictions:
@@ -72,20 +74,24 @@ def _by_group(
         return _rows(table, np.flatnonzero([group_of[image] == group for image in table.image]))
 
     for group in sorted(set(group_of.values()) - {""}, key=_by_number):
-        own = [cut(table, group) for table in tables]
-        patients = len(set(own[0].patient)) if own[0].unit == "patient" else None
-        row: dict[str, Any] = {"group": group, "images": len(own[0]), "patients": patients, "scores": None}
+        group_tables = [cut(table, group) for table in tables]
+        patients = len(set(group_tables[0].patient)) if group_tables[0].unit == "patient" else None
+        row: dict[str, Any] = {"group": group, "images": len(group_tables[0]), "patients": patients, "scores": None}
         if patients is None or patients >= FEWEST:
-            got = estimates(sample(own, units_of(own[:1]), level="image"))
+            estimated = estimates(sample(group_tables, units_of(group_tables[:1]), level="image"))
             if decided is not None:
                 calls = [cut(table, group) for table in decided]
-                got |= {
+                estimated |= {
                     key: value
                     for key, value in estimates(sample(calls, units_of(calls[:1]), level="image")).items()
                     if key[0] in CALLED
                 }
             row["scores"] = {
-                name: {"value": got[name, None].value, "low": got[name, None].low, "high": got[name, None].high}
+                name: {
+                    "value": estimated[name, None].value,
+                    "low": estimated[name, None].low,
+                    "high": estimated[name, None].high,
+                }
                 for name in METRICS
             }
         groups.append(row)
@@ -105,9 +111,9 @@ def _by_number(name: str) -> list[tuple[int, int, str]]:
 
 
 def _worst(row: Mapping[str, Any], count: int) -> dict[str, Any]:
-    own = row["scores"][WORST_BY]
+    score = row["scores"][WORST_BY]
     return {
-        "group": row["group"], "metric": WORST_BY, **own, "of": count,
+        "group": row["group"], "metric": WORST_BY, **score, "of": count,
         "note": f"the lowest of {count} groups is low by chance, too, and its interval does not allow for that",
     }  # fmt: skip
 
@@ -117,12 +123,12 @@ def _spread(tables: Sequence[Predictions], by: str) -> dict[str, Any]:
     first = tables[0]
     keys = tuple(zip(first.slide, first.patient, strict=True)) if by == "slide" else first.patient
     place = {name: k for k, name in enumerate(dict.fromkeys(keys))}
-    own = dict(zip(first.image, (place[key] for key in keys), strict=True))
+    place_of = dict(zip(first.image, (place[key] for key in keys), strict=True))
     right = np.zeros(len(place))
     for table in tables:
-        code = np.array([own[image] for image in table.image])
+        code = np.array([place_of[image] for image in table.image])
         right += np.bincount(code, weights=table.prob.argmax(axis=1) == table.label, minlength=len(place))
-    share = right / np.bincount(np.array(list(own.values())), minlength=len(place)) / len(tables)
+    share = right / np.bincount(np.array(list(place_of.values())), minlength=len(place)) / len(tables)
     quantiles = np.quantile(share, [0, 0.1, 0.25, 0.5, 0.75, 1])
     counts, _ = np.histogram(share, bins=10, range=(0, 1))
     return {

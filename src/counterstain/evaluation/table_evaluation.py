@@ -68,30 +68,33 @@ def evaluate_tables(
     """
     if deployed is not None and len(tables) > 1:
         raise InputError(f"--model is held against one table; {len(tables)} were given")
-    own = aligned_arms({ARM: tables})[ARM]
-    hard = any(table.hard for table in own)
+    aligned = aligned_arms({ARM: tables})[ARM]
+    hard = any(table.hard for table in aligned)
     if hard and (threshold is not None or validation or deployed is not None):
         raise InputError(
             "these are predicted classes without probabilities; a threshold or a model's promises can't be held "
             "against them. Leave out --threshold, --threshold-from and --model, or give the probabilities"
         )
-    frozen = None if threshold is None else freeze_threshold(threshold, own, validation)
+    frozen = None if threshold is None else freeze_threshold(threshold, aligned, validation)
     if threshold is None and validation:
         raise InputError("--threshold-from was given without --threshold; give the rule, such as --threshold youden")
     if frozen is None and deployed is not None:
-        frozen = _of_model(deployed, own[0].rows_are)
-    calls = None if frozen is None else [decided(*pair) for pair in zip(own, frozen.values, strict=True)]
-    binary = len(own[0].classes) == 2
+        frozen = _of_model(deployed, aligned[0].rows_are)
+    calls = None if frozen is None else [decided(*pair) for pair in zip(aligned, frozen.values, strict=True)]
+    binary = len(aligned[0].classes) == 2
     if prevalence is not None and not binary:
-        raise InputError(f"there are {len(own[0].classes)} classes; --prevalence is for two. Leave it out.")
-    scored = score_arms({ARM: own}, confidence=confidence, interval=interval)
-    scored["arms"][ARM]["warnings"] += [*positive_notes(own[0], f"'{own[0].positive}'"), *_seeds_notes(len(own))]
+        raise InputError(f"there are {len(aligned[0].classes)} classes; --prevalence is for two. Leave it out.")
+    scored = score_arms({ARM: aligned}, confidence=confidence, interval=interval)
+    scored["arms"][ARM]["warnings"] += [
+        *positive_notes(aligned[0], f"'{aligned[0].positive}'"),
+        *_seeds_notes(len(aligned)),
+    ]
     return {
         **scored,
-        "decision": _decision(own, frozen, calls, prevalence, confidence) if binary else None,
-        "probabilities": None if hard else _probabilities(own, binary, confidence),
-        "subgroups": {name: _subgroups(own, calls, name, groups) for name, groups in (by or {}).items()},
-        "deployed": None if deployed is None else deployed_record(deployed, own[0], columns or {}),
+        "decision": _decision(aligned, frozen, calls, prevalence, confidence) if binary else None,
+        "probabilities": None if hard else _probabilities(aligned, binary, confidence),
+        "subgroups": {name: _subgroups(aligned, calls, name, groups) for name, groups in (by or {}).items()},
+        "deployed": None if deployed is None else deployed_record(deployed, aligned[0], columns or {}),
     }
 
 
@@ -129,32 +132,32 @@ def _decision(
         called = [predicted_class(table.prob) == 1 for table in tables]
     else:
         called = [decide(table.prob[:, 1], value) for table, value in zip(tables, frozen.values, strict=True)]
-    found = predictive_values(tables, called, prevalence=prevalence, confidence=confidence)
+    scores = predictive_values(tables, called, prevalence=prevalence, confidence=confidence)
     if calls is not None:
-        got = estimates(sample(calls, units_of(calls[:1]), level="image"), confidence=confidence)
+        estimated = estimates(sample(calls, units_of(calls[:1]), level="image"), confidence=confidence)
         for name in OF_CALLS:
             if name != "balanced_accuracy" or len(set(tables[0].label.tolist())) == 2:
-                value = got[name, None]
-                found[name] = {"value": value.value, "low": value.low, "high": value.high}
+                value = estimated[name, None]
+                scores[name] = {"value": value.value, "low": value.low, "high": value.high}
     return {
         "rule": (THE_CALLS if tables[0].hard else MOST_PROBABLE) if frozen is None else frozen.rule,
         "thresholds": None if frozen is None else list(frozen.values),
         "chosen_on": "" if frozen is None else frozen.chosen_on,
         "notes": [] if frozen is None else list(frozen.notes),
-        "scores": found,
+        "scores": scores,
     }
 
 
 def _probabilities(tables: Sequence[Predictions], binary: bool, confidence: float) -> dict[str, Any]:
     """What the probabilities are worth: reliability for any number of classes, the rest for two."""
-    found: dict[str, Any] = {"reliability": reliability_record(tables)}
+    measures: dict[str, Any] = {"reliability": reliability_record(tables)}
     if not binary:
-        return found
-    found["measures"] = calibration_measures(tables, confidence=confidence)
-    found["smoothed"] = smoothed_reliability(tables, confidence=confidence)
-    found["distribution"] = probability_distribution(tables)
-    found["decision_curve"] = decision_curve(tables)
-    return found
+        return measures
+    measures["measures"] = calibration_measures(tables, confidence=confidence)
+    measures["smoothed"] = smoothed_reliability(tables, confidence=confidence)
+    measures["distribution"] = probability_distribution(tables)
+    measures["decision_curve"] = decision_curve(tables)
+    return measures
 
 
 def _subgroups(
@@ -180,30 +183,40 @@ def columns_wanted(by: Sequence[str]) -> tuple[str, ...]:
 def evaluation_rows(record: ScoresRecord) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Header and rows of scores.csv: those of `score_rows`, and one for each further measure at image level."""
     header, rows = score_rows(record)
-    own = record["arms"][ARM]
-    after = (record["confidence"], own["images"], own["patients"], len(own["seeds"]), record["unit"])
-    for name, found in _further(record):
-        shown = (None if v is None or not np.isfinite(v) else v for v in (found["value"], found["low"], found["high"]))
-        rows.append((ARM, "image", name, None, *shown, *after))
+    arm_record = record["arms"][ARM]
+    counts = (
+        record["confidence"],
+        arm_record["images"],
+        arm_record["patients"],
+        len(arm_record["seeds"]),
+        record["unit"],
+    )
+    for name, score in _further(record):
+        ends = (None if v is None or not np.isfinite(v) else v for v in (score["value"], score["low"], score["high"]))
+        rows.append((ARM, "image", name, None, *ends, *counts))
     return header, rows
 
 
 def _further(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Name and value of each measure that is not among the arms' scores."""
-    out: list[tuple[str, Mapping[str, Any]]] = []
+    measures: list[tuple[str, Mapping[str, Any]]] = []
     decision, probabilities = record["decision"], record["probabilities"]
     if decision is not None:
         scores = decision["scores"]
         chosen = decision["thresholds"] is not None
         names = (*PREDICTIVE, *OF_CALLS) if chosen else ("lr_positive", "lr_negative")
-        out += [(f"{name}_at_threshold" if chosen else name, scores[name]) for name in names if name in scores]
+        measures += [(f"{name}_at_threshold" if chosen else name, scores[name]) for name in names if name in scores]
         at = scores["at_prevalence"]
-        out += [] if at is None else [(f"{name}_at_prevalence", at[name]) for name in ("ppv", "npv")]
+        measures += [] if at is None else [(f"{name}_at_prevalence", at[name]) for name in ("ppv", "npv")]
     if probabilities is None:
-        return out
-    out.append((probabilities["reliability"]["ece"]["name"], probabilities["reliability"]["ece"]))
+        return measures
+    measures.append((probabilities["reliability"]["ece"]["name"], probabilities["reliability"]["ece"]))
     if "measures" in probabilities:
-        named = {"oe": "observed_to_expected", "in_the_large": "calibration_in_the_large", "slope": "calibration_slope"}
-        out += [(words, probabilities["measures"][name]) for name, words in named.items()]
-        out.append(("ici", probabilities["smoothed"]["ici"]))
-    return out
+        columns = {
+            "oe": "observed_to_expected",
+            "in_the_large": "calibration_in_the_large",
+            "slope": "calibration_slope",
+        }
+        measures += [(column, probabilities["measures"][name]) for name, column in columns.items()]
+        measures.append(("ici", probabilities["smoothed"]["ici"]))
+    return measures

@@ -25,13 +25,14 @@ def check_parts(table: Table) -> tuple[str, ...]:
         InputError: If rows of the training part stand among others: a score of both says nothing of either.
     """
     for name in present("split", table.header):
-        words = [word for word in table.distinct(name)[0] if word]
-        train = [word for word in words if word.lower().startswith("train")]
-        if train and len(train) < len(words):
-            other = next(word for word in words if word not in train)
+        parts = [part for part in table.distinct(name)[0] if part]
+        train = [part for part in parts if part.lower().startswith("train")]
+        if train and len(train) < len(parts):
+            other_part = next(part for part in parts if part not in train)
             raise InputError(
-                f"{table.path} has rows of '{train[0]}' and of '{other}' in its column '{name}'; a score of both says "
-                f"nothing of either. Keep the rows of one part, or remove the column if no model was trained on any row"
+                f"{table.path} has rows of '{train[0]}' and of '{other_part}' in its column '{name}'; a score of both "
+                "says nothing of either. Keep the rows of one part, or remove the column if no model was trained on "
+                "any row"
             )
         if train:
             words_of = f"all rows of {table.path.name} are of '{train[0]}' by its column '{name}'"
@@ -41,19 +42,19 @@ def check_parts(table: Table) -> tuple[str, ...]:
 
 def near_ids_note(file: str, patient: tuple[str, ...]) -> tuple[str, ...]:
     """A note on ids that differ in case, spaces and separators alone: they may be one patient who is counted twice."""
-    both = " and ".join(next(iter(spelled_alike(patient)), ()))
-    words = f"{file} has patient ids that differ in case, spaces or separators alone, such as {both}; each counts as a "
-    return (f"{words}patient of its own: if they are one, write them alike",) if both else ()
+    pair = " and ".join(next(iter(spelled_alike(patient)), ()))
+    start = f"{file} has patient ids that differ in case, spaces or separators alone, such as {pair}; each counts as a "
+    return (f"{start}patient of its own: if they are one, write them alike",) if pair else ()
 
 
 def unused_note(table: Table, used: Collection[str]) -> tuple[str, ...]:
     """A note on columns that look like ids and served for nothing, so that none is passed over in silence."""
-    left = unused_ids(table.header, set(used))
-    if not left:
+    unused = unused_ids(table.header, set(used))
+    if not unused:
         return ()
     return (
-        f"columns of {table.path.name} that look like ids and were not used: {', '.join(left)}; "
-        f"say what they are with --columns, such as patient_id={left[0]}",
+        f"columns of {table.path.name} that look like ids and were not used: {', '.join(unused)}; "
+        f"say what they are with --columns, such as patient_id={unused[0]}",
     )
 
 

@@ -48,13 +48,13 @@ def record_use(folder: Path, look: LoggedUse) -> int:
         InputError: If the ledger there is not one.
     """
     path = folder / LEDGER
-    known = read_uses(folder)
-    if look.key not in {own.key for own in known}:
+    uses = read_uses(folder)
+    if look.key not in {use.key for use in uses}:
         stamped = look.time_utc or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         row = asdict(look) | {"time_utc": stamped}
         append_row(path, COLUMNS, [row[name] for name in COLUMNS])
-        known = read_uses(folder)
-    return count_uses(known, look.data_hash)
+        uses = read_uses(folder)
+    return count_uses(uses, look.data_hash)
 
 
 def note_tables(folder: Path, paths: Sequence[Path], table: Predictions) -> list[str]:
@@ -97,8 +97,8 @@ def read_uses(folder: Path) -> tuple[LoggedUse, ...]:
         raise InputError(f"{path} is damaged ({error}); move it, or name another folder with `ledger`") from None
     if not rows or tuple(rows[0]) != COLUMNS:
         raise InputError(f"{path} is not a log of test-set uses; move it, or name another folder with `ledger`")
-    whole = (row for row in rows[1:] if len(row) == len(COLUMNS))
-    return tuple(_look(dict(zip(COLUMNS, map(plain_cell, row), strict=True))) for row in whole)
+    complete = (row for row in rows[1:] if len(row) == len(COLUMNS))
+    return tuple(_look(dict(zip(COLUMNS, map(plain_cell, row), strict=True))) for row in complete)
 
 
 def _look(row: dict[str, str]) -> LoggedUse:
@@ -126,18 +126,18 @@ def count_uses(looks: Iterable[LoggedUse], data_hash: str) -> int:
 
 def uses_in_words(looks: Iterable[LoggedUse], data_hash: str) -> tuple[str, ...]:
     """What the ledger says of the images with this hash."""
-    own: Sequence[LoggedUse] = [look for look in looks if look.data_hash == data_hash]
-    if not own:
+    uses: Sequence[LoggedUse] = [look for look in looks if look.data_hash == data_hash]
+    if not uses:
         return ("no use of this test part is on record",)
-    studies = len({look.study for look in own})
-    models = len({(look.study, look.model) for look in own})
-    said = (
-        f"this test part has been used {_times(count_uses(own, data_hash))}: {models} model{'s' * (models > 1)} of "
+    studies = len({look.study for look in uses})
+    models = len({(look.study, look.model) for look in uses})
+    sentence = (
+        f"this test part has been used {_times(count_uses(uses, data_hash))}: {models} model{'s' * (models > 1)} of "
         f"{studies} stud{'ies' if studies > 1 else 'y'}"
     )
     if studies < 2:
-        return (said,)
-    return (said, "later experiments were chosen with knowledge of the first result: their p-values are too small")
+        return (sentence,)
+    return (sentence, "later experiments were chosen with knowledge of the first result: their p-values are too small")
 
 
 def _times(count: int) -> str:

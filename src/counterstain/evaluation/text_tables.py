@@ -66,8 +66,8 @@ def findings_table(record: FindingsRecord, metric: str = "auroc") -> tuple[list[
     arms = list(record["seeds"])
     rows = []
     for finding in dict.fromkeys([*counts, *(finding for finding, _ in scores)]):  # the mean is last
-        own = [scores[finding, arm] for arm in arms]
-        values = [shown_interval(row["value"], row["low"], row["high"]) for row in own]
+        row_scores = [scores[finding, arm] for arm in arms]
+        values = [shown_interval(row["value"], row["low"], row["high"]) for row in row_scores]
         rows.append([finding, str(counts.get(finding, "")), *values])
     return ["finding", f"of {record['images']} images", *arms], rows
 
@@ -79,8 +79,8 @@ def finding_scores_table(record: FindingsRecord, arm: str) -> tuple[list[str], R
     metrics = [name for name in ORDER if any(metric == name for _, metric in scores)]
     rows = []
     for finding in dict.fromkeys([*counts, *(finding for finding, _ in scores)]):  # the mean is last
-        own = [scores[finding, metric] for metric in metrics]
-        values = [shown_interval(row["value"], row["low"], row["high"]) for row in own]
+        row_scores = [scores[finding, metric] for metric in metrics]
+        values = [shown_interval(row["value"], row["low"], row["high"]) for row in row_scores]
         rows.append([finding, str(counts.get(finding, "")), *values])
     return ["finding", f"of {record['images']} images", *map(measure_words, metrics)], rows
 
@@ -90,8 +90,8 @@ def finding_differences_table(record: FindingsRecord) -> tuple[list[str], Rows]:
     rows = []
     for row in record["differences"]:
         digits = digits_apart(row["low"], row["high"])
-        shown = shown_interval(row["difference"], row["low"], row["high"], digits, sign=True)
-        rows.append([f"{row['a']} − {row['b']}", row["finding"], shown, p_value(row.get("p_adjusted", row["p"]))])
+        interval = shown_interval(row["difference"], row["low"], row["high"], digits, sign=True)
+        rows.append([f"{row['a']} − {row['b']}", row["finding"], interval, p_value(row.get("p_adjusted", row["p"]))])
     return ["pair", "finding", f"difference in AUROC ({percent(record['confidence'])} interval)", "p (Holm)"], rows
 
 
@@ -111,17 +111,17 @@ def ranking_table(record: ComparisonRecord) -> tuple[list[str], Rows]:
     header = ["arm", f"{measure} ({_level(record)} interval)"]
     header += [f"behind the best ({_level(record)} interval)", "p (Holm)", "vs the best", *_detect_head(record)]
     rows = []
-    for one in record["ranking"]["arms"]:
-        value = shown_interval(one["value"], one["low"], one["high"])
-        pair = pairs.get(one["arm"])
+    for arm in record["ranking"]["arms"]:
+        value = shown_interval(arm["value"], arm["low"], arm["high"])
+        pair = pairs.get(arm["arm"])
         if pair is None:
-            rows.append([one["arm"], value, "", "", "the best", *[""] * len(_detect_head(record))])
+            rows.append([arm["arm"], value, "", "", "the best", *[""] * len(_detect_head(record))])
             continue
-        turned = pair["a"] == best
-        lead = pair["difference"] if turned else _minus(pair["difference"])
-        ends = (pair["low"], pair["high"]) if turned else (_minus(pair["high"]), _minus(pair["low"]))
+        best_is_first = pair["a"] == best
+        lead = pair["difference"] if best_is_first else _minus(pair["difference"])
+        ends = (pair["low"], pair["high"]) if best_is_first else (_minus(pair["high"]), _minus(pair["low"]))
         behind = shown_interval(lead, *ends, digits_apart(*ends), sign=True)
-        rows.append([one["arm"], value, behind, p_value(pair["p_adjusted"]),
+        rows.append([arm["arm"], value, behind, p_value(pair["p_adjusted"]),
                      _against_best(pair, best), *_detect_cell(record, pair)])  # fmt: skip
     return header, rows
 
@@ -143,9 +143,13 @@ def pairs_table(record: ComparisonRecord, pairs: Sequence[PairRow]) -> tuple[lis
         rows.append([joint, value, p, verdict_label(pair), *([""] if endpoints and _detect_head(record) else [])])
         if not endpoints:
             rows[-1] += _detect_cell(record, pair)
-        for one in endpoints:
-            own = [f"  {_measure(one)}", _deciding_cell(record, one), p_value(_deciding_p(record, one))]
-            rows.append([*own, verdict_label(one), *_detect_cell(record, one)])
+        for endpoint in endpoints:
+            cells = [
+                f"  {_measure(endpoint)}",
+                _deciding_cell(record, endpoint),
+                p_value(_deciding_p(record, endpoint)),
+            ]
+            rows.append([*cells, verdict_label(endpoint), *_detect_cell(record, endpoint)])
     return header, rows
 
 
@@ -214,19 +218,25 @@ def details_table(record: ComparisonRecord, pair: PairRow) -> tuple[list[str], R
     """
     a, b = pair["a"], pair["b"]
     rows = []
-    for one in pair.get("endpoints") or [pair]:
-        measure = _measure(one)
+    for endpoint in pair.get("endpoints") or [pair]:
+        measure = _measure(endpoint)
         rows += [
-            [f"{measure}: {a}", _own_value(record, one, a, one["value_a"], (one.get("low_a"), one.get("high_a")))],
-            [f"{measure}: {b}", _own_value(record, one, b, one["value_b"], (one.get("low_b"), one.get("high_b")))],
+            [
+                f"{measure}: {a}",
+                _own_value(record, endpoint, a, endpoint["value_a"], (endpoint.get("low_a"), endpoint.get("high_a"))),
+            ],
+            [
+                f"{measure}: {b}",
+                _own_value(record, endpoint, b, endpoint["value_b"], (endpoint.get("low_b"), endpoint.get("high_b"))),
+            ],
         ]
-        digits = digits_apart(one["low"], one["high"])
-        rows.append([f"difference, {a} − {b}", shown(one["difference"], digits, sign=True)])
-        rows.append([f"{_level(record)} interval", _ends(one["low"], one["high"], digits)])
-        rows.append(["p against no difference" + _holm(one), p_value(one["p_adjusted"])])
-        rows += _margin_rows(record, one)
+        digits = digits_apart(endpoint["low"], endpoint["high"])
+        rows.append([f"difference, {a} − {b}", shown(endpoint["difference"], digits, sign=True)])
+        rows.append([f"{_level(record)} interval", _ends(endpoint["low"], endpoint["high"], digits)])
+        rows.append(["p against no difference" + _holm(endpoint), p_value(endpoint["p_adjusted"])])
+        rows += _margin_rows(record, endpoint)
         if pair.get("endpoints"):
-            rows += _basis_rows(record, one)
+            rows += _basis_rows(record, endpoint)
     if pair.get("endpoints"):
         against = "no difference" if record["hypothesis"] == "difference" else "the margin"
         rows.append([f"joint p against {against}, the largest{_holm(pair)}", p_value(_deciding_p(record, pair))])
@@ -241,22 +251,22 @@ def details_table(record: ComparisonRecord, pair: PairRow) -> tuple[list[str], R
     return ["on what it rests", ""], rows
 
 
-def _basis_rows(record: ComparisonRecord, one: PairRow) -> Rows:
+def _basis_rows(record: ComparisonRecord, endpoint: PairRow) -> Rows:
     """The number of patients that was asked for, and the test: of a pair, or of each of its endpoints."""
     rows: Rows = []
-    if record["detect"] is not None and (needed := needed_words(one, recorded_unit(record))):
+    if record["detect"] is not None and (needed := needed_words(endpoint, recorded_unit(record))):
         rows.append([f"{recorded_unit(record)}s to find a difference of {record['detect']:g}", needed])
-    if one["probability_false"] is not None:
-        rows.append(["test", one["test"]])
+    if endpoint["probability_false"] is not None:
+        rows.append(["test", endpoint["test"]])
     return rows
 
 
 def _own_value(
-    record: ComparisonRecord, one: PairRow, arm: str, value: float, ends: tuple[float | None, float | None]
+    record: ComparisonRecord, endpoint: PairRow, arm: str, value: float, ends: tuple[float | None, float | None]
 ) -> str:
     """An arm's value with its interval, which a co-primary endpoint has itself, and the ranking for a lone measure."""
-    ranked = next((own for own in record["ranking"]["arms"] if own["arm"] == arm), None)
-    if ends == (None, None) and ranked is not None and one["metric"] == record["primary"]:
+    ranked = next((row for row in record["ranking"]["arms"] if row["arm"] == arm), None)
+    if ends == (None, None) and ranked is not None and endpoint["metric"] == record["primary"]:
         ends = ranked["low"], ranked["high"]
     return levelled_interval(value, *ends, 1 - record["alpha"])
 
@@ -280,13 +290,13 @@ def _margin_rows(record: ComparisonRecord, pair: PairRow) -> Rows:
 
 def needed_words(pair: PairRow, unit: str) -> str:
     """ "135 (90 % range 103 to 186)" for what `detect` asked; "" where the pair is settled."""
-    found = pair.get("needed")
-    if found is None:
+    needed = pair.get("needed")
+    if needed is None:
         return ""
-    if found["patients"] is None:
+    if needed["patients"] is None:
         return f"no number of {unit}s: the spread over seeds hides it; train more seeds"
-    high = f"{found['high']:,}" if found["high"] is not None else "no number"
-    return f"{found['patients']:,} (90 % range {found['low']:,} to {high})"
+    high = f"{needed['high']:,}" if needed["high"] is not None else "no number"
+    return f"{needed['patients']:,} (90 % range {needed['low']:,} to {high})"
 
 
 def _detect_head(record: ComparisonRecord) -> list[str]:
@@ -297,11 +307,11 @@ def _detect_head(record: ComparisonRecord) -> list[str]:
 def _detect_cell(record: ComparisonRecord, pair: PairRow) -> list[str]:
     if record["detect"] is None:
         return []
-    found = pair["needed"]
-    if found is None:
+    needed = pair["needed"]
+    if needed is None:
         return [""]
-    high = "∞" if found["high"] is None else f"{found['high']:,}"
-    return ["more seeds" if found["patients"] is None else f"{found['patients']:,} ({found['low']:,} to {high})"]
+    high = "∞" if needed["high"] is None else f"{needed['high']:,}"
+    return ["more seeds" if needed["patients"] is None else f"{needed['patients']:,} ({needed['low']:,} to {high})"]
 
 
 def _holm(pair: PairRow) -> str:

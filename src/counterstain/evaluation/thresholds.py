@@ -40,33 +40,33 @@ def decided(table: Predictions, threshold: float) -> Predictions:
     return replace(table, prob=np.eye(2)[decide(table.prob[:, 1], threshold).astype(np.int64)])
 
 
-def decided_arms(arms: Mapping[str, Sequence[Predictions]], given: Sequence[str]) -> dict[str, list[Predictions]]:
+def decided_arms(arms: Mapping[str, Sequence[Predictions]], options: Sequence[str]) -> dict[str, list[Predictions]]:
     """Every table of every arm, decided at its arm's frozen threshold.
 
     Args:
         arms: arm -> its tables.
-        given: "0.3" for all arms, or "NAME=0.3" for each arm.
+        options: "0.3" for all arms, or "NAME=0.3" for each arm.
 
     Raises:
         InputError: If an arm has no threshold or two, a name is unknown, or a threshold is no number.
     """
-    own: dict[str, float] = {}
-    for text in given:
-        name, _, value = text.rpartition("=")
+    thresholds: dict[str, float] = {}
+    for option in options:
+        name, _, value = option.rpartition("=")
         if name and name not in arms:
-            raise InputError(f"--threshold {text} names '{name}'{suggest(name, arms)}")
+            raise InputError(f"--threshold {option} names '{name}'{suggest(name, arms)}")
         try:
             number = float(value)
         except ValueError:
-            raise InputError(f"--threshold is '{text}'; a number such as 0.3, or NAME=0.3, was needed") from None
+            raise InputError(f"--threshold is '{option}'; a number such as 0.3, or NAME=0.3, was needed") from None
         for arm in [name] if name else list(arms):
-            if arm in own:
+            if arm in thresholds:
                 raise InputError(f"'{arm}' has two thresholds; give one number for all, or NAME=number once each")
-            own[arm] = number
-    missing = next((arm for arm in arms if arm not in own), None)
+            thresholds[arm] = number
+    missing = next((arm for arm in arms if arm not in thresholds), None)
     if missing is not None:
         raise InputError(f"'{missing}' has no threshold; add --threshold {missing}=0.5, or one number for all")
-    return {arm: [decided(table, own[arm]) for table in tables] for arm, tables in arms.items()}
+    return {arm: [decided(table, thresholds[arm]) for table in tables] for arm, tables in arms.items()}
 
 
 def choose_threshold(positive: NDArray[np.bool_], prob: Floats, *, rule: str) -> tuple[float, str]:
@@ -136,12 +136,12 @@ def parse_rule(rule: str) -> float | tuple[str, float]:
     text = rule.replace(" ", "").lower()
     if text == "youden":
         return "youden", 0.0
-    found = re.fullmatch(r"(sensitivity|specificity)>=(0?\.\d+|1(?:\.0*)?)", text)
-    if found:
-        return found[1], float(found[2])
-    found = re.fullmatch(r"cost(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", text)
-    if found and float(found[2]) > 0:
-        return "cost", float(found[1]) / float(found[2])
+    match = re.fullmatch(r"(sensitivity|specificity)>=(0?\.\d+|1(?:\.0*)?)", text)
+    if match:
+        return match[1], float(match[2])
+    match = re.fullmatch(r"cost(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", text)
+    if match and float(match[2]) > 0:
+        return "cost", float(match[1]) / float(match[2])
     if re.fullmatch(r"0?\.\d+", text):
         return float(text)
     raise InputError(

@@ -30,17 +30,17 @@ def open_interval(values: Floats, left_out: Floats, df: float, *, scale: Scale, 
     """
     from scipy.special import stdtrit
 
-    value, each, nan = float(np.mean(values)), tuple(float(v) for v in values), float("nan")
-    whole = np.isfinite(values).all() and np.isfinite(left_out).all() and left_out.shape[1] > 1
-    if not whole or (scale == "log" and value <= 0):
-        return Estimate(value, nan, nan, each, nan, nan, nan)
+    value, per_seed, nan = float(np.mean(values)), tuple(float(v) for v in values), float("nan")
+    complete = np.isfinite(values).all() and np.isfinite(left_out).all() and left_out.shape[1] > 1
+    if not complete or (scale == "log" and value <= 0):
+        return Estimate(value, nan, nan, per_seed, nan, nan, nan)
     patient, seed = variance_parts(values, left_out)
     if patient + seed <= NOISE**2:  # rounding is no variance
-        return Estimate(value, nan, nan, each, 0.0, 0.0, nan)
+        return Estimate(value, nan, nan, per_seed, 0.0, 0.0, nan)
     df = combined_df(patient, seed, df, len(values) - 1)
     half = float(stdtrit(df, 0.5 + confidence / 2)) * float(np.sqrt(patient + seed))
     if scale == "log":
         low, high = value * float(np.exp(-half / value)), value * float(np.exp(half / value))
     else:
         low, high = value - half, value + half
-    return Estimate(value, low, high, each, float(np.sqrt(patient)), float(np.sqrt(seed)), df)
+    return Estimate(value, low, high, per_seed, float(np.sqrt(patient)), float(np.sqrt(seed)), df)

@@ -32,12 +32,12 @@ def why_undefined(
     if len(first.patient_codes[0]) == 1:
         return f"there is one {unit} only, so there is no interval; test on more {unit}s"
     values = [samples[arm].values[key] for arm in pair]
-    defined = all(np.isfinite(own).all() for own in values)
+    defined = all(np.isfinite(scores).all() for scores in values)
     for index, name in enumerate(first.classes):
-        have = set(first.patient_codes[1][first.label == index].tolist())
-        if len(have) == 0 and not defined:
+        holders = set(first.patient_codes[1][first.label == index].tolist())
+        if len(holders) == 0 and not defined:
             return f"no test image is '{name}', so {measure} is undefined; test on {unit}s of every class"
-        if len(have) == 1:
+        if len(holders) == 1:
             return f"only one {unit} has '{name}', so there is no interval; test on more {unit}s of that class"
     for arm in pair:
         if not np.isfinite(samples[arm].values[key]).all():

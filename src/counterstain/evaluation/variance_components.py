@@ -54,8 +54,8 @@ def variance_record(
         cannot show it; largest: the source with the largest; words.
     """
     keys = sorted(tables)
-    own = [tables[key] for key in keys]
-    drawn = sample(own, units_of(own[:1]), level=level)
+    seed_tables = [tables[key] for key in keys]
+    drawn = sample(seed_tables, units_of(seed_tables[:1]), level=level)
     scored, left_out = drawn.values[metric, None], drawn.left_out[metric, None]
     seeds, repeats = sorted({seed for seed, _ in keys}), sorted({repeat for _, repeat in keys})
     grid = np.full((len(seeds), len(repeats)), np.nan)
@@ -68,8 +68,8 @@ def variance_record(
         "split": float(np.sqrt(by_split)),
         "rest": float(np.sqrt(rest)),
     }
-    known = {name: value for name, value in sd.items() if np.isfinite(value)}
-    largest = max(known, key=lambda name: known[name]) if known else None
+    finite = {name: value for name, value in sd.items() if np.isfinite(value)}
+    largest = max(finite, key=lambda name: finite[name]) if finite else None
     return {
         "metric": metric,
         "value": float(scored.mean()),
@@ -82,13 +82,13 @@ def variance_record(
 def _words(sd: Mapping[str, float], largest: str | None) -> str:
     if largest is None:
         return "too few patients to say where the uncertainty comes from"
-    named = {
+    names = {
         "patient": "other patients",
         "seed": "another seed",
         "split": "another split",
         "rest": "seed and split at once",
     }
-    told = [f"{named[name]} ±{value:.3f}" for name, value in sd.items() if np.isfinite(value)]
-    missing = [named[name] for name in ("seed", "split") if not np.isfinite(sd[name])]
+    sources = [f"{names[name]} ±{value:.3f}" for name, value in sd.items() if np.isfinite(value)]
+    missing = [names[name] for name in ("seed", "split") if not np.isfinite(sd[name])]
     unknown = f"; {' and '.join(missing)}: not shown by this study" if missing else ""
-    return f"one standard deviation: {', '.join(told)}; most comes from {named[largest]}{unknown}"
+    return f"one standard deviation: {', '.join(sources)}; most comes from {names[largest]}{unknown}"

@@ -111,67 +111,67 @@ def check_margin(metric: str, margin: float | None) -> str:
     return ""
 
 
-def rule_in_words(asked: Question) -> str:
+def rule_in_words(question: Question) -> str:
     """The one rule that every verdict of a comparison follows from."""
-    measure = f"{measure_words(asked.metric, asked.positive, several=asked.positive is None)}"
-    measure += f" at {level_words(asked.level, asked.rows_are)}"
-    unit = unit_words(asked.unit, asked.rows_are)
+    measure = f"{measure_words(question.metric, question.positive, several=question.positive is None)}"
+    measure += f" at {level_words(question.level, question.rows_are)}"
+    unit = unit_words(question.unit, question.rows_are)
     runs, spread = f"each arm has at least {MIN_SEEDS} training seeds and ", " and the spread over seeds in its error"
-    if asked.claim == "models":
+    if question.claim == "models":
         runs = spread = ""
     text = (
         f"An arm is called better only if {runs}the two-sided test of the paired difference in {measure}, with the "
-        f"{unit} as the unit{spread}, gives p < {asked.alpha:g} after Holm's correction over the pairs, and the "
-        f"{percent(1 - asked.alpha)} interval of the difference excludes 0. {_scope_rule(asked)}"
+        f"{unit} as the unit{spread}, gives p < {question.alpha:g} after Holm's correction over the pairs, and the "
+        f"{percent(1 - question.alpha)} interval of the difference excludes 0. {_scope_rule(question)}"
     )
-    if asked.co_primary:
-        named = " and ".join(measure_words(name, asked.positive) for name in asked.co_primary)
-        text += f"{named} are co-primary: the answer counts only if each of them gives it, so none is corrected. "
-    if asked.margin is None:
+    if question.co_primary:
+        measures = " and ".join(measure_words(name, question.positive) for name in question.co_primary)
+        text += f"{measures} are co-primary: the answer counts only if each of them gives it, so none is corrected. "
+    if question.margin is None:
         return text + "No margin was given, so no two arms are called equivalent."
-    if asked.hypothesis == "noninferiority":
-        side, limit = ("lower", "above −") if asked.better_sign > 0 else ("upper", "below ")
+    if question.hypothesis == "noninferiority":
+        side, limit = ("lower", "above −") if question.better_sign > 0 else ("upper", "below ")
         return text + (
             f"The first arm of a pair is called non-inferior to the second only if the one-sided "
-            f"{percent(1 - asked.alpha / 2)} {side} limit of the difference lies {limit}{asked.margin:g}, the "
+            f"{percent(1 - question.alpha / 2)} {side} limit of the difference lies {limit}{question.margin:g}, the "
             "margin as given (Holm's correction over the pairs), and inferior only if the limit on the other side lies "
             f"beyond the margin, too. Whether it is also better or worse is said beside it. {UNCHECKED}"
         )
     after = (
         "Whether they differ is said beside it."
-        if asked.hypothesis == "equivalence"
+        if question.hypothesis == "equivalence"
         else "It comes before better: a difference too small to matter is no win."
     )
     return text + (
-        f"Two arms are called equivalent only if the {percent(1 - 2 * asked.alpha)} interval of the difference lies "
-        f"within ±{asked.margin:g}, the margin as given (two one-sided tests, Holm's correction over the pairs). "
+        f"Two arms are called equivalent only if the {percent(1 - 2 * question.alpha)} interval of the difference lies "
+        f"within ±{question.margin:g}, the margin as given (two one-sided tests, Holm's correction over the pairs). "
         f"{after} {UNCHECKED}"
     )
 
 
-def _scope_rule(asked: Question) -> str:
+def _scope_rule(question: Question) -> str:
     """What the verdict speaks of besides the patients."""
-    if asked.claim == "models":
+    if question.claim == "models":
         return (
             "Only these fitted models are judged, on further patients like these; nothing is said of the ways in which "
             "they were trained. "
         )
-    if asked.training_sets > 1:
-        return f"The corrected t-test over the {asked.training_sets} training sets must say the same. "
+    if question.training_sets > 1:
+        return f"The corrected t-test over the {question.training_sets} training sets must say the same. "
     return "All trainings saw one training set, so nothing is said of another. "
 
 
-def margin_p(found: Difference, asked: Question) -> float:
+def margin_p(effect: Difference, question: Question) -> float:
     """p of what was asked against the margin: TOST's larger one, or the one-sided p of non-inferiority; NaN if none.
 
     Source: Schuirmann 1987, doi:10.1007/BF01068419; Piaggio et al. 2012, JAMA 308:2594, doi:10.1001/jama.2012.87802.
     """
-    return found.p_noninferior if asked.hypothesis == "noninferiority" else found.p_equivalence
+    return effect.p_noninferior if question.hypothesis == "noninferiority" else effect.p_equivalence
 
 
 def verdict(
-    found: Difference,
-    asked: Question,
+    effect: Difference,
+    question: Question,
     *,
     seeds: int,
     p_adjusted: float,
@@ -181,8 +181,8 @@ def verdict(
     """One word for the verdict, by the rule.
 
     Args:
-        found: the difference.
-        asked: the question.
+        effect: the difference.
+        question: the question.
         seeds: of the arm that has fewer.
         p_adjusted: Holm's p against no difference.
         p_margin_adjusted, p_inferior_adjusted: Holm's `margin_p` and p of inferiority; by default, for one pair, its
@@ -193,30 +193,32 @@ def verdict(
         "equivalent" (where a margin was stated) or "no_evidence"; of equivalence "equivalent" or
         "equivalence_not_shown"; of non-inferiority "noninferior", "inferior" or "noninferiority_not_shown".
     """
-    if not np.isfinite(found.difference):  # further runs don't cure it, and its reason must be said
+    if not np.isfinite(effect.difference):  # further runs don't cure it, and its reason must be said
         return "undefined"
-    if asked.claim == "procedures" and seeds < MIN_SEEDS:
+    if question.claim == "procedures" and seeds < MIN_SEEDS:
         return "not_enough_runs"
-    if not np.isfinite(found.p):
+    if not np.isfinite(effect.p):
         return "undefined"
-    against_margin = margin_p(found, asked) if p_margin_adjusted is None else p_margin_adjusted
-    if asked.hypothesis == "noninferiority":
-        inferior = found.p_inferior if p_inferior_adjusted is None else p_inferior_adjusted
-        if against_margin < asked.alpha / 2:
+    against_margin = margin_p(effect, question) if p_margin_adjusted is None else p_margin_adjusted
+    if question.hypothesis == "noninferiority":
+        inferior = effect.p_inferior if p_inferior_adjusted is None else p_inferior_adjusted
+        if against_margin < question.alpha / 2:
             return "noninferior"
-        return "inferior" if inferior < asked.alpha / 2 else "noninferiority_not_shown"
-    inside = asked.margin is not None and -asked.margin < found.low_margin and found.high_margin < asked.margin
-    if inside and against_margin < asked.alpha:  # a difference too small to matter is not a win, whatever its p
+        return "inferior" if inferior < question.alpha / 2 else "noninferiority_not_shown"
+    inside = (
+        question.margin is not None and -question.margin < effect.low_margin and effect.high_margin < question.margin
+    )
+    if inside and against_margin < question.alpha:  # a difference too small to matter is not a win, whatever its p
         return "equivalent"
-    if asked.hypothesis == "equivalence":
+    if question.hypothesis == "equivalence":
         return "equivalence_not_shown"
-    return also_better(found, asked, p_adjusted) or "no_evidence"
+    return also_better(effect, question, p_adjusted) or "no_evidence"
 
 
-def also_better(found: Difference, asked: Question, p_adjusted: float) -> str | None:
+def also_better(effect: Difference, question: Question, p_adjusted: float) -> str | None:
     """ "a_better" or "b_better" if the arms differ, whatever else was asked; else None."""
-    if p_adjusted < asked.alpha and (found.low > 0 or found.high < 0):
-        return "a_better" if asked.better_sign * found.difference > 0 else "b_better"
+    if p_adjusted < question.alpha and (effect.low > 0 or effect.high < 0):
+        return "a_better" if question.better_sign * effect.difference > 0 else "b_better"
     return None
 
 

@@ -98,7 +98,7 @@ class TilesSection(Section):
 
 def _measure(value: Any) -> Any:
     """A measure by its name in the records; the field's other names are known ("sensitivity" is recall)."""
-    return canonical_measure(value, COMPARABLE, what="the measure") if isinstance(value, str) else value
+    return canonical_measure(value, COMPARABLE, noun="the measure") if isinstance(value, str) else value
 
 
 Measure = Annotated[str, BeforeValidator(_measure)]
