@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from counterstain.errors import InputError
-from counterstain.evaluation.calibration_measures import _of_one, calibration_measures, fit_logistic, log_odds
+from counterstain.evaluation.calibration_measures import _of_one, calibration_measures, fit_logistic
+from counterstain.evaluation.metrics import log_odds
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.reliability import logistic_recalibration, probability_distribution
 from counterstain.evaluation.resampling import jackknife_weights

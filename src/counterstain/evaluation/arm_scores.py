@@ -16,24 +16,13 @@ from counterstain.evaluation.resampling import GROUPS
 from counterstain.evaluation.rows import level_words, unit_words
 from counterstain.evaluation.size_and_difficulty import SizeAndDifficulty, tables_by_size
 
-__all__ = ["SCORES_SCHEMA", "aligned_arms", "levels_of", "score_arms", "score_rows"]
+__all__ = ["SCORES_SCHEMA", "aligned_arms", "cell_of", "levels_of", "score_arms", "score_rows"]
 
 SCORES_SCHEMA = "counterstain.scores/1"
 INTERVALS = ("jackknife", "bootstrap")
 SCORE_COLUMNS = (
-    "arm",
-    "level",
-    "metric",
-    "class",
-    "value",
-    "low",
-    "high",
-    "confidence",
-    "images",
-    "patients",
-    "seeds",
-    "unit",
-)
+    "arm", "level", "metric", "class", "value", "low", "high", "confidence", "images", "patients", "seeds", "unit",
+)  # fmt: skip
 
 
 def aligned_arms(arms: Mapping[str, Sequence[Predictions]]) -> dict[str, list[Predictions]]:
@@ -303,7 +292,7 @@ def score_rows(record: ScoresRecord) -> tuple[tuple[str, ...], list[tuple[object
     rows: list[tuple[object, ...]] = []
     for arm, arm_record in record["arms"].items():
         for score in arm_record["scores"]:
-            values = (_blank(score["value"]), _blank(score["low"]), _blank(score["high"]))
+            values = map(cell_of, (score["value"], score["low"], score["high"]))
             ids = (arm, score["level"], score["metric"], score["class"])
             counts = (
                 record["confidence"],
@@ -316,5 +305,6 @@ def score_rows(record: ScoresRecord) -> tuple[tuple[str, ...], list[tuple[object
     return SCORE_COLUMNS, rows
 
 
-def _blank(value: float | None) -> float | None:
+def cell_of(value: float | None) -> float | None:
+    """A number as a cell of a table: None, an empty cell, where it is undefined."""
     return None if value is None or value != value else value

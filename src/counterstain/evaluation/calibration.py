@@ -302,6 +302,3 @@ def use_warnings(calibration: Calibration, stamp: str) -> tuple[str, ...]:
     chosen = calibration.threshold is not None and not is_stated(calibration.threshold_rule)
     caveat = training_seen_words(stamp, calibrated=calibration.method != "none", chosen=chosen)
     return tuple(dict.fromkeys(filter(None, [*calibration.notes, caveat])))
-
-
-# -------------------------------------------------------------------------------------------------------- the methods

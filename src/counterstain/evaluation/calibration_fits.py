@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.evaluation.metrics import PROB_CLIP, image_loss
+from counterstain.evaluation.metrics import PROB_CLIP, image_loss, log_odds
 from counterstain.evaluation.predictions import Predictions
 
 __all__ = ["FEW_PATIENTS", "apply_method", "fit_method"]
@@ -75,7 +75,7 @@ def _fit_platt(table: Predictions) -> dict[str, Any]:
     from scipy.optimize import minimize
 
     positive = table.label == 1
-    odds = _log_odds(table.prob[:, 1])
+    odds = log_odds(table.prob[:, 1])
     n, m = int(positive.sum()), int((~positive).sum())
     target = np.where(positive, (n + 1) / (n + 2), 1 / (m + 2))
 
@@ -104,12 +104,6 @@ def _fit_isotonic(table: Predictions) -> dict[str, Any]:
     return {"x": x.tolist(), "y": np.clip(y, edge, 1 - edge).tolist()}
 
 
-def _log_odds(p: Floats) -> Floats:
-    p = np.clip(p, PROB_CLIP, 1 - PROB_CLIP)
-    odds: Floats = np.log(p / (1 - p))
-    return odds
-
-
 def apply_method(method: str, parameters: Mapping[str, Any], prob: Floats) -> Floats:
     """(N, C) calibrated probabilities; each row sums to 1."""
     if method == "none":
@@ -122,7 +116,7 @@ def apply_method(method: str, parameters: Mapping[str, Any], prob: Floats) -> Fl
         softened: Floats = above / above.sum(axis=1, keepdims=True)
         return softened
     if method == "platt":
-        p = 1 / (1 + np.exp(-(parameters["slope"] * _log_odds(prob[:, 1]) + parameters["intercept"])))
+        p = 1 / (1 + np.exp(-(parameters["slope"] * log_odds(prob[:, 1]) + parameters["intercept"])))
     else:
         p = np.interp(prob[:, 1], parameters["x"], parameters["y"])
     return np.column_stack([1 - p, p])

@@ -8,24 +8,17 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.evaluation.degrees_of_freedom import effective_units
-from counterstain.evaluation.metrics import PROB_CLIP
+from counterstain.evaluation.metrics import log_odds
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.resampling import jackknife_weights, unit_codes
 from counterstain.evaluation.unbounded_intervals import Scale, open_interval
 
-__all__ = ["calibration_measures", "fit_logistic", "log_odds"]
+__all__ = ["calibration_measures", "fit_logistic"]
 
 Floats = NDArray[np.float64]
 
 MOST_STEPS = 60
 STEEPEST = 1e3  # a slope beyond it grows without end: the classes are told apart without a mistake
-
-
-def log_odds(p: Floats) -> Floats:
-    """ln(p / (1 - p)), with p kept off 0 and 1 by 1e-7, as the log loss keeps it."""
-    q = np.clip(p, PROB_CLIP, 1 - PROB_CLIP)
-    odds: Floats = np.log(q / (1 - q))
-    return odds
 
 
 def fit_logistic(columns: Floats, positive: NDArray[np.bool_], offset: Floats | None = None) -> Floats:

@@ -19,7 +19,7 @@ def conformal_quantile(validation: Predictions, *, alpha: float = 0.1) -> float:
     The score of an image is 1 - the probability of its true class. Patients are exchangeable, images are not: each
     patient has the weight 1 / (K + 1), shared among their images, and the missing 1 / (K + 1) stands at infinity. An
     image drawn from a new patient then has its true class in its set with the chance 1 - alpha or more. With one image
-    a patient this is the k-th smallest score, k = ceil((K + 1)(1 - alpha)).
+    per patient this is the k-th smallest score, k = ceil((K + 1)(1 - alpha)).
 
     Args:
         validation: calibrated predictions of patients that were not trained on.
@@ -99,16 +99,14 @@ def coverage_record(
         among the single ones; patients, images.
     """
     first = tables[0]
-    hit: dict[str, list[float]] = {}
-    for table, within in zip(tables, sets, strict=True):
-        hits = within[np.arange(len(table)), table.label]
-        for image, value in zip(table.image, hits, strict=True):
-            hit.setdefault(image, []).append(float(value))
-    mean_hit = np.array([np.mean(hit[image]) for image in first.image])
+    hits = [within[np.arange(len(table)), table.label] for table, within in zip(tables, sets, strict=True)]
+    by_image: dict[str, list[float]] = {}
+    for table, hit in zip(tables, hits, strict=True):
+        for image, value in zip(table.image, hit, strict=True):
+            by_image.setdefault(image, []).append(float(value))
+    mean_hit = np.array([np.mean(by_image[image]) for image in first.image])
     size = np.concatenate([within.sum(axis=1) for within in sets])
-    right = np.concatenate(
-        [within[np.arange(len(table)), table.label] for table, within in zip(tables, sets, strict=True)]
-    )
+    right = np.concatenate(hits)
     patient = np.array(first.patient)
     groups = {
         "by_class": {name: first.label == index for index, name in enumerate(first.classes)},

@@ -82,8 +82,13 @@ def _corrected(
     delta: Mapping[tuple[int, int], float], sizes: Mapping[tuple[int, int], tuple[int, int]], alpha: float
 ) -> CorrelatedT:
     """The test with the mean ratio of the parts' sizes, which says how much the training sets overlap."""
-    ratio = float(np.mean([sizes[place][1] / sizes[place][0] for place in delta]))
-    return corrected_resampled_t(list(delta.values()), n_train=1, n_test=ratio, confidence=1 - alpha)
+    return corrected_resampled_t(
+        list(delta.values()), n_train=1, n_test=_test_to_train(delta, sizes), confidence=1 - alpha
+    )
+
+
+def _test_to_train(delta: Mapping[tuple[int, int], float], sizes: Mapping[tuple[int, int], tuple[int, int]]) -> float:
+    return float(np.mean([sizes[place][1] / sizes[place][0] for place in delta]))
 
 
 def with_folds(effect: Difference, test: CorrelatedT, metric: str, *, alpha: float, margin: float | None) -> Difference:
@@ -211,7 +216,7 @@ def _pair(
         reason = f"{measure} is undefined in repeat {bad[0]}, fold {bad[1]}, so there is no test over the folds"
     if reason:
         return base | {"test": None, "posterior": None, "words": f"{a} and {b}: {reason}."}
-    ratio = float(np.mean([sizes[place][1] / sizes[place][0] for place in delta]))
+    ratio = _test_to_train(delta, sizes)
     test = _corrected(delta, sizes, alpha)
     low, within, high = bayesian_correlated_t(base["differences"], n_train=1, n_test=ratio, rope=rope)
     better, worse = (low, high) if metric in LOWER_IS_BETTER else (high, low)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.evaluation.intervals import variance_parts
+from counterstain.evaluation.metrics import ratio
 from counterstain.evaluation.near_ceiling import NOISE
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import DecisionCurve
@@ -74,8 +75,4 @@ def _benefit(table: Predictions, code: NDArray[np.int64], units: int, at: Floats
         worth = np.where(positive, 1.0, -price[place]) * (table.prob[:, 1] >= threshold)
         gain[:, place] = np.bincount(code, weights=worth, minlength=units)
     images = left_out_totals(np.bincount(code, minlength=units).astype(np.float64))[:, None]
-    # Without the only patient there is no image left.
-    benefit: Floats = np.divide(
-        left_out_totals(gain), images, out=np.full((len(images), len(at)), np.nan), where=images > 0
-    )
-    return benefit
+    return ratio(left_out_totals(gain), images)  # without the only patient there is no image left

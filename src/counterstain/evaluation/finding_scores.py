@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.errors import InputError
+from counterstain.evaluation.arm_scores import cell_of
 from counterstain.evaluation.intervals import Estimate, Sample, estimate_of, sample, units_of
 from counterstain.evaluation.multiplicity import holm
 from counterstain.evaluation.paired_difference import difference
@@ -249,12 +250,8 @@ def _differences(
 def finding_rows(record: FindingsRecord) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Header and rows of findings.csv from the record; what is undefined is an empty cell."""
     header = ("arm", "finding", "metric", "value", "low", "high", "images", "units", "seeds", "unit")
-
-    def cell(value: float | None) -> float | None:
-        return None if value is None or value != value else value
-
     return header, [
-        (row["arm"], row["finding"], row["metric"], cell(row["value"]), cell(row["low"]), cell(row["high"]),
+        (row["arm"], row["finding"], row["metric"], *map(cell_of, (row["value"], row["low"], row["high"])),
          record["images"], record["units"], record["seeds"][row["arm"]], record["unit"])
         for row in record["scores"]
     ]  # fmt: skip

@@ -1,14 +1,12 @@
 """How much hangs on single patients: the difference of two arms, and the verdict, without each of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from counterstain.errors import InputError
 from counterstain.evaluation.intervals import sample, units_of
-from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions import Predictions, take_rows
 from counterstain.evaluation.record_types import ComparisonRecord, PairRow
 
 __all__ = ["influence_record", "left_out_differences", "without_patient"]
@@ -26,10 +24,7 @@ def without_patient(table: Predictions, patient: str) -> Predictions:
     rows = np.flatnonzero([name != patient for name in table.patient])
     if not len(rows):
         raise InputError(f"without patient '{patient}' no image is left")
-    cut: dict[str, Any] = {
-        name: tuple(getattr(table, name)[row] for row in rows) for name in ("image", "patient", "slide", "site")
-    }
-    return replace(table, label=table.label[rows], prob=table.prob[rows], **cut)
+    return take_rows(table, rows)
 
 
 def left_out_differences(

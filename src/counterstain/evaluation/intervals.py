@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from counterstain.evaluation.degrees_of_freedom import Key, carrying_units, class_shares, combined_df, whole_patients
 from counterstain.evaluation.metric_names import RANGES
-from counterstain.evaluation.metrics import quadratic_kappa
+from counterstain.evaluation.metrics import quadratic_kappa, ratio
 from counterstain.evaluation.near_ceiling import NOISE
 from counterstain.evaluation.pooled_predictions import pool_patients, pool_slides
 from counterstain.evaluation.predictions import PROBABILITY_MEASURES, Predictions
@@ -134,9 +134,7 @@ def _recognition(table: Predictions, names: Sequence[str]) -> Floats:
     right = np.bincount(code, weights=table.prob.argmax(axis=1) == table.label, minlength=len(names))
     rate = np.divide(right, images, out=np.zeros(len(names)), where=images > 0)
     patients = left_out_totals((images > 0).astype(np.float64))
-    # Without the only patient there is no patient left.
-    mean: Floats = np.divide(left_out_totals(rate), patients, out=np.full(len(patients), np.nan), where=patients > 0)
-    return mean
+    return ratio(left_out_totals(rate), patients)  # without the only patient there is no patient left
 
 
 def variance_parts(values: Floats, left_out: Floats) -> tuple[float, float]:

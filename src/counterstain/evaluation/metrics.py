@@ -14,11 +14,13 @@ __all__ = [
     "from_confusion",
     "image_brier",
     "image_loss",
+    "log_odds",
     "mcc",
     "mean_present",
     "pr_curve_points",
     "predicted_class",
     "quadratic_kappa",
+    "ratio",
     "roc_auc",
     "roc_curve_points",
     "score_table",
@@ -45,6 +47,13 @@ def image_loss(label: NDArray[np.int64], prob: Floats) -> Floats:
     return -np.log(of_label)
 
 
+def log_odds(p: Floats) -> Floats:
+    """ln(p / (1 - p)), with p kept off 0 and 1 by 1e-7, as the log loss keeps it."""
+    clipped = np.clip(p, PROB_CLIP, 1 - PROB_CLIP)
+    odds: Floats = np.log(clipped / (1 - clipped))
+    return odds
+
+
 def image_brier(label: NDArray[np.int64], prob: Floats) -> Floats:
     """(N,) squared error of each image's probabilities; its mean is the Brier score.
 
@@ -66,11 +75,11 @@ def confusion(label: NDArray[np.int64], predicted: NDArray[np.int64], n_classes:
 # ------------------------------------------------------------------------------------------- from counts to scores
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
+def ratio(above: Floats, below: Floats) -> Floats:
     """above / below, NaN where below is 0."""
-    ratio = np.full(np.broadcast(above, below).shape, np.nan)
-    np.divide(above, below, out=ratio, where=below > 0)
-    return ratio
+    quotient = np.full(np.broadcast(above, below).shape, np.nan)
+    np.divide(above, below, out=quotient, where=below > 0)
+    return quotient
 
 
 def class_scores(counts: Floats) -> dict[str, Floats]:
@@ -83,16 +92,16 @@ def class_scores(counts: Floats) -> dict[str, Floats]:
     true, called = counts.sum(axis=-1), counts.sum(axis=-2)
     total = true.sum(axis=-1, keepdims=True)
     return {
-        "precision": _ratio(hit, called),
-        "recall": _ratio(hit, true),
-        "specificity": _ratio(total - true - called + hit, total - true),
-        "f1": _ratio(2 * hit, true + called),
+        "precision": ratio(hit, called),
+        "recall": ratio(hit, true),
+        "specificity": ratio(total - true - called + hit, total - true),
+        "f1": ratio(2 * hit, true + called),
     }
 
 
 def accuracy(counts: Floats) -> Floats:
     """Share of images predicted right, from counts (..., C, C) to (...)."""
-    return _ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
+    return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
 def balanced_accuracy(counts: Floats) -> Floats:
@@ -114,12 +123,12 @@ def mcc(counts: Floats) -> Floats:
     total = true.sum(axis=-1)
     above = np.trace(counts, axis1=-2, axis2=-1) * total - (true * called).sum(axis=-1)
     below = (total**2 - (true**2).sum(axis=-1)) * (total**2 - (called**2).sum(axis=-1))
-    return _ratio(above, np.sqrt(np.maximum(below, 0)))
+    return ratio(above, np.sqrt(np.maximum(below, 0)))
 
 
 def mean_present(value: Floats, present: NDArray[np.bool_]) -> Floats:
     """Mean over the last axis of the classes that are there; NaN where one of those is NaN or none is there."""
-    return _ratio(np.where(present, value, 0.0).sum(axis=-1), present.sum(axis=-1))
+    return ratio(np.where(present, value, 0.0).sum(axis=-1), present.sum(axis=-1))
 
 
 def quadratic_kappa(counts: Floats) -> Floats:
@@ -135,7 +144,7 @@ def quadratic_kappa(counts: Floats) -> Floats:
     true, called = counts.sum(axis=-1), counts.sum(axis=-2)
     expected = true[..., :, None] * called[..., None, :]
     total = counts.sum(axis=(-2, -1))
-    return 1 - _ratio((cost * counts).sum(axis=(-2, -1)) * total, (cost * expected).sum(axis=(-2, -1)))
+    return 1 - ratio((cost * counts).sum(axis=(-2, -1)) * total, (cost * expected).sum(axis=(-2, -1)))
 
 
 def from_confusion(counts: Floats | NDArray[np.int64]) -> dict[tuple[str, int | None], Floats]:
@@ -206,8 +215,8 @@ def roc_curve_points(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats
     """
     threshold, true, false = _steps(positive, score)
     start = np.zeros(1)
-    fpr = _ratio(np.concatenate([start, false]), false[-1])
-    tpr = _ratio(np.concatenate([start, true]), true[-1])
+    fpr = ratio(np.concatenate([start, false]), false[-1])
+    tpr = ratio(np.concatenate([start, true]), true[-1])
     return fpr, tpr, np.concatenate([[np.inf], threshold])
 
 
@@ -217,7 +226,7 @@ def pr_curve_points(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats,
     Recall is NaN without positives.
     """
     threshold, true, false = _steps(positive, score)
-    recall = _ratio(np.concatenate([np.zeros(1), true]), true[-1])
+    recall = ratio(np.concatenate([np.zeros(1), true]), true[-1])
     precision = np.concatenate([np.ones(1), true / (true + false)])
     return recall, precision, np.concatenate([[np.inf], threshold])
 

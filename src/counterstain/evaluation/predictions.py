@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["PROBABILITY_MEASURES", "Place", "Predictions", "align", "check_names", "check_prob", "concatenate"]
+__all__ += ["take_rows"]
 
 Place = Callable[[int], str]  # words for where a row stands
 PositiveFrom = Literal["given", "only probability column", "column order", "name order"]
@@ -236,17 +237,13 @@ def name_codes(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]
 # ------------------------------------------------------------------------------------------------ joining and pooling
 
 
-def _take(table: Predictions, rows: Sequence[int]) -> Predictions:
-    """The rows of a table, in that order."""
-    return replace(
-        table,
-        image=tuple(table.image[k] for k in rows),
-        patient=tuple(table.patient[k] for k in rows),
-        slide=tuple(table.slide[k] for k in rows),
-        site=tuple(table.site[k] for k in rows),
-        label=table.label[list(rows)],
-        prob=table.prob[list(rows)],
-    )
+def take_rows(table: Predictions, rows: Sequence[int] | NDArray[np.int64]) -> Predictions:
+    """The rows of a table by their numbers, in that order."""
+    index = np.asarray(rows, dtype=np.int64)
+    names: dict[str, Any] = {
+        name: tuple(getattr(table, name)[row] for row in index) for name in ("image", "patient", "slide", "site")
+    }
+    return replace(table, label=table.label[index], prob=table.prob[index], **names)
 
 
 def _joining_names(a: Predictions, b: Predictions) -> tuple[tuple[str, ...], tuple[str, ...], str]:
@@ -307,7 +304,7 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
                 f"the tables share {len(a) - len(missing)} {noun}s, but {len(missing)} are in the first only and "
                 f"{len(extra)} in the second only ({example}); compare models on the same test {noun}s"
             )
-        b = _take(b, [place[name] for name in names_a])
+        b = take_rows(b, [place[name] for name in names_a])
     if a.rows_are != b.rows_are:
         b = replace(b, image=a.image, rows_are=a.rows_are, patient=a.image if b.unit == "image" else b.patient)
     different = np.flatnonzero(a.label != b.label)

@@ -129,10 +129,7 @@ def _positive_from(layout: Layout, *, given: bool) -> PositiveFrom:
     return "only probability column" if len(layout.prob.columns) == 1 and not layout.prob.lists else "column order"
 
 
-# ------------------------------------------------------------------------------------------------- what each column is
-
-
-# ---------------------------------------------------------------------------------------------------------- its cells
+# ------------------------------------------------------------------------------------------------ the columns' cells
 
 
 def _ids(table: Table, place: Mapping[str, str], noun: str) -> tuple[str, ...] | None:

@@ -1,11 +1,8 @@
-"""Shares of independent rows: intervals of one, of the difference of two, and agreement beyond chance."""
+"""Intervals of a share of independent rows: Wilson's, and the exact one of Clopper and Pearson."""
 
 import numpy as np
 
-__all__ = [
-    "clopper_pearson",
-    "wilson",
-]
+__all__ = ["clopper_pearson", "wilson"]
 
 
 def wilson(hits: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -37,9 +34,3 @@ def clopper_pearson(hits: float, n: float, *, confidence: float = 0.95) -> tuple
     low = 0.0 if hits <= 0 else float(betaincinv(hits, n - hits + 1, tail))
     high = 1.0 if hits >= n else float(betaincinv(hits + 1, n - hits, 1 - tail))
     return low, high
-
-
-# ------------------------------------------------------------------------- the difference of two independent shares
-
-
-# --------------------------------------------------------------------------------------------------------- agreement

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.evaluation.calibration_measures import fit_logistic, log_odds
-from counterstain.evaluation.metrics import image_loss
+from counterstain.evaluation.calibration_measures import fit_logistic
+from counterstain.evaluation.metrics import image_loss, log_odds
 from counterstain.evaluation.near_ceiling import NOISE
 from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.record_types import Distribution, Reliability

@@ -14,6 +14,7 @@ from counterstain.evaluation.metrics import (
     image_loss,
     mean_present,
     predicted_class,
+    ratio,
 )
 from counterstain.evaluation.predictions import Predictions
 
@@ -37,9 +38,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 GROUPS = 500  # above so many units the jackknife leaves out random groups of them: same error, less work
-TABLE_CELLS = (
-    16_000_000  # images x units: up to here, and up to GROUPS units, weighting is a product with counts by unit
-)
+# Images x units: up to here, and up to GROUPS units, weighting is a product with counts by unit.
+TABLE_CELLS = 16_000_000
 CHUNK_CELLS = 500_000  # cells held at once while many weightings are worked through
 
 
@@ -256,7 +256,7 @@ def jackknife_scores(table: Tally) -> dict[Key, Floats]:
     for ranking in table.ranking:
         precision, right = left_out_sums(group[ranking.code], _positive(ranking), ranking.tie, groups)
         positives, negatives = left_out_totals(ranking.positives), left_out_totals(ranking.negatives)
-        ranked.append((_divide(right, positives * negatives), _divide(precision, positives)))
+        ranked.append((ratio(right, positives * negatives), ratio(precision, positives)))
     return _scores(table, left_out_totals, ranked)
 
 
@@ -287,8 +287,8 @@ def _scores(
     counts = summed(table.counts.reshape(len(table.counts), -1)).reshape(-1, n_classes, n_classes)
     total = summed(table.images)
     scores: dict[Key, Floats] = {
-        ("loss", None): _divide(summed(table.loss), total),
-        ("brier", None): _divide(summed(table.brier), total),
+        ("loss", None): ratio(summed(table.loss), total),
+        ("brier", None): ratio(summed(table.brier), total),
     }
     scores |= from_confusion(counts)
     if n_classes == 2:
@@ -300,12 +300,6 @@ def _scores(
         scores[name, None] = mean_present(per_class, present)
         scores |= {(name, c): per_class[:, c] for c in range(n_classes)}
     return scores
-
-
-def _divide(above: Floats, below: Floats) -> Floats:
-    ratio = np.full(above.shape, np.nan)
-    np.divide(above, below, out=ratio, where=below > 0)
-    return ratio
 
 
 def _weighted_ranking(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
@@ -325,7 +319,7 @@ def _weighted_ranking(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats
         else:
             precision[rows] = _counted_precision(counted, chunk)
             right[rows] = ((chunk @ counted.pairs) * chunk).sum(axis=1)
-    return _divide(right, positives * negatives), _divide(precision, positives)
+    return ratio(right, positives * negatives), ratio(precision, positives)
 
 
 def _counted_precision(counted: UnitCounts, weights: Floats) -> Floats:

@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from counterstain.errors import InputError, suggest
 from counterstain.evaluation.intervals import estimates, sample, units_of
-from counterstain.evaluation.predictions import Predictions
+from counterstain.evaluation.predictions import Predictions, take_rows
 
 __all__ = ["FEWEST", "GROUPINGS", "subgroup_scores"]
 
@@ -57,21 +55,13 @@ def subgroup_scores(
     return {"by": by, "arms": by_arm}
 
 
-def _rows(table: Predictions, rows: NDArray[np.int64]) -> Predictions:
-    """The table of these rows."""
-    cut: dict[str, Any] = {
-        name: tuple(getattr(table, name)[row] for row in rows) for name in ("image", "patient", "slide", "site")
-    }
-    return replace(table, label=table.label[rows], prob=table.prob[rows], notes=(), **cut)
-
-
 def _by_group(
     tables: Sequence[Predictions], group_of: Mapping[str, str], decided: Sequence[Predictions] | None
 ) -> dict[str, Any]:
     groups = []
 
     def cut(table: Predictions, group: str) -> Predictions:
-        return _rows(table, np.flatnonzero([group_of[image] == group for image in table.image]))
+        return take_rows(table, np.flatnonzero([group_of[image] == group for image in table.image]))
 
     for group in sorted(set(group_of.values()) - {""}, key=_by_number):
         group_tables = [cut(table, group) for table in tables]

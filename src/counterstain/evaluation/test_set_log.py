@@ -1,4 +1,4 @@
-"""The ledger: each look at a test part, one line a look, in the cohort's folder; a test part wears out."""
+"""The ledger: one line per look at a test part, in the cohort's folder; a test part wears out."""
 
 import csv
 import time

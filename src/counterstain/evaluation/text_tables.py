@@ -1,10 +1,10 @@
 """The tables of scores and comparison as plain rows and text, for a terminal, a page or a log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from counterstain.evaluation.format import digits_apart, p_value, p_words
 from counterstain.evaluation.metric_names import ORDER, measure_words
-from counterstain.evaluation.record_types import ComparisonRecord, FindingsRecord, PairRow
+from counterstain.evaluation.record_types import ComparisonRecord, FindingScore, FindingsRecord, PairRow
 from counterstain.evaluation.rows import recorded_unit
 from counterstain.evaluation.verdict import deciding_ends, percent, worst_end
 
@@ -61,28 +61,30 @@ def findings_table(record: FindingsRecord, metric: str = "auroc") -> tuple[list[
         record: of score_findings, or the findings.json of a run.
         metric: one of those in the record.
     """
-    counts = {row["finding"]: row["images"] for row in record["findings"]}
     scores = {(row["finding"], row["arm"]): row for row in record["scores"] if row["metric"] == metric}
     arms = list(record["seeds"])
-    rows = []
-    for finding in dict.fromkeys([*counts, *(finding for finding, _ in scores)]):  # the mean is last
-        row_scores = [scores[finding, arm] for arm in arms]
-        values = [shown_interval(row["value"], row["low"], row["high"]) for row in row_scores]
-        rows.append([finding, str(counts.get(finding, "")), *values])
-    return ["finding", f"of {record['images']} images", *arms], rows
+    return ["finding", f"of {record['images']} images", *arms], _finding_rows(record, scores, arms)
 
 
 def finding_scores_table(record: FindingsRecord, arm: str) -> tuple[list[str], Rows]:
     """Header and rows, one per finding and one for their mean: images with it, and every measure of one arm."""
-    counts = {row["finding"]: row["images"] for row in record["findings"]}
     scores = {(row["finding"], row["metric"]): row for row in record["scores"] if row["arm"] == arm}
     metrics = [name for name in ORDER if any(metric == name for _, metric in scores)]
+    header = ["finding", f"of {record['images']} images", *map(measure_words, metrics)]
+    return header, _finding_rows(record, scores, metrics)
+
+
+def _finding_rows(
+    record: FindingsRecord, scores: Mapping[tuple[str, str], FindingScore], columns: Sequence[str]
+) -> Rows:
+    """One row per finding, the mean last: images with it, and its score in each column."""
+    counts = {row["finding"]: row["images"] for row in record["findings"]}
     rows = []
-    for finding in dict.fromkeys([*counts, *(finding for finding, _ in scores)]):  # the mean is last
-        row_scores = [scores[finding, metric] for metric in metrics]
-        values = [shown_interval(row["value"], row["low"], row["high"]) for row in row_scores]
+    for finding in dict.fromkeys([*counts, *(finding for finding, _ in scores)]):
+        cells = [scores[finding, column] for column in columns]
+        values = [shown_interval(cell["value"], cell["low"], cell["high"]) for cell in cells]
         rows.append([finding, str(counts.get(finding, "")), *values])
-    return ["finding", f"of {record['images']} images", *map(measure_words, metrics)], rows
+    return rows
 
 
 def finding_differences_table(record: FindingsRecord) -> tuple[list[str], Rows]:

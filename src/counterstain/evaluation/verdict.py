@@ -28,7 +28,6 @@ HYPOTHESES = ("difference", "equivalence", "noninferiority")
 CLAIMS = ("procedures", "models")
 WIDE_MARGIN = 0.2
 UNCHECKED = "Whether the margin was fixed before the results were seen is not checked."
-# The limits that the answer to each question follows from; a difference's are low and high.
 # What shows the answer that each question asks for: of a difference, that the first arm is better.
 SHOWN_BY = {"difference": "a_better", "equivalence": "equivalent", "noninferiority": "noninferior"}
 
