@@ -179,8 +179,8 @@ def print_scores(record: ScoresRecord, *, as_json: bool = False) -> None:
         for note in table.notes:
             print_wrapped(note)
     notes = [note for arm_record in arms.values() for note in arm_record["warnings"]] + evaluation_notes(record)
-    seen = [f"seen before: {line}" for line in record.get("seen", {}).get("words", ())]
-    _print_notes(record, [*notes, *seen, *record.get("looks", ())])
+    seen_before = [f"seen before: {line}" for line in record.get("seen", {}).get("words", ())]
+    _print_notes(record, [*notes, *seen_before, *record.get("looks", ())])
 
 
 def print_findings(record: FindingsRecord, *, as_json: bool = False) -> None:

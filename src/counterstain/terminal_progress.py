@@ -116,10 +116,10 @@ class _Shown:
         if label != self.training:
             self.training = label
             self.tell(label)
-        left = self.pace.seconds_left(label, progress)
+        time_left = self.pace.seconds_left(label, progress)
         ended = progress.val_loss is not None
         if ended:
-            self.tell(f"  {epoch_line(progress, left, self.bars.console.width - 3)}")
+            self.tell(f"  {epoch_line(progress, time_left, self.bars.console.width - 3)}")
         done = (progress.epoch - 1) * progress.images + progress.seen
         if label not in self.tasks:
             self.tasks[label] = self.bars.add_task("", total=None, percent=True)

@@ -43,11 +43,11 @@ class Unfinished:
         """What a step found, as JSON has it, so that it is the same whether it was read or made."""
         path = self.folder / f"{name}.json"
         try:
-            kept: T = read_json(path)["found"]
+            value: T = read_json(path)["found"]
         except (InputError, KeyError):
-            kept = plain_values(make())
-            write_json(path, {"found": kept})
-        return kept
+            value = plain_values(make())
+            write_json(path, {"found": value})
+        return value
 
     def forget(self) -> None:
         """Remove what was kept, once the result itself is whole."""

@@ -283,13 +283,13 @@ def assemble(
 
 def _twin_notes(paths: Sequence[str]) -> list[str]:
     """Names that differ in letter case or in Unicode form alone: on another machine they are one file."""
-    seen: dict[str, str] = {}
+    first_spelling: dict[str, str] = {}
     twins = []
     for path in paths:
         plain = path.casefold() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
-        if plain in seen:
-            twins.append(f"{seen[plain]!r} and {path!r}")
-        seen[plain] = path
+        if plain in first_spelling:
+            twins.append(f"{first_spelling[plain]!r} and {path!r}")
+        first_spelling[plain] = path
     more = f" and {len(twins) - 3} more pairs" if len(twins) > 3 else ""
     return [f"names that differ only in letter case or Unicode form: {'; '.join(twins[:3])}{more}"] if twins else []
 

@@ -109,14 +109,14 @@ def _balance(units: NDArray[np.float64], k: int, classes: Sequence[str]) -> tupl
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import coo_array, eye_array, hstack, kron
 
-    sites, many = units.shape
+    sites, class_count = units.shape
     order = np.argsort(-units.sum(axis=1), kind="stable")  # large sites first: they decide most
     share = (units / np.maximum(units.sum(axis=0), 1))[order]
     # Variables: (S, k) whether a site is in a fold, then (k, K) deviations of the shares from 1 / k.
     fold_share = kron(coo_array(share.T), eye_array(k))  # (K k, S k): share of a class in a fold
     once = kron(eye_array(sites), coo_array(np.ones((1, k))))
-    apart = eye_array(many * k)
-    zero = coo_array((sites, many * k))
+    apart = eye_array(class_count * k)
+    zero = coo_array((sites, class_count * k))
     least = 1 / np.maximum(units.sum(axis=0), 1)
     total = np.repeat(units.sum(axis=0), k)
     constraints = [
@@ -125,15 +125,15 @@ def _balance(units: NDArray[np.float64], k: int, classes: Sequence[str]) -> tupl
         LinearConstraint(hstack([fold_share, apart]), 1 / k, np.inf),
         # A class needs a patient in each fold's test part, and one each for train and val outside of it.
         LinearConstraint(
-            hstack([fold_share, coo_array((many * k, many * k))]),
+            hstack([fold_share, coo_array((class_count * k, class_count * k))]),
             np.repeat(least, k) - 1e-9, (total - 2) / np.maximum(total, 1) + 1e-9,
         ),
     ]  # fmt: skip
     # Folds have no order: the first site is in the first fold, the second in one of the first two, and so on.
-    upper = np.concatenate([np.tril(np.ones((sites, k))).ravel(), np.full(many * k, np.inf)])
+    upper = np.concatenate([np.tril(np.ones((sites, k))).ravel(), np.full(class_count * k, np.inf)])
     solution = milp(
-        np.concatenate([np.zeros(sites * k), np.ones(many * k)]),
-        integrality=np.concatenate([np.ones(sites * k), np.zeros(many * k)]),
+        np.concatenate([np.zeros(sites * k), np.ones(class_count * k)]),
+        integrality=np.concatenate([np.ones(sites * k), np.zeros(class_count * k)]),
         bounds=Bounds(0, upper),
         constraints=constraints,
         options={"node_limit": _NODES, "mip_rel_gap": _GAP},
@@ -148,7 +148,7 @@ def _balance(units: NDArray[np.float64], k: int, classes: Sequence[str]) -> tupl
     fold = np.empty(sites, dtype=np.int64)
     fold[order] = np.argmax(solution.x[: sites * k].reshape(sites, k), axis=1)
     deviation = np.abs(np.stack([share[fold[order] == index].sum(axis=0) for index in range(k)]) - 1 / k)
-    bound = 100 * max(float(solution.mip_dual_bound or 0.0), 0.0) / (k * many)
+    bound = 100 * max(float(solution.mip_dual_bound or 0.0), 0.0) / (k * class_count)
     proven = "no division is more even"
     # A sum of 0 is the smallest there is, though no share of it is left for the solver's relative gap to close.
     if float(solution.mip_gap or 0.0) > _GAP and float(deviation.sum()) > 1e-9:

@@ -253,6 +253,6 @@ def clustered_auroc_difference(
         )
         return s10 + s01 + s11
 
-    var_a, var_b, both = cov(0, 0), cov(1, 1), cov(0, 1)
-    z, p = _z_test(placements[0][0] - placements[1][0], var_a + var_b - 2 * both)
-    return DeLong(placements[0][0], placements[1][0], var_a, var_b, both, z, p)
+    var_a, var_b, covariance = cov(0, 0), cov(1, 1), cov(0, 1)
+    z, p = _z_test(placements[0][0] - placements[1][0], var_a + var_b - 2 * covariance)
+    return DeLong(placements[0][0], placements[1][0], var_a, var_b, covariance, z, p)

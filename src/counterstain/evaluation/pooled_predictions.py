@@ -65,9 +65,9 @@ def _pool(table: Predictions, code: NDArray[np.int64], noun: RowName) -> Predict
     rows = first[keep].tolist()
     patient = tuple(table.patient[r] for r in rows)
     slide = tuple(table.slide[r] if noun == "slide" else "" for r in rows)
-    named = tuple(f"{name} of {owner}" for name, owner in zip(slide, patient, strict=True))
+    slide_names = tuple(f"{name} of {owner}" for name, owner in zip(slide, patient, strict=True))
     return replace(
-        table, image=named if noun == "slide" else patient, patient=patient, slide=slide,
+        table, image=slide_names if noun == "slide" else patient, patient=patient, slide=slide,
         site=tuple(table.site[r] for r in rows), label=high[keep], prob=prob[keep], notes=notes, rows_are=noun,
         own_patients=False,
     )  # fmt: skip

@@ -65,8 +65,8 @@ def _seeds_own(arms: Sequence[Sample], key: tuple[str, int | None]) -> tuple[flo
         noises += noise
         freedom += seeds - 1
     pooled = max(excess - 0.5 * noises * float(np.sqrt(2 / max(freedom, 1))), 0.0) / max(freedom, 1)
-    each = [pooled / len(arm.values[key]) for arm in arms if len(arm.values[key]) > 1]
-    return float(sum(each)), float(freedom)
+    per_arm = [pooled / len(arm.values[key]) for arm in arms if len(arm.values[key]) > 1]
+    return float(sum(per_arm)), float(freedom)
 
 
 def chance_of_false_ranking(ahead: float, variance: float, *, df: float, prior_sd: float = DEFAULT_PRIOR_SD) -> float:
@@ -91,12 +91,12 @@ def chance_of_false_ranking(ahead: float, variance: float, *, df: float, prior_s
     if not (np.isfinite(ahead) and np.isfinite(variance) and df > 0 and variance > 0):
         return float("nan")
     scale = np.geomspace(gammaincinv(df / 2, RAREST[0]), gammainccinv(df / 2, RAREST[1]), SCALES) * 2 / df
-    whole = prior_sd**2 + variance / scale
-    shrink = prior_sd**2 / whole
+    total = prior_sd**2 + variance / scale
+    shrink = prior_sd**2 / total
     # An error that is nothing beside the prior leaves a spread that rounds to 0, or below.
     spread = np.maximum(prior_sd**2 * (1 - shrink), (1e-9 * prior_sd) ** 2)
     chance = ndtr(-shrink * ahead / np.sqrt(spread))
-    logs = -0.5 * (np.log(whole) + ahead**2 / whole) + df / 2 * (np.log(scale) - scale)
+    logs = -0.5 * (np.log(total) + ahead**2 / total) + df / 2 * (np.log(scale) - scale)
     weight = np.exp(logs - logs.max())
     return float(np.clip((weight * chance).sum() / weight.sum(), 0, 1))
 

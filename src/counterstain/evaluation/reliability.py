@@ -176,8 +176,10 @@ def _draw(
 
 def _resampled(values: Sequence[Floats], units: int, seed: int) -> list[Floats]:
     """Each of `values` (K, ...) summed over the units of each resample, (R, ...); few draws at a time of many units."""
-    whole = [bootstrap_weights(units, RESAMPLES, seed=seed)] if units <= GROUPS else None
-    drawn = [[weights @ value for value in values] for weights in whole or bootstrap_draws(units, RESAMPLES, seed=seed)]
+    all_weights = [bootstrap_weights(units, RESAMPLES, seed=seed)] if units <= GROUPS else None
+    drawn = [
+        [weights @ value for value in values] for weights in all_weights or bootstrap_draws(units, RESAMPLES, seed=seed)
+    ]
     return [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
 
 

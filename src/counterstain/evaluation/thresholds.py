@@ -112,9 +112,9 @@ def choose_threshold(positive: NDArray[np.bool_], prob: Floats, *, rule: str) ->
 
 def _candidates(prob: Floats) -> Floats:
     """Below all, between neighbours, above all."""
-    known = np.unique(prob)
-    between = (known[:-1] + known[1:]) / 2
-    return np.concatenate([[known[0] / 2], between, [(known[-1] + 1) / 2 if known[-1] < 1 else 1.0 + 1e-9]])
+    distinct = np.unique(prob)
+    between = (distinct[:-1] + distinct[1:]) / 2
+    return np.concatenate([[distinct[0] / 2], between, [(distinct[-1] + 1) / 2 if distinct[-1] < 1 else 1.0 + 1e-9]])
 
 
 def is_stated(rule: str) -> bool:

@@ -23,8 +23,8 @@ ROWS = 6
 def _choose(cohort: Cohort, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Up to `count` of these rows, the classes in turn: the same ones whenever it is asked."""
     label = cohort.label_index[rows]
-    each = -(-count // len(cohort.classes))
-    turns = [rows[label == index][:each] for index in range(len(cohort.classes))]
+    per_class = -(-count // len(cohort.classes))
+    turns = [rows[label == index][:per_class] for index in range(len(cohort.classes))]
     return np.concatenate(turns)[:count].astype(np.int64)
 
 

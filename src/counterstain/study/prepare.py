@@ -150,7 +150,7 @@ def prepare(study: Study, base: Path, *, store: Path, talk: Progress) -> Prepare
 
 def own_words(study: Study, classes: int) -> Iterator[str]:
     """A line for each own network: parameters and receptive field; each is built and tried, before an hour of work."""
-    told = set()
+    reported = set()
     for name in study.arms:
         settings = study.arm(name)
         if not is_own(settings.network):
@@ -159,8 +159,8 @@ def own_words(study: Study, classes: int) -> Iterator[str]:
         side = receptive_field(network, study.tiles.tile_px)
         reach = "not known" if side is None else f"{side} px of {study.tiles.tile_px}"
         line = f"network {settings.network}: {count_parameters(network):,} parameters, receptive field {reach}"
-        if line not in told:
-            told.add(line)
+        if line not in reported:
+            reported.add(line)
             yield line
 
 
