@@ -294,15 +294,16 @@ def score_rows(record: ScoresRecord) -> tuple[tuple[str, ...], list[tuple[object
         for score in arm_record["scores"]:
             values = map(cell_of, (score["value"], score["low"], score["high"]))
             ids = (arm, score["level"], score["metric"], score["class"])
-            counts = (
-                record["confidence"],
-                arm_record["images"],
-                arm_record["patients"],
-                len(arm_record["seeds"]),
-                record["unit"],
-            )
-            rows.append((*ids, *values, *counts))
+            rows.append((*ids, *values, *counts_of(record, arm)))
     return SCORE_COLUMNS, rows
+
+
+def counts_of(record: ScoresRecord, arm: str) -> tuple[object, ...]:
+    """The last cells of an arm's rows in scores.csv: confidence, images, patients, seeds and the unit."""
+    arm_record = record["arms"][arm]
+    return (
+        record["confidence"], arm_record["images"], arm_record["patients"], len(arm_record["seeds"]), record["unit"],
+    )  # fmt: skip
 
 
 def cell_of(value: float | None) -> float | None:

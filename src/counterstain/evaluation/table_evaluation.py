@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from counterstain.errors import InputError
-from counterstain.evaluation.arm_scores import aligned_arms, score_arms, score_rows
+from counterstain.evaluation.arm_scores import aligned_arms, counts_of, score_arms, score_rows
 from counterstain.evaluation.calibration_measures import calibration_measures
 from counterstain.evaluation.decision_curve import decision_curve
 from counterstain.evaluation.deployed import DECISION, SETS, Deployed, deployed_record
@@ -183,17 +183,9 @@ def columns_wanted(by: Sequence[str]) -> tuple[str, ...]:
 def evaluation_rows(record: ScoresRecord) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Header and rows of scores.csv: those of `score_rows`, and one for each further measure at image level."""
     header, rows = score_rows(record)
-    arm_record = record["arms"][ARM]
-    counts = (
-        record["confidence"],
-        arm_record["images"],
-        arm_record["patients"],
-        len(arm_record["seeds"]),
-        record["unit"],
-    )
     for name, score in _further(record):
         ends = (None if v is None or not np.isfinite(v) else v for v in (score["value"], score["low"], score["high"]))
-        rows.append((ARM, "image", name, None, *ends, *counts))
+        rows.append((ARM, "image", name, None, *ends, *counts_of(record, ARM)))
     return header, rows
 
 
