@@ -29,9 +29,9 @@ def conformal_quantile(validation: Predictions, *, alpha: float = 0.1) -> float:
         doi:10.1080/01621459.2017.1395341 (the score).
     """
     score = 1 - validation.prob[np.arange(len(validation)), validation.label]
-    _, code = np.unique(np.array(validation.patient), return_inverse=True)
-    images = np.bincount(code)
-    return weighted_quantile(score, 1 / (len(images) + 1) / images[code], 1 - alpha)
+    patient = validation.patient_codes[1]
+    images = np.bincount(patient)
+    return weighted_quantile(score, 1 / (len(images) + 1) / images[patient], 1 - alpha)
 
 
 def class_quantiles(validation: Predictions, *, alpha: float = 0.1) -> tuple[float, ...]:
@@ -50,7 +50,7 @@ def class_quantiles(validation: Predictions, *, alpha: float = 0.1) -> tuple[flo
 
     Source: Vovk 2012, Conditional validity of inductive conformal predictors, ACML, arXiv:1209.2673.
     """
-    patient = np.array(validation.patient)
+    patient = validation.patient_codes[1]
     quantiles = []
     for index in range(len(validation.classes)):
         of_class = validation.label == index
@@ -107,7 +107,7 @@ def coverage_record(
     mean_hit = np.array([np.mean(by_image[image]) for image in first.image])
     size = np.concatenate([within.sum(axis=1) for within in sets])
     right = np.concatenate(hits)
-    patient = np.array(first.patient)
+    patient = first.patient_codes[1]
     groups = {
         "by_class": {name: first.label == index for index, name in enumerate(first.classes)},
         "by_site": {name: np.array(first.site) == name for name in sorted(set(first.site) - {""})},
@@ -126,12 +126,12 @@ def coverage_record(
         "empty": float((size == 0).mean()),
         "abstain": float((~single).mean()),
         "accuracy_single": float(right[single].mean()) if single.any() else None,
-        "patients": len(set(first.patient)),
+        "patients": len(first.patient_codes[0]),
         "images": len(first),
     }
 
 
-def _over_patients(hit: Floats, patient: NDArray[np.str_]) -> dict[str, Any]:
+def _over_patients(hit: Floats, patient: NDArray[np.int64]) -> dict[str, Any]:
     """Mean over patients of their share, with a t-interval over patients that stays within 0 and 1."""
     from scipy.special import stdtrit
 

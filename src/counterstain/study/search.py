@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from counterstain.errors import InputError
 from counterstain.evaluation.metrics import image_loss
-from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.predictions_csv import read_predictions, write_predictions
 from counterstain.files import hash_json, write_bytes, write_csv, write_json
 from counterstain.images.augmentation import Augmentation
@@ -256,7 +255,7 @@ def _conclude(
     expected = None
     if len(complete) > 1:
         losses = np.stack([image_loss(table.label, table.prob) for table in tables])
-        expected = session.best_value + optimism(losses, _numbered(tables[0]))
+        expected = session.best_value + optimism(losses, tables[0].patient_codes[1])
     seconds = sum(trial.duration.total_seconds() for trial in session.trials if trial.duration is not None)
     result = SearchResult(
         best=dict(session.best_params), val_loss=session.best_value, expected=expected, trials=len(complete),
@@ -275,10 +274,6 @@ def _conclude(
         f"search: best of {result.trials}: {_words(result.best)}: validation loss {session.best_value:.4f}{corrected}"
     )
     return result
-
-
-def _numbered(table: Predictions) -> NDArray[np.int64]:
-    return np.unique(np.array(table.patient, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def _write_study(prepared: PreparedStudy, path: Path, searched: SearchResult) -> None:
