@@ -129,10 +129,10 @@ def evaluate(
         named = None if positive is None else str(positive)
     tables = [from_source(source, positive=named, columns=columns, order=order_texts(order)) for source in sources]
     check_copies({ARM: tables}, {ARM: shown_names(sources, "the model")})
-    given, cells = _groups(by, sources[0], tables[0], columns_wanted(tuple(by)))
+    groups_of, cells = _groups(by, sources[0], tables[0], columns_wanted(tuple(by)))
     deployed = None if folder is None else _deployed(folder)
     record = evaluate_tables(
-        tables, interval=interval, confidence=confidence, prevalence=prevalence, by=given, columns=cells,
+        tables, interval=interval, confidence=confidence, prevalence=prevalence, by=groups_of, columns=cells,
         threshold=None if threshold is None else str(threshold),
         validation=[] if threshold_from is None else _validation(threshold_from, tables[0], columns),
         deployed=deployed,
@@ -177,13 +177,13 @@ def _groups(
 ) -> tuple[dict[str, tuple[str, ...] | None], dict[str, tuple[str, ...]]]:
     """The groups of each grouping (None where every table knows them), and the columns that the source has."""
     if isinstance(by, Mapping):
-        given = {name: tuple(map(str, values)) for name, values in by.items()}
-        wrong = next((name for name, values in given.items() if len(values) != len(table)), None)
+        groups_of = {name: tuple(map(str, values)) for name, values in by.items()}
+        wrong = next((name for name, values in groups_of.items() if len(values) != len(table)), None)
         if wrong is not None:
             raise InputError(
-                f"by['{wrong}'] has {len(given[wrong])} values for {len(table)} images; one each is needed"
+                f"by['{wrong}'] has {len(groups_of[wrong])} values for {len(table)} images; one each is needed"
             )
-        return dict(given), {}
+        return dict(groups_of), {}
     if isinstance(by, str):
         raise InputError(f"by is '{by}'; a list of names is needed, such as by=['{by}']")
     cells: dict[str, tuple[str, ...]] = {}
@@ -220,8 +220,8 @@ def _seen(model: Path, table: Predictions) -> SeenRecord:
 
     if not (model / MEMBERS).is_file():
         return {"counts": {}, "words": [f"unknown, since {model} does not list what its model was trained on"]}
-    found = overlap(read_members(model), patient=table.patient, image=table.image)
-    return {"counts": dict(found.seen), "words": list(found.words)}
+    met = overlap(read_members(model), patient=table.patient, image=table.image)
+    return {"counts": dict(met.seen), "words": list(met.words)}
 
 
 def _write(out: Path, record: ScoresRecord, tables: Sequence[Predictions], name: str) -> None:

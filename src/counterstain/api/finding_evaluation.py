@@ -78,6 +78,6 @@ def _table(source: FindingTable, columns: Mapping[str, str] | None) -> FindingPr
 def _like(first: FindingPredictions, table: FindingPredictions, name: str) -> FindingPredictions:
     """The table with rows and findings in the order of the first."""
     if set(table.image) != set(first.image) or set(table.findings) != set(first.findings):
-        what = "findings" if set(table.findings) != set(first.findings) else "images"
-        raise InputError(f"a table of '{name}' has other {what} than the first table; the same ones are needed")
+        differing = "findings" if set(table.findings) != set(first.findings) else "images"
+        raise InputError(f"a table of '{name}' has other {differing} than the first table; the same ones are needed")
     return table.in_order(first.image, first.findings)

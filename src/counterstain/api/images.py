@@ -99,16 +99,16 @@ def split(
     table = read_images(images, **reading)
     _check_folds(folds, repeats, test, sites=sites, preserve_sites=preserve_sites)
     if sites:
-        made = leave_one_site_out(table, val=val, unit=unit, seed=seed)
+        division = leave_one_site_out(table, val=val, unit=unit, seed=seed)
     elif preserve_sites:
-        made = site_preserved_folds(table, k=folds, val=val, unit=unit, seed=seed)
+        division = site_preserved_folds(table, k=folds, val=val, unit=unit, seed=seed)
     elif folds > 1:
-        made = cross_validation(table, k=folds, repeats=repeats, val=val, unit=unit, seed=seed)
+        division = cross_validation(table, k=folds, repeats=repeats, val=val, unit=unit, seed=seed)
     else:
-        made = holdout(table, test=test, val=val, unit=unit, seed=seed)
+        division = holdout(table, test=test, val=val, unit=unit, seed=seed)
     if out is not None:
-        write_split(made, Path(out))
-    return made
+        write_split(division, Path(out))
+    return division
 
 
 def _check_folds(folds: int, repeats: int, test: float, *, sites: bool, preserve_sites: bool) -> None:
@@ -254,10 +254,10 @@ def phantom(
     """
     from counterstain.phantom.tiles import Phantom, write_phantom
 
-    made = Phantom(
+    settings = Phantom(
         patients=patients, tiles_per_patient=tiles, tile_px=tile_px, difficulty=difficulty, shortcut=shortcut, seed=seed
     )
-    return write_phantom(made, Path(out), workers=workers)
+    return write_phantom(settings, Path(out), workers=workers)
 
 
 @says_arguments

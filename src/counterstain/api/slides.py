@@ -241,7 +241,7 @@ def slides_dicom(
     with working(verbose=verbose) as talk:
         if words:
             talk.say(words)
-        found = find_slides(_files_of(slides), recursive=recursive, say=talk.say)
+        files = find_slides(_files_of(slides), recursive=recursive, say=talk.say)
         return write_dicom_results(
-            bundle, found, Path(maps), Path(out), codes=codes, algorithm=algorithm, send=send, say=talk.say
+            bundle, files, Path(maps), Path(out), codes=codes, algorithm=algorithm, send=send, say=talk.say
         )

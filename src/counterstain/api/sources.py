@@ -28,10 +28,10 @@ def shown_names(sources: Sequence[Source], name: str) -> list[str]:
 def listed_sources(sources: Sources) -> list[Source]:
     """One source or several as a list; what a verb wrote by its path."""
     several = list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
-    found = [Path(source) if isinstance(source, os.PathLike) else source for source in several]
-    if not found:
+    listed = [Path(source) if isinstance(source, os.PathLike) else source for source in several]
+    if not listed:
         raise InputError("no predictions were given; name at least one table")
-    return found
+    return listed
 
 
 def order_texts(order: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -88,8 +88,8 @@ def _seen_before(bundle: Path, cohort: Cohort) -> list[str]:
     if not (bundle / MEMBERS).is_file():
         return []
     table = cohort.table
-    found = overlap(read_members(bundle), patient=tuple(table["patient_id"]), image=tuple(table["image_path"]))
-    return [f"seen before: {line}" for line in found.words]
+    met = overlap(read_members(bundle), patient=tuple(table["patient_id"]), image=tuple(table["image_path"]))
+    return [f"seen before: {line}" for line in met.words]
 
 
 def _tell(talk: Progress, words: str) -> None:

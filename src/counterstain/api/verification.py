@@ -112,14 +112,14 @@ def data_fetch(
     Raises:
         InputError: If a file cannot be fetched, or is not the published one.
     """
-    given = (None if source is None else Path(source), None if manifest is None else Path(manifest))
+    places = (None if source is None else Path(source), None if manifest is None else Path(manifest))
     folder = Path(name if out is None else out)
     if not verbose:
-        return fetch_cohort(name, folder, source=given[0], manifest=given[1], unpacked=unpack)
+        return fetch_cohort(name, folder, source=places[0], manifest=places[1], unpacked=unpack)
     from counterstain.terminal_progress import talking
 
     with talking() as talk:
-        return fetch_cohort(name, folder, source=given[0], manifest=given[1], unpacked=unpack, talk=talk)
+        return fetch_cohort(name, folder, source=places[0], manifest=places[1], unpacked=unpack, talk=talk)
 
 
 @says_arguments

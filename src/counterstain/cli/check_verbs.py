@@ -96,8 +96,8 @@ def _print_card(record: Mapping[str, Any], out: Path) -> None:
     for title, worse, first, turned in loss_rows(record):
         cells = []
         for step in (worse[1], worse[2], worse[4]):
-            found = step["scores"]["auroc"]
-            cells.append(f"{shown_interval(found['difference'], found['low'], found['high'])} at {step['shown']}")
+            auroc = step["scores"]["auroc"]
+            cells.append(f"{shown_interval(auroc['difference'], auroc['low'], auroc['high'])} at {step['shown']}")
         rows.append([title, *cells, "none found" if first is None else first["shown"], f"{100 * turned:.1f} %"])
     if rows:
         title = f"Change of AUROC and its 95 % interval, unit {record['unit']}"

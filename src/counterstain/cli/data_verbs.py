@@ -83,12 +83,12 @@ def data_fetch(
     for words in row.defects:
         say(f"defect: {words}")
     with talking() as talk:
-        found = fetch_cohort(name, out or Path(name), source=source, manifest=manifest, unpacked=unpack, talk=talk)
-    say(found.summary())
-    show(json.dumps(found.record(), indent=2) if as_json else found.folder)
+        fetched = fetch_cohort(name, out or Path(name), source=source, manifest=manifest, unpacked=unpack, talk=talk)
+    say(fetched.summary())
+    show(json.dumps(fetched.record(), indent=2) if as_json else fetched.folder)
     if row.read_as:
-        images = found.folder / "images" if found.images else found.folder
-        say(f"then: counterstain cohort {images} {row.read_as} --out {found.folder / 'cohort.csv'}")
+        images = fetched.folder / "images" if fetched.images else fetched.folder
+        say(f"then: counterstain cohort {images} {row.read_as} --out {fetched.folder / 'cohort.csv'}")
 
 
 @data_app.command("verify")
@@ -103,7 +103,7 @@ def data_verify(
     """
     from counterstain.datasets.fetch import verify_cohort
 
-    found = verify_cohort(folder)
-    show(json.dumps(found.record(), indent=2) if as_json else found.summary())
-    if not found:
+    fetched = verify_cohort(folder)
+    show(json.dumps(fetched.record(), indent=2) if as_json else fetched.summary())
+    if not fetched:
         raise typer.Exit(3)

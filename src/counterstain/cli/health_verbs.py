@@ -58,9 +58,9 @@ def verify(
     """
     from counterstain.study.verify import verify as check_files
 
-    found = check_files(folder, key)
-    show(json.dumps(found.record(), indent=2) if as_json else found.summary())
-    if not found:
+    verification = check_files(folder, key)
+    show(json.dumps(verification.record(), indent=2) if as_json else verification.summary())
+    if not verification:
         raise typer.Exit(3)
 
 
@@ -109,9 +109,9 @@ def reproduce(
     from counterstain.terminal_progress import talking
 
     with talking() as talk:
-        found = repeat(run, data=data, arm=arm, evaluation=evaluation, out=out, talk=talk)
-    show(json.dumps(found.record(), indent=2) if as_json else found.summary())
-    if not found:
+        reproduction = repeat(run, data=data, arm=arm, evaluation=evaluation, out=out, talk=talk)
+    show(json.dumps(reproduction.record(), indent=2) if as_json else reproduction.summary())
+    if not reproduction:
         raise typer.Exit(3)
 
 
@@ -129,16 +129,16 @@ def privacy(
     """
     from counterstain.audit.privacy import find_identifiers
 
-    found = find_identifiers(path)
+    report = find_identifiers(path)
     if as_json:
-        show(json.dumps(found.record(), indent=2, ensure_ascii=False))
+        show(json.dumps(report.record(), indent=2, ensure_ascii=False))
     else:
-        for one in found.found[:MOST_NAMED]:
-            show(f"{one.kind:14} {one.text}  ({one.where} of {one.file})")
-        if len(found.found) > MOST_NAMED:
-            show(f"… and {len(found.found) - MOST_NAMED} more; --json has all")
-        show(found.summary())
-    if not found:
+        for identifier in report.found[:MOST_NAMED]:
+            show(f"{identifier.kind:14} {identifier.text}  ({identifier.where} of {identifier.file})")
+        if len(report.found) > MOST_NAMED:
+            show(f"… and {len(report.found) - MOST_NAMED} more; --json has all")
+        show(report.summary())
+    if not report:
         raise typer.Exit(3)
 
 

@@ -115,12 +115,12 @@ def search(
     from counterstain.api.studies import search as search_settings
     from counterstain.evaluation.format import plural
 
-    found = search_settings(study, trials=trials, settings=settings_given(set_), folder=folder, verbose=True)
+    result = search_settings(study, trials=trials, settings=settings_given(set_), folder=folder, verbose=True)
     if as_json:
-        show(json.dumps({**asdict(found), "study": str(found.study)}, indent=2))
+        show(json.dumps({**asdict(result), "study": str(result.study)}, indent=2))
         return
-    show(f"Result: {found.study} has the best settings of {plural(found.trials, 'trial')}; it is run once")
-    show_next([command("run", study=found.study, set_=None)])
+    show(f"Result: {result.study} has the best settings of {plural(result.trials, 'trial')}; it is run once")
+    show_next([command("run", study=result.study, set_=None)])
 
 
 @app.command("lr-find")
@@ -143,13 +143,13 @@ def lr_find(
     """
     from counterstain.api.studies import lr_find as find_rate
 
-    found = find_rate(
+    rate = find_rate(
         study, arm=arm, out=out, steps=steps, seed=seed, settings=settings_given(set_), folder=folder, verbose=True
     )
     if as_json:
-        show(json.dumps({**asdict(found), "figure": str(found.figure)}, indent=2))
+        show(json.dumps({**asdict(rate), "figure": str(rate.figure)}, indent=2))
         return
-    show(f"{found.summary()}\n{found.figure}")
+    show(f"{rate.summary()}\n{rate.figure}")
 
 
 @app.command()
@@ -218,12 +218,12 @@ def _print_export(exported: "Export", bundle: Path) -> None:
 
     out, parity = exported.folder, exported.parity
     if parity:
-        rows = [[own.runtime, f"{own.difference:.1e}", f"{own.images_per_s:.0f}", str(own.tiles)] for own in parity]
+        rows = [[row.runtime, f"{row.difference:.1e}", f"{row.images_per_s:.0f}", str(row.tiles)] for row in parity]
         print_table(str(out), ("runtime", "largest difference of a probability", "images/s", "tiles"), rows)
-        held = [own for own in parity if own.runtime not in ("torch", "int8")]
-        most = max((own.difference for own in held), default=0.0)
+        checked = [row for row in parity if row.runtime not in ("torch", "int8")]
+        most = max((row.difference for row in checked), default=0.0)
         allowed = f"({TOLERANCE:g} is allowed{'; not for int8' if exported.record['int8'] else ''})"
-        agree = f"{plural(len(held), 'format')} answer{'s' * (len(held) == 1)} as PyTorch does"
+        agree = f"{plural(len(checked), 'format')} answer{'s' * (len(checked) == 1)} as PyTorch does"
         print_wrapped(f"Result: {agree}: no probability differs by more than {most:.1e} {allowed}.")
     show(f"Model: {out}")
     if "wsinfer" in exported.formats:

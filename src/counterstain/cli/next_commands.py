@@ -36,14 +36,14 @@ def command(verb: str, *, alone: bool = False, **changed: object) -> str:
         KeyError: If there is no such verb, or it has no such parameter.
     """
     at_work, given = AT_WORK.get()
-    own = inspect.signature(VERBS[at_work]).parameters
+    declared = inspect.signature(VERBS[at_work]).parameters
     given = {} if alone else given
     wanted = inspect.signature(VERBS[verb]).parameters
     if unknown := next((name for name in changed if name not in wanted), ""):
         raise KeyError(f"{verb} has no parameter {unknown}")
     arguments, options = [], []
     for name, parameter in wanted.items():
-        shared = name in given and name not in OWN and own[name].annotation == parameter.annotation
+        shared = name in given and name not in OWN and declared[name].annotation == parameter.annotation
         value = changed[name] if name in changed else given[name] if shared else None
         if value is None or value == parameter.default:
             continue
@@ -71,11 +71,11 @@ def free_place(path: Path) -> Path:
         'card'
     """
     number = 1
-    found = path
-    while found.exists():
+    free = path
+    while free.exists():
         number += 1
-        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
 
 
 def near(path: Path) -> Path:

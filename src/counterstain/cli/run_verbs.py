@@ -22,14 +22,14 @@ def runs(
     from counterstain.api.finished_runs import runs as list_runs
     from counterstain.terminal import print_table, print_wrapped
 
-    found = list_runs(folder)
+    listed = list_runs(folder)
     if as_json:
-        print(found.to_json())
+        print(listed.to_json())
         return
-    if found.rows:
-        print_table("", *found.table())
+    if listed.rows:
+        print_table("", *listed.table())
         print()
-    for line in found.summary().splitlines():
+    for line in listed.summary().splitlines():
         print_wrapped(line)
 
 
@@ -75,15 +75,15 @@ def clean(
     from counterstain.terminal import print_wrapped
     from counterstain.terminal_progress import say
 
-    found = clean_folder(folder, stores=stores, runs=runs, keep=keep)
+    cleanup = clean_folder(folder, stores=stores, runs=runs, keep=keep)
     if not as_json:
-        for line in found.summary().splitlines():
+        for line in cleanup.summary().splitlines():
             print_wrapped(line)
-    asked = not yes and not as_json and found.found and sys.stdin.isatty()
-    if found.found and (yes or (asked and typer.confirm("Remove them?"))):
-        found = clean_folder(folder, stores=stores, runs=runs, keep=keep, yes=True)
+    asked = not yes and not as_json and cleanup.found and sys.stdin.isatty()
+    if cleanup.found and (yes or (asked and typer.confirm("Remove them?"))):
+        cleanup = clean_folder(folder, stores=stores, runs=runs, keep=keep, yes=True)
         say("removed")
-    elif found.found and not as_json:
+    elif cleanup.found and not as_json:
         say("nothing was removed; add --yes to remove them")
     if as_json:
-        print(found.to_json())
+        print(cleanup.to_json())

@@ -176,7 +176,7 @@ def _talking() -> Iterator["SlidesProgress"]:
     with progress_bars() as (bars, tell):
         plan = bars.add_task("slides looked at", total=None)
         every = bars.add_task("tiles of all slides", total=None, visible=False)
-        own = bars.add_task("", total=None, visible=False)
+        of_slide = bars.add_task("", total=None, visible=False)
         at = [""]
 
         def planned(done: int, total: int) -> None:
@@ -185,8 +185,10 @@ def _talking() -> Iterator["SlidesProgress"]:
         def told(progress: "SlideProgress") -> None:
             if progress.slide != at[0]:  # a new slide: its time left counts from here
                 at[0] = progress.slide
-                bars.reset(own, description=f"{progress.slide} ({progress.number} of {progress.slides})", visible=True)
-            bars.update(own, completed=progress.done, total=progress.tiles)
+                bars.reset(
+                    of_slide, description=f"{progress.slide} ({progress.number} of {progress.slides})", visible=True
+                )
+            bars.update(of_slide, completed=progress.done, total=progress.tiles)
             bars.update(every, completed=progress.all_done, total=progress.all_tiles, visible=True)
 
         yield SlidesProgress(say=tell, planned=planned, progress=told)

@@ -182,11 +182,11 @@ def split(
     from counterstain.terminal import print_split
 
     table = read_images(images, **reading)
-    made = split_cohort(
+    division = split_cohort(
         table, out=out, test=test, val=val, folds=folds, repeats=repeats, sites=sites, preserve_sites=preserve_sites,
         unit=unit, seed=seed,
     )  # fmt: skip
-    print_split(count_parts(made, table), as_json=as_json)
+    print_split(count_parts(division, table), as_json=as_json)
     if not as_json:
         show_next(
             [
@@ -261,8 +261,8 @@ def augment(
     """
     from counterstain.api.images import augment as draw_sheet
 
-    made = draw_sheet(images, out=out, tile_px=tile_px, count=count, seed=seed, **reading)
-    show(json.dumps({"out": str(made)}) if as_json else made)
+    picture = draw_sheet(images, out=out, tile_px=tile_px, count=count, seed=seed, **reading)
+    show(json.dumps({"out": str(picture)}) if as_json else picture)
 
 
 @app.command()
@@ -354,11 +354,11 @@ def phantom(
     from counterstain.api.images import phantom as generate
     from counterstain.terminal import print_cohort
 
-    made = generate(
+    generated = generate(
         out, patients=patients, tiles=tiles, tile_px=tile_px, difficulty=difficulty, shortcut=shortcut, seed=seed,
         workers=workers,
     )  # fmt: skip
-    print_cohort(made, as_json=as_json)
+    print_cohort(generated, as_json=as_json)
     if not as_json:
         study = free_place(Path("study.yaml"))
-        show_next([command("init", images=out / "cohort.csv", positive=made.positive, out=study)])
+        show_next([command("init", images=out / "cohort.csv", positive=generated.positive, out=study)])

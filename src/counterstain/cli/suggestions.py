@@ -101,8 +101,8 @@ class SuggestingGroup(TyperGroup):
         given = [*getattr(ctx, "_protected_args", ()), *ctx.args]
         if "" in given:
             before = given[given.index("") - 1] if given.index("") else ""
-            what = f"{before} is empty" if before.startswith("--") else "an argument is empty"
-            raise UsageError(f"{what}; a variable of the shell that is not set? Give a value, or leave it out.")
+            problem = f"{before} is empty" if before.startswith("--") else "an argument is empty"
+            raise UsageError(f"{problem}; a variable of the shell that is not set? Give a value, or leave it out.")
         try:
             return super().invoke(ctx)
         except UsageError as error:
