@@ -20,7 +20,7 @@ def test_a_scale_bar_is_a_round_length_of_at_most_a_quarter(width_um: float, bar
 def test_the_picture_is_whole_inside_its_frame(size: tuple[int, int]) -> None:
     picture = np.empty((*size, 3), np.uint8)
     picture[:] = RED
-    framed = framed_heatmap(picture, title="S1" * 200, what="probability of tumour" * 9, um_per_px=4.0)
+    framed = framed_heatmap(picture, title="S1" * 200, legend="probability of tumour" * 9, um_per_px=4.0)
     rows, columns = np.nonzero((framed == RED).all(axis=2))
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == size and len(rows) == size[0] * size[1]
     assert (framed[0] == 255).all() and (framed[:, -1] == 255).all()  # nothing runs over the edge
@@ -28,7 +28,7 @@ def test_the_picture_is_whole_inside_its_frame(size: tuple[int, int]) -> None:
 
 def test_the_scale_bar_is_as_long_as_it_says() -> None:
     picture = np.full((300, 500, 3), 255, np.uint8)
-    framed = framed_heatmap(picture, title="", what="", um_per_px=8.0)
+    framed = framed_heatmap(picture, title="", legend="", um_per_px=8.0)
     dark = framed[330:].sum(axis=2) < 150  # below the picture
     lines = ["".join("x" if pixel else " " for pixel in row) for row in dark]
     longest = max(len(run) for line in lines for run in line.split(" "))
@@ -39,7 +39,7 @@ def test_the_colour_bar_is_that_of_the_overlay_on_white_whatever_the_slide_has()
     value = np.linspace(1, 255, 255).astype(np.uint8)[None, :, None]
     heat = HeatMap(value=value, names=("prob_t",), corner=(0, 0), step=(1.0, 1.0), mpp=(1.0, 1.0))
     colours = overlay(heat, np.full((255, 1, 3), 255, np.uint8), downsample=(1.0, 1.0))[:, 0]
-    framed = framed_heatmap(np.full((255, 400, 3), 255, np.uint8), title="", what="", um_per_px=1.0)
+    framed = framed_heatmap(np.full((255, 400, 3), 255, np.uint8), title="", legend="", um_per_px=1.0)
     found = {tuple(pixel) for pixel in framed.reshape(-1, 3)}
     shown = [tuple(colour) in found for colour in colours]
     assert np.mean(shown) > 0.95

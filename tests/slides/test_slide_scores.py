@@ -101,7 +101,7 @@ def test_each_patient_weighs_the_same_in_the_choice() -> None:
     # One patient's slide copied many times must not outvote the others.
     pooled, rows = {}, {}
     cohort("val", 12, 3, pooled, rows)
-    once = choose_pooling(pooled, as_truth(rows), CLASSES, asked="mean")
+    once = choose_pooling(pooled, as_truth(rows), CLASSES, pooling="mean")
     assert once.calibration is not None
     for number in range(30):
         pooled[f"copy{number}"] = pooled["val0"]
@@ -111,7 +111,7 @@ def test_each_patient_weighs_the_same_in_the_choice() -> None:
     from counterstain.evaluation.calibration import apply_calibration
     from counterstain.evaluation.metrics import image_loss
 
-    many = choose_pooling(pooled, as_truth(rows), CLASSES, asked="mean")
+    many = choose_pooling(pooled, as_truth(rows), CLASSES, pooling="mean")
     assert many.calibration is not None
     fitted = apply_calibration(many.calibration, table)
     loss = image_loss(fitted.label, fitted.prob)
@@ -125,7 +125,7 @@ def test_without_validation_slides_the_mean_is_taken_as_it_is() -> None:
     chosen = choose_pooling(pooled, as_truth(rows), CLASSES)
     assert (chosen.pooling, chosen.calibration) == ("mean", None)
     assert "no validation slides" in chosen.notes[0]
-    assert choose_pooling(pooled, as_truth(rows), CLASSES, asked="quantile_90").pooling == "quantile_90"
+    assert choose_pooling(pooled, as_truth(rows), CLASSES, pooling="quantile_90").pooling == "quantile_90"
 
 
 def test_tables_of_all_parts_are_written(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def label_slide(path: Path, slide: Slide, tiling: Tiling, labelling: Labelling) 
     if others and labelling.rest is not None:
         within = label_tiles(tiling.coords, tiling.tile_level0_px, others, least_overlap=labelling.least_overlap)
         pairs = zip(labels.label, within.label, strict=True)
-        count = sum(label == labelling.rest and bool(other) for label, other in pairs)
+        count = sum(label == labelling.rest and bool(covered) for label, covered in pairs)
         if count:
             remarks += (
                 f"{count} tiles in areas of other classes ({', '.join(region.name for region in others[:3])}) are "
@@ -108,11 +108,11 @@ def _outside(regions: Sequence[Region], file: Path, info: SlideInfo) -> tuple[st
     width, height = info.levels[0].width_px, info.levels[0].height_px
     drawn = shapely.union_all([region.shape for region in regions])
     share = 1 - drawn.intersection(shapely.box(0, 0, width, height)).area / drawn.area if drawn.area else 0.0
-    words = f"{share:.0%} of what {file.name} holds lies outside of the slide ({width:,} × {height:,} px)"
+    finding = f"{share:.0%} of what {file.name} holds lies outside of the slide ({width:,} × {height:,} px)"
     if share > _MOST_OUTSIDE:
         left, top, right, bottom = drawn.bounds
         raise InputError(
-            f"{words}: it reaches from x {left:,.0f}, y {top:,.0f} to x {right:,.0f}, y {bottom:,.0f}; it is another "
+            f"{finding}: it reaches from x {left:,.0f}, y {top:,.0f} to x {right:,.0f}, y {bottom:,.0f}; it is another "
             "slide's, counts in other units than level-0 px, or from another corner (--origin)"
         )
-    return (f"{words}; is it this slide's?",) if share > _SAID_OUTSIDE else ()
+    return (f"{finding}; is it this slide's?",) if share > _SAID_OUTSIDE else ()

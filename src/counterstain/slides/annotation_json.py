@@ -33,10 +33,10 @@ def read_geojson(record: object, path: Path) -> Drawing:
     features = record.get("features", [record]) if isinstance(record, dict) else record
     detected: list[Outline] = []
     for number, feature in enumerate(features if isinstance(features, list) else [None], start=1):
-        for one in _with_children(feature, path, number):
-            properties = _mapping(one.get("properties"))
-            kind = str(properties.get("objectType") or properties.get("object_type") or one.get("id") or "").lower()
-            outlines = _outlines(one, properties, drawing, path, number)
+        for entry in _with_children(feature, path, number):
+            properties = _mapping(entry.get("properties"))
+            kind = str(properties.get("objectType") or properties.get("object_type") or entry.get("id") or "").lower()
+            outlines = _outlines(entry, properties, drawing, path, number)
             if kind in _FRAMES:
                 drawing.skipped["frames (cores, the whole image)"] += bool(outlines)
             else:
@@ -93,18 +93,18 @@ def _polygons(geometry: Any, path: Path, number: int, depth: int = 0) -> list[An
         parts = geometry.get("geometries")
         if not isinstance(parts, list) or depth > _MOST_NESTED:
             raise InputError(f"{path}: the outline of entry {number} is a collection without a list of geometries")
-        return [one for part in parts for one in _polygons(part, path, number, depth + 1)]
+        return [piece for part in parts for piece in _polygons(part, path, number, depth + 1)]
     if not isinstance(geometry, dict):
         raise InputError(f"{path}: the outline of entry {number} cannot be read ({str(geometry)[:50]} is no geometry)")
     if kind not in ("Polygon", "MultiPolygon"):
         return []  # points and lines cover nothing
     try:
-        found = shape(geometry)
+        outline = shape(geometry)
     except (ShapelyError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: the outline of entry {number} cannot be read ({str(error)[:100]})") from None
-    if not (np.abs(found.bounds) <= 1e9).all():
+    if not (np.abs(outline.bounds) <= 1e9).all():
         raise InputError(f"{path}: the outline of entry {number} is empty or not finite")
-    return [found]
+    return [outline]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -121,15 +121,15 @@ def read_darwin(record: Mapping[str, Any], path: Path) -> Drawing:
         InputError: If an area is painted as a mask, or an outline cannot be read.
     """
     drawing = Drawing("Darwin", from_bounds=False)
-    for number, one in enumerate(record["annotations"], start=1):
+    for number, annotation in enumerate(record["annotations"], start=1):
         where = f"{path}: annotation {number}"
-        if not isinstance(one, dict):
+        if not isinstance(annotation, dict):
             raise InputError(f"{where} is no record; export it from Darwin again")
-        if "raster_layer" in one or "mask" in one:
+        if "raster_layer" in annotation or "mask" in annotation:
             raise InputError(f"{where} is a painted mask (raster layer); convert masks to polygons in Darwin")
-        name = str(one.get("name") or "").strip()
+        name = str(annotation.get("name") or "").strip()
         try:
-            shape = _darwin_shape(one, where)
+            shape = _darwin_shape(annotation, where)
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
@@ -141,14 +141,14 @@ def read_darwin(record: Mapping[str, Any], path: Path) -> Drawing:
     return drawing
 
 
-def _darwin_shape(one: Mapping[str, Any], where: str) -> Any:
-    outline = one.get("polygon") or one.get("complex_polygon")
+def _darwin_shape(annotation: Mapping[str, Any], where: str) -> Any:
+    outline = annotation.get("polygon") or annotation.get("complex_polygon")
     if outline:
         return _even_odd(_paths(outline), where)
-    if one.get("ellipse"):
-        return _turned_ellipse(one["ellipse"], where)
-    if one.get("bounding_box") and not any(kind in one for kind in ("keypoint", "line", "skeleton", "string", "table")):
-        frame = one["bounding_box"]
+    if annotation.get("ellipse"):
+        return _turned_ellipse(annotation["ellipse"], where)
+    frame = annotation.get("bounding_box")
+    if frame and not any(kind in annotation for kind in ("keypoint", "line", "skeleton", "string", "table")):
         x, y = float(frame["x"]), float(frame["y"])
         return box([(x, y), (x + float(frame["w"]), y + float(frame["h"]))], where)
     return None
@@ -168,10 +168,10 @@ def _even_odd(paths: Sequence[Sequence[tuple[float, float]]], where: str) -> Any
     import shapely
 
     shapes = [shapely.make_valid(polygon(path, where)) for path in paths]
-    whole = shapes[0]
+    area = shapes[0]
     for shape in shapes[1:]:
-        whole = shapely.symmetric_difference(whole, shape)
-    return whole
+        area = shapely.symmetric_difference(area, shape)
+    return area
 
 
 def _turned_ellipse(record: Mapping[str, Any], where: str) -> Any:

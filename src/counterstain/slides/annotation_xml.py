@@ -82,21 +82,21 @@ def _program(root: ElementTree.Element) -> str:
 def _read_asap(root: ElementTree.Element, path: Path) -> Drawing:
     """ASAP's annotations: the class is the group; the own name stands for it where it is more than a running number."""
     drawing = Drawing("ASAP", from_bounds=False)
-    for number, one in enumerate(root.iter("Annotation"), start=1):
+    for number, annotation in enumerate(root.iter("Annotation"), start=1):
         where = f"{path}: annotation {number}"
-        if one.get("Type", "Polygon").lower() in _NOT_AREAS:
+        if annotation.get("Type", "Polygon").lower() in _NOT_AREAS:
             drawing.skipped["points and lines"] += 1
             continue
         try:
             corners = [
                 (int(corner.get("Order", place)), _decimal(corner.get("X")), _decimal(corner.get("Y")))
-                for place, corner in enumerate(one.iter("Coordinate"))
+                for place, corner in enumerate(annotation.iter("Coordinate"))
             ]
         except (TypeError, ValueError):
             raise InputError(f"{where} has a corner without numbers") from None
-        group, own = (one.get(key, "").strip() for key in ("PartOfGroup", "Name"))
-        alias = _RUNNING_NUMBER.sub("", own) or own
-        name = group if group.lower() not in UNNAMED else "" if alias != own else own
+        group, title = (annotation.get(key, "").strip() for key in ("PartOfGroup", "Name"))
+        alias = _RUNNING_NUMBER.sub("", title) or title
+        name = group if group.lower() not in UNNAMED else "" if alias != title else title
         drawing.outlines.append(Outline(name, polygon([(x, y) for _, x, y in sorted(corners)], where), alias))
     return drawing
 
@@ -111,7 +111,7 @@ def _read_regions(root: ElementTree.Element, path: Path, *, program: str, corner
             number += 1
             where = f"{path}: region {number}"
             try:
-                corners = [(_decimal(one.get("X")), _decimal(one.get("Y"))) for one in region.iter(corner)]
+                corners = [(_decimal(vertex.get("X")), _decimal(vertex.get("Y"))) for vertex in region.iter(corner)]
             except (TypeError, ValueError):
                 raise InputError(f"{where} has a corner without numbers") from None
             kind = region.get("Type", "0").strip().lower()
@@ -136,9 +136,10 @@ def _layer_name(layer: ElementTree.Element) -> str:
     name = layer.get("Name", "").strip()
     if name:
         return name
-    for one in layer.iter("Attribute"):
-        if one.get("Name", "").strip().lower() in ("description", "name", "class") and one.get("Value", "").strip():
-            return one.get("Value", "").strip()
+    for attribute in layer.iter("Attribute"):
+        value = attribute.get("Value", "").strip()
+        if value and attribute.get("Name", "").strip().lower() in ("description", "name", "class"):
+            return value
     return ""
 
 

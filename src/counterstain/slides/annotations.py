@@ -95,16 +95,16 @@ def find_annotations(folder: Path, slide: Path) -> Path | None:
     """
     for stem in (slide.name, slide.stem):
         exact = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
-        found = [path for path in exact if path.is_file()]
-        if not found:
+        files = [path for path in exact if path.is_file()]
+        if not files:
             near = sorted(path for path in folder.iterdir() if path.name.startswith(f"{stem}.") and path.is_file())
-            found = [path for path in near if path.name.endswith(SUFFIXES)]
-        if len(found) > 1:
+            files = [path for path in near if path.name.endswith(SUFFIXES)]
+        if len(files) > 1:
             raise InputError(
-                f"{folder} holds {', '.join(path.name for path in found)} for {slide.name}; keep one of them"
+                f"{folder} holds {', '.join(path.name for path in files)} for {slide.name}; keep one of them"
             )
-        if found:
-            return found[0]
+        if files:
+            return files[0]
     return None
 
 
@@ -158,8 +158,8 @@ def _read_drawing(path: Path) -> Drawing:
     try:
         record = json.loads(content)
     except (ValueError, RecursionError) as error:
-        words = "nested too deep" if isinstance(error, RecursionError) else file_words(path, error)
-        raise InputError(f"{path} is not GeoJSON ({words}); export the annotations from QuPath again") from None
+        reason = "nested too deep" if isinstance(error, RecursionError) else file_words(path, error)
+        raise InputError(f"{path} is not GeoJSON ({reason}); export the annotations from QuPath again") from None
     if isinstance(record, dict) and record.get("type") != "FeatureCollection":
         for key, program in _OTHER_JSON:
             if key in record:
@@ -192,31 +192,35 @@ def _classified(drawing: Drawing, path: Path) -> tuple[list[Outline], tuple[str,
     Raises:
         InputError: If there is none.
     """
-    named = [one for one in drawing.outlines if one.name.strip().lower() not in UNNAMED]
-    kept = [one for one in named if not is_ignored(one.name)]
+    named = [outline for outline in drawing.outlines if outline.name.strip().lower() not in UNNAMED]
+    classified = [outline for outline in named if not is_ignored(outline.name)]
     notes = []
-    ignored = sorted({one.name for one in named if is_ignored(one.name)})
+    ignored = sorted({outline.name for outline in named if is_ignored(outline.name)})
     if ignored:
-        count = len(named) - len(kept)
+        count = len(named) - len(classified)
         notes.append(f"{count} areas are ignored, as QuPath does with names that end in * ({', '.join(ignored[:3])})")
-    unnamed = [one for one in drawing.outlines if one.name.strip().lower() in UNNAMED]
+    unnamed = [outline for outline in drawing.outlines if outline.name.strip().lower() in UNNAMED]
     if not named:
-        kept = [replace(one, name=one.alias.strip()) for one in unnamed if one.alias.strip().lower() not in UNNAMED]
-        if kept:
-            aliases = sorted({one.name for one in kept})
+        classified = [
+            replace(outline, name=outline.alias.strip())
+            for outline in unnamed
+            if outline.alias.strip().lower() not in UNNAMED
+        ]
+        if classified:
+            aliases = sorted({outline.name for outline in classified})
             notes.append(
-                f"no area has a class (in ASAP: a group), so {len(kept)} are taken by their names: "
+                f"no area has a class (in ASAP: a group), so {len(classified)} are taken by their names: "
                 f"{', '.join(aliases[:5])}"
             )
-            unnamed = [one for one in unnamed if one.alias.strip().lower() in UNNAMED]
+            unnamed = [outline for outline in unnamed if outline.alias.strip().lower() in UNNAMED]
     if unnamed:
         notes.append(f"{len(unnamed)} areas without a class are passed over")
-    notes += [f"{count} {words} passed over" for words, count in sorted(drawing.skipped.items()) if count]
-    if not kept:
+    notes += [f"{count} {kind} passed over" for kind, count in sorted(drawing.skipped.items()) if count]
+    if not classified:
         more = f" ({'; '.join(notes)})" if notes else ""
         raise InputError(f"{path} holds no area with a class{more}; give the annotations a class and save them again")
-    names, alike = unify_labels([one.name for one in kept])
-    return [replace(one, name=name) for one, name in zip(kept, names, strict=True)], (*notes, *alike)
+    names, alike = unify_labels([outline.name for outline in classified])
+    return [replace(outline, name=name) for outline, name in zip(classified, names, strict=True)], (*notes, *alike)
 
 
 def _join(outlines: Sequence[Outline], path: Path) -> list[tuple[str, Any]]:
@@ -230,7 +234,9 @@ def _join(outlines: Sequence[Outline], path: Path) -> list[tuple[str, Any]]:
 
     try:
         # Lines drawn by hand cross themselves; made valid they enclose what they enclose.
-        pieces = [(one.name, shape) for one in _with_holes(outlines) if not (shape := _areas(one.shape)).is_empty]
+        pieces = [
+            (outline.name, shape) for outline in _with_holes(outlines) if not (shape := _areas(outline.shape)).is_empty
+        ]
         by_class: dict[str, list[Any]] = {}
         for name, shape in _without_nested(pieces):
             by_class.setdefault(name, []).append(shape)
@@ -243,17 +249,17 @@ def _with_holes(outlines: Sequence[Outline]) -> list[Outline]:
     """The outlines, of layers with holes one for the layer: from large to small each is added, or cut out."""
     import shapely
 
-    cut = {one.layer for one in outlines if one.cut}
-    whole = [one for one in outlines if one.layer not in cut]
+    cut = {outline.layer for outline in outlines if outline.cut}
+    areas = [outline for outline in outlines if outline.layer not in cut]
     for layer in sorted(cut):
-        own = [replace(one, shape=_areas(one.shape)) for one in outlines if one.layer == layer]
-        by_name = {one.name: shapely.Polygon() for one in own if not one.cut}
-        for one in sorted(own, key=lambda one: -one.shape.area):
-            for name in [one.name] if not one.cut else by_name:
-                change = shapely.difference if one.cut else shapely.union
-                by_name[name] = change(by_name[name], one.shape)
-        whole += [Outline(name, shape, layer=layer) for name, shape in by_name.items()]
-    return whole
+        of_layer = [replace(outline, shape=_areas(outline.shape)) for outline in outlines if outline.layer == layer]
+        by_name = {outline.name: shapely.Polygon() for outline in of_layer if not outline.cut}
+        for outline in sorted(of_layer, key=lambda outline: -outline.shape.area):
+            for name in [outline.name] if not outline.cut else by_name:
+                change = shapely.difference if outline.cut else shapely.union
+                by_name[name] = change(by_name[name], outline.shape)
+        areas += [Outline(name, shape, layer=layer) for name, shape in by_name.items()]
+    return areas
 
 
 def _without_nested(pieces: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -270,11 +276,11 @@ def _without_nested(pieces: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     inner, outer = inner[smaller], outer[smaller]
     shared = shapely.area(shapely.intersection(shapes[inner], shapes[outer]))
     nested = shared >= _NESTED_SHARE * areas[inner]
-    found = list(shapes)
+    remaining = list(shapes)
     for large in sorted(set(outer[nested].tolist())):
         within = inner[nested & (outer == large)]
-        found[large] = shapely.difference(shapes[large], shapely.union_all(shapes[within]))
-    return [(name, shape) for (name, _), shape in zip(pieces, found, strict=True)]
+        remaining[large] = shapely.difference(shapes[large], shapely.union_all(shapes[within]))
+    return [(name, shape) for (name, _), shape in zip(pieces, remaining, strict=True)]
 
 
 def _areas(shape: Any) -> Any:

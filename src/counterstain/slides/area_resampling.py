@@ -20,8 +20,8 @@ def area_resample(
         width_px, height_px: size of the result.
     """
     x, y, wide, high = box
-    whole = (x, y, wide, high) == (0, 0, image.shape[1], image.shape[0])
-    if whole and wide % width_px == 0 and high % height_px == 0:
+    whole_image = (x, y, wide, high) == (0, 0, image.shape[1], image.shape[0])
+    if whole_image and wide % width_px == 0 and high % height_px == 0:
         # The common case (every n-th px a border), ten times as fast and the same sums.
         return np.asarray(cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     rows = _shrunk(image.astype(np.float32), y, high, height_px)

@@ -72,15 +72,15 @@ def read_dicom_header(path: Path) -> DicomHeader | None:
         with path.open("rb") as stream:
             if stream.read(132)[128:] != b"DICM":
                 return None
-            found = _walk(stream)
+            values = _walk(stream)
     except (OSError, struct.error, OverflowError, ValueError):
         return None
 
     def text(group: int, element: int) -> str:
-        return found.get((group, element), b"").decode("latin-1").strip(" \0")
+        return values.get((group, element), b"").decode("latin-1").strip(" \0")
 
     def number(group: int, element: int) -> int:
-        return int.from_bytes(found.get((group, element), b"")[:4], "little")
+        return int.from_bytes(values.get((group, element), b"")[:4], "little")
 
     return DicomHeader(
         series=text(0x20, 0xE), patient=text(0x10, 0x20), storage=text(8, 0x16), packing=text(2, 0x10),
@@ -92,24 +92,24 @@ def read_dicom_header(path: Path) -> DicomHeader | None:
 
 def _walk(stream: IO[bytes]) -> dict[tuple[int, int], bytes]:
     """The short top-level values up to the size of the level; sequences are passed over."""
-    found: dict[tuple[int, int], bytes] = {}
+    values: dict[tuple[int, int], bytes] = {}
     for _ in range(_MOST_ELEMENTS):
-        implicit = found.get((2, 0x10), b"").strip(b" \0") == _IMPLICIT.encode()
+        implicit = values.get((2, 0x10), b"").strip(b" \0") == _IMPLICIT.encode()
         head = _element(stream, implicit)
-        if head is None or head[0] > _LAST or (head[0][0] > 2 and _packing(found) in ("deflate", "big-endian bytes")):
+        if head is None or head[0] > _LAST or (head[0][0] > 2 and _packing(values) in ("deflate", "big-endian bytes")):
             break
         tag, length = head
         if length == _UNDEFINED:
             _skip_items(stream, implicit, 0)
         elif length <= _LONGEST_VALUE:
-            found[tag] = stream.read(length)
+            values[tag] = stream.read(length)
         else:
             stream.seek(length, 1)
-    return found
+    return values
 
 
-def _packing(found: dict[tuple[int, int], bytes]) -> str:
-    return _PACKINGS.get(found.get((2, 0x10), b"").decode("latin-1").strip(" \0"), "")
+def _packing(values: dict[tuple[int, int], bytes]) -> str:
+    return _PACKINGS.get(values.get((2, 0x10), b"").decode("latin-1").strip(" \0"), "")
 
 
 def _element(stream: IO[bytes], implicit: bool) -> tuple[tuple[int, int], int] | None:

@@ -63,17 +63,17 @@ def read_codes(codes: Mapping[str, str], classes: Sequence[str]) -> dict[str, Cl
     Raises:
         InputError: If a class is unknown, or a code has not three parts that fit.
     """
-    found = {}
-    for name, text in codes.items():
+    by_class = {}
+    for name, code in codes.items():
         if name not in classes:
             raise InputError(
                 f"a code is given for class '{name}', which the model does not have{suggest(name, classes)}"
             )
-        parts = [part.strip() for part in text.split("^")]
+        parts = [part.strip() for part in code.split("^")]
         if len(parts) != 3 or not all(parts) or len(parts[1]) > 16 or len(parts[2]) > 64:
-            raise InputError(f"the code of {name} is '{text}'; give VALUE^SCHEME^MEANING, as 108369006^SCT^Neoplasm")
-        found[name] = ClassCode(*parts)
-    return found
+            raise InputError(f"the code of {name} is '{code}'; give VALUE^SCHEME^MEANING, as 108369006^SCT^Neoplasm")
+        by_class[name] = ClassCode(*parts)
+    return by_class
 
 
 def write_dicom_results(
@@ -177,10 +177,10 @@ def _read_results(
 
 
 def _check_size(source: Any, record: Mapping[str, Any], path: Path, maps: Path) -> None:
-    found = [int(source.TotalPixelMatrixColumns), int(source.TotalPixelMatrixRows)]
-    if found != list(record["size_px"]):
+    size_px = [int(source.TotalPixelMatrixColumns), int(source.TotalPixelMatrixRows)]
+    if size_px != list(record["size_px"]):
         raise InputError(
-            f"{path} has {found} px, and what {maps} has of this name {record['size_px']}; name that slide"
+            f"{path} has {size_px} px, and what {maps} has of this name {record['size_px']}; name that slide"
         )
 
 
@@ -207,12 +207,13 @@ def _write(
     )
     uids = {kind: uid_of(kind, *content) for kind in ("heatmap", "regions", "report")}
     heat = class_maps(source, table, by, uids["heatmap"])
-    made = {f"heatmap{f'-{number}' * (len(heat) > 1)}": one for number, one in enumerate(heat, start=1)} | {
+    datasets = {
+        **{f"heatmap{f'-{number}' * (len(heat) > 1)}": class_map for number, class_map in enumerate(heat, start=1)},
         "regions": class_regions(source, table, by, uids["regions"]),
         "report": class_report(source, table.classes, prob, called, by, uids["report"]),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    paths = tuple(folder / f"{kind}.dcm" for kind in made)
-    for path, data in zip(paths, made.values(), strict=True):
+    paths = tuple(folder / f"{kind}.dcm" for kind in datasets)
+    for path, data in zip(paths, datasets.values(), strict=True):
         write_with(path, partial(data.save_as, enforce_file_format=True))
     return paths

@@ -123,7 +123,7 @@ def _class_map(source: "Dataset", heat: HeatMap, plane: int, by: ReadBy, uid: st
         lut_label="probability", lut_explanation=f"{name}; 0: no tile was read"[:64], unit=codes.UCUM.NoUnits,
         value_range=(1, 255), slope=1 / 254, intercept=-1 / 254, quantity_definition=codes.DCM.Probability,
     )  # fmt: skip
-    made = hd.pm.ParametricMap(
+    dataset = hd.pm.ParametricMap(
         [source], heat.value[plane].astype(np.uint16), sop_instance_uid=uid, instance_number=plane + 1,
         series_number=9001,
         contains_recognizable_visual_features=False, real_world_value_mappings=[mapping],
@@ -134,7 +134,7 @@ def _class_map(source: "Dataset", heat: HeatMap, plane: int, by: ReadBy, uid: st
         plane_positions=[_corner(source, heat)], tile_pixel_array=True, tile_size=(_FRAME_PX, _FRAME_PX),
         content_label="HEATMAP", content_description=f"probability of {name}"[:64], **_equipment(source, by, "map"),
     )  # fmt: skip
-    return _dated(made, by)
+    return _dated(dataset, by)
 
 
 def _corner(source: "Dataset", heat: HeatMap) -> Any:
@@ -178,12 +178,12 @@ def class_regions(source: "Dataset", table: TilePredictions, by: ReadBy, uid: st
                 display_color=hd.color.CIELabColor.from_rgb(*shown[index]),
             )
         )  # fmt: skip
-    made = hd.ann.MicroscopyBulkSimpleAnnotations(
+    dataset = hd.ann.MicroscopyBulkSimpleAnnotations(
         [source], annotation_coordinate_type="2D", annotation_groups=groups, sop_instance_uid=uid, instance_number=1,
         series_number=9002, content_label="REGIONS", content_description="tiles of one class, merged",
         **_equipment(source, by, "regions"),
     )  # fmt: skip
-    return _dated(made, by)
+    return _dated(dataset, by)
 
 
 def _plain_polygons(geometry: Mapping[str, object]) -> Iterator[list[tuple[float, float]]]:
@@ -235,10 +235,10 @@ def class_report(
     algorithm = hd.sr.AlgorithmIdentification(by.name, by.version, parameters=_parameters(by))
     image = hd.sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)
 
-    def group(name: str, **what: Any) -> Any:
+    def group(name: str, **content: Any) -> Any:
         return hd.sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=hd.sr.TrackingIdentifier(uid=uid_of(uid, name), identifier=name),
-            algorithm_id=algorithm, source_images=[image], **what,
+            algorithm_id=algorithm, source_images=[image], **content,
         )  # fmt: skip
 
     verdict = hd.sr.QualitativeEvaluation(codes.SCT.Classification, _code(classes[called], by))
@@ -250,12 +250,12 @@ def class_report(
         observation_context=_context(source, by), procedure_reported=codes.SCT.LightMicroscopy,
         imaging_measurements=groups, title=codes.DCM.ImagingMeasurementReport,
     )  # fmt: skip
-    kept = {name: value for name, value in _equipment(source, by, "report").items() if name != "software_versions"}
-    made = hd.sr.ComprehensiveSR(
+    equipment = {name: value for name, value in _equipment(source, by, "report").items() if name != "software_versions"}
+    dataset = hd.sr.ComprehensiveSR(
         [source], report[0], sop_instance_uid=uid, instance_number=1, series_number=9003, is_complete=True,
-        is_verified=False, **kept,
+        is_verified=False, **equipment,
     )  # fmt: skip
-    return _dated(made, by)
+    return _dated(dataset, by)
 
 
 def _context(source: "Dataset", by: ReadBy) -> Any:
@@ -314,18 +314,18 @@ def _equipment(source: "Dataset", by: ReadBy, kind: str) -> dict[str, Any]:
     }
 
 
-def _dated(made: "Dataset", by: ReadBy) -> "Dataset":
+def _dated(dataset: "Dataset", by: ReadBy) -> "Dataset":
     """When the slide was read, not when the file was written: the same results make the same bytes."""
     day, time = f"{by.when:%Y%m%d}", f"{by.when:%H%M%S}"
     for name, value in (("ContentDate", day), ("ContentTime", time), ("InstanceCreationDate", day),
                         ("InstanceCreationTime", time), ("SeriesDate", day), ("SeriesTime", time)):  # fmt: skip
-        if name in made:
-            setattr(made, name, value)
-    for equipment in made.get("ContributingEquipmentSequence", ()):
+        if name in dataset:
+            setattr(dataset, name, value)
+    for equipment in dataset.get("ContributingEquipmentSequence", ()):
         equipment.ContributionDateTime = day + time
     # highdicom draws this one at random; it links the sequences of one file.
-    organised = [*made.get("DimensionOrganizationSequence", ()), *made.get("DimensionIndexSequence", ())]
+    organised = [*dataset.get("DimensionOrganizationSequence", ()), *dataset.get("DimensionIndexSequence", ())]
     for item in organised:
-        item.DimensionOrganizationUID = uid_of(made.SOPInstanceUID, "dimensions")
-    made.SeriesDescription = f"{by.name}: {made.get('ContentLabel', 'REPORT').lower()}"[:64]
-    return made
+        item.DimensionOrganizationUID = uid_of(dataset.SOPInstanceUID, "dimensions")
+    dataset.SeriesDescription = f"{by.name}: {dataset.get('ContentLabel', 'REPORT').lower()}"[:64]
+    return dataset

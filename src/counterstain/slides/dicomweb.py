@@ -57,21 +57,21 @@ def read_address(place: Path | str) -> DicomwebAddress:
     Raises:
         InputError: If it is none, holds a password, or a UID is no UID.
     """
-    found = _ADDRESS.fullmatch(_text(place))
-    if found is None:
+    match = _ADDRESS.fullmatch(_text(place))
+    if match is None:
         raise InputError(
             f"'{_text(place)}' is no address; give dicomweb://HOST:PORT/dicom-web, or dicomwebs:// for https"
         )
-    if "@" in found[2].partition("/")[0]:
+    if "@" in match[2].partition("/")[0]:
         raise InputError(
             f"the address holds a name or a password, which records would keep; put it in ~/.netrc, or {TOKEN}"
         )
-    rest, _, study = found[2].rstrip("/").partition("/studies/")
+    service, _, study = match[2].rstrip("/").partition("/studies/")
     study, _, series = study.partition("/series/")
     for uid in (study, series):
         if uid and not _is_uid(uid):
             raise InputError(f"'{uid}' in the address is no UID; give …/studies/UID, or …/studies/UID/series/UID")
-    return DicomwebAddress(f"{'https' if found[1] == 'dicomwebs' else 'http'}://{rest}", study, series)
+    return DicomwebAddress(f"{'https' if match[1] == 'dicomwebs' else 'http'}://{service}", study, series)
 
 
 def _text(place: Path | str) -> str:
@@ -84,8 +84,8 @@ def _is_uid(text: str) -> bool:
 
 def cache_folder() -> Path:
     """Where fetched slides lie: $COUNTERSTAIN_CACHE/dicom, else ~/.cache/counterstain/dicom."""
-    own, shared = os.environ.get(CACHE), os.environ.get("XDG_CACHE_HOME")
-    return (Path(own) if own else Path(shared or Path.home() / ".cache") / "counterstain") / "dicom"
+    chosen, shared = os.environ.get(CACHE), os.environ.get("XDG_CACHE_HOME")
+    return (Path(chosen) if chosen else Path(shared or Path.home() / ".cache") / "counterstain") / "dicom"
 
 
 # ------------------------------------------------------------------------------------------------------------ fetching
@@ -109,16 +109,16 @@ def fetch_slides(
     """
     address, folder = read_address(place), cache or cache_folder()
     with _service(address) as (client, session):
-        found = _series_of(client, address)
-        if not found:
+        series_list = _series_of(client, address)
+        if not series_list:
             raise InputError(f"{_text(place)} has no slide (modality SM); look at the study and series in the address")
         paths = []
-        for number, (study, series) in enumerate(found, start=1):
+        for number, (study, series) in enumerate(series_list, start=1):
             levels = _levels(client, study, series)
             files = [folder / series / f"{series if n == 0 else uid}.dcm" for n, (uid, _) in enumerate(levels)]
-            left = [(uid, path) for (uid, _), path in zip(levels, files, strict=True) if not path.is_file()]
-            if left:
-                say(f"fetching slide {number} of {len(found)}: {series}, {len(left)} of {len(levels)} files")
+            missing = [(uid, path) for (uid, _), path in zip(levels, files, strict=True) if not path.is_file()]
+            if missing:
+                say(f"fetching slide {number} of {len(series_list)}: {series}, {len(missing)} of {len(levels)} files")
             url = f"{address.service}/studies/{study}/series/{series}/instances"
             paths.append(_fetch_one(session, url, [uid for uid, _ in levels], files, series))
     return paths
@@ -221,11 +221,11 @@ def _one_part(pieces: Iterator[bytes], kind: str, stream: IO[bytes], url: str) -
     head = b""
     while b"\r\n\r\n" not in head and len(head) < _HEAD:
         head += next(pieces, b"") or _broken_off(url)
-    held = head.partition(b"\r\n\r\n")[2]
-    while end not in held:
-        stream.write(held[: -len(end)])  # the boundary may lie across two pieces
-        held = held[-len(end) :] + (next(pieces, b"") or _broken_off(url))
-    content, _, rest = held.partition(end)
+    buffer = head.partition(b"\r\n\r\n")[2]
+    while end not in buffer:
+        stream.write(buffer[: -len(end)])  # the boundary may lie across two pieces
+        buffer = buffer[-len(end) :] + (next(pieces, b"") or _broken_off(url))
+    content, _, rest = buffer.partition(end)
     stream.write(content)
     if not b"--".startswith((rest + next(pieces, b""))[:2]):
         raise InputError(f"{url} sent more than this instance; ask who keeps the server")

@@ -151,8 +151,8 @@ def extract_tiles(
             refused[outcome.name] = outcome.refusal
             say(f"{name}: skipped: {outcome.refusal}")
             continue
-        done[outcome.name] = found, record = outcome.result
-        say(f"{name}: {len(found):,} tiles" + (f", {record['ambiguous']:,} ambiguous" if record["ambiguous"] else ""))
+        done[outcome.name] = tiles, record = outcome.result
+        say(f"{name}: {len(tiles):,} tiles" + (f", {record['ambiguous']:,} ambiguous" if record["ambiguous"] else ""))
     # In the order of the slides, whoever was done first.
     rows = [row for place in orders if place in done for row in done[place][0]]
     records = [done[place][1] | {"slide": place} for place in orders if place in done]
@@ -170,8 +170,8 @@ def extract_tiles(
         notes.append(f"no tile got the label {', '.join(empty)}: its areas are too small for tiles, or hold no tissue")
     if len(counts) < 2:
         notes.append(f"all tiles have one label ({next(iter(counts)) or 'none'}): a study needs two or more")
-    asked = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
-    record = {"schema": SCHEMA, "settings": asked, "slides": records, "tiles": counts}
+    options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
+    record = {"schema": SCHEMA, "settings": options, "slides": records, "tiles": counts}
     record["failures"] = {name: reason for name, _, reason in failures}
     write_json(out / "cutting.json", record)
     write_csv(out / "cohort.csv", COLUMNS, rows)  # last: where it is, all of it is
@@ -199,14 +199,14 @@ def _known_of(slides: Sequence[Path], settings: ExtractionOptions) -> tuple[dict
                 f"{settings.slide_table} has columns {', '.join(table)}; needed: slide_id and any of "
                 f"{', '.join(_KNOWN)}; other names can be told with --columns slide_id=<name>"
             )
-        said = {slide_name(Path(slide.replace("\\", "/"))): row for row, slide in enumerate(table[key])}
-        said |= {slide: row for row, slide in enumerate(table[key])}
+        row_of = {slide_name(Path(slide.replace("\\", "/"))): row for row, slide in enumerate(table[key])}
+        row_of |= {slide: row for row, slide in enumerate(table[key])}
         for name in names:
-            if name not in said:
+            if name not in row_of:
                 raise InputError(
                     f"{settings.slide_table} has no row for slide '{name}'; add it, or leave the slide out"
                 )
-            known[name] = {noun: table[chosen[noun]][said[name]] for noun in _KNOWN if noun in chosen}
+            known[name] = {noun: table[chosen[noun]][row_of[name]] for noun in _KNOWN if noun in chosen}
     if settings.pattern is not None:
         for column, values in match_pattern(settings.pattern, names).items():
             for name, value in zip(names, values, strict=True):
@@ -218,11 +218,11 @@ def _add_barcodes(known: dict[str, dict[str, str]]) -> list[str]:
     """Add patient and site to slides that are named after TCGA's barcode and have no patient yet; a note on it."""
     barcode = LAYOUTS["tcga"].pattern
     count = 0
-    for name, said in known.items():
-        found = re.match(barcode, name) if not said.get("patient_id") else None
-        if found is not None:
-            said["patient_id"] = found["patient_id"]
-            said["site"] = said.get("site") or found["site"]
+    for name, nouns in known.items():
+        match = re.match(barcode, name) if not nouns.get("patient_id") else None
+        if match is not None:
+            nouns["patient_id"] = match["patient_id"]
+            nouns["site"] = nouns.get("site") or match["site"]
             count += 1
     return [f"patient and site of {count} slides are read from their TCGA barcodes"] if count else []
 
@@ -277,14 +277,14 @@ def _cut(order: _Order) -> tuple[list[list[Any]], dict[str, Any]]:
         labelling = _labelling(settings)
         labels, remarks = label_slide(path, slide, tiling, labelling) if labelling is not None else (None, ())
         label = labels.label if labels else (known.get("label", ""),) * len(tiling)
-        kept = [row for row in range(len(tiling)) if label[row] or labels is None]
-        files = _write_tiles(slide, tiling, kept, order.out, Path("tiles") / order.folder)
+        used = [row for row in range(len(tiling)) if label[row] or labels is None]
+        files = _write_tiles(slide, tiling, used, order.out, Path("tiles") / order.folder)
         write_png(draw_tiles(read_picture(slide), tiling, mask), order.out / "previews" / f"{order.folder}.png")
         mpp = float(np.sqrt(np.prod(tiling.actual_mpp)))
         rows = [
             [file, label[row], known.get("patient_id", ""), name, known.get("site", ""), mpp,
              int(tiling.coords[row, 0]), int(tiling.coords[row, 1]), known.get("split", "")]
-            for file, row in zip(files, kept, strict=True)
+            for file, row in zip(files, used, strict=True)
         ]  # fmt: skip
         info = slide.info
         record = {
@@ -296,8 +296,8 @@ def _cut(order: _Order) -> tuple[list[list[Any]], dict[str, Any]]:
             "actual_mpp": tiling.actual_mpp,
             "tile_level0_px": tiling.tile_level0_px,
             "level": tiling.level,
-            "tiles": len(kept),
-            "unlabelled": len(tiling) - len(kept),
+            "tiles": len(used),
+            "unlabelled": len(tiling) - len(used),
             "ambiguous": labels.ambiguous if labels else 0,
             "tissue": {"tissue": mask.share, **mask.rejected},
             "notes": [*info.notes, *mask.notes, *tiling.notes, *remarks],
@@ -305,7 +305,7 @@ def _cut(order: _Order) -> tuple[list[list[Any]], dict[str, Any]]:
         return rows, record
 
 
-def _write_tiles(slide: Slide, tiling: Tiling, kept: Sequence[int], out: Path, folder: Path) -> list[str]:
+def _write_tiles(slide: Slide, tiling: Tiling, rows: Sequence[int], out: Path, folder: Path) -> list[str]:
     def write(row: int) -> str:
         x, y = tiling.coords[row].tolist()
         file = folder / f"{x}_{y}.png"
@@ -317,4 +317,4 @@ def _write_tiles(slide: Slide, tiling: Tiling, kept: Sequence[int], out: Path, f
         return file.as_posix()
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        return list(pool.map(write, kept))
+        return list(pool.map(write, rows))

@@ -107,31 +107,31 @@ def encode_tiles(
     store = build_store(cohort, out.parent / "store", tile_px=encoder.tile_px, fit=fit, progress=talk.stored)
     for name, reason in store.set_aside:
         talk.say(f"skipped: {name}: {reason}")
-    kept = set(store.image)
-    table = cohort.table[[name in kept for name in cohort.image]]
+    stored = set(store.image)
+    table = cohort.table[[name in stored for name in cohort.image]]
     before, done = 0, 0
     slides = table.groupby("slide_id", sort=False)
-    for slide, own in slides:
-        before += _encode_stored(encoder, store, own, out / files[str(slide)], slide=str(slide), fit=fit)
-        done += len(own)
+    for slide, tiles in slides:
+        before += _encode_stored(encoder, store, tiles, out / files[str(slide)], slide=str(slide), fit=fit)
+        done += len(tiles)
         if talk.stored is not None:
             talk.stored(done, len(table))
-    made = {files[str(slide)] for slide in slides.groups}
-    write_csv(out / MANIFEST, COLUMNS, [row for row in listed if row[0] in made])
-    _write_record(out, encoder, {"source": "tiles", "fit": fit}, len(made), len(table))
-    return FeatureFiles(out, len(made), before, len(table))
+    written = {files[str(slide)] for slide in slides.groups}
+    write_csv(out / MANIFEST, COLUMNS, [row for row in listed if row[0] in written])
+    _write_record(out, encoder, {"source": "tiles", "fit": fit}, len(written), len(table))
+    return FeatureFiles(out, len(written), before, len(table))
 
 
 def _listed(cohort: Cohort, files: Mapping[str, str], talk: Progress) -> list[tuple[Any, ...]]:
     """The manifest's rows, of each slide that has a label."""
     rows, mixed = list[tuple[Any, ...]](), list[str]()
-    for slide, own in cohort.table.groupby("slide_id", sort=False):
-        labels = set(own["label"])
+    for slide, tiles in cohort.table.groupby("slide_id", sort=False):
+        labels = set(tiles["label"])
         label = labels.pop() if len(labels) == 1 else cohort.positive
         mixed += [str(slide)] * bool(labels)
-        patient, site, split = (_the_one(own[name], str(slide)) for name in ("patient_id", "site", "split"))
+        patient, site, split = (_the_one(tiles[name], str(slide)) for name in ("patient_id", "site", "split"))
         if label:
-            rows.append((files[str(slide)], label, patient, slide, site, _number(own["mpp"]), split))
+            rows.append((files[str(slide)], label, patient, slide, site, _number(tiles["mpp"]), split))
     if mixed:
         rule = "they count as positive" if cohort.positive else f"they are left out of {MANIFEST}"
         talk.say(f"{len(mixed)} slides have tiles of several classes ({', '.join(mixed[:3])}): {rule}")
@@ -144,12 +144,12 @@ def _the_one(column: Any, slide: str) -> str:
     Raises:
         InputError: If they have several.
     """
-    found = sorted(set(column))
-    if len(found) > 1:
+    values = sorted(set(column))
+    if len(values) > 1:
         raise InputError(
-            f"tiles of slide '{slide}' have several values of {column.name}: {', '.join(found[:3])}; correct it"
+            f"tiles of slide '{slide}' have several values of {column.name}: {', '.join(values[:3])}; correct it"
         )
-    return str(found[0])
+    return str(values[0])
 
 
 def _number(column: Any) -> float | None:
@@ -161,11 +161,11 @@ def _number(column: Any) -> float | None:
 def _file_names(slides: Iterable[str]) -> dict[str, str]:
     """A file for each slide: its id, with what no file name should have made "_"."""
     names = {slide: re.sub(r"[^\w.+-]+", "_", slide).lstrip(".") + ".h5" for slide in slides}
-    taken: dict[str, str] = {}
+    slide_of: dict[str, str] = {}
     for slide, name in names.items():
-        other = taken.setdefault(name.casefold(), slide)
-        if other != slide:
-            raise InputError(f"slides '{other}' and '{slide}' would both be {name}; give one of them another slide_id")
+        first = slide_of.setdefault(name.casefold(), slide)
+        if first != slide:
+            raise InputError(f"slides '{first}' and '{slide}' would both be {name}; give one of them another slide_id")
     return names
 
 
@@ -179,12 +179,12 @@ def _encode_stored(encoder: Encoder, store: Store, table: Any, path: Path, *, sl
     if _key_of(path) == key:
         return True
     batches = (rows[start : start + 64] for start in range(0, len(rows), 64))
-    found = np.concatenate([encoder.features(read_batch(store, batch)) for batch in batches])
+    features = np.concatenate([encoder.features(read_batch(store, batch)) for batch in batches])
     attributes = {"patch_size": encoder.tile_px, "fit": fit}
     mpp = _number(table["mpp"])
     if mpp is not None and fit == "exact":
         attributes["mpp"] = mpp
-    _write(path, found, coords, encoder, name=slide, key=key, attributes=attributes)
+    _write(path, features, coords, encoder, name=slide, key=key, attributes=attributes)
     return False
 
 
@@ -192,7 +192,7 @@ def encode_slides(
     encoder: Encoder,
     slides: Sequence[Path],
     out: Path,
-    laying: TileGrid,
+    grid: TileGrid,
     *,
     table: Cohort | None = None,
     engine: Engine | None = None,
@@ -204,7 +204,7 @@ def encode_slides(
         encoder: see load_encoder.
         slides: files, and folders of them.
         out: folder of the files; gets failures.csv.
-        laying: where tiles lie.
+        grid: where tiles lie.
         table: what is known of the slides, image_path being their files: then a manifest is written.
         engine: who reads, one slide per task; this process where None.
         talk: where progress is told.
@@ -214,24 +214,24 @@ def encode_slides(
     """
     talk, engine = talk or Progress(), engine or Engine()
     check_engine(**asdict(engine))
-    note = check_scale(encoder.mpp, laying.mpp)
+    note = check_scale(encoder.mpp, grid.mpp)
     if note:
         talk.say(note)
     depends = {
-        "encoder": dict(encoder.record), "mpp": laying.mpp, "overlap": laying.overlap,
-        "least_tissue": laying.least_tissue, "assume_mpp": laying.assume_mpp,
-        "mpp_table": dict(laying.mpp_table or {}), "resampling": resize.VERSION,
+        "encoder": dict(encoder.record), "mpp": grid.mpp, "overlap": grid.overlap,
+        "least_tissue": grid.least_tissue, "assume_mpp": grid.assume_mpp,
+        "mpp_table": dict(grid.mpp_table or {}), "resampling": resize.VERSION,
     }  # fmt: skip
     jobs = find_jobs(slides, out, depends, compress=False, time_limit_s=engine.time_limit_s)
     before = {job.name: _count(path) for job in jobs if _key_of(path := out / f"{job.name}.h5") == job.key}
-    here, progress = (None, None) if engine.elsewhere else (encoder, talk.stored)
+    loaded, progress = (None, None) if engine.elsewhere else (encoder, talk.stored)
     orders = {}
     for job in jobs:
         if job.name in before:
             continue
         sent = job if engine.scheduler is None else job.absolute()  # a cluster's workers start in other folders
         path = (out / f"{job.name}.h5").absolute()
-        orders[job.name] = _Order(here, encoder.again, threads_of(None, engine), sent, path, laying, progress)
+        orders[job.name] = _Order(loaded, encoder.again, threads_of(None, engine), sent, path, grid, progress)
     counts, refused = dict(before), dict[str, str]()
     for name in before:
         talk.say(f"{name}: {before[name]:,} tiles, read before")
@@ -251,14 +251,14 @@ def encode_slides(
         rows = [(job, table.table.iloc[known[job.path.resolve()]]) for job in jobs if job.name not in failed]
         write_csv(out / MANIFEST, COLUMNS, (
             (
-                f"{job.name}.h5", row["label"], row["patient_id"], row["slide_id"] or job.name, row["site"], laying.mpp,
+                f"{job.name}.h5", row["label"], row["patient_id"], row["slide_id"] or job.name, row["site"], grid.mpp,
                 row["split"],
             )
             for job, row in rows
         ))  # fmt: skip
-    made = FeatureFiles(out, len(jobs) - len(failures), len(before), tiles, tuple(failures))
-    _write_record(out, encoder, {"source": "slides"} | depends, made.slides, tiles)
-    return made
+    result = FeatureFiles(out, len(jobs) - len(failures), len(before), tiles, tuple(failures))
+    _write_record(out, encoder, {"source": "slides"} | depends, result.slides, tiles)
+    return result
 
 
 @dataclass(frozen=True)
@@ -274,38 +274,38 @@ class _Order:
     threads: int
     job: SlideJob
     path: Path
-    laying: TileGrid
+    grid: TileGrid
     progress: Callable[[int, int], None] | None
 
 
 def _encode_order(order: _Order) -> int:
     """Write one slide's file; how many tiles it has."""
     encoder = order.encoder or _encoder(order.again, order.threads)
-    return _encode_slide(encoder, order.job, order.path, order.laying, order.progress)
+    return _encode_slide(encoder, order.job, order.path, order.grid, order.progress)
 
 
 @functools.lru_cache(maxsize=1)
 def _encoder(again: tuple[tuple[str, str | int | None], ...], threads: int) -> Encoder:
     """The encoder, loaded once for all slides of one process."""
-    given: dict[str, Any] = dict(again)
-    prepare_device(device=given["device"], precision=given["precision"], threads=threads)
-    return load_encoder(given.pop("model"), **given)
+    options: dict[str, Any] = dict(again)
+    prepare_device(device=options["device"], precision=options["precision"], threads=threads)
+    return load_encoder(options.pop("model"), **options)
 
 
 def _encode_slide(
-    encoder: Encoder, job: SlideJob, path: Path, laying: TileGrid, progress: Callable[[int, int], None] | None
+    encoder: Encoder, job: SlideJob, path: Path, grid: TileGrid, progress: Callable[[int, int], None] | None
 ) -> int:
     """Write one slide's file; how many tiles it has."""
 
     def opened() -> Slide:
-        return open_slide(job.path, assume_mpp=laying.assume_mpp, mpp_table=laying.mpp_table)
+        return open_slide(job.path, assume_mpp=grid.assume_mpp, mpp_table=grid.mpp_table)
 
     with opened() as slide:
         info = slide.info
-        tiling = _lay(slide, encoder.tile_px, laying)
-    found, done = list[NDArray[np.float32]](), 0
-    for tiles in read_ahead(opened, tiling, _batches(tiling), workers=laying.workers):
-        found.append(encoder.features(tiles))
+        tiling = _lay(slide, encoder.tile_px, grid)
+    features, done = list[NDArray[np.float32]](), 0
+    for tiles in read_ahead(opened, tiling, _batches(tiling), workers=grid.workers):
+        features.append(encoder.features(tiles))
         done += len(tiles)
         if progress is not None:
             progress(done, len(tiling))
@@ -313,27 +313,27 @@ def _encode_slide(
         "patch_size": tiling.tile_px,
         "patch_size_level0": max(1, round(tiling.tile_level0_px[0])),
         "overlap": round(tiling.overlap * tiling.tile_px),
-        "mpp": laying.mpp,
+        "mpp": grid.mpp,
         "level0_mpp": float(info.mpp_x or np.nan),
         "level0_width": info.size_px[0],
         "level0_height": info.size_px[1],
     }
     if info.objective and info.mpp_x:
         attributes["level0_magnification"] = info.objective
-        attributes["target_magnification"] = info.objective * info.mpp_x / laying.mpp
-    _write(path, np.concatenate(found), tiling.coords, encoder, name=job.name, key=job.key, attributes=attributes)
+        attributes["target_magnification"] = info.objective * info.mpp_x / grid.mpp
+    _write(path, np.concatenate(features), tiling.coords, encoder, name=job.name, key=job.key, attributes=attributes)
     return len(tiling)
 
 
-def _lay(slide: Slide, tile_px: int, laying: TileGrid) -> Tiling:
-    mask = None if laying.least_tissue is None else tissue_mask(slide)
+def _lay(slide: Slide, tile_px: int, grid: TileGrid) -> Tiling:
+    mask = None if grid.least_tissue is None else tissue_mask(slide)
     tiling = plan_tiles(
-        slide, mpp=laying.mpp, tile_px=tile_px, overlap=laying.overlap, tissue=mask,
-        least_tissue=0.0 if laying.least_tissue is None else laying.least_tissue,
+        slide, mpp=grid.mpp, tile_px=tile_px, overlap=grid.overlap, tissue=mask,
+        least_tissue=0.0 if grid.least_tissue is None else grid.least_tissue,
     )  # fmt: skip
     if len(tiling) == 0:
         raise InputError(
-            f"{slide.info.path} has no tile with {laying.least_tissue or 0:.0%} tissue; lower --least-tissue"
+            f"{slide.info.path} has no tile with {grid.least_tissue or 0:.0%} tissue; lower --least-tissue"
         )
     return tiling
 
@@ -353,8 +353,8 @@ def _write(
     key: str,
     attributes: Mapping[str, Any],
 ) -> None:
-    own = {"name": name, "encoder": encoder.name, "key": key, "counterstain": __version__}
-    write_features(path, Features(features, coords, {**attributes, **own}))
+    provenance = {"name": name, "encoder": encoder.name, "key": key, "counterstain": __version__}
+    write_features(path, Features(features, coords, {**attributes, **provenance}))
 
 
 def _key_of(path: Path) -> str:
@@ -371,6 +371,6 @@ def _count(path: Path) -> int:
         return len(file["features"])
 
 
-def _write_record(out: Path, encoder: Encoder, asked: Mapping[str, Any], slides: int, tiles: int) -> None:
-    record = {"schema": SCHEMA, "counterstain": __version__, "encoder": encoder.name, **asked}
+def _write_record(out: Path, encoder: Encoder, source: Mapping[str, Any], slides: int, tiles: int) -> None:
+    record = {"schema": SCHEMA, "counterstain": __version__, "encoder": encoder.name, **source}
     write_json(out / RECORD, {**record, "encoded_by": dict(encoder.record), "slides": slides, "tiles": tiles})

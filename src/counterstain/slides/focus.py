@@ -66,7 +66,7 @@ def out_of_focus(
 def _sample(slide: Slide, x: float, y: float, mpp_x: float, mpp_y: float) -> NDArray[np.uint8]:
     """(64, 64, 3) at 1 µm/px around a point in level-0 px."""
     levels = slide.info.levels
-    fine = [number for number, one in enumerate(levels) if one.downsample_x * mpp_x <= 1.05 * _SAMPLE_MPP]
+    fine = [number for number, candidate in enumerate(levels) if candidate.downsample_x * mpp_x <= 1.05 * _SAMPLE_MPP]
     level = fine[-1] if fine else 0
     frame = levels[level]
     wide = max(1, round(SAMPLE_PX * _SAMPLE_MPP / (mpp_x * frame.downsample_x)))

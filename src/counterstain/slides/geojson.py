@@ -91,8 +91,8 @@ def _text(
     return json.dumps(feature, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _id(slide: str, *rest: object) -> str:
-    return str(uuid.uuid5(_IDS, "\n".join([slide, *map(str, rest)])))
+def _id(slide: str, *parts: object) -> str:
+    return str(uuid.uuid5(_IDS, "\n".join([slide, *map(str, parts)])))
 
 
 # ------------------------------------------------------------------------------------------------------------- regions
@@ -112,14 +112,14 @@ def regions(table: TilePredictions, *, shift: tuple[int, int] = (0, 0)) -> list[
     called = predicted(table)
     x0, y0 = (table.corner - np.array(shift)).T
     x1, y1 = _meeting(x0, table.size[0]), _meeting(y0, table.size[1])
-    found = []
+    areas = []
     for index in np.unique(called).tolist():
-        own = np.flatnonzero(called == index)
-        own = own[np.lexsort((x0[own], y0[own]))]  # neighbours together: each part's union is small
-        parts = [own[start : start + _CHUNK] for start in range(0, len(own), _CHUNK)]
+        tiles = np.flatnonzero(called == index)
+        tiles = tiles[np.lexsort((x0[tiles], y0[tiles]))]  # neighbours together: each part's union is small
+        parts = [tiles[start : start + _CHUNK] for start in range(0, len(tiles), _CHUNK)]
         merged = [shapely.union_all(shapely.box(x0[part], y0[part], x1[part], y1[part])) for part in parts]
-        found.append((index, _geometry(shapely.union_all(merged))))
-    return found
+        areas.append((index, _geometry(shapely.union_all(merged))))
+    return areas
 
 
 def _meeting(start: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -136,8 +136,8 @@ def _geometry(shape: Any) -> dict[str, Any]:
     """As GeoJSON: outer rings counter-clockwise (RFC 7946), one part a Polygon, several a MultiPolygon."""
     import shapely
 
-    whole = shape.normalize()
-    polygons = [whole] if whole.geom_type == "Polygon" else list(whole.geoms)
+    normal = shape.normalize()
+    polygons = [normal] if normal.geom_type == "Polygon" else list(normal.geoms)
     polygons = [shapely.geometry.polygon.orient(part, 1.0) for part in polygons]
     parts = [[_ring(ring) for ring in (part.exterior, *part.interiors)] for part in polygons]
     if len(parts) == 1:
@@ -150,5 +150,5 @@ def _ring(ring: Any) -> list[list[int]]:
     points = np.asarray(ring.coords)[:-1].astype(np.int64)
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     corner = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-    kept = points[corner].tolist()
-    return [*kept, kept[0]]
+    corners = points[corner].tolist()
+    return [*corners, corners[0]]

@@ -24,7 +24,7 @@ def scale_bar_um(width_um: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= most * (1 + 1e-9)))
 
 
-def framed_heatmap(picture: Picture, *, title: str, what: str, um_per_px: float, alpha: float = 0.5) -> Picture:
+def framed_heatmap(picture: Picture, *, title: str, legend: str, um_per_px: float, alpha: float = 0.5) -> Picture:
     """The picture with a title above, a colour bar at its right, and a scale bar below it.
 
     The colour bar is the same for every slide: it goes from 0 to 1 whatever a slide's own probabilities are, so that
@@ -33,7 +33,7 @@ def framed_heatmap(picture: Picture, *, title: str, what: str, um_per_px: float,
     Args:
         picture: (H, W, 3) uint8 RGB: a thumbnail under the colours of `heatmap.overlay`.
         title: what is seen.
-        what: what the colours are, such as "probability of malignant".
+        legend: what the colours are, such as "probability of malignant".
         um_per_px: µm of one pixel of the picture.
         alpha: how much of the colours is seen, as for `overlay`; the bar shows them on white as strongly.
 
@@ -58,8 +58,8 @@ def framed_heatmap(picture: Picture, *, title: str, what: str, um_per_px: float,
     pen.rectangle((pad, below, end, below + max(3, font_px // 5)), fill=INK)
     middle, label = below + font_px // 10, _length_words(length)
     pen.text((end + font_px / 2, middle), label, fill=INK, font=font, anchor="lm")
-    left = sheet.width - pad - (end + 1.5 * font_px + pen.textlength(label, font=font))
-    pen.text((sheet.width - pad, middle), _fitting(what, pen, font, left), fill=INK, font=font, anchor="rm")
+    space_px = sheet.width - pad - (end + 1.5 * font_px + pen.textlength(label, font=font))
+    pen.text((sheet.width - pad, middle), _fitting(legend, pen, font, space_px), fill=INK, font=font, anchor="rm")
     return np.array(sheet)
 
 

@@ -127,31 +127,31 @@ def run_slides(
     known = read_truth(truth, bundle.classes, names, columns=columns) if truth else None
     agree(out / SETTINGS, depends)
     done = _Done({job.name: record for job in jobs if (record := finished(job)) is not None})
-    left = [job for job in jobs if job.name not in done.records]
+    unread = [job for job in jobs if job.name not in done.records]
     if done.records:
         talk.say(f"{len(done.records)} of {len(jobs)} slides were read before")
-    if left and (engine.elsewhere or engine.time_limit_s is not None):
-        _read_elsewhere(left, settings, bundle_folder, bundle, mpp, out / SETTINGS, engine, done, talk)
-    elif left:
-        tiles = _plan(left, settings, mpp, bundle.tile_px, done.failures, talk)
+    if unread and (engine.elsewhere or engine.time_limit_s is not None):
+        _read_elsewhere(unread, settings, bundle_folder, bundle, mpp, out / SETTINGS, engine, done, talk)
+    elif unread:
+        tiles = _plan(unread, settings, mpp, bundle.tile_px, done.failures, talk)
         if tiles:
             model, _ = _load(bundle_folder, bundle, settings, sum(tiles.values()), out / SETTINGS, talk)
-            _read([job for job in left if job.name in tiles], settings, model, mpp, tiles, done, talk)
+            _read([job for job in unread if job.name in tiles], settings, model, mpp, tiles, done, talk)
     # Left by one that was killed between its last two steps, or taken for dead while another read its slide.
     for name in done.records:
         paths_of(out, name, compress=settings.compress).partial.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not empty, or another process beside this one has removed it
         (out / UNFINISHED).rmdir()
-    kept = tuple(done.failures[job.name] for job in jobs if job.name in done.failures)
-    write_csv(out / FAILURES, ("slide", "path", "reason"), kept)
+    failures = tuple(done.failures[job.name] for job in jobs if job.name in done.failures)
+    write_csv(out / FAILURES, ("slide", "path", "reason"), failures)
     records = {job.name: done.records[job.name] for job in jobs if job.name in done.records}
     notes = write_scores(out, records, bundle.classes, known, pooling)
     for note in notes:
         talk.say(note)
-    result = SlidesResult(out, records, kept)
+    result = SlidesResult(out, records, failures)
     write_metadata(
         out, began=began, bundle=bundle_folder, settings={**asdict(settings), "mpp": mpp, "pooling": pooling},
-        slides={job.name: str(job.path) for job in jobs}, records=records, failures=kept, seconds=done.seconds,
+        slides={job.name: str(job.path) for job in jobs}, records=records, failures=failures, seconds=done.seconds,
     )  # fmt: skip
     return result
 
@@ -185,7 +185,7 @@ def _check(settings: InferenceOptions, bundle: Bundle, pooling: str, talk: Slide
 
 def _depends(settings: InferenceOptions, bundle_folder: Path, mpp: float) -> dict[str, Any]:
     """What results mean depends on these; on batches and threads only their last digits do."""
-    kept = (
+    names = (
         "overlap",
         "least_tissue",
         "precision",
@@ -201,7 +201,7 @@ def _depends(settings: InferenceOptions, bundle_folder: Path, mpp: float) -> dic
         "mpp": mpp,
         "resampling": resize.VERSION,  # tiles of two rules never mix in a folder
         "calibrated": settings.calibrated,
-        **{name: getattr(settings, name) for name in kept},
+        **{name: getattr(settings, name) for name in names},
     }
 
 
@@ -242,7 +242,7 @@ def _load(
 
 
 def _read_elsewhere(
-    left: Sequence[SlideJob],
+    unread: Sequence[SlideJob],
     settings: InferenceOptions,
     bundle_folder: Path,
     bundle: Bundle,
@@ -254,13 +254,13 @@ def _read_elsewhere(
 ) -> None:
     """Each slide is a task of its own: planned and read by another process, or within a time limit."""
     settings = replace(settings, threads=threads_of(settings.threads, engine))
-    model, runtime = _load(bundle_folder, bundle, settings, _MANY * len(left), agreed, talk)
-    here = None if engine.elsewhere else model
+    model, runtime = _load(bundle_folder, bundle, settings, _MANY * len(unread), agreed, talk)
+    loaded = None if engine.elsewhere else model
     settings = replace(settings, runtime=runtime)
-    jobs = {job.name: job for job in left}
+    jobs = {job.name: job for job in unread}
     far = engine.scheduler is not None
     orders = {
-        name: _Order(here, bundle_folder.absolute(), job.absolute() if far else job, settings, mpp)
+        name: _Order(loaded, bundle_folder.absolute(), job.absolute() if far else job, settings, mpp)
         for name, job in jobs.items()
     }
     for number, outcome in enumerate(each_slide(_read_order, orders, engine, say=talk.say), start=1):
@@ -269,7 +269,7 @@ def _read_elsewhere(
             continue
         done.records[outcome.name], done.seconds[outcome.name] = outcome.result, outcome.seconds
         tiles = outcome.result["tiles"]
-        talk.say(f"{outcome.name} ({number} of {len(left)}): {tiles:,} tiles in {outcome.seconds:.1f} s")
+        talk.say(f"{outcome.name} ({number} of {len(unread)}): {tiles:,} tiles in {outcome.seconds:.1f} s")
         _tell_unfamiliar(outcome.name, outcome.result, talk)
 
 
@@ -314,5 +314,5 @@ def _read(
 
 
 def _tell_unfamiliar(name: str, record: Mapping[str, Any], talk: SlidesProgress) -> None:
-    if words := (record.get("unfamiliar") or {}).get("words"):
-        talk.say(f"{name}: {words}")
+    if remark := (record.get("unfamiliar") or {}).get("words"):
+        talk.say(f"{name}: {remark}")

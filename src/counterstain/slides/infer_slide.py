@@ -140,8 +140,8 @@ def _lay(slide: Slide, settings: InferenceOptions, mpp: float, tile_px: int, mas
 
 def _replanned(slide: Slide, planned: Planned, settings: InferenceOptions, *, mpp: float, tile_px: int) -> Tiling:
     """The tiling of a plan that was written before: the whole grid, of which its cells are kept."""
-    whole = plan_tiles(slide, mpp=mpp, tile_px=tile_px, overlap=settings.overlap)
-    return dataclasses.replace(whole, cells=planned.cells, coords=planned.coords)
+    grid = plan_tiles(slide, mpp=mpp, tile_px=tile_px, overlap=settings.overlap)
+    return dataclasses.replace(grid, cells=planned.cells, coords=planned.coords)
 
 
 # --------------------------------------------------------------------------------------------------------- the reading
@@ -259,8 +259,11 @@ def _unfamiliar(table: TilePredictions, model: Model) -> dict[str, Any] | None:
     if beyond is None:
         return None
     share = float(beyond.mean())
-    words = f"{share:.0%} of the tiles are unlike the training images (1 % would be expected)" if share > _OFTEN else ""
-    return {"tiles": int(beyond.sum()), "share": share, "limit": model.distance_limit, "words": words}
+    remark = f"{share:.0%} of the tiles are unlike the training images (1 % would be expected)"
+    return {
+        "tiles": int(beyond.sum()), "share": share, "limit": model.distance_limit,
+        "words": remark if share > _OFTEN else "",
+    }  # fmt: skip
 
 
 def _probabilities(logits: NDArray[np.float32], model: Model) -> Floats:
@@ -283,7 +286,7 @@ def _write(table: TilePredictions, job: SlideJob, settings: InferenceOptions, pi
     shown = framed_heatmap(
         overlay(heat, picture.pixels, downsample=picture.downsample),
         title=job.name,
-        what=f"probability of {heat.names[0].removeprefix('prob_')}",
+        legend=f"probability of {heat.names[0].removeprefix('prob_')}",
         um_per_px=table.mpp[0] * picture.downsample[0],
     )
     write_png(shown, job.paths.overlay)

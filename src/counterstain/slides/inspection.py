@@ -184,13 +184,13 @@ def _levels(slide: Slide) -> list[dict[str, Any]]:
     info = slide.info
     return [
         {
-            "width_px": one.width_px,
-            "height_px": one.height_px,
-            "downsample": [one.downsample_x, one.downsample_y],
-            "mpp": None if info.mpp_x is None else info.mpp_x * one.downsample_x,
+            "width_px": level.width_px,
+            "height_px": level.height_px,
+            "downsample": [level.downsample_x, level.downsample_y],
+            "mpp": None if info.mpp_x is None else info.mpp_x * level.downsample_x,
             "tile_px": tile,
         }
-        for one, tile in zip(info.levels, info.tile_grid, strict=True)
+        for level, tile in zip(info.levels, info.tile_grid, strict=True)
     ]
 
 
@@ -240,10 +240,10 @@ def summary_rows(records: Sequence[SlideRecord], failures: Sequence[str]) -> lis
         scale = "unknown" if mpp is None else f"{mpp:.3g} ({record['mpp_source']})"
         groups.setdefault((" ".join(filter(None, (record["vendor"], record["scanner"]))), scale), []).append(record)
     rows: list[tuple[str, ...]] = []
-    for (scanner, scale), own in sorted(groups.items()):
-        tiles = sum(record["plan"]["tiles"] for record in own if record["plan"] is not None)
-        refused = sum(record["plan"] is None for record in own)
-        rows.append((scanner, scale, str(len(own)), f"{tiles:,}", str(refused)))
+    for (scanner, scale), group in sorted(groups.items()):
+        tiles = sum(record["plan"]["tiles"] for record in group if record["plan"] is not None)
+        refused = sum(record["plan"] is None for record in group)
+        rows.append((scanner, scale, str(len(group)), f"{tiles:,}", str(refused)))
     if failures:
         rows.append(("could not be read", "", str(len(failures)), "0", str(len(failures))))
     return rows

@@ -52,9 +52,9 @@ def _is_simple(page: tuple[Any, ...]) -> bool:
 
 def _agrees(grid: PageGrid, slide: Any, level: int, handle: int) -> bool:
     """Whether the tile in the middle (of the first column and row, where OpenSlide would interpolate) is the same."""
-    whole = float(slide.level_downsamples[level]).is_integer()
+    integral = float(slide.level_downsamples[level]).is_integer()
     wide, high = grid.block_px
-    x, y = (grid.columns // 2 * wide, grid.rows // 2 * high) if whole else (0, 0)
+    x, y = (grid.columns // 2 * wide, grid.rows // 2 * high) if integral else (0, 0)
     ours = grid.read(handle, x, y, wide, high)
     theirs = paint(slide, x, y, level=level, width_px=wide, height_px=high)
     return bool(np.array_equal(ours, theirs))

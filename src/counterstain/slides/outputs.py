@@ -91,7 +91,7 @@ class SlideJob:
 
     def absolute(self) -> "SlideJob":
         """The same with absolute paths: another process may have started in another folder."""
-        places = {one.name: getattr(self.paths, one.name).absolute() for one in fields(Paths)}
+        places = {field.name: getattr(self.paths, field.name).absolute() for field in fields(Paths)}
         return replace(self, path=self.path.absolute(), paths=Paths(**places))
 
 
@@ -119,11 +119,11 @@ def find_jobs(
         InputError: If there is no slide at a path, or two slides would write the same files.
     """
     require_readers()
-    found = find_slides([Path(place) for place in slides], recursive=recursive, say=say)
-    if not found:
+    files = find_slides([Path(place) for place in slides], recursive=recursive, say=say)
+    if not files:
         raise InputError("no slides were given; name files, or a folder of them")
     jobs = []
-    for path in found:
+    for path in files:
         name = slide_name(path)
         limit = None if time_limit_s is None else min(time_limit_s, _STAMP_S)
         stamp = attempt(Task(name, _stamp, path, limit)).result

@@ -43,7 +43,7 @@ def read_overview(slide: Slide, *, finest_downsample: float = 1.0, largest_px: i
     """
     info = slide.info
     x0, y0, wide, high = info.area
-    sizes = [(wide / one.downsample_x) * (high / one.downsample_y) for one in info.levels]
+    sizes = [(wide / candidate.downsample_x) * (high / candidate.downsample_y) for candidate in info.levels]
     small = [number for number, size in enumerate(sizes) if size <= largest_px]
     fine = [number for number in small if info.levels[number].downsample_x <= 1.001 * finest_downsample]
     level = fine[-1] if fine else small[0] if small else len(sizes) - 1

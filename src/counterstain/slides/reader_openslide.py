@@ -200,10 +200,10 @@ def _numbers(properties: Mapping[str, str], *names: str) -> list[float] | None:
 
 
 def _bounds(properties: Mapping[str, str]) -> tuple[int, int, int, int] | None:
-    found = _numbers(properties, *(f"openslide.bounds-{name}" for name in ("x", "y", "width", "height")))
-    if found is None:
+    values = _numbers(properties, *(f"openslide.bounds-{name}" for name in ("x", "y", "width", "height")))
+    if values is None:
         return None
-    x, y, width, height = (int(value) for value in found)
+    x, y, width, height = (int(value) for value in values)
     return (x, y, width, height) if width > 0 and height > 0 else None
 
 
@@ -217,8 +217,8 @@ def _scanner(properties: Mapping[str, str]) -> str:
 
 
 def _tile_size(properties: Mapping[str, str], level: int) -> tuple[int, int] | None:
-    found = _numbers(properties, *(f"openslide.level[{level}].tile-{name}" for name in ("width", "height")))
-    return (int(found[0]), int(found[1])) if found else None
+    size = _numbers(properties, *(f"openslide.level[{level}].tile-{name}" for name in ("width", "height")))
+    return (int(size[0]), int(size[1])) if size else None
 
 
 def _version(*, direct: bool) -> str:

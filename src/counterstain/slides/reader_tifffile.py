@@ -35,9 +35,9 @@ class TiffSlide:
 
     def __init__(self, path: Path, *, assume_mpp: float | None = None, mpp_table: Table | None = None) -> None:
         self._asked = (path, assume_mpp, mpp_table)
-        found = self._open()
+        pages = self._open()
         scale = choose_scale(
-            path, file=found.file_mpp, tiff=found.tiff_mpp, objective=found.objective,
+            path, file=pages.file_mpp, tiff=pages.tiff_mpp, objective=pages.objective,
             assume_mpp=assume_mpp, mpp_table=mpp_table,
         )  # fmt: skip
         width, height = self._grids[0].width_px, self._grids[0].height_px
@@ -48,11 +48,11 @@ class TiffSlide:
             mpp_x=scale.mpp_x,
             mpp_y=scale.mpp_y,
             mpp_source=scale.source,
-            objective=found.objective,
+            objective=pages.objective,
             bounds=None,
-            vendor=found.kind,
+            vendor=pages.kind,
             tile_grid=tuple(grid.block_px for grid in self._grids),
-            notes=(*scale.notes, *found.notes, *self._depth_notes),
+            notes=(*scale.notes, *pages.notes, *self._depth_notes),
         )
 
     @property
@@ -73,14 +73,14 @@ class TiffSlide:
 
     def _open(self) -> TiffPages:
         path = self._asked[0]
-        found = open_pages(path)
-        self._grids = tuple(open_grid(path, list(pages)) for pages in found.levels)
+        tiff = open_pages(path)
+        self._grids = tuple(open_grid(path, list(pages)) for pages in tiff.levels)
         self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._process = os.getpid()
-        bits, self._depth_notes = _depth(found, self._grids[-1], self._handle)
+        bits, self._depth_notes = _depth(tiff, self._grids[-1], self._handle)
         if bits:
-            self._grids = tuple(open_grid(path, list(pages), bits=bits) for pages in found.levels)
-        return found
+            self._grids = tuple(open_grid(path, list(pages), bits=bits) for pages in tiff.levels)
+        return tiff
 
     def __enter__(self) -> Self:
         return self
@@ -96,15 +96,15 @@ class TiffSlide:
         return _reopen, self._asked
 
 
-def _depth(found: TiffPages, coarsest: PageGrid, handle: int) -> tuple[int, tuple[str, ...]]:
+def _depth(tiff: TiffPages, coarsest: PageGrid, handle: int) -> tuple[int, tuple[str, ...]]:
     """Bits of a channel where 16 hold fewer, with a note; 0 where all 16 are used, or there are 8.
 
     What the file states counts; else the brightest value of a coarse level, since glass is nearly white.
     """
-    page = found.levels[0][0]
+    page = tiff.levels[0][0]
     if page.dtype != np.uint16:
         return 0, ()
-    for stated in (int(page.bitspersample), found.bits):
+    for stated in (int(page.bitspersample), tiff.bits):
         if 8 < stated < 16:
             return stated, (f"{stated} bits in 16, as the file says: scaled so that {(1 << stated) - 1:,} is white",)
     brightest = 0

@@ -55,12 +55,12 @@ def choose_scale(
         InputError: If what the user states is not credible, or contradicts the objective.
     """
     low, high = CREDIBLE_MPP
-    for words, stated in (
+    for origin, stated in (
         ("--assume-mpp", assume_mpp and (assume_mpp, assume_mpp)),
         ("the table", _row(mpp_table, path)),
     ):
         if stated and not _credible(stated):
-            raise InputError(f"{words} says {stated[0]:g} µm/px for {path.name}; needed: {low:g} to {high:g}")
+            raise InputError(f"{origin} says {stated[0]:g} µm/px for {path.name}; needed: {low:g} to {high:g}")
     row = _row(mpp_table, path)
     if row is not None:
         contradicted = file is not None and _credible(file) and not _near(row[0], file[0])
@@ -68,13 +68,13 @@ def choose_scale(
             *row, "table", (f"the file says {file[0]:g} µm/px, the table {row[0]:g}",) if file and contradicted else ()
         )
     notes = []
-    for source, found in (("file", file), ("tiff resolution", tiff)):
-        if found is None:
+    for source, mpp in (("file", file), ("tiff resolution", tiff)):
+        if mpp is None:
             continue
-        if _credible(found):
-            notes += _against_objective(found[0], objective)
-            return Scale(*found, source, tuple(notes))
-        notes.append(f"{source} says {found[0]:.4g} × {found[1]:.4g} µm/px, which is implausible: treated as missing")
+        if _credible(mpp):
+            notes += _against_objective(mpp[0], objective)
+            return Scale(*mpp, source, tuple(notes))
+        notes.append(f"{source} says {mpp[0]:.4g} × {mpp[1]:.4g} µm/px, which is implausible: treated as missing")
     if objective:
         return _by_objective(path, objective, assume_mpp, notes)
     if assume_mpp:
@@ -93,8 +93,8 @@ def _by_objective(path: Path, objective: float, assume_mpp: float | None, notes:
         return Scale(assume_mpp, assume_mpp, "--assume-mpp", tuple(notes))
     if not _credible((nominal, nominal)):
         return Scale(None, None, "", (*notes, f"objective {objective:g}x: treated as missing"))
-    words = f"µm/px is not in the file: {nominal:g} is what {objective:g}x usually means, which depends on the scanner"
-    return Scale(nominal, nominal, "objective", (*notes, words))
+    note = f"µm/px is not in the file: {nominal:g} is what {objective:g}x usually means, which depends on the scanner"
+    return Scale(nominal, nominal, "objective", (*notes, note))
 
 
 def _against_objective(mpp: float, objective: float | None) -> list[str]:
@@ -105,8 +105,8 @@ def _against_objective(mpp: float, objective: float | None) -> list[str]:
     ]
 
 
-def _near(one: float, other: float) -> bool:
-    return max(one, other) <= _ABOUT * min(one, other)
+def _near(a: float, b: float) -> bool:
+    return max(a, b) <= _ABOUT * min(a, b)
 
 
 def _credible(mpp: Pair) -> bool:
@@ -132,30 +132,30 @@ def read_mpp_table(path: Path, *, columns: Mapping[str, str] | None = None) -> d
         InputError: If a column is missing, a number is none, or a slide stands in it twice or has no name.
     """
     table = read_table(path, kind="table of µm/px")
-    given = dict(columns or {})
-    check_columns(given, ("slide_id", "image_path", "mpp", "mpp_x", "mpp_y"), table.header, path.name)
-    key = find_column("slide_id", table.header, given, path.name)
-    key = key or find_column("image_path", table.header, given, path.name)
-    pair = [find_column(noun, table.header, given, path.name) for noun in ("mpp_x", "mpp_y")]
+    nouns = dict(columns or {})
+    check_columns(nouns, ("slide_id", "image_path", "mpp", "mpp_x", "mpp_y"), table.header, path.name)
+    key = find_column("slide_id", table.header, nouns, path.name)
+    key = key or find_column("image_path", table.header, nouns, path.name)
+    pair = [find_column(noun, table.header, nouns, path.name) for noun in ("mpp_x", "mpp_y")]
     if not all(pair):
-        pair = [find_column("mpp", table.header, given, path.name)] * 2
+        pair = [find_column("mpp", table.header, nouns, path.name)] * 2
     if not key or not all(pair):
         raise InputError(
             f"{path} has columns {', '.join(table.header)}; needed: slide and mpp, or slide, mpp_x and mpp_y; "
             "other names can be told with --columns slide_id=<name>,mpp=<name>"
         )
-    found: dict[str, Pair] = {}
+    mpp_of: dict[str, Pair] = {}
     for row, (slide, *cells) in enumerate(zip(*(table.text(name) for name in (key, *pair)), strict=True)):
         name = Path(slide.replace("\\", "/")).name
         if not name:
             raise InputError(f"{path} line {table.line(row)} names no slide; name one, or remove the line")
-        if name in found:
+        if name in mpp_of:
             raise InputError(f"{path} names slide '{name}' twice; one row per slide")
         x, y = (parse_number(cell) for cell in cells)
         if x is None or y is None or math.isnan(x + y):
             raise InputError(f"{path} row {row + 1} says '{cells[0]}' µm/px for '{name}'; a number is needed")
-        found[name] = (x, y)
-    return found
+        mpp_of[name] = (x, y)
+    return mpp_of
 
 
 def unused_rows(table: Mapping[str, Pair], slides: Sequence[Path]) -> str:

@@ -43,7 +43,7 @@ def write_scores(
     write_csv(out / SCORES / "slides.csv", columns, rows)
     if truth is None or not records:
         return []
-    chosen = choose_pooling(pooled, truth, classes, asked=pooling)
+    chosen = choose_pooling(pooled, truth, classes, pooling=pooling)
     write_json(out / SCORES / "pooling.json", chosen.record())
     unknown = sorted(set(records) - set(truth.part))
     notes = [f"slides are scored by {chosen.pooling}", *chosen.notes]

@@ -39,14 +39,14 @@ def find_slides(
     Raises:
         InputError: If a place does not exist, a folder holds no slide, or two slides have one name.
     """
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     listed = [path for place in places for path in _slides_at(place, recursive, say)]
     for path in _without_series_mates(listed, say):
         name = slide_name(path)
-        if name in found:
-            raise InputError(f"{found[name]} and {path} have one name; rename one, or cut them apart")
-        found[name] = path
-    return list(found.values())
+        if name in by_name:
+            raise InputError(f"{by_name[name]} and {path} have one name; rename one, or cut them apart")
+        by_name[name] = path
+    return list(by_name.values())
 
 
 def _slides_at(place: Path, recursive: bool | None, say: Callable[[str], None]) -> list[Path]:
@@ -60,25 +60,25 @@ def _slides_at(place: Path, recursive: bool | None, say: Callable[[str], None]) 
         return [place]
     try:
         entries = sorted(place.iterdir())
-        own = [path for path in entries if _is_slide(path)]
+        direct = [path for path in entries if _is_slide(path)]
         passed = [path.name for path in entries if _looks_like_a_slide(path)]
         below = sorted(path for path in _walk(place) if path.parent != place)
     except OSError as error:
         raise InputError(f"{place} cannot be listed ({error.strerror}); check its permissions") from None
-    if passed and own:
+    if passed and direct:
         say(f"{place}: {len(passed)} files are passed over ({', '.join(passed[:3])}): {_NOT_READ}")
     if recursive:
-        return _some([*own, *below], place)
-    if below and not own and recursive is None:
+        return _some([*direct, *below], place)
+    if below and not direct and recursive is None:
         say(
             f"{place} itself holds no slide: {len(below)} of its subfolders are read ({below[0].relative_to(place)}, …)"
         )
         return below
-    if below and not own:
+    if below and not direct:
         raise InputError(f"{place} itself holds no slide; {len(below)} are in its subfolders: search them (recursive)")
     if below:
         say(f"{place} has {len(below)} more slides in its subfolders ({below[0].relative_to(place)}, …): --recursive")
-    return _some(own, place)
+    return _some(direct, place)
 
 
 def _some(files: list[Path], place: Path) -> list[Path]:
@@ -139,7 +139,7 @@ def _tell_oddities(
     finest: Path, series: Sequence[DicomHeader], header: DicomHeader | None, say: Callable[[str], None]
 ) -> None:
     """Say what no reader refuses: a series of two patients, and one whose finest level lies elsewhere."""
-    patients = sorted({own.patient for own in series if own.patient})
+    patients = sorted({part.patient for part in series if part.patient})
     if len(patients) > 1:
         say(f"{finest}: the files of this series name {len(patients)} patients ({', '.join(patients[:3])}); ask why")
     if header is not None and "VOLUME" in header.image_type and "RESAMPLED" in header.image_type:

@@ -70,15 +70,15 @@ def pool_tiles(prob: Floats) -> dict[str, list[float]]:
     """
     if len(prob) == 0:
         raise InputError("a slide without tiles has no score; look at its tissue mask")
-    found = {}
+    pooled = {}
     for name, pool in POOLINGS.items():
         value = np.clip(pool(prob), 0.0, 1.0)
         if prob.shape[1] == 2:
             value = np.array([1 - value[1], value[1]])
         elif value.sum() == 0:  # every class is improbable on most tiles: nothing tells them apart
             value = np.full(len(value), 1 / len(value))
-        found[name] = [float(part) for part in value / value.sum()]
-    return found
+        pooled[name] = [float(part) for part in value / value.sum()]
+    return pooled
 
 
 # --------------------------------------------------------------------------------------------------------------- truth
@@ -217,7 +217,7 @@ def choose_pooling(
     truth: Truth,
     classes: Sequence[str],
     *,
-    asked: str = "auto",
+    pooling: str = "auto",
 ) -> PoolingChoice:
     """The pooling with the lowest loss over validation patients after its calibration; the one asked for otherwise.
 
@@ -229,19 +229,19 @@ def choose_pooling(
         pooled: for each slide what `pool_tiles` gave.
         truth: labels, patients and parts.
         classes: of the model.
-        asked: "auto" or a name of POOLINGS.
+        pooling: "auto" or a name of POOLINGS.
 
     Raises:
         InputError: If there is no such pooling.
     """
-    check_pooling(asked)
-    candidates = list(POOLINGS) if asked == "auto" else [asked]
+    check_pooling(pooling)
+    candidates = list(POOLINGS) if pooling == "auto" else [pooling]
     tables = {name: slide_table(pooled, truth, classes, pooling=name, part="val") for name in candidates}
     first = tables[candidates[0]]
     if first is None or len(set(first.label.tolist())) < 2:
-        found = "no validation slides" if first is None else "validation slides of one class only"
-        taken = DEFAULT if asked == "auto" else asked
-        return PoolingChoice(taken, None, {}, (f"there are {found}: slides are scored by {taken}, uncalibrated",))
+        lacking = "no validation slides" if first is None else "validation slides of one class only"
+        used = DEFAULT if pooling == "auto" else pooling
+        return PoolingChoice(used, None, {}, (f"there are {lacking}: slides are scored by {used}, uncalibrated",))
     fits, losses = {}, {}
     for name, table in tables.items():
         if table is None:
@@ -252,14 +252,14 @@ def choose_pooling(
     return PoolingChoice(best, fits[best], losses, fits[best].notes)
 
 
-def check_pooling(asked: str) -> None:
+def check_pooling(pooling: str) -> None:
     """Refuse a pooling that there is not.
 
     Raises:
         InputError: With those there are.
     """
-    if asked not in ("auto", *POOLINGS):
-        raise InputError(f"no pooling is called '{asked}'{suggest(asked, ('auto', *POOLINGS))}")
+    if pooling not in ("auto", *POOLINGS):
+        raise InputError(f"no pooling is called '{pooling}'{suggest(pooling, ('auto', *POOLINGS))}")
 
 
 def _patient_loss(table: Predictions) -> float:

@@ -25,7 +25,7 @@ Slide = TypeVar("Slide")  # what the work on one slide is called with
 _LOST = "a process was killed, perhaps for lack of memory; try fewer --jobs: finished slides are kept"
 
 
-def threads_of(asked: int | None, engine: Engine) -> int:
+def threads_of(threads: int | None, engine: Engine) -> int:
     """Threads of the network in each process: what was asked for, else a share of the cores, and 1 on a cluster.
 
     The last digits of probabilities depend on the number.
@@ -33,7 +33,7 @@ def threads_of(asked: int | None, engine: Engine) -> int:
     >>> threads_of(None, Engine(scheduler="tcp://host:8786"))
     1
     """
-    return threads_per_job(None if engine.scheduler else engine.jobs) if asked is None else asked
+    return threads_per_job(None if engine.scheduler else engine.jobs) if threads is None else threads
 
 
 def each_slide(
@@ -76,4 +76,4 @@ def _lost(name: str, why: str) -> TaskOutcome:
 
 def _versions() -> dict[str, str]:
     """What must be the same on all machines: this package, and what reads and computes."""
-    return {"counterstain": __version__, **{name: found or "missing" for name, found in library_versions().items()}}
+    return {"counterstain": __version__, **{name: version or "missing" for name, version in library_versions().items()}}

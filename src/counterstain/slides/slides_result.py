@@ -71,11 +71,11 @@ class Inspection:
     def to_json(self, path: Path | str | None = None) -> str:
         """The records as JSON text; with a path they are also written there."""
         failures = [{"slide": name, "reason": reason} for name, reason in self.failures]
-        return json_text({"slides": [own.record for own in self.slides], "failures": failures}, path)
+        return json_text({"slides": [slide.record for slide in self.slides], "failures": failures}, path)
 
     def summary(self) -> str:
         """One line per slide."""
-        lines = [own.summary() for own in self.slides]
+        lines = [slide.summary() for slide in self.slides]
         return "\n".join([*lines, *(f"{name}: {reason}" for name, reason in self.failures)])
 
     def __repr__(self) -> str:

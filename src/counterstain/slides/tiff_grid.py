@@ -63,7 +63,7 @@ class PageGrid:
         self._decode = _jpeg_decoder(page) if self.jpeg and _plain_jpeg(page) else _page_decoder(path, pages, bits)
         # A colour plane of its own is either a page of its own or the second and third part of one list of blocks.
         self._planes = [
-            (np.array(one.dataoffsets, np.int64), np.array(one.databytecounts, np.int64)) for one in pages
+            (np.array(plane.dataoffsets, np.int64), np.array(plane.databytecounts, np.int64)) for plane in pages
         ]  # fmt: skip
         if page.planarconfig == _SEPARATE and page.samplesperpixel > 1:
             offsets, counts = self._planes[0]
@@ -245,11 +245,11 @@ def _page_decoder(path: Path, pages: list[Any], bits: int) -> Callable[[list[byt
             if part is None:
                 raise ValueError(f"block {index} is empty")
             parts.append(part[0] if part.ndim == 4 else part)
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        if bits and whole.dtype == np.uint16:  # 12 bits in 16: their white is 4,095
+        block = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        if bits and block.dtype == np.uint16:  # 12 bits in 16: their white is 4,095
             white = (1 << bits) - 1
-            whole = ((np.minimum(whole, white).astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
-        rgb, _ = rgb_of_array(whole, path.name)
+            block = ((np.minimum(block, white).astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+        rgb, _ = rgb_of_array(block, path.name)
         return np.ascontiguousarray(255 - rgb if inverted else rgb)
 
     return decode

@@ -88,19 +88,19 @@ def open_pages(path: Path) -> TiffPages:
     logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds odd is told here, in one line
     try:
         with tifffile.TiffFile(path) as tiff:
-            found = _look_through(tiff, path)
-            for pages in found.levels:
+            slide_pages = _look_through(tiff, path)
+            for pages in slide_pages.levels:
                 pages[0].decode  # noqa: B018 (made at first use, from the open file)
-            return found
+            return slide_pages
     except InputError:
         raise
     except reader_errors() as error:
         with path.open("rb") as stream:
             if stream.read(23) == b"version https://git-lfs":
                 raise InputError(f"{path} is a pointer of Git LFS, not the slide; fetch it: git lfs pull") from None
-        words = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise InputError(
-            f"{path} is not a slide that OpenSlide or tifffile can read ({words}); give SVS, NDPI, MRXS, SCN, DICOM, "
+            f"{path} is not a slide that OpenSlide or tifffile can read ({reason}); give SVS, NDPI, MRXS, SCN, DICOM, "
             "OME-TIFF or tiled TIFF; plain images go to the verbs for tiles"
         ) from None
 
@@ -114,12 +114,13 @@ def _look_through(tiff: Any, path: Path) -> TiffPages:
         ome = _ome_scale(tiff.ome_metadata or "")
         levels = _ome_levels(tiff, path)
         return TiffPages("ome-tiff", levels, ome.mpp, tiff_mpp, ome.objective, ome.bits or stated, ome.notes)
-    words = str(first.description)
-    notes = _other_planes(tiff, path, words if tiff.is_imagej else "")
+    description = str(first.description)
+    notes = _other_planes(tiff, path, description if tiff.is_imagej else "")
     if tiff.is_imagej:
-        return TiffPages("imagej", _plain_levels(tiff), _imagej_scale(first, words), tiff_mpp, None, stated, notes)
-    mpp, objective = _number(_APERIO_MPP, words), _number(_APERIO_OBJECTIVE, words)
-    kind = "aperio" if words.startswith("Aperio") else "tiff"
+        scale = _imagej_scale(first, description)
+        return TiffPages("imagej", _plain_levels(tiff), scale, tiff_mpp, None, stated, notes)
+    mpp, objective = _number(_APERIO_MPP, description), _number(_APERIO_OBJECTIVE, description)
+    kind = "aperio" if description.startswith("Aperio") else "tiff"
     return TiffPages(kind, _plain_levels(tiff), (mpp, mpp) if mpp else None, tiff_mpp, objective, stated, notes)
 
 
@@ -132,8 +133,8 @@ def _other_planes(tiff: Any, path: Path, imagej: str) -> tuple[str, ...]:
     first = tiff.pages[0]
     planes = 1
     for name in ("channels", "slices", "frames"):  # ImageJ keeps planes behind one page, too
-        found = re.search(rf"^{name}=(\d{{1,6}})$", imagej, re.MULTILINE)
-        planes *= int(found[1]) if found else 1
+        count = re.search(rf"^{name}=(\d{{1,6}})$", imagej, re.MULTILINE)
+        planes *= int(count[1]) if count else 1
     same = [
         page
         for page in (tiff.pages[1:] if len(tiff.pages) > 1 else ())
@@ -243,8 +244,8 @@ def _ome_scale(xml: str) -> _Ome:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
         return _Ome()
-    pixels = next((one for one in root.iter() if one.tag.endswith("}Pixels")), None)
-    lens = next((one for one in root.iter() if one.tag.endswith("}Objective")), None)
+    pixels = next((element for element in root.iter() if element.tag.endswith("}Pixels")), None)
+    lens = next((element for element in root.iter() if element.tag.endswith("}Objective")), None)
     objective = _float(lens.get("NominalMagnification") if lens is not None else None)
     if pixels is None:
         return _Ome(objective=objective)
@@ -254,8 +255,8 @@ def _ome_scale(xml: str) -> _Ome:
         size = _float(pixels.get(f"PhysicalSize{axis}"))
         if unit is not None and size:
             sizes[axis] = unit * size
-    words = pixels.get("SignificantBits", "")
-    bits = int(words) if words.isascii() and words.isdigit() and len(words) < 4 else 0
+    stated = pixels.get("SignificantBits", "")
+    bits = int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 4 else 0
     if not sizes:
         return _Ome(None, objective, bits)
     known = next(iter(sizes))
@@ -263,20 +264,20 @@ def _ome_scale(xml: str) -> _Ome:
     return _Ome((sizes.get("X", sizes[known]), sizes.get("Y", sizes[known])), objective, bits, notes)
 
 
-def _imagej_scale(page: Any, words: str) -> Pair | None:
+def _imagej_scale(page: Any, description: str) -> Pair | None:
     """ImageJ keeps px per unit in TIFF's resolution and the unit in its own words, with ResolutionUnit "none"."""
-    found = _IMAGEJ_UNIT.search(words)
-    if found is None:
+    match = _IMAGEJ_UNIT.search(description)
+    if match is None:
         return None
-    unit = found[1].strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ")
+    unit = match[1].strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ")
     um = _UM_PER_IMAGEJ_UNIT.get(unit.lower())
     x, y = (_rational(page.tags.valueof(code)) for code in (282, 283))
     return (um / x, um / y) if um and x and y else None
 
 
-def _number(pattern: re.Pattern[str], words: str) -> float | None:
-    found = pattern.search(words)
-    return _float(found[1]) if found else None
+def _number(pattern: re.Pattern[str], description: str) -> float | None:
+    match = pattern.search(description)
+    return _float(match[1]) if match else None
 
 
 def _float(text: str | None) -> float | None:

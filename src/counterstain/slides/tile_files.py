@@ -68,8 +68,8 @@ def _read_tiles(path: Path) -> dict[str, NDArray[np.float64]]:
     """The columns of such a table as numbers."""
     table = read_table(path, kind="table of tiles")
     if table.header[:4] != _PLACE:
-        found = ", ".join(table.header)
-        raise InputError(f"{path} is not a table of tiles (its columns are {found}); name one that slides run wrote")
+        names = ", ".join(table.header)
+        raise InputError(f"{path} is not a table of tiles (its columns are {names}); name one that slides run wrote")
     cells = {}
     for name in table.header:
         cells[name], odd = table.numbers(name)

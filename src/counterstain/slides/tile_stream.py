@@ -46,14 +46,14 @@ def read_ahead(
         InputError: What the reader says of a damaged slide, when its batch's turn comes.
     """
     count = workers or usable_cores()
-    own, opened = threading.local(), list[Slide]()
+    per_thread, opened = threading.local(), list[Slide]()
 
     def decode(rows: NDArray[np.int64]) -> Tiles:
-        if not hasattr(own, "slide"):
-            own.slide = open_slide()
-            opened.append(own.slide)
+        if not hasattr(per_thread, "slide"):
+            per_thread.slide = open_slide()
+            opened.append(per_thread.slide)
         with reading(tiling.path, OSError):
-            return read_tiles(own.slide, tiling, rows)
+            return read_tiles(per_thread.slide, tiling, rows)
 
     pool = ThreadPoolExecutor(count, "decode")
     coming: deque[Future[Tiles]] = deque()

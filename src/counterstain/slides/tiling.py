@@ -153,17 +153,17 @@ def _choose_level(
     info: SlideInfo, mpp: float, mpp_x: float, mpp_y: float, tile_px: int
 ) -> tuple[int, tuple[float, float], tuple[str, ...]]:
     """The level that is read, its px for a px of a tile, and notes."""
-    factors = [(mpp / (mpp_x * one.downsample_x), mpp / (mpp_y * one.downsample_y)) for one in info.levels]
+    factors = [(mpp / (mpp_x * frame.downsample_x), mpp / (mpp_y * frame.downsample_y)) for frame in info.levels]
     fine = [number for number, pair in enumerate(factors) if min(pair) >= 1 / (1 + NATIVE_TOLERANCE)]
     level = max(fine, key=lambda number: info.levels[number].downsample_x, default=0)
     if max(factors[0]) <= LEVEL_0_FACTOR * (1 + NATIVE_TOLERANCE):
         level = 0
     factor, notes = factors[level], tuple[str, ...]()
     if not fine:
-        words = f"{info.path.name} has {max(mpp_x, mpp_y):.4g} µm/px, coarser than the {mpp:g} asked for"
+        finding = f"{info.path.name} has {max(mpp_x, mpp_y):.4g} µm/px, coarser than the {mpp:g} asked for"
         if min(factor) < 1 / (1 + COARSER_TOLERANCE):
-            raise InputError(f"{words}: its tiles would have to be enlarged; ask for --mpp {max(mpp_x, mpp_y):.3g}")
-        notes = (f"{words}: tiles are enlarged a little",)
+            raise InputError(f"{finding}: its tiles would have to be enlarged; ask for --mpp {max(mpp_x, mpp_y):.3g}")
+        notes = (f"{finding}: tiles are enlarged a little",)
     of_window = tile_px if level == 0 else None
     return level, (_settled(factor[0], of_window), _settled(factor[1], of_window)), notes
 

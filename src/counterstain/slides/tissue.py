@@ -72,8 +72,8 @@ class TissueMask:
             u, v = x - i, y - j
             upper = (1 - u) * total[j, i] + u * total[j, right]
             lower = (1 - u) * total[below, i] + u * total[below, right]
-            found: NDArray[np.float64] = (1 - v) * upper + v * lower
-            return found
+            count: NDArray[np.float64] = (1 - v) * upper + v * lower
+            return count
 
         inside = (
             up_to(high[:, 0], high[:, 1])
@@ -152,8 +152,8 @@ def _ink(density: Floats) -> Mask:
     crimson = (green > 0.5) & (blue > 0.78 * green) & (blue < 1.15 * green) & (red < 0.32 * green)
     crimson |= (green > 1.2) & (blue > 0.65 * green) & (blue < 1.15 * green) & (red < 0.45 * green)
     black = (low > 0.75) & (low > 0.55 * high)
-    found: Mask = cold | crimson | black
-    return found
+    ink: Mask = cold | crimson | black
+    return ink
 
 
 def _opened(ink: Mask) -> Mask:
@@ -172,8 +172,8 @@ def _disc(radius_px: float) -> NDArray[np.uint8]:
 
 def _without_specks(mask: Mask, px_um: float) -> Mask:
     least_px = math.pi / 4 * (_SPECK_UM / px_um) ** 2
-    count, labels, found, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     keep = np.zeros(count, bool)
-    keep[1:] = found[1:, cv2.CC_STAT_AREA] >= least_px
-    kept: Mask = keep[labels]
-    return kept
+    keep[1:] = statistics[1:, cv2.CC_STAT_AREA] >= least_px
+    without: Mask = keep[labels]
+    return without

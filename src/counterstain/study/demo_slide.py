@@ -165,7 +165,7 @@ def _write_picture(table: TilePredictions, truth: SlideTruth, slide: Path, path:
     framed = framed_heatmap(
         np.concatenate([panels[0], gap, panels[1]], axis=1),
         title=f"{table.slide}: tumours outlined; right: the same under the model's map",
-        what=f"probability of {table.classes[-1]}",
+        legend=f"probability of {table.classes[-1]}",
         um_per_px=table.mpp[0] * picture.downsample[0],
     )
     write_png(framed, path)
