@@ -51,7 +51,7 @@ def test_inputs_are_those_of_the_processor_s_path(store: Store, mode: str, fits:
     which = np.array([0, 1, 2], dtype=np.int64) if mode == "expand" else None
     kept = keep_on_device(store, ROWS, CPU, room=1 << 30) if fits else None
     made = make_inputs(
-        store, ROWS, keys[CHOSEN], chosen=CHOSEN, which=which, kept=kept, device=CPU, augmentation=settings,
+        store, ROWS, keys[CHOSEN], chosen=CHOSEN, which=which, on_device=kept, device=CPU, augmentation=settings,
         seed=1, epoch=2, scale="-1..1",
     )  # fmt: skip
     tiles = read_batch(store, ROWS[CHOSEN])

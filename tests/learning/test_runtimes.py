@@ -74,7 +74,7 @@ def test_every_runtime_answers_as_the_network_does(name: str, scale: str, networ
 @pytest.mark.parametrize("name", ["torch", "openvino"])
 def test_bf16_is_near_and_is_not_fp32(name: str, network: nn.Module, tiles: Tiles) -> None:
     needed(name)
-    chosen = choose_runtime(network, tiles, scale="-1..1", images=MANY, asked=name, precision="bf16")
+    chosen = choose_runtime(network, tiles, scale="-1..1", images=MANY, runtime=name, precision="bf16")
     expected = softmax(plainly(network, tiles, "-1..1"))
     difference = np.abs(softmax(chosen.infer(tiles)) - expected).max()
     assert difference < 0.02 and "bf16" in chosen.lines[-1]
@@ -138,9 +138,9 @@ def test_the_fastest_that_agrees_is_taken(network: nn.Module, tiles: Tiles, monk
     assert "more than 0.0001" in chosen.lines[0] and "an operation is missing" in chosen.lines[1]
     assert chosen.lines[-1].startswith("runtime: right 9, fp32 (images/s on 32 of them: torch ")
     with pytest.raises(InputError, match=r"wrong differs from torch's by .*; take torch"):
-        choose_runtime(network, tiles, scale="0..1", images=MANY, asked="wrong")
+        choose_runtime(network, tiles, scale="0..1", images=MANY, runtime="wrong")
     with pytest.raises(InputError, match="an operation is missing"):
-        choose_runtime(network, tiles, scale="0..1", images=MANY, asked="broken")
+        choose_runtime(network, tiles, scale="0..1", images=MANY, runtime="broken")
 
 
 def test_few_images_are_predicted_by_torch_untried(

@@ -331,7 +331,7 @@ def public_cohort(name: str) -> PublicCohort:
         >>> public_cohort("pcam").licence, public_cohort("mhist").by_hand
         ('CC0', True)
     """
-    found = {row.name: row for row in COHORTS}
-    if name not in found:
-        raise InputError(f"there is no public cohort '{name}' in the list{suggest(name, found)}")
-    return found[name]
+    by_name = {row.name: row for row in COHORTS}
+    if name not in by_name:
+        raise InputError(f"there is no public cohort '{name}' in the list{suggest(name, by_name)}")
+    return by_name[name]

@@ -47,14 +47,14 @@ def check_file(path: Path, file: RemoteFile) -> str:
         )
     if file.checksum:
         kind = file.checksum.partition(":")[0]
-        found = checksum_of(path, kind)
-        if found != file.checksum:
+        actual = checksum_of(path, kind)
+        if actual != file.checksum:
             raise InputError(
-                f"{path.name} has {found}, published is {file.checksum}; it was damaged on its way or "
+                f"{path.name} has {actual}, published is {file.checksum}; it was damaged on its way or "
                 "is another version"
             )
         if kind == "sha256":
-            return found
+            return actual
     return checksum_of(path, "sha256")
 
 
@@ -136,19 +136,19 @@ def _fetch(url: str, part: Path, *, page: str, progress: Step | None) -> None:
                 "and give its folder with --from"
             )
         goes_on = answer.status_code == 206
-        rest = int(answer.headers.get("Content-Length", 0))
-        total = (have if goes_on else 0) + rest if rest else 0
+        remaining = int(answer.headers.get("Content-Length", 0))
+        total = (have if goes_on else 0) + remaining if remaining else 0
         free = shutil.disk_usage(part.parent).free
-        if rest > free:
+        if remaining > free:
             raise InputError(
-                f"{part.name.removesuffix('.part')} needs {rest:,} bytes, {free:,} are free; free some space"
+                f"{part.name.removesuffix('.part')} needs {remaining:,} bytes, {free:,} are free; free some space"
             )
-        here = have if goes_on else 0
+        received = have if goes_on else 0
         with part.open("ab" if goes_on else "wb") as out:
             for block in answer.iter_content(PIECE):
                 out.write(block)
-                here += len(block)
+                received += len(block)
                 if progress is not None:
-                    progress(here, total)
-        if total and here != total:
-            raise requests.exceptions.ChunkedEncodingError(f"{here} of {total} bytes")
+                    progress(received, total)
+        if total and received != total:
+            raise requests.exceptions.ChunkedEncodingError(f"{received} of {total} bytes")

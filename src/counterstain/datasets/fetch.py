@@ -55,10 +55,10 @@ class FetchedCohort:
         """How many files are whole, and the names of the others."""
         bad = [f"{file.name} {file.state}" for file in self.files if file.state != "whole"]
         unsure = sum(not file.published for file in self.files)
-        words = f"{self.name}: {len(self.files) - len(bad)} of {len(self.files)} files whole"
+        line = f"{self.name}: {len(self.files) - len(bad)} of {len(self.files)} files whole"
         if unsure:
-            words += f" ({unsure} without a published checksum, held to what was first fetched)"
-        return f"{words}: {', '.join(bad)}" if bad else words
+            line += f" ({unsure} without a published checksum, held to what was first fetched)"
+        return f"{line}: {', '.join(bad)}" if bad else line
 
     def record(self) -> dict[str, object]:
         """As JSON."""
@@ -95,24 +95,24 @@ def fetch_cohort(
     files = _files_of(row, manifest)
     out.mkdir(parents=True, exist_ok=True)
     known = _known(out, name)
-    found = []
+    fetched = []
     for file in files:
         talk.say(f"{file.name}: {'taken from ' + str(source) if source is not None else 'fetching'}")
         sha256 = _bring(row, file, out, source, talk)
         _as_before(file, sha256, known)
-        found.append(FetchedFile(file.name, "whole", file.checksum, sha256))
-        kept = [one for one in known.values() if one["name"] not in {got.name for got in found}]
-        write_json(out / FETCHED, _record(name, found, kept))
+        fetched.append(FetchedFile(file.name, "whole", file.checksum, sha256))
+        earlier = [entry for entry in known.values() if entry["name"] not in {done.name for done in fetched}]
+        write_json(out / FETCHED, _record(name, fetched, earlier))
     images = 0
     for file in files:
         if unpacked and is_archive(out / file.name):
             talk.say(f"{file.name}: unpacking")
             images += unpack(out / file.name, out / "images")
-    return FetchedCohort(name, out, tuple(found), images)
+    return FetchedCohort(name, out, tuple(fetched), images)
 
 
-def _record(name: str, found: Sequence[FetchedFile], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"schema": SCHEMA, "name": name, "files": [*(asdict(file) for file in found), *kept]}
+def _record(name: str, fetched: Sequence[FetchedFile], earlier: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"schema": SCHEMA, "name": name, "files": [*(asdict(file) for file in fetched), *earlier]}
 
 
 def _known(folder: Path, name: str) -> dict[str, dict[str, Any]]:
@@ -125,10 +125,10 @@ def _known(folder: Path, name: str) -> dict[str, dict[str, Any]]:
         raise InputError(f"{folder} holds the cohort '{record.get('name')}', not '{name}'; name another folder")
     keys = {"name", "published", "sha256", "state"}
     if not all(
-        isinstance(one, dict) and set(one) == keys and all(isinstance(v, str) for v in one.values()) for one in rows
+        isinstance(row, dict) and set(row) == keys and all(isinstance(v, str) for v in row.values()) for row in rows
     ):
         raise InputError(f"{folder / FETCHED} is damaged; remove it and fetch again")
-    return {one["name"]: one for one in rows}
+    return {row["name"]: row for row in rows}
 
 
 def _as_before(file: RemoteFile, sha256: str, known: dict[str, dict[str, Any]]) -> None:
@@ -167,26 +167,26 @@ def gdc_files(manifest: Path) -> tuple[RemoteFile, ...]:
             f"{manifest} has no columns id, filename, md5 and size, separated by tabs; download the manifest of the "
             "GDC portal again"
         )
-    found = []
+    files = []
     for number, line in enumerate(lines[1:], 2):
         cells = dict(zip(header, line.split("\t"), strict=False))
         if not line.strip():
             continue
-        whole = re.fullmatch(r"[0-9a-f-]{36}", cells.get("id", "")) and re.fullmatch(
+        hashed = re.fullmatch(r"[0-9a-f-]{36}", cells.get("id", "")) and re.fullmatch(
             r"[0-9a-f]{32}", cells.get("md5", "")
         )
         name = cells.get("filename", "")
         if (
-            not whole
+            not hashed
             or not cells.get("size", "").isdigit()
             or not re.fullmatch(r"[\w.-]+", name)
             or name.startswith(".")
         ):
             raise InputError(f"{manifest} line {number} is no row of a GDC manifest: {line[:80]!r}")
-        found.append(RemoteFile(name, GDC + cells["id"], f"md5:{cells['md5']}", int(cells["size"])))
-    if not found:
+        files.append(RemoteFile(name, GDC + cells["id"], f"md5:{cells['md5']}", int(cells["size"])))
+    if not files:
         raise InputError(f"{manifest} lists no file")
-    return tuple(found)
+    return tuple(files)
 
 
 def _bring(row: PublicCohort, file: RemoteFile, out: Path, source: Path | None, talk: Progress) -> str:
@@ -195,12 +195,12 @@ def _bring(row: PublicCohort, file: RemoteFile, out: Path, source: Path | None, 
     if target.is_file() and not _is_wrong(target, file):
         return checksum_of(target, "sha256")
     if source is not None:
-        given = source / file.name
-        if not given.is_file():
+        local = source / file.name
+        if not local.is_file():
             raise InputError(f"{source} has no {file.name}; put it there as it comes from {row.page}")
-        sha256 = check_file(given, file)
-        if given.resolve() != target.resolve():
-            _copy(given, target)
+        sha256 = check_file(local, file)
+        if local.resolve() != target.resolve():
+            _copy(local, target)
         return sha256
     if not file.url:
         raise InputError(
@@ -209,16 +209,16 @@ def _bring(row: PublicCohort, file: RemoteFile, out: Path, source: Path | None, 
         )
     step = talk.step
 
-    def progress(here: int, total: int) -> None:
+    def progress(received: int, total: int) -> None:
         if step is not None and total:
-            step(file.name, here, total)
+            step(file.name, received, total)
 
     return download(file, out, page=row.page, progress=progress)
 
 
-def _copy(given: Path, target: Path) -> None:
+def _copy(source: Path, target: Path) -> None:
     def write(temporary: Path) -> None:
-        with given.open("rb") as stream, temporary.open("wb") as copy:
+        with source.open("rb") as stream, temporary.open("wb") as copy:
             while block := stream.read(1 << 20):
                 copy.write(block)
 
@@ -246,17 +246,17 @@ def verify_cohort(folder: Path) -> FetchedCohort:
         raise InputError(f"{folder} has no {FETCHED}; name the folder that data fetch wrote")
     record = read_record(folder / FETCHED, SCHEMA)
     name = str(record.get("name"))
-    found = []
-    for one in _known(folder, name).values():
-        path = folder / one["name"]
-        if Path(one["name"]).name != one["name"]:
-            raise InputError(f"{folder / FETCHED} names a place outside its folder: {one['name']!r}")
+    files = []
+    for listed in _known(folder, name).values():
+        path = folder / listed["name"]
+        if Path(listed["name"]).name != listed["name"]:
+            raise InputError(f"{folder / FETCHED} names a place outside its folder: {listed['name']!r}")
         if not path.is_file():
-            found.append(FetchedFile(one["name"], "missing", one["published"], ""))
+            files.append(FetchedFile(listed["name"], "missing", listed["published"], ""))
             continue
         sha256 = checksum_of(path, "sha256")
-        state = "whole" if sha256 == one["sha256"] else "changed"
-        found.append(FetchedFile(one["name"], state, one["published"], sha256))
-    absent = {file.name for file in public_cohort(name).files} - {file.name for file in found}
-    found += [FetchedFile(file, "missing", "", "") for file in sorted(absent)]
-    return FetchedCohort(name, folder, tuple(found))
+        state = "whole" if sha256 == listed["sha256"] else "changed"
+        files.append(FetchedFile(listed["name"], state, listed["published"], sha256))
+    absent = {file.name for file in public_cohort(name).files} - {file.name for file in files}
+    files += [FetchedFile(file, "missing", "", "") for file in sorted(absent)]
+    return FetchedCohort(name, folder, tuple(files))

@@ -32,8 +32,8 @@ def features_of(predictor: Predictor, tiles: NDArray[np.uint8]) -> NDArray[np.fl
     """(B, D) float32 what the network's last layer is given for (B, tile_px, tile_px, 3) uint8 tiles."""
     predictor.network.eval()
     with torch.no_grad():
-        found = penultimate(predictor.network, predictor.to_tensor(tiles))
-    return np.asarray(found.float().cpu().numpy(), dtype=np.float32)
+        features = penultimate(predictor.network, predictor.to_tensor(tiles))
+    return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
 
 
 def pca(features: NDArray[np.float32]) -> tuple[Floats, tuple[float, float]]:
@@ -86,5 +86,5 @@ def project(features: NDArray[np.float32], method: str, *, seed: int) -> Embeddi
         places, variance = pca(features)
         return Embedding(method, places, features.shape[1], variance)
     umap = importlib.import_module("umap")
-    made = umap.UMAP(n_components=2, random_state=seed, n_jobs=1).fit_transform(features)
-    return Embedding(method, np.asarray(made, dtype=np.float64), features.shape[1])
+    places = umap.UMAP(n_components=2, random_state=seed, n_jobs=1).fit_transform(features)
+    return Embedding(method, np.asarray(places, dtype=np.float64), features.shape[1])

@@ -152,9 +152,9 @@ def explain(
     key = _key(predictor, cohort, store, calibration, settings)
     if (out / RECORD).exists():
         return _finish(out, key, say)
-    kept = open_unfinished(out, key)
+    unfinished = open_unfinished(out, key)
     explainer = make_explainer(predictor, settings.method)
-    table, features = _predict(predictor, cohort, store, calibration, settings, kept)
+    table, features = _predict(predictor, cohort, store, calibration, settings, unfinished)
     ability = judge_ability(table)
     rows = store.rows(table.image)
     record: dict[str, Any] = {
@@ -181,8 +181,8 @@ def explain(
         write_json(out / RECORD, record)
         return _finish(out, key, say)
     say(f"maps: {settings.method}, {explainer.side} × {explainer.side} cells")
-    record["gallery"] = kept.record("gallery", lambda: _gallery(explainer, table, store, rows, out, settings))
-    record["validity"] = _validity(explainer, table, store, rows, settings, say, kept)
+    record["gallery"] = unfinished.record("gallery", lambda: _gallery(explainer, table, store, rows, out, settings))
+    record["validity"] = _validity(explainer, table, store, rows, settings, say, unfinished)
     say("embedding")
     record["embedding"] = _embed(features, table, out, settings)
     write_json(out / RECORD, record)
@@ -235,7 +235,7 @@ def _predict(
     store: Store,
     calibration: Calibration | None,
     settings: ExplanationOptions,
-    kept: Unfinished,
+    unfinished: Unfinished,
 ) -> tuple[Predictions, dict[int, NDArray[np.float32]]]:
     """The predictions of every readable image, and the features of those that become points, by row."""
     table = cohort.table
@@ -246,17 +246,19 @@ def _predict(
     rows = store.rows(cohort.image)
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        prob.append(kept.array(f"probabilities-{start:09d}", partial(_of_rows, predictor.probabilities, store, batch)))
-        own = [row for row in range(start, start + len(batch)) if row in chosen]
-        if own:
-            make = partial(_of_rows, partial(features_of, predictor), store, rows[own])
-            found = kept.array(f"features-{start:09d}", make)
-            features |= dict(zip(own, found, strict=True))
-    made = Predictions(
+        prob.append(
+            unfinished.array(f"probabilities-{start:09d}", partial(_of_rows, predictor.probabilities, store, batch))
+        )
+        points = [row for row in range(start, start + len(batch)) if row in chosen]
+        if points:
+            make = partial(_of_rows, partial(features_of, predictor), store, rows[points])
+            values = unfinished.array(f"features-{start:09d}", make)
+            features |= dict(zip(points, values, strict=True))
+    predictions = Predictions(
         image=cohort.image, patient=cohort.patient, slide=tuple(table["slide_id"]), site=tuple(table["site"]),
         label=cohort.label_index, prob=np.concatenate(prob), classes=cohort.classes,
     )  # fmt: skip
-    return made if calibration is None else apply_calibration(calibration, made), features
+    return predictions if calibration is None else apply_calibration(calibration, predictions), features
 
 
 def _of_rows(work: Callable[[NDArray[np.uint8]], NDArray[Any]], store: Store, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -315,35 +317,35 @@ def _validity(
     rows: NDArray[np.int64],
     settings: ExplanationOptions,
     say: Callable[[str], None],
-    kept: Unfinished,
+    unfinished: Unfinished,
 ) -> dict[str, Any]:
     """All checks of the maps, on tiles spread over the patients."""
     rng = np.random.default_rng([settings.seed, 4])
     chosen = spread(rng.permutation(len(table)).tolist(), table.patient, settings.trials)
     patient = tuple(table.patient[row] for row in chosen)
     trial = Trial(read_batch(store, rows[chosen]), predicted_class(table.prob)[chosen], patient)
-    maps = kept.array("maps", lambda: sensitivity(explainer, trial.tiles, trial.target))
+    maps = unfinished.array("maps", lambda: sensitivity(explainer, trial.tiles, trial.target))
     say(f"random weights, {len(chosen)} tiles")
     record: dict[str, Any] = {
         "tiles": len(chosen),
         "patients": len(set(patient)),
-        "reach": kept.record("reach", lambda: check_reach(explainer, trial)),
+        "reach": unfinished.record("reach", lambda: check_reach(explainer, trial)),
         "blank_maps": int((np.ptp(maps, axis=(1, 2)) == 0).sum()),
-        "random_weights": kept.record(
+        "random_weights": unfinished.record(
             "random_weights", lambda: check_random_weights(explainer, trial, maps, seed=settings.seed)
         ),
     }
     say("insertion and deletion")
-    record["curves"] = kept.record("curves", lambda: check_curves(explainer, trial, maps, seed=settings.seed))
+    record["curves"] = unfinished.record("curves", lambda: check_curves(explainer, trial, maps, seed=settings.seed))
     say("quarter turns")
-    record["turns"] = kept.record("turns", lambda: check_turns(explainer, trial, maps))
+    record["turns"] = unfinished.record("turns", lambda: check_turns(explainer, trial, maps))
     say("pointing game")
     plan = plan_composites(table, count=settings.trials, seed=settings.seed)
     record["pointing"] = None
     if plan is not None:
         needed = sorted({int(row) for row in (*plan.ground, *plan.guest, *plan.stand_in)})
         tiles = dict(zip(needed, read_batch(store, rows[needed]), strict=True))
-        record["pointing"] = kept.record("pointing", lambda: play(explainer, table, plan, tiles))
+        record["pointing"] = unfinished.record("pointing", lambda: play(explainer, table, plan, tiles))
     return record
 
 
@@ -355,7 +357,7 @@ def _embed(
 ) -> dict[str, Any]:
     """embedding.csv, and what the record says of it."""
     order = sorted(features)
-    made: Embedding = project(np.stack([features[row] for row in order]), settings.embedding, seed=settings.seed)
+    embedding: Embedding = project(np.stack([features[row] for row in order]), settings.embedding, seed=settings.seed)
     predicted = predicted_class(table.prob)
     columns = ("image_path", "patient_id", "site", "label", "predicted", "probability", "x", "y")
     lines = [
@@ -364,7 +366,12 @@ def _embed(
             table.classes[table.label[row]], table.classes[predicted[row]], float(table.prob[row, predicted[row]]),
             *map(float, place),
         )
-        for row, place in zip(order, made.places, strict=True)
+        for row, place in zip(order, embedding.places, strict=True)
     ]  # fmt: skip
     write_csv(out / "embedding.csv", columns, lines)
-    return {"method": made.method, "tiles": len(order), "features": made.features, "variance": list(made.variance)}
+    return {
+        "method": embedding.method,
+        "tiles": len(order),
+        "features": embedding.features,
+        "variance": list(embedding.variance),
+    }

@@ -29,8 +29,8 @@ class Explanation:
     @property
     def validity(self) -> Record:
         """The checks of the maps: random weights, reach, insertion and deletion, turns, pointing game."""
-        found: Any = self.record["validity"]
-        return dict(found)
+        checks: Any = self.record["validity"]
+        return dict(checks)
 
     @property
     def images(self) -> int:
@@ -49,8 +49,8 @@ class Explanation:
 
     def summary(self) -> str:
         """What was made of how many images, whether the maps pass their checks, and where they are."""
-        made = f"{self.method} maps over {self.images} images: where the score is sensitive, never why."
-        return f"{made} {summary(self.validity)} {self.page}"
+        method = f"{self.method} maps over {self.images} images: where the score is sensitive, never why."
+        return f"{method} {summary(self.validity)} {self.page}"
 
     def __fspath__(self) -> str:
         return str(self.folder)

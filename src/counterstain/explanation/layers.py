@@ -57,18 +57,18 @@ def find_layer(network: nn.Module, tile_px: int) -> Layer:
         with torch.no_grad(), _whole_maps(network) as maps:
             network(_empty(network, tile_px))
         number = len(maps) - 2
-        found = [Layer(f"convolutions.{number}", maps[number].shape[-1], number=number)]
+        layers = [Layer(f"convolutions.{number}", maps[number].shape[-1], number=number)]
     elif isinstance(body, nn.Module) and hasattr(body, "num_prefix_tokens") and hasattr(body, "blocks"):
-        found = _token_layers(network, body, tile_px)
+        layers = _token_layers(network, body, tile_px)
     else:
         outputs = _outputs(network, tile_px)
-        found = [layer for name, shape in outputs if (layer := _map_layer(name, shape)) is not None]
-    if not found:
+        layers = [layer for name, shape in outputs if (layer := _map_layer(name, shape)) is not None]
+    if not layers:
         raise InputError(
             f"no layer of this {type(body).__name__} keeps a map of {FEWEST_CELLS} × {FEWEST_CELLS} cells for tiles of "
             f"{tile_px} px; use the method integrated-gradients, which needs no layer"
         )
-    return found[-1]
+    return layers[-1]
 
 
 def _token_layers(network: nn.Module, body: nn.Module, tile_px: int) -> list[Layer]:
@@ -100,12 +100,12 @@ def _empty(network: nn.Module, tile_px: int) -> Tensor:
 
 def _outputs(network: nn.Module, tile_px: int) -> list[tuple[str, tuple[int, ...]]]:
     """Name and output shape of every module that gives a tensor, in the order in which they end."""
-    seen: list[tuple[str, tuple[int, ...]]] = []
+    outputs: list[tuple[str, tuple[int, ...]]] = []
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             if isinstance(output, Tensor):
-                seen.append((name, tuple(output.shape)))
+                outputs.append((name, tuple(output.shape)))
 
         return hook
 
@@ -116,23 +116,23 @@ def _outputs(network: nn.Module, tile_px: int) -> list[tuple[str, tuple[int, ...
     finally:
         for handle in handles:
             handle.remove()
-    return seen
+    return outputs
 
 
 class _Relus(TorchFunctionMode):
-    """Hands every map that passes through functional.relu to `found`.
+    """Hands every map that passes through functional.relu to `receive`.
 
     The own networks mostly call their convolutions as functions, where no hook on a module sees them.
     """
 
-    def __init__(self, found: Callable[[Tensor], None]) -> None:
+    def __init__(self, receive: Callable[[Tensor], None]) -> None:
         super().__init__()
-        self.found = found
+        self.receive = receive
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         if func is functional.relu and output.ndim == 4:
-            self.found(output)
+            self.receive(output)
         return output
 
 
@@ -157,14 +157,14 @@ def run_to(network: nn.Module, tiles: Tensor, layer: Layer) -> tuple[Tensor, Ten
         with _whole_maps(network) as maps:
             logits: Tensor = network(tiles)
         return logits, maps[layer.number]
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
     module = network.get_submodule(layer.name)
-    handle = module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    handle = module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     try:
         logits = network(tiles)
     finally:
         handle.remove()
-    return logits, seen[-1]
+    return logits, outputs[-1]
 
 
 def as_map(output: Tensor, layer: Layer) -> Tensor:

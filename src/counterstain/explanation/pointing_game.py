@@ -54,9 +54,9 @@ def plan_composites(table: Predictions, *, count: int, seed: int) -> Composites 
     rows: list[tuple[int, int, int, int]] = []
     for number in range(count):
         target = 1 if classes == 2 else number % classes
-        made = _one(table, pools, target, number)
-        if made is not None:
-            rows.append((*made, target))
+        tiles = _one(table, pools, target, number)
+        if tiles is not None:
+            rows.append((*tiles, target))
     if not rows:
         return None
     ground, guest, stand_in, targets = np.array(rows, dtype=np.int64).T
@@ -70,24 +70,24 @@ def _one(table: Predictions, pools: dict[int, list[int]], target: int, number: i
     if not others or not pools[target]:
         return None
     guest = pools[target][number % len(pools[target])]
-    own = pools[others[number % len(others)]]
-    turned = own[number % len(own) :] + own[: number % len(own)]
-    ground = next((row for row in turned if table.patient[row] != table.patient[guest]), None)
+    grounds = pools[others[number % len(others)]]
+    rotated = grounds[number % len(grounds) :] + grounds[: number % len(grounds)]
+    ground = next((row for row in rotated if table.patient[row] != table.patient[guest]), None)
     if ground is None:
         return None
-    stand_in = next((row for row in turned if table.patient[row] != table.patient[ground]), None)
+    stand_in = next((row for row in rotated if table.patient[row] != table.patient[ground]), None)
     return None if stand_in is None else (ground, guest, stand_in)
 
 
 def compose(ground: NDArray[np.uint8], guest: NDArray[np.uint8], quarter: Integers) -> NDArray[np.uint8]:
     """(N, H, W, 3) the grounds, each with one quarter taken from the guest's same place."""
-    made = ground.copy()
+    composite = ground.copy()
     half = ground.shape[1] // 2
     for row, index in enumerate(quarter):
         down, right = QUARTERS[index]
         window = (slice(half, None) if down else slice(half), slice(half, None) if right else slice(half))
-        made[row][window] = guest[row][window]
-    return made
+        composite[row][window] = guest[row][window]
+    return composite
 
 
 def play(
@@ -116,16 +116,16 @@ def play(
         "targets": sorted({table.classes[index] for index in plan.target}),
     }
     for name, rows in (("hits", plan.guest), ("control_hits", plan.stand_in)):
-        made = compose(ground, np.stack([tiles[row] for row in rows]), plan.quarter)
-        maps = sensitivity(explainer, made, plan.target)
+        composites = compose(ground, np.stack([tiles[row] for row in rows]), plan.quarter)
+        maps = sensitivity(explainer, composites, plan.target)
         hit, share = point(maps, inside)
         patients = [table.patient[row] for row in rows]
         record[name] = clustered_mean(hit, patients, share=True).record()
         record[name.replace("hits", "mass_inside")] = clustered_mean(share, patients, share=True).record()
-        prob = explainer.predictor.probabilities(made)[np.arange(len(made)), plan.target]
+        prob = explainer.predictor.probabilities(composites)[np.arange(len(composites)), plan.target]
         if name == "hits":
             by_quarter = [hit[plan.quarter == index] for index in range(len(QUARTERS))]
-            record["by_quarter"] = [float(own.mean()) if len(own) else None for own in by_quarter]
+            record["by_quarter"] = [float(hits.mean()) if len(hits) else None for hits in by_quarter]
         record[name.replace("hits", "probability")] = float(prob.mean())
     return record
 

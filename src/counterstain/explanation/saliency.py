@@ -73,9 +73,9 @@ def log_odds(logits: Tensor, target: Tensor) -> Tensor:
 
     A logit alone may rise for every class at once, which changes no probability; the log odds know only what counts.
     """
-    own = logits.gather(1, target[:, None])[:, 0]
+    of_target = logits.gather(1, target[:, None])[:, 0]
     others = logits.scatter(1, target[:, None], float("-inf")).logsumexp(1)
-    return own - others
+    return of_target - others
 
 
 # ----------------------------------------------------------------------------------------------- class activation maps
@@ -127,16 +127,16 @@ def sensitivity(explainer: Explainer, tiles: Tiles, target: NDArray[np.int64]) -
     """
     network = explainer.predictor.network
     network.eval()
-    found = []
+    pieces = []
     for start in range(0, len(tiles), BATCH):
-        piece, wanted = tiles[start : start + BATCH], torch.from_numpy(target[start : start + BATCH])
+        piece, classes = tiles[start : start + BATCH], torch.from_numpy(target[start : start + BATCH])
         if explainer.layer is None:
-            found.append(torch.from_numpy(_cells(attributions(explainer.predictor, piece, wanted))))
+            pieces.append(torch.from_numpy(_cells(attributions(explainer.predictor, piece, classes))))
         else:
             inputs = explainer.predictor.to_tensor(piece)
-            found.append(_activation_map(network, inputs, wanted, CAMS[explainer.method], explainer.layer))
+            pieces.append(_activation_map(network, inputs, classes, CAMS[explainer.method], explainer.layer))
     side = explainer.side
-    maps = torch.cat(found).relu().double().cpu().numpy() if found else np.empty((0, side, side))
+    maps = torch.cat(pieces).relu().double().cpu().numpy() if pieces else np.empty((0, side, side))
     return np.asarray(maps, dtype=np.float64)
 
 
@@ -161,8 +161,8 @@ def blur(tiles: Tiles) -> Tiles:
     A black or grey patch is nothing that a network of histology has seen; its answer to one says little.
     """
     sigma = BLUR_SHARE * tiles.shape[1]
-    made = [cv2.GaussianBlur(tile, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) for tile in tiles]
-    return np.stack(made) if made else tiles
+    blurred = [cv2.GaussianBlur(tile, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) for tile in tiles]
+    return np.stack(blurred) if blurred else tiles
 
 
 def attributions(predictor: Predictor, tiles: Tiles, target: Tensor) -> Tensor:
@@ -175,15 +175,15 @@ def attributions(predictor: Predictor, tiles: Tiles, target: Tensor) -> Tensor:
     from captum.attr import IntegratedGradients
 
     inputs, baseline = predictor.to_tensor(tiles), predictor.to_tensor(blur(tiles))
-    integrated = IntegratedGradients(lambda batch, wanted: log_odds(predictor.network(batch), wanted))
-    made: Tensor = integrated.attribute(
+    integrated = IntegratedGradients(lambda batch, classes: log_odds(predictor.network(batch), classes))
+    gradients: Tensor = integrated.attribute(
         inputs,
         baselines=baseline,
         additional_forward_args=(target.to(inputs.device),),
         n_steps=STEPS,
         internal_batch_size=max(2 * BATCH, len(tiles)),
     )
-    return made.detach()
+    return gradients.detach()
 
 
 def _cells(pixels: Tensor) -> Floats:

@@ -158,18 +158,18 @@ def check_random_weights(explainer: Explainer, trial: Trial, maps: Floats, *, se
     for draw in range(DRAWS):
         for stage, chosen in stages.items():
             redrawn = draw_weights(network, chosen, seed=seed + draw)
-            other = replace(explainer, predictor=replace(explainer.predictor, network=redrawn))
-            found = sensitivity(other, trial.tiles, trial.target)
-            alike[stage][draw] = correlation(maps, found, ranks=True)
-            blank[stage] += int((np.ptp(found, axis=(1, 2)) == 0).sum())
-    made = [
+            randomised = replace(explainer, predictor=replace(explainer.predictor, network=redrawn))
+            randomised_maps = sensitivity(randomised, trial.tiles, trial.target)
+            alike[stage][draw] = correlation(maps, randomised_maps, ranks=True)
+            blank[stage] += int((np.ptp(randomised_maps, axis=(1, 2)) == 0).sum())
+    records = [
         {"layers": stage, "similarity": (mean := clustered_mean(values.mean(axis=0), trial.patient)).record(),
          "blank_maps": blank[stage], "maps": DRAWS * len(maps),
          "passed": bool(np.isfinite(mean.high) and mean.high < MOST_ALIKE)}
         for stage, values in alike.items()
     ]  # fmt: skip
-    return {"measure": "rank correlation", "most": MOST_ALIKE, "draws": DRAWS, "stages": made,
-            "passed": made[-1]["passed"]}  # fmt: skip
+    return {"measure": "rank correlation", "most": MOST_ALIKE, "draws": DRAWS, "stages": records,
+            "passed": records[-1]["passed"]}  # fmt: skip
 
 
 def draw_weights(network: nn.Module, names: Sequence[str], *, seed: int) -> nn.Module:
@@ -210,7 +210,7 @@ def check_curves(explainer: Explainer, trial: Trial, maps: Floats, *, seed: int)
     rng = np.random.default_rng([seed, 1])
     cells = maps[0].size
     borrowed = _borrowed(trial.patient)
-    ranked = [_order(one, rng) for one in maps]
+    ranked = [_order(map_, rng) for map_ in maps]
     orders = {
         "map": [ranked],
         "random": [[rng.permutation(cells) for _ in maps] for _ in range(DRAWS)],
@@ -219,28 +219,28 @@ def check_curves(explainer: Explainer, trial: Trial, maps: Floats, *, seed: int)
     baseline = blur(trial.tiles)
     curves = {
         kind: {
-            name: np.mean([_curve(explainer, trial, baseline, one, kind) for one in tried], axis=0)
+            name: np.mean([_curve(explainer, trial, baseline, order, kind) for order in tried], axis=0)
             for name, tried in orders.items()
         }
         for kind in ("insertion", "deletion")
     }
     record: dict[str, Any] = {"share": np.linspace(0, 1, CURVE_STEPS + 1), "kinds": []}
-    for kind, own in curves.items():
-        area = {name: np.trapezoid(values, dx=1 / CURVE_STEPS, axis=1) for name, values in own.items()}
+    for kind, by_order in curves.items():
+        area = {name: np.trapezoid(values, dx=1 / CURVE_STEPS, axis=1) for name, values in by_order.items()}
         sign = 1 if kind == "insertion" else -1
         gains = {
             name: clustered_mean(sign * (area["map"] - area[name]), trial.patient)
-            for name in own
+            for name in by_order
             if name != "map"
         }  # fmt: skip
         record["kinds"].append({
             "kind": kind,
-            "curves": {name: values.mean(axis=0) for name, values in own.items()},
+            "curves": {name: values.mean(axis=0) for name, values in by_order.items()},
             "area": {name: float(values.mean()) for name, values in area.items()},
             "gain": {name: gain.record() for name, gain in gains.items()},
             "passed": bool(gains["random"].low > 0),
         })  # fmt: skip
-    return record | {"passed": all(one["passed"] for one in record["kinds"])}
+    return record | {"passed": all(entry["passed"] for entry in record["kinds"])}
 
 
 def _order(map_: Floats, rng: np.random.Generator) -> Integers:
@@ -255,10 +255,10 @@ def _borrowed(patient: Sequence[str]) -> list[int]:
     count = len(patient)
     return [
         next(
-            (row % count for row in range(own + 1, own + count) if patient[row % count] != patient[own]),
-            (own + 1) % count,
+            (row % count for row in range(tile + 1, tile + count) if patient[row % count] != patient[tile]),
+            (tile + 1) % count,
         )
-        for own in range(count)
+        for tile in range(count)
     ]
 
 
@@ -296,12 +296,12 @@ def check_turns(explainer: Explainer, trial: Trial, maps: Floats) -> dict[str, o
     agreed, moved = [], []
     for turns in (1, 2, 3):
         turned = np.ascontiguousarray(np.rot90(trial.tiles, turns, axes=(1, 2)))
-        found = np.rot90(sensitivity(explainer, turned, trial.target), -turns, axes=(1, 2))
-        agreed.append(correlation(maps, found))
+        turned_back = np.rot90(sensitivity(explainer, turned, trial.target), -turns, axes=(1, 2))
+        agreed.append(correlation(maps, turned_back))
         after = explainer.predictor.probabilities(turned)[np.arange(len(maps)), trial.target]
         moved.append(np.abs(after - before))
     return {
         "correlation": clustered_mean(np.mean(agreed, axis=0), trial.patient).record(),
-        "by_turn": [float(one.mean()) for one in agreed],
+        "by_turn": [float(values.mean()) for values in agreed],
         "probability_moved": float(np.mean(moved)),
     }

@@ -38,20 +38,20 @@ def judge_ability(table: Predictions) -> Ability:
     The rule: the 95 % interval of the AUROC, made over patients, must lie above 0.5.
     """
     names = units_of([table])
-    found = estimates(sample([table], names, level="image"))["auroc", None]
+    auroc = estimates(sample([table], names, level="image"))["auroc", None]
     reason = ""
-    if not np.isfinite(found.low):
+    if not np.isfinite(auroc.low):
         reason = (
-            f"the AUROC ({found.value:.3f}) has no interval: of {len(names)} {table.unit}s too few are of one class, "
+            f"the AUROC ({auroc.value:.3f}) has no interval: of {len(names)} {table.unit}s too few are of one class, "
             "so the model does not perform detectably better than chance"
         )
-    elif found.low <= 0.5:
+    elif auroc.low <= 0.5:
         reason = (
-            f"the AUROC is {found.value:.3f} with a 95 % interval over {len(names)} {table.unit}s of "
-            f"[{found.low:.3f}, {found.high:.3f}], which does not lie above 0.5: the model cannot be told from one "
+            f"the AUROC is {auroc.value:.3f} with a 95 % interval over {len(names)} {table.unit}s of "
+            f"[{auroc.low:.3f}, {auroc.high:.3f}], which does not lie above 0.5: the model cannot be told from one "
             "that guesses"
         )
-    return Ability(found.value, found.low, found.high, len(table), len(names), table.unit, reason)
+    return Ability(auroc.value, auroc.low, auroc.high, len(table), len(names), table.unit, reason)
 
 
 def spread(order: Sequence[int], patient: Sequence[str], count: int) -> list[int]:
@@ -92,8 +92,8 @@ def pick_gallery(table: Predictions, *, each: int) -> Mapping[str, list[int]]:
 
 def _in_turn(order: NDArray[np.int64], table: Predictions, count: int) -> list[int]:
     """`spread` over the rows of each true class, then one of each class in turn."""
-    own = [
+    by_class = [
         spread(order[table.label[order] == index].tolist(), table.patient, count) for index in range(len(table.classes))
     ]
-    turns = [rows[turn] for turn in range(count) for rows in own if turn < len(rows)]
+    turns = [rows[turn] for turn in range(count) for rows in by_class if turn < len(rows)]
     return turns[:count]

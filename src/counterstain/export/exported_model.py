@@ -111,14 +111,14 @@ class ExportContent:
 
 def possible_formats(bundle: Bundle) -> tuple[str, ...]:
     """The formats that this model of tiles can be exported to, with the packages that are installed here."""
-    found = []
+    formats = []
     for name in FORMATS if bundle.staining.recipe is None else ():
         with suppress(InputError):
             check_packages((name,))
             if name == "wsinfer":
                 check_wsinfer(bundle)
-            found.append(name)
-    return tuple(found)
+            formats.append(name)
+    return tuple(formats)
 
 
 def check_export(source: Path, to: Path, handover: ExportContent) -> Bundle:
@@ -241,8 +241,8 @@ def _write_graphs(
     runs: dict[str, Run] = {}
     if "wsinfer" in handover.formats:
         write_torchscript(SlideGraph(graph), folder / TORCHSCRIPT, tile_px=bundle.tile_px)
-        kept = ("calibration", "calibrated", "colours", "features", "hashes", "licence", "positive")
-        write_json(folder / CONFIG, wsinfer_config(bundle, {name: facts[name] for name in kept}))
+        names = ("calibration", "calibrated", "colours", "features", "hashes", "licence", "positive")
+        write_json(folder / CONFIG, wsinfer_config(bundle, {name: facts[name] for name in names}))
         runs["wsinfer"] = open_wsinfer(folder)
     wants_openvino = "openvino" in handover.formats
     if "onnx" in handover.formats or wants_openvino or handover.quantise is not None:
@@ -259,18 +259,18 @@ def _write_graphs(
     # What was only a step on the way to another format.
     for name, files in _FILES.items():
         if name not in runs:
-            for left in (path for file in files for path in folder.glob(f"{file}*")):
-                left.unlink()
+            for path in (path for file in files for path in folder.glob(f"{file}*")):
+                path.unlink()
     return runs
 
 
 def _metadata(facts: Mapping[str, Any]) -> dict[str, str]:
     """What a graph says of its model, each value as JSON but for plain texts."""
-    said = {name: facts[name] for name in ("counterstain", "classes", "positive", "tile_px", "mpp", "calibrated")}
-    said |= {"weights_sha256": facts["hashes"]["weights"], "licence": facts["licence"]["model"] or "not stated"}
+    metadata = {name: facts[name] for name in ("counterstain", "classes", "positive", "tile_px", "mpp", "calibrated")}
+    metadata |= {"weights_sha256": facts["hashes"]["weights"], "licence": facts["licence"]["model"] or "not stated"}
     return {
         name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for name, value in said.items()
+        for name, value in metadata.items()
         if value is not None
     }
 
@@ -346,14 +346,14 @@ def read_export(folder: Path) -> tuple[Bundle, dict[str, object]]:
     _check_sums(folder)
     bundle = read_bundle(folder)
     record = read_record(folder / EXPORT, SCHEMA)
-    said = {EXPORT: record.get("classes")}
+    class_lists = {EXPORT: record.get("classes")}
     if (folder / CONFIG).is_file():
-        said[CONFIG] = read_json(folder / CONFIG).get("class_names")
+        class_lists[CONFIG] = read_json(folder / CONFIG).get("class_names")
     if (folder / CALIBRATION).is_file():
-        said[CALIBRATION] = read_json(folder / CALIBRATION).get("classes")
-    for name, classes in said.items():
+        class_lists[CALIBRATION] = read_json(folder / CALIBRATION).get("classes")
+    for name, classes in class_lists.items():
         if not isinstance(classes, list) or tuple(classes) != bundle.classes:
-            odd = sorted(set(bundle.classes) ^ {str(one) for one in classes or ()}) or list(bundle.classes)
+            odd = sorted(set(bundle.classes) ^ {str(label) for label in classes or ()}) or list(bundle.classes)
             raise InputError(
                 f"{folder / name} and {RECORD} do not name the same classes in the same order (see '{odd[0]}'); "
                 "export the model again"
@@ -364,8 +364,8 @@ def read_export(folder: Path) -> tuple[Bundle, dict[str, object]]:
 def _check_sums(folder: Path) -> None:
     """The list of hashes is read strictly: it names every file of the folder, and no other."""
     listed = read_sums(folder)
-    there = {path.name for path in folder.iterdir() if path.name not in (SUMS, SUMS + SUFFIX)}
-    for name in sorted(there ^ set(listed)):
+    present = {path.name for path in folder.iterdir() if path.name not in (SUMS, SUMS + SUFFIX)}
+    for name in sorted(present ^ set(listed)):
         raise InputError(f"{folder} {'lacks' if name in listed else f'has, beside what {SUMS} lists,'} {name}")
     for name, expected in listed.items():
         if hash_file(folder / name) != expected:

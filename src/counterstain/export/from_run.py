@@ -88,17 +88,17 @@ class _Known:
 
     def rows(self, part: str, most: int) -> NDArray[np.int64]:
         """At most so many rows of a part, evenly taken; "" is all."""
-        found = np.flatnonzero([word.startswith(part) for word in self.part])
-        if len(found) > most:
-            found = found[np.linspace(0, len(found) - 1, most).astype(np.int64)]
-        return found.astype(np.int64)
+        rows = np.flatnonzero([word.startswith(part) for word in self.part])
+        if len(rows) > most:
+            rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+        return rows.astype(np.int64)
 
     def tiles(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(N, tile_px, tile_px, 3) of the cohort's rows."""
         return read_batch(self.material.tiles, self.material.rows(rows))
 
 
-def export(source: Path, to: Path, wanted: ExportOptions, talk: Progress | None = None) -> dict[str, Json]:
+def export(source: Path, to: Path, options: ExportOptions, talk: Progress | None = None) -> dict[str, Json]:
     """Export a bundle, or one training of a run, to the folder `to`; see export.exported_model.export_model.
 
     Returns:
@@ -109,44 +109,44 @@ def export(source: Path, to: Path, wanted: ExportOptions, talk: Progress | None 
         GateError: If an exported file does not answer as PyTorch does.
     """
     talk = talk or Progress()
-    choice = choose_model(source, arm=wanted.arm, seed=wanted.seed, fold=wanted.fold)
+    choice = choose_model(source, arm=options.arm, seed=options.seed, fold=options.fold)
     if choice.words:
         talk.say(choice.words)
     folder, run = choice.folder, choice.run
     bundle = read_bundle(folder)
     fitted = read_calibration(folder)
     handover = ExportContent(
-        formats=wanted.formats,
-        mpp=wanted.mpp,
+        formats=options.formats,
+        mpp=options.mpp,
         calibration=None
         if fitted is None
         else fitted.to_record() | {"notes": list(use_warnings(fitted, bundle.stamp))},
         clip=PROB_CLIP,
-        calibrated=wanted.calibrated,
+        calibrated=options.calibrated,
         colours=colours(bundle.classes),
-        licence=wanted.licence,
+        licence=options.licence,
         hashes={}
         if run is None
         else {"split": hash_file(record_path(run, "splits.csv")), "cohort": hash_file(record_path(run, "cohort.csv"))},
-        scores=None if run is None else _scores(folder, calibrated=wanted.calibrated and fitted is not None),
+        scores=None if run is None else _scores(folder, calibrated=options.calibrated and fitted is not None),
     )
-    for one in find_identifiers(folder).found[:MOST_NAMED]:
-        talk.say(f"could name a patient: {one.kind} {one.text} ({one.where} of {one.file})")
+    for identifier in find_identifiers(folder).found[:MOST_NAMED]:
+        talk.say(f"could name a patient: {identifier.kind} {identifier.text} ({identifier.where} of {identifier.file})")
     check_export(folder, to, handover)  # before any tile is decoded
     known: _Known | str
-    if wanted.cohort is not None:
-        known = _of_cohort(wanted.cohort, bundle, to, talk)
+    if options.cohort is not None:
+        known = _of_cohort(options.cohort, bundle, to, talk)
     else:
         known = "it was exported without its cohort" if run is None else _of_run(run, folder, bundle)
     statistics = folder / STATISTICS
     if isinstance(known, _Known):
         handover = replace(handover, tiles=known.tiles(known.rows("", COMPARED)))
-    if wanted.cohort is None and statistics.is_file():
+    if options.cohort is None and statistics.is_file():
         handover = replace(handover, familiar=read_ood_statistics(statistics))
     else:
         handover = replace(handover, familiar=_familiar(folder, known) if isinstance(known, _Known) else known)
-    if wanted.int8:
-        basis = known if wanted.calibrate is None else _of_cohort(wanted.calibrate, bundle, to, talk)
+    if options.int8:
+        basis = known if options.calibrate is None else _of_cohort(options.calibrate, bundle, to, talk)
         if not isinstance(basis, _Known):
             raise InputError("8-bit integers need tiles to set their ranges by; name a cohort with --calibrate")
         handover = _with_int8(handover, basis)
@@ -169,8 +169,8 @@ def _of_run(run: Path, folder: Path, bundle: Bundle) -> _Known | str:
     store = _store_of(run.resolve().parent.parent / "store", str(record.get("data", "")), bundle)
     if store is None:
         return "the run's tile store is not there any more; name its images with --cohort"
-    there = set(store.image)
-    cohort = cohort.subset(np.array([name in there for name in cohort.image]))
+    stored = set(store.image)
+    cohort = cohort.subset(np.array([name in stored for name in cohort.image]))
     repeat, number = (int(word) for word in _names(folder)[2].split("-"))
     split = read_split(
         record_path(run, "splits.csv"), cohort, unit="image", aside=[name for name, _ in store.set_aside]
@@ -209,8 +209,8 @@ def _of_cohort(images: Cohort | StrPath, bundle: Bundle, to: Path, talk: Progres
     cohort = read_images(images, positive=bundle.classes[-1] if len(bundle.classes) == 2 else None)
     cohort = with_classes_of(bundle, cohort, images=f"{name} has", model="the model")
     store = build_store(cohort, to.parent / "store", tile_px=bundle.tile_px, fit=bundle.fit, progress=talk.stored)
-    there = set(store.image)
-    cohort = cohort.subset(np.array([name in there for name in cohort.image]))
+    stored = set(store.image)
+    cohort = cohort.subset(np.array([name in stored for name in cohort.image]))
     part = cohort.table["split"].to_numpy(dtype=object)
     if not {"train", "val"} <= set(part):
         talk.say(f"{name} has no train and val parts: every {_EVERY}th patient is held out")
@@ -230,7 +230,7 @@ def _familiar(folder: Path, known: _Known) -> OodStatistics | str:
     def features(part: str) -> NDArray[np.float64]:
         rows = known.rows(part, FAMILIAR)
         batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-        found = [
+        parts = [
             seen_of(
                 network,
                 lambda tiles: to_tensor(bundle.staining.for_all(tiles), scale=bundle.scale),
@@ -238,7 +238,7 @@ def _familiar(folder: Path, known: _Known) -> OodStatistics | str:
             )
             for batch in batches
         ]
-        return np.concatenate(found) if found else np.empty((0, 1))
+        return np.concatenate(parts) if parts else np.empty((0, 1))
 
     try:
         return fit_ood_statistics(features("train"), features("val"), looks=LOOKS)
@@ -269,30 +269,30 @@ def _predicted(basis: _Known, rows: NDArray[np.int64], run: Run) -> Predictions:
 def _loss(quantised: Predictions, reference: Predictions, name: str) -> dict[str, Any]:
     """What the 8-bit model loses in AUROC against PyTorch on the same images, its interval over patients."""
     names = units_of([quantised, reference])
-    found = difference(
+    loss = difference(
         sample([reference], names, level="image"), sample([quantised], names, level="image"), ("auroc", None)
     )
     largest = float(np.abs(quantised.prob - reference.prob).max())
-    interval = f"95 % interval {found.low:.4f} to {found.high:.4f}"
-    if not np.isfinite(found.low):
+    interval = f"95 % interval {loss.low:.4f} to {loss.high:.4f}"
+    if not np.isfinite(loss.low):
         interval = "no interval: too few patients of a class"
     counted = f"{len(reference)} images of {len(names)} {reference.unit}s, the validation part of {name}"
-    words = (
-        f"AUROC {found.value_b:.4f} where PyTorch has {found.value_a:.4f}, a loss of {found.difference:.4f} "
+    summary = (
+        f"AUROC {loss.value_b:.4f} where PyTorch has {loss.value_a:.4f}, a loss of {loss.difference:.4f} "
         f"({interval}; {counted}); a probability changes by {largest:.2g} at most"
     )
     return {
-        "auroc": found.value_b,
-        "auroc_torch": found.value_a,
-        "loss": found.difference,
-        "low": found.low,
-        "high": found.high,
+        "auroc": loss.value_b,
+        "auroc_torch": loss.value_a,
+        "loss": loss.difference,
+        "low": loss.low,
+        "high": loss.high,
         "images": len(reference),
         "units": len(names),
         "unit": reference.unit,
         "cohort": name,
         "largest_change": largest,
-        "words": words,
+        "words": summary,
     }
 
 

@@ -135,12 +135,12 @@ class TileGraph(nn.Module):
         shrinks = (rows <= height) & (columns <= width)
         down = self._weights(pixels.shape[2], height, rows, shrinks)
         across = self._weights(pixels.shape[3], width, columns, shrinks)
-        found = (down @ pixels) @ across.T
-        found = torch.round(found * STEPS) / STEPS
+        resized = (down @ pixels) @ across.T
+        resized = torch.round(resized * STEPS) / STEPS
         # Up where both sides are halved, to the even level otherwise. A quarter of all px are halves there, and a
         # difference of one level in each moves a sure model's answer.
         halved = (rows * 2 == height) & (columns * 2 == width)
-        return torch.where(halved, torch.floor(found + 0.5), torch.round(found))
+        return torch.where(halved, torch.floor(resized + 0.5), torch.round(resized))
 
     def _weights(self, count: int, length: Tensor, resized: Tensor, shrinks: Tensor) -> Tensor:
         """(tile_px, count): what each old pixel of an axis adds to each new one, of the middle of the resized axis.
@@ -188,8 +188,8 @@ def white_margin(pixels: Tensor) -> Tensor:
     # From the far end on: the brightest px met so far is 0 as long as there was nothing but the margin.
     rows = brightest.amax(2).flip(1).cummax(1)[0].flip(1)[:, None, :, None]
     columns = brightest.amax(1).flip(1).cummax(1)[0].flip(1)[:, None, None, :]
-    seen = brightest.amax((1, 2))[:, None, None, None]
-    margin = (torch.minimum(rows, columns) == 0) & (seen > 0)
+    tile_brightest = brightest.amax((1, 2))[:, None, None, None]
+    margin = (torch.minimum(rows, columns) == 0) & (tile_brightest > 0)
     return torch.where(margin, torch.full_like(pixels, 255), pixels)
 
 
@@ -225,9 +225,9 @@ def write_torchscript(graph: SlideGraph, path: Path, *, tile_px: int) -> None:
         except RuntimeError as error:
             raise InputError(f"torch cannot trace this network ({first_line(error)}); leave wsinfer out") from None
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            whole = Path(folder) / path.name
-            torch.jit.save(traced, str(whole))
-            _plain_archive(whole, path)
+            archive = Path(folder) / path.name
+            torch.jit.save(traced, str(archive))
+            _plain_archive(archive, path)
 
 
 def _forget_classes() -> None:
@@ -244,16 +244,16 @@ def _plain_archive(source: Path, path: Path) -> None:
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
         skipped = (".debug_pkl", "/.data/serialization_id")
-        kept = {name: old.read(name) for name in old.namelist() if not name.endswith(skipped)}
-        numbers = sorted({int(one) for text in (*kept, *_texts(kept)) for one in _NUMBERED.findall(text)})
+        entries = {name: old.read(name) for name in old.namelist() if not name.endswith(skipped)}
+        numbers = sorted({int(number) for text in (*entries, *_texts(entries)) for number in _NUMBERED.findall(text)})
 
         def renumbered(text: str) -> str:
-            return _NUMBERED.sub(lambda found: f"___torch_mangle_{numbers.index(int(found[1]))}", text)
+            return _NUMBERED.sub(lambda match: f"___torch_mangle_{numbers.index(int(match[1]))}", text)
 
-        for name, content in kept.items():
+        for name, content in entries.items():
             if name.endswith((".py", "/data.pkl")):
-                kept[name] = renumbered(content.decode("latin-1")).encode("latin-1")
-        for name, content in sorted((renumbered(name), content) for name, content in kept.items()):
+                entries[name] = renumbered(content.decode("latin-1")).encode("latin-1")
+        for name, content in sorted((renumbered(name), content) for name, content in entries.items()):
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             pad = -(new.start_dir + _FILE_HEADER + len(name.encode()) + 4) % 64
             entry.extra = struct.pack("<2sH", b"FB", pad) + b"Z" * pad

@@ -53,16 +53,16 @@ def licence_text(licence: str, backbone: Mapping[str, str]) -> str:
         backbone: source and licence of the weights that training began from; {} of random ones.
     """
     stated = licence.strip()
-    own = f"The licence of this model, as its owner states it: {stated}."
+    terms = f"The licence of this model, as its owner states it: {stated}."
     if not stated:
-        own = "Who exported this model has not stated a licence for it. Ask them before you use or pass it on."
-    began = ""
+        terms = "Who exported this model has not stated a licence for it. Ask them before you use or pass it on."
+    backbone_terms = ""
     if backbone:
-        began = (
+        backbone_terms = (
             f"\nIts training began from the weights of {backbone['source']}, whose licence is: "
             f"{backbone.get('licence') or 'not stated'}. Its terms may bind this model, too.\n"
         )
-    return f"# Licence\n\n{own}\n{began}"
+    return f"# Licence\n\n{terms}\n{backbone_terms}"
 
 
 def write_card(bundle: Bundle, record: Mapping[str, Any], scores: Mapping[str, Any] | None = None) -> str:

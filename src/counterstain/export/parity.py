@@ -70,23 +70,23 @@ def check_parity(
         GateError: If a probability differs by more, or is not finite.
     """
     expected = reference(tiles)
-    found = []
+    results = []
     for name, run in {"torch": reference, **runs}.items():
         difference = 0.0
         for batch in BATCHES:
             # As many batches of each size as there are tiles for; what is left over is seen in the other sizes.
             for start in range(0, len(tiles) - batch + 1, batch):
-                given = run(tiles[start : start + batch])
-                difference = max(difference, float(np.abs(given - expected[start : start + batch]).max()))
-                if not np.isfinite(given).all():
+                prob = run(tiles[start : start + batch])
+                difference = max(difference, float(np.abs(prob - expected[start : start + batch]).max()))
+                if not np.isfinite(prob).all():
                     difference = float("inf")
         if name not in ungated and not difference <= tolerance:
             raise GateError(
                 f"{name}: a probability differs from PyTorch's by {difference:.2g}, more than {tolerance:g}; "
                 "nothing was exported: leave this format out, or try --uncalibrated"
             )
-        found.append(Parity(name, len(tiles), difference, _speed(run, tiles[: BATCHES[-1]])))
-    return found
+        results.append(Parity(name, len(tiles), difference, _speed(run, tiles[: BATCHES[-1]])))
+    return results
 
 
 def _speed(run: Run, tiles: Tiles) -> float:

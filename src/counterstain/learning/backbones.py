@@ -47,24 +47,24 @@ class Backbone(nn.Module):
             size = (self.input_px, self.input_px)
             tiles = functional.interpolate(tiles, size, mode="bilinear", antialias=True, align_corners=False)
         views = 1 if self.training else self.views
-        found = self._one_view(tiles)
+        total = self._one_view(tiles)
         for view in range(1, views):
-            found = found + self._one_view(_symmetry(tiles, view))
-        return found / views if views > 1 else found
+            total = total + self._one_view(_symmetry(tiles, view))
+        return total / views if views > 1 else total
 
     def _one_view(self, tiles: Tensor) -> Tensor:
         body: Any = self.body
         if self.pooled == "levels":
             last, maps = body.forward_intermediates(tiles, output_fmt="NCHW")
-            pooled = [row for one in maps for row in (one.mean((2, 3)), one.amax((2, 3)))]
+            pooled = [row for level in maps for row in (level.mean((2, 3)), level.amax((2, 3)))]
             return torch.cat([body.forward_head(last, pre_logits=True), *pooled], dim=1)
-        found: Tensor = body(tiles)
+        output: Tensor = body(tiles)
         if self.pooled == "body":
-            return found
+            return output
         if self.pooled == "class":
-            return found[:, 0]
+            return output[:, 0]
         prefix = int(getattr(body, "num_prefix_tokens", 1))
-        return torch.cat([found[:, 0], found[:, prefix:].mean(1)], dim=1)
+        return torch.cat([output[:, 0], output[:, prefix:].mean(1)], dim=1)
 
     def forward(self, tiles: Tensor, masks: Tensor | None = None) -> Tensor:
         """Logits; `masks` is of the two own networks' dropout, which no backbone has, and must be None."""
@@ -118,8 +118,8 @@ def natural_scale(name: str) -> str:
     if name in FOUNDATION:
         return FOUNDATION[name].scale
     check_backbone(name)
-    found = timm.get_pretrained_cfg(name.removeprefix(TIMM))
-    return "imagenet" if found is None else scale_name(_three(found.mean), _three(found.std))
+    pretrained = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    return "imagenet" if pretrained is None else scale_name(_three(pretrained.mean), _three(pretrained.std))
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
@@ -177,14 +177,14 @@ def _body(name: str, input_px: int | None) -> tuple[nn.Module, str, int | None]:
         body = timm.create_model(row.shape, pretrained=False, **{"num_classes": 0, **_options(row.options)})
         return body, "class+mean" if row.pooled == "class+mean" else "body", row.input_px
     model = name.removeprefix(TIMM)
-    found = timm.get_pretrained_cfg(model)
-    fixed = found is not None and bool(found.fixed_input_size)
+    pretrained = timm.get_pretrained_cfg(model)
+    fixed = pretrained is not None and bool(pretrained.fixed_input_size)
     size: dict[str, Any] = {"img_size": input_px} if fixed and input_px else {}
     try:
         body = timm.create_model(model, pretrained=False, num_classes=0, **size)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise InputError(f"timm cannot build {model}: {str(error).splitlines()[0][:160]}") from None
-    return body, "body", (input_px or int(found.input_size[-1])) if found is not None and fixed else None
+    return body, "body", (input_px or int(pretrained.input_size[-1])) if pretrained is not None and fixed else None
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,12 +201,12 @@ def _width(body: nn.Module, side: int, pooled: str, name: str) -> int:
     body.eval()
     try:
         with torch.no_grad():
-            found = Backbone(body, nn.Identity(), input_px=None, pooled=pooled).features(torch.zeros(1, 3, side, side))
+            output = Backbone(body, nn.Identity(), input_px=None, pooled=pooled).features(torch.zeros(1, 3, side, side))
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"{name} cannot take tiles of {side} px ({str(error).splitlines()[0][:120]}); set input_px"
         ) from None
     body.train(training)
-    if found.ndim != 2:
-        raise InputError(f"{name} gives {tuple(found.shape)} for one tile, not a row of features; take another model")
-    return int(found.shape[1])
+    if output.ndim != 2:
+        raise InputError(f"{name} gives {tuple(output.shape)} for one tile, not a row of features; take another model")
+    return int(output.shape[1])

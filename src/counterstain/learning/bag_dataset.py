@@ -73,10 +73,10 @@ class BagStore:
         Raises:
             InputError: If the file is not the one that was looked at.
         """
-        found = read_features(self.folder / self.image[row]).features
-        if found.shape != (self.count[row], self.width):
+        features = read_features(self.folder / self.image[row]).features
+        if features.shape != (self.count[row], self.width):
             raise InputError(f"{self.folder / self.image[row]} was changed while in use; run the same command again")
-        return found
+        return features
 
 
 @dataclass(frozen=True)
@@ -120,22 +120,22 @@ def open_bags(
     Raises:
         InputError: If a row names no feature file, or more files than allowed cannot be used.
     """
-    other = next((name for name in cohort.image if not is_feature_file(name)), None)
-    if other is not None:
+    image = next((name for name in cohort.image if not is_feature_file(name)), None)
+    if image is not None:
         raise InputError(
-            f"{other} is no feature file (.h5): networks of bags (mil/…) need one in each row, one row per slide"
+            f"{image} is no feature file (.h5): networks of bags (mil/…) need one in each row, one row per slide"
         )
     root = Path(cohort.root)
     index = folder / "bags" / f"{hash_bytes(os.fsencode(root.absolute()))[:32]}.json"
     known = _read_index(index)
-    found: dict[str, _Seen] = {}
+    files: dict[str, _Seen] = {}
     for done, name in enumerate(cohort.image, start=1):
-        found[name] = _look(root / name, known.get(name))
+        files[name] = _look(root / name, known.get(name))
         if progress is not None:
             progress(done, len(cohort))
-    if any(known.get(name) != one for name, one in found.items()):
-        write_json(index, {"schema": SCHEMA, "files": {name: asdict(one) for name, one in (known | found).items()}})
-    reasons = _reasons(found, width)
+    if any(known.get(name) != file for name, file in files.items()):
+        write_json(index, {"schema": SCHEMA, "files": {name: asdict(file) for name, file in (known | files).items()}})
+    reasons = _reasons(files, width)
     good = [name for name in cohort.image if name not in reasons]
     if not good or len(reasons) > max_bad * len(cohort):
         name, reason = next(iter(reasons.items()))
@@ -143,17 +143,17 @@ def open_bags(
             f"{len(reasons)} of {len(cohort)} feature files cannot be used "
             f"(at most {100 * max_bad:.3g} % may be skipped): first {name}: {reason}"
         )
-    data_hash = hash_json({name: found[name].sha256 for name in good})
+    data_hash = hash_json({name: files[name].sha256 for name in good})
     return BagStore(
         folder=root,
         key=data_hash,
         image=tuple(good),
         set_aside=tuple(reasons.items()),
         data_hash=data_hash,
-        content=tuple(found[name].sha256 for name in good),
-        count=np.array([found[name].tiles for name in good], dtype=np.int64),
-        width=found[good[0]].width,
-        encoder=next((found[name].encoder for name in good if found[name].encoder), ""),
+        content=tuple(files[name].sha256 for name in good),
+        count=np.array([files[name].tiles for name in good], dtype=np.int64),
+        width=files[good[0]].width,
+        encoder=next((files[name].encoder for name in good if files[name].encoder), ""),
     )
 
 
@@ -161,7 +161,7 @@ def _read_index(path: Path) -> dict[str, _Seen]:
     """What was found before; a record that cannot be used is as none: the files are read again."""
     try:
         record = read_json(path)
-        return {name: _Seen(**one) for name, one in record["files"].items()} if record["schema"] == SCHEMA else {}
+        return {name: _Seen(**file) for name, file in record["files"].items()} if record["schema"] == SCHEMA else {}
     except (InputError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -182,21 +182,21 @@ def _look(path: Path, known: _Seen | None) -> _Seen:
     return _Seen(status.st_size, status.st_mtime_ns, sha256, *shape, encoder, reason)
 
 
-def _reasons(found: dict[str, _Seen], width: int | None) -> dict[str, str]:
+def _reasons(files: dict[str, _Seen], width: int | None) -> dict[str, str]:
     """Why files cannot be used, by name."""
-    usable = {name: one for name, one in found.items() if not one.reason}
-    widths = Counter(one.width for one in usable.values())
-    wanted = width or (widths.most_common(1)[0][0] if widths else 0)
-    encoders = Counter(one.encoder for one in usable.values() if one.width == wanted and one.encoder)
+    usable = {name: file for name, file in files.items() if not file.reason}
+    widths = Counter(file.width for file in usable.values())
+    needed = width or (widths.most_common(1)[0][0] if widths else 0)
+    encoders = Counter(file.encoder for file in usable.values() if file.width == needed and file.encoder)
     encoder = encoders.most_common(1)[0][0] if encoders else ""
-    reasons = {name: one.reason for name, one in found.items() if one.reason}
-    for name, one in usable.items():
-        if one.width != wanted:
+    reasons = {name: file.reason for name, file in files.items() if file.reason}
+    for name, file in usable.items():
+        if file.width != needed:
             whose = "the model takes" if width else "most files have"
-            reasons[name] = f"it has {one.width} features per tile; {whose} {wanted}"
-        elif one.encoder and one.encoder != encoder:
-            reasons[name] = f"its features are of {one.encoder}; those of most files are of {encoder}"
-    return {name: reasons[name] for name in found if name in reasons}
+            reasons[name] = f"it has {file.width} features per tile; {whose} {needed}"
+        elif file.encoder and file.encoder != encoder:
+            reasons[name] = f"its features are of {file.encoder}; those of most files are of {encoder}"
+    return {name: reasons[name] for name in files if name in reasons}
 
 
 def keep_bags(store: BagStore, device: str = "cpu", *, room: int = ROOM) -> Callable[[int], Tensor]:
@@ -207,17 +207,17 @@ def keep_bags(store: BagStore, device: str = "cpu", *, room: int = ROOM) -> Call
         device: that the tensors are wanted on.
         room: bytes that may be kept, on that device.
     """
-    kept: dict[int, Tensor] = {}
-    left = [room]
+    in_memory: dict[int, Tensor] = {}
+    free_bytes = [room]
 
     def bag(row: int) -> Tensor:
-        if row in kept:
-            return kept[row]
-        found = torch.from_numpy(store.read(row)).to(device)
-        if found.nbytes <= left[0]:
-            left[0] -= found.nbytes
-            kept[row] = found
-        return found
+        if row in in_memory:
+            return in_memory[row]
+        tiles = torch.from_numpy(store.read(row)).to(device)
+        if tiles.nbytes <= free_bytes[0]:
+            free_bytes[0] -= tiles.nbytes
+            in_memory[row] = tiles
+        return tiles
 
     return bag
 
@@ -255,8 +255,8 @@ def refuse_features(cohort: Cohort) -> None:
     Raises:
         InputError: Naming the first.
     """
-    found = next((name for name in cohort.image if is_feature_file(name)), None)
-    if found is not None:
+    file = next((name for name in cohort.image if is_feature_file(name)), None)
+    if file is not None:
         raise InputError(
-            f"{found} is a feature file, not an image; what learns from those is network: mil/abmil or mil/mean"
+            f"{file} is a feature file, not an image; what learns from those is network: mil/abmil or mil/mean"
         )

@@ -22,11 +22,10 @@ def start_network(
 ) -> tuple[nn.Module, dict[str, str]]:
     """A network as training begins with it, and where its weights came from ({} for fresh ones)."""
     if is_own(settings.network):
-        own = build_own(
+        return build_own(
             settings.network, settings.network_sha256, settings.network_settings, classes=classes, tile_px=tile_px,
             seed=seed,
-        )  # fmt: skip
-        return own, {}
+        ), {}  # fmt: skip
     if not is_backbone(settings.network):
         return build_network(settings.network, classes=classes, tile_px=tile_px, seed=seed), {}
     network = build_backbone(
@@ -59,15 +58,15 @@ def layout_of(network: nn.Module, head: Mapping[str, object] | None = None) -> d
 def build_model(name: str, *, classes: int, tile_px: int, layout: Mapping[str, Any]) -> nn.Module:
     """A network without its weights, as a bundle describes it."""
     if "findings" in layout:
-        findings = tuple(str(one) for one in layout["findings"])
+        findings = tuple(str(finding) for finding in layout["findings"])
         body = {key: value for key, value in layout.items() if key != "findings"}
         return FindingsNetwork(build_model(name, classes=len(findings), tile_px=tile_px, layout=body), findings)
     if is_bag_network(name):
         sizes = {key: int(layout[key]) for key in ("width", "hidden", "attention")}
         return build_bag_network(name, classes=classes, seed=0, **sizes)
     if is_own(name):
-        own = layout["own"]
-        return build_own(name, own["sha256"], own["settings"], classes=classes, tile_px=tile_px, seed=0)
+        source = layout["own"]
+        return build_own(name, source["sha256"], source["settings"], classes=classes, tile_px=tile_px, seed=0)
     if not is_backbone(name):
         return build_network(name, classes=classes, tile_px=tile_px, seed=0)
     return build_backbone(
@@ -78,13 +77,13 @@ def build_model(name: str, *, classes: int, tile_px: int, layout: Mapping[str, A
 
 def given_to(layer: nn.Module, network: nn.Module, tiles: Tensor) -> Tensor:
     """What one of a network's layers is given when the network sees these tiles."""
-    seen: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    given: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
     try:
         network(tiles)
     finally:
         handle.remove()
-    return seen[-1]
+    return given[-1]
 
 
 def last_layer(network: nn.Module) -> nn.Module:

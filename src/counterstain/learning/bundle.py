@@ -174,7 +174,7 @@ def _fault(bundle: Bundle) -> str:
         "network": (_is_name(bundle.network), "the name of a network"),
         "classes": (
             len(bundle.classes) >= 2
-            and all(_is_name(one) for one in bundle.classes)
+            and all(_is_name(label) for label in bundle.classes)
             and len(set(bundle.classes)) == len(bundle.classes),
             "two or more different names",
         ),

@@ -154,10 +154,10 @@ class TrainingConfig:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be 0 (off) or more")
         if weights != "none" and self.sampler == "balanced":
             raise InputError("training.class_weights and sampler: balanced do the same; use one of them")
-        given = [name for name, off in UNEVEN.items() if getattr(self, name) != off]
-        if given and (self.tune == "frozen" or is_bag_network(self.network)):
-            what = "a probe on frozen features" if self.tune == "frozen" else self.network
-            raise InputError(f"training.{given[0]} is of networks that learn from tiles; {what} has no such setting")
+        on = [name for name, off in UNEVEN.items() if getattr(self, name) != off]
+        if on and (self.tune == "frozen" or is_bag_network(self.network)):
+            learner = "a probe on frozen features" if self.tune == "frozen" else self.network
+            raise InputError(f"training.{on[0]} is of networks that learn from tiles; {learner} has no such setting")
 
     def _check_bags(self) -> None:
         """Tiles have no bag to be capped, and features no stain to be changed."""
@@ -168,15 +168,15 @@ class TrainingConfig:
         if is_bag_network(self.network) and (
             self.normalisation != "none" or self.stain_augmentation not in ("auto", "none")
         ):
-            what = "normalisation" if self.normalisation != "none" else "stain_augmentation"
-            raise InputError(f"training.{what} is of tiles; {self.network} learns from features, which have no stain")
+            key = "normalisation" if self.normalisation != "none" else "stain_augmentation"
+            raise InputError(f"training.{key} is of tiles; {self.network} learns from features, which have no stain")
 
     def _settle(self) -> None:
         """What "auto" comes to for this network; and what an own network cannot be asked for."""
         backbone = is_backbone(self.network)
         if not backbone and (self.tune != "whole" or self.weights not in ("auto", "random") or self.input_px):
-            what = "tune" if self.tune != "whole" else "input_px" if self.input_px else "weights"
-            raise InputError(f"training.{what} is for backbones (timm/…); the {self.network} network is trained whole")
+            key = "tune" if self.tune != "whole" else "input_px" if self.input_px else "weights"
+            raise InputError(f"training.{key} is for backbones (timm/…); the {self.network} network is trained whole")
         settled = {
             "scale": (natural_scale(self.network) if backbone else "-1..1") if self.scale == "auto" else self.scale,
             "weights": ("pretrained" if backbone else "random") if self.weights == "auto" else self.weights,

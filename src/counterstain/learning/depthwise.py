@@ -7,7 +7,7 @@ same ones.
 """
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,14 +57,14 @@ def _towards_weight(gradient: Tensor, tiles: Tensor, weight: Tensor, stride: int
     # Windows of 3×3 that together cover the kernel; where two overlap they say the same.
     padded = functional.pad(tiles, (padding,) * 4)
     reach = [stride * (side - 1) + 3 for side in gradient.shape[2:]]
-    found = torch.empty_like(weight)
+    of_weight = torch.empty_like(weight)
     corner = weight[:, :, :3, :3]
     for down in _starts(kernel):
         for right in _starts(kernel):
             part = padded[:, :, down : down + reach[0], right : right + reach[1]]
             part = part.contiguous(memory_format=torch.channels_last)
-            found[:, :, down : down + 3, right : right + 3] = _weight_kernel(gradient, part, corner, stride, 0)
-    return found
+            of_weight[:, :, down : down + 3, right : right + 3] = _weight_kernel(gradient, part, corner, stride, 0)
+    return of_weight
 
 
 def _starts(kernel: int) -> list[int]:
@@ -73,12 +73,11 @@ def _starts(kernel: int) -> list[int]:
 
 
 def _weight_kernel(gradient: Tensor, tiles: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    found = torch.ops.aten.convolution_backward(
+    _, of_weight, _ = torch.ops.aten.convolution_backward(
         gradient, tiles, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], tiles.shape[1],
         [False, True, False],
     )  # fmt: skip
-    of_weight: Tensor = found[1]
-    return of_weight
+    return cast(Tensor, of_weight)
 
 
 class _Quick(nn.Conv2d):
@@ -98,8 +97,8 @@ class _Quick(nn.Conv2d):
         padded, padding = self._pad(tiles.to(torch.bfloat16))
         # Outside of autocast, which would otherwise change types within.
         with torch.autocast("cpu", enabled=False):
-            made: Tensor = _Depthwise.apply(padded, self.weight.to(torch.bfloat16), int(self.stride[0]), padding)
-            return made if self.bias is None else made + self.bias.to(made.dtype)[:, None, None]
+            maps: Tensor = _Depthwise.apply(padded, self.weight.to(torch.bfloat16), int(self.stride[0]), padding)
+            return maps if self.bias is None else maps + self.bias.to(maps.dtype)[:, None, None]
 
 
 @functools.cache
@@ -110,8 +109,8 @@ def _same_padded() -> type[_Quick]:
 
     class QuickSame(_Quick):
         def _plain(self, tiles: Tensor) -> Tensor:
-            made: Tensor = Conv2dSame.forward(self, tiles)  # type: ignore[arg-type, no-untyped-call]
-            return made
+            maps: Tensor = Conv2dSame.forward(self, tiles)  # type: ignore[arg-type, no-untyped-call]
+            return maps
 
         def _pad(self, tiles: Tensor) -> tuple[Tensor, int]:
             return pad_same(tiles, list(self.kernel_size), list(self.stride), list(self.dilation)), 0

@@ -52,11 +52,11 @@ def find_world(environ: Mapping[str, str]) -> World:
         names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE")
     values = []
     for name in names:
-        text = environ.get(name, "1" if name == "LOCAL_WORLD_SIZE" else "")
-        text = text.partition("(")[0].partition(",")[0]  # SLURM writes 4(x2): four tasks on each of two machines
-        if not text.isdigit():
+        value = environ.get(name, "1" if name == "LOCAL_WORLD_SIZE" else "")
+        value = value.partition("(")[0].partition(",")[0]  # SLURM writes 4(x2): four tasks on each of two machines
+        if not value.isdigit():
             raise InputError(f"{name} is '{environ.get(name, '')}', which is not a number; start with torchrun or srun")
-        values.append(int(text))
+        values.append(int(value))
     return World(*values)
 
 

@@ -80,8 +80,8 @@ def load_encoder(
     if tile_px is None:
         raise InputError(f"give the side of the tiles for {model}: --tile-px 256")
     settings = TrainingConfig(network=model, weights=weights)
-    network, found = start_network(settings, classes=2, tile_px=tile_px, seed=0)
-    sha256 = found.get("sha256", "")
+    network, source = start_network(settings, classes=2, tile_px=tile_px, seed=0)
+    sha256 = source.get("sha256", "")
     record = {
         "network": model, "weights": sha256 or "random, seed 0", "tile_px": tile_px, "scale": settings.scale,
         "stain": {}, "precision": precision,
@@ -121,7 +121,7 @@ def _headless_own(network: OwnNetwork) -> nn.Module:
     """A user's network whose last linear layer gives what it is given."""
     last = last_layer(network)
     name = next(name for name, module in network.named_modules() if module is last)
-    parent, _, own = name.rpartition(".")
-    setattr(network.get_submodule(parent), own, nn.Identity())
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, nn.Identity())
     network.log_prior = torch.zeros(1, device=network.log_prior.device)  # of logits, which there are none any more
     return network

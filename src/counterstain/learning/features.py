@@ -50,26 +50,27 @@ def read_features(path: Path) -> Features:
         with h5py.File(path, "r") as file:
             if "features" not in file:
                 raise InputError(f"{path} has no dataset 'features' (it has {', '.join(file) or 'none'})")
-            found = np.asarray(_held(file, "features", path), dtype=np.float32)
-            found = found[0] if found.ndim == 3 and len(found) == 1 else found  # some writers add a batch of one
-            if found.ndim != 2:
-                raise InputError(f"{path}: features are {found.shape}; they need to be (tiles, features)")
-            coords = np.full((len(found), 2), -1, np.int64)
+            features = np.asarray(_held(file, "features", path), dtype=np.float32)
+            if features.ndim == 3 and len(features) == 1:  # some writers add a batch of one
+                features = features[0]
+            if features.ndim != 2:
+                raise InputError(f"{path}: features are {features.shape}; they need to be (tiles, features)")
+            coords = np.full((len(features), 2), -1, np.int64)
             attributes: dict[str, Any] = dict(file.attrs)
             if "coords" in file:
-                held = _held(file, "coords", path)
-                if held.size % 2:
-                    raise InputError(f"{path}: coords are of shape {held.shape}; they need to be (tiles, 2)")
-                coords = np.asarray(held, dtype=np.int64).reshape(-1, 2)
-                attributes |= dict(held.attrs)
+                dataset = _held(file, "coords", path)
+                if dataset.size % 2:
+                    raise InputError(f"{path}: coords are of shape {dataset.shape}; they need to be (tiles, 2)")
+                coords = np.asarray(dataset, dtype=np.int64).reshape(-1, 2)
+                attributes |= dict(dataset.attrs)
     except (OSError, RuntimeError, KeyError, TypeError, OverflowError) as error:  # what h5py makes of a damaged inside
-        words = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise InputError(f"{path} cannot be read as HDF5: {words}") from None
-    if len(coords) != len(found):
-        raise InputError(f"{path} has {len(found)} rows of features for {len(coords)} coordinates")
-    if not np.isfinite(found).all():
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise InputError(f"{path} cannot be read as HDF5: {reason}") from None
+    if len(coords) != len(features):
+        raise InputError(f"{path} has {len(features)} rows of features for {len(coords)} coordinates")
+    if not np.isfinite(features).all():
         raise InputError(f"{path} holds features that are not finite; make them again")
-    return Features(found, coords, attributes)
+    return Features(features, coords, attributes)
 
 
 def _held(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
@@ -115,10 +116,10 @@ def compute_features(
     """(B, D) float32 features of (B, H, W, 3) uint8 tiles; the network is left ready to predict, channels last."""
     kind = device.partition(":")[0]
     with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
-        found: NDArray[np.float32] = (
+        features: NDArray[np.float32] = (
             network.features(to_tensor(tiles, scale=scale, device=device)).float().cpu().numpy()
         )
-    return found
+    return features
 
 
 def cached_features(
@@ -162,8 +163,8 @@ def cached_features(
     for start in range(0, len(todo), BATCH):
         places = todo[start : start + BATCH]
         tiles = staining.for_all(read_batch(store, rows[places]))
-        found = compute_features(network, tiles, scale=scale, device=device, precision=precision)
-        known.update(zip((content[place] for place in places), found, strict=True))
+        features = compute_features(network, tiles, scale=scale, device=device, precision=precision)
+        known.update(zip((content[place] for place in places), features, strict=True))
         unsaved += 1
         if progress is not None:
             progress(start + len(places), len(todo))
@@ -180,10 +181,10 @@ def _known(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         with h5py.File(path, "r") as file:
             names = [name.decode("ascii") for name in file["content"][:]]
-            found = np.asarray(_held(file, "features", path), dtype=np.float32)
+            features = np.asarray(_held(file, "features", path), dtype=np.float32)
     except (OSError, KeyError):
         return {}
-    return dict(zip(names, found, strict=True)) if len(names) == len(found) else {}
+    return dict(zip(names, features, strict=True)) if len(names) == len(features) else {}
 
 
 def _keep(path: Path, known: Mapping[str, NDArray[np.float32]], recipe: Mapping[str, Any]) -> None:

@@ -74,7 +74,7 @@ class TileLoader:
     staining: StainPipeline
     world: World
     device: torch.device
-    kept: Tensor | None
+    on_device: Tensor | None
     seed: int
     threads: int
     side: int | None = None
@@ -99,11 +99,11 @@ def feed(
 ) -> TileLoader:
     """The feed of one training; on a GPU the tiles are moved there now, if they fit."""
     device = _place(machine)  # asked here, because a thread of its own would begin with the first GPU
-    kept = None
+    on_device = None
     if device.type != "cpu" and not staining.changes_training:
-        kept = keep_on_device(store, examples.row, device, room=room_on(device))
+        on_device = keep_on_device(store, examples.row, device, room=room_on(device))
     return TileLoader(
-        store, examples, settings, augmentation, staining, world, device, kept, seed, machine.threads, side
+        store, examples, settings, augmentation, staining, world, device, on_device, seed, machine.threads, side
     )
 
 
@@ -144,17 +144,17 @@ def batches(source: TileLoader, *, epoch: int) -> Iterator[Batch]:
 
     def make(start: int) -> Batch:
         batch = np.arange(start, min(start + size, len(order)))
-        own = share(len(batch), source.world)
-        tiles, label = vary(batch[own])
+        rows = share(len(batch), source.world)
+        tiles, label = vary(batch[rows])
         plan = plan_mixing(source.settings, (source.seed, epoch, start), len(batch))
         if plan is None:
             return Batch(tiles, label, len(batch))
         if source.world.size == 1:
-            other_tiles, other = tiles[plan.partner], label[plan.partner]
+            other_tiles, partner = tiles[plan.partner], label[plan.partner]
         else:
-            other_tiles, other = vary(batch[plan.partner[own]])
-        mixed, first = mix(tiles, other_tiles, plan.rows(own), side=source.side)
-        return Batch(mixed, label, len(batch), Mixed(other, first))
+            other_tiles, partner = vary(batch[plan.partner[rows]])
+        mixed, first = mix(tiles, other_tiles, plan.rows(rows), side=source.side)
+        return Batch(mixed, label, len(batch), Mixed(partner, first))
 
     starts = range(0, len(order), size)
     if source.device.type == "cpu" and not source.staining.changes_training:
@@ -180,10 +180,10 @@ def draw_order(source: TileLoader, epoch: int) -> NDArray[np.int64]:
     classes = np.unique(label)
     drawn = []
     for place, name in enumerate(classes):
-        own = np.flatnonzero(label == name)
-        wanted = source.images // len(classes) + (place < source.images % len(classes))
-        rounds = [random.permutation(own) for _ in range(-(-wanted // len(own)))]
-        drawn.append(np.concatenate(rounds)[:wanted])
+        members = np.flatnonzero(label == name)
+        count = source.images // len(classes) + (place < source.images % len(classes))
+        rounds = [random.permutation(members) for _ in range(-(-count // len(members)))]
+        drawn.append(np.concatenate(rounds)[:count])
     return random.permutation(np.concatenate(drawn))
 
 
@@ -210,7 +210,7 @@ def _vary(
         stained = source.staining.for_training(read_batch(source.store, examples.row[chosen]), keys, seed, epoch)
     if source.device.type != "cpu":
         return make_inputs(
-            source.store, examples.row, keys, chosen=chosen, which=expand, kept=source.kept,
+            source.store, examples.row, keys, chosen=chosen, which=expand, on_device=source.on_device,
             device=source.device, augmentation=augmentation, seed=seed, epoch=epoch, scale=source.settings.scale,
             stained=stained,
         )  # fmt: skip
@@ -236,10 +236,10 @@ def keep_on_device(store: Store, rows: NDArray[np.int64], device: torch.device, 
     shape = (len(rows), *store.tiles.shape[1:])
     if int(np.prod(shape)) > room:
         return None
-    kept = torch.empty(shape, dtype=torch.uint8, device=device)
+    tiles = torch.empty(shape, dtype=torch.uint8, device=device)
     for start in range(0, len(rows), _CHUNK):
-        kept[start : start + _CHUNK].copy_(torch.from_numpy(read_batch(store, rows[start : start + _CHUNK])))
-    return kept
+        tiles[start : start + _CHUNK].copy_(torch.from_numpy(read_batch(store, rows[start : start + _CHUNK])))
+    return tiles
 
 
 def make_inputs(
@@ -249,7 +249,7 @@ def make_inputs(
     *,
     chosen: NDArray[np.int64],
     which: NDArray[np.int64] | None,
-    kept: Tensor | None,
+    on_device: Tensor | None,
     device: torch.device,
     augmentation: Augmentation,
     seed: int,
@@ -264,14 +264,14 @@ def make_inputs(
         rows: (N,) of all training images.
         chosen: (B,) which of them; keys: (B,) theirs.
         which: (B,) of expand_batch, for mode "expand".
-        kept: what keep_on_device gave for `rows`; None where they did not fit, then they are read from the store.
+        on_device: what keep_on_device gave for `rows`; None where they did not fit, then they are read from the store.
         device, augmentation, seed, epoch, scale: as in augment_on_device.
         stained: the chosen tiles where their stain was changed already, else None.
     """
     if stained is not None:
         tiles = send(stained, device)
-    elif kept is None:
+    elif on_device is None:
         tiles = send(read_batch(store, rows[chosen]), device)
     else:
-        tiles = kept.index_select(0, send(chosen, device))
+        tiles = on_device.index_select(0, send(chosen, device))
     return augment_on_device(tiles, keys, settings=augmentation, seed=seed, epoch=epoch, scale=scale, which=which)

@@ -276,17 +276,17 @@ def _validate(
     The loss is the plain cross-entropy of the logits without the shift, whatever is minimised: that of the finished
     network's probabilities.
     """
-    own = share(len(examples), world)
+    part = share(len(examples), world)
     logits = torch.from_numpy(
         predict_logits(
-            network, store, examples.row[own], scale=settings.scale, device=machine.device, staining=staining
+            network, store, examples.row[part], scale=settings.scale, device=machine.device, staining=staining
         )
     )
     if world.size > 1:  # rows of the others are 0 here, so that a sum puts all together, in order
-        whole = torch.zeros(len(examples), _count_classes(network), device=machine.device)
+        gathered = torch.zeros(len(examples), _count_classes(network), device=machine.device)
         if len(logits):
-            whole[own] = logits.to(machine.device)
-        logits = sum_over(whole, world).cpu()
+            gathered[part] = logits.to(machine.device)
+        logits = sum_over(gathered, world).cpu()
     if shift:
         logits = logits - torch.tensor(shift, dtype=logits.dtype)
     target = torch.from_numpy(examples.label)

@@ -25,9 +25,9 @@ class Plan:
     share: NDArray[np.float64]
     centre: NDArray[np.float64] | None
 
-    def rows(self, own: slice) -> "Plan":
+    def rows(self, rows: slice) -> "Plan":
         """The plan of these rows of the batch."""
-        return Plan(self.partner[own], self.share[own], None if self.centre is None else self.centre[own])
+        return Plan(self.partner[rows], self.share[rows], None if self.centre is None else self.centre[rows])
 
 
 def plan_mixing(settings: TrainingConfig, seed: tuple[int, int, int], size: int) -> Plan | None:
@@ -59,19 +59,19 @@ def mix(
         return _blend(tiles, others, plan.share), plan.share.astype(np.float32)
     axes = (2, 3) if isinstance(tiles, Tensor) else (1, 2)
     high, wide = (min(side or tiles.shape[axis], tiles.shape[axis]) for axis in axes)
-    made = tiles.clone() if isinstance(tiles, Tensor) else tiles.copy()
+    mixed = tiles.clone() if isinstance(tiles, Tensor) else tiles.copy()
     share = np.empty(len(plan.share), np.float32)
     for row, (first, (down, across)) in enumerate(zip(plan.share, plan.centre, strict=True)):
         half = float(np.sqrt(1 - first)) / 2
         top, bottom = (round(min(max(edge, 0), 1) * high) for edge in (down - half, down + half))
         left, right = (round(min(max(edge, 0), 1) * wide) for edge in (across - half, across + half))
         box = (slice(top, bottom), slice(left, right))
-        if isinstance(made, Tensor):
-            made[(row, slice(None), *box)] = others[(row, slice(None), *box)]  # type: ignore[assignment]
+        if isinstance(mixed, Tensor):
+            mixed[(row, slice(None), *box)] = others[(row, slice(None), *box)]  # type: ignore[assignment]
         else:
-            made[(row, *box)] = others[(row, *box)]
+            mixed[(row, *box)] = others[(row, *box)]
         share[row] = 1 - (bottom - top) * (right - left) / (high * wide)
-    return made, share
+    return mixed, share
 
 
 def _blend(

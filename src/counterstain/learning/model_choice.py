@@ -51,8 +51,8 @@ class ModelChoice:
         if self.run is None or not self.words:
             return ()
         arm, _, fold = self.folder.parts[-3:]
-        found = tuple(sorted((self.run / "arms" / arm).glob(f"seed-*/{fold}")))
-        return found if len(found) > 1 else ()
+        folders = tuple(sorted((self.run / "arms" / arm).glob(f"seed-*/{fold}")))
+        return folders if len(folders) > 1 else ()
 
 
 def choose_model(
@@ -82,12 +82,12 @@ def choose_model(
         raise InputError(f"{source} does not exist; name a run, a bundle or an export")
     if (source / SUMS).is_file():
         return _one_bundle(source, ensemble=ensemble, named=(arm, seed, fold) != (None, None, None))
-    found = sorted(path.parent for path in (source / "arms").glob(f"*/seed-*/fold-*/{SUMS}"))
-    if not found:
+    trainings = sorted(path.parent for path in (source / "arms").glob(f"*/seed-*/fold-*/{SUMS}"))
+    if not trainings:
         raise InputError(f"{source} is neither a run with finished trainings nor a bundle; name one of them")
-    _check_names(source, found, arm, seed, fold)
-    scores = {folder: _validation_score(_validation_table(source, folder), _primary(source)) for folder in found}
-    of_arm = {name: [path for path in found if _names(path)[0] == name] for name in _arm_order(source, found)}
+    _check_names(source, trainings, arm, seed, fold)
+    scores = {folder: _validation_score(_validation_table(source, folder), _primary(source)) for folder in trainings}
+    of_arm = {name: [path for path in trainings if _names(path)[0] == name] for name in _arm_order(source, trainings)}
     mean = {name: tuple(np.mean([scores[path] for path in paths], axis=0)) for name, paths in of_arm.items()}
     chosen = arm or max(mean, key=lambda name: mean[name])
     place = fold or _first_fold(of_arm[chosen])
@@ -100,7 +100,7 @@ def choose_model(
             raise InputError(f"an ensemble needs two seeds or more; arm {chosen}, fold {place} has {len(folders)}")
     else:
         folders = (max(trained, key=lambda path: scores[path]),)
-    return ModelChoice(folders, source, _words(source, found, mean, chosen, folders, named=arm is not None))
+    return ModelChoice(folders, source, _words(source, trainings, mean, chosen, folders, named=arm is not None))
 
 
 def _one_bundle(source: Path, *, ensemble: bool, named: bool) -> ModelChoice:
@@ -128,12 +128,12 @@ def title_of(folder: Path) -> str:
     return f"{run.name} (arm {arm}, seed {seed}, fold {fold})"
 
 
-def _check_names(source: Path, found: Sequence[Path], arm: str | None, seed: int | None, fold: str | None) -> None:
+def _check_names(source: Path, trainings: Sequence[Path], arm: str | None, seed: int | None, fold: str | None) -> None:
     """Refuse an arm, seed or fold that the run does not have, with those that it has."""
-    for column, (option, wanted) in enumerate((("--arm", arm), ("--seed", seed), ("--fold", fold))):
-        known = list(dict.fromkeys(_names(path)[column] for path in found))
-        if wanted is not None and str(wanted) not in known:
-            raise InputError(f"{source} has no such training: {option} {wanted}{suggest(str(wanted), known)}")
+    for column, (option, value) in enumerate((("--arm", arm), ("--seed", seed), ("--fold", fold))):
+        known = list(dict.fromkeys(_names(path)[column] for path in trainings))
+        if value is not None and str(value) not in known:
+            raise InputError(f"{source} has no such training: {option} {value}{suggest(str(value), known)}")
 
 
 def _names(training: Path) -> tuple[str, str, str]:
@@ -153,9 +153,9 @@ def _resolved(run: Path) -> dict[str, Any]:
     return optional_record(run, "resolved.json")
 
 
-def _arm_order(run: Path, found: Sequence[Path]) -> list[str]:
+def _arm_order(run: Path, trainings: Sequence[Path]) -> list[str]:
     """The arms with trainings, as the study lists them."""
-    trained = {_names(path)[0] for path in found}
+    trained = {_names(path)[0] for path in trainings}
     listed = [name for name in _resolved(run).get("arms", {}) if name in trained]
     return [*listed, *sorted(trained - set(listed))]
 
@@ -186,7 +186,7 @@ def _validation_score(table: Predictions, metric: str) -> tuple[float, float]:
 
 def _words(
     run: Path,
-    found: Sequence[Path],
+    trainings: Sequence[Path],
     mean: dict[str, tuple[float, ...]],
     arm: str,
     folders: Sequence[Path],
@@ -194,18 +194,18 @@ def _words(
     named: bool,
 ) -> str:
     """What was taken, and against what."""
-    if len(found) == 1:
+    if len(trainings) == 1:
         return f"model: arm {arm}, seed {_names(folders[0])[1]}, the one training of {run}"
     _, seed, fold = _names(folders[0])
-    what = f"seed {seed}" if len(folders) == 1 else f"the mean of {len(folders)} seeds"
-    folds = "" if len({_names(path)[2] for path in found}) == 1 else f", fold {fold}"
+    chosen = f"seed {seed}" if len(folders) == 1 else f"the mean of {len(folders)} seeds"
+    folds = "" if len({_names(path)[2] for path in trainings}) == 1 else f", fold {fold}"
     metric = measure_words(_primary(run), None)
     scores = ", ".join(
         f"{name} {value[0]:.3f}" if np.isfinite(value[0]) else f"{name} undefined" for name, value in mean.items()
     )
     why = "as named" if named else f"best on the validation part by {metric}"
-    doubt = _doubt(run, [path for path in found if _names(path)[::2] == (arm, fold)], _primary(run))
-    return f"model: arm {arm}, {what}{folds}, {why} ({scores}{doubt}); --arm, --seed and --fold name another"
+    doubt = _doubt(run, [path for path in trainings if _names(path)[::2] == (arm, fold)], _primary(run))
+    return f"model: arm {arm}, {chosen}{folds}, {why} ({scores}{doubt}); --arm, --seed and --fold name another"
 
 
 def _doubt(run: Path, trained: Sequence[Path], metric: str) -> str:
@@ -214,12 +214,12 @@ def _doubt(run: Path, trained: Sequence[Path], metric: str) -> str:
     chance = chance_of(metric, len(tables[0].classes))
     if chance is None:
         return ""
-    found = estimate_of(sample(tables, units_of(tables[:1]), level="image"), (metric, None))
-    if found.low > chance:
+    estimate = estimate_of(sample(tables, units_of(tables[:1]), level="image"), (metric, None))
+    if estimate.low > chance:
         return ""
-    if not np.isfinite(found.low):
+    if not np.isfinite(estimate.low):
         return f"; whether {_names(trained[0])[0]} is better than chance, {chance:.3g}, so few patients don't tell"
-    ends = f"[{found.low:.3f}, {found.high:.3f}]"
+    ends = f"[{estimate.low:.3f}, {estimate.high:.3f}]"
     return f"; {_names(trained[0])[0]} is not shown to be better than chance: {ends} contains {chance:.3g}"
 
 

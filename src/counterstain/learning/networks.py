@@ -203,7 +203,7 @@ def dropout_masks(network: nn.Module, size: int, piece: int, device: str) -> Ten
     drawn = [
         [functional.dropout(torch.ones(count, DENSE, device=device), DROPOUT) for _ in range(layers)] for count in rows
     ]
-    return torch.stack([torch.cat([one[layer] for one in drawn]) for layer in range(layers)])
+    return torch.stack([torch.cat([masks[layer] for masks in drawn]) for layer in range(layers)])
 
 
 def seen_side(network: nn.Module) -> int | None:

@@ -20,17 +20,17 @@ __all__ = ["PLAIN", "Mixed", "Objective", "exactly_right", "objective_of", "remo
 
 @dataclass(frozen=True)
 class Mixed:
-    """How each image of a batch was mixed with another: label of the other one, and the share of the first.
+    """How each image of a batch was mixed with a partner: the partner's label, and the share of the image.
 
-    other: (B,) int64 class index; share: (B,) float32 in [0, 1].
+    partner: (B,) int64 class index; share: (B,) float32 in [0, 1].
     """
 
-    other: NDArray[np.int64]
+    partner: NDArray[np.int64]
     share: NDArray[np.float32]
 
     def rows(self, piece: slice) -> "Mixed":
         """These rows alone."""
-        return Mixed(self.other[piece], self.share[piece])
+        return Mixed(self.partner[piece], self.share[piece])
 
 
 @dataclass(frozen=True)
@@ -87,33 +87,33 @@ class Objective:
         if mixed is None and not (self.weights or self.smoothing or self.focal or self.ordinal):
             return functional.cross_entropy(logits, target, reduction="sum")
         classes = logits.shape[1]
-        wanted = functional.one_hot(target, classes).to(logits.dtype)
+        distribution = functional.one_hot(target, classes).to(logits.dtype)
         if mixed is not None:
-            other = torch.from_numpy(mixed.other).to(target.device)
+            partner = torch.from_numpy(mixed.partner).to(target.device)
             share = torch.from_numpy(mixed.share).to(target.device, logits.dtype)[:, None]
-            wanted = share * wanted + (1 - share) * functional.one_hot(other, classes).to(logits.dtype)
+            distribution = share * distribution + (1 - share) * functional.one_hot(partner, classes).to(logits.dtype)
         if self.smoothing:
-            wanted = (1 - self.smoothing) * wanted + self.smoothing / classes
+            distribution = (1 - self.smoothing) * distribution + self.smoothing / classes
         if self.weights:
-            wanted = wanted * torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
+            distribution = distribution * torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
         logs = functional.log_softmax(logits, 1)
         if self.focal:
             logs = (1 - logs.exp()).clamp(min=0) ** self.focal * logs
-        loss = -(wanted * logs).sum()
-        return loss + self.ordinal * (wanted * _ranked_scores(logits)).sum() if self.ordinal else loss
+        loss = -(distribution * logs).sum()
+        return loss + self.ordinal * (distribution * _ranked_scores(logits)).sum() if self.ordinal else loss
 
-    def _findings_loss(self, logits: Tensor, wanted: Tensor, mixed: Mixed | None) -> Tensor:
+    def _findings_loss(self, logits: Tensor, target: Tensor, mixed: Mixed | None) -> Tensor:
         """The sum over the batch of the mean over findings of the binary cross-entropy of each."""
         if mixed is not None:
-            other = torch.from_numpy(mixed.other).to(logits.device, logits.dtype)
+            partner = torch.from_numpy(mixed.partner).to(logits.device, logits.dtype)
             share = torch.from_numpy(mixed.share).to(logits.device, logits.dtype)[:, None]
-            wanted = share * wanted + (1 - share) * other
+            target = share * target + (1 - share) * partner
         if self.smoothing:
-            wanted = (1 - self.smoothing) * wanted + self.smoothing / 2
+            target = (1 - self.smoothing) * target + self.smoothing / 2
         yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
         if self.focal:
             yes, no = (1 - yes.exp()) ** self.focal * yes, (1 - no.exp()) ** self.focal * no
-        return -(wanted * yes + (1 - wanted) * no).mean(1).sum()
+        return -(target * yes + (1 - target) * no).mean(1).sum()
 
 
 def exactly_right(logits: Tensor, target: Tensor) -> Tensor:
@@ -161,20 +161,20 @@ def objective_of(settings: TrainingConfig, classes: Sequence[str], label: NDArra
     if settings.class_weights == "balanced":
         weights = tuple(even.tolist())
     elif isinstance(settings.class_weights, Mapping):
-        own = _named_weights(settings.class_weights, classes)
-        weights = tuple((own * len(label) / (own * count).sum()).tolist())
+        weight_of = _named_weights(settings.class_weights, classes)
+        weights = tuple((weight_of * len(label) / (weight_of * count).sum()).tolist())
     drawn = tuple(even.tolist()) if settings.sampler == "balanced" else ()
     return Objective(weights, drawn, settings.label_smoothing, settings.focal, settings.ordinal)
 
 
-def _named_weights(given: Mapping[str, float], classes: Sequence[str]) -> NDArray[np.float64]:
-    odd = next((name for name in given if name not in classes), None)
+def _named_weights(weights: Mapping[str, float], classes: Sequence[str]) -> NDArray[np.float64]:
+    odd = next((name for name in weights if name not in classes), None)
     if odd is not None:
         raise InputError(f"class_weights names class '{odd}'{suggest(odd, classes)}")
-    absent = next((name for name in classes if name not in given), None)
+    absent = next((name for name in classes if name not in weights), None)
     if absent is not None:
         raise InputError(f"class_weights has no weight for class '{absent}'; name every class, or write balanced")
-    return np.array([given[name] for name in classes], dtype=np.float64)
+    return np.array([weights[name] for name in classes], dtype=np.float64)
 
 
 def uneven_record(settings: TrainingConfig, objective: Objective) -> dict[str, object]:
@@ -182,8 +182,8 @@ def uneven_record(settings: TrainingConfig, objective: Objective) -> dict[str, o
 
     Both are null where nothing was done.
     """
-    given = {name: getattr(settings, name) for name, off in UNEVEN.items() if getattr(settings, name) != off}
-    return {"uneven": given or None, "objective": asdict(objective) if given else None}
+    active = {name: getattr(settings, name) for name, off in UNEVEN.items() if getattr(settings, name) != off}
+    return {"uneven": active or None, "objective": asdict(objective) if active else None}
 
 
 def remove_shift(network: nn.Module, shift: Sequence[float]) -> None:

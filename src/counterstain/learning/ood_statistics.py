@@ -73,16 +73,16 @@ def features_of(
 ) -> Floats:
     """(B, D): what the network's last part (its `output`) is given for (B, H, W, 3) uint8 tiles."""
     with torch.inference_mode():
-        found: Floats = penultimate(network, to_tensor(tiles)).float().cpu().numpy().astype(np.float64)
-    return found
+        features: Floats = penultimate(network, to_tensor(tiles)).float().cpu().numpy().astype(np.float64)
+    return features
 
 
 def seen_of(network: nn.Module, to_tensor: Callable[[NDArray[np.uint8]], Tensor], tiles: NDArray[np.uint8]) -> Floats:
     """(B, D + 11): the features of (B, H, W, 3) uint8 tiles as features_of gives them, and their appearance."""
     inputs = to_tensor(tiles)
     with torch.inference_mode():
-        found = torch.cat([penultimate(network, inputs).float(), looks_of(inputs)], 1)
-    return np.asarray(found.cpu().numpy().astype(np.float64))
+        appended = torch.cat([penultimate(network, inputs).float(), looks_of(inputs)], 1)
+    return np.asarray(appended.cpu().numpy().astype(np.float64))
 
 
 def fit_ood_statistics(fitting: Floats, held_out: Floats, *, share: float = SHARE, looks: int = 0) -> OodStatistics:
@@ -126,14 +126,14 @@ def fit_ood_statistics(fitting: Floats, held_out: Floats, *, share: float = SHAR
     covariance += np.eye(len(covariance)) * np.finfo(np.float32).eps
     if len(covariance) > MOST_AXES:
         axes, extra, rest = _main_axes(covariance)
-        found = _by_axes(
+        fitted = _by_axes(
             fitting.mean(0), axes, extra, rest, limit=0.0, share=share, fitted_on=len(fitting), held_out=len(held_out)
         )
     else:
         precision = np.linalg.inv(covariance)
-        found = OodStatistics(fitting.mean(0), (precision + precision.T) / 2, 0.0, share, len(fitting), len(held_out))
-    limit = float(np.quantile(distances(held_out, found), share, method="higher"))
-    return replace(found, limit=limit)
+        fitted = OodStatistics(fitting.mean(0), (precision + precision.T) / 2, 0.0, share, len(fitting), len(held_out))
+    limit = float(np.quantile(distances(held_out, fitted), share, method="higher"))
+    return replace(fitted, limit=limit)
 
 
 def _main_axes(covariance: Floats) -> tuple[Floats, Floats, float]:
@@ -182,24 +182,24 @@ def write_ood_statistics(familiar: OodStatistics, path: Path) -> None:
 
 
 def read_ood_statistics(path: Path) -> OodStatistics:
-    """What write_familiar wrote; the hash of the file is checked with the rest of the folder.
+    """What write_ood_statistics wrote; the hash of the file is checked with the rest of the folder.
 
     Raises:
         InputError: If the file is another one.
     """
     try:
-        found = load_file(path)
-        limit, share, fitted_on, held_out = found["numbers"].tolist()
+        arrays = load_file(path)
+        limit, share, fitted_on, held_out = arrays["numbers"].tolist()
         counts = {"share": share, "fitted_on": int(fitted_on), "held_out": int(held_out)}
         look = None
-        if "look_mean" in found:
+        if "look_mean" in arrays:
             look = OodStatistics(
-                found["look_mean"], found["look_precision"], limit=float(found["look_limit"][0]), **counts
+                arrays["look_mean"], arrays["look_precision"], limit=float(arrays["look_limit"][0]), **counts
             )
-        if "axes" not in found:
-            return OodStatistics(found["mean"], found["precision"], limit=limit, **counts, look=look)
+        if "axes" not in arrays:
+            return OodStatistics(arrays["mean"], arrays["precision"], limit=limit, **counts, look=look)
         features = _by_axes(
-            found["mean"], found["axes"], found["extra"], float(found["rest"][0]), limit=limit, **counts
+            arrays["mean"], arrays["axes"], arrays["extra"], float(arrays["rest"][0]), limit=limit, **counts
         )
         return replace(features, look=look)
     except (SafetensorError, OSError, KeyError, ValueError) as error:

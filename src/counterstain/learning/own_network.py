@@ -67,9 +67,9 @@ def read_reference(reference: str, base: Path) -> str:
         raise InputError(f"network is '{reference}'; write my_nets.py:SmallNet or package.module:SmallNet")
     place, name = match["place"], match["name"]
     sha256 = allow_file(base / place) if place.endswith(".py") else _load_package(place)
-    found = _LOADED[sha256].module
-    if not callable(getattr(found, name, None)):
-        known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
+    module = _LOADED[sha256].module
+    if not callable(getattr(module, name, None)):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise InputError(f"{place} has no function or class '{name}'{suggest(name, known)}")
     return sha256
 
@@ -109,7 +109,7 @@ def _load_package(name: str) -> str:
 
 
 @contextmanager
-def _naming(what: str, remedy: str) -> Iterator[None]:
+def _naming(place: str, remedy: str) -> Iterator[None]:
     """Errors of the user's code as one line that names the place; Keras stands on torch unless told otherwise."""
     if "keras" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -119,12 +119,12 @@ def _naming(what: str, remedy: str) -> Iterator[None]:
         raise
     except ModuleNotFoundError as error:
         extra = " (pip install 'counterstain[keras]')" if error.name == "keras" else ""
-        raise InputError(f"{what}: {error}{extra}; {remedy}") from None
+        raise InputError(f"{place}: {error}{extra}; {remedy}") from None
     except Exception as error:  # noqa: BLE001 (whatever somebody else's code may raise)
         frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
         line = f", line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
-        words = " ".join(str(error).split())[:300]
-        raise InputError(f"{what} failed: {type(error).__name__}: {words}{line}; mend the network's code") from None
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{place} failed: {type(error).__name__}: {reason}{line}; mend the network's code") from None
 
 
 def source_of(sha256: str) -> bytes:
@@ -159,22 +159,22 @@ def build_own(
             f"copy of it, {SOURCE}, and name it: --network-file <bundle>/{SOURCE} (the file must be unchanged)"
         )
     make: Callable[..., Any] = getattr(_LOADED[sha256].module, name)
-    given = dict(settings)
+    arguments = dict(settings)
     try:
         signature = inspect.signature(make)
         if "tile_px" in signature.parameters:
-            given["tile_px"] = tile_px
-        signature.bind(classes=classes, **given)
+            arguments["tile_px"] = tile_px
+        signature.bind(classes=classes, **arguments)
     except TypeError as error:
         raise InputError(
-            f"{reference} can't be called with classes={classes}, {given or 'no settings'}: {error}; it takes "
+            f"{reference} can't be called with classes={classes}, {arguments or 'no settings'}: {error}; it takes "
             f"`classes` and the keys of network_settings as keyword arguments"
         ) from None
     with _naming(reference, "install what it needs"), _seeded(seed):
-        made = make(classes=classes, **given)
-        if not isinstance(made, nn.Module):
-            raise InputError(f"{reference} gave a {type(made).__name__}; a torch.nn.Module or a Keras model is needed")
-        network = OwnNetwork(made, reference, sha256, settings, classes=classes)
+        built = make(classes=classes, **arguments)
+        if not isinstance(built, nn.Module):
+            raise InputError(f"{reference} gave a {type(built).__name__}; a torch.nn.Module or a Keras model is needed")
+        network = OwnNetwork(built, reference, sha256, settings, classes=classes)
         network.eval()
         _check_answers(network, reference, classes, tile_px)
     return network
@@ -183,7 +183,7 @@ def build_own(
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """All generators that initial weights may be drawn from, set; and put back as they were afterwards."""
-    own, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what Keras draws from)
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what Keras draws from)
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
@@ -191,7 +191,7 @@ def _seeded(seed: int) -> Iterator[None]:
         try:
             yield
         finally:
-            random.setstate(own)
+            random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
 
 

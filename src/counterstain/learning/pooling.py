@@ -51,14 +51,14 @@ def convolve_and_pool(
                 return cast(Tensor, _ConvolvedAndPooled.apply(maps, weight, convolution.bias, stride, padding))
     if len({*sides}) == 1:
         stride = convolution.stride[0]
-        made = functional.conv2d(maps, convolution.weight, convolution.bias, stride=stride, padding=sides[0])
+        convolved = functional.conv2d(maps, convolution.weight, convolution.bias, stride=stride, padding=sides[0])
     else:
-        made = convolution(functional.pad(maps, sides))
+        convolved = convolution(functional.pad(maps, sides))
     # In prediction the bits are torch's, whichever pools: what a few tiles gain is less than Numba's import takes.
-    if torch.is_grad_enabled() or len(made) < _FEW or not _is_for_kernels(made, made.dtype):
-        return functional.relu(functional.max_pool2d(made, 2))
-    pooled, place = _room(made.shape, made.dtype)
-    _keep_largest(made, pooled, place)
+    if torch.is_grad_enabled() or len(convolved) < _FEW or not _is_for_kernels(convolved, convolved.dtype):
+        return functional.relu(functional.max_pool2d(convolved, 2))
+    pooled, place = _room(convolved.shape, convolved.dtype)
+    _keep_largest(convolved, pooled, place)
     return pooled
 
 
@@ -130,9 +130,9 @@ class _ConvolvedAndPooled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
         maps, weight, place = ctx.saved_tensors
-        whole, of_bias = _put_back(gradients[0], place, ctx.shape)
+        unpooled, of_bias = _put_back(gradients[0], place, ctx.shape)
         of_maps, of_weight, _ = torch.ops.aten.convolution_backward(
-            whole, maps, weight, None, [ctx.stride] * 2, [ctx.padding] * 2, [1, 1],
+            unpooled, maps, weight, None, [ctx.stride] * 2, [ctx.padding] * 2, [1, 1],
             False, [0, 0], 1, [ctx.needs_input_grad[0], True, False],
         )  # fmt: skip
         return of_maps, of_weight, of_bias, None, None
@@ -155,12 +155,12 @@ def _keep_largest(maps: Tensor, pooled: Tensor, place: Tensor) -> None:
 def _put_back(gradient: Tensor, place: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
     """The gradient of maps of this shape from that of the pooled ones, and its sum over all but the channels."""
     batch, height, _, channels = place.shape
-    whole = torch.empty(shape, dtype=gradient.dtype, memory_format=torch.channels_last)
+    unpooled = torch.empty(shape, dtype=gradient.dtype, memory_format=torch.channels_last)
     sums = torch.empty(batch * height, channels)
     _, number, _, shift = _BITS[gradient.dtype]
     with _kernels() as kernels:
-        kernels.put_back(_bits(gradient), place.numpy(), _bits(whole), sums.numpy(), number(0), shift)
-    return whole, sums.sum(0)
+        kernels.put_back(_bits(gradient), place.numpy(), _bits(unpooled), sums.numpy(), number(0), shift)
+    return unpooled, sums.sum(0)
 
 
 def _bits(maps: Tensor) -> Any:

@@ -47,17 +47,17 @@ def keep_largest(
 def put_back(
     gradient: Bits,
     place: NDArray[np.uint8],
-    whole: Bits,
+    unpooled: Bits,
     sums: NDArray[np.float32],
     nothing: np.signedinteger,
     shift: int,
 ) -> None:
-    """Fill `whole` with the gradient of each pooled pixel in its place and with 0 elsewhere; and add up each row.
+    """Fill `unpooled` with the gradient of each pooled pixel in its place and with 0 elsewhere; and add up each row.
 
     Args:
         gradient: (B, H // 2, W // 2, C) bits of floats, as signed integers of their width.
         place: (B, H // 2, W // 2, C) bytes, from keep_largest.
-        whole: (B, H, W, C), the type of the gradient. What it holds is not read.
+        unpooled: (B, H, W, C), the type of the gradient. What it holds is not read.
         sums: (B * (H // 2), C) float32, for the sum over each row of pooled pixels of those that have a place.
         nothing: 0 of the gradient's type.
         shift: how many bits of a float32 the gradient's floats lack, 0 or 16.
@@ -68,14 +68,14 @@ def put_back(
         sums[row] = 0
         for right in range(width):
             for number in range(4):
-                one = whole[image, 2 * down + number // 2, 2 * right + number % 2]
+                corner = unpooled[image, 2 * down + number // 2, 2 * right + number % 2]
                 for channel in range(channels):
-                    kept = place[image, down, right, channel] == np.uint8(number)
-                    one[channel] = gradient[image, down, right, channel] if kept else nothing
+                    is_largest = place[image, down, right, channel] == np.uint8(number)
+                    corner[channel] = gradient[image, down, right, channel] if is_largest else nothing
             for channel in range(channels):
-                kept = place[image, down, right, channel] != NOWHERE
-                bits = np.int32(gradient[image, down, right, channel] if kept else nothing)
+                is_largest = place[image, down, right, channel] != NOWHERE
+                bits = np.int32(gradient[image, down, right, channel] if is_largest else nothing)
                 sums[row, channel] += np.int32(bits << shift).view(np.float32)
-        whole[image, 2 * down : 2 * down + 2, 2 * width :] = nothing
+        unpooled[image, 2 * down : 2 * down + 2, 2 * width :] = nothing
         if down == height - 1:
-            whole[image, 2 * height :] = nothing
+            unpooled[image, 2 * height :] = nothing

@@ -71,7 +71,7 @@ def load_predictor(
     else:
         shape = (TRIAL_TILES, bundle.tile_px, bundle.tile_px, 3)
         tiles = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        chosen = choose_runtime(network, tiles, scale=bundle.scale, images=images, asked=runtime, precision=precision)
+        chosen = choose_runtime(network, tiles, scale=bundle.scale, images=images, runtime=runtime, precision=precision)
         infer, name = chosen.infer, chosen.name
     prepare = bundle.staining.for_all
     return Predictor(bundle, network, lambda tiles: infer(prepare(tiles)), device, name)

@@ -71,19 +71,19 @@ def train_probe(
         """(N, D) features of the store's rows, kept on disk for the next study over the same tiles."""
         new = np.array([row for row in rows.tolist() if row not in read], dtype=np.int64)
         if len(new):
-            found = cached_features(
+            computed = cached_features(
                 network, store, new, store.folder.parent / "features",
                 model={"network": settings.network, "weights": weights.get("sha256", "")}, fit=fit, staining=staining,
                 scale=settings.scale, device=machine.device, precision=machine.precision, progress=_counted(progress),
             )  # fmt: skip
-            read.update(zip(new.tolist(), found, strict=True))
+            read.update(zip(new.tolist(), computed, strict=True))
         return np.stack([read[row] for row in rows.tolist()])
 
-    own, val = features(training.row), features(validation.row)
-    probe = fit_probe(settings.probe, own, training.label, val, validation.label, classes=classes, seed=seed)
+    fitting, val = features(training.row), features(validation.row)
+    probe = fit_probe(settings.probe, fitting, training.label, val, validation.label, classes=classes, seed=seed)
     network.output = probe.head.eval()
     network.freeze(True)
-    values = [*_score(probe.head, own, training.label), *_score(probe.head, val, validation.label)]
+    values = [*_score(probe.head, fitting, training.label), *_score(probe.head, val, validation.label)]
     history = {name: [value] for name, value in zip(HISTORY, values, strict=True)}
     done = {"probe": _probe_record(settings, probe)}
     trained = Trained(network, history, 1, machine, (), weights, staining, probe.layout, done)
@@ -92,11 +92,11 @@ def train_probe(
 
 def _probe_record(settings: TrainingConfig, probe: Probe) -> dict[str, Any]:
     """What was fitted on the frozen features, among how many candidates, and which was taken."""
-    taken = next((name for name, _ in probe.tried if name.endswith(TAKEN)), min(probe.tried, key=lambda row: row[1])[0])
+    best = next((name for name, _ in probe.tried if name.endswith(TAKEN)), min(probe.tried, key=lambda row: row[1])[0])
     return {
         "kind": settings.probe,
         "tried": len(probe.tried),
-        "taken": taken.removesuffix(TAKEN),
+        "taken": best.removesuffix(TAKEN),
         "views": settings.views,
         "features": settings.features,
     }

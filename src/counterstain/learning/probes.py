@@ -107,13 +107,13 @@ def _fit_logistic(
     means = np.array([loss.mean() for loss in losses])
     best = losses[int(means.argmin())]
     error = best.std() / np.sqrt(len(best))
-    taken = int(np.flatnonzero(means <= means.min() + error)[0])
+    chosen = int(np.flatnonzero(means <= means.min() + error)[0])
     head = nn.Linear(features.shape[1], classes)
     with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(fits[taken][0]))
-        head.bias.copy_(torch.from_numpy(fits[taken][1]))
+        head.weight.copy_(torch.from_numpy(fits[chosen][0]))
+        head.bias.copy_(torch.from_numpy(fits[chosen][1]))
     tried = tuple(
-        (f"C={strength:.3g}{' (taken)' if number == taken else ''}", float(mean))
+        (f"C={strength:.3g}{' (taken)' if number == chosen else ''}", float(mean))
         for number, (strength, mean) in enumerate(zip(STRENGTHS, means, strict=False))
     )
     return Probe(head, {"kind": "linear"}, tried)
@@ -122,7 +122,7 @@ def _fit_logistic(
 def _fit_neighbours(
     features: Rows, label: Labels, val_features: Rows, val_label: Labels, *, classes: int, seed: int
 ) -> Probe:
-    made: dict[int, Neighbours] = {}
+    heads: dict[int, Neighbours] = {}
     tried = []
     centre = features.mean(0, dtype=np.float64).astype(np.float32)
     rows = functional.normalize(torch.from_numpy(features - centre), dim=1)
@@ -132,9 +132,9 @@ def _fit_neighbours(
         with torch.inference_mode():
             parts = [head(part) for part in torch.split(torch.from_numpy(val_features), 512)]
         tried.append((f"k={count}", _loss(torch.cat(parts).numpy(), val_label)))
-        made[count] = head
+        heads[count] = head
     best = min(tried, key=lambda row: row[1])[0]
-    head = made[int(best.removeprefix("k="))]
+    head = heads[int(best.removeprefix("k="))]
     return Probe(head, {"kind": "knn", "tiles": len(features), "neighbours": head.neighbours}, tuple(tried))
 
 

@@ -77,7 +77,7 @@ def choose_runtime(
     *,
     scale: str,
     images: int,
-    asked: str = "auto",
+    runtime: str = "auto",
     precision: str = "fp32",
 ) -> RuntimeChoice:
     """The runtime that was asked for, or the fastest of those installed, after its answers were compared with torch's.
@@ -90,21 +90,21 @@ def choose_runtime(
         tiles: (N, tile_px, tile_px, 3) uint8, some of those to be predicted; the first 32 are used.
         scale: see images.tensor.scale_of.
         images: how many are to be predicted.
-        asked: "auto" or a name of RUNTIMES.
+        runtime: "auto" or a name of RUNTIMES.
         precision: "fp32" or "bf16". With bf16 the largest difference from fp32 is said, and not judged.
 
     Raises:
         InputError: If the runtime is unknown, not installed, does not compute in that precision, cannot take the
             network, or gives a probability that differs from torch's by more than 1e-4 in fp32.
     """
-    check_runtime(asked, precision)
+    check_runtime(runtime, precision)
     network.eval()
     # A network that looks at a tile several ways is several networks to another runtime, and takes minutes to convert.
-    many_views = asked == "auto" and getattr(network, "views", 1) > 1
-    if asked == "torch" or len(tiles) == 0 or many_views:
+    many_views = runtime == "auto" and getattr(network, "views", 1) > 1
+    if runtime == "torch" or len(tiles) == 0 or many_views:
         names = ["torch"]
-    elif asked != "auto":
-        names = [asked]
+    elif runtime != "auto":
+        names = [runtime]
     else:
         names = [name for name, row in RUNTIMES.items() if _suits(row, precision, images)]
     if names == ["torch"] and precision == "fp32":
@@ -114,7 +114,7 @@ def choose_runtime(
     tile_px = tiles.shape[1]
     reference = softmax(torch_runtime(network, scale=scale)(tiles[:TRIAL_TILES]))
     rates: dict[str, float] = {}
-    made: dict[str, Infer] = {}
+    runtimes: dict[str, Infer] = {}
     lines, differences = [], {}
     for name in names:
         try:
@@ -123,18 +123,18 @@ def choose_runtime(
             probabilities, rates[name] = _timed(infer, tiles[:TRIAL_TILES])
             differences[name] = float(np.abs(probabilities - reference).max())
             _check_agreement(name, differences[name], precision)
-            made[name] = infer
+            runtimes[name] = infer
         except InputError as error:
-            if asked != "auto":
+            if runtime != "auto":
                 raise
             lines.append(f"runtime {name} is not taken: {error}")
-    best = max(made, key=lambda name: rates[name] / (1 if name == "torch" else _WORTH))
-    speeds = ", ".join(f"{name} {rates[name]:.0f}" for name in made)
+    best = max(runtimes, key=lambda name: rates[name] / (1 if name == "torch" else _WORTH))
+    speeds = ", ".join(f"{name} {rates[name]:.0f}" for name in runtimes)
     lines.append(
         f"runtime: {best} {_version(best)}, {precision} (images/s on {len(reference)} of them: {speeds}; "
         f"probabilities differ from torch in fp32 by {differences[best]:.2g} at most)"
     )
-    return RuntimeChoice(best, made[best], tuple(lines))
+    return RuntimeChoice(best, runtimes[best], tuple(lines))
 
 
 def _timed(infer: Infer, tiles: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
@@ -263,25 +263,25 @@ RUNTIMES = {
 }
 
 
-def check_runtime(asked: str, precision: str) -> None:
+def check_runtime(runtime: str, precision: str) -> None:
     """Refuse a runtime or precision that is unknown or not to be had, before any long work.
 
     Raises:
         InputError: With what there is, or what to install.
     """
-    if asked not in ("auto", *RUNTIMES):
-        raise InputError(f"no runtime is called '{asked}'{suggest(asked, ('auto', *RUNTIMES))}")
+    if runtime not in ("auto", *RUNTIMES):
+        raise InputError(f"no runtime is called '{runtime}'{suggest(runtime, ('auto', *RUNTIMES))}")
     if precision not in PRECISIONS:
         raise InputError(f"precision is '{precision}'{suggest(precision, PRECISIONS)}")
-    if asked == "auto":
+    if runtime == "auto":
         return
-    missing = [package for package in RUNTIMES[asked].packages if not _installed(package)]
+    missing = [package for package in RUNTIMES[runtime].packages if not _installed(package)]
     if missing:
         raise InputError(
-            f"runtime {asked} needs {', '.join(missing)}, not installed here; pip install 'counterstain[runtimes]'"
+            f"runtime {runtime} needs {', '.join(missing)}, not installed here; pip install 'counterstain[runtimes]'"
         )
-    if precision not in RUNTIMES[asked].precisions:
-        raise InputError(f"runtime {asked} does not compute in {precision} on a processor; take torch or openvino")
+    if precision not in RUNTIMES[runtime].precisions:
+        raise InputError(f"runtime {runtime} does not compute in {precision} on a processor; take torch or openvino")
 
 
 def _suits(row: Runtime, precision: str, images: int) -> bool:

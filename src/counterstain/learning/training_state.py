@@ -65,20 +65,20 @@ def restore(state: TrainingState, checkpoint: Checkpoint, inputs: Mapping[str, o
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}}
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in checkpoint.tensors.items():
-        group, _, rest = name.partition(".")
+        group, _, key = name.partition(".")
         if group == "adam":
-            index, _, moment = rest.partition(".")
+            index, _, moment = key.partition(".")
             moments.setdefault(int(index), {})[moment] = tensor
         else:
-            groups[group][rest] = tensor
+            groups[group][key] = tensor
     state.network.load_state_dict(groups["network"])
     state.best = groups["best"]
     # The fused optimiser reads memory as it lies: moments must lie as their weights do (channels last), not as saved.
     learned = (parameter for group in state.optimiser.param_groups for parameter in group["params"])
     for number, parameter in enumerate(learned):
-        own = moments.get(number, {})  # none of what has not learned yet
-        for moment in own.keys() - {"step"}:
-            own[moment] = torch.empty_like(parameter).copy_(own[moment])
+        of_parameter = moments.get(number, {})  # none of what has not learned yet
+        for moment in of_parameter.keys() - {"step"}:
+            of_parameter[moment] = torch.empty_like(parameter).copy_(of_parameter[moment])
     groups_of_optimiser = state.optimiser.state_dict()["param_groups"]
     state.optimiser.load_state_dict({"state": moments, "param_groups": groups_of_optimiser})
     state.history = checkpoint.record["history"]

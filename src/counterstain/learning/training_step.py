@@ -43,16 +43,16 @@ def take_step(
     first = share(size, world).start
     for start in range(0, len(label), settings.micro_batch):
         piece = slice(start, start + settings.micro_batch)
-        own_tiles = tiles[piece]
-        if isinstance(own_tiles, Tensor):
-            inputs = own_tiles
+        tiles_of_piece = tiles[piece]
+        if isinstance(tiles_of_piece, Tensor):
+            inputs = tiles_of_piece
         else:
             side = seen_side(state.network)
-            inputs = to_tensor(own_tiles[:, :side, :side], scale=settings.scale, device=machine.device)
+            inputs = to_tensor(tiles_of_piece[:, :side, :side], scale=settings.scale, device=machine.device)
         target = send(label[piece], inputs.device)
-        own = None if masks is None else masks[:, first + start : first + start + len(target)]
+        masks_of_piece = None if masks is None else masks[:, first + start : first + start + len(target)]
         with torch.autocast(machine.device, dtype=torch.bfloat16, enabled=machine.precision == "bf16"):
-            logits = state.network(inputs, own)
+            logits = state.network(inputs, masks_of_piece)
         # Binary cross-entropy on two softmax units, averaged over the two, is the cross-entropy of the softmax.
         # At least fp32: in bf16 the loss would lose its digits.
         exact = torch.promote_types(logits.dtype, torch.float32)

@@ -75,9 +75,9 @@ _PINNED = re.compile(r"pretrained(?:@(?P<revision>[A-Za-z0-9][\w./-]*)(?::(?P<sh
 
 
 def _check_hash(path: Path, name: str, expected: str) -> None:
-    if expected and (found := hash_file(path)) != expected:
+    if expected and (actual := hash_file(path)) != expected:
         raise InputError(
-            f"the weights of {name} in {path} have SHA-256 {found}, and {expected} was stated; the hub's file was "
+            f"the weights of {name} in {path} have SHA-256 {actual}, and {expected} was stated; the hub's file was "
             "exchanged or the download is damaged: delete it and try again, or state the hash that you mean"
         )
 
@@ -101,12 +101,12 @@ def find_weights(name: str, revision: str = "") -> tuple[Path, str, str]:
         return _download(row.source, files, name, revision or row.revision), row.source, row.licence
     import timm
 
-    found = timm.get_pretrained_cfg(name.removeprefix(TIMM))
-    if found is None or not found.hf_hub_id:
+    pretrained = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    if pretrained is None or not pretrained.hf_hub_id:
         raise InputError(f"timm knows no trained weights of {name}; set weights: random, or name a file of them")
-    files = (found.hf_hub_filename or "model.safetensors", "pytorch_model.bin")
-    repository, _, own = found.hf_hub_id.partition("@")  # timm states the revision of some
-    return _download(repository, files, name, revision or own), repository, str(found.license or "see its page")
+    files = (pretrained.hf_hub_filename or "model.safetensors", "pytorch_model.bin")
+    repository, _, stated = pretrained.hf_hub_id.partition("@")  # timm states the revision of some
+    return _download(repository, files, name, revision or stated), repository, str(pretrained.license or "see its page")
 
 
 def _download(repository: str, files: tuple[str, ...], name: str, revision: str) -> Path:
@@ -204,17 +204,17 @@ def _from_efficientnet_lite(state: dict[str, Tensor], network: Backbone) -> dict
         "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3",
     }  # fmt: skip
     outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-    made = {}
+    renamed = {}
     for key, tensor in state.items():
         parts = key.split(".")
         if parts[0] == "_blocks":
             stage, block = places[int(parts[1])]
             expanded = f"_blocks.{parts[1]}._expand_conv.weight" in state
             names = later if expanded else first
-            made[".".join(["blocks", str(stage), str(block), names[parts[2]], *parts[3:]])] = tensor
+            renamed[".".join(["blocks", str(stage), str(block), names[parts[2]], *parts[3:]])] = tensor
         else:
-            made[".".join([outer[parts[0]], *parts[1:]])] = tensor
-    return made
+            renamed[".".join([outer[parts[0]], *parts[1:]])] = tensor
+    return renamed
 
 
 _TRANSFORMERS = (
@@ -233,7 +233,7 @@ _TRANSFORMERS = (
 
 def _from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """DINOv2 as the transformers library names it, as timm does: query, key and value become one tensor."""
-    made: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     for key, tensor in state.items():
         plain = key.removeprefix("model.").removeprefix("dinov2.")
         if ".attention.attention." in plain:
@@ -241,19 +241,19 @@ def _from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
         for pattern, replacement in _TRANSFORMERS:
             new, count = re.subn(pattern, replacement, plain)
             if count:
-                made[new] = tensor
+                renamed[new] = tensor
                 break
         else:
-            made[plain] = tensor
-    made.pop("embeddings.mask_token", None)
+            renamed[plain] = tensor
+    renamed.pop("embeddings.mask_token", None)
     layers = {match[1] for key in state if (match := re.search(r"encoder\.layer\.(\d+)\.", key))}
     prefix = next((key.partition("encoder.")[0] for key in state if "encoder.layer." in key), "")
     for layer in layers:
         for kind in ("weight", "bias"):
-            names = [f"{prefix}encoder.layer.{layer}.attention.attention.{one}.{kind}" for one in _QKV]
+            names = [f"{prefix}encoder.layer.{layer}.attention.attention.{part}.{kind}" for part in _QKV]
             if names[0] in state:
-                made[f"blocks.{layer}.attn.qkv.{kind}"] = torch.cat([state[name] for name in names])
-    return made
+                renamed[f"blocks.{layer}.attn.qkv.{kind}"] = torch.cat([state[name] for name in names])
+    return renamed
 
 
 _QKV = ("query", "key", "value")

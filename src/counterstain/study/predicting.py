@@ -204,7 +204,7 @@ def _tile_logits(
     sample = bundle.staining.for_all(read_batch(store, rows[:TRIAL_TILES]))
     if options.device == "cpu":
         runtime = choose_runtime(
-            network, sample, scale=bundle.scale, images=len(rows), asked=options.runtime, precision=options.precision
+            network, sample, scale=bundle.scale, images=len(rows), runtime=options.runtime, precision=options.precision
         )
     else:
         runtime = _on_device(network.to(options.device), bundle.scale, options)
