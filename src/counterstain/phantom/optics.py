@@ -137,7 +137,7 @@ def transmit(stained: Stained, staining: Staining, budget: Budget) -> NDArray[np
     """
     vectors = staining.vectors.astype(np.float32)
     strength = np.log(np.array([budget.haematoxylin, budget.eosin], dtype=np.float32))
-    wanted = wanted_moments(staining, budget)
+    target = wanted_moments(staining, budget)
     logs = np.log(np.maximum(np.stack([stained.haematoxylin, stained.eosin], axis=2), 1e-3))
     blood = stained.blood * np.float32(0.75)
     few = logs[3::7, 3::7].reshape(-1, 2)
@@ -150,13 +150,13 @@ def transmit(stained: Stained, staining: Staining, budget: Budget) -> NDArray[np
     start = np.concatenate([strength, np.ones(2, dtype=np.float32)])
     setting = start.copy()
     for _ in range(3):  # Gauss-Newton, held near the start by a weak prior
-        here = moments(setting)
+        current = moments(setting)
         step = np.float32(0.02)
         slope = np.stack(
-            [(moments(setting + step * unit) - here) / step for unit in np.eye(4, dtype=np.float32)], axis=1
+            [(moments(setting + step * unit) - current) / step for unit in np.eye(4, dtype=np.float32)], axis=1
         )
         matrix = slope.T @ slope + np.diag(_PRIOR)
-        setting = setting + np.linalg.solve(matrix, slope.T @ (wanted - here) + _PRIOR * (start - setting))
+        setting = setting + np.linalg.solve(matrix, slope.T @ (target - current) + _PRIOR * (start - setting))
         setting[2:] = np.clip(setting[2:], 0.55, 1.8)
     stains = cv2.exp(logs * setting[2:] + setting[:2])
     stains[logs <= np.log(np.float32(0.012))] = 0
@@ -165,15 +165,15 @@ def transmit(stained: Stained, staining: Staining, budget: Budget) -> NDArray[np
 
 
 def focus(
-    light: NDArray[np.float32], scanner: Scanner, wanted: NDArray[np.float32], *, mpp: float, defocus_um: float
+    light: NDArray[np.float32], scanner: Scanner, target: NDArray[np.float32], *, mpp: float, defocus_um: float
 ) -> NDArray[np.float32]:
-    """The light as the lens passes it on, each channel's mean and spread brought the last bit to `wanted`."""
+    """The light as the lens passes it on, each channel's mean and spread brought the last bit to `target`."""
     light = _blur(light, float(np.hypot(scanner.blur_um, defocus_um)) / mpp)
     light = light + np.float32(scanner.sharpen) * (light - _blur(light, 1.0))
     mean, spread = (part.ravel().astype(np.float32) for part in cv2.meanStdDev(light))
-    scale = wanted[3:] / np.maximum(spread, np.float32(1e-4))
-    held: NDArray[np.float32] = (light * scale + (wanted[:3] - mean * scale)).astype(np.float32, copy=False)
-    return held
+    scale = target[3:] / np.maximum(spread, np.float32(1e-4))
+    corrected: NDArray[np.float32] = (light * scale + (target[:3] - mean * scale)).astype(np.float32, copy=False)
+    return corrected
 
 
 def _blur(image: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
@@ -195,8 +195,8 @@ def _noise(start: int, count: int) -> NDArray[np.float32]:
 
 def scan(light: NDArray[np.float32], scanner: Scanner, rng: np.random.Generator) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB: the scanner's colours and tone, its noise and its compression."""
-    seen = cv2.transform(light, scanner.matrix.astype(np.float32))
-    grey: NDArray[np.float32] = np.asarray(cv2.pow(np.clip(seen, 1e-4, 1.1), scanner.gamma), dtype=np.float32) * (
+    recorded = cv2.transform(light, scanner.matrix.astype(np.float32))
+    grey: NDArray[np.float32] = np.asarray(cv2.pow(np.clip(recorded, 1e-4, 1.1), scanner.gamma), dtype=np.float32) * (
         scanner.white * 255
     ).astype(np.float32)
     start = int(rng.integers(_NOISE_COUNT))

@@ -150,7 +150,7 @@ def _prepare(settings: PhantomSlide) -> tuple[Painter, SlideTruth]:
     who = draw_patient(phantom, settings.patient)
     key = (_SLIDE, phantom.seed, settings.patient, settings.number)
     rng, layout_rng = (np.random.default_rng([*key, word]) for word in (3, 4))
-    other = draw_grade(phantom, 1 - who.label, rng)
+    other_grade = draw_grade(phantom, 1 - who.label, rng)
     tumours = settings.tumours if who.label == 1 else 0
     layout = draw_layout(
         layout_rng, settings.size_px, phantom.mpp,
@@ -160,7 +160,7 @@ def _prepare(settings: PhantomSlide) -> tuple[Painter, SlideTruth]:
     painter = Painter(
         phantom=phantom,
         who=who,
-        grades=(other, who.grade) if who.label == 1 else (who.grade, other),
+        grades=(other_grade, who.grade) if who.label == 1 else (who.grade, other_grade),
         budget=draw_budget(rng, who.staining),
         layout=layout,
         key=key,
@@ -272,9 +272,9 @@ def write_slides(
     ending = "svs" if settings.vendor == "aperio" else "tif"
     jobs = []
     for n in range(count):
-        made = replace(settings, patient=order[n % len(order)], number=1 + n // len(order))
-        who = draw_patient(made.phantom, made.patient)
-        jobs.append((made, folder / f"{who.patient_id}-S{made.number}.{ending}"))
+        slide = replace(settings, patient=order[n % len(order)], number=1 + n // len(order))
+        who = draw_patient(slide.phantom, slide.patient)
+        jobs.append((slide, folder / f"{who.patient_id}-S{slide.number}.{ending}"))
     folder.mkdir(parents=True, exist_ok=True)
     truths = []
     for truth in _spread(jobs, workers):

@@ -161,12 +161,12 @@ def _fit_blocks(painter: Painter, label: int, window: Window) -> Light:
             left, top = column * BLOCK_PX + _START_PX, row * BLOCK_PX + _START_PX
             x_from, x_to = max(left, x0), min(left + _SIDE_PX, x0 + window.width_px)
             y_from, y_to = max(top, y0), min(top + _SIDE_PX, y0 + window.height_px)
-            here = (slice(y_from - y0, y_to - y0), slice(x_from - x0, x_to - x0))
+            part = (slice(y_from - y0, y_to - y0), slice(x_from - x0, x_to - x0))
             j, i = row - first_row, column - first_column
-            weight = across[i][here] * (1 - across[i + 1][here]) * down[j][here] * (1 - down[j + 1][here])
+            weight = across[i][part] * (1 - across[i + 1][part]) * down[j][part] * (1 - down[j + 1][part])
             if weight.max() > 0:
                 block = _block(painter, label, column, row)[y_from - top : y_to - top, x_from - left : x_to - left]
-                light[here] += block * (weight / _STEPS)[:, :, None]
+                light[part] += block * (weight / _STEPS)[:, :, None]
     return light
 
 
@@ -221,6 +221,6 @@ def _draw_block(painter: Painter, label: int, number: int, x_px: int, y_px: int)
     tissue = grow(plane, left_um, top_um, side_um, side_um)
     stained = stain(tissue, left_um, top_um, (_SIDE_PX, _SIDE_PX), phantom.mpp, white=painter.budget.white)
     light = transmit(stained, who.staining, painter.budget)
-    wanted = wanted_moments(who.staining, painter.budget)
-    light = focus(light, who.scanner, wanted, mpp=phantom.mpp, defocus_um=float(rng.gamma(1.5, 0.12)))
+    target = wanted_moments(who.staining, painter.budget)
+    light = focus(light, who.scanner, target, mpp=phantom.mpp, defocus_um=float(rng.gamma(1.5, 0.12)))
     return np.round(np.clip(light, 0, _BRIGHTEST) * _STEPS).astype(np.uint8)

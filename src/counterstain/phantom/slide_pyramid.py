@@ -128,9 +128,9 @@ def _reduce(row: Pixels, levels: list[_Level], step: int, quality: int) -> None:
     smaller = cv2.resize(row[: height * step, : width * step], (width, height), interpolation=cv2.INTER_AREA)
     level.waiting.append(np.asarray(smaller, dtype=np.uint8))
     if sum(len(part) for part in level.waiting) == FILE_TILE_PX:
-        whole = np.concatenate(level.waiting)
+        merged = np.concatenate(level.waiting)
         level.waiting.clear()
-        _store(whole, level, levels[1:], step, quality)
+        _store(merged, level, levels[1:], step, quality)
 
 
 def _store(row: Pixels, level: _Level, below: list[_Level], step: int, quality: int) -> None:
@@ -151,7 +151,7 @@ def _code(row: Pixels, quality: int) -> Iterator[bytes]:
     for left in range(0, row.shape[1], FILE_TILE_PX):
         tile = row[:, left : left + FILE_TILE_PX]
         missing = [(0, FILE_TILE_PX - tile.shape[0]), (0, FILE_TILE_PX - tile.shape[1]), (0, 0)]
-        whole = np.pad(tile, missing, mode="edge") if any(after for _, after in missing) else tile
-        bgr = cv2.cvtColor(np.ascontiguousarray(whole), cv2.COLOR_RGB2BGR)
+        padded = np.pad(tile, missing, mode="edge") if any(after for _, after in missing) else tile
+        bgr = cv2.cvtColor(np.ascontiguousarray(padded), cv2.COLOR_RGB2BGR)
         _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
         yield code.tobytes()

@@ -87,9 +87,9 @@ def _look_up(name: str, x_um: Image, y_um: Image, shift: int = 0) -> Image:
 def _into_bank(place_px: Image) -> Image:
     """The same places of the endless texture, moved by whole periods into the stored one."""
     low, high, _, _ = cv2.minMaxLoc(place_px)
-    whole = math.floor(low / _BANK_PX) * _BANK_PX
-    if high - whole < _BANK_PX + _BANK_PAD_PX - 2:
-        return place_px - np.float32(whole)
+    period_start = math.floor(low / _BANK_PX) * _BANK_PX
+    if high - period_start < _BANK_PX + _BANK_PAD_PX - 2:
+        return place_px - np.float32(period_start)
     return np.mod(place_px, np.float32(_BANK_PX))
 
 
@@ -166,8 +166,8 @@ def _draw_nuclei(tissue: Tissue, window: _Window) -> NDArray[np.uint16]:
     fixed = window.vertices(points) + (frame << _SHIFT)
     canvas = np.zeros((window.shape[0] + 2 * frame, window.shape[1] + 2 * frame), dtype=np.uint16)
     limit = np.array(canvas.shape[::-1]) << _SHIFT
-    seen = ((fixed.max(axis=1) > 0) & (fixed.min(axis=1) < limit)).all(axis=1)
-    for row in np.flatnonzero(seen):
+    visible = ((fixed.max(axis=1) > 0) & (fixed.min(axis=1) < limit)).all(axis=1)
+    for row in np.flatnonzero(visible):
         cv2.fillPoly(canvas, [fixed[row]], int(row) + 1, shift=_SHIFT)
     return np.ascontiguousarray(canvas[frame:-frame, frame:-frame])
 
@@ -258,11 +258,11 @@ def stain(
     )
 
 
-def _open(cleft: Image, taken: Image, empty: Image, white: float | None) -> Image:
+def _open(cleft: Image, occupied: Image, empty: Image, white: float | None) -> Image:
     """How open the clefts are, 0..1: beyond one level everywhere, or beyond the level that leaves `white` empty."""
     level = _COMMON_CLEFT
     if white is not None:
-        few = np.sort(np.where(taken[1::3, 1::3] > 0.5, -9.0, cleft[1::3, 1::3]).ravel())
+        few = np.sort(np.where(occupied[1::3, 1::3] > 0.5, -9.0, cleft[1::3, 1::3]).ravel())
         missing = int((white - float(empty[1::3, 1::3].mean())) * len(few))
         level = float(np.clip(few[len(few) - 1 - max(missing, 0)], 0.3, 2.4))
     return _smooth_step(cleft, level - 0.35, level + 0.45)

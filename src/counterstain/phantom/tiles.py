@@ -79,9 +79,9 @@ class Phantom:
     def __post_init__(self) -> None:
         for name, low, high in _LIMITS:
             value = getattr(self, name)
-            whole = isinstance(low, int)
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-                raise InputError(f"phantom {name} is {value!r}; it needs a {'whole ' if whole else ''}number")
+            integral = isinstance(low, int)
+            if isinstance(value, bool) or not isinstance(value, int if integral else int | float):
+                raise InputError(f"phantom {name} is {value!r}; it needs a {'whole ' if integral else ''}number")
             if not low <= value <= high:
                 raise InputError(f"phantom {name} is {value}; it needs to be from {low} to {high}")
         if self.sites > self.patients:
@@ -230,8 +230,8 @@ def draw_tile(phantom: Phantom, patient: int, tile: int) -> Tile:
     tissue = grow(plane, 0.0, 0.0, side_um, side_um)
     stained = stain(tissue, 0.0, 0.0, (phantom.tile_px, phantom.tile_px), phantom.mpp, white=budget.white)
     light = transmit(stained, who.staining, budget)
-    wanted = wanted_moments(who.staining, budget)
-    light = focus(light, who.scanner, wanted, mpp=phantom.mpp, defocus_um=float(rng.gamma(1.5, 0.12)))
+    target = wanted_moments(who.staining, budget)
+    light = focus(light, who.scanner, target, mpp=phantom.mpp, defocus_um=float(rng.gamma(1.5, 0.12)))
     pixels = scan(light, who.scanner, rng)
     return Tile(pixels, stained.nuclei, stained.glands, who.label, grade, tissue.nuclei)
 

@@ -141,8 +141,8 @@ def _one_line(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"{'.'.join(where)} is missing"
     message = fault["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(fault["input"], dict) else f" is {fault['input']!r}:"
-    return f"{'.'.join(where)}{given} {message[0].lower()}{message[1:]}"
+    stated = "" if isinstance(fault["input"], dict) else f" is {fault['input']!r}:"
+    return f"{'.'.join(where)}{stated} {message[0].lower()}{message[1:]}"
 
 
 def check_budget(
@@ -162,8 +162,8 @@ def check_budget(
     """
     for name, losses in budget.curves():
         if name not in trials:
-            made = ", ".join(trials) or "none"
-            raise InputError(f"the budget limits {name}, which is not tried on this cohort; trials: {made}")
+            tried = ", ".join(trials) or "none"
+            raise InputError(f"the budget limits {name}, which is not tried on this cohort; trials: {tried}")
         strengths = trials[name].strengths
         if not any(math.isclose(losses.at, strength) for strength in strengths):
             known = ", ".join(f"{strength:g}" for strength in strengths)
@@ -176,8 +176,8 @@ def check_budget(
             _check_measure(limit, reported, section)
     if budget.rotation is not None and not rotation:
         raise InputError(f"the budget limits rotation, which was not asked for; add --only {ROTATION}")
-    for section, asked in (("worst_site", budget.worst_site), ("site_probe", budget.site_probe)):
-        if asked is not None and sites < 2:
+    for section, limits in (("worst_site", budget.worst_site), ("site_probe", budget.site_probe)):
+        if limits is not None and sites < 2:
             raise InputError(f"the budget limits {section}, but this cohort has {sites} known sites; two are needed")
 
 
@@ -207,20 +207,20 @@ def judge_budget(budget: Budget, record: Mapping[str, object]) -> dict[str, obje
 
 
 def _row(
-    budget: Budget, what: str, found: Mapping[str, Any] | None, bound: float, *, least: bool, say: str = ""
+    budget: Budget, measured: str, interval: Mapping[str, Any] | None, bound: float, *, least: bool, say: str = ""
 ) -> dict[str, Any]:
-    """One limit: `found` has value, low and high; `least`: the bound is a floor, else a ceiling."""
-    value, low, high = (math.nan if found is None or found[k] is None else float(found[k])
+    """One limit: `interval` has value, low and high; `least`: the bound is a floor, else a ceiling."""
+    value, low, high = (math.nan if interval is None or interval[k] is None else float(interval[k])
                         for k in ("value", "low", "high"))  # fmt: skip
     judged = value if budget.judge == "estimate" else low if least else high
     met = bool(judged >= bound if least else judged <= bound)
-    words = f"{what} is {number(value)}{levelled(low, high) or ' (no interval)'}"
+    sentence = f"{measured} is {number(value)}{levelled(low, high) or ' (no interval)'}"
     if math.isnan(value):
-        words = f"{what} is not known"
+        sentence = f"{measured} is not known"
     elif math.isnan(judged):
-        words += ": too few patients"
-    words += f"{say}; {'at least' if least else 'at most'} {bound:g} is needed"
-    return {"limit": what, "bound": bound, "value": value, "low": low, "high": high, "met": met, "words": words}
+        sentence += ": too few patients"
+    sentence += f"{say}; {'at least' if least else 'at most'} {bound:g} is needed"
+    return {"limit": measured, "bound": bound, "value": value, "low": low, "high": high, "met": met, "words": sentence}
 
 
 def _clean_rows(budget: Budget, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -239,21 +239,21 @@ def _curve_rows(budget: Budget, record: Mapping[str, Any]) -> Iterator[dict[str,
                 if name == "flipped":
                     yield _row(budget, f"{where}: share of flipped decisions", step["flipped"], bound, least=False)
                     continue
-                found = step["scores"][name.removesuffix("_drop")]
-                drop = {"value": -found["difference"], "low": -found["high"], "high": -found["low"]}
-                what = f"{where}: loss of {metric_name(name.removesuffix('_drop'))}"
-                yield _row(budget, what, drop, bound, least=False)
+                loss = step["scores"][name.removesuffix("_drop")]
+                drop = {"value": -loss["difference"], "low": -loss["high"], "high": -loss["low"]}
+                measured = f"{where}: loss of {metric_name(name.removesuffix('_drop'))}"
+                yield _row(budget, measured, drop, bound, least=False)
 
 
 def _turn_rows(budget: Budget, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    words = {
+    titles = {
         "flipped": "share of flipped decisions",
         "any_flipped": "share of images with a flipped decision",
         "moved": "mean change of probability",
         "largest_moved": "mean of the largest change of probability",
     }
     for name, bound in budget.rotation.limits().items() if budget.rotation is not None else ():
-        yield _row(budget, f"rotation: {words[name]}", record["rotation"][name], bound, least=False)
+        yield _row(budget, f"rotation: {titles[name]}", record["rotation"][name], bound, least=False)
 
 
 def _site_rows(budget: Budget, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -261,15 +261,15 @@ def _site_rows(budget: Budget, record: Mapping[str, Any]) -> Iterator[dict[str, 
     by = "value" if budget.judge == "estimate" else "low"
     for name, bound in budget.worst_site.limits().items() if budget.worst_site is not None else ():
         sites = [row for row in record["sites"]["sites"] if row["scores"] is not None]
-        what = f"worst site: {metric_name(name)}"
+        measured = f"worst site: {metric_name(name)}"
         if not sites:
             few = record["sites"]["fewest_patients"]
-            yield _row(budget, what, None, bound, least=True, say=f" (no site has {few} patients)")
+            yield _row(budget, measured, None, bound, least=True, say=f" (no site has {few} patients)")
             continue
         # One without a value or an interval is the worst of all: nothing is known of it.
         worst = min(sites, key=lambda row: float("-inf") if _unknown(row["scores"][name][by]) else
                     float(row["scores"][name][by]))  # fmt: skip
-        yield _row(budget, what, worst["scores"][name], bound, least=True, say=f" at {worst['site']}")
+        yield _row(budget, measured, worst["scores"][name], bound, least=True, say=f" at {worst['site']}")
 
 
 def _unknown(value: Any) -> bool:
@@ -279,6 +279,6 @@ def _unknown(value: Any) -> bool:
 def _probe_rows(budget: Budget, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if budget.site_probe is not None:
         probe = record["site_probe"]
-        found = None if probe is None else probe["balanced_accuracy"]
-        what = "site probe: balanced accuracy"
-        yield _row(budget, what, found, budget.site_probe.balanced_accuracy, least=False)
+        interval = None if probe is None else probe["balanced_accuracy"]
+        measured = "site probe: balanced accuracy"
+        yield _row(budget, measured, interval, budget.site_probe.balanced_accuracy, least=False)

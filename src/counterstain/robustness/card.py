@@ -110,15 +110,15 @@ def robustness_card(
     known = _known_card(out, hash_file(folder / SUMS)) if (out / RECORD).exists() else None
     limits = read_budget(budget) if budget is not None else None
     material = _material(folder, cohort, out, splits, part, fold, sample, talk)
-    trials, said = choose_trials(mpp_known=material.mpp is not None, sites=material.sites, only=only)
+    trials, trial_notes = choose_trials(mpp_known=material.mpp is not None, sites=material.sites, only=only)
     rotation = not only or ROTATION in only
     if limits is not None:
         measures = measures_of(material.bundle.classes)
         check_budget(limits, trials, rotation=rotation, sites=material.sites, measures=measures)
-    key = _key(folder, material, limits, only=only, asked=("" if splits is None else part, runtime, precision, device))
+    key = _key(folder, material, limits, only=only, options=("" if splits is None else part, runtime, precision, device))
     if known is not None:
         return _finish(out, known, key, talk)
-    kept = open_unfinished(out, key)
+    unfinished = open_unfinished(out, key)
     calibration, threshold, threshold_words = _threshold(folder, material.bundle)
     judge = judge_of(_images(material), calibration, threshold)
     steps = steps_of(list(trials.values()), rotation=rotation)
@@ -127,18 +127,20 @@ def robustness_card(
     predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=many)
     talk.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
     setting = site_setting(material.store, material.rows, list(material.cohort.table["site"]), material.mpp)
-    told = None if talk.step is None else partial(talk.step, "predicting")
-    prob = measure(predictor.probabilities, material.store, material.rows, steps, setting, kept=kept, progress=told)
+    progress = None if talk.step is None else partial(talk.step, "predicting")
+    prob = measure(
+        predictor.probabilities, material.store, material.rows, steps, setting, unfinished=unfinished, progress=progress
+    )
     talk.say("scoring")
     clean = judge.judged(prob[0])
-    told_of = () if seen is None else seen(material.cohort)
+    overlap = () if seen is None else seen(material.cohort)
     record: dict[str, Any] = {
         "schema": SCHEMA, "counterstain": __version__, "made_of": key,
         "bundle": _bundle_record(folder, material.bundle, predictor),
         "cohort": _cohort_record(material, part if splits is not None else None),
         "threshold": {"value": threshold if judge.images.positive else None, "words": threshold_words},
         **_scores(judge, clean, list(trials.values()), steps, prob[1:], rotation=rotation),
-        "notes": [*told_of, *material.notes, *said, *_notes(judge, clean)],
+        "notes": [*overlap, *material.notes, *trial_notes, *_notes(judge, clean)],
     }  # fmt: skip
     if not only:
         record["site_probe"], why = _probe(material, predictor, judge)
@@ -146,7 +148,7 @@ def robustness_card(
     if limits is not None and budget is not None:
         record["budget"] = {"file": budget.name, **judge_budget(limits, record)}
     _write(out, record, material, setting, trials, clean)
-    kept.forget()
+    unfinished.forget()
     check_limits(record)
     return record
 
@@ -161,7 +163,7 @@ def _scores(
     rotation: bool,
 ) -> dict[str, Any]:
     """What the predictions of the degraded tiles come to; the probe and the budget are added later."""
-    turned = [judge.judged(own) for step, own in zip(steps, prob, strict=True) if step.trial is None]
+    turned = [judge.judged(step_prob) for step, step_prob in zip(steps, prob, strict=True) if step.trial is None]
     return {
         "unit": judge.images.unit,
         "clean": clean.scores(),
@@ -174,14 +176,14 @@ def _scores(
 
 
 def _key(
-    folder: Path, material: _TriedImages, limits: Budget | None, *, only: Sequence[str], asked: Sequence[str]
+    folder: Path, material: _TriedImages, limits: Budget | None, *, only: Sequence[str], options: Sequence[str]
 ) -> str:
     """The hash of all that a card depends on."""
     table = material.cohort.table
     described = {name: list(map(str, table[name])) for name in ("image_path", "patient_id", "site", "label", "mpp")}
     return hash_json({
         "schema": SCHEMA, "counterstain": __version__, "bundle": hash_file(folder / SUMS), "cohort": described,
-        "data": material.store.data_hash, "only": sorted(only), "asked": list(asked),
+        "data": material.store.data_hash, "only": sorted(only), "asked": list(options),
         "budget": None if limits is None else limits.model_dump(mode="json"),
     })  # fmt: skip
 
@@ -242,17 +244,17 @@ def _material(
     of = len(cohort)
     cohort = cohort.subset(choose_images(cohort, sample))
     store = build_store(cohort, out.parent / "store", tile_px=bundle.tile_px, fit=bundle.fit, progress=talk.stored)
-    kept = set(store.image)
-    cohort = cohort.subset(np.array([name in kept for name in cohort.image]))
+    stored = set(store.image)
+    cohort = cohort.subset(np.array([name in stored for name in cohort.image]))
     rows = store.rows(cohort.image)
     mpp = tile_mpp(cohort, store, rows, fit=bundle.fit)
     notes = [f"{image} was skipped: {reason}" for image, reason in store.set_aside]
     if len(cohort) + len(store.set_aside) < of:
         notes.insert(0, f"a sample of {len(cohort):,} of {of:,} images, balanced over patients")
     if mpp is not None and bundle.mpp is not None and not np.allclose(mpp, bundle.mpp, rtol=0.05):
-        found = f"{mpp.min():.3g} to {mpp.max():.3g}" if np.ptp(mpp) > 1e-3 else f"{mpp.mean():.3g}"
+        mpp_range = f"{mpp.min():.3g} to {mpp.max():.3g}" if np.ptp(mpp) > 1e-3 else f"{mpp.mean():.3g}"
         notes.append(
-            f"the bundle was trained at {bundle.mpp:g} µm/px, these tiles have {found}: the clean scores already "
+            f"the bundle was trained at {bundle.mpp:g} µm/px, these tiles have {mpp_range}: the clean scores already "
             "carry an error of scale"
         )
     return _TriedImages(bundle, cohort, store, rows, mpp, of, notes)
@@ -328,8 +330,8 @@ def _curve(
     judge: Evaluator, clean: Evaluation, trial: Trial, steps: Sequence[Step], prob: NDArray[np.float64]
 ) -> dict[str, Any]:
     rows = [
-        {"at": step.at, "shown": trial.shown(step.at), **step_record(judge, clean, judge.judged(own))}
-        for step, own in zip(steps, prob, strict=True)
+        {"at": step.at, "shown": trial.shown(step.at), **step_record(judge, clean, judge.judged(step_prob))}
+        for step, step_prob in zip(steps, prob, strict=True)
         if step.trial is trial
     ]
     return {
@@ -395,21 +397,21 @@ def card_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[ob
     """The record as a long table: a row a number, with the interval of its difference or of its value."""
     columns = ("trial", "at", "measure", "value", "difference", "low", "high", "interval_of", "confidence")
 
-    def plain(trial: str, at: object, measure: str, found: Mapping[str, Any]) -> tuple[Any, ...]:
-        return (trial, at, measure, found["value"], None, found["low"], found["high"], "value")
+    def plain(trial: str, at: object, measure: str, score: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (trial, at, measure, score["value"], None, score["low"], score["high"], "value")
 
-    rows = [plain("clean", None, name, found) for name, found in record["clean"].items()]
+    rows = [plain("clean", None, name, score) for name, score in record["clean"].items()]
     for curve in record["curves"]:
         for step in curve["steps"]:
-            for name, found in step["scores"].items():
-                shown = (found["value"], found["difference"], found["low"], found["high"], "difference")
+            for name, score in step["scores"].items():
+                shown = (score["value"], score["difference"], score["low"], score["high"], "difference")
                 rows.append((curve["trial"], step["at"], name, *shown))
             rows += [plain(curve["trial"], step["at"], name, step[name]) for name in ("flipped", "moved")]
     if record["rotation"] is not None:
-        kept = ("flipped", "any_flipped", "moved", "largest_moved")
-        rows += [plain(ROTATION, None, name, record["rotation"][name]) for name in kept]
+        measures = ("flipped", "any_flipped", "moved", "largest_moved")
+        rows += [plain(ROTATION, None, name, record["rotation"][name]) for name in measures]
     for site in (record["sites"] or {"sites": ()})["sites"]:
-        rows += [plain("site", site["site"], name, found) for name, found in (site["scores"] or {}).items()]
+        rows += [plain("site", site["site"], name, score) for name, score in (site["scores"] or {}).items()]
     if record["site_probe"] is not None:
         rows.append(plain("site_probe", None, "balanced_accuracy", record["site_probe"]["balanced_accuracy"]))
     # A number that does not exist is an empty cell.

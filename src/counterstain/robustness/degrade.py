@@ -66,8 +66,8 @@ def shift_stain(tiles: Tiles, strength: float) -> Tiles:
         return tiles
     growth = 1 + abs(strength)
     haematoxylin, eosin = (growth, 1 / growth) if strength > 0 else (1 / growth, growth)
-    rest = np.cross(RUIFROK[0], RUIFROK[1])
-    vectors = np.stack([RUIFROK[0], RUIFROK[1], rest / np.linalg.norm(rest)])
+    residual = np.cross(RUIFROK[0], RUIFROK[1])
+    vectors = np.stack([RUIFROK[0], RUIFROK[1], residual / np.linalg.norm(residual)])
     mix = (np.linalg.inv(vectors) @ np.diag([haematoxylin, eosin, 1.0]) @ vectors).T
     offset = (1 - mix.sum(axis=1)) * _DENSITY_OF_WHITE  # density counts from 255 here, so that white stays white
     many = len(tiles)
@@ -209,9 +209,9 @@ def misjudge_scale(tiles: Tiles, strength: float) -> Tiles:
         raise InputError(f"µm/px off by {strength:+.0%}; from -90 % to +100 % can be shown")
     side = tiles.shape[1]
     if strength < 0:
-        kept = max(round(side * (1 + strength)), 1)
-        start = (side - kept) // 2
-        inner = slice(start, start + kept)
+        inner_px = max(round(side * (1 + strength)), 1)
+        start = (side - inner_px) // 2
+        inner = slice(start, start + inner_px)
         return _each(tiles, lambda tile: _resized(np.ascontiguousarray(tile[inner, inner]), side, cv2.INTER_LINEAR))
     small = max(round(side / (1 + strength)), 1)
     before = (side - small) // 2

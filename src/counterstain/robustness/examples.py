@@ -37,8 +37,8 @@ def write_examples(
     Returns:
         The name of the image that is shown.
     """
-    own = np.flatnonzero(clean.table.label == len(clean.table.classes) - 1)
-    chosen = int(own[np.argsort(clean.table.prob[own, -1], kind="stable")[len(own) // 2]])
+    positives = np.flatnonzero(clean.table.label == len(clean.table.classes) - 1)
+    chosen = int(positives[np.argsort(clean.table.prob[positives, -1], kind="stable")[len(positives) // 2]])
     tile = read_batch(store, rows[chosen : chosen + 1])
     beside = setting.rows(slice(chosen, chosen + 1))
     shown = [
@@ -81,6 +81,6 @@ def _laid_out(rows: Sequence[tuple[str, Sequence[tuple[str, Tiles]]]]) -> Tiles:
     for place, (title, cells) in enumerate(rows):
         top = place * step + LINE_PX
         pen.text((0, top - 5), title, fill=_INK, font=strong, anchor="ls")
-        for column, (words, _) in enumerate(cells):
-            pen.text((column * (SIDE_PX + GAP_PX), top + LINE_PX - 6), words, fill=_MUTED, font=plain, anchor="ls")
+        for column, (caption, _) in enumerate(cells):
+            pen.text((column * (SIDE_PX + GAP_PX), top + LINE_PX - 6), caption, fill=_MUTED, font=plain, anchor="ls")
     return np.array(image)

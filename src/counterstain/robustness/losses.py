@@ -82,16 +82,16 @@ class Evaluator:
         counts = np.bincount(cell, minlength=units * classes**2).reshape(units, classes, classes).astype(np.float64)
         scores = from_confusion((self.weights @ counts.reshape(units, -1)).reshape(-1, classes, classes))
         # Where a patient was the only one of a class, what is made of all classes is unknown without them.
-        whole = ((self.weights @ counts.sum(axis=2)) > 0).all(axis=1)
+        complete = ((self.weights @ counts.sum(axis=2)) > 0).all(axis=1)
         freedom = score_df(counts, [None] * (1 if classes == 2 else classes))
-        wanted = measures_of(table.classes)
-        values = {key: value[None, :] for key, value in scores.items() if key in map(MEASURES.get, wanted)}
+        names = measures_of(table.classes)
+        values = {key: value[None, :] for key, value in scores.items() if key in map(MEASURES.get, names)}
         area, balanced = MEASURES["auroc"], MEASURES["balanced_accuracy"]
-        values[balanced] = np.where(whole, values[balanced], np.nan)
+        values[balanced] = np.where(complete, values[balanced], np.nan)
         return Sample(
             values={key: value[:, 0] for key, value in values.items()} | {area: ranked.values[area]},
             left_out={key: value[:, 1:] for key, value in values.items()}
-            | {area: np.where(whole[1:], ranked.left_out[area], np.nan)},
+            | {area: np.where(complete[1:], ranked.left_out[area], np.nan)},
             df={key: freedom[key] for key in values} | {area: ranked.df[area]},
             units=units,
             rows=len(table),
@@ -133,12 +133,12 @@ class Evaluation:
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Every measure with its interval."""
-        found = estimates(self.sample)
-        return {name: _shown(found[MEASURES[name]]) for name in measures_of(self.table.classes)}
+        by_key = estimates(self.sample)
+        return {name: _shown(by_key[MEASURES[name]]) for name in measures_of(self.table.classes)}
 
 
-def _shown(found: Estimate) -> dict[str, float]:
-    return {"value": found.value, "low": found.low, "high": found.high}
+def _shown(score: Estimate) -> dict[str, float]:
+    return {"value": score.value, "low": score.low, "high": score.high}
 
 
 def measures_of(classes: Sequence[str]) -> tuple[str, ...]:
@@ -171,13 +171,13 @@ def judge_of(images: Predictions, calibration: Calibration | None, threshold: fl
 # --------------------------------------------------------------------------------------------------------- the records
 
 
-def step_record(judge: Evaluator, clean: Evaluation, other: Evaluation) -> dict[str, object]:
+def step_record(judge: Evaluator, clean: Evaluation, degraded: Evaluation) -> dict[str, object]:
     """What one step did: each measure with its paired difference to the clean tiles, and how decisions moved.
 
     Where leaving out any patient changes nothing, none having turned, the interval is the exact one for none of as many
     images as these are worth: that none of a hundred turned does not say that none of a thousand would.
     """
-    moved = _moved(clean, other)
+    moved = _moved(clean, degraded)
     worth = judge.effective_images(moved)
     counts = np.bincount(clean.table.label) / len(moved)
     # The share of the images whose turning each measure would feel the most.
@@ -186,15 +186,15 @@ def step_record(judge: Evaluator, clean: Evaluation, other: Evaluation) -> dict[
     scores = {}
     for name in measures_of(clean.table.classes):
         key = MEASURES[name]
-        found = difference(other.sample, clean.sample, key)
-        low, high = found.low, found.high
-        if found.se_patient == 0:
+        change = difference(degraded.sample, clean.sample, key)
+        low, high = change.low, change.high
+        if change.se_patient == 0:
             half = _none_of(worth * felt[name])
-            low, high = found.difference - half, found.difference + half
-        scores[name] = {"value": found.value_a, "difference": found.difference, "low": low, "high": high}
+            low, high = change.difference - half, change.difference + half
+        scores[name] = {"value": change.value_a, "difference": change.difference, "low": low, "high": high}
     return {
         "scores": scores,
-        "flipped": _share(judge, other.called != clean.called, worth),
+        "flipped": _share(judge, degraded.called != clean.called, worth),
         "moved": _share(judge, moved, worth),
     }
 
@@ -206,13 +206,13 @@ def _none_of(images: float) -> float:
 
 def _share(judge: Evaluator, values: NDArray[np.generic], worth: float) -> dict[str, float]:
     """The mean of values in [0, 1]; where all are 0, its limit is exact for as many images as these are worth."""
-    found = judge.share(values)
-    return found if found["value"] > 0 else found | {"low": 0.0, "high": _none_of(worth)}
+    share = judge.share(values)
+    return share if share["value"] > 0 else share | {"low": 0.0, "high": _none_of(worth)}
 
 
-def _moved(clean: Evaluation, other: Evaluation) -> Floats:
+def _moved(clean: Evaluation, degraded: Evaluation) -> Floats:
     """(N,) how much probability changed its class, in [0, 1]: of two classes the change of the positive one's."""
-    moved: Floats = 0.5 * np.abs(other.table.prob - clean.table.prob).sum(axis=1)
+    moved: Floats = 0.5 * np.abs(degraded.table.prob - clean.table.prob).sum(axis=1)
     return np.minimum(moved, 1.0)
 
 
@@ -224,8 +224,8 @@ def rotation_record(judge: Evaluator, clean: Evaluation, turned: Sequence[Evalua
     moved:          mean change of probability
     largest_moved:  mean over images of the largest of their seven changes
     """
-    flipped = np.stack([one.called != clean.called for one in turned]).astype(np.float64)
-    moved = np.stack([_moved(clean, one) for one in turned])
+    flipped = np.stack([evaluation.called != clean.called for evaluation in turned]).astype(np.float64)
+    moved = np.stack([_moved(clean, evaluation) for evaluation in turned])
     worth = judge.effective_images(moved.max(axis=0))
     return {
         "flipped": _share(judge, flipped.mean(axis=0), worth),
@@ -249,16 +249,16 @@ def site_record(clean: Evaluation) -> dict[str, object] | None:
     if len(names) < 2:
         return None
     decided = replace(table, prob=np.eye(len(table.classes))[clean.called])
-    found = subgroup_scores({"ranked": [table], "decided": [decided]}, by="site")["arms"]
+    by_arm = subgroup_scores({"ranked": [table], "decided": [decided]}, by="site")["arms"]
     binary = len(table.classes) == 2
     known = {"sensitivity": "recall", "specificity": "specificity", "accuracy": "accuracy"} if binary else {}
     known = known or {"accuracy": "accuracy"}
     sites = []
-    for ranked, own in zip(found["ranked"]["groups"], found["decided"]["groups"], strict=True):
+    for ranked, site in zip(by_arm["ranked"]["groups"], by_arm["decided"]["groups"], strict=True):
         scores = None
         if ranked["scores"] is not None:
-            scores = {"auroc": ranked["scores"]["auroc"]} | {name: own["scores"][key] for name, key in known.items()}
-        sites.append({"site": own["group"], "images": own["images"], "patients": own["patients"], "scores": scores})
+            scores = {"auroc": ranked["scores"]["auroc"]} | {name: site["scores"][key] for name, key in known.items()}
+        sites.append({"site": site["group"], "images": site["images"], "patients": site["patients"], "scores": scores})
     return {
         "fewest_patients": FEWEST,
         "sites": sites,

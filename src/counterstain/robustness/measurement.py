@@ -44,12 +44,12 @@ def penultimate(predictor: Predictor, store: Store, rows: NDArray[np.int64]) -> 
     heads = [layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == classes]
     if not heads:
         return None
-    kept: list[NDArray[np.float32]] = []
+    parts: list[NDArray[np.float32]] = []
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
             tiles = predictor.to_tensor(read_batch(store, rows[start : start + BATCH]))
-            kept.append(given_to(heads[-1], predictor.network, tiles).float().cpu().numpy())
-    features = np.concatenate(kept) if kept else np.empty((0, 0), np.float32)
+            parts.append(given_to(heads[-1], predictor.network, tiles).float().cpu().numpy())
+    features = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
     return features if features.ndim == 2 and len(features) == len(rows) else None
 
 
@@ -94,8 +94,8 @@ def site_setting(store: Store, rows: NDArray[np.int64], site: Sequence[str], mpp
     moments = np.stack([_site_moments(store, rows[code == number]) for number in range(len(names))])
     target = np.empty_like(code)
     for number in range(len(names)):
-        own = np.flatnonzero(code == number)
-        target[own] = (number + 1 + np.arange(len(own)) % (len(names) - 1)) % len(names)
+        tiles = np.flatnonzero(code == number)
+        target[tiles] = (number + 1 + np.arange(len(tiles)) % (len(names) - 1)) % len(names)
     return Setting(mpp, moments[code], moments[target])
 
 
@@ -112,7 +112,7 @@ def measure(
     steps: Sequence[Step],
     setting: Setting,
     *,
-    kept: Unfinished | None = None,
+    unfinished: Unfinished | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Floats:
     """(1 + S, N, C) probabilities of the clean tiles and of every step.
@@ -125,7 +125,7 @@ def measure(
         rows: (N,) rows of the store.
         steps: S of them.
         setting: of the N tiles.
-        kept: where the answers so far are, and are put; None to keep none.
+        unfinished: where the answers so far are, and are put; None to keep none.
         progress: called with (predictions done, predictions in all).
     """
     ways, blocks = 1 + len(steps), []
@@ -140,7 +140,7 @@ def measure(
         def block(part: slice = part, tell: Callable[[int], None] = tell) -> Floats:
             return _block(probabilities, store, rows[part], steps, setting.rows(part), tell)
 
-        blocks.append(block() if kept is None else kept.array(f"probabilities-{start:09d}", block))
+        blocks.append(block() if unfinished is None else unfinished.array(f"probabilities-{start:09d}", block))
         tell((part.stop - start) * ways)
     return np.concatenate(blocks, axis=1)
 
@@ -154,13 +154,13 @@ def _block(
     tell: Callable[[int], None],
 ) -> Floats:
     """(1 + S, n, C) of a few batches of tiles."""
-    found: list[list[Floats]] = [[] for _ in range(1 + len(steps))]
+    by_step: list[list[Floats]] = [[] for _ in range(1 + len(steps))]
     done = 0
     for number, tiles in _ahead(_batches(store, rows, steps, setting)):
-        found[number].append(probabilities(tiles))
+        by_step[number].append(probabilities(tiles))
         done += len(tiles)
         tell(done)
-    return np.stack([np.concatenate(parts) for parts in found])
+    return np.stack([np.concatenate(parts) for parts in by_step])
 
 
 def _batches(
@@ -169,10 +169,10 @@ def _batches(
     """(0 for clean or 1 + step, what makes the tiles), batch by batch; a batch is read once."""
     for start in range(0, len(rows), BATCH):
         tiles = read_batch(store, rows[start : start + BATCH])
-        own = setting.rows(slice(start, start + BATCH))
+        setting_of_batch = setting.rows(slice(start, start + BATCH))
         yield 0, partial(np.asarray, tiles)
         for number, step in enumerate(steps, 1):
-            yield number, partial(step.apply, tiles, own)
+            yield number, partial(step.apply, tiles, setting_of_batch)
 
 
 def _ahead(batches: Iterator[tuple[int, Callable[[], Tiles]]]) -> Iterator[tuple[int, Tiles]]:
@@ -183,7 +183,7 @@ def _ahead(batches: Iterator[tuple[int, Callable[[], Tiles]]]) -> Iterator[tuple
         for number, make in batches:
             coming.append((number, makers.submit(make)))
             if len(coming) > workers:
-                first, made = coming.popleft()
-                yield first, made.result()
-        for last, made in coming:
-            yield last, made.result()
+                first, future = coming.popleft()
+                yield first, future.result()
+        for last, future in coming:
+            yield last, future.result()

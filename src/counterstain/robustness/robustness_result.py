@@ -63,7 +63,10 @@ class RobustnessCard:
     def clean(self) -> Mapping[str, Score]:
         """Measure -> its score on the images as they are."""
         rows: Any = self.record["clean"]
-        return {name: Score(name, "image", None, own["value"], own["low"], own["high"]) for name, own in rows.items()}
+        return {
+            name: Score(name, "image", None, score["value"], score["low"], score["high"])
+            for name, score in rows.items()
+        }
 
     @property
     def losses(self) -> tuple[Loss, ...]:
@@ -71,12 +74,12 @@ class RobustnessCard:
         curves: Any = self.record["curves"]
         return tuple(
             Loss(
-                curve["trial"], float(step["at"]), step["shown"], name, own["value"], own["difference"], own["low"],
-                own["high"], float(step["flipped"]["value"]),
+                curve["trial"], float(step["at"]), step["shown"], name, score["value"], score["difference"],
+                score["low"], score["high"], float(step["flipped"]["value"]),
             )
             for curve in curves
             for step in curve["steps"]
-            for name, own in step["scores"].items()
+            for name, score in step["scores"].items()
         )  # fmt: skip
 
     def loss(self, trial: str, metric: str = "auroc") -> tuple[Loss, ...]:
@@ -85,13 +88,13 @@ class RobustnessCard:
         Raises:
             InputError: If the trial or the measure is not on the card.
         """
-        own = [loss for loss in self.losses if loss.trial == trial]
-        if not own:
+        of_trial = [loss for loss in self.losses if loss.trial == trial]
+        if not of_trial:
             raise InputError(f"trial is '{trial}'{suggest(trial, self.trials)}")
-        found = tuple(loss for loss in own if loss.metric == metric)
-        if not found:
-            raise InputError(f"measure is '{metric}'{suggest(metric, dict.fromkeys(loss.metric for loss in own))}")
-        return found
+        losses = tuple(loss for loss in of_trial if loss.metric == metric)
+        if not losses:
+            raise InputError(f"measure is '{metric}'{suggest(metric, dict.fromkeys(loss.metric for loss in of_trial))}")
+        return losses
 
     @property
     def trials(self) -> tuple[str, ...]:

@@ -35,14 +35,14 @@ def probe_sites(features: NDArray[np.float32], images: Predictions) -> tuple[dic
 
     site, patient = np.array(images.site, dtype=object), np.array(images.patient, dtype=object)
     having = {name: len(set(patient[site == name])) for name in sorted(set(site) - {""})}
-    kept = [name for name, patients in having.items() if patients >= 2]
-    if len(kept) < 2:
+    sites = [name for name, patients in having.items() if patients >= 2]
+    if len(sites) < 2:
         return None, "fewer than two sites have two patients: the site probe was left out"
-    rows = np.flatnonzero(np.isin(site, kept))
-    folds = min(FOLDS, *(having[name] for name in kept))
-    number = {name: k for k, name in enumerate(kept)}
+    rows = np.flatnonzero(np.isin(site, sites))
+    folds = min(FOLDS, *(having[name] for name in sites))
+    number = {name: k for k, name in enumerate(sites)}
     label = np.array([number[name] for name in site[rows]], dtype=np.int64)
-    prob = np.full((len(rows), len(kept)), np.nan)
+    prob = np.full((len(rows), len(sites)), np.nan)
     converged = True
     divide = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     for train, test in divide.split(features[rows], label, patient[rows]):
@@ -52,10 +52,10 @@ def probe_sites(features: NDArray[np.float32], images: Predictions) -> tuple[dic
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.fit(features[rows][train].astype(np.float64), label[train])
-        converged &= not any(issubclass(one.category, ConvergenceWarning) for one in caught)
-        found = np.zeros((len(test), len(kept)))
-        found[:, model.classes_] = model.predict_proba(features[rows][test].astype(np.float64))
-        prob[test] = found
+        converged &= not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+        fold_prob = np.zeros((len(test), len(sites)))
+        fold_prob[:, model.classes_] = model.predict_proba(features[rows][test].astype(np.float64))
+        prob[test] = fold_prob
     table = Predictions(
         image=tuple(images.image[row] for row in rows),
         patient=tuple(patient[rows]),
@@ -63,15 +63,15 @@ def probe_sites(features: NDArray[np.float32], images: Predictions) -> tuple[dic
         site=tuple(site[rows]),
         label=label,
         prob=prob,
-        classes=tuple(kept),
+        classes=tuple(sites),
     )
     reached = estimates(sample([table], units_of([table]), level="image"))["balanced_accuracy", None]
     record = {
         "balanced_accuracy": {"value": reached.value, "low": reached.low, "high": reached.high},
-        "chance": 1 / len(kept),
-        "label_alone": _label_alone(label, images.label[rows], len(kept), len(images.classes)),
-        "sites": kept,
-        "left_out": sorted(set(having) - set(kept)),
+        "chance": 1 / len(sites),
+        "label_alone": _label_alone(label, images.label[rows], len(sites), len(images.classes)),
+        "sites": sites,
+        "left_out": sorted(set(having) - set(sites)),
         "features": int(features.shape[1]),
         "images": len(rows),
         "patients": len(set(patient[rows])),

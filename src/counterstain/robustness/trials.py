@@ -44,7 +44,7 @@ class Setting:
 
     def rows(self, rows: slice) -> "Setting":
         """The setting of these tiles alone."""
-        cut = (None if one is None else one[rows] for one in (self.mpp, self.source, self.target))
+        cut = (None if values is None else values[rows] for values in (self.mpp, self.source, self.target))
         return Setting(*cut)
 
 
@@ -166,16 +166,16 @@ def choose_trials(*, mpp_known: bool, sites: int, only: Sequence[str] = ()) -> t
         notes.append("µm/px is not known for every image: blur is in px of the tile")
     if sites < 2:
         possible.pop("scanner")
-        what = "no site is known" if sites == 0 else "there is one site only"
-        notes.append(f"{what}: colours are not transferred between sites, and there is no worst site and no site probe")
+        lack = "no site is known" if sites == 0 else "there is one site only"
+        notes.append(f"{lack}: colours are not transferred between sites, and there is no worst site and no site probe")
     for name in only:
         if name not in possible and name != ROTATION:
-            other = {"blur": "ask for blur_px, or give mpp in the manifest", "blur_px": "ask for blur"}
+            remedy = {"blur": "ask for blur_px, or give mpp in the manifest", "blur_px": "ask for blur"}
             raise InputError(
-                f"{name} cannot be tried on this cohort; {other.get(name, 'give two sites or more in the manifest')}"
+                f"{name} cannot be tried on this cohort; {remedy.get(name, 'give two sites or more in the manifest')}"
             )
-    wanted = {name: trial for name, trial in possible.items() if not only or name in only}
-    return wanted, notes
+    chosen = {name: trial for name, trial in possible.items() if not only or name in only}
+    return chosen, notes
 
 
 def steps_of(trials: Sequence[Trial], *, rotation: bool) -> list[Step]:
@@ -195,8 +195,8 @@ def tile_mpp(cohort: Cohort, store: Store, rows: NDArray[np.int64], *, fit: str)
         rows: (N,) rows of the store, one for each image of the cohort.
         fit: how an image became a tile, see images.tile.
     """
-    given = np.asarray(cohort.table["mpp"], dtype=np.float64)
-    mpp = np.where(np.isnan(given), store.mpp[rows], given)
+    stated = np.asarray(cohort.table["mpp"], dtype=np.float64)
+    mpp = np.where(np.isnan(stated), store.mpp[rows], stated)
     if np.isnan(mpp).any():
         return None
     size_px = store.size_px[rows].astype(np.float64)
