@@ -70,9 +70,9 @@ def variance_table(run: RunRecord) -> Table | None:
         return None
     rows = []
     for arm in (arm for arm in run.arms if arm in arms):
-        own = arms[arm]
-        sources = (_sd(own["sd"].get(name), strong=name == own["largest"]) for name in SOURCES)
-        rows.append((Cell(clean(arm)), Cell(number(own["value"])), *sources))
+        variance = arms[arm]
+        sources = (_sd(variance["sd"].get(name), strong=name == variance["largest"]) for name in SOURCES)
+        rows.append((Cell(clean(arm)), Cell(number(variance["value"])), *sources))
     named, level = metric_name(run.procedures["metric"]), level_words(run.procedures["level"], run.rows_are)
     head = (
         "arm",

@@ -16,11 +16,11 @@ def arm_table(run: RunRecord) -> Table:
     """The arms: what differs between them, and how long each run of each was trained."""
     rows = []
     for arm in run.arms:
-        own = (run.resolved.get("arms") or {}).get(arm, {})
+        settings = (run.resolved.get("arms") or {}).get(arm, {})
         runs = [training for training in run.trainings if training.arm == arm]
-        frozen = own.get("tune") == "frozen"  # a probe has neither batches nor epochs
+        frozen = settings.get("tune") == "frozen"  # a probe has neither batches nor epochs
         if frozen:
-            own = {"network": f"{own.get('network', UNDEFINED)}, frozen"}
+            settings = {"network": f"{settings.get('network', UNDEFINED)}, frozen"}
         parameters = next((training.record.get("parameters") for training in runs), None)
         best = [str(training.best_epoch) for training in runs if not frozen]
         trained = [str(training.epochs) for training in runs if not frozen]
@@ -28,10 +28,10 @@ def arm_table(run: RunRecord) -> Table:
         rows.append(
             table_cells(
                 arm,
-                own.get("network", UNDEFINED),
+                settings.get("network", UNDEFINED),
                 counted(parameters),
-                own.get("batch", UNDEFINED),
-                f"{own['learning_rate']:g}" if "learning_rate" in own else UNDEFINED,
+                settings.get("batch", UNDEFINED),
+                f"{settings['learning_rate']:g}" if "learning_rate" in settings else UNDEFINED,
                 f"{min(map(int, best))}–{max(map(int, best))}" if many else ", ".join(best) or UNDEFINED,
                 f"{min(map(int, trained))}–{max(map(int, trained))}" if many else ", ".join(trained) or UNDEFINED,
             )
@@ -98,12 +98,12 @@ def split_table(run: RunRecord) -> Table | None:
                 table_cells(
                     f"{where}{name}",
                     *row_counts(run.rows_are, counts["images"], counts.get("patients")),
-                    *(Cell(f"{own['images']:,}", "" if alone else _patients(own.get("patients"))) for own in per_class),
+                    *(Cell(f"{row['images']:,}", "" if alone else _patients(row.get("patients"))) for row in per_class),
                 )
             )
     more = f"; the first {MOST_ROWS} lines of {len(rows)}" if len(rows) > MOST_ROWS else ""
     head = ("part", *count_heads(run.rows_are), *map(clean, classes))
-    known = not alone and any(own.get("patients") is not None for part in parts for own in part["counts"].values())
+    known = not alone and any(row.get("patients") is not None for part in parts for row in part["counts"].values())
     below = f": {run.rows}{', and below them patients,' if known else ''} of each class" if classes else ""
     return Table(f"Parts of the split{below}{more}", head, tuple(rows[:MOST_ROWS]))
 

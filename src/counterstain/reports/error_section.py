@@ -59,7 +59,7 @@ def error_sections(run: RunRecord, *, tiles: bool, budget: int) -> list[ArmError
         budget: characters that all their data: URIs may have together.
     """
     arms = run.errors.get("arms") or {}
-    named = [card["file"] for own in arms.values() for cards in own["tiles"].values() for card in cards]
+    named = [card["file"] for errors in arms.values() for cards in errors["tiles"].values() for card in cards]
     shown = {name: run.error_tiles[name] for name in named if name in run.error_tiles} if tiles else {}
     uris = tile_uris(shown, named, budget)
     return [_arm(run, arm, arms[arm], uris) for arm in run.arms if arm in arms]
@@ -74,16 +74,16 @@ def tile_uris(tiles: Mapping[str, bytes], shown: Sequence[str], budget: int) -> 
         budget: characters of all URIs together. Where not even the smallest fit, the last ones of the page are left
             out, "" instead.
     """
-    made: dict[str, str] = {}
+    uris: dict[str, str] = {}
     for side in SIDES:
-        made = {name: _jpeg(content, side) for name, content in tiles.items()}
-        if sum(len(made.get(name, "")) for name in shown) <= budget:
-            return made
-    spent, kept = 0, {}
+        uris = {name: _jpeg(content, side) for name, content in tiles.items()}
+        if sum(len(uris.get(name, "")) for name in shown) <= budget:
+            return uris
+    spent, within_budget = 0, {}
     for name in dict.fromkeys(shown):
-        spent += len(made.get(name, "")) * shown.count(name)
-        kept[name] = made.get(name, "") if spent <= budget else ""
-    return kept
+        spent += len(uris.get(name, "")) * shown.count(name)
+        within_budget[name] = uris.get(name, "") if spent <= budget else ""
+    return within_budget
 
 
 def _jpeg(content: bytes, side: int) -> str:
@@ -95,44 +95,44 @@ def _jpeg(content: bytes, side: int) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _arm(run: RunRecord, arm: str, own: Mapping[str, Any], uris: Mapping[str, str]) -> ArmErrors:
+def _arm(run: RunRecord, arm: str, errors: Mapping[str, Any], uris: Mapping[str, str]) -> ArmErrors:
     seeds = len(run.scores["arms"][arm]["seeds"])
     mean = f", mean over {seeds} trainings" if seeds > 1 else ""
-    words = f"{share(own['errors'], 1)} of {own['images']:,} test {run.rows} are predicted wrong{mean}."
-    words += _unfamiliar_words(own.get("unfamiliar"))
+    sentences = f"{share(errors['errors'], 1)} of {errors['images']:,} test {run.rows} are predicted wrong{mean}."
+    sentences += _unfamiliar_words(errors.get("unfamiliar"))
     strips = tuple(
-        Strip(title, tuple(_tile(card, uris) for card in own["tiles"][name]))
+        Strip(title, tuple(_tile(card, uris) for card in errors["tiles"][name]))
         for name, title in TITLES.items()
-        if own["tiles"].get(name)
+        if errors["tiles"].get(name)
     )
-    return ArmErrors(clean(arm), words, strips, _patients(run, arm, own["patients"]))
+    return ArmErrors(clean(arm), sentences, strips, _patients(run, arm, errors["patients"]))
 
 
-def _unfamiliar_words(found: Mapping[str, Any] | None) -> str:
+def _unfamiliar_words(unfamiliar: Mapping[str, Any] | None) -> str:
     """How many test images are unlike the training images, and how they fare; "" where nothing is known."""
-    if found is None:
+    if unfamiliar is None:
         return ""
-    words = (
-        f" {found['images']:,} ({share(found['share'], 1, 1)}) are unlike the training images to most trainings; "
-        "about 1\u00a0% would be by chance"
+    sentence = (
+        f" {unfamiliar['images']:,} ({share(unfamiliar['share'], 1, 1)}) are unlike the training images to most "
+        "trainings; about 1\u00a0% would be by chance"
     )
-    if found["errors"] is None or found["errors_of_others"] is None:
-        return f"{words}."
+    if unfamiliar["errors"] is None or unfamiliar["errors_of_others"] is None:
+        return f"{sentence}."
     return (
-        f"{words}. Of them {share(found['errors'], 1, 0)} are predicted wrong, of the others "
-        f"{share(found['errors_of_others'], 1, 0)}."
+        f"{sentence}. Of them {share(unfamiliar['errors'], 1, 0)} are predicted wrong, of the others "
+        f"{share(unfamiliar['errors_of_others'], 1, 0)}."
     )
 
 
 def _tile(card: Mapping[str, Any], uris: Mapping[str, str]) -> Tile:
     wrong = card["label"] != card["predicted"]
     probability = "> 0.999" if card["probability"] > 0.9995 else number(card["probability"])
-    said = f"{clean(card['predicted'])} {probability}"
+    prediction = f"{clean(card['predicted'])} {probability}"
     who = [_named(word, clean(card[word])) for word in ("patient", "site") if card[word]]
     label = f", labelled {clean(card['label'])}" if wrong else ""
     if card.get("unfamiliar"):
         who.append("unlike the training images")
-    return Tile(uris.get(card["file"], ""), clean(card["image"]), said + label, ", ".join(who), wrong)
+    return Tile(uris.get(card["file"], ""), clean(card["image"]), prediction + label, ", ".join(who), wrong)
 
 
 def _named(word: str, name: str) -> str:

@@ -57,14 +57,15 @@ def read_points(path: Path) -> Points:
     """
     try:
         rows = read_rows(path, COLUMNS)
-        text = {name: tuple(row[name] for row in rows) for name in COLUMNS}
-        places = np.array([[float(x), float(y)] for x, y in zip(text["x"], text["y"], strict=True)])
-        probability = tuple(float(value) for value in text["probability"])
+        columns = {name: tuple(row[name] for row in rows) for name in COLUMNS}
+        places = np.array([[float(x), float(y)] for x, y in zip(columns["x"], columns["y"], strict=True)])
+        probability = tuple(float(value) for value in columns["probability"])
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is missing or was changed ({error}); explain the model again") from None
     return Points(
-        text["image_path"], text["patient_id"], text["site"], text["label"], text["predicted"], probability, places
-    )
+        columns["image_path"], columns["patient_id"], columns["site"], columns["label"], columns["predicted"],
+        probability, places,
+    )  # fmt: skip
 
 
 def draw_embedding(points: Points, classes: Sequence[str]) -> EmbeddingMap:
@@ -94,8 +95,8 @@ def draw_embedding(points: Points, classes: Sequence[str]) -> EmbeddingMap:
         )
     ]
     # Inside a script element nothing but its end is markup: "<" is written so that no name can hold that end.
-    text = json.dumps({"columns": columns, "rows": rows, "colourings": colourings}, ensure_ascii=True)
-    data = Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+    content = json.dumps({"columns": columns, "rows": rows, "colourings": colourings}, ensure_ascii=True)
+    data = Markup(content.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
     fills = _colours(len(classes))
     legend = tuple(zip(map(clean, classes), fills, strict=True))
     return EmbeddingMap(_svg(points, classes, fills), legend, data, tuple(groupings))
@@ -105,11 +106,11 @@ def _colours(count: int) -> list[str]:
     """So many colours: those of the figures, or, of more, a walk around the colour wheel in three shades."""
     if count <= len(PALETTE):
         return list(PALETTE[:count])
-    made = []
+    colours = []
     for index in range(count):
         red, green, blue = colorsys.hls_to_rgb((index * GOLDEN) % 1, (0.36, 0.5, 0.62)[index % 3], 0.62)
-        made.append(f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}")
-    return made
+        colours.append(f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}")
+    return colours
 
 
 def _svg(points: Points, classes: Sequence[str], fills: Sequence[str]) -> Markup:
@@ -117,11 +118,11 @@ def _svg(points: Points, classes: Sequence[str], fills: Sequence[str]) -> Markup
     place = {name: index for index, name in enumerate(classes)}
     marks = []
     for index, (label, predicted) in enumerate(zip(points.label, points.predicted, strict=True)):
-        own = place[label]
+        group = place[label]
         wrong = " wrong" if label != predicted else ""
         title = f"{clean(points.image[index])}: {clean(label)}"
         marks.append(
-            f'<path class="point{wrong}" fill="{fills[own]}" d="{_shape(own, x[index], y[index])}">'
+            f'<path class="point{wrong}" fill="{fills[group]}" d="{_shape(group, x[index], y[index])}">'
             f"<title>{escape(title)}</title></path>"
         )
     label = f"Map of {len(points.image)} tiles by their features, coloured by class"

@@ -51,8 +51,8 @@ def overlay(tile: Tile, cells: NDArray[np.float64]) -> Tile:
     paper = np.repeat((60 + 195 * grey / 255)[..., None], 3, axis=2)
     colour = 255 * colormaps["YlOrRd"](0.2 + 0.7 * value)[..., :3]
     opacity = (STRONGEST * value**0.7)[..., None]
-    made = paper * (1 - opacity) + colour * opacity
-    return np.rint(made).astype(np.uint8)
+    blended = paper * (1 - opacity) + colour * opacity
+    return np.rint(blended).astype(np.uint8)
 
 
 def jpeg(tile: Tile) -> bytes:
@@ -76,14 +76,14 @@ def curves_figure(share: Sequence[float], kinds: Sequence[Mapping[str, Any]], *,
     figure = canvas(full_width(), 2.4 * len(kinds) + 0.5 if slim else 2.7, title, stamp)
     shape = (len(kinds), 1) if slim else (1, len(kinds))
     axes = figure.subplots(*shape, sharey=True, squeeze=False).ravel()
-    for axis, own in zip(axes, kinds, strict=True):
+    for axis, curves in zip(axes, kinds, strict=True):
         # The record is JSON with sorted keys: the map's own curve goes first.
-        for index, name in enumerate(sorted(own["curves"], key=lambda name: name != "map")):
+        for index, name in enumerate(sorted(curves["curves"], key=lambda name: name != "map")):
             colour, style, _ = STYLES[index]
             label = "highest cells of the map first" if name == "map" else f"order: {name}"
-            axis.plot(share, own["curves"][name], color=colour, linestyle=style, linewidth=1.8, label=label)
-        done = "shown, from the blurred tile" if own["kind"] == "insertion" else "blurred, from the whole tile"
-        axis.set_title(own["kind"], loc="left")
+            axis.plot(share, curves["curves"][name], color=colour, linestyle=style, linewidth=1.8, label=label)
+        done = "shown, from the blurred tile" if curves["kind"] == "insertion" else "blurred, from the whole tile"
+        axis.set_title(curves["kind"], loc="left")
         axis.set_xlabel(f"share of the tile {done}")
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1.02)

@@ -72,9 +72,9 @@ def write_page(folder: Path) -> Path:
 
 def _script() -> dict[str, Markup]:
     """The script that colours the embedding map, and the hash by which the page's policy lets it run."""
-    text = template("explanation.js")
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return {"script": Markup(text), "script_hash": Markup(f"sha256-{digest}")}
+    script = template("explanation.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"script": Markup(script), "script_hash": Markup(f"sha256-{digest}")}
 
 
 def _model(record: Mapping[str, Any]) -> str:
@@ -132,9 +132,9 @@ def _curves(folder: Path, record: Mapping[str, Any]) -> Illustration:
     title = "What the marked cells are worth to the score"
     draw = partial(curves_figure, curves["share"], curves["kinds"], title=title, stamp=record["stamp"])
     areas = listed(
-        f"{own['kind']}: area {number(own['area']['map'], 2)} in the map's order and "
-        f"{number(own['area']['random'], 2)} in random order"
-        for own in curves["kinds"]
+        f"{kind['kind']}: area {number(kind['area']['map'], 2)} in the map's order and "
+        f"{number(kind['area']['random'], 2)} in random order"
+        for kind in curves["kinds"]
     )
     caption = (
         "Mean over tiles of the probability of the class that the map is of. A good map's line rises early when cells "
@@ -189,14 +189,14 @@ def _embedding_words(embedding: Mapping[str, Any]) -> str:
 def _words(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     method = record["settings"]["method"]
     layer = record["layer"]
-    made = METHODS.get(method, clean(method))
-    words = [("Map", made)]
+    method_words = METHODS.get(method, clean(method))
+    rows = [("Map", method_words)]
     if layer is not None:
-        words.append(
+        rows.append(
             ("Layer", f"{clean(layer['name'])}, {layer['side']} × {layer['side']} cells, chosen by itself: the last "
              "one that still knows places. A cell draws on more of the tile than it covers.")
         )  # fmt: skip
-    words += [
+    rows += [
         ("Score", "The log odds of the class that the model calls the tile, against all other classes. Only what "
          "raises it is shown."),
         ("Blurred tile", f"A Gaussian blur of {record['blur_sigma_px']:.0f} px standard deviation: colour and large "
@@ -208,8 +208,8 @@ def _words(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Seed", f"{record['settings']['seed']}"),
     ]  # fmt: skip
     source = record["source"]
-    for word, key in (("Bundle", "bundle"), ("Bundle's hash", "bundle_hash"), ("Images", "cohort")):
+    for title, key in (("Bundle", "bundle"), ("Bundle's hash", "bundle_hash"), ("Images", "cohort")):
         if source.get(key):
-            words.append((word, clean(source[key])))
-    words.append(("Hash of the images", clean(source["data"])))
-    return words
+            rows.append((title, clean(source[key])))
+    rows.append(("Hash of the images", clean(source["data"])))
+    return rows

@@ -74,7 +74,7 @@ def history_data(runs: Sequence[tuple[str, Mapping[str, Sequence[float]], int]])
 
 def split_data(images: Mapping[str, Mapping[str, int]]) -> FigureData:
     """One row per part and class."""
-    rows = ((part, clean(name), count) for part, own in images.items() for name, count in own.items())
+    rows = ((part, clean(name), count) for part, by_class in images.items() for name, count in by_class.items())
     return FigureData(("part", "class", "images"), tuple(rows))
 
 

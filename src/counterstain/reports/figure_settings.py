@@ -52,10 +52,10 @@ def parse_width(text: str | float) -> float:
     Raises:
         InputError: If it is none of these.
     """
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(mm|cm|in)?\s*", str(text))
-    if found is None:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(mm|cm|in)?\s*", str(text))
+    if match is None:
         raise InputError(f"width of the figures is '{text}'; give a number with its unit, such as 85mm, 8.5cm or 3.3in")
-    return float(found[1]) * {"mm": 1.0, "cm": 10.0, "in": MM}[found[2] or "mm"]
+    return float(match[1]) * {"mm": 1.0, "cm": 10.0, "in": MM}[match[2] or "mm"]
 
 
 def style_of(
@@ -66,9 +66,9 @@ def style_of(
     Raises:
         InputError: If a setting can't be drawn, or one is given without a format.
     """
-    given = {"width": width, "font": font, "language": language}
+    choices = {"width": width, "font": font, "language": language}
     if kind is None:
-        name = next((name for name, value in given.items() if value is not None), None)
+        name = next((name for name, value in choices.items() if value is not None), None)
         if name is not None:
             raise InputError(f"{name} is for figures of a document; name their format as well: figures pdf, svg or png")
         return None

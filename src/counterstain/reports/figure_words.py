@@ -65,8 +65,8 @@ GERMAN: Mapping[str, str] = {
 
 def words(template: str, language: str, **fields: object) -> str:
     """A text with its fields filled in, in a language; what it has no words for stays in English."""
-    found = GERMAN.get(template, template) if language == "de" else template
-    return found.format(**fields) if fields else found
+    text = GERMAN.get(template, template) if language == "de" else template
+    return text.format(**fields) if fields else text
 
 
 def measure_name(metric: str, language: str) -> str:
@@ -82,8 +82,8 @@ def numerals(text: str, language: str) -> str:
     if language != "de":
         return text
 
-    def swapped(found: re.Match[str]) -> str:
-        return found[0].translate({ord(","): ".", ord("."): ","})
+    def swapped(match: re.Match[str]) -> str:
+        return match[0].translate({ord(","): ".", ord("."): ","})
 
-    apart = re.sub(r"\[[^\[\]]*\]", lambda found: found[0].replace(", ", "; "), text)
+    apart = re.sub(r"\[[^\[\]]*\]", lambda match: match[0].replace(", ", "; "), text)
     return re.sub(r"(?<![\w.\-])\d+(?:,\d{3})*(?:\.\d+)?(?![\w.])", swapped, apart)

@@ -190,7 +190,7 @@ def confusion_figure(
 
 def _write_cells(axis: Axes, matrix: Floats, rate: Floats, *, small: bool, shares: bool) -> None:
     """Count and share in each cell, or shares alone, in per cent."""
-    whole = bool((matrix == np.rint(matrix)).all())
+    all_integral = bool((matrix == np.rint(matrix)).all())
     for row, column in np.ndindex(*matrix.shape):
         dark = rate[row, column] > 0.55
         colour = "white" if dark else INK
@@ -199,7 +199,7 @@ def _write_cells(axis: Axes, matrix: Floats, rate: Floats, *, small: bool, share
             if percent:
                 axis.text(column, row, percent[:-2], color=colour, ha="center", va="center", size=points(9))
             continue
-        count = f"{matrix[row, column]:,.0f}" if whole else f"{matrix[row, column]:,.1f}"
+        count = f"{matrix[row, column]:,.0f}" if all_integral else f"{matrix[row, column]:,.1f}"
         size = points(9 if small else 13)
         axis.text(column, row, count, color=colour, ha="center", va="bottom", size=size, weight="bold")
         axis.text(column, row + 0.06, percent, color=colour, ha="center", va="top", size=points(9))

@@ -32,13 +32,13 @@ def finding_tables(run: RunRecord) -> list[Table]:
         for row in record["scores"]:
             if row["arm"] == arm:
                 scores.setdefault(row["finding"], {})[row["metric"]] = row
-        shown = [metric for metric in SHOWN if any(metric in own for own in scores.values())]
+        shown = [metric for metric in SHOWN if any(metric in by_metric for by_metric in scores.values())]
         rows = [
             (
                 Cell(clean(finding), counts.get(finding, ""), strong=finding not in counts),
-                *(_score(own.get(metric)) for metric in shown),
+                *(_score(by_metric.get(metric)) for metric in shown),
             )
-            for finding, own in _in_order(scores, list(counts))
+            for finding, by_metric in _in_order(scores, list(counts))
         ]
         caption = (
             f"{clean(arm)}: each finding on the test part; {level} intervals with the {record['unit']} as the unit"

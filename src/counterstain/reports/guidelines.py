@@ -40,7 +40,7 @@ def _items(run: RunRecord) -> list[tuple[str, str]]:
     seeds = plural(len(first["seeds"]), "training seed")
     audit = "" if not run.audit else clean(run.audit.get("words") or "")
     sites = (run.subgroups.get("site") or {}).get("arms")
-    made = f"{clean(split['method'])} by {clean(split_unit(run))}; splits.csv" if split.get("method") else ""
+    division = f"{clean(split['method'])} by {clean(split_unit(run))}; splits.csv" if split.get("method") else ""
     unit = unit_words(run.scores["unit"], run.rows_are)
     level = f"{100 * float(run.scores.get('confidence', 0.95)):g} %"
     return [
@@ -51,7 +51,7 @@ def _items(run: RunRecord) -> list[tuple[str, str]]:
         ("Reference standard: who labelled, how, with what agreement", ""),
         (f"{capital(run.rows)} used, and those left out with reasons", _used(run)),
         (f"Preparation of the {run.rows}", " ".join([*preparation_sentences(run), *stain_sentences(run)])),
-        ("How the data were divided, and the unit of division", made),
+        ("How the data were divided, and the unit of division", division),
         ("Leakage between the parts", audit),
         ("Model: architecture, parameters, starting weights", _models(run)),
         (
@@ -83,14 +83,14 @@ def _items(run: RunRecord) -> list[tuple[str, str]]:
 
 def _models(run: RunRecord) -> str:
     """Network, parameters and starting weights of each arm that recorded them."""
-    told = []
+    models = []
     for arm in recorded(run):
         probe = arm.kind == "probe"
         # Of a probe they are those that were fitted; the frozen network has more.
         size = f", {plural(arm.parameters, 'fitted parameter' if probe else 'parameter')}" if arm.parameters else ""
-        kept = ", kept frozen" if probe else ""
-        told.append(f"{clean(arm.arm)}: {arm.network}{size}, {start_words(arm)}{kept}")
-    return "; ".join(told)
+        frozen = ", kept frozen" if probe else ""
+        models.append(f"{clean(arm.arm)}: {arm.network}{size}, {start_words(arm)}{frozen}")
+    return "; ".join(models)
 
 
 def _calibration(run: RunRecord) -> str:

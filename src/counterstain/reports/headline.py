@@ -45,26 +45,26 @@ def headline(run: RunRecord) -> str:
     if kinds == {"undefined"}:
         return f"The arms can't be compared in {named}: it is undefined here."
     if kinds <= {"noninferiority_not_shown", "equivalence_not_shown"}:
-        asked = "Non-inferiority" if "noninferiority_not_shown" in kinds else "Equivalence"
+        aim = "Non-inferiority" if "noninferiority_not_shown" in kinds else "Equivalence"
         also = any(pair.get("also") for pair in pairs)
-        return f"{asked} in {named} is not shown" + ("." if also else "; that does not show a difference either.")
+        return f"{aim} in {named} is not shown" + ("." if also else "; that does not show a difference either.")
     if not winners and not alike and not spared and not inferior:
         arms = list(dict.fromkeys(arm for pair in pairs for arm in (pair["a"], pair["b"])))
         between = listed(map(clean, arms)) if len(arms) <= 4 else f"the {len(arms)} arms"
         return f"No evidence of a difference in {named} between {between}."
-    said = []
+    parts = []
     for winner in dict.fromkeys(winner for winner, _ in winners):
         losers = listed(clean(loser) for first, loser in winners if first == winner)
-        said.append(f"{clean(winner)} is better than {losers} in {named}.")
+        parts.append(f"{clean(winner)} is better than {losers} in {named}.")
     if alike:
-        said.append(f"{listed(alike)} are equivalent in {named} within the margin.")
+        parts.append(f"{listed(alike)} are equivalent in {named} within the margin.")
     if spared:
-        said.append(f"{listed(spared)} in {named} by the margin.")
-    said += [f"{clean(p['a'])} is inferior to {clean(p['b'])} in {named} by more than the margin." for p in inferior]
-    rest = sum(pair["verdict"] in UNSETTLED for pair in pairs)
-    if rest:
-        said.append(f"For the other {'pair' if rest == 1 else f'{rest} pairs'} nothing is shown either way.")
-    return " ".join(said)
+        parts.append(f"{listed(spared)} in {named} by the margin.")
+    parts += [f"{clean(p['a'])} is inferior to {clean(p['b'])} in {named} by more than the margin." for p in inferior]
+    unsettled = sum(pair["verdict"] in UNSETTLED for pair in pairs)
+    if unsettled:
+        parts.append(f"For the other {'pair' if unsettled == 1 else f'{unsettled} pairs'} nothing is shown either way.")
+    return " ".join(parts)
 
 
 def _endpoint_name(run: RunRecord, metric: str) -> str:
@@ -94,13 +94,13 @@ def evidence(run: RunRecord) -> str:
     rows = {arm: row for arm, row in rows.items() if row["value"] is not None}
     if not rows:
         return ""
-    said = _standing(rows, record["chance"], record["baseline"])
+    standing = _standing(rows, record["chance"], record["baseline"])
     if len(run.arms) == 1:  # its number stands in the first sentence already
-        return f"{said}." if said else ""
+        return f"{standing}." if standing else ""
     shown = _numbers(rows, metric_name(record["metric"]), record["confidence"])
     few = min(row["seeds"] for row in rows.values())
     limit = f" These are single fitted models: fewer than {MIN_SEEDS} trainings per arm." if few < MIN_SEEDS else ""
-    return f"{said}: {shown}.{limit}" if said else f"{capital(shown)}.{limit}"
+    return f"{standing}: {shown}.{limit}" if standing else f"{capital(shown)}.{limit}"
 
 
 def _standing(rows: Mapping[str, Mapping[str, Any]], chance: float | None, baseline: Mapping[str, Any] | None) -> str:
@@ -109,11 +109,11 @@ def _standing(rows: Mapping[str, Mapping[str, Any]], chance: float | None, basel
     level = "" if chance is None else f" ({number(chance, 1 if chance in (0.5, 0.0) else 3)})"
     if len(lost) == len(rows):
         return _none(rows, f"be told from chance{level}")
-    said = [f"{listed(map(clean, lost))} can't be told from chance{level}"] if lost else []
+    clauses = [f"{listed(map(clean, lost))} can't be told from chance{level}"] if lost else []
     if baseline is None:
-        if not said and chance is not None:
+        if not clauses and chance is not None:
             return _every(rows, "exceeds", "exceed") + f" chance{level}"
-        return "; ".join(said)
+        return "; ".join(clauses)
     name = f"{BASELINE_NAMES.get(baseline['name'], clean(baseline['name']))} ({number(baseline['value'])})"
     sides: dict[str, list[str]] = {}
     for arm, row in rows.items():
@@ -121,22 +121,22 @@ def _standing(rows: Mapping[str, Mapping[str, Any]], chance: float | None, basel
     if len(sides.get("above", ())) == len(rows):
         return _every(rows, "beats", "beat") + f" {name}"
     if len(sides.get("undefined", ())) == len(rows):  # too few patients of a class for any interval
-        return "; ".join(said)
+        return "; ".join(clauses)
     if len(sides.get("not told", ())) == len(rows):
         none = _none(rows, f"be told from {name}, which does not look at tissue")
-        return f"{said[0]}, and {none[0].lower()}{none[1:]}" if said else none
-    held = [_side_words(side, sides[side]) for side in SIDES if side in sides]
-    return "; ".join([*said, ", ".join(f"{words} {'it' if k else name}" for k, words in enumerate(held))])
+        return f"{clauses[0]}, and {none[0].lower()}{none[1:]}" if clauses else none
+    verdicts = [_side_words(side, sides[side]) for side in SIDES if side in sides]
+    return "; ".join([*clauses, ", ".join(f"{clause} {'it' if k else name}" for k, clause in enumerate(verdicts))])
 
 
 def _side_words(side: str, arms: list[str]) -> str:
     return f"{listed(map(clean, arms))} {SIDES[side][len(arms) > 1]}"
 
 
-def _every(rows: Mapping[str, object], one: str, several: str) -> str:
+def _every(rows: Mapping[str, object], singular: str, several: str) -> str:
     """ "Both beat", "All 4 arms beat", or the only arm's name with "beats"."""
     if len(rows) == 1:
-        return f"{clean(next(iter(rows)))} {one}"
+        return f"{clean(next(iter(rows)))} {singular}"
     return f"{'Both' if len(rows) == 2 else f'All {len(rows)} arms'} {several}"
 
 

@@ -52,9 +52,9 @@ def photograph_uri(content: bytes, largest: int = LARGEST_PHOTOGRAPH) -> str:
     if len(uri) <= largest:
         return uri
     with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-        whole = image.convert("RGB")
+        photograph = image.convert("RGB")
     for width, quality in SMALLER:
-        shown = whole.copy()
+        shown = photograph.copy()
         shown.thumbnail((width, width * shown.height // shown.width + 1), Image.Resampling.LANCZOS)
         smaller = io.BytesIO()
         shown.save(smaller, "JPEG", quality=quality)

@@ -136,8 +136,8 @@ def _part_sizes(run: RunRecord) -> str:
         return ""
     counts = parts[0]["counts"]
     named = {"train": "for training", "val": "for validation", "test": "for testing"}
-    told = [f"{counts[name]['images']:,} {words}" for name, words in named.items() if name in counts]
-    return f", {listed(told)}" if told else ""
+    sizes = [f"{counts[name]['images']:,} {purpose}" for name, purpose in named.items() if name in counts]
+    return f", {listed(sizes)}" if sizes else ""
 
 
 def audit_words(run: RunRecord) -> str:
@@ -147,7 +147,7 @@ def audit_words(run: RunRecord) -> str:
         *(["slides"] if run.cohort.get("slides") else []),
     ]
     shared = f"shared {listed(ids)} and for " if ids else ""
-    if any(one.get("tier") == "features" for one in run.audit.get("findings") or ()):
+    if any(finding.get("tier") == "features" for finding in run.audit.get("findings") or ()):
         return f"{shared}identical files"
     crops = ", rotated crops" if (run.resolved.get("audit") or {}).get("rotated", True) else ""
     return f"{shared}copies (same bytes, same pixels, flips and quarter-turns, near-duplicates{crops})"
@@ -171,49 +171,50 @@ def _seeds(run: RunRecord) -> str:
 
 def use_sentences(run: RunRecord) -> list[str]:
     """What was fitted on the validation part and frozen, by what each training recorded of it."""
-    trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
+    trainings = run.trainings_in_use
     if not trainings:
         return []
-    said = [_calibrated(run, trainings), *threshold_sentences(run), *_sets(run, trainings)]
+    sentences = [_calibrated(run, trainings), *threshold_sentences(run), *_sets(run, trainings)]
     fitted = any(
-        (one.get("parameters") or {}) != {} or one.get("qhat") is not None or _is_chosen(run, one) for one in trainings
+        (training.get("parameters") or {}) != {} or training.get("qhat") is not None or _is_chosen(run, training)
+        for training in trainings
     )
     frozen = ["What was fitted on the validation part was then frozen."] if fitted else []
-    return [*filter(None, said), *frozen]
+    return [*filter(None, sentences), *frozen]
 
 
 def _is_chosen(run: RunRecord, training: Mapping[str, Any]) -> bool:
     """Whether a rule picked this training's threshold: not with more than two classes, nor where it was stated."""
-    left = any("threshold is 0.5" in note for note in training.get("notes") or ())
-    return training.get("threshold") is not None and not is_stated(str(run.in_use.get("threshold_rule"))) and not left
+    failed = any("threshold is 0.5" in note for note in training.get("notes") or ())
+    return training.get("threshold") is not None and not is_stated(str(run.in_use.get("threshold_rule"))) and not failed
 
 
 def _calibrated(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> str:
     method = str(run.in_use.get("method"))
     if method not in CALIBRATIONS:
         return "Probabilities were not calibrated."
-    changed = sum((one.get("parameters") or {}) not in ({}, UNCHANGED[method]) for one in trainings)
+    changed = sum((training.get("parameters") or {}) not in ({}, UNCHANGED[method]) for training in trainings)
     name = CALIBRATIONS[method]
     if not changed:
         return f"Calibration by {name} was tried on the validation part and left all probabilities as they were."
-    rest = f" in {changed} of {len(trainings)} trainings; in the others it left them as they were"
-    return f"Probabilities were calibrated by {name} on the validation part{rest if changed < len(trainings) else ''}."
+    some = f" in {changed} of {len(trainings)} trainings; in the others it left them as they were"
+    return f"Probabilities were calibrated by {name} on the validation part{some if changed < len(trainings) else ''}."
 
 
 def threshold_sentences(run: RunRecord) -> list[str]:
     """Where the decision threshold is from: stated, chosen by a rule, or left; [] with more than two classes."""
-    trainings = [one for own in (run.in_use.get("arms") or {}).values() for one in own.get("trainings") or ()]
+    trainings = run.trainings_in_use
     rule = clean(run.in_use.get("threshold_rule") or "")
-    known = [one for one in trainings if one.get("threshold") is not None]
+    known = [training for training in trainings if training.get("threshold") is not None]
     if not known or not rule:
         return []
     if is_stated(rule):
         return [f"The decision threshold, {rule}, was stated in the study."]
-    failed = sum(any("threshold is 0.5" in note for note in one.get("notes") or ()) for one in known)
+    failed = sum(any("threshold is 0.5" in note for note in training.get("notes") or ()) for training in known)
     if failed == len(known):
         return [f"The rule for the decision threshold ({rule}) could not be applied; it stayed at 0.5."]
-    rest = f"; in {failed} of {len(known)} trainings it could not be, and stayed at 0.5" if failed else ""
-    return [f"The decision threshold was chosen on the validation part (rule: {rule}){rest}."]
+    exceptions = f"; in {failed} of {len(known)} trainings it could not be, and stayed at 0.5" if failed else ""
+    return [f"The decision threshold was chosen on the validation part (rule: {rule}){exceptions}."]
 
 
 def _sets(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -221,31 +222,31 @@ def _sets(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
     if alpha is None:
         return []
     by_class = run.in_use.get("conformal") == "class"
-    fitted = sum(one.get("qhat") is not None for one in trainings)
+    fitted = sum(training.get("qhat") is not None for training in trainings)
     kind = "Class-conditional (Mondrian) split-conformal" if by_class else "Split-conformal"
-    what = f"{kind} prediction sets (alpha {alpha:g}, all {unit}s weighing the same)"
+    sets = f"{kind} prediction sets (alpha {alpha:g}, all {unit}s weighing the same)"
     stays = "a class that too few have" if by_class else "every class"
     few = f"validation {unit}s were too few, and {stays} stays in the set"
     if not fitted:
-        return [f"{what} were asked for; {few}."]
-    rest = f"; in {len(trainings) - fitted} of {len(trainings)} trainings {few}" if fitted < len(trainings) else ""
-    return [f"{what} were fitted on the validation part{rest}."]
+        return [f"{sets} were asked for; {few}."]
+    failures = f"; in {len(trainings) - fitted} of {len(trainings)} trainings {few}" if fitted < len(trainings) else ""
+    return [f"{sets} were fitted on the validation part{failures}."]
 
 
 def _statistics(run: RunRecord) -> str:
-    methods = dict.fromkeys(clean(own["method"]) for own in run.scores["arms"].values() if own.get("method"))
-    text = "" if run.stamp.startswith("LEAK") else f"Test {run.rows} were used for reporting only. "
-    text += f"Intervals: {'; '.join(methods)}." if methods else ""
+    methods = dict.fromkeys(clean(arm["method"]) for arm in run.scores["arms"].values() if arm.get("method"))
+    sentences = "" if run.stamp.startswith("LEAK") else f"Test {run.rows} were used for reporting only. "
+    sentences += f"Intervals: {'; '.join(methods)}." if methods else ""
     if run.comparison.get("pairs"):
         metric, level = primary(run)
         rule = clean(run.comparison.get("rule") or "")
         if any(pair["test"] for pair in run.procedures.get("pairs", ())):
-            text += (
+            sentences += (
                 " Over the folds the arms were also compared by the corrected resampled t-test (Nadeau and Bengio) and "
                 f"the Bayesian correlated t-test, with ±{run.procedures['rope']:g} as practically alike."
             )
-        text += f" The primary endpoint was {metric_name(metric)} at {level_words(level, run.rows_are)}. {rule}"
-    return text.strip()
+        sentences += f" The primary endpoint was {metric_name(metric)} at {level_words(level, run.rows_are)}. {rule}"
+    return sentences.strip()
 
 
 def _software(run: RunRecord) -> str:

@@ -19,7 +19,7 @@ def template(name: str) -> str:
 
 def environment() -> Environment:
     """Escapes everything that is not Markup, and refuses a name that a template uses and nobody gave."""
-    made = Environment(
+    jinja = Environment(
         loader=FunctionLoader(template),
         autoescape=True,
         undefined=StrictUndefined,
@@ -27,8 +27,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"soft": _soft, "css_string": _css_string}
-    return made
+    jinja.filters |= {"soft": _soft, "css_string": _css_string}
+    return jinja
 
 
 def _soft(text: str) -> Markup:
@@ -38,7 +38,7 @@ def _soft(text: str) -> Markup:
 
 def _css_string(text: str) -> Markup:
     """A text as a CSS string, for the head of printed pages: what is no letter, digit or space stands as its number."""
-    return Markup('"{}"').format(Markup(re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\{ord(found[0]):06x} ", text)))
+    return Markup('"{}"').format(Markup(re.sub(r"[^A-Za-z0-9 ]", lambda match: f"\\{ord(match[0]):06x} ", text)))
 
 
 def typeset(text: str, arms: Sequence[str]) -> Markup:
@@ -51,7 +51,7 @@ def typeset(text: str, arms: Sequence[str]) -> Markup:
             signs = piece.replace("-", "−") if piece.startswith("[") else piece
             out += Markup('<span class="whole">{}</span>').format(signs) if len(piece) <= 30 else signs
         else:
-            words = re.sub(r"(?<![\w-])-(?=\d)", "−", piece)
-            words = re.sub(r"(?<=\d)\s?%", "\u00a0%", words)
-            out += re.sub(r"\b(auroc|auprc|mcc|f1|balanced_accuracy)\b", lambda found: METRIC_NAMES[found[0]], words)
+            plain = re.sub(r"(?<![\w-])-(?=\d)", "−", piece)
+            plain = re.sub(r"(?<=\d)\s?%", "\u00a0%", plain)
+            out += re.sub(r"\b(auroc|auprc|mcc|f1|balanced_accuracy)\b", lambda match: METRIC_NAMES[match[0]], plain)
     return out

@@ -100,8 +100,8 @@ def _or_nan(value: float | None) -> float:
 def _span(curves: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> tuple[float, float]:
     """From the lowest to the highest interval, but no further than twice the largest difference."""
     scores = [step["scores"][name] for curve in curves for step in curve["steps"] for name in measures]
-    value = np.array([_or_nan(found["difference"]) for found in scores])
-    low, high = (np.array([_or_nan(found[key]) for found in scores]) for key in ("low", "high"))
+    value = np.array([_or_nan(score["difference"]) for score in scores])
+    low, high = (np.array([_or_nan(score[key]) for score in scores]) for key in ("low", "high"))
     lowest, highest = min(np.nanmin(value), 0.0), max(np.nanmax(value), 0.0)
     bottom = max(np.nanmin(np.append(low, lowest)), 2 * lowest - _LEAST_SPAN)
     top = min(np.nanmax(np.append(high, highest)), 2 * highest + _LEAST_SPAN)

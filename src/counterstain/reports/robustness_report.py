@@ -85,28 +85,28 @@ def write_card(folder: Path) -> Path:
 def headline(record: Mapping[str, Any]) -> str:
     """What the model reaches, what costs it most, and whether a budget is met."""
     auroc = record["clean"]["auroc"]
-    words = f"AUROC is {number(auroc['value'])}{levelled(auroc['low'], auroc['high'])} on clean tiles"
+    sentences = f"AUROC is {number(auroc['value'])}{levelled(auroc['low'], auroc['high'])} on clean tiles"
     steps = [(step["scores"]["auroc"], curve, step) for curve in record["curves"] for step in curve["steps"]]
-    known = [found for found in steps if found[0]["difference"] is not None]
+    known = [entry for entry in steps if entry[0]["difference"] is not None]
     if known:
-        score, curve, step = min(known, key=lambda found: float(found[0]["difference"]))
+        score, curve, step = min(known, key=lambda entry: float(entry[0]["difference"]))
         lost = difference(score["difference"], score["low"], score["high"])
         if score["difference"] < 0:
-            words += f"; it falls most, by {lost}, under {_lower(curve['title'])} at {step['shown']}"
+            sentences += f"; it falls most, by {lost}, under {_lower(curve['title'])} at {step['shown']}"
         else:
-            words += "; no trial lowers it"
+            sentences += "; no trial lowers it"
     # The ranking can be untouched while the frozen threshold no longer fits: AUROC alone would hide it.
     turned = [(step["flipped"]["value"], curve, step) for curve in record["curves"] for step in curve["steps"]]
-    turned = [found for found in turned if found[0]]
+    turned = [entry for entry in turned if entry[0]]
     if turned:
-        most, curve, step = max(turned, key=lambda found: float(found[0]))
-        words += f". Most decisions flip under {_lower(curve['title'])} at {step['shown']}: {share(most, 1)}"
+        most, curve, step = max(turned, key=lambda entry: float(entry[0]))
+        sentences += f". Most decisions flip under {_lower(curve['title'])} at {step['shown']}: {share(most, 1)}"
     if record["budget"] is not None:
         rows = record["budget"]["limits"]
         failed = sum(not row["met"] for row in rows)
         broken = "none is" if not failed else "1 is" if failed == 1 else f"{failed} are"
-        words += f". Of {plural(len(rows), 'limit')} in the budget {broken} broken"
-    return f"{words}."
+        sentences += f". Of {plural(len(rows), 'limit')} in the budget {broken} broken"
+    return f"{sentences}."
 
 
 def _lower(title: str) -> str:
@@ -135,7 +135,7 @@ def _scale(mpp: Mapping[str, float] | None) -> str:
 
 
 def _clean_table(record: Mapping[str, Any]) -> Table:
-    rows = tuple((Cell(metric_name(name)), _valued(found)) for name, found in _ordered(record["clean"]))
+    rows = tuple((Cell(metric_name(name)), _valued(score)) for name, score in _ordered(record["clean"]))
     return Table(f"Unchanged tiles, {_intervals(record)}", ("measure", "value"), rows, inline=True)
 
 
@@ -149,12 +149,12 @@ def _ordered(scores: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(name, scores[name]) for name in MEASURES if name in scores]
 
 
-def _valued(found: Mapping[str, Any], *, percent: bool = False) -> Cell:
-    if percent and found["value"] is not None:
-        low, high = found["low"], found["high"]
+def _valued(score: Mapping[str, Any], *, percent: bool = False) -> Cell:
+    if percent and score["value"] is not None:
+        low, high = score["low"], score["high"]
         below = f"[{share(low, 1)}, {share(high, 1)}]" if low is not None and high is not None else "no interval"
-        return Cell(share(found["value"], 1), below)
-    return Cell(number(found["value"]), interval(found["low"], found["high"]) or "no interval")
+        return Cell(share(score["value"], 1), below)
+    return Cell(number(score["value"]), interval(score["low"], score["high"]) or "no interval")
 
 
 def _lost(score: Mapping[str, Any]) -> Cell:
@@ -255,22 +255,22 @@ def _rotation_table(record: Mapping[str, Any]) -> Table | None:
 
 
 def _rotation_words(record: Mapping[str, Any]) -> str:
-    found = record["rotation"]
-    if found is None:
+    rotation = record["rotation"]
+    if rotation is None:
         return ""
-    whole, some, moved = found["flipped"], found["any_flipped"], found["largest_moved"]
+    flipped, ever, moved = rotation["flipped"], rotation["any_flipped"], rotation["largest_moved"]
     return (
-        f"{share(whole['value'], 1)} of the decisions {_percents(whole)} are not those of the tile as it is, and "
-        f"{share(some['value'], 1)} of the images {_percents(some)} have at least one of the seven that differs. The "
+        f"{share(flipped['value'], 1)} of the decisions {_percents(flipped)} are not those of the tile as it is, and "
+        f"{share(ever['value'], 1)} of the images {_percents(ever)} have at least one of the seven that differs. The "
         f"largest change of an image's probability is {number(moved['value'])}"
         f"{levelled(moved['low'], moved['high'])} on average."
     )
 
 
-def _percents(found: Mapping[str, Any]) -> str:
-    if found["low"] is None or found["high"] is None:
+def _percents(score: Mapping[str, Any]) -> str:
+    if score["low"] is None or score["high"] is None:
         return "(no interval)"
-    return f"(95\u00a0% interval [{share(found['low'], 1)}, {share(found['high'], 1)}])"
+    return f"(95\u00a0% interval [{share(score['low'], 1)}, {share(score['high'], 1)}])"
 
 
 def _site_table(record: Mapping[str, Any]) -> Table | None:
@@ -285,8 +285,8 @@ def _site_table(record: Mapping[str, Any]) -> Table | None:
         if row["patients"] is not None:
             count += f", {plural(row['patients'], 'patient')}"
         few = [Cell("too few")] * len(names)
-        own = few if row["scores"] is None else [_valued(row["scores"][name]) for name in names]
-        rows.append((Cell(clean(row["site"]), count), *own))
+        cells = few if row["scores"] is None else [_valued(row["scores"][name]) for name in names]
+        rows.append((Cell(clean(row["site"]), count), *cells))
     return Table(
         f"Scores within sites, unchanged tiles, {_intervals(record)}",
         ("site", *(metric_name(name) for name in names)),
@@ -313,21 +313,21 @@ def _probe_words(record: Mapping[str, Any]) -> str:
     probe = record["site_probe"]
     if probe is None:
         return ""
-    found = probe["balanced_accuracy"]
+    accuracy = probe["balanced_accuracy"]
     floor = max(probe["chance"], probe["label_alone"])
-    words = (
+    sentence = (
         f"From the {probe['features']:,} numbers that go into the network's last layer, a logistic regression names "
-        f"the site of patients it has not seen with a balanced accuracy of {number(found['value'])}"
-        f"{levelled(found['low'], found['high'])}; chance is {number(probe['chance'])}"
+        f"the site of patients it has not seen with a balanced accuracy of {number(accuracy['value'])}"
+        f"{levelled(accuracy['low'], accuracy['high'])}; chance is {number(probe['chance'])}"
     )
     if probe["label_alone"] > probe["chance"] + 0.005:
-        words += f", and the true label alone would reach {number(probe['label_alone'])}"
-    if found["low"] is not None and found["low"] > floor:
+        sentence += f", and the true label alone would reach {number(probe['label_alone'])}"
+    if accuracy["low"] is not None and accuracy["low"] > floor:
         verdict = "The network's features encode the site: what it learned at some sites may not generalise to others."
     else:
         verdict = "No more of the site was found in the features than that."
-    left = f" Left out for lack of patients: {listed(map(clean, probe['left_out']))}." if probe["left_out"] else ""
-    return f"{words}. {verdict}{left}"
+    left_out = f" Left out for lack of patients: {listed(map(clean, probe['left_out']))}." if probe["left_out"] else ""
+    return f"{sentence}. {verdict}{left_out}"
 
 
 # ------------------------------------------------------------------------------------------------------------- figures
@@ -338,20 +338,20 @@ def _curves(record: Mapping[str, Any], folder: Path) -> list[Illustration]:
         return []
     names = [name for name, _ in _ordered(record["clean"])]
     decided = names[1:3]
-    words = " and ".join(map(metric_name, decided))
+    measured = " and ".join(map(metric_name, decided))
     caption = (
         f"Paired differences on the same images; bands are 95 % intervals over {record['unit']}s, each for its point "
         "alone. At 0 (of JPEG: 100) the tile is unchanged. All panels have one scale."
     )
-    drawn = (("auroc", ["auroc"], caption), ("decisions", decided, f"The same for {words} of the decisions."))
-    found = []
+    drawn = (("auroc", ["auroc"], caption), ("decisions", decided, f"The same for {measured} of the decisions."))
+    illustrations = []
     for name, measures, below in drawn:
         title = f"Change of {' and '.join(map(metric_name, measures))} against the unchanged tiles"
         stamp = clean(record["bundle"]["stamp"])
         draw = partial(curves_figure, record["curves"], measures, title=title, stamp=stamp)
         alt = f"{title}, for each trial at each strength"
-        found.append(keep_figure(draw, folder / f"curves_{name}", alt=alt, caption=below))
-    return found
+        illustrations.append(keep_figure(draw, folder / f"curves_{name}", alt=alt, caption=below))
+    return illustrations
 
 
 def _sites(record: Mapping[str, Any], folder: Path) -> Illustration | None:
@@ -360,10 +360,10 @@ def _sites(record: Mapping[str, Any], folder: Path) -> Illustration | None:
     scored = [row for row in record["sites"]["sites"] if row["scores"] is not None]
     if len(scored) < 2:
         return None
-    found = [(row["site"], row["scores"]["auroc"]) for row in scored]
-    rows = [Row(site, score["value"], score["low"], score["high"]) for site, score in found]
-    whole = record["clean"]["auroc"]
-    rows.append(Row("all together", whole["value"], whole["low"], whole["high"], strong=False))
+    scores = [(row["site"], row["scores"]["auroc"]) for row in scored]
+    rows = [Row(site, score["value"], score["low"], score["high"]) for site, score in scores]
+    overall = record["clean"]["auroc"]
+    rows.append(Row("all together", overall["value"], overall["low"], overall["high"], strong=False))
     title = "AUROC within each site, unchanged tiles"
     draw = partial(forest_figure, rows, title=title, axis_label="AUROC", stamp=clean(record["bundle"]["stamp"]))
     caption = "Each bar is a 95 % interval over patients."

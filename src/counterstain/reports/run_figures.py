@@ -57,20 +57,20 @@ def illustrate(run: RunRecord, folder: Path | None = None) -> dict[str, list[Ill
 def _reliability(run: RunRecord, folder: Path) -> list[Illustration]:
     """Reliability of the first arms, before and after calibration."""
     arms = run.in_use.get("arms") or {}
-    found = []
+    illustrations = []
     for number_, arm in enumerate(arm for arm in run.arms[:MOST_RELIABILITY] if arm in arms):
-        own = arms[arm]
-        after = own["after"]["ece"]
+        states = arms[arm]
+        after = states["after"]["ece"]
         calibrated = run.in_use.get("method") != "none"
         state = "after calibration" if calibrated else "without calibration"
         alt = f"Reliability of {clean(arm)}: {clean(after['name'])} {number(after['value'])} {state}"
-        before = own["before"] if calibrated else None
-        found.append(keep_figure(
-            partial(reliability_figure, before, own["after"], title=clean(arm), rows=run.rows, stamp=run.stamp),
+        before = states["before"] if calibrated else None
+        illustrations.append(keep_figure(
+            partial(reliability_figure, before, states["after"], title=clean(arm), rows=run.rows, stamp=run.stamp),
             folder / f"reliability-{number_ + 1}", alt=alt, caption="", narrow=True,
-            data=reliability_data(before, own["after"]),
+            data=reliability_data(before, states["after"]),
         ))  # fmt: skip
-    return found
+    return illustrations
 
 
 def _benefit(run: RunRecord, folder: Path) -> list[Illustration]:
@@ -89,10 +89,10 @@ def _percent(run: RunRecord) -> str:
 
 def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
     metric, level = primary(run)
-    found = {arm: find_score(run.scores, arm, metric, level) for arm in run.arms}
+    scores = {arm: find_score(run.scores, arm, metric, level) for arm in run.arms}
     rows = [
         Row(arm, score["value"], score["low"], score["high"], tuple(v for v in score["per_seed"] if v is not None))
-        for arm, score in found.items()
+        for arm, score in scores.items()
         if score is not None
     ]
     if not rows:
@@ -145,22 +145,24 @@ def _split(run: RunRecord, folder: Path) -> list[Illustration]:
 
 def _histories(run: RunRecord, folder: Path) -> list[Illustration]:
     # A probe has one fit and no epochs: its curve would be an empty frame.
-    trainings = [own for own in run.trainings if own.has_epochs]
+    trainings = [training for training in run.trainings if training.has_epochs]
     if not trainings:
         return []
-    every = [value for own in trainings for key in ("loss", "val_loss") for value in own.history[key]]
-    lowest = min(value for own in trainings for key in ("accuracy", "val_accuracy") for value in own.history[key])
-    limits = (max(own.epochs for own in trainings), float(np.nanmax(every)), lowest)
-    made = []
+    every = [value for training in trainings for key in ("loss", "val_loss") for value in training.history[key]]
+    lowest = min(
+        value for training in trainings for key in ("accuracy", "val_accuracy") for value in training.history[key]
+    )
+    limits = (max(training.epochs for training in trainings), float(np.nanmax(every)), lowest)
+    illustrations = []
     for arm in run.arms:
-        own = [training for training in trainings if training.arm == arm]
-        if not own:
+        runs = [training for training in trainings if training.arm == arm]
+        if not runs:
             continue
-        title = f"Training of {arm}: loss and accuracy over {plural(len(own), 'run')}"
-        data = history_data([(f"seed {t.seed}, fold {t.fold}", t.history, t.best_epoch) for t in own])
-        draw = partial(_history, arm, own, limits, run.stamp)
-        made.append(keep_figure(draw, folder / f"history-{arm}", alt=title, caption="", data=data))
-    return made
+        title = f"Training of {arm}: loss and accuracy over {plural(len(runs), 'run')}"
+        data = history_data([(f"seed {t.seed}, fold {t.fold}", t.history, t.best_epoch) for t in runs])
+        draw = partial(_history, arm, runs, limits, run.stamp)
+        illustrations.append(keep_figure(draw, folder / f"history-{arm}", alt=title, caption="", data=data))
+    return illustrations
 
 
 def _history(arm: str, trainings: Sequence[TrainingRun], limits: tuple[int, float, float], stamp: str) -> Figure:
@@ -177,14 +179,14 @@ def _history(arm: str, trainings: Sequence[TrainingRun], limits: tuple[int, floa
 
 
 def _confusions(run: RunRecord, folder: Path) -> list[Illustration]:
-    made = []
+    illustrations = []
     for arm in run.arms:
         matrices = run.scores["arms"][arm].get("confusion", {})
         if not matrices:
             continue
         total = np.sum([np.asarray(matrix) for matrix in matrices.values()], axis=0)
-        made += _confusion_pair(run, arm, total, len(matrices), folder)
-    return made
+        illustrations += _confusion_pair(run, arm, total, len(matrices), folder)
+    return illustrations
 
 
 def _confusion_pair(run: RunRecord, arm: str, total: NDArray[np.int64], seeds: int, folder: Path) -> list[Illustration]:
@@ -197,15 +199,15 @@ def _confusion_pair(run: RunRecord, arm: str, total: NDArray[np.int64], seeds: i
         f"true {clean(name)}: {share(total[index, index], total[index].sum(), 0)} predicted right"
         for index, name in enumerate(classes)
     )
-    made = []
+    illustrations = []
     for suffix, template, counts in kinds:
         title = template.format(arm=arm, seeds=seeds) if seeds > 1 else arm
-        made.append(keep_figure(
+        illustrations.append(keep_figure(
             partial(_confusion, counts, classes, arm, template if seeds > 1 else "", seeds, run.stamp),
             folder / f"confusion-{arm}{suffix}", alt=f"Confusion matrix of {title}. {rows}.", caption="",
             narrow=len(classes) <= 3, data=confusion_data(counts, classes),
         ))  # fmt: skip
-    return made
+    return illustrations
 
 
 def _confusion(counts: Any, classes: Sequence[str], arm: str, template: str, seeds: int, stamp: str) -> Figure:

@@ -109,8 +109,14 @@ class RunRecord:
     def rows_are(self) -> str:
         """What one row of its tables is: "image", or of bags of features "slide", "patient" or "bag"."""
         named = recorded_rows(self.scores)
-        bags = any((own.record.get("done") or {}).get("kind") == "bags" for own in self.trainings)
+        bags = any((training.record.get("done") or {}).get("kind") == "bags" for training in self.trainings)
         return "slide" if bags and named == "image" else named  # runs of earlier versions did not record it
+
+    @property
+    def trainings_in_use(self) -> list[Mapping[str, Any]]:
+        """What in_use.json says of each training: its calibration, threshold and prediction sets; all arms together."""
+        arms = (self.in_use.get("arms") or {}).values()
+        return [training for arm in arms for training in arm.get("trainings") or ()]
 
     @property
     def rows(self) -> str:
@@ -120,8 +126,9 @@ class RunRecord:
     @property
     def stamp(self) -> str:
         """What limits every claim of this run, or ""; the strictest of what its records say."""
-        found = [str(record.get("stamp") or "") for record in (self.resolved, self.scores, self.comparison, self.split)]
-        return next((stamp for stamp in found if stamp.startswith("LEAK")), next(filter(None, found), ""))
+        records = (self.resolved, self.scores, self.comparison, self.split)
+        stamps = [str(record.get("stamp") or "") for record in records]
+        return next((stamp for stamp in stamps if stamp.startswith("LEAK")), next(filter(None, stamps), ""))
 
 
 def read_run(run: Path) -> RunRecord:
@@ -184,8 +191,8 @@ def _read_set_aside(path: Path) -> tuple[tuple[str, str], ...]:
 
 
 def _history_files(run: Path, arm: str) -> list[Path]:
-    found = (path for path in (run / "arms" / arm).glob("seed-*/fold-*/history.csv"))
-    order = natural(path.relative_to(run).as_posix() for path in found)
+    files = (path for path in (run / "arms" / arm).glob("seed-*/fold-*/history.csv"))
+    order = natural(path.relative_to(run).as_posix() for path in files)
     return [run / name for name in order]
 
 
@@ -230,8 +237,8 @@ def _read_predictions(folder: Path, scores: ScoresRecord) -> tuple[Predictions, 
 def find_score(scores: ScoresRecord, arm: str, metric: str, level: str, klass: str | None = None) -> ScoreRow | None:
     """One arm's score record, or None where it was not made."""
     rows = scores["arms"][arm]["scores"] if arm in scores["arms"] else []
-    wanted = (metric, level, klass)
-    return next((found for found in rows if (found["metric"], found["level"], found["class"]) == wanted), None)
+    key = (metric, level, klass)
+    return next((score for score in rows if (score["metric"], score["level"], score["class"]) == key), None)
 
 
 def part_order(names: Sequence[str]) -> list[str]:

@@ -128,7 +128,7 @@ def _results_of(record: RunRecord) -> dict[str, Any]:
         "facts": _facts(record),
         "warnings": _warnings(record),
         "rule": typeset(record.comparison.get("rule") or "", record.arms),
-        "methods": list(dict.fromkeys(typeset(own["method"], ()) for own in record.scores["arms"].values())),
+        "methods": list(dict.fromkeys(typeset(arm["method"], ()) for arm in record.scores["arms"].values())),
         "primary": primary_table(record),
         "baselines": baseline_table(record),
         "audit": audit_table(record),
@@ -212,18 +212,18 @@ def _verdicts(run: RunRecord) -> list[Markup]:
 
 
 def _warnings(run: RunRecord) -> list[Markup]:
-    found: list[str] = [*run.comparison.get("warnings", ())]
+    warnings: list[str] = [*run.comparison.get("warnings", ())]
     for arm in run.arms:
-        found += run.scores["arms"][arm].get("warnings", ())
+        warnings += run.scores["arms"][arm].get("warnings", ())
     metric, level = primary(run)
     unit = unit_words(run.scores["unit"], run.rows_are)
     scores = [find_score(run.scores, arm, metric, level) for arm in run.arms]
     if any(score is not None and score["value"] is not None and score["low"] is None for score in scores):
-        found.append(
+        warnings.append(
             f"no interval can be given for {metric_name(metric)}: the test part has too few {unit}s of a "
             "class, so its values are no evidence; see the split, and use folds to test every patient"
         )
-    return list(dict.fromkeys(typeset(text, run.arms) for text in found))
+    return list(dict.fromkeys(typeset(text, run.arms) for text in warnings))
 
 
 # ------------------------------------------------------------------------------------------------------- what was done
@@ -231,9 +231,9 @@ def _warnings(run: RunRecord) -> list[Markup]:
 
 def _facts(run: RunRecord) -> list[tuple[str, str]]:
     """The study at a glance."""
-    own = run.scores["arms"][run.arms[0]]
+    first = run.scores["arms"][run.arms[0]]
     seeds = ran_words(run)
-    tested = counted_rows(own["images"], run.rows_are, own["patients"])
+    tested = counted_rows(first["images"], run.rows_are, first["patients"])
     metric, level = primary(run)
     return [
         ("Compared", f"{plural(len(run.arms), 'arm')}, {seeds} each"),
@@ -254,37 +254,37 @@ def _cohort_words(run: RunRecord) -> str:
     if not cohort:
         return ""
     noun = run.rows_are
-    words = [plural(cohort.get("images"), noun)]
+    counts = [plural(cohort.get("images"), noun)]
     if cohort.get("colour_images") is not None:
-        words.append(f"{cohort['colour_images']:,} of them in colour")
-    text = ", ".join(words)
+        counts.append(f"{cohort['colour_images']:,} of them in colour")
+    sentence = ", ".join(counts)
     patients, slides = cohort.get("patients") or {}, cohort.get("slides")
     if noun == "patient":
         pass  # each row is one
     elif patient_words(run) == "own":
-        text += ", each of a different patient"
+        sentence += ", each of a different patient"
     elif patients:
-        text += f", of {plural(patients['count'], 'patient')}"
-        text += f" on {plural(slides, 'slide')}" if slides else ""
+        sentence += f", of {plural(patients['count'], 'patient')}"
+        sentence += f" on {plural(slides, 'slide')}" if slides else ""
         each = patients.get("images_each") or {}
         if each:
             low, high, median = each["min"], each["max"], each["median"]
-            text += (
+            sentence += (
                 f"; {low:,} {noun}{'' if low == 1 else 's'} per patient"
                 if low == high
                 else f"; {low:,} to {high:,} {noun}s per patient (median {median:g})"
             )
     else:
-        text += "; patients are unknown"
+        sentence += "; patients are unknown"
     mpp = cohort.get("mpp")
     if mpp:
         same = mpp["min"] == mpp["max"]
-        text += f"; {mpp['min']:g} µm/px" if same else f"; {mpp['min']:g} to {mpp['max']:g} µm/px"
-    text += "."
+        sentence += f"; {mpp['min']:g} µm/px" if same else f"; {mpp['min']:g} to {mpp['max']:g} µm/px"
+    sentence += "."
     several = (patients.get("with_several_classes") or {}).get("count")
     if several:
-        text += f" {plural(several, 'patient')} with {run.rows} of more than one class."
-    return " ".join([text, *(f"{capital(clean(note))}." for note in cohort.get("notes") or ())])
+        sentence += f" {plural(several, 'patient')} with {run.rows} of more than one class."
+    return " ".join([sentence, *(f"{capital(clean(note))}." for note in cohort.get("notes") or ())])
 
 
 def _split_words(run: RunRecord) -> str:
@@ -297,8 +297,8 @@ def _split_words(run: RunRecord) -> str:
         )
     if not method or not unit:
         return ""
-    whole = f"{capital(kept_words(run, str(unit)))}."
-    made = {
+    kept_apart = f"{capital(kept_words(run, str(unit)))}."
+    division = {
         "holdout": f"One split into training, validation and test sets by {unit}.",
         "folds": f"Cross-validation by {unit}: {plural(section.get('folds'), 'fold')}, "
         f"{plural(section.get('repeats'), 'repeat')}; every {run.rows_are} is tested once in each repeat.",
@@ -307,10 +307,10 @@ def _split_words(run: RunRecord) -> str:
     }.get(str(method), "")
     seed = f"Seed of the split: {section.get('seed', 0)}."
     if section.get("file"):
-        made, seed = "The split was read from a file.", ""
+        division, seed = "The split was read from a file.", ""
     use = choice_sentence(run)
     test = f"Test {run.rows} are used for reporting only."
-    return " ".join(filter(None, (made, whole, use, test, seed)))
+    return " ".join(filter(None, (division, kept_apart, use, test, seed)))
 
 
 def _was_augmented(run: RunRecord) -> bool:
@@ -324,17 +324,17 @@ def _augmentation_words(run: RunRecord) -> str:
             "All images, before the split: this is what the stamp is about. The set grew to the originals plus one "
             "image for each transformation."
         )
-    text = [*augmentation_sentences(run), *stain_sentences(run)]
+    sentences = [*augmentation_sentences(run), *stain_sentences(run)]
     arms = augmented_arms(run)
     if any((arm.done.get("augmentation") or {}).get("mode") == "on_the_fly" for arm in arms):
-        text.append("Random draws depend only on the seed, the epoch and the image.")
+        sentences.append("Random draws depend only on the seed, the epoch and the image.")
     training, grown = run.augmentation.get("training_images") or [], run.augmentation.get("images_an_epoch") or []
     if arms and training and grown:
         pairs = list(dict.fromkeys(zip(training, grown, strict=False)))
         shown = pairs[0] if len(pairs) == 1 else max(pairs)
         largest = "" if len(pairs) == 1 else " in the largest fold"
-        text.append(f"{plural(shown[0], 'training image')}{largest}, {shown[1]:,} per epoch.")
-    return " ".join(text)
+        sentences.append(f"{plural(shown[0], 'training image')}{largest}, {shown[1]:,} per epoch.")
+    return " ".join(sentences)
 
 
 def _slide_words(slide: Mapping[str, Any]) -> str:
@@ -365,7 +365,7 @@ def _machine(run: RunRecord) -> list[tuple[str, str]]:
     machines = [training.record.get("machine") or {} for training in run.trainings]
 
     def every(name: str) -> str:
-        return listed(dict.fromkeys(clean(own[name]) for own in machines if name in own))
+        return listed(dict.fromkeys(clean(machine[name]) for machine in machines if name in machine))
 
     data = _data_hashes(run)
     libraries: Mapping[str, Any] = run.environment.get("libraries") or {}

@@ -68,12 +68,12 @@ def primary_table(run: RunRecord) -> Table:
     metric, level = primary(run)
     rows = []
     for arm in run.arms:
-        own = run.scores["arms"][arm]
+        record = run.scores["arms"][arm]
         score = find_score(run.scores, arm, metric, level)
         seeds = [] if score is None else [number(value) for value in score["per_seed"]]
-        counts = (counted(len(own["seeds"])), *row_counts(run.rows_are, own["images"], own["patients"]))
-        found = score or {"value": None, "low": None, "high": None}
-        shown = (Cell(number(found["value"]), strong=True), interval(found["low"], found["high"]) or NO_INTERVAL)
+        counts = (counted(len(record["seeds"])), *row_counts(run.rows_are, record["images"], record["patients"]))
+        row = score or {"value": None, "low": None, "high": None}
+        shown = (Cell(number(row["value"]), strong=True), interval(row["low"], row["high"]) or NO_INTERVAL)
         each = ", ".join(seeds) or UNDEFINED
         if len(seeds) > MOST_SEEDS:
             values = score["per_seed"] if score else ()
@@ -104,9 +104,9 @@ def metric_tables(run: RunRecord, level: str) -> list[Table]:
         arms = run.arms[start : start + ARMS_ABREAST]
         rows = []
         for metric in metrics:
-            found = [find_score(run.scores, arm, metric, level) for arm in arms]
-            if any(found):
-                rows.append((Cell(metric_name(metric)), *(_score_cell(score) for score in found)))
+            scores = [find_score(run.scores, arm, metric, level) for arm in arms]
+            if any(scores):
+                rows.append((Cell(metric_name(metric)), *(_score_cell(score) for score in scores)))
         if not rows:
             return []
         of = f"of the class {clean(run.scores['positive'])}" if classes == 2 else "macro means over the classes"
@@ -196,10 +196,10 @@ def signed_value(value: float | None) -> str:
 def factorial(run: RunRecord) -> Table | None:
     """The 2×2 of network and batch size where the arms form one: values inside, the effect of each at the edges."""
     settings = run.resolved.get("arms") or {}
-    place = {(str(own.get("network")), int(own.get("batch") or 0)): arm for arm, own in settings.items()}
+    place = {(str(chosen.get("network")), int(chosen.get("batch") or 0)): arm for arm, chosen in settings.items()}
     networks = list(dict.fromkeys(str(settings[arm].get("network")) for arm in run.arms if arm in settings))
     batches = sorted({batch for _, batch in place})
-    if any(own.get("tune") == "frozen" for own in settings.values()):
+    if any(chosen.get("tune") == "frozen" for chosen in settings.values()):
         return None  # a frozen arm has no batch
     if len(settings) != 4 or len(place) != 4 or len(networks) != 2 or len(batches) != 2:
         return None

@@ -40,11 +40,11 @@ MOST_FINDINGS = 20
 MOST_GROUPS = 30
 
 
-def _valued(found: Mapping[str, Any] | None) -> Cell:
+def _valued(score: Mapping[str, Any] | None) -> Cell:
     """A value with its interval below it."""
-    if not found or found.get("value") is None:
+    if not score or score.get("value") is None:
         return Cell(UNDEFINED)
-    return Cell(number(found["value"]), interval(found.get("low"), found.get("high")) or NO_INTERVAL)
+    return Cell(number(score["value"]), interval(score.get("low"), score.get("high")) or NO_INTERVAL)
 
 
 def audit_table(run: RunRecord) -> Table | None:
@@ -53,15 +53,19 @@ def audit_table(run: RunRecord) -> Table | None:
     if not findings:
         return None
     rows = []
-    for one in findings[:MOST_FINDINGS]:
-        example = " and ".join(one["examples"][0]) if one["examples"] and len(one["examples"][0]) == 2 else ""
+    for finding in findings[:MOST_FINDINGS]:
+        pair = finding["examples"][0] if finding["examples"] else ()
+        example = " and ".join(pair) if len(pair) == 2 else ""
         shown = (
             ""
-            if one["tier"] in ("patient", "slide", "near-id", "last-digit", "mixed-patient", "lone-patient")
+            if finding["tier"] in ("patient", "slide", "near-id", "last-digit", "mixed-patient", "lone-patient")
             else example
         )
         rows.append(
-            (Cell(clean(one["severity"]), strong=one["severity"] == "leak"), Cell(clean(one["words"]), clean(shown)))
+            (
+                Cell(clean(finding["severity"]), strong=finding["severity"] == "leak"),
+                Cell(clean(finding["words"]), clean(shown)),
+            )
         )
     more = len(findings) - len(rows)
     caption = "Findings of the audit, worst first" + (f"; {more} more are in audit.json" if more else "")
@@ -92,8 +96,8 @@ def baseline_table(run: RunRecord) -> Table | None:
 
 
 def _score(record: Mapping[str, Any], arm: str, metric: str) -> Mapping[str, Any] | None:
-    found = record["arms"][arm]["scores"]
-    return next((s for s in found if s["metric"] == metric and s["level"] == "image" and s["class"] is None), None)
+    scores = record["arms"][arm]["scores"]
+    return next((s for s in scores if s["metric"] == metric and s["level"] == "image" and s["class"] is None), None)
 
 
 # ------------------------------------------------------------------------------------------------------- probabilities
@@ -110,12 +114,12 @@ def calibration_table(run: RunRecord) -> Table | None:
         return number(last) if method == "none" else f"{number(first)} → {number(last)}"
 
     for arm in (arm for arm in run.arms if arm in arms):
-        own = arms[arm]
-        before, after = own["before"], own["after"]
+        record = arms[arm]
+        before, after = record["before"], record["after"]
         rows.append(
             (
                 Cell(clean(arm)),
-                *([Cell(_over(own["trainings"], "temperature"))] if method == "temperature" else []),
+                *([Cell(_over(record["trainings"], "temperature"))] if method == "temperature" else []),
                 Cell(shown(before["loss"], after["loss"])),
                 Cell(shown(before["ece"]["value"], after["ece"]["value"]),
                      interval(after["ece"]["low"], after["ece"]["high"])),
@@ -153,7 +157,10 @@ def decision_table(run: RunRecord) -> Table | None:
 
 def _over(trainings: list[Mapping[str, Any]], name: str) -> str:
     """The range of a fitted number over the trainings."""
-    values = [(one.get("parameters") or {}).get(name) if name == "temperature" else one.get(name) for one in trainings]
+    values = [
+        (training.get("parameters") or {}).get(name) if name == "temperature" else training.get(name)
+        for training in trainings
+    ]
     known = [float(value) for value in values if value is not None]
     if not known:
         return UNDEFINED
@@ -168,14 +175,14 @@ def set_table(run: RunRecord) -> Table | None:
         return None
     rows = []
     for arm in (arm for arm in run.arms if arm in arms):
-        own = arms[arm]["conformal"]
+        sets = arms[arm]["conformal"]
         rows.append(
             (
                 Cell(clean(arm)),
-                Cell(f"{100 * own['asked']:.0f}\u00a0%"),
-                _valued(own["covered"]),
-                Cell(f"{100 * own['abstain']:.0f}\u00a0%"),
-                Cell(UNDEFINED if own["accuracy_single"] is None else number(own["accuracy_single"])),
+                Cell(f"{100 * sets['asked']:.0f}\u00a0%"),
+                _valued(sets["covered"]),
+                Cell(f"{100 * sets['abstain']:.0f}\u00a0%"),
+                Cell(UNDEFINED if sets["accuracy_single"] is None else number(sets["accuracy_single"])),
             )
         )
     head = (
@@ -190,12 +197,12 @@ def set_table(run: RunRecord) -> Table | None:
 
 def calibration_notes(run: RunRecord) -> list[str]:
     """What is to be said of how little the calibration rests on, once each."""
-    trainings = [one for arm in (run.in_use.get("arms") or {}).values() for one in arm["trainings"]]
+    trainings = run.trainings_in_use
     notes = [note for training in trainings for note in training.get("notes") or ()]
     # What was chosen on slides that were trained on says so wherever it is shown.
     warned = training_seen_words(
         str(run.in_use.get("stamp") or ""), calibrated=run.in_use.get("method") != "none",
-        chosen=any(one.get("threshold") is not None for one in trainings)
+        chosen=any(training.get("threshold") is not None for training in trainings)
         and not is_stated(str(run.in_use.get("threshold_rule"))),
     )  # fmt: skip
     return [clean(note) for note in dict.fromkeys(filter(None, [warned, *notes]))]
@@ -241,9 +248,10 @@ def left_out_site_table(run: RunRecord) -> Table | None:
         metric = "auroc"
     rows = []
     for place, group in enumerate(groups):
-        own = [arms[arm]["groups"][place]["scores"] for arm in named]
+        scores = [arms[arm]["groups"][place]["scores"] for arm in named]
         cells = [
-            Cell("suppressed", "fewer than 10 patients") if score is None else _valued(score[metric]) for score in own
+            Cell("suppressed", "fewer than 10 patients") if score is None else _valued(score[metric])
+            for score in scores
         ]
         counts = map(Cell, row_counts(run.rows_are, group["images"], group["patients"]))
         rows.append((Cell(clean(group["group"])), *counts, *cells))
@@ -255,11 +263,11 @@ def worst_words(run: RunRecord) -> list[str]:
     """One sentence per arm on its worst site."""
     arms = ((run.subgroups.get("site") or {}).get("arms")) or {}
     return [
-        f"{clean(arm)}: the worst site is {clean(own['worst']['group'])}, {metric_name(own['worst']['metric'])} "
-        f"{number(own['worst']['value'])}{levelled(own['worst']['low'], own['worst']['high'])}; "
-        f"{own['worst']['note']}."
-        for arm, own in arms.items()
-        if own.get("worst")
+        f"{clean(arm)}: the worst site is {clean(groups['worst']['group'])}, {metric_name(groups['worst']['metric'])} "
+        f"{number(groups['worst']['value'])}{levelled(groups['worst']['low'], groups['worst']['high'])}; "
+        f"{groups['worst']['note']}."
+        for arm, groups in arms.items()
+        if groups.get("worst")
     ]
 
 
@@ -267,11 +275,11 @@ def spread_table(run: RunRecord) -> Table | None:
     """How the accuracy of single patients, and slides, is spread; no names. One that is a row is right or wrong."""
     rows, several = [], [by for by in ("patient", "slide") if by != run.rows_are and run.subgroups.get(by)]
     for by in several:
-        for arm, own in (((run.subgroups.get(by) or {}).get("arms")) or {}).items():
-            q = own["quantiles"]
+        for arm, spread in (((run.subgroups.get(by) or {}).get("arms")) or {}).items():
+            q = spread["quantiles"]
             shown = (number(q[name], 2) for name in ("lowest", "p10", "p25", "median", "highest"))
-            below = f"{own['below_half']} of {own['count']}"
-            rows.append((Cell(f"{clean(arm)}, {by}s"), *(Cell(text) for text in shown), Cell(below)))
+            below = f"{spread['below_half']} of {spread['count']}"
+            rows.append((Cell(f"{clean(arm)}, {by}s"), *(Cell(share) for share in shown), Cell(below)))
     if not rows:
         return None
     whose = listed(f"{by}'s" for by in several)
@@ -285,9 +293,9 @@ def spread_table(run: RunRecord) -> Table | None:
 
 def ledger_words(run: RunRecord) -> str:
     """What the ledger says of this test part."""
-    words = [clean(line) for line in run.looks.get("words") or ()]
+    lines = [clean(line) for line in run.looks.get("words") or ()]
     count = run.looks.get("count")
-    if not words:
+    if not lines:
         return ""
-    text = ". ".join(capital(line) for line in words) + "."
-    return text if count is None else f"{text} On record: {plural(count, 'look')}."
+    sentences = ". ".join(capital(line) for line in lines) + "."
+    return sentences if count is None else f"{sentences} On record: {plural(count, 'look')}."

@@ -103,10 +103,10 @@ def distribution_figure(
     axes = figure.subplots(len(order), 1, sharex=True)
     edges = np.linspace(0, 1, distribution["bins"] + 1)
     for axis, name in zip(np.atleast_1d(axes), order, strict=True):
-        own, style = distribution["classes"][name], styles[name]
-        shares = own["shares"] or [0.0] * distribution["bins"]
+        histogram, style = distribution["classes"][name], styles[name]
+        shares = histogram["shares"] or [0.0] * distribution["bins"]
         axis.bar(edges[:-1], shares, width=np.diff(edges), align="edge", color=style[0], alpha=0.75, edgecolor="white")
-        axis.set_title(f"{shorten(name, 22)}: {own['images']:,} {rows}", loc="left")
+        axis.set_title(f"{shorten(name, 22)}: {histogram['images']:,} {rows}", loc="left")
         axis.set_ylabel("share")
         axis.locator_params(axis="y", nbins=3)
         axis.set_ylim(0, max(*shares, 0.05) * 1.12)

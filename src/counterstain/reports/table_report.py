@@ -105,20 +105,20 @@ def _as_run(record: ScoresRecord, tables: Sequence[Predictions], folder: Path) -
 
 def _headline(record: ScoresRecord) -> str:
     """The AUROC, of grades the kappa before it, on what they rest on; and the promises that were missed."""
-    own = record["arms"][ARM]
-    on = counted_rows(own["images"], recorded_rows(record), own["patients"])
+    table = record["arms"][ARM]
+    on = counted_rows(table["images"], recorded_rows(record), table["patients"])
     scores = {name: find_score(record, ARM, name, "image") for name in ("quadratic_kappa", "auroc")}
-    found = [
+    estimates = [
         f"{measure_words(name)} {number(score['value'])}"
         f"{levelled(score['low'], score['high'], confidence=record['confidence']) or ' (no interval)'}"
         for name, score in scores.items()
         if score is not None and _is_defined(score)
     ]
-    said = f"{capital(listed(found))} on {on}."
+    sentences = f"{capital(listed(estimates))} on {on}."
     if not _is_defined(scores["auroc"]):
-        said = f"Evaluated on {on}; AUROC is undefined, because only one class is present."
+        sentences = f"Evaluated on {on}; AUROC is undefined, because only one class is present."
     missed = [row["what"] for row in (record["deployed"] or {}).get("rows", ()) if row["word"] == "missed"]
-    return f"{said} Missed what the model stated: {listed(missed)}." if missed else said
+    return f"{sentences} Missed what the model stated: {listed(missed)}." if missed else sentences
 
 
 def _is_defined(score: Mapping[str, Any] | None) -> bool:
@@ -126,10 +126,10 @@ def _is_defined(score: Mapping[str, Any] | None) -> bool:
 
 
 def _facts(record: ScoresRecord) -> list[tuple[str, str]]:
-    own, decision = record["arms"][ARM], record["decision"]
+    table, decision = record["arms"][ARM], record["decision"]
     rows_are = recorded_rows(record)
     facts = [
-        ("Tables", f"{len(own['seeds'])}"),
+        ("Tables", f"{len(table['seeds'])}"),
         ("Unit of the statistics", recorded_unit(record)),
     ]
     if decision is not None:
@@ -169,10 +169,10 @@ def _table(table: TextTable | None) -> Table | None:
 
 
 def _cell(text: str) -> Cell:
-    found = INTERVAL.match(text)
-    if found is None:
+    match = INTERVAL.match(text)
+    if match is None:
         return Cell(_signed(text), strong=text == "missed")
-    return Cell(_signed(found[1]), "no interval" if found[2] == "[no interval]" else _signed(found[2]))
+    return Cell(_signed(match[1]), "no interval" if match[2] == "[no interval]" else _signed(match[2]))
 
 
 # --------------------------------------------------------------------------------------------------------- the figures
@@ -182,30 +182,30 @@ def _figures(record: ScoresRecord, run: RunRecord, folder: Path) -> dict[str, li
     """Those of a study's page that one table has, and the core set of page one."""
     drawn = illustrate(run, folder)
     ranked = _is_defined(find_score(record, ARM, "auroc", "image"))  # of one class there is no curve
-    core = [one for one in drawn["curves"] if one.name == "roc" and ranked]
-    found, stamp, name = record.get("probabilities") or {}, record["stamp"], record["positive"] or ""
+    core = [illustration for illustration in drawn["curves"] if illustration.name == "roc" and ranked]
+    probabilities, stamp, name = record.get("probabilities") or {}, record["stamp"], record["positive"] or ""
     positive = clean(name)
-    if "smoothed" in found:
-        ici = f"ICI {number(found['smoothed']['ici']['value'])}"
+    if "smoothed" in probabilities:
+        ici = f"ICI {number(probabilities['smoothed']['ici']['value'])}"
         core.append(_narrow(
-            partial(smoothed_figure, found["smoothed"], found["reliability"], title="Calibration", rows=run.rows,
-                    stamp=stamp),
+            partial(smoothed_figure, probabilities["smoothed"], probabilities["reliability"], title="Calibration",
+                    rows=run.rows, stamp=stamp),
             folder / "calibration", f"Smoothed share of {positive} over its probability, with a band; {ici}",
         ))  # fmt: skip
         core.append(_narrow(
-            partial(narrow_benefit_figure, found["decision_curve"], title="Net benefit", stamp=stamp),
+            partial(narrow_benefit_figure, probabilities["decision_curve"], title="Net benefit", stamp=stamp),
             folder / "benefit", "Net benefit over the thresholds, of the model, of treating all and of treating nobody",
         ))  # fmt: skip
         chosen = (record.get("decision") or {}).get("thresholds")
         line = None if chosen is None or len(set(chosen)) > 1 else chosen[0]
         core.append(_narrow(
-            partial(distribution_figure, found["distribution"], positive=name, threshold=line, rows=run.rows,
+            partial(distribution_figure, probabilities["distribution"], positive=name, threshold=line, rows=run.rows,
                     stamp=stamp, title="Probabilities by true class"),
             folder / "distribution", f"Histograms of the probability of {positive} among the {run.rows} of each class",
         ))  # fmt: skip
     return {
         "core": core,
-        "pr": [one for one in drawn["curves"] if one.name == "pr" and ranked],
+        "pr": [illustration for illustration in drawn["curves"] if illustration.name == "pr" and ranked],
         "confusions": drawn["confusions"],
         "groups": [_forest(record, by, folder) for by in record["subgroups"] if _groups_of(record, by)],
     }

@@ -67,33 +67,35 @@ def recorded(run: RunRecord) -> tuple[Recorded, ...]:
     An arm is left out where one of its trainings says nothing; of what its trainings say differently nothing is kept,
     but for what each probe took.
     """
-    found = []
+    arms = []
     for arm in run.arms:
         records = [training.record for training in run.trainings if training.arm == arm]
-        told = [dict(record.get("done") or {}) for record in records]
-        if not told or not all(told):
+        done = [dict(record.get("done") or {}) for record in records]
+        if not done or not all(done):
             continue
-        taken = tuple(str((one.get("probe") or {}).get("taken") or "") for one in told)
-        common = {name: value for name, value in told[0].items() if all(_alike(one, told[0], name) for one in told)}
+        probes = tuple(str((training.get("probe") or {}).get("taken") or "") for training in done)
+        common = {
+            name: value for name, value in done[0].items() if all(_alike(training, done[0], name) for training in done)
+        }
         sizes = {record.get("parameters") for record in records}
         parameters = sizes.pop() if len(sizes) == 1 else None
-        found.append(Recorded(arm, common, tuple(filter(None, dict.fromkeys(taken))), parameters))
-    return tuple(found)
+        arms.append(Recorded(arm, common, tuple(filter(None, dict.fromkeys(probes))), parameters))
+    return tuple(arms)
 
 
-def _alike(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> bool:
+def _alike(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> bool:
     """Whether two trainings say the same of this; what a probe took, and among how many, is each one's own."""
-    if name == "probe" and one.get(name) and other.get(name):
-        return bool(one[name].get("kind") == other[name].get("kind"))
-    return name in one and bool(one[name] == other[name])
+    if name == "probe" and first.get(name) and second.get(name):
+        return bool(first[name].get("kind") == second[name].get("kind"))
+    return name in first and bool(first[name] == second[name])
 
 
 def _grouped(arms: Iterable[Recorded], key: Callable[[Recorded], Hashable]) -> list[tuple[Any, list[Recorded]]]:
     """Arms with the same key together, in the order of their first; a key of None is left out."""
     groups: dict[Hashable, list[Recorded]] = {}
     for arm in arms:
-        if (found := key(arm)) is not None:
-            groups.setdefault(found, []).append(arm)
+        if (value := key(arm)) is not None:
+            groups.setdefault(value, []).append(arm)
     return list(groups.items())
 
 
@@ -112,9 +114,9 @@ def _of_all(run: RunRecord, arms: Sequence[Recorded]) -> bool:
 def preparation_sentences(run: RunRecord) -> list[str]:
     """How images became what the networks saw."""
     out = []
-    for words, arms in _grouped(recorded(run), lambda arm: _prepared(arm, run.rows_are)):
+    for preparation, arms in _grouped(recorded(run), lambda arm: _prepared(arm, run.rows_are)):
         start = "" if _of_all(run, arms) else f"For {_names(arms)}: "
-        out.append(f"{start}{words}.")
+        out.append(f"{start}{preparation}.")
     return out
 
 
@@ -127,18 +129,18 @@ def _prepared(arm: Recorded, rows_are: str) -> str | None:
     if not tiles:
         return None
     side = int(tiles["tile_px"])
-    size, made = f"{side} × {side} px", FITS.get(str(tiles.get("fit")), "made")
+    size, verb = f"{side} × {side} px", FITS.get(str(tiles.get("fit")), "made")
     images, resized = tiles.get("images"), tiles.get("resized")
     if resized == 0:
-        words = f"Images were used at their own size, {size}"
+        sentence = f"Images were used at their own size, {size}"
     elif resized is not None and images is not None and resized < images:
-        words = f"{resized:,} of {images:,} images were {made} {size}, the size of the others"
+        sentence = f"{resized:,} of {images:,} images were {verb} {size}, the size of the others"
     else:
-        words = f"Images were {made} {size}"
+        sentence = f"Images were {verb} {size}"
     inside = (arm.done.get("backbone") or {}).get("input_px")
     if inside and inside != side:
-        words += f"; the backbone resized them to {inside} × {inside} px"
-    return words
+        sentence += f"; the backbone resized them to {inside} × {inside} px"
+    return sentence
 
 
 def stain_sentences(run: RunRecord) -> list[str]:
@@ -177,10 +179,10 @@ def training_sentences(run: RunRecord) -> list[str]:
 
 def _described(arm: Recorded) -> str:
     """An arm with what tells it from others that were trained alike."""
-    own = POOLING.get(arm.network, "" if arm.kind != "network" else f"{arm.network} network")
+    network = POOLING.get(arm.network, "" if arm.kind != "network" else f"{arm.network} network")
     batch = (arm.done.get("optimiser") or {}).get("batch")
-    told = (own or arm.network, "" if batch is None else f"batch {batch}")
-    return f"{clean(arm.arm)} ({', '.join(filter(None, told))})"
+    traits = (network or arm.network, "" if batch is None else f"batch {batch}")
+    return f"{clean(arm.arm)} ({', '.join(filter(None, traits))})"
 
 
 def _trained(arm: Recorded, rows: str) -> tuple[str, str] | None:
@@ -199,44 +201,44 @@ def _trained(arm: Recorded, rows: str) -> tuple[str, str] | None:
         how += f"; the head learned alone for {plural(body['head_epochs'], 'epoch')}, then the whole network"
     if body.get("rate") not in (None, 1, 1.0):
         how += f"; the backbone learned at {body['rate']:g} times the head's rate"
-    how += "".join(f"; {words}" for words in _uneven(arm.done.get("uneven") or {}, rows))
+    how += "".join(f"; {clause}" for clause in _uneven(arm.done.get("uneven") or {}, rows))
     cap = (arm.done.get("features") or {}).get("bag_tiles")
     if cap:
         how += f"; each epoch saw at most {plural(cap, 'tile')} of a slide"
     return f" {start_words(arm)}", how
 
 
-def _uneven(asked: Mapping[str, Any], rows: str) -> Iterator[str]:
+def _uneven(settings: Mapping[str, Any], rows: str) -> Iterator[str]:
     """What was done for classes of uneven size, a clause each."""
-    weights = asked.get("class_weights")
+    weights = settings.get("class_weights")
     if weights == "balanced":
         yield "the loss was weighted inversely to the frequency of each class"
     elif weights:
         yield f"the loss was weighted by class ({', '.join(f'{clean(k)} {value:g}' for k, value in weights.items())})"
-    if asked.get("sampler"):
+    if settings.get("sampler"):
         yield f"every epoch drew equally many {rows} of each class"
-    if weights or asked.get("sampler"):
+    if weights or settings.get("sampler"):
         yield "the logits were corrected for it to the classes' frequencies in the training part (logit adjustment)"
-    if asked.get("label_smoothing"):
-        yield f"labels were smoothed by {asked['label_smoothing']:g}"
-    if asked.get("focal"):
-        yield f"the focal loss was used (γ = {asked['focal']:g})"
-    for name, words in (("mixup", "MixUp"), ("cutmix", "CutMix")):
-        if asked.get(name):
-            yield f"training images were mixed by {words} (α = {asked[name]:g})"
+    if settings.get("label_smoothing"):
+        yield f"labels were smoothed by {settings['label_smoothing']:g}"
+    if settings.get("focal"):
+        yield f"the focal loss was used (γ = {settings['focal']:g})"
+    for name, mixing in (("mixup", "MixUp"), ("cutmix", "CutMix")):
+        if settings.get(name):
+            yield f"training images were mixed by {mixing} (α = {settings[name]:g})"
 
 
 def _stopped(stopping: Mapping[str, Any]) -> str:
     epochs, patience = int(stopping["epochs"]), int(stopping["patience"])
     if epochs == 1:
         return " for 1 epoch"
-    kept = "the weights of the epoch with the lowest validation loss were kept"
+    best_kept = "the weights of the epoch with the lowest validation loss were kept"
     if patience >= epochs:
-        return f" for {epochs} epochs; {kept}"
+        return f" for {epochs} epochs; {best_kept}"
     waited = plural(patience, "epoch")
     return (
         f" for at most {epochs} epochs; training stopped once the validation loss had not improved for {waited}, and "
-        f"{kept}"
+        f"{best_kept}"
     )
 
 
@@ -251,23 +253,23 @@ def start_words(arm: Recorded) -> str:
 def _source(weights: Mapping[str, Any]) -> str:
     proof = f"SHA-256 {str(weights['sha256'])[:12]}…" if weights.get("sha256") else ""
     terms = clean(weights.get("licence") or "")
-    told = ", ".join(filter(None, (proof, terms)))
-    return clean(weights.get("source") or "") + (f" ({told})" if told else "")
+    details = ", ".join(filter(None, (proof, terms)))
+    return clean(weights.get("source") or "") + (f" ({details})" if details else "")
 
 
 def _fitted(arm: Recorded) -> str:
     """A probe: nothing of its backbone was trained."""
     probe, weights = arm.done["probe"], arm.done.get("weights")
-    own = f" with the trained weights of {_source(weights)}" if weights else ""
+    starting = f" with the trained weights of {_source(weights)}" if weights else ""
     views = int(probe.get("views") or 1)
-    seen = f", as the mean over {views} symmetries of the tile" if views > 1 else ""
+    averaged = f", as the mean over {views} symmetries of the tile" if views > 1 else ""
     levels = " of all its levels" if probe.get("features") == "levels" else ""
     kind = str(probe.get("kind"))
-    taken = f" ({listed(clean(one) for one in arm.taken)})" if arm.taken else ""
-    chosen = f"; {CHOSEN[kind]}{taken}" if kind in CHOSEN else ""
+    candidates = f" ({listed(clean(name) for name in arm.taken)})" if arm.taken else ""
+    chosen = f"; {CHOSEN[kind]}{candidates}" if kind in CHOSEN else ""
     return (
-        f"For {clean(arm.arm)}, {arm.network}{own} was kept frozen, its features{levels} were computed for each "
-        f"image{seen}, and {PROBES.get(kind, 'a probe')} was fitted to those of the training images{chosen}."
+        f"For {clean(arm.arm)}, {arm.network}{starting} was kept frozen, its features{levels} were computed for each "
+        f"image{averaged}, and {PROBES.get(kind, 'a probe')} was fitted to those of the training images{chosen}."
     )
 
 
@@ -278,12 +280,12 @@ def choice_sentence(run: RunRecord) -> str:
     probes = [arm for arm in arms if arm.kind == "probe"]
     if not arms or not (stopped or probes):
         return ""
-    said = []
+    choices = []
     if stopped:
-        said.append("which epoch's weights are kept")
+        choices.append("which epoch's weights are kept")
     if probes:
-        said.append("which probe is taken")
-    return f"Training {run.rows} fit the weights, validation {run.rows} say {listed(said)}."
+        choices.append("which probe is taken")
+    return f"Training {run.rows} fit the weights, validation {run.rows} say {listed(choices)}."
 
 
 # --------------------------------------------------------------------------------------------------------- augmentation
@@ -295,9 +297,9 @@ def augmented_arms(run: RunRecord) -> list[Recorded]:
 
 
 def _augmented(arm: Recorded) -> tuple[str, tuple[str, ...]] | None:
-    found = arm.done.get("augmentation") or {}
-    names = tuple(str(name).replace("_", " ") for name in found.get("transformations") or ())
-    return (str(found.get("mode")), names) if found.get("mode") not in (None, "none") and names else None
+    augmentation = arm.done.get("augmentation") or {}
+    names = tuple(str(name).replace("_", " ") for name in augmentation.get("transformations") or ())
+    return (str(augmentation.get("mode")), names) if augmentation.get("mode") not in (None, "none") and names else None
 
 
 def augmentation_sentences(run: RunRecord) -> list[str]:
@@ -315,7 +317,7 @@ def augmentation_sentences(run: RunRecord) -> list[str]:
             out.append(f"Training images alone{of} were augmented, with new draws in each epoch ({listed(names)}).")
     plain = [arm for arm in recorded(run) if not _augmented(arm)]
     if plain:
-        what = "features" if all(arm.kind == "bags" for arm in plain) else "images"
+        inputs = "features" if all(arm.kind == "bags" for arm in plain) else "images"
         of = "" if _of_all(run, plain) else f" of {_names(plain)}"
-        out.append(f"The training {what}{of} were used as they are, without augmentation.")
+        out.append(f"The training {inputs}{of} were used as they are, without augmentation.")
     return out

@@ -21,13 +21,13 @@ def probe_table(run: RunRecord) -> Table | None:
         for name in shown:
             losses = [number(training.probe[name]) for training in trainings if name in training.probe]
             count = taken.count(name)
-            told = f"taken in {count} of {len(taken)} trainings" if 0 < count < len(taken) else "taken" if count else ""
+            note = f"taken in {count} of {len(taken)} trainings" if 0 < count < len(taken) else "taken" if count else ""
             of = f"of {len(names)} tried" if len(names) > len(shown) else ""
             row = (
                 Cell(clean(arm.arm)),
                 Cell(clean(name), of),
                 Cell(", ".join(losses[:5]), strong=bool(count)),
-                Cell(told),
+                Cell(note),
             )
             rows.append(row)
     if not rows:
