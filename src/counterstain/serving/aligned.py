@@ -27,7 +27,7 @@ def align(a: Picture, b: Picture, turn: str) -> tuple[Picture, float]:
     Returns:
         (256, 256, 3) uint8 RGB, white where `a` ends, and the correlation of the grey pictures where both are, -1 to 1.
     """
-    first, second = (_square(one) for one in (a, b))
+    first, second = (_square(picture) for picture in (a, b))
     grey = cv2.cvtColor(second, cv2.COLOR_RGB2GRAY).astype(np.float32)
     best, best_value = first, -2.0
     for matrix in _matrices(turn):
@@ -43,23 +43,23 @@ def align(a: Picture, b: Picture, turn: str) -> tuple[Picture, float]:
 
 def _matrices(turn: str) -> Iterator[NDArray[np.float64]]:
     """(2, 3) maps of a's pixels to b's, about the middle."""
-    found = NUMBERS.search(turn)
-    degrees, zoom = (float(found[1]), float(found[2] or 1)) if found else (0.0, 1.0)
+    match = NUMBERS.search(turn)
+    degrees, zoom = (float(match[1]), float(match[2] or 1)) if match else (0.0, 1.0)
     flipped = "flipped" in turn
-    steps = (0.0,) if found is None or found[2] is None else (-4.0, -2.0, 0.0, 2.0, 4.0)
+    steps = (0.0,) if match is None or match[2] is None else (-4.0, -2.0, 0.0, 2.0, 4.0)
     sizes = (zoom,) if zoom == 1 else (zoom * 0.96, zoom, zoom * 1.05)
     middle = (SIDE_PX - 1) / 2
-    signs = (1,) if found is None or found[2] is None else (1, -1)  # quarter-turns are counter-clockwise
+    signs = (1,) if match is None or match[2] is None else (1, -1)  # quarter-turns are counter-clockwise
     for sign in signs:
         for step in steps:
             for size in sizes:
-                own = np.vstack([cv2.getRotationMatrix2D((middle, middle), sign * degrees + step, size), [0, 0, 1]])
+                matrix = np.vstack([cv2.getRotationMatrix2D((middle, middle), sign * degrees + step, size), [0, 0, 1]])
                 if flipped:
-                    own = own @ np.array([[-1, 0, 2 * middle], [0, 1, 0], [0, 0, 1]])
-                yield own[:2]
-                yield np.linalg.inv(own)[:2]
+                    matrix = matrix @ np.array([[-1, 0, 2 * middle], [0, 1, 0], [0, 0, 1]])
+                yield matrix[:2]
+                yield np.linalg.inv(matrix)[:2]
                 if flipped and len(signs) > 1:  # rings count mirrored tiles upside down
-                    upside = own @ np.array([[-1, 0, 2 * middle], [0, -1, 2 * middle], [0, 0, 1]])
+                    upside = matrix @ np.array([[-1, 0, 2 * middle], [0, -1, 2 * middle], [0, 0, 1]])
                     yield upside[:2]
                     yield np.linalg.inv(upside)[:2]
 

@@ -39,16 +39,16 @@ def describe(app: FastAPI) -> None:
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
-    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    for methods in made["paths"].values():
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    for methods in document["paths"].values():
         for operation in methods.values():
             operation["responses"].pop("422", None)  # FastAPI's own form of it, which is never sent
             operation["responses"]["default"] = REFUSED
-    parts = made.setdefault("components", {})
+    parts = document.setdefault("components", {})
     schemas = parts.setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = PROBLEM
     parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    made["security"] = [{"token": []}]
-    return made
+    document["security"] = [{"token": []}]
+    return document

@@ -63,9 +63,9 @@ def served_of(runs: Path, options: ServeOptions) -> Served:
         InputError: If a folder is none.
     """
     folder = RunsFolder(runs)
-    made = runs / "slide-maps"
-    slides = SlideShelf(options.slides, options.maps, drawn=runs / "annotations", made=made)
-    queue = SlideQueue(runs / "slide-requests", made)
+    maps = runs / "slide-maps"
+    slides = SlideShelf(options.slides, options.maps, drawn=runs / "annotations", made=maps)
+    queue = SlideQueue(runs / "slide-requests", maps)
     return Served(runs=folder, shelf=ModelShelf(folder, options.model), slides=slides, queue=queue)
 
 
@@ -198,10 +198,10 @@ def _add_pages(app: FastAPI, served: Served) -> None:
 
     @app.get("/static/{name}", include_in_schema=False)
     def static(name: str) -> Response:
-        found = static_file(name)
-        if found is None:
+        file = static_file(name)
+        if file is None:
             raise ServingError(404, "there is no such file")
-        return Response(found[0], media_type=found[1])
+        return Response(file[0], media_type=file[1])
 
 
 def _add_runs(app: FastAPI, served: Served) -> None:

@@ -52,9 +52,9 @@ def add_audit(app: FastAPI, runs: RunsFolder) -> None:
         return audit_data(runs.find(run))
 
     @app.post("/api/decisions", tags=["audit"], status_code=201)
-    def make(made: DecisionMade) -> dict[str, object]:
+    def make(decision: DecisionMade) -> dict[str, object]:
         """Append one decision; the answer says what is in force for the pair."""
-        return decide(runs.find(made.run), made)
+        return decide(runs.find(decision.run), decision)
 
     @app.get("/runs/{run}/pairs/{number}.jpg", include_in_schema=False)
     def aligned(run: str, number: int) -> Response:
@@ -73,26 +73,27 @@ def audit_data(run: Path) -> dict[str, object]:
 
     def shown(name: str) -> dict[str, object]:
         row = place.get(name)
-        said = {key: table.column[key][row] for key in ("label", "patient_id", "split")} if row is not None else {}
-        return {"id": image_id(name), "name": name, "there": row is not None, **said}
+        columns = {key: table.column[key][row] for key in ("label", "patient_id", "split")} if row is not None else {}
+        return {"id": image_id(name), "name": name, "there": row is not None, **columns}
 
     pairs = read_pairs(record_path(run, PAIRS))
-    found = optional_record(run, "audit.json")
+    record = optional_record(run, "audit.json")
     number = {tuple(sorted((pair.image, pair.other))): at for at, pair in enumerate(pairs)}
-    decided = {number[one.pair]: one for one in in_force(read_decisions(run / DECISIONS)) if one.pair in number}
+    decisions = in_force(read_decisions(run / DECISIONS))
+    decided = {number[decision.pair]: decision for decision in decisions if decision.pair in number}
     return {
-        "words": found.get("words", "This run was not audited."), "findings": found.get("findings", []),
+        "words": record.get("words", "This run was not audited."), "findings": record.get("findings", []),
         "classes": list(table.column["label"].values),
         "pairs": [
             {"image": shown(pair.image), "other": shown(pair.other), "tier": pair.tier, "turn": pair.turn,
              "similarity": pair.similarity}
             for pair in pairs
         ],
-        "decided": {str(at): _short(one) for at, one in decided.items()},
+        "decided": {str(at): _short(decision) for at, decision in decided.items()},
     }  # fmt: skip
 
 
-def decide(run: Path, made: DecisionMade) -> dict[str, object]:
+def decide(run: Path, request: DecisionMade) -> dict[str, object]:
     """Append a decision, and say what is in force for its pair.
 
     Raises:
@@ -100,18 +101,18 @@ def decide(run: Path, made: DecisionMade) -> dict[str, object]:
         InputError: If it is no decision, such as a new label without one.
     """
     pairs = read_pairs(record_path(run, PAIRS))
-    if made.pair >= len(pairs):
-        raise ServingError(404, f"there is no pair {made.pair}; this run's audit found {len(pairs)}")
-    pair = pairs[made.pair]
-    image, other = (pair.image, pair.other) if made.side == "image" else (pair.other, pair.image)
+    if request.pair >= len(pairs):
+        raise ServingError(404, f"there is no pair {request.pair}; this run's audit found {len(pairs)}")
+    pair = pairs[request.pair]
+    image, other = (pair.image, pair.other) if request.side == "image" else (pair.other, pair.image)
     known = read_tiles(run).column["label"].values
-    if made.decision == "relabel" and made.label not in known:
-        raise ServingError(422, f"there is no class '{made.label[:100]}'; there are: {', '.join(known)}")
+    if request.decision == "relabel" and request.label not in known:
+        raise ServingError(422, f"there is no class '{request.label[:100]}'; there are: {', '.join(known)}")
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    decision = Decision(when, made.who, image, other, made.decision, made.label, made.reason)
+    decision = Decision(when, request.who, image, other, request.decision, request.label, request.reason)
     append_decision(run / DECISIONS, decision)
-    now = [one for one in in_force(read_decisions(run / DECISIONS)) if one.pair == decision.pair]
-    return {"pair": made.pair, "decided": _short(now[0]) if now else None}
+    now = [entry for entry in in_force(read_decisions(run / DECISIONS)) if entry.pair == decision.pair]
+    return {"pair": request.pair, "decided": _short(now[0]) if now else None}
 
 
 def aligned_picture(run: Path, number: int) -> bytes:
@@ -134,6 +135,6 @@ def aligned_picture(run: Path, number: int) -> bytes:
         raise ServingError(422, f"this pair cannot be drawn: {error.reason}") from None
 
 
-def _short(one: Decision) -> dict[str, str]:
-    return {"decision": one.decision, "image": image_id(one.image), "label": one.label, "reason": one.reason,
-            "who": one.who, "when": one.when}  # fmt: skip
+def _short(decision: Decision) -> dict[str, str]:
+    return {"decision": decision.decision, "image": image_id(decision.image), "label": decision.label,
+            "reason": decision.reason, "who": decision.who, "when": decision.when}  # fmt: skip

@@ -78,14 +78,14 @@ def add_claim(app: FastAPI) -> None:
     pages = ReportPages()
 
     @app.post("/api/claim", tags=["claim"])
-    def claim(asked: ClaimAsked) -> dict[str, object]:
+    def claim(request: ClaimAsked) -> dict[str, object]:
         """What may be claimed of two models: the record comparison.json of `counterstain compare`."""
-        return dict(claim_record(asked))
+        return dict(claim_record(request))
 
     @app.post("/api/evaluate", tags=["claim"])
-    def evaluate(asked: TablesAsked) -> dict[str, str]:
+    def evaluate(request: TablesAsked) -> dict[str, str]:
         """The page that `counterstain evaluate --out page.html` writes of one model's tables: its address here."""
-        return {"page": f"/claim/{pages.add(report_page(asked))}"}
+        return {"page": f"/claim/{pages.add(report_page(request))}"}
 
     @app.get("/claim/{name}", include_in_schema=False)
     def page(name: str) -> Response:
@@ -93,21 +93,21 @@ def add_claim(app: FastAPI) -> None:
         return Response(pages.find(name), media_type="text/html; charset=utf-8", headers=headers)
 
 
-def claim_record(asked: ClaimAsked) -> ComparisonRecord:
+def claim_record(request: ClaimAsked) -> ComparisonRecord:
     """comparison.json of the two; with one table each these fitted models are judged, else the ways of training.
 
     Raises:
         InputError: If a table cannot be read, or the two cannot be joined; it says `table 1 of 'a'`, not a path.
     """
-    if sum(len(tables) for tables in asked.models.values()) > 20:
+    if sum(len(tables) for tables in request.models.values()) > 20:
         raise InputError("more than 20 tables were sent; use `counterstain compare` for so many")
-    arms = {name: _read_tables(name, texts, asked.positive) for name, texts in asked.models.items()}
+    arms = {name: _read_tables(name, texts, request.positive) for name, texts in request.models.items()}
     files = {name: [_shown(name, number) for number in range(len(tables))] for name, tables in arms.items()}
     single = all(len(tables) == 1 for tables in arms.values())
-    return compare_arms(arms, primary=asked.primary, claim="models" if single else "procedures", files=files)
+    return compare_arms(arms, primary=request.primary, claim="models" if single else "procedures", files=files)
 
 
-def report_page(asked: TablesAsked) -> bytes:
+def report_page(request: TablesAsked) -> bytes:
     """The report of one model's tables as one HTML file.
 
     Raises:
@@ -115,25 +115,25 @@ def report_page(asked: TablesAsked) -> bytes:
     """
     from counterstain.reports.table_report import write_table_report
 
-    tables = _read_tables(asked.name, asked.tables, asked.positive)
+    tables = _read_tables(request.name, request.tables, request.positive)
     record = evaluate_tables(tables)
     with DRAWING, tempfile.TemporaryDirectory(prefix="counterstain-") as folder:
-        return write_table_report(record, tables, Path(folder) / "report.html", name=asked.name).read_bytes()
+        return write_table_report(record, tables, Path(folder) / "report.html", name=request.name).read_bytes()
 
 
 def _read_tables(name: str, texts: list[str], positive: str | None) -> list[Predictions]:
     """Tables that were sent as text, read as files are."""
-    made = []
+    tables = []
     with tempfile.TemporaryDirectory(prefix="counterstain-") as folder:
         for number, text in enumerate(texts):
             path = Path(folder) / f"{number}.csv"
             path.write_text(text, encoding="utf-8")
             try:
-                made.append(read_predictions(path, positive=positive))
+                tables.append(read_predictions(path, positive=positive))
             except InputError as error:
                 shown = _shown(name, number)
                 raise InputError(str(error).replace(str(path), shown).replace(path.name, shown)) from None
-    return made
+    return tables
 
 
 def _shown(name: str, number: int) -> str:

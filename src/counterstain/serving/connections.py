@@ -33,7 +33,7 @@ class FairServer(uvicorn.Server):
         """Listen, by an accept loop of our own: asyncio's takes all that wait before anything else."""
         await super().startup(sockets=[])
         if self.started:
-            self._accepting = tuple(asyncio.create_task(self._accept(one)) for one in sockets or ())
+            self._accepting = tuple(asyncio.create_task(self._accept(listener)) for listener in sockets or ())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, and end those that there are."""
@@ -56,10 +56,10 @@ class FairServer(uvicorn.Server):
 
     def _protocol(self) -> asyncio.BaseProtocol:
         kind: Any = self.config.http_protocol_class
-        made: asyncio.BaseProtocol = kind(
+        protocol: asyncio.BaseProtocol = kind(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
-        return made
+        return protocol
 
 
 class ImpatientProtocol(H11Protocol):

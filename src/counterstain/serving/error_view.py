@@ -105,8 +105,8 @@ def patient_influence(
     """
     if (measure, None) not in score_table(a[0].label, a[0].prob):
         return {"difference": None, "patients": []}
-    whole, without = left_out_differences(a, b, metric=measure, level=level)
+    overall, without = left_out_differences(a, b, metric=measure, level=level)
     images = Counter(a[0].patient)
-    moved = sorted(without, key=lambda name: (-abs(np.nan_to_num(without[name] - whole, nan=np.inf)), name))
+    moved = sorted(without, key=lambda name: (-abs(np.nan_to_num(without[name] - overall, nan=np.inf)), name))
     rows = [{"patient": name, "images": images[name], "without": without[name]} for name in moved]
-    return {"difference": whole, "patients": rows}
+    return {"difference": overall, "patients": rows}

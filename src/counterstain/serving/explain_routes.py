@@ -37,15 +37,17 @@ def add_explain(app: FastAPI, runs: RunsFolder, shelf: ModelShelf) -> None:
     """Add the route."""
 
     @app.post("/api/explain", tags=["predict"])
-    def explain(asked: ExplanationAsked) -> dict[str, object]:
+    def explain(request: ExplanationAsked) -> dict[str, object]:
         """Where the image speaks for the class that the model calls it: cells of a square, 0 to 1 (HiResCAM).
 
         A map says where the score is sensitive, never why, and not whether that is right.
         """
-        run = runs.find(asked.run)
+        run = runs.find(request.run)
         table = read_tiles(run)
-        image = table.find(asked.image)
-        loaded = shelf.open(f"{asked.run}/{asked.arm}/{asked.seed}", training_of(run, asked.arm, asked.seed, image))
+        image = table.find(request.image)
+        loaded = shelf.open(
+            f"{request.run}/{request.arm}/{request.seed}", training_of(run, request.arm, request.seed, image)
+        )
         bundle = loaded.model.predictor.bundle
         try:
             pixels = decoded(table.root, image)
@@ -54,8 +56,8 @@ def add_explain(app: FastAPI, runs: RunsFolder, shelf: ModelShelf) -> None:
             raise ServingError(422, f"this image cannot be read: {error.reason}") from None
         output = loaded.submit(tile, alone=True).result()
         target = int(output.prob[0].argmax() if output.called is None else output.called[0])
-        found = loaded.evidence(tile, target)
-        return {"called": output.classes[target], "evidence": np.round(found, 4).tolist()}
+        evidence = loaded.evidence(tile, target)
+        return {"called": output.classes[target], "evidence": np.round(evidence, 4).tolist()}
 
 
 def training_of(run: Path, arm: str, seed: str, image: str) -> Path:

@@ -92,9 +92,9 @@ class LoadedModel:
         from counterstain.explanation.saliency import make_explainer, sensitivity
 
         with self._computing:
-            found = sensitivity(make_explainer(self.model.predictor, "hirescam"), tile[None], np.array([target]))[0]
-        most = float(found.max())
-        return np.asarray(found / most if most > 0 else found, dtype=np.float64)
+            cells = sensitivity(make_explainer(self.model.predictor, "hirescam"), tile[None], np.array([target]))[0]
+        most = float(cells.max())
+        return np.asarray(cells / most if most > 0 else cells, dtype=np.float64)
 
     def close(self) -> None:
         """Answer what waits, and end."""
@@ -134,12 +134,12 @@ class LoadedModel:
 
 
 def _row(output: ModelOutput, row: int) -> ModelOutput:
-    one = slice(row, row + 1)
+    part = slice(row, row + 1)
     return ModelOutput(
-        image=("picture",), classes=output.classes, prob=output.prob[one],
-        called=None if output.called is None else output.called[one],
-        in_set=None if output.in_set is None else output.in_set[one],
-        distance=None if output.distance is None else output.distance[one],
+        image=("picture",), classes=output.classes, prob=output.prob[part],
+        called=None if output.called is None else output.called[part],
+        in_set=None if output.in_set is None else output.in_set[part],
+        distance=None if output.distance is None else output.distance[part],
         threshold=output.threshold, distance_limit=output.distance_limit, notes=output.notes,
     )  # fmt: skip
 
@@ -163,9 +163,9 @@ class ModelShelf:
         Raises:
             ServingError: 404 if there is none of this name.
         """
-        own = None if self.named is None else self.named.resolve().name
-        if self.named is not None and own is not None and name in ("", own):
-            return own, self.named
+        named = None if self.named is None else self.named.resolve().name
+        if self.named is not None and named is not None and name in ("", named):
+            return named, self.named
         names = self.names()
         if not names or (name and name not in names):
             raise ServingError(404, f"there is no model '{name[:100]}'; there are: {', '.join(names[:20]) or 'none'}")
@@ -212,10 +212,10 @@ class ModelShelf:
 _threads: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
 
-async def run_beside(work: Callable[..., T], *given: object) -> T:
+async def run_beside(work: Callable[..., T], *arguments: object) -> T:
     """The result of a function that takes a while, run in one of few threads."""
     limiter = _threads.setdefault(asyncio.get_running_loop(), anyio.CapacityLimiter(4))
-    return await anyio.to_thread.run_sync(work, *given, limiter=limiter)
+    return await anyio.to_thread.run_sync(work, *arguments, limiter=limiter)
 
 
 def read_upload(content: bytes, model: "Model") -> Upload:
@@ -259,8 +259,8 @@ def answer_record(loaded: LoadedModel, output: ModelOutput, upload: Upload | Non
         record |= {"distance": float(output.distance[0]), "distance_limit": float(output.distance_limit)}
         record["unfamiliar"] = bool(output.distance[0] > output.distance_limit)
     if upload is not None and loaded.members is not None:
-        seen = overlap(loaded.members, file=[upload.file_hash], tiles=[upload.tile], image=("",))
-        record["seen_in_training"] = bool(seen.rows["file"] or seen.rows["pixels"])
+        matches = overlap(loaded.members, file=[upload.file_hash], tiles=[upload.tile], image=("",))
+        record["seen_in_training"] = bool(matches.rows["file"] or matches.rows["pixels"])
     return {
         "model": loaded.name, "network": loaded.model.network, "classes": list(output.classes), **record,
         "calibrated": loaded.model.calibration is not None, "notes": list(output.notes),

@@ -23,9 +23,9 @@ def live_data(run: Path) -> dict[str, object]:
         state; log: its last lines; trainings: name, curves (column -> one number per epoch), epochs asked for, whether
         it is done, and seconds left by the pace of its epochs (None where that is not known).
     """
-    asked = _epochs_asked(run)
-    found = sorted((run / "arms").glob("*/seed-*/fold-*/history.csv"))
-    trainings = [_training(run, path, asked) for path in found if not path.is_symlink()]
+    epochs = _epochs_asked(run)
+    histories = sorted((run / "arms").glob("*/seed-*/fold-*/history.csv"))
+    trainings = [_training(run, path, epochs) for path in histories if not path.is_symlink()]
     return {"state": state_of(run), "log": _tail(run / LOG), "trainings": trainings, "now": time.time()}
 
 
@@ -34,22 +34,22 @@ def _epochs_asked(run: Path) -> dict[str, int]:
         arms = read_json(as_written(record_path(run, "resolved.json"))).get("arms") or {}
     except InputError:
         return {}
-    return {name: int(own.get("epochs") or 0) for name, own in arms.items() if isinstance(own, dict)}
+    return {name: int(settings.get("epochs") or 0) for name, settings in arms.items() if isinstance(settings, dict)}
 
 
-def _training(run: Path, path: Path, asked: dict[str, int]) -> dict[str, Any]:
+def _training(run: Path, path: Path, epochs_asked: dict[str, int]) -> dict[str, Any]:
     arm, seed, fold = path.parent.relative_to(run / "arms").parts
     curves = read_history(path)
     done = (path.parent / "training.json").is_file()
-    epochs, most = len(curves["loss"]), asked.get(arm, 0)
-    left = None
+    epochs, most = len(curves["loss"]), epochs_asked.get(arm, 0)
+    seconds_left = None
     if not done and epochs and most > epochs:
         started = min(file.stat().st_mtime for file in path.parent.iterdir())
         born = _born(path.parent, started)
         pace = (path.stat().st_mtime - born) / epochs
-        left = pace * (most - epochs) if pace > 0 else None
+        seconds_left = pace * (most - epochs) if pace > 0 else None
     return {"name": f"{arm}, {seed.replace('-', ' ')}, {fold.replace('-', ' ', 1)}", "curves": curves, "epochs": most,
-            "done": done, "seconds_left": left}  # fmt: skip
+            "done": done, "seconds_left": seconds_left}  # fmt: skip
 
 
 def _born(folder: Path, default: float) -> float:

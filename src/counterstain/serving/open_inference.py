@@ -65,20 +65,20 @@ def add_open_inference(app: FastAPI, shelf: ModelShelf) -> None:
     async def infer(name: str, request: Request) -> dict[str, object]:
         """Probabilities, decision and distance of up to 64 tiles."""
         loaded = await run_beside(shelf.find, name)
-        asked, tiles = await run_beside(_read, await request.body(), request.headers.get(HEADER), loaded)
+        parsed, tiles = await run_beside(_read, await request.body(), request.headers.get(HEADER), loaded)
         outputs = await asyncio.gather(*(asyncio.wrap_future(loaded.submit(tile)) for tile in tiles))
         records = [answer_record(loaded, output) for output in outputs]
         prob = [float(value) for output in outputs for value in output.prob[0]]
-        made = [
+        results = [
             {"name": "prob", "shape": [len(tiles), len(loaded.model.classes)], "datatype": "FP64", "data": prob},
             {"name": "decision", "shape": [len(tiles)], "datatype": "BYTES",
              "data": [record["decision"] for record in records]},
         ]  # fmt: skip
         if all("distance" in record for record in records):
             distance = [record["distance"] for record in records]
-            made.append({"name": "distance", "shape": [len(tiles)], "datatype": "FP64", "data": distance})
-        own = {} if asked.id is None else {"id": asked.id}
-        return {"model_name": loaded.name, "model_version": "1", **own, "outputs": made}
+            results.append({"name": "distance", "shape": [len(tiles)], "datatype": "FP64", "data": distance})
+        identity = {} if parsed.id is None else {"id": parsed.id}
+        return {"model_name": loaded.name, "model_version": "1", **identity, "outputs": results}
 
 
 def _add_about(app: FastAPI, shelf: ModelShelf) -> None:
@@ -126,12 +126,12 @@ def _read(content: bytes, header: str | None, loaded: LoadedModel) -> tuple[Infe
         raise ServingError(422, f"{HEADER} is '{header[:20]}'; the bytes of the JSON at the body's start are needed")
     end = len(content) if header is None else int(header)
     try:
-        asked = InferRequest.model_validate_json(content[:end])
+        request = InferRequest.model_validate_json(content[:end])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the body"
         raise ServingError(422, f"{place}: {first['msg']}; see /api/docs for what is needed") from None
-    tensor = asked.inputs[0]
+    tensor = request.inputs[0]
     if not tensor.shape or not 1 <= tensor.shape[0] <= MOST_TILES:
         raise ServingError(422, f"shape is {tensor.shape}; 1 to {MOST_TILES} tiles are taken at once")
     behind = content[end:]
@@ -139,8 +139,8 @@ def _read(content: bytes, header: str | None, loaded: LoadedModel) -> tuple[Infe
         raise ServingError(422, f"{len(behind)} bytes follow the JSON; data, or as many as binary_data_size are needed")
     if tensor.datatype == "BYTES":
         pictures = _framed(behind, tensor.shape) if tensor.data is None else _decoded(tensor.data, tensor.shape)
-        return asked, [read_upload(picture, loaded.model).tile for picture in pictures]
-    return asked, _fitted(behind if tensor.data is None else tensor.data, tensor.shape, loaded)
+        return request, [read_upload(picture, loaded.model).tile for picture in pictures]
+    return request, _fitted(behind if tensor.data is None else tensor.data, tensor.shape, loaded)
 
 
 def _decoded(data: list[Any], shape: list[int]) -> list[bytes]:

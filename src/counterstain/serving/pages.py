@@ -32,8 +32,8 @@ def render(
         links: how addresses are made, for the server or for files on a disk.
         words: what else the template uses.
     """
-    made = _environment()
-    return made.get_template(f"{view}.html").render(
+    environment = _environment()
+    return environment.get_template(f"{view}.html").render(
         view=view, title=title, run=run, links=links, run_views=RUN_VIEWS, words=words,
         data=script_json(data if data is not None else {}),
     )  # fmt: skip
@@ -79,24 +79,24 @@ def script_json(data: object) -> Markup:
     >>> script_json({"name": "</script><b>"})
     Markup('{"name": "\\\\u003c/script\\\\u003e\\\\u003cb\\\\u003e"}')
     """
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+    content = json.dumps(data, ensure_ascii=False, allow_nan=False)
     for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)
+        content = content.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(content)
 
 
 @lru_cache(1)
 def static_files() -> dict[str, bytes]:
     """Every style sheet, script and licence of the package."""
     folder = resources.files("counterstain.serving").joinpath("static")
-    found = (*folder.iterdir(), *folder.joinpath("vendor").iterdir())
-    return {path.name: path.read_bytes() for path in found if path.is_file()}
+    files = (*folder.iterdir(), *folder.joinpath("vendor").iterdir())
+    return {path.name: path.read_bytes() for path in files if path.is_file()}
 
 
 def static_file(name: str) -> tuple[bytes, str] | None:
     """A style sheet or script of the package and its type; None where there is none of this name."""
-    found, kind = static_files().get(name), TYPES.get(f".{name.rpartition('.')[2]}")
-    return None if found is None or kind is None else (found, f"{kind}; charset=utf-8")
+    content, kind = static_files().get(name), TYPES.get(f".{name.rpartition('.')[2]}")
+    return None if content is None or kind is None else (content, f"{kind}; charset=utf-8")
 
 
 @lru_cache(1)

@@ -126,9 +126,9 @@ def _parts(path: Path, image: tuple[str, ...]) -> Coded | None:
     if not path.is_file():
         return None
     table = read_table(path, kind="split")
-    own = table.text("split") if "split" in table.columns else [f"fold {fold}" for fold in table.text("fold")]
+    values = table.text("split") if "split" in table.columns else [f"fold {fold}" for fold in table.text("fold")]
     part: dict[str, str] = {}
-    for name, value in zip(table.text("image_path", strip=False), own, strict=True):
+    for name, value in zip(table.text("image_path", strip=False), values, strict=True):
         part.setdefault(name, value)  # of a cross-validation an image is in several folds: the first is shown
     place: dict[str, int] = {}
     code = np.array([place.setdefault(part.get(name, ""), len(place)) for name in image], np.int64)
@@ -137,9 +137,9 @@ def _parts(path: Path, image: tuple[str, ...]) -> Coded | None:
 
 def _root(run: Path) -> Path:
     """Where the run says that its images are; an older run says it in its study alone, whose folder is two above."""
-    found = recorded_root(record_path(run, "cohort.csv"))
-    if found is not None:
-        return found
+    recorded = recorded_root(record_path(run, "cohort.csv"))
+    if recorded is not None:
+        return recorded
     resolved: dict[str, Any] = optional_record(run, "resolved.json")
     cohort = resolved.get("cohort") or {}
     path = run.resolve().parent.parent / str(cohort.get("root") or cohort.get("path") or ".")

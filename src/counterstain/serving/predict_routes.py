@@ -49,6 +49,6 @@ def add_predict(app: FastAPI, shelf: ModelShelf) -> None:
         record = answer_record(loaded, output, upload)
         if evidence:
             target = loaded.model.classes.index(record["decision"])
-            found = await run_beside(loaded.evidence, upload.tile, target)
-            record["evidence"] = np.round(found, 4).tolist()
+            cells = await run_beside(loaded.evidence, upload.tile, target)
+            record["evidence"] = np.round(cells, 4).tolist()
         return record

@@ -27,9 +27,9 @@ class RunsFolder:
         """Name -> folder, newest first. Links are not followed, and names that would need escaping are left out."""
         if is_run(self.root):
             return {self.root.resolve().name: self.root}
-        found = [path for path in self.root.iterdir() if _may_be_named(path.name)]
-        found = [path for path in found if not path.is_symlink() and path.is_dir() and is_run(path)]
-        return {path.name: path for path in sorted(found, key=changed_at, reverse=True)}
+        paths = [path for path in self.root.iterdir() if _may_be_named(path.name)]
+        paths = [path for path in paths if not path.is_symlink() and path.is_dir() and is_run(path)]
+        return {path.name: path for path in sorted(paths, key=changed_at, reverse=True)}
 
     def find(self, name: str) -> Path:
         """The folder of a run.
@@ -38,26 +38,26 @@ class RunsFolder:
             ServingError: 404 if there is none of this name.
         """
         if is_run(self.root):
-            found, known = self.root, name == self.root.resolve().name
+            folder, known = self.root, name == self.root.resolve().name
         else:  # without looking at the others: every tile asks this
-            found = self.root / name
-            known = _may_be_named(name) and not found.is_symlink() and is_run(found)
+            folder = self.root / name
+            known = _may_be_named(name) and not folder.is_symlink() and is_run(folder)
         if not known:
             raise ServingError(
                 404, "there is no run of this name in the folder that is served; see the list of studies"
             )
-        return found
+        return folder
 
     def rows(self) -> list[StudyRow]:
         """Every run as a row of the list; a record that has not changed is not read again."""
-        made = []
+        rows = []
         for name, folder in self.folders().items():
             key = tuple(changed_ns(record_path(folder, record)) for record in KEPT)
             key += (changed_ns(folder / LOG), int(state_of(folder) == "running"))
             if self._rows.get(name, ((), None))[0] != key:
                 self._rows[name] = key, study_row(name, folder)
-            made.append(self._rows[name][1])
-        return made
+            rows.append(self._rows[name][1])
+        return rows
 
 
 def _may_be_named(name: str) -> bool:

@@ -107,16 +107,16 @@ class Guard:
         """A post counts from before its body is read until it is answered, whether its sender waits or is gone."""
         if self.posting >= self.access.posts:
             raise ServingError(429, f"{self.posting} requests are being answered already; send it again in a moment")
-        held = [0]
+        body_bytes = [0]
         self.posting += 1
         try:
-            content = await self._body(scope, receive, held)
+            content = await self._body(scope, receive, body_bytes)
             parsed = len(content) > LARGE and not scope["path"].startswith("/api/predict")
             async with self._large if parsed else contextlib.nullcontext():
                 await self.app(scope, _replay(content, receive), self._dressed(send, scope))
         finally:
             self.posting -= 1
-            self.held -= held[0]
+            self.held -= body_bytes[0]
 
     # ---------------------------------------------------------------------------------------------------- who asks what
 
@@ -134,9 +134,9 @@ class Guard:
         if "token" in query and scope["method"] == "GET":
             if not _same(query["token"][0], self.access.token):
                 raise ServingError(401, "the token in this address is not this server's; open the address it printed")
-            rest = urlencode({name: value[0] for name, value in query.items() if name != "token"})
+            remaining = urlencode({name: value[0] for name, value in query.items() if name != "token"})
             path = "/" + str(scope["path"]).lstrip("/\\")  # never //other.host
-            return path + (f"?{rest}" if rest else "")
+            return path + (f"?{remaining}" if remaining else "")
         by_cookie = self._authenticate(headers)
         if scope["method"] == "POST":
             self._check_post(scope["path"], headers, host, by_cookie=by_cookie)
@@ -173,33 +173,33 @@ class Guard:
         if self.access.read_only and not path.startswith(COMPUTING):
             raise ServingError(403, "this server was started with --read-only; nothing is changed")
         kind = _only(headers, b"content-type").partition(";")[0].strip().lower()
-        taken = next((own for start, own in BODIES.items() if path.startswith(start)), (JSON,))
-        if kind not in taken:
-            raise ServingError(415, f"Content-Type is '{kind[:60]}'; {', '.join(taken)} is needed")
+        kinds = next((kinds_of_path for start, kinds_of_path in BODIES.items() if path.startswith(start)), (JSON,))
+        if kind not in kinds:
+            raise ServingError(415, f"Content-Type is '{kind[:60]}'; {', '.join(kinds)} is needed")
         if _only(headers, b"content-encoding") not in ("", "identity"):
             raise ServingError(415, "compressed bodies are not taken; send it as it is")
 
     # --------------------------------------------------------------------------------------------------------- the body
 
-    async def _body(self, scope: Any, receive: Any, held: list[int]) -> bytes:
-        """The whole body, read within its limits; `held` counts its bytes as they come."""
-        said = _only(scope["headers"], b"content-length")
-        if not said:
+    async def _body(self, scope: Any, receive: Any, counted: list[int]) -> bytes:
+        """The whole body, read within its limits; `counted` counts its bytes as they come."""
+        length = _only(scope["headers"], b"content-length")
+        if not length:
             raise ServingError(411, "the body has no Content-Length; send it whole, not in chunks")
-        if not said.isdigit() or len(said) > 15 or int(said) > self.access.body_bytes:
+        if not length.isdigit() or len(length) > 15 or int(length) > self.access.body_bytes:
             raise ServingError(413, f"the body is larger than {self.access.body_bytes} bytes")
         if self.reading >= self.access.bodies:
             raise ServingError(429, f"{self.reading} uploads are being read already; send it again in a moment")
         self.reading += 1
         try:
             async with asyncio.timeout(self.access.body_s):
-                return await self._read(receive, held)
+                return await self._read(receive, counted)
         except TimeoutError:
             raise ServingError(408, f"the body did not arrive within {self.access.body_s:g} s") from None
         finally:
             self.reading -= 1
 
-    async def _read(self, receive: Any, held: list[int]) -> bytes:
+    async def _read(self, receive: Any, counted: list[int]) -> bytes:
         pieces: list[bytes] = []
         while True:
             message = await receive()
@@ -207,9 +207,9 @@ class Guard:
                 raise ServingError(400, "the connection was closed before the body was whole")
             piece = message.get("body", b"")
             pieces.append(piece)
-            held[0] += len(piece)
+            counted[0] += len(piece)
             self.held += len(piece)
-            if held[0] > self.access.body_bytes:
+            if counted[0] > self.access.body_bytes:
                 raise ServingError(413, f"the body is larger than {self.access.body_bytes} bytes")
             if self.held > self.access.held_bytes:
                 raise ServingError(429, "too much is being read and answered already; send it again in a moment")
@@ -220,18 +220,18 @@ class Guard:
 
     def _dressed(self, send: Any, scope: Any) -> Any:
         """`send` that adds the headers of every answer."""
-        kept = scope["path"].startswith("/static/")
+        cached = scope["path"].startswith("/static/")
 
         async def dressed(message: Any) -> None:
             if message["type"] == "http.response.start":
-                own = {name.lower() for name, _ in message["headers"]}
-                more = [(name, value) for name, value in self._headers(kept=kept) if name not in own]
+                present = {name.lower() for name, _ in message["headers"]}
+                more = [(name, value) for name, value in self._headers(cached=cached) if name not in present]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
         return dressed
 
-    def _headers(self, *, kept: bool = False) -> list[Header]:
+    def _headers(self, *, cached: bool = False) -> list[Header]:
         policy = _CSP.format(ancestors=self.access.ancestors)
         framed = [] if self.access.ancestors != "'none'" else [(b"x-frame-options", b"DENY")]
         return [
@@ -240,7 +240,7 @@ class Guard:
             (b"referrer-policy", b"no-referrer"),
             (b"cross-origin-resource-policy", b"same-origin"),
             (b"cross-origin-opener-policy", b"same-origin"),
-            (b"cache-control", b"private, max-age=3600" if kept else b"no-store"),
+            (b"cache-control", b"private, max-age=3600" if cached else b"no-store"),
             *framed,
         ]
 
@@ -265,13 +265,13 @@ class Guard:
 
 def _replay(content: bytes, receive: Any) -> Any:
     """A `receive` that gives a body that was read, at once."""
-    given = False
+    replayed = False
 
     async def replay() -> object:
-        nonlocal given
-        if given:
+        nonlocal replayed
+        if replayed:
             return await receive()
-        given = True
+        replayed = True
         return {"type": "http.request", "body": content, "more_body": False}
 
     return replay
@@ -285,11 +285,11 @@ def _has_body(scope: Any) -> bool:
 
 def _only(headers: Iterable[Header], name: bytes) -> str:
     """The value of a header; "" where it is absent. One that is sent twice is refused: which would be meant?"""
-    found = [value for key, value in headers if key == name]
-    if len(found) > 1 and name != b"cookie":
-        raise ServingError(400, f"the header {name.decode()} is sent {len(found)} times; once is needed")
-    return b"; ".join(found).decode("latin-1")
+    values = [value for key, value in headers if key == name]
+    if len(values) > 1 and name != b"cookie":
+        raise ServingError(400, f"the header {name.decode()} is sent {len(values)} times; once is needed")
+    return b"; ".join(values).decode("latin-1")
 
 
-def _same(given: str, known: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), known.encode())
+def _same(sent: str, known: str) -> bool:
+    return hmac.compare_digest(sent.encode("utf-8", "replace"), known.encode())

@@ -39,8 +39,8 @@ def write_site(runs: Path, out: Path, *, slides: tuple[Path, ...] = (), maps: tu
         InputError: If `runs` holds no run, or `out` is a file or has something in it.
     """
     folder = RunsFolder(runs)
-    found = folder.folders()
-    if not found:
+    folders = folder.folders()
+    if not folders:
         raise InputError(f"{runs} holds no run; name the folder that your runs are in, such as runs")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise InputError(f"{out} is a file or has something in it; name a new folder")
@@ -49,7 +49,7 @@ def write_site(runs: Path, out: Path, *, slides: tuple[Path, ...] = (), maps: tu
     for name, content in static_files().items():
         write_bytes(out / "static" / name, content)
     write_bytes(out / "index.html", render("studies", title="Studies", data=studies_data(folder), links=links))
-    for name, run in found.items():
+    for name, run in folders.items():
         for view in VIEWS:
             write_bytes(out / f"{name}-{view}.html", _page(view, name, run, links))
         report = run / "report.html"

@@ -69,14 +69,14 @@ class SlideQueue:
 
     def requests(self) -> list[SlideRequest]:
         """Every request, the oldest first; a record that cannot be read is left out."""
-        found = []
+        requests = []
         for path in sorted(self.folder.glob("*.json")):
             if NAME.fullmatch(path.stem) and not path.is_symlink():
                 try:
-                    found.append(self._read(path.stem))
+                    requests.append(self._read(path.stem))
                 except (InputError, TypeError):
                     continue
-        return found
+        return requests
 
     def find(self, identity: str) -> SlideRequest:
         """A request by its id.
@@ -90,10 +90,10 @@ class SlideQueue:
 
     def told(self, request: SlideRequest) -> dict[str, object]:
         """What is said of a request: no path, and how far its reading has come."""
-        kept = {name: value for name, value in asdict(request).items() if not name.endswith("path")}
+        public = {name: value for name, value in asdict(request).items() if not name.endswith("path")}
         reading = request.state == "waiting" and request.id == self._reading
         done, tiles = self._progress.get(request.id, (0, 0)) if reading else (0, 0)
-        return kept | {"state": "reading" if reading else request.state, "tiles_done": done, "tiles": tiles}
+        return public | {"state": "reading" if reading else request.state, "tiles_done": done, "tiles": tiles}
 
     def add(self, slide: str, path: Path, model: str, model_path: Path, *, mpp: float | None = None) -> SlideRequest:
         """Ask for a slide to be read; the same one that waits already is returned.
@@ -103,9 +103,9 @@ class SlideQueue:
         """
         with self._changing:
             waiting = [request for request in self.requests() if request.state == "waiting"]
-            same = next((one for one in waiting if (one.slide, one.model, one.mpp) == (slide, model, mpp)), None)
-            if same is not None:
-                return same
+            for request in waiting:
+                if (request.slide, request.model, request.mpp) == (slide, model, mpp):
+                    return request
             if len(waiting) >= MOST_WAITING:
                 raise ServingError(429, f"{len(waiting)} slides are waiting already")
             identity = f"{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
@@ -148,26 +148,27 @@ class SlideQueue:
     # ------------------------------------------------------------------------------------------------------ the thread
 
     def _work(self) -> None:
-        with ExitStack() as held:
+        with ExitStack() as stack:
             try:
-                held.enter_context(lock(self.folder))
+                stack.enter_context(lock(self.folder))
             except InputError:
                 return  # another server of these runs reads them
             while not self._ended:
                 self._news.clear()
-                request = next((one for one in self.requests() if one.state == "waiting"), None)
+                request = next((entry for entry in self.requests() if entry.state == "waiting"), None)
                 if request is None:
                     self._news.wait()
                     continue
-                state, words = self._answer(request)
+                state, result = self._answer(request)
                 with self._changing:
                     self._reading = ""
                     if not self._ended and self.find(request.id).state == "waiting":
-                        self._write(replace(request, state=state, words=words))
+                        self._write(replace(request, state=state, words=result))
 
     def _answer(self, request: SlideRequest) -> tuple[State, str]:
         """Read one slide in another process; what came of it."""
-        others = {one.path: one.words for one in self.requests() if one.state == "done" and one.path != request.path}
+        done = [earlier for earlier in self.requests() if earlier.state == "done"]
+        others = {earlier.path: earlier.words for earlier in done if earlier.path != request.path}
         order = {
             "slide": request.path, "others": list(others.items()), "model": request.model_path, "name": request.model,
             "maps": str(self.maps), "mpp": request.mpp,
@@ -187,11 +188,11 @@ class SlideQueue:
             orders.write(json.dumps(order) + "\n")
             orders.flush()
             for line in answers:
-                said = json.loads(line)
-                if "tiles" in said:
-                    self._progress[request.id] = said["done"], said["tiles"]
+                message = json.loads(line)
+                if "tiles" in message:
+                    self._progress[request.id] = message["done"], message["tiles"]
                 else:
-                    last = said
+                    last = message
         self._progress.pop(request.id, None)
         self._process = None
         return ("done", str(last["map"])) if "map" in last else ("failed", str(last["failed"]))

@@ -87,18 +87,22 @@ def _add_pages(app: FastAPI, shelf: SlideShelf, models: ModelShelf, queue: Slide
     @app.get("/slides/{identity}", response_class=HTMLResponse, include_in_schema=False)
     def slide(identity: str) -> str:
         data = shelf.data(identity)
-        waiting = [queue.told(one) for one in queue.requests() if one.slide == identity and one.state == "waiting"]
+        waiting = [
+            queue.told(request)
+            for request in queue.requests()
+            if request.slide == identity and request.state == "waiting"
+        ]
         more = {"models": models.names(), "requests": waiting}
         return render("slide", title=str(data["name"]), data=data | more, links=links)
 
 
 def _add_requests(app: FastAPI, shelf: SlideShelf, models: ModelShelf, queue: SlideQueue) -> None:
     @app.post("/api/slides/{identity}/requests", tags=["slides"], status_code=202)
-    def ask(identity: str, asked: SlideAsked) -> dict[str, object]:
+    def ask(identity: str, order: SlideAsked) -> dict[str, object]:
         """Have a slide read by a model; the answer is the request, which is also there after a restart."""
         shelf.find(identity)
-        name, folder = models.place(asked.model)
-        return queue.told(queue.add(identity, shelf.path[identity], name, folder, mpp=asked.mpp))
+        name, folder = models.place(order.model)
+        return queue.told(queue.add(identity, shelf.path[identity], name, folder, mpp=order.mpp))
 
     @app.get("/api/slide-requests", tags=["slides"])
     def requests() -> list[dict[str, object]]:

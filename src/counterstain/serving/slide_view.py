@@ -63,8 +63,8 @@ class SlideShelf:
     @property
     def maps(self) -> dict[str, Path]:
         """Name -> folder of every model's maps, those that were named first."""
-        made = (path for path in self.made.glob("*") if (path / "slide-records").is_dir() and not path.is_symlink())
-        return {**{path.name: path for path in sorted(made)}, **self.named}
+        folders = (path for path in self.made.glob("*") if (path / "slide-records").is_dir() and not path.is_symlink())
+        return {**{path.name: path for path in sorted(folders)}, **self.named}
 
     def names(self) -> dict[str, str]:
         """Opaque id -> name of every slide."""
@@ -83,8 +83,8 @@ class SlideShelf:
                 try:
                     self._open[identity] = open_slide(self.path[identity])
                 except InputError as error:
-                    words = str(error).replace(str(self.path[identity]), "this slide")
-                    raise ServingError(422, words) from None
+                    reason = str(error).replace(str(self.path[identity]), "this slide")
+                    raise ServingError(422, reason) from None
             self._open.move_to_end(identity)
             while len(self._open) > OPEN:
                 self._open.popitem(last=False)
@@ -119,24 +119,22 @@ class SlideShelf:
         x, y = int(column * DZ_TILE_PX * scale), int(row * DZ_TILE_PX * scale)
         if x >= width or y >= height:
             raise ServingError(404, "the slide has no such tile")
-        wanted = [min(DZ_TILE_PX * scale, whole - at) / scale for whole, at in ((width, x), (height, y))]
-        own = max(
-            (k for k, one in enumerate(slide.info.levels) if max(one.downsample_x, one.downsample_y) <= scale * 1.01),
-            default=0,
-        )
-        found = slide.info.levels[own]
+        covered = [min(DZ_TILE_PX * scale, side - at) / scale for side, at in ((width, x), (height, y))]
+        factors = [max(frame.downsample_x, frame.downsample_y) for frame in slide.info.levels]
+        nearest = max((number for number, factor in enumerate(factors) if factor <= scale * 1.01), default=0)
+        source = slide.info.levels[nearest]
         size = [
             max(1, round(px * scale / factor))
-            for px, factor in zip(wanted, (found.downsample_x, found.downsample_y), strict=True)
+            for px, factor in zip(covered, (source.downsample_x, source.downsample_y), strict=True)
         ]
         if max(size) > MOST_READ_PX:
             raise ServingError(422, "this slide has no small levels; convert it to a pyramidal TIFF to look at it here")
         try:
             with DECODING:
-                pixels = slide.read_region(x, y, level=own, width_px=size[0], height_px=size[1])
+                pixels = slide.read_region(x, y, level=nearest, width_px=size[0], height_px=size[1])
         except InputError:
             raise ServingError(422, "this slide is damaged here") from None
-        target = (max(1, int(np.ceil(wanted[0]))), max(1, int(np.ceil(wanted[1]))))
+        target = (max(1, int(np.ceil(covered[0]))), max(1, int(np.ceil(covered[1]))))
         if target != (size[0], size[1]):
             pixels = np.asarray(cv2.resize(pixels, target, interpolation=cv2.INTER_AREA), np.uint8)
         return jpeg(pixels, 88)
@@ -208,12 +206,13 @@ def deepest(width: int, height: int) -> int:
 
 @lru_cache(16)
 def _heat(path: Path, record: Path, _: int) -> dict[str, Any]:
-    said = read_json(record)
+    slide_record = read_json(record)
     corner, sizes, prob = read_tile_csv(path)
     classes = tuple(prob)
     table = TilePredictions(
         slide=path.stem, classes=classes, corner=corner, size=(int(sizes[0, 0]), int(sizes[0, 1])),
-        prob=np.stack([prob[name] for name in classes], axis=1), extent=tuple(said["extent"]), mpp=tuple(said["mpp"]),
+        prob=np.stack([prob[name] for name in classes], axis=1), extent=tuple(slide_record["extent"]),
+        mpp=tuple(slide_record["mpp"]),
     )  # fmt: skip
     heat = draw_heatmap(table)
     planes, height, width = heat.value.shape
