@@ -170,7 +170,7 @@ def first_line(error: BaseException) -> str:
     >>> first_line(OSError("no such file\\nor folder")), first_line(EOFError())
     ('no such file', 'EOFError')
     """
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 def first_names(names: Sequence[str], most: int = 3) -> str:

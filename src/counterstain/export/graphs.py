@@ -25,11 +25,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 from counterstain.images.resize import STEPS
 from counterstain.images.tensor import scale_of
 from counterstain.learning.bundle import Bundle
-from counterstain.learning.runtimes import first_line, import_openvino, softmax
+from counterstain.learning.runtimes import import_openvino, softmax
 
 __all__ = [
     "INT8", "ONNX", "OPENVINO", "TORCHSCRIPT", "Calibrated", "Run", "SlideGraph", "TileGraph", "check_packages",
@@ -223,7 +223,9 @@ def write_torchscript(graph: SlideGraph, path: Path, *, tile_px: int) -> None:
         try:
             traced = torch.jit.trace(graph.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            raise InputError(f"torch cannot trace this network ({first_line(error)}); leave wsinfer out") from None
+            raise InputError(
+                f"torch cannot trace this network ({first_line(error)[:200]}); leave wsinfer out"
+            ) from None
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             archive = Path(folder) / path.name
             torch.jit.save(traced, str(archive))
@@ -305,7 +307,7 @@ def write_onnx(graph: TileGraph, path: Path, facts: Mapping[str, str] | None = N
                 input_names=["tiles"], output_names=["probabilities"],
             )  # fmt: skip
         except RuntimeError as error:
-            raise InputError(f"torch cannot export this network to ONNX ({first_line(error)})") from None
+            raise InputError(f"torch cannot export this network to ONNX ({first_line(error)[:200]})") from None
         _tidy(program.model, facts or {})
         program.save(str(path))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, first_line, suggest
 from counterstain.images.tensor import scale_name
 from counterstain.learning.depthwise import quicken
 from counterstain.learning.foundation import FOUNDATION
@@ -183,7 +183,7 @@ def _body(name: str, input_px: int | None) -> tuple[nn.Module, str, int | None]:
     try:
         body = timm.create_model(model, pretrained=False, num_classes=0, **size)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        raise InputError(f"timm cannot build {model}: {str(error).splitlines()[0][:160]}") from None
+        raise InputError(f"timm cannot build {model}: {first_line(error)[:160]}") from None
     return body, "body", (input_px or int(pretrained.input_size[-1])) if pretrained is not None and fixed else None
 
 
@@ -203,9 +203,7 @@ def _width(body: nn.Module, side: int, pooled: str, name: str) -> int:
         with torch.no_grad():
             output = Backbone(body, nn.Identity(), input_px=None, pooled=pooled).features(torch.zeros(1, 3, side, side))
     except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"{name} cannot take tiles of {side} px ({str(error).splitlines()[0][:120]}); set input_px"
-        ) from None
+        raise InputError(f"{name} cannot take tiles of {side} px ({first_line(error)[:120]}); set input_px") from None
     body.train(training)
     if output.ndim != 2:
         raise InputError(f"{name} gives {tuple(output.shape)} for one tile, not a row of features; take another model")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.cohort.new_images import NewImages
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 from counterstain.files import hash_bytes, hash_file, hash_json, read_json, write_json
 from counterstain.learning.features import read_features
 
@@ -178,7 +178,7 @@ def _look(path: Path, known: _Seen | None) -> _Seen:
     except InputError as error:
         reason = str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # what h5py makes of a damaged inside
-        reason = f"its features cannot be read: {str(error).splitlines()[0][:120]}"
+        reason = f"its features cannot be read: {first_line(error)[:120]}"
     return _Seen(status.st_size, status.st_mtime_ns, sha256, *shape, encoder, reason)
 
 

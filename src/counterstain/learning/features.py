@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 from counterstain.files import hash_json, write_with
 from counterstain.images.store import Store, read_batch
 from counterstain.images.tensor import to_tensor
@@ -64,7 +64,7 @@ def read_features(path: Path) -> Features:
                 coords = np.asarray(dataset, dtype=np.int64).reshape(-1, 2)
                 attributes |= dict(dataset.attrs)
     except (OSError, RuntimeError, KeyError, TypeError, OverflowError) as error:  # what h5py makes of a damaged inside
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = first_line(error)[:120]
         raise InputError(f"{path} cannot be read as HDF5: {reason}") from None
     if len(coords) != len(features):
         raise InputError(f"{path} has {len(features)} rows of features for {len(coords)} coordinates")

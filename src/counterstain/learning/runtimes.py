@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, first_line, suggest
 from counterstain.images.tensor import scale_of, to_tensor
 from counterstain.learning.networks import seen_side
 
@@ -29,7 +29,6 @@ __all__ = [
     "RuntimeChoice",
     "check_runtime",
     "choose_runtime",
-    "first_line",
     "import_openvino",
     "softmax",
     "torch_runtime",
@@ -210,7 +209,7 @@ def _make_openvino(network: nn.Module, tile_px: int, scale: str, precision: str)
         model.reshape([_AT_ONCE, tile_px, tile_px, 3])
         compiled = openvino.Core().compile_model(model, "CPU", settings)
     except (RuntimeError, GeneralFailure, OpConversionFailure) as error:
-        raise InputError(f"openvino cannot take this network ({first_line(error)}); take torch") from None
+        raise InputError(f"openvino cannot take this network ({first_line(error)[:200]}); take torch") from None
     queue = openvino.AsyncInferQueue(compiled, 2 * compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
     classes = int(compiled.output(0).partial_shape[1].get_length())
     queue.set_callback(lambda request, place: np.copyto(place, request.get_output_tensor().data[: len(place)]))
@@ -242,7 +241,7 @@ def _make_onnxruntime(network: nn.Module, tile_px: int, scale: str, precision: s
             )
         program.save(stream)
     except RuntimeError as error:
-        raise InputError(f"onnxruntime cannot take this network ({first_line(error)}); take torch") from None
+        raise InputError(f"onnxruntime cannot take this network ({first_line(error)[:200]}); take torch") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(stream.getvalue(), options, providers=["CPUExecutionProvider"])
@@ -307,7 +306,3 @@ def import_openvino() -> ModuleType:
     """The module, silenced: its optional companion reports every import over the network. Nothing leaves from here."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return importlib.import_module("openvino")
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

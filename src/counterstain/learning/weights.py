@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 from counterstain.files import hash_file
 from counterstain.learning.backbones import TIMM, Backbone
 from counterstain.learning.foundation import FOUNDATION
@@ -171,7 +171,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as weights: {(str(error).splitlines() or [''])[0][:160]}") from None
+        raise InputError(f"{path} cannot be read as weights: {first_line(error)[:160]}") from None
     except Exception as error:  # torch raises pickle's own error class for what weights_only refuses
         if type(error).__name__ != "UnpicklingError":
             raise

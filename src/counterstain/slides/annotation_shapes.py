@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from counterstain.errors import InputError
 
-__all__ = ["UNNAMED", "Drawing", "Outline", "box", "ellipse", "file_words", "is_ignored", "polygon"]
+__all__ = ["UNNAMED", "Drawing", "Outline", "box", "ellipse", "is_ignored", "polygon"]
 
 UNNAMED = ("", "none", "unclassified")  # what programs write where no class was given
 _LEAST_CORNERS = 3
@@ -99,8 +98,3 @@ def _checked(corners: Sequence[tuple[float, float]], where: str) -> Sequence[tup
     if not bool((np.abs(np.array(corners, np.float64)) <= _FARTHEST_PX).all()):  # NaN fails it, too
         raise InputError(f"{where} has a corner without numbers, or beyond any slide")
     return corners
-
-
-def file_words(path: Path, error: object) -> str:
-    """The first words of what a parser said, to go into a message of one line."""
-    return (str(error).splitlines() or [path.name])[0][:100]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from counterstain.errors import InputError
-from counterstain.slides.annotation_shapes import UNNAMED, Drawing, Outline, box, ellipse, file_words, polygon
+from counterstain.errors import InputError, first_line
+from counterstain.slides.annotation_shapes import UNNAMED, Drawing, Outline, box, ellipse, polygon
 
 __all__ = ["read_xml"]
 
@@ -39,7 +39,7 @@ def read_xml(content: bytes, path: Path) -> Drawing:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         raise InputError(
-            f"{path} is not ASAP's XML, nor ImageScope's or HALO's ({file_words(path, error)}); export the "
+            f"{path} is not ASAP's XML, nor ImageScope's or HALO's ({first_line(error)[:100]}); export the "
             "annotations again"
         ) from None
     if root.tag == "ASAP_Annotations":
@@ -66,7 +66,7 @@ def _decode(content: bytes, path: Path) -> str:
     try:
         return content.decode(declared[1].decode("ascii") if declared else "cp1252")
     except (LookupError, UnicodeDecodeError, ValueError):
-        raise InputError(f"{path} is not text in the encoding that it states ({file_words(path, wrong)})") from None
+        raise InputError(f"{path} is not text in the encoding that it states ({first_line(wrong)[:100]})") from None
 
 
 def _program(root: ElementTree.Element) -> str:

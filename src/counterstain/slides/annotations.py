@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.cohort_columns import unify_labels
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, first_line, suggest
 from counterstain.slides.annotation_json import read_darwin, read_geojson
-from counterstain.slides.annotation_shapes import UNNAMED, Drawing, Outline, file_words, is_ignored
+from counterstain.slides.annotation_shapes import UNNAMED, Drawing, Outline, is_ignored
 from counterstain.slides.annotation_xml import read_xml
 
 __all__ = [
@@ -158,7 +158,7 @@ def _read_drawing(path: Path) -> Drawing:
     try:
         record = json.loads(content)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else file_words(path, error)
+        reason = "nested too deep" if isinstance(error, RecursionError) else first_line(error)[:100]
         raise InputError(f"{path} is not GeoJSON ({reason}); export the annotations from QuPath again") from None
     if isinstance(record, dict) and record.get("type") != "FeatureCollection":
         for key, program in _OTHER_JSON:
@@ -180,7 +180,7 @@ def _unpacked(path: Path) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; name a slide's annotations") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"{path} cannot be unpacked ({file_words(path, error)}); export it again") from None
+        raise InputError(f"{path} cannot be unpacked ({first_line(error)[:100]}); export it again") from None
     if len(content) > _GREATEST_BYTES:
         raise InputError(f"{path} holds more than {_GREATEST_BYTES >> 20} MiB; that is not an annotation file")
     return content
@@ -242,7 +242,7 @@ def _join(outlines: Sequence[Outline], path: Path) -> list[tuple[str, Any]]:
             by_class.setdefault(name, []).append(shape)
         return [(name, _areas(shapely.union_all(shapes))) for name, shapes in sorted(by_class.items())]
     except (ShapelyError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} has outlines without area ({file_words(path, error)}); draw them again") from None
+        raise InputError(f"{path} has outlines without area ({first_line(error)[:100]}); draw them again") from None
 
 
 def _with_holes(outlines: Sequence[Outline]) -> list[Outline]:

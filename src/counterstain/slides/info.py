@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 
 __all__ = ["Level", "Slide", "SlideInfo", "level_of", "level_px", "reading"]
 
@@ -129,6 +129,6 @@ def reading(path: Path, *kinds: type[Exception]) -> Iterator[None]:
 
 def damaged_words(path: Path, error: Exception) -> str:
     """That a file is damaged, in a decoder's words; a DICOM slide is read from several files, of which one is named."""
-    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    reason = first_line(error)[:200]
     which = "it, or another file of its series beside it, is" if path.suffix.lower() == ".dcm" else "the file is"
     return f"{path} cannot be read ({reason}); {which} damaged: copy or scan it again"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_line
 from counterstain.slides.guarded import reader_errors
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def open_pages(path: Path) -> TiffPages:
         with path.open("rb") as stream:
             if stream.read(23) == b"version https://git-lfs":
                 raise InputError(f"{path} is a pointer of Git LFS, not the slide; fetch it: git lfs pull") from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        reason = first_line(error)[:150]
         raise InputError(
             f"{path} is not a slide that OpenSlide or tifffile can read ({reason}); give SVS, NDPI, MRXS, SCN, DICOM, "
             "OME-TIFF or tiled TIFF; plain images go to the verbs for tiles"
