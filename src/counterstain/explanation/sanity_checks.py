@@ -30,6 +30,7 @@ Integers = NDArray[np.int64]
 
 CURVE_STEPS = 16  # shares of the tile at which the curves are read
 DRAWS = 2  # of random weights, and of random orders
+CONFIDENCE = 0.95  # of the intervals of means
 MOST_ALIKE = 0.5  # rank correlation up to which a map of random weights counts as another map
 
 
@@ -57,29 +58,28 @@ class Mean:
         return asdict(self)
 
 
-def clustered_mean(values: Floats, patient: Sequence[str], *, share: bool = False, confidence: float = 0.95) -> Mean:
-    """The mean of one number per tile, with a t-interval from leaving out each patient in turn.
+def clustered_mean(values: Floats, patient: Sequence[str], *, share: bool = False) -> Mean:
+    """The mean of one number per tile, with a 95 % t-interval from leaving out each patient in turn.
 
     Args:
         values: (N,) of the tiles.
         patient: (N,) whose they are.
         share: whether the numbers are shares or hits of 0 or 1; their interval is made on the logit scale and stays in
             [0, 1]. Where all are 0, or all 1, it is the exact one of as many hits as there are patients.
-        confidence: of the interval.
     """
     from scipy.special import stdtrit
 
     names, code = np.unique(np.array(patient), return_inverse=True)
     units, value = len(names), float(values.mean())
     if share and units > 1 and value in (0.0, 1.0):
-        low, high = clopper_pearson(units * value, units, confidence=confidence)
+        low, high = clopper_pearson(units * value, units, confidence=CONFIDENCE)
         return Mean(value, low, high, len(values), units)
     if units < 2:
         return Mean(value, float("nan"), float("nan"), len(values), units)
     sums, counts = np.bincount(code, weights=values), np.bincount(code)
     left_out = (sums.sum() - sums) / (counts.sum() - counts)
     variance, _ = variance_parts(np.array([value]), left_out[None])
-    half = float(stdtrit(units - 1, 0.5 + confidence / 2)) * variance**0.5
+    half = float(stdtrit(units - 1, 0.5 + CONFIDENCE / 2)) * variance**0.5
     low, high = limits(value, half, "accuracy") if share else (value - half, value + half)
     return Mean(value, low, high, len(values), units)
 

@@ -54,7 +54,6 @@ def check_parity(
     reference: Run,
     tiles: Tiles,
     *,
-    tolerance: float = TOLERANCE,
     ungated: tuple[str, ...] = (),
 ) -> list[Parity]:
     """Every runtime's largest difference from the reference, over the tiles in batches of 1, of 3 and of 16.
@@ -63,11 +62,10 @@ def check_parity(
         runs: by name, what runs each file; the reference itself is timed too, as "torch".
         reference: PyTorch.
         tiles: (N, H, W, 3) uint8, 16 or more.
-        tolerance: of a probability.
         ungated: names whose difference is told and not judged, for they do not compute in fp32.
 
     Raises:
-        GateError: If a probability differs by more, or is not finite.
+        GateError: If a probability differs by more than TOLERANCE, or is not finite.
     """
     expected = reference(tiles)
     results = []
@@ -80,9 +78,9 @@ def check_parity(
                 difference = max(difference, float(np.abs(prob - expected[start : start + batch]).max()))
                 if not np.isfinite(prob).all():
                     difference = float("inf")
-        if name not in ungated and not difference <= tolerance:
+        if name not in ungated and not difference <= TOLERANCE:
             raise GateError(
-                f"{name}: a probability differs from PyTorch's by {difference:.2g}, more than {tolerance:g}; "
+                f"{name}: a probability differs from PyTorch's by {difference:.2g}, more than {TOLERANCE:g}; "
                 "nothing was exported: leave this format out, or try --uncalibrated"
             )
         results.append(Parity(name, len(tiles), difference, _speed(run, tiles[: BATCHES[-1]])))

@@ -16,7 +16,6 @@ from counterstain.images.store import Store
 from counterstain.learning.bag_dataset import BagStore
 from counterstain.learning.loader import Examples
 from counterstain.learning.predictor import predict_probabilities
-from counterstain.learning.runtimes import Infer
 from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
 
 __all__ = ["TileDataset", "examples", "predict_rows", "table_of"]
@@ -85,14 +84,11 @@ def predict_rows(
     *,
     scale: str,
     device: str = "cpu",
-    infer: Infer | None = None,
     staining: StainPipeline = UNSTAINED,
 ) -> Predictions:
-    """Predictions for the cohort's images with these row numbers; by torch in fp32 where no `infer` is given."""
+    """Predictions for the cohort's images with these row numbers, by torch in fp32."""
     rows = material.rows(chosen)
-    prob = predict_probabilities(
-        network, material.tiles, rows, scale=scale, device=device, infer=infer, staining=staining
-    )
+    prob = predict_probabilities(network, material.tiles, rows, scale=scale, device=device, staining=staining)
     return table_of(material, chosen, prob)
 
 

@@ -44,13 +44,13 @@ class Layout:
 NETWORKS = {layout.name: layout for layout in (Layout("given", 1), Layout("modified", 2))}
 
 
-def same_padding(size: int, stride: int, kernel: int = 3) -> tuple[int, int]:
-    """Pixels to pad before and after one axis so that the output has ceil(size / stride) of them.
+def same_padding(size: int, stride: int) -> tuple[int, int]:
+    """Pixels to pad before and after one axis so that a kernel of 3 gives ceil(size / stride) of them.
 
     TensorFlow's rule for "same": where the total is odd, the extra pixel goes after. At stride 1 it is (1, 1); at
     strides 2 and 3 it depends on the size, and PyTorch's own padding argument cannot say it.
     """
-    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    total = max((math.ceil(size / stride) - 1) * stride + 3 - size, 0)
     return total // 2, total - total // 2
 
 

@@ -111,11 +111,10 @@ def predict_probabilities(
     *,
     scale: str,
     device: str = "cpu",
-    infer: Infer | None = None,
     staining: StainPipeline = UNSTAINED,
 ) -> NDArray[np.float64]:
-    """(N, C) float64 probabilities of the store's rows: the softmax of `predict_logits`, each row summing to 1."""
-    return softmax(predict_logits(network, store, rows, scale=scale, device=device, infer=infer, staining=staining))
+    """(N, C) float64 probabilities of the store's rows, each summing to 1: the softmax of `predict_logits` by torch."""
+    return softmax(predict_logits(network, store, rows, scale=scale, device=device, staining=staining))
 
 
 def _read_ahead(store: Store, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

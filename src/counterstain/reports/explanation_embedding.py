@@ -15,10 +15,9 @@ from counterstain.evaluation.format import clean, natural, number
 from counterstain.own_tables import read_rows
 from counterstain.reports.figure_style import STYLES
 
-__all__ = ["COLOURINGS", "EmbeddingMap", "Points", "draw_embedding", "read_points"]
+__all__ = ["EmbeddingMap", "Points", "draw_embedding", "read_points"]
 
 COLUMNS = ("image_path", "patient_id", "site", "label", "predicted", "probability", "x", "y")
-COLOURINGS = ("class", "patient", "site")
 MOST_NAMED = 16  # groups that the legend names
 WIDTH, HEIGHT, MARGIN = 920, 560, 26
 RADIUS = 4.2

@@ -114,7 +114,7 @@ def _maps(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         "checks": checks_of(validity),
         "curves": _curves(folder, record),
         "scale": _jpeg_uri(jpeg(colour_scale())),
-        "gallery": [_row(folder, row, record["classes"]) for row in record["gallery"]],
+        "gallery": [_row(folder, row) for row in record["gallery"]],
         "embedding": {
             "svg": drawing.svg,
             "legend": drawing.legend,
@@ -144,7 +144,7 @@ def _curves(folder: Path, record: Mapping[str, Any]) -> Illustration:
     return keep_figure(draw, folder / "figures" / "curves", alt=alt, caption=caption)
 
 
-def _row(folder: Path, row: Mapping[str, Any], classes: list[str]) -> dict[str, Any]:
+def _row(folder: Path, row: Mapping[str, Any]) -> dict[str, Any]:
     return {"title": capital(clean(row["section"])), "cards": [_card(folder, card) for card in row["tiles"]]}
 
 

@@ -60,7 +60,6 @@ SLIM = 5.0  # inches: below, panels go under each other, and names above what th
 
 INK = "#1f2328"
 MUTED = "#5c636b"
-RULE = "#c9ced4"
 ALARM = "#a4161a"
 TRAIN, VAL = "#0072B2", "#D55E00"
 # Colour, line style and marker of each arm in turn; black last, yellow never: it is too pale for a line.

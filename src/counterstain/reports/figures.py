@@ -143,26 +143,24 @@ def history_figure(
 
 
 @drawn
-def confusion_figure(
-    counts: object, classes: Sequence[str], *, title: str, stamp: str = "", width: float | None = None
-) -> Figure:
+def confusion_figure(counts: object, classes: Sequence[str], *, title: str, stamp: str = "") -> Figure:
     """A confusion matrix as a heat map: true classes as rows, predicted ones as columns.
 
     Each cell gives its count and its share of the row; the shade is that share. With more than 10 classes only the
-    share is written, in per cent; with more than 16 only the shade and a scale speak.
+    share is written, in per cent; with more than 16 only the shade and a scale speak. It is half as wide as the page
+    for up to 3 classes, else as wide as the page.
 
     Args:
         counts: (C, C) of images, rows true, columns predicted; summed over seeds where there are several.
         classes: C names.
         title: what is seen, with what was summed.
         stamp: drawn above everything.
-        width: in inches; by default half the page for up to 3 classes, else all of it.
     """
     matrix = np.asarray(counts, dtype=np.float64)
     many = len(classes)
     total = matrix.sum(axis=1, keepdims=True)
     rate = np.divide(matrix, total, out=np.full_like(matrix, np.nan), where=total > 0)
-    width, size = width or (half_width() if many <= 3 else full_width()), points(1.0)
+    width, size = half_width() if many <= 3 else full_width(), points(1.0)
     slim = is_slim(width)
     letters = 12 if many <= 3 or slim else 22
     names = ["\n".join(textwrap.wrap(shorten(name, 2 * letters), letters)) for name in classes]
@@ -209,9 +207,9 @@ def _write_cells(axis: Axes, matrix: Floats, rate: Floats, *, small: bool, share
 
 
 @drawn
-def roc_figure(curves: Sequence[Curve], *, title: str, stamp: str = "", width: float | None = None) -> Figure:
+def roc_figure(curves: Sequence[Curve], *, title: str, stamp: str = "") -> Figure:
     """ROC curves of all arms, each the mean over its runs; of one or two arms the runs' range as a pale band."""
-    figure, axis = _curve_axes(title, stamp, width or half_width(), len(curves))
+    figure, axis = _curve_axes(title, stamp, len(curves))
     axis.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     axis.set_xlabel(say("1 − specificity (false-positive rate)"))
     axis.set_ylabel(say("sensitivity"))
@@ -221,11 +219,9 @@ def roc_figure(curves: Sequence[Curve], *, title: str, stamp: str = "", width: f
 
 
 @drawn
-def pr_figure(
-    curves: Sequence[Curve], *, prevalence: float, title: str, stamp: str = "", width: float | None = None
-) -> Figure:
+def pr_figure(curves: Sequence[Curve], *, prevalence: float, title: str, stamp: str = "") -> Figure:
     """Precision–recall curves of all arms as `roc_figure` draws them, with the prevalence that guessing reaches."""
-    figure, axis = _curve_axes(title, stamp, width or half_width(), len(curves))
+    figure, axis = _curve_axes(title, stamp, len(curves))
     axis.axhline(prevalence, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     axis.set_xlabel(say("recall (sensitivity)"))
     axis.set_ylabel(say("precision"))
@@ -234,9 +230,9 @@ def pr_figure(
     return figure
 
 
-def _curve_axes(title: str, stamp: str, width: float, curves: int) -> tuple[Figure, Axes]:
-    """A square that is as wide as the figure lets it be, above room for a legend of so many curves."""
-    size = points(1.0)
+def _curve_axes(title: str, stamp: str, curves: int) -> tuple[Figure, Axes]:
+    """A square that is as wide as half a page lets it be, above room for a legend of so many curves."""
+    width, size = half_width(), points(1.0)
     side, legend = width - 0.68 * size, size * (0.36 * curves + 0.28)
     figure = canvas(width, side + legend + 0.62 * size, title, stamp)
     # Placed in inches: a layout engine would shrink the square, and put the legend on the axis label.

@@ -140,7 +140,7 @@ def robustness_card(
         "cohort": _cohort_record(material, part if splits is not None else None),
         "threshold": {"value": threshold if judge.images.positive else None, "words": threshold_words},
         **_scores(judge, clean, list(trials.values()), steps, prob[1:], rotation=rotation),
-        "notes": [*overlap, *material.notes, *trial_notes, *_notes(judge, clean)],
+        "notes": [*overlap, *material.notes, *trial_notes, *_notes(judge)],
     }  # fmt: skip
     if not only:
         record["site_probe"], why = _probe(material, predictor, judge)
@@ -359,7 +359,7 @@ def _probe(material: _TriedImages, predictor: Predictor, judge: Evaluator) -> tu
     return probe_sites(features, replace(images, label=images.label[chosen], prob=images.prob[chosen], **cut))
 
 
-def _notes(judge: Evaluator, clean: Evaluation) -> list[str]:
+def _notes(judge: Evaluator) -> list[str]:
     """What the intervals cannot say."""
     images, units = judge.images, len(judge.units)
     notes = []

@@ -91,23 +91,20 @@ def cache_folder() -> Path:
 # ------------------------------------------------------------------------------------------------------------ fetching
 
 
-def fetch_slides(
-    place: Path | str, *, cache: Path | None = None, say: Callable[[str], None] = lambda line: None
-) -> list[Path]:
-    """The file of the finest level of every slide at an address; what is not in the cache yet is fetched.
+def fetch_slides(place: Path | str, *, say: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """The file of the finest level of every slide at an address; what is not in `cache_folder()` yet is fetched.
 
     The bytes are those that the server keeps. Labels, overviews and thumbnails, which may show a name, stay there. A
-    slide is called by its SeriesInstanceUID.
+    slide is called by its SeriesInstanceUID. DICOM never changes an instance under its UID, so no file grows old.
 
     Args:
         place: see `read_address`.
-        cache: folder; by default `cache_folder()`. DICOM never changes an instance under its UID, so no file grows old.
         say: told what is fetched.
 
     Raises:
         InputError: If the server cannot be reached or refuses, has no slide there, or breaks off.
     """
-    address, folder = read_address(place), cache or cache_folder()
+    address, folder = read_address(place), cache_folder()
     with _service(address) as (client, session):
         series_list = _series_of(client, address)
         if not series_list:

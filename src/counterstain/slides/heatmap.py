@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from counterstain.files import write_with
 from counterstain.slides.tile_predictions import TilePredictions
 
-__all__ = ["HeatMap", "draw_heatmap", "overlay", "write_heatmap"]
+__all__ = ["ALPHA", "HeatMap", "draw_heatmap", "overlay", "write_heatmap"]
+
+ALPHA = 0.5  # how much of the map's colours is seen over a picture
 
 _PER_TILE = 4  # pixels of the map along a tile's side
 _MOST_PX = 4096  # a side of the map; beyond, its pixels are made larger
@@ -134,26 +136,17 @@ def _halved(value: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(mean), np.uint8)
 
 
-def overlay(
-    heat: HeatMap,
-    thumbnail: NDArray[np.uint8],
-    *,
-    downsample: tuple[float, float],
-    plane: int = 0,
-    alpha: float = 0.5,
-) -> NDArray[np.uint8]:
-    """The map's colours over a thumbnail: (H, W, 3) uint8 RGB, blue for 0 to red for 1, bare where no tile was read.
+def overlay(heat: HeatMap, thumbnail: NDArray[np.uint8], *, downsample: tuple[float, float]) -> NDArray[np.uint8]:
+    """The first plane in colours over a thumbnail, (H, W, 3) uint8 RGB: 0 blue, 1 red, bare where no tile was read.
 
     Args:
         heat: the map.
         thumbnail: (H, W, 3) uint8 RGB that begins at the same corner.
         downsample: (x, y) level-0 px a pixel of the thumbnail.
-        plane: of the map.
-        alpha: how much of the colours is seen, 0 to 1.
     """
     # Each pixel of the thumbnail shows the map's pixel that its middle lies in. Its last row and column may pass the
     # map: there is one more of nothing.
-    padded = np.pad(heat.value[plane], ((0, 1), (0, 1)))
+    padded = np.pad(heat.value[0], ((0, 1), (0, 1)))
     places = [
         np.minimum((np.arange(length) + 0.5) * downsample[axis] / heat.step[axis], padded.shape[1 - axis] - 1)
         for axis, length in ((0, thumbnail.shape[1]), (1, thumbnail.shape[0]))
@@ -161,5 +154,5 @@ def overlay(
     value = padded[np.ix_(places[1].astype(np.int64), places[0].astype(np.int64))]
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
     shade = np.rint((np.maximum(value, 1).astype(np.float32) - 1) * (255 / 254)).astype(np.uint8)
-    mixed = (1 - alpha) * thumbnail.astype(np.float32) + alpha * table[shade]
+    mixed = (1 - ALPHA) * thumbnail.astype(np.float32) + ALPHA * table[shade]
     return np.where((value > 0)[..., None], np.rint(mixed), thumbnail).astype(np.uint8)

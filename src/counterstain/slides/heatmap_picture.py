@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from counterstain.slides.heatmap import ALPHA
+
 __all__ = ["framed_heatmap", "scale_bar_um"]
 
 Picture = NDArray[np.uint8]
@@ -24,18 +26,17 @@ def scale_bar_um(width_um: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= most * (1 + 1e-9)))
 
 
-def framed_heatmap(picture: Picture, *, title: str, legend: str, um_per_px: float, alpha: float = 0.5) -> Picture:
+def framed_heatmap(picture: Picture, *, title: str, legend: str, um_per_px: float) -> Picture:
     """The picture with a title above, a colour bar at its right, and a scale bar below it.
 
     The colour bar is the same for every slide: it goes from 0 to 1 whatever a slide's own probabilities are, so that
-    pictures of a cohort can be compared.
+    pictures of a cohort can be compared. Its colours are shown on white as strongly as those of the map.
 
     Args:
         picture: (H, W, 3) uint8 RGB: a thumbnail under the colours of `heatmap.overlay`.
         title: what is seen.
         legend: what the colours are, such as "probability of malignant".
         um_per_px: µm of one pixel of the picture.
-        alpha: how much of the colours is seen, as for `overlay`; the bar shows them on white as strongly.
 
     Returns:
         (H', W', 3) uint8 RGB, larger by the frame.
@@ -51,7 +52,7 @@ def framed_heatmap(picture: Picture, *, title: str, legend: str, um_per_px: floa
     sheet.paste(Image.fromarray(picture), (pad, 2 * pad + font_px // 2))
     pen, top = ImageDraw.Draw(sheet), 2 * pad + font_px // 2
     pen.text((pad, pad), _fitting(title, pen, font, room + right), fill=INK, font=font, anchor="lm")
-    _colour_bar(sheet, pen, font, (2 * pad + room, top, bar, tall), alpha)
+    _colour_bar(sheet, pen, font, (2 * pad + room, top, bar, tall))
     below = top + tall + font_px
     length = scale_bar_um(width * um_per_px)
     end = pad + length / um_per_px
@@ -63,13 +64,11 @@ def framed_heatmap(picture: Picture, *, title: str, legend: str, um_per_px: floa
     return np.array(sheet)
 
 
-def _colour_bar(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, font: Any, box: tuple[int, int, int, int], alpha: float
-) -> None:
+def _colour_bar(sheet: Image.Image, pen: ImageDraw.ImageDraw, font: Any, box: tuple[int, int, int, int]) -> None:
     """From 1 on top to 0 at the foot of the box (left, top, width, height)."""
     left, top, width, height = box
     table = cv2.applyColorMap(np.linspace(255, 0, height).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, :, ::-1]
-    mixed = np.rint((1 - alpha) * 255 + alpha * table.astype(np.float32)).astype(np.uint8)
+    mixed = np.rint((1 - ALPHA) * 255 + ALPHA * table.astype(np.float32)).astype(np.uint8)
     sheet.paste(Image.fromarray(np.ascontiguousarray(np.repeat(mixed, width, axis=1))), (left, top))
     pen.rectangle((left, top, left + width - 1, top + height - 1), outline=INK)
     for tick in TICKS:

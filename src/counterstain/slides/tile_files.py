@@ -96,7 +96,7 @@ class Planned:
     coords: NDArray[np.int64]
 
 
-def write_patches(tiling: Tiling, path: Path, *, key: str, more: Mapping[str, object] | None = None) -> None:
+def write_patches(tiling: Tiling, path: Path, *, key: str) -> None:
     """Write the kept tiles as HDF5: `coords` (N, 2) level-0 px with the tiles' size and scale as its attributes.
 
     WSInfer reads the file as its own; the attributes beyond its three are ours.
@@ -105,7 +105,6 @@ def write_patches(tiling: Tiling, path: Path, *, key: str, more: Mapping[str, ob
         tiling: of the slide.
         path: of the file.
         key: what the plan depends on.
-        more: further attributes.
     """
     attributes = {
         "schema": PATCHES,
@@ -120,7 +119,6 @@ def write_patches(tiling: Tiling, path: Path, *, key: str, more: Mapping[str, ob
         "mpp": np.array(tiling.actual_mpp, np.float64),
         "overlap": tiling.overlap,
         "level": tiling.level,
-        **(more or {}),
     }
     write_with(path, lambda temporary: _fill_patches(temporary, tiling, attributes))
 
