@@ -1,6 +1,5 @@
 """The whole explanation of a model on a part of a cohort: its record, its tiles and its page."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -9,7 +8,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from counterstain.audit.own_fold import part_of_model
@@ -27,6 +25,7 @@ from counterstain.explanation.selection import judge_ability, pick_gallery, spre
 from counterstain.files import StrPath, hash_file, hash_json, read_record, write_bytes, write_csv, write_json
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bundle import SUMS, with_classes_of
+from counterstain.learning.checkpoint import digest_of
 from counterstain.learning.device import prepare_device
 from counterstain.learning.model_choice import title_of
 from counterstain.learning.predictor import Predictor, load_predictor
@@ -193,14 +192,10 @@ def _key(
     predictor: Predictor, cohort: Cohort, store: Store, calibration: Calibration | None, settings: ExplanationOptions
 ) -> str:
     """The hash of all that an explanation depends on."""
-    weights = hashlib.sha256()
-    for name, tensor in sorted(predictor.network.state_dict().items()):
-        weights.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     described = {name: list(map(str, cohort.table[name])) for name in ("image_path", "patient_id", "site", "label")}
     return hash_json({
-        "schema": SCHEMA, "counterstain": __version__, "weights": weights.hexdigest(), "data": store.data_hash,
-        "bundle": predictor.bundle.record(), "cohort": described, "settings": asdict(settings),
+        "schema": SCHEMA, "counterstain": __version__, "weights": digest_of(predictor.network.state_dict()),
+        "data": store.data_hash, "bundle": predictor.bundle.record(), "cohort": described, "settings": asdict(settings),
         "calibration": None if calibration is None else calibration.to_record(),
     })  # fmt: skip
 

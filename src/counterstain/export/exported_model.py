@@ -56,8 +56,7 @@ from counterstain.records import Json
 from counterstain.signatures import SUFFIX
 from counterstain.version import __version__
 
-__all__ = ["EXPORT", "FORMATS", "ExportContent", "check_export", "export_model", "possible_formats"]
-__all__ += ["read_export"]
+__all__ = ["EXPORT", "FORMATS", "ExportContent", "check_export", "export_model", "possible_formats", "read_export"]
 
 SCHEMA = "counterstain.export/1"
 EXPORT = "export.json"

@@ -31,7 +31,7 @@ from counterstain.images.tensor import to_tensor
 from counterstain.learning.appearance import LOOKS
 from counterstain.learning.bundle import Bundle, load_network, read_bundle, with_classes_of
 from counterstain.learning.dataset import TileDataset, table_of
-from counterstain.learning.model_choice import choose_model, title_of
+from counterstain.learning.model_choice import choose_model, names_of, title_of
 from counterstain.learning.ood_statistics import (
     STATISTICS,
     OodStatistics,
@@ -154,11 +154,6 @@ def export(source: Path, to: Path, options: ExportOptions, talk: Progress | None
     return export_model(folder, to, handover)
 
 
-def _names(training: Path) -> tuple[str, str, str]:
-    arm, seed, fold = training.parts[-3:]
-    return arm, seed.removeprefix("seed-"), fold.removeprefix("fold-")
-
-
 # -------------------------------------------------------------------------------------------------------- known tiles
 
 
@@ -171,7 +166,7 @@ def _of_run(run: Path, folder: Path, bundle: Bundle) -> _Known | str:
         return "the run's tile store is not there any more; name its images with --cohort"
     stored = set(store.image)
     cohort = cohort.subset(np.array([name in stored for name in cohort.image]))
-    repeat, number = (int(word) for word in _names(folder)[2].split("-"))
+    repeat, number = (int(word) for word in names_of(folder)[2].split("-"))
     split = read_split(
         record_path(run, "splits.csv"), cohort, unit="image", aside=[name for name, _ in store.set_aside]
     )
@@ -304,6 +299,6 @@ def _scores(folder: Path, *, calibrated: bool) -> dict[str, Any] | None:
     path = folder / ("predictions.csv" if calibrated else "raw_test.csv")
     if not path.is_file():
         return None
-    arm = _names(folder.resolve())[0]
+    arm = names_of(folder.resolve())[0]
     judged = score_arms({arm: [read_predictions(path, classes=read_bundle(folder).classes)]})
     return {"name": title_of(folder), **judged["arms"][arm]}

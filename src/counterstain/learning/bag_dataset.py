@@ -80,7 +80,7 @@ class BagStore:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _BagFile:
     """What was found in one file; `size` and `changed_ns` tell whether it must be looked at again."""
 
     size: int
@@ -128,7 +128,7 @@ def open_bags(
     root = Path(cohort.root)
     index = folder / "bags" / f"{hash_bytes(os.fsencode(root.absolute()))[:32]}.json"
     known = _read_index(index)
-    files: dict[str, _Seen] = {}
+    files: dict[str, _BagFile] = {}
     for done, name in enumerate(cohort.image, start=1):
         files[name] = _look(root / name, known.get(name))
         if progress is not None:
@@ -157,16 +157,16 @@ def open_bags(
     )
 
 
-def _read_index(path: Path) -> dict[str, _Seen]:
+def _read_index(path: Path) -> dict[str, _BagFile]:
     """What was found before; a record that cannot be used is as none: the files are read again."""
     try:
         record = read_json(path)
-        return {name: _Seen(**file) for name, file in record["files"].items()} if record["schema"] == SCHEMA else {}
+        return {name: _BagFile(**file) for name, file in record["files"].items()} if record["schema"] == SCHEMA else {}
     except (InputError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _look(path: Path, known: _Seen | None) -> _Seen:
+def _look(path: Path, known: _BagFile | None) -> _BagFile:
     status = path.stat()
     if known is not None and (known.size, known.changed_ns) == (status.st_size, status.st_mtime_ns):
         return known
@@ -179,10 +179,10 @@ def _look(path: Path, known: _Seen | None) -> _Seen:
         reason = str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # what h5py makes of a damaged inside
         reason = f"its features cannot be read: {first_line(error)[:120]}"
-    return _Seen(status.st_size, status.st_mtime_ns, sha256, *shape, encoder, reason)
+    return _BagFile(status.st_size, status.st_mtime_ns, sha256, *shape, encoder, reason)
 
 
-def _reasons(files: dict[str, _Seen], width: int | None) -> dict[str, str]:
+def _reasons(files: dict[str, _BagFile], width: int | None) -> dict[str, str]:
     """Why files cannot be used, by name."""
     usable = {name: file for name, file in files.items() if not file.reason}
     widths = Counter(file.width for file in usable.values())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from counterstain.files import write_with
 
-__all__ = ["Checkpoint", "forget", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "digest_of", "forget", "load_checkpoint", "save_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def _paths(folder: Path) -> tuple[Path, Path]:
     return folder / "checkpoint.safetensors", folder / "checkpoint.before.safetensors"
 
 
-def _digest(tensors: dict[str, Tensor], record: str) -> str:
+def digest_of(tensors: Mapping[str, Tensor], record: str = "") -> str:
+    """SHA-256 of a record and of tensors by name: their shapes, types and bytes, on whichever device they are."""
     digest = hashlib.sha256(record.encode())
     for name in sorted(tensors):
         array = tensors[name].detach().cpu().contiguous()
@@ -42,7 +44,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     path, before = _paths(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     record = json.dumps(checkpoint.record)
-    metadata = {"record": record, "sha256": _digest(tensors, record)}
+    metadata = {"record": record, "sha256": digest_of(tensors, record)}
     if path.exists():
         path.replace(before)
     write_with(path, lambda temporary: save_file(tensors, temporary, metadata))
@@ -60,7 +62,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         except (SafetensorError, OSError):
             continue
         record = metadata.get("record", "")
-        if metadata.get("sha256") == _digest(tensors, record):
+        if metadata.get("sha256") == digest_of(tensors, record):
             return Checkpoint(tensors, json.loads(record))
     return None
 

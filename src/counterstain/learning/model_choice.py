@@ -18,7 +18,7 @@ from counterstain.evaluation.predictions_csv import read_predictions
 from counterstain.learning.bundle import SUMS
 from counterstain.run_folder import optional_record, record_path
 
-__all__ = ["ModelChoice", "choose_model", "ensemble_calibration", "run_of", "title_of"]
+__all__ = ["ModelChoice", "choose_model", "ensemble_calibration", "names_of", "run_of", "title_of"]
 
 VALIDATION = "raw_val.csv"
 
@@ -87,11 +87,11 @@ def choose_model(
         raise InputError(f"{source} is neither a run with finished trainings nor a bundle; name one of them")
     _check_names(source, trainings, arm, seed, fold)
     scores = {folder: _validation_score(_validation_table(source, folder), _primary(source)) for folder in trainings}
-    of_arm = {name: [path for path in trainings if _names(path)[0] == name] for name in _arm_order(source, trainings)}
+    of_arm = {name: [path for path in trainings if names_of(path)[0] == name] for name in _arm_order(source, trainings)}
     mean = {name: tuple(np.mean([scores[path] for path in paths], axis=0)) for name, paths in of_arm.items()}
     chosen = arm or max(mean, key=lambda name: mean[name])
     place = fold or _first_fold(of_arm[chosen])
-    trained = [path for path in of_arm[chosen] if _names(path)[2] == place and seed in (None, _seed(path))]
+    trained = [path for path in of_arm[chosen] if names_of(path)[2] == place and seed in (None, _seed(path))]
     if not trained:
         raise InputError(f"{source} has no training of arm {chosen} with seed {seed} and fold {place}")
     if ensemble:
@@ -124,29 +124,30 @@ def title_of(folder: Path) -> str:
     run = run_of(folder)
     if run is None:
         return folder.resolve().name
-    arm, seed, fold = _names(folder.resolve())
+    arm, seed, fold = names_of(folder.resolve())
     return f"{run.name} (arm {arm}, seed {seed}, fold {fold})"
 
 
 def _check_names(source: Path, trainings: Sequence[Path], arm: str | None, seed: int | None, fold: str | None) -> None:
     """Refuse an arm, seed or fold that the run does not have, with those that it has."""
     for column, (option, value) in enumerate((("--arm", arm), ("--seed", seed), ("--fold", fold))):
-        known = list(dict.fromkeys(_names(path)[column] for path in trainings))
+        known = list(dict.fromkeys(names_of(path)[column] for path in trainings))
         if value is not None and str(value) not in known:
             raise InputError(f"{source} has no such training: {option} {value}{suggest(str(value), known)}")
 
 
-def _names(training: Path) -> tuple[str, str, str]:
+def names_of(training: Path) -> tuple[str, str, str]:
+    """Arm, seed and fold ("repeat-fold") of a training's folder."""
     arm, seed, fold = training.parts[-3:]
     return arm, seed.removeprefix("seed-"), fold.removeprefix("fold-")
 
 
 def _seed(training: Path) -> int:
-    return int(_names(training)[1])
+    return int(names_of(training)[1])
 
 
 def _first_fold(paths: Sequence[Path]) -> str:
-    return min((_names(path)[2] for path in paths), key=lambda fold: tuple(map(int, fold.split("-"))))
+    return min((names_of(path)[2] for path in paths), key=lambda fold: tuple(map(int, fold.split("-"))))
 
 
 def _resolved(run: Path) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def _resolved(run: Path) -> dict[str, Any]:
 
 def _arm_order(run: Path, trainings: Sequence[Path]) -> list[str]:
     """The arms with trainings, as the study lists them."""
-    trained = {_names(path)[0] for path in trainings}
+    trained = {names_of(path)[0] for path in trainings}
     listed = [name for name in _resolved(run).get("arms", {}) if name in trained]
     return [*listed, *sorted(trained - set(listed))]
 
@@ -195,16 +196,16 @@ def _words(
 ) -> str:
     """What was taken, and against what."""
     if len(trainings) == 1:
-        return f"model: arm {arm}, seed {_names(folders[0])[1]}, the one training of {run}"
-    _, seed, fold = _names(folders[0])
+        return f"model: arm {arm}, seed {names_of(folders[0])[1]}, the one training of {run}"
+    _, seed, fold = names_of(folders[0])
     chosen = f"seed {seed}" if len(folders) == 1 else f"the mean of {len(folders)} seeds"
-    folds = "" if len({_names(path)[2] for path in trainings}) == 1 else f", fold {fold}"
+    folds = "" if len({names_of(path)[2] for path in trainings}) == 1 else f", fold {fold}"
     metric = measure_words(_primary(run), None)
     scores = ", ".join(
         f"{name} {value[0]:.3f}" if np.isfinite(value[0]) else f"{name} undefined" for name, value in mean.items()
     )
     why = "as named" if named else f"best on the validation part by {metric}"
-    doubt = _doubt(run, [path for path in trainings if _names(path)[::2] == (arm, fold)], _primary(run))
+    doubt = _doubt(run, [path for path in trainings if names_of(path)[::2] == (arm, fold)], _primary(run))
     return f"model: arm {arm}, {chosen}{folds}, {why} ({scores}{doubt}); --arm, --seed and --fold name another"
 
 
@@ -218,9 +219,9 @@ def _doubt(run: Path, trained: Sequence[Path], metric: str) -> str:
     if estimate.low > chance:
         return ""
     if not np.isfinite(estimate.low):
-        return f"; whether {_names(trained[0])[0]} is better than chance, {chance:.3g}, so few patients don't tell"
+        return f"; whether {names_of(trained[0])[0]} is better than chance, {chance:.3g}, so few patients don't tell"
     ends = f"[{estimate.low:.3f}, {estimate.high:.3f}]"
-    return f"; {_names(trained[0])[0]} is not shown to be better than chance: {ends} contains {chance:.3g}"
+    return f"; {names_of(trained[0])[0]} is not shown to be better than chance: {ends} contains {chance:.3g}"
 
 
 def ensemble_calibration(choice: ModelChoice) -> Calibration | None:

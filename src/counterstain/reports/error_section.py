@@ -1,6 +1,5 @@
 """The errors of a run as its report shows them: strips of tiles, the patients they are of, and what hangs on each."""
 
-import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from counterstain.evaluation.format import clean, difference, listed, number, plural, share
+from counterstain.reports.illustration import jpeg_uri
 from counterstain.reports.page_table import Cell, Table
 from counterstain.reports.run_record import RunRecord
 from counterstain.reports.run_tables import VERDICTS
@@ -27,7 +27,7 @@ class Tile:
 
     data: str
     image: str
-    said: str
+    prediction: str
     who: str
     wrong: bool
 
@@ -92,7 +92,7 @@ def _jpeg(content: bytes, side: int) -> str:
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return jpeg_uri(stream.getvalue())
 
 
 def _arm(run: RunRecord, arm: str, errors: Mapping[str, Any], uris: Mapping[str, str]) -> ArmErrors:

@@ -16,7 +16,7 @@ class Check:
     """One line of the table; passed is None where nothing was asked for."""
 
     name: str
-    what: str
+    measure: str
     value: str
     interval: str
     bar: str

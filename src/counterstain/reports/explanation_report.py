@@ -17,7 +17,7 @@ from counterstain.reports.alarms import explanation_alarm
 from counterstain.reports.explanation_checks import checks_of, summary
 from counterstain.reports.explanation_embedding import draw_embedding, read_points
 from counterstain.reports.explanation_figures import colour_scale, curves_figure, jpeg, overlay, read_tile
-from counterstain.reports.illustration import Illustration, keep_figure
+from counterstain.reports.illustration import Illustration, jpeg_uri, keep_figure
 from counterstain.reports.page import environment, template
 
 __all__ = ["PAGE", "RECORD", "SCHEMA", "write_page"]
@@ -113,7 +113,7 @@ def _maps(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         "tried": tried,
         "checks": checks_of(validity),
         "curves": _curves(folder, record),
-        "scale": _jpeg_uri(jpeg(colour_scale())),
+        "scale": jpeg_uri(jpeg(colour_scale())),
         "gallery": [_row(folder, row) for row in record["gallery"]],
         "embedding": {
             "svg": drawing.svg,
@@ -155,8 +155,8 @@ def _card(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     over = overlay(tile, np.asarray(card["map"], dtype=np.float64))
     write_with(folder / "overlays" / name, lambda path: Image.fromarray(over).save(path, "PNG"))
     return {
-        "tile": _jpeg_uri(jpeg(tile)),
-        "overlay": _jpeg_uri(jpeg(over)),
+        "tile": jpeg_uri(jpeg(tile)),
+        "overlay": jpeg_uri(jpeg(over)),
         "image": clean(card["image"]),
         "patient": clean(card["patient"]),
         "site": clean(card["site"]),
@@ -165,10 +165,6 @@ def _card(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
         "probability": "> 0.999" if card["probability"] > 0.9995 else number(card["probability"]),
         "wrong": card["label"] != card["predicted"],
     }
-
-
-def _jpeg_uri(content: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 def _embedding_words(embedding: Mapping[str, Any]) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from counterstain.evaluation.format import UNDEFINED, clean, interval, metric_name, number, p_value, plural, signed
-from counterstain.reports.page_table import NO_INTERVAL, Cell, Table
+from counterstain.evaluation.format import clean, metric_name, p_value, plural, signed
+from counterstain.reports.page_table import NO_INTERVAL, Cell, Table, score_cell
 from counterstain.reports.run_record import RunRecord
 
 __all__ = ["finding_tables", "finding_words"]
@@ -36,7 +36,7 @@ def finding_tables(run: RunRecord) -> list[Table]:
         rows = [
             (
                 Cell(clean(finding), counts.get(finding, ""), strong=finding not in counts),
-                *(_score(by_metric.get(metric)) for metric in shown),
+                *(score_cell(by_metric.get(metric)) for metric in shown),
             )
             for finding, by_metric in _in_order(scores, list(counts))
         ]
@@ -55,12 +55,6 @@ def _in_order(scores: dict[str, dict[str, Any]], known: list[str]) -> list[tuple
     return [(name, scores[name]) for name in (*known, *(name for name in scores if name not in known))]
 
 
-def _score(row: dict[str, Any] | None) -> Cell:
-    if row is None or row["value"] is None:
-        return Cell(UNDEFINED)
-    return Cell(number(row["value"]), interval(row["low"], row["high"]) or NO_INTERVAL)
-
-
 def _difference_table(record: Mapping[str, Any], level: str) -> Table:
     rows = []
     for row in record["differences"]:
@@ -76,7 +70,7 @@ def _difference_table(record: Mapping[str, Any], level: str) -> Table:
             )
         )
     caption = f"Differences in AUROC, paired by {record['unit']}; {level} intervals; p of single findings after Holm"
-    return Table(caption, ("arms", "finding", "difference", "p"), tuple(rows), words=frozenset({0, 1}))
+    return Table(caption, ("arms", "finding", "difference", "p"), tuple(rows), text_columns=frozenset({0, 1}))
 
 
 def finding_words(run: RunRecord) -> str:

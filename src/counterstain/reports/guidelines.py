@@ -27,7 +27,7 @@ def guideline_table(run: RunRecord) -> Table:
     """One row per topic: what this run proves of it, or that it is the author's."""
     rows = tuple((Cell(topic), Cell(proven or AUTHOR, strong=False)) for topic, proven in _items(run))
     caption = "Topics of TRIPOD+AI and CLAIM (2024): what this run proves, and what is left to write"
-    return Table(caption, ("topic", "what this run proves"), rows, words=frozenset({0, 1}))
+    return Table(caption, ("topic", "what this run proves"), rows, text_columns=frozenset({0, 1}))
 
 
 def _items(run: RunRecord) -> list[tuple[str, str]]:

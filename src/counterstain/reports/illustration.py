@@ -14,7 +14,7 @@ from counterstain.reports.figure_data import FigureData
 from counterstain.reports.figure_style import PHONE, current_style, save_as, styled, svg_bytes
 from counterstain.reports.figures import save_figure
 
-__all__ = ["Illustration", "keep_figure", "photograph_uri", "png_uri", "svg_uri"]
+__all__ = ["Illustration", "jpeg_uri", "keep_figure", "photograph_uri", "png_uri", "svg_uri"]
 
 # Where a figure has so many strokes that its SVG is this large, the page takes the PNG: the SVG stays beside it.
 LARGEST_SVG = 400_000
@@ -43,6 +43,11 @@ def png_uri(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
+def jpeg_uri(content: bytes) -> str:
+    """A JPEG as a data: URI."""
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+
+
 def photograph_uri(content: bytes, largest: int = LARGEST_PHOTOGRAPH) -> str:
     """A PNG of tiles as a data: URI of at most `largest` characters: as it is where small, else as a JPEG.
 
@@ -58,7 +63,7 @@ def photograph_uri(content: bytes, largest: int = LARGEST_PHOTOGRAPH) -> str:
         shown.thumbnail((width, width * shown.height // shown.width + 1), Image.Resampling.LANCZOS)
         smaller = io.BytesIO()
         shown.save(smaller, "JPEG", quality=quality)
-        uri = f"data:image/jpeg;base64,{base64.b64encode(smaller.getvalue()).decode()}"
+        uri = jpeg_uri(smaller.getvalue())
         if len(uri) <= largest:
             break
     return uri

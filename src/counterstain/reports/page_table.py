@@ -1,10 +1,12 @@
 """A table as a page shows it: cells of words and numbers, each number beside its interval."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from counterstain.evaluation.format import clean
+from counterstain.evaluation.format import UNDEFINED, clean, interval, number
 
-__all__ = ["NO_INTERVAL", "Cell", "Table", "count_heads", "counted", "row_counts", "table_cells"]
+__all__ = ["NO_INTERVAL", "Cell", "Table", "count_heads", "counted", "row_counts", "score_cell", "table_cells"]
 
 NO_INTERVAL = "no interval"
 
@@ -22,19 +24,26 @@ class Cell:
 class Table:
     """A table: head has one text per column; the first cell of each row names it.
 
-    words: the columns that hold no numbers; inline: what is below a cell stands beside it, as there is room.
+    text_columns: those that hold no numbers; inline: what is below a cell stands beside it, as there is room.
     """
 
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    words: frozenset[int] = frozenset({0})
+    text_columns: frozenset[int] = frozenset({0})
     inline: bool = False
 
 
 def table_cells(*texts: object) -> tuple[Cell, ...]:
     """A row of cells: what is no Cell yet becomes one, as clean text."""
     return tuple(text if isinstance(text, Cell) else Cell(clean(text)) for text in texts)
+
+
+def score_cell(score: Mapping[str, Any] | None) -> Cell:
+    """A value with its interval below it; "undefined" where there is none."""
+    if not score or score.get("value") is None:
+        return Cell(UNDEFINED)
+    return Cell(number(score["value"]), interval(score.get("low"), score.get("high")) or NO_INTERVAL)
 
 
 def counted(value: float | None) -> str:

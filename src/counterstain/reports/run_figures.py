@@ -26,6 +26,7 @@ from counterstain.reports.illustration import Illustration, keep_figure
 from counterstain.reports.probability_figures import net_benefit_figure, reliability_figure
 from counterstain.reports.run_curves import curve_illustrations
 from counterstain.reports.run_record import RunRecord, TrainingRun, find_score, part_order, primary
+from counterstain.reports.run_tables import scores_level
 
 __all__ = ["illustrate"]
 
@@ -83,10 +84,6 @@ def _benefit(run: RunRecord, folder: Path) -> list[Illustration]:
     return [keep_figure(draw, folder / "net_benefit", alt=alt, caption="", data=benefit_data(chosen))]
 
 
-def _percent(run: RunRecord) -> str:
-    return f"{100 * float(run.scores.get('confidence', 0.95)):g}\u00a0%"
-
-
 def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
     metric, level = primary(run)
     scores = {arm: find_score(run.scores, arm, metric, level) for arm in run.arms}
@@ -107,12 +104,12 @@ def _arms_forest(run: RunRecord, folder: Path) -> list[Illustration]:
             title=capital(
                 say("{measure} of each arm on the test part, {level} level", measure=measure, level=say(of_rows))
             ),
-            axis_label=say("{measure} with {percent} interval", measure=measure, percent=_percent(run)),
+            axis_label=say("{measure} with {percent} interval", measure=measure, percent=scores_level(run)),
             stamp=run.stamp,
         )
 
     caption = (
-        f"Points are means over the training seeds, bars their {_percent(run)} intervals with the {unit} as the "
+        f"Points are means over the training seeds, bars their {scores_level(run)} intervals with the {unit} as the "
         "unit. Small ticks above them are single seeds."
     )
     if run.comparison.get("pairs"):

@@ -1,8 +1,5 @@
 """The tables of a report: a run's records as rows of words, each number beside its interval."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from counterstain.evaluation.format import (
     UNDEFINED,
     capital,
@@ -22,7 +19,16 @@ from counterstain.evaluation.format import (
 )
 from counterstain.evaluation.metric_names import ORDER, is_class_bound
 from counterstain.evaluation.rows import level_words, unit_words
-from counterstain.reports.page_table import NO_INTERVAL, Cell, Table, count_heads, counted, row_counts, table_cells
+from counterstain.reports.page_table import (
+    NO_INTERVAL,
+    Cell,
+    Table,
+    count_heads,
+    counted,
+    row_counts,
+    score_cell,
+    table_cells,
+)
 from counterstain.reports.run_record import RunRecord, find_score, primary
 
 __all__ = ["class_table", "factorial", "metric_tables", "pair_table", "primary_table", "scores_level"]
@@ -43,12 +49,6 @@ VERDICTS = {
     "not_enough_runs": "not enough runs to claim",
 }
 STATED = ("a_better", "b_better", "equivalent", "noninferior", "inferior")
-
-
-def _score_cell(score: Mapping[str, Any] | None) -> Cell:
-    if score is None or score["value"] is None:
-        return Cell(UNDEFINED)
-    return Cell(number(score["value"]), interval(score["low"], score["high"]) or NO_INTERVAL)
 
 
 def scores_level(run: RunRecord) -> str:
@@ -106,7 +106,7 @@ def metric_tables(run: RunRecord, level: str) -> list[Table]:
         for metric in metrics:
             scores = [find_score(run.scores, arm, metric, level) for arm in arms]
             if any(scores):
-                rows.append((Cell(metric_name(metric)), *(_score_cell(score) for score in scores)))
+                rows.append((Cell(metric_name(metric)), *(score_cell(score) for score in scores)))
         if not rows:
             return []
         of = f"of the class {clean(run.scores['positive'])}" if classes == 2 else "macro means over the classes"
@@ -126,7 +126,7 @@ def class_table(run: RunRecord) -> list[Table]:
         rows = [
             (
                 Cell(clean(name)),
-                *(_score_cell(find_score(run.scores, arm, metric, "image", name)) for metric in metrics),
+                *(score_cell(find_score(run.scores, arm, metric, "image", name)) for metric in metrics),
             )
             for name in classes
         ]
@@ -188,11 +188,6 @@ def pair_table(run: RunRecord) -> Table | None:
     return Table(caption, head, tuple(rows), frozenset({0, len(head) - 1}))
 
 
-def signed_value(value: float | None) -> str:
-    """A difference alone."""
-    return difference(value, None, None)
-
-
 def factorial(run: RunRecord) -> Table | None:
     """The 2×2 of network and batch size where the arms form one: values inside, the effect of each at the edges."""
     settings = run.resolved.get("arms") or {}
@@ -206,7 +201,7 @@ def factorial(run: RunRecord) -> Table | None:
     metric, level = primary(run)
 
     def value(network: str, batch: int) -> Cell:
-        return _score_cell(find_score(run.scores, place[network, batch], metric, level))
+        return score_cell(find_score(run.scores, place[network, batch], metric, level))
 
     def effect(later: tuple[str, int], earlier: tuple[str, int]) -> Cell:
         return _difference_cell(run, place[later], place[earlier])
@@ -235,5 +230,5 @@ def _difference_cell(run: RunRecord, later: str, earlier: str) -> Cell:
         low, high = ends if turned > 0 else reversed(ends)
         shown = interval(low, high, sign=True)
         below = f"{shown}, {p_words(pair['p_adjusted'])}" if shown else NO_INTERVAL
-        return Cell(signed_value(turned * pair["difference"]), below)
+        return Cell(difference(turned * pair["difference"], None, None), below)
     return Cell(UNDEFINED)

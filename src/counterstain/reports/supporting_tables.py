@@ -18,7 +18,7 @@ from counterstain.evaluation.format import (
 from counterstain.evaluation.rows import level_words, unit_words
 from counterstain.evaluation.thresholds import is_stated
 from counterstain.reports.headline import BASELINE_NAMES
-from counterstain.reports.page_table import NO_INTERVAL, Cell, Table, count_heads, row_counts
+from counterstain.reports.page_table import Cell, Table, count_heads, row_counts, score_cell
 from counterstain.reports.run_record import RunRecord, primary
 from counterstain.reports.run_tables import scores_level
 
@@ -38,13 +38,6 @@ __all__ = [
 
 MOST_FINDINGS = 20
 MOST_GROUPS = 30
-
-
-def _valued(score: Mapping[str, Any] | None) -> Cell:
-    """A value with its interval below it."""
-    if not score or score.get("value") is None:
-        return Cell(UNDEFINED)
-    return Cell(number(score["value"]), interval(score.get("low"), score.get("high")) or NO_INTERVAL)
 
 
 def audit_table(run: RunRecord) -> Table | None:
@@ -69,7 +62,7 @@ def audit_table(run: RunRecord) -> Table | None:
         )
     more = len(findings) - len(rows)
     caption = "Findings of the audit, worst first" + (f"; {more} more are in audit.json" if more else "")
-    return Table(caption, ("kind", "what was found"), tuple(rows), words=frozenset({0, 1}))
+    return Table(caption, ("kind", "what was found"), tuple(rows), text_columns=frozenset({0, 1}))
 
 
 def _over_units(run: RunRecord) -> str:
@@ -84,7 +77,7 @@ def baseline_table(run: RunRecord) -> Table | None:
     names = [name for name in BASELINE_NAMES if name in run.baselines["arms"]]
     metrics = ("accuracy", "balanced_accuracy", "auroc")
     rows = [
-        (Cell(clean(label)), *(_valued(_score(record, arm, metric)) for metric in metrics))
+        (Cell(clean(label)), *(score_cell(_score(record, arm, metric)) for metric in metrics))
         for record, arm, label in [
             *((run.baselines, name, BASELINE_NAMES[name].removeprefix("a ")) for name in names),
             *((run.scores, arm, arm) for arm in run.arms),
@@ -123,7 +116,7 @@ def calibration_table(run: RunRecord) -> Table | None:
                 Cell(shown(before["loss"], after["loss"])),
                 Cell(shown(before["ece"]["value"], after["ece"]["value"]),
                      interval(after["ece"]["low"], after["ece"]["high"])),
-                _valued(after["brier"]),
+                score_cell(after["brier"]),
             )
         )  # fmt: skip
     _, about, bins = clean(after["ece"]["name"]).split("_")
@@ -141,7 +134,7 @@ def decision_table(run: RunRecord) -> Table | None:
     rows = []
     for arm in (arm for arm in run.arms if arm in arms and arms[arm]["decision"]):
         decided = {score["metric"]: score for score in arms[arm]["decision"]["scores"]}
-        shown = (_valued(decided.get(name)) for name in ("recall", "specificity", "precision", "accuracy"))
+        shown = (score_cell(decided.get(name)) for name in ("recall", "specificity", "precision", "accuracy"))
         rows.append((Cell(clean(arm)), Cell(_over(arms[arm]["trainings"], "threshold")), *shown))
     if not rows:
         return None
@@ -180,7 +173,7 @@ def set_table(run: RunRecord) -> Table | None:
             (
                 Cell(clean(arm)),
                 Cell(f"{100 * sets['asked']:.0f}\u00a0%"),
-                _valued(sets["covered"]),
+                score_cell(sets["covered"]),
                 Cell(f"{100 * sets['abstain']:.0f}\u00a0%"),
                 Cell(UNDEFINED if sets["accuracy_single"] is None else number(sets["accuracy_single"])),
             )
@@ -220,7 +213,7 @@ def subgroup_tables(run: RunRecord) -> list[Table]:
         for group in arms[arm]["groups"][:MOST_GROUPS]:
             counts = map(Cell, row_counts(run.rows_are, group["images"], group["patients"]))
             scores = group["scores"] or {}
-            shown = [_valued(scores.get(name)) for name in ("accuracy", "recall", "specificity", "auroc")]
+            shown = [score_cell(scores.get(name)) for name in ("accuracy", "recall", "specificity", "auroc")]
             if not scores:
                 shown = [Cell("suppressed", "fewer than 10 patients")] + [Cell(UNDEFINED)] * 3
             rows.append((Cell(clean(group["group"])), *counts, *shown))
@@ -250,7 +243,7 @@ def left_out_site_table(run: RunRecord) -> Table | None:
     for place, group in enumerate(groups):
         scores = [arms[arm]["groups"][place]["scores"] for arm in named]
         cells = [
-            Cell("suppressed", "fewer than 10 patients") if score is None else _valued(score[metric])
+            Cell("suppressed", "fewer than 10 patients") if score is None else score_cell(score[metric])
             for score in scores
         ]
         counts = map(Cell, row_counts(run.rows_are, group["images"], group["patients"]))

@@ -164,8 +164,8 @@ def _table(table: TextTable | None) -> Table | None:
     if table is None:
         return None
     rows = tuple(tuple(_cell(text) for text in row) for row in table.rows)
-    words = frozenset({0, 3}) if table.name == "promises" else frozenset({0})
-    return Table(_signed(table.title), table.head, rows, words=words, inline=len(table.head) <= 4)
+    text_columns = frozenset({0, 3}) if table.name == "promises" else frozenset({0})
+    return Table(_signed(table.title), table.head, rows, text_columns=text_columns, inline=len(table.head) <= 4)
 
 
 def _cell(text: str) -> Cell:

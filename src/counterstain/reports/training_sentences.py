@@ -108,6 +108,11 @@ def _of_all(run: RunRecord, arms: Sequence[Recorded]) -> bool:
     return len(arms) == len(run.arms)
 
 
+def _of(run: RunRecord, arms: Sequence[Recorded]) -> str:
+    """ " of" and the names of these arms; "" where they are all."""
+    return "" if _of_all(run, arms) else f" of {_names(arms)}"
+
+
 # ---------------------------------------------------------------------------------------------------------- preparation
 
 
@@ -147,11 +152,9 @@ def stain_sentences(run: RunRecord) -> list[str]:
     """What was done to the stain: normalisation of every image, variation of training images."""
     out = []
     for method, arms in _grouped(recorded(run), lambda arm: arm.done.get("normalisation")):
-        of = "" if _of_all(run, arms) else f" of {_names(arms)}"
-        out.append(f"Every image{of} was normalised to the stain of the training images ({clean(method)}).")
+        out.append(f"Every image{_of(run, arms)} was normalised to the stain of the training images ({clean(method)}).")
     for method, arms in _grouped(recorded(run), _stain_varied):
-        of = "" if _of_all(run, arms) else f" of {_names(arms)}"
-        out.append(f"The stain of the training images{of} was varied in each epoch ({clean(method)}).")
+        out.append(f"The stain of the training images{_of(run, arms)} was varied in each epoch ({clean(method)}).")
     return out
 
 
@@ -308,7 +311,7 @@ def augmentation_sentences(run: RunRecord) -> list[str]:
         return []
     out = []
     for (mode, names), arms in _grouped(recorded(run), _augmented):
-        of = "" if _of_all(run, arms) else f" of {_names(arms)}"
+        of = _of(run, arms)
         if mode == "expand":
             out.append(
                 f"The training images{of} were joined by one altered copy for each transformation ({listed(names)})."
@@ -318,6 +321,5 @@ def augmentation_sentences(run: RunRecord) -> list[str]:
     plain = [arm for arm in recorded(run) if not _augmented(arm)]
     if plain:
         inputs = "features" if all(arm.kind == "bags" for arm in plain) else "images"
-        of = "" if _of_all(run, plain) else f" of {_names(plain)}"
-        out.append(f"The training {inputs}{of} were used as they are, without augmentation.")
+        out.append(f"The training {inputs}{_of(run, plain)} were used as they are, without augmentation.")
     return out

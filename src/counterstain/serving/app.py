@@ -109,29 +109,29 @@ def bare_app(served: Served, *, read_only: bool = False) -> FastAPI:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ServingError)
     def refused(request: Request, error: ServingError) -> Response:
-        return _told(request, error.status, error.detail)
+        return _refusal(request, error.status, error.detail)
 
     @app.exception_handler(InputError)
     def bad_input(request: Request, error: InputError) -> Response:
-        return _told(request, 422, str(error))
+        return _refusal(request, 422, str(error))
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return _told(request, 422, f"{place}: {first['msg']}; see /api/docs for what is needed")
+        return _refusal(request, 422, f"{place}: {first['msg']}; see /api/docs for what is needed")
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:
         detail = "there is no such page" if error.status_code == 404 else str(error.detail)
-        return _told(request, error.status_code, detail)
+        return _refusal(request, error.status_code, detail)
 
     @app.exception_handler(Exception)
     def fault(request: Request, _: Exception) -> Response:
-        return _told(request, 500, "this is a fault of ours; the terminal that runs the server shows what happened")
+        return _refusal(request, 500, "this is a fault of ours; the terminal that runs the server shows what happened")
 
 
-def _told(request: Request, status: int, detail: str) -> Response:
+def _refusal(request: Request, status: int, detail: str) -> Response:
     """A page for who looks, problem details for programs."""
     wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(("/api", "/v2"))
     if not wants_page:

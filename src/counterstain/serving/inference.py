@@ -64,7 +64,7 @@ class LoadedModel:
         if (model.folder / MEMBERS).is_file():
             self.members = read_members(model.folder)
         self._orders: queue.Queue[_Order | None] = queue.Queue(WAITING)
-        self._held: _Order | None = None
+        self._postponed: _Order | None = None
         self._computing = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"model {name}", daemon=True)
         self._thread.start()
@@ -102,8 +102,8 @@ class LoadedModel:
 
     def _work(self) -> None:
         while True:
-            first = self._held or self._orders.get()
-            self._held = None
+            first = self._postponed or self._orders.get()
+            self._postponed = None
             if first is None:
                 return
             batch = [first]
@@ -116,7 +116,7 @@ class LoadedModel:
                     self._orders.put(None)
                     break
                 if following.alone:
-                    self._held = following
+                    self._postponed = following
                     break
                 batch.append(following)
             self._answer(batch)

@@ -25,7 +25,7 @@ from counterstain.slides.heatmap import draw_heatmap
 from counterstain.slides.info import Slide
 from counterstain.slides.reader import open_slide
 from counterstain.slides.slide_files import find_slides, slide_name
-from counterstain.slides.tile_files import read_tile_csv, read_tile_flags
+from counterstain.slides.tile_files import read_tile_flags, read_tile_predictions
 from counterstain.slides.tile_predictions import TilePredictions
 
 __all__ = ["DZ_TILE_PX", "SlideShelf", "deepest"]
@@ -207,13 +207,7 @@ def deepest(width: int, height: int) -> int:
 @lru_cache(16)
 def _heat(path: Path, record: Path, _: int) -> dict[str, Any]:
     slide_record = read_json(record)
-    corner, sizes, prob = read_tile_csv(path)
-    classes = tuple(prob)
-    table = TilePredictions(
-        slide=path.stem, classes=classes, corner=corner, size=(int(sizes[0, 0]), int(sizes[0, 1])),
-        prob=np.stack([prob[name] for name in classes], axis=1), extent=tuple(slide_record["extent"]),
-        mpp=tuple(slide_record["mpp"]),
-    )  # fmt: skip
+    table = read_tile_predictions(path, extent=slide_record["extent"], mpp=slide_record["mpp"])
     heat = draw_heatmap(table)
     planes, height, width = heat.value.shape
     return {

@@ -26,7 +26,7 @@ from counterstain.slides.dicom_results import (
 from counterstain.slides.dicomweb import send_instances
 from counterstain.slides.outputs import RECORD, RUN, paths_of
 from counterstain.slides.slide_files import slide_name
-from counterstain.slides.tile_files import read_tile_csv
+from counterstain.slides.tile_files import read_tile_predictions
 from counterstain.slides.tile_predictions import TilePredictions
 
 __all__ = ["DicomResults", "read_codes", "write_dicom_results"]
@@ -162,17 +162,10 @@ def _read_results(
     table = paths.table.relative_to(maps).as_posix()
     if not paths.table.is_file() or hash_file(paths.table) != record["files"].get(table):
         raise InputError(f"{paths.table} is not what was written; read the slide again with slides run")
-    corner, size, prob = read_tile_csv(paths.table)
-    tiles = TilePredictions(
-        slide=name,
-        classes=bundle.classes,
-        corner=corner,
-        size=(int(size[0, 0]), int(size[0, 1])),
-        prob=np.stack([prob[name] for name in bundle.classes], axis=1),
-        extent=tuple(record["extent"]),
-        mpp=tuple(record["mpp"]),
+    tiles = read_tile_predictions(
+        paths.table, classes=bundle.classes, extent=record["extent"], mpp=record["mpp"],
         threshold=calibration.threshold if calibration else None,
-    )
+    )  # fmt: skip
     return tiles, record, datetime.fromtimestamp(int(paths.record.stat().st_mtime))
 
 

@@ -79,7 +79,7 @@ class OpenSlideSlide:
         mpp_table: Table | None = None,
         direct: bool = True,
     ) -> None:
-        self._asked = (path, assume_mpp, mpp_table, direct)
+        self._arguments = (path, assume_mpp, mpp_table, direct)
         self._open()
         self._info = self._describe()
 
@@ -110,7 +110,7 @@ class OpenSlideSlide:
             import openslide
         except ModuleNotFoundError:
             raise InputError("slides need more packages: pip install 'counterstain[slides]'") from None
-        path, _, _, direct = self._asked
+        path, _, _, direct = self._arguments
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError:
@@ -131,7 +131,7 @@ class OpenSlideSlide:
             self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
     def _describe(self) -> SlideInfo:
-        path, assume_mpp, table, _ = self._asked
+        path, assume_mpp, table, _ = self._arguments
         properties = dict(self._slide.properties)
         vendor = str(properties.get("openslide.vendor", ""))
         pair = _numbers(properties, "openslide.mpp-x", "openslide.mpp-y")
@@ -166,7 +166,7 @@ class OpenSlideSlide:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, self._asked
+        return _reopen, self._arguments
 
 
 def _check_first_page(path: Path) -> None:

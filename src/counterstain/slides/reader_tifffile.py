@@ -34,7 +34,7 @@ class TiffSlide:
     _depth_notes: tuple[str, ...]
 
     def __init__(self, path: Path, *, assume_mpp: float | None = None, mpp_table: Table | None = None) -> None:
-        self._asked = (path, assume_mpp, mpp_table)
+        self._arguments = (path, assume_mpp, mpp_table)
         pages = self._open()
         scale = choose_scale(
             path, file=pages.file_mpp, tiff=pages.tiff_mpp, objective=pages.objective,
@@ -72,7 +72,7 @@ class TiffSlide:
             self._handle = -1
 
     def _open(self) -> TiffPages:
-        path = self._asked[0]
+        path = self._arguments[0]
         tiff = open_pages(path)
         self._grids = tuple(open_grid(path, list(pages)) for pages in tiff.levels)
         self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -93,7 +93,7 @@ class TiffSlide:
             self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, self._asked
+        return _reopen, self._arguments
 
 
 def _depth(tiff: TiffPages, coarsest: PageGrid, handle: int) -> tuple[int, tuple[str, ...]]:

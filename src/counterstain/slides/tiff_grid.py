@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PageGrid", "check_colours", "open_grid"]
 
-_KEPT_BYTES = 48 << 20  # unpacked blocks kept for the neighbouring tile, for each page in use
+_CACHE_BYTES = 48 << 20  # unpacked blocks kept for the neighbouring tile, for each page in use
 
 _JPEG = 7
 _MIN_IS_WHITE, _RGB, _PALETTE, _YCBCR = 0, 2, 3, 6
@@ -80,8 +80,8 @@ class PageGrid:
             )
         self._size = path.stat().st_size
         self.complete = all(bool((counts > 0).all()) for _, counts in self._planes)
-        self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-        self._room = max(4, _KEPT_BYTES // (3 * self.block_px[0] * self.block_px[1]))
+        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._cache_blocks = max(4, _CACHE_BYTES // (3 * self.block_px[0] * self.block_px[1]))
         self._lock = threading.Lock()
 
     def read(self, handle: int, x: int, y: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
@@ -121,15 +121,15 @@ class PageGrid:
         index = row * self.columns + column
         if keep:
             with self._lock:
-                if index in self._kept:
-                    self._kept.move_to_end(index)
-                    return self._kept[index]
+                if index in self._cache:
+                    self._cache.move_to_end(index)
+                    return self._cache[index]
         block = self._unpack(handle, index)
         if keep:
             with self._lock:
-                self._kept[index] = block
-                while len(self._kept) > self._room:
-                    self._kept.popitem(last=False)
+                self._cache[index] = block
+                while len(self._cache) > self._cache_blocks:
+                    self._cache.popitem(last=False)
         return block
 
     def _unpack(self, handle: int, index: int) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """The files of a slide's tiles: the table of their probabilities, and the patches that are to be read."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ from counterstain.slides.tile_predictions import FLAGS, TilePredictions
 from counterstain.slides.tiling import Tiling
 from counterstain.tables import read_table
 
-__all__ = ["Planned", "read_patches", "read_tile_csv", "read_tile_flags", "write_patches", "write_tile_csv"]
+__all__ = [
+    "Planned",
+    "read_patches",
+    "read_tile_csv",
+    "read_tile_flags",
+    "read_tile_predictions",
+    "write_patches",
+    "write_tile_csv",
+]
 
 PATCHES = "counterstain.patches/1"
 _PLACE = ("minx", "miny", "width", "height")
@@ -52,6 +60,31 @@ def read_tile_csv(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], dic
     corner, size = (np.stack([cells[name] for name in names], axis=1) for names in (_PLACE[:2], _PLACE[2:]))
     prob = {name.removeprefix("prob_"): column for name, column in cells.items() if name.startswith("prob_")}
     return corner.astype(np.int64), size.astype(np.int64), prob
+
+
+def read_tile_predictions(
+    path: Path,
+    *,
+    extent: Sequence[int],
+    mpp: Sequence[float],
+    classes: Sequence[str] | None = None,
+    threshold: float | None = None,
+) -> TilePredictions:
+    """The tiles of a slide from such a table, which is named after it; see TilePredictions.
+
+    Args:
+        path: of the table.
+        extent, mpp, threshold: what the table does not hold.
+        classes: their order; by default that of the table's columns.
+    """
+    corner, size, prob = read_tile_csv(path)
+    names = tuple(classes or prob)
+    x, y, width, height = extent
+    return TilePredictions(
+        slide=path.stem, classes=names, corner=corner, size=(int(size[0, 0]), int(size[0, 1])),
+        prob=np.stack([prob[name] for name in names], axis=1), extent=(x, y, width, height), mpp=(mpp[0], mpp[1]),
+        threshold=threshold,
+    )  # fmt: skip
 
 
 def read_tile_flags(path: Path) -> dict[str, NDArray[np.bool_]]:

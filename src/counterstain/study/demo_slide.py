@@ -24,7 +24,7 @@ from counterstain.slides.infer_slide import InferenceOptions
 from counterstain.slides.outputs import paths_of
 from counterstain.slides.overview import read_overview, write_png
 from counterstain.slides.reader import open_slide
-from counterstain.slides.tile_files import read_tile_csv
+from counterstain.slides.tile_files import read_tile_predictions
 from counterstain.slides.tile_predictions import TilePredictions
 
 __all__ = ["MapScores", "read_map", "read_phantom_slide", "score_map", "slides_can_be_read"]
@@ -145,13 +145,10 @@ def read_phantom_slide(
 
 def read_map(maps: Path, slide: str, truth: SlideTruth, bundle: Path) -> TilePredictions:
     """What a model said of a phantom slide, from the table that run_slides wrote; with the model's threshold."""
-    corner, size, prob = read_tile_csv(paths_of(maps, slide, compress=False).table)
     calibration = read_calibration(bundle)
-    return TilePredictions(
-        slide=slide, classes=CLASSES, corner=corner, size=(int(size[0, 0]), int(size[0, 1])),
-        prob=np.stack([prob[name] for name in CLASSES], axis=1), extent=(0, 0, *truth.size_px),
-        mpp=(truth.mpp, truth.mpp),
-        threshold=calibration.threshold if calibration else None,
+    return read_tile_predictions(
+        paths_of(maps, slide, compress=False).table, classes=CLASSES, extent=(0, 0, *truth.size_px),
+        mpp=(truth.mpp, truth.mpp), threshold=calibration.threshold if calibration else None,
     )  # fmt: skip
 
 
