@@ -123,14 +123,12 @@ def robustness_card(
     judge = judge_of(_images(material), calibration, threshold)
     steps = steps_of(list(trials.values()), rotation=rotation)
     chosen = prepare_device(device=device_for(runtime, device), precision="fp32").device
-    many = len(material.rows) * (1 + len(steps))
-    predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=many)
-    talk.say(f"predicting {len(material.rows):,} images in {1 + len(steps)} ways, by {predictor.runtime} on {chosen}")
-    setting = site_setting(material.store, material.rows, list(material.cohort.table["site"]), material.mpp)
+    store, rows, ways = material.store, material.rows, 1 + len(steps)
+    predictor = load_predictor(folder, runtime=runtime, precision=precision, device=chosen, images=len(rows) * ways)
+    talk.say(f"predicting {len(rows):,} images in {ways} ways, by {predictor.runtime} on {chosen}")
+    setting = site_setting(store, rows, list(material.cohort.table["site"]), material.mpp)
     progress = None if talk.step is None else partial(talk.step, "predicting")
-    prob = measure(
-        predictor.probabilities, material.store, material.rows, steps, setting, unfinished=unfinished, progress=progress
-    )
+    prob = measure(predictor.probabilities, store, rows, steps, setting, unfinished=unfinished, progress=progress)
     talk.say("scoring")
     clean = judge.judged(prob[0])
     overlap = () if seen is None else seen(material.cohort)
