@@ -94,14 +94,14 @@ def fetch_cohort(
     row = public_cohort(name)
     files = _files_of(row, manifest)
     out.mkdir(parents=True, exist_ok=True)
-    known = _known(out, name)
+    recorded = _known(out, name)
     fetched = []
     for file in files:
         talk.say(f"{file.name}: {'taken from ' + str(source) if source is not None else 'fetching'}")
         sha256 = _bring(row, file, out, source, talk)
-        _as_before(file, sha256, known)
+        _as_before(file, sha256, recorded)
         fetched.append(FetchedFile(file.name, "whole", file.checksum, sha256))
-        earlier = [entry for entry in known.values() if entry["name"] not in {done.name for done in fetched}]
+        earlier = [entry for entry in recorded.values() if entry["name"] not in {done.name for done in fetched}]
         write_json(out / FETCHED, _record(name, fetched, earlier))
     images = 0
     for file in files:
@@ -131,9 +131,9 @@ def _known(folder: Path, name: str) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in rows}
 
 
-def _as_before(file: RemoteFile, sha256: str, known: dict[str, dict[str, Any]]) -> None:
+def _as_before(file: RemoteFile, sha256: str, recorded: dict[str, dict[str, Any]]) -> None:
     """Refuse a file without a published checksum that is not the one fetched first."""
-    before = known.get(file.name)
+    before = recorded.get(file.name)
     if before is not None and not file.checksum and before["sha256"] != sha256:
         raise InputError(
             f"{file.name} has another SHA-256 ({sha256}) than when it was first fetched ({before['sha256']}); the "

@@ -95,12 +95,12 @@ def explain_bundle(
     """
     machine = prepare_device(device=device, precision="fp32")
     predictor = load_predictor(bundle, device=machine.device)
-    known = predictor.bundle
-    cohort = with_classes_of(known, cohort, images="the images have", model=str(bundle))
-    cohort = part_of_model(bundle, cohort, splits, part, stamp=known.stamp, fold=fold)
+    model = predictor.bundle
+    cohort = with_classes_of(model, cohort, images="the images have", model=str(bundle))
+    cohort = part_of_model(bundle, cohort, splits, part, stamp=model.stamp, fold=fold)
     if splits is None:
         say("no --splits: these may be images that the model was trained on")
-    store = build_store(cohort, out.parent / "store", tile_px=known.tile_px, fit=known.fit, progress=progress)
+    store = build_store(cohort, out.parent / "store", tile_px=model.tile_px, fit=model.fit, progress=progress)
     for image, reason in store.set_aside:
         say(f"skipped: {image}: {reason}")
     source = {

@@ -153,20 +153,20 @@ def check_random_weights(explainer: Explainer, trial: Trial, maps: Floats, *, se
     network = explainer.predictor.network
     names = [name for name, module in network.named_modules() if list(module.parameters(recurse=False))]
     stages = {"the last layer": names[-1:], "the later half": names[len(names) // 2 :], "all layers": names}
-    alike = {stage: np.zeros((DRAWS, len(maps))) for stage in stages}
+    similarity = {stage: np.zeros((DRAWS, len(maps))) for stage in stages}
     blank = dict.fromkeys(stages, 0)
     for draw in range(DRAWS):
         for stage, chosen in stages.items():
             redrawn = draw_weights(network, chosen, seed=seed + draw)
             randomised = replace(explainer, predictor=replace(explainer.predictor, network=redrawn))
             randomised_maps = sensitivity(randomised, trial.tiles, trial.target)
-            alike[stage][draw] = correlation(maps, randomised_maps, ranks=True)
+            similarity[stage][draw] = correlation(maps, randomised_maps, ranks=True)
             blank[stage] += int((np.ptp(randomised_maps, axis=(1, 2)) == 0).sum())
     records = [
         {"layers": stage, "similarity": (mean := clustered_mean(values.mean(axis=0), trial.patient)).record(),
          "blank_maps": blank[stage], "maps": DRAWS * len(maps),
          "passed": bool(np.isfinite(mean.high) and mean.high < MOST_ALIKE)}
-        for stage, values in alike.items()
+        for stage, values in similarity.items()
     ]  # fmt: skip
     return {"measure": "rank correlation", "most": MOST_ALIKE, "draws": DRAWS, "stages": records,
             "passed": records[-1]["passed"]}  # fmt: skip

@@ -210,14 +210,14 @@ def _fill(folder: Path, source: Path, bundle: Bundle, network: nn.Module, handov
     parity = check_parity(runs, reference, tiles, ungated=("int8",))
     rates = {row.runtime: row.images_per_s for row in parity}
     _check_other_sizes({name: run for name, run in runs.items() if name != "int8"}, graph)
-    lost = None
+    int8_loss = None
     if "int8" in runs and handover.judge_int8 is not None:
-        lost = dict(handover.judge_int8(runs["int8"], reference))
+        int8_loss = dict(handover.judge_int8(runs["int8"], reference))
     record = facts | {
         "formats": {name: list(_FILES[name]) for name in runs},
         "tolerance": TOLERANCE,
         "parity": [{"runtime": row.runtime, "tiles": row.tiles, "difference": row.difference} for row in parity],
-        "int8": lost,
+        "int8": int8_loss,
     }
     if isinstance(handover.familiar, OodStatistics):
         write_ood_statistics(handover.familiar, folder / STATISTICS)
@@ -308,7 +308,7 @@ def _check_other_sizes(runs: Mapping[str, Run], graph: TileGraph) -> None:
 def _facts(source: Path, bundle: Bundle, handover: ExportContent) -> dict[str, Any]:
     """What export.json says of the model itself."""
     fitted, familiar = handover.calibration, handover.familiar
-    known = isinstance(familiar, OodStatistics)
+    has_statistics = isinstance(familiar, OodStatistics)
     hashes = {
         "weights": hash_file(source / WEIGHTS),
         "bundle it was made from": hash_file(source / RECORD),
@@ -327,7 +327,7 @@ def _facts(source: Path, bundle: Bundle, handover: ExportContent) -> dict[str, A
         "calibration": None if fitted is None else dict(fitted),
         "calibrated": fitted is not None and handover.calibrated,
         "features": familiar.record() if isinstance(familiar, OodStatistics) else None,
-        "features_absent": None if known else familiar,
+        "features_absent": None if has_statistics else familiar,
         "licence": {"model": handover.licence, "backbone": dict(bundle.provenance.get("weights") or {})},
         "hashes": hashes,
         "input": "onnx, openvino, int8: (B, H, W, 3) uint8 RGB; wsinfer: (B, 3, H, W) float of 0…1",
@@ -352,9 +352,9 @@ def read_export(folder: Path) -> tuple[Bundle, dict[str, object]]:
         class_lists[CALIBRATION] = read_json(folder / CALIBRATION).get("classes")
     for name, classes in class_lists.items():
         if not isinstance(classes, list) or tuple(classes) != bundle.classes:
-            odd = sorted(set(bundle.classes) ^ {str(label) for label in classes or ()}) or list(bundle.classes)
+            differing = sorted(set(bundle.classes) ^ {str(label) for label in classes or ()}) or list(bundle.classes)
             raise InputError(
-                f"{folder / name} and {RECORD} do not name the same classes in the same order (see '{odd[0]}'); "
+                f"{folder / name} and {RECORD} do not name the same classes in the same order (see '{differing[0]}'); "
                 "export the model again"
             )
     return bundle, record

@@ -317,7 +317,7 @@ _AXES = ("batch", "height", "width")
 
 def _tidy(model: Any, facts: Mapping[str, str]) -> None:
     """Name the free axes, and exchange the exporter's notes, which hold absolute paths, for what is to be known."""
-    named = {str(size): name for size, name in zip(model.graph.inputs[0].shape, _AXES, strict=False)}
+    axis_of = {str(size): name for size, name in zip(model.graph.inputs[0].shape, _AXES, strict=False)}
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None
@@ -329,8 +329,8 @@ def _tidy(model: Any, facts: Mapping[str, str]) -> None:
     for value in values:
         value.metadata_props.clear()
         for place, size in enumerate(value.shape or ()):
-            if str(size) in named:
-                value.shape[place] = named[str(size)]
+            if str(size) in axis_of:
+                value.shape[place] = axis_of[str(size)]
     for holder in (model, model.graph, *model.functions.values()):
         holder.metadata_props.clear()
         holder.doc_string = None

@@ -215,9 +215,9 @@ def _limits(bundle: Bundle, record: Mapping[str, Any]) -> str:
             f"- a tile whose features lie further than {familiar['limit']:.4g} (Mahalanobis) from the training "
             f"tiles is unfamiliar; {familiar['share_within']:.0%} of {familiar['limit_from_tiles']} others are not"
         )
-    lost = record["int8"]
-    if lost is not None:
-        lines.append(f"- 8-bit integers: {lost['words']}")
+    int8_loss = record["int8"]
+    if int8_loss is not None:
+        lines.append(f"- 8-bit integers: {int8_loss['words']}")
     return "\n".join(lines) + "\n"
 
 

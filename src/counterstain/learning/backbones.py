@@ -106,9 +106,9 @@ def check_backbone(name: str) -> None:
 
     if name in FOUNDATION:
         return
-    known = timm.list_models()
-    if name.removeprefix(TIMM).partition(".")[0] not in known:
-        raise InputError(f"timm has no model '{name.removeprefix(TIMM)}'{suggest(name.removeprefix(TIMM), known)}")
+    models = timm.list_models()
+    if name.removeprefix(TIMM).partition(".")[0] not in models:
+        raise InputError(f"timm has no model '{name.removeprefix(TIMM)}'{suggest(name.removeprefix(TIMM), models)}")
 
 
 def natural_scale(name: str) -> str:

@@ -127,33 +127,33 @@ def open_bags(
         )
     root = Path(cohort.root)
     index = folder / "bags" / f"{hash_bytes(os.fsencode(root.absolute()))[:32]}.json"
-    known = _read_index(index)
+    indexed = _read_index(index)
     files: dict[str, _BagFile] = {}
     for done, name in enumerate(cohort.image, start=1):
-        files[name] = _look(root / name, known.get(name))
+        files[name] = _look(root / name, indexed.get(name))
         if progress is not None:
             progress(done, len(cohort))
-    if any(known.get(name) != file for name, file in files.items()):
-        write_json(index, {"schema": SCHEMA, "files": {name: asdict(file) for name, file in (known | files).items()}})
+    if any(indexed.get(name) != file for name, file in files.items()):
+        write_json(index, {"schema": SCHEMA, "files": {name: asdict(file) for name, file in (indexed | files).items()}})
     reasons = _reasons(files, width)
-    good = [name for name in cohort.image if name not in reasons]
-    if not good or len(reasons) > max_bad * len(cohort):
+    usable = [name for name in cohort.image if name not in reasons]
+    if not usable or len(reasons) > max_bad * len(cohort):
         name, reason = next(iter(reasons.items()))
         raise InputError(
             f"{len(reasons)} of {len(cohort)} feature files cannot be used "
             f"(at most {100 * max_bad:.3g} % may be skipped): first {name}: {reason}"
         )
-    data_hash = hash_json({name: files[name].sha256 for name in good})
+    data_hash = hash_json({name: files[name].sha256 for name in usable})
     return BagStore(
         folder=root,
         key=data_hash,
-        image=tuple(good),
+        image=tuple(usable),
         set_aside=tuple(reasons.items()),
         data_hash=data_hash,
-        content=tuple(files[name].sha256 for name in good),
-        count=np.array([files[name].tiles for name in good], dtype=np.int64),
-        width=files[good[0]].width,
-        encoder=next((files[name].encoder for name in good if files[name].encoder), ""),
+        content=tuple(files[name].sha256 for name in usable),
+        count=np.array([files[name].tiles for name in usable], dtype=np.int64),
+        width=files[usable[0]].width,
+        encoder=next((files[name].encoder for name in usable if files[name].encoder), ""),
     )
 
 
@@ -233,8 +233,8 @@ def draw_tiles(count: int, most: int | None, *, seed: int, epoch: int, key: int)
     """
     if most is None or count <= most:
         return None
-    drawn = np.random.default_rng((seed, epoch, key)).choice(count, most, replace=False, shuffle=False)
-    return np.sort(drawn).astype(np.int64)
+    rows = np.random.default_rng((seed, epoch, key)).choice(count, most, replace=False, shuffle=False)
+    return np.sort(rows).astype(np.int64)
 
 
 def measure_bags(bag: Callable[[int], Tensor], rows: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -121,9 +121,9 @@ def _fit_epoch(
         optimiser.zero_grad(set_to_none=True)
         for place in batch:
             tiles = bag(int(training.row[place]))
-            drawn = draw_tiles(len(tiles), settings.bag_tiles, seed=seed, epoch=epoch, key=int(training.key[place]))
-            if drawn is not None:
-                tiles = tiles[torch.from_numpy(drawn).to(tiles.device)]
+            tile_rows = draw_tiles(len(tiles), settings.bag_tiles, seed=seed, epoch=epoch, key=int(training.key[place]))
+            if tile_rows is not None:
+                tiles = tiles[torch.from_numpy(tile_rows).to(tiles.device)]
             label = int(training.label[place])
             with torch.autocast(machine.device, torch.bfloat16, enabled=machine.precision == "bf16"):
                 logits = network(tiles)

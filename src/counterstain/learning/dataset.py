@@ -59,10 +59,10 @@ class TileDataset:
     @property
     def mpp(self) -> float | None:
         """µm/px of the tiles where the whole cohort has one and all images are resized alike, else None."""
-        known = set(self.cohort.table["mpp"].dropna())
-        if len(known) != 1 or self.cohort.table["mpp"].isna().any() or isinstance(self.store, BagStore):
+        stated = set(self.cohort.table["mpp"].dropna())
+        if len(stated) != 1 or self.cohort.table["mpp"].isna().any() or isinstance(self.store, BagStore):
             return None
-        mpp = float(known.pop())
+        mpp = float(stated.pop())
         if self.fit == "exact":
             return mpp
         sides = np.unique(self.store.size_px[self.store.rows(self.cohort.image)])

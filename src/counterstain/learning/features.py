@@ -155,23 +155,23 @@ def cached_features(
         "fit": fit, "stain": staining.record(), "precision": precision,
     }  # fmt: skip
     path = folder / f"{hash_json(recipe)[:32]}.h5"
-    known = _known(path)
+    by_content = _known(path)
     content = [store.content[row] for row in rows]
-    todo = [place for place, name in enumerate(content) if name not in known]
+    todo = [place for place, name in enumerate(content) if name not in by_content]
     network.eval().to(memory_format=torch.channels_last)
     unsaved = 0
     for start in range(0, len(todo), BATCH):
         places = todo[start : start + BATCH]
         tiles = staining.for_all(read_batch(store, rows[places]))
         features = compute_features(network, tiles, scale=scale, device=device, precision=precision)
-        known.update(zip((content[place] for place in places), features, strict=True))
+        by_content.update(zip((content[place] for place in places), features, strict=True))
         unsaved += 1
         if progress is not None:
             progress(start + len(places), len(todo))
         if unsaved == SAVE_EVERY or start + BATCH >= len(todo):
-            _keep(path, known, recipe)
+            _keep(path, by_content, recipe)
             unsaved = 0
-    return np.stack([known[name] for name in content]) if content else np.empty((0, 0), np.float32)
+    return np.stack([by_content[name] for name in content]) if content else np.empty((0, 0), np.float32)
 
 
 def _known(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -187,8 +187,8 @@ def _known(path: Path) -> dict[str, NDArray[np.float32]]:
     return dict(zip(names, features, strict=True)) if len(names) == len(features) else {}
 
 
-def _keep(path: Path, known: Mapping[str, NDArray[np.float32]], recipe: Mapping[str, Any]) -> None:
+def _keep(path: Path, by_content: Mapping[str, NDArray[np.float32]], recipe: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     attributes = {"patch_size": recipe["tile_px"], "encoder": str(recipe["model"].get("network", ""))}
-    nowhere = np.full((len(known), 2), -1, np.int64)
-    write_features(path, Features(np.stack(list(known.values())), nowhere, attributes), list(known))
+    nowhere = np.full((len(by_content), 2), -1, np.int64)
+    write_features(path, Features(np.stack(list(by_content.values())), nowhere, attributes), list(by_content))

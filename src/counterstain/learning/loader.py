@@ -178,13 +178,13 @@ def draw_order(source: TileLoader, epoch: int) -> NDArray[np.int64]:
         return random.permutation(source.images)
     label = np.tile(source.examples.label, source.images // len(source.examples))
     classes = np.unique(label)
-    drawn = []
+    by_class = []
     for place, name in enumerate(classes):
         members = np.flatnonzero(label == name)
         count = source.images // len(classes) + (place < source.images % len(classes))
         rounds = [random.permutation(members) for _ in range(-(-count // len(members)))]
-        drawn.append(np.concatenate(rounds)[:count])
-    return random.permutation(np.concatenate(drawn))
+        by_class.append(np.concatenate(rounds)[:count])
+    return random.permutation(np.concatenate(by_class))
 
 
 def _copies(order: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -121,13 +121,13 @@ def train(
     seconds: list[float] = []
     while len(state.history["loss"]) < settings.epochs and not _patience_is_over(state, settings):
         began = time.perf_counter()
-        shown = _one_epoch(state, source, validation, machine, objective, progress)
+        last_progress = _one_epoch(state, source, validation, machine, objective, progress)
         if world.leads:
             save_checkpoint(folder, snapshot(state, inputs))
             write_history(folder, state.history)  # for whoever watches
         seconds.append(time.perf_counter() - began)
         if progress is not None:
-            progress(shown)
+            progress(last_progress)
     state.network.load_state_dict(state.best)
     remove_shift(state.network, objective.shift)
     state.network.eval()

@@ -204,9 +204,9 @@ def _words(
     scores = ", ".join(
         f"{name} {value[0]:.3f}" if np.isfinite(value[0]) else f"{name} undefined" for name, value in mean.items()
     )
-    why = "as named" if named else f"best on the validation part by {metric}"
+    reason = "as named" if named else f"best on the validation part by {metric}"
     doubt = _doubt(run, [path for path in trainings if names_of(path)[::2] == (arm, fold)], _primary(run))
-    return f"model: arm {arm}, {chosen}{folds}, {why} ({scores}{doubt}); --arm, --seed and --fold name another"
+    return f"model: arm {arm}, {chosen}{folds}, {reason} ({scores}{doubt}); --arm, --seed and --fold name another"
 
 
 def _doubt(run: Path, trained: Sequence[Path], metric: str) -> str:

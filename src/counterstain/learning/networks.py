@@ -200,10 +200,10 @@ def dropout_masks(network: nn.Module, size: int, piece: int, device: str) -> Ten
         return None
     layers = len(network.dense)
     rows = [min(piece, size - start) for start in range(0, size, piece)]
-    drawn = [
+    masks_of_pieces = [
         [functional.dropout(torch.ones(count, DENSE, device=device), DROPOUT) for _ in range(layers)] for count in rows
     ]
-    return torch.stack([torch.cat([masks[layer] for masks in drawn]) for layer in range(layers)])
+    return torch.stack([torch.cat([masks[layer] for masks in masks_of_pieces]) for layer in range(layers)])
 
 
 def seen_side(network: nn.Module) -> int | None:

@@ -168,9 +168,9 @@ def objective_of(settings: TrainingConfig, classes: Sequence[str], label: NDArra
 
 
 def _named_weights(weights: Mapping[str, float], classes: Sequence[str]) -> NDArray[np.float64]:
-    odd = next((name for name in weights if name not in classes), None)
-    if odd is not None:
-        raise InputError(f"class_weights names class '{odd}'{suggest(odd, classes)}")
+    unknown = next((name for name in weights if name not in classes), None)
+    if unknown is not None:
+        raise InputError(f"class_weights names class '{unknown}'{suggest(unknown, classes)}")
     absent = next((name for name in classes if name not in weights), None)
     if absent is not None:
         raise InputError(f"class_weights has no weight for class '{absent}'; name every class, or write balanced")

@@ -55,8 +55,8 @@ def load_pretrained(network: Backbone, name: str, weights: str = "pretrained") -
         revision = pinned["revision"] or ""
         path, source, licence = find_weights(name, revision)
         row = FOUNDATION.get(name)
-        known = row.sha256 if row is not None and revision in ("", row.revision) else ""
-        _check_hash(path, name, pinned["sha256"] or known)
+        pinned_hash = row.sha256 if row is not None and revision in ("", row.revision) else ""
+        _check_hash(path, name, pinned["sha256"] or pinned_hash)
     state = _named_as_timm(_read(path), network, name)
     result = network.body.load_state_dict(state, strict=False)
     foreign = [key for key in result.unexpected_keys if not key.startswith(_HEADS)]

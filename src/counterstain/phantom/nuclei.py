@@ -178,7 +178,7 @@ def look(plane: Plane, places: Floats) -> Nuclei:
     aspect = np.where(kind == MITOSIS, 1.4 + 1.2 * share[9], aspect)
     diameter = np.where(kind == MITOSIS, 0.75 * diameter, diameter)
     table = _looks(float(np.clip(plane.grade, -0.2, 1.25)))
-    of = {name: np.array([getattr(row, name) for row in table])[kind] for name in _Look.__annotations__}
+    per_nucleus = {name: np.array([getattr(row, name) for row in table])[kind] for name in _Look.__annotations__}
     normal = ndtri(np.clip(share[1:6], 1e-9, 1 - 1e-9))
     return Nuclei(
         x_um=x,
@@ -187,10 +187,10 @@ def look(plane: Plane, places: Floats) -> Nuclei:
         short_um=diameter / 2 / np.sqrt(aspect),
         angle_rad=angle,
         kind=kind,
-        density=np.clip(of["density"] + of["density_sd"] * normal[0], 0.4, 2.0),
-        chromatin=of["chromatin"] * (0.6 + 0.8 * share[6]),
-        vesicle=np.clip(of["vesicle"] * (0.3 + 1.2 * share[7]), 0, 0.85),
-        nucleolus_um=np.where(share[8] < of["nucleolus"], 0.11 * diameter * (0.75 + 0.55 * share[9]), 0.0),
-        shape=of["uneven"][:, None] * normal[1:5].T / np.arange(1, 5) ** 0.5,
+        density=np.clip(per_nucleus["density"] + per_nucleus["density_sd"] * normal[0], 0.4, 2.0),
+        chromatin=per_nucleus["chromatin"] * (0.6 + 0.8 * share[6]),
+        vesicle=np.clip(per_nucleus["vesicle"] * (0.3 + 1.2 * share[7]), 0, 0.85),
+        nucleolus_um=np.where(share[8] < per_nucleus["nucleolus"], 0.11 * diameter * (0.75 + 0.55 * share[9]), 0.0),
+        shape=per_nucleus["uneven"][:, None] * normal[1:5].T / np.arange(1, 5) ** 0.5,
         phase=2 * np.pi * share[10:14].T,
     )

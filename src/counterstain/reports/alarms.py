@@ -15,8 +15,8 @@ def explanation_alarm(record: Mapping[str, Any]) -> tuple[str, str] | None:
     """A heading and a sentence for the page of an explanation; None where its maps may be read."""
     ability = record["ability"]
     if ability["reason"]:
-        shown = f"AUROC {number(ability['auroc'])}{levelled(ability['low'], ability['high'])}"
-        return "Not shown to be better than chance.", f"{shown}. There is nothing to explain, so no map is shown."
+        auroc = f"AUROC {number(ability['auroc'])}{levelled(ability['low'], ability['high'])}"
+        return "Not shown to be better than chance.", f"{auroc}. There is nothing to explain, so no map is shown."
     failed = [check.name for check in checks_of(record["validity"]) if check.passed is False]
     if not failed:
         return None

@@ -24,7 +24,7 @@ def arm_table(run: RunRecord) -> Table:
         parameters = next((training.record.get("parameters") for training in runs), None)
         best = [str(training.best_epoch) for training in runs if not frozen]
         trained = [str(training.epochs) for training in runs if not frozen]
-        many = len(best) > 6
+        as_range = len(best) > 6
         rows.append(
             table_cells(
                 arm,
@@ -32,8 +32,8 @@ def arm_table(run: RunRecord) -> Table:
                 counted(parameters),
                 settings.get("batch", UNDEFINED),
                 f"{settings['learning_rate']:g}" if "learning_rate" in settings else UNDEFINED,
-                f"{min(map(int, best))}–{max(map(int, best))}" if many else ", ".join(best) or UNDEFINED,
-                f"{min(map(int, trained))}–{max(map(int, trained))}" if many else ", ".join(trained) or UNDEFINED,
+                f"{min(map(int, best))}–{max(map(int, best))}" if as_range else ", ".join(best) or UNDEFINED,
+                f"{min(map(int, trained))}–{max(map(int, trained))}" if as_range else ", ".join(trained) or UNDEFINED,
             )
         )
     head = ("arm", "network", "parameters", "batch", "learning rate", "best epochs", "last epochs")
@@ -103,8 +103,8 @@ def split_table(run: RunRecord) -> Table | None:
             )
     more = f"; the first {MOST_ROWS} lines of {len(rows)}" if len(rows) > MOST_ROWS else ""
     head = ("part", *count_heads(run.rows_are), *map(clean, classes))
-    known = not alone and any(row.get("patients") is not None for part in parts for row in part["counts"].values())
-    below = f": {run.rows}{', and below them patients,' if known else ''} of each class" if classes else ""
+    by_patient = not alone and any(row.get("patients") is not None for part in parts for row in part["counts"].values())
+    below = f": {run.rows}{', and below them patients,' if by_patient else ''} of each class" if classes else ""
     return Table(f"Parts of the split{below}{more}", head, tuple(rows[:MOST_ROWS]))
 
 

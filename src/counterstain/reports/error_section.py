@@ -59,9 +59,9 @@ def error_sections(run: RunRecord, *, tiles: bool, budget: int) -> list[ArmError
         budget: characters that all their data: URIs may have together.
     """
     arms = run.errors.get("arms") or {}
-    named = [card["file"] for errors in arms.values() for cards in errors["tiles"].values() for card in cards]
-    shown = {name: run.error_tiles[name] for name in named if name in run.error_tiles} if tiles else {}
-    uris = tile_uris(shown, named, budget)
+    files = [card["file"] for errors in arms.values() for cards in errors["tiles"].values() for card in cards]
+    tiles_by_file = {name: run.error_tiles[name] for name in files if name in run.error_tiles} if tiles else {}
+    uris = tile_uris(tiles_by_file, files, budget)
     return [_arm(run, arm, arms[arm], uris) for arm in run.arms if arm in arms]
 
 
@@ -128,11 +128,11 @@ def _tile(card: Mapping[str, Any], uris: Mapping[str, str]) -> Tile:
     wrong = card["label"] != card["predicted"]
     probability = "> 0.999" if card["probability"] > 0.9995 else number(card["probability"])
     prediction = f"{clean(card['predicted'])} {probability}"
-    who = [_named(word, clean(card[word])) for word in ("patient", "site") if card[word]]
+    details = [_named(word, clean(card[word])) for word in ("patient", "site") if card[word]]
     label = f", labelled {clean(card['label'])}" if wrong else ""
     if card.get("unfamiliar"):
-        who.append("unlike the training images")
-    return Tile(uris.get(card["file"], ""), clean(card["image"]), prediction + label, ", ".join(who), wrong)
+        details.append("unlike the training images")
+    return Tile(uris.get(card["file"], ""), clean(card["image"]), prediction + label, ", ".join(details), wrong)
 
 
 def _named(word: str, name: str) -> str:
@@ -144,7 +144,7 @@ def _patients(run: RunRecord, arm: str, rows: Sequence[Mapping[str, Any]]) -> Ta
     if not rows:
         return None
     known, alone = run.scores["arms"][arm]["patients"], run.rows_are == "patient"
-    shown = tuple(
+    lines = tuple(
         (
             Cell(clean(row["patient"])),
             *(() if alone else (Cell(f"{row['images']:,}"),)),
@@ -157,7 +157,7 @@ def _patients(run: RunRecord, arm: str, rows: Sequence[Mapping[str, Any]]) -> Ta
     caption = f"{clean(arm)}: patients with the most errors, of {plural(known, 'test patient')}"
     of_own = () if alone else (f"share of own {run.rows}",)
     head = ("patient", *(() if alone else (run.rows,)), "errors, mean over trainings", *of_own, "share of all errors")
-    return Table(caption, head, shown)
+    return Table(caption, head, lines)
 
 
 def influence_words(run: RunRecord) -> list[str]:

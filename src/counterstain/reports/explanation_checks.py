@@ -65,8 +65,8 @@ def _check(
     name: str, measure: str, mean: Mapping[str, Any], bar: str, passed: bool | None, *, sign: bool = False
 ) -> Check:
     digits = 3 if sign else 2
-    shown = (signed if sign else number)(mean["value"], digits)
-    return Check(name, measure, shown, interval(mean["low"], mean["high"], digits, sign=sign), bar, passed)
+    value = (signed if sign else number)(mean["value"], digits)
+    return Check(name, measure, value, interval(mean["low"], mean["high"], digits, sign=sign), bar, passed)
 
 
 def summary(validity: Mapping[str, Any]) -> str:

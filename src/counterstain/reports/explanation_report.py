@@ -51,7 +51,7 @@ def write_page(folder: Path) -> Path:
     """
     record = read_record(folder / RECORD, SCHEMA)
     reason = record["ability"]["reason"]
-    shown: dict[str, Any] = {} if reason else {**_maps(folder, record), **_script()}
+    maps_shown: dict[str, Any] = {} if reason else {**_maps(folder, record), **_script()}
     page = environment().get_template("explanation.html").render(
         name=f"Where the score of {_model(record)} is sensitive",
         stamp=clean(record["stamp"]),
@@ -64,7 +64,7 @@ def write_page(folder: Path) -> Path:
         words=_words(record),
         version=clean(record["counterstain"]),
         record_name=RECORD,
-        **shown,
+        **maps_shown,
     )  # fmt: skip
     write_bytes(folder / PAGE, page)
     return folder / PAGE

@@ -296,8 +296,8 @@ def forest_figure(
             axis.axvspan(reference - margin, reference + margin, color="#e9edf1", linewidth=0, zorder=0)
     for place, row in enumerate(rows):
         _draw_row(axis, place, row)
-        shown = (number if reference is None else signed)(row.value)
-        note = f"{shown}  {interval(row.low, row.high, sign=reference is not None)}".rstrip()
+        value_text = (number if reference is None else signed)(row.value)
+        note = f"{value_text}  {interval(row.low, row.high, sign=reference is not None)}".rstrip()
         beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
         if stacked:
             axis.annotate(f"{shorten(row.name, 40)}\n{note}", (0, place - 0.28), va="bottom", **beside)

@@ -32,18 +32,18 @@ def finding_tables(run: RunRecord) -> list[Table]:
         for row in record["scores"]:
             if row["arm"] == arm:
                 scores.setdefault(row["finding"], {})[row["metric"]] = row
-        shown = [metric for metric in SHOWN if any(metric in by_metric for by_metric in scores.values())]
+        metrics = [metric for metric in SHOWN if any(metric in by_metric for by_metric in scores.values())]
         rows = [
             (
                 Cell(clean(finding), counts.get(finding, ""), strong=finding not in counts),
-                *(score_cell(by_metric.get(metric)) for metric in shown),
+                *(score_cell(by_metric.get(metric)) for metric in metrics),
             )
             for finding, by_metric in _in_order(scores, list(counts))
         ]
         caption = (
             f"{clean(arm)}: each finding on the test part; {level} intervals with the {record['unit']} as the unit"
         )
-        head = ("finding", *(metric_name(metric) for metric in shown))
+        head = ("finding", *(metric_name(metric) for metric in metrics))
         tables.append(Table(caption, head, tuple(rows)))
     if record["differences"]:
         tables.append(_difference_table(record, level))

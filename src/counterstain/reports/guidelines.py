@@ -33,8 +33,8 @@ def guideline_table(run: RunRecord) -> Table:
 def _items(run: RunRecord) -> list[tuple[str, str]]:
     first = run.scores["arms"][run.arms[0]]
     patients = first["patients"]
-    of = {"own": ", each of a patient of its own", "unknown": ", patients unknown"}.get(patient_words(run), "")
-    tested = counted_rows(first["images"], run.rows_are, patients) + ("" if patients else of)
+    remark = {"own": ", each of a patient of its own", "unknown": ", patients unknown"}.get(patient_words(run), "")
+    tested = counted_rows(first["images"], run.rows_are, patients) + ("" if patients else remark)
     split = run.resolved.get("split") or {}
     metric = run.comparison.get("primary")
     seeds = plural(len(first["seeds"]), "training seed")
@@ -94,8 +94,8 @@ def _models(run: RunRecord) -> str:
 
 
 def _calibration(run: RunRecord) -> str:
-    shown = "reliability, Brier score, named ECE, slope and intercept are reported"
-    return f"{use_sentences(run)[0]} {capital(shown)}." if use_sentences(run) else ""
+    measures = "reliability, Brier score, named ECE, slope and intercept are reported"
+    return f"{use_sentences(run)[0]} {capital(measures)}." if use_sentences(run) else ""
 
 
 def _used(run: RunRecord) -> str:

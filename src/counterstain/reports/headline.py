@@ -37,7 +37,7 @@ def headline(run: RunRecord) -> str:
     kinds = {pair["verdict"] for pair in pairs}
     winners = [(p["a"], p["b"]) if p["verdict"] == "a_better" else (p["b"], p["a"])
                for p in pairs if p["verdict"] in ("a_better", "b_better")]  # fmt: skip
-    alike = [f"{clean(p['a'])} and {clean(p['b'])}" for p in pairs if p["verdict"] == "equivalent"]
+    equivalent = [f"{clean(p['a'])} and {clean(p['b'])}" for p in pairs if p["verdict"] == "equivalent"]
     named, inferior = _endpoint_name(run, metric), [p for p in pairs if p["verdict"] == "inferior"]
     spared = [f"{clean(p['a'])} is not inferior to {clean(p['b'])}" for p in pairs if p["verdict"] == "noninferior"]
     if kinds == {"not_enough_runs"}:
@@ -48,7 +48,7 @@ def headline(run: RunRecord) -> str:
         aim = "Non-inferiority" if "noninferiority_not_shown" in kinds else "Equivalence"
         also = any(pair.get("also") for pair in pairs)
         return f"{aim} in {named} is not shown" + ("." if also else "; that does not show a difference either.")
-    if not winners and not alike and not spared and not inferior:
+    if not winners and not equivalent and not spared and not inferior:
         arms = list(dict.fromkeys(arm for pair in pairs for arm in (pair["a"], pair["b"])))
         between = listed(map(clean, arms)) if len(arms) <= 4 else f"the {len(arms)} arms"
         return f"No evidence of a difference in {named} between {between}."
@@ -56,8 +56,8 @@ def headline(run: RunRecord) -> str:
     for winner in dict.fromkeys(winner for winner, _ in winners):
         losers = listed(clean(loser) for first, loser in winners if first == winner)
         parts.append(f"{clean(winner)} is better than {losers} in {named}.")
-    if alike:
-        parts.append(f"{listed(alike)} are equivalent in {named} within the margin.")
+    if equivalent:
+        parts.append(f"{listed(equivalent)} are equivalent in {named} within the margin.")
     if spared:
         parts.append(f"{listed(spared)} in {named} by the margin.")
     parts += [f"{clean(p['a'])} is inferior to {clean(p['b'])} in {named} by more than the margin." for p in inferior]
@@ -71,8 +71,8 @@ def _endpoint_name(run: RunRecord, metric: str) -> str:
     """The endpoint, or all co-primary ones; with the class that it is about."""
     positive = run.comparison.get("positive")
     names = run.comparison.get("co_primary") or [metric]
-    of = f" for {clean(positive)}" if positive and any(is_class_bound(name) for name in names) else ""
-    return listed(metric_name(name) for name in names) + of
+    suffix = f" for {clean(positive)}" if positive and any(is_class_bound(name) for name in names) else ""
+    return listed(metric_name(name) for name in names) + suffix
 
 
 def _lone_headline(run: RunRecord, metric: str, level: str) -> str:
@@ -97,19 +97,19 @@ def evidence(run: RunRecord) -> str:
     standing = _standing(rows, record["chance"], record["baseline"])
     if len(run.arms) == 1:  # its number stands in the first sentence already
         return f"{standing}." if standing else ""
-    shown = _numbers(rows, metric_name(record["metric"]), record["confidence"])
+    numbers = _numbers(rows, metric_name(record["metric"]), record["confidence"])
     few = min(row["seeds"] for row in rows.values())
     limit = f" These are single fitted models: fewer than {MIN_SEEDS} trainings per arm." if few < MIN_SEEDS else ""
-    return f"{standing}: {shown}.{limit}" if standing else f"{capital(shown)}.{limit}"
+    return f"{standing}: {numbers}.{limit}" if standing else f"{capital(numbers)}.{limit}"
 
 
 def _standing(rows: Mapping[str, Mapping[str, Any]], chance: float | None, baseline: Mapping[str, Any] | None) -> str:
     """What all arms have in common against chance, and against the baseline; the exceptions are named."""
-    lost = [arm for arm, row in rows.items() if row["above_chance"] is False]
+    at_chance = [arm for arm, row in rows.items() if row["above_chance"] is False]
     level = "" if chance is None else f" ({number(chance, 1 if chance in (0.5, 0.0) else 3)})"
-    if len(lost) == len(rows):
+    if len(at_chance) == len(rows):
         return _none(rows, f"be told from chance{level}")
-    clauses = [f"{listed(map(clean, lost))} can't be told from chance{level}"] if lost else []
+    clauses = [f"{listed(map(clean, at_chance))} can't be told from chance{level}"] if at_chance else []
     if baseline is None:
         if not clauses and chance is not None:
             return _every(rows, "exceeds", "exceed") + f" chance{level}"

@@ -59,10 +59,10 @@ def photograph_uri(content: bytes, largest: int = LARGEST_PHOTOGRAPH) -> str:
     with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
         photograph = image.convert("RGB")
     for width, quality in SMALLER:
-        shown = photograph.copy()
-        shown.thumbnail((width, width * shown.height // shown.width + 1), Image.Resampling.LANCZOS)
+        resized = photograph.copy()
+        resized.thumbnail((width, width * resized.height // resized.width + 1), Image.Resampling.LANCZOS)
         smaller = io.BytesIO()
-        shown.save(smaller, "JPEG", quality=quality)
+        resized.save(smaller, "JPEG", quality=quality)
         uri = jpeg_uri(smaller.getvalue())
         if len(uri) <= largest:
             break

@@ -73,12 +73,12 @@ def _images(run: RunRecord) -> str:
     if images is None:
         return ""
     unknown = patient_words(run) == "unknown"
-    of = ", whose patients were not known," if unknown else f" of {plural(patients.get('count'), 'patient')}"
-    of = "" if run.rows_are == "patient" else of
+    of_patients = ", whose patients were not known," if unknown else f" of {plural(patients.get('count'), 'patient')}"
+    of_patients = "" if run.rows_are == "patient" else of_patients
     skipped = f"; {plural(len(run.set_aside), 'file')} could not be used" if run.set_aside else ""
     positive = run.scores.get("positive")
-    which = f" ({clean(positive)} taken as positive)" if positive else ""
-    return f"We classified {plural(images, run.rows_are)}{of} into {classes}{which}{skipped}."
+    positive_words = f" ({clean(positive)} taken as positive)" if positive else ""
+    return f"We classified {plural(images, run.rows_are)}{of_patients} into {classes}{positive_words}{skipped}."
 
 
 def kept_words(run: RunRecord, unit: str) -> str:
@@ -135,8 +135,8 @@ def _part_sizes(run: RunRecord) -> str:
     if len(parts) != 1:
         return ""
     counts = parts[0]["counts"]
-    named = {"train": "for training", "val": "for validation", "test": "for testing"}
-    sizes = [f"{counts[name]['images']:,} {purpose}" for name, purpose in named.items() if name in counts]
+    purposes = {"train": "for training", "val": "for validation", "test": "for testing"}
+    sizes = [f"{counts[name]['images']:,} {purpose}" for name, purpose in purposes.items() if name in counts]
     return f", {listed(sizes)}" if sizes else ""
 
 
@@ -205,15 +205,15 @@ def threshold_sentences(run: RunRecord) -> list[str]:
     """Where the decision threshold is from: stated, chosen by a rule, or left; [] with more than two classes."""
     trainings = run.trainings_in_use
     rule = clean(run.in_use.get("threshold_rule") or "")
-    known = [training for training in trainings if training.get("threshold") is not None]
-    if not known or not rule:
+    thresholded = [training for training in trainings if training.get("threshold") is not None]
+    if not thresholded or not rule:
         return []
     if is_stated(rule):
         return [f"The decision threshold, {rule}, was stated in the study."]
-    failed = sum(any("threshold is 0.5" in note for note in training.get("notes") or ()) for training in known)
-    if failed == len(known):
+    failed = sum(any("threshold is 0.5" in note for note in training.get("notes") or ()) for training in thresholded)
+    if failed == len(thresholded):
         return [f"The rule for the decision threshold ({rule}) could not be applied; it stayed at 0.5."]
-    exceptions = f"; in {failed} of {len(known)} trainings it could not be, and stayed at 0.5" if failed else ""
+    exceptions = f"; in {failed} of {len(thresholded)} trainings it could not be, and stayed at 0.5" if failed else ""
     return [f"The decision threshold was chosen on the validation part (rule: {rule}){exceptions}."]
 
 
@@ -252,5 +252,5 @@ def _statistics(run: RunRecord) -> str:
 def _software(run: RunRecord) -> str:
     libraries = run.environment.get("libraries") or {}
     version = run.environment.get("counterstain")
-    shown = f", PyTorch {clean(libraries['torch'])}" if "torch" in libraries else ""
-    return f"Counterstain {clean(version)}{shown}, Python {clean(run.environment.get('python'))}." if version else ""
+    torch = f", PyTorch {clean(libraries['torch'])}" if "torch" in libraries else ""
+    return f"Counterstain {clean(version)}{torch}, Python {clean(run.environment.get('python'))}." if version else ""

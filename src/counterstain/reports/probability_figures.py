@@ -45,10 +45,10 @@ def reliability_figure(
         x, y = [row["mean_prob"] for row in bins], [row["share"] for row in bins]
         upper.plot(x, y, color=colour, linestyle=line, marker=marker, markersize=4, linewidth=1.2, label=say(label))
         if index == 1:
-            known = [row for row in bins if row["share_low"] is not None]
+            bounded = [row for row in bins if row["share_low"] is not None]
             upper.vlines(
-                [row["mean_prob"] for row in known], [row["share_low"] for row in known],
-                [row["share_high"] for row in known], color=colour, linewidth=4, alpha=0.25,
+                [row["mean_prob"] for row in bounded], [row["share_low"] for row in bounded],
+                [row["share_high"] for row in bounded], color=colour, linewidth=4, alpha=0.25,
             )  # fmt: skip
             middle = [(row["low"] + row["high"]) / 2 for row in record["bins"]]
             lower.bar(middle, [row["n"] for row in record["bins"]], width=0.9 / len(middle), color=colour, alpha=0.7)

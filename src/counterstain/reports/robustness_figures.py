@@ -83,11 +83,11 @@ def _places(curve: Mapping[str, Any]) -> tuple[NDArray[np.float64], list[float],
         place = np.sort(np.append(100 * np.array(at), 0.0))
         ticks = [-50.0, -25.0, 0.0, 25.0, 50.0]
         return place, ticks, ["−50", "−25", "0", "+25", "+50"]
-    shown = [f"{100 * value:.0f}" if curve["percent"] else f"{value:g}" for value in at]
+    labels = [f"{100 * value:.0f}" if curve["percent"] else f"{value:g}" for value in at]
     order = list(range(len(at)))
     if curve["clean_at"] > max(at):  # strong is low: from the unchanged tile at the left to the worst at the right
         order.reverse()
-    names = [f"{curve['clean_at']:g}", *(shown[k] for k in order)]
+    names = [f"{curve['clean_at']:g}", *(labels[k] for k in order)]
     place = np.arange(len(at) + 1, dtype=np.float64)
     values = place if order[0] == 0 else np.append(0.0, place[:0:-1])
     return values, place.tolist(), names

@@ -87,12 +87,12 @@ def headline(record: Mapping[str, Any]) -> str:
     auroc = record["clean"]["auroc"]
     sentences = f"AUROC is {number(auroc['value'])}{levelled(auroc['low'], auroc['high'])} on clean tiles"
     steps = [(step["scores"]["auroc"], curve, step) for curve in record["curves"] for step in curve["steps"]]
-    known = [entry for entry in steps if entry[0]["difference"] is not None]
-    if known:
-        score, curve, step = min(known, key=lambda entry: float(entry[0]["difference"]))
-        lost = difference(score["difference"], score["low"], score["high"])
+    defined = [entry for entry in steps if entry[0]["difference"] is not None]
+    if defined:
+        score, curve, step = min(defined, key=lambda entry: float(entry[0]["difference"]))
+        loss = difference(score["difference"], score["low"], score["high"])
         if score["difference"] < 0:
-            sentences += f"; it falls most, by {lost}, under {_lower(curve['title'])} at {step['shown']}"
+            sentences += f"; it falls most, by {loss}, under {_lower(curve['title'])} at {step['shown']}"
         else:
             sentences += "; no trial lowers it"
     # The ranking can be untouched while the frozen threshold no longer fits: AUROC alone would hide it.
@@ -199,8 +199,8 @@ def _loss_table(record: Mapping[str, Any]) -> Table | None:
     for title, worse, first, turned in loss_rows(record):
         cells = [Cell(title)]
         for step in (worse[1], worse[2], worse[4]):
-            lost = _lost(step["scores"]["auroc"])
-            cells.append(Cell(f"{step['shown']}: {lost.text}", lost.below, lost.strong))
+            loss = _lost(step["scores"]["auroc"])
+            cells.append(Cell(f"{step['shown']}: {loss.text}", loss.below, loss.strong))
         cells.append(Cell(first["shown"] if first is not None else "none found"))
         cells.append(Cell(share(turned, 1)))
         rows.append(tuple(cells))
@@ -343,9 +343,9 @@ def _curves(record: Mapping[str, Any], folder: Path) -> list[Illustration]:
         f"Paired differences on the same images; bands are 95 % intervals over {record['unit']}s, each for its point "
         "alone. At 0 (of JPEG: 100) the tile is unchanged. All panels have one scale."
     )
-    drawn = (("auroc", ["auroc"], caption), ("decisions", decided, f"The same for {measured} of the decisions."))
+    figures = (("auroc", ["auroc"], caption), ("decisions", decided, f"The same for {measured} of the decisions."))
     illustrations = []
-    for name, measures, below in drawn:
+    for name, measures, below in figures:
         title = f"Change of {' and '.join(map(metric_name, measures))} against the unchanged tiles"
         stamp = clean(record["bundle"]["stamp"])
         draw = partial(curves_figure, record["curves"], measures, title=title, stamp=stamp)

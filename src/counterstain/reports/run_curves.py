@@ -29,7 +29,7 @@ def curve_illustrations(run: RunRecord, folder: Path) -> list[Illustration]:
     if not arms:
         return []
     positive = run.scores.get("positive")
-    shown = shorten(positive, 16) if positive else "macro mean"
+    class_words = shorten(positive, 16) if positive else "macro mean"
     illustrations = []
     for name, metric, template in (
         ("roc", "auroc", "ROC curves, {what}"),
@@ -38,7 +38,7 @@ def curve_illustrations(run: RunRecord, folder: Path) -> list[Illustration]:
         curves = [_arm_curve(run, arm, metric) for arm in arms]
         prevalence = _prevalence(run.predictions[arms[0]][0])
         draw = partial(_curve_figure, name, template, curves, positive, prevalence, run.stamp)
-        alt = f"{template.format(what=shown)}. {listed(f'{curve.name}: {curve.note}' for curve in curves)}."
+        alt = f"{template.format(what=class_words)}. {listed(f'{curve.name}: {curve.note}' for curve in curves)}."
         axes = ("false_positive_rate", "sensitivity") if name == "roc" else ("recall", "precision")
         data = curve_data(curves, *axes)
         illustrations.append(keep_figure(draw, folder / name, alt=alt, caption="", narrow=True, data=data))

@@ -331,9 +331,9 @@ def _augmentation_words(run: RunRecord) -> str:
     training, grown = run.augmentation.get("training_images") or [], run.augmentation.get("images_an_epoch") or []
     if arms and training and grown:
         pairs = list(dict.fromkeys(zip(training, grown, strict=False)))
-        shown = pairs[0] if len(pairs) == 1 else max(pairs)
+        counts = pairs[0] if len(pairs) == 1 else max(pairs)
         largest = "" if len(pairs) == 1 else " in the largest fold"
-        sentences.append(f"{plural(shown[0], 'training image')}{largest}, {shown[1]:,} per epoch.")
+        sentences.append(f"{plural(counts[0], 'training image')}{largest}, {counts[1]:,} per epoch.")
     return " ".join(sentences)
 
 

@@ -73,12 +73,12 @@ def primary_table(run: RunRecord) -> Table:
         seeds = [] if score is None else [number(value) for value in score["per_seed"]]
         counts = (counted(len(record["seeds"])), *row_counts(run.rows_are, record["images"], record["patients"]))
         row = score or {"value": None, "low": None, "high": None}
-        shown = (Cell(number(row["value"]), strong=True), interval(row["low"], row["high"]) or NO_INTERVAL)
+        value_cells = (Cell(number(row["value"]), strong=True), interval(row["low"], row["high"]) or NO_INTERVAL)
         each = ", ".join(seeds) or UNDEFINED
         if len(seeds) > MOST_SEEDS:
             values = score["per_seed"] if score else ()
             each = f"{number(min(values))} to {number(max(values))}"
-        rows.append(table_cells(arm, *shown, each, *counts))
+        rows.append(table_cells(arm, *value_cells, each, *counts))
     measured = f"{capital(metric_name(metric))}, {level_words(level, run.rows_are)}"
     caption = f"{measured}, test part; {_unit_words(run)}"
     head = (
@@ -95,10 +95,10 @@ def primary_table(run: RunRecord) -> Table:
 def metric_tables(run: RunRecord, level: str) -> list[Table]:
     """Every measure of every arm at one level, a few arms abreast; [] where that level was not scored."""
     classes = len(run.scores["classes"])
-    known = {
+    scored = {
         score["metric"] for arm in run.arms for score in run.scores["arms"][arm]["scores"] if score["class"] is None
     }
-    metrics = [*(name for name in ORDER if name in known), *natural(known.difference(ORDER))]
+    metrics = [*(name for name in ORDER if name in scored), *natural(scored.difference(ORDER))]
     tables = []
     for start in range(0, len(run.arms), ARMS_ABREAST):
         arms = run.arms[start : start + ARMS_ABREAST]
@@ -109,8 +109,8 @@ def metric_tables(run: RunRecord, level: str) -> list[Table]:
                 rows.append((Cell(metric_name(metric)), *(score_cell(score) for score in scores)))
         if not rows:
             return []
-        of = f"of the class {clean(run.scores['positive'])}" if classes == 2 else "macro means over the classes"
-        caption = f"{level_words(level, run.rows_are).capitalize()}, {of}; {_unit_words(run)}"
+        scope = f"of the class {clean(run.scores['positive'])}" if classes == 2 else "macro means over the classes"
+        caption = f"{level_words(level, run.rows_are).capitalize()}, {scope}; {_unit_words(run)}"
         tables.append(Table(caption, ("measure", *map(clean, arms)), tuple(rows), inline=len(run.arms) <= ROOMY))
     return tables
 
@@ -178,9 +178,9 @@ def pair_table(run: RunRecord) -> Table | None:
     first = pairs[0]
     counts = [counted_rows(first["images"], run.rows_are, first.get("patients"))] if first.get("images") else []
     counts += [plural(first["seeds"], "seed")] if first.get("seeds") else []
-    of = run.comparison.get("positive") if is_class_bound(metric) else None
-    named = metric_name(metric) + (f" for {clean(of)}" if of else "")
-    caption = f"Paired differences in {named}, {level_words(level, run.rows_are)}: {listed(counts)}"
+    positive = run.comparison.get("positive") if is_class_bound(metric) else None
+    endpoint = metric_name(metric) + (f" for {clean(positive)}" if positive else "")
+    caption = f"Paired differences in {endpoint}, {level_words(level, run.rows_are)}: {listed(counts)}"
     percent = f"{100 * run.comparison.get('confidence', 0.95):.4g}\u00a0%"
     prior = run.comparison.get("prior_sd")
     chance = ["chance of a false ranking" + (f", prior SD {prior:g}" if prior else "")] if of_two else []
@@ -228,7 +228,7 @@ def _difference_cell(run: RunRecord, later: str, earlier: str) -> Cell:
             continue
         ends = [None if pair[name] is None else turned * pair[name] for name in ("low", "high")]
         low, high = ends if turned > 0 else reversed(ends)
-        shown = interval(low, high, sign=True)
-        below = f"{shown}, {p_words(pair['p_adjusted'])}" if shown else NO_INTERVAL
+        limits = interval(low, high, sign=True)
+        below = f"{limits}, {p_words(pair['p_adjusted'])}" if limits else NO_INTERVAL
         return Cell(difference(turned * pair["difference"], None, None), below)
     return Cell(UNDEFINED)

@@ -134,8 +134,8 @@ def decision_table(run: RunRecord) -> Table | None:
     rows = []
     for arm in (arm for arm in run.arms if arm in arms and arms[arm]["decision"]):
         decided = {score["metric"]: score for score in arms[arm]["decision"]["scores"]}
-        shown = (score_cell(decided.get(name)) for name in ("recall", "specificity", "precision", "accuracy"))
-        rows.append((Cell(clean(arm)), Cell(_over(arms[arm]["trainings"], "threshold")), *shown))
+        cells = (score_cell(decided.get(name)) for name in ("recall", "specificity", "precision", "accuracy"))
+        rows.append((Cell(clean(arm)), Cell(_over(arms[arm]["trainings"], "threshold")), *cells))
     if not rows:
         return None
     rule, unit = clean(run.in_use.get("threshold_rule") or ""), unit_words(run.scores["unit"], run.rows_are)
@@ -154,10 +154,10 @@ def _over(trainings: list[Mapping[str, Any]], name: str) -> str:
         (training.get("parameters") or {}).get(name) if name == "temperature" else training.get(name)
         for training in trainings
     ]
-    known = [float(value) for value in values if value is not None]
-    if not known:
+    fitted = [float(value) for value in values if value is not None]
+    if not fitted:
         return UNDEFINED
-    low, high = min(known), max(known)
+    low, high = min(fitted), max(fitted)
     return number(low, 2) if f"{low:.2f}" == f"{high:.2f}" else f"{number(low, 2)} to {number(high, 2)}"
 
 
@@ -213,10 +213,10 @@ def subgroup_tables(run: RunRecord) -> list[Table]:
         for group in arms[arm]["groups"][:MOST_GROUPS]:
             counts = map(Cell, row_counts(run.rows_are, group["images"], group["patients"]))
             scores = group["scores"] or {}
-            shown = [score_cell(scores.get(name)) for name in ("accuracy", "recall", "specificity", "auroc")]
+            cells = [score_cell(scores.get(name)) for name in ("accuracy", "recall", "specificity", "auroc")]
             if not scores:
-                shown = [Cell("suppressed", "fewer than 10 patients")] + [Cell(UNDEFINED)] * 3
-            rows.append((Cell(clean(group["group"])), *counts, *shown))
+                cells = [Cell("suppressed", "fewer than 10 patients")] + [Cell(UNDEFINED)] * 3
+            rows.append((Cell(clean(group["group"])), *counts, *cells))
         head = (
             "site",
             *count_heads(run.rows_are),
@@ -229,7 +229,7 @@ def subgroup_tables(run: RunRecord) -> list[Table]:
 def left_out_site_table(run: RunRecord) -> Table | None:
     """One row per site, tested by models that saw none of it: each arm's primary measure there.
 
-    None where the split leaves no site out. Of a measure that sites are not scored in, AUROC is shown.
+    None where the split leaves no site out. Of a measure that sites are not named in, AUROC is shown.
     """
     arms = ((run.subgroups.get("site") or {}).get("arms")) or {}
     named = [arm for arm in run.arms if arm in arms]
@@ -270,9 +270,9 @@ def spread_table(run: RunRecord) -> Table | None:
     for by in several:
         for arm, spread in (((run.subgroups.get(by) or {}).get("arms")) or {}).items():
             q = spread["quantiles"]
-            shown = (number(q[name], 2) for name in ("lowest", "p10", "p25", "median", "highest"))
+            quantiles = (number(q[name], 2) for name in ("lowest", "p10", "p25", "median", "highest"))
             below = f"{spread['below_half']} of {spread['count']}"
-            rows.append((Cell(f"{clean(arm)}, {by}s"), *(Cell(share) for share in shown), Cell(below)))
+            rows.append((Cell(f"{clean(arm)}, {by}s"), *(Cell(share) for share in quantiles), Cell(below)))
     if not rows:
         return None
     whose = listed(f"{by}'s" for by in several)

@@ -180,9 +180,9 @@ def _cell(text: str) -> Cell:
 
 def _figures(record: ScoresRecord, run: RunRecord, folder: Path) -> dict[str, list[Illustration]]:
     """Those of a study's page that one table has, and the core set of page one."""
-    drawn = illustrate(run, folder)
+    illustrations = illustrate(run, folder)
     ranked = _is_defined(find_score(record, ARM, "auroc", "image"))  # of one class there is no curve
-    core = [illustration for illustration in drawn["curves"] if illustration.name == "roc" and ranked]
+    core = [illustration for illustration in illustrations["curves"] if illustration.name == "roc" and ranked]
     probabilities, stamp, name = record.get("probabilities") or {}, record["stamp"], record["positive"] or ""
     positive = clean(name)
     if "smoothed" in probabilities:
@@ -205,8 +205,8 @@ def _figures(record: ScoresRecord, run: RunRecord, folder: Path) -> dict[str, li
         ))  # fmt: skip
     return {
         "core": core,
-        "pr": [illustration for illustration in drawn["curves"] if illustration.name == "pr" and ranked],
-        "confusions": drawn["confusions"],
+        "pr": [illustration for illustration in illustrations["curves"] if illustration.name == "pr" and ranked],
+        "confusions": illustrations["confusions"],
         "groups": [_forest(record, by, folder) for by in record["subgroups"] if _groups_of(record, by)],
     }
 
@@ -223,15 +223,15 @@ def _groups_of(record: ScoresRecord, by: str) -> list[Mapping[str, Any]]:
 def _forest(record: ScoresRecord, by: str, folder: Path) -> Illustration:
     """AUROC of each group where one has it, else accuracy."""
     groups = _groups_of(record, by)
-    known = [group["scores"]["auroc"]["value"] for group in groups]
-    metric = "auroc" if any(value is not None and value == value for value in known) else "accuracy"
+    values = [group["scores"]["auroc"]["value"] for group in groups]
+    metric = "auroc" if any(value is not None and value == value for value in values) else "accuracy"
     rows = [
         Row(clean(group["group"]), *(group["scores"][metric][key] for key in ("value", "low", "high")))
         for group in groups
     ]
-    named = "AUROC" if metric == "auroc" else "accuracy"
-    title = f"{capital(named)} by {clean(by)}"
+    metric_words = "AUROC" if metric == "auroc" else "accuracy"
+    title = f"{capital(metric_words)} by {clean(by)}"
     percent = f"{100 * record['confidence']:g}\u00a0%"
-    label = f"{named} with {percent} interval"
+    label = f"{metric_words} with {percent} interval"
     draw = partial(forest_figure, rows, title=title, axis_label=label, stamp=record["stamp"])
     return keep_figure(draw, folder / f"groups-{len(list(folder.glob('groups-*')))}", alt=title, caption="")

@@ -128,9 +128,9 @@ def preparation_sentences(run: RunRecord) -> list[str]:
 def _prepared(arm: Recorded, rows_are: str) -> str | None:
     features, tiles = arm.done.get("features"), arm.done.get("tiles")
     if arm.kind == "bags" and features:
-        of = f" of {clean(features['encoder'])}" if features.get("encoder") else ""
+        encoder = f" of {clean(features['encoder'])}" if features.get("encoder") else ""
         each = "row" if rows_are == "bag" else rows_are
-        return f"Each {each} was a bag of tile features ({features['width']:,} for each tile{of})"
+        return f"Each {each} was a bag of tile features ({features['width']:,} for each tile{encoder})"
     if not tiles:
         return None
     side = int(tiles["tile_px"])
@@ -173,9 +173,9 @@ def training_sentences(run: RunRecord) -> list[str]:
     for (start, how), group in _grouped(
         (arm for arm in arms if arm.kind != "probe"), lambda arm: _trained(arm, run.rows)
     ):
-        named = listed(_described(arm) for arm in group)
+        described = listed(_described(arm) for arm in group)
         verb = "fine-tuned" if group[0].done.get("weights") else "trained"
-        out.append(f"We {verb} {named}{start}{how}.")
+        out.append(f"We {verb} {described}{start}{how}.")
     out += [_fitted(arm) for arm in arms if arm.kind == "probe" and arm.done.get("probe")]
     return out
 
@@ -311,13 +311,13 @@ def augmentation_sentences(run: RunRecord) -> list[str]:
         return []
     out = []
     for (mode, names), arms in _grouped(recorded(run), _augmented):
-        of = _of(run, arms)
+        whose = _of(run, arms)
         if mode == "expand":
             out.append(
-                f"The training images{of} were joined by one altered copy for each transformation ({listed(names)})."
+                f"The training images{whose} were joined by one altered copy for each transformation ({listed(names)})."
             )
         else:
-            out.append(f"Training images alone{of} were augmented, with new draws in each epoch ({listed(names)}).")
+            out.append(f"Training images alone{whose} were augmented, with new draws in each epoch ({listed(names)}).")
     plain = [arm for arm in recorded(run) if not _augmented(arm)]
     if plain:
         inputs = "features" if all(arm.kind == "bags" for arm in plain) else "images"

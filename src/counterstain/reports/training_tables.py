@@ -22,10 +22,10 @@ def probe_table(run: RunRecord) -> Table | None:
             losses = [number(training.probe[name]) for training in trainings if name in training.probe]
             count = taken.count(name)
             note = f"taken in {count} of {len(taken)} trainings" if 0 < count < len(taken) else "taken" if count else ""
-            of = f"of {len(names)} tried" if len(names) > len(shown) else ""
+            remark = f"of {len(names)} tried" if len(names) > len(shown) else ""
             row = (
                 Cell(clean(arm.arm)),
-                Cell(clean(name), of),
+                Cell(clean(name), remark),
                 Cell(", ".join(losses[:5]), strong=bool(count)),
                 Cell(note),
             )

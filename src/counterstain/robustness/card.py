@@ -217,8 +217,8 @@ def check_limits(record: Mapping[str, object]) -> None:
     budget: Any = record["budget"]
     if budget is not None and not budget["met"]:
         failed = [row["words"] for row in budget["limits"] if not row["met"]]
-        many = f"{len(failed)} of {len(budget['limits'])} limits of {budget['file']} are not met"
-        raise GateError("\n  ".join([many, *failed]))
+        heading = f"{len(failed)} of {len(budget['limits'])} limits of {budget['file']} are not met"
+        raise GateError("\n  ".join([heading, *failed]))
 
 
 # -------------------------------------------------------------------------------------------------------- what is tried
@@ -239,7 +239,7 @@ def _material(
     cohort = part_of_model(folder, cohort, splits, part, stamp=bundle.stamp, fold=fold)
     if sample is not None and sample < 1:
         raise InputError(f"--sample is {sample}; 1 or more is needed, or leave it out for all")
-    of = len(cohort)
+    offered = len(cohort)
     cohort = cohort.subset(choose_images(cohort, sample))
     store = build_store(cohort, out.parent / "store", tile_px=bundle.tile_px, fit=bundle.fit, progress=talk.stored)
     stored = set(store.image)
@@ -247,15 +247,15 @@ def _material(
     rows = store.rows(cohort.image)
     mpp = tile_mpp(cohort, store, rows, fit=bundle.fit)
     notes = [f"{image} was skipped: {reason}" for image, reason in store.set_aside]
-    if len(cohort) + len(store.set_aside) < of:
-        notes.insert(0, f"a sample of {len(cohort):,} of {of:,} images, balanced over patients")
+    if len(cohort) + len(store.set_aside) < offered:
+        notes.insert(0, f"a sample of {len(cohort):,} of {offered:,} images, balanced over patients")
     if mpp is not None and bundle.mpp is not None and not np.allclose(mpp, bundle.mpp, rtol=0.05):
         mpp_range = f"{mpp.min():.3g} to {mpp.max():.3g}" if np.ptp(mpp) > 1e-3 else f"{mpp.mean():.3g}"
         notes.append(
             f"the bundle was trained at {bundle.mpp:g} µm/px, these tiles have {mpp_range}: the clean scores already "
             "carry an error of scale"
         )
-    return _TriedImages(bundle, cohort, store, rows, mpp, of, notes)
+    return _TriedImages(bundle, cohort, store, rows, mpp, offered, notes)
 
 
 def _images(material: _TriedImages) -> Predictions:
@@ -351,10 +351,10 @@ def _probe(material: _TriedImages, predictor: Predictor, judge: Evaluator) -> tu
     if features is None:
         return None, "the network has no last linear layer whose input could be probed for the site"
     images = judge.images
-    cut: dict[str, Any] = {
+    columns: dict[str, Any] = {
         name: tuple(getattr(images, name)[row] for row in chosen) for name in ("image", "patient", "slide", "site")
     }
-    return probe_sites(features, replace(images, label=images.label[chosen], prob=images.prob[chosen], **cut))
+    return probe_sites(features, replace(images, label=images.label[chosen], prob=images.prob[chosen], **columns))
 
 
 def _notes(judge: Evaluator) -> list[str]:
@@ -402,8 +402,8 @@ def card_rows(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[ob
     for curve in record["curves"]:
         for step in curve["steps"]:
             for name, score in step["scores"].items():
-                shown = (score["value"], score["difference"], score["low"], score["high"], "difference")
-                rows.append((curve["trial"], step["at"], name, *shown))
+                values = (score["value"], score["difference"], score["low"], score["high"], "difference")
+                rows.append((curve["trial"], step["at"], name, *values))
             rows += [plain(curve["trial"], step["at"], name, step[name]) for name in ("flipped", "moved")]
     if record["rotation"] is not None:
         measures = ("flipped", "any_flipped", "moved", "largest_moved")

@@ -70,8 +70,8 @@ def shift_stain(tiles: Tiles, strength: float) -> Tiles:
     vectors = np.stack([RUIFROK[0], RUIFROK[1], residual / np.linalg.norm(residual)])
     mix = (np.linalg.inv(vectors) @ np.diag([haematoxylin, eosin, 1.0]) @ vectors).T
     offset = (1 - mix.sum(axis=1)) * _DENSITY_OF_WHITE  # density counts from 255 here, so that white stays white
-    many = len(tiles)
-    return _change(tiles, "density", np.broadcast_to(mix, (many, 3, 3)), np.broadcast_to(offset, (many, 3)))
+    count = len(tiles)
+    return _change(tiles, "density", np.broadcast_to(mix, (count, 3, 3)), np.broadcast_to(offset, (count, 3)))
 
 
 def brighten(tiles: Tiles, strength: float) -> Tiles:

@@ -41,7 +41,7 @@ def write_examples(
     chosen = int(positives[np.argsort(clean.table.prob[positives, -1], kind="stable")[len(positives) // 2]])
     tile = read_batch(store, rows[chosen : chosen + 1])
     beside = setting.rows(slice(chosen, chosen + 1))
-    shown = [
+    examples = [
         (
             trial.title,
             [
@@ -51,8 +51,8 @@ def write_examples(
         )
         for trial in trials.values()
     ]
-    if shown:
-        write_with(path, lambda temporary: Image.fromarray(_laid_out(shown)).save(temporary, format="PNG"))
+    if examples:
+        write_with(path, lambda temporary: Image.fromarray(_laid_out(examples)).save(temporary, format="PNG"))
     return clean.table.image[chosen]
 
 

@@ -251,20 +251,20 @@ def site_record(clean: Evaluation) -> dict[str, object] | None:
     decided = replace(table, prob=np.eye(len(table.classes))[clean.called])
     by_arm = subgroup_scores({"ranked": [table], "decided": [decided]}, by="site")["arms"]
     binary = len(table.classes) == 2
-    known = {"sensitivity": "recall", "specificity": "specificity", "accuracy": "accuracy"} if binary else {}
-    known = known or {"accuracy": "accuracy"}
+    key_of = {"sensitivity": "recall", "specificity": "specificity", "accuracy": "accuracy"} if binary else {}
+    key_of = key_of or {"accuracy": "accuracy"}
     sites = []
     for ranked, site in zip(by_arm["ranked"]["groups"], by_arm["decided"]["groups"], strict=True):
         scores = None
         if ranked["scores"] is not None:
-            scores = {"auroc": ranked["scores"]["auroc"]} | {name: site["scores"][key] for name, key in known.items()}
+            scores = {"auroc": ranked["scores"]["auroc"]} | {name: site["scores"][key] for name, key in key_of.items()}
         sites.append({"site": site["group"], "images": site["images"], "patients": site["patients"], "scores": scores})
     return {
         "fewest_patients": FEWEST,
         "sites": sites,
         "suppressed": sum(row["scores"] is None for row in sites),
         "images_without_site": table.site.count(""),
-        "worst": {name: worst for name in ("auroc", *known) if (worst := _worst(sites, name)) is not None},
+        "worst": {name: worst for name in ("auroc", *key_of) if (worst := _worst(sites, name)) is not None},
     }
 
 

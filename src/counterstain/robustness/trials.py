@@ -44,8 +44,8 @@ class Setting:
 
     def rows(self, rows: slice) -> "Setting":
         """The setting of these tiles alone."""
-        cut = (None if values is None else values[rows] for values in (self.mpp, self.source, self.target))
-        return Setting(*cut)
+        parts = (None if values is None else values[rows] for values in (self.mpp, self.source, self.target))
+        return Setting(*parts)
 
 
 @dataclass(frozen=True)

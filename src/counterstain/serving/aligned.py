@@ -31,13 +31,13 @@ def align(a: Picture, b: Picture, turn: str) -> tuple[Picture, float]:
     grey = cv2.cvtColor(second, cv2.COLOR_RGB2GRAY).astype(np.float32)
     best, best_value = first, -2.0
     for matrix in _matrices(turn):
-        drawn = cv2.warpAffine(
+        warped = cv2.warpAffine(
             first, matrix, (SIDE_PX, SIDE_PX), borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255)
         )
         inside = cv2.warpAffine(np.ones(grey.shape, np.uint8), matrix, (SIDE_PX, SIDE_PX)) > 0
-        value = _correlation(cv2.cvtColor(drawn, cv2.COLOR_RGB2GRAY).astype(np.float32)[inside], grey[inside])
+        value = _correlation(cv2.cvtColor(warped, cv2.COLOR_RGB2GRAY).astype(np.float32)[inside], grey[inside])
         if value > best_value:
-            best, best_value = np.asarray(drawn, np.uint8), value
+            best, best_value = np.asarray(warped, np.uint8), value
     return best, best_value
 
 

@@ -105,9 +105,9 @@ def decide(run: Path, request: DecisionMade) -> dict[str, object]:
         raise ServingError(404, f"there is no pair {request.pair}; this run's audit found {len(pairs)}")
     pair = pairs[request.pair]
     image, other = (pair.image, pair.other) if request.side == "image" else (pair.other, pair.image)
-    known = read_tiles(run).column["label"].values
-    if request.decision == "relabel" and request.label not in known:
-        raise ServingError(422, f"there is no class '{request.label[:100]}'; there are: {', '.join(known)}")
+    classes = read_tiles(run).column["label"].values
+    if request.decision == "relabel" and request.label not in classes:
+        raise ServingError(422, f"there is no class '{request.label[:100]}'; there are: {', '.join(classes)}")
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     decision = Decision(when, request.who, image, other, request.decision, request.label, request.reason)
     append_decision(run / DECISIONS, decision)

@@ -131,8 +131,8 @@ def _read_tables(name: str, texts: list[str], positive: str | None) -> list[Pred
             try:
                 tables.append(read_predictions(path, positive=positive))
             except InputError as error:
-                shown = _shown(name, number)
-                raise InputError(str(error).replace(str(path), shown).replace(path.name, shown)) from None
+                title = _shown(name, number)
+                raise InputError(str(error).replace(str(path), title).replace(path.name, title)) from None
     return tables
 
 

@@ -125,8 +125,8 @@ def start(runs: Path, options: ServeOptions) -> Started:
         log_level="warning", server_header=False, proxy_headers=False, timeout_keep_alive=15, lifespan="on",
         h11_max_incomplete_event_size=16 << 10, timeout_graceful_shutdown=3,
     )  # fmt: skip
-    shown = "127.0.0.1" if options.host in (*LOOPBACK, "0.0.0.0", "::") else options.host
-    url = f"http://{shown}:{port}/?token={access.token}"
+    host = "127.0.0.1" if options.host in (*LOOPBACK, "0.0.0.0", "::") else options.host
+    url = f"http://{host}:{port}/?token={access.token}"
     return Started(url, access.token, options.host, port, FairServer(config), listening)
 
 

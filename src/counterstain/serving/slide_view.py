@@ -54,9 +54,9 @@ class SlideShelf:
         self.path = {image_id(slide_name(path)): path for path in files if not path.is_symlink()}
         self.named = {folder.resolve().name: folder for folder in maps}
         self.drawn, self.made = drawn, made
-        lost = next((folder for folder in maps if not (folder / "slide-records").is_dir()), None)
-        if lost is not None:
-            raise InputError(f"{lost} has no slide-records; name the --out folder of a `slides run`")
+        empty = next((folder for folder in maps if not (folder / "slide-records").is_dir()), None)
+        if empty is not None:
+            raise InputError(f"{empty} has no slide-records; name the --out folder of a `slides run`")
         self._open: OrderedDict[str, Slide] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -73,18 +73,18 @@ def label_slide(path: Path, slide: Slide, tiling: Tiling, labelling: Labelling) 
     file = find_annotations(labelling.folder, path)
     if file is None:
         raise InputError(f"{labelling.folder} holds no annotations named after {path.name}; add them, or leave it out")
-    drawn = load_annotations(file, bounds=slide.info.bounds, origin=labelling.origin)
-    remarks = _outside(drawn.regions, file, slide.info)
+    annotations = load_annotations(file, bounds=slide.info.bounds, origin=labelling.origin)
+    remarks = _outside(annotations.regions, file, slide.info)
     classes = None
     if labelling.classes is not None:  # a slide need not show every class
         by_key = {label_key(name): label for name, label in labelling.classes.items()}
-        names = [region.name for region in drawn.regions if label_key(region.name) in by_key]
+        names = [region.name for region in annotations.regions if label_key(region.name) in by_key]
         classes = {name: by_key[label_key(name)] for name in names}
     labels = label_tiles(
-        tiling.coords, tiling.tile_level0_px, drawn.regions, least_overlap=labelling.least_overlap, classes=classes,
-        rest=labelling.rest,
+        tiling.coords, tiling.tile_level0_px, annotations.regions, least_overlap=labelling.least_overlap,
+        classes=classes, rest=labelling.rest,
     )  # fmt: skip
-    others = [region for region in drawn.regions if classes is not None and region.name not in classes]
+    others = [region for region in annotations.regions if classes is not None and region.name not in classes]
     if others and labelling.rest is not None:
         within = label_tiles(tiling.coords, tiling.tile_level0_px, others, least_overlap=labelling.least_overlap)
         pairs = zip(labels.label, within.label, strict=True)
@@ -94,7 +94,7 @@ def label_slide(path: Path, slide: Slide, tiling: Tiling, labelling: Labelling) 
                 f"{count} tiles in areas of other classes ({', '.join(region.name for region in others[:3])}) are "
                 f"labelled {labelling.rest}, as the rest; name these classes with --class if they are not",
             )
-    return labels, (*drawn.notes, *remarks)
+    return labels, (*annotations.notes, *remarks)
 
 
 def _outside(regions: Sequence[Region], file: Path, info: SlideInfo) -> tuple[str, ...]:
@@ -106,11 +106,11 @@ def _outside(regions: Sequence[Region], file: Path, info: SlideInfo) -> tuple[st
     import shapely
 
     width, height = info.levels[0].width_px, info.levels[0].height_px
-    drawn = shapely.union_all([region.shape for region in regions])
-    share = 1 - drawn.intersection(shapely.box(0, 0, width, height)).area / drawn.area if drawn.area else 0.0
+    marked = shapely.union_all([region.shape for region in regions])
+    share = 1 - marked.intersection(shapely.box(0, 0, width, height)).area / marked.area if marked.area else 0.0
     finding = f"{share:.0%} of what {file.name} holds lies outside of the slide ({width:,} × {height:,} px)"
     if share > _MOST_OUTSIDE:
-        left, top, right, bottom = drawn.bounds
+        left, top, right, bottom = marked.bounds
         raise InputError(
             f"{finding}: it reaches from x {left:,.0f}, y {top:,.0f} to x {right:,.0f}, y {bottom:,.0f}; it is another "
             "slide's, counts in other units than level-0 px, or from another corner (--origin)"

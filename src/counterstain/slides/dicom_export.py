@@ -106,7 +106,7 @@ def write_dicom_results(
         InputError: If `maps` is no such folder or of another model, or the server refuses.
     """
     bundle = read_bundle(bundle_folder)
-    known = read_codes(codes or {}, bundle.classes)
+    class_codes = read_codes(codes or {}, bundle.classes)
     settings = read_record(maps / "slides_run.json", RUN)["settings"]
     sha256 = hash_file(bundle_folder / SUMS)
     if settings["model"] != sha256:
@@ -131,7 +131,7 @@ def write_dicom_results(
             sha256=sha256,
             pooling=pooling,
             when=when,
-            codes=known,
+            codes=class_codes,
         )
         prob, called = _of_slide(record["pooled"][pooling], bundle, of_slides)
         files[name] = _write(source, table, prob, called, by, out / name)

@@ -166,7 +166,7 @@ def class_regions(source: "Dataset", table: TilePredictions, by: ReadBy, uid: st
     from pydicom.sr.codedict import codes
 
     groups = []
-    shown = colours(table.classes)
+    class_colours = colours(table.classes)
     for number, (index, geometry) in enumerate(regions(table), start=1):
         name = table.classes[index]
         groups.append(
@@ -175,7 +175,7 @@ def class_regions(source: "Dataset", table: TilePredictions, by: ReadBy, uid: st
                 annotated_property_category=codes.SCT.Tissue, annotated_property_type=_code(name, by),
                 graphic_data=[np.array(ring, np.float64) for ring in _plain_polygons(geometry)],
                 algorithm_type="AUTOMATIC", algorithm_identification=_algorithm(by),
-                display_color=hd.color.CIELabColor.from_rgb(*shown[index]),
+                display_color=hd.color.CIELabColor.from_rgb(*class_colours[index]),
             )
         )  # fmt: skip
     dataset = hd.ann.MicroscopyBulkSimpleAnnotations(
@@ -207,8 +207,8 @@ def _without_holes(polygon: Any) -> Iterator[Any]:
     left, _, right, _ = sorted(ring.bounds for ring in polygon.interiors)[len(polygon.interiors) // 2]
     middle = (left + right) // 2  # whole px, as all corners are; a hole is a tile wide, so it lies within
     for half in (shapely.box(x0, y0, middle, y1), shapely.box(middle, y0, x1, y1)):
-        cut = shapely.intersection(polygon, half)
-        for part in getattr(cut, "geoms", [cut]):
+        side = shapely.intersection(polygon, half)
+        for part in getattr(side, "geoms", [side]):
             if part.geom_type == "Polygon":  # two pieces may also touch in a point or a line
                 yield from _without_holes(part)
 
@@ -284,8 +284,8 @@ def _context(source: "Dataset", by: ReadBy) -> Any:
 def _code(name: str, by: ReadBy) -> Any:
     import highdicom as hd
 
-    known = by.codes.get(name, ClassCode(name, SCHEME, name))
-    return hd.sr.CodedConcept(known.value, known.scheme, known.meaning)
+    code = by.codes.get(name, ClassCode(name, SCHEME, name))
+    return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
 
 
 def _parameters(by: ReadBy) -> list[str]:

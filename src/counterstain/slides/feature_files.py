@@ -154,8 +154,8 @@ def _the_one(column: Any, slide: str) -> str:
 
 def _number(column: Any) -> float | None:
     """The one number of a column, where it has one."""
-    known = set(column.dropna())
-    return known.pop() if len(known) == 1 else None
+    values = set(column.dropna())
+    return values.pop() if len(values) == 1 else None
 
 
 def _file_names(slides: Iterable[str]) -> dict[str, str]:
@@ -247,8 +247,8 @@ def encode_slides(
     write_csv(out / FAILURES, ("slide", "reason"), failures)
     if table is not None:
         failed = {name for name, _ in failures}
-        known = {Path(table.root, image).resolve(): row for row, image in enumerate(table.image)}
-        rows = [(job, table.table.iloc[known[job.path.resolve()]]) for job in jobs if job.name not in failed]
+        row_of = {Path(table.root, image).resolve(): row for row, image in enumerate(table.image)}
+        rows = [(job, table.table.iloc[row_of[job.path.resolve()]]) for job in jobs if job.name not in failed]
         write_csv(out / MANIFEST, COLUMNS, (
             (
                 f"{job.name}.h5", row["label"], row["patient_id"], row["slide_id"] or job.name, row["site"], grid.mpp,

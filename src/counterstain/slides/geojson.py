@@ -63,12 +63,12 @@ def _write(stream: IO[bytes] | gzip.GzipFile, features: Iterator[str]) -> None:
 
 def _features(table: TilePredictions, shift: tuple[int, int], *, merged: bool) -> Iterator[str]:
     """The text of each feature: regions, then tiles, a chunk of them at a time."""
-    shown = [
+    classifications = [
         {"name": name, "color": list(rgb)} for name, rgb in zip(table.classes, colours(table.classes), strict=True)
     ]
     if merged:
         for index, geometry in regions(table, shift=shift):
-            yield _text(_id(table.slide, "region", index), geometry, "annotation", shown[index], None)
+            yield _text(_id(table.slide, "region", index), geometry, "annotation", classifications[index], None)
     called = predicted(table)
     width, height = table.size
     for start in range(0, len(table), _CHUNK):
@@ -78,13 +78,13 @@ def _features(table: TilePredictions, shift: tuple[int, int], *, merged: bool) -
             ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
             measured = {f"prob_{name}": p for name, p in zip(table.classes, prob, strict=True)}
             key = _id(table.slide, "tile", x + shift[0], y + shift[1], width, height)
-            yield _text(key, {"type": "Polygon", "coordinates": [ring]}, "tile", shown[index], measured)
+            yield _text(key, {"type": "Polygon", "coordinates": [ring]}, "tile", classifications[index], measured)
 
 
 def _text(
-    key: str, geometry: dict[str, Any], kind: str, shown: dict[str, Any], measured: dict[str, float] | None
+    key: str, geometry: dict[str, Any], kind: str, classification: dict[str, Any], measured: dict[str, float] | None
 ) -> str:
-    properties: dict[str, Any] = {"objectType": kind, "classification": shown, "isLocked": True}
+    properties: dict[str, Any] = {"objectType": kind, "classification": classification, "isLocked": True}
     if measured is not None:
         properties["measurements"] = measured
     feature = {"type": "Feature", "id": key, "geometry": geometry, "properties": properties}

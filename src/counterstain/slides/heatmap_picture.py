@@ -83,7 +83,7 @@ def _length_words(um: float) -> str:
 
 def _fitting(text: str, pen: ImageDraw.ImageDraw, font: Any, width: float) -> str:
     """The text, its middle left out where it is too long."""
-    shown = text
-    while pen.textlength(shown, font=font) > width and len(shown) > 8:
-        shown = f"{shown[: len(shown) // 2 - 2]}…{shown[len(shown) // 2 + 1 :]}"
-    return shown
+    shortened = text
+    while pen.textlength(shortened, font=font) > width and len(shortened) > 8:
+        shortened = f"{shortened[: len(shortened) // 2 - 2]}…{shortened[len(shortened) // 2 + 1 :]}"
+    return shortened

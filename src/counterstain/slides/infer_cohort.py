@@ -124,7 +124,7 @@ def run_slides(
     if settings.mpp_table and (note := unused_rows(settings.mpp_table, [job.path for job in jobs])):
         talk.say(note)
     names = {job.path.name: job.name for job in jobs}
-    known = read_truth(truth, bundle.classes, names, columns=columns) if truth else None
+    truth_of_slides = read_truth(truth, bundle.classes, names, columns=columns) if truth else None
     agree(out / SETTINGS, depends)
     done = _Done({job.name: record for job in jobs if (record := finished(job)) is not None})
     unread = [job for job in jobs if job.name not in done.records]
@@ -145,7 +145,7 @@ def run_slides(
     failures = tuple(done.failures[job.name] for job in jobs if job.name in done.failures)
     write_csv(out / FAILURES, ("slide", "path", "reason"), failures)
     records = {job.name: done.records[job.name] for job in jobs if job.name in done.records}
-    notes = write_scores(out, records, bundle.classes, known, pooling)
+    notes = write_scores(out, records, bundle.classes, truth_of_slides, pooling)
     for note in notes:
         talk.say(note)
     result = SlidesResult(out, records, failures)

@@ -196,7 +196,7 @@ def read_slide(
         unfamiliar=None if model.distance_limit is None else answers[:, -1] > model.distance_limit,
     )
     _write(table, job, settings, picture)
-    strange = _unfamiliar(table, model)
+    unfamiliar = _unfamiliar(table, model)
     record = {
         "tiles": len(table),
         "mpp": list(table.mpp),
@@ -207,8 +207,8 @@ def read_slide(
         "extent": list(table.extent),
         "size_px": list(info.size_px),
         "reader": info.reader,
-        "unfamiliar": strange,
-        "notes": [*info.notes, *tiling.notes, *([strange["words"]] if strange and strange["words"] else [])],
+        "unfamiliar": unfamiliar,
+        "notes": [*info.notes, *tiling.notes, *([unfamiliar["words"]] if unfamiliar and unfamiliar["words"] else [])],
         "pooled": pool_tiles(prob),
     }
     write_record(job, record)
@@ -283,10 +283,10 @@ def _write(table: TilePredictions, job: SlideJob, settings: InferenceOptions, pi
     write_geojson(table, job.paths.geojson, origin=settings.origin, merged=settings.merged)
     heat = draw_heatmap(table)
     write_heatmap(heat, job.paths.heatmap, slide=job.name)
-    shown = framed_heatmap(
+    framed = framed_heatmap(
         overlay(heat, picture.pixels, downsample=picture.downsample),
         title=job.name,
         legend=f"probability of {heat.names[0].removeprefix('prob_')}",
         um_per_px=table.mpp[0] * picture.downsample[0],
     )
-    write_png(shown, job.paths.overlay)
+    write_png(framed, job.paths.overlay)

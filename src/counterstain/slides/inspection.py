@@ -267,8 +267,8 @@ def draw_tiles(overview: Overview, tiling: Tiling | None, mask: TissueMask | Non
     picture = np.ascontiguousarray(overview.pixels.copy())
     if mask is not None:
         for part, colour in ((mask.mask, _MASK), (mask.pen, _PEN), (mask.blur, _BLUR)):
-            shown = cv2.resize(part.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-            outlines, _ = cv2.findContours(shown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            enlarged = cv2.resize(part.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            outlines, _ = cv2.findContours(enlarged, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(picture, outlines, -1, colour, 1)
     if tiling is not None:
         scale, corner = np.array(overview.downsample), np.array(overview.origin_level0_px)

@@ -41,8 +41,8 @@ def find_grids(path: Path, slide: "openslide.OpenSlide") -> tuple[PageGrid | Non
         for level, (width, height) in enumerate(slide.level_dimensions):
             page = by_size.get((width, height))
             grid = open_grid(path, list(page)) if page is not None else None
-            good = grid is not None and grid.complete and _agrees(grid, slide, level, stream.fileno())
-            grids.append(grid if good else None)
+            usable = grid is not None and grid.complete and _agrees(grid, slide, level, stream.fileno())
+            grids.append(grid if usable else None)
     return tuple(grids)
 
 

@@ -154,14 +154,14 @@ def agree(path: Path, settings: Mapping[str, object]) -> None:
     if not path.is_file():
         write_json(path, {"schema": RUN, "settings": settings})
         return
-    known = read_record(path, RUN).get("settings")
-    if not isinstance(known, dict):
+    agreed = read_record(path, RUN).get("settings")
+    if not isinstance(agreed, dict):
         raise InputError(f"{path} has no settings: it was changed after it was written; use another folder")
-    different = [name for name in settings if known.get(name) != settings[name]]
+    different = [name for name in settings if agreed.get(name) != settings[name]]
     if different:
         name = different[0]
         raise InputError(
-            f"{path.parent} has results with {name} {known.get(name)}, and {settings[name]} is asked for; "
+            f"{path.parent} has results with {name} {agreed.get(name)}, and {settings[name]} is asked for; "
             "take another --out, or the same settings"
         )
 

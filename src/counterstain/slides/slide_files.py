@@ -169,10 +169,10 @@ def folder_names(names: Sequence[str]) -> dict[str, str]:
     made of its full name, so that it does not depend on the others.
     """
     plain = {name: re.sub(r"[^\w.\-]", "_", name) for name in names}
-    alike: dict[str, list[str]] = {}
+    by_folded_name: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(unicodedata.normalize("NFKC", plain[name]).casefold(), []).append(name)
-    for group in alike.values():
+        by_folded_name.setdefault(unicodedata.normalize("NFKC", plain[name]).casefold(), []).append(name)
+    for group in by_folded_name.values():
         keeps = min(group, key=lambda name: (plain[name] != name, name))
         for name in group:
             if name != keeps:

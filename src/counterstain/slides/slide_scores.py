@@ -140,19 +140,19 @@ def read_truth(
 def _check_truth(
     path: Path, classes: Sequence[str], slides: list[str], patients: list[str], labels: list[str], parts: list[str]
 ) -> None:
-    seen: set[str] = set()
-    of: dict[str, str] = {}
+    named: set[str] = set()
+    part_of: dict[str, str] = {}
     for row, (slide, patient, label, part) in enumerate(zip(slides, patients, labels, parts, strict=True), start=1):
         if not slide or not patient:
             raise InputError(f"{path.name} row {row} has no {'patient' if slide else 'slide'}; every slide needs both")
-        if slide in seen:
+        if slide in named:
             raise InputError(f"{path.name} names slide '{slide}' twice; one row per slide")
-        seen.add(slide)
+        named.add(slide)
         if label not in classes:
             raise InputError(f"{path.name} row {row}: the model has no class '{label}'{suggest(label, classes)}")
-        if of.setdefault(patient, part) != part:
+        if part_of.setdefault(patient, part) != part:
             raise InputError(
-                f"{path.name}: patient '{patient}' is in {of[patient]} and {part}; a patient is in one part"
+                f"{path.name}: patient '{patient}' is in {part_of[patient]} and {part}; a patient is in one part"
             )
 
 

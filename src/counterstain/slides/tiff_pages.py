@@ -259,9 +259,9 @@ def _ome_scale(xml: str) -> _Ome:
     bits = int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 4 else 0
     if not sizes:
         return _Ome(None, objective, bits)
-    known = next(iter(sizes))
-    notes = () if len(sizes) == 2 else (f"OME states µm/px along {known} alone: pixels are assumed to be square",)
-    return _Ome((sizes.get("X", sizes[known]), sizes.get("Y", sizes[known])), objective, bits, notes)
+    axis_stated = next(iter(sizes))
+    notes = () if len(sizes) == 2 else (f"OME states µm/px along {axis_stated} alone: pixels are assumed to be square",)
+    return _Ome((sizes.get("X", sizes[axis_stated]), sizes.get("Y", sizes[axis_stated])), objective, bits, notes)
 
 
 def _imagej_scale(page: Any, description: str) -> Pair | None:
