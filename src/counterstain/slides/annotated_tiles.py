@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from counterstain.cohort.cohort_columns import label_key
-from counterstain.errors import InputError, suggest
+from counterstain.errors import InputError, first_names, suggest
 from counterstain.slides.annotations import Region, TileLabels, find_annotations, label_tiles, load_annotations
 from counterstain.slides.info import Slide, SlideInfo
 from counterstain.slides.tiling import Tiling
@@ -91,7 +91,7 @@ def label_slide(path: Path, slide: Slide, tiling: Tiling, labelling: Labelling) 
         count = sum(label == labelling.rest and bool(covered) for label, covered in pairs)
         if count:
             remarks += (
-                f"{count} tiles in areas of other classes ({', '.join(region.name for region in others[:3])}) are "
+                f"{count} tiles in areas of other classes ({first_names([region.name for region in others])}) are "
                 f"labelled {labelling.rest}, as the rest; name these classes with --class if they are not",
             )
     return labels, (*annotations.notes, *remarks)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterstain.cohort.cohort_columns import unify_labels
-from counterstain.errors import InputError, first_line, suggest
+from counterstain.errors import InputError, first_line, first_names, suggest
 from counterstain.slides.annotation_json import read_darwin, read_geojson
 from counterstain.slides.annotation_shapes import UNNAMED, Drawing, Outline, is_ignored
 from counterstain.slides.annotation_xml import read_xml
@@ -198,7 +198,7 @@ def _classified(drawing: Drawing, path: Path) -> tuple[list[Outline], tuple[str,
     ignored = sorted({outline.name for outline in named if is_ignored(outline.name)})
     if ignored:
         count = len(named) - len(classified)
-        notes.append(f"{count} areas are ignored, as QuPath does with names that end in * ({', '.join(ignored[:3])})")
+        notes.append(f"{count} areas are ignored, as QuPath does with names that end in * ({first_names(ignored)})")
     unnamed = [outline for outline in drawing.outlines if outline.name.strip().lower() in UNNAMED]
     if not named:
         classified = [
@@ -210,7 +210,7 @@ def _classified(drawing: Drawing, path: Path) -> tuple[list[Outline], tuple[str,
             aliases = sorted({outline.name for outline in classified})
             notes.append(
                 f"no area has a class (in ASAP: a group), so {len(classified)} are taken by their names: "
-                f"{', '.join(aliases[:5])}"
+                f"{first_names(aliases, 5)}"
             )
             unnamed = [outline for outline in unnamed if outline.alias.strip().lower() in UNNAMED]
     if unnamed:

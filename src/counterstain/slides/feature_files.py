@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.cohort import Cohort
 from counterstain.engine import Engine, check_engine
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_names
 from counterstain.files import hash_json, write_csv, write_json
 from counterstain.images import resize
 from counterstain.images.store import Store, build_store, read_batch
@@ -134,7 +134,7 @@ def _listed(cohort: Cohort, files: Mapping[str, str], talk: Progress) -> list[tu
             rows.append((files[str(slide)], label, patient, slide, site, _number(tiles["mpp"]), split))
     if mixed:
         rule = "they count as positive" if cohort.positive else f"they are left out of {MANIFEST}"
-        talk.say(f"{len(mixed)} slides have tiles of several classes ({', '.join(mixed[:3])}): {rule}")
+        talk.say(f"{len(mixed)} slides have tiles of several classes ({first_names(mixed)}): {rule}")
     return rows
 
 
@@ -147,7 +147,7 @@ def _the_one(column: Any, slide: str) -> str:
     values = sorted(set(column))
     if len(values) > 1:
         raise InputError(
-            f"tiles of slide '{slide}' have several values of {column.name}: {', '.join(values[:3])}; correct it"
+            f"tiles of slide '{slide}' have several values of {column.name}: {first_names(values)}; correct it"
         )
     return str(values[0])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from counterstain.columns import check_columns, find_column
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_names
 from counterstain.images.tile import CREDIBLE_MPP
 from counterstain.tables import parse_number, read_table
 
@@ -164,8 +164,7 @@ def unused_rows(table: Mapping[str, Pair], slides: Sequence[Path]) -> str:
     unknown = sorted(set(table) - known)
     if not unknown:
         return ""
-    shown = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
-    return f"{len(unknown)} of {len(table)} rows of the µm/px table name no slide that is read: {shown}"
+    return f"{len(unknown)} of {len(table)} rows of the µm/px table name no slide that is read: {first_names(unknown)}"
 
 
 def require_mpp(path: Path, mpp_x: float | None, mpp_y: float | None) -> Pair:

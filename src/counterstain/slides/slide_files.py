@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from counterstain.errors import InputError
+from counterstain.errors import InputError, first_names
 from counterstain.slides.dicom import DicomHeader, is_dicom, read_dicom_header
 from counterstain.slides.dicomweb import fetch_slides, is_address
 
@@ -66,7 +66,7 @@ def _slides_at(place: Path, recursive: bool | None, say: Callable[[str], None]) 
     except OSError as error:
         raise InputError(f"{place} cannot be listed ({error.strerror}); check its permissions") from None
     if passed and direct:
-        say(f"{place}: {len(passed)} files are passed over ({', '.join(passed[:3])}): {_NOT_READ}")
+        say(f"{place}: {len(passed)} files are passed over ({first_names(passed)}): {_NOT_READ}")
     if recursive:
         return _some([*direct, *below], place)
     if below and not direct and recursive is None:
@@ -86,7 +86,7 @@ def _some(files: list[Path], place: Path) -> list[Path]:
         return files
     passed = sorted(path.name for path in place.iterdir() if _looks_like_a_slide(path))
     if passed:
-        raise InputError(f"{place} holds {', '.join(passed[:3])}{', …' * (len(passed) > 3)}: {_NOT_READ}")
+        raise InputError(f"{place} holds {first_names(passed)}: {_NOT_READ}")
     raise InputError(f"{place} holds no slide ({', '.join(SUFFIXES)}), nor do its subfolders; name the slides' files")
 
 
@@ -141,7 +141,7 @@ def _tell_oddities(
     """Say what no reader refuses: a series of two patients, and one whose finest level lies elsewhere."""
     patients = sorted({part.patient for part in series if part.patient})
     if len(patients) > 1:
-        say(f"{finest}: the files of this series name {len(patients)} patients ({', '.join(patients[:3])}); ask why")
+        say(f"{finest}: the files of this series name {len(patients)} patients ({first_names(patients)}); ask why")
     if header is not None and "VOLUME" in header.image_type and "RESAMPLED" in header.image_type:
         say(f"{finest} is a reduced level (RESAMPLED); the finest level of its series is not in this folder")
 
