@@ -193,7 +193,7 @@ def test_all_bodies_together_are_capped_until_they_are_answered(access: Access) 
         return list(await asyncio.gather(*(answer(guard, [b"x" * 200] * 2) for _ in range(3))))
 
     assert sorted(asyncio.run(three())) == [200, 200, 429]
-    assert guard.held == 0
+    assert guard.bytes_held == 0
     assert ask(guard, [b"x" * 400]) == 200
 
 

@@ -166,10 +166,10 @@ def _read_index(path: Path) -> dict[str, _BagFile]:
         return {}
 
 
-def _look(path: Path, known: _BagFile | None) -> _BagFile:
+def _look(path: Path, earlier: _BagFile | None) -> _BagFile:
     status = path.stat()
-    if known is not None and (known.size, known.changed_ns) == (status.st_size, status.st_mtime_ns):
-        return known
+    if earlier is not None and (earlier.size, earlier.changed_ns) == (status.st_size, status.st_mtime_ns):
+        return earlier
     sha256, encoder, shape, reason = hash_file(path), "", (0, 0), ""
     try:
         bag = read_features(path)

@@ -38,14 +38,14 @@ class Objective:
     """The loss of one training, and how it moves the classes' priors.
 
     weights: of each class's error, 1 on average over the training images; () for none.
-    drawn: how many times as often as it occurs each class is drawn; () for as often.
+    draws: how many times as often as it occurs each class is drawn; () for as often.
     smoothing: share of each target that is spread over all classes.
     focal: exponent γ of (1 − p)^γ, by which the loss of well-predicted images shrinks; 0 for none.
     ordinal: weight of the ranked probability score, for classes in order; 0 for none.
     """
 
     weights: tuple[float, ...] = ()
-    drawn: tuple[float, ...] = ()
+    draws: tuple[float, ...] = ()
     smoothing: float = 0.0
     focal: float = 0.0
     ordinal: float = 0.0
@@ -59,12 +59,12 @@ class Objective:
 
         Source: Elkan 2001, IJCAI; Menon et al. 2021, ICLR, arXiv:2007.07314 (logit adjustment).
         """
-        if not self.weights and not self.drawn:
+        if not self.weights and not self.draws:
             return ()
-        classes = len(self.weights or self.drawn)
+        classes = len(self.weights or self.draws)
         ones = (1.0,) * classes
-        pairs = zip(self.weights or ones, self.drawn or ones, strict=True)
-        return tuple(math.log(weight * drawn) for weight, drawn in pairs)
+        pairs = zip(self.weights or ones, self.draws or ones, strict=True)
+        return tuple(math.log(weight * draw) for weight, draw in pairs)
 
     def loss(self, logits: Tensor, target: Tensor, mixed: Mixed | None = None) -> Tensor:
         """The sum over the batch of each image's loss.
@@ -163,8 +163,8 @@ def objective_of(settings: TrainingConfig, classes: Sequence[str], label: NDArra
     elif isinstance(settings.class_weights, Mapping):
         weight_of = _named_weights(settings.class_weights, classes)
         weights = tuple((weight_of * len(label) / (weight_of * count).sum()).tolist())
-    drawn = tuple(even.tolist()) if settings.sampler == "balanced" else ()
-    return Objective(weights, drawn, settings.label_smoothing, settings.focal, settings.ordinal)
+    draws = tuple(even.tolist()) if settings.sampler == "balanced" else ()
+    return Objective(weights, draws, settings.label_smoothing, settings.focal, settings.ordinal)
 
 
 def _named_weights(weights: Mapping[str, float], classes: Sequence[str]) -> NDArray[np.float64]:

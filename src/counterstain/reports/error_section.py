@@ -28,7 +28,7 @@ class Tile:
     data: str
     image: str
     prediction: str
-    who: str
+    details: str
     wrong: bool
 
 

@@ -58,7 +58,7 @@ class _TriedImages:
     store: Store
     rows: NDArray[np.int64]
     mpp: NDArray[np.float64] | None
-    of: int
+    offered: int
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -314,7 +314,7 @@ def _cohort_record(material: _TriedImages, part: str | None) -> dict[str, Any]:
     counts = np.bincount(cohort.label_index, minlength=len(cohort.classes))
     return {
         "images": len(cohort),
-        "of": material.of,
+        "of": material.offered,
         "part": part,
         "patients": patients,
         "sites": material.sites,

@@ -64,7 +64,7 @@ def served_of(runs: Path, options: ServeOptions) -> Served:
     """
     folder = RunsFolder(runs)
     maps = runs / "slide-maps"
-    slides = SlideShelf(options.slides, options.maps, drawn=runs / "annotations", made=maps)
+    slides = SlideShelf(options.slides, options.maps, annotations=runs / "annotations", requested=maps)
     queue = SlideQueue(runs / "slide-requests", maps)
     return Served(runs=folder, shelf=ModelShelf(folder, options.model), slides=slides, queue=queue)
 

@@ -79,7 +79,7 @@ class Guard:
 
     def __init__(self, app: Any, access: Access) -> None:
         self.app, self.access = app, access
-        self.reading = self.posting = self.held = 0
+        self.reading = self.posting = self.bytes_held = 0
         self._large = asyncio.Lock()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -116,7 +116,7 @@ class Guard:
                 await self.app(scope, _replay(content, receive), self._dressed(send, scope))
         finally:
             self.posting -= 1
-            self.held -= body_bytes[0]
+            self.bytes_held -= body_bytes[0]
 
     # ---------------------------------------------------------------------------------------------------- who asks what
 
@@ -208,10 +208,10 @@ class Guard:
             piece = message.get("body", b"")
             pieces.append(piece)
             counted[0] += len(piece)
-            self.held += len(piece)
+            self.bytes_held += len(piece)
             if counted[0] > self.access.body_bytes:
                 raise ServingError(413, f"the body is larger than {self.access.body_bytes} bytes")
-            if self.held > self.access.held_bytes:
+            if self.bytes_held > self.access.held_bytes:
                 raise ServingError(429, "too much is being read and answered already; send it again in a moment")
             if not message.get("more_body", False):
                 return b"".join(pieces)

@@ -44,7 +44,7 @@ def write_site(runs: Path, out: Path, *, slides: tuple[Path, ...] = (), maps: tu
         raise InputError(f"{runs} holds no run; name the folder that your runs are in, such as runs")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise InputError(f"{out} is a file or has something in it; name a new folder")
-    shelf = SlideShelf(slides, maps, drawn=runs / "annotations", made=runs / "slide-maps")
+    shelf = SlideShelf(slides, maps, annotations=runs / "annotations", requested=runs / "slide-maps")
     links = SavedLinks(slides=bool(shelf.path))
     for name, content in static_files().items():
         write_bytes(out / "static" / name, content)

@@ -42,18 +42,20 @@ class SlideShelf:
     Args:
         folders: of slides; annotation files lie beside them.
         maps: folders that `slides run` wrote.
-        drawn: folder for polygons that are drawn here.
-        made: folder of the maps that were asked for here, see slide_queue.
+        annotations: folder for polygons that are drawn here.
+        requested: folder of the maps that were asked for here, see slide_queue.
 
     Raises:
         InputError: If a folder holds no slide, or two slides have one name.
     """
 
-    def __init__(self, folders: tuple[Path, ...] = (), maps: tuple[Path, ...] = (), *, drawn: Path, made: Path) -> None:
+    def __init__(
+        self, folders: tuple[Path, ...] = (), maps: tuple[Path, ...] = (), *, annotations: Path, requested: Path
+    ) -> None:
         files = find_slides(folders) if folders else []
         self.path = {image_id(slide_name(path)): path for path in files if not path.is_symlink()}
         self.named = {folder.resolve().name: folder for folder in maps}
-        self.drawn, self.made = drawn, made
+        self.annotations, self.requested = annotations, requested
         empty = next((folder for folder in maps if not (folder / "slide-records").is_dir()), None)
         if empty is not None:
             raise InputError(f"{empty} has no slide-records; name the --out folder of a `slides run`")
@@ -63,7 +65,9 @@ class SlideShelf:
     @property
     def maps(self) -> dict[str, Path]:
         """Name -> folder of every model's maps, those that were named first."""
-        folders = (path for path in self.made.glob("*") if (path / "slide-records").is_dir() and not path.is_symlink())
+        folders = (
+            path for path in self.requested.glob("*") if (path / "slide-records").is_dir() and not path.is_symlink()
+        )
         return {**{path.name: path for path in sorted(folders)}, **self.named}
 
     def names(self) -> dict[str, str]:
@@ -172,13 +176,13 @@ class SlideShelf:
             )
         left, top = info.bounds[:2] if info.bounds else (0, 0)  # as QuPath counts
         ring = [[round(x - left, 1), round(y - top, 1)] for x, y in (*points, points[0])]
-        path = self.drawn / f"{name}.geojson"
+        path = self.annotations / f"{name}.geojson"
         record: dict[str, Any] = read_json(path) if path.is_file() else {"type": "FeatureCollection", "features": []}
         record["features"].append(
             {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
              "properties": {"objectType": "annotation", "classification": {"name": label}}}
         )  # fmt: skip
-        self.drawn.mkdir(exist_ok=True)
+        self.annotations.mkdir(exist_ok=True)
         write_json(path, record)
         return {"features": len(record["features"])}
 
@@ -191,7 +195,7 @@ class SlideShelf:
             return []
 
     def _drawn(self, name: str) -> int:
-        path = self.drawn / f"{name}.geojson"
+        path = self.annotations / f"{name}.geojson"
         return len(read_json(path)["features"]) if path.is_file() else 0
 
 

@@ -132,7 +132,7 @@ def extract_tiles(
     check_grid(settings.mpp, settings.tile_px, settings.overlap, settings.least_tissue)
     _check_annotation_options(settings)
     require_readers()
-    known, notes = _known_of(slides, settings)
+    nouns_of, notes = _known_of(slides, settings)
     labelling = _labelling(settings)
     annotated = check_classes(slides, labelling) if labelling is not None else set()
     if settings.mpp_table is not None:
@@ -142,7 +142,7 @@ def extract_tiles(
     folders = folder_names([slide_name(path) for path in slides])
     engine = engine or Engine()
     check_engine(**asdict(engine))
-    orders = {str(path): _order(path, out, settings, folders, known, engine) for path in slides}
+    orders = {str(path): _order(path, out, settings, folders, nouns_of, engine) for path in slides}
     done: dict[str, tuple[list[list[Any]], dict[str, Any]]] = {}
     refused: dict[str, str] = {}
     for outcome in each_slide(_cut, orders, engine, say=say):
@@ -189,7 +189,7 @@ def _labelling(settings: ExtractionOptions) -> Labelling | None:
 def _known_of(slides: Sequence[Path], settings: ExtractionOptions) -> tuple[dict[str, dict[str, str]], list[str]]:
     """What the table, the pattern and TCGA's barcodes say of each slide, by its name; and notes."""
     names = [slide_name(path) for path in slides]
-    known: dict[str, dict[str, str]] = {name: {} for name in names}
+    nouns_of: dict[str, dict[str, str]] = {name: {} for name in names}
     if settings.slide_table is not None:
         table = read_cells(settings.slide_table, kind="table of slides")
         chosen = choose_columns(list(table), settings.columns, where=settings.slide_table.name, needed=())
@@ -206,19 +206,19 @@ def _known_of(slides: Sequence[Path], settings: ExtractionOptions) -> tuple[dict
                 raise InputError(
                     f"{settings.slide_table} has no row for slide '{name}'; add it, or leave the slide out"
                 )
-            known[name] = {noun: table[chosen[noun]][row_of[name]] for noun in _KNOWN if noun in chosen}
+            nouns_of[name] = {noun: table[chosen[noun]][row_of[name]] for noun in _KNOWN if noun in chosen}
     if settings.pattern is not None:
         for column, values in match_pattern(settings.pattern, names).items():
             for name, value in zip(names, values, strict=True):
-                known[name].setdefault(column, value)
-    return known, _add_barcodes(known)
+                nouns_of[name].setdefault(column, value)
+    return nouns_of, _add_barcodes(nouns_of)
 
 
-def _add_barcodes(known: dict[str, dict[str, str]]) -> list[str]:
+def _add_barcodes(nouns_of: dict[str, dict[str, str]]) -> list[str]:
     """Add patient and site to slides that are named after TCGA's barcode and have no patient yet; a note on it."""
     barcode = LAYOUTS["tcga"].pattern
     count = 0
-    for name, nouns in known.items():
+    for name, nouns in nouns_of.items():
         match = re.match(barcode, name) if not nouns.get("patient_id") else None
         if match is not None:
             nouns["patient_id"] = match["patient_id"]
@@ -236,7 +236,7 @@ class _Order:
     out: Path
     folder: str
     settings: ExtractionOptions
-    known: Mapping[str, str]
+    nouns: Mapping[str, str]
 
 
 def _order(
@@ -244,25 +244,25 @@ def _order(
     out: Path,
     settings: ExtractionOptions,
     folders: Mapping[str, str],
-    known: Mapping[str, Mapping[str, str]],
+    nouns_of: Mapping[str, Mapping[str, str]],
     engine: Engine,
 ) -> _Order:
     """What is reported of one slide; workers of a cluster start in a folder of their own."""
     name = slide_name(path)
     if engine.scheduler is not None:
         path, out = path.absolute(), out.absolute()
-        table, drawn = settings.mpp_table, settings.annotations
+        table, annotations = settings.mpp_table, settings.annotations
         settings = replace(
             settings,
             mpp_table=table.absolute() if isinstance(table, Path) else table,
-            annotations=None if drawn is None else drawn.absolute(),
+            annotations=None if annotations is None else annotations.absolute(),
         )
-    return _Order(path, name, out, folders[name], settings, known[name])
+    return _Order(path, name, out, folders[name], settings, nouns_of[name])
 
 
 def _cut(order: _Order) -> tuple[list[list[Any]], dict[str, Any]]:
     """One slide's tiles on disk, their rows of the cohort, and a record of the slide."""
-    path, name, settings, known = order.path, order.name, order.settings, order.known
+    path, name, settings, nouns = order.path, order.name, order.settings, order.nouns
     with open_slide(path, assume_mpp=settings.assume_mpp, mpp_table=settings.mpp_table) as slide:
         mask = tissue_mask(slide)
         tiling = plan_tiles(
@@ -276,14 +276,14 @@ def _cut(order: _Order) -> tuple[list[list[Any]], dict[str, Any]]:
         )
         labelling = _labelling(settings)
         labels, remarks = label_slide(path, slide, tiling, labelling) if labelling is not None else (None, ())
-        label = labels.label if labels else (known.get("label", ""),) * len(tiling)
+        label = labels.label if labels else (nouns.get("label", ""),) * len(tiling)
         used = [row for row in range(len(tiling)) if label[row] or labels is None]
         files = _write_tiles(slide, tiling, used, order.out, Path("tiles") / order.folder)
         write_png(draw_tiles(read_picture(slide), tiling, mask), order.out / "previews" / f"{order.folder}.png")
         mpp = float(np.sqrt(np.prod(tiling.actual_mpp)))
         rows = [
-            [file, label[row], known.get("patient_id", ""), name, known.get("site", ""), mpp,
-             int(tiling.coords[row, 0]), int(tiling.coords[row, 1]), known.get("split", "")]
+            [file, label[row], nouns.get("patient_id", ""), name, nouns.get("site", ""), mpp,
+             int(tiling.coords[row, 0]), int(tiling.coords[row, 1]), nouns.get("split", "")]
             for file, row in zip(files, used, strict=True)
         ]  # fmt: skip
         info = slide.info
