@@ -273,7 +273,7 @@ def test_the_gpu_s_way_trains_the_same_network(
         kept.append(made is not None)
         return made
 
-    monkeypatch.setattr(loader, "_place", lambda machine: SimpleNamespace(type="elsewhere"))
+    monkeypatch.setattr(loader, "_numbered_device", lambda machine: SimpleNamespace(type="elsewhere"))
     monkeypatch.setattr(loader, "room_on", lambda device: room)
     monkeypatch.setattr(loader, "keep_on_device", keep_here)
     made = run(store, tmp_path / "gpu", replace(SETTINGS, epochs=1), augmentation=exact)

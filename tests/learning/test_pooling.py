@@ -31,7 +31,7 @@ def threads() -> Iterator[int]:
 
 def pooled(maps: Tensor, gradient: Callable[[Tensor], Tensor] = torch.ones_like) -> tuple[Tensor, Tensor, Tensor]:
     """By the kernels: the pooled maps, the gradient of the maps, and its sums."""
-    found, place = pooling._room(maps.shape, maps.dtype)
+    found, place = pooling._output_memory(maps.shape, maps.dtype)
     pooling._keep_largest(maps, found, place)
     return (found, *pooling._put_back(gradient(found), place, maps.shape))
 

@@ -19,7 +19,7 @@ from counterstain.cli import app
 from counterstain.errors import InputError
 from counterstain.phantom.slide import PhantomSlide, _prepare, truth_path, write_slide, write_slides
 from counterstain.phantom.slide_layout import Window, cover, draw_layout
-from counterstain.phantom.slide_painter import BLOCK_PX, _lit
+from counterstain.phantom.slide_painter import BLOCK_PX, _transmitted
 from counterstain.phantom.slide_pyramid import level_sizes, write_pyramid
 from counterstain.phantom.tiles import Phantom, draw_patient, draw_tile
 
@@ -199,8 +199,8 @@ def test_windows_that_overlap_agree(stock):
     settings = replace(SMALL, size_px=(2200, 1300), distinct_blocks=stock or 100)
     painter, _ = _prepare(settings)
     assert painter.stock == stock
-    whole = _lit(painter, Window(400, 380, 300, 280))
-    part = _lit(painter, Window(BLOCK_PX - 60, BLOCK_PX - 50, 140, 120))
+    whole = _transmitted(painter, Window(400, 380, 300, 280))
+    part = _transmitted(painter, Window(BLOCK_PX - 60, BLOCK_PX - 50, 140, 120))
     np.testing.assert_allclose(whole[82:202, 52:192], part, atol=2e-3)
 
 
@@ -209,7 +209,7 @@ def test_no_column_gives_a_seam_away(stock):
     """Steps from a px to its right neighbour are no larger where two blocks meet than elsewhere, whole columns told."""
     settings = replace(SMALL, patient=BENIGN, size_px=(3000, 3000), distinct_blocks=stock or 100)
     painter, _ = _prepare(settings)
-    light = _lit(painter, Window(1100, 1000, 1000, 1000))
+    light = _transmitted(painter, Window(1100, 1000, 1000, 1000))
     steps = np.abs(np.diff(light, axis=1)).mean(axis=(0, 2))
     assert steps.max() < 2 * np.median(steps)  # a straight, hard cut between blocks of a stock: 4.4
 

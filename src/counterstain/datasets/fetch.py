@@ -94,11 +94,11 @@ def fetch_cohort(
     row = public_cohort(name)
     files = _files_of(row, manifest)
     out.mkdir(parents=True, exist_ok=True)
-    recorded = _known(out, name)
+    recorded = _recorded(out, name)
     fetched = []
     for file in files:
         talk.say(f"{file.name}: {'taken from ' + str(source) if source is not None else 'fetching'}")
-        sha256 = _bring(row, file, out, source, talk)
+        sha256 = _obtain(row, file, out, source, talk)
         _as_before(file, sha256, recorded)
         fetched.append(FetchedFile(file.name, "whole", file.checksum, sha256))
         earlier = [entry for entry in recorded.values() if entry["name"] not in {done.name for done in fetched}]
@@ -115,7 +115,7 @@ def _record(name: str, fetched: Sequence[FetchedFile], earlier: Sequence[dict[st
     return {"schema": SCHEMA, "name": name, "files": [*(asdict(file) for file in fetched), *earlier]}
 
 
-def _known(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+def _recorded(folder: Path, name: str) -> dict[str, dict[str, Any]]:
     """What fetched.json in a folder says, by file name."""
     if not (folder / FETCHED).exists():
         return {}
@@ -189,7 +189,7 @@ def gdc_files(manifest: Path) -> tuple[RemoteFile, ...]:
     return tuple(files)
 
 
-def _bring(row: PublicCohort, file: RemoteFile, out: Path, source: Path | None, talk: Progress) -> str:
+def _obtain(row: PublicCohort, file: RemoteFile, out: Path, source: Path | None, talk: Progress) -> str:
     """Have a file in its folder, and give its SHA-256."""
     target = out / file.name
     if target.is_file() and not _is_wrong(target, file):
@@ -247,7 +247,7 @@ def verify_cohort(folder: Path) -> FetchedCohort:
     record = read_record(folder / FETCHED, SCHEMA)
     name = str(record.get("name"))
     files = []
-    for listed in _known(folder, name).values():
+    for listed in _recorded(folder, name).values():
         path = folder / listed["name"]
         if Path(listed["name"]).name != listed["name"]:
             raise InputError(f"{folder / FETCHED} names a place outside its folder: {listed['name']!r}")

@@ -54,7 +54,7 @@ def plan_composites(table: Predictions, *, count: int, seed: int) -> Composites 
     rows: list[tuple[int, int, int, int]] = []
     for number in range(count):
         target = 1 if classes == 2 else number % classes
-        tiles = _one(table, pools, target, number)
+        tiles = _composite_of(table, pools, target, number)
         if tiles is not None:
             rows.append((*tiles, target))
     if not rows:
@@ -64,7 +64,9 @@ def plan_composites(table: Predictions, *, count: int, seed: int) -> Composites 
     return Composites(ground, guest, stand_in, quarter, targets)
 
 
-def _one(table: Predictions, pools: dict[int, list[int]], target: int, number: int) -> tuple[int, int, int] | None:
+def _composite_of(
+    table: Predictions, pools: dict[int, list[int]], target: int, number: int
+) -> tuple[int, int, int] | None:
     """Ground, guest and stand-in of one composite: guest and stand-in of other patients than the ground."""
     others = [label for label in pools if label != target and len(pools[label]) > 1]
     if not others or not pools[target]:

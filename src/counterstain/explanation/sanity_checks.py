@@ -209,8 +209,8 @@ def check_curves(explainer: Explainer, trial: Trial, maps: Floats, *, seed: int)
     """
     rng = np.random.default_rng([seed, 1])
     cells = maps[0].size
-    borrowed = _borrowed(trial.patient)
-    ranked = [_order(map_, rng) for map_ in maps]
+    borrowed = _tiles_of_next_patient(trial.patient)
+    ranked = [_cells_by_value(map_, rng) for map_ in maps]
     orders = {
         "map": [ranked],
         "random": [[rng.permutation(cells) for _ in maps] for _ in range(DRAWS)],
@@ -243,14 +243,14 @@ def check_curves(explainer: Explainer, trial: Trial, maps: Floats, *, seed: int)
     return record | {"passed": all(entry["passed"] for entry in record["kinds"])}
 
 
-def _order(map_: Floats, rng: np.random.Generator) -> Integers:
+def _cells_by_value(map_: Floats, rng: np.random.Generator) -> Integers:
     """The cells from the highest to the lowest, equals in random order."""
     shuffled = rng.permutation(map_.size)
     order: Integers = shuffled[np.argsort(-map_.ravel()[shuffled], kind="stable")]
     return order
 
 
-def _borrowed(patient: Sequence[str]) -> list[int]:
+def _tiles_of_next_patient(patient: Sequence[str]) -> list[int]:
     """For each tile the next tile of another patient; of one patient alone, the next tile."""
     count = len(patient)
     return [

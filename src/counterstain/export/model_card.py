@@ -86,7 +86,7 @@ def write_card(bundle: Bundle, record: Mapping[str, Any], scores: Mapping[str, A
         f"# A classifier of histology tiles: {' or '.join(bundle.classes)}\n",
         *([f"**{bundle.stamp}**\n"] if bundle.stamp else []),
         "For research use only; not a medical device.\n",
-        _what(bundle, record),
+        _description(bundle, record),
         _files(record),
         "\n".join(["## How well it does\n", *([_UNKNOWN] if scores is None else _score_lines(scores)), ""]),
         _limits(bundle, record),
@@ -95,7 +95,7 @@ def write_card(bundle: Bundle, record: Mapping[str, Any], scores: Mapping[str, A
     return "\n".join(parts)
 
 
-def _shown(scores: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _overall_scores(scores: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The scores of the card: those of all classes together that have a value."""
     return [
         row
@@ -115,7 +115,7 @@ def _model_index(bundle: Bundle, record: Mapping[str, Any], scores: Mapping[str,
             "name": f"{row['metric']} ({row['level']} level)",
             "value": float(row["value"]),
         }
-        for row in _shown(scores)
+        for row in _overall_scores(scores)
     ]
     cohort = {"type": "private", "name": f"test part of {scores['name']}"}
     return {
@@ -128,7 +128,7 @@ def _score_lines(scores: Mapping[str, Any]) -> list[str]:
     """The table of scores with intervals, what they are of, and what limits them."""
     rows = [
         f"| {row['metric']} | {row['level']} | {row['value']:.3f} | {_number(row['low'])} to {_number(row['high'])} |"
-        for row in _shown(scores)
+        for row in _overall_scores(scores)
     ]
     patients = "" if scores["patients"] is None else f" of {scores['patients']} patients"
     lines = ["| score | level | value | 95 % interval |", "|---|---|---|---|", *rows, ""]
@@ -143,7 +143,7 @@ def _number(value: float | None) -> str:
 _UNKNOWN = "Not available: the model was exported without its study. See the report of the run that created it."
 
 
-def _what(bundle: Bundle, record: Mapping[str, Any]) -> str:
+def _description(bundle: Bundle, record: Mapping[str, Any]) -> str:
     scale = "scale not recorded"
     if bundle.mpp is not None:
         scale = f"{bundle.mpp:g} µm/px" + (" (as given when exported)" if record["mpp_given"] else "")

@@ -119,10 +119,10 @@ def natural_scale(name: str) -> str:
         return FOUNDATION[name].scale
     check_backbone(name)
     pretrained = timm.get_pretrained_cfg(name.removeprefix(TIMM))
-    return "imagenet" if pretrained is None else scale_name(_three(pretrained.mean), _three(pretrained.std))
+    return "imagenet" if pretrained is None else scale_name(_rgb(pretrained.mean), _rgb(pretrained.std))
 
 
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
+def _rgb(values: Sequence[float]) -> tuple[float, float, float]:
     red, green, blue = values
     return red, green, blue
 

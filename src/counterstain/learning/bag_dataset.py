@@ -130,7 +130,7 @@ def open_bags(
     indexed = _read_index(index)
     files: dict[str, _BagFile] = {}
     for done, name in enumerate(cohort.image, start=1):
-        files[name] = _look(root / name, indexed.get(name))
+        files[name] = _inspect(root / name, indexed.get(name))
         if progress is not None:
             progress(done, len(cohort))
     if any(indexed.get(name) != file for name, file in files.items()):
@@ -166,7 +166,7 @@ def _read_index(path: Path) -> dict[str, _BagFile]:
         return {}
 
 
-def _look(path: Path, earlier: _BagFile | None) -> _BagFile:
+def _inspect(path: Path, earlier: _BagFile | None) -> _BagFile:
     status = path.stat()
     if earlier is not None and (earlier.size, earlier.changed_ns) == (status.st_size, status.st_mtime_ns):
         return earlier

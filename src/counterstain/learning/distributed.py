@@ -92,7 +92,7 @@ def joined(*, device: str = "auto") -> Iterator[World]:
         )
     except RuntimeError as error:
         raise InputError(
-            f"process {world.rank + 1} of {world.size} cannot reach {os.environ['MASTER_ADDR']}: {_brief(error)}"
+            f"process {world.rank + 1} of {world.size} cannot reach {os.environ['MASTER_ADDR']}: {_reason(error)}"
         ) from None
     try:
         yield world
@@ -157,11 +157,12 @@ def leader_first(world: World) -> Iterator[None]:
 
 def _left_alone(world: World, error: RuntimeError) -> InputError:
     return InputError(
-        f"process {world.rank + 1} of {world.size} has lost another process ({_brief(error)}); the last whole epoch is "
-        "kept, start the same command again to resume from it"
+        f"process {world.rank + 1} of {world.size} has lost another process ({_reason(error)}); the last whole epoch "
+        "is kept, start the same command again to resume from it"
     )
 
 
-def _brief(error: RuntimeError) -> str:
+def _reason(error: RuntimeError) -> str:
     """The first line, without the place in torch's own source that it begins with."""
-    return re.sub(r"^\[[^\]]*\]\s*", "", str(error)).splitlines()[0][:160]
+    message = re.sub(r"^\[[^\]]*\]\s*", "", str(error))
+    return (message.splitlines() or [type(error).__name__])[0][:160]

@@ -50,7 +50,7 @@ def read_features(path: Path) -> Features:
         with h5py.File(path, "r") as file:
             if "features" not in file:
                 raise InputError(f"{path} has no dataset 'features' (it has {', '.join(file) or 'none'})")
-            features = np.asarray(_held(file, "features", path), dtype=np.float32)
+            features = np.asarray(_own_array(file, "features", path), dtype=np.float32)
             if features.ndim == 3 and len(features) == 1:  # some writers add a batch of one
                 features = features[0]
             if features.ndim != 2:
@@ -58,7 +58,7 @@ def read_features(path: Path) -> Features:
             coords = np.full((len(features), 2), -1, np.int64)
             attributes: dict[str, Any] = dict(file.attrs)
             if "coords" in file:
-                dataset = _held(file, "coords", path)
+                dataset = _own_array(file, "coords", path)
                 if dataset.size % 2:
                     raise InputError(f"{path}: coords are of shape {dataset.shape}; they need to be (tiles, 2)")
                 coords = np.asarray(dataset, dtype=np.int64).reshape(-1, 2)
@@ -73,7 +73,7 @@ def read_features(path: Path) -> Features:
     return Features(features, coords, attributes)
 
 
-def _held(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
+def _own_array(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
     """An array of numbers that the file itself holds: a link could lead into any other file.
 
     Raises:
@@ -155,7 +155,7 @@ def cached_features(
         "fit": fit, "stain": staining.record(), "precision": precision,
     }  # fmt: skip
     path = folder / f"{hash_json(recipe)[:32]}.h5"
-    by_content = _known(path)
+    by_content = _read_cache(path)
     content = [store.content[row] for row in rows]
     todo = [place for place, name in enumerate(content) if name not in by_content]
     network.eval().to(memory_format=torch.channels_last)
@@ -169,25 +169,25 @@ def cached_features(
         if progress is not None:
             progress(start + len(places), len(todo))
         if unsaved == SAVE_EVERY or start + BATCH >= len(todo):
-            _keep(path, by_content, recipe)
+            _write_cache(path, by_content, recipe)
             unsaved = 0
     return np.stack([by_content[name] for name in content]) if content else np.empty((0, 0), np.float32)
 
 
-def _known(path: Path) -> dict[str, NDArray[np.float32]]:
+def _read_cache(path: Path) -> dict[str, NDArray[np.float32]]:
     """Features by the hash of their image; a file that cannot be read is as none."""
     if not path.is_file():
         return {}
     try:
         with h5py.File(path, "r") as file:
             names = [name.decode("ascii") for name in file["content"][:]]
-            features = np.asarray(_held(file, "features", path), dtype=np.float32)
+            features = np.asarray(_own_array(file, "features", path), dtype=np.float32)
     except (OSError, KeyError):
         return {}
     return dict(zip(names, features, strict=True)) if len(names) == len(features) else {}
 
 
-def _keep(path: Path, by_content: Mapping[str, NDArray[np.float32]], recipe: Mapping[str, Any]) -> None:
+def _write_cache(path: Path, by_content: Mapping[str, NDArray[np.float32]], recipe: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     attributes = {"patch_size": recipe["tile_px"], "encoder": str(recipe["model"].get("network", ""))}
     nowhere = np.full((len(by_content), 2), -1, np.int64)

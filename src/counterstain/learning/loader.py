@@ -98,7 +98,7 @@ def feed(
     side: int | None = None,
 ) -> TileLoader:
     """The feed of one training; on a GPU the tiles are moved there now, if they fit."""
-    device = _place(machine)  # asked here, because a thread of its own would begin with the first GPU
+    device = _numbered_device(machine)  # asked here, because a thread of its own would begin with the first GPU
     on_device = None
     if device.type != "cpu" and not staining.changes_training:
         on_device = keep_on_device(store, examples.row, device, room=room_on(device))
@@ -107,7 +107,7 @@ def feed(
     )
 
 
-def _place(machine: Device) -> torch.device:
+def _numbered_device(machine: Device) -> torch.device:
     """The device with its number, which a launcher's process has chosen."""
     return torch.device("cpu") if machine.device == "cpu" else torch.device("cuda", torch.cuda.current_device())
 

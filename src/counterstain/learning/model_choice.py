@@ -44,7 +44,7 @@ class ModelChoice:
     @property
     def graded(self) -> bool:
         """Whether its run says that the classes are grades."""
-        return self.run is not None and bool(_order(self.run))
+        return self.run is not None and bool(_grade_order(self.run))
 
     def seeds(self) -> tuple[Path, ...]:
         """All trainings of this arm and fold, to be averaged; () where no run was named, or there is one."""
@@ -100,7 +100,9 @@ def choose_model(
             raise InputError(f"an ensemble needs two seeds or more; arm {chosen}, fold {place} has {len(folders)}")
     else:
         folders = (max(trained, key=lambda path: scores[path]),)
-    return ModelChoice(folders, source, _words(source, trainings, mean, chosen, folders, named=arm is not None))
+    return ModelChoice(
+        folders, source, _choice_sentence(source, trainings, mean, chosen, folders, named=arm is not None)
+    )
 
 
 def _one_bundle(source: Path, *, ensemble: bool, named: bool) -> ModelChoice:
@@ -167,11 +169,11 @@ def _primary(run: Path) -> str:
 
 def _validation_table(run: Path, folder: Path) -> Predictions:
     """A training's predictions of its validation part; grades are in their order, which no table of them says."""
-    order = _order(run)
+    order = _grade_order(run)
     return replace(read_predictions(folder / VALIDATION, classes=order or None), ordered=bool(order))
 
 
-def _order(run: Path) -> tuple[str, ...]:
+def _grade_order(run: Path) -> tuple[str, ...]:
     """The classes of a study of grades, from the lowest to the highest; () of any other."""
     return tuple(map(str, _resolved(run).get("cohort", {}).get("order") or ()))
 
@@ -185,7 +187,7 @@ def _validation_score(table: Predictions, metric: str) -> tuple[float, float]:
     return (float(value) if np.isfinite(value) else -np.inf, -float(image_loss(table.label, table.prob).mean()))
 
 
-def _words(
+def _choice_sentence(
     run: Path,
     trainings: Sequence[Path],
     mean: dict[str, tuple[float, ...]],
@@ -205,11 +207,11 @@ def _words(
         f"{name} {value[0]:.3f}" if np.isfinite(value[0]) else f"{name} undefined" for name, value in mean.items()
     )
     reason = "as named" if named else f"best on the validation part by {metric}"
-    doubt = _doubt(run, [path for path in trainings if names_of(path)[::2] == (arm, fold)], _primary(run))
+    doubt = _chance_warning(run, [path for path in trainings if names_of(path)[::2] == (arm, fold)], _primary(run))
     return f"model: arm {arm}, {chosen}{folds}, {reason} ({scores}{doubt}); --arm, --seed and --fold name another"
 
 
-def _doubt(run: Path, trained: Sequence[Path], metric: str) -> str:
+def _chance_warning(run: Path, trained: Sequence[Path], metric: str) -> str:
     """That the best arm isn't shown to know anything, where guessing reaches its interval on the validation part."""
     tables = [_validation_table(run, folder) for folder in trained]
     chance = chance_of(metric, len(tables[0].classes))

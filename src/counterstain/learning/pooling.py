@@ -57,7 +57,7 @@ def convolve_and_pool(
     # In prediction the bits are torch's, whichever pools: what a few tiles gain is less than Numba's import takes.
     if torch.is_grad_enabled() or len(convolved) < _FEW or not _is_for_kernels(convolved, convolved.dtype):
         return functional.relu(functional.max_pool2d(convolved, 2))
-    pooled, place = _room(convolved.shape, convolved.dtype)
+    pooled, place = _output_memory(convolved.shape, convolved.dtype)
     _keep_largest(convolved, pooled, place)
     return pooled
 
@@ -101,7 +101,7 @@ def has_kernels() -> bool:
         layer = numba.config.THREADING_LAYER  # type: ignore[attr-defined]
         # PyTorch's own threads: a second set would fight the first for the cores. Read when the first kernel starts.
         numba.config.THREADING_LAYER = "omp"  # type: ignore[attr-defined]
-        _keep_largest(torch.zeros(1, 1, 2, 2), *_room(torch.Size((1, 1, 2, 2)), torch.float32))
+        _keep_largest(torch.zeros(1, 1, 2, 2), *_output_memory(torch.Size((1, 1, 2, 2)), torch.float32))
     except (ImportError, AttributeError, RuntimeError, ValueError):
         # No Numba, or another module of the name of one that it looks for; nowhere to keep what is compiled; no OpenMP.
         return False
@@ -120,7 +120,7 @@ class _ConvolvedAndPooled(torch.autograd.Function):
         side = weight.shape[2]
         height, width = ((size + 2 * padding - side) // stride + 1 for size in maps.shape[2:])
         # What stays is asked for before what goes, so that no hole is left between: the heap stops growing sooner.
-        pooled, place = _room(torch.Size((len(maps), len(weight), height, width)), maps.dtype)
+        pooled, place = _output_memory(torch.Size((len(maps), len(weight), height, width)), maps.dtype)
         convolved = functional.conv2d(maps, weight, bias.to(maps.dtype), stride, padding)
         _keep_largest(convolved, pooled, place)
         ctx.save_for_backward(maps, weight, place)
@@ -138,7 +138,7 @@ class _ConvolvedAndPooled(torch.autograd.Function):
         return of_maps, of_weight, of_bias, None, None
 
 
-def _room(shape: torch.Size, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+def _output_memory(shape: torch.Size, kind: torch.dtype) -> tuple[Tensor, Tensor]:
     """Memory for the pooled maps of maps of this shape, and for their pixels' places: (B, H // 2, W // 2, C) bytes."""
     batch, channels, height, width = shape[0], shape[1], shape[2] // 2, shape[3] // 2
     pooled = torch.empty((batch, channels, height, width), dtype=kind, memory_format=torch.channels_last)

@@ -87,7 +87,7 @@ def train_probe(
     history = {name: [value] for name, value in zip(HISTORY, values, strict=True)}
     done = {"probe": _probe_record(settings, probe)}
     trained = Trained(network, history, 1, machine, (), weights, staining, probe.layout, done)
-    return trained, lambda rows: _answers(probe.head, features(rows)), list(probe.tried)
+    return trained, lambda rows: _probabilities(probe.head, features(rows)), list(probe.tried)
 
 
 def _probe_record(settings: TrainingConfig, probe: Probe) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _counted(progress: Callable[[TrainingProgress], None] | None) -> Callable[[i
     return lambda done, total: progress(TrainingProgress(1, 1, done, total, float("nan"), float("nan"), 0.0))
 
 
-def _answers(head: nn.Module, features: NDArray[np.float32]) -> Floats:
+def _probabilities(head: nn.Module, features: NDArray[np.float32]) -> Floats:
     with torch.inference_mode():
         parts = [head(part).numpy() for part in torch.split(torch.from_numpy(features), 512)]
     return softmax(np.concatenate(parts))
@@ -117,6 +117,6 @@ def _answers(head: nn.Module, features: NDArray[np.float32]) -> Floats:
 
 def _score(head: nn.Module, features: NDArray[np.float32], label: NDArray[np.int64]) -> tuple[float, float]:
     """Mean loss and share predicted right."""
-    prob = _answers(head, features)
+    prob = _probabilities(head, features)
     loss = -np.log(np.maximum(prob[np.arange(len(label)), label], 1e-12)).mean()
     return float(loss), float((prob.argmax(1) == label).mean())

@@ -40,7 +40,7 @@ def place_epithelium(plane: Plane, rng: np.random.Generator, gland: Gland) -> Fl
     grade = float(np.clip(plane.grade, -0.2, 1.25))
     size_um = (6.6 + 3.3 * grade) * float(np.exp(rng.normal(0, 0.03 + 0.04 * max(grade, 0))))
     if gland.pattern == "regular":
-        x, y, angle = _rim(rng, gland, size_um, grade)
+        x, y, angle = _columnar_row(rng, gland, size_um, grade)
         aspect = np.clip(rng.normal(1.5, 0.18, len(x)), 1, 2.2)
     else:
         x, y = _crowd(rng, gland, size_um * 1.16)
@@ -51,7 +51,9 @@ def place_epithelium(plane: Plane, rng: np.random.Generator, gland: Gland) -> Fl
     return _rows(x, y, diameter, aspect, angle, EPITHELIAL)
 
 
-def _rim(rng: np.random.Generator, gland: Gland, size_um: float, grade: float) -> tuple[Floats, Floats, Floats]:
+def _columnar_row(
+    rng: np.random.Generator, gland: Gland, size_um: float, grade: float
+) -> tuple[Floats, Floats, Floats]:
     """Places and angles of a single row of columnar nuclei along the basement membrane."""
     line = gland.outer.points(inset_um=0.78 * size_um)
     closed = np.vstack([line, line[:1]])

@@ -67,7 +67,7 @@ class PhantomSlide:
     def __post_init__(self) -> None:
         for name, allowed in _ALLOWED.items():
             if getattr(self, name) not in allowed:
-                raise InputError(f"phantom slide: {name} is {getattr(self, name)!r}; it needs to be {_either(allowed)}")
+                raise InputError(f"phantom slide: {name} is {getattr(self, name)!r}; it needs to be {_any_of(allowed)}")
         for name, low, high in _LIMITS:
             values = getattr(self, name) if name == "size_px" else (getattr(self, name),)
             if any(isinstance(value, bool) or not isinstance(value, int) for value in values):
@@ -90,7 +90,7 @@ _LIMITS = (
 )  # fmt: skip
 
 
-def _either(allowed: tuple[object, ...]) -> str:
+def _any_of(allowed: tuple[object, ...]) -> str:
     return ", ".join(str(value) for value in allowed[:-1]) + f" or {allowed[-1]}"
 
 

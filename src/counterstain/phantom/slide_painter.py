@@ -90,11 +90,11 @@ def _paint(painter: Painter, window: Window, scanner: Scanner) -> NDArray[np.uin
     rng = np.random.default_rng([*painter.key, 0, window.x_px, window.y_px])
     patch = cover(painter.layout.blur, window, _PATCH_UM / mpp)
     if patch is None:
-        light = _lit(painter, window)
+        light = _transmitted(painter, window)
     else:
         sigma = _DEFOCUS_UM / mpp
         reach = int(np.ceil(3 * sigma))
-        wide = _lit(painter, window.grown(reach))
+        wide = _transmitted(painter, window.grown(reach))
         blurred = np.asarray(cv2.GaussianBlur(wide, (2 * reach + 1, 2 * reach + 1), sigma), dtype=np.float32)
         inner = (slice(reach, -reach), slice(reach, -reach))
         light = _mix(wide[inner], blurred[inner], patch)
@@ -112,7 +112,7 @@ def _mix(first: Light, second: Light, share: NDArray[np.float32]) -> Light:
     return out
 
 
-def _lit(painter: Painter, window: Window) -> Light:
+def _transmitted(painter: Painter, window: Window) -> Light:
     """(H, W, 3) light through the slide before pen and defocus; 1 is bare glass."""
     mpp = painter.phantom.mpp
     glass = np.ones((window.height_px, window.width_px, 3), dtype=np.float32)

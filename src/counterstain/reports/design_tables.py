@@ -121,7 +121,7 @@ def ranges_table(run: RunRecord) -> Table | None:
         table_cells(
             name.replace("_", " "),
             _range(name, settings),
-            "one copy of each image" if expand else _often(name, settings),
+            "one copy of each image" if expand else _how_often(name, settings),
         )
         for name in names
     ]
@@ -152,7 +152,7 @@ def _range(name: str, settings: Mapping[str, Any]) -> str:
             return ""
 
 
-def _often(name: str, settings: Mapping[str, Any]) -> str:
+def _how_often(name: str, settings: Mapping[str, Any]) -> str:
     probability = settings.get(f"{name}_probability")
     each = ", each direction by itself" if name == "flip" and settings.get("flip") == "both" else ""
     return "every image" if probability in (None, 1, 1.0) else f"{100 * probability:g} % of the images{each}"

@@ -169,19 +169,19 @@ def _pair_words(pair: Mapping[str, Any]) -> str:
     names = f"{clean(pair['a'])} − {clean(pair['b'])}"
     changing = [row for row in pair["patients"] if row["changes"]]
     if changing:
-        return f"{names}: {listed(_changed(row, pair) for row in changing)}."
-    moved = listed(_moved(pair["patients"]))
+        return f"{names}: {listed(_changed_verdict(row, pair) for row in changing)}."
+    moved = listed(_differences_without(pair["patients"]))
     return (
         f"{names}: the verdict stays the same without any one of the {len(pair['patients'])} patients who move the "
         f"difference of {difference(pair['difference'], None, None)} most: {moved}."
     )
 
 
-def _moved(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def _differences_without(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return [f"{difference(row['difference'], None, None)} without {clean(row['patient'])}" for row in rows]
 
 
-def _changed(row: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+def _changed_verdict(row: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
     """What the verdict becomes without one patient."""
     without = f"without patient {clean(row['patient'])} "
     if not row["verdict"]:

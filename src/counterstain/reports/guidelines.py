@@ -49,7 +49,7 @@ def _items(run: RunRecord) -> list[tuple[str, str]]:
         (f"Where the {run.rows} come from, dates, centres, how patients were chosen", ""),
         ("Ethics approval and consent; how data were made anonymous", ""),
         ("Reference standard: who labelled, how, with what agreement", ""),
-        (f"{capital(run.rows)} used, and those left out with reasons", _used(run)),
+        (f"{capital(run.rows)} used, and those left out with reasons", _images_used(run)),
         (f"Preparation of the {run.rows}", " ".join([*preparation_sentences(run), *stain_sentences(run)])),
         ("How the data were divided, and the unit of division", division),
         ("Leakage between the parts", audit),
@@ -98,7 +98,7 @@ def _calibration(run: RunRecord) -> str:
     return f"{use_sentences(run)[0]} {capital(measures)}." if use_sentences(run) else ""
 
 
-def _used(run: RunRecord) -> str:
+def _images_used(run: RunRecord) -> str:
     images = run.cohort.get("images")
     if images is None:
         return ""

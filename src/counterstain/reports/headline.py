@@ -94,7 +94,7 @@ def evidence(run: RunRecord) -> str:
     rows = {arm: row for arm, row in rows.items() if row["value"] is not None}
     if not rows:
         return ""
-    standing = _standing(rows, record["chance"], record["baseline"])
+    standing = _against_chance_and_baseline(rows, record["chance"], record["baseline"])
     if len(run.arms) == 1:  # its number stands in the first sentence already
         return f"{standing}." if standing else ""
     numbers = _numbers(rows, metric_name(record["metric"]), record["confidence"])
@@ -103,27 +103,29 @@ def evidence(run: RunRecord) -> str:
     return f"{standing}: {numbers}.{limit}" if standing else f"{capital(numbers)}.{limit}"
 
 
-def _standing(rows: Mapping[str, Mapping[str, Any]], chance: float | None, baseline: Mapping[str, Any] | None) -> str:
+def _against_chance_and_baseline(
+    rows: Mapping[str, Mapping[str, Any]], chance: float | None, baseline: Mapping[str, Any] | None
+) -> str:
     """What all arms have in common against chance, and against the baseline; the exceptions are named."""
     at_chance = [arm for arm, row in rows.items() if row["above_chance"] is False]
     level = "" if chance is None else f" ({number(chance, 1 if chance in (0.5, 0.0) else 3)})"
     if len(at_chance) == len(rows):
-        return _none(rows, f"be told from chance{level}")
+        return _no_arm(rows, f"be told from chance{level}")
     clauses = [f"{listed(map(clean, at_chance))} can't be told from chance{level}"] if at_chance else []
     if baseline is None:
         if not clauses and chance is not None:
-            return _every(rows, "exceeds", "exceed") + f" chance{level}"
+            return _all_arms(rows, "exceeds", "exceed") + f" chance{level}"
         return "; ".join(clauses)
     name = f"{BASELINE_NAMES.get(baseline['name'], clean(baseline['name']))} ({number(baseline['value'])})"
     sides: dict[str, list[str]] = {}
     for arm, row in rows.items():
         sides.setdefault(row["against_baseline"] or "undefined", []).append(arm)
     if len(sides.get("above", ())) == len(rows):
-        return _every(rows, "beats", "beat") + f" {name}"
+        return _all_arms(rows, "beats", "beat") + f" {name}"
     if len(sides.get("undefined", ())) == len(rows):  # too few patients of a class for any interval
         return "; ".join(clauses)
     if len(sides.get("not told", ())) == len(rows):
-        none = _none(rows, f"be told from {name}, which does not look at tissue")
+        none = _no_arm(rows, f"be told from {name}, which does not look at tissue")
         return f"{clauses[0]}, and {none[0].lower()}{none[1:]}" if clauses else none
     verdicts = [_side_words(side, sides[side]) for side in SIDES if side in sides]
     return "; ".join([*clauses, ", ".join(f"{clause} {'it' if k else name}" for k, clause in enumerate(verdicts))])
@@ -133,14 +135,14 @@ def _side_words(side: str, arms: list[str]) -> str:
     return f"{listed(map(clean, arms))} {SIDES[side][len(arms) > 1]}"
 
 
-def _every(rows: Mapping[str, object], singular: str, several: str) -> str:
+def _all_arms(rows: Mapping[str, object], singular: str, several: str) -> str:
     """ "Both beat", "All 4 arms beat", or the only arm's name with "beats"."""
     if len(rows) == 1:
         return f"{clean(next(iter(rows)))} {singular}"
     return f"{'Both' if len(rows) == 2 else f'All {len(rows)} arms'} {several}"
 
 
-def _none(rows: Mapping[str, object], can: str) -> str:
+def _no_arm(rows: Mapping[str, object], can: str) -> str:
     if len(rows) == 1:
         return f"{clean(next(iter(rows)))} can't {can}"
     return f"{'Neither' if len(rows) == 2 else f'None of the {len(rows)} arms'} can {can}"

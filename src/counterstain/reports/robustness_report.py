@@ -92,7 +92,7 @@ def headline(record: Mapping[str, Any]) -> str:
         score, curve, step = min(defined, key=lambda entry: float(entry[0]["difference"]))
         loss = difference(score["difference"], score["low"], score["high"])
         if score["difference"] < 0:
-            sentences += f"; it falls most, by {loss}, under {_lower(curve['title'])} at {step['shown']}"
+            sentences += f"; it falls most, by {loss}, under {_lower_first(curve['title'])} at {step['shown']}"
         else:
             sentences += "; no trial lowers it"
     # The ranking can be untouched while the frozen threshold no longer fits: AUROC alone would hide it.
@@ -100,7 +100,7 @@ def headline(record: Mapping[str, Any]) -> str:
     turned = [entry for entry in turned if entry[0]]
     if turned:
         most, curve, step = max(turned, key=lambda entry: float(entry[0]))
-        sentences += f". Most decisions flip under {_lower(curve['title'])} at {step['shown']}: {share(most, 1)}"
+        sentences += f". Most decisions flip under {_lower_first(curve['title'])} at {step['shown']}: {share(most, 1)}"
     if record["budget"] is not None:
         rows = record["budget"]["limits"]
         failed = sum(not row["met"] for row in rows)
@@ -109,7 +109,7 @@ def headline(record: Mapping[str, Any]) -> str:
     return f"{sentences}."
 
 
-def _lower(title: str) -> str:
+def _lower_first(title: str) -> str:
     return title if title.startswith("JPEG") else title[0].lower() + title[1:]
 
 
@@ -135,7 +135,7 @@ def _scale(mpp: Mapping[str, float] | None) -> str:
 
 
 def _clean_table(record: Mapping[str, Any]) -> Table:
-    rows = tuple((Cell(metric_name(name)), _valued(score)) for name, score in _ordered(record["clean"]))
+    rows = tuple((Cell(metric_name(name)), _value_cell(score)) for name, score in _ordered(record["clean"]))
     return Table(f"Unchanged tiles, {_intervals(record)}", ("measure", "value"), rows, inline=True)
 
 
@@ -149,7 +149,7 @@ def _ordered(scores: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(name, scores[name]) for name in MEASURES if name in scores]
 
 
-def _valued(score: Mapping[str, Any], *, percent: bool = False) -> Cell:
+def _value_cell(score: Mapping[str, Any], *, percent: bool = False) -> Cell:
     if percent and score["value"] is not None:
         low, high = score["low"], score["high"]
         below = f"[{share(low, 1)}, {share(high, 1)}]" if low is not None and high is not None else "no interval"
@@ -157,7 +157,7 @@ def _valued(score: Mapping[str, Any], *, percent: bool = False) -> Cell:
     return Cell(number(score["value"]), interval(score["low"], score["high"]) or "no interval")
 
 
-def _lost(score: Mapping[str, Any]) -> Cell:
+def _loss_cell(score: Mapping[str, Any]) -> Cell:
     sure = score["high"] is not None and score["high"] < 0
     return Cell(signed(score["difference"]), interval(score["low"], score["high"], sign=True) or "no interval", sure)
 
@@ -199,7 +199,7 @@ def _loss_table(record: Mapping[str, Any]) -> Table | None:
     for title, worse, first, turned in loss_rows(record):
         cells = [Cell(title)]
         for step in (worse[1], worse[2], worse[4]):
-            loss = _lost(step["scores"]["auroc"])
+            loss = _loss_cell(step["scores"]["auroc"])
             cells.append(Cell(f"{step['shown']}: {loss.text}", loss.below, loss.strong))
         cells.append(Cell(first["shown"] if first is not None else "none found"))
         cells.append(Cell(share(turned, 1)))
@@ -219,8 +219,8 @@ def _number_table(record: Mapping[str, Any]) -> Table | None:
     rows = [
         (
             Cell(f"{curve['title']}, {step['shown']}"),
-            *(_lost(step["scores"][name]) for name in names),
-            _valued(step["flipped"], percent=True),
+            *(_loss_cell(step["scores"][name]) for name in names),
+            _value_cell(step["flipped"], percent=True),
         )
         for curve in record["curves"]
         for step in curve["steps"]
@@ -285,7 +285,7 @@ def _site_table(record: Mapping[str, Any]) -> Table | None:
         if row["patients"] is not None:
             count += f", {plural(row['patients'], 'patient')}"
         few = [Cell("too few")] * len(names)
-        cells = few if row["scores"] is None else [_valued(row["scores"][name]) for name in names]
+        cells = few if row["scores"] is None else [_value_cell(row["scores"][name]) for name in names]
         rows.append((Cell(clean(row["site"]), count), *cells))
     return Table(
         f"Scores within sites, unchanged tiles, {_intervals(record)}",

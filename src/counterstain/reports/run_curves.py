@@ -85,11 +85,11 @@ def mean_curve(table: Predictions, metric: str) -> Floats:
         if positive.any() and not positive.all():
             points = roc_curve_points if metric == "auroc" else pr_curve_points
             x, y, _ = points(positive, table.prob[:, index])
-            curves.append(_between(x, y) if metric == "auroc" else y[np.searchsorted(x, GRID, side="left")])
+            curves.append(_interpolate(x, y) if metric == "auroc" else y[np.searchsorted(x, GRID, side="left")])
     return np.mean(curves, axis=0) if curves else np.full(len(GRID), np.nan)
 
 
-def _between(x: Floats, y: Floats) -> Floats:
+def _interpolate(x: Floats, y: Floats) -> Floats:
     """The highest point of the curve at each x of the grid; between two points a straight line (ties of the score)."""
     last = np.searchsorted(x, GRID, side="right") - 1
     after = np.minimum(last + 1, len(x) - 1)

@@ -121,7 +121,7 @@ def class_table(run: RunRecord) -> list[Table]:
     if len(classes) <= 2:
         return []
     tables = []
-    metrics = [name for name in ("recall", "precision", "specificity", "f1", "auroc") if _has(run, name)]
+    metrics = [name for name in ("recall", "precision", "specificity", "f1", "auroc") if _has_class_scores(run, name)]
     for arm in run.arms:
         rows = [
             (
@@ -135,7 +135,7 @@ def class_table(run: RunRecord) -> list[Table]:
     return tables
 
 
-def _has(run: RunRecord, metric: str) -> bool:
+def _has_class_scores(run: RunRecord, metric: str) -> bool:
     return any(
         score["metric"] == metric and score["class"] is not None
         for arm in run.arms

@@ -112,7 +112,7 @@ def calibration_table(run: RunRecord) -> Table | None:
         rows.append(
             (
                 Cell(clean(arm)),
-                *([Cell(_over(record["trainings"], "temperature"))] if method == "temperature" else []),
+                *([Cell(_range_over(record["trainings"], "temperature"))] if method == "temperature" else []),
                 Cell(shown(before["loss"], after["loss"])),
                 Cell(shown(before["ece"]["value"], after["ece"]["value"]),
                      interval(after["ece"]["low"], after["ece"]["high"])),
@@ -135,7 +135,7 @@ def decision_table(run: RunRecord) -> Table | None:
     for arm in (arm for arm in run.arms if arm in arms and arms[arm]["decision"]):
         decided = {score["metric"]: score for score in arms[arm]["decision"]["scores"]}
         cells = (score_cell(decided.get(name)) for name in ("recall", "specificity", "precision", "accuracy"))
-        rows.append((Cell(clean(arm)), Cell(_over(arms[arm]["trainings"], "threshold")), *cells))
+        rows.append((Cell(clean(arm)), Cell(_range_over(arms[arm]["trainings"], "threshold")), *cells))
     if not rows:
         return None
     rule, unit = clean(run.in_use.get("threshold_rule") or ""), unit_words(run.scores["unit"], run.rows_are)
@@ -148,7 +148,7 @@ def decision_table(run: RunRecord) -> Table | None:
     )
 
 
-def _over(trainings: list[Mapping[str, Any]], name: str) -> str:
+def _range_over(trainings: list[Mapping[str, Any]], name: str) -> str:
     """The range of a fitted number over the trainings."""
     values = [
         (training.get("parameters") or {}).get(name) if name == "temperature" else training.get(name)

@@ -71,13 +71,13 @@ def write_table_report(
         facts=_facts(record),
         figures=figures,
         promises=_table(texts.get("promises")),
-        missed=[_signed(note) for note in texts["promises"].notes] if "promises" in texts else [],
+        missed=[_true_minus(note) for note in texts["promises"].notes] if "promises" in texts else [],
         calls=_table(texts.get("calls")),
         calibration=_table(texts.get("calibration")),
         benefit=_table(texts.get("benefit")),
         distribution=_table(texts.get("distribution")),
         groups=[_table(group) for group in groups],
-        group_notes=[_capital(note) for group in groups for note in group.notes],
+        group_notes=[_capitalised(note) for group in groups for note in group.notes],
         levels=[table for level in shown_levels(run.rows_are) for table in metric_tables(run, level)],
         classes=class_table(run),
         warnings=_warnings(record),
@@ -147,14 +147,14 @@ def _warnings(record: ScoresRecord) -> list[str]:
     notes = [*record["arms"][ARM]["warnings"], *evaluation_notes(record)]
     notes += [f"seen before: {line}" for line in (record["seen"]["words"] if "seen" in record else ())]
     notes += record.get("looks") or ()
-    return [_capital(clean(note)) for note in dict.fromkeys(notes)]
+    return [_capitalised(clean(note)) for note in dict.fromkeys(notes)]
 
 
-def _capital(text: str) -> str:
+def _capitalised(text: str) -> str:
     return f"{capital(text)}."
 
 
-def _signed(text: str) -> str:
+def _true_minus(text: str) -> str:
     """True minus signs before numbers; a number and its % stay on one line."""
     return re.sub(r"(?<=\d) (?=%)", "\u00a0", re.sub(r"(?<![\w-])-(?=\d)", "−", clean(text)))
 
@@ -165,14 +165,14 @@ def _table(table: TextTable | None) -> Table | None:
         return None
     rows = tuple(tuple(_cell(text) for text in row) for row in table.rows)
     text_columns = frozenset({0, 3}) if table.name == "promises" else frozenset({0})
-    return Table(_signed(table.title), table.head, rows, text_columns=text_columns, inline=len(table.head) <= 4)
+    return Table(_true_minus(table.title), table.head, rows, text_columns=text_columns, inline=len(table.head) <= 4)
 
 
 def _cell(text: str) -> Cell:
     match = INTERVAL.match(text)
     if match is None:
-        return Cell(_signed(text), strong=text == "missed")
-    return Cell(_signed(match[1]), "no interval" if match[2] == "[no interval]" else _signed(match[2]))
+        return Cell(_true_minus(text), strong=text == "missed")
+    return Cell(_true_minus(match[1]), "no interval" if match[2] == "[no interval]" else _true_minus(match[2]))
 
 
 # --------------------------------------------------------------------------------------------------------- the figures

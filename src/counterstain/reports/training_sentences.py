@@ -108,7 +108,7 @@ def _of_all(run: RunRecord, arms: Sequence[Recorded]) -> bool:
     return len(arms) == len(run.arms)
 
 
-def _of(run: RunRecord, arms: Sequence[Recorded]) -> str:
+def _of_arms(run: RunRecord, arms: Sequence[Recorded]) -> str:
     """ " of" and the names of these arms; "" where they are all."""
     return "" if _of_all(run, arms) else f" of {_names(arms)}"
 
@@ -152,9 +152,11 @@ def stain_sentences(run: RunRecord) -> list[str]:
     """What was done to the stain: normalisation of every image, variation of training images."""
     out = []
     for method, arms in _grouped(recorded(run), lambda arm: arm.done.get("normalisation")):
-        out.append(f"Every image{_of(run, arms)} was normalised to the stain of the training images ({clean(method)}).")
+        out.append(
+            f"Every image{_of_arms(run, arms)} was normalised to the stain of the training images ({clean(method)})."
+        )
     for method, arms in _grouped(recorded(run), _stain_varied):
-        out.append(f"The stain of the training images{_of(run, arms)} was varied in each epoch ({clean(method)}).")
+        out.append(f"The stain of the training images{_of_arms(run, arms)} was varied in each epoch ({clean(method)}).")
     return out
 
 
@@ -176,7 +178,7 @@ def training_sentences(run: RunRecord) -> list[str]:
         described = listed(_described(arm) for arm in group)
         verb = "fine-tuned" if group[0].done.get("weights") else "trained"
         out.append(f"We {verb} {described}{start}{how}.")
-    out += [_fitted(arm) for arm in arms if arm.kind == "probe" and arm.done.get("probe")]
+    out += [_probe_sentence(arm) for arm in arms if arm.kind == "probe" and arm.done.get("probe")]
     return out
 
 
@@ -204,14 +206,14 @@ def _trained(arm: Recorded, rows: str) -> tuple[str, str] | None:
         how += f"; the head learned alone for {plural(body['head_epochs'], 'epoch')}, then the whole network"
     if body.get("rate") not in (None, 1, 1.0):
         how += f"; the backbone learned at {body['rate']:g} times the head's rate"
-    how += "".join(f"; {clause}" for clause in _uneven(arm.done.get("uneven") or {}, rows))
+    how += "".join(f"; {clause}" for clause in _uneven_clauses(arm.done.get("uneven") or {}, rows))
     cap = (arm.done.get("features") or {}).get("bag_tiles")
     if cap:
         how += f"; each epoch saw at most {plural(cap, 'tile')} of a slide"
     return f" {start_words(arm)}", how
 
 
-def _uneven(settings: Mapping[str, Any], rows: str) -> Iterator[str]:
+def _uneven_clauses(settings: Mapping[str, Any], rows: str) -> Iterator[str]:
     """What was done for classes of uneven size, a clause each."""
     weights = settings.get("class_weights")
     if weights == "balanced":
@@ -260,7 +262,7 @@ def _source(weights: Mapping[str, Any]) -> str:
     return clean(weights.get("source") or "") + (f" ({details})" if details else "")
 
 
-def _fitted(arm: Recorded) -> str:
+def _probe_sentence(arm: Recorded) -> str:
     """A probe: nothing of its backbone was trained."""
     probe, weights = arm.done["probe"], arm.done.get("weights")
     starting = f" with the trained weights of {_source(weights)}" if weights else ""
@@ -311,7 +313,7 @@ def augmentation_sentences(run: RunRecord) -> list[str]:
         return []
     out = []
     for (mode, names), arms in _grouped(recorded(run), _augmented):
-        whose = _of(run, arms)
+        whose = _of_arms(run, arms)
         if mode == "expand":
             out.append(
                 f"The training images{whose} were joined by one altered copy for each transformation ({listed(names)})."
@@ -321,5 +323,5 @@ def augmentation_sentences(run: RunRecord) -> list[str]:
     plain = [arm for arm in recorded(run) if not _augmented(arm)]
     if plain:
         inputs = "features" if all(arm.kind == "bags" for arm in plain) else "images"
-        out.append(f"The training {inputs}{_of(run, plain)} were used as they are, without augmentation.")
+        out.append(f"The training {inputs}{_of_arms(run, plain)} were used as they are, without augmentation.")
     return out

@@ -70,11 +70,11 @@ class Probe(_Limits):
     balanced_accuracy: Part
 
 
-def _several(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, Mapping) else value
 
 
-Curve = Annotated[list[Losses], BeforeValidator(_several)]
+Curve = Annotated[list[Losses], BeforeValidator(_as_list)]
 
 
 class Budget(BaseModel):

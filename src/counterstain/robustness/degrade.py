@@ -39,7 +39,7 @@ _DENSITY_OF_WHITE = float(np.log(WHITE / 256))  # of a grey value of 255, as sta
 _LEAST_SPREAD = 1e-3  # of a CIELAB channel, below which a site has no spread to be matched
 
 
-def _each(tiles: Tiles, change: Callable[[Tiles], Tiles]) -> Tiles:
+def _change_each(tiles: Tiles, change: Callable[[Tiles], Tiles]) -> Tiles:
     out = np.empty(tiles.shape, np.uint8)
     for index, tile in enumerate(np.ascontiguousarray(tiles)):
         out[index] = change(tile)
@@ -91,7 +91,7 @@ def _jitter(tiles: Tiles, brightness: float, contrast: float) -> Tiles:
     if min(brightness, contrast) < 0:
         raise InputError(f"brightness or contrast would be {min(brightness, contrast):g} times; 0 or more is needed")
     matrices, grey = colour_matrices(np.array([brightness]), np.array([contrast]), np.ones(1))
-    return _each(tiles, lambda tile: apply_colour(tile, matrices[0], float(grey[0]), np.empty_like(tile)))
+    return _change_each(tiles, lambda tile: apply_colour(tile, matrices[0], float(grey[0]), np.empty_like(tile)))
 
 
 def lab_sums(tiles: Tiles) -> NDArray[np.float64]:
@@ -186,7 +186,7 @@ def compress(tiles: Tiles, strength: float) -> Tiles:
         _, coded = cv2.imencode(".jpg", tile[..., ::-1], settings)
         return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)[..., ::-1]
 
-    return _each(tiles, through_file)
+    return _change_each(tiles, through_file)
 
 
 # ------------------------------------------------------------------------------------------------------------ geometry
@@ -212,7 +212,9 @@ def misjudge_scale(tiles: Tiles, strength: float) -> Tiles:
         inner_px = max(round(side * (1 + strength)), 1)
         start = (side - inner_px) // 2
         inner = slice(start, start + inner_px)
-        return _each(tiles, lambda tile: _resized(np.ascontiguousarray(tile[inner, inner]), side, cv2.INTER_LINEAR))
+        return _change_each(
+            tiles, lambda tile: _resized(np.ascontiguousarray(tile[inner, inner]), side, cv2.INTER_LINEAR)
+        )
     small = max(round(side / (1 + strength)), 1)
     before = (side - small) // 2
     after = side - small - before
@@ -222,7 +224,7 @@ def misjudge_scale(tiles: Tiles, strength: float) -> Tiles:
         padded = cv2.copyMakeBorder(inside, before, after, before, after, cv2.BORDER_REFLECT)
         return np.asarray(padded, dtype=np.uint8)
 
-    return _each(tiles, shrunk)
+    return _change_each(tiles, shrunk)
 
 
 def _resized(tile: Tiles, side: int, how: int) -> Tiles:

@@ -46,7 +46,7 @@ def write_examples(
             trial.title,
             [
                 ("as it is", tile[0]) if at == trial.clean else (trial.shown(at), trial.apply(tile, at, beside)[0])
-                for at in _five(trial)
+                for at in _example_strengths(trial)
             ],
         )
         for trial in trials.values()
@@ -56,7 +56,7 @@ def write_examples(
     return clean.table.image[chosen]
 
 
-def _five(trial: Trial) -> tuple[float, ...]:
+def _example_strengths(trial: Trial) -> tuple[float, ...]:
     """The unchanged tile and four strengths: on both sides of it where the trial has two."""
     weak, middle, strong = trial.strengths[1], trial.strengths[2], trial.strengths[4]
     if trial.signed:

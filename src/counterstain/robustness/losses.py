@@ -106,7 +106,7 @@ class Evaluator:
         images = np.bincount(self.code, minlength=units).astype(np.float64)
         mean = (self.weights @ summed) / (self.weights @ images)
         df = max(effective_units(images) - 1, 1.0)
-        return _shown(estimate(mean[:1], mean[None, 1:], df, metric="share"))
+        return _with_interval(estimate(mean[:1], mean[None, 1:], df, metric="share"))
 
     def effective_images(self, moved: Floats) -> float:
         """How many independent images these are worth, from how alike they are moved within a unit; (N,) in [0, 1].
@@ -134,10 +134,10 @@ class Evaluation:
     def scores(self) -> dict[str, dict[str, float]]:
         """Every measure with its interval."""
         by_key = estimates(self.sample)
-        return {name: _shown(by_key[MEASURES[name]]) for name in measures_of(self.table.classes)}
+        return {name: _with_interval(by_key[MEASURES[name]]) for name in measures_of(self.table.classes)}
 
 
-def _shown(score: Estimate) -> dict[str, float]:
+def _with_interval(score: Estimate) -> dict[str, float]:
     return {"value": score.value, "low": score.low, "high": score.high}
 
 
@@ -264,11 +264,11 @@ def site_record(clean: Evaluation) -> dict[str, object] | None:
         "sites": sites,
         "suppressed": sum(row["scores"] is None for row in sites),
         "images_without_site": table.site.count(""),
-        "worst": {name: worst for name in ("auroc", *key_of) if (worst := _worst(sites, name)) is not None},
+        "worst": {name: worst for name in ("auroc", *key_of) if (worst := _worst_site(sites, name)) is not None},
     }
 
 
-def _worst(sites: Sequence[Mapping[str, Any]], measure: str) -> dict[str, Any] | None:
+def _worst_site(sites: Sequence[Mapping[str, Any]], measure: str) -> dict[str, Any] | None:
     """The site with the lowest value of a measure, of two or more that have one."""
     scored = [row for row in sites if row["scores"] is not None and np.isfinite(row["scores"][measure]["value"])]
     if len(scored) < 2:

@@ -156,7 +156,7 @@ def _block(
     """(1 + S, n, C) of a few batches of tiles."""
     by_step: list[list[Floats]] = [[] for _ in range(1 + len(steps))]
     done = 0
-    for number, tiles in _ahead(_batches(store, rows, steps, setting)):
+    for number, tiles in _made_ahead(_batches(store, rows, steps, setting)):
         by_step[number].append(probabilities(tiles))
         done += len(tiles)
         tell(done)
@@ -175,7 +175,7 @@ def _batches(
             yield number, partial(step.apply, tiles, setting_of_batch)
 
 
-def _ahead(batches: Iterator[tuple[int, Callable[[], Tiles]]]) -> Iterator[tuple[int, Tiles]]:
+def _made_ahead(batches: Iterator[tuple[int, Callable[[], Tiles]]]) -> Iterator[tuple[int, Tiles]]:
     """The same made, in their order, by as many threads as there are cores beside this one's."""
     workers = min(max(usable_cores() - 1, 1), MOST_MAKERS)
     with ThreadPoolExecutor(workers, "degrade") as makers:

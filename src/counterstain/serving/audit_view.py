@@ -89,7 +89,7 @@ def audit_data(run: Path) -> dict[str, object]:
              "similarity": pair.similarity}
             for pair in pairs
         ],
-        "decided": {str(at): _short(decision) for at, decision in decided.items()},
+        "decided": {str(at): _decision_row(decision) for at, decision in decided.items()},
     }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def decide(run: Path, request: DecisionMade) -> dict[str, object]:
     decision = Decision(when, request.who, image, other, request.decision, request.label, request.reason)
     append_decision(run / DECISIONS, decision)
     now = [entry for entry in in_force(read_decisions(run / DECISIONS)) if entry.pair == decision.pair]
-    return {"pair": request.pair, "decided": _short(now[0]) if now else None}
+    return {"pair": request.pair, "decided": _decision_row(now[0]) if now else None}
 
 
 def aligned_picture(run: Path, number: int) -> bytes:
@@ -135,6 +135,6 @@ def aligned_picture(run: Path, number: int) -> bytes:
         raise ServingError(422, f"this pair cannot be drawn: {error.reason}") from None
 
 
-def _short(decision: Decision) -> dict[str, str]:
+def _decision_row(decision: Decision) -> dict[str, str]:
     return {"decision": decision.decision, "image": image_id(decision.image), "label": decision.label,
             "reason": decision.reason, "who": decision.who, "when": decision.when}  # fmt: skip

@@ -102,7 +102,7 @@ def claim_record(request: ClaimAsked) -> ComparisonRecord:
     if sum(len(tables) for tables in request.models.values()) > 20:
         raise InputError("more than 20 tables were sent; use `counterstain compare` for so many")
     arms = {name: _read_tables(name, texts, request.positive) for name, texts in request.models.items()}
-    files = {name: [_shown(name, number) for number in range(len(tables))] for name, tables in arms.items()}
+    files = {name: [_table_name(name, number) for number in range(len(tables))] for name, tables in arms.items()}
     single = all(len(tables) == 1 for tables in arms.values())
     return compare_arms(arms, primary=request.primary, claim="models" if single else "procedures", files=files)
 
@@ -131,10 +131,10 @@ def _read_tables(name: str, texts: list[str], positive: str | None) -> list[Pred
             try:
                 tables.append(read_predictions(path, positive=positive))
             except InputError as error:
-                title = _shown(name, number)
+                title = _table_name(name, number)
                 raise InputError(str(error).replace(str(path), title).replace(path.name, title)) from None
     return tables
 
 
-def _shown(name: str, number: int) -> str:
+def _table_name(name: str, number: int) -> str:
     return f"table {number + 1} of '{name}'"

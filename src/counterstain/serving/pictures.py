@@ -111,10 +111,10 @@ def _coded(table: Table, name: str) -> Coded:
     if name not in table.columns:
         return Coded(("",), np.zeros(len(table), np.int32))
     values, code = table.distinct(name, strip=False)
-    return _sorted(values, code)
+    return _sorted_codes(values, code)
 
 
-def _sorted(values: Sequence[str], code: NDArray[np.int64]) -> Coded:
+def _sorted_codes(values: Sequence[str], code: NDArray[np.int64]) -> Coded:
     order = sorted(range(len(values)), key=values.__getitem__)
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
@@ -132,7 +132,7 @@ def _parts(path: Path, image: tuple[str, ...]) -> Coded | None:
         part.setdefault(name, value)  # of a cross-validation an image is in several folds: the first is shown
     place: dict[str, int] = {}
     code = np.array([place.setdefault(part.get(name, ""), len(place)) for name in image], np.int64)
-    return _sorted(list(place), code)
+    return _sorted_codes(list(place), code)
 
 
 def _root(run: Path) -> Path:

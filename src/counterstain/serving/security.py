@@ -101,7 +101,7 @@ class Guard:
         except ServingError as error:
             await self._refuse(send, error, closing=_has_body(scope))
             return
-        await self.app(scope, receive, self._dressed(send, scope))
+        await self.app(scope, receive, self._with_headers(send, scope))
 
     async def _post(self, scope: Any, receive: Any, send: Any) -> None:
         """A post counts from before its body is read until it is answered, whether its sender waits or is gone."""
@@ -113,7 +113,7 @@ class Guard:
             content = await self._body(scope, receive, body_bytes)
             parsed = len(content) > LARGE and not scope["path"].startswith("/api/predict")
             async with self._large if parsed else contextlib.nullcontext():
-                await self.app(scope, _replay(content, receive), self._dressed(send, scope))
+                await self.app(scope, _replay(content, receive), self._with_headers(send, scope))
         finally:
             self.posting -= 1
             self.bytes_held -= body_bytes[0]
@@ -123,7 +123,7 @@ class Guard:
     def _checked(self, scope: Any) -> str | None:
         """Refuses by raising; the address to go to where a token in the URL was exchanged for the cookie."""
         headers: list[Header] = scope["headers"]
-        host = _only(headers, b"host")
+        host = _single(headers, b"host")
         if host.lower() not in self.access.hosts:
             raise ServingError(421, "this Host is not served here; open the address that the command printed")
         if scope["method"] not in ("GET", "HEAD", "POST"):
@@ -132,7 +132,7 @@ class Guard:
             raise ServingError(400, f"a {scope['method']} with a body; leave the body out, or POST it")
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if "token" in query and scope["method"] == "GET":
-            if not _same(query["token"][0], self.access.token):
+            if not _equal(query["token"][0], self.access.token):
                 raise ServingError(401, "the token in this address is not this server's; open the address it printed")
             remaining = urlencode({name: value[0] for name, value in query.items() if name != "token"})
             path = "/" + str(scope["path"]).lstrip("/\\")  # never //other.host
@@ -144,18 +144,18 @@ class Guard:
 
     def _authenticate(self, headers: Iterable[Header]) -> bool:
         """Whether it was the cookie that let the request in; raises where nothing did."""
-        bearer = _only(headers, b"authorization")
+        bearer = _single(headers, b"authorization")
         if bearer:
             kind, _, token = bearer.partition(" ")
-            if kind.lower() == "bearer" and _same(token.strip(), self.access.token):
+            if kind.lower() == "bearer" and _equal(token.strip(), self.access.token):
                 return False
             raise ServingError(401, "the bearer token is not this server's")
         try:
-            jar = SimpleCookie(_only(headers, b"cookie"))
+            jar = SimpleCookie(_single(headers, b"cookie"))
         except CookieError:
             jar = SimpleCookie()
         morsel = jar.get(self.access.cookie)
-        if morsel is not None and _same(morsel.value, self.access.session):
+        if morsel is not None and _equal(morsel.value, self.access.session):
             return True
         raise ServingError(
             401, "no token: open the address that the command printed, or send `Authorization: Bearer <token>`"
@@ -163,7 +163,7 @@ class Guard:
 
     def _check_post(self, path: str, headers: list[Header], host: str, *, by_cookie: bool) -> None:
         """A post comes from this page, or from a program with the token; it carries JSON, or one image to predict."""
-        origin, site = _only(headers, b"origin"), _only(headers, b"sec-fetch-site")
+        origin, site = _single(headers, b"origin"), _single(headers, b"sec-fetch-site")
         if (origin and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower())) or (
             site and site not in ("same-origin", "none")
         ):
@@ -172,18 +172,18 @@ class Guard:
             raise ServingError(403, "a request with the cookie must say its Origin; a program sends the bearer token")
         if self.access.read_only and not path.startswith(COMPUTING):
             raise ServingError(403, "this server was started with --read-only; nothing is changed")
-        kind = _only(headers, b"content-type").partition(";")[0].strip().lower()
+        kind = _single(headers, b"content-type").partition(";")[0].strip().lower()
         kinds = next((kinds_of_path for start, kinds_of_path in BODIES.items() if path.startswith(start)), (JSON,))
         if kind not in kinds:
             raise ServingError(415, f"Content-Type is '{kind[:60]}'; {', '.join(kinds)} is needed")
-        if _only(headers, b"content-encoding") not in ("", "identity"):
+        if _single(headers, b"content-encoding") not in ("", "identity"):
             raise ServingError(415, "compressed bodies are not taken; send it as it is")
 
     # --------------------------------------------------------------------------------------------------------- the body
 
     async def _body(self, scope: Any, receive: Any, counted: list[int]) -> bytes:
         """The whole body, read within its limits; `counted` counts its bytes as they come."""
-        length = _only(scope["headers"], b"content-length")
+        length = _single(scope["headers"], b"content-length")
         if not length:
             raise ServingError(411, "the body has no Content-Length; send it whole, not in chunks")
         if not length.isdigit() or len(length) > 15 or int(length) > self.access.body_bytes:
@@ -218,7 +218,7 @@ class Guard:
 
     # ------------------------------------------------------------------------------------------------------ the answers
 
-    def _dressed(self, send: Any, scope: Any) -> Any:
+    def _with_headers(self, send: Any, scope: Any) -> Any:
         """`send` that adds the headers of every answer."""
         cached = scope["path"].startswith("/static/")
 
@@ -283,7 +283,7 @@ def _has_body(scope: Any) -> bool:
     return any(value.strip() != b"0" for value in lengths)
 
 
-def _only(headers: Iterable[Header], name: bytes) -> str:
+def _single(headers: Iterable[Header], name: bytes) -> str:
     """The value of a header; "" where it is absent. One that is sent twice is refused: which would be meant?"""
     values = [value for key, value in headers if key == name]
     if len(values) > 1 and name != b"cookie":
@@ -291,5 +291,5 @@ def _only(headers: Iterable[Header], name: bytes) -> str:
     return b"; ".join(values).decode("latin-1")
 
 
-def _same(sent: str, known: str) -> bool:
+def _equal(sent: str, known: str) -> bool:
     return hmac.compare_digest(sent.encode("utf-8", "replace"), known.encode())

@@ -74,7 +74,7 @@ def label_slide(path: Path, slide: Slide, tiling: Tiling, labelling: Labelling) 
     if file is None:
         raise InputError(f"{labelling.folder} holds no annotations named after {path.name}; add them, or leave it out")
     annotations = load_annotations(file, bounds=slide.info.bounds, origin=labelling.origin)
-    remarks = _outside(annotations.regions, file, slide.info)
+    remarks = _outside_notes(annotations.regions, file, slide.info)
     classes = None
     if labelling.classes is not None:  # a slide need not show every class
         by_key = {label_key(name): label for name, label in labelling.classes.items()}
@@ -97,7 +97,7 @@ def label_slide(path: Path, slide: Slide, tiling: Tiling, labelling: Labelling) 
     return labels, (*annotations.notes, *remarks)
 
 
-def _outside(regions: Sequence[Region], file: Path, info: SlideInfo) -> tuple[str, ...]:
+def _outside_notes(regions: Sequence[Region], file: Path, info: SlideInfo) -> tuple[str, ...]:
     """A note where a part of what is drawn lies outside of the slide.
 
     Raises:

@@ -334,7 +334,7 @@ def label_tiles(
     for place, name in enumerate(labels):
         overlap[:, place] = _covered(boxes, shapely.union_all(chosen[name])) / np.prod(tile_level0_px)
     overlap = np.clip(overlap, 0, 1)
-    return _decide(overlap, labels, least_overlap, rest)
+    return _labels_by_overlap(overlap, labels, least_overlap, rest)
 
 
 def _covered(boxes: NDArray[Any], shape: Any) -> NDArray[np.float64]:
@@ -349,7 +349,9 @@ def _covered(boxes: NDArray[Any], shape: Any) -> NDArray[np.float64]:
     return area
 
 
-def _decide(overlap: NDArray[np.float64], labels: Iterable[str], least_overlap: float, rest: str | None) -> TileLabels:
+def _labels_by_overlap(
+    overlap: NDArray[np.float64], labels: Iterable[str], least_overlap: float, rest: str | None
+) -> TileLabels:
     classes = tuple(labels)
     label, ambiguous = [], 0
     for shares in overlap:

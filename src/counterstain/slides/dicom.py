@@ -72,7 +72,7 @@ def read_dicom_header(path: Path) -> DicomHeader | None:
         with path.open("rb") as stream:
             if stream.read(132)[128:] != b"DICM":
                 return None
-            values = _walk(stream)
+            values = _top_level_values(stream)
     except (OSError, struct.error, OverflowError, ValueError):
         return None
 
@@ -90,7 +90,7 @@ def read_dicom_header(path: Path) -> DicomHeader | None:
     )  # fmt: skip
 
 
-def _walk(stream: IO[bytes]) -> dict[tuple[int, int], bytes]:
+def _top_level_values(stream: IO[bytes]) -> dict[tuple[int, int], bytes]:
     """The short top-level values up to the size of the level; sequences are passed over."""
     values: dict[tuple[int, int], bytes] = {}
     for _ in range(_MOST_ELEMENTS):

@@ -302,7 +302,7 @@ def _encode_slide(
 
     with opened() as slide:
         info = slide.info
-        tiling = _lay(slide, encoder.tile_px, grid)
+        tiling = _plan(slide, encoder.tile_px, grid)
     features, done = list[NDArray[np.float32]](), 0
     for tiles in read_ahead(opened, tiling, _batches(tiling), workers=grid.workers):
         features.append(encoder.features(tiles))
@@ -325,7 +325,7 @@ def _encode_slide(
     return len(tiling)
 
 
-def _lay(slide: Slide, tile_px: int, grid: TileGrid) -> Tiling:
+def _plan(slide: Slide, tile_px: int, grid: TileGrid) -> Tiling:
     mask = None if grid.least_tissue is None else tissue_mask(slide)
     tiling = plan_tiles(
         slide, mpp=grid.mpp, tile_px=tile_px, overlap=grid.overlap, tissue=mask,

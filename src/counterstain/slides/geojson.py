@@ -68,7 +68,7 @@ def _features(table: TilePredictions, shift: tuple[int, int], *, merged: bool) -
     ]
     if merged:
         for index, geometry in regions(table, shift=shift):
-            yield _text(_id(table.slide, "region", index), geometry, "annotation", classifications[index], None)
+            yield _feature(_id(table.slide, "region", index), geometry, "annotation", classifications[index], None)
     called = predicted(table)
     width, height = table.size
     for start in range(0, len(table), _CHUNK):
@@ -78,10 +78,10 @@ def _features(table: TilePredictions, shift: tuple[int, int], *, merged: bool) -
             ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
             measured = {f"prob_{name}": p for name, p in zip(table.classes, prob, strict=True)}
             key = _id(table.slide, "tile", x + shift[0], y + shift[1], width, height)
-            yield _text(key, {"type": "Polygon", "coordinates": [ring]}, "tile", classifications[index], measured)
+            yield _feature(key, {"type": "Polygon", "coordinates": [ring]}, "tile", classifications[index], measured)
 
 
-def _text(
+def _feature(
     key: str, geometry: dict[str, Any], kind: str, classification: dict[str, Any], measured: dict[str, float] | None
 ) -> str:
     properties: dict[str, Any] = {"objectType": kind, "classification": classification, "isLocked": True}
@@ -111,7 +111,7 @@ def regions(table: TilePredictions, *, shift: tuple[int, int] = (0, 0)) -> list[
 
     called = predicted(table)
     x0, y0 = (table.corner - np.array(shift)).T
-    x1, y1 = _meeting(x0, table.size[0]), _meeting(y0, table.size[1])
+    x1, y1 = _tile_ends(x0, table.size[0]), _tile_ends(y0, table.size[1])
     areas = []
     for index in np.unique(called).tolist():
         tiles = np.flatnonzero(called == index)
@@ -122,7 +122,7 @@ def regions(table: TilePredictions, *, shift: tuple[int, int] = (0, 0)) -> list[
     return areas
 
 
-def _meeting(start: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def _tile_ends(start: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Where each tile ends along one axis: at the next tile's start, where that is not more than one pixel off."""
     starts, end = np.unique(start), start + length
     for off in (1, -1):

@@ -114,10 +114,10 @@ class GuardedSlide:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self._slide,)
+        return _reopened, (self._slide,)
 
 
-def _again(slide: Slide) -> GuardedSlide:
+def _reopened(slide: Slide) -> GuardedSlide:
     return GuardedSlide(slide)
 
 

@@ -116,7 +116,7 @@ def run_slides(
     check_engine(**asdict(engine))
     bundle = read_bundle(bundle_folder)
     mpp = _check(settings, bundle, pooling, talk)
-    depends = _depends(settings, bundle_folder, mpp)
+    depends = _dependencies(settings, bundle_folder, mpp)
     jobs = find_jobs(
         slides, out, depends, compress=settings.compress, recursive=recursive, time_limit_s=engine.time_limit_s,
         say=talk.say,
@@ -183,7 +183,7 @@ def _check(settings: InferenceOptions, bundle: Bundle, pooling: str, talk: Slide
     return mpp
 
 
-def _depends(settings: InferenceOptions, bundle_folder: Path, mpp: float) -> dict[str, Any]:
+def _dependencies(settings: InferenceOptions, bundle_folder: Path, mpp: float) -> dict[str, Any]:
     """What results mean depends on these; on batches and threads only their last digits do."""
     names = (
         "overlap",

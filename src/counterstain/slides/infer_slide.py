@@ -112,7 +112,7 @@ def plan_slide(job: SlideJob, settings: InferenceOptions, *, mpp: float, tile_px
     planned = read_patches(job.paths.patches)
     if planned is None or planned.key != job.key:
         with _open(job.path, settings) as slide:
-            tiling = _lay(slide, settings, mpp, tile_px, job.paths.mask)
+            tiling = _plan(slide, settings, mpp, tile_px, job.paths.mask)
         write_patches(tiling, job.paths.patches, key=job.key)
         return len(tiling)
     return len(planned.coords)
@@ -122,7 +122,7 @@ def _open(path: Path, settings: InferenceOptions) -> Slide:
     return open_slide(path, assume_mpp=settings.assume_mpp, mpp_table=settings.mpp_table)
 
 
-def _lay(slide: Slide, settings: InferenceOptions, mpp: float, tile_px: int, mask_path: Path) -> Tiling:
+def _plan(slide: Slide, settings: InferenceOptions, mpp: float, tile_px: int, mask_path: Path) -> Tiling:
     if settings.least_tissue is None:
         return plan_tiles(slide, mpp=mpp, tile_px=tile_px, overlap=settings.overlap)
     mask = tissue_mask(slide)
@@ -170,7 +170,7 @@ def read_slide(
     Raises:
         InputError: If the slide is damaged.
     """
-    _sweep(job)
+    _remove_partial(job)
     planned = read_patches(job.paths.patches)
     if planned is None:
         raise InputError(f"{job.paths.patches} is gone; run the same command again")
@@ -216,7 +216,7 @@ def read_slide(
     return read_json(job.paths.record)  # the same as a later run finds
 
 
-def _sweep(job: SlideJob) -> None:
+def _remove_partial(job: SlideJob) -> None:
     """Remove what a process left half written when it was killed."""
     for path in (*job.paths.results(), job.paths.record):
         for stale in path.parent.glob(f".{glob.escape(path.name)}.*"):

@@ -41,7 +41,7 @@ def find_grids(path: Path, slide: "openslide.OpenSlide") -> tuple[PageGrid | Non
         for level, (width, height) in enumerate(slide.level_dimensions):
             page = by_size.get((width, height))
             grid = open_grid(path, list(page)) if page is not None else None
-            usable = grid is not None and grid.complete and _agrees(grid, slide, level, stream.fileno())
+            usable = grid is not None and grid.complete and _same_tile(grid, slide, level, stream.fileno())
             grids.append(grid if usable else None)
     return tuple(grids)
 
@@ -50,7 +50,7 @@ def _is_simple(page: tuple[Any, ...]) -> bool:
     return len(page) == 1 and bool(page[0].is_tiled) and page[0].compression in _EXACT and page[0].samplesperpixel == 3
 
 
-def _agrees(grid: PageGrid, slide: Any, level: int, handle: int) -> bool:
+def _same_tile(grid: PageGrid, slide: Any, level: int, handle: int) -> bool:
     """Whether the tile in the middle (of the first column and row, where OpenSlide would interpolate) is the same."""
     integral = float(slide.level_downsamples[level]).is_integer()
     wide, high = grid.block_px

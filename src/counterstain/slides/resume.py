@@ -56,14 +56,14 @@ def start_or_resume(partial: ResumeFile) -> tuple[IO[bytes], int]:
         sync(stream)
         return stream, 0
     number, end = 0, _HEAD_BYTES
-    for logits in _whole(stream, partial):
+    for logits in _whole_batches(stream, partial):
         number, end = number + 1, end + logits.nbytes + _CRC_BYTES
     stream.seek(end)
     stream.truncate()
     return stream, number
 
 
-def _whole(stream: IO[bytes], partial: ResumeFile) -> Iterator[NDArray[np.float32]]:
+def _whole_batches(stream: IO[bytes], partial: ResumeFile) -> Iterator[NDArray[np.float32]]:
     """The batches of a file, up to the first that is not whole."""
     stream.seek(_HEAD_BYTES)
     for number in range(partial.batches):
@@ -91,4 +91,4 @@ def sync(stream: IO[bytes]) -> None:
 def read_logits(partial: ResumeFile) -> NDArray[np.float32]:
     """(N, C) float32 logits of a file that holds all batches."""
     with partial.path.open("rb") as stream:
-        return np.concatenate([np.empty((0, partial.classes), np.float32), *_whole(stream, partial)])
+        return np.concatenate([np.empty((0, partial.classes), np.float32), *_whole_batches(stream, partial)])

@@ -63,7 +63,7 @@ def choose_scale(
             raise InputError(f"{origin} says {stated[0]:g} µm/px for {path.name}; needed: {low:g} to {high:g}")
     row = _row(mpp_table, path)
     if row is not None:
-        contradicted = file is not None and _credible(file) and not _near(row[0], file[0])
+        contradicted = file is not None and _credible(file) and not _nearly_equal(row[0], file[0])
         return Scale(
             *row, "table", (f"the file says {file[0]:g} µm/px, the table {row[0]:g}",) if file and contradicted else ()
         )
@@ -84,7 +84,7 @@ def choose_scale(
 
 def _by_objective(path: Path, objective: float, assume_mpp: float | None, notes: list[str]) -> Scale:
     nominal = _UM_TIMES_OBJECTIVE / objective
-    if assume_mpp and not _near(assume_mpp, nominal):
+    if assume_mpp and not _nearly_equal(assume_mpp, nominal):
         raise InputError(
             f"{path.name} was scanned at {objective:g}x, about {nominal:g} µm/px, and --assume-mpp says "
             f"{assume_mpp:g}; give this slide its own row in --mpp-table"
@@ -98,14 +98,14 @@ def _by_objective(path: Path, objective: float, assume_mpp: float | None, notes:
 
 
 def _against_objective(mpp: float, objective: float | None) -> list[str]:
-    if not objective or _near(mpp, _UM_TIMES_OBJECTIVE / objective):
+    if not objective or _nearly_equal(mpp, _UM_TIMES_OBJECTIVE / objective):
         return []
     return [
         f"{mpp:g} µm/px at {objective:g}x is unusual (about {_UM_TIMES_OBJECTIVE / objective:g}): check one of them"
     ]
 
 
-def _near(a: float, b: float) -> bool:
+def _nearly_equal(a: float, b: float) -> bool:
     return max(a, b) <= _ABOUT * min(a, b)
 
 

@@ -68,7 +68,7 @@ def _slides_at(place: Path, recursive: bool | None, say: Callable[[str], None]) 
     if passed and direct:
         say(f"{place}: {len(passed)} files are passed over ({first_names(passed)}): {_NOT_READ}")
     if recursive:
-        return _some([*direct, *below], place)
+        return _require_slides([*direct, *below], place)
     if below and not direct and recursive is None:
         say(
             f"{place} itself holds no slide: {len(below)} of its subfolders are read ({below[0].relative_to(place)}, …)"
@@ -78,10 +78,10 @@ def _slides_at(place: Path, recursive: bool | None, say: Callable[[str], None]) 
         raise InputError(f"{place} itself holds no slide; {len(below)} are in its subfolders: search them (recursive)")
     if below:
         say(f"{place} has {len(below)} more slides in its subfolders ({below[0].relative_to(place)}, …): --recursive")
-    return _some(direct, place)
+    return _require_slides(direct, place)
 
 
-def _some(files: list[Path], place: Path) -> list[Path]:
+def _require_slides(files: list[Path], place: Path) -> list[Path]:
     if files:
         return files
     passed = sorted(path.name for path in place.iterdir() if _looks_like_a_slide(path))

@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 DEFAULT = "mean"
 
 
-def _top(share: float) -> Callable[[Floats], Floats]:
+def _mean_of_top(share: float) -> Callable[[Floats], Floats]:
     def mean_of_top(prob: Floats) -> Floats:
         k = max(1, round(share * len(prob)))
         return np.asarray(np.sort(prob, axis=0)[-k:].mean(axis=0))
@@ -45,10 +45,10 @@ def _quantile(level: float) -> Callable[[Floats], Floats]:
 # (N, C) of tiles to (C,) of the slide, each class by itself.
 POOLINGS: dict[str, Callable[[Floats], Floats]] = {
     "mean": lambda prob: np.asarray(prob.mean(axis=0)),
-    "top_1pct_mean": _top(0.01),
-    "top_5pct_mean": _top(0.05),
-    "top_10pct_mean": _top(0.10),
-    "top_25pct_mean": _top(0.25),
+    "top_1pct_mean": _mean_of_top(0.01),
+    "top_5pct_mean": _mean_of_top(0.05),
+    "top_10pct_mean": _mean_of_top(0.10),
+    "top_25pct_mean": _mean_of_top(0.25),
     "quantile_50": _quantile(0.50),
     "quantile_75": _quantile(0.75),
     "quantile_90": _quantile(0.90),

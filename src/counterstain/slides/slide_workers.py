@@ -62,7 +62,7 @@ def each_slide(
             common = common_answer(client, _versions, address=engine.scheduler, gone=gone, say=say)
             same_answers(_versions(), common, "the workers", who="this machine")
             say(f"{len(tasks)} slides sent to {engine.scheduler}")
-            yield from on_cluster(client, attempt, tasks, kind="slide", lost=_lost)
+            yield from on_cluster(client, attempt, tasks, kind="slide", lost=_lost_slide)
     elif engine.elsewhere:
         say(f"{len(tasks)} slides, {engine.jobs} at a time")
         yield from in_processes(attempt, list(tasks.values()), min(engine.jobs, len(tasks)), lost=_LOST)
@@ -70,7 +70,7 @@ def each_slide(
         yield from map(attempt, tasks.values())
 
 
-def _lost(name: str, why: str) -> TaskOutcome:
+def _lost_slide(name: str, why: str) -> TaskOutcome:
     return TaskOutcome(name, None, why, 0.0)
 
 

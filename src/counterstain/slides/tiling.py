@@ -165,10 +165,10 @@ def _choose_level(
             raise InputError(f"{finding}: its tiles would have to be enlarged; ask for --mpp {max(mpp_x, mpp_y):.3g}")
         notes = (f"{finding}: tiles are enlarged a little",)
     of_window = tile_px if level == 0 else None
-    return level, (_settled(factor[0], of_window), _settled(factor[1], of_window)), notes
+    return level, (_rounded_factor(factor[0], of_window), _rounded_factor(factor[1], of_window)), notes
 
 
-def _settled(factor: float, tile_px: int | None) -> float:
+def _rounded_factor(factor: float, tile_px: int | None) -> float:
     """A whole number where it is near one; else, for windows of whole px, what makes a tile's side a whole number."""
     nearest = max(1, round(factor))
     if abs(factor / nearest - 1) <= NATIVE_TOLERANCE:

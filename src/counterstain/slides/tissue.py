@@ -105,7 +105,7 @@ def tissue_mask(
     overview = read_overview(slide, finest_downsample=mask_mpp / mpp)
     px_um = mpp * overview.downsample[0]
     density = _density(overview.pixels)
-    ink = _ink(density)
+    ink = _ink_mask(density)
     pen = _grown(_opened(ink), _INK_RIM_UM / px_um) if reject_pen and ink.any() else np.zeros(ink.shape, bool)
     stained = _stained(density, px_um)
     tissue = _without_specks(stained & ~pen, px_um)
@@ -139,7 +139,7 @@ def _stained(density: Floats, px_um: float) -> Mask:
     return closed.astype(bool)
 
 
-def _ink(density: Floats) -> Mask:
+def _ink_mask(density: Floats) -> Mask:
     """Px whose absorption no stain of H&E or brown and red chromogens has, at whatever strength.
 
     In optical density the ratios of the channels are the dye's own. Haematoxylin, eosin, blood and DAB absorb green
