@@ -115,7 +115,7 @@ def robustness_card(
     if limits is not None:
         measures = measures_of(material.bundle.classes)
         check_budget(limits, trials, rotation=rotation, sites=material.sites, measures=measures)
-    key = _key(folder, material, limits, only=only, options=("" if splits is None else part, runtime, precision, device))
+    key = _key(folder, material, limits, only=only, asked=("" if splits is None else part, runtime, precision, device))
     if known is not None:
         return _finish(out, known, key, talk)
     unfinished = open_unfinished(out, key)
@@ -174,14 +174,14 @@ def _scores(
 
 
 def _key(
-    folder: Path, material: _TriedImages, limits: Budget | None, *, only: Sequence[str], options: Sequence[str]
+    folder: Path, material: _TriedImages, limits: Budget | None, *, only: Sequence[str], asked: Sequence[str]
 ) -> str:
     """The hash of all that a card depends on."""
     table = material.cohort.table
     described = {name: list(map(str, table[name])) for name in ("image_path", "patient_id", "site", "label", "mpp")}
     return hash_json({
         "schema": SCHEMA, "counterstain": __version__, "bundle": hash_file(folder / SUMS), "cohort": described,
-        "data": material.store.data_hash, "only": sorted(only), "asked": list(options),
+        "data": material.store.data_hash, "only": sorted(only), "asked": list(asked),
         "budget": None if limits is None else limits.model_dump(mode="json"),
     })  # fmt: skip
 
