@@ -38,14 +38,14 @@ class Objective:
     """The loss of one training, and how it moves the classes' priors.
 
     weights: of each class's error, 1 on average over the training images; () for none.
-    draws: how many times as often as it occurs each class is drawn; () for as often.
+    drawn: how many times as often as it occurs each class is drawn; () for as often.
     smoothing: share of each target that is spread over all classes.
     focal: exponent γ of (1 − p)^γ, by which the loss of well-predicted images shrinks; 0 for none.
     ordinal: weight of the ranked probability score, for classes in order; 0 for none.
     """
 
     weights: tuple[float, ...] = ()
-    draws: tuple[float, ...] = ()
+    drawn: tuple[float, ...] = ()
     smoothing: float = 0.0
     focal: float = 0.0
     ordinal: float = 0.0
@@ -59,11 +59,11 @@ class Objective:
 
         Source: Elkan 2001, IJCAI; Menon et al. 2021, ICLR, arXiv:2007.07314 (logit adjustment).
         """
-        if not self.weights and not self.draws:
+        if not self.weights and not self.drawn:
             return ()
-        classes = len(self.weights or self.draws)
+        classes = len(self.weights or self.drawn)
         ones = (1.0,) * classes
-        pairs = zip(self.weights or ones, self.draws or ones, strict=True)
+        pairs = zip(self.weights or ones, self.drawn or ones, strict=True)
         return tuple(math.log(weight * draw) for weight, draw in pairs)
 
     def loss(self, logits: Tensor, target: Tensor, mixed: Mixed | None = None) -> Tensor:
