@@ -279,14 +279,11 @@ def _threshold(folder: Path, bundle: Bundle) -> tuple[Calibration | None, float,
         return calibration, 0.5, "the most probable class is called"
     if calibration is None or calibration.threshold is None:
         return calibration, 0.5, "0.5: the bundle has no threshold"
-    if is_stated(calibration.threshold_rule):
-        return (
-            calibration,
-            calibration.threshold,
-            f"{calibration.threshold:.3g}, stated when the model was trained, in the bundle",
-        )
-    chosen = f"chosen on validation {calibration.unit}s by '{calibration.threshold_rule}' and frozen in the bundle"
-    return calibration, calibration.threshold, f"{calibration.threshold:.3g}, {chosen}"
+    value, rule = calibration.threshold, calibration.threshold_rule
+    if is_stated(rule):
+        return calibration, value, f"{value:.3g}, stated when the model was trained, in the bundle"
+    chosen = f"chosen on validation {calibration.unit}s by '{rule}' and frozen in the bundle"
+    return calibration, value, f"{value:.3g}, {chosen}"
 
 
 # ---------------------------------------------------------------------------------------------------------- the record
@@ -310,13 +307,12 @@ def _bundle_record(folder: Path, bundle: Bundle, predictor: Predictor) -> dict[s
 
 def _cohort_record(material: _TriedImages, part: str | None) -> dict[str, Any]:
     cohort, mpp = material.cohort, material.mpp
-    patients = len(set(cohort.patient)) if cohort.has_patients else None
     counts = np.bincount(cohort.label_index, minlength=len(cohort.classes))
     return {
         "images": len(cohort),
         "of": material.offered,
         "part": part,
-        "patients": patients,
+        "patients": len(set(cohort.patient)) if cohort.has_patients else None,
         "sites": material.sites,
         "per_class": dict(zip(cohort.classes, counts.tolist(), strict=True)),
         "tile_mpp": None if mpp is None else {"min": float(mpp.min()), "max": float(mpp.max())},
