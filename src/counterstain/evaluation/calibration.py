@@ -107,10 +107,8 @@ class Calibration:
         if fault := _fault(required | later):
             raise InputError(f"the calibration's {fault}; it was changed after it was written")
         lists = {"classes": tuple(required["classes"]), "notes": tuple(required["notes"])}
-        quantiles = {
-            "qhat": _infinite(required["qhat"]),
-            "qhat_by_class": tuple(map(_infinite, later["qhat_by_class"])),
-        }
+        by_class = tuple(map(_infinite, later["qhat_by_class"]))
+        quantiles = {"qhat": _infinite(required["qhat"]), "qhat_by_class": by_class}
         return Calibration(**(required | lists | later | quantiles))
 
 

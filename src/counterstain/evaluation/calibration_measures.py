@@ -92,24 +92,18 @@ def calibration_measures(tables: Sequence[Predictions], *, confidence: float = 0
         raise InputError(f"these measures of calibration are for two classes; there are {len(tables[0].classes)}")
     names, codes = unit_codes(tables)
     weights = jackknife_weights(len(names))
-    by_measure: dict[str, tuple[list[float], list[Floats]]] = {
-        "oe": ([], []),
-        "in_the_large": ([], []),
-        "slope": ([], []),
-    }
+    scales: dict[str, Scale] = {"oe": "log", "in_the_large": "plain", "slope": "plain"}
+    by_measure: dict[str, tuple[list[float], list[Floats]]] = {name: ([], []) for name in scales}
     for table, code in zip(tables, codes, strict=True):
         for name, (value, left_out) in _of_one(table, code, weights).items():
             by_measure[name][0].append(value)
             by_measure[name][1].append(left_out)
     images = np.bincount(codes[0], minlength=len(names)).astype(np.float64)
     most = max(effective_units(images) - 1, 1.0)
-    scarce = max(
-        min(effective_units(class_images) for class_images in _by_class(tables[0], codes[0], len(names))) - 1, 1.0
-    )
+    scarce = max(min(map(effective_units, _by_class(tables[0], codes[0], len(names)))) - 1, 1.0)
     # The slope hangs on the scarcer class, but not on it alone: with its patients as the degrees of freedom the
     # interval holds too often, with all patients too seldom (docs/measures/smoothed-calibration.md).
     df = {"oe": most, "in_the_large": most, "slope": float(np.sqrt(scarce * most))}
-    scales: dict[str, Scale] = {"oe": "log", "in_the_large": "plain", "slope": "plain"}
     record: dict[str, Any] = {"notes": []}
     for name, (values, left_out_values) in by_measure.items():
         interval = open_interval(

@@ -234,12 +234,8 @@ def threshold_notes(options: Sequence[str], record: ComparisonRecord) -> list[st
 
 def _asked_words(pairs: Sequence[tuple[str, str]], hypothesis: str) -> str:
     """What a gate asks to be shown: "that a is not inferior to b"."""
-    phrases = {
-        "difference": "is better than",
-        "equivalence": "is equivalent to",
-        "noninferiority": "is not inferior to",
-    }
-    claims = [f"{a} {phrases[hypothesis]} {b}" for a, b in pairs]
+    relations = {"difference": "better than", "equivalence": "equivalent to", "noninferiority": "not inferior to"}
+    claims = [f"{a} is {relations[hypothesis]} {b}" for a, b in pairs]
     return "that " + (" and ".join(claims) if len(claims) <= 3 else f"{claims[0]}, and so on for {len(claims)} pairs")
 
 

@@ -173,20 +173,14 @@ def _groups(record: Mapping[str, Any], by: str, subgroup: Mapping[str, Any]) -> 
     if "groups" not in arm_groups:
         quantiles = arm_groups["quantiles"]
         names = ("lowest", "p10", "p25", "median", "p75", "highest")
-        row = (
-            f"{arm_groups['count']:,}",
-            *(shown(quantiles[name], 2) for name in names),
-            f"{arm_groups['below_half']:,}",
-        )
+        shares = (shown(quantiles[name], 2) for name in names)
+        row = (f"{arm_groups['count']:,}", *shares, f"{arm_groups['below_half']:,}")
         head = (f"{by}s", "lowest", "10 %", "25 %", "median", "75 %", "highest", "below one half")
         return TextTable(by, f"Share predicted correctly in each {by}", head, (row,))
-    rows, unscored = [], [group for group in arm_groups["groups"] if not group["scores"]]
+    rows, groups = [], arm_groups["groups"]
+    unscored = [group for group in groups if not group["scores"]]
     # Many groups too small to be scored, as of a column of numbers, would bury the scored ones.
-    listed = (
-        arm_groups["groups"]
-        if len(unscored) <= MOST_UNSCORED
-        else [group for group in arm_groups["groups"] if group["scores"]]
-    )
+    listed = groups if len(unscored) <= MOST_UNSCORED else [group for group in groups if group["scores"]]
     for group in listed:
         patients = "unknown" if group["patients"] is None else f"{group['patients']:,}"
         scores = group["scores"]
@@ -197,7 +191,7 @@ def _groups(record: Mapping[str, Any], by: str, subgroup: Mapping[str, Any]) -> 
     heads = ("accuracy", "sensitivity", "specificity", "AUROC")
     notes = []
     if arm_groups["suppressed"]:
-        count = f"{arm_groups['suppressed']} of {len(arm_groups['groups'])}"
+        count = f"{arm_groups['suppressed']} of {len(groups)}"
         unnamed = ", and not shown" if len(unscored) > MOST_UNSCORED else ""
         notes.append(f"groups of fewer than {FEWEST} patients are not scored{unnamed} ({count})")
     if arm_groups["worst"] is not None:

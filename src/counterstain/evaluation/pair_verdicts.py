@@ -253,11 +253,8 @@ def _row(pair: Pair, effect: Difference, compared: Compared, question: Question,
     kind = verdict(
         effect, question, seeds=seeds, p_adjusted=p, p_margin_adjusted=p_margin, p_inferior_adjusted=p_inferior
     )
-    also = (
-        also_better(effect, question, p)
-        if kind not in ("not_enough_runs", "undefined", "a_better", "b_better")
-        else None
-    )
+    settled = kind in ("not_enough_runs", "undefined", "a_better", "b_better")
+    also = None if settled else also_better(effect, question, p)
     why = why_undefined(pair, compared.tables, samples, (question.metric, None)) if not np.isfinite(effect.p) else ""
     is_primary = pair in compared.primary_pairs
     tests = len(compared.primary_pairs) if is_primary else max(len(corrected.p), 1)

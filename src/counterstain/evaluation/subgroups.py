@@ -71,18 +71,10 @@ def _by_group(
             estimated = estimates(sample(group_tables, units_of(group_tables[:1]), level="image"))
             if decided is not None:
                 calls = [cut(table, group) for table in decided]
-                estimated |= {
-                    key: value
-                    for key, value in estimates(sample(calls, units_of(calls[:1]), level="image")).items()
-                    if key[0] in CALLED
-                }
+                of_calls = estimates(sample(calls, units_of(calls[:1]), level="image"))
+                estimated |= {key: estimate for key, estimate in of_calls.items() if key[0] in CALLED}
             row["scores"] = {
-                name: {
-                    "value": estimated[name, None].value,
-                    "low": estimated[name, None].low,
-                    "high": estimated[name, None].high,
-                }
-                for name in METRICS
+                name: {end: getattr(estimated[name, None], end) for end in ("value", "low", "high")} for name in METRICS
             }
         groups.append(row)
     scored = [row for row in groups if row["scores"] is not None and row["scores"][WORST_BY]["value"] is not None]

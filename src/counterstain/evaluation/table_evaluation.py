@@ -60,8 +60,7 @@ def evaluate_tables(
 
     Returns:
         As `score_arms`, and: decision, probabilities (both None for more than two classes but for reliability, and
-        probabilities for tables of predicted classes alone),
-        subgroups {column: …}, deployed (None without a bundle).
+        probabilities for tables of predicted classes alone), subgroups {column: …}, deployed (None without a bundle).
 
     Raises:
         InputError: If the tables can't be joined, or a threshold, prevalence or column doesn't fit them.
@@ -85,10 +84,8 @@ def evaluate_tables(
     if prevalence is not None and not binary:
         raise InputError(f"there are {len(aligned[0].classes)} classes; --prevalence is for two. Leave it out.")
     scored = score_arms({ARM: aligned}, confidence=confidence, interval=interval)
-    scored["arms"][ARM]["warnings"] += [
-        *positive_notes(aligned[0], f"'{aligned[0].positive}'"),
-        *_seeds_notes(len(aligned)),
-    ]
+    scored["arms"][ARM]["warnings"] += positive_notes(aligned[0], f"'{aligned[0].positive}'")
+    scored["arms"][ARM]["warnings"] += _seeds_notes(len(aligned))
     return {
         **scored,
         "decision": _decision(aligned, frozen, calls, prevalence, confidence) if binary else None,

@@ -146,12 +146,8 @@ def pairs_table(record: ComparisonRecord, pairs: Sequence[PairRow]) -> tuple[lis
         if not endpoints:
             rows[-1] += _detect_cell(record, pair)
         for endpoint in endpoints:
-            cells = [
-                f"  {_measure(endpoint)}",
-                _deciding_cell(record, endpoint),
-                p_value(_deciding_p(record, endpoint)),
-            ]
-            rows.append([*cells, verdict_label(endpoint), *_detect_cell(record, endpoint)])
+            value, p = _deciding_cell(record, endpoint), p_value(_deciding_p(record, endpoint))
+            rows.append([f"  {_measure(endpoint)}", value, p, verdict_label(endpoint), *_detect_cell(record, endpoint)])
     return header, rows
 
 
@@ -222,16 +218,11 @@ def details_table(record: ComparisonRecord, pair: PairRow) -> tuple[list[str], R
     rows = []
     for endpoint in pair.get("endpoints") or [pair]:
         measure = _measure(endpoint)
-        rows += [
-            [
-                f"{measure}: {a}",
-                _own_value(record, endpoint, a, endpoint["value_a"], (endpoint.get("low_a"), endpoint.get("high_a"))),
-            ],
-            [
-                f"{measure}: {b}",
-                _own_value(record, endpoint, b, endpoint["value_b"], (endpoint.get("low_b"), endpoint.get("high_b"))),
-            ],
-        ]
+        for arm, value, low, high in (
+            (a, endpoint["value_a"], endpoint.get("low_a"), endpoint.get("high_a")),
+            (b, endpoint["value_b"], endpoint.get("low_b"), endpoint.get("high_b")),
+        ):
+            rows.append([f"{measure}: {arm}", _own_value(record, endpoint, arm, value, (low, high))])
         digits = digits_apart(endpoint["low"], endpoint["high"])
         rows.append([f"difference, {a} − {b}", shown(endpoint["difference"], digits, sign=True)])
         rows.append([f"{_level(record)} interval", _ends(endpoint["low"], endpoint["high"], digits)])
