@@ -272,12 +272,9 @@ def assemble(
     if not images:
         raise InputError(f"0 usable images in {root}; two or more classes of images are needed")
     classes, positive_class = order_classes(table["label"], positive)
-    assumed = (
-        [f"positive class: '{positive_class}' (assumed; set positive for the other)"]
-        if positive_class != positive
-        else []
-    )
-    notes = (*notes, *merged, *assumed, *doubtful_labels(labels), *_twin_notes(images))
+    if positive_class != positive:
+        merged = [*merged, f"positive class: '{positive_class}' (assumed; set positive for the other)"]
+    notes = (*notes, *merged, *doubtful_labels(labels), *_twin_notes(images))
     return Cohort(table, classes, root, positive_class, tuple(skipped), notes)
 
 

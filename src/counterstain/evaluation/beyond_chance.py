@@ -61,7 +61,7 @@ def beyond_chance(
     rows = {}
     for arm in arms:
         score = scores[arm]
-        row: dict[str, Any] = {"value": score.value, "low": score.low, "high": score.high, "seeds": len(score.per_seed)}
+        row: dict[str, Any] = {**score.as_record(), "seeds": len(score.per_seed)}
         row["above_chance"] = None if chance is None or not np.isfinite(score.low) else bool(score.low > chance)
         rows[arm] = row | {"difference": None, "difference_low": None, "difference_high": None,
                            "against_baseline": None}  # fmt: skip
@@ -77,10 +77,7 @@ def beyond_chance(
         "level": level,
         "confidence": 1 - alpha,
         "chance": chance,
-        "baseline": None if best is None else {
-            "name": best.removeprefix("baseline:"),
-            "value": scores[best].value, "low": scores[best].low, "high": scores[best].high,
-        },
+        "baseline": None if best is None else {"name": best.removeprefix("baseline:"), **scores[best].as_record()},
         "arms": rows,
     }  # fmt: skip
 

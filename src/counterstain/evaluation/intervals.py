@@ -70,6 +70,10 @@ class Estimate:
     se_seed: float
     df: float
 
+    def as_record(self) -> dict[str, float]:
+        """The value and its limits, as records hold them."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
 
 def sample(tables: Sequence[Predictions], names: Sequence[str], *, level: str) -> Sample:
     """Score the tables of one arm (one per seed) on all units in `names` and without each of them.

@@ -73,9 +73,7 @@ def _by_group(
                 calls = [cut(table, group) for table in decided]
                 of_calls = estimates(sample(calls, units_of(calls[:1]), level="image"))
                 estimated |= {key: estimate for key, estimate in of_calls.items() if key[0] in CALLED}
-            row["scores"] = {
-                name: {end: getattr(estimated[name, None], end) for end in ("value", "low", "high")} for name in METRICS
-            }
+            row["scores"] = {name: estimated[name, None].as_record() for name in METRICS}
         groups.append(row)
     scored = [row for row in groups if row["scores"] is not None and row["scores"][WORST_BY]["value"] is not None]
     values = [float(row["scores"][WORST_BY]["value"]) for row in scored]

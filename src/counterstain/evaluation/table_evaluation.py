@@ -134,8 +134,7 @@ def _decision(
         estimated = estimates(sample(calls, units_of(calls[:1]), level="image"), confidence=confidence)
         for name in OF_CALLS:
             if name != "balanced_accuracy" or len(set(tables[0].label.tolist())) == 2:
-                value = estimated[name, None]
-                scores[name] = {"value": value.value, "low": value.low, "high": value.high}
+                scores[name] = estimated[name, None].as_record()
     return {
         "rule": (THE_CALLS if tables[0].hard else MOST_PROBABLE) if frozen is None else frozen.rule,
         "thresholds": None if frozen is None else list(frozen.values),

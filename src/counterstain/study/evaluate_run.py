@@ -310,15 +310,7 @@ def _arm_in_use(run: Path, prepared: PreparedStudy, arm: str, calibrated: list[P
 def _decision_scores(decided: Sequence[Predictions]) -> list[dict[str, Any]]:
     """Accuracy, recall, specificity and precision at the frozen thresholds, with intervals by patient."""
     scores = estimates(sample(decided, units_of(decided[:1]), level="image"))
-    return [
-        {
-            "metric": name,
-            "value": scores[name, None].value,
-            "low": scores[name, None].low,
-            "high": scores[name, None].high,
-        }
-        for name in DECIDED
-    ]
+    return [{"metric": name, **scores[name, None].as_record()} for name in DECIDED]
 
 
 def _subgroups(replicates: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:

@@ -278,10 +278,7 @@ def _environment_differences(run: Path) -> Iterator[str]:
     before = read_json(path)
     if not isinstance(before.get("libraries"), dict) or not {"counterstain", "python"} <= before.keys():
         raise InputError(f"{path} is not the record of a machine; it was changed after the run wrote it")
-    rows = {
-        "counterstain": (before["counterstain"], current["counterstain"]),
-        "python": (before["python"], current["python"]),
-    }
+    rows = {name: (before[name], current[name]) for name in ("counterstain", "python")}
     rows |= {name: (version, current["libraries"].get(name)) for name, version in before["libraries"].items()}
     for name, (old, new) in rows.items():
         if old != new:

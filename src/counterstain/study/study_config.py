@@ -307,10 +307,8 @@ def _with_sources(record: Mapping[str, Any], base: Path) -> dict[str, Any]:
         network = isinstance(arm, dict) and arm.get("network", shared)
         with_hashes[name] = arm
         if isinstance(network, str) and is_own(network):
-            with_hashes[name] = {
-                **arm,
-                "network_sha256": _source(network, base, arm.get("network_sha256"), f"arms.{name}"),
-            }
+            digest = _source(network, base, arm.get("network_sha256"), f"arms.{name}")
+            with_hashes[name] = {**arm, "network_sha256": digest}
     return {**record, "arms": with_hashes}
 
 
