@@ -17,11 +17,12 @@ test: $(VENV)/.dev
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
 
-# While working: the statistics, cohorts and splits, in under a minute. Or other rooms: `make quick ROOMS=tests/slides`.
+# While working: the statistics, cohorts and splits, in under a minute; no test that draws a page or imports PyTorch. Or
+# other rooms: `make quick ROOMS=tests/slides`.
 ROOMS := tests/evaluation $(filter-out tests/cohort/test_phantom%, $(wildcard tests/cohort/test_*.py)) \
 	tests/test_architecture.py tests/test_files.py tests/test_tables.py
 quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not realdata" $(ROOMS)
+	$(BIN)/python -m pytest -m "not slow and not realdata" -k "not page_of" $(ROOMS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -69,7 +69,7 @@ def test_the_interval_of_the_mean_is_about_that_of_the_bootstrap_by_patient() ->
     random = np.random.default_rng(3)
     rows = np.arange(160).reshape(80, 2)
     drawn = []
-    for _ in range(1500):
+    for _ in range(500):
         own = rows[random.integers(0, 80, 80)].ravel()
         drawn.append(roc_auc_score(one.label[own], one.prob[own], average="macro"))
     found = score(score_findings({"m": [one]}), MEAN)
