@@ -1,7 +1,13 @@
-"""Image, Apptainer definition, conda recipe and workflow say what pyproject.toml says. None is built here."""
+"""Image, Apptainer definition, conda recipe and workflow say what pyproject.toml says; none is built here.
 
+`packaging/build_image` builds the image, where buildah and a base are found.
+"""
+
+import importlib.util
 import re
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +39,9 @@ def test_the_recipe_needs_what_the_core_needs() -> None:
 def test_the_images_take_extras_that_exist_and_files_that_are_there() -> None:
     for path in ("Dockerfile", "packaging/counterstain.def"):
         text = (ROOT / path).read_text(encoding="utf-8")
-        extras = re.search(r"(?i)extras=([\w,]+)", text)
-        assert extras is not None and set(extras[1].split(",")) <= set(PROJECT["optional-dependencies"])
+        extras = re.findall(r"(?i)extras=([\w,]+)", text)
+        assert set(extras) == {"slides,runtimes,data,web", "report"}  # by default, and without PyTorch
+        assert {name for names in extras for name in names.split(",")} <= set(PROJECT["optional-dependencies"])
         assert all((ROOT / name).exists() for name in ("pyproject.toml", "README.md", "LICENSE", "src"))
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -49,6 +56,41 @@ def test_the_image_runs_without_root_and_writes_to_tmp_alone() -> None:
     assert environment is not None
     for name in ("HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "HF_HOME"):
         assert re.search(rf"{name}=/tmp", environment[1])
+
+
+def test_health_is_what_serve_answers_and_nothing_else() -> None:
+    """It has no token: refused is alive, broken and absent are not. Other verbs have no port to ask."""
+    spec = importlib.util.spec_from_file_location("healthcheck", ROOT / "packaging" / "healthcheck.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    status = 401
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    serve = ["python3", "counterstain", "serve", "runs"]
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        assert module.healthy(serve, port)
+        status = 200
+        assert module.healthy(serve, port)
+        status = 503
+        assert not module.healthy(serve, port)
+        assert module.healthy(["counterstain", "run", "study.yaml"], port)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert not module.healthy(serve, port)
 
 
 def test_the_workflow_calls_what_is_there() -> None:
