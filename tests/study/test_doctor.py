@@ -1,6 +1,7 @@
 """What `doctor` says of a machine: each check is made to fail once."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,16 @@ def test_the_verb_prints_a_table_and_ends_with_three_where_something_is_wrong(mo
     answer = CliRunner().invoke(app, ["doctor", "--json"])
     record = json.loads(answer.output)
     assert (record["healthy"], record["checks"][0]["state"]) == (False, "problem")
+
+
+def test_every_extra_is_shown_but_trackers_and_bundles_of_others() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bundles = {"all", "dev", "tensorboard", "mlflow", "wandb"}
+    assert set(module.EXTRAS) == set(project["optional-dependencies"]) - bundles
+
+
+def test_a_package_that_several_extras_ask_for_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["numpy>=1", "pytest>=1; extra == 'a'", "pytest>=2; extra == 'b'", "counterstain[a]; extra == 'b'"]
+    monkeypatch.setattr(module.metadata, "requires", lambda name: lines)
+    [check] = module._requirements()
+    assert check.found == "2 installed packages are new enough"

@@ -97,7 +97,7 @@ def fetch_cohort(
     recorded = _recorded(out, name)
     fetched = []
     for file in files:
-        talk.say(f"{file.name}: {'taken from ' + str(source) if source is not None else 'fetching'}")
+        talk.say(f"{file.name}: {'taking it from ' + str(source) if source is not None else 'fetching'}")
         sha256 = _obtain(row, file, out, source, talk)
         _as_before(file, sha256, recorded)
         fetched.append(FetchedFile(file.name, "whole", file.checksum, sha256))
