@@ -110,13 +110,12 @@ def compare_arms(
         hypothesis=hypothesis, claim=claim, positive=first.positive, co_primary=endpoints,
         training_sets=1 if over_folds is None else over_folds.training_sets,
     )  # fmt: skip
+    every_pair = tuple(itertools.combinations(arms, 2))
     compared = Compared(
         tables=tables, samples=samples, units=len(units_of([first])), prior_sd=prior_sd, detect=detect,
-        over_folds=over_folds, primary_pairs=tuple(chosen_pairs) or tuple(itertools.combinations(arms, 2)),
+        over_folds=over_folds, primary_pairs=tuple(chosen_pairs) or every_pair,
     )  # fmt: skip
-    all_pairs = chosen_pairs + [
-        p for p in itertools.combinations(arms, 2) if p not in chosen_pairs and p[::-1] not in chosen_pairs
-    ]
+    all_pairs = chosen_pairs + [p for p in every_pair if p not in chosen_pairs and p[::-1] not in chosen_pairs]
     rows = joint_rows(all_pairs, compared, question) if endpoints else judged_rows(all_pairs, compared, question)
     _add_tests(rows, tables, decided, level)
     primary_rows = [row for row in rows if row["primary"]]
@@ -126,8 +125,7 @@ def compare_arms(
         notes.append(CALLED_BY_MOST.format(level=level, rows=f"{first.rows_are}s"))
     return {
         **_question_record(question, compared, first, stamp, reference, frozen=decided is not None),
-        "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows),
-        "pairs": rows, "ranking": ranking,
+        "shown": all(shown(row["verdict"], hypothesis) for row in primary_rows), "pairs": rows, "ranking": ranking,
         "exploratory": _exploratory(all_pairs, samples, measures, endpoints or (metric,), level, alpha),
         "words": summary_words(primary_rows, question, ranking["arms"][0]["arm"], reference),
         "warnings": [
