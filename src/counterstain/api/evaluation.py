@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, overload
 
-from counterstain.api.sources import Sources, listed_sources, order_texts, refuse_options, shown_names
+from counterstain.api.sources import Arrays, Sources, listed_sources, order_texts, refuse_options, shown_names
 from counterstain.errors import InputError, says_arguments
 from counterstain.evaluation.comparison_notes import check_copies
 from counterstain.evaluation.from_arrays import Names, Probabilities, Source, as_predictions, from_source, is_frame
@@ -113,18 +113,13 @@ def evaluate(
     if out is not None:
         _check_place(Path(out))
     folder = _model_folder(model, arm=arm, seed=seed, fold=fold)
+    arrays: Arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     if y_prob is not None:
         refuse_options("of a table; the data are arrays", columns=columns, ledger=ledger)
-        labels = cast(Names, y_true)
-        sources: list[Source] = [as_predictions(
-            labels, y_prob, groups=groups, slide=slide, site=site, image=image, classes=classes, positive=positive
-        )]  # fmt: skip
+        sources: list[Source] = [as_predictions(cast(Names, y_true), y_prob, positive=positive, **arrays)]
         named = None
     else:
-        refuse_options(
-            "for arrays (y_true, y_prob); the data are tables, which contain it",
-            groups=groups, slide=slide, site=site, image=image, classes=classes,
-        )  # fmt: skip
+        refuse_options("for arrays (y_true, y_prob); the data are tables, which contain it", **arrays)
         sources = listed_sources(cast(Sources, y_true))
         named = None if positive is None else str(positive)
     tables = [from_source(source, positive=named, columns=columns, order=order_texts(order)) for source in sources]

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, cast, overload
+from typing import cast, overload
 
-from counterstain.api.sources import Sources, listed_sources, order_texts, refuse_options, shown_names
+from counterstain.api.sources import Arrays, Sources, listed_sources, order_texts, refuse_options, shown_names
 from counterstain.errors import GateError, InputError, says_arguments
 from counterstain.evaluation.comparison import compare_arms, threshold_notes
 from counterstain.evaluation.comparison_result import Comparison
@@ -18,16 +18,6 @@ from counterstain.files import write_json
 from counterstain.study.run_predictions import expand_runs
 
 __all__ = ["check_shown", "compare"]
-
-
-class Arrays(TypedDict):
-    """What is known of the images beside their classes; see `evaluate`."""
-
-    groups: Names | None
-    slide: Names | None
-    site: Names | None
-    image: Names | None
-    classes: Sequence[str] | None
 
 
 Threshold = float | Mapping[str, float] | Sequence[str]
@@ -129,13 +119,12 @@ def compare(
     arrays: Arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     notes: tuple[str, ...] = ()
     grades = order_texts(order)
+    _check_named(models if y_probs is None else y_probs)
     if y_probs is not None:
         refuse_options("of a table; the data are arrays", columns=columns)
-        _check_named(y_probs)
         arms, files = _arms_of_arrays(cast(Names, models), y_probs, arrays, positive, grades)
     else:
         refuse_options("for arrays (y_true, {name: y_prob}); the data are tables, which contain it", **arrays)
-        _check_named(models)
         expanded = expand_runs(cast(Models, models), primary=None if co_primary else primary)
         primary, notes = primary if co_primary else expanded.primary or primary, expanded.notes
         grades = grades or expanded.order
@@ -155,20 +144,18 @@ def compare(
         record["warnings"] = [*threshold_notes(thresholds, record), *record["warnings"]]
     if out is not None:
         write_json(Path(out), record)
-    comparison = Comparison(record)
-    if gate:
-        check_shown(comparison)
-    return comparison
+    return check_shown(Comparison(record)) if gate else Comparison(record)
 
 
-def check_shown(comparison: Comparison) -> None:
-    """Refuse a comparison that does not show what was asked.
+def check_shown(comparison: Comparison) -> Comparison:
+    """The comparison, refused where it does not show what was asked.
 
     Raises:
         GateError: If it is not shown.
     """
     if not comparison.shown:
         raise GateError(f"the gate fails: it is not shown {comparison.record['asked']}")
+    return comparison
 
 
 def _check_one_question(

@@ -3,11 +3,22 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from counterstain.errors import InputError
-from counterstain.evaluation.from_arrays import Source, Sources
+from counterstain.evaluation.from_arrays import Names, Source, Sources
 
-__all__ = ["Sources", "listed_sources", "order_texts", "refuse_options", "shown_names"]
+__all__ = ["Arrays", "Sources", "listed_sources", "order_texts", "refuse_options", "shown_names"]
+
+
+class Arrays(TypedDict):
+    """What is known of the images beside their classes; see `evaluate`."""
+
+    groups: Names | None
+    slide: Names | None
+    site: Names | None
+    image: Names | None
+    classes: Sequence[str] | None
 
 
 def refuse_options(why: str, **options: object) -> None:
