@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-__all__ = ["keras_python", "loops_python", "tiatoolbox_python", "wsinfer_python"]
+__all__ = ["features_python", "keras_python", "loops_python", "tiatoolbox_python", "wsinfer_python"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 # Lightning 2.6.2 and 2.6.3 were compromised releases. fastai pins an older torch than ours, so it comes without its
@@ -54,6 +54,15 @@ def tiatoolbox_python() -> Path:
     return _make(PROJECT / ".benchenv-tiatoolbox", [["tiatoolbox"]], borrow=True)
 
 
+def features_python() -> Path:
+    """The Python of an environment with LazySlide and slide2vec on the project's torch.
+
+    slide2vec's readers other than OpenSlide, for graphics cards and other formats, are left out.
+    """
+    steps = [["lazyslide", "omegaconf", "wandb", "einops-exts", "transformers<5"], ["--no-deps", "slide2vec", "hs2p"]]
+    return _make(PROJECT / ".benchenv-features", steps, borrow=True)
+
+
 def _make(folder: Path, steps: list[list[str]], *, borrow: bool = False) -> Path:
     python = folder / "bin" / "python"
     if (folder / ".ready").is_file():
@@ -77,3 +86,4 @@ if __name__ == "__main__":
     print(loops_python())
     print(wsinfer_python())
     print(tiatoolbox_python())
+    print(features_python())

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/large_cohort.py COHORT [--sizes 200000 1000000] [--tile-px 48]
 
 The images of COHORT (a folder or a manifest) are linked under further names until there are enough, with patients of
-their own for each copy, so that 200,000 images of 5,000 patients become 1,000,000 of 25,000. Each verb is a process of
+their own for each copy, so that 200,000 images of 1,000 patients become 1,000,000 of 5,000. Each verb is a process of
 its own: seconds of the processor, since a disk may be shared, and its largest memory; the store's includes pages of the
 file that it has just written and checked. The store is killed in the middle once and gone on with. A table goes to
 stderr, one JSON line to stdout.
@@ -39,14 +39,15 @@ def linked(source: Path, folder: Path, count: int) -> Path:
 
     cohort = read_images(source)
     table = cohort.table.astype(str)
+    images, labels, patients = (list(table[name]) for name in ("image_path", "label", "patient_id"))
     rows = []
     for number in range(count):
         row, copy = number % len(table), number // len(table)
-        path = Path(f"copy{copy}/{row // 5000}/{row}{Path(cohort.image[row]).suffix}")
+        path = f"copy{copy}/{row // 5000}/{row}{Path(images[row]).suffix}"
         if row % 5000 == 0:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        os.link(cohort.root / cohort.image[row], folder / path)
-        rows.append([path, table["label"][row], f"{copy}-{table['patient_id'][row]}"])
+        os.link(cohort.root / images[row], folder / path)
+        rows.append([path, labels[row], f"{copy}-{patients[row]}"])
     with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["image_path", "label", "patient_id"])

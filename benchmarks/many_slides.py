@@ -16,7 +16,6 @@ import csv
 import hashlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -58,7 +57,9 @@ FUSE(Hanging(sys.argv[1]), sys.argv[2], foreground=True)
 
 
 def drawn(home: Path, options: argparse.Namespace) -> list[Path]:
-    """The distinct phantom slides."""
+    """The distinct phantom slides, drawn here unless a folder of them is named."""
+    if options.drawn is not None:
+        return sorted(options.drawn.resolve().rglob("*.tif"))[: options.distinct]
     say(f"drawing {options.distinct} slides of {options.side} px")
     size = ["--size-px", str(options.side), "--height-px", str(options.side)]
     count = ["--slides", str(options.distinct), "--patients", str(max(10, options.distinct))]
@@ -218,6 +219,7 @@ def main() -> None:
     parser.add_argument("--slides", type=int, default=1000)
     parser.add_argument("--distinct", type=int, default=25)
     parser.add_argument("--side", type=int, default=4000)
+    parser.add_argument("--drawn", type=Path, help="a folder of slides on the disk of temporary files")
     parser.add_argument("--timed", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--time-limit", type=float, default=60)
@@ -229,14 +231,14 @@ def main() -> None:
             "speed": speed(options.model.resolve(), home, slides, options) if options.timed else None,
             "promises": promises(options.model.resolve(), home, slides, options) if options.slides else None,
         }
-        shutil.rmtree(home / "drawn")
     rows = [["what", "value"]]
     if result["speed"]:
         rows.append(["two workers / one, slides per second", f"{result['speed']['two / one']['median']:.2f}"])
     for name, value in (result["promises"] or {}).items():
         rows.append([name, ", ".join(value) if isinstance(value, dict) else str(value)])
     show(rows)
-    finish("many_slides", {"settings": {**vars(options), "model": options.model.name}, **result})
+    settings = {**vars(options), "model": options.model.name, "drawn": options.drawn is not None}
+    finish("many_slides", {"settings": settings, **result})
 
 
 if __name__ == "__main__":

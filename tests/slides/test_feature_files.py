@@ -1,5 +1,6 @@
 """Feature files: the backbone's own features, where their tiles lie, what is made again, and a study on top."""
 
+import importlib.util
 from pathlib import Path
 
 import h5py
@@ -17,10 +18,11 @@ from counterstain.cohort.layouts import read_images
 from counterstain.errors import InputError
 from counterstain.files import hash_file, read_json, write_csv
 from counterstain.learning.bundle import Bundle, write_bundle
-from counterstain.learning.encoder import load_encoder
+from counterstain.learning.encoder import choose_encoder_runtime, load_encoder
 from counterstain.learning.features import read_features
 from counterstain.learning.mil_networks import build_bag_network
 from counterstain.learning.networks import build_network
+from counterstain.learning.runtimes import RUNTIMES, Runtime
 from counterstain.progress import Progress
 from counterstain.slides.feature_files import encode_tiles
 from counterstain.study.run import run_study
@@ -86,6 +88,43 @@ def test_only_what_changed_is_made_again(tmp_path: Path) -> None:
     assert [name for name in made if made[name] != again[name]] == ["case_2_A.h5"]
     other = load_encoder(NETWORK, tile_px=TILE_PX, weights="random", precision="bf16")
     assert encode_tiles(other, read_images(table), tmp_path / "made", fit="exact").before == 0
+
+
+def test_another_runtime_gives_the_same_features_and_is_taken_again(tmp_path: Path) -> None:
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
+    table = make_tiles(tmp_path / "tiles")
+    command = ("features", NETWORK, table, "--tile-px", "64", "--weights", "random", "--device", "cpu")
+    assert call(*command, "--runtime", "torch", "--out", tmp_path / "torch").exit_code == 0
+    assert call(*command, "--runtime", "openvino", "--out", tmp_path / "made").exit_code == 0
+    ours, other = (read_features(tmp_path / name / "case_1_A.h5").features for name in ("torch", "made"))
+    np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-5)
+    assert "runtime" not in read_json(tmp_path / "torch/features.json")["encoded_by"]
+    assert read_json(tmp_path / "made/features.json")["encoded_by"]["runtime"] == "openvino"
+    # Twenty tiles alone would be PyTorch's: what was begun with another runtime is finished with it.
+    kept = hash_file(tmp_path / "made/case_1_A.h5")
+    (tmp_path / "made/case_2_A.h5").unlink()
+    done = call(*command, "--runtime", "auto", "--out", tmp_path / "made")
+    assert done.exit_code == 0, done.output
+    assert hash_file(tmp_path / "made/case_1_A.h5") == kept
+    assert read_json(tmp_path / "made/features.json")["encoded_by"]["runtime"] == "openvino"
+    # Another precision is another encoder, of which nothing was begun.
+    done = call(*command, "--precision", "bf16", "--out", tmp_path / "made")
+    assert done.exit_code == 0, done.output
+    assert "runtime" not in read_json(tmp_path / "made/features.json")["encoded_by"]
+
+
+def test_a_runtime_that_is_unknown_or_changes_the_features_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = call("features", NETWORK, tmp_path, "--tile-px", "64", "--runtime", "openvimo", "--out", tmp_path / "made")
+    assert done.exit_code == 2
+    assert "openvino" in done.output
+    wrong = Runtime((), ("fp32",), 0, lambda *_: lambda tiles: np.ones((len(tiles), 96), np.float32))
+    monkeypatch.setitem(RUNTIMES, "openvino", wrong)
+    encoder = load_encoder(NETWORK, tile_px=TILE_PX, weights="random")
+    with pytest.raises(InputError, match=r"the features .* of openvino differ from torch's"):
+        choose_encoder_runtime(encoder, "openvino", images=20)
 
 
 def test_a_slide_with_tiles_of_both_classes_is_positive_and_it_is_said(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Slides read by several processes, or by a cluster, leave the bytes that one process leaves."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -124,16 +125,20 @@ def test_tiles_cut_by_two_processes_are_those_of_one(slides: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_features_by_two_processes_are_those_of_one(bundle: Path, slides: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_features_by_two_processes_are_those_of_one(bundle: Path, slides: Path, tmp_path: Path, runtime: str) -> None:
+    if runtime == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
     for name, engine in (("one", Engine()), ("two", Engine(jobs=2))):
         prepare_device(device="cpu", threads=threads_of(None, Engine(jobs=2)))
-        made = encode_slides(load_encoder(str(bundle)), [slides], tmp_path / name, TileGrid(mpp=MPP), engine=engine)
+        encoder, grid = load_encoder(str(bundle)), TileGrid(mpp=MPP)
+        made = encode_slides(encoder, [slides], tmp_path / name, grid, runtime=runtime, engine=engine)
         assert (made.slides, [name for name, _ in made.failures]) == (3, ["damaged"])
     for file in ("S0.h5", "S1.h5", "S2.h5"):
         one, two = (read_features(tmp_path / name / file) for name in ("one", "two"))
         np.testing.assert_array_equal(one.features, two.features)
         np.testing.assert_array_equal(one.coords, two.coords)
-    again = encode_slides(load_encoder(str(bundle)), [slides], tmp_path / "two", TileGrid(mpp=MPP))
+    again = encode_slides(load_encoder(str(bundle)), [slides], tmp_path / "two", TileGrid(mpp=MPP), runtime=runtime)
     assert again.before == 3
 
 

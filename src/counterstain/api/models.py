@@ -169,6 +169,7 @@ def features(
     least_tissue: float = 0.5,
     assume_mpp: float | None = None,
     mpp_table: StrPath | None = None,
+    runtime: str = "auto",
     device: str = "auto",
     precision: str = "fp32",
     jobs: int = 1,
@@ -189,7 +190,7 @@ def features(
         tile_px: side of the tiles, px; a trained model has its own.
         fit: of a cohort: stretch, crop or exact. weights: of a backbone: pretrained, random, or a file.
         overlap, least_tissue, assume_mpp, mpp_table: of slides, see `slides_tiles`.
-        device: auto, cpu or cuda; precision: fp32 or bf16.
+        runtime: torch, openvino, onnxruntime or auto; precision: fp32 or bf16; device: auto, cpu or cuda.
         jobs, scheduler, time_limit: of slides, see `slides_run`.
         rehash: read and hash every image again, though size and times of its file are as recorded.
         **reading: positive, layout, pattern, … of a folder or a manifest, see `cohort`.
@@ -201,21 +202,19 @@ def features(
     Raises:
         InputError: If the model, a source or an option does not fit.
     """
-    from counterstain.learning.device import prepare_device
+    from counterstain.learning.device import device_for, prepare_device
     from counterstain.learning.encoder import load_encoder
+    from counterstain.learning.runtimes import check_runtime
     from counterstain.slides.scale import read_mpp_table
-    from counterstain.slides.slide_files import names_slides
 
     paths = [] if isinstance(sources, Cohort) else paths_of(sources)
     table = sources if isinstance(sources, Cohort) else _table_of(paths)
-    if mpp is None and table is None and len(paths) != 1:
-        raise InputError("name one cohort of tiles (a folder or a manifest); to read slides, say --mpp")
-    if mpp is None and table is None and names_slides(paths[0]):
-        raise InputError(f"{paths[0]} is of slides, and at what µm/px their tiles are read is not said: add --mpp")
-    if mpp is not None and fit is not None:
-        raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
+    _check_sources(paths, table, mpp=mpp, fit=fit)
     with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
-        machine = prepare_device(device=device, precision="fp32" if precision == "auto" else precision)
+        precision = "fp32" if precision == "auto" else precision
+        check_runtime(runtime, precision)
+        machine = prepare_device(device=device_for(runtime, device), precision=precision)
+        runtime = runtime if machine.device == "cpu" else "torch"
         named = str(model)
         if Path(model).is_dir():
             folder, words = find_bundle(model, arm=arm, seed=seed, fold=fold, network_file=network_file)
@@ -226,7 +225,8 @@ def features(
         )
         if mpp is None:
             cohort = read_images(paths[0] if table is None else table, **reading)
-            return encode_tiles(encoder, cohort, Path(out), fit=fit or encoder.fit or "exact", talk=talk)
+            fit = fit or encoder.fit or "exact"
+            return encode_tiles(encoder, cohort, Path(out), fit=fit, runtime=runtime, talk=talk)
         known = None if table is None else read_images(table, **reading)
         slides = paths if known is None else [known.root / name for name in known.image]
         laying = TileGrid(
@@ -234,7 +234,19 @@ def features(
             mpp_table=None if mpp_table is None else read_mpp_table(Path(mpp_table)),
         )  # fmt: skip
         engine = Engine(jobs=jobs, scheduler=scheduler, time_limit_s=time_limit)
-        return encode_slides(encoder, slides, Path(out), laying, table=known, engine=engine, talk=talk)
+        return encode_slides(encoder, slides, Path(out), laying, table=known, runtime=runtime, engine=engine, talk=talk)
+
+
+def _check_sources(paths: Sequence[Path], table: Cohort | Path | None, *, mpp: float | None, fit: str | None) -> None:
+    """Refuse what is neither one cohort of tiles nor slides at a resolution."""
+    from counterstain.slides.slide_files import names_slides
+
+    if mpp is None and table is None and len(paths) != 1:
+        raise InputError("name one cohort of tiles (a folder or a manifest); to read slides, say --mpp")
+    if mpp is None and table is None and names_slides(paths[0]):
+        raise InputError(f"{paths[0]} is of slides, and at what µm/px their tiles are read is not said: add --mpp")
+    if mpp is not None and fit is not None:
+        raise InputError("--fit is for a cohort of tiles; slides are read at --mpp")
 
 
 def _table_of(paths: Sequence[Path]) -> Path | None:

@@ -20,6 +20,7 @@ from counterstain.cli.options import (
     Precision,
     RandomSeed,
     Rehash,
+    Runtime,
     Scheduler,
     Seed,
     Set,
@@ -63,6 +64,7 @@ def features(
     seed: Seed = None,
     fold: Fold = None,
     network_file: NetworkFile = None,
+    runtime: Runtime = "auto",
     device: Device = "auto",
     precision: Precision = "fp32",
     jobs: Jobs = 1,
@@ -83,7 +85,7 @@ def features(
     made = compute(
         model, sources, out=out, mpp=mpp, tile_px=tile_px, fit=fit, weights=weights, overlap=overlap,
         least_tissue=least_tissue, assume_mpp=assume_mpp, mpp_table=mpp_table, arm=arm, seed=seed, fold=fold,
-        network_file=network_file, device=device, precision=precision, jobs=jobs,
+        network_file=network_file, runtime=runtime, device=device, precision=precision, jobs=jobs,
         scheduler=scheduler, time_limit=time_limit, rehash=rehash, verbose=True, **reading,
     )  # fmt: skip
     record = {"out": str(out), "slides": made.slides, "tiles": made.tiles, "failures": dict(made.failures)}

@@ -19,9 +19,10 @@ from counterstain.learning.config import TrainingConfig, check_network
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.networks import TileNetwork
 from counterstain.learning.own_network import OwnNetwork
-from counterstain.learning.runtimes import torch_runtime
+from counterstain.learning.runtimes import FEATURES, TRIAL_TILES, WARM_TILES, choose_runtime, torch_runtime
+from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
 
-__all__ = ["Encoder", "load_encoder"]
+__all__ = ["Encoder", "choose_encoder_runtime", "load_encoder"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Encoder:
     fit:      how images became its tiles when it was trained; "" where it does not say
     mpp:      µm/px that it was trained at, where known
     record:   all that its features depend on, but the tiles
+    network:  what runs, without its head; staining: what a tile gets before
     again:    what load_encoder is called with for the same one in another process; paths are absolute
     """
 
@@ -43,7 +45,14 @@ class Encoder:
     fit: str
     mpp: float | None
     record: Mapping[str, Any]
+    network: nn.Module
+    staining: StainPipeline = UNSTAINED
     again: tuple[tuple[str, str | int | None], ...] = ()
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network: its bytes depend on it."""
+        return str(self.record.get("runtime", "torch"))
 
 
 def load_encoder(
@@ -53,6 +62,7 @@ def load_encoder(
     weights: str = "pretrained",
     device: str = "cpu",
     precision: str = "fp32",
+    runtime: str = "torch",
 ) -> Encoder:
     """The encoder of a bundle's folder, or of a backbone's name.
 
@@ -61,9 +71,10 @@ def load_encoder(
         tile_px: side of the tiles, px; a bundle has its own.
         weights: of a backbone: "pretrained", a file's path, or "random" (seed 0).
         device: of torch, settled; precision: "fp32" or "bf16".
+        runtime: of runtimes.RUNTIMES, settled; see choose_encoder_runtime.
 
     Raises:
-        InputError: If it is neither, has no tiles, or the side of its tiles is not said.
+        InputError: If it is neither, has no tiles, the side of its tiles is not said, or the runtime cannot run it.
     """
     path = Path(weights)
     again = {
@@ -71,7 +82,48 @@ def load_encoder(
         "weights": str(path.absolute()) if path.is_file() else weights, "device": device, "precision": precision,
     }  # fmt: skip
     if Path(model).is_dir():
-        return replace(_of_bundle(Path(model), tile_px, device, precision), again=tuple(again.items()))
+        encoder = _of_bundle(Path(model), tile_px, device, precision)
+    else:
+        encoder = _of_backbone(model, tile_px, weights, device, precision)
+    encoder = replace(encoder, again=tuple(again.items()))
+    return encoder if runtime == "torch" else choose_encoder_runtime(encoder, runtime, images=0)[0]
+
+
+def choose_encoder_runtime(
+    encoder: Encoder, runtime: str, *, images: int, tiles: NDArray[np.uint8] | None = None
+) -> tuple[Encoder, tuple[str, ...]]:
+    """The same encoder on the processor, run by the runtime asked for, or by the fastest that agrees with PyTorch.
+
+    Args:
+        encoder: as load_encoder gives it with torch.
+        runtime: "auto" or a name of runtimes.RUNTIMES.
+        images: number of tiles it is to encode, which decides whether a faster runtime's start pays.
+        tiles: (N, tile_px, tile_px, 3) uint8, some of them; noise where None.
+
+    Returns:
+        The encoder, and what to say of the trial.
+
+    Raises:
+        InputError: If the runtime asked for cannot run the network, or its features differ from PyTorch's.
+    """
+    if tiles is None:
+        shape = (TRIAL_TILES if runtime == "auto" else WARM_TILES, encoder.tile_px, encoder.tile_px, 3)
+        tiles = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    chosen = choose_runtime(
+        encoder.network, encoder.staining.for_all(tiles), scale=str(encoder.record["scale"]), images=images,
+        runtime=runtime, precision=str(encoder.record["precision"]), output=FEATURES,
+    )  # fmt: skip
+    if chosen.name == "torch":
+        return encoder, chosen.lines
+    prepare, infer = encoder.staining.for_all, chosen.infer
+    other = replace(
+        encoder, features=lambda tiles: infer(prepare(tiles)), record={**encoder.record, "runtime": chosen.name},
+        again=(*encoder.again, ("runtime", chosen.name)),
+    )  # fmt: skip
+    return other, chosen.lines
+
+
+def _of_backbone(model: str, tile_px: int | None, weights: str, device: str, precision: str) -> Encoder:
     check_network(model, "the model")
     if not is_backbone(model):
         raise InputError(
@@ -86,8 +138,9 @@ def load_encoder(
         "network": model, "weights": sha256 or "random, seed 0", "tile_px": tile_px, "scale": settings.scale,
         "stain": {}, "precision": precision,
     }  # fmt: skip
-    run = torch_runtime(_headless(network).to(device), scale=settings.scale, device=device, precision=precision)
-    return Encoder(f"{model}@{sha256[:8] or 'random'}", run, tile_px, "", None, record, tuple(again.items()))
+    body = _headless(network).to(device)
+    run = torch_runtime(body, scale=settings.scale, device=device, precision=precision)
+    return Encoder(f"{model}@{sha256[:8] or 'random'}", run, tile_px, "", None, record, body)
 
 
 def _of_bundle(folder: Path, tile_px: int | None, device: str, precision: str) -> Encoder:
@@ -101,11 +154,12 @@ def _of_bundle(folder: Path, tile_px: int | None, device: str, precision: str) -
         "network": bundle.network, "bundle": sha256, "tile_px": bundle.tile_px, "scale": bundle.scale,
         "stain": bundle.staining.record(), "precision": precision,
     }  # fmt: skip
-    run = torch_runtime(_headless(network).to(device), scale=bundle.scale, device=device, precision=precision)
+    body = _headless(network).to(device)
+    run = torch_runtime(body, scale=bundle.scale, device=device, precision=precision)
     prepare = bundle.staining.for_all
     return Encoder(
         f"{bundle.network}@{sha256[:8]}", lambda tiles: run(prepare(tiles)), bundle.tile_px, bundle.fit, bundle.mpp,
-        record,
+        record, body, bundle.staining,
     )  # fmt: skip
 
 

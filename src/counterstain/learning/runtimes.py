@@ -21,10 +21,14 @@ from counterstain.images.tensor import scale_of, to_tensor
 from counterstain.learning.networks import seen_side
 
 __all__ = [
+    "FEATURES",
     "PRECISIONS",
+    "PROBABILITIES",
     "RUNTIMES",
     "TRIAL_TILES",
+    "WARM_TILES",
     "Infer",
+    "Output",
     "Runtime",
     "RuntimeChoice",
     "check_runtime",
@@ -38,9 +42,10 @@ __all__ = [
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 PRECISIONS = ("fp32", "bf16")
-TOLERANCE = 1e-4  # of a probability, between a runtime's fp32 and torch's
+TOLERANCE = 1e-4  # of an output, between a runtime's fp32 and torch's
 WARM_TILES, TRIAL_TILES, TRIAL_PASSES = 8, 32, 4
 TRIAL_SECONDS = 0.5  # what a runtime's passes take at least, so that threads have woken and memory is in place
+_LONGEST_TRIAL_S = 5.0  # a large backbone needs this long for one pass, and is told apart by it
 _AT_ONCE = 2  # tiles of a request to OpenVINO
 _WORTH = 1.05  # how many times as fast as torch another runtime must be
 
@@ -62,6 +67,20 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class Output:
+    """What a network gives, and how far two runtimes' outputs of the same tiles are apart.
+
+    words:      for messages, plural.
+    read:       (N, D) float32 of the network to (N, D) float64 that is compared.
+    difference: of two (N, D), the largest over the tiles.
+    """
+
+    words: str
+    read: Callable[[NDArray[np.float32]], NDArray[np.float64]]
+    difference: Callable[[NDArray[np.float64], NDArray[np.float64]], float]
+
+
+@dataclass(frozen=True)
 class RuntimeChoice:
     """What runs the network, and why it does: one line for each runtime that was looked at, the one taken last."""
 
@@ -78,6 +97,7 @@ def choose_runtime(
     images: int,
     runtime: str = "auto",
     precision: str = "fp32",
+    output: Output | None = None,
 ) -> RuntimeChoice:
     """The runtime that was asked for, or the fastest of those installed, after its answers were compared with torch's.
 
@@ -91,11 +111,13 @@ def choose_runtime(
         images: how many are to be predicted.
         runtime: "auto" or a name of RUNTIMES.
         precision: "fp32" or "bf16". With bf16 the largest difference from fp32 is said, and not judged.
+        output: what the network gives, PROBABILITIES (of its logits, the default) or FEATURES.
 
     Raises:
         InputError: If the runtime is unknown, not installed, does not compute in that precision, cannot take the
-            network, or gives a probability that differs from torch's by more than 1e-4 in fp32.
+            network, or gives an output that differs from torch's by more than 1e-4 in fp32.
     """
+    output = output or PROBABILITIES
     check_runtime(runtime, precision)
     network.eval()
     # A network that looks at a tile several ways is several networks to another runtime, and takes minutes to convert.
@@ -111,7 +133,7 @@ def choose_runtime(
             "torch", torch_runtime(network, scale=scale), (f"runtime: torch {torch.__version__}, fp32",)
         )
     tile_px = tiles.shape[1]
-    reference = softmax(torch_runtime(network, scale=scale)(tiles[:TRIAL_TILES]))
+    reference = output.read(torch_runtime(network, scale=scale)(tiles[:TRIAL_TILES]))
     rates: dict[str, float] = {}
     runtimes: dict[str, Infer] = {}
     lines, differences = [], {}
@@ -119,9 +141,9 @@ def choose_runtime(
         try:
             infer = RUNTIMES[name].make(network, tile_px, scale, precision)
             infer(tiles[:WARM_TILES])
-            probabilities, rates[name] = _timed(infer, tiles[:TRIAL_TILES])
-            differences[name] = float(np.abs(probabilities - reference).max())
-            _check_agreement(name, differences[name], precision)
+            outputs, rates[name] = _timed(infer, tiles[:TRIAL_TILES])
+            differences[name] = output.difference(output.read(outputs), reference)
+            _check_agreement(name, differences[name], precision, output)
             runtimes[name] = infer
         except InputError as error:
             if runtime != "auto":
@@ -131,19 +153,20 @@ def choose_runtime(
     speeds = ", ".join(f"{name} {rates[name]:.0f}" for name in runtimes)
     lines.append(
         f"runtime: {best} {_version(best)}, {precision} (images/s on {len(reference)} of them: {speeds}; "
-        f"probabilities differ from torch in fp32 by {differences[best]:.2g} at most)"
+        f"{output.words} differ from torch in fp32 by {differences[best]:.2g} at most)"
     )
     return RuntimeChoice(best, runtimes[best], tuple(lines))
 
 
-def _timed(infer: Infer, tiles: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
-    """The probabilities, and the most images a second of a few passes: whatever disturbs one only makes it slower."""
-    seconds: list[float] = []
-    while len(seconds) < TRIAL_PASSES or sum(seconds) < TRIAL_SECONDS:
+def _timed(infer: Infer, tiles: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+    """The outputs, and the most images a second of a few passes: whatever disturbs one only makes it slower."""
+    best, spent, passes = float("inf"), 0.0, 0
+    while spent < TRIAL_SECONDS or (passes < TRIAL_PASSES and spent < _LONGEST_TRIAL_S):
         began = time.perf_counter()
-        probabilities = softmax(infer(tiles))
-        seconds.append(time.perf_counter() - began)
-    return probabilities, len(tiles) / min(seconds)
+        outputs = infer(tiles)
+        seconds = time.perf_counter() - began
+        best, spent, passes = min(best, seconds), spent + seconds, passes + 1
+    return outputs, len(tiles) / best
 
 
 def torch_runtime(network: nn.Module, *, scale: str, device: str = "cpu", precision: str = "fp32") -> Infer:
@@ -167,6 +190,20 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     exponents = np.exp(wide - wide.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def _largest_difference(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return float(np.abs(one - other).max())
+
+
+def _relative_difference(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """The largest distance of two rows, as a share of the second one's length: features have no unit."""
+    lengths = np.maximum(np.linalg.norm(other, axis=1), np.finfo(np.float32).tiny)
+    return float((np.linalg.norm(one - other, axis=1) / lengths).max())
+
+
+PROBABILITIES = Output("probabilities", softmax, _largest_difference)
+FEATURES = Output("features (relative to their length)", lambda rows: rows.astype(np.float64), _relative_difference)
 
 
 class _FromTiles(nn.Module):
@@ -291,10 +328,10 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _check_agreement(name: str, difference: float, precision: str) -> None:
+def _check_agreement(name: str, difference: float, precision: str, output: Output) -> None:
     if precision == "fp32" and not difference <= TOLERANCE:
         raise InputError(
-            f"a probability of {name} differs from torch's by {difference:.2g}, more than {TOLERANCE:g}; take torch"
+            f"the {output.words} of {name} differ from torch's by {difference:.2g}, more than {TOLERANCE:g}; take torch"
         )
 
 

@@ -19,19 +19,21 @@ from numpy.typing import NDArray
 from counterstain.cohort.cohort import Cohort
 from counterstain.engine import Engine, check_engine
 from counterstain.errors import InputError, first_names
-from counterstain.files import hash_json, write_csv, write_json
+from counterstain.files import hash_json, read_json, write_csv, write_json
 from counterstain.images import resize
 from counterstain.images.store import Store, build_store, read_batch
 from counterstain.learning.bag_dataset import refuse_features
 from counterstain.learning.device import prepare_device
-from counterstain.learning.encoder import Encoder, load_encoder
+from counterstain.learning.encoder import Encoder, choose_encoder_runtime, load_encoder
 from counterstain.learning.features import Features, write_features
+from counterstain.learning.runtimes import TRIAL_TILES
 from counterstain.progress import Progress
 from counterstain.records import short_repr
 from counterstain.slides.info import Slide
 from counterstain.slides.outputs import SlideJob, find_jobs
 from counterstain.slides.reader import open_slide
 from counterstain.slides.scale import check_scale
+from counterstain.slides.slide_files import find_slides
 from counterstain.slides.slide_workers import each_slide, threads_of
 from counterstain.slides.tile_stream import batch_size, read_ahead
 from counterstain.slides.tiling import Tiling, plan_tiles
@@ -41,7 +43,8 @@ from counterstain.version import __version__
 __all__ = ["MANIFEST", "FeatureFiles", "TileGrid", "encode_slides", "encode_tiles"]
 
 SCHEMA = "counterstain.feature-files/1"
-MANIFEST, RECORD, FAILURES = "manifest.csv", "features.json", "failures.csv"
+MANIFEST, RECORD, FAILURES, RUNTIME = "manifest.csv", "features.json", "failures.csv", "runtime.json"
+_MANY = 2_000  # tiles of a slide, where none was planned yet: a section of 10 mm at 0.5 µm/px has about so many
 COLUMNS = ("image_path", "label", "patient_id", "slide_id", "site", "mpp", "split")
 
 
@@ -78,7 +81,7 @@ class FeatureFiles:
 
 
 def encode_tiles(
-    encoder: Encoder, cohort: Cohort, out: Path, *, fit: str, talk: Progress | None = None
+    encoder: Encoder, cohort: Cohort, out: Path, *, fit: str, runtime: str = "torch", talk: Progress | None = None
 ) -> FeatureFiles:
     """Write the features of a cohort's tiles, one file for each slide_id.
 
@@ -91,6 +94,7 @@ def encode_tiles(
         cohort: its images are tiles, with slide_id; x, y are level-0 px where known.
         out: folder of the files; the tile store is made beside it.
         fit: how images become tiles; "exact" takes them as they are.
+        runtime: see learning.encoder.choose_encoder_runtime.
         talk: where progress is told.
 
     Raises:
@@ -107,6 +111,9 @@ def encode_tiles(
     store = build_store(cohort, out.parent / "store", tile_px=encoder.tile_px, fit=fit, progress=talk.stored)
     for name, reason in store.set_aside:
         talk.say(f"skipped: {name}: {reason}")
+    if runtime != "torch":
+        sample = read_batch(store, np.arange(min(TRIAL_TILES, len(store.image))))
+        encoder = _with_runtime(encoder, runtime, sample, len(store.image), out, talk)
     stored = set(store.image)
     table = cohort.table[[name in stored for name in cohort.image]]
     before, done = 0, 0
@@ -195,6 +202,7 @@ def encode_slides(
     grid: TileGrid,
     *,
     table: Cohort | None = None,
+    runtime: str = "torch",
     engine: Engine | None = None,
     talk: Progress | None = None,
 ) -> FeatureFiles:
@@ -206,6 +214,7 @@ def encode_slides(
         out: folder of the files; gets failures.csv.
         grid: where tiles lie.
         table: what is known of the slides, image_path being their files: then a manifest is written.
+        runtime: see learning.encoder.choose_encoder_runtime; the same one for all slides.
         engine: who reads, one slide per task; this process where None.
         talk: where progress is told.
 
@@ -217,6 +226,8 @@ def encode_slides(
     note = check_scale(encoder.mpp, grid.mpp)
     if note:
         talk.say(note)
+    if runtime != "torch":
+        encoder = _with_runtime(encoder, runtime, None, _MANY * len(find_slides(slides)), out, talk)
     depends = {
         "encoder": dict(encoder.record), "mpp": grid.mpp, "overlap": grid.overlap,
         "least_tissue": grid.least_tissue, "assume_mpp": grid.assume_mpp,
@@ -246,19 +257,34 @@ def encode_slides(
     tiles = sum(counts.values())
     write_csv(out / FAILURES, ("slide", "reason"), failures)
     if table is not None:
-        failed = {name for name, _ in failures}
-        row_of = {Path(table.root, image).resolve(): row for row, image in enumerate(table.image)}
-        rows = [(job, table.table.iloc[row_of[job.path.resolve()]]) for job in jobs if job.name not in failed]
-        write_csv(out / MANIFEST, COLUMNS, (
-            (
-                f"{job.name}.h5", row["label"], row["patient_id"], row["slide_id"] or job.name, row["site"], grid.mpp,
-                row["split"],
-            )
-            for job, row in rows
-        ))  # fmt: skip
+        done = [job for job in jobs if job.name not in refused]
+        write_csv(out / MANIFEST, COLUMNS, _slide_rows(done, table, grid.mpp))
     result = FeatureFiles(out, len(jobs) - len(failures), len(before), tiles, tuple(failures))
     _write_record(out, encoder, {"source": "slides"} | depends, result.slides, tiles)
     return result
+
+
+def _slide_rows(jobs: Sequence[SlideJob], table: Cohort, mpp: float) -> Iterator[tuple[Any, ...]]:
+    """The manifest's rows, of slides that are listed in a table."""
+    place = {Path(table.root, image).resolve(): number for number, image in enumerate(table.image)}
+    for job in jobs:
+        row = table.table.iloc[place[job.path.resolve()]]
+        slide = row["slide_id"] or job.name
+        yield f"{job.name}.h5", row["label"], row["patient_id"], slide, row["site"], mpp, row["split"]
+
+
+def _with_runtime(
+    encoder: Encoder, runtime: str, tiles: NDArray[np.uint8] | None, images: int, out: Path, talk: Progress
+) -> Encoder:
+    """The encoder with the runtime asked for. What "auto" took the first time is taken again: its bytes differ."""
+    before = read_json(out / RUNTIME) if (out / RUNTIME).is_file() else {}
+    if runtime == "auto" and before.get("encoder") == dict(encoder.record):
+        runtime = str(before["runtime"])
+    chosen, lines = choose_encoder_runtime(encoder, runtime, images=images, tiles=tiles)
+    for line in lines:
+        talk.say(line)
+    write_json(out / RUNTIME, {"encoder": dict(encoder.record), "runtime": chosen.runtime})
+    return chosen
 
 
 @dataclass(frozen=True)
