@@ -6,7 +6,7 @@ from typing import Any
 from counterstain.evaluation.format import clean, listed, metric_name, plural
 from counterstain.evaluation.rows import level_words, unit_words
 from counterstain.evaluation.thresholds import is_stated
-from counterstain.reports.run_record import RunRecord, primary
+from counterstain.reports.run_record import FittedTraining, RunRecord, primary
 from counterstain.reports.training_sentences import (
     augmentation_sentences,
     preparation_sentences,
@@ -183,13 +183,13 @@ def use_sentences(run: RunRecord) -> list[str]:
     return [*filter(None, sentences), *frozen]
 
 
-def _is_chosen(run: RunRecord, training: Mapping[str, Any]) -> bool:
+def _is_chosen(run: RunRecord, training: FittedTraining) -> bool:
     """Whether a rule picked this training's threshold: not with more than two classes, nor where it was stated."""
     failed = any("threshold is 0.5" in note for note in training.get("notes") or ())
     return training.get("threshold") is not None and not is_stated(str(run.in_use.get("threshold_rule"))) and not failed
 
 
-def _calibrated(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> str:
+def _calibrated(run: RunRecord, trainings: Sequence[FittedTraining]) -> str:
     method = str(run.in_use.get("method"))
     if method not in CALIBRATIONS:
         return "Probabilities were not calibrated."
@@ -217,7 +217,7 @@ def threshold_sentences(run: RunRecord) -> list[str]:
     return [f"The decision threshold was chosen on the validation part (rule: {rule}){exceptions}."]
 
 
-def _sets(run: RunRecord, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
+def _sets(run: RunRecord, trainings: Sequence[FittedTraining]) -> list[str]:
     alpha, unit = run.in_use.get("alpha"), unit_words(run.scores["unit"], run.rows_are)
     if alpha is None:
         return []

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from counterstain.evaluation.format import UNDEFINED, clean, interval, number
+from counterstain.evaluation.record_types import ScoreRow
 
 __all__ = ["NO_INTERVAL", "Cell", "Table", "count_heads", "counted", "row_counts", "score_cell", "table_cells"]
 
@@ -39,7 +39,7 @@ def table_cells(*texts: object) -> tuple[Cell, ...]:
     return tuple(text if isinstance(text, Cell) else Cell(clean(text)) for text in texts)
 
 
-def score_cell(score: Mapping[str, Any] | None) -> Cell:
+def score_cell(score: ScoreRow | Mapping[str, float | None] | None) -> Cell:
     """A value with its interval below it; "undefined" where there is none."""
     if not score or score.get("value") is None:
         return Cell(UNDEFINED)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from counterstain.errors import InputError
 from counterstain.evaluation.format import natural
@@ -15,7 +15,7 @@ from counterstain.files import hash_file, read_json
 from counterstain.own_tables import read_rows
 from counterstain.run_folder import RECORDS, as_written, optional_record, record_path
 
-__all__ = ["RunRecord", "TrainingRun", "find_score", "part_order", "primary", "read_run"]
+__all__ = ["FittedTraining", "RunRecord", "TrainingRun", "find_score", "part_order", "primary", "read_run"]
 
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 LATER = (
@@ -24,6 +24,15 @@ LATER = (
 )  # fmt: skip
 INPUTS = ("resolved.json", "cohort.csv", "splits.csv", "scores.json", "comparison.json")
 HASHED = ("study.yaml", *(f"{RECORDS}/{name}" for name in INPUTS))
+
+
+class FittedTraining(TypedDict, total=False):
+    """What in_use.json says of one training: what was fitted or chosen on the validation part, and remarks."""
+
+    parameters: Mapping[str, object]
+    threshold: float | None
+    qhat: float | None
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ class RunRecord:
         return "slide" if bags and named == "image" else named  # runs of earlier versions did not record it
 
     @property
-    def trainings_in_use(self) -> list[Mapping[str, Any]]:
+    def trainings_in_use(self) -> list[FittedTraining]:
         """What in_use.json says of each training: its calibration, threshold and prediction sets; all arms together."""
         arms = (self.in_use.get("arms") or {}).values()
         return [training for arm in arms for training in arm.get("trainings") or ()]
