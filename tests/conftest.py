@@ -9,7 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test fails because a machine is slow: an example may take as long as it needs.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 ROOT = Path(__file__).parent.parent
 INTERVAL = r"\[[−+-]?\d[\d.]*\s?%?, [−+-]?\d[\d.]*\s?%?\]"

@@ -146,7 +146,7 @@ def test_yaml_is_read_whatever_its_byte_order_mark(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_settings_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "s.yaml"
     path.write_bytes(content)

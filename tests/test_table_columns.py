@@ -36,7 +36,7 @@ def contents(table: Table) -> list[object]:
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6), separator=st.sampled_from(",;\t"))
 def test_any_table_reads_alike(rows: list[tuple[str, str]], separator: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"

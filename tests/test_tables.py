@@ -146,7 +146,7 @@ def test_a_size_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.tuples(cells, cells), min_size=1, max_size=5),
     separator=st.sampled_from(",;\t|"),
@@ -163,7 +163,7 @@ def test_any_cells_survive_any_dialect(
     assert read_cells(path) == {"first": [a for a, _ in rows], "second": [b for _, b in rows]}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=6), st.sampled_from(".,"))
 def test_numbers_keep_every_bit(tmp_path_factory: pytest.TempPathFactory, numbers: list[float], decimal: str) -> None:
     text = "n;m\n" + "".join(f"{number!r};x\n".replace(".", decimal) for number in numbers)

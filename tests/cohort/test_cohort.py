@@ -252,7 +252,7 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="/\\\0\r"), min_
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(names, min_size=2, max_size=6, unique=True), st.sampled_from(["csv", "parquet"]))
 def test_any_names_survive_writing_and_reading(
     tmp_path_factory: pytest.TempPathFactory, found: list[str], kind: str

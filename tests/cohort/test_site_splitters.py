@@ -27,7 +27,7 @@ def sited(sites: int = 3, patients: int = 8, images: int = 3) -> Cohort:
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sites=st.integers(2, 4), patients=st.integers(4, 9), seed=st.integers(0, 5), val=st.sampled_from([0.2, 0.4]))
 def test_each_site_is_tested_once_by_what_never_saw_it(sites: int, patients: int, seed: int, val: float) -> None:
     cohort = sited(sites, patients)
@@ -112,7 +112,7 @@ def unevenness(fold: tuple[int, ...], sites: list[tuple[int, int]], k: int) -> f
     return float(np.abs(held / units.sum(axis=0) - 1 / k).sum())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=4, max_size=7), st.integers(2, 3))
 def test_no_division_of_sites_is_more_even_than_the_one_found(sites: list[tuple[int, int]], k: int) -> None:
     """Against all k^sites divisions by brute force; a site may lack a class, which leaving one out forbids."""

@@ -74,7 +74,7 @@ cohorts = st.integers(0, 2**32).map(random_patients)
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(cohorts, st.integers(0, 2**32), st.sampled_from([0.1, 0.2, 0.5]))
 def test_no_patient_on_two_sides_in_1000_random_cohorts(
     patients: dict[str, dict[str, int]], seed: int, share: float
@@ -97,7 +97,7 @@ def test_no_patient_on_two_sides_in_1000_random_cohorts(
         assert set(labels[split.parts[0].rows(name)]) == set(present)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cohorts, st.integers(0, 2**32), st.integers(2, 4), st.integers(1, 2))
 def test_folds_test_each_patient_once_a_repeat(
     patients: dict[str, dict[str, int]], seed: int, k: int, repeats: int
@@ -121,7 +121,7 @@ def test_folds_test_each_patient_once_a_repeat(
         assert sorted(tested) == list(range(len(cohort)))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.randoms(use_true_random=False), st.sampled_from(["patient", "image"]))
 def test_row_order_and_positive_class_change_nothing(random, unit: str) -> None:  # type: ignore[no-untyped-def]
     cohort = cohort_of({f"P{n}": {"a": n + 1, "b": 3} if n % 3 else {"a": 2} for n in range(9)})

@@ -93,7 +93,7 @@ def test_temperature_agrees_with_scikit_learn() -> None:
     assert apply_calibration(ours, own).prob == pytest.approx(other.predict(np.log(own.prob)), abs=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 4), st.floats(0.3, 5))
 def test_temperature_changes_no_label_and_never_raises_the_loss(seed: int, classes: int, sharp: float) -> None:
     own = overconfident(np.random.default_rng(seed), 60, sharp=sharp, classes=classes)
@@ -165,7 +165,7 @@ def test_unknown_rules_are_refused(rule: str) -> None:
         choose_threshold(np.array([True, False]), np.array([0.5, 0.4]), rule=rule)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.sampled_from([0.5, 0.8, 0.9, 0.95, 1.0]))
 def test_a_rule_holds_on_the_images_it_was_chosen_on(seed: int, wanted: float) -> None:
     rng = np.random.default_rng(seed)
@@ -236,7 +236,7 @@ def test_bins_are_closed_on_the_right() -> None:
     assert bin_of(np.array([0.0, 0.1, 0.2, 0.2001, 1.0]), 5).tolist() == [0, 0, 0, 1, 4]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 20))
 def test_the_parts_of_brier_add_up(seed: int, bins: int) -> None:
     rng = np.random.default_rng(seed)

@@ -328,7 +328,7 @@ def test_few_or_unknown_patients_are_said(make_table: Make) -> None:
     assert {row["level"] for row in unknown["arms"]["a"]["scores"]} == {"image"}
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(order=st.permutations(range(3)))
 def test_the_order_of_seeds_does_not_matter(order: Sequence[int], random_table: Make) -> None:
     base = random_table(3)

@@ -43,7 +43,7 @@ def test_clustered_auroc_has_obuchowskis_error(random_table: Make) -> None:
     assert own_estimates(table)["auroc", None].se_patient == pytest.approx(np.sqrt(published.var_a), rel=0.05)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), n_classes=st.integers(2, 3))
 def test_every_interval_holds_its_value_and_stays_in_range(seed: int, n_classes: int, random_table: Make) -> None:
     tables = [random_table(seed + 100 * k, images=60, patients=12, n_classes=n_classes) for k in range(2)]
@@ -62,7 +62,7 @@ def test_every_interval_holds_its_value_and_stays_in_range(seed: int, n_classes:
             assert own.high <= (1.0 if metric == "brier" and n_classes == 2 else high)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), copies=st.integers(2, 4))
 def test_copies_of_a_patients_images_do_not_shrink_the_interval(seed: int, copies: int, random_table: Make) -> None:
     table = random_table(seed, images=60, patients=12)

@@ -38,7 +38,7 @@ def without(table: Predictions, out: NDArray[np.bool_]) -> dict[Any, float]:
     return dict(score_table(table.label[~out], table.prob[~out])) if not out.all() else {}
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 10_000), n_classes=st.integers(2, 3), digits=st.integers(1, 3), units=st.sampled_from([7, 600])
 )
@@ -87,7 +87,7 @@ def slow_sums(
     return precision, right
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     rows=st.integers(1, 3000),
@@ -148,7 +148,7 @@ def slow_sensitivity(table: Predictions, weights: Floats, code: NDArray[np.int64
     return out
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000), digits=st.integers(1, 4), at=st.sampled_from([0.5, 0.9, 0.95, 1.0]),
     blocks=st.sampled_from([1, 4, 128]),
@@ -180,7 +180,7 @@ def test_the_operating_point_does_not_depend_on_how_many_draws_are_held(
 # ------------------------------------------------------------------------------------------------------ paired tests
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), scores=st.sampled_from([2, 9, 10**6]))
 def test_placements_are_shares_of_the_other_class(seed: int, scores: int) -> None:
     rng = np.random.default_rng(seed)
@@ -217,7 +217,7 @@ def test_units_of_two_tables_are_joined(random_table: Make) -> None:
     assert unit_codes([one, one])[0] == tuple(sorted(set(one.patient)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), digits=st.integers(1, 4))
 def test_slides_are_pooled_as_their_definition_says(seed: int, digits: int, random_table: Make) -> None:
     """Slide names that two patients share, labels that differ within a slide, and any order of rows."""

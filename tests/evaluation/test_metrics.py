@@ -109,7 +109,7 @@ def against_sklearn(label: NDArray[np.int64], prob: NDArray[np.float64]) -> dict
     return out
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 100_000), n=st.integers(1, 60), digits=st.integers(0, 3), share=st.floats(0, 1))
 def test_two_classes_agree_with_sklearn(seed: int, n: int, digits: int, share: float) -> None:
     rng = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def test_two_classes_agree_with_sklearn(seed: int, n: int, digits: int, share: f
         assert found[name, None] == pytest.approx(value, abs=1e-9, nan_ok=True), name
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 100_000), n_classes=st.integers(3, 6), digits=st.integers(1, 3))
 def test_several_classes_agree_with_sklearn(seed: int, n_classes: int, digits: int) -> None:
     from sklearn import metrics
@@ -156,7 +156,7 @@ def test_an_absent_class_is_left_out_of_the_macro_mean() -> None:
     assert np.isnan(found["recall", 2])
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 100_000), digits=st.integers(1, 3))
 def test_curves_have_the_areas_and_points_of_sklearn(seed: int, digits: int) -> None:
     from sklearn import metrics
@@ -173,7 +173,7 @@ def test_curves_have_the_areas_and_points_of_sklearn(seed: int, digits: int) -> 
     assert (np.diff(recall) * precision[1:]).sum() == pytest.approx(average_precision(positive, score))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_the_order_of_rows_and_a_rising_transform_change_nothing(seed: int, random_table: Make) -> None:
     table = random_table(seed, images=50, patients=10, digits=2)

@@ -103,7 +103,7 @@ def two_models(draw: Callable[..., list[int]]) -> Tables:
     return make[0], make[1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tables=two_models(), margin=st.floats(0.01, 0.5), metric=st.sampled_from(["accuracy", "auroc", "mcc"]))
 def test_limits_and_tests_agree(tables: Tables, margin: float, metric: str) -> None:
     a, b = (table(right) for right in tables)
@@ -127,7 +127,7 @@ def test_limits_and_tests_agree(tables: Tables, margin: float, metric: str) -> N
     assert wider.p_equivalence <= found.p_equivalence + 1e-9
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(tables=two_models(), margin=st.floats(0.01, 0.5), metric=st.sampled_from(["accuracy", "auroc", "mcc", "loss"]))
 def test_an_arm_that_is_better_is_not_inferior_and_one_that_is_worse_is_not_equivalent_by_less(
     tables: Tables, margin: float, metric: str

@@ -394,7 +394,7 @@ def test_rounded_rows_are_divided_by_their_sum_and_that_is_said(tmp_path: Path, 
     assert any("of 1 of 2 rows" in note and "divided by their sum" in note for note in table.notes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 9))
 def test_two_decimals_are_always_read(tmp_path_factory: pytest.TempPathFactory, seed: int, classes: int) -> None:
     prob = np.random.default_rng(seed).dirichlet(np.ones(classes), size=20)
@@ -409,7 +409,7 @@ def test_two_decimals_are_always_read(tmp_path_factory: pytest.TempPathFactory, 
 # ----------------------------------------------------------------------------------------------------------- dialects
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000), classes=st.integers(2, 5), separator=st.sampled_from(",;\t|"),
     coding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "parquet"]), comma=st.booleans(),

@@ -219,7 +219,7 @@ def test_wrong_arrays_are_refused(make_table: Make) -> None:
         make_table([0, 1], [0.1, 0.2]).prob[0, 0] = 1.0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_align_undoes_any_order_of_rows_and_columns(seed: int, random_table: Make) -> None:
     a = random_table(seed, images=30, patients=6, n_classes=3)

@@ -154,7 +154,7 @@ def test_one_class_leaves_what_it_can(make_table: Callable[..., Predictions]) ->
     assert found["at_prevalence"]["ppv"]["value"] is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 30), st.floats(0.001, 0.999))
 def test_values_lie_within_their_intervals(
     random_table: Callable[..., Predictions], seed: int, patients: int, prevalence: float

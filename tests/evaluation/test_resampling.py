@@ -32,7 +32,7 @@ def scanned(table: Tally) -> Tally:
     return replace(table, ranking=tuple(replace(one, by_unit=None) for one in table.ranking))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 100_000), n_classes=st.integers(2, 4), digits=st.integers(1, 4))
 def test_weights_are_the_same_as_repeated_rows(seed: int, n_classes: int, digits: int, random_table: Make) -> None:
     table = random_table(seed, images=60, patients=9, n_classes=n_classes, digits=digits)

@@ -46,7 +46,7 @@ def graph(tile_px: int, *, fit: str = "stretch", scale: str = "0..1") -> TileGra
 # -------------------------------------------------------------------------------------------------------------- fitting
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tile_px=st.integers(2, 40),
     height=st.integers(2, 90),

@@ -52,7 +52,7 @@ def eight(tile: Tiles) -> list[Tiles]:
 
 
 @given(order=st.permutations(range(12)), cut=st.integers(0, 12), threads=st.integers(1, 4), epoch=st.integers(0, 99))
-@few(deadline=None, max_examples=25)
+@few(max_examples=25)
 def test_batch_order_and_threads_change_nothing(
     tiles: Tiles, keys: NDArray[np.uint64], order: list[int], cut: int, threads: int, epoch: int
 ) -> None:
@@ -217,7 +217,7 @@ def test_composition_is_flip_then_turn_then_shear_then_rotation_then_shift() -> 
     rotation=st.floats(0, 180), translation=st.floats(0, 0.5), shear=st.floats(0, 45), epoch=st.integers(0, 1000),
     size=st.integers(16, 40),
 )  # fmt: skip
-@few(deadline=None, max_examples=30)
+@few(max_examples=30)
 def test_no_value_appears_that_was_not_between_the_tile_s_own(
     rotation: float, translation: float, shear: float, epoch: int, size: int
 ) -> None:

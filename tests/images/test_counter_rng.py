@@ -27,7 +27,7 @@ def test_splitmix64_reference_values() -> None:
 
 
 @given(seed=WHOLE, epoch=WHOLE, name=st.text(max_size=20), number=st.integers(0, 15))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_draws_are_those_of_plain_python(seed: int, epoch: int, name: str, number: int) -> None:
     golden = 0x9E3779B97F4A7C15
     key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")

@@ -63,7 +63,7 @@ def is_fast(content: bytes) -> bool:
     return plain_pixels(PngImagePlugin.PngImageFile(io.BytesIO(content)), content) is not None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32), width=st.integers(16, 80), height=st.integers(16, 80),
     colour=st.sampled_from([0, 2, 6]), level=st.integers(0, 9), wbits=st.sampled_from([9, 12, 15]),
@@ -184,7 +184,7 @@ def test_an_orientation_behind_the_data_is_carried_out() -> None:
     assert "EXIF orientation 6 applied" in decode_content(ODD["an orientation behind the data"](), "x.png").notes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 2**32), cut=st.booleans(), mend=st.booleans(), where=st.floats(0, 1, exclude_max=True),
     bit=st.integers(0, 7), piece=st.sampled_from([100, 1 << 20]),

@@ -44,7 +44,7 @@ def exactly(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     height=st.integers(1, 24), width=st.integers(1, 24), high=st.integers(1, 12), wide=st.integers(1, 12),
     levels=st.sampled_from([2, 3, 256]), seed=st.integers(0, 999),

@@ -119,7 +119,7 @@ def test_awkward_tiles_pass_through_and_are_told(method: str, made: Any) -> None
 
 @pytest.mark.parametrize("method", METHODS)
 @given(tiles=arrays(np.uint8, st.tuples(st.integers(0, 3), st.integers(1, 17), st.just(16), st.just(3))))
-@few(deadline=None, max_examples=20)
+@few(max_examples=20)
 def test_no_tile_breaks_it(method: str, tiles: Tiles) -> None:
     recipe = RECIPE if method == "reinhard" else StainRecipe(
         method=method, vectors=((0.65, 0.70, 0.29), (0.07, 0.99, 0.11)), strength=(1.9, 1.0)

@@ -103,7 +103,7 @@ def test_blank_tiles_stay_as_they_are(name: str, made: Any, statistics: StainSta
     tiles=arrays(np.uint8, st.tuples(st.integers(0, 3), st.just(16), st.integers(1, 17), st.just(3))),
     seed=st.integers(0, 2**63),
 )
-@few(deadline=None, max_examples=30)
+@few(max_examples=30)
 def test_no_tile_breaks_it(name: str, tiles: Tiles, seed: int, statistics: StainStatistics) -> None:
     more: dict[str, Any] = {"settings": WAYS[name], "seed": seed, "epoch": 1, "statistics": statistics}
     keys = KEYS[: len(tiles)]

@@ -62,7 +62,7 @@ def test_blank_tiles_and_flat_ones_stay_as_they_are(name: str, made: Any) -> Non
 
 
 @given(tile=arrays(np.uint8, (16, 17, 3)))
-@few(deadline=None, max_examples=60)
+@few(max_examples=60)
 def test_the_tensor_form_has_the_same_bytes(tile: Tiles) -> None:
     made = equalise_tissue(tile)
     assert made.shape == tile.shape and made.dtype == np.uint8

@@ -121,7 +121,7 @@ def test_vahadane_finds_the_optimum_of_another_program(made: Any) -> None:
 
 
 @given(seed=st.integers(0, 10_000))
-@few(deadline=None, max_examples=30)
+@few(max_examples=30)
 def test_sparse_amounts_are_the_best_there_are(seed: int) -> None:
     """Nothing on a fine grid of amounts, nor a small step from them, costs less."""
     rng = np.random.default_rng(seed)
@@ -175,7 +175,7 @@ def test_two_colours_of_almost_one_direction_are_blank(method: str) -> None:
 
 @pytest.mark.parametrize("method", SEPARATIONS)
 @given(tiles=arrays(np.uint8, st.tuples(st.integers(0, 3), st.just(16), st.just(16), st.just(3))))
-@few(deadline=None, max_examples=20)
+@few(max_examples=20)
 def test_no_tile_gives_nan(method: str, tiles: Tiles) -> None:
     stains, amounts = separate(torch.from_numpy(tiles), method)
     assert all(bool(one.isfinite().all()) for one in (stains.vectors, stains.strength, amounts))

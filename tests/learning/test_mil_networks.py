@@ -82,7 +82,7 @@ def test_gradients_are_the_same_in_pieces(name: str, monkeypatch: pytest.MonkeyP
 
 
 @given(seed=st.integers(0, 1000), tiles=st.integers(1, 60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_order_of_tiles_does_not_matter_nor_does_a_bag_twice_over(seed: int, tiles: int) -> None:
     network, bag = ready("mil/abmil"), some(tiles, seed=seed)
     turned = torch.from_numpy(np.random.default_rng(seed).permutation(tiles))
@@ -224,7 +224,7 @@ def test_a_file_is_looked_at_again_only_where_it_changed(tmp_path: Path, monkeyp
 
 
 @given(count=st.integers(1, 500), most=st.integers(1, 500), epoch=st.integers(1, 5), key=st.integers(0, 2**64 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_tiles_are_drawn_by_seed_epoch_and_slide(count: int, most: int, epoch: int, key: int) -> None:
     drawn = draw_tiles(count, most, seed=0, epoch=epoch, key=key)
     if count <= most:

@@ -74,7 +74,7 @@ def test_padding_by_hand(size: int, stride: int, padding: tuple[int, int]) -> No
     assert same_padding(size, stride) == padding
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(size=st.integers(1, 2000), stride=st.integers(1, 3))
 def test_padding_gives_as_many_outputs_as_strides_fit(size: int, stride: int) -> None:
     before, after = same_padding(size, stride)
@@ -229,7 +229,7 @@ def test_weights_are_glorot_uniform_and_biases_zero() -> None:
         assert not layer.state_dict()["bias"].any()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), rows=st.integers(2, 9), zeros=st.booleans())
 def test_pooling_before_relu_is_relu_before_pooling(seed: int, rows: int, zeros: bool) -> None:
     start = torch.randn(2, 3, rows, 7, generator=torch.Generator().manual_seed(seed))
@@ -263,7 +263,7 @@ def test_whole_network_equals_relu_before_pooling() -> None:
 
 # With p and 1 - p on two softmax units and a one-hot label, both terms of the binary cross-entropy are -log p(label),
 # so their mean over the units is the cross-entropy. (Only 1e-6: where p is near 1, 1 - p has few digits left.)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**31), scale=st.sampled_from([0.1, 1.0, 5.0]), rows=st.integers(1, 40))
 def test_binary_cross_entropy_on_two_softmax_units_is_cross_entropy(seed: int, scale: float, rows: int) -> None:
     generator = torch.Generator().manual_seed(seed)

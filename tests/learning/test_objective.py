@@ -180,7 +180,7 @@ def test_a_balanced_epoch_has_as_many_of_every_class() -> None:
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
-@limits(max_examples=50, deadline=None)
+@limits(max_examples=50)
 def test_copies_are_counted_from_0_in_the_order_in_which_they_come(order: list[int]) -> None:
     expected = [order[:place].count(value) for place, value in enumerate(order)]
     assert _copies(np.array(order)).tolist() == expected

@@ -55,7 +55,7 @@ def test_the_stated_share_of_other_familiar_tiles_lies_within() -> None:
     assert np.all(distances(drawn(500, 5) + 60, familiar) > familiar.limit)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(order=st.permutations(list(range(60))))
 def test_order_does_not_matter(order: list[int]) -> None:
     one, other = (

@@ -55,7 +55,7 @@ def random_maps(size: tuple[int, int, int, int], kind: torch.dtype, *, levels: i
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 3), st.integers(1, 20), st.integers(2, 9), st.integers(2, 9)),
     levels=st.sampled_from([1, 2, None]),
@@ -117,7 +117,7 @@ def gradients(
     return {"output": found.detach()} | {name: value.clone() for name, value in of_all.items() if value is not None}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(size=st.integers(6, 40), stride=st.integers(1, 3))
 def test_outputs_and_gradients_are_those_of_the_three_operations(size: int, stride: int) -> None:
     convolution, maps, sides = made(size, stride)

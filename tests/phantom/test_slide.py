@@ -57,7 +57,7 @@ def test_both_readers_see_the_same_pixels_and_what_the_file_states(tmp_path, ven
     with openslide.OpenSlide(path) as slide, tifffile.TiffFile(path) as file:
         assert slide.properties["openslide.vendor"] == {"generic": "generic-tiff", "aperio": "aperio"}[vendor]
         found = slide.properties.get("openslide.mpp-x")
-        assert (found and float(found)) == (stated and pytest.approx(stated))
+        assert (found and float(found)) == (stated and pytest.approx(stated, rel=1e-5))
         assert slide.properties.get("openslide.objective-power") == {"generic": None, "aperio": "22.7273"}[vendor]
         assert slide.level_dimensions == ((777, 531), (194, 132))
         assert list(slide.associated_images) == {"generic": [], "aperio": ["thumbnail"]}[vendor]
@@ -66,7 +66,7 @@ def test_both_readers_see_the_same_pixels_and_what_the_file_states(tmp_path, ven
         if stated is None:
             assert tag["ResolutionUnit"].value == 1  # none
         else:
-            assert (tag["ResolutionUnit"].value, 1e4 / per_cm) == (3, pytest.approx(stated, rel=1e-6))
+            assert (tag["ResolutionUnit"].value, 1e4 / per_cm) == (3, pytest.approx(stated, rel=1e-5))
         for level, size in enumerate(slide.level_dimensions):
             seen = np.asarray(slide.read_region((0, 0), level, size))[:, :, :3]
             np.testing.assert_array_equal(seen, file.series[0].levels[level].asarray())

@@ -100,7 +100,7 @@ def test_a_tile_does_not_depend_on_its_batch(name: str, tissue: Tiles) -> None:
 # -------------------------------------------------------------------------------------------------------------- colour
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     haematoxylin=st.floats(0.05, 0.9),
     eosin=st.floats(0.05, 0.5),

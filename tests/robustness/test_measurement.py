@@ -91,7 +91,7 @@ def uneven(counts: list[int]) -> Cohort:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(counts=st.lists(st.integers(1, 9), min_size=2, max_size=8), images=st.integers(1, 40), data=st.data())
 def test_a_sample_is_even_over_patients_whatever_the_order(counts: list[int], images: int, data: Any) -> None:
     cohort = uneven(counts)

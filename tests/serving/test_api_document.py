@@ -73,7 +73,7 @@ def test_every_route_answers_as_its_document_says(app: Any) -> None:
     for operation in operations(app):
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
-            @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+            @settings(max_examples=15, database=None, suppress_health_check=list(HealthCheck))
             @given(case=operation.as_strategy(generation_mode=mode))
             def answers(case: Any) -> None:
                 case.call_and_validate(checks=checks, headers={"Authorization": f"Bearer {TOKEN}"})

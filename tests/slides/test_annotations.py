@@ -180,7 +180,7 @@ def test_classes_are_chosen_renamed_and_weighed() -> None:
         label_tiles(COORDS, (100.0, 100.0), regions, least_overlap=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 1000), size=st.floats(3, 60), least=st.floats(0.05, 1))
 def test_overlaps_are_areas(seed: int, size: float, least: float) -> None:
     """Against a count of points: the share of a fine raster of each tile that lies in each class."""

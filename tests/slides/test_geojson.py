@@ -127,7 +127,7 @@ def tilings(draw: st.DrawFn) -> tuple[Tiling, TilePredictions]:
     return tiling, table(tiling.coords, prob, size=size, extent=info.area)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(made=tilings(), origin=st.sampled_from(["bounds", "slide"]), suffix=st.sampled_from([".geojson", ".geojson.gz"]))
 def test_tiles_come_back_to_the_pixel(
     made: tuple[Tiling, TilePredictions], origin: str, suffix: str, tmp_path_factory: pytest.TempPathFactory
@@ -158,7 +158,7 @@ def test_tiles_come_back_to_the_pixel(
             assert ring[0] == ring[-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(made=tilings())
 def test_regions_are_the_union_of_their_tiles(made: tuple[Tiling, TilePredictions]) -> None:
     _, tiles = made

@@ -27,7 +27,7 @@ def table(corner: Any, prob: Any, **more: Any) -> TilePredictions:
     return TilePredictions(**(given | more))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     x=st.integers(0, 3000), y=st.integers(0, 3000), width=st.integers(300, 4000), height=st.integers(300, 4000),
     side=st.integers(1, 300), seed=st.integers(0, 9),

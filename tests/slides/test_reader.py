@@ -108,7 +108,7 @@ def test_a_level_of_odd_size_is_read_px_by_px(make: ModuleType, tmp_path: Path) 
             np.testing.assert_array_equal(region(slide, 201, 101, 60, 50, level=1), make.cut(half, 101, 51, 60, 50))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(x=st.integers(-300, 700), y=st.integers(-300, 700), wide=st.integers(1, 300), high=st.integers(1, 300))
 def test_any_region_of_any_grid(
     make: ModuleType, tmp_path_factory: pytest.TempPathFactory, x: int, y: int, wide: int, high: int

@@ -49,7 +49,7 @@ def test_no_tiles_no_score() -> None:
         pool_tiles(np.empty((0, 2)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(p=st.lists(st.floats(0, 1), min_size=1, max_size=60), seed=st.integers(0, 5))
 def test_order_does_not_matter_and_scores_are_within_the_tiles(p: list[float], seed: int) -> None:
     pooled = pool_tiles(two(p))

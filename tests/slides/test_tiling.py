@@ -30,7 +30,7 @@ def brute_force(image: np.ndarray, x: float, y: float, wide: float, high: float,
     return np.stack([down @ image[:, :, c] @ across.T + white for c in range(3)], axis=2)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_every_tile_is_the_slide_at_its_coordinates(make: ModuleType, data: st.DataObject) -> None:
     """Any size, bounds, overlap, scale 0.2 to 4 and µm/px that are not square: the tile read is the one at `coords`."""
@@ -64,7 +64,7 @@ def test_every_tile_is_the_slide_at_its_coordinates(make: ModuleType, data: st.D
         assert abs(tiling.actual_mpp[axis] / asked - 1) <= 0.0201 + 0.5001 * mpp[axis] / (tile_px * asked)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     width=st.integers(1, 5000), height=st.integers(1, 5000), tile_px=st.integers(1, 512), overlap=st.floats(0, 0.95),
     scale=st.floats(1, 4), whole=st.booleans(), x=st.integers(0, 50), y=st.integers(0, 50),
@@ -99,7 +99,7 @@ def test_the_grid_covers_the_area_and_no_more(
     assert np.abs(tiling.coords - exact).max() <= 0.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(width=st.integers(60, 400), height=st.integers(60, 400), by=st.sampled_from([8, 16]), tile=st.integers(2, 12))
 def test_a_smaller_level_lies_on_level_0(make: ModuleType, width: int, height: int, by: int, tile: int) -> None:
     """The tile read from a level of any odd size is what averaging level 0 at the same coordinates gives."""
@@ -116,7 +116,7 @@ def test_a_smaller_level_lies_on_level_0(make: ModuleType, width: int, height: i
         assert np.abs(read_tile(slide, tiling, row) - expected).max() <= 0.51
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scale=st.floats(1.03, 3.9), tile=st.integers(5, 30), x=st.integers(0, 9), y=st.integers(0, 9))
 def test_resampling_from_a_smaller_level_keeps_fractions_of_its_px(
     make: ModuleType, scale: float, tile: int, x: int, y: int
@@ -192,7 +192,7 @@ def test_unknown_scale_is_refused_with_what_to_do(make: ModuleType) -> None:
         plan_tiles(make.MemorySlide([make.picture(60, 60)], mpp=None), mpp=0.5, tile_px=16)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     whole=st.integers(1, 200_000),
     by=st.integers(1, 64) | st.sampled_from([2, 4, 8, 16, 32, 64]),

@@ -115,7 +115,7 @@ def test_bounds_are_the_masks_frame(make: ModuleType) -> None:
     assert mask.share_of(boxes) == pytest.approx([1, 0, 0.25], abs=0.02)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(x=st.floats(-50, 150), y=st.floats(-50, 150), wide=st.floats(0.5, 200), high=st.floats(0.5, 200))
 def test_the_share_of_a_box_is_its_area_of_mask(x: float, y: float, wide: float, high: float) -> None:
     mask = np.random.default_rng(0).random((20, 30)) < 0.5
