@@ -8,6 +8,8 @@ Where a change means to move them, write them anew, look at what moved, and say 
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -221,6 +223,28 @@ def test_nothing_moves_unseen(case: str) -> None:
     assert not {at: (pinned[at], value) for at, value in found.items() if not alike(value, pinned[at])}
 
 
+def moved(before: dict[str, dict], after: dict[str, dict]) -> tuple[int, int]:
+    """How many values were added and how many are gone, places in lists left out: one row more moves those below it."""
+
+    def counted(records: dict[str, dict]) -> Counter:
+        return Counter(
+            (case, re.sub(r"/\d+(?=/|$)", "/*", at), value if isinstance(value, str) else f"{value!r:.12}")
+            for case, record in records.items()
+            for at, value in record.items()
+        )
+
+    old, new = counted(before), counted(after)
+    return (new - old).total(), (old - new).total()
+
+
+def test_a_value_more_and_a_value_that_changed_are_counted() -> None:
+    before = {"case": {"/scores/0/value": 0.5, "/scores/1/value": 0.25}}
+    assert moved(before, {"case": {"/scores/0/value": 0.75, "/scores/1/value": 0.5, "/scores/2/value": 0.25}}) == (1, 0)
+    assert moved(before, {"case": {"/scores/0/value": 0.5, "/scores/1/value": 0.125}}) == (1, 1)
+
+
 if __name__ == "__main__":
     records = {case: dict(values(make())) for case, make in CASES.items()}
+    added, gone = moved(json.loads(PINNED.read_text(encoding="utf-8")), records)
     PINNED.write_text(json.dumps(records, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{added} values added; {gone} changed or gone")

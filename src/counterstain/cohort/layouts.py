@@ -35,7 +35,7 @@ class Layout:
     """How the files of a data set are named.
 
     pattern: searched for in each path below the root; its groups are columns of the cohort, and "magnification"
-    tasks:   {task: which label}, the first one the default; {} where the label is the pattern's or the folder's
+    tasks:   groups of the pattern that are labels, the first one the default; () where it has one, or the folder is it
     words:   {task: {what the name says: label}}
     slide_is_patient: no patients are published, so each slide is taken for one
     """
