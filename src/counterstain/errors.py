@@ -43,6 +43,7 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
     """
     takes = inspect.signature(function).parameters
     kinds = {name: _kinds(parameter.annotation) for name, parameter in takes.items()}
+    needed = {name for name, parameter in takes.items() if parameter.default is inspect.Parameter.empty}
     call: Callable[..., T] = function
 
     @functools.wraps(function)
@@ -51,6 +52,9 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
             known = [_as_path(name, value, kinds[name]) for name, value in zip(takes, args, strict=False)]
             placed = (*known, *args[len(known) :])
             named = {name: _as_path(name, value, kinds.get(name, ())) for name, value in kwargs.items()}
+            for name, value in (*zip(takes, placed, strict=False), *named.items()):
+                if value is None and name in needed and kinds[name]:
+                    raise InputError(f"`{name}` is None; the path of a file or a folder is needed")
             if isinstance(out := named.get("out"), (str, Path)):
                 refuse_own_input(Path(out), [*placed, *(value for name, value in named.items() if name in _READ)])
             return call(*placed, **named)

@@ -1,6 +1,6 @@
 """Scores and comparisons of anyone's predictions: arrays, data frames, files or Predictions in, objects out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, overload
 
@@ -112,6 +112,10 @@ def evaluate(
     """
     if out is not None:
         _check_place(Path(out))
+    if not isinstance(by, Mapping) and not isinstance(by, str):
+        if not isinstance(by, Iterable):
+            raise InputError(f"by is {by}; a list of names is needed, such as by=['site']")
+        by = tuple(map(str, by))
     folder = _model_folder(model, arm=arm, seed=seed, fold=fold)
     arrays: Arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     if y_prob is not None:

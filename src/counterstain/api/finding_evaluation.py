@@ -53,6 +53,8 @@ def evaluate_findings(
         )
     models = predictions if isinstance(predictions, Mapping) else {ARM: predictions}
     tables = {name: [_table(one, columns) for one in _listed(own)] for name, own in models.items()}
+    if not tables or not all(tables.values()):
+        raise InputError("no predictions were given; name at least one table of each model")
     first = next(iter(tables.values()))[0]
     aligned = {name: [_like(first, one, name) for one in own] for name, own in tables.items()}
     record = score_findings(aligned, alpha=1 - confidence)

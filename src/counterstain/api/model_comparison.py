@@ -1,6 +1,6 @@
 """Models compared on the same cases: arrays, data frames, files or Predictions in, a Comparison out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast, overload
 
@@ -222,7 +222,9 @@ def _threshold_texts(threshold: Threshold) -> list[str]:
     """One text for each threshold, as the command line has them."""
     if isinstance(threshold, Mapping):
         return [f"{name}={value}" for name, value in threshold.items()]
-    return [str(threshold)] if isinstance(threshold, (int, float, str)) else list(threshold)
+    if isinstance(threshold, str) or not isinstance(threshold, Iterable):
+        return [str(threshold)]
+    return [str(one) for one in threshold]
 
 
 def _check_named(models: object) -> None:

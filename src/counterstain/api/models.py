@@ -145,8 +145,10 @@ def predict(
         attention=None if attention is None else Path(attention), reading=reading,
         sheet=None if sheet is None else Path(sheet),
     )  # fmt: skip
+    places = sources if isinstance(sources, Cohort) else paths_of(sources)
+    if isinstance(places, list) and not places:
+        raise InputError("the list of images is empty; name one image or more")
     with working(verbose=verbose, rehash=Path(out).parent / "store" if rehash else None) as talk:
-        places = sources if isinstance(sources, Cohort) else paths_of(sources)
         return predict_images(Path(model), places, Path(out), options=options, talk=talk)
 
 

@@ -81,8 +81,10 @@ def yaml_texts(settings: Mapping[str, object] | None) -> dict[str, str]:
     import yaml
 
     def text(value: object) -> str:
-        if isinstance(value, str):
-            return value
+        if isinstance(value, (str, os.PathLike)):
+            return value if isinstance(value, str) else str(Path(value))
+        if hasattr(value, "tolist"):  # a number or an array of NumPy
+            value = value.tolist()
         return str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).removesuffix("...\n").strip()
 
     return {name: text(value) for name, value in (settings or {}).items()}

@@ -25,11 +25,12 @@ from counterstain.cohort.finding_columns import present_cells, single_labels
 from counterstain.cohort.image_files import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, ImageFiles, find_images
 from counterstain.cohort.image_paths import place_images, recorded_root
 from counterstain.cohort.layouts import named_options, read_folder
-from counterstain.cohort.manifest import check_files
+from counterstain.cohort.manifest import check_files, is_own_table
 from counterstain.cohort.patterns import fill_by_pattern
 from counterstain.cohort.reading_options import NamingOptions
 from counterstain.errors import InputError
 from counterstain.id_cells import visible
+from counterstain.run_folder import record_path
 from counterstain.tables import read_table
 
 __all__ = ["NewImages", "read_new_images"]
@@ -112,6 +113,8 @@ def read_new_images(
     for source in sources:
         if not source.exists():
             raise InputError(f"{source} does not exist; name pictures, a folder, a table or a container")
+        if is_own_table(table := record_path(source, "cohort.csv")):
+            raise InputError(f"{source} is a run, and its pictures are figures; name its images, {table}")
     home = None if root is None else Path(root)
     tables = [source for source in sources if source.is_file() and not _is_pixels(source)]
     if tables and len(sources) > 1:

@@ -21,6 +21,7 @@ from counterstain.files import StrPath, hash_file, hash_json, read_record, write
 from counterstain.images.store import Store, build_store
 from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
 from counterstain.learning.device import device_for, prepare_device
+from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.model_choice import title_of
 from counterstain.learning.predictor import Predictor, load_predictor
 from counterstain.progress import Progress
@@ -235,6 +236,8 @@ def _material(
     talk: Progress,
 ) -> _TriedImages:
     bundle = read_bundle(folder)
+    if is_bag_network(bundle.network):
+        raise InputError(f"{folder} is a model of whole slides ({bundle.network}); a card is of a model of tiles")
     cohort = with_classes_of(bundle, cohort, images="the cohort has", model=str(folder))
     cohort = part_of_model(folder, cohort, splits, part, stamp=bundle.stamp, fold=fold)
     if sample is not None and sample < 1:

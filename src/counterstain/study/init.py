@@ -263,6 +263,11 @@ def start_study(
         **reading: see read_images.
     """
     cohort = read_images(images, **reading)
+    if file := next((name for name in cohort.image if name.lower().endswith((".h5", ".hdf5"))), None):
+        raise InputError(
+            f"{file} is a feature file, not an image; what learns from those is network: mil/abmil or mil/mean, in a "
+            "study as in docs/slide-learning.md"
+        )
     options = {key: value for key, value in reading.items() if value not in (None, False, {}, DEFAULTS.get(key))}
     if "root" in options:
         options["root"] = os.path.relpath(str(options["root"]), out.parent)

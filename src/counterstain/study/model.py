@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from counterstain.cohort.cohort import Cohort, container
 from counterstain.cohort.image_files import find_images
+from counterstain.cohort.manifest import is_own_table
 from counterstain.errors import InputError, first_names, says_arguments, suggest
 from counterstain.evaluation.calibration import Calibration, calibrate, read_calibration, use_warnings
 from counterstain.evaluation.conformal import prediction_sets
@@ -29,6 +30,7 @@ from counterstain.learning.own_network import allow_file
 from counterstain.learning.predictor import BATCH, Predictor, load_predictor
 from counterstain.learning.runtimes import softmax
 from counterstain.learning.unfamiliar import with_distances
+from counterstain.run_folder import record_path
 from counterstain.system import usable_cores
 
 __all__ = ["Model", "ModelSource", "find_bundle", "load_model"]
@@ -282,6 +284,10 @@ def _paths(source: Cohort | StrPath | Iterable[StrPath]) -> list[Path]:
         if path.suffix.lower() in TABLES and path.is_file():
             raise InputError(
                 f"{path} is a table; give counterstain.predict a manifest, or this a list of the images' paths"
+            )
+        if is_own_table(table := record_path(path, "cohort.csv")):
+            raise InputError(
+                f"{path} is a run, and its pictures are figures; give its images, counterstain.cohort('{table}')"
             )
         if path.is_dir():
             paths = [path / name for name in find_images(path).images]
