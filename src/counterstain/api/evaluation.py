@@ -112,10 +112,6 @@ def evaluate(
     """
     if out is not None:
         _check_place(Path(out))
-    if not isinstance(by, Mapping) and not isinstance(by, str):
-        if not isinstance(by, Iterable):
-            raise InputError(f"by is {by}; a list of names is needed, such as by=['site']")
-        by = tuple(map(str, by))
     folder = _model_folder(model, arm=arm, seed=seed, fold=fold)
     arrays: Arrays = {"groups": groups, "slide": slide, "site": site, "image": image, "classes": classes}
     if y_prob is not None:
@@ -128,6 +124,7 @@ def evaluate(
         named = None if positive is None else str(positive)
     tables = [from_source(source, positive=named, columns=columns, order=order_texts(order)) for source in sources]
     check_copies({ARM: tables}, {ARM: shown_names(sources, "the model")})
+    by = _listed_groups(by)
     groups_of, cells = _groups(by, sources[0], tables[0], columns_wanted(tuple(by)))
     deployed = None if folder is None else _deployed(folder)
     record = evaluate_tables(
@@ -169,6 +166,15 @@ def _files(sources: Sequence[Source], option: str) -> list[Path]:
     if not all(isinstance(source, (str, Path)) for source in sources):
         raise InputError(f"{option} is for predictions in files; write them with counterstain.write_predictions first")
     return [Path(cast(str, source)) for source in sources]
+
+
+def _listed_groups(by: By) -> By:
+    """The names as a list, of an iterator, too; what is none is refused."""
+    if isinstance(by, (Mapping, str)):
+        return by
+    if not isinstance(by, Iterable):
+        raise InputError(f"by is {by}; a list of names is needed, such as by=['site']")
+    return tuple(map(str, by))
 
 
 def _groups(
