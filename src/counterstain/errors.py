@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 from types import UnionType
 from typing import ForwardRef, ParamSpec, TypeVar, Union, get_args, get_origin
@@ -43,6 +44,8 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
     """
     takes = inspect.signature(function).parameters
     kinds = {name: _kinds(parameter.annotation) for name, parameter in takes.items()}
+    plain = {name: _plain(parameter.annotation) for name, parameter in takes.items()}
+    listed = {name for name, parameter in takes.items() if _is_texts(parameter.annotation)}
     needed = {name for name, parameter in takes.items() if parameter.default is inspect.Parameter.empty}
     call: Callable[..., T] = function
 
@@ -55,6 +58,10 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
             for name, value in (*zip(takes, placed, strict=False), *named.items()):
                 if value is None and name in needed and kinds[name]:
                     raise InputError(f"`{name}` is None; the path of a file or a folder is needed")
+                _refuse_other(name, value, plain.get(name, frozenset()))
+            named = {
+                name: [value] if name in listed and isinstance(value, str) else value for name, value in named.items()
+            }
             if isinstance(out := named.get("out"), (str, Path)):
                 refuse_own_input(Path(out), [*placed, *(value for name, value in named.items() if name in _READ)])
             return call(*placed, **named)
@@ -68,11 +75,43 @@ def says_arguments(function: Callable[P, T]) -> Callable[P, T]:
 
 def _kinds(annotation: object) -> tuple[type, ...]:
     """The classes that an argument may have where one of them is a path; () for other arguments."""
-    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    members = _members(annotation)
     if any(isinstance(member, (str, ForwardRef)) for member in members):
         return ()  # a class that is not imported here: the function looks itself
     kinds = tuple(kind for member in members if isinstance(kind := get_origin(member) or member, type))
     return kinds if str in kinds and (os.PathLike in kinds or Path in kinds) else ()
+
+
+def _members(annotation: object) -> tuple[object, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def _plain(annotation: object) -> frozenset[object]:
+    """The classes of an argument that takes numbers, texts, yes or no, and perhaps None; empty for others."""
+    members = frozenset(_members(annotation))
+    return members if members <= {str, int, float, bool, type(None)} else frozenset()
+
+
+def _is_texts(annotation: object) -> bool:
+    """Whether an argument takes several texts and not one: one text is then a list of one, not of its letters."""
+    members = _members(annotation)
+    return str not in members and any(
+        get_origin(member) is Sequence and get_args(member) == (str,) for member in members
+    )
+
+
+def _refuse_other(name: str, value: object, kinds: frozenset[object]) -> None:
+    """Refuse None, a text for a number, a list for either; NumPy's numbers are numbers."""
+    if not kinds or (value is None and type(None) in kinds) or (isinstance(value, str) and str in kinds):
+        return
+    if kinds & {int, float, bool} and (isinstance(value, Real) or type(value).__name__ in ("bool", "bool_")):
+        return
+    numbers = (
+        "True or False" if bool in kinds else "a whole number" if int in kinds and float not in kinds else "a number"
+    )
+    wanted = " or ".join(["a text"] * (str in kinds) + [numbers] * bool(kinds & {int, float, bool}))
+    given = "None" if value is None else f"{_a(type(value).__name__)}, {value!r:.40}"
+    raise InputError(f"`{name}` is {given}; {wanted} is needed")
 
 
 def _as_path(name: str, value: object, kinds: tuple[type, ...]) -> object:

@@ -1,5 +1,6 @@
 """What is no path, no threshold or no setting is refused in one line, or taken as what it says."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import counterstain
 from counterstain.api.process import yaml_texts
 from counterstain.cohort.new_images import read_new_images
-from counterstain.errors import InputError
+from counterstain.errors import InputError, says_arguments
 
 TABLES = Path(__file__).parents[2] / "examples" / "tables"
 OURS, THEIRS = TABLES / "ours.csv", TABLES / "theirs.csv"
@@ -73,3 +74,35 @@ def test_figures_of_a_run_are_no_images_to_predict(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"run is a run, and its pictures are figures; name its images, .*cohort\.csv"):
         read_new_images([tmp_path / "run"], ["benign", "malignant"])
     assert len(read_new_images([tmp_path / "run" / "records" / "cohort.csv"], ["benign", "malignant"])) == len(cohort)
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "words"),
+    [
+        ("split", {"folds": "3"}, r"`folds` is a str, '3'; a whole number is needed"),
+        ("split", {"seed": None}, r"`seed` is None; a whole number is needed"),
+        ("split", {"test": [0.2]}, r"`test` is a list, \[0.2\]; a number is needed"),
+        ("features", {"runtime": None}, r"`runtime` is None; a text is needed"),
+        ("audit", {"rotated": "no"}, r"`rotated` is a str, 'no'; True or False is needed"),
+    ],
+)
+def test_a_number_is_a_number_and_a_text_a_text(
+    verb: str, arguments: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    places = (tmp_path, tmp_path) if verb == "features" else (tmp_path,)
+    with pytest.raises(counterstain.InputError, match=words):
+        getattr(counterstain, verb)(*places, **arguments)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    with pytest.raises(counterstain.InputError, match="0 usable images"):
+        counterstain.split(tmp_path, folds=np.int64(3), test=np.float32(0.2), preserve_sites=np.bool_(False))
+
+
+def test_one_name_is_a_list_of_one() -> None:
+    @says_arguments
+    def listed(names: Sequence[str] = ()) -> list[str]:
+        return list(names)
+
+    assert listed(names="onnx") == ["onnx"]
+    assert listed(names=("onnx", "int8")) == ["onnx", "int8"]
