@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from counterstain.errors import InputError
 from counterstain.images.store import Store, read_batch
 from counterstain.images.tensor import to_tensor
-from counterstain.learning.bundle import Bundle, load_network
+from counterstain.learning.bundle import Bundle, load_network, read_bundle
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.runtimes import TRIAL_TILES, Infer, choose_runtime, softmax, torch_runtime
 from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
 
-__all__ = ["Predictor", "load_predictor", "predict_logits", "predict_probabilities"]
+__all__ = ["Predictor", "load_predictor", "predict_logits", "predict_probabilities", "read_tile_bundle"]
 
 BATCH = 64
 
@@ -60,11 +60,7 @@ def load_predictor(
         InputError: If the bundle is damaged, is of a network of bags, or the runtime is not there.
     """
     bundle, network = load_network(folder)
-    if is_bag_network(bundle.network):
-        raise InputError(
-            f"{folder} is a model of whole slides ({bundle.network}): it takes bags of features, not tiles; "
-            "use `counterstain predict` with a manifest of feature files (.h5)"
-        )
+    _refuse_bags(bundle, folder)
     if device != "cpu" or runtime == "torch":
         network = network.to(device)
         infer, name = torch_runtime(network, scale=bundle.scale, device=device, precision=precision), "torch"
@@ -75,6 +71,25 @@ def load_predictor(
         infer, name = chosen.infer, chosen.name
     prepare = bundle.staining.for_all
     return Predictor(bundle, network, lambda tiles: infer(prepare(tiles)), device, name)
+
+
+def read_tile_bundle(folder: Path) -> Bundle:
+    """The bundle in a folder, which must be of a network of tiles.
+
+    Raises:
+        InputError: If the bundle is damaged, or is of a network of bags.
+    """
+    bundle = read_bundle(folder)
+    _refuse_bags(bundle, folder)
+    return bundle
+
+
+def _refuse_bags(bundle: Bundle, folder: Path) -> None:
+    if is_bag_network(bundle.network):
+        raise InputError(
+            f"{folder} is a model of whole slides ({bundle.network}): it takes bags of features, not tiles; "
+            "use `counterstain predict` with a manifest of feature files (.h5)"
+        )
 
 
 def predict_logits(

@@ -19,11 +19,10 @@ from counterstain.evaluation.predictions import Predictions
 from counterstain.evaluation.thresholds import is_stated
 from counterstain.files import StrPath, hash_file, hash_json, read_record, write_csv, write_json
 from counterstain.images.store import Store, build_store
-from counterstain.learning.bundle import SUMS, Bundle, read_bundle, with_classes_of
+from counterstain.learning.bundle import SUMS, Bundle, with_classes_of
 from counterstain.learning.device import device_for, prepare_device
-from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.model_choice import title_of
-from counterstain.learning.predictor import Predictor, load_predictor
+from counterstain.learning.predictor import Predictor, load_predictor, read_tile_bundle
 from counterstain.progress import Progress
 from counterstain.reports.robustness_report import write_card
 from counterstain.robustness.budget import Budget, check_budget, judge_budget, read_budget
@@ -235,9 +234,7 @@ def _material(
     sample: int | None,
     talk: Progress,
 ) -> _TriedImages:
-    bundle = read_bundle(folder)
-    if is_bag_network(bundle.network):
-        raise InputError(f"{folder} is a model of whole slides ({bundle.network}); a card is of a model of tiles")
+    bundle = read_tile_bundle(folder)
     cohort = with_classes_of(bundle, cohort, images="the cohort has", model=str(folder))
     cohort = part_of_model(folder, cohort, splits, part, stamp=bundle.stamp, fold=fold)
     if sample is not None and sample < 1:
