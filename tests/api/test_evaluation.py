@@ -188,7 +188,7 @@ def test_options_reach_the_record(tmp_path: Path) -> None:
         ((TRUTH, PROB), {"classes": ["a", "b"]}, "y_true has '0', which is none of the classes a, b"),
         ((TRUTH, PROB), {"positive": "malignant"}, "positive is 'malignant'; the classes are 0, 1"),
         ((TRUTH, PROB), {"columns": {"label": "x"}}, "columns is of a table"),
-        ((TRUTH, PROB), {"by": "site"}, r"a list of names is needed, such as by=\['site'\]"),
+        ((TRUTH, PROB), {"by": "site"}, "the table names no site"),
         ((TRUTH, PROB), {"by": {"x": ["a"]}}, r"by\['x'\] has 1 values for 60 images"),
         ((TRUTH, PROB), {"by": ["scanner"]}, "the data has no column 'scanner'"),
         ((TRUTH,), {}, "is needed. Arrays go in as"),

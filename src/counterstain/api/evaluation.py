@@ -169,9 +169,11 @@ def _files(sources: Sequence[Source], option: str) -> list[Path]:
 
 
 def _listed_groups(by: By) -> By:
-    """The names as a list, of an iterator, too; what is none is refused."""
-    if isinstance(by, (Mapping, str)):
+    """The names as a list, of an iterator, too, and of one name alone; what is none is refused."""
+    if isinstance(by, Mapping):
         return by
+    if isinstance(by, str):
+        return (by,)
     if not isinstance(by, Iterable):
         raise InputError(f"by is {by}; a list of names is needed, such as by=['site']")
     return tuple(map(str, by))
@@ -189,8 +191,6 @@ def _groups(
                 f"by['{wrong}'] has {len(groups_of[wrong])} values for {len(table)} images; one each is needed"
             )
         return dict(groups_of), {}
-    if isinstance(by, str):
-        raise InputError(f"by is '{by}'; a list of names is needed, such as by=['{by}']")
     cells: dict[str, tuple[str, ...]] = {}
     if isinstance(source, (str, Path)):
         cells = read_columns(source, wanted)
