@@ -140,7 +140,7 @@ def test_patients_of_grades_are_graded(tmp_path: Path) -> None:
         (("low", "middle", "hihg"), "names class 'high' not at all"),
         (("low", "middle", "high", "higher"), "'higher', which has no probability column; did you mean 'high'"),
         (("low", "middle", "high", "low"), "names class 'low' twice"),
-        ("low,middle,high", "a list of classes is needed"),
+        ("low,middle,high", "names 1 class"),
     ],
 )
 def test_an_order_names_each_class_once(tmp_path: Path, order: Sequence[str], words: str) -> None:

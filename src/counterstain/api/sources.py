@@ -47,6 +47,4 @@ def listed_sources(sources: Sources) -> list[Source]:
 
 def order_texts(order: Sequence[str] | None) -> tuple[str, ...] | None:
     """The grades as the tables name them: 3 is the class '3'."""
-    if isinstance(order, str):
-        raise InputError(f"order is '{order}'; a list of classes is needed, from the lowest to the highest")
     return None if order is None else tuple(map(str, order))
