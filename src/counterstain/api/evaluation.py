@@ -169,11 +169,9 @@ def _files(sources: Sequence[Source], option: str) -> list[Path]:
 
 
 def _listed_groups(by: By) -> By:
-    """The names as a list, of an iterator, too, and of one name alone; what is none is refused."""
+    """The names as a list, of an iterator, too; what is none is refused. One name alone comes here as a list of one."""
     if isinstance(by, Mapping):
         return by
-    if isinstance(by, str):
-        return (by,)
     if not isinstance(by, Iterable):
         raise InputError(f"by is {by}; a list of names is needed, such as by=['site']")
     return tuple(map(str, by))

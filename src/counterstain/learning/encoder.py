@@ -19,7 +19,7 @@ from counterstain.learning.config import TrainingConfig, check_network
 from counterstain.learning.mil_networks import is_bag_network
 from counterstain.learning.networks import TileNetwork
 from counterstain.learning.own_network import OwnNetwork
-from counterstain.learning.runtimes import FEATURES, TRIAL_TILES, WARM_TILES, choose_runtime, torch_runtime
+from counterstain.learning.runtimes import FEATURES, TRIAL_TILES, WARM_TILES, choose_runtime, noise_tiles, torch_runtime
 from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
 
 __all__ = ["Encoder", "choose_encoder_runtime", "load_encoder"]
@@ -107,8 +107,7 @@ def choose_encoder_runtime(
         InputError: If the runtime asked for cannot run the network, or its features differ from PyTorch's.
     """
     if tiles is None:
-        shape = (TRIAL_TILES if runtime == "auto" else WARM_TILES, encoder.tile_px, encoder.tile_px, 3)
-        tiles = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        tiles = noise_tiles(TRIAL_TILES if runtime == "auto" else WARM_TILES, encoder.tile_px)
     chosen = choose_runtime(
         encoder.network, encoder.staining.for_all(tiles), scale=str(encoder.record["scale"]), images=images,
         runtime=runtime, precision=str(encoder.record["precision"]), output=FEATURES,

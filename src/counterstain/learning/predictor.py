@@ -14,7 +14,7 @@ from counterstain.images.store import Store, read_batch
 from counterstain.images.tensor import to_tensor
 from counterstain.learning.bundle import Bundle, load_network, read_bundle
 from counterstain.learning.mil_networks import is_bag_network
-from counterstain.learning.runtimes import TRIAL_TILES, Infer, choose_runtime, softmax, torch_runtime
+from counterstain.learning.runtimes import TRIAL_TILES, Infer, choose_runtime, noise_tiles, softmax, torch_runtime
 from counterstain.learning.stain_pipeline import UNSTAINED, StainPipeline
 
 __all__ = ["Predictor", "load_predictor", "predict_logits", "predict_probabilities", "read_tile_bundle"]
@@ -65,8 +65,7 @@ def load_predictor(
         network = network.to(device)
         infer, name = torch_runtime(network, scale=bundle.scale, device=device, precision=precision), "torch"
     else:
-        shape = (TRIAL_TILES, bundle.tile_px, bundle.tile_px, 3)
-        tiles = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        tiles = noise_tiles(TRIAL_TILES, bundle.tile_px)
         chosen = choose_runtime(network, tiles, scale=bundle.scale, images=images, runtime=runtime, precision=precision)
         infer, name = chosen.infer, chosen.name
     prepare = bundle.staining.for_all

@@ -34,6 +34,7 @@ __all__ = [
     "check_runtime",
     "choose_runtime",
     "import_openvino",
+    "noise_tiles",
     "softmax",
     "torch_runtime",
 ]
@@ -167,6 +168,11 @@ def _timed(infer: Infer, tiles: NDArray[np.uint8]) -> tuple[NDArray[np.float32],
         seconds = time.perf_counter() - began
         best, spent, passes = min(best, seconds), spent + seconds, passes + 1
     return outputs, len(tiles) / best
+
+
+def noise_tiles(count: int, tile_px: int) -> NDArray[np.uint8]:
+    """(count, tile_px, tile_px, 3) uint8, always the same: for a trial where no real tile is at hand."""
+    return np.random.default_rng(0).integers(0, 256, (count, tile_px, tile_px, 3), dtype=np.uint8)
 
 
 def torch_runtime(network: nn.Module, *, scale: str, device: str = "cpu", precision: str = "fp32") -> Infer:
